@@ -1,0 +1,56 @@
+# The image: `latchkey` and its migrations, on a slim Debian, run by an unprivileged user.
+#
+#   docker build --tag latchkey .
+#   docker run --env DATABASE_URL=… latchkey migrate
+#   docker run --env DATABASE_URL=… --publish 127.0.0.1:8080:8080 --volume usage:/var/lib/latchkey/usage latchkey
+
+FROM swift:6.3-bookworm AS builder
+
+RUN apt-get update \
+    && apt-get install --no-install-recommends --yes libpq-dev libssl-dev pkg-config \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /build
+
+# By itself, so that a change in the sources does not fetch the dependencies again.
+COPY Package.swift ./
+RUN swift package resolve
+
+COPY Sources Sources
+# Not compiled, but Package.swift names them.
+COPY Tests Tests
+RUN swift build --configuration release --product latchkey --static-swift-stdlib
+
+FROM debian:bookworm-slim
+
+RUN apt-get update \
+    && apt-get install --no-install-recommends --yes ca-certificates libpq5 libssl3 libstdc++6 tzdata \
+    && rm -rf /var/lib/apt/lists/*
+
+# The numbers are fixed, so that they can be named where names are not known (runAsUser, the owner of a volume).
+RUN groupadd --system --gid 10001 latchkey \
+    && useradd --system --uid 10001 --gid latchkey --no-create-home --home-dir /nonexistent latchkey \
+    && install --directory --owner latchkey --group latchkey --mode 0700 /var/lib/latchkey/usage
+
+WORKDIR /app
+COPY --from=builder /build/.build/release/latchkey ./
+COPY migrations migrations
+
+ENV HTTP_HOST=0.0.0.0 \
+    HTTP_PORT=8080 \
+    MIGRATIONS=/app/migrations \
+    USAGE_SPOOL=/var/lib/latchkey/usage
+
+USER 10001:10001
+EXPOSE 8080
+
+# Counts that are not yet in PostgreSQL. Keep it: what is left here is written by the next container that has it.
+VOLUME /var/lib/latchkey/usage
+
+# Whether the process answers, not whether PostgreSQL does (/readyz): a restart would not mend that. The image has no
+# curl; bash can speak this much HTTP.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
+    CMD ["bash", "-c", "exec 3<>\"/dev/tcp/127.0.0.1/$HTTP_PORT\" && printf 'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
+
+ENTRYPOINT ["/app/latchkey"]
+CMD ["serve"]

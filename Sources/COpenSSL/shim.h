@@ -1,0 +1,2 @@
+// Only the password hashing of libcrypto: EVP_PBE_scrypt (RFC 7914).
+#include <openssl/evp.h>

@@ -1,0 +1,53 @@
+package import Foundation
+
+/// What the keys of an account may be.
+package struct Plan: Sendable, Equatable {
+  package var name: String
+  /// Keys that are neither revoked nor expired, at most.
+  package var keyCap: Int
+  /// Patterns that a key's scopes must be covered by.
+  package var scopes: [String]
+  package var rateLimitPerMinuteMax: Int
+}
+
+/// A tenant.
+package struct Account: Sendable, Equatable {
+  package static let nameLengthMax = 100
+
+  package var id: UUID
+  package var name: String
+  package var plan: Plan
+  package var suspendedAt: Date?
+}
+
+/// What a member may do.
+package enum Role: String, Sendable {
+  case owner, admin, developer, viewer
+
+  package var mayChangeKeys: Bool { self != .viewer }
+}
+
+/// A person who can log in.
+package struct User: Sendable, Equatable {
+  package var id: UUID
+  package var email: String
+}
+
+/// An e-mail address, trimmed and in lower case, so that one person is one user.
+package struct EmailAddress: Sendable, Equatable {
+  package static let lengthMax = 254
+
+  package let text: String
+
+  /// Asks for the form only (one `@`, a dot in the domain, no spaces or control characters); whether mail arrives is
+  /// another question.
+  package init?(_ text: String) {
+    let text = text.trimmingCharacters(in: .whitespaces).lowercased()
+    let parts = text.split(separator: "@", omittingEmptySubsequences: false)
+    guard text.utf8.count <= Self.lengthMax, parts.count == 2, !parts[0].isEmpty,
+      parts[1].contains("."), !parts[1].hasPrefix("."), !parts[1].hasSuffix("."),
+      text.unicodeScalars.allSatisfy({ $0.value > 32 && $0.value != 127 })
+    else { return nil }
+    self.text = text
+  }
+}

@@ -1,0 +1,46 @@
+package import Foundation
+package import Postgres
+
+/// Making accounts, the people in them, and staff.
+package struct Accounts: Sendable {
+  let pool: PostgresPool
+  let passwords: PasswordHasher
+
+  package init(pool: PostgresPool, passwords: PasswordHasher) {
+    self.pool = pool
+    self.passwords = passwords
+  }
+
+  /// Makes an account with its first user, the owner. Throws `.emailTaken`.
+  package func create(
+    name: String, email: EmailAddress, password: Password, by caller: Caller? = nil
+  ) async throws -> (account: UUID, user: User) {
+    let hash = try await passwords.hash(password)
+    let user = User(id: .version7(), email: email.text)
+    let accountID = UUID.version7()
+    let caller = caller ?? Caller(actor: .user(id: user.id, email: user.email))
+    do {
+      _ = try await pool.pipeline(
+        InsertAccount(id: accountID, name: name), InsertUser(user: user, password: hash),
+        InsertMembership(accountID: accountID, userID: user.id, role: .owner),
+        InsertAuditEvent.onAccount(accountID, .accountCreated, by: caller))
+    } catch {
+      throw error.violates("users_email_unique") ? PortalError.emailTaken : error
+    }
+    return (accountID, user)
+  }
+
+  /// Makes a member of staff. Throws `.emailTaken`.
+  package func createStaff(
+    name: String, email: EmailAddress, role: StaffMember.Role, password: Password
+  ) async throws -> StaffMember {
+    let member = StaffMember(id: .version7(), email: email.text, name: name, role: role)
+    let hash = try await passwords.hash(password)
+    do {
+      try await pool.execute(InsertStaff(member: member, password: hash))
+    } catch {
+      throw error.violates("staff_email_unique") ? PortalError.emailTaken : error
+    }
+    return member
+  }
+}

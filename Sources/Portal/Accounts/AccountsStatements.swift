@@ -1,0 +1,74 @@
+import Foundation
+import Postgres
+
+extension Account {
+  /// Takes: id, name, plan name, key cap, scopes, rate limit, suspended at.
+  init(row: inout PostgresRow) throws(PostgresError) {
+    self.init(
+      id: try row.next(), name: try row.next(),
+      plan: Plan(
+        name: try row.next(), keyCap: try row.next(), scopes: try row.next(), rateLimitPerMinuteMax: try row.next()),
+      suspendedAt: try row.next())
+  }
+}
+
+struct InsertAccount: PostgresStatement {
+  static let sql = "insert into accounts (id, name) values ($1, $2)"
+  let id: UUID
+  let name: String
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(id)
+    bindings.append(name)
+  }
+}
+
+struct InsertUser: PostgresStatement {
+  static let sql = "insert into users (id, email, password_hash) values ($1, $2, $3)"
+  let user: User
+  let password: PasswordHash
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(user.id)
+    bindings.append(user.email)
+    bindings.append(password.text)
+  }
+}
+
+struct InsertMembership: PostgresStatement {
+  static let sql = "insert into memberships (account_id, user_id, role) values ($1, $2, $3)"
+  let accountID: UUID
+  let userID: UUID
+  let role: Role
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID)
+    bindings.append(userID)
+    bindings.append(role.rawValue)
+  }
+}
+
+struct InsertStaff: PostgresStatement {
+  static let sql = "insert into staff (id, email, name, role, password_hash) values ($1, $2, $3, $4, $5)"
+  let member: StaffMember
+  let password: PasswordHash
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(member.id)
+    bindings.append(member.email)
+    bindings.append(member.name)
+    bindings.append(member.role.rawValue)
+    bindings.append(password.text)
+  }
+}
+
+struct SetAccountSuspension: PostgresStatement {
+  static let sql = """
+    update accounts set suspended_at = case when $2 then now() end, suspension_reason = $3
+    where id = $1 and (suspended_at is not null) <> $2
+    """
+  let accountID: UUID
+  let isSuspended: Bool
+  let reason: String?
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID)
+    bindings.append(isSuspended)
+    bindings.append(reason)
+  }
+}

@@ -1,0 +1,212 @@
+import Foundation
+import Postgres
+
+/// The columns of a `Key`, in the order in which `Key.init(row:)` takes them; from `api_keys key`, joined.
+private let keyColumns = """
+  key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
+  key.allowed_ips::text[], key.expires_at, key.revoked_at, key.disabled_at, key.rolled_at, account.suspended_at,
+  activity.last_used_at, coalesce(activity.total_requests, 0), key.created_at
+  """
+
+private let keyTables = """
+  api_keys key
+  join accounts account on account.id = key.account_id
+  left join key_activity activity on activity.account_id = key.account_id and activity.key_id = key.id
+  """
+
+extension Key {
+  init(row: inout PostgresRow) throws(PostgresError) {
+    self.init(
+      id: try row.next(), accountID: try row.next(), name: try row.next(), start: try row.next(),
+      environment: try Environment(column: row.next(), "environment"), scopes: try row.next(),
+      rateLimitPerMinute: try row.next(), allowedIPs: try [AddressBlock](column: row.next()),
+      expiresAt: try row.next(), revokedAt: try row.next(), disabledAt: try row.next(), rolledAt: try row.next(),
+      accountSuspendedAt: try row.next(), lastUsedAt: try row.next(), totalRequests: try row.next(),
+      createdAt: try row.next())
+  }
+}
+
+extension RawRepresentable where RawValue == String {
+  /// From a text column that a check constraint keeps to the known values.
+  init(column text: String, _ name: String) throws(PostgresError) {
+    guard let value = Self(rawValue: text) else { throw PostgresError(.decoding, "unknown \(name) \(text)") }
+    self = value
+  }
+}
+
+extension [AddressBlock] {
+  init?(column texts: [String]?) throws(PostgresError) {
+    guard let texts else { return nil }
+    self = texts.compactMap { AddressBlock($0) }
+    guard count == texts.count else { throw PostgresError(.decoding, "allowed_ips holds what is no address") }
+  }
+}
+
+/// Serialises whatever counts or changes the account's keys: creating, rolling, suspending.
+struct LockAccount: PostgresStatement {
+  static let sql = """
+    select account.id, account.name, plan.name, plan.key_cap, plan.scopes, plan.rate_limit_per_minute_max,
+      account.suspended_at
+    from accounts account join plans plan on plan.name = account.plan
+    where account.id = $1
+    for update of account
+    """
+  let accountID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Account { try Account(row: &row) }
+}
+
+/// Keys that count towards the cap: neither revoked nor expired, nor in the grace after a roll.
+struct CountLiveKeys: PostgresStatement {
+  static let sql = """
+    select count(*) from api_keys
+    where account_id = $1 and revoked_at is null and rolled_at is null and (expires_at is null or expires_at > now())
+    """
+  let accountID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+struct InsertKey: PostgresStatement {
+  static let sql = """
+    insert into api_keys
+      (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10)
+    returning created_at
+    """
+  let id: UUID
+  let accountID: UUID
+  let settings: KeySettings
+  let secret: Secret
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(id)
+    bindings.append(accountID)
+    bindings.append(settings.name)
+    bindings.append(secret.start(Key.startLength))
+    bindings.append(PostgresBytes(secret.hash.bytes))
+    bindings.append(settings.environment.rawValue)
+    bindings.append(settings.scopes)
+    bindings.append(Int32(settings.rateLimitPerMinute))
+    bindings.append(settings.allowedIPs.map { $0.map(\.description) })
+    bindings.append(settings.expiresAt)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
+}
+
+struct FindKey: PostgresStatement {
+  static let sql = "select \(keyColumns) from \(keyTables) where key.account_id = $1 and key.id = $2"
+  let accountID: UUID
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID)
+    bindings.append(id)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
+}
+
+/// As `FindKey`, holding the key's row until the end of the transaction. The account must be locked before.
+struct LockKey: PostgresStatement {
+  static let sql = FindKey.sql + " for update of key"
+  let accountID: UUID
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID)
+    bindings.append(id)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
+}
+
+/// The newest first, from below `before`; with `status`, only keys that have it now.
+struct ListKeys: PostgresStatement {
+  static let sql = """
+    select \(keyColumns) from \(keyTables)
+    where key.account_id = $1 and ($2::uuid is null or key.id < $2) and ($3::text is null or $3 = case
+      when key.revoked_at is not null then 'revoked'
+      when account.suspended_at is not null then 'suspended'
+      when key.disabled_at is not null then 'disabled'
+      when key.expires_at <= now() then 'expired'
+      else 'active' end)
+    order by key.id desc
+    limit $4
+    """
+  let accountID: UUID
+  let before: UUID?
+  let status: Key.Status?
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID)
+    bindings.append(before)
+    bindings.append(status?.rawValue)
+    bindings.append(count)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
+}
+
+/// Revokes unless it is revoked already. `expires_at` stays, so that the trail shows what was meant.
+struct RevokeKey: PostgresStatement {
+  static let sql = """
+    update api_keys set revoked_at = now()
+    where account_id = $1 and id = $2 and revoked_at is null
+    returning revoked_at
+    """
+  let accountID: UUID
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID)
+    bindings.append(id)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
+}
+
+/// Marks a key as rolled: revoked at once without a grace, else expiring after it, never later than it would have.
+struct RetireRolledKey: PostgresStatement {
+  static let sql = """
+    update api_keys set
+      rolled_at = now(),
+      revoked_at = case when $3::bigint = 0 then now() end,
+      expires_at = case when $3::bigint = 0 then expires_at
+        else least(coalesce(expires_at, 'infinity'), now() + make_interval(secs => $3)) end
+    where account_id = $1 and id = $2
+    """
+  let accountID: UUID
+  let id: UUID
+  let graceSeconds: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID)
+    bindings.append(id)
+    bindings.append(graceSeconds)
+  }
+}
+
+/// Support's search: any account, by id, by account or by the beginning of the start; the newest first.
+struct SearchKeys: PostgresStatement {
+  static let sql = """
+    select \(keyColumns) from \(keyTables)
+    where ($1::uuid is null or key.id = $1) and ($2::uuid is null or key.account_id = $2)
+      and ($3::text is null or key.key_start like $3) and ($4::bytea is null or key.key_hash = $4)
+    order by key.id desc
+    limit $5
+    """
+  let search: KeySearch
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(search.id)
+    bindings.append(search.accountID)
+    // Its own alphabet is letters, digits and `_`, and `_` is a wildcard.
+    bindings.append(
+      search.start.map {
+        $0.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_") + "%"
+      })
+    bindings.append(search.hash.map { PostgresBytes($0.bytes) })
+    bindings.append(count)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
+}
+
+/// Which account a key belongs to, for staff, who begin from the key.
+struct FindKeyAccount: PostgresStatement {
+  static let sql = "select account_id from api_keys where id = $1"
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
+}

@@ -1,0 +1,23 @@
+/// What a key may be used for: names such as `batch:write`, where `batch:*` grants all below `batch:` and `*` all.
+package enum Scope {
+  package static let countMax = 64
+  /// `^[a-z0-9][a-z0-9:._*-]{0,63}$`
+  package static let lengthMax = 64
+
+  package static func isValid(_ scope: String) -> Bool {
+    let bytes = scope.utf8
+    guard let first = bytes.first, bytes.count <= lengthMax, isLetterOrDigit(first) else { return false }
+    return bytes.dropFirst().allSatisfy { isLetterOrDigit($0) || ":._*-".utf8.contains($0) }
+  }
+
+  /// Whether holding `granted` meets `required`.
+  package static func covers(_ granted: String, _ required: String) -> Bool {
+    if granted == "*" || granted == required { return true }
+    // A prefix with its colon: `a:*` must not cover `ab:c`.
+    return granted.hasSuffix(":*") && required.utf8.starts(with: granted.utf8.dropLast())
+  }
+
+  private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
+    (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+  }
+}

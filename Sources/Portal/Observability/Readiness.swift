@@ -1,0 +1,28 @@
+package import Postgres
+
+/// Whether this instance can do its work, and if not, why.
+package struct Readiness: Sendable {
+  let pool: PostgresPool
+  let migrationCount: Int
+  let isFresh: @Sendable () -> Bool
+
+  /// `isFresh` tells whether the caches hold their lease; `migrationCount` is what the database should have.
+  package init(pool: PostgresPool, migrationCount: Int, isFresh: @escaping @Sendable () -> Bool) {
+    self.pool = pool
+    self.migrationCount = migrationCount
+    self.isFresh = isFresh
+  }
+
+  /// The reasons against; empty when ready.
+  package func check() async -> [String] {
+    var reasons: [String] = []
+    do {
+      let count = try await pool.query(CountMigrations()).first ?? 0
+      if count < migrationCount { reasons.append("migrations are pending") }
+    } catch {
+      reasons.append("the database cannot be reached")
+    }
+    if !isFresh() { reasons.append("the invalidation listener does not hold its lease") }
+    return reasons
+  }
+}

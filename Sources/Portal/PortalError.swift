@@ -1,0 +1,40 @@
+/// Why a request is refused. What a client may see of it is decided in one place, `PortalError+HTTP.swift`.
+package enum PortalError: Error, Sendable, Equatable {
+  /// No session or token, or one that is unknown or over.
+  case unauthenticated
+  /// Wrong password or unknown address; deliberately one case.
+  case invalidCredentials
+  /// The role or the token's permissions do not allow it; `reason` is for the client.
+  case forbidden(reason: String)
+  /// The account's plan does not cover these scopes.
+  case scopeNotAllowed([String])
+  /// Beyond what the account's plan allows; `reason` is for the client.
+  case limitNotAllowed(reason: String)
+  /// Not there, or another tenant's: the same answer.
+  case notFound
+  /// Input that breaks the contract.
+  case invalid([FieldProblem])
+  /// The account has as many live keys as its plan allows.
+  case keyCapReached(cap: Int)
+  /// A revoked, expired or already rolled key cannot be rolled.
+  case keyNotActive
+  case emailTaken
+  case tooManyRequests(retryAfterSeconds: Int)
+  /// PostgreSQL cannot be asked, or too much is waiting. `reason` is for the log alone.
+  case unavailable(reason: String)
+
+  package static func invalid(_ location: String, _ message: String) -> PortalError {
+    .invalid([FieldProblem(location: location, message: message)])
+  }
+}
+
+/// One thing that is wrong with a request, and where: `body.scopes[0]`, `query.days`.
+package struct FieldProblem: Sendable, Equatable {
+  package var location: String
+  package var message: String
+
+  package init(location: String, message: String) {
+    self.location = location
+    self.message = message
+  }
+}

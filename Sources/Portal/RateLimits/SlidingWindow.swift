@@ -1,0 +1,88 @@
+package import Foundation
+
+/// A sliding-window counter: what was used in the current fixed window, and in the one before it, which counts by the
+/// part of it that the sliding window still covers. Two integers a limit, whatever the rate.
+package struct SlidingWindow: Sendable, Equatable {
+  /// What a limit says of one request.
+  package struct Decision: Sendable, Equatable {
+    package var isAdmitted: Bool
+    package var limit: Int
+    package var remaining: Int
+    /// Until the current window ends.
+    package var resetSeconds: Int
+    /// Until the same request would be admitted if nothing else came; 0 when it was.
+    package var retryAfterSeconds: Int
+  }
+
+  private let lengthMilliseconds: Int
+  private var index = 0
+  private var current = 0
+  private var previous = 0
+
+  package init(seconds: Int) { lengthMilliseconds = seconds * 1_000 }
+
+  /// Takes `cost` if it fits; nothing otherwise. `now` is in milliseconds since 1970.
+  @discardableResult
+  package mutating func admit(cost: Int, limit: Int, at now: Int) -> Decision {
+    advance(to: now)
+    let isAdmitted = used(at: now) + cost <= limit
+    if isAdmitted { current += cost }
+    return decision(isAdmitted, cost: cost, limit: limit, at: now)
+  }
+
+  /// What `admit` would say, without taking anything.
+  package func peek(cost: Int, limit: Int, at now: Int) -> Decision {
+    var copy = self
+    copy.advance(to: now)
+    return copy.decision(copy.used(at: now) + cost <= limit, cost: cost, limit: limit, at: now)
+  }
+
+  /// Whether nothing of it counts any more.
+  package func isOver(at now: Int) -> Bool { now / lengthMilliseconds > index + 1 }
+
+  private mutating func advance(to now: Int) {
+    let newIndex = now / lengthMilliseconds
+    // A clock that was set back leaves the counts where they are.
+    guard newIndex > index else { return }
+    previous = newIndex == index + 1 ? current : 0
+    current = 0
+    index = newIndex
+  }
+
+  private func elapsed(at now: Int) -> Int { max(0, now - index * lengthMilliseconds) }
+
+  /// Rounded up, so that the limit is never passed by a fraction.
+  private func used(at now: Int) -> Int {
+    current + Self.divideUp(previous * max(0, lengthMilliseconds - elapsed(at: now)), lengthMilliseconds)
+  }
+
+  private func decision(_ isAdmitted: Bool, cost: Int, limit: Int, at now: Int) -> Decision {
+    Decision(
+      isAdmitted: isAdmitted, limit: limit, remaining: max(0, limit - used(at: now)),
+      resetSeconds: Self.divideUp(max(0, lengthMilliseconds - elapsed(at: now)), 1_000),
+      retryAfterSeconds: isAdmitted ? 0 : retryAfterSeconds(cost: cost, limit: limit, at: now))
+  }
+
+  private func retryAfterSeconds(cost: Int, limit: Int, at now: Int) -> Int {
+    let elapsed = elapsed(at: now)
+    let spare = limit - cost - current
+    let milliseconds =
+      if spare >= 0, previous > 0 {
+        // Within this window, once enough of the one before has slid out.
+        lengthMilliseconds - spare * lengthMilliseconds / previous - elapsed
+      } else if limit >= cost, current > 0 {
+        // In the next window, when enough of this one has slid out.
+        lengthMilliseconds - elapsed + lengthMilliseconds - (limit - cost) * lengthMilliseconds / current
+      } else {
+        lengthMilliseconds
+      }
+    return max(1, Self.divideUp(milliseconds, 1_000))
+  }
+
+  private static func divideUp(_ number: Int, _ divisor: Int) -> Int { (number + divisor - 1) / divisor }
+}
+
+extension Date {
+  /// Milliseconds since 1970.
+  package var milliseconds: Int { Int(timeIntervalSince1970 * 1_000) }
+}

@@ -1,0 +1,89 @@
+import Crypto
+
+/// A random token that opens something: an API key, a session, a service token. It cannot be printed, logged or encoded
+/// by accident; ``reveal()`` is the one way to its text.
+///
+/// `<prefix>_<43 characters><6 characters>`: 32 bytes of the system's generator in base 62, then the CRC-32 of all that
+/// stands before it in base 62, so that a scanner or the server tells a typo from a key without a look-up.
+package struct Secret: Sendable, CustomStringConvertible, CustomReflectable {
+  static let randomLength = 43
+  static let checksumLength = 6
+  /// Characters of any presented secret; longer ones are not looked at.
+  package static let lengthMax = 256
+
+  private let text: String
+
+  /// A secret that somebody presented.
+  package init(presented text: String) { self.text = text }
+
+  /// Makes a new one. `SystemRandomNumberGenerator` is the kernel's CSPRNG on Linux (`getrandom(2)`).
+  package static func random(prefix: String) -> Secret {
+    var generator = SystemRandomNumberGenerator()
+    let limbs = (0..<4).map { _ in generator.next() as UInt64 }
+    let body = prefix + "_" + Base62.encode(limbs, length: randomLength)
+    return Secret(presented: body + checksum(of: body.utf8))
+  }
+
+  /// The text. To be shown to its owner once, and to nobody else.
+  package func reveal() -> String { text }
+
+  package var hash: SecretHash { SecretHash(of: text.utf8) }
+
+  /// The first characters, for people to recognise it by.
+  package func start(_ count: Int) -> String { String(text.prefix(count)) }
+
+  /// Whether this can be one of ours with `prefix`: right length, right alphabet, right checksum.
+  package func isWellFormed(prefix: String) -> Bool {
+    let bytes = Array(text.utf8)
+    let bodyLength = prefix.utf8.count + 1 + Self.randomLength
+    guard bytes.count == bodyLength + Self.checksumLength, text.hasPrefix(prefix + "_"),
+      bytes[(prefix.utf8.count + 1)...].allSatisfy(Base62.isDigit)
+    else { return false }
+    return bytes[bodyLength...].elementsEqual(Self.checksum(of: bytes[..<bodyLength]).utf8)
+  }
+
+  private static func checksum(of bytes: some Sequence<UInt8>) -> String {
+    Base62.encode([UInt64(CRC32.checksum(of: bytes))], length: checksumLength)
+  }
+
+  package var description: String { "<secret>" }
+  package var customMirror: Mirror { Mirror(self, children: []) }
+}
+
+/// The SHA-256 of a secret: what is stored and looked up. Knowing it opens nothing, but it is kept out of logs, too.
+package struct SecretHash: Hashable, Sendable, CustomStringConvertible, CustomReflectable {
+  private let words: (UInt64, UInt64, UInt64, UInt64)
+
+  package init(of bytes: some Sequence<UInt8>) {
+    var hasher = SHA256()
+    if bytes.withContiguousStorageIfAvailable({ hasher.update(bufferPointer: UnsafeRawBufferPointer($0)) }) == nil {
+      hasher.update(data: Array(bytes))
+    }
+    words = hasher.finalize().withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
+  }
+
+  /// From the 32 bytes of a column; nil if they aren't 32.
+  package init?(bytes: [UInt8]) {
+    guard bytes.count == 32 else { return nil }
+    words = bytes.withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
+  }
+
+  package var bytes: [UInt8] { withUnsafeBytes(of: words) { Array($0) } }
+
+  package static func == (one: SecretHash, other: SecretHash) -> Bool {
+    // All four, whatever the first ones say: no early exit to measure.
+    let difference =
+      (one.words.0 ^ other.words.0) | (one.words.1 ^ other.words.1) | (one.words.2 ^ other.words.2)
+      | (one.words.3 ^ other.words.3)
+    return difference == 0
+  }
+
+  /// One word suffices: SHA-256 spreads evenly.
+  package func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
+
+  /// For choosing a shard: other bits than those that the hasher takes.
+  var shardBits: Int { Int(truncatingIfNeeded: words.3) }
+
+  package var description: String { "<secret hash>" }
+  package var customMirror: Mirror { Mirror(self, children: []) }
+}

@@ -1,0 +1,45 @@
+package import Foundation
+import Postgres
+
+/// A day of the calendar in UTC: what usage is counted by.
+package struct Day: Hashable, Comparable, Sendable, CustomStringConvertible {
+  private static let secondsPerDay = 86_400.0
+  /// 2000-01-01, where PostgreSQL's dates begin, in days since 1970-01-01.
+  private static let postgresEpoch = 10_957
+
+  /// Days since 1970-01-01.
+  package let number: Int
+
+  package init(number: Int) { self.number = number }
+
+  package init(containing date: Date) {
+    number = Int((date.timeIntervalSince1970 / Self.secondsPerDay).rounded(.down))
+  }
+
+  package static func < (one: Day, other: Day) -> Bool { one.number < other.number }
+
+  package func advanced(by days: Int) -> Day { Day(number: number + days) }
+
+  var postgresDate: PostgresDate { PostgresDate(daysSince2000: Int32(number - Self.postgresEpoch)) }
+
+  init(_ date: PostgresDate) { number = Int(date.daysSince2000) + Self.postgresEpoch }
+
+  /// `2026-01-31`
+  package var description: String {
+    let (year, month, day) = civil
+    return "\(year)-\(month < 10 ? "0" : "")\(month)-\(day < 10 ? "0" : "")\(day)"
+  }
+
+  /// Year, month and day in the Gregorian calendar: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+  /// `civil_from_days`; for days from 0000-03-01 on.
+  package var civil: (year: Int, month: Int, day: Int) {
+    let shifted = number + 719_468
+    let era = shifted / 146_097
+    let dayOfEra = shifted % 146_097
+    let yearOfEra = (dayOfEra - dayOfEra / 1_460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let monthFromMarch = (5 * dayOfYear + 2) / 153
+    let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
+    return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * monthFromMarch + 2) / 5 + 1)
+  }
+}

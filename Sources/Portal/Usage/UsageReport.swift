@@ -1,0 +1,66 @@
+package import Foundation
+
+/// Counters as people see them: a request that was both verified and reported is one request.
+package struct UsageTotals: Sendable, Equatable {
+  package var successes = 0
+  package var errors = 0
+  package var denied = 0
+  var latencySumMilliseconds = 0.0
+  var latencyCount = 0
+  var latencies = LatencyHistogram()
+
+  package init() {}
+
+  package var totalRequests: Int { successes + errors + denied }
+  /// The share of the requests that were let through which failed; 0 without any.
+  package var errorRate: Double {
+    successes + errors == 0 ? 0 : Double(errors) / Double(successes + errors)
+  }
+  /// Over all reported requests, not over days; nil where nothing was reported.
+  package var averageLatencyMilliseconds: Double? {
+    latencyCount == 0 ? nil : latencySumMilliseconds / Double(latencyCount)
+  }
+  package func latencyPercentile(_ quantile: Double) -> Double? { latencies.percentile(quantile) }
+
+  package mutating func merge(_ other: UsageTotals) {
+    successes += other.successes
+    errors += other.errors
+    denied += other.denied
+    latencySumMilliseconds += other.latencySumMilliseconds
+    latencyCount += other.latencyCount
+    latencies.merge(other.latencies)
+  }
+}
+
+/// The usage of one key or of a whole account over some days.
+package struct UsageReport: Sendable {
+  package static let daysDefault = 30
+  package static let daysMax = 366
+  /// Endpoints, and keys, that are listed: those with most requests.
+  static let endpointCountMax = 10
+  static let keyCountMax = 100
+
+  package var from: Day
+  package var to: Day
+  /// One entry for every day of the range, oldest first.
+  package var daily: [(day: Day, totals: UsageTotals)]
+  package var endpoints: [(endpoint: String, totals: UsageTotals)]
+  /// Only in the report of an account.
+  package var keys: [(keyID: UUID, totals: UsageTotals)]
+  package var summary: UsageTotals
+
+  init(
+    from: Day, to: Day, days: [(Day, UsageTotals)], endpoints: [(String, UsageTotals)],
+    keys: [(UUID, UsageTotals)] = []
+  ) {
+    self.from = from
+    self.to = to
+    let known = Dictionary(days) { one, _ in one }
+    daily = (from.number...to.number).map { number in
+      (Day(number: number), known[Day(number: number)] ?? UsageTotals())
+    }
+    self.endpoints = endpoints
+    self.keys = keys
+    summary = days.reduce(into: UsageTotals()) { $0.merge($1.1) }
+  }
+}

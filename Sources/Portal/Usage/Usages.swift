@@ -1,0 +1,100 @@
+package import Foundation
+package import Postgres
+
+/// Reading usage, and taking in what gateways report.
+package struct Usages: Sendable {
+  let pool: PostgresPool
+  let recorder: UsageRecorder
+
+  package init(pool: PostgresPool, recorder: UsageRecorder) {
+    self.pool = pool
+    self.recorder = recorder
+  }
+
+  /// What became of a batch of reported outcomes.
+  package struct Receipt: Sendable, Equatable {
+    package var accepted = 0
+    /// Events of a batch that was counted before.
+    package var duplicates = 0
+    package var rejected: [(index: Int, code: String)] = []
+
+    package static func == (one: Receipt, other: Receipt) -> Bool {
+      one.accepted == other.accepted && one.duplicates == other.duplicates
+        && one.rejected.elementsEqual(other.rejected, by: ==)
+    }
+  }
+
+  /// The last `days` days, today included. Throws `.notFound` for another account's key, too.
+  package func report(onKey id: UUID, of accountID: UUID, days: Int) async throws -> UsageReport {
+    let range = range(accountID, id, days)
+    let (keys, daily, endpoints) = try await pool.pipeline(
+      FindKey(accountID: accountID, id: id), SumUsageByDay(range: range), SumUsageByEndpoint(range: range))
+    guard !keys.isEmpty else { throw PortalError.notFound }
+    return UsageReport(from: range.from, to: range.to, days: daily, endpoints: endpoints)
+  }
+
+  /// As ``report(onKey:of:days:)``, over all keys of an account.
+  package func report(onAccount accountID: UUID, days: Int) async throws -> UsageReport {
+    let range = range(accountID, nil, days)
+    let (daily, endpoints, keys) = try await pool.pipeline(
+      SumUsageByDay(range: range), SumUsageByEndpoint(range: range), SumUsageByKey(range: range))
+    return UsageReport(from: range.from, to: range.to, days: daily, endpoints: endpoints, keys: keys)
+  }
+
+  /// Counts outcomes. A batch with an id goes to the database in one transaction together with its id, so that its
+  /// repetition, to whatever instance, counts nothing; one without is counted in memory as verdicts are.
+  package func take(
+    _ outcomes: [ReportedOutcome], batchID: String?, from token: ServiceToken
+  ) async throws -> Receipt {
+    let accounts = Dictionary(
+      try await pool.query(FindKeyAccounts(ids: Array(Set(outcomes.map(\.keyID)))))
+    ) { one, _ in one }
+    let now = Date()
+    var receipt = Receipt()
+    var accepted: [(outcome: ReportedOutcome, accountID: UUID, at: Date)] = []
+    for (index, outcome) in outcomes.enumerated() {
+      let at = outcome.at ?? now
+      if let accountID = accounts[outcome.keyID] {
+        let age = now.timeIntervalSince(at)
+        if (-ReportedOutcome.aheadSecondsMax...ReportedOutcome.ageSecondsMax).contains(age) {
+          accepted.append((outcome, accountID, at))
+        } else {
+          receipt.rejected.append((index, "out_of_range"))
+        }
+      } else {
+        receipt.rejected.append((index, "not_found"))
+      }
+    }
+    if let batchID {
+      let isNew = try await store(accepted, batchID: batchID, from: token)
+      receipt.duplicates = isNew ? 0 : accepted.count
+      receipt.accepted = isNew ? accepted.count : 0
+    } else {
+      for (outcome, accountID, at) in accepted { recorder.reported(outcome, of: accountID, at: at) }
+      receipt.accepted = accepted.count
+    }
+    return receipt
+  }
+
+  private func store(
+    _ accepted: [(outcome: ReportedOutcome, accountID: UUID, at: Date)], batchID: String, from token: ServiceToken
+  ) async throws -> Bool {
+    var segment = UsageSegment(counters: [:])
+    for (outcome, accountID, at) in accepted {
+      let day = Day(containing: at)
+      let endpoint = recorder.boundedEndpoint(outcome.endpoint, of: accountID, on: day)
+      let key = UsageKey(accountID: accountID, keyID: outcome.keyID, day: day, endpoint: endpoint)
+      segment.counters[key, default: UsageCounts()].addOutcome(outcome, at: at)
+    }
+    return try await pool.withTransaction { [segment] transaction in
+      let isNew = try await transaction.query(InsertUsageBatch(tokenID: token.id, batchID: batchID)).first ?? false
+      if isNew, !segment.isEmpty { _ = try await transaction.pipeline(AddUsage(segment), AddKeyActivity(segment)) }
+      return isNew
+    }
+  }
+
+  private func range(_ accountID: UUID, _ keyID: UUID?, _ days: Int) -> UsageRange {
+    let today = Day(containing: Date())
+    return UsageRange(accountID: accountID, keyID: keyID, from: today.advanced(by: 1 - days), to: today)
+  }
+}

@@ -1,0 +1,47 @@
+import Foundation
+import Synchronization
+
+/// `CoherentCacheState` in shards, each behind a lock that is held for one look-up. A secret always lives in the same
+/// shard; a sync goes to all of them.
+package final class CoherentCache<Value: Invalidatable>: Sendable {
+  private static var shardCount: Int { 16 }
+
+  private final class Shard: Sendable {
+    let state: Mutex<CoherentCacheState<Value>>
+    init(_ limits: CoherentCacheState<Value>.Limits) { state = Mutex(CoherentCacheState(limits: limits)) }
+  }
+
+  package let lease: Duration
+  private let shards: [Shard]
+
+  /// The limits are those of all shards together.
+  package init(_ limits: CoherentCacheState<Value>.Limits) {
+    lease = limits.lease
+    var share = limits
+    share.entryCountMax = max(1, limits.entryCountMax / Self.shardCount)
+    share.absentCountMax = max(1, limits.absentCountMax / Self.shardCount)
+    shards = (0..<Self.shardCount).map { _ in Shard(share) }
+  }
+
+  package func lookup(_ hash: SecretHash, at now: ContinuousClock.Instant) -> CoherentCacheState<Value>.Lookup {
+    shard(hash).state.withLock { $0.lookup(hash, at: now) }
+  }
+
+  package func fill(
+    _ hash: SecretHash, _ value: Value?, readAt position: LogPosition, at now: ContinuousClock.Instant
+  ) -> CoherentCacheState<Value>.FillOutcome {
+    shard(hash).state.withLock { $0.fill(hash, value, readAt: position, at: now) }
+  }
+
+  package func apply(_ sync: SyncResult) {
+    for shard in shards { shard.state.withLock { $0.apply(sync) } }
+  }
+
+  package func isFresh(at now: ContinuousClock.Instant) -> Bool {
+    shards.allSatisfy { shard in shard.state.withLock { $0.isFresh(at: now) } }
+  }
+
+  package var count: Int { shards.reduce(0) { sum, shard in sum + shard.state.withLock { $0.count } } }
+
+  private func shard(_ hash: SecretHash) -> Shard { shards[hash.shardBits & (Self.shardCount - 1)] }
+}

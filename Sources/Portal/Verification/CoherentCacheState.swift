@@ -1,0 +1,167 @@
+import DequeModule
+import Foundation
+
+/// A cache that never answers with what was revoked longer than the lease ago, as a value: no I/O and no clock in here.
+///
+/// - It follows `invalidation_log`. Each successful sync makes it fresh until the *start* of that sync plus the lease;
+///   past that moment nothing is a hit, however it came in.
+/// - A fill carries the position of the log at which it was read. It is stored only if no invalidation of it has been
+///   applied since; if the ring of recent invalidations does not reach back that far, it is not stored.
+/// - A position of another epoch empties it.
+///
+/// `Value` is what is known of a secret that exists. Secrets that don't are remembered apart, few and briefly, so that a
+/// flood of invented keys pushes out no real one.
+package struct CoherentCacheState<Value: Invalidatable>: Sendable {
+  package struct Limits: Sendable {
+    /// How long after the start of a sync its result may be relied on.
+    package var lease: Duration = .seconds(2)
+    package var entryCountMax = 200_000
+    package var absentCountMax = 10_000
+    /// How long an unknown secret is taken to be unknown still.
+    package var absentLifetime: Duration = .seconds(2)
+    /// Recent invalidations remembered, against which late fills are judged.
+    package var recentCountMax = 4_096
+
+    package init() {}
+  }
+
+  package enum Lookup: Sendable {
+    case hit(Value)
+    /// Known not to exist.
+    case absent
+    case miss
+    /// The lease has run out: ask the database.
+    case stale
+  }
+
+  package enum FillOutcome: Sendable, Equatable {
+    case stored
+    /// An invalidation of it was applied after it was read.
+    case overtaken
+    /// Read at a position that cannot be judged: before the ring, of another epoch, or before the first sync.
+    case unjudged
+  }
+
+  private let limits: Limits
+  private var entries: [SecretHash: Value] = [:]
+  private var hashByID: [UUID: SecretHash] = [:]
+  private var hashesByOwner: [UUID: Set<SecretHash>] = [:]
+  private var insertionOrder: Deque<SecretHash> = []
+  private var absent: [SecretHash: ContinuousClock.Instant] = [:]
+  private var absentOrder: Deque<SecretHash> = []
+  private var recent: Deque<Invalidation> = []
+  /// Every invalidation above this seq, up to the applied one, is in `recent`.
+  private var recentFloor = 0
+  private var freshUntil: ContinuousClock.Instant?
+  package private(set) var applied: LogPosition?
+
+  package init(limits: Limits) { self.limits = limits }
+
+  package var count: Int { entries.count }
+
+  package func isFresh(at now: ContinuousClock.Instant) -> Bool { freshUntil.map { now < $0 } ?? false }
+
+  package func lookup(_ hash: SecretHash, at now: ContinuousClock.Instant) -> Lookup {
+    guard isFresh(at: now) else { return .stale }
+    if let value = entries[hash] { return .hit(value) }
+    if let until = absent[hash], now < until { return .absent }
+    return .miss
+  }
+
+  /// Offers what was read from the database at `position`; nil where there is no such secret.
+  package mutating func fill(
+    _ hash: SecretHash, _ value: Value?, readAt position: LogPosition, at now: ContinuousClock.Instant
+  ) -> FillOutcome {
+    guard let applied, applied.epoch == position.epoch, position.seq >= recentFloor else { return .unjudged }
+    guard let value else {
+      // Somebody read it later than this and found it.
+      guard entries[hash] == nil else { return .overtaken }
+      storeAbsent(hash, until: now + limits.absentLifetime)
+      return .stored
+    }
+    let isOvertaken = recent.reversed().prefix { $0.seq > position.seq }.contains { value.isHit(by: $0.target) }
+    if isOvertaken { return .overtaken }
+    store(hash, value)
+    return .stored
+  }
+
+  /// Takes the result of a sync: drops what it names, and is fresh again from the sync's start.
+  package mutating func apply(_ sync: SyncResult) {
+    let first = sync.invalidations.first?.seq ?? sync.head.seq + 1
+    let last = sync.invalidations.last?.seq ?? first - 1
+    let isContinuous =
+      applied.map {
+        $0.epoch == sync.head.epoch && $0.seq <= sync.head.seq && first <= $0.seq + 1 && last == sync.head.seq
+      } ?? false
+    if isContinuous {
+      for invalidation in sync.invalidations where invalidation.seq > applied?.seq ?? 0 { drop(invalidation) }
+    } else {
+      // The first sync, another history, or rows that are gone from the log already.
+      dropAll(at: sync.head.seq)
+    }
+    applied = sync.head
+    freshUntil = max(freshUntil ?? sync.startedAt, sync.startedAt + limits.lease)
+  }
+
+  // MARK: Dropping and storing
+
+  private mutating func drop(_ invalidation: Invalidation) {
+    recent.append(invalidation)
+    if recent.count > limits.recentCountMax { recentFloor = recent.removeFirst().seq }
+    switch invalidation.target {
+    case .key(let id, _), .serviceToken(let id):
+      if let hash = hashByID[id] { remove(hash) }
+    case .account(let owner):
+      for hash in hashesByOwner[owner] ?? [] { remove(hash) }
+    case .everything:
+      removeAll()
+    }
+  }
+
+  private mutating func dropAll(at seq: Int) {
+    removeAll()
+    absent = [:]
+    absentOrder = []
+    recent = []
+    recentFloor = seq
+  }
+
+  private mutating func removeAll() {
+    entries = [:]
+    hashByID = [:]
+    hashesByOwner = [:]
+    insertionOrder = []
+  }
+
+  private mutating func remove(_ hash: SecretHash) {
+    guard let value = entries.removeValue(forKey: hash) else { return }
+    if hashByID[value.id] == hash { hashByID[value.id] = nil }
+    guard let owner = value.owner else { return }
+    hashesByOwner[owner]?.remove(hash)
+    if hashesByOwner[owner]?.isEmpty == true { hashesByOwner[owner] = nil }
+  }
+
+  private mutating func store(_ hash: SecretHash, _ value: Value) {
+    absent[hash] = nil
+    // A key whose hash was changed by hand is cached under the old one still.
+    if let former = hashByID[value.id], former != hash { remove(former) }
+    if entries.updateValue(value, forKey: hash) == nil { insertionOrder.append(hash) }
+    hashByID[value.id] = hash
+    if let owner = value.owner { hashesByOwner[owner, default: []].insert(hash) }
+    evict()
+  }
+
+  /// The oldest go first. The order may name entries that were dropped; those cost nothing to pass over.
+  private mutating func evict() {
+    while entries.count > limits.entryCountMax, let oldest = insertionOrder.popFirst() { remove(oldest) }
+    guard insertionOrder.count > 2 * limits.entryCountMax else { return }
+    insertionOrder = Deque(insertionOrder.filter { entries[$0] != nil })
+  }
+
+  private mutating func storeAbsent(_ hash: SecretHash, until: ContinuousClock.Instant) {
+    if absent.updateValue(until, forKey: hash) == nil { absentOrder.append(hash) }
+    while absent.count > limits.absentCountMax, let oldest = absentOrder.popFirst() { absent[oldest] = nil }
+    guard absentOrder.count > 2 * limits.absentCountMax else { return }
+    absentOrder = Deque(absentOrder.filter { absent[$0] != nil })
+  }
+}

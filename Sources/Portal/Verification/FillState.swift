@@ -1,0 +1,91 @@
+/// Which look-ups of unknown secrets are under way, as a value: no I/O and no clock in here.
+///
+/// One look-up per secret at a time (single flight); those that come while as many statements as allowed are under way
+/// are gathered into the next one. A result may be used until the lease after the statement was *sent*: a joiner that
+/// would get an older one is put into the next statement instead.
+struct FillState<Waiter> {
+  typealias BatchID = UInt64
+
+  struct Limits {
+    var lease: Duration = .seconds(2)
+    var batchesInFlightMax = 2
+    var secretsPerBatchMax = 500
+    /// Callers that may wait in all; one more is refused.
+    var waiterCountMax = 20_000
+  }
+
+  struct Batch {
+    let id: BatchID
+    let hashes: [SecretHash]
+  }
+
+  enum RequestAction {
+    /// Send this now; the caller waits.
+    case send(Batch)
+    /// The caller waits for a statement under way, or for the next one.
+    case wait
+    case refuse
+  }
+
+  /// What the end of a statement leaves to do.
+  struct EndAction {
+    /// Who gets the result, by secret.
+    var deliver: [(hash: SecretHash, waiters: [Waiter])] = []
+    var send: Batch?
+  }
+
+  private struct InFlight {
+    let sentAt: ContinuousClock.Instant
+    var waiters: [SecretHash: [Waiter]]
+  }
+
+  private let limits: Limits
+  private var pending: [SecretHash: [Waiter]] = [:]
+  private var inFlight: [BatchID: InFlight] = [:]
+  private var nextID: BatchID = 0
+  private(set) var waiterCount = 0
+
+  init(limits: Limits) { self.limits = limits }
+
+  /// Somebody wants to know of a secret.
+  mutating func request(_ hash: SecretHash, _ waiter: Waiter, at now: ContinuousClock.Instant) -> RequestAction {
+    guard waiterCount < limits.waiterCountMax else { return .refuse }
+    waiterCount += 1
+    for (id, batch) in inFlight where batch.waiters[hash] != nil && now < batch.sentAt + limits.lease {
+      inFlight[id]?.waiters[hash]?.append(waiter)
+      return .wait
+    }
+    pending[hash, default: []].append(waiter)
+    return takeBatch(at: now).map { .send($0) } ?? .wait
+  }
+
+  /// A statement has come back, well or not. Where its result is too old to be used, the waiters go into the next one.
+  mutating func ended(_ id: BatchID, succeeded: Bool, at now: ContinuousClock.Instant) -> EndAction {
+    guard let batch = inFlight.removeValue(forKey: id) else { return EndAction() }
+    var action = EndAction()
+    if succeeded, now >= batch.sentAt + limits.lease {
+      for (hash, waiters) in batch.waiters { pending[hash, default: []] += waiters }
+    } else {
+      action.deliver = batch.waiters.map { (hash: $0.key, waiters: $0.value) }
+      waiterCount -= batch.waiters.values.reduce(0) { $0 + $1.count }
+    }
+    action.send = takeBatch(at: now)
+    return action
+  }
+
+  private mutating func takeBatch(at now: ContinuousClock.Instant) -> Batch? {
+    guard !pending.isEmpty, inFlight.count < limits.batchesInFlightMax else { return nil }
+    nextID += 1
+    var waiters: [SecretHash: [Waiter]] = [:]
+    if pending.count <= limits.secretsPerBatchMax {
+      swap(&waiters, &pending)
+    } else {
+      for (hash, waiting) in pending.prefix(limits.secretsPerBatchMax) {
+        waiters[hash] = waiting
+        pending[hash] = nil
+      }
+    }
+    inFlight[nextID] = InFlight(sentAt: now, waiters: waiters)
+    return Batch(id: nextID, hashes: Array(waiters.keys))
+  }
+}

@@ -1,0 +1,84 @@
+import Foundation
+import Postgres
+import Synchronization
+
+/// What a look-up of many secrets found, and where the invalidation log stood in the same snapshot.
+package struct SecretsRead<Value: Sendable>: Sendable {
+  package var position: LogPosition
+  package var values: [SecretHash: Value]
+}
+
+/// A coherent cache that asks the database about what it does not know, or may not answer: single flight, gathered.
+package final class ReadThroughCache<Value: Invalidatable>: Sendable {
+  package typealias Read = @Sendable ([SecretHash]) async throws -> SecretsRead<Value>
+  private typealias Waiter = CheckedContinuation<Result<Value?, any Error>, Never>
+
+  package let cache: CoherentCache<Value>
+  private let fills: Mutex<FillState<Waiter>>
+  private let read: Read
+  private let observer: Observer
+
+  package init(_ limits: CoherentCacheState<Value>.Limits, observer: Observer, read: @escaping Read) {
+    cache = CoherentCache(limits)
+    fills = Mutex(FillState(limits: .init(lease: limits.lease)))
+    self.read = read
+    self.observer = observer
+  }
+
+  /// What may be said without asking the database; nil if it must be asked.
+  package func cached(_ hash: SecretHash, at now: ContinuousClock.Instant) -> Value?? {
+    switch cache.lookup(hash, at: now) {
+    case .hit(let value):
+      observer.observe(.cacheHit)
+      return .some(value)
+    case .absent:
+      observer.observe(.cacheHit)
+      return .some(nil)
+    case .miss:
+      observer.observe(.cacheMiss)
+      return nil
+    case .stale:
+      observer.observe(.cacheStale)
+      return nil
+    }
+  }
+
+  /// The value of a secret, from the cache or the database; nil where there is no such secret. Throws `.unavailable` when
+  /// the database would have to be asked and can't be.
+  package func value(of hash: SecretHash) async throws -> Value? {
+    if let cached = cached(hash, at: .now) { return cached }
+    let result = await withCheckedContinuation { (waiter: Waiter) in
+      switch fills.withLock({ $0.request(hash, waiter, at: .now) }) {
+      case .send(let batch): start(batch)
+      case .wait: break
+      case .refuse:
+        waiter.resume(returning: .failure(PortalError.unavailable(reason: "too many look-ups wait already")))
+      }
+    }
+    return try result.get()
+  }
+
+  /// Bounded by `batchesInFlightMax` and by the pool's own deadlines, so these tasks can neither pile up nor stay.
+  private func start(_ batch: FillState<Waiter>.Batch) {
+    Task { await fill(batch) }
+  }
+
+  private func fill(_ batch: FillState<Waiter>.Batch) async {
+    let result: Result<SecretsRead<Value>, any Error>
+    do { result = .success(try await read(batch.hashes)) } catch { result = .failure(error) }
+    if case .success(let read) = result { store(batch.hashes, read) }
+    let isSuccess = if case .success = result { true } else { false }
+    let action = fills.withLock { $0.ended(batch.id, succeeded: isSuccess, at: .now) }
+    for (hash, waiters) in action.deliver {
+      for waiter in waiters { waiter.resume(returning: result.map { $0.values[hash] }) }
+    }
+    if let next = action.send { start(next) }
+  }
+
+  private func store(_ hashes: [SecretHash], _ read: SecretsRead<Value>) {
+    for hash in hashes {
+      let outcome = cache.fill(hash, read.values[hash], readAt: read.position, at: .now)
+      observer.observe(outcome == .stored ? .fillStored : .fillDiscarded)
+    }
+  }
+}

@@ -1,0 +1,52 @@
+package import Foundation
+package import Postgres
+
+/// Making and revoking service tokens. Checking one on a request is `ServiceTokenCheck`.
+package struct ServiceTokens: Sendable {
+  let pool: PostgresPool
+  let propagations: Propagations
+
+  package init(pool: PostgresPool, propagations: Propagations) {
+    self.pool = pool
+    self.propagations = propagations
+  }
+
+  package func create(
+    name: String, permissions: [ServiceToken.Permission]
+  ) async throws -> (id: UUID, secret: Secret) {
+    let id = UUID.version7()
+    let secret = Secret.random(prefix: ServiceToken.secretPrefix)
+    try await pool.execute(InsertServiceToken(id: id, name: name, secret: secret.hash, permissions: permissions))
+    return (id, secret)
+  }
+
+  /// Revokes; a second time answers with the first time's moment.
+  package func revoke(_ id: UUID) async throws -> (revokedAt: Date, propagation: Propagation) {
+    let clock = ContinuousClock.now
+    guard let revokedAt = try await pool.query(RevokeServiceToken(id: id)).first else { throw PortalError.notFound }
+    return (revokedAt, await propagations.wait(since: clock))
+  }
+}
+
+/// Who shows a service token, from a coherent cache: a revoked one is refused as soon as a revoked key.
+package struct ServiceTokenCheck: Sendable {
+  package let tokens: ReadThroughCache<ServiceToken>
+
+  package init(pool: PostgresPool, lease: Duration, observer: Observer) {
+    var limits = CoherentCacheState<ServiceToken>.Limits()
+    limits.lease = lease
+    limits.entryCountMax = 10_000
+    tokens = ReadThroughCache(limits, observer: observer) { hashes in
+      let rows = try await pool.query(FindServiceTokens(hashes: hashes))
+      return try SecretsRead(rows.map { ($0.position, $0.found.map { ($0.hash, $0.token) }) })
+    }
+  }
+
+  /// Throws `.unauthenticated` unless the token is good.
+  package func find(_ secret: Secret) async throws -> ServiceToken {
+    guard secret.isWellFormed(prefix: ServiceToken.secretPrefix), let token = try await tokens.value(of: secret.hash),
+      token.isGood(at: Date())
+    else { throw PortalError.unauthenticated }
+    return token
+  }
+}

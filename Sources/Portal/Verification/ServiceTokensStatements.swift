@@ -1,0 +1,24 @@
+import Foundation
+import Postgres
+
+struct InsertServiceToken: PostgresStatement {
+  static let sql = "insert into service_tokens (id, name, token_hash, permissions) values ($1, $2, $3, $4)"
+  let id: UUID
+  let name: String
+  let secret: SecretHash
+  let permissions: [ServiceToken.Permission]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(id)
+    bindings.append(name)
+    bindings.append(PostgresBytes(secret.bytes))
+    bindings.append(permissions.map(\.rawValue))
+  }
+}
+
+struct RevokeServiceToken: PostgresStatement {
+  static let sql =
+    "update service_tokens set revoked_at = coalesce(revoked_at, now()) where id = $1 returning revoked_at"
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
+}

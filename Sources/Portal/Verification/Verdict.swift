@@ -1,0 +1,82 @@
+package import Foundation
+
+/// What a gateway asks about one request of its API.
+package struct VerificationRequest: Sendable {
+  package static let costMax = 1_000
+  package static let endpointLengthMax = 200
+  /// What usage is counted under when no endpoint is named.
+  package static let endpointDefault = "unspecified"
+
+  package var key: Secret
+  /// All of them must be met.
+  package var scopes: [String]
+  package var clientIP: AddressBlock?
+  package var endpoint: String
+  package var cost: Int
+
+  package init(
+    key: Secret, scopes: [String] = [], clientIP: AddressBlock? = nil,
+    endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1
+  ) {
+    self.key = key
+    self.scopes = scopes
+    self.clientIP = clientIP
+    self.endpoint = endpoint
+    self.cost = cost
+  }
+}
+
+/// The answer to "is this key good for this request?": a value, never an error.
+package struct Verdict: Sendable {
+  /// In the order in which they apply.
+  package enum Code: String, Sendable, CaseIterable {
+    case valid = "VALID"
+    case notFound = "NOT_FOUND"
+    case revoked = "REVOKED"
+    case suspended = "SUSPENDED"
+    case disabled = "DISABLED"
+    case expired = "EXPIRED"
+    case forbiddenAddress = "FORBIDDEN_ADDRESS"
+    case insufficientScope = "INSUFFICIENT_SCOPE"
+    case rateLimited = "RATE_LIMITED"
+    case usageExceeded = "USAGE_EXCEEDED"
+  }
+
+  package var code: Code
+  /// The key that was found, and how its limit stands; nil for `.notFound`.
+  package var found: (key: VerifiableKey, rateLimit: SlidingWindow.Decision)?
+
+  package var isValid: Bool { code == .valid }
+  package static let notFound = Verdict(code: .notFound, found: nil)
+}
+
+/// A key as verification needs it: parsed once, when it is read, never again per request.
+package struct VerifiableKey: Sendable, Equatable {
+  package var id: UUID
+  package var accountID: UUID
+  package var name: String
+  package var environment: Key.Environment
+  package var scopes: [String]
+  /// The key's own, or the plan's if that is lower.
+  package var rateLimitPerMinute: Int
+  package var allowedIPs: [AddressBlock]?
+  package var expiresAt: Date?
+  package var isRevoked: Bool
+  package var isSuspended: Bool
+  package var isDisabled: Bool
+
+  /// The first reason to refuse, apart from limits; nil if there is none.
+  package func refusal(of request: VerificationRequest, at now: Date) -> Verdict.Code? {
+    if isRevoked { return .revoked }
+    if isSuspended { return .suspended }
+    if isDisabled { return .disabled }
+    if let expiresAt, expiresAt <= now { return .expired }
+    if let allowedIPs {
+      guard let clientIP = request.clientIP, allowedIPs.contains(where: { $0.contains(clientIP) }) else {
+        return .forbiddenAddress
+      }
+    }
+    let isCovered = request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
+    return isCovered ? nil : .insufficientScope
+  }
+}

@@ -1,0 +1,39 @@
+/// A JSON text as it was sent (RFC 8259): members in order, numbers as they were written.
+package enum JSONValue: Sendable, Equatable {
+  case null
+  case bool(Bool)
+  /// The digits as sent; what they mean depends on who asks.
+  case number(String)
+  case string(String)
+  case array([JSONValue])
+  case object([(name: String, value: JSONValue)])
+
+  package static func == (one: JSONValue, other: JSONValue) -> Bool {
+    switch (one, other) {
+    case (.null, .null): true
+    case (.bool(let one), .bool(let other)): one == other
+    case (.number(let one), .number(let other)), (.string(let one), .string(let other)): one == other
+    case (.array(let one), .array(let other)): one == other
+    case (.object(let one), .object(let other)): one.elementsEqual(other, by: ==)
+    default: false
+    }
+  }
+
+  /// The whole number that a number is, if it is one that `Int` holds; `60.0` and `6e1` are 60.
+  package var integer: Int? {
+    guard case .number(let digits) = self else { return nil }
+    return Int(digits) ?? Double(digits).flatMap { Int(exactly: $0) }
+  }
+
+  /// The number, if it is finite as a `Double`.
+  package var double: Double? {
+    guard case .number(let digits) = self, let value = Double(digits), value.isFinite else { return nil }
+    return value
+  }
+}
+
+/// Why a text is not JSON, or not JSON that is accepted here, and at which byte.
+package struct JSONError: Error, Equatable {
+  package var message: String
+  package var offset: Int
+}

@@ -1,0 +1,124 @@
+package import Foundation
+import Portal
+
+/// Writes JSON as `API.md` has it: members in the order of the calls, nil as `null`, ids in lower case, times in RFC 3339
+/// with milliseconds.
+package struct JSONWriter {
+  package private(set) var bytes: [UInt8] = []
+  private var needsComma = false
+
+  package static func object(_ body: (inout JSONWriter) -> Void) -> JSONWriter {
+    var writer = JSONWriter()
+    writer.bytes.reserveCapacity(512)
+    writer.object(body)
+    return writer
+  }
+
+  // MARK: Values
+
+  package mutating func object(_ body: (inout JSONWriter) -> Void) {
+    open(UInt8(ascii: "{"))
+    body(&self)
+    close(UInt8(ascii: "}"))
+  }
+
+  package mutating func array<Element>(_ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void)
+  {
+    open(UInt8(ascii: "["))
+    for element in elements { body(&self, element) }
+    close(UInt8(ascii: "]"))
+  }
+
+  package mutating func string(_ text: String) {
+    separate()
+    quote(text)
+    needsComma = true
+  }
+
+  // MARK: Members
+
+  package mutating func field(_ name: StaticString, _ value: String?) {
+    self.name(name)
+    if let value { quote(value) } else { raw("null") }
+    needsComma = true
+  }
+
+  package mutating func field(_ name: StaticString, _ value: Int) { field(name, literal: "\(value)") }
+  package mutating func field(_ name: StaticString, _ value: Bool) { field(name, literal: value ? "true" : "false") }
+  package mutating func field(_ name: StaticString, _ value: UUID?) { field(name, value?.text) }
+  package mutating func field(_ name: StaticString, _ value: Date?) {
+    field(name, value.map { Timestamp.text(of: $0) })
+  }
+
+  /// With three decimals at most: what is measured here is no finer.
+  package mutating func field(_ name: StaticString, _ value: Double?) {
+    field(name, literal: value.map { "\(($0 * 1_000).rounded() / 1_000)" } ?? "null")
+  }
+
+  package mutating func field(_ name: StaticString, _ values: [String]?) {
+    guard let values else { return field(name, literal: "null") }
+    array(name, values) { $0.string($1) }
+  }
+
+  package mutating func object(_ name: StaticString, _ body: (inout JSONWriter) -> Void) {
+    self.name(name)
+    object(body)
+  }
+
+  package mutating func array<Element>(
+    _ name: StaticString, _ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void
+  ) {
+    self.name(name)
+    array(elements, body)
+  }
+
+  // MARK: Characters
+
+  private mutating func field(_ name: StaticString, literal: String) {
+    self.name(name)
+    raw(literal)
+    needsComma = true
+  }
+
+  private mutating func name(_ name: StaticString) {
+    separate()
+    bytes.append(UInt8(ascii: "\""))
+    bytes.append(contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+    bytes.append(UInt8(ascii: "\""))
+    bytes.append(UInt8(ascii: ":"))
+    needsComma = false
+  }
+
+  private mutating func open(_ bracket: UInt8) {
+    separate()
+    bytes.append(bracket)
+    needsComma = false
+  }
+
+  private mutating func close(_ bracket: UInt8) {
+    bytes.append(bracket)
+    needsComma = true
+  }
+
+  private mutating func separate() {
+    if needsComma { bytes.append(UInt8(ascii: ",")) }
+  }
+
+  private mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
+
+  private mutating func quote(_ text: String) {
+    bytes.append(UInt8(ascii: "\""))
+    for byte in text.utf8 {
+      switch byte {
+      case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+        bytes.append(UInt8(ascii: "\\"))
+        bytes.append(byte)
+      case 0..<0x20:
+        raw("\\u00" + (byte < 16 ? "0" : "") + String(byte, radix: 16))
+      default:
+        bytes.append(byte)
+      }
+    }
+    bytes.append(UInt8(ascii: "\""))
+  }
+}

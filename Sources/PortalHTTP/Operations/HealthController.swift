@@ -1,0 +1,22 @@
+import Hummingbird
+import Portal
+
+/// `/healthz` for whoever restarts a dead process, `/readyz` for whoever sends it traffic.
+struct HealthController {
+  let readiness: Readiness
+
+  func addRoutes(to routes: some RouterMethods<AppRequestContext>) {
+    routes.get("healthz") { _, _ in Response(json: .object { $0.field("status", "ok") }) }
+    routes.get("readyz", use: ready)
+  }
+
+  @Sendable private func ready(_ request: Request, _ context: AppRequestContext) async throws -> Response {
+    let reasons = await readiness.check()
+    return Response(
+      status: reasons.isEmpty ? .ok : .serviceUnavailable,
+      json: .object { json in
+        json.field("status", reasons.isEmpty ? "ready" : "unavailable")
+        json.field("reasons", reasons)
+      })
+  }
+}

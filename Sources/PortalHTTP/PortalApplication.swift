@@ -1,0 +1,109 @@
+import Foundation
+package import Hummingbird
+package import Logging
+package import Portal
+package import Postgres
+import ServiceLifecycle
+
+/// How a portal is to behave; plain values, whatever they were read from.
+package struct PortalSettings: Sendable {
+  package var keyFormat: KeyFormat
+  package var cookie: SessionCookie
+  package var isSignupOpen = false
+  /// How long an instance may answer from its cache without hearing from the database.
+  package var lease: Duration = .seconds(2)
+  package var cacheEntryCountMax = 200_000
+  package var sessionLifetime: Duration = .seconds(30 * 86_400)
+  package var passwordCost = ScryptCost.standard
+  package var passwordThreadCount = 2
+  package var loginLimits = LoginThrottle.Limits()
+  /// How long revoking waits for the other instances.
+  package var propagationTimeout: Duration = .seconds(1)
+  package var listenerURL: String?
+  package var instanceName = "latchkey"
+  /// Migrations that the database should have.
+  package var migrationCount: Int
+
+  package init(keyFormat: KeyFormat, cookie: SessionCookie, migrationCount: Int) {
+    self.keyFormat = keyFormat
+    self.cookie = cookie
+    self.migrationCount = migrationCount
+  }
+}
+
+/// A whole portal on a pool: everything is made here, once, and handed down.
+package struct PortalApplication: Sendable {
+  /// How long a start waits for the first look at the invalidation log.
+  private static let firstSyncTimeout: Duration = .seconds(10)
+  /// How long a connection may be silent.
+  private static let idleTimeoutSeconds: Int64 = 75
+
+  package let services: PortalServices
+  package let table = RouteTable()
+  package let usage: UsageFlusher
+  private let settings: PortalSettings
+  private let pool: PostgresPool
+  private let listener: InvalidationListener
+  private let maintenance: Maintenance
+
+  package init(_ settings: PortalSettings, pool: PostgresPool, observer: Observer) {
+    self.settings = settings
+    self.pool = pool
+    let recorder = UsageRecorder()
+    let passwords = PasswordHasher(cost: settings.passwordCost, threadCount: settings.passwordThreadCount)
+    let propagations = Propagations(pool: pool, timeout: settings.propagationTimeout)
+    let keys = Keys(pool: pool, format: settings.keyFormat, propagations: propagations)
+    var limits = CoherentCacheState<VerifiableKey>.Limits()
+    limits.lease = settings.lease
+    limits.entryCountMax = settings.cacheEntryCountMax
+    let verifier = Verifier(
+      pool: pool, format: settings.keyFormat, limits: limits, limiter: RateLimiter(), usage: recorder,
+      observer: observer)
+    let tokens = ServiceTokenCheck(pool: pool, lease: settings.lease, observer: observer)
+    services = PortalServices(
+      accounts: Accounts(pool: pool, passwords: passwords),
+      sessions: Sessions(
+        pool: pool, passwords: passwords, throttle: LoginThrottle(settings.loginLimits),
+        lifetime: settings.sessionLifetime),
+      keys: keys, verifier: verifier, tokens: tokens, usages: Usages(pool: pool, recorder: recorder),
+      audit: AuditEvents(pool: pool), desk: SupportDesk(pool: pool, keys: keys, propagations: propagations),
+      readiness: Readiness(pool: pool, migrationCount: settings.migrationCount) {
+        verifier.keys.cache.isFresh(at: .now)
+      })
+    usage = UsageFlusher(pool: pool, recorder: recorder, observer: observer)
+    maintenance = Maintenance(pool: pool, observer: observer)
+    listener = InvalidationListener(
+      pool: pool, listenerURL: settings.listenerURL,
+      instance: Instance(name: settings.instanceName, lease: settings.lease), observer: observer
+    ) { sync in
+      verifier.keys.cache.apply(sync)
+      tokens.tokens.cache.apply(sync)
+    }
+  }
+
+  /// The server with all that runs beside it. It is shut down from the end: first no more requests, then the last
+  /// counters are written, then the listener and the pool end.
+  package func makeServer(address: BindAddress, logger: Logger) -> some ApplicationProtocol {
+    var application = Application(
+      router: makeRouter(services, cookie: settings.cookie, isSignupOpen: settings.isSignupOpen, table: table),
+      server: .http1(
+        configuration: .init(
+          additionalChannelHandlers: [MalformedRequestHandler()], idleTimeout: .seconds(Self.idleTimeoutSeconds),
+          httpDecoderConfiguration: .init(
+            maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,
+            maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),
+      configuration: .init(address: address, backlog: 1_024),
+      services: [pool, maintenance, listener, usage],
+      logger: logger)
+    application.beforeServerStarts { await waitForFirstSync() }
+    return application
+  }
+
+  /// So that the first requests find the cache usable. Bounded: without it they go to the database.
+  private func waitForFirstSync() async {
+    let deadline = ContinuousClock.now + Self.firstSyncTimeout
+    while !services.verifier.keys.cache.isFresh(at: .now), .now < deadline {
+      try? await Task.sleep(for: .milliseconds(5))
+    }
+  }
+}

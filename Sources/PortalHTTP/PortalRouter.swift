@@ -1,0 +1,70 @@
+package import Hummingbird
+package import Portal
+
+/// What the routes are made of.
+package struct PortalServices: Sendable {
+  package var accounts: Accounts
+  package var sessions: Sessions
+  package var keys: Keys
+  package var verifier: Verifier
+  package var tokens: ServiceTokenCheck
+  package var usages: Usages
+  package var audit: AuditEvents
+  package var desk: SupportDesk
+  package var readiness: Readiness
+
+  package init(
+    accounts: Accounts, sessions: Sessions, keys: Keys, verifier: Verifier, tokens: ServiceTokenCheck, usages: Usages,
+    audit: AuditEvents, desk: SupportDesk, readiness: Readiness
+  ) {
+    self.accounts = accounts
+    self.sessions = sessions
+    self.keys = keys
+    self.verifier = verifier
+    self.tokens = tokens
+    self.usages = usages
+    self.audit = audit
+    self.desk = desk
+    self.readiness = readiness
+  }
+}
+
+/// All routes. Each group has a context in which its identity is not optional.
+package func makeRouter(
+  _ services: PortalServices, cookie: SessionCookie, isSignupOpen: Bool, table: RouteTable = RouteTable()
+) -> Router<AppRequestContext> {
+  let router = Router(context: AppRequestContext.self)
+  let routes = RecordingRouter(router: router, table: table)
+  routes.add(middleware: ProblemMiddleware(routes: table))
+
+  let sessions = SessionsController(
+    accounts: services.accounts, sessions: services.sessions, cookie: cookie, isSignupOpen: isSignupOpen)
+  let support = SupportController(desk: services.desk, sessions: services.sessions)
+  let usage = UsageController(usages: services.usages)
+
+  HealthController(readiness: services.readiness).addRoutes(to: routes)
+  sessions.addPublicRoutes(to: routes)
+  support.addPublicRoutes(to: routes)
+
+  let customers = routes.group()
+    .add(middleware: CustomerAuthentication(sessions: services.sessions, cookie: cookie))
+    .group(context: CustomerContext.self)
+  sessions.addRoutes(to: customers)
+  KeysController(keys: services.keys).addRoutes(to: customers)
+  usage.addRoutes(to: customers)
+  AuditController(events: services.audit).addRoutes(to: customers)
+
+  let staff = routes.group()
+    .add(middleware: StaffAuthentication(sessions: services.sessions))
+    .group(context: StaffContext.self)
+  support.addRoutes(to: staff)
+
+  func gateways(_ permission: ServiceToken.Permission) -> RouterGroup<GatewayContext> {
+    routes.group()
+      .add(middleware: GatewayAuthentication(tokens: services.tokens, permission: permission))
+      .group(context: GatewayContext.self)
+  }
+  VerificationController(verifier: services.verifier).addRoutes(to: gateways(.verifyKeys))
+  usage.addGatewayRoutes(to: gateways(.writeUsage))
+  return router
+}

@@ -1,0 +1,99 @@
+import Hummingbird
+import NIOCore
+import Portal
+import Postgres
+
+/// The one place where what went wrong inside becomes what a client is told.
+extension Problem {
+  /// Seconds after which a client may try again when something is unavailable.
+  private static let retryAfterSeconds = 1
+
+  init(_ error: any Error) {
+    switch error {
+    case let problem as Problem: self = problem
+    case let error as PortalError: self.init(error)
+    case let error as PostgresError: self.init(error)
+    case let error as HTTPError: self.init(error)
+    case is NIOTooManyBytesError: self = .bodyTooLarge
+    case is CancellationError: self = .unavailable
+    default: self = .internalError
+    }
+  }
+
+  private init(_ error: PortalError) {
+    switch error {
+    case .unauthenticated:
+      self.init(
+        .unauthorized, .unauthenticated, "A valid session or token is needed.",
+        headers: [.wwwAuthenticate: "Bearer realm=\"latchkey\""])
+    case .invalidCredentials:
+      self.init(
+        .unauthorized, .invalidCredentials, "The e-mail address or the password is wrong.",
+        headers: [.wwwAuthenticate: "Bearer realm=\"latchkey\""])
+    case .forbidden(let reason):
+      self.init(.forbidden, .forbidden, reason)
+    case .scopeNotAllowed(let scopes):
+      self.init(
+        .forbidden, .scopeNotAllowed, "The account's plan does not cover: \(scopes.joined(separator: ", ")).")
+    case .limitNotAllowed(let reason):
+      self.init(.forbidden, .limitNotAllowed, reason)
+    case .notFound:
+      self.init(.notFound, .notFound, "There is no such thing here.")
+    case .invalid(let errors):
+      self = .invalid(errors)
+    case .keyCapReached(let cap):
+      self.init(.conflict, .keyCapReached, "The account has \(cap) live keys, as many as its plan allows.")
+    case .keyNotActive:
+      self.init(.conflict, .keyNotActive, "Only an active key that was not rolled yet can be rolled.")
+    case .emailTaken:
+      self.init(.conflict, .emailTaken, "The e-mail address is taken.")
+    case .tooManyRequests(let seconds):
+      self.init(
+        .tooManyRequests, .tooManyRequests, "Too many attempts; try again in \(seconds) s.",
+        headers: [.retryAfter: "\(seconds)"])
+    case .unavailable:
+      self = .unavailable
+    }
+  }
+
+  private init(_ error: PostgresError) {
+    self = error.isUnavailable || error.code == .cancelled ? .unavailable : .internalError
+  }
+
+  /// What the framework itself threw.
+  private init(_ error: HTTPError) {
+    switch error.status {
+    case .notFound: self.init(PortalError.notFound)
+    case .contentTooLarge: self = .bodyTooLarge
+    case .unsupportedMediaType: self = .unsupportedMediaType
+    case .serviceUnavailable: self = .unavailable
+    default:
+      self =
+        error.status.kind == .clientError
+        ? Problem(.badRequest, .invalidRequest, "The request could not be read.") : .internalError
+    }
+  }
+
+  static func invalid(_ errors: [FieldProblem]) -> Problem {
+    let first = errors.first.map { "\($0.location) \($0.message)" } ?? "The request is not valid"
+    return Problem(.badRequest, .invalidRequest, first + ".", errors: errors)
+  }
+
+  static let bodyTooLarge = Problem(.contentTooLarge, .bodyTooLarge, "The body is larger than this route takes.")
+
+  static let unsupportedMediaType = Problem(
+    .unsupportedMediaType, .unsupportedMediaType, "The body must be application/json.")
+
+  static let unavailable = Problem(
+    .serviceUnavailable, .unavailable, "The service cannot answer right now.",
+    headers: [.retryAfter: "\(retryAfterSeconds)"])
+
+  static let internalError = Problem(
+    .internalServerError, .internalError, "Something went wrong on our side; the request id helps to find out what.")
+
+  static func methodNotAllowed(_ methods: [HTTPRequest.Method]) -> Problem {
+    let allow = methods.map(\.rawValue).sorted().joined(separator: ", ")
+    return Problem(
+      .methodNotAllowed, .methodNotAllowed, "This path takes \(allow).", headers: [.allow: allow])
+  }
+}

@@ -1,0 +1,97 @@
+import HTTPTypes
+import Hummingbird
+import Portal
+
+/// An error as a client sees it: `application/problem+json` (RFC 9457) with a stable code.
+struct Problem: Error, Sendable {
+  enum Code: String, Sendable {
+    case invalidRequest = "invalid_request"
+    case unauthenticated
+    case invalidCredentials = "invalid_credentials"
+    case forbidden
+    case scopeNotAllowed = "scope_not_allowed"
+    case limitNotAllowed = "limit_not_allowed"
+    case originNotAllowed = "origin_not_allowed"
+    case notFound = "not_found"
+    case methodNotAllowed = "method_not_allowed"
+    case keyCapReached = "key_cap_reached"
+    case keyNotActive = "key_not_active"
+    case emailTaken = "email_taken"
+    case bodyTooLarge = "body_too_large"
+    case unsupportedMediaType = "unsupported_media_type"
+    case headersTooLarge = "headers_too_large"
+    case tooManyRequests = "too_many_requests"
+    case unavailable
+    case internalError = "internal_error"
+  }
+
+  var status: HTTPResponse.Status
+  var code: Code
+  var detail: String
+  var errors: [FieldProblem] = []
+  var headers: HTTPFields = [:]
+
+  init(
+    _ status: HTTPResponse.Status, _ code: Code, _ detail: String, errors: [FieldProblem] = [],
+    headers: HTTPFields = [:]
+  ) {
+    self.status = status
+    self.code = code
+    self.detail = detail
+    self.errors = errors
+    self.headers = headers
+  }
+
+  func response(requestID: String) -> Response {
+    var headers = headers
+    headers[.contentType] = "application/problem+json"
+    headers[.cacheControl] = "no-store"
+    return Response(
+      status: status, headers: headers,
+      body: ResponseBody(byteBuffer: ByteBuffer(bytes: document(requestID: requestID).bytes)))
+  }
+
+  /// For where there is no framework around: the head, which also closes the connection, and the body.
+  func rawResponse(requestID: String) -> (HTTPResponse, [UInt8]) {
+    let body = document(requestID: requestID).bytes
+    var headers = headers
+    headers[.contentType] = "application/problem+json"
+    headers[.contentLength] = "\(body.count)"
+    headers[.connection] = "close"
+    headers[.xRequestID] = requestID
+    return (HTTPResponse(status: status, headerFields: headers), body)
+  }
+
+  private func document(requestID: String) -> JSONWriter {
+    .object { json in
+      json.field("type", "https://latchkey.dev/problems/" + code.rawValue.replacing("_", with: "-"))
+      json.field("title", code.rawValue.replacing("_", with: " ").capitalizedFirst)
+      json.field("status", status.code)
+      json.field("detail", detail)
+      json.field("code", code.rawValue)
+      json.field("requestId", requestID)
+      if !errors.isEmpty {
+        json.array("errors", errors) { json, error in
+          json.object {
+            $0.field("location", error.location)
+            $0.field("message", error.message)
+          }
+        }
+      }
+    }
+  }
+}
+
+extension String {
+  fileprivate var capitalizedFirst: String { prefix(1).uppercased() + dropFirst() }
+}
+
+extension Response {
+  /// A JSON answer, not to be kept by any cache on the way.
+  init(status: HTTPResponse.Status = .ok, json: JSONWriter, headers: HTTPFields = [:]) {
+    var headers = headers
+    headers[.contentType] = "application/json"
+    headers[.cacheControl] = "no-store"
+    self.init(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: json.bytes)))
+  }
+}

@@ -1,0 +1,49 @@
+import HTTPTypes
+import Hummingbird
+import Logging
+import Portal
+import Postgres
+
+/// Outermost: turns every error into a problem document, and puts the request id on every answer.
+struct ProblemMiddleware: RouterMiddleware {
+  let routes: RouteTable
+
+  func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    var response: Response
+    do {
+      response = try await next(request, context)
+    } catch {
+      let problem = self.problem(for: error, request)
+      log(error, problem, context)
+      response = problem.response(requestID: context.id)
+    }
+    response.headers[.xRequestID] = context.id
+    return response
+  }
+
+  /// The framework says "not found" also where only the method is wrong.
+  private func problem(for error: any Error, _ request: Request) -> Problem {
+    if let error = error as? HTTPError, error.status == .notFound {
+      let methods = routes.methods(at: request.uri.path)
+      if !methods.isEmpty { return .methodNotAllowed(methods) }
+    }
+    return Problem(error)
+  }
+
+  /// What the client is not told goes into the log.
+  private func log(_ error: any Error, _ problem: Problem, _ context: AppRequestContext) {
+    guard problem.status.code >= 500 else { return }
+    context.logger.error(
+      "request failed",
+      metadata: ["status": "\(problem.status.code)", "path": "\(context.endpointPath ?? "")", "error": "\(error)"])
+  }
+}
+
+extension HTTPField.Name {
+  // Safe: it is a valid name.
+  // swift-format-ignore: NeverForceUnwrap
+  static let xRequestID = HTTPField.Name("X-Request-Id")!
+}

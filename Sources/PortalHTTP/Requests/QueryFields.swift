@@ -1,0 +1,69 @@
+import Foundation
+import Hummingbird
+import Portal
+
+/// Values out of the path and the query, with the same named refusals as those of a body.
+extension Request {
+  func query(_ name: String) -> String? {
+    uri.queryParameters[name[...]].map(String.init)
+  }
+
+  func queryInteger(_ name: String, _ range: ClosedRange<Int>, default: Int) throws(PortalError) -> Int {
+    guard let text = query(name) else { return `default` }
+    guard let number = Int(text), range.contains(number) else {
+      throw .invalid("query.\(name)", "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return number
+  }
+
+  func queryUUID(_ name: String) throws(PortalError) -> UUID? {
+    guard let text = query(name) else { return nil }
+    guard let id = UUID(uuidString: text) else { throw .invalid("query.\(name)", "must be a UUID") }
+    return id
+  }
+
+  func queryChoice<Choice: RawRepresentable & CaseIterable>(
+    _ name: String, _: Choice.Type
+  ) throws(PortalError) -> Choice? where Choice.RawValue == String {
+    guard let text = query(name) else { return nil }
+    guard let choice = Choice(rawValue: text) else {
+      throw .invalid(
+        "query.\(name)", "must be one of " + Choice.allCases.map(\.rawValue).joined(separator: ", "))
+    }
+    return choice
+  }
+
+  func page() throws(PortalError) -> PageRequest {
+    let limit = try queryInteger("limit", 1...PageRequest.limitMax, default: PageRequest.limitDefault)
+    guard let cursor = query("cursor") else { return PageRequest(limit: limit) }
+    guard let before = Cursor.id(from: cursor) else {
+      throw .invalid("query.cursor", "must be a nextCursor of an earlier answer")
+    }
+    return PageRequest(limit: limit, before: before)
+  }
+}
+
+/// Opaque to clients: the id that a page ended at, in base 64 for URLs (RFC 4648, 5).
+enum Cursor {
+  static func text(of id: UUID) -> String {
+    withUnsafeBytes(of: id.uuid) { Data($0) }.base64EncodedString()
+      .replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
+  }
+
+  static func id(from text: String) -> UUID? {
+    guard text.utf8.count == 22,
+      let data = Data(base64Encoded: text.replacing("-", with: "+").replacing("_", with: "/") + "=="), data.count == 16
+    else { return nil }
+    return data.withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
+  }
+}
+
+extension RequestContext {
+  /// The `{id}` of the path. What is no UUID names nothing.
+  var pathID: UUID {
+    get throws(PortalError) {
+      guard let text = parameters.get("id"), let id = UUID(uuidString: text) else { throw .notFound }
+      return id
+    }
+  }
+}

@@ -1,0 +1,64 @@
+package import Hummingbird
+import Foundation
+package import Portal
+
+/// What is known of every request.
+package struct AppRequestContext: RequestContext {
+  package var coreContext: CoreRequestContextStorage
+  /// The peer's address; nil where there is no socket.
+  package let clientAddress: String?
+  /// Set by the authentication of a route group, read by that group's context.
+  package var customer: CustomerSession?
+  package var staff: StaffSession?
+  package var token: ServiceToken?
+
+  package init(source: ApplicationRequestContextSource) {
+    coreContext = .init(source: source)
+    clientAddress = source.channel.remoteAddress?.ipAddress
+  }
+}
+
+/// A request of a customer who is logged in: there is no such context without one.
+package struct CustomerContext: ChildRequestContext {
+  package var coreContext: CoreRequestContextStorage
+  let session: CustomerSession
+  let caller: Caller
+
+  package init(context: AppRequestContext) throws {
+    guard let session = context.customer else { throw PortalError.unauthenticated }
+    coreContext = context.coreContext
+    self.session = session
+    caller = session.caller(ip: context.clientAddress)
+  }
+
+  var accountID: UUID { session.account.id }
+
+  /// Throws `.forbidden` for a member who may only look.
+  func requireKeyChanges() throws {
+    guard session.role.mayChangeKeys else { throw PortalError.forbidden(reason: "Your role may not change keys.") }
+  }
+}
+
+/// A request of a member of staff who is logged in.
+package struct StaffContext: ChildRequestContext {
+  package var coreContext: CoreRequestContextStorage
+  let caller: Caller
+
+  package init(context: AppRequestContext) throws {
+    guard let session = context.staff else { throw PortalError.unauthenticated }
+    coreContext = context.coreContext
+    caller = session.caller(ip: context.clientAddress)
+  }
+}
+
+/// A request with a good service token.
+package struct GatewayContext: ChildRequestContext {
+  package var coreContext: CoreRequestContextStorage
+  let token: ServiceToken
+
+  package init(context: AppRequestContext) throws {
+    guard let token = context.token else { throw PortalError.unauthenticated }
+    coreContext = context.coreContext
+    self.token = token
+  }
+}

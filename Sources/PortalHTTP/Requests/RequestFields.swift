@@ -1,0 +1,167 @@
+import Foundation
+import Hummingbird
+import Portal
+
+/// The members of a JSON body, taken one by one. What is wrong is gathered, so that a client learns of all of it at once;
+/// ``finish()`` throws it, and also refuses members that nobody took.
+struct RequestFields {
+  /// Problems that are told at most.
+  private static let problemCountMax = 100
+
+  private var members: [String: JSONValue]
+  private let location: String
+  private(set) var problems: [FieldProblem] = []
+
+  /// Reads the body, up to `sizeMax` bytes. An empty one counts as `{}` if `isOptional`.
+  init(_ request: Request, sizeMax: Int, isOptional: Bool = false) async throws {
+    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > sizeMax {
+      throw Problem.bodyTooLarge
+    }
+    let buffer = try await request.body.collect(upTo: sizeMax)
+    if isOptional, buffer.readableBytes == 0 {
+      self.init([], location: "body")
+      return
+    }
+    guard request.hasJSONBody else { throw Problem.unsupportedMediaType }
+    let value: JSONValue
+    do throws(JSONError) { value = try JSONParser.parse(buffer.readableBytesView) } catch {
+      throw PortalError.invalid("body", "is not valid JSON: \(error.message) at byte \(error.offset)")
+    }
+    guard case .object(let members) = value else { throw PortalError.invalid("body", "must be an object") }
+    self.init(members, location: "body")
+  }
+
+  init(_ members: [(name: String, value: JSONValue)], location: String) {
+    self.members = Dictionary(members.map { ($0.name, $0.value) }) { first, _ in first }
+    self.location = location
+  }
+
+  /// Throws what was wrong, all of it.
+  func finish() throws(PortalError) {
+    let problems = finalProblems
+    if !problems.isEmpty { throw .invalid(problems) }
+  }
+
+  /// What was wrong, with the members that nobody took.
+  var finalProblems: [FieldProblem] {
+    problems + members.keys.sorted().map { FieldProblem(location: at($0), message: "is not a known field") }
+  }
+
+  mutating func refuse(_ name: String, _ message: String) {
+    problems.append(FieldProblem(location: at(name), message: message))
+  }
+
+  /// Takes over what was wrong with a part.
+  mutating func merge(_ others: [FieldProblem]) {
+    // Enough to find the mistake; a client that sends 10,000 wrong events need not read of each.
+    problems += others.prefix(max(0, Self.problemCountMax - problems.count))
+  }
+
+  // MARK: Members
+
+  /// A member, nil if it is missing or null.
+  mutating func value(_ name: String) -> JSONValue? {
+    let value = members.removeValue(forKey: name)
+    return value == .null ? nil : value
+  }
+
+  /// A text of so many characters; empty after a problem.
+  mutating func string(_ name: String, _ length: ClosedRange<Int>) -> String {
+    if let text = optionalString(name, length) { return text }
+    if !problems.contains(where: { $0.location == at(name) }) { refuse(name, "is required") }
+    return ""
+  }
+
+  mutating func optionalString(_ name: String, _ length: ClosedRange<Int>) -> String? {
+    guard let value = value(name) else { return nil }
+    guard case .string(let text) = value, length.contains(text.unicodeScalars.count) else {
+      refuse(name, "must be a string of \(length.lowerBound) to \(length.upperBound) characters")
+      return nil
+    }
+    return text
+  }
+
+  mutating func integer(_ name: String, _ range: ClosedRange<Int>, default: Int) -> Int {
+    optionalInteger(name, range) ?? `default`
+  }
+
+  mutating func optionalInteger(_ name: String, _ range: ClosedRange<Int>) -> Int? {
+    guard let value = value(name) else { return nil }
+    guard let number = value.integer, range.contains(number) else {
+      refuse(name, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
+      return nil
+    }
+    return number
+  }
+
+  mutating func optionalNumber(_ name: String, _ range: ClosedRange<Double>) -> Double? {
+    guard let value = value(name) else { return nil }
+    guard let number = value.double, range.contains(number) else {
+      refuse(name, "must be a number from \(range.lowerBound) to \(range.upperBound)")
+      return nil
+    }
+    return number
+  }
+
+  mutating func optionalDate(_ name: String) -> Date? {
+    guard let value = value(name) else { return nil }
+    guard case .string(let text) = value, let date = Timestamp.date(from: text) else {
+      refuse(name, "must be a time in RFC 3339, such as 2026-12-31T23:59:59Z")
+      return nil
+    }
+    return date
+  }
+
+  mutating func uuid(_ name: String) -> UUID? {
+    guard let value = value(name) else {
+      refuse(name, "is required")
+      return nil
+    }
+    guard case .string(let text) = value, let id = UUID(uuidString: text) else {
+      refuse(name, "must be a UUID")
+      return nil
+    }
+    return id
+  }
+
+  /// One of the values of an enum.
+  mutating func choice<Choice: RawRepresentable & CaseIterable>(
+    _ name: String, default: Choice
+  ) -> Choice where Choice.RawValue == String {
+    guard let value = value(name) else { return `default` }
+    guard case .string(let text) = value, let choice = Choice(rawValue: text) else {
+      refuse(name, "must be one of " + Choice.allCases.map(\.rawValue).joined(separator: ", "))
+      return `default`
+    }
+    return choice
+  }
+
+  /// A list of texts, each of which `parse` must take; nil if missing.
+  mutating func optionalList<Element>(
+    _ name: String, _ count: ClosedRange<Int>, _ message: String, _ parse: (String) -> Element?
+  ) -> [Element]? {
+    guard let value = value(name) else { return nil }
+    guard case .array(let values) = value, count.contains(values.count) else {
+      refuse(name, "must be a list of \(count.lowerBound) to \(count.upperBound) entries")
+      return nil
+    }
+    var elements: [Element] = []
+    for (index, value) in values.enumerated() {
+      if case .string(let text) = value, let element = parse(text) {
+        elements.append(element)
+      } else {
+        refuse("\(name)[\(index)]", message)
+      }
+    }
+    return elements
+  }
+
+  private func at(_ name: String) -> String { location + "." + name }
+}
+
+extension Request {
+  fileprivate var hasJSONBody: Bool {
+    guard let type = headers[.contentType]?.split(separator: ";").first else { return false }
+    return type.trimmingCharacters(in: .whitespaces).lowercased() == "application/json"
+  }
+}

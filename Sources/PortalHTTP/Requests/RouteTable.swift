@@ -1,0 +1,53 @@
+package import Hummingbird
+import Synchronization
+
+/// The routes there are, by path: for 405 with `Allow`, and for the test that holds the documentation against them.
+package final class RouteTable: Sendable {
+  private let routes = Mutex<[(segments: [String], method: HTTPRequest.Method)]>([])
+
+  package init() {}
+
+  /// Every route as `GET /v1/keys/{id}`, sorted.
+  package var all: [String] {
+    routes.withLock { $0.map { "\($0.method.rawValue) /" + $0.segments.joined(separator: "/") } }.sorted()
+  }
+
+  /// The methods that the path takes; none where there is no such path.
+  package func methods(at path: String) -> [HTTPRequest.Method] {
+    let segments = path.split(separator: "/")
+    return routes.withLock { routes in
+      routes.filter { route in
+        route.segments.count == segments.count
+          && zip(route.segments, segments).allSatisfy { $0 == $1 || $0.hasPrefix("{") }
+      }.map(\.method)
+    }
+  }
+
+  fileprivate func record(_ path: RouterPath, _ method: HTTPRequest.Method) {
+    let segments = path.description.split(separator: "/").map(String.init)
+    routes.withLock { $0.append((segments, method)) }
+  }
+}
+
+/// A router that writes down the routes that are added to it.
+struct RecordingRouter: RouterMethods {
+  typealias Context = AppRequestContext
+
+  let router: Router<AppRequestContext>
+  let table: RouteTable
+
+  @discardableResult
+  func on<Responder: HTTPResponder>(
+    _ path: RouterPath, method: HTTPRequest.Method, responder: Responder
+  ) -> Self where Responder.Context == Context {
+    table.record(path, method)
+    router.on(path, method: method, responder: responder)
+    return self
+  }
+
+  @discardableResult
+  func add(middleware: any MiddlewareProtocol<Request, Response, Context>) -> Self {
+    router.add(middleware: middleware)
+    return self
+  }
+}

@@ -1,0 +1,59 @@
+import Hummingbird
+import Portal
+
+/// Finds out which customer is logged in, by bearer token or cookie.
+struct CustomerAuthentication: RouterMiddleware {
+  let sessions: Sessions
+  let cookie: SessionCookie
+
+  func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    var context = context
+    context.customer = try await sessions.find(try token(of: request))
+    return try await next(request, context)
+  }
+
+  private func token(of request: Request) throws -> Secret {
+    if let bearer = request.bearer { return bearer }
+    guard let token = cookie.token(in: request) else { throw PortalError.unauthenticated }
+    try cookie.checkOrigin(of: request)
+    return token
+  }
+}
+
+/// Finds out which member of staff is logged in, by bearer token.
+struct StaffAuthentication: RouterMiddleware {
+  let sessions: Sessions
+
+  func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    guard let token = request.bearer else { throw PortalError.unauthenticated }
+    var context = context
+    context.staff = try await sessions.findStaff(token)
+    return try await next(request, context)
+  }
+}
+
+/// Lets in a service token that has the permission.
+struct GatewayAuthentication: RouterMiddleware {
+  let tokens: ServiceTokenCheck
+  let permission: ServiceToken.Permission
+
+  func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    guard let secret = request.bearer else { throw PortalError.unauthenticated }
+    let token = try await tokens.find(secret)
+    guard token.permissions.contains(permission) else {
+      throw PortalError.forbidden(reason: "The token lacks the permission \(permission.rawValue).")
+    }
+    var context = context
+    context.token = token
+    return try await next(request, context)
+  }
+}

@@ -1,0 +1,60 @@
+import Foundation
+import Hummingbird
+import Portal
+
+/// How the session travels in a browser, and from which origin such a browser may change things.
+package struct SessionCookie: Sendable {
+  /// Scheme, host and port of the portal as browsers see it, without a slash at the end.
+  package let origin: String
+  let name: String
+  let isSecure: Bool
+
+  /// Over https the cookie is bound to the host and to TLS (RFC 6265bis, `__Host-`); plain http is for this machine only,
+  /// so nil for any other host.
+  package init?(publicURL: String) {
+    guard let url = URLComponents(string: publicURL), let scheme = url.scheme, let host = url.host, url.query == nil,
+      url.fragment == nil, ["", "/"].contains(url.path)
+    else { return nil }
+    let isLocal = ["127.0.0.1", "localhost", "[::1]", "::1"].contains(host)
+    guard scheme == "https" || (scheme == "http" && isLocal) else { return nil }
+    isSecure = scheme == "https"
+    name = isSecure ? "__Host-latchkey" : "latchkey"
+    origin = scheme + "://" + host + (url.port.map { ":\($0)" } ?? "")
+  }
+
+  func header(_ token: Secret, expiresAt: Date) -> String {
+    header(value: token.reveal(), maxAge: max(0, Int(expiresAt.timeIntervalSinceNow)))
+  }
+
+  var clearingHeader: String { header(value: "", maxAge: 0) }
+
+  func token(in request: Request) -> Secret? {
+    request.cookies[name].flatMap { $0.value.isEmpty ? nil : Secret(presented: $0.value) }
+  }
+
+  /// Refuses a change that a page of another origin made a browser send (the cookie goes along by itself; a bearer token
+  /// does not, so it needs no such check).
+  func checkOrigin(of request: Request) throws {
+    if [.get, .head, .options].contains(request.method) { return }
+    guard let origin = request.headers[.origin] else { return }
+    guard origin == self.origin else {
+      throw Problem(.forbidden, .originNotAllowed, "Changes by cookie are taken from \(self.origin) alone.")
+    }
+  }
+
+  private func header(value: String, maxAge: Int) -> String {
+    "\(name)=\(value); Path=/; Max-Age=\(maxAge); HttpOnly; SameSite=Lax" + (isSecure ? "; Secure" : "")
+  }
+}
+
+extension Request {
+  /// The token of `Authorization: Bearer …` (RFC 6750).
+  var bearer: Secret? {
+    guard let header = headers[.authorization] else { return nil }
+    let parts = header.split(separator: " ", maxSplits: 1)
+    guard parts.count == 2, parts[0].lowercased() == "bearer", parts[1].utf8.count <= Secret.lengthMax else {
+      return nil
+    }
+    return Secret(presented: parts[1].trimmingCharacters(in: .whitespaces))
+  }
+}

@@ -1,0 +1,116 @@
+import Hummingbird
+import Portal
+
+/// `/v1/signup`, `/v1/login`, `/v1/logout`, `/v1/me`.
+struct SessionsController {
+  static let bodySizeMax = 16 << 10
+
+  let accounts: Accounts
+  let sessions: Sessions
+  let cookie: SessionCookie
+  let isSignupOpen: Bool
+
+  func addPublicRoutes(to routes: some RouterMethods<AppRequestContext>) {
+    routes.post("v1/signup", use: signUp)
+    routes.post("v1/login", use: logIn)
+  }
+
+  func addRoutes(to routes: some RouterMethods<CustomerContext>) {
+    routes.post("v1/logout", use: logOut)
+    routes.get("v1/me", use: me)
+  }
+
+  @Sendable private func signUp(_ request: Request, _ context: AppRequestContext) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
+    let email = fields.email("email")
+    let password = fields.password("password")
+    let name = fields.string("accountName", 1...Account.nameLengthMax)
+    try fields.finish()
+    guard isSignupOpen else { throw PortalError.forbidden(reason: "Sign-up is closed; ask for an account.") }
+    guard let email, let password else { throw Problem.internalError }
+    let created = try await accounts.create(name: name, email: email, password: password)
+    let login = try await sessions.open(userID: created.user.id, accountID: created.account)
+    return response(login, status: .created)
+  }
+
+  @Sendable private func logIn(_ request: Request, _ context: AppRequestContext) async throws -> Response {
+    let (email, password) = try await Self.credentials(request)
+    return response(try await sessions.logIn(email: email, password: password, from: context.clientAddress))
+  }
+
+  /// Any text is taken for a password here: whether it would be allowed as a new one is nobody's business.
+  static func credentials(_ request: Request) async throws -> (email: String, password: Password) {
+    var fields = try await RequestFields(request, sizeMax: bodySizeMax)
+    let email = fields.string("email", 1...EmailAddress.lengthMax)
+    let password = fields.string("password", 1...Password.lengthMax)
+    try fields.finish()
+    return (email, Password(presented: password))
+  }
+
+  @Sendable private func logOut(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    if let token = request.bearer ?? cookie.token(in: request) { try await sessions.logOut(token) }
+    return Response(status: .noContent, headers: [.setCookie: cookie.clearingHeader])
+  }
+
+  @Sendable private func me(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    let session = context.session
+    return Response(
+      json: .object { json in
+        json.object("user") { $0.fields(of: session.user) }
+        json.object("account") { json in
+          json.field("id", session.account.id)
+          json.field("name", session.account.name)
+          json.object("plan") { json in
+            json.field("name", session.account.plan.name)
+            json.field("keyCap", session.account.plan.keyCap)
+            json.field("scopes", session.account.plan.scopes)
+            json.field("rateLimitPerMinuteMax", session.account.plan.rateLimitPerMinuteMax)
+          }
+        }
+        json.field("role", session.role.rawValue)
+      })
+  }
+
+  private func response(_ login: Login<CustomerSession>, status: HTTPResponse.Status = .ok) -> Response {
+    let session = login.session
+    let json = JSONWriter.object { json in
+      json.object("user") { $0.fields(of: session.user) }
+      json.object("account") { json in
+        json.field("id", session.account.id)
+        json.field("name", session.account.name)
+      }
+      json.field("role", session.role.rawValue)
+      json.field("token", login.token.reveal())
+      json.field("expiresAt", session.expiresAt)
+    }
+    return Response(
+      status: status, json: json, headers: [.setCookie: cookie.header(login.token, expiresAt: session.expiresAt)])
+  }
+}
+
+extension JSONWriter {
+  fileprivate mutating func fields(of user: User) {
+    field("id", user.id)
+    field("email", user.email)
+  }
+}
+
+extension RequestFields {
+  /// nil after a problem.
+  fileprivate mutating func email(_ name: String) -> EmailAddress? {
+    let text = string(name, 1...EmailAddress.lengthMax)
+    if text.isEmpty { return nil }
+    if let email = EmailAddress(text) { return email }
+    refuse(name, "must be an e-mail address")
+    return nil
+  }
+
+  /// nil after a problem.
+  fileprivate mutating func password(_ name: String) -> Password? {
+    let text = string(name, 1...Password.lengthMax)
+    if text.isEmpty { return nil }
+    if let password = Password(text) { return password }
+    refuse(name, "must have \(Password.lengthMin) to \(Password.lengthMax) bytes")
+    return nil
+  }
+}

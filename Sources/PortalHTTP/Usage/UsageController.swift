@@ -1,0 +1,141 @@
+import Foundation
+import Hummingbird
+import Portal
+
+/// `GET /v1/keys/{id}/usage` and `GET /v1/usage` for customers, `POST /v1/usage` for gateways.
+struct UsageController {
+  /// Room for 10,000 events.
+  static let bodySizeMax = 4 << 20
+
+  let usages: Usages
+
+  func addRoutes(to routes: some RouterMethods<CustomerContext>) {
+    routes.get("v1/keys/{id}/usage", use: ofKey)
+    routes.get("v1/usage", use: ofAccount)
+  }
+
+  func addGatewayRoutes(to routes: some RouterMethods<GatewayContext>) {
+    routes.post("v1/usage", use: take)
+  }
+
+  @Sendable private func ofKey(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    let id = try context.pathID
+    let report = try await usages.report(onKey: id, of: context.accountID, days: try request.days)
+    return Response(
+      json: .object { json in
+        json.field("keyId", id)
+        json.fields(of: report)
+      })
+  }
+
+  @Sendable private func ofAccount(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    let report = try await usages.report(onAccount: context.accountID, days: try request.days)
+    return Response(
+      json: .object { json in
+        json.fields(of: report)
+        json.array("keys", report.keys) { json, entry in
+          json.object {
+            $0.field("keyId", entry.keyID)
+            $0.counts(of: entry.totals)
+          }
+        }
+      })
+  }
+
+  @Sendable private func take(_ request: Request, _ context: GatewayContext) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
+    let batchID = fields.optionalString("batchId", 1...ReportedOutcome.batchIDLengthMax)
+    let outcomes = fields.outcomes()
+    try fields.finish()
+    let receipt = try await usages.take(outcomes, batchID: batchID, from: context.token)
+    return Response(
+      status: .accepted,
+      json: .object { json in
+        json.field("accepted", receipt.accepted)
+        json.field("duplicates", receipt.duplicates)
+        json.array("rejected", receipt.rejected) { json, rejected in
+          json.object {
+            $0.field("index", rejected.index)
+            $0.field("code", rejected.code)
+          }
+        }
+      })
+  }
+}
+
+extension Request {
+  fileprivate var days: Int {
+    get throws(PortalError) {
+      try queryInteger("days", 1...UsageReport.daysMax, default: UsageReport.daysDefault)
+    }
+  }
+}
+
+extension RequestFields {
+  fileprivate mutating func outcomes() -> [ReportedOutcome] {
+    guard case .array(let values)? = value("events"), values.count <= ReportedOutcome.countPerBatchMax else {
+      refuse("events", "must be a list of up to \(ReportedOutcome.countPerBatchMax) events")
+      return []
+    }
+    return values.enumerated().compactMap { index, value in
+      guard case .object(let members) = value else {
+        refuse("events[\(index)]", "must be an object")
+        return nil
+      }
+      var event = RequestFields(members, location: "body.events[\(index)]")
+      let outcome = event.outcome()
+      merge(event.finalProblems)
+      return outcome
+    }
+  }
+
+  private mutating func outcome() -> ReportedOutcome? {
+    let id = uuid("keyId")
+    let endpoint = string("endpoint", 1...VerificationRequest.endpointLengthMax)
+    let status = optionalInteger("status", 100...599)
+    if status == nil, problems.last?.location.hasSuffix(".status") != true { refuse("status", "is required") }
+    let latency = optionalNumber("latencyMs", 0...ReportedOutcome.latencyMillisecondsMax)
+    let at = optionalDate("at")
+    guard problems.isEmpty, let id, let status else { return nil }
+    return ReportedOutcome(keyID: id, endpoint: endpoint, status: status, latencyMilliseconds: latency, at: at)
+  }
+}
+
+extension JSONWriter {
+  fileprivate mutating func fields(of report: UsageReport) {
+    field("from", report.from.description)
+    field("to", report.to.description)
+    array("daily", report.daily) { json, entry in
+      json.object {
+        $0.field("date", entry.day.description)
+        $0.counts(of: entry.totals)
+        $0.percentiles(of: entry.totals)
+      }
+    }
+    array("endpoints", report.endpoints) { json, entry in
+      json.object {
+        $0.field("endpoint", entry.endpoint)
+        $0.counts(of: entry.totals)
+      }
+    }
+    object("summary") { json in
+      json.field("totalRequests", report.summary.totalRequests)
+      json.counts(of: report.summary)
+      json.field("errorRate", report.summary.errorRate)
+      json.percentiles(of: report.summary)
+    }
+  }
+
+  fileprivate mutating func counts(of totals: UsageTotals) {
+    field("successes", totals.successes)
+    field("errors", totals.errors)
+    field("denied", totals.denied)
+    field("averageLatencyMs", totals.averageLatencyMilliseconds)
+  }
+
+  fileprivate mutating func percentiles(of totals: UsageTotals) {
+    field("p50LatencyMs", totals.latencyPercentile(0.5))
+    field("p95LatencyMs", totals.latencyPercentile(0.95))
+    field("p99LatencyMs", totals.latencyPercentile(0.99))
+  }
+}

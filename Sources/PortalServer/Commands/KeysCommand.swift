@@ -1,0 +1,37 @@
+import ArgumentParser
+import Foundation
+import Portal
+import PortalHTTP
+import Postgres
+
+struct KeysCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "keys", abstract: "Manage customers' keys.", subcommands: [Revoke.self])
+
+  struct Revoke: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Revoke a customer's key, on every instance.",
+      discussion: "The customer reads the reason in the audit trail.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: "The key's id.", transform: ValidationError.parse(id:)) var id: UUID
+    @Option(help: "Why, in 3 to 500 characters.") var reason: String
+    @Option(help: "The ticket that asked for it.") var ticket: String?
+
+    func run() async throws {
+      let configuration = try await options.load()
+      guard (SupportReason.textLengthMin...SupportReason.textLengthMax).contains(reason.unicodeScalars.count) else {
+        throw ValidationError("--reason must have 3 to 500 characters.")
+      }
+      try await reportingFailure {
+        let revoked = try await PostgresPool.with(configuration.database) { pool in
+          let propagations = Propagations(pool: pool)
+          let keys = Keys(pool: pool, format: configuration.keyFormat, propagations: propagations)
+          return try await SupportDesk(pool: pool, keys: keys, propagations: propagations)
+            .revokeKey(id, by: commandCaller, SupportReason(text: reason, ticket: ticket))
+        }
+        Output(isJSON: options.json).printRevocation("key", revoked.id, revoked.revokedAt, revoked.propagation)
+      }
+    }
+  }
+}

@@ -1,0 +1,77 @@
+import ArgumentParser
+import Foundation
+import Hummingbird
+import Logging
+import Portal
+import PortalHTTP
+import Postgres
+
+struct ServeCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "serve", abstract: "Run the portal until SIGTERM or SIGINT, then drain and exit.",
+    discussion: "Refuses to start while migrations are pending; run latchkey migrate first.")
+
+  @OptionGroup var options: ConfigurationOptions
+
+  @Option(help: ArgumentHelp("The address to listen on.", valueName: "host"))
+  var httpHost: String?
+
+  @Option(help: ArgumentHelp("The port to listen on.", valueName: "port"))
+  var httpPort: String?
+
+  @Option(help: ArgumentHelp("The portal's address as browsers see it.", valueName: "url"))
+  var publicURL: String?
+
+  func run() async throws {
+    let configuration = try await options.load([
+      "http.host": httpHost, "http.port": httpPort, "public.url": publicURL,
+    ])
+    try await reportingFailure { try await serve(configuration) }
+  }
+
+  private func serve(_ configuration: PortalConfiguration) async throws {
+    var logger = Logger(label: "latchkey")
+    logger.logLevel = configuration.logLevel
+    let migrations = try Migrations(folder: configuration.migrationsFolder)
+    let pool = PostgresPool(configuration.database)
+    try await checkSchema(migrations, pool)
+    try prepareSpool(configuration.usageSpool)
+    let portal = PortalApplication(
+      PortalSettings(configuration, migrationCount: migrations.files.count), pool: pool,
+      observer: Observer([Observer.logging(logger), Observer.metrics()]))
+    let server = portal.makeServer(
+      address: .hostname(configuration.http.host, port: configuration.http.port), logger: logger)
+    try await server.runService()
+  }
+
+  private func checkSchema(_ migrations: Migrations, _ pool: PostgresPool) async throws {
+    guard case .pending(let names) = try await migrations.status(on: pool) else { return }
+    FileHandle.standardError.write(
+      Data("latchkey: \(names.count) migrations are pending (next: \(names[0])); run latchkey migrate first\n".utf8))
+    throw ExitCode.failure
+  }
+
+  private func prepareSpool(_ path: String) throws {
+    do {
+      try FileManager.default.createDirectory(
+        atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    } catch {
+      throw ValidationError("USAGE_SPOOL must be a folder that can be made or written: \(path).")
+    }
+  }
+}
+
+extension PortalSettings {
+  init(_ configuration: PortalConfiguration, migrationCount: Int) {
+    self.init(
+      keyFormat: configuration.keyFormat, cookie: configuration.http.cookie, migrationCount: migrationCount)
+    isSignupOpen = configuration.isSignupOpen
+    lease = .seconds(configuration.leaseSeconds)
+    cacheEntryCountMax = configuration.cacheEntryCountMax
+    sessionLifetime = .seconds(configuration.sessionHours * 3_600)
+    passwordCost = configuration.passwordCost
+    passwordThreadCount = configuration.passwordThreadCount
+    listenerURL = configuration.listenerURL
+    instanceName = "\(ProcessInfo.processInfo.hostName):\(configuration.http.port)"
+  }
+}

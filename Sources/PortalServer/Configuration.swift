@@ -1,0 +1,109 @@
+import ArgumentParser
+import Configuration
+import Foundation
+import Logging
+import Portal
+import PortalHTTP
+import Postgres
+
+/// Everything that can be set, read once and checked: the only code that knows where settings come from.
+///
+/// Each key is a flag (`--http-port`), an environment variable (`HTTP_PORT`) or a line of `.env`; the first of these wins.
+/// `docs/CONFIGURATION.md` lists them with type, default and unit.
+struct PortalConfiguration: Sendable {
+  struct HTTP: Sendable {
+    var host: String
+    var port: Int
+    var cookie: SessionCookie
+  }
+
+  var database: PostgresConfiguration
+  var listenerURL: String?
+  var http: HTTP
+  var isSignupOpen: Bool
+  var keyFormat: KeyFormat
+  var leaseSeconds: Int
+  var cacheEntryCountMax: Int
+  var sessionHours: Int
+  var passwordCost: ScryptCost
+  var passwordThreadCount: Int
+  var usageSpool: String
+  var migrationsFolder: String
+  var logLevel: Logger.Level
+
+  /// Reads and checks; a wrong value is a `ValidationError` that names the key.
+  init(_ reader: ConfigReader) throws {
+    let keys = CheckedReader(reader: reader)
+    database = PostgresConfiguration(url: try keys.required("database.url", isSecret: true))
+    database.poolSizeMax = try keys.integer("database.pool.size", 1...1_000, default: 10)
+    let seconds = try keys.integer("database.timeout.seconds", 1...3_600, default: 30)
+    database.queryTimeout = .seconds(seconds)
+    database.statementTimeout = .seconds(seconds)
+    listenerURL = keys.optional("database.listener.url", isSecret: true)
+
+    let host = keys.optional("http.host") ?? "127.0.0.1"
+    let port = try keys.integer("http.port", 0...65_535, default: 8_080)
+    let cookie = try keys.parsed(
+      "public.url", default: "http://127.0.0.1:\(port)",
+      "must be https://host, or http:// with 127.0.0.1 or localhost", SessionCookie.init(publicURL:))
+    http = HTTP(host: host, port: port, cookie: cookie)
+
+    isSignupOpen = try keys.boolean("signup.open", default: false)
+    keyFormat = try keys.parsed(
+      "key.prefix", default: "lk", "must be 2 to 16 lower-case letters and digits, beginning with a letter",
+      KeyFormat.init(prefix:))
+    leaseSeconds = try keys.integer("cache.lease.seconds", 1...30, default: 2)
+    cacheEntryCountMax = try keys.integer("cache.entries", 1...10_000_000, default: 200_000)
+    sessionHours = try keys.integer("session.hours", 1...8_760, default: 720)
+    passwordCost = ScryptCost.standard
+    passwordCost.logN = try keys.integer("password.cost", 10...20, default: ScryptCost.standard.logN)
+    passwordThreadCount = try keys.integer("password.threads", 1...64, default: 2)
+    usageSpool = keys.optional("usage.spool") ?? "usage"
+    migrationsFolder = keys.optional("migrations") ?? "migrations"
+    logLevel = try keys.parsed(
+      "log.level", default: "info", "must be one of trace, debug, info, notice, warning, error, critical",
+      Logger.Level.init(rawValue:))
+  }
+}
+
+/// Values by key, with refusals that name it as an operator writes it.
+private struct CheckedReader {
+  let reader: ConfigReader
+
+  func optional(_ key: String, isSecret: Bool = false) -> String? {
+    reader.string(forKey: ConfigKey(key), isSecret: isSecret).flatMap { $0.isEmpty ? nil : $0 }
+  }
+
+  func required(_ key: String, isSecret: Bool = false) throws -> String {
+    guard let value = optional(key, isSecret: isSecret) else { throw error(key, "is required") }
+    return value
+  }
+
+  func integer(_ key: String, _ range: ClosedRange<Int>, default: Int) throws -> Int {
+    guard let text = optional(key) else { return `default` }
+    guard let number = Int(text), range.contains(number) else {
+      throw error(key, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return number
+  }
+
+  func boolean(_ key: String, default: Bool) throws -> Bool {
+    switch optional(key)?.lowercased() {
+    case nil: `default`
+    case "true", "1", "yes": true
+    case "false", "0", "no": false
+    default: throw error(key, "must be true or false")
+    }
+  }
+
+  func parsed<Value>(
+    _ key: String, default: String, _ message: String, _ parse: (String) -> Value?
+  ) throws -> Value {
+    guard let value = parse(optional(key) ?? `default`) else { throw error(key, message) }
+    return value
+  }
+
+  private func error(_ key: String, _ message: String) -> ValidationError {
+    ValidationError(key.uppercased().replacing(".", with: "_") + " " + message + ".")
+  }
+}

@@ -1,0 +1,40 @@
+import ArgumentParser
+import Configuration
+import SystemPackage
+
+/// The flags that every command takes. None has a default, or it would stand before the environment.
+struct ConfigurationOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("PostgreSQL, as a libpq connection string or URI.", valueName: "url"))
+  var databaseURL: String?
+
+  @Option(help: ArgumentHelp("The folder with the migrations.", valueName: "folder"))
+  var migrations: String?
+
+  @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
+  var logLevel: String?
+
+  @Flag(help: "Print one JSON object instead of text.")
+  var json = false
+
+  var values: [String: String?] {
+    ["database.url": databaseURL, "migrations": migrations, "log.level": logLevel]
+  }
+
+  /// Reads flags over environment over `.env`.
+  func load(_ more: [String: String?] = [:]) async throws -> PortalConfiguration {
+    let flags = values.merging(more) { one, _ in one }.compactMapValues { $0 }
+    let arguments = InMemoryProvider(
+      name: "arguments",
+      values: Dictionary(
+        uniqueKeysWithValues: flags.map { (AbsoluteConfigKey(ConfigKey($0.key)), ConfigValue(stringLiteral: $0.value)) }
+      ))
+    let secrets = SecretsSpecifier<String, String>.specific(["DATABASE_URL", "DATABASE_LISTENER_URL"])
+    let reader = ConfigReader(providers: [
+      arguments,
+      EnvironmentVariablesProvider(secretsSpecifier: secrets),
+      try await EnvironmentVariablesProvider(
+        environmentFilePath: ".env", allowMissing: true, secretsSpecifier: secrets),
+    ])
+    return try PortalConfiguration(reader)
+  }
+}

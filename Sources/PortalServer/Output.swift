@@ -1,0 +1,86 @@
+import ArgumentParser
+import Foundation
+import Portal
+import PortalHTTP
+import Postgres
+
+/// What a command says: text for people, or one JSON object.
+struct Output {
+  let isJSON: Bool
+
+  func print(_ text: @autoclosure () -> String, json: JSONWriter) {
+    Swift.print(isJSON ? String(decoding: json.bytes, as: UTF8.self) : text())
+  }
+}
+
+/// Runs what a command does, and turns its failure into one line on standard error and exit status 1.
+func reportingFailure(_ body: () async throws -> Void) async throws {
+  do {
+    try await body()
+  } catch let error as ValidationError {
+    throw error
+  } catch let error as ExitCode {
+    throw error
+  } catch {
+    FileHandle.standardError.write(Data("latchkey: \(explanation(of: error))\n".utf8))
+    throw ExitCode.failure
+  }
+}
+
+private func explanation(of error: any Error) -> String {
+  switch error {
+  case PortalError.emailTaken: "the e-mail address is taken"
+  case PortalError.notFound: "there is no such thing"
+  case let error as PostgresError: "the database says: \(error.message.trimmingCharacters(in: .whitespacesAndNewlines))"
+  default: "\(error)"
+  }
+}
+
+/// A password from a file (`-`: standard input), or a generated one, which then must be shown.
+struct PasswordOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Read the password from this file (its first line; - is standard input). Generated and printed if left out.",
+      valueName: "file"))
+  var passwordFile: String?
+
+  func read() throws -> (password: Password, isGenerated: Bool) {
+    guard let passwordFile else { return (.random(), true) }
+    let line: String?
+    if passwordFile == "-" {
+      line = readLine(strippingNewline: true)
+    } else {
+      let text = try? String(contentsOfFile: passwordFile, encoding: .utf8)
+      guard let text else { throw ValidationError("cannot read --password-file \(passwordFile)") }
+      line = text.split(separator: "\n", omittingEmptySubsequences: false).first.map(String.init)
+    }
+    guard let line, let password = Password(line) else {
+      throw ValidationError("--password-file must hold \(Password.lengthMin) to \(Password.lengthMax) bytes")
+    }
+    return (password, false)
+  }
+}
+
+/// Who acts at the command line, for the audit trail.
+var commandCaller: Caller {
+  Caller(actor: .command(name: ProcessInfo.processInfo.environment["USER"] ?? "operator"))
+}
+
+extension ValidationError {
+  /// Unless the name has an allowed length.
+  static func check(name: String, _ lengthMax: Int) throws {
+    guard (1...lengthMax).contains(name.unicodeScalars.count) else {
+      throw ValidationError("--name must have 1 to \(lengthMax) characters.")
+    }
+  }
+
+  static func parse(id text: String) throws -> UUID {
+    guard let id = UUID(uuidString: text) else { throw ValidationError("\(text) is no UUID.") }
+    return id
+  }
+
+  static func check(email: String) throws -> EmailAddress {
+    guard let address = EmailAddress(email) else { throw ValidationError("--email must be an e-mail address.") }
+    return address
+  }
+}

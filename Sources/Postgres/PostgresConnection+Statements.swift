@@ -1,0 +1,67 @@
+internal import CLibPQ
+
+extension PostgresConnection {
+  /// Runs one statement and decodes its rows.
+  public nonisolated func query<Statement: PostgresStatement>(
+    _ statement: Statement
+  ) async throws(PostgresError) -> [Statement.Row] {
+    try await run([PostgresCommand(statement)])[0].decodeRows(of: Statement.self)
+  }
+
+  /// Runs one statement; the number of rows that it touched.
+  @discardableResult
+  public nonisolated func execute(_ statement: some PostgresStatement) async throws(PostgresError) -> Int {
+    try await run([PostgresCommand(statement)])[0].affectedRowCount
+  }
+
+  /// Runs several statements in one round trip. Outside ``PostgresPool/withTransaction(isolation:_:)`` they are one
+  /// transaction of their own (PostgreSQL manual 34.5.1.1): all or none.
+  public nonisolated func pipeline<each Statement: PostgresStatement>(
+    _ statement: repeat each Statement
+  ) async throws(PostgresError) -> (repeat [(each Statement).Row]) {
+    var commands: [PostgresCommand] = []
+    repeat commands.append(PostgresCommand(each statement))
+    let results = try await run(commands)
+    var index = 0
+    func rows<Next: PostgresStatement>(_: Next.Type) throws(PostgresError) -> [Next.Row] {
+      defer { index += 1 }
+      return try results[index].decodeRows(of: Next.self)
+    }
+    return (repeat try rows((each Statement).self))
+  }
+
+  /// Runs the same kind of statement several times in one round trip, as ``pipeline(_:)`` does.
+  public nonisolated func pipeline<Statement: PostgresStatement>(
+    each statements: [Statement]
+  ) async throws(PostgresError) -> [[Statement.Row]] {
+    if statements.isEmpty { return [] }
+    let results = try await run(statements.map { PostgresCommand($0) })
+    return try results.map { result throws(PostgresError) in try result.decodeRows(of: Statement.self) }
+  }
+
+  /// Runs a text of many statements without parameters, as one transaction unless it has its own `begin`.
+  public nonisolated func executeScript(_ sql: String) async throws(PostgresError) {
+    _ = try await run([PostgresCommand(.script(sql))])
+  }
+
+  // MARK: Transactions (see PostgresPool)
+
+  /// Commits, even when the calling task is cancelled: half-way there would be no knowing. Nothing is sent when no
+  /// statement came since ``begin(_:)``.
+  nonisolated func commit() async throws(PostgresError) {
+    guard let result = try await run([PostgresCommand(.end("commit"))], isCancellable: false).first else { return }
+    // A commit of a failed transaction is answered with "ROLLBACK", not with an error.
+    guard String(cString: PQcmdStatus(result.raw)) == "COMMIT" else {
+      throw PostgresError(.protocolViolation, "a statement had failed, so the transaction was rolled back")
+    }
+  }
+
+  /// Rolls back, even when the calling task is cancelled. A failure closes the connection, which rolls back, too.
+  nonisolated func rollback() async {
+    do throws(PostgresError) {
+      _ = try await run([PostgresCommand(.end("rollback"))], isCancellable: false)
+    } catch {
+      await close()
+    }
+  }
+}

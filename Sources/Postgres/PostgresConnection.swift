@@ -1,0 +1,478 @@
+internal import CLibPQ
+import Dispatch
+import Foundation
+import Synchronization
+
+/// One connection to PostgreSQL: an actor on its event loop's thread, over libpq in pipeline mode on a non-blocking
+/// socket (PostgreSQL manual 34.4 and 34.5).
+///
+/// Statements are prepared when first used and sent in binary. Every batch has a deadline; when it passes, or when the
+/// calling task is cancelled, the server is asked to cancel and the connection stays usable.
+public actor PostgresConnection {
+  typealias Outcome = Result<[QueryResult], PostgresError>
+  typealias State = ConnectionState<PostgresCommand, QueryResult, CheckedContinuation<Outcome, Never>>
+
+  /// How long a cancelled batch, and the request to cancel it, may take to end before the connection is given up.
+  private static let cancelGrace: Duration = .seconds(5)
+
+  public nonisolated let id: UInt64
+  /// The server's `server_version_num`, for instance 150018.
+  public nonisolated let serverVersion: Int
+  nonisolated let loop: EventLoop
+  private nonisolated let statistics: PostgresStatistics
+  private nonisolated let queryTimeout: Duration
+  private nonisolated let onClose: @Sendable (UInt64) -> Void
+  private nonisolated let lastBatchID = Atomic<UInt64>(0)
+  private nonisolated let isFree = Atomic<Bool>(true)
+
+  /// Nil once closed.
+  private var raw: OpaquePointer?
+  private let descriptor: Int32
+  private var isRegistered = false
+  private var hasWriteInterest = false
+  private var state = State()
+  private var pendingBegin: String?
+  private var prepared: [ObjectIdentifier: String] = [:]
+  private var preparedCount = 0
+  /// What each result still to come of the running batch answers.
+  private var expected: [ExpectedResult] = []
+  private var expectedIndex = 0
+  private var isRunningScript = false
+  private var deadline: ContinuousClock.Instant?
+  private var isTimerArmed = false
+  private var cancelGraceEnd: ContinuousClock.Instant?
+  private var notificationSink: NotificationSink?
+
+  private enum ExpectedResult {
+    case begin
+    case prepare(any PostgresStatement.Type, name: String)
+    case execute(StatementLabel)
+
+    var label: StatementLabel {
+      switch self {
+      case .begin: .text("begin")
+      case .prepare(let type, _): .type(type)
+      case .execute(let label): label
+      }
+    }
+  }
+
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+  /// Takes ownership of a connected `PGconn` in pipeline mode.
+  init(
+    owning opened: consuming OpenedConnection, id: UInt64, loop: EventLoop, statistics: PostgresStatistics,
+    queryTimeout: Duration, onClose: @escaping @Sendable (UInt64) -> Void
+  ) {
+    self.id = id
+    self.loop = loop
+    self.statistics = statistics
+    self.queryTimeout = queryTimeout
+    self.onClose = onClose
+    serverVersion = Int(opened.serverVersion)
+    descriptor = opened.descriptor
+    raw = opened.take()
+    onLoop { $0.register() }
+  }
+
+  isolated deinit { finish() }
+
+  /// Closes the connection; statements under way fail with `.shutdown`.
+  public func close() {
+    close(PostgresError(.shutdown, "the connection was closed"))
+  }
+
+  public var isClosed: Bool { raw == nil }
+
+  /// Whether it is open, no transaction is, and nothing is under way: fit for the next user. True of the moment when the
+  /// last answer was handed out, so that nobody has to hop to the loop to ask.
+  nonisolated var isReusable: Bool { isFree.load(ordering: .acquiring) }
+
+  /// Opens a transaction with the next batch, which saves a round trip.
+  nonisolated func begin(_ sql: String) {
+    isFree.store(false, ordering: .releasing)
+    onLoop { $0.pendingBegin = sql }
+  }
+
+  /// Listens on `channels` and hands on what arrives from then on, in order; ends by throwing when the connection does.
+  /// One stream a connection.
+  public func listen(
+    to channels: [String]
+  ) async throws(PostgresError) -> AsyncThrowingStream<PostgresNotification, any Error> {
+    guard notificationSink == nil else { throw PostgresError(.protocolViolation, "listening already") }
+    let (sink, stream) = NotificationSink.make()
+    notificationSink = sink
+    do throws(PostgresError) {
+      _ = try await run(channels.map { PostgresCommand(.plain("listen " + Self.quoteIdentifier($0))) })
+    } catch {
+      notificationSink = nil
+      throw error
+    }
+    return stream
+  }
+
+  private static func quoteIdentifier(_ name: String) -> String {
+    "\"" + name.replacing("\"", with: "\"\"") + "\""
+  }
+
+  /// Runs `body` on the loop's thread, in the order of the calls.
+  private nonisolated func onLoop(_ body: @escaping @Sendable (isolated PostgresConnection) -> Void) {
+    loop.execute { self.assumeIsolated(body) }
+  }
+
+  // MARK: Batches
+
+  /// Sends `commands` in one round trip; their results. Resumes its caller straight from the loop's thread: an actor's
+  /// method would come back by way of the actor's queue.
+  nonisolated func run(
+    _ commands: [PostgresCommand], isCancellable: Bool = true
+  ) async throws(PostgresError) -> [QueryResult] {
+    let id = lastBatchID.wrappingAdd(1, ordering: .relaxed).newValue
+    guard isCancellable else { return try await submit(commands, id).get() }
+    if Task.isCancelled { throw PostgresError(.cancelled, "the task was cancelled") }
+    let outcome = await withTaskCancellationHandler {
+      await submit(commands, id, isCancellable: true)
+    } onCancel: {
+      onLoop { $0.cancel(id, reason: .cancelled) }
+    }
+    return try outcome.get()
+  }
+
+  private nonisolated func submit(
+    _ commands: [PostgresCommand], _ id: UInt64, isCancellable: Bool = false
+  ) async -> Outcome {
+    await withCheckedContinuation { continuation in
+      onLoop { $0.submit(commands, id, continuation) }
+      // A cancellation may have reached the loop before the batch did, and found nothing to cancel.
+      if isCancellable && Task.isCancelled { onLoop { $0.cancel(id, reason: .cancelled) } }
+    }
+  }
+
+  private func submit(_ commands: [PostgresCommand], _ id: UInt64, _ waiter: CheckedContinuation<Outcome, Never>) {
+    if let error = state.closedBy {
+      waiter.resume(returning: .failure(error))
+      return
+    }
+    var isCommit = false
+    if case .end("commit")? = commands.first?.kind { isCommit = true }
+    let batch = State.Batch(id: id, commands: commands, isCommit: isCommit, waiter: waiter)
+    isFree.store(false, ordering: .releasing)
+    if let next = state.submit(batch) { send(next) }
+  }
+
+  private func send(_ batch: State.Batch) {
+    guard let raw else { return }
+    let begin = pendingBegin
+    pendingBegin = nil
+    expected.removeAll(keepingCapacity: true)
+    expectedIndex = 0
+    isRunningScript = batch.commands.first?.isScript == true
+    if begin != nil, batch.commands.first?.isEnd == true {
+      // The transaction never reached the server.
+      complete(state.receive(.end))
+      return
+    }
+    deadline = .now + queryTimeout
+    armTimer()
+    statistics.sent(batch.commands.count + (begin == nil ? 0 : 1))
+    if isRunningScript ? sendScript(batch, begin, raw) : sendPipeline(batch, begin, raw) {
+      flush()
+    } else {
+      close(PostgresError(.connectionLost, lastMessage(raw)))
+    }
+  }
+
+  private func sendScript(_ batch: State.Batch, _ begin: String?, _ raw: OpaquePointer) -> Bool {
+    guard batch.commands.count == 1, case .script(let sql) = batch.commands[0].kind else { return false }
+    expected.append(.execute(batch.commands[0].label))
+    return PQexitPipelineMode(raw) == 1 && PQsendQuery(raw, begin.map { $0 + ";" + sql } ?? sql) == 1
+  }
+
+  private func sendPipeline(_ batch: State.Batch, _ begin: String?, _ raw: OpaquePointer) -> Bool {
+    if let begin {
+      expected.append(.begin)
+      guard sendPlain(begin, raw) else { return false }
+    }
+    return batch.commands.allSatisfy { send($0, raw) } && PQpipelineSync(raw) == 1
+  }
+
+  private func send(_ command: PostgresCommand, _ raw: OpaquePointer) -> Bool {
+    switch command.kind {
+    case .script:
+      return false
+    case .plain(let sql), .end(let sql):
+      expected.append(.execute(command.label))
+      return sendPlain(sql, raw)
+    case .prepared(let type):
+      guard let name = preparedName(type) ?? sendPrepare(type, command.bindings, raw) else { return false }
+      expected.append(.execute(command.label))
+      return sendExecute(name, command.bindings, raw)
+    }
+  }
+
+  private func sendPlain(_ sql: String, _ raw: OpaquePointer) -> Bool {
+    PQsendQueryParams(raw, sql, 0, nil, nil, nil, nil, 1) == 1
+  }
+
+  /// The name under which the statement has been prepared, or is being so by this batch.
+  private func preparedName(_ type: any PostgresStatement.Type) -> String? {
+    if let name = prepared[ObjectIdentifier(type)] { return name }
+    for case .prepare(let other, let name) in expected where ObjectIdentifier(other) == ObjectIdentifier(type) {
+      return name
+    }
+    return nil
+  }
+
+  private func sendPrepare(
+    _ type: any PostgresStatement.Type, _ bindings: PostgresBindings, _ raw: OpaquePointer
+  ) -> String? {
+    preparedCount += 1
+    // PostgreSQL tells names apart by their first 63 bytes.
+    let name = "\("\(type)".prefix(40))_\(preparedCount)"
+    expected.append(.prepare(type, name: name))
+    let types = bindings.values.map(\.type)
+    return PQsendPrepare(raw, name, type.sql, Int32(types.count), types) == 1 ? name : nil
+  }
+
+  private func sendExecute(_ name: String, _ bindings: PostgresBindings, _ raw: OpaquePointer) -> Bool {
+    let count = bindings.values.count
+    return bindings.buffer.withUnsafeBytes { buffer in
+      withUnsafeTemporaryAllocation(of: UnsafePointer<CChar>?.self, capacity: count) { addresses in
+        withUnsafeTemporaryAllocation(of: Int32.self, capacity: 2 * count) { numbers in
+          for (index, value) in bindings.values.enumerated() {
+            // An empty value needs an address, too: nil would be NULL.
+            let base = buffer.baseAddress ?? UnsafeRawPointer(addresses.baseAddress)
+            let start = value.range.flatMap { base?.advanced(by: $0.lowerBound) }
+            addresses.initializeElement(at: index, to: start?.assumingMemoryBound(to: CChar.self))
+            numbers.initializeElement(at: index, to: Int32(value.range?.count ?? 0))
+            numbers.initializeElement(at: count + index, to: 1)
+          }
+          return PQsendQueryPrepared(
+            raw, name, Int32(count), addresses.baseAddress, numbers.baseAddress,
+            numbers.baseAddress?.advanced(by: count), 1) == 1
+        }
+      }
+    }
+  }
+
+  // MARK: The socket
+
+  private func register() {
+    guard raw != nil else { return }
+    loop.register(descriptor) { [weak self] readiness in
+      self?.assumeIsolated { $0.socketReady(readiness) }
+    }
+    isRegistered = true
+  }
+
+  private func socketReady(_ readiness: EventLoop.Readiness) {
+    if readiness.contains(.writable) { flush() }
+    if readiness.contains(.readable) { receive() }
+  }
+
+  private func flush() {
+    guard let raw else { return }
+    let status = PQflush(raw)
+    if status < 0 {
+      // The server's parting words, such as "terminating connection", may be readable still.
+      receive()
+      return
+    }
+    let needsWrite = status == 1
+    if needsWrite != hasWriteInterest {
+      hasWriteInterest = needsWrite
+      loop.setWriteInterest(needsWrite, of: descriptor)
+    }
+  }
+
+  private func receive() {
+    guard let raw else { return }
+    let isOpen = PQconsumeInput(raw) == 1
+    deliverNotifications()
+    takeResults()
+    // Results may be followed by notifications in the same read.
+    deliverNotifications()
+    // Any of these may have closed the connection and freed `raw`.
+    guard self.raw != nil else { return }
+    if !isOpen || PQstatus(raw) == CONNECTION_BAD {
+      close(PostgresError(.connectionLost, lastMessage(raw)))
+    } else if hasWriteInterest {
+      flush()
+    }
+  }
+
+  /// Takes the results that have come in whole. libpq gives a NULL after each statement's, and for ever when there is
+  /// nothing more to come.
+  private func takeResults() {
+    var consecutiveNullCount = 0
+    while let raw, state.runningID != nil, consecutiveNullCount < 2, PQisBusy(raw) == 0 {
+      if let result = PQgetResult(raw) {
+        consecutiveNullCount = 0
+        take(result)
+      } else {
+        consecutiveNullCount += 1
+        if isRunningScript { endScript(raw) }
+      }
+    }
+  }
+
+  private func endScript(_ raw: OpaquePointer) {
+    guard PQstatus(raw) == CONNECTION_OK else { return }
+    if PQenterPipelineMode(raw) == 1 {
+      complete(state.receive(.end))
+    } else {
+      close(PostgresError(.protocolViolation, lastMessage(raw)))
+    }
+  }
+
+  private func take(_ result: OpaquePointer) {
+    let step = expectedIndex < expected.count ? expected[expectedIndex] : nil
+    let label = step?.label ?? .text("")
+    switch PQresultStatus(result) {
+    case PGRES_PIPELINE_SYNC:
+      PQclear(result)
+      complete(state.receive(.end))
+      return
+    case PGRES_COMMAND_OK, PGRES_TUPLES_OK, PGRES_EMPTY_QUERY:
+      var isWanted = false
+      if case .execute? = step { isWanted = true }
+      if case .prepare(let type, let name)? = step { prepared[ObjectIdentifier(type)] = name }
+      _ = state.receive(.success(QueryResult(owning: result, statement: label), isWanted: isWanted))
+    case PGRES_PIPELINE_ABORTED:
+      PQclear(result)
+      _ = state.receive(.aborted)
+    case PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE, PGRES_NONFATAL_ERROR:
+      let error = PostgresError(result: result, statement: label.description)
+      PQclear(result)
+      forgetStalePlan(error, step)
+      _ = state.receive(.failure(error))
+    default:
+      PQclear(result)
+      close(PostgresError(.protocolViolation, "copy is not supported", statement: label.description))
+      return
+    }
+    if !isRunningScript { expectedIndex += 1 }
+  }
+
+  /// A prepared statement whose plan no longer fits (its result type changed under it), or that somebody deallocated,
+  /// is prepared anew at its next use.
+  private func forgetStalePlan(_ error: PostgresError, _ step: ExpectedResult?) {
+    guard error.sqlState == "0A000" || error.sqlState == "26000", case .execute(.type(let type))? = step else { return }
+    prepared[ObjectIdentifier(type)] = nil
+  }
+
+  private func complete(_ completion: State.Completion?) {
+    guard let raw, let completion else { return }
+    deadline = nil
+    let isInTransaction = PQtransactionStatus(raw) != PQTRANS_IDLE
+    isFree.store(state.isIdle && !isInTransaction && pendingBegin == nil, ordering: .releasing)
+    completion.waiter.resume(returning: completion.outcome)
+    if let next = state.startNext() { send(next) }
+  }
+
+  private func deliverNotifications() {
+    while let raw, let notify = PQnotifies(raw) {
+      defer { PQfreemem(notify) }
+      let notification = PostgresNotification(
+        channel: String(cString: notify.pointee.relname), payload: String(cString: notify.pointee.extra))
+      if notificationSink?.yield(notification) == false {
+        close(PostgresError(.notificationOverflow, "over \(NotificationSink.bufferMax) notifications unread"))
+      }
+    }
+  }
+
+  // MARK: Deadlines and cancellation
+
+  /// One timer at a time, armed anew when it fires too early: most batches end long before their deadline.
+  private func armTimer() {
+    guard !isTimerArmed, let deadline else { return }
+    isTimerArmed = true
+    loop.schedule(at: deadline) { [weak self] in self?.assumeIsolated { $0.timerFired() } }
+  }
+
+  private func timerFired() {
+    isTimerArmed = false
+    guard let deadline, let running = state.runningID else { return }
+    if deadline > .now {
+      armTimer()
+    } else {
+      cancel(running, reason: .timeout)
+    }
+  }
+
+  private func cancel(_ id: UInt64, reason: PostgresError.Code) {
+    switch state.cancel(id, reason: reason) {
+    case .none:
+      break
+    case .fail(let waiter):
+      waiter.resume(returning: .failure(PostgresError(reason, "given up before it was sent")))
+    case .requestCancel:
+      requestCancel()
+    }
+  }
+
+  private func requestCancel() {
+    guard let raw, let request = PQgetCancel(raw) else {
+      close(PostgresError(.connectionLost, "no cancel request could be made"))
+      return
+    }
+    let graceEnd = ContinuousClock.now + Self.cancelGrace
+    cancelGraceEnd = graceEnd
+    loop.schedule(at: graceEnd) { [weak self] in self?.assumeIsolated { $0.graceTimerFired() } }
+    // Safe: PGcancel is a copy of what is needed, used by this closure alone.
+    nonisolated(unsafe) let owned = request
+    // PQcancel blocks: it opens a connection of its own, and waits until the server has acted on it.
+    DispatchQueue.global().async { [weak self, loop] in
+      withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
+        _ = PQcancel(owned, buffer.baseAddress, 256)
+      }
+      PQfreeCancel(owned)
+      loop.execute { [weak self] in self?.assumeIsolated { $0.cancelRequestEnded() } }
+    }
+  }
+
+  private func cancelRequestEnded() {
+    state.cancelRequestEnded()
+    if let next = state.startNext() { send(next) }
+  }
+
+  private func graceTimerFired() {
+    guard state.isCancelling, let cancelGraceEnd, cancelGraceEnd <= .now else { return }
+    close(PostgresError(.connectionLost, "no answer to a cancel request"))
+  }
+
+  // MARK: The end
+
+  private func close(_ error: PostgresError) {
+    guard raw != nil else { return }
+    isFree.store(false, ordering: .releasing)
+    finish()
+    notificationSink?.finish(error)
+    for completion in state.close(error) { completion.waiter.resume(returning: completion.outcome) }
+    onClose(id)
+  }
+
+  private func finish() {
+    guard let raw else { return }
+    self.raw = nil
+    if isRegistered { loop.unregister(descriptor) }
+    PQfinish(raw)
+  }
+
+  private func lastMessage(_ raw: OpaquePointer) -> String {
+    String(cString: PQerrorMessage(raw)).trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+}
+
+extension PostgresError {
+  fileprivate init(result: OpaquePointer, statement: String) {
+    func field(_ code: Character) -> String? {
+      PQresultErrorField(result, Int32(code.asciiValue ?? 0)).map { String(cString: $0) }
+    }
+    // The field codes of PostgreSQL manual 55.8.
+    self.init(
+      .server, field("M") ?? String(cString: PQresultErrorMessage(result)), sqlState: field("C"),
+      constraint: field("n"), statement: statement)
+    if sqlState == nil { code = .connectionLost }
+  }
+}

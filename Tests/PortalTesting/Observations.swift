@@ -1,0 +1,52 @@
+package import Portal
+import Synchronization
+
+/// Everything a portal has observed, for tests that wait for something to have happened.
+package final class Observations: Sendable {
+  private struct State {
+    var seen: [Observation] = []
+    var waiters: [(isWanted: @Sendable (Observation) -> Bool, continuation: CheckedContinuation<Void, Never>)] = []
+  }
+
+  private let state = Mutex(State())
+
+  package init() {}
+
+  package var sink: Observer.Sink {
+    { observation in
+      let ready = self.state.withLock { state in
+        state.seen.append(observation)
+        let ready = state.waiters.filter { $0.isWanted(observation) }
+        state.waiters.removeAll { $0.isWanted(observation) }
+        return ready
+      }
+      for waiter in ready { waiter.continuation.resume() }
+    }
+  }
+
+  package func count(_ observation: Observation) -> Int {
+    state.withLock { $0.seen.count { $0 == observation } }
+  }
+
+  package func count(where isWanted: (Observation) -> Bool) -> Int {
+    state.withLock { $0.seen.count(where: isWanted) }
+  }
+
+  /// Returns as soon as such an observation comes that has not come before this call.
+  package func next(_ isWanted: @escaping @Sendable (Observation) -> Bool) async {
+    await withCheckedContinuation { continuation in
+      state.withLock { $0.waiters.append((isWanted, continuation)) }
+    }
+  }
+}
+
+/// Looks again and again until `condition` holds; an error after `limit`.
+package func eventually(
+  within limit: Duration = .seconds(15), _ what: String, _ condition: () async throws -> Bool
+) async throws {
+  let deadline = ContinuousClock.now + limit
+  while try await !condition() {
+    if ContinuousClock.now > deadline { throw TestSetupError(description: "not within \(limit): \(what)") }
+    try await Task.sleep(for: .milliseconds(2))
+  }
+}

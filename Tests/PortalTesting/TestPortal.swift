@@ -1,0 +1,173 @@
+package import Foundation
+package import HTTPTypes
+import Hummingbird
+package import HummingbirdTesting
+import Logging
+import NIOCore
+package import Portal
+package import PortalHTTP
+package import Postgres
+
+/// A running portal with a database of its own, and short ways to do what tests begin with.
+package struct TestPortal: Sendable {
+  package let application: PortalApplication
+  package let client: any TestClientProtocol
+  package let pool: PostgresPool
+  package let database: TestDatabase
+  package let observations: Observations
+
+  package var services: PortalServices { application.services }
+}
+
+/// Whether requests go to the router directly, or through a real socket.
+package typealias TestTransport = TestingSetup
+
+/// Runs `body` with a portal.
+package func withPortal(
+  _ transport: TestTransport = .router, on given: TestDatabase? = nil,
+  configure: (inout PortalSettings) -> Void = { _ in }, _ body: @escaping @Sendable (TestPortal) async throws -> Void
+) async throws {
+  guard let given else {
+    return try await withDatabase { try await withPortal(transport, on: $0, configure: configure, body) }
+  }
+  guard let format = KeyFormat(prefix: "lk"), let cookie = SessionCookie(publicURL: "http://127.0.0.1:8080") else {
+    throw TestSetupError(description: "the test settings are wrong")
+  }
+  var settings = PortalSettings(
+    keyFormat: format, cookie: cookie, migrationCount: try Migrations(folder: migrationsFolder).files.count)
+  settings.isSignupOpen = true
+  settings.passwordCost = ScryptCost(logN: 10, r: 8, p: 1)
+  configure(&settings)
+  let observations = Observations()
+  let pool = PostgresPool(given.configuration)
+  let application = PortalApplication(settings, pool: pool, observer: Observer([observations.sink]))
+  var logger = Logger(label: "test")
+  logger.logLevel = .critical
+  let server = application.makeServer(address: .hostname("127.0.0.1", port: 0), logger: logger)
+  try await server.test(transport) { client in
+    try await body(
+      TestPortal(
+        application: application, client: client, pool: pool, database: given, observations: observations))
+  }
+}
+
+/// What came back, with its JSON read.
+package struct TestAnswer: Sendable {
+  package var status: Int
+  package var headers: HTTPFields
+  package var body: JSONValue
+
+  /// The problem's code, where it is one.
+  package var code: String? { body["code"].string }
+
+  package func header(_ name: String) -> String? {
+    HTTPField.Name(name).flatMap { headers[$0] }
+  }
+}
+
+extension JSONValue {
+  /// A member, `.null` if there is none.
+  package subscript(_ name: String) -> JSONValue {
+    guard case .object(let members) = self else { return .null }
+    return members.first { $0.name == name }?.value ?? .null
+  }
+
+  package subscript(_ index: Int) -> JSONValue {
+    guard case .array(let elements) = self, elements.indices.contains(index) else { return .null }
+    return elements[index]
+  }
+
+  package var string: String? {
+    if case .string(let text) = self { text } else { nil }
+  }
+
+  package var array: [JSONValue] {
+    if case .array(let elements) = self { elements } else { [] }
+  }
+
+  package var names: [String] {
+    if case .object(let members) = self { members.map(\.name) } else { [] }
+  }
+}
+
+extension TestPortal {
+  /// Sends a request; `json` is its body.
+  package func send(
+    _ method: HTTPRequest.Method, _ path: String, _ json: String? = nil, token: String? = nil, headers: HTTPFields = [:]
+  ) async throws -> TestAnswer {
+    var headers = headers
+    if let token { headers[.authorization] = "Bearer " + token }
+    if json != nil, headers[.contentType] == nil { headers[.contentType] = "application/json" }
+    return try await client.execute(
+      uri: path, method: method, headers: headers, body: json.map { ByteBuffer(string: $0) }
+    ) { response in
+      let bytes = Array(response.body.readableBytesView)
+      return TestAnswer(
+        status: response.status.code, headers: response.headers,
+        body: bytes.isEmpty ? .null : try JSONParser.parse(bytes))
+    }
+  }
+
+  /// A customer with an account of their own.
+  package func signUp(_ email: String = "ada@example.com") async throws -> TestCustomer {
+    let answer = try await send(
+      .post, "/v1/signup",
+      "{\"email\":\"\(email)\",\"password\":\"correct horse battery\",\"accountName\":\"Account of \(email)\"}")
+    guard let token = answer.body["token"].string, let account = answer.body["account"]["id"].string,
+      let accountID = UUID(uuidString: account)
+    else { throw TestSetupError(description: "sign-up answered \(answer)") }
+    return TestCustomer(portal: self, token: token, accountID: accountID)
+  }
+
+  /// A gateway's token.
+  package func makeToken(_ permissions: [ServiceToken.Permission] = [.verifyKeys, .writeUsage]) async throws -> String {
+    try await ServiceTokens(pool: pool, propagations: Propagations(pool: pool))
+      .create(name: "gateway", permissions: permissions).secret.reveal()
+  }
+
+  /// A session of a member of staff.
+  package func logInStaff(_ email: String = "grace@example.com") async throws -> String {
+    guard let address = EmailAddress(email), let password = Password("correct horse battery") else {
+      throw TestSetupError(description: "bad address")
+    }
+    _ = try await services.accounts.createStaff(name: "Grace", email: address, role: .support, password: password)
+    let answer = try await send(
+      .post, "/v1/support/login", "{\"email\":\"\(email)\",\"password\":\"correct horse battery\"}")
+    guard let token = answer.body["token"].string else {
+      throw TestSetupError(description: "staff login answered \(answer)")
+    }
+    return token
+  }
+
+  /// Asks about a key as a gateway does; `more` are further members of the body, each with its comma before it.
+  package func verify(_ key: String, token: String, _ more: String = "") async throws -> TestAnswer {
+    try await send(.post, "/v1/verify", "{\"key\":\"\(key)\"\(more)}", token: token)
+  }
+
+  /// Writes what has been counted so far.
+  package func flushUsage() async throws {
+    guard await application.usage.flush() else { throw TestSetupError(description: "usage could not be flushed") }
+  }
+}
+
+/// A customer who is logged in.
+package struct TestCustomer: Sendable {
+  package let portal: TestPortal
+  package let token: String
+  package let accountID: UUID
+
+  package func send(
+    _ method: HTTPRequest.Method, _ path: String, _ json: String? = nil, headers: HTTPFields = [:]
+  ) async throws -> TestAnswer {
+    try await portal.send(method, path, json, token: token, headers: headers)
+  }
+
+  /// Makes a key; `more` are further members of the body, each with its comma before it.
+  package func createKey(_ more: String = "") async throws -> (id: String, key: String) {
+    let answer = try await send(.post, "/v1/keys", "{\"name\":\"Key\",\"scopes\":[\"orders:read\"]\(more)}")
+    guard let id = answer.body["id"].string, let key = answer.body["key"].string else {
+      throw TestSetupError(description: "creating a key answered \(answer)")
+    }
+    return (id, key)
+  }
+}

@@ -1,0 +1,222 @@
+import Foundation
+import Postgres
+import Testing
+
+@Suite("PostgresCodable")
+struct PostgresCodableTests {
+  private func roundTrip<Value: PostgresCodable & Equatable>(_ values: [Value]) async throws {
+    try await withPool { pool async throws in
+      for value in values {
+        #expect(try await pool.query(Echo(value: value)) == [value])
+      }
+      #expect(try await pool.query(Echo<Value>(value: nil)) == [nil])
+    }
+  }
+
+  @Test("booleans come back, and NULL")
+  func bool() async throws { try await roundTrip([true, false]) }
+
+  @Test("integers come back up to their extremes, and NULL")
+  func integers() async throws {
+    try await roundTrip([Int16.min, -1, 0, 1, .max])
+    try await roundTrip([Int32.min, -1, 0, 1, .max])
+    try await roundTrip([Int.min, -1, 0, 1, .max])
+  }
+
+  @Test("doubles come back bit by bit, and NULL")
+  func doubles() async throws {
+    try await roundTrip([
+      0, 0.1, -1.5, .pi, .greatestFiniteMagnitude, .leastNonzeroMagnitude, .infinity, -.infinity,
+    ])
+    try await withPool { pool async throws in
+      #expect(try await pool.query(Echo(value: Double.nan)).first??.isNaN == true)
+      #expect(try await pool.query(Echo(value: -0.0)).first??.sign == .minus)
+    }
+  }
+
+  @Test("texts come back: empty, with quotes, and in every script")
+  func strings() async throws {
+    try await roundTrip(["", " ", "it's \"quoted\" \\ $1", "Grüße, 日本語, עברית, 👩🏽‍💻, e\u{301}", "line\nline\ttab"])
+  }
+
+  @Test("a text with a NUL, which PostgreSQL cannot hold, is refused by the server")
+  func nul() async throws {
+    try await withPool { pool async throws in
+      let error = await #expect(throws: PostgresError.self) { try await pool.query(Echo(value: "a\0b")) }
+      #expect(error?.sqlState == "22021")
+      #expect(try await pool.query(One()) == [1])
+    }
+  }
+
+  @Test("bytes come back, all 256 of them and none")
+  func bytes() async throws {
+    try await roundTrip([PostgresBytes([]), PostgresBytes(0...255), PostgresBytes([0])])
+  }
+
+  @Test("UUIDs come back, and NULL")
+  func uuids() async throws {
+    try await roundTrip([UUID(), UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))])
+  }
+
+  @Test("instants come back to the microsecond, before and after 2000, 1970 and 2001")
+  func dates() async throws {
+    let instants = [-7_000_000_000.5, -978_307_200, -1.000001, 0, 0.000001, 807_654_321.123456, 8_000_000_000.999999]
+    try await roundTrip(instants.map { Date(timeIntervalSinceReferenceDate: $0) })
+  }
+
+  private struct Microseconds: PostgresStatement {
+    static let sql = "select (extract(epoch from $1) * 1000000)::int8, '2000-01-01Z'::timestamptz + $2 * interval '1us'"
+    let date: Date
+    let sinceY2K: Int
+    func bind(_ bindings: inout PostgresBindings) {
+      bindings.append(date)
+      bindings.append(sinceY2K)
+    }
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Parts {
+      Parts(ofDate: try row.next(), date: try row.next())
+    }
+    struct Parts {
+      let ofDate: Int
+      let date: Date
+    }
+  }
+
+  @Test("the server sees exactly the microsecond that was meant, and we the one that it means")
+  func microseconds() async throws {
+    try await withPool { pool in
+      let epochDistance = 946_684_800_000_000
+      for microseconds in [0, 1, -1, 999_999, -999_999, 812_345_678_901_234, -3_155_673_600_000_001, 8_000_000_000_123_457]
+      {
+        let (seconds, rest) = (microseconds + epochDistance).quotientAndRemainder(dividingBy: 1_000_000)
+        let date = Date(timeIntervalSince1970: Double(seconds)).addingTimeInterval(Double(rest) / 1_000_000)
+        let parts = try #require(try await pool.query(Microseconds(date: date, sinceY2K: microseconds)).first)
+        #expect(parts.ofDate == microseconds + epochDistance)
+        #expect(try await pool.query(Microseconds(date: parts.date, sinceY2K: 0)).first?.ofDate == parts.ofDate)
+      }
+    }
+  }
+
+  private struct IsInfinite: PostgresStatement {
+    static let sql = "select not isfinite($1)"
+    let date: Date
+    func bind(_ bindings: inout PostgresBindings) { bindings.append(date) }
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+  }
+
+  @Test("an infinite date is PostgreSQL's infinity; what is no date is refused by the server, and crashes nobody")
+  func impossibleDates() async throws {
+    try await withPool { pool async throws in
+      for seconds in [Double.infinity, -.infinity] {
+        let date = Date(timeIntervalSinceReferenceDate: seconds)
+        #expect(try await pool.query(IsInfinite(date: date)) == [true])
+        let error = await #expect(throws: PostgresError.self) { try await pool.query(Echo(value: date)) }
+        #expect(error?.code == .decoding)
+      }
+      for seconds in [Double.nan, 1e13, -1e13, .greatestFiniteMagnitude] {
+        let date = Date(timeIntervalSinceReferenceDate: seconds)
+        let error = await #expect(throws: PostgresError.self) { try await pool.query(Echo(value: date)) }
+        #expect(error?.sqlState == "22008")
+      }
+    }
+  }
+
+  private struct Day: PostgresStatement {
+    static let sql = "select $1 = date '1999-12-25', $1"
+    let date: PostgresDate
+    func bind(_ bindings: inout PostgresBindings) { bindings.append(date) }
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> PostgresDate? {
+      try row.next(Bool.self) ? try row.next() : nil
+    }
+  }
+
+  @Test("days come back, and are the server's days")
+  func days() async throws {
+    try await roundTrip([-2_451_545, -1, 0, 1, 10_000].map { PostgresDate(daysSince2000: $0) })
+    try await withPool { pool async throws in
+      let day = PostgresDate(daysSince2000: -7)
+      #expect(try await pool.query(Day(date: day)) == [day])
+    }
+  }
+
+  @Test("arrays come back: empty, long, and with empty elements")
+  func arrays() async throws {
+    try await roundTrip([[], [1], Array(-500...500)])
+    try await roundTrip([[], [""], ["", "a", "ü,{}\""]])
+    try await roundTrip([[Int16.min, .max], []])
+    try await roundTrip([[Int32.min, .max], []])
+    try await roundTrip([[true, false], []])
+    try await roundTrip([[0.5, -.infinity], []])
+    try await roundTrip([[UUID(), UUID()], []])
+    try await roundTrip([[PostgresBytes([]), PostgresBytes([0, 255])], []])
+    try await roundTrip([[Date(timeIntervalSinceReferenceDate: 1.5)], []])
+    try await roundTrip([[PostgresDate(daysSince2000: 1)], []])
+  }
+
+  // MARK: What a column may be read as
+
+  private struct Integers: PostgresStatement {
+    static let sql = "select 7::int2, 7::int4, 7::int8, '{7}'::int4[]"
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [Int] {
+      [try row.next(), try row.next(), try row.next()] + (try row.next([Int].self))
+    }
+  }
+
+  @Test("an Int reads every width of integer")
+  func widening() async throws {
+    try await withPool { pool async throws in #expect(try await pool.query(Integers()) == [[7, 7, 7, 7]]) }
+  }
+
+  private struct Texts: PostgresStatement {
+    static let sql = "select 'x'::text, 'x'::varchar(9), 'x'::char(1), 'x'::name, '{}'::varchar[], '{\"a\": 1}'::json"
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [String] {
+      var texts: [String] = []
+      for _ in 0..<4 { texts.append(try row.next()) }
+      texts += try row.next([String].self)
+      texts.append(try row.next())
+      return texts
+    }
+  }
+
+  @Test("a String reads every type of text")
+  func textTypes() async throws {
+    try await withPool { pool async throws in #expect(try await pool.query(Texts()) == [["x", "x", "x", "x", "{\"a\": 1}"]]) }
+  }
+
+  private struct Misread<Value: PostgresCodable>: PostgresStatement {
+    static var sql: String {
+      """
+      select 1, null::int8, true, 'text'::text, 1.5::float8, now(), current_date, '{1,null}'::int8[],
+        '\\x000000000000000000000000'::bytea
+      """
+    }
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int {
+      // How many columns can be read as Value.
+      var count = 0
+      for _ in 0..<9 {
+        do throws(PostgresError) {
+          if try row.next(Value?.self) != nil { count += 1 }
+        } catch {
+          guard error.code == .decoding else { throw error }
+        }
+      }
+      return count
+    }
+  }
+
+  @Test("a column is read as its own type and as no other")
+  func misread() async throws {
+    try await withPool { pool async throws in
+      #expect(try await pool.query(Misread<Int16>()) == [0])
+      #expect(try await pool.query(Misread<Int32>()) == [1])
+      #expect(try await pool.query(Misread<Int>()) == [1])
+      #expect(try await pool.query(Misread<Bool>()) == [1])
+      #expect(try await pool.query(Misread<String>()) == [1])
+      #expect(try await pool.query(Misread<Double>()) == [1])
+      #expect(try await pool.query(Misread<Date>()) == [1])
+      #expect(try await pool.query(Misread<PostgresDate>()) == [1])
+      #expect(try await pool.query(Misread<PostgresBytes>()) == [1])
+      #expect(try await pool.query(Misread<UUID>()) == [0])
+      #expect(try await pool.query(Misread<[Int]>()) == [0])
+    }
+  }
+}

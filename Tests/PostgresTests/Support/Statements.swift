@@ -1,0 +1,124 @@
+import Postgres
+
+/// `select $1`, as whatever type the value has.
+struct Echo<Value: PostgresCodable>: PostgresStatement {
+  static var sql: String { "select $1" }
+  let value: Value?
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(value) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Value? { try row.next() }
+}
+
+struct One: PostgresStatement {
+  static let sql = "select 1"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+struct DivideByZero: PostgresStatement {
+  static let sql = "select 1 / $1"
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(0)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+struct BackendPID: PostgresStatement {
+  static let sql = "select pg_backend_pid()"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+/// Returns its own number, after a while.
+struct Sleep: PostgresStatement {
+  static let sql = "select $1::int8, pg_sleep($2) is null"
+  var number = 0
+  let seconds: Double
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(number)
+    bindings.append(seconds)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+struct BackendState: PostgresStatement {
+  static let sql = "select state from pg_stat_activity where pid = $1"
+  let pid: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(pid)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
+}
+
+struct TerminateBackend: PostgresStatement {
+  static let sql = "select pg_terminate_backend($1)"
+  let pid: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(pid)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// The backends that belong to the application of this name.
+struct CountBackends: PostgresStatement {
+  static let sql = "select count(*) from pg_stat_activity where application_name = $1"
+  let applicationName: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(applicationName) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+struct LockAdvisory: PostgresStatement {
+  static let sql = "select pg_advisory_lock($1) is null"
+  let key: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(key) }
+}
+
+struct UnlockAdvisory: PostgresStatement {
+  static let sql = "select pg_advisory_unlock($1)"
+  let key: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(key) }
+}
+
+struct Notify: PostgresStatement {
+  static let sql = "select pg_notify($1, $2)"
+  let channel: String
+  let payload: String
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(channel)
+    bindings.append(payload)
+  }
+}
+
+struct Begin: PostgresStatement {
+  static let sql = "begin"
+}
+
+/// Most database tests have the table `counters (name text, value int8)`.
+let createCounters = """
+  create table counters (
+    name text constraint counters_pkey primary key,
+    value int8 not null constraint counters_value_positive check (value >= 0)
+  );
+  insert into counters values ('a', 0), ('b', 0);
+  """
+
+struct InsertCounter: PostgresStatement {
+  static let sql = "insert into counters (name, value) values ($1, $2)"
+  let name: String
+  var value = 0
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(name)
+    bindings.append(value)
+  }
+}
+
+struct IncrementCounter: PostgresStatement {
+  static let sql = "update counters set value = value + 1 where name = $1"
+  let name: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(name) }
+}
+
+struct ReadCounter: PostgresStatement {
+  static let sql = "select value from counters where name = $1"
+  let name: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(name) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+extension PostgresPool {
+  /// The state that `pg_stat_activity` shows for a backend; nil when it is gone.
+  func state(of pid: Int) async throws -> String? { try await query(BackendState(pid: pid)).first }
+
+  func value(of counter: String) async throws -> Int? { try await query(ReadCounter(name: counter)).first }
+}
