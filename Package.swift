@@ -105,14 +105,19 @@ let package = Package(
       path: "Tests/PortalTesting",
       swiftSettings: settings
     ),
-    .testTarget(name: "PostgresTests", dependencies: ["Postgres"], swiftSettings: settings),
+    .testTarget(
+      name: "PostgresTests",
+      dependencies: [
+        "Postgres", .product(name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: settings),
     .testTarget(
       name: "PortalTests", dependencies: ["Portal", "PortalTesting", "Postgres"], swiftSettings: settings),
     .testTarget(
       name: "PortalHTTPTests", dependencies: ["Portal", "PortalHTTP", "PortalTesting", "Postgres"],
       swiftSettings: settings),
     .testTarget(
-      name: "PortalServerTests", dependencies: ["Portal", "PortalHTTP", "PortalTesting", "Postgres"],
+      name: "PortalServerTests", dependencies: ["Portal", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres"],
       swiftSettings: settings),
   ]
 )

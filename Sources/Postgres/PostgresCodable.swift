@@ -118,9 +118,8 @@ extension Date: PostgresCodable {
     guard oid == Self.oid, let microseconds = Int64(bigEndianBytes: binary),
       microseconds != .max, microseconds != .min
     else { return nil }
-    let (seconds, fraction) = microseconds.quotientAndRemainder(dividingBy: 1_000_000)
     self.init(
-      timeIntervalSinceReferenceDate: Double(seconds - Self.epochDistanceSeconds) + Double(fraction) / 1_000_000)
+      timeIntervalSinceReferenceDate: Double(microseconds &- Self.epochDistanceSeconds * 1_000_000) / 1_000_000)
   }
 
   private var microsecondsSince2000: Int64 {

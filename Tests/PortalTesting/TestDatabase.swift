@@ -19,6 +19,8 @@ package let migrationsFolder = repositoryRoot + "/migrations"
 /// What is missing for the tests to run.
 package struct TestSetupError: Error, CustomStringConvertible {
   package var description: String
+
+  package init(description: String) { self.description = description }
 }
 
 /// A superuser's way to the cluster that `make test` starts.

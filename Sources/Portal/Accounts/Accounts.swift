@@ -1,6 +1,20 @@
 package import Foundation
 package import Postgres
 
+/// Who makes an account.
+package enum AccountMaker: Sendable {
+  /// Its first user, by signing up from this address.
+  case owner(ip: String?)
+  case other(Caller)
+
+  func caller(for user: User) -> Caller {
+    switch self {
+    case .owner(let ip): Caller(actor: .user(id: user.id, email: user.email), ip: ip)
+    case .other(let caller): caller
+    }
+  }
+}
+
 /// Making accounts, the people in them, and staff.
 package struct Accounts: Sendable {
   let pool: PostgresPool
@@ -13,17 +27,16 @@ package struct Accounts: Sendable {
 
   /// Makes an account with its first user, the owner. Throws `.emailTaken`.
   package func create(
-    name: String, email: EmailAddress, password: Password, by caller: Caller? = nil
+    name: String, email: EmailAddress, password: Password, by maker: AccountMaker
   ) async throws -> (account: UUID, user: User) {
     let hash = try await passwords.hash(password)
     let user = User(id: .version7(), email: email.text)
     let accountID = UUID.version7()
-    let caller = caller ?? Caller(actor: .user(id: user.id, email: user.email))
     do {
       _ = try await pool.pipeline(
         InsertAccount(id: accountID, name: name), InsertUser(user: user, password: hash),
         InsertMembership(accountID: accountID, userID: user.id, role: .owner),
-        InsertAuditEvent.onAccount(accountID, .accountCreated, by: caller))
+        InsertAuditEvent.onAccount(accountID, .accountCreated, by: maker.caller(for: user)))
     } catch {
       throw error.violates("users_email_unique") ? PortalError.emailTaken : error
     }

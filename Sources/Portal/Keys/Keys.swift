@@ -54,9 +54,7 @@ package struct Keys: Sendable {
       try account.checkActive()
       try settings.check(against: account.plan)
       guard counts[0] < account.plan.keyCap else { throw PortalError.keyCapReached(cap: account.plan.keyCap) }
-      return try await issue(settings, for: accountID, on: transaction) { id in
-        .onKey(id, of: accountID, .keyCreated, by: caller)
-      }
+      return try await issue(settings, for: accountID, by: caller, on: transaction)
     }
   }
 
@@ -92,12 +90,11 @@ package struct Keys: Sendable {
       guard key.status(at: Date()) == .active, key.rolledAt == nil else { throw PortalError.keyNotActive }
       let settings = KeySettings(rolling: key)
       try settings.check(against: account.plan)
-      let successor = try await issue(settings, for: accountID, on: transaction) { _ in
-        .onKey(id, of: accountID, .keyRolled, by: caller)
-      }
-      let (_, retired) = try await transaction.pipeline(
-        RetireRolledKey(accountID: accountID, id: id, graceSeconds: graceSeconds), FindKey(accountID: accountID, id: id)
-      )
+      let successor = try await issue(settings, for: accountID, by: caller, on: transaction)
+      let (_, _, retired) = try await transaction.pipeline(
+        RetireRolledKey(accountID: accountID, id: id, graceSeconds: graceSeconds),
+        InsertAuditEvent.onKey(id, of: accountID, .keyRolled, by: caller),
+        FindKey(accountID: accountID, id: id))
       return (successor, retired[0])
     }
     return Rolled(
@@ -105,14 +102,13 @@ package struct Keys: Sendable {
   }
 
   private func issue(
-    _ settings: KeySettings, for accountID: UUID, on transaction: PostgresConnection,
-    audit: (UUID) -> InsertAuditEvent
+    _ settings: KeySettings, for accountID: UUID, by caller: Caller, on transaction: PostgresConnection
   ) async throws -> IssuedKey {
     let id = UUID.version7()
     let secret = format.makeSecret(settings.environment)
     let (_, _, found) = try await transaction.pipeline(
-      InsertKey(id: id, accountID: accountID, settings: settings, secret: secret), audit(id),
-      FindKey(accountID: accountID, id: id))
+      InsertKey(id: id, accountID: accountID, settings: settings, secret: secret),
+      InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller), FindKey(accountID: accountID, id: id))
     return IssuedKey(key: found[0], secret: secret)
   }
 }

@@ -87,20 +87,25 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
 
   /// Takes the result of a sync: drops what it names, and is fresh again from the sync's start.
   package mutating func apply(_ sync: SyncResult) {
-    let first = sync.invalidations.first?.seq ?? sync.head.seq + 1
-    let last = sync.invalidations.last?.seq ?? first - 1
-    let isContinuous =
-      applied.map {
-        $0.epoch == sync.head.epoch && $0.seq <= sync.head.seq && first <= $0.seq + 1 && last == sync.head.seq
-      } ?? false
-    if isContinuous {
+    let syncFreshUntil = sync.startedAt + limits.lease
+    if continues(sync) {
       for invalidation in sync.invalidations where invalidation.seq > applied?.seq ?? 0 { drop(invalidation) }
+      freshUntil = max(freshUntil ?? syncFreshUntil, syncFreshUntil)
     } else {
+      // The late result of a sync that began on a connection lost since, before the last one: it may know less.
+      if let freshUntil, syncFreshUntil < freshUntil { return }
       // The first sync, another history, or rows that are gone from the log already.
       dropAll(at: sync.head.seq)
+      freshUntil = syncFreshUntil
     }
     applied = sync.head
-    freshUntil = max(freshUntil ?? sync.startedAt, sync.startedAt + limits.lease)
+  }
+
+  /// Whether nothing is missing between what was applied and the head. Rows may be gone anywhere: those of a transaction
+  /// that stayed open for long are old when they are committed.
+  private func continues(_ sync: SyncResult) -> Bool {
+    guard let applied, applied.epoch == sync.head.epoch, applied.seq <= sync.head.seq else { return false }
+    return sync.invalidations.count { $0.seq > applied.seq } == sync.head.seq - applied.seq
   }
 
   // MARK: Dropping and storing
@@ -143,25 +148,33 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
 
   private mutating func store(_ hash: SecretHash, _ value: Value) {
     absent[hash] = nil
-    // A key whose hash was changed by hand is cached under the old one still.
+    // A key whose hash was changed by hand is cached under the old one still; and a hash may come to be another key's.
     if let former = hashByID[value.id], former != hash { remove(former) }
+    if let former = entries[hash], former.id != value.id || former.owner != value.owner { remove(hash) }
     if entries.updateValue(value, forKey: hash) == nil { insertionOrder.append(hash) }
     hashByID[value.id] = hash
     if let owner = value.owner { hashesByOwner[owner, default: []].insert(hash) }
     evict()
   }
 
-  /// The oldest go first. The order may name entries that were dropped; those cost nothing to pass over.
+  /// The oldest go first. The order may name entries that were dropped, or dropped and stored again; it is tidied before
+  /// that becomes much.
   private mutating func evict() {
     while entries.count > limits.entryCountMax, let oldest = insertionOrder.popFirst() { remove(oldest) }
     guard insertionOrder.count > 2 * limits.entryCountMax else { return }
-    insertionOrder = Deque(insertionOrder.filter { entries[$0] != nil })
+    insertionOrder = Self.tidied(insertionOrder) { entries[$0] != nil }
   }
 
   private mutating func storeAbsent(_ hash: SecretHash, until: ContinuousClock.Instant) {
     if absent.updateValue(until, forKey: hash) == nil { absentOrder.append(hash) }
     while absent.count > limits.absentCountMax, let oldest = absentOrder.popFirst() { absent[oldest] = nil }
     guard absentOrder.count > 2 * limits.absentCountMax else { return }
-    absentOrder = Deque(absentOrder.filter { absent[$0] != nil })
+    absentOrder = Self.tidied(absentOrder) { absent[$0] != nil }
+  }
+
+  /// Each once, at its latest place.
+  private static func tidied(_ order: Deque<SecretHash>, _ isKept: (SecretHash) -> Bool) -> Deque<SecretHash> {
+    var seen: Set<SecretHash> = []
+    return Deque(order.reversed().filter { isKept($0) && seen.insert($0).inserted }.reversed())
   }
 }

@@ -7,6 +7,7 @@ import ServiceLifecycle
 /// happens to the database.
 package struct InvalidationListener: Service {
   package static let channel = "latchkey_invalidation"
+  package static let applicationName = "latchkey listener"
   /// Rows that one sync reads at most; where there are more, the caches are emptied instead.
   package static let rowsPerSyncMax = 5_000
 
@@ -148,8 +149,9 @@ package struct InvalidationListener: Service {
 
   private func connect() async throws -> PostgresConnection {
     let connection = try await pool.openConnection(url: listenerURL)
-    // A heartbeat is worth no wait for the disk.
-    try await connection.executeScript("set synchronous_commit = off")
+    // A heartbeat is worth no wait for the disk. The name is for operators, in pg_stat_activity.
+    try await connection.executeScript(
+      "set synchronous_commit = off; set application_name = '\(Self.applicationName)'")
     return connection
   }
 

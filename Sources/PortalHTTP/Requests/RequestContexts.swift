@@ -1,5 +1,5 @@
-package import Hummingbird
 import Foundation
+package import Hummingbird
 package import Portal
 
 /// What is known of every request.

@@ -28,7 +28,8 @@ struct SessionsController {
     try fields.finish()
     guard isSignupOpen else { throw PortalError.forbidden(reason: "Sign-up is closed; ask for an account.") }
     guard let email, let password else { throw Problem.internalError }
-    let created = try await accounts.create(name: name, email: email, password: password)
+    let created = try await accounts.create(
+      name: name, email: email, password: password, by: .owner(ip: context.clientAddress))
     let login = try await sessions.open(userID: created.user.id, accountID: created.account)
     return response(login, status: .created)
   }

@@ -23,7 +23,7 @@ struct AccountsCommand: AsyncParsableCommand {
       try await reportingFailure {
         let (id, user) = try await PostgresPool.with(configuration.database) { pool in
           try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
-            .create(name: name, email: address, password: password, by: commandCaller)
+            .create(name: name, email: address, password: password, by: .other(commandCaller))
         }
         let text = "account \(id.text) with owner \(user.email)"
         Output(isJSON: options.json).print(

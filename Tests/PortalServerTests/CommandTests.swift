@@ -1,0 +1,125 @@
+import Foundation
+import PortalHTTP
+import PortalTesting
+import Postgres
+import Testing
+
+@Suite("latchkey's commands")
+struct CommandTests {
+  @Test("every command explains itself")
+  func help() async throws {
+    for command in [
+      [], ["serve"], ["migrate"], ["accounts", "create"], ["staff", "create"], ["tokens", "create"],
+      ["tokens", "revoke"], ["keys", "revoke"],
+    ] {
+      let result = try await run(command + ["--help"])
+      #expect(result.status == 0)
+      #expect(result.output.contains("USAGE: latchkey"))
+    }
+  }
+
+  @Test("a wrong call exits with 64")
+  func usage() async throws {
+    for arguments in [
+      ["nonsense"], ["tokens", "create", "--name", "x"], ["serve", "--http-port"], ["keys", "revoke", "not-an-id"],
+      ["tokens", "create", "--name", "x", "--permission", "everything"],
+    ] {
+      #expect(try await run(arguments, environment: ["DATABASE_URL": "host=/nowhere"]).status == 64)
+    }
+  }
+
+  @Test(
+    "a wrong value stops the start and names its key",
+    arguments: [
+      ("HTTP_PORT", "eighty"), ("HTTP_PORT", "65536"), ("SIGNUP_OPEN", "maybe"), ("KEY_PREFIX", "SK"),
+      ("CACHE_LEASE_SECONDS", "0"), ("PUBLIC_URL", "http://portal.example.com"), ("PUBLIC_URL", "not a url"),
+      ("LOG_LEVEL", "loud"), ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "40"), ("SESSION_HOURS", "1.5"),
+    ])
+  func wrongConfiguration(key: String, value: String) async throws {
+    let result = try await run(["serve"], environment: ["DATABASE_URL": "host=/nowhere", key: value])
+    #expect(result.status == 64)
+    #expect(result.errors.contains(key))
+  }
+
+  @Test("without DATABASE_URL the start stops and says so")
+  func missingDatabaseURL() async throws {
+    let result = try await run(["serve"])
+    #expect(result.status == 64)
+    #expect(result.errors.contains("DATABASE_URL is required"))
+  }
+
+  @Test("flags win over the environment")
+  func flagsWin() async throws {
+    let result = try await run(
+      ["serve", "--http-port", "no-port"], environment: ["HTTP_PORT": "8080", "DATABASE_URL": "x"])
+    #expect(result.errors.contains("HTTP_PORT"))
+  }
+
+  @Test("a database that cannot be reached is exit status 1 and one line")
+  func unreachable() async throws {
+    let result = try await run(["migrate"], environment: ["DATABASE_URL": "host=/nowhere"])
+    #expect(result.status == 1)
+    #expect(result.errors.hasPrefix("latchkey: the database says: "))
+  }
+
+  @Test("accounts, staff and tokens are made once, and their secrets are printed once")
+  func create() async throws {
+    try await withDatabase { database in
+      let environment = ["DATABASE_URL": database.url, "PASSWORD_COST": "10"]
+      let account = ["accounts", "create", "--name", "Acme", "--email", "Ada@Example.com", "--json"]
+      let made = try await run(account, environment: environment)
+      #expect(made.status == 0)
+      #expect(try made.json().names == ["id", "name", "user", "password"])
+      #expect(try made.json()["user"]["email"].string == "ada@example.com")
+      let again = try await run(account, environment: environment)
+      #expect(again.status == 1)
+      #expect(again.errors == "latchkey: the e-mail address is taken\n")
+
+      let staff = try await run(
+        ["staff", "create", "--name", "Grace", "--email", "g@example.com", "--password-file", "-", "--json"],
+        environment: environment, input: "correct horse battery\n")
+      #expect(try staff.json().names == ["id", "name", "email", "role"])
+
+      let token = try await run(
+        [
+          "tokens", "create", "--name", "gateway", "--permission", "keys.verify", "--permission", "usage.write",
+          "--json",
+        ],
+        environment: environment)
+      #expect(try token.json().names == ["id", "token"])
+      #expect(try token.json()["token"].string?.hasPrefix("lk_svc_") == true)
+
+      let id = try #require(try token.json()["id"].string)
+      let revoked = try await run(["tokens", "revoke", id, "--json"], environment: environment)
+      #expect(try revoked.json().names == ["id", "revokedAt", "propagation"])
+      let unknown = try await run(["tokens", "revoke", UUID().uuidString], environment: environment)
+      #expect(unknown.status == 1)
+    }
+  }
+
+  @Test("a short password is refused before anything is made")
+  func shortPassword() async throws {
+    let result = try await run(
+      ["accounts", "create", "--name", "A", "--email", "a@example.com", "--password-file", "-"],
+      environment: ["DATABASE_URL": "host=/nowhere"], input: "short\n")
+    #expect(result.status == 64)
+    #expect(result.errors.contains("12 to 1024 bytes"))
+  }
+
+  @Test("serve refuses to start while migrations are pending, and migrate applies them once")
+  func pendingMigrations() async throws {
+    try await withDatabase { database in
+      let environment = ["DATABASE_URL": database.url]
+      try await PostgresPool.with(database.configuration) { pool in
+        try await pool.withConnection { try await $0.executeScript("drop schema public cascade; create schema public") }
+      }
+      let refused = try await run(["serve"], environment: environment)
+      #expect(refused.status == 1)
+      #expect(refused.errors.contains("run latchkey migrate first"))
+      let first = try await run(["migrate", "--json"], environment: environment)
+      #expect(try first.json()["applied"].array.first == .string("0001_accounts_and_people"))
+      let second = try await run(["migrate", "--json"], environment: environment)
+      #expect(try second.json()["applied"].array == [])
+    }
+  }
+}

@@ -1,0 +1,115 @@
+import Foundation
+import Portal
+import PortalHTTP
+import PortalTesting
+import Postgres
+import Synchronization
+import Testing
+
+@Suite("Revocation across instances", .serialized)
+struct RevocationTests {
+  private static let revocationCount = 1_000
+  private static let lease: Duration = .seconds(2)
+
+  @Test("1,000 keys revoked on one instance are refused by the other, none later than the lease")
+  func quiet() async throws {
+    try await withTwoPortals { one, other in
+      let delays = try await revokeAll(on: one, asking: other)
+      report("quiet", delays)
+    }
+  }
+
+  @Test("so they are while the listeners' backends are terminated at random")
+  func terminatedListeners() async throws {
+    try await withTwoPortals { one, other in
+      let isDone = Atomic<Bool>(false)
+      async let terminations = terminateListeners(one.pool) { isDone.load(ordering: .relaxed) }
+      let delays = try await revokeAll(on: one, asking: other)
+      isDone.store(true, ordering: .relaxed)
+      let count = try await terminations
+      #expect(count > 5)
+      report("with \(count) terminated listener backends", delays)
+    }
+  }
+
+  private func withTwoPortals(_ body: @escaping @Sendable (TestPortal, TestPortal) async throws -> Void) async throws {
+    try await withDatabase { database in
+      try await withPortal(on: database, configure: { $0.lease = Self.lease }) { one in
+        try await withPortal(on: database, configure: { $0.lease = Self.lease }) { other in
+          try await body(one, other)
+        }
+      }
+    }
+  }
+
+  /// For each key: warms it at the other instance, revokes it, and asks there without a pause until it is refused. From
+  /// just before the revocation is sent to the first refusal; an acceptance begun later than the lease after the commit
+  /// is an error.
+  private func revokeAll(on one: TestPortal, asking other: TestPortal) async throws -> [Duration] {
+    let customer = try await one.signUp()
+    try await one.pool.withConnection { try await $0.executeScript("update plans set key_cap = 10000") }
+    var delays: [Duration] = []
+    for _ in 0..<Self.revocationCount {
+      let key = try await one.services.keys.create(
+        KeySettings(name: "Key", scopes: ["a"], rateLimitPerMinute: 10_000), for: customer.accountID,
+        by: Caller(actor: .command(name: "test")))
+      let question = VerificationRequest(key: key.secret)
+      #expect(try await other.services.verifier.verify(question).code == .valid)
+      let start = ContinuousClock.now
+      async let revocation = one.pool.execute(RevokeByHand(id: key.key.id))
+      let refusedAt = try await firstRefusal(question, at: other, begun: start)
+      #expect(try await revocation == 1)
+      delays.append(refusedAt - start)
+      #expect(refusedAt - start < Self.lease)
+    }
+    return delays
+  }
+
+  private func firstRefusal(
+    _ question: VerificationRequest, at portal: TestPortal, begun start: ContinuousClock.Instant
+  ) async throws -> ContinuousClock.Instant {
+    while ContinuousClock.now - start < .seconds(30) {
+      do {
+        if try await portal.services.verifier.verify(question).code == .revoked { return .now }
+      } catch let error as PostgresError where error.isUnavailable {
+        // Says nothing is no acceptance.
+      }
+      try await Task.sleep(for: .microseconds(100))
+    }
+    throw TestSetupError(description: "a revoked key was accepted for 30 s")
+  }
+
+  private func terminateListeners(_ pool: PostgresPool, until isDone: () -> Bool) async throws -> Int {
+    var count = 0
+    while !isDone() {
+      try await Task.sleep(for: .milliseconds(Int.random(in: 20...300)))
+      count += try await pool.query(TerminateListeners()).count
+    }
+    return count
+  }
+
+  private func report(_ name: String, _ delays: [Duration]) {
+    let sorted = delays.map { $0 / .milliseconds(1) }.sorted()
+    func at(_ share: Double) -> String {
+      String(format: "%.1f", sorted[min(sorted.count - 1, Int(share * Double(sorted.count)))])
+    }
+    print(
+      "commit to first refusal, \(name), \(sorted.count) keys: p50 \(at(0.5)) ms, p90 \(at(0.9)) ms, "
+        + "p99 \(at(0.99)) ms, max \(at(1)) ms")
+  }
+}
+
+/// As somebody at psql would: no verb of the portal is involved.
+struct RevokeByHand: PostgresStatement {
+  static let sql = "update api_keys set revoked_at = now() where id = $1"
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+}
+
+struct TerminateListeners: PostgresStatement {
+  static let sql = """
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and application_name = 'latchkey listener'
+    """
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}

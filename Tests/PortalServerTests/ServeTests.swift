@@ -1,0 +1,100 @@
+import Foundation
+import PortalHTTP
+import PortalTesting
+import Postgres
+import Testing
+
+@Suite("latchkey serve, the real binary")
+struct ServeTests {
+  @Test("SIGTERM drains: what was counted is written, and the exit status is 0")
+  func drains() async throws {
+    try await withDatabase { database in
+      try await withServers(1, on: database) { servers in
+        let server = servers[0]
+        let world = try await DemoWorld(database, server)
+        let question = "{\"key\":\"\(world.key)\"}"
+        for _ in 0..<20 {
+          let answer = try await curl([
+            server.url + "/v1/verify", "-H", "Authorization: Bearer \(world.serviceToken)", "-H",
+            "Content-Type: application/json", "-d", question,
+          ])
+          #expect(answer.output.contains("\"VALID\""))
+        }
+        #expect(try await server.end() == 0)
+        let counted = try await PostgresPool.with(database.configuration) { pool in
+          try await pool.query(SumVerified()).first
+        }
+        #expect(counted == 20)
+      }
+    }
+  }
+
+  @Test("a second server on a taken port says so and exits with 1")
+  func takenPort() async throws {
+    try await withDatabase { database in
+      try await withServers(1, on: database) { servers in
+        let result = try await run(
+          ["serve", "--http-port", "\(servers[0].port)"],
+          environment: ["DATABASE_URL": database.url, "USAGE_SPOOL": servers[0].log + ".spool"])
+        #expect(result.status == 1)
+        #expect(result.errors.contains("latchkey: "))
+      }
+    }
+  }
+
+  @Test("an instance that leaves is no longer waited for, one that was killed only until its lease is over")
+  func leaving() async throws {
+    try await withDatabase { database in
+      try await withServers(3, on: database) { servers in
+        let world = try await DemoWorld(database, servers[0])
+        #expect(try await servers[1].end() == 0)
+        #expect(try await servers[2].end(SIGKILL) != 0)
+        let answer = try await curl([
+          "-X", "DELETE", servers[0].url + "/v1/keys/\(world.keyID)", "-H", "Authorization: Bearer \(world.session)",
+        ])
+        let propagation = try answer.json()["propagation"]
+        // The one that was killed may still count, but then it has not acknowledged, and the answer says so.
+        let instances = try #require(propagation["instances"].integer)
+        #expect((1...2).contains(instances))
+        #expect(propagation["acknowledged"].integer == 1)
+        try await eventually("the killed instance is forgotten") {
+          let again = try await curl([
+            "-X", "DELETE", servers[0].url + "/v1/keys/\(world.keyID)", "-H", "Authorization: Bearer \(world.session)",
+          ])
+          return try again.json()["propagation"]["instances"].integer == 1
+        }
+      }
+    }
+  }
+}
+
+/// A customer with a key and a gateway's token, made through a real server.
+struct DemoWorld {
+  let session: String
+  let key: String
+  let keyID: String
+  let serviceToken: String
+
+  init(_ database: TestDatabase, _ server: RunningServer) async throws {
+    let signup = try await curl([
+      server.url + "/v1/signup", "-H", "Content-Type: application/json", "-d",
+      "{\"email\":\"ada@example.com\",\"password\":\"correct horse battery\",\"accountName\":\"Acme\"}",
+    ])
+    session = try signup.json()["token"].string ?? ""
+    let created = try await curl([
+      server.url + "/v1/keys", "-H", "Authorization: Bearer \(session)", "-H", "Content-Type: application/json", "-d",
+      "{\"name\":\"Demo\",\"scopes\":[\"orders:read\"]}",
+    ])
+    key = try created.json()["key"].string ?? ""
+    keyID = try created.json()["id"].string ?? ""
+    let token = try await run(
+      ["tokens", "create", "--name", "gateway", "--permission", "keys.verify", "--json"],
+      environment: ["DATABASE_URL": database.url])
+    serviceToken = try token.json()["token"].string ?? ""
+  }
+}
+
+struct SumVerified: PostgresStatement {
+  static let sql = "select coalesce(sum(verified_count), 0)::bigint from key_usage"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}

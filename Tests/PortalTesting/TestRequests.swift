@@ -1,0 +1,76 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import HummingbirdTesting
+import NIOCore
+import PortalHTTP
+import Postgres
+
+// Short ways to send requests, for tests that need none of the HTTP types themselves.
+
+extension TestPortal {
+  /// Sends a request with any method, header fields and bytes; a content type only if `headers` has one.
+  package func request(
+    _ method: String, _ path: String, bytes: [UInt8]? = nil, token: String? = nil, headers: [String: String] = [:]
+  ) async throws -> TestAnswer {
+    guard let method = HTTPRequest.Method(method) else { throw TestSetupError(description: "no method: \(method)") }
+    var fields: HTTPFields = [:]
+    for (name, value) in headers {
+      guard let name = HTTPField.Name(name) else { throw TestSetupError(description: "no header name: \(name)") }
+      fields[name] = value
+    }
+    if let token { fields[.authorization] = "Bearer " + token }
+    return try await client.execute(
+      uri: path, method: method, headers: fields, body: bytes.map { ByteBuffer(bytes: $0) }
+    ) { response in
+      let body = Array(response.body.readableBytesView)
+      return TestAnswer(
+        status: response.status.code, headers: response.headers,
+        body: body.isEmpty ? .null : try JSONParser.parse(body))
+    }
+  }
+
+  package func get(
+    _ path: String, token: String? = nil, headers: [String: String] = [:]
+  ) async throws -> TestAnswer {
+    try await request("GET", path, token: token, headers: headers)
+  }
+
+  package func delete(
+    _ path: String, token: String? = nil, headers: [String: String] = [:]
+  ) async throws -> TestAnswer {
+    try await request("DELETE", path, token: token, headers: headers)
+  }
+
+  /// With a body, the content type is JSON unless `headers` has another.
+  package func post(
+    _ path: String, _ json: String? = nil, token: String? = nil, headers: [String: String] = [:]
+  ) async throws -> TestAnswer {
+    let type = json == nil ? [:] : ["Content-Type": "application/json"]
+    return try await request(
+      "POST", path, bytes: json.map { Array($0.utf8) }, token: token, headers: type.merging(headers) { $1 })
+  }
+
+  /// Where a live portal listens.
+  package var port: Int? { client.port }
+
+  /// Runs SQL as a superuser on the portal's database: a change made behind its back.
+  package func script(_ sql: String) async throws {
+    try await pool.withConnection { try await $0.executeScript(sql) }
+  }
+}
+
+extension TestCustomer {
+  package func get(_ path: String) async throws -> TestAnswer { try await portal.get(path, token: token) }
+
+  package func post(_ path: String, _ json: String? = nil) async throws -> TestAnswer {
+    try await portal.post(path, json, token: token)
+  }
+
+  package func delete(_ path: String) async throws -> TestAnswer { try await portal.delete(path, token: token) }
+
+  /// Makes the member look only, behind the portal's back.
+  package func becomeViewer() async throws {
+    try await portal.script("update memberships set role = 'viewer' where account_id = '\(accountID)'")
+  }
+}
