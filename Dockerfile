@@ -44,7 +44,7 @@ ENV HTTP_HOST=0.0.0.0 \
 USER 10001:10001
 EXPOSE 8080
 
-# Counts that are not yet in PostgreSQL. Keep it: what is left here is written by the next container that has it.
+# For USAGE_SPOOL; see docs/CONFIGURATION.md.
 VOLUME /var/lib/latchkey/usage
 
 # Whether the process answers, not whether PostgreSQL does (/readyz): a restart would not mend that. The image has no
