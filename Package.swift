@@ -90,12 +90,14 @@ let package = Package(
       swiftSettings: settings
     ),
 
+    .target(name: "PostgresTesting", path: "Tests/PostgresTesting", swiftSettings: settings),
     .target(
       name: "PortalTesting",
       dependencies: [
         "Portal",
         "PortalHTTP",
         "Postgres",
+        "PostgresTesting",
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdTesting", package: "hummingbird"),
@@ -108,16 +110,18 @@ let package = Package(
     .testTarget(
       name: "PostgresTests",
       dependencies: [
-        "Postgres", .product(name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle"),
+        "Postgres", "PostgresTesting", .product(name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle"),
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "PortalTests", dependencies: ["Portal", "PortalTesting", "Postgres"], swiftSettings: settings),
-    .testTarget(
-      name: "PortalHTTPTests", dependencies: ["Portal", "PortalHTTP", "PortalTesting", "Postgres"],
+      name: "PortalTests", dependencies: ["Portal", "PortalTesting", "Postgres", "PostgresTesting"],
       swiftSettings: settings),
     .testTarget(
-      name: "PortalServerTests", dependencies: ["Portal", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres"],
+      name: "PortalHTTPTests", dependencies: ["Portal", "PortalHTTP", "PortalTesting", "Postgres", "PostgresTesting"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "PortalServerTests",
+      dependencies: ["Portal", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres", "PostgresTesting"],
       swiftSettings: settings),
   ]
 )

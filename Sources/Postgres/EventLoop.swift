@@ -64,13 +64,13 @@ final class EventLoop: SerialExecutor {
   // Safe: as above. What is being run; kept for its capacity.
   nonisolated(unsafe) private var batch: [Work] = []
 
-  /// Starts the thread. The system keeps 15 bytes of its name.
+  /// Starts the thread. Its name is at most 15 bytes, or the system keeps none.
   init(name: String) {
     precondition(descriptors.poll >= 0 && descriptors.wake >= 0, "no descriptors left for an event loop")
     control(EPOLL_CTL_ADD, descriptors.wake, .readable)
     let thread = Thread { [weak self, descriptors] in
-      // Set by the thread itself, or it doesn't reach the system's tools.
-      Thread.current.name = name
+      // Not by `Thread.name`, which is lost on a thread that is quicker than the one that started it.
+      pthread_setname_np(pthread_self(), name)
       self?.threadID.store(UInt(pthread_self()), ordering: .relaxed)
       withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: Self.eventsPerWaitMax) { events in
         var count = 0

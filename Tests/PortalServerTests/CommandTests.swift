@@ -2,6 +2,7 @@ import Foundation
 import PortalHTTP
 import PortalTesting
 import Postgres
+import PostgresTesting
 import Testing
 
 @Suite("latchkey's commands")
@@ -12,7 +13,7 @@ struct CommandTests {
       [], ["serve"], ["migrate"], ["accounts", "create"], ["staff", "create"], ["tokens", "create"],
       ["tokens", "revoke"], ["keys", "revoke"],
     ] {
-      let result = try await run(command + ["--help"])
+      let result = try await latchkey(command + ["--help"])
       #expect(result.status == 0)
       #expect(result.output.contains("USAGE: latchkey"))
     }
@@ -24,7 +25,7 @@ struct CommandTests {
       ["nonsense"], ["tokens", "create", "--name", "x"], ["serve", "--http-port"], ["keys", "revoke", "not-an-id"],
       ["tokens", "create", "--name", "x", "--permission", "everything"],
     ] {
-      #expect(try await run(arguments, environment: ["DATABASE_URL": "host=/nowhere"]).status == 64)
+      #expect(try await latchkey(arguments, environment: ["DATABASE_URL": "host=/nowhere"]).status == 64)
     }
   }
 
@@ -36,28 +37,28 @@ struct CommandTests {
       ("LOG_LEVEL", "loud"), ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "40"), ("SESSION_HOURS", "1.5"),
     ])
   func wrongConfiguration(key: String, value: String) async throws {
-    let result = try await run(["serve"], environment: ["DATABASE_URL": "host=/nowhere", key: value])
+    let result = try await latchkey(["serve"], environment: ["DATABASE_URL": "host=/nowhere", key: value])
     #expect(result.status == 64)
     #expect(result.errors.contains(key))
   }
 
   @Test("without DATABASE_URL the start stops and says so")
   func missingDatabaseURL() async throws {
-    let result = try await run(["serve"])
+    let result = try await latchkey(["serve"])
     #expect(result.status == 64)
     #expect(result.errors.contains("DATABASE_URL is required"))
   }
 
   @Test("flags win over the environment")
   func flagsWin() async throws {
-    let result = try await run(
+    let result = try await latchkey(
       ["serve", "--http-port", "no-port"], environment: ["HTTP_PORT": "8080", "DATABASE_URL": "x"])
     #expect(result.errors.contains("HTTP_PORT"))
   }
 
   @Test("a database that cannot be reached is exit status 1 and one line")
   func unreachable() async throws {
-    let result = try await run(["migrate"], environment: ["DATABASE_URL": "host=/nowhere"])
+    let result = try await latchkey(["migrate"], environment: ["DATABASE_URL": "host=/nowhere"])
     #expect(result.status == 1)
     #expect(result.errors.hasPrefix("latchkey: the database says: "))
   }
@@ -67,20 +68,20 @@ struct CommandTests {
     try await withDatabase { database in
       let environment = ["DATABASE_URL": database.url, "PASSWORD_COST": "10"]
       let account = ["accounts", "create", "--name", "Acme", "--email", "Ada@Example.com", "--json"]
-      let made = try await run(account, environment: environment)
+      let made = try await latchkey(account, environment: environment)
       #expect(made.status == 0)
       #expect(try made.json().names == ["id", "name", "user", "password"])
       #expect(try made.json()["user"]["email"].string == "ada@example.com")
-      let again = try await run(account, environment: environment)
+      let again = try await latchkey(account, environment: environment)
       #expect(again.status == 1)
       #expect(again.errors == "latchkey: the e-mail address is taken\n")
 
-      let staff = try await run(
+      let staff = try await latchkey(
         ["staff", "create", "--name", "Grace", "--email", "g@example.com", "--password-file", "-", "--json"],
         environment: environment, input: "correct horse battery\n")
       #expect(try staff.json().names == ["id", "name", "email", "role"])
 
-      let token = try await run(
+      let token = try await latchkey(
         [
           "tokens", "create", "--name", "gateway", "--permission", "keys.verify", "--permission", "usage.write",
           "--json",
@@ -90,16 +91,16 @@ struct CommandTests {
       #expect(try token.json()["token"].string?.hasPrefix("lk_svc_") == true)
 
       let id = try #require(try token.json()["id"].string)
-      let revoked = try await run(["tokens", "revoke", id, "--json"], environment: environment)
+      let revoked = try await latchkey(["tokens", "revoke", id, "--json"], environment: environment)
       #expect(try revoked.json().names == ["id", "revokedAt", "propagation"])
-      let unknown = try await run(["tokens", "revoke", UUID().uuidString], environment: environment)
+      let unknown = try await latchkey(["tokens", "revoke", UUID().uuidString], environment: environment)
       #expect(unknown.status == 1)
     }
   }
 
   @Test("a short password is refused before anything is made")
   func shortPassword() async throws {
-    let result = try await run(
+    let result = try await latchkey(
       ["accounts", "create", "--name", "A", "--email", "a@example.com", "--password-file", "-"],
       environment: ["DATABASE_URL": "host=/nowhere"], input: "short\n")
     #expect(result.status == 64)
@@ -113,12 +114,12 @@ struct CommandTests {
       try await PostgresPool.with(database.configuration) { pool in
         try await pool.withConnection { try await $0.executeScript("drop schema public cascade; create schema public") }
       }
-      let refused = try await run(["serve"], environment: environment)
+      let refused = try await latchkey(["serve"], environment: environment)
       #expect(refused.status == 1)
       #expect(refused.errors.contains("run latchkey migrate first"))
-      let first = try await run(["migrate", "--json"], environment: environment)
+      let first = try await latchkey(["migrate", "--json"], environment: environment)
       #expect(try first.json()["applied"].array.first == .string("0001_accounts_and_people"))
-      let second = try await run(["migrate", "--json"], environment: environment)
+      let second = try await latchkey(["migrate", "--json"], environment: environment)
       #expect(try second.json()["applied"].array == [])
     }
   }

@@ -1,5 +1,6 @@
 import Foundation
 import PortalTesting
+import PostgresTesting
 import Testing
 
 @Suite("docs/DEMO.md")
@@ -13,7 +14,9 @@ struct DemoTests {
         let outputs = try await Self.run(steps.map(\.command), database, servers)
         #expect(outputs.count == steps.count)
         for (step, output) in zip(steps, outputs) {
-          #expect(Self.matches(output.trimmed, step.expected.trimmed), "\(step.command)\nprinted: \(output)\nnot: \(step.expected)")
+          #expect(
+            Self.matches(output.trimmed, step.expected.trimmed),
+            "\(step.command)\nprinted: \(output)\nnot: \(step.expected)")
         }
       }
     }
@@ -46,12 +49,12 @@ struct DemoTests {
     let mark = "--- end of step ---"
     let binary = URL(filePath: latchkeyBinary).deletingLastPathComponent().path
     let script = commands.map { $0 + "\necho '\(mark)'\n" }.joined()
-    let result = try await PortalServerTests.run(
-      ["-c", script], of: "/bin/bash",
-      environment: [
+    let result = try await PostgresTesting.run(
+      "/bin/bash", ["-c", script],
+      environment: baseEnvironment.merging([
         "ONE": servers[0].url, "TWO": servers[1].url, "DATABASE_URL": database.url,
         "PATH": binary + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"),
-      ])
+      ]) { $1 })
     #expect(result.errors == "")
     return result.output.components(separatedBy: mark + "\n").dropLast()
   }

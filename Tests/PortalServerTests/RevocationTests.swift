@@ -3,6 +3,7 @@ import Portal
 import PortalHTTP
 import PortalTesting
 import Postgres
+import PostgresTesting
 import Synchronization
 import Testing
 

@@ -2,6 +2,7 @@ import Foundation
 import PortalHTTP
 import PortalTesting
 import Postgres
+import PostgresTesting
 import Testing
 
 @Suite("latchkey serve, the real binary")
@@ -33,7 +34,7 @@ struct ServeTests {
   func takenPort() async throws {
     try await withDatabase { database in
       try await withServers(1, on: database) { servers in
-        let result = try await run(
+        let result = try await latchkey(
           ["serve", "--http-port", "\(servers[0].port)"],
           environment: ["DATABASE_URL": database.url, "USAGE_SPOOL": servers[0].log + ".spool"])
         #expect(result.status == 1)
@@ -87,7 +88,7 @@ struct DemoWorld {
     ])
     key = try created.json()["key"].string ?? ""
     keyID = try created.json()["id"].string ?? ""
-    let token = try await run(
+    let token = try await latchkey(
       ["tokens", "create", "--name", "gateway", "--permission", "keys.verify", "--json"],
       environment: ["DATABASE_URL": database.url])
     serviceToken = try token.json()["token"].string ?? ""

@@ -39,14 +39,3 @@ package final class Observations: Sendable {
     }
   }
 }
-
-/// Looks again and again until `condition` holds; an error after `limit`.
-package func eventually(
-  within limit: Duration = .seconds(15), _ what: String, _ condition: () async throws -> Bool
-) async throws {
-  let deadline = ContinuousClock.now + limit
-  while try await !condition() {
-    if ContinuousClock.now > deadline { throw TestSetupError(description: "not within \(limit): \(what)") }
-    try await Task.sleep(for: .milliseconds(2))
-  }
-}

@@ -1,5 +1,6 @@
 import Foundation
 package import Postgres
+import PostgresTesting
 import Synchronization
 
 /// A database of one test's own, copied from a template that has all migrations, and dropped afterwards.
@@ -7,29 +8,15 @@ package struct TestDatabase: Sendable {
   package let url: String
   package let name: String
 
-  package var configuration: PostgresConfiguration { PostgresConfiguration(url: url) }
+  /// Patient, because hundreds of tests share the machine.
+  package var configuration: PostgresConfiguration {
+    var configuration = PostgresConfiguration(url: url)
+    configuration.leaseTimeout = .seconds(60)
+    return configuration
+  }
 }
-
-/// The repository's root.
-package let repositoryRoot = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-  .deletingLastPathComponent().path
 
 package let migrationsFolder = repositoryRoot + "/migrations"
-
-/// What is missing for the tests to run.
-package struct TestSetupError: Error, CustomStringConvertible {
-  package var description: String
-
-  package init(description: String) { self.description = description }
-}
-
-/// A superuser's way to the cluster that `make test` starts.
-package func clusterURL() throws -> String {
-  guard let url = ProcessInfo.processInfo.environment["TEST_DATABASE_URL"] else {
-    throw TestSetupError(description: "TEST_DATABASE_URL is not set; run the tests with make test")
-  }
-  return url
-}
 
 /// Runs `body` with a fresh, migrated database.
 package func withDatabase<Value>(_ body: (TestDatabase) async throws -> Value) async throws -> Value {
@@ -60,13 +47,13 @@ private final class TestCluster: Sendable {
   private let count = Atomic<Int>(0)
 
   private init() async throws {
-    url = try clusterURL()
+    url = try serverURL()
     template = "portal_template_\(ProcessInfo.processInfo.processIdentifier)"
     var configuration = PostgresConfiguration(url: url)
     configuration.leaseTimeout = .seconds(120)
     pool = PostgresPool(configuration)
     try await script("create database \(template)")
-    let target = PostgresConfiguration(url: url + " dbname=\(template)")
+    let target = PostgresConfiguration(url: try serverURL(database: template))
     try await PostgresPool.with(target) { pool in
       _ = try await Migrations(folder: migrationsFolder).apply(on: pool)
       try await pool.withConnection { try await $0.executeScript("create extension pg_stat_statements") }
@@ -77,7 +64,7 @@ private final class TestCluster: Sendable {
     let number = count.add(1, ordering: .relaxed).newValue
     let name = "portal_\(ProcessInfo.processInfo.processIdentifier)_\(number)"
     try await script("create database \(name) template \(template) strategy file_copy")
-    return TestDatabase(url: url + " dbname=\(name)", name: name)
+    return TestDatabase(url: try serverURL(database: name), name: name)
   }
 
   func drop(_ database: TestDatabase) async throws {

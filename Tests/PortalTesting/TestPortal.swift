@@ -3,10 +3,10 @@ package import HTTPTypes
 import Hummingbird
 package import HummingbirdTesting
 import Logging
-import NIOCore
 package import Portal
 package import PortalHTTP
 package import Postgres
+import PostgresTesting
 
 /// A running portal with a database of its own, and short ways to do what tests begin with.
 package struct TestPortal: Sendable {
@@ -20,7 +20,9 @@ package struct TestPortal: Sendable {
 }
 
 /// Whether requests go to the router directly, or through a real socket.
-package typealias TestTransport = TestingSetup
+package enum TestTransport {
+  case router, live
+}
 
 /// Runs `body` with a portal.
 package func withPortal(
@@ -44,7 +46,7 @@ package func withPortal(
   var logger = Logger(label: "test")
   logger.logLevel = .critical
   let server = application.makeServer(address: .hostname("127.0.0.1", port: 0), logger: logger)
-  try await server.test(transport) { client in
+  try await server.test(transport == .live ? .live : .router) { client in
     try await body(
       TestPortal(
         application: application, client: client, pool: pool, database: given, observations: observations))
@@ -91,27 +93,10 @@ extension JSONValue {
 }
 
 extension TestPortal {
-  /// Sends a request; `json` is its body.
-  package func send(
-    _ method: HTTPRequest.Method, _ path: String, _ json: String? = nil, token: String? = nil, headers: HTTPFields = [:]
-  ) async throws -> TestAnswer {
-    var headers = headers
-    if let token { headers[.authorization] = "Bearer " + token }
-    if json != nil, headers[.contentType] == nil { headers[.contentType] = "application/json" }
-    return try await client.execute(
-      uri: path, method: method, headers: headers, body: json.map { ByteBuffer(string: $0) }
-    ) { response in
-      let bytes = Array(response.body.readableBytesView)
-      return TestAnswer(
-        status: response.status.code, headers: response.headers,
-        body: bytes.isEmpty ? .null : try JSONParser.parse(bytes))
-    }
-  }
-
   /// A customer with an account of their own.
   package func signUp(_ email: String = "ada@example.com") async throws -> TestCustomer {
-    let answer = try await send(
-      .post, "/v1/signup",
+    let answer = try await post(
+      "/v1/signup",
       "{\"email\":\"\(email)\",\"password\":\"correct horse battery\",\"accountName\":\"Account of \(email)\"}")
     guard let token = answer.body["token"].string, let account = answer.body["account"]["id"].string,
       let accountID = UUID(uuidString: account)
@@ -131,8 +116,8 @@ extension TestPortal {
       throw TestSetupError(description: "bad address")
     }
     _ = try await services.accounts.createStaff(name: "Grace", email: address, role: .support, password: password)
-    let answer = try await send(
-      .post, "/v1/support/login", "{\"email\":\"\(email)\",\"password\":\"correct horse battery\"}")
+    let answer = try await post(
+      "/v1/support/login", "{\"email\":\"\(email)\",\"password\":\"correct horse battery\"}")
     guard let token = answer.body["token"].string else {
       throw TestSetupError(description: "staff login answered \(answer)")
     }
@@ -141,7 +126,7 @@ extension TestPortal {
 
   /// Asks about a key as a gateway does; `more` are further members of the body, each with its comma before it.
   package func verify(_ key: String, token: String, _ more: String = "") async throws -> TestAnswer {
-    try await send(.post, "/v1/verify", "{\"key\":\"\(key)\"\(more)}", token: token)
+    try await post("/v1/verify", "{\"key\":\"\(key)\"\(more)}", token: token)
   }
 
   /// Writes what has been counted so far.
@@ -156,15 +141,9 @@ package struct TestCustomer: Sendable {
   package let token: String
   package let accountID: UUID
 
-  package func send(
-    _ method: HTTPRequest.Method, _ path: String, _ json: String? = nil, headers: HTTPFields = [:]
-  ) async throws -> TestAnswer {
-    try await portal.send(method, path, json, token: token, headers: headers)
-  }
-
   /// Makes a key; `more` are further members of the body, each with its comma before it.
   package func createKey(_ more: String = "") async throws -> (id: String, key: String) {
-    let answer = try await send(.post, "/v1/keys", "{\"name\":\"Key\",\"scopes\":[\"orders:read\"]\(more)}")
+    let answer = try await post("/v1/keys", "{\"name\":\"Key\",\"scopes\":[\"orders:read\"]\(more)}")
     guard let id = answer.body["id"].string, let key = answer.body["key"].string else {
       throw TestSetupError(description: "creating a key answered \(answer)")
     }

@@ -5,6 +5,7 @@ import HummingbirdTesting
 import NIOCore
 import PortalHTTP
 import Postgres
+import PostgresTesting
 
 // Short ways to send requests, for tests that need none of the HTTP types themselves.
 

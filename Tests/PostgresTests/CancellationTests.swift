@@ -1,5 +1,6 @@
 import Foundation
 import Postgres
+import PostgresTesting
 import Testing
 
 @Suite("Cancellation and time limits")
@@ -87,7 +88,7 @@ struct CancellationTests {
       let error = await #expect(throws: PostgresError.self) { try await pool.query(Sleep(seconds: 30)) }
       #expect(error?.code == .timeout)
       #expect(error?.isUnavailable == true)
-      #expect(.now - start < .seconds(5))
+      #expect(.now - start < muchTooLong)
       #expect(try await pool.query(BackendPID()) == pid)
       // The timer of a statement that was quick has not cancelled a later one.
       for _ in 1...4 { #expect(try await pool.query(Sleep(number: 4, seconds: 0.04)) == [4]) }

@@ -1,4 +1,5 @@
 import Foundation
+import PostgresTesting
 import Synchronization
 import Testing
 
@@ -119,6 +120,7 @@ struct EventLoopTests {
       let mortal = EventLoop(name: "mortal")
       weakLoop = mortal
       try await eventually("the thread ran") { try threadExists("mortal") }
+      withExtendedLifetime(mortal) {}
     }
     #expect(weakLoop == nil)
     try await eventually("the thread ended") { try !threadExists("mortal") }

@@ -85,8 +85,9 @@ struct PostgresCodableTests {
   func microseconds() async throws {
     try await withPool { pool in
       let epochDistance = 946_684_800_000_000
-      for microseconds in [0, 1, -1, 999_999, -999_999, 812_345_678_901_234, -3_155_673_600_000_001, 8_000_000_000_123_457]
-      {
+      for microseconds in [
+        0, 1, -1, 999_999, -999_999, 812_345_678_901_234, -3_155_673_600_000_001, 8_000_000_000_123_457,
+      ] {
         let (seconds, rest) = (microseconds + epochDistance).quotientAndRemainder(dividingBy: 1_000_000)
         let date = Date(timeIntervalSince1970: Double(seconds)).addingTimeInterval(Double(rest) / 1_000_000)
         let parts = try #require(try await pool.query(Microseconds(date: date, sinceY2K: microseconds)).first)
@@ -179,7 +180,9 @@ struct PostgresCodableTests {
 
   @Test("a String reads every type of text")
   func textTypes() async throws {
-    try await withPool { pool async throws in #expect(try await pool.query(Texts()) == [["x", "x", "x", "x", "{\"a\": 1}"]]) }
+    try await withPool { pool async throws in
+      #expect(try await pool.query(Texts()) == [["x", "x", "x", "x", "{\"a\": 1}"]])
+    }
   }
 
   private struct Misread<Value: PostgresCodable>: PostgresStatement {

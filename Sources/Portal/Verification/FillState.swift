@@ -1,8 +1,8 @@
 /// Which look-ups of unknown secrets are under way, as a value: no I/O and no clock in here.
 ///
 /// One look-up per secret at a time (single flight); those that come while as many statements as allowed are under way
-/// are gathered into the next one. A result may be used until the lease after the statement was *sent*: a joiner that
-/// would get an older one is put into the next statement instead.
+/// are gathered into the next one. A result may be used until the lease after the statement was *sent*: who comes later
+/// than that is put into the next one, and who waits longer is told that it is too late.
 struct FillState<Waiter> {
   typealias BatchID = UInt64
 
@@ -31,6 +31,8 @@ struct FillState<Waiter> {
   struct EndAction {
     /// Who gets the result, by secret.
     var deliver: [(hash: SecretHash, waiters: [Waiter])] = []
+    /// Whether the result is the lease old, so that nobody may rely on it.
+    var isTooLate = false
     var send: Batch?
   }
 
@@ -59,18 +61,14 @@ struct FillState<Waiter> {
     return takeBatch(at: now).map { .send($0) } ?? .wait
   }
 
-  /// A statement has come back, well or not. Where its result is too old to be used, the waiters go into the next one.
-  mutating func ended(_ id: BatchID, succeeded: Bool, at now: ContinuousClock.Instant) -> EndAction {
+  /// A statement has come back, or has been given up; the second time it is called for the same one, nothing is left to
+  /// do.
+  mutating func ended(_ id: BatchID, at now: ContinuousClock.Instant) -> EndAction {
     guard let batch = inFlight.removeValue(forKey: id) else { return EndAction() }
-    var action = EndAction()
-    if succeeded, now >= batch.sentAt + limits.lease {
-      for (hash, waiters) in batch.waiters { pending[hash, default: []] += waiters }
-    } else {
-      action.deliver = batch.waiters.map { (hash: $0.key, waiters: $0.value) }
-      waiterCount -= batch.waiters.values.reduce(0) { $0 + $1.count }
-    }
-    action.send = takeBatch(at: now)
-    return action
+    waiterCount -= batch.waiters.values.reduce(0) { $0 + $1.count }
+    return EndAction(
+      deliver: batch.waiters.map { (hash: $0.key, waiters: $0.value) }, isTooLate: now >= batch.sentAt + limits.lease,
+      send: takeBatch(at: now))
   }
 
   private mutating func takeBatch(at now: ContinuousClock.Instant) -> Batch? {

@@ -18,14 +18,15 @@ package final class Instance: Sendable {
 
   /// Reads what is new in the log and hands it to `apply`.
   ///
-  /// The heartbeat is committed *before* the read, so that whoever revokes sees this instance as live for as long as it
-  /// may answer from what it reads now; and again after, if there was news, as the acknowledgement.
+  /// The heartbeat is committed *before* the read, and freshness counts from before the heartbeat, so that whoever
+  /// revokes sees this instance as live for as long as it may answer from what it reads now. Another one follows, if
+  /// there was news, as the acknowledgement.
   func sync(
     on connection: PostgresConnection, rowsMax: Int, _ apply: (SyncResult) -> Void
   ) async throws(PostgresError) {
     let before = applied.withLock { $0 }
-    try await connection.execute(heartbeat(before?.seq ?? -1))
     let startedAt = ContinuousClock.now
+    try await connection.execute(heartbeat(before?.seq ?? -1))
     // Before the first sync nothing is cached, so the head alone says where to begin.
     let rows = try await connection.query(ReadInvalidations(after: before?.seq ?? .max, limit: rowsMax))
     guard let head = rows.first?.head else {

@@ -18,6 +18,8 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   private let read: Read
   private let observer: Observer
 
+  private static var tooLate: PortalError { .unavailable(reason: "the database takes longer than the lease to answer") }
+
   package init(_ limits: CoherentCacheState<Value>.Limits, observer: Observer, read: @escaping Read) {
     cache = CoherentCache(limits)
     fills = Mutex(FillState(limits: .init(lease: limits.lease)))
@@ -44,7 +46,7 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   }
 
   /// The value of a secret, from the cache or the database; nil where there is no such secret. Throws `.unavailable` when
-  /// the database would have to be asked and can't be.
+  /// the database would have to be asked and does not answer within the lease.
   package func value(of hash: SecretHash) async throws -> Value? {
     if let cached = cached(hash, at: .now) { return cached }
     let result = await withCheckedContinuation { (waiter: Waiter) in
@@ -58,17 +60,35 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     return try result.get()
   }
 
-  /// Bounded by `batchesInFlightMax` and by the pool's own deadlines, so these tasks can neither pile up nor stay.
+  /// The read is given up when its result would be too old to be used, so that whoever waits is told in time, whatever
+  /// the database is doing.
   private func start(_ batch: FillState<Waiter>.Batch) {
-    Task { await fill(batch) }
+    Task {
+      await withTaskGroup { group in
+        group.addTask { self.end(batch, await self.readAndStore(batch.hashes)) }
+        group.addTask {
+          guard (try? await Task.sleep(for: self.cache.lease)) != nil else { return }
+          self.end(batch, .failure(Self.tooLate))
+        }
+        await group.next()
+        group.cancelAll()
+      }
+    }
   }
 
-  private func fill(_ batch: FillState<Waiter>.Batch) async {
-    let result: Result<SecretsRead<Value>, any Error>
-    do { result = .success(try await read(batch.hashes)) } catch { result = .failure(error) }
-    if case .success(let read) = result { store(batch.hashes, read) }
-    let isSuccess = if case .success = result { true } else { false }
-    let action = fills.withLock { $0.ended(batch.id, succeeded: isSuccess, at: .now) }
+  private func readAndStore(_ hashes: [SecretHash]) async -> Result<SecretsRead<Value>, any Error> {
+    do {
+      let read = try await read(hashes)
+      store(hashes, read)
+      return .success(read)
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  private func end(_ batch: FillState<Waiter>.Batch, _ result: Result<SecretsRead<Value>, any Error>) {
+    let action = fills.withLock { $0.ended(batch.id, at: .now) }
+    let result = action.isTooLate ? .failure(Self.tooLate) : result
     for (hash, waiters) in action.deliver {
       for waiter in waiters { waiter.resume(returning: result.map { $0.values[hash] }) }
     }

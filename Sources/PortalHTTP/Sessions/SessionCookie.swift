@@ -12,14 +12,17 @@ package struct SessionCookie: Sendable {
   /// Over https the cookie is bound to the host and to TLS (RFC 6265bis, `__Host-`); plain http is for this machine only,
   /// so nil for any other host.
   package init?(publicURL: String) {
-    guard let url = URLComponents(string: publicURL), let scheme = url.scheme, let host = url.host, url.query == nil,
+    guard let url = URLComponents(string: publicURL), let scheme = url.scheme?.lowercased(),
+      let host = url.host?.lowercased(), !host.isEmpty, url.user == nil, url.password == nil, url.query == nil,
       url.fragment == nil, ["", "/"].contains(url.path)
     else { return nil }
     let isLocal = ["127.0.0.1", "localhost", "[::1]", "::1"].contains(host)
     guard scheme == "https" || (scheme == "http" && isLocal) else { return nil }
     isSecure = scheme == "https"
     name = isSecure ? "__Host-latchkey" : "latchkey"
-    origin = scheme + "://" + host + (url.port.map { ":\($0)" } ?? "")
+    // As browsers write it: without the scheme's own port.
+    let port = url.port.map { $0 == (scheme == "https" ? 443 : 80) ? "" : ":\($0)" } ?? ""
+    origin = scheme + "://" + host + port
   }
 
   func header(_ token: Secret, expiresAt: Date) -> String {

@@ -1,53 +1,33 @@
 import Foundation
 import PortalHTTP
 import PortalTesting
+import PostgresTesting
 
 /// The `latchkey` that was built together with the tests.
 let latchkeyBinary =
   ProcessInfo.processInfo.environment["LATCHKEY_BINARY"] ?? repositoryRoot + "/.build/debug/latchkey"
 
-/// What a finished command left.
-struct CommandResult {
-  var status: Int32
-  var output: String
-  var errors: String
-
+extension CommandResult {
   /// Its output as one JSON object.
   func json() throws -> JSONValue { try JSONParser.parse(output.trimmingCharacters(in: .newlines).utf8) }
 }
 
-/// Runs a command to its end.
-func run(
-  _ arguments: [String], of path: String = latchkeyBinary, environment: [String: String] = [:], input: String? = nil
+/// Runs a command of Latchkey's to its end.
+func latchkey(
+  _ arguments: [String], environment: [String: String] = [:], input: String? = nil
 ) async throws -> CommandResult {
-  let process = Process()
-  process.executableURL = URL(filePath: path)
-  process.arguments = arguments
-  process.environment = baseEnvironment.merging(environment) { _, new in new }
-  process.currentDirectoryURL = URL(filePath: repositoryRoot)
-  let (output, errors, standardInput) = (Pipe(), Pipe(), Pipe())
-  process.standardOutput = output
-  process.standardError = errors
-  process.standardInput = standardInput
-  let status = try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Int32, any Error>) in
-    process.terminationHandler = { continuation.resume(returning: $0.terminationStatus) }
-    do { try process.run() } catch { continuation.resume(throwing: error) }
-    if let input { standardInput.fileHandleForWriting.write(Data(input.utf8)) }
-    try? standardInput.fileHandleForWriting.close()
-  }
-  return CommandResult(
-    status: status, output: String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self),
-    errors: String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self))
+  try await run(
+    latchkeyBinary, arguments, environment: baseEnvironment.merging(environment) { $1 }, input: input)
 }
 
 /// Without what the developer's shell says of other databases.
-private let baseEnvironment = ProcessInfo.processInfo.environment.filter { name, _ in
+let baseEnvironment = ProcessInfo.processInfo.environment.filter { name, _ in
   !["DATABASE_URL", "HTTP_HOST", "HTTP_PORT", "PUBLIC_URL", "SIGNUP_OPEN"].contains(name) && !name.hasPrefix("PG")
 }
 
 /// A `latchkey serve` of one test's own.
 final class RunningServer: Sendable {
-  private let process = Process()
+  private let process: ChildProcess
   let port: Int
   let log: String
 
@@ -57,18 +37,13 @@ final class RunningServer: Sendable {
   init(on database: TestDatabase, spool: String) async throws {
     port = try freePort()
     log = spool + ".\(port).log"
-    _ = FileManager.default.createFile(atPath: log, contents: nil)
-    process.executableURL = URL(filePath: latchkeyBinary)
-    process.arguments = ["serve"]
-    process.environment = baseEnvironment.merging([
-      "DATABASE_URL": database.url, "HTTP_PORT": "\(port)", "SIGNUP_OPEN": "true", "USAGE_SPOOL": spool,
-      "PASSWORD_COST": "10",
-    ]) { _, new in new }
-    process.currentDirectoryURL = URL(filePath: repositoryRoot)
-    process.standardOutput = FileHandle(forWritingAtPath: log)
-    process.standardError = FileHandle(forWritingAtPath: log)
-    try process.run()
-    try await eventually(within: .seconds(30), "the server is ready") {
+    process = try ChildProcess(
+      latchkeyBinary, ["serve"],
+      environment: baseEnvironment.merging([
+        "DATABASE_URL": database.url, "HTTP_PORT": "\(port)", "SIGNUP_OPEN": "true", "USAGE_SPOOL": spool,
+        "PASSWORD_COST": "10",
+      ]) { $1 }, output: log)
+    try await eventually("the server is ready", within: .seconds(30)) {
       guard process.isRunning else { throw TestSetupError(description: "the server ended: \(readLog())") }
       return try await curl(["-o", "/dev/null", "-w", "%{http_code}", url + "/readyz"]).output == "200"
     }
@@ -78,9 +53,8 @@ final class RunningServer: Sendable {
 
   /// Sends a signal and waits for the end; the exit status.
   func end(_ signal: Int32 = SIGTERM) async throws -> Int32 {
-    kill(process.processIdentifier, signal)
-    try await eventually(within: .seconds(30), "the server has ended") { !process.isRunning }
-    return process.terminationStatus
+    process.send(signal)
+    return await process.wait()
   }
 }
 
@@ -99,7 +73,7 @@ func withServers(_ count: Int, on database: TestDatabase, _ body: ([RunningServe
 }
 
 func curl(_ arguments: [String]) async throws -> CommandResult {
-  try await run(["-sS", "--max-time", "20"] + arguments, of: "/usr/bin/curl")
+  try await run("/usr/bin/curl", ["-sS", "--max-time", "20"] + arguments)
 }
 
 /// A port that nobody listens on now.

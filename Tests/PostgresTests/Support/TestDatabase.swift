@@ -1,19 +1,6 @@
 import Foundation
 import Postgres
-
-/// The tests need a PostgreSQL, and say so: a suite that skips itself proves nothing.
-struct MissingServer: Error, CustomStringConvertible {
-  var description: String {
-    "TEST_DATABASE_URL is not set; it must name a superuser's connection to a running test cluster, as printed by "
-      + "`scripts/cluster url DIR`"
-  }
-}
-
-/// A superuser's connection string, to `database` if given.
-func serverURL(database: String? = nil) throws -> String {
-  guard let url = ProcessInfo.processInfo.environment["TEST_DATABASE_URL"] else { throw MissingServer() }
-  return database.map { url + " dbname=" + $0 } ?? url
-}
+import PostgresTesting
 
 /// A configuration as the tests want it: `change` alters it.
 func testConfiguration(

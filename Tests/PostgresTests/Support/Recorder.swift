@@ -1,21 +1,5 @@
 import Synchronization
 
-struct NeverHappened: Error, CustomStringConvertible {
-  let what: String
-  var description: String { "within its time it never happened that \(what)" }
-}
-
-/// Waits until `condition` holds: for as short as possible, and for a bounded time.
-func eventually(
-  _ what: String, within limit: Duration = .seconds(15), _ condition: () async throws -> Bool
-) async throws {
-  let deadline = ContinuousClock.now + limit
-  while try await !condition() {
-    guard .now < deadline else { throw NeverHappened(what: what) }
-    try await Task.sleep(for: .milliseconds(2))
-  }
-}
-
 /// A list that many tasks append to.
 final class Recorder<Element: Sendable>: Sendable {
   private let recorded = Mutex<[Element]>([])

@@ -1,0 +1,190 @@
+import PortalHTTP
+import PortalTesting
+import Testing
+
+@Suite("JSONParser")
+struct JSONParserTests {
+  @Test(
+    "accepts what RFC 8259 accepts",
+    arguments: [
+      ("null", .null), ("true", .bool(true)), ("false", .bool(false)), ("\"\"", .string("")), ("[]", .array([])),
+      ("{}", .object([])), (" \t\r\n[ ] \t\r\n", .array([])), ("{ }", .object([])),
+      ("0", .number("0")), ("-0", .number("-0")), ("10", .number("10")), ("-1.5e+10", .number("-1.5e+10")),
+      ("1E400", .number("1E400")), ("0.0e-0", .number("0.0e-0")), ("1e5", .number("1e5")),
+      ("9223372036854775808", .number("9223372036854775808")),
+      ("[1,\"a\",null,[true]]", .array([.number("1"), .string("a"), .null, .array([.bool(true)])])),
+      ("{\"a\":1,\"b\":{\"\":[]}}", .object([("a", .number("1")), ("b", .object([("", .array([]))]))])),
+      (
+        " { \"a\" : [ 1 , 2 ] , \"b\" : 3 } ",
+        .object([("a", .array([.number("1"), .number("2")])), ("b", .number("3"))])
+      ),
+      (#""\"\\\/\b\f\n\r\t""#, .string("\"\\/\u{8}\u{C}\n\r\t")),
+      (#""\u0041\u00e9\u20AC\uD834\uDD1E""#, .string("Aé€𝄞")), (#""\ud83d\ude00x""#, .string("😀x")),
+      (#""\u0001\u001f\u007f\ufffe\uffff""#, .string("\u{1}\u{1F}\u{7F}\u{FFFE}\u{FFFF}")),
+      ("\"\u{7F}é€𝄞שלום\"", .string("\u{7F}é€𝄞שלום")), ("\"\u{2028}\"", .string("\u{2028}")),
+      ("\"/\"", .string("/")), ("\"\\\\u0000\"", .string("\\u0000")),
+    ] as [(String, JSONValue)])
+  func accepts(_ text: String, _ value: JSONValue) throws {
+    #expect(try JSONParser.parse(text.utf8) == value)
+  }
+
+  @Test(
+    "refuses what RFC 8259 does not have",
+    arguments: [
+      "", " ", "nul", "nulll", "True", "NaN", "Infinity", "-Infinity", "undefined", "'a'", "a", "\u{FEFF}{}", "{} {}",
+      "[] x", "1 2", ",", ":", "[", "]", "{", "}", "[,]", "[1,]", "[,1]", "[1 2]", "[1,,2]", "[1", "[1,", "[\"a",
+      "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "{a:1}", "{'a':1}", "{1:1}", "{\"a\":1 \"b\":2}", "{\"a\" 1}",
+      "{\"a\"::1}", "{\"a\":1", "{\"a\":1]", "[1}", "// c\n1", "/* c */1", "1 // c",
+      "01", "-01", "00", "-", "+1", ".5", "-.5", "1.", "1.e1", "1e", "1e+", "1e-", "1E", "0x10", "1_000", "1e1.5",
+      "0e", "- 1", "1 .5", "１",
+      "\"", "\"a", "\"\\\"", "\"\\x\"", "\"\\u\"", "\"\\u12\"", "\"\\u123\"", "\"\\u12g4\"", "\"\\U0041\"",
+      "\"\\u 041\"", "\"\\u+041\"", "\"\\a\"", "\"\\'\"", "\"\\0\"", "\"a\nb\"", "\"a\tb\"", "\"\u{0}\"", "\"\u{1F}\"",
+      "\"\\", "\"\\u", "\"\\u123", "\u{0}", "1\u{0}", "\u{B}1", "\u{C}1", "\u{A0}1", "\u{2028}1",
+    ])
+  func refuses(_ text: String) {
+    #expect(throws: JSONError.self) { try JSONParser.parse(text.utf8) }
+  }
+
+  @Test(
+    "refuses, beyond the grammar, what would be ambiguous further on",
+    arguments: [
+      #""\u0000""#, #"{"\u0000":1}"#, #""\ud800""#, #""\udc00""#, #""\ud800x""#, #""\ud800\u0041""#,
+      #""\ud800\ud800""#, #""\udc00\ud800""#, #""\ud800\n""#, #""\uDBFF\uE000""#, #""\ud800\"#, #""\ud800\u"#,
+      #""\ud800\udc0"#, #"{"a":1,"a":1}"#, #"{"a":1,"\u0061":2}"#, #"[{"b":{"a":1,"b":2,"a":3}}]"#,
+    ])
+  func refusesAmbiguous(_ text: String) {
+    #expect(throws: JSONError.self) { try JSONParser.parse(text.utf8) }
+  }
+
+  @Test(
+    "refuses invalid UTF-8, in values and in names, with and without escapes before it",
+    arguments: [
+      [0xFF], [0x80], [0xC3], [0xC0, 0x80], [0xC1, 0xBF], [0xE0, 0x80, 0x80], [0xED, 0xA0, 0x80], [0xED, 0xBF, 0xBF],
+      [0xF0, 0x80, 0x80, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xF5, 0x80, 0x80, 0x80], [0xE2, 0x82], [0xF0, 0x9F, 0x98],
+    ] as [[UInt8]])
+  func refusesInvalidUTF8(_ bytes: [UInt8]) {
+    let quote = UInt8(ascii: "\"")
+    for text in [
+      [quote] + bytes + [quote], Array("\"\\n".utf8) + bytes + [quote], Array("{\"".utf8) + bytes + Array("\":1}".utf8),
+      bytes, [quote] + bytes + Array("\\n\"".utf8),
+    ] {
+      #expect(throws: JSONError.self) { try JSONParser.parse(text) }
+    }
+  }
+
+  @Test("takes nesting up to its limit and refuses one level more, and a million levels")
+  func depth() throws {
+    func nested(_ depth: Int) -> String {
+      String(repeating: "[", count: depth) + String(repeating: "]", count: depth)
+    }
+    #expect(throws: Never.self) { try JSONParser.parse(nested(JSONParser.depthMax).utf8) }
+    #expect(throws: JSONError.self) { try JSONParser.parse(nested(JSONParser.depthMax + 1).utf8) }
+    #expect(throws: JSONError.self) { try JSONParser.parse(nested(1_000_000).utf8) }
+    #expect(throws: JSONError.self) {
+      try JSONParser.parse(String(repeating: "{\"a\":", count: 1_000_000).utf8)
+    }
+    // What is side by side is not nested.
+    let wide = "[" + Array(repeating: "[[]]", count: 1_000).joined(separator: ",") + "]"
+    #expect(try JSONParser.parse(wide.utf8).array.count == 1_000)
+  }
+
+  @Test("tells at which byte it stopped")
+  func offset() {
+    let missing = #expect(throws: JSONError.self) { try JSONParser.parse("{\"a\":}".utf8) }
+    #expect(missing?.offset == 5)
+    let tooMuch = #expect(throws: JSONError.self) { try JSONParser.parse("[] x".utf8) }
+    #expect(tooMuch?.offset == 3)
+  }
+
+  @Test(
+    "reads a whole number where there is one",
+    arguments: [
+      ("0", 0), ("-0", 0), ("60", 60), ("60.0", 60), ("6e1", 60), ("600e-1", 60), ("9223372036854775807", Int.max),
+      ("-9223372036854775808", Int.min), ("9223372036854775808", nil), ("1e999", nil), ("-1e999", nil), ("1.5", nil),
+      ("1e-999", 0), ("1e19", nil), ("0.1", nil),
+    ] as [(String, Int?)])
+  func integers(_ text: String, _ number: Int?) throws {
+    #expect(try JSONParser.parse(text.utf8).integer == number)
+  }
+
+  @Test("reads a finite number or none", arguments: [("1.5", 1.5), ("1e999", nil), ("-1e999", nil), ("1e-999", 0)])
+  func doubles(_ text: String, _ number: Double?) throws {
+    #expect(try JSONParser.parse(text.utf8).double == number)
+  }
+
+  @Test("random bytes never crash it")
+  func randomBytes() {
+    var random = SeededGenerator(seed: 1)
+    let alphabet = Array("{}[]\",:\\u0123456789abcdefEtrunls-+. \n\u{0}\u{1F}é😀".utf8) + [0xFF, 0xC0, 0xED, 0xA0]
+    for _ in 0..<60_000 {
+      let bytes = (0..<Int.random(in: 0...24, using: &random)).map { _ in
+        alphabet.randomElement(using: &random) ?? 0
+      }
+      _ = try? JSONParser.parse(bytes)
+    }
+  }
+
+  @Test("mutations of a valid text never crash it, and what it takes can be written and read again")
+  func mutations() throws {
+    let valid = Array(
+      #"{"name":"Kéy \u00e9 \ud83d\ude00","scopes":["orders:read","*"],"rateLimitPerMinute":-1.5e+3,"a":{"b":[null,true]}}"#
+        .utf8)
+    var random = SeededGenerator(seed: 2)
+    var acceptedCount = 0
+    for _ in 0..<40_000 {
+      var bytes = valid
+      for _ in 0...Int.random(in: 0...2, using: &random) {
+        let index = Int.random(in: 0..<bytes.count, using: &random)
+        switch Int.random(in: 0...3, using: &random) {
+        case 0: bytes[index] = UInt8.random(in: .min ... .max, using: &random)
+        case 1: bytes.remove(at: index)
+        case 2: bytes.insert(bytes.randomElement(using: &random) ?? 0, at: index)
+        default: bytes.removeSubrange(index...)
+        }
+        if bytes.isEmpty { break }
+      }
+      guard let value = try? JSONParser.parse(bytes) else { continue }
+      acceptedCount += 1
+      #expect(try JSONParser.parse(text(of: value)) == value)
+    }
+    #expect(acceptedCount > 1_000)
+  }
+}
+
+/// A generator whose numbers are the same in every run (S. Vigna, SplitMix64).
+struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+    return mixed ^ (mixed >> 31)
+  }
+}
+
+/// A value as text, without the writer under test, escaping all that may be escaped.
+func text(of value: JSONValue) -> [UInt8] {
+  func quoted(_ text: String) -> String {
+    "\""
+      + text.utf16.map { unit in
+        let digits = String(unit, radix: 16)
+        return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+      }.joined() + "\""
+  }
+  func string(_ value: JSONValue) -> String {
+    switch value {
+    case .null: "null"
+    case .bool(let value): value ? "true" : "false"
+    case .number(let digits): digits
+    case .string(let text): quoted(text)
+    case .array(let elements): "[" + elements.map(string).joined(separator: ",") + "]"
+    case .object(let members):
+      "{" + members.map { quoted($0.name) + ":" + string($0.value) }.joined(separator: ",") + "}"
+    }
+  }
+  return Array(string(value).utf8)
+}

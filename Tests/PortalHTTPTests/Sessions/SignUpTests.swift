@@ -1,0 +1,116 @@
+import Foundation
+import PortalHTTP
+import PortalTesting
+import Testing
+
+@Suite("POST /v1/signup")
+struct SignUpTests {
+  @Test("a new customer is logged in as the owner of an account, by token and by cookie")
+  func signUp() async throws {
+    try await withPortal { portal in
+      let answer = try await portal.post(
+        "/v1/signup", #"{"email":" Ada@Example.COM ","password":"correct horse battery","accountName":"Analytical 🚂"}"#)
+      #expect(answer.status == 201)
+      #expect(answer.header("Content-Type") == "application/json")
+      #expect(answer.header("Cache-Control") == "no-store")
+      #expect(answer.body.names == Contract.login)
+      #expect(answer.body["user"].names == ["id", "email"])
+      #expect(answer.body["user"]["id"].isID)
+      #expect(answer.body["user"]["email"].string == "ada@example.com")
+      #expect(answer.body["account"].names == ["id", "name"])
+      #expect(answer.body["account"]["id"].isID)
+      #expect(answer.body["account"]["name"].string == "Analytical 🚂")
+      #expect(answer.body["role"].string == "owner")
+      #expect(answer.body["expiresAt"].isTime)
+      let token = try #require(answer.body["token"].string)
+      #expect(answer.header("Set-Cookie")?.hasPrefix("latchkey=\(token); ") == true)
+      #expect(try await portal.get("/v1/me", token: token).body["user"] == answer.body["user"])
+    }
+  }
+
+  @Test("the same address again, in whatever case, is email_taken, and leaves nothing behind")
+  func emailTaken() async throws {
+    try await withPortal { portal in
+      _ = try await portal.signUp("ada@example.com")
+      let before = try await portal.rowCount()
+      for email in ["ada@example.com", "ADA@EXAMPLE.com", " ada@example.com "] {
+        let answer = try await portal.post(
+          "/v1/signup", "{\"email\":\"\(email)\",\"password\":\"another password\",\"accountName\":\"b\"}")
+        expectProblem(answer, 409, "email_taken")
+        #expect(answer.header("Set-Cookie") == nil)
+      }
+      #expect(try await portal.rowCount() == before)
+    }
+  }
+
+  @Test("of ten at once with one address, one has an account")
+  func concurrent() async throws {
+    try await withPortal { portal in
+      let answers = try await withThrowingTaskGroup { group in
+        for number in 0..<10 {
+          group.addTask {
+            try await portal.post(
+              "/v1/signup",
+              "{\"email\":\"ada@example.com\",\"password\":\"correct horse battery\",\"accountName\":\"\(number)\"}")
+          }
+        }
+        return try await group.reduce(into: [TestAnswer]()) { $0.append($1) }
+      }
+      #expect(answers.count { $0.status == 201 } == 1)
+      #expect(answers.count { $0.code == "email_taken" } == 9)
+    }
+  }
+
+  @Test("a sign-up that is closed makes nothing")
+  func closed() async throws {
+    try await withPortal(configure: { $0.isSignupOpen = false }) { portal in
+      let before = try await portal.rowCount()
+      let answer = try await portal.post(
+        "/v1/signup", #"{"email":"ada@example.com","password":"correct horse battery","accountName":"a"}"#)
+      expectProblem(answer, 403, "forbidden")
+      #expect(try await portal.rowCount() == before)
+    }
+  }
+
+  @Test("a password of 12 and one of 1,024 bytes will do; one less or more will not")
+  func passwordLengths() async throws {
+    try await withPortal { portal in
+      for (length, status) in [(11, 400), (12, 201), (1_024, 201), (1_025, 400)] {
+        let answer = try await portal.post(
+          "/v1/signup",
+          """
+          {"email":"p\(length)@example.com","password":"\(String(repeating: "p", count: length))","accountName":"a"}
+          """)
+        #expect(answer.status == status)
+        if status == 400 { expectProblem(answer, 400, "invalid_request", at: "body.password") }
+      }
+      // Bytes count, not characters.
+      let answer = try await portal.post(
+        "/v1/signup",
+        "{\"email\":\"e@example.com\",\"password\":\"\(String(repeating: "é", count: 513))\",\"accountName\":\"a\"}")
+      expectProblem(answer, 400, "invalid_request", at: "body.password")
+    }
+  }
+
+  @Test("what is no e-mail address is refused; any script is taken")
+  func addresses() async throws {
+    try await withPortal { portal in
+      for email in [
+        "", " ", "a", "a@", "@b.c", "a@b", "a@@b.c", "a@b@c.d", "a b@c.d", "a@.c", "a@b.", "a\\t@b.c",
+        "a@b.c\\u007f", String(repeating: "a", count: 251) + "@b.c", String(repeating: "é", count: 126) + "@b.cc",
+      ] {
+        let answer = try await portal.post(
+          "/v1/signup", "{\"email\":\"\(email)\",\"password\":\"correct horse battery\",\"accountName\":\"a\"}")
+        expectProblem(answer, 400, "invalid_request", at: "body.email", "\(email)")
+      }
+      for email in [
+        String(repeating: "a", count: 250) + "@b.c", "ÄÖÜ@example.com", "İ@example.com",
+        "ΑΣ@example.com", "ꭰᲐ@example.com", "ǅ@example.com", "日本@例え.jp", "a'--@example.com", "K@example.com",
+      ] {
+        let answer = try await portal.post(
+          "/v1/signup", "{\"email\":\"\(email)\",\"password\":\"correct horse battery\",\"accountName\":\"a\"}")
+        #expect(answer.status == 201, "\(email)")
+      }
+    }
+  }
+}

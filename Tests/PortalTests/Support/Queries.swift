@@ -1,0 +1,46 @@
+import Postgres
+
+/// What a text of SQL, which tests make up, answers in its first column of its first row.
+private struct Scalar: PostgresStatement {
+  static let sql = "select pg_temp.scalar($1)"
+  let query: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(query) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String? { try row.next() }
+}
+
+extension PostgresPool {
+  /// Runs statements as somebody would type them into psql.
+  func type(_ sql: String) async throws {
+    try await withConnection { try await $0.executeScript(sql) }
+  }
+
+  func text(_ query: String) async throws -> String? {
+    try await withConnection { try await $0.text(query) }
+  }
+
+  func number(_ query: String) async throws -> Int {
+    try await text(query).flatMap { Int($0) } ?? 0
+  }
+
+  /// The rows of a query of one column, one after the other.
+  func lines(_ query: String) async throws -> [String] {
+    let all = try await text(
+      """
+      select string_agg(line::text, chr(10) order by number)
+      from (select line, row_number() over () as number from (\(query)) rows (line)) numbered
+      """)
+    return all?.split(separator: "\n").map(String.init) ?? []
+  }
+}
+
+extension PostgresConnection {
+  nonisolated func text(_ query: String) async throws -> String? {
+    try await executeScript(
+      """
+      create or replace function pg_temp.scalar(query text) returns text language plpgsql as $$
+      declare answer text;
+      begin execute query into answer; return answer; end $$
+      """)
+    return try await self.query(Scalar(query: query)).first ?? nil
+  }
+}

@@ -1,0 +1,85 @@
+import Foundation
+import Postgres
+
+@testable import Portal
+
+/// The verbs on one database, and short ways to what tests begin with.
+struct World {
+  static let cost = ScryptCost(logN: 4, r: 8, p: 1)
+  static let password = "correct horse battery"
+  static let caller = Caller(actor: .command(name: "test"))
+  static let hasher = PasswordHasher(cost: cost)
+
+  let pool: PostgresPool
+  let format = KeyFormat(prefix: "lk")!
+
+  init(_ pool: PostgresPool) { self.pool = pool }
+
+  var propagations: Propagations { Propagations(pool: pool) }
+  var keys: Keys { Keys(pool: pool, format: format, propagations: propagations) }
+  var accounts: Accounts { Accounts(pool: pool, passwords: Self.hasher) }
+  var audit: AuditEvents { AuditEvents(pool: pool) }
+  var desk: SupportDesk { SupportDesk(pool: pool, keys: keys, propagations: propagations) }
+  var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations) }
+
+  func makeAccount(_ email: String = "ada@example.com") async throws -> UUID {
+    try await accounts.create(
+      name: "Account", email: EmailAddress(email)!, password: Password(Self.password)!, by: .other(Self.caller)
+    ).account
+  }
+
+  @discardableResult
+  func makeKey(_ accountID: UUID, _ settings: KeySettings = .plain) async throws -> IssuedKey {
+    try await keys.create(settings, for: accountID, by: Self.caller)
+  }
+
+  func makeKeys(_ count: Int, _ accountID: UUID) async throws -> [IssuedKey] {
+    var made: [IssuedKey] = []
+    for _ in 0..<count { made.append(try await makeKey(accountID)) }
+    return made
+  }
+
+  func makeVerifier(
+    _ limits: CoherentCacheState<VerifiableKey>.Limits = .init(), usage: UsageRecorder = UsageRecorder(),
+    observer: Observer = Observer([])
+  ) -> Verifier {
+    Verifier(pool: pool, format: format, limits: limits, limiter: RateLimiter(), usage: usage, observer: observer)
+  }
+
+  func actions(on accountID: UUID) async throws -> [String] {
+    try await pool.lines("select action from audit_events where account_id = '\(accountID)' order by id")
+  }
+}
+
+extension KeySettings {
+  static let plain = KeySettings(name: "Key", scopes: ["orders:read"])
+}
+
+/// What became of calls that ran at the same time.
+struct Outcomes<Value: Sendable>: Sendable {
+  var values: [Value] = []
+  var errors: [any Error] = []
+
+  func count(of error: PortalError) -> Int { errors.count { $0 as? PortalError == error } }
+}
+
+/// Runs `body` many times at once.
+func concurrently<Value: Sendable>(
+  _ count: Int, _ body: @escaping @Sendable (Int) async throws -> Value
+) async -> Outcomes<Value> {
+  await withTaskGroup(of: Result<Value, any Error>.self) { group in
+    for index in 0..<count {
+      group.addTask {
+        do { return .success(try await body(index)) } catch { return .failure(error) }
+      }
+    }
+    var outcomes = Outcomes<Value>()
+    for await result in group {
+      switch result {
+      case .success(let value): outcomes.values.append(value)
+      case .failure(let error): outcomes.errors.append(error)
+      }
+    }
+    return outcomes
+  }
+}

@@ -1,0 +1,153 @@
+import Foundation
+import PortalTesting
+import Postgres
+import Testing
+
+@testable import Portal
+
+/// The triggers of `migrations/0003_invalidation.sql`: what the log says of a change, whoever makes it.
+@Suite("Invalidation triggers")
+struct InvalidationTriggersTests {
+  /// The log from the beginning, one row a line.
+  private func log(_ pool: PostgresPool) async throws -> [String] {
+    try await pool.lines(
+      """
+      select concat_ws(' ', seq, kind, coalesce(account_id, token_id), key_id) from invalidation_log
+      order by seq, kind, account_id
+      """)
+  }
+
+  private func empty(_ pool: PostgresPool) async throws {
+    try await pool.type("delete from invalidation_log; update invalidation_head set seq = 0")
+  }
+
+  @Test("a statement that touches one key logs the key; one that touches several logs their accounts, each once")
+  func keys() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
+      let key = try await world.makeKey(one).key.id
+      _ = try await world.makeKeys(3, one)
+      _ = try await world.makeKeys(2, other)
+      #expect(try await log(pool) == [])
+      try await pool.type("update api_keys set revoked_at = now() where id = '\(key)'")
+      #expect(try await log(pool) == ["1 key \(one.text) \(key.text)"])
+      try await empty(pool)
+      try await pool.type("update api_keys set name = 'x'")
+      #expect(Set(try await log(pool).map { $0.dropFirst(2) }) == ["account \(one.text)", "account \(other.text)"])
+      try await empty(pool)
+      try await pool.type("delete from api_keys where id = '\(key)'")
+      #expect(try await log(pool) == ["1 key \(one.text) \(key.text)"])
+    }
+  }
+
+  @Test("a key that moves to another account is logged under the one that it leaves")
+  func moved() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
+      let key = try await world.makeKey(one).key.id
+      try await pool.type("update api_keys set account_id = '\(other)'")
+      #expect(try await log(pool) == ["1 key \(one.text) \(key.text)"])
+    }
+  }
+
+  @Test("accounts, service tokens and plans are logged; a plan, and a table that is emptied, as everything")
+  func others() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let token = try await world.tokens.create(name: "gateway", permissions: [.verifyKeys]).id
+      #expect(try await log(pool) == [])
+      try await pool.type("update accounts set suspended_at = now()")
+      try await pool.type("update service_tokens set revoked_at = now()")
+      try await pool.type("update plans set key_cap = 3")
+      try await pool.type("truncate api_keys")
+      try await pool.type("delete from service_tokens")
+      #expect(
+        try await log(pool) == [
+          "1 account \(account.text)", "2 service_token \(token.text)", "3 everything", "4 everything",
+          "5 service_token \(token.text)",
+        ])
+    }
+  }
+
+  @Test("a statement that touches nothing logs nothing, and a new key logs nothing")
+  func nothing() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      try await world.makeKey(try await world.makeAccount())
+      try await pool.type("update api_keys set name = 'x' where false; delete from accounts where false")
+      #expect(try await log(pool) == [])
+    }
+  }
+
+  @Test("a change that is rolled back logs nothing and leaves no gap")
+  func rolledBack() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      try await world.makeKey(try await world.makeAccount())
+      try await pool.type("update api_keys set name = 'a'")
+      try await pool.type("begin; update api_keys set name = 'b'; rollback")
+      try await pool.type("begin; savepoint s; update api_keys set name = 'c'; rollback to s; commit")
+      try await pool.type("update api_keys set name = 'd'")
+      #expect(try await log(pool).map { $0.prefix(2) } == ["1 ", "2 "])
+      #expect(try await pool.number("select seq from invalidation_head") == 2)
+    }
+  }
+
+  /// Else a long transaction of support would keep every revocation waiting.
+  @Test("who has changed something but not committed keeps nobody from committing a change of something else")
+  func deferred() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let keys = try await world.makeKeys(2, account).map(\.key.id)
+      try await pool.withConnection { first in
+        try await first.executeScript("begin; update api_keys set name = 'x' where id = '\(keys[0])'")
+        try await pool.type("set lock_timeout = '5s'; update api_keys set name = 'y' where id = '\(keys[1])'")
+        #expect(try await log(pool) == ["1 key \(account.text) \(keys[1].text)"])
+        try await first.executeScript("commit")
+      }
+      #expect(try await log(pool).last == "2 key \(account.text) \(keys[0].text)")
+    }
+  }
+
+  /// What a sequence cannot promise: whoever sees the head at n has all rows up to n, for ever.
+  @Test("under twenty writers at once, the log has no gaps at any moment, and no row comes late")
+  func gapless() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let keys = try await world.makeKeys(20, account).map(\.key.id)
+      async let writing = concurrently(20) { index in
+        for round in 0..<8 {
+          if round % 4 == 3 {
+            try await pool.type("begin; update api_keys set name = 'x' where id = '\(keys[index])'; rollback")
+          } else {
+            try await pool.type(
+              """
+              begin;
+              update api_keys set name = 'a\(round)' where id = '\(keys[index])';
+              update api_keys set name = 'b\(round)' where id = '\(keys[index])';
+              commit
+              """)
+          }
+        }
+      }
+      var lookCount = 0
+      while true {
+        let isOver = try await pool.number("select seq from invalidation_head") == 20 * 6 * 2
+        let missing = try await pool.number(
+          "select head.seq - (select count(*) from invalidation_log where seq <= head.seq) from invalidation_head head")
+        #expect(missing == 0)
+        lookCount += 1
+        if isOver || lookCount > 100_000 { break }
+      }
+      #expect(await writing.errors.isEmpty)
+      #expect(
+        try await pool.number("select count(distinct seq) from invalidation_log where seq between 1 and 240") == 240)
+      #expect(try await pool.number("select count(*) from invalidation_log") == 240)
+    }
+  }
+}

@@ -1,0 +1,80 @@
+import Foundation
+import Testing
+
+@testable import Portal
+
+@Suite("Verdict")
+struct VerdictTests {
+  private let now = Date(timeIntervalSince1970: 1_800_000_000)
+
+  private func key(_ change: (inout VerifiableKey) -> Void = { _ in }) -> VerifiableKey {
+    var key = VerifiableKey(
+      id: .numbered(1), accountID: .numbered(2), name: "Key", environment: .live, scopes: ["orders:read"],
+      rateLimitPerMinute: 60, allowedIPs: nil, expiresAt: nil, isRevoked: false, isSuspended: false, isDisabled: false)
+    change(&key)
+    return key
+  }
+
+  private func request(_ scopes: [String] = [], from address: String? = nil) -> VerificationRequest {
+    VerificationRequest(
+      key: Secret(presented: "x"), scopes: scopes, clientIP: address.flatMap { AddressBlock($0) })
+  }
+
+  @Test("whatever is wrong at once, the first reason in the documented order is the answer")
+  func order() {
+    let reasons: [Verdict.Code] = [.revoked, .suspended, .disabled, .expired, .forbiddenAddress, .insufficientScope]
+    #expect(Verdict.Code.allCases.filter(reasons.contains) == reasons)
+    for combination in 0..<(1 << reasons.count) {
+      let isWrong = reasons.indices.map { combination >> $0 & 1 == 1 }
+      let key = key {
+        $0.isRevoked = isWrong[0]
+        $0.isSuspended = isWrong[1]
+        $0.isDisabled = isWrong[2]
+        $0.expiresAt = now.addingTimeInterval(isWrong[3] ? -1 : 1)
+        $0.allowedIPs = [AddressBlock(isWrong[4] ? "10.0.0.0/8" : "192.0.2.0/24")!]
+        $0.scopes = [isWrong[5] ? "orders:write" : "orders:read"]
+      }
+      let expected = zip(reasons, isWrong).first { $0.1 }?.0
+      #expect(key.refusal(of: request(["orders:read"], from: "192.0.2.7"), at: now) == expected)
+    }
+  }
+
+  @Test("a key is expired from the moment of its expiry on")
+  func expiry() {
+    let key = key { $0.expiresAt = now }
+    #expect(key.refusal(of: request(), at: now.addingTimeInterval(-0.001)) == nil)
+    #expect(key.refusal(of: request(), at: now) == .expired)
+  }
+
+  @Test("all required scopes must be covered, each by some scope of the key")
+  func scopes() {
+    let key = key { $0.scopes = ["orders:*", "users:read"] }
+    #expect(key.refusal(of: request(), at: now) == nil)
+    #expect(key.refusal(of: request(["orders:read", "orders:write:all", "users:read"]), at: now) == nil)
+    #expect(key.refusal(of: request(["orders:read", "users:write"]), at: now) == .insufficientScope)
+    #expect(key.refusal(of: request(["*"]), at: now) == .insufficientScope)
+    #expect(key.refusal(of: request([""]), at: now) == .insufficientScope)
+  }
+
+  @Test("an allow-list lets in addresses within any of its blocks, and no request without an address")
+  func addresses() {
+    let key = key { $0.allowedIPs = [AddressBlock("192.0.2.0/24")!, AddressBlock("2001:db8::/32")!] }
+    for address in ["192.0.2.0", "192.0.2.255", "2001:db8::1", "::ffff:192.0.2.9"] {
+      #expect(key.refusal(of: request(from: address), at: now) == nil, "\(address)")
+    }
+    for address in ["192.0.3.0", "192.0.20.1", "2001:db9::1", "::1", nil] {
+      #expect(key.refusal(of: request(from: address), at: now) == .forbiddenAddress, "\(address ?? "none")")
+    }
+  }
+
+  @Test("an empty allow-list lets nobody in")
+  func emptyAllowList() {
+    #expect(key { $0.allowedIPs = [] }.refusal(of: request(from: "192.0.2.1"), at: now) == .forbiddenAddress)
+  }
+
+  @Test("only VALID is valid, and NOT_FOUND tells nothing of any key")
+  func validity() {
+    for code in Verdict.Code.allCases { #expect(Verdict(code: code, found: nil).isValid == (code == .valid)) }
+    #expect(Verdict.notFound.found == nil)
+  }
+}

@@ -1,0 +1,55 @@
+import PortalTesting
+import Postgres
+import Testing
+
+@testable import Portal
+
+@Suite("The hottest statements")
+struct VerificationStatementsTests {
+  @Test("keys are looked up through the index on their hash, also by the generic plan of a prepared statement")
+  func keysByHash() async throws {
+    try await withPool { pool in
+      try await pool.withConnection { connection in
+        try await connection.executeScript(
+          """
+          insert into accounts (id, name) select gen_random_uuid(), 'Account ' || n from generate_series(1, 100) n;
+          insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes)
+            select gen_random_uuid(), account.id, 'Key', 'lk_live_abcd', sha256(gen_random_uuid()::text::bytea), 'live', '{a}'
+            from accounts account, generate_series(1, 200);
+          analyze;
+          set plan_cache_mode = force_generic_plan;
+          prepare look_up (bytea[]) as \(FindVerifiableKeys.sql);
+          """)
+        let plan = try await connection.query(ExplainLookUp()).joined(separator: "\n")
+        #expect(plan.contains("api_keys_key_hash_unique"), "\(plan)")
+        #expect(!plan.contains("Seq Scan on api_keys"), "\(plan)")
+      }
+    }
+  }
+
+  @Test("the log of invalidations is read through the index on seq")
+  func invalidations() async throws {
+    try await withPool { pool in
+      try await pool.withConnection { connection in
+        try await connection.executeScript(
+          """
+          insert into invalidation_log (kind) select 'everything' from generate_series(1, 5000);
+          analyze;
+          prepare look_up (bigint, bigint) as \(ReadInvalidations.sql);
+          """)
+        let plan = try await connection.query(ExplainSync()).joined(separator: "\n")
+        #expect(plan.contains("invalidation_log_seq_unique"), "\(plan)")
+      }
+    }
+  }
+}
+
+private struct ExplainLookUp: PostgresStatement {
+  static let sql = "explain execute look_up (array['\\x00']::bytea[])"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
+}
+
+private struct ExplainSync: PostgresStatement {
+  static let sql = "explain execute look_up (4999, 5000)"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
+}

@@ -1,0 +1,72 @@
+import Foundation
+import Postgres
+import PostgresTesting
+import Testing
+
+/// What this process holds. Measured in processes of the tests' own, where no other test adds to it.
+private struct Footprint {
+  let residentBytes: Int
+  let descriptorCount: Int
+
+  init() throws {
+    let statm = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8).split(separator: " ")
+    residentBytes = (Int(statm[1]) ?? 0) * 4_096
+    descriptorCount = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count
+  }
+}
+
+@Suite("Endurance")
+struct EnduranceTests {
+  @Test("ten thousand queries in turn and a thousand at once leave memory, descriptors and connections as they were")
+  func queries() async throws {
+    await #expect(processExitsWith: .success) {
+      let observer = PostgresPool(testConfiguration(try serverURL()))
+      let name = "endurance-\(UUID())"
+      let configuration = testConfiguration(try serverURL()) { $0.applicationName = name }
+      let pool = PostgresPool(configuration)
+
+      @Sendable func load() async throws {
+        for number in 0..<10_000 { #expect(try await pool.query(Echo(value: number)) == [number]) }
+        try await withThrowingTaskGroup(of: (Int, [Int?]).self) { group in
+          for number in 0..<1_000 { group.addTask { (number, try await pool.query(Echo(value: number))) } }
+          for try await (number, rows) in group { #expect(rows == [number]) }
+        }
+      }
+
+      try await load()
+      let before = try Footprint()
+      try await load()
+      let after = try Footprint()
+      #expect(after.residentBytes < before.residentBytes + 8 << 20)
+      #expect(after.descriptorCount == before.descriptorCount)
+      #expect(pool.gauges == (open: 10, leased: 0, waiting: 0))
+      #expect(try await observer.query(CountBackends(applicationName: name)) == [10])
+      await pool.shutDown()
+      try await eventually("the server's ends were closed") {
+        try await observer.query(CountBackends(applicationName: name)) == [0]
+      }
+    }
+  }
+
+  @Test("pools that come and go, with and without a shutdown, leave no descriptor, thread or connection behind")
+  func pools() async throws {
+    await #expect(processExitsWith: .success) {
+      let observer = PostgresPool(testConfiguration(try serverURL()))
+      let name = "pools-\(UUID())"
+      let configuration = testConfiguration(try serverURL()) { $0.applicationName = name }
+      #expect(try await observer.query(CountBackends(applicationName: name)) == [0])
+      // The system's timers have descriptors of their own, made for the first sleep.
+      try await Task.sleep(for: .milliseconds(1))
+      let before = try Footprint()
+      for number in 0..<50 {
+        let pool = PostgresPool(configuration)
+        _ = try await pool.query(One())
+        if number.isMultiple(of: 2) { await pool.shutDown() }
+      }
+      try await eventually("everything was closed") { try Footprint().descriptorCount <= before.descriptorCount }
+      try await eventually("the server's ends were closed") {
+        try await observer.query(CountBackends(applicationName: name)) == [0]
+      }
+    }
+  }
+}

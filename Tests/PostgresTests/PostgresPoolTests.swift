@@ -1,0 +1,134 @@
+import Foundation
+import Postgres
+import PostgresTesting
+import Testing
+
+@Suite("PostgresPool")
+struct PostgresPoolTests {
+  @Test("a pool opens no more connections than it may, and those only when needed")
+  func size() async throws {
+    let name = "size-\(UUID())"
+    try await withPool { observer in
+      try await withPool({ configuration in
+        configuration.poolSizeMax = 3
+        configuration.applicationName = name
+      }) { pool in
+        #expect(try await observer.query(CountBackends(applicationName: name)) == [0])
+        _ = try await pool.query(One())
+        _ = try await pool.query(One())
+        #expect(try await observer.query(CountBackends(applicationName: name)) == [1])
+        try await withThrowingTaskGroup { group in
+          for _ in 0..<50 { group.addTask { _ = try await pool.query(Sleep(seconds: 0.002)) } }
+          try await group.waitForAll()
+        }
+        #expect(try await observer.query(CountBackends(applicationName: name)) == [3])
+        #expect(pool.gauges == (open: 3, leased: 0, waiting: 0))
+      }
+      try await eventually("the connections were closed") {
+        try await observer.query(CountBackends(applicationName: name)) == [0]
+      }
+    }
+  }
+
+  @Test("when every connection is lent out, a caller waits for as long as allowed and is then told")
+  func exhausted() async throws {
+    try await withPool({ configuration in
+      configuration.poolSizeMax = 1
+      configuration.leaseTimeout = .milliseconds(100)
+    }) { pool in
+      try await pool.withConnection { connection async throws in
+        let start = ContinuousClock.now
+        let error = await #expect(throws: PostgresError.self) { try await pool.query(One()) }
+        #expect(error?.code == .poolTimeout)
+        #expect(error?.isUnavailable == true)
+        #expect(.now - start >= .milliseconds(100))
+        #expect(.now - start < muchTooLong)
+        #expect(try await connection.query(One()) == [1])
+      }
+      #expect(try await pool.query(One()) == [1])
+    }
+  }
+
+  @Test("a caller who finds the queue full is told at once")
+  func queueFull() async throws {
+    try await withPool({ configuration in
+      configuration.poolSizeMax = 1
+      configuration.waiterCountMax = 2
+    }) { pool in
+      try await pool.withConnection { _ in
+        let waiting = (1...2).map { _ in Task { try await pool.query(One()) } }
+        try await eventually("two waited") { pool.gauges.waiting == 2 }
+        let error = await #expect(throws: PostgresError.self) { try await pool.query(One()) }
+        #expect(error?.code == .poolQueueFull)
+        for task in waiting { task.cancel() }
+        for task in waiting { await #expect(throws: PostgresError.self) { try await task.value } }
+      }
+    }
+  }
+
+  @Test("callers are served in the order in which they came")
+  func fairness() async throws {
+    let served = Recorder<Int>()
+    try await withPool({ $0.poolSizeMax = 1 }) { pool in
+      try await withThrowingTaskGroup { group in
+        try await pool.withConnection { _ in
+          for number in 1...20 {
+            group.addTask {
+              // Recorded while the connection is held, so that the next cannot be quicker.
+              try await pool.withConnection { _ in served.append(number) }
+            }
+            try await eventually("number \(number) waited") { pool.gauges.waiting == number }
+          }
+        }
+        try await group.waitForAll()
+      }
+    }
+    #expect(served.elements == Array(1...20))
+  }
+
+  @Test("a connection that comes back with a transaction open is not lent again")
+  func openTransaction() async throws {
+    try await withPool({ $0.poolSizeMax = 1 }) { pool in
+      let first = try await pool.withConnection { connection in
+        try await connection.execute(Begin())
+        return try await connection.query(BackendPID())
+      }
+      let second = try await pool.query(BackendPID())
+      #expect(first != second)
+      try await pool.execute(Begin())
+      let third = try await pool.query(BackendPID())
+      #expect(second != third)
+      #expect(try await pool.query(BackendPID()) == third)
+      #expect(pool.gauges.open == 1)
+    }
+  }
+
+  @Test("an error of the body gives the connection back, fit for the next")
+  func bodyThrows() async throws {
+    struct Oops: Error {}
+    try await withPool({ $0.poolSizeMax = 1 }) { pool in
+      let pid = try await pool.query(BackendPID())
+      await #expect(throws: Oops.self) { try await pool.withConnection { _ in throw Oops() } }
+      await #expect(throws: PostgresError.self) { try await pool.query(DivideByZero()) }
+      #expect(try await pool.query(BackendPID()) == pid)
+    }
+  }
+
+  @Test("connections carry the name, the time zone and the time limit that were asked for")
+  func session() async throws {
+    struct Settings: PostgresStatement {
+      static let sql = """
+        select array[current_setting('application_name'), current_setting('timezone'),
+          current_setting('statement_timeout'), current_setting('client_encoding')]
+        """
+      static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [String] { try row.next() }
+    }
+    try await withPool({ $0.statementTimeout = .milliseconds(1_500) }) { pool async throws in
+      #expect(try await pool.query(Settings()) == [["latchkey", "UTC", "1500ms", "UTF8"]])
+    }
+    let url = try serverURL() + " application_name=other"
+    try await PostgresPool.with(testConfiguration(url)) { pool async throws in
+      #expect(try await pool.query(Settings()).first?.first == "other")
+    }
+  }
+}
