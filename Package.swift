@@ -15,6 +15,7 @@ let package = Package(
   platforms: [.macOS(.v15)],
   products: [
     .executable(name: "latchkey", targets: ["PortalServer"]),
+    .library(name: "CLibPQ", targets: ["CLibPQ"]),
     .library(name: "Postgres", targets: ["Postgres"]),
   ],
   dependencies: [

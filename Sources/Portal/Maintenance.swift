@@ -23,13 +23,15 @@ package struct Maintenance: Service {
   }
 
   package func perform() async {
-    do {
-      _ = try await pool.query(EnsureUsagePartitions())
-      try await pool.execute(DeleteOldInvalidations())
-      try await pool.execute(DeleteOldUsageBatches())
-      try await pool.execute(DeleteExpiredSessions())
-    } catch {
-      observer.observe(.maintenanceFailed("\(error)"))
-    }
+    await perform(EnsureUsagePartitions())
+    await perform(DeleteOldInvalidations())
+    await perform(DeleteOldUsageBatches())
+    await perform(DeleteExpiredSessions())
+    await perform(DeleteExpiredStaffSessions())
+  }
+
+  /// One that fails keeps none of the others from being done.
+  private func perform(_ statement: some PostgresStatement) async {
+    do { try await pool.execute(statement) } catch { observer.observe(.maintenanceFailed("\(error)")) }
   }
 }

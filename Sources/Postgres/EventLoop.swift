@@ -7,7 +7,7 @@ import Synchronization
 /// actors, so that a connection's state is touched by this thread alone and a ready socket costs no hop.
 ///
 /// The thread ends when nobody holds the loop any more.
-final class EventLoop: SerialExecutor {
+final class EventLoop: SerialExecutor, TaskExecutor {
   /// Called on the loop's thread with what `epoll_wait` reported for a descriptor.
   typealias ReadinessHandler = @Sendable (Readiness) -> Void
 
@@ -168,7 +168,8 @@ final class EventLoop: SerialExecutor {
     while takeSubmitted() {
       for item in batch {
         switch item {
-        case .job(let job): job.runSynchronously(on: asUnownedSerialExecutor())
+        case .job(let job):
+          job.runSynchronously(isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
         case .closure(let closure): closure()
         }
       }

@@ -1,7 +1,7 @@
 public import Foundation
 
 /// A value that travels in PostgreSQL's binary format.
-public protocol PostgresCodable: Sendable {
+public protocol PostgresCodable: PostgresBindable, Sendable {
   /// The object id of the type that parameters are sent as (`pg_type.oid`).
   static var oid: UInt32 { get }
   /// The object id of the array type over it.
@@ -168,7 +168,7 @@ public struct PostgresBytes: PostgresCodable, Hashable {
 
 /// One-dimensional arrays without NULLs (`src/backend/utils/adt/arrayfuncs.c`, `array_recv`): dimensions, a flag for
 /// NULLs, the element type, then for the dimension its length and lower bound, then each element behind its length.
-extension Array: PostgresCodable where Element: PostgresCodable {
+extension Array: PostgresBindable, PostgresCodable where Element: PostgresCodable {
   public static var oid: UInt32 { Element.arrayOID }
   /// PostgreSQL has no type for arrays of arrays.
   public static var arrayOID: UInt32 { 0 }

@@ -32,30 +32,11 @@ public actor PostgresConnection {
   private var hasWriteInterest = false
   private var state = State()
   private var pendingBegin: String?
-  private var prepared: [ObjectIdentifier: String] = [:]
-  private var preparedCount = 0
-  /// What each result still to come of the running batch answers.
-  private var expected: [ExpectedResult] = []
-  private var expectedIndex = 0
-  private var isRunningScript = false
+  private var pipeline = Pipeline()
   private var deadline: ContinuousClock.Instant?
   private var isTimerArmed = false
   private var cancelGraceEnd: ContinuousClock.Instant?
   private var notificationSink: NotificationSink?
-
-  private enum ExpectedResult {
-    case begin
-    case prepare(any PostgresStatement.Type, name: String)
-    case execute(StatementLabel)
-
-    var label: StatementLabel {
-      switch self {
-      case .begin: .text("begin")
-      case .prepare(let type, _): .type(type)
-      case .execute(let label): label
-      }
-    }
-  }
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
@@ -164,9 +145,6 @@ public actor PostgresConnection {
     guard let raw else { return }
     let begin = pendingBegin
     pendingBegin = nil
-    expected.removeAll(keepingCapacity: true)
-    expectedIndex = 0
-    isRunningScript = batch.commands.first?.isScript == true
     if begin != nil, batch.commands.first?.isEnd == true {
       // The transaction never reached the server.
       complete(state.receive(.end))
@@ -175,83 +153,10 @@ public actor PostgresConnection {
     deadline = .now + queryTimeout
     armTimer()
     statistics.sent(batch.commands.count + (begin == nil ? 0 : 1))
-    if isRunningScript ? sendScript(batch, begin, raw) : sendPipeline(batch, begin, raw) {
+    if pipeline.send(batch.commands, begin: begin, on: raw) {
       flush()
     } else {
       close(PostgresError(.connectionLost, lastMessage(raw)))
-    }
-  }
-
-  private func sendScript(_ batch: State.Batch, _ begin: String?, _ raw: OpaquePointer) -> Bool {
-    guard batch.commands.count == 1, case .script(let sql) = batch.commands[0].kind else { return false }
-    expected.append(.execute(batch.commands[0].label))
-    return PQexitPipelineMode(raw) == 1 && PQsendQuery(raw, begin.map { $0 + ";" + sql } ?? sql) == 1
-  }
-
-  private func sendPipeline(_ batch: State.Batch, _ begin: String?, _ raw: OpaquePointer) -> Bool {
-    if let begin {
-      expected.append(.begin)
-      guard sendPlain(begin, raw) else { return false }
-    }
-    return batch.commands.allSatisfy { send($0, raw) } && PQpipelineSync(raw) == 1
-  }
-
-  private func send(_ command: PostgresCommand, _ raw: OpaquePointer) -> Bool {
-    switch command.kind {
-    case .script:
-      return false
-    case .plain(let sql), .end(let sql):
-      expected.append(.execute(command.label))
-      return sendPlain(sql, raw)
-    case .prepared(let type):
-      guard let name = preparedName(type) ?? sendPrepare(type, command.bindings, raw) else { return false }
-      expected.append(.execute(command.label))
-      return sendExecute(name, command.bindings, raw)
-    }
-  }
-
-  private func sendPlain(_ sql: String, _ raw: OpaquePointer) -> Bool {
-    PQsendQueryParams(raw, sql, 0, nil, nil, nil, nil, 1) == 1
-  }
-
-  /// The name under which the statement has been prepared, or is being so by this batch.
-  private func preparedName(_ type: any PostgresStatement.Type) -> String? {
-    if let name = prepared[ObjectIdentifier(type)] { return name }
-    for case .prepare(let other, let name) in expected where ObjectIdentifier(other) == ObjectIdentifier(type) {
-      return name
-    }
-    return nil
-  }
-
-  private func sendPrepare(
-    _ type: any PostgresStatement.Type, _ bindings: PostgresBindings, _ raw: OpaquePointer
-  ) -> String? {
-    preparedCount += 1
-    // PostgreSQL tells names apart by their first 63 bytes.
-    let name = "\("\(type)".prefix(40))_\(preparedCount)"
-    expected.append(.prepare(type, name: name))
-    let types = bindings.values.map(\.type)
-    return PQsendPrepare(raw, name, type.sql, Int32(types.count), types) == 1 ? name : nil
-  }
-
-  private func sendExecute(_ name: String, _ bindings: PostgresBindings, _ raw: OpaquePointer) -> Bool {
-    let count = bindings.values.count
-    return bindings.buffer.withUnsafeBytes { buffer in
-      withUnsafeTemporaryAllocation(of: UnsafePointer<CChar>?.self, capacity: count) { addresses in
-        withUnsafeTemporaryAllocation(of: Int32.self, capacity: 2 * count) { numbers in
-          for (index, value) in bindings.values.enumerated() {
-            // An empty value needs an address, too: nil would be NULL.
-            let base = buffer.baseAddress ?? UnsafeRawPointer(addresses.baseAddress)
-            let start = value.range.flatMap { base?.advanced(by: $0.lowerBound) }
-            addresses.initializeElement(at: index, to: start?.assumingMemoryBound(to: CChar.self))
-            numbers.initializeElement(at: index, to: Int32(value.range?.count ?? 0))
-            numbers.initializeElement(at: count + index, to: 1)
-          }
-          return PQsendQueryPrepared(
-            raw, name, Int32(count), addresses.baseAddress, numbers.baseAddress,
-            numbers.baseAddress?.advanced(by: count), 1) == 1
-        }
-      }
     }
   }
 
@@ -311,7 +216,7 @@ public actor PostgresConnection {
         take(result)
       } else {
         consecutiveNullCount += 1
-        if isRunningScript { endScript(raw) }
+        if pipeline.isScript { endScript(raw) }
       }
     }
   }
@@ -326,39 +231,29 @@ public actor PostgresConnection {
   }
 
   private func take(_ result: OpaquePointer) {
-    let step = expectedIndex < expected.count ? expected[expectedIndex] : nil
-    let label = step?.label ?? .text("")
+    let label = pipeline.current?.label ?? .text("")
     switch PQresultStatus(result) {
     case PGRES_PIPELINE_SYNC:
       PQclear(result)
       complete(state.receive(.end))
       return
     case PGRES_COMMAND_OK, PGRES_TUPLES_OK, PGRES_EMPTY_QUERY:
-      var isWanted = false
-      if case .execute? = step { isWanted = true }
-      if case .prepare(let type, let name)? = step { prepared[ObjectIdentifier(type)] = name }
+      let isWanted = pipeline.succeeded()
       _ = state.receive(.success(QueryResult(owning: result, statement: label), isWanted: isWanted))
     case PGRES_PIPELINE_ABORTED:
       PQclear(result)
+      pipeline.failed(sqlState: nil)
       _ = state.receive(.aborted)
     case PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE, PGRES_NONFATAL_ERROR:
       let error = PostgresError(result: result, statement: label.description)
       PQclear(result)
-      forgetStalePlan(error, step)
+      pipeline.failed(sqlState: error.sqlState)
       _ = state.receive(.failure(error))
     default:
       PQclear(result)
       close(PostgresError(.protocolViolation, "copy is not supported", statement: label.description))
       return
     }
-    if !isRunningScript { expectedIndex += 1 }
-  }
-
-  /// A prepared statement whose plan no longer fits (its result type changed under it), or that somebody deallocated,
-  /// is prepared anew at its next use.
-  private func forgetStalePlan(_ error: PostgresError, _ step: ExpectedResult?) {
-    guard error.sqlState == "0A000" || error.sqlState == "26000", case .execute(.type(let type))? = step else { return }
-    prepared[ObjectIdentifier(type)] = nil
   }
 
   private func complete(_ completion: State.Completion?) {

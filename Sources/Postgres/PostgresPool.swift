@@ -84,6 +84,10 @@ public final class PostgresPool: Service {
     state.withLock { ($0.openCount, $0.leasedCount, $0.waiterCount) }
   }
 
+  /// The thread that talks to PostgreSQL, for tasks that do little else: `Task(executorPreference: pool.executor)` saves
+  /// them two changes of thread a query. Whoever computes or blocks there keeps everybody's queries waiting.
+  public var executor: any TaskExecutor { loop }
+
   // MARK: Use
 
   /// Lends a connection to `body`. If it comes back with a transaction open, it is closed instead of being lent again.

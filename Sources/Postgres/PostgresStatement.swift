@@ -36,19 +36,35 @@ public struct PostgresBindings: Sendable {
 
   init() {}
 
-  /// Appends a value.
-  public mutating func append<Parameter: PostgresCodable>(_ value: Parameter) {
-    let start = buffer.count
-    value.encode(into: &buffer)
-    values.append(Value(type: Parameter.oid, range: start..<buffer.count))
+  /// Appends values, each of which may be NULL.
+  public mutating func append<each Value: PostgresBindable>(_ value: repeat each Value) {
+    repeat (each value).bind(to: &self)
   }
 
-  /// Appends a value, or NULL.
-  public mutating func append<Parameter: PostgresCodable>(_ value: Parameter?) {
-    if let value {
-      append(value)
+  mutating func append(_ type: UInt32, _ encode: ((inout [UInt8]) -> Void)?) {
+    let start = buffer.count
+    encode?(&buffer)
+    values.append(Value(type: type, range: encode.map { _ in start..<buffer.count }))
+  }
+}
+
+/// What a parameter can be: a value, or an optional one. Conform to ``PostgresCodable``, not to this.
+public protocol PostgresBindable {
+  func bind(to bindings: inout PostgresBindings)
+}
+
+extension PostgresCodable {
+  public func bind(to bindings: inout PostgresBindings) {
+    bindings.append(Self.oid) { encode(into: &$0) }
+  }
+}
+
+extension Optional: PostgresBindable where Wrapped: PostgresCodable {
+  public func bind(to bindings: inout PostgresBindings) {
+    if let self {
+      self.bind(to: &bindings)
     } else {
-      values.append(Value(type: Parameter.oid, range: nil))
+      bindings.append(Wrapped.oid, nil)
     }
   }
 }

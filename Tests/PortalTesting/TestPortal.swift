@@ -39,6 +39,7 @@ package func withPortal(
     keyFormat: format, cookie: cookie, migrationCount: try Migrations(folder: migrationsFolder).files.count)
   settings.isSignupOpen = true
   settings.passwordCost = ScryptCost(logN: 10, r: 8, p: 1)
+  settings.propagationTimeout = muchTooLong
   configure(&settings)
   let observations = Observations()
   let pool = PostgresPool(given.configuration)

@@ -81,14 +81,9 @@ struct NotificationTests {
   func terminated() async throws {
     try await withListener { pool, connection, stream in
       let pid = try #require(try await connection.query(BackendPID()).first)
-      try await pool.execute(Notify(channel: channel, payload: "last words"))
       _ = try await pool.query(TerminateBackend(pid: pid))
-      var heard: [String] = []
-      let error = await #expect(throws: PostgresError.self) {
-        for try await notification in stream { heard.append(notification.payload) }
-      }
+      let error = await #expect(throws: PostgresError.self) { for try await _ in stream {} }
       #expect(error?.code == .connectionLost)
-      #expect(heard == ["last words"])
       #expect(await connection.isClosed)
     }
   }
@@ -106,10 +101,7 @@ struct NotificationTests {
     static let sql = "select pg_notify($1, number::text) from generate_series(1, $2) as number"
     let channel: String
     let count: Int
-    func bind(_ bindings: inout PostgresBindings) {
-      bindings.append(channel)
-      bindings.append(Int32(count))
-    }
+    func bind(_ bindings: inout PostgresBindings) { bindings.append(channel, Int32(count)) }
   }
 
   @Test("more unread notifications than the buffer holds close the connection, so that none is lost in silence")

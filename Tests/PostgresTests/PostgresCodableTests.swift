@@ -68,10 +68,7 @@ struct PostgresCodableTests {
     static let sql = "select (extract(epoch from $1) * 1000000)::int8, '2000-01-01Z'::timestamptz + $2 * interval '1us'"
     let date: Date
     let sinceY2K: Int
-    func bind(_ bindings: inout PostgresBindings) {
-      bindings.append(date)
-      bindings.append(sinceY2K)
-    }
+    func bind(_ bindings: inout PostgresBindings) { bindings.append(date, sinceY2K) }
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Parts {
       Parts(ofDate: try row.next(), date: try row.next())
     }

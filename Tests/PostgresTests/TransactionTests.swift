@@ -256,10 +256,7 @@ struct TransactionTests {
     static let sql = "select state = 'active' and query = $2 from pg_stat_activity where pid = $1"
     let pid: Int
     let statement: String
-    func bind(_ bindings: inout PostgresBindings) {
-      bindings.append(Int32(pid))
-      bindings.append(statement)
-    }
+    func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(pid), statement) }
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
   }
 

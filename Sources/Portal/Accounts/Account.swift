@@ -46,7 +46,7 @@ package struct EmailAddress: Sendable, Equatable {
     let parts = text.split(separator: "@", omittingEmptySubsequences: false)
     guard text.utf8.count <= Self.lengthMax, parts.count == 2, !parts[0].isEmpty,
       parts[1].contains("."), !parts[1].hasPrefix("."), !parts[1].hasSuffix("."),
-      text.unicodeScalars.allSatisfy({ $0.value > 32 && $0.value != 127 })
+      !text.unicodeScalars.contains(where: { $0.properties.isWhitespace || $0.properties.generalCategory == .control })
     else { return nil }
     self.text = text
   }

@@ -16,21 +16,14 @@ struct InsertAccount: PostgresStatement {
   static let sql = "insert into accounts (id, name) values ($1, $2)"
   let id: UUID
   let name: String
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(id)
-    bindings.append(name)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, name) }
 }
 
 struct InsertUser: PostgresStatement {
   static let sql = "insert into users (id, email, password_hash) values ($1, $2, $3)"
   let user: User
   let password: PasswordHash
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(user.id)
-    bindings.append(user.email)
-    bindings.append(password.text)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(user.id, user.email, password.text) }
 }
 
 struct InsertMembership: PostgresStatement {
@@ -38,11 +31,7 @@ struct InsertMembership: PostgresStatement {
   let accountID: UUID
   let userID: UUID
   let role: Role
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID)
-    bindings.append(userID)
-    bindings.append(role.rawValue)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, userID, role.rawValue) }
 }
 
 struct InsertStaff: PostgresStatement {
@@ -50,11 +39,7 @@ struct InsertStaff: PostgresStatement {
   let member: StaffMember
   let password: PasswordHash
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(member.id)
-    bindings.append(member.email)
-    bindings.append(member.name)
-    bindings.append(member.role.rawValue)
-    bindings.append(password.text)
+    bindings.append(member.id, member.email, member.name, member.role.rawValue, password.text)
   }
 }
 
@@ -66,9 +51,5 @@ struct SetAccountSuspension: PostgresStatement {
   let accountID: UUID
   let isSuspended: Bool
   let reason: String?
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID)
-    bindings.append(isSuspended)
-    bindings.append(reason)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, isSuspended, reason) }
 }

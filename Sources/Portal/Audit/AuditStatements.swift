@@ -31,17 +31,9 @@ struct InsertAuditEvent: PostgresStatement {
   }
 
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(UUID.version7())
-    bindings.append(accountID)
-    bindings.append(caller.actor.kind)
-    bindings.append(caller.actor.id)
-    bindings.append(caller.actor.name)
-    bindings.append(action.rawValue)
-    bindings.append(targetKind)
-    bindings.append(targetID)
-    bindings.append(reason?.text)
-    bindings.append(reason?.ticket)
-    bindings.append(caller.ip)
+    bindings.append(
+      UUID.version7(), accountID, caller.actor.kind, caller.actor.id, caller.actor.name, action.rawValue, targetKind,
+      targetID, reason?.text, reason?.ticket, caller.ip)
   }
 }
 
@@ -59,11 +51,7 @@ struct ListAuditEvents: PostgresStatement {
   let before: UUID?
   let count: Int
 
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID)
-    bindings.append(before)
-    bindings.append(count)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, before, count) }
 
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditEvent {
     AuditEvent(

@@ -79,16 +79,10 @@ struct InsertKey: PostgresStatement {
   let settings: KeySettings
   let secret: Secret
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(id)
-    bindings.append(accountID)
-    bindings.append(settings.name)
-    bindings.append(secret.start(Key.startLength))
-    bindings.append(PostgresBytes(secret.hash.bytes))
-    bindings.append(settings.environment.rawValue)
-    bindings.append(settings.scopes)
-    bindings.append(Int32(settings.rateLimitPerMinute))
-    bindings.append(settings.allowedIPs.map { $0.map(\.description) })
-    bindings.append(settings.expiresAt)
+    bindings.append(
+      id, accountID, settings.name, secret.start(Key.startLength), PostgresBytes(secret.hash.bytes),
+      settings.environment.rawValue, settings.scopes, Int32(settings.rateLimitPerMinute),
+      settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
@@ -97,10 +91,7 @@ struct FindKey: PostgresStatement {
   static let sql = "select \(keyColumns) from \(keyTables) where key.account_id = $1 and key.id = $2"
   let accountID: UUID
   let id: UUID
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID)
-    bindings.append(id)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
@@ -109,10 +100,7 @@ struct LockKey: PostgresStatement {
   static let sql = FindKey.sql + " for update of key"
   let accountID: UUID
   let id: UUID
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID)
-    bindings.append(id)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
@@ -133,12 +121,7 @@ struct ListKeys: PostgresStatement {
   let before: UUID?
   let status: Key.Status?
   let count: Int
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID)
-    bindings.append(before)
-    bindings.append(status?.rawValue)
-    bindings.append(count)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, before, status?.rawValue, count) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
@@ -151,10 +134,7 @@ struct RevokeKey: PostgresStatement {
     """
   let accountID: UUID
   let id: UUID
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID)
-    bindings.append(id)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
@@ -171,11 +151,7 @@ struct RetireRolledKey: PostgresStatement {
   let accountID: UUID
   let id: UUID
   let graceSeconds: Int
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID)
-    bindings.append(id)
-    bindings.append(graceSeconds)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id, graceSeconds) }
 }
 
 /// Support's search: any account, by id, by account or by the beginning of the start; the newest first.
@@ -190,15 +166,13 @@ struct SearchKeys: PostgresStatement {
   let search: KeySearch
   let count: Int
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(search.id)
-    bindings.append(search.accountID)
+    bindings.append(search.id, search.accountID)
     // Its own alphabet is letters, digits and `_`, and `_` is a wildcard.
     bindings.append(
       search.start.map {
         $0.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_") + "%"
       })
-    bindings.append(search.hash.map { PostgresBytes($0.bytes) })
-    bindings.append(count)
+    bindings.append(search.hash.map { PostgresBytes($0.bytes) }, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }

@@ -2,7 +2,7 @@ package import Foundation
 
 extension UUID {
   /// A UUID version 7 (RFC 9562, 5.7): 48 bits of milliseconds, then 12 bits of their fraction (6.2, method 3), so that
-  /// ids made one after the other in one process sort that way, then 62 random bits.
+  /// ids made more than a microsecond apart in one process sort that way, then 62 random bits.
   package static func version7(at date: Date = Date()) -> UUID {
     let ticks = UInt64(max(0, date.timeIntervalSince1970) * 1_000 * 4_096)
     let (milliseconds, fraction) = (ticks >> 12, ticks & 0xFFF)

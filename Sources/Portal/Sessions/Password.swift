@@ -78,7 +78,7 @@ package struct PasswordHash: Sendable {
     guard fields.count == 5, fields[1] == "scrypt", let salt = Self.decode(fields[3]), let hash = Self.decode(fields[4])
     else { return nil }
     let numbers = fields[2].split(separator: ",").map { $0.split(separator: "=").last.flatMap { Int($0) } ?? 0 }
-    guard numbers.count == 3, (1...20).contains(numbers[0]) else { return nil }
+    guard numbers.count == 3, (1...20).contains(numbers[0]), numbers[1] > 0, numbers[2] > 0 else { return nil }
     return (ScryptCost(logN: numbers[0], r: numbers[1], p: numbers[2]), salt, hash)
   }
 

@@ -22,15 +22,15 @@ package struct Sessions: Sendable {
   /// wrong password; `.tooManyRequests` after too many failures.
   package func logIn(email: String, password: Password, from address: String?) async throws -> Login<CustomerSession> {
     let email = EmailAddress(email)?.text ?? email
-    try throttle.check(email: email, address: address, at: Date())
-    let found = try await pool.query(FindUserForLogin(email: email)).first
-    let result = try await passwords.verify(password, against: found?.password)
-    guard result.isMatch, let found else { throw failure(email, address) }
-    throttle.succeeded(email: email)
-    if let renewed = result.renewed {
-      try await pool.execute(UpdateUserPassword(userID: found.user.id, password: renewed))
+    return try await throttle.attempt(email: email, address: address) {
+      let found = try await pool.query(FindUserForLogin(email: email)).first
+      let result = try await passwords.verify(password, against: found?.password)
+      guard result.isMatch, let found else { throw PortalError.invalidCredentials }
+      if let renewed = result.renewed {
+        try await pool.execute(UpdateUserPassword(userID: found.user.id, password: renewed))
+      }
+      return try await open(userID: found.user.id, accountID: found.accountID)
     }
-    return try await open(userID: found.user.id, accountID: found.accountID)
   }
 
   /// Opens a session for somebody whose identity is proven.
@@ -60,18 +60,17 @@ package struct Sessions: Sendable {
   package func logInStaff(email: String, password: Password, from address: String?) async throws -> Login<StaffSession>
   {
     let email = EmailAddress(email)?.text ?? email
-    try throttle.check(email: "staff " + email, address: address, at: Date())
-    let found = try await pool.query(FindStaffForLogin(email: email)).first
-    let result = try await passwords.verify(password, against: found?.password)
-    guard result.isMatch, let member = found?.member else { throw failure("staff " + email, address) }
-    throttle.succeeded(email: "staff " + email)
-    if let renewed = result.renewed {
-      try await pool.execute(UpdateStaffPassword(staffID: member.id, password: renewed))
+    return try await throttle.attempt(email: "staff " + email, address: address) {
+      let found = try await pool.query(FindStaffForLogin(email: email)).first
+      let result = try await passwords.verify(password, against: found?.password)
+      guard result.isMatch, let member = found?.member else { throw PortalError.invalidCredentials }
+      if let renewed = result.renewed {
+        try await pool.execute(UpdateStaffPassword(staffID: member.id, password: renewed))
+      }
+      let (token, expiresAt) = (Secret.random(prefix: Self.staffTokenPrefix), expiry())
+      try await pool.execute(InsertStaffSession(token: token.hash, staffID: member.id, expiresAt: expiresAt))
+      return Login(session: StaffSession(member: member, expiresAt: expiresAt), token: token)
     }
-    let token = Secret.random(prefix: Self.staffTokenPrefix)
-    let expiresAt = expiry()
-    try await pool.execute(InsertStaffSession(token: token.hash, staffID: member.id, expiresAt: expiresAt))
-    return Login(session: StaffSession(member: member, expiresAt: expiresAt), token: token)
   }
 
   /// Throws `.unauthenticated` when there is none, or it is over.
@@ -84,11 +83,6 @@ package struct Sessions: Sendable {
 
   package func logOutStaff(_ token: Secret) async throws {
     try await pool.execute(DeleteStaffSession(token: token.hash))
-  }
-
-  private func failure(_ email: String, _ address: String?) -> PortalError {
-    throttle.failed(email: email, address: address, at: Date())
-    return .invalidCredentials
   }
 
   private func expiry() -> Date { Date().addingTimeInterval(Double(lifetime.components.seconds)) }

@@ -28,10 +28,7 @@ struct UpdateUserPassword: PostgresStatement {
   static let sql = "update users set password_hash = $2 where id = $1"
   let userID: UUID
   let password: PasswordHash
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(userID)
-    bindings.append(password.text)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, password.text) }
 }
 
 struct InsertSession: PostgresStatement {
@@ -41,10 +38,7 @@ struct InsertSession: PostgresStatement {
   let userID: UUID
   let expiresAt: Date
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(PostgresBytes(token.bytes))
-    bindings.append(accountID)
-    bindings.append(userID)
-    bindings.append(expiresAt)
+    bindings.append(PostgresBytes(token.bytes), accountID, userID, expiresAt)
   }
 }
 
@@ -82,6 +76,10 @@ struct DeleteExpiredSessions: PostgresStatement {
     """
 }
 
+struct DeleteExpiredStaffSessions: PostgresStatement {
+  static let sql = "delete from staff_sessions where expires_at < now()"
+}
+
 struct FindStaffForLogin: PostgresStatement {
   static let sql = "select id, email, name, role, password_hash from staff where email = $1 and disabled_at is null"
   struct Row {
@@ -99,10 +97,7 @@ struct UpdateStaffPassword: PostgresStatement {
   static let sql = "update staff set password_hash = $2 where id = $1"
   let staffID: UUID
   let password: PasswordHash
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(staffID)
-    bindings.append(password.text)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(staffID, password.text) }
 }
 
 struct InsertStaffSession: PostgresStatement {
@@ -110,11 +105,7 @@ struct InsertStaffSession: PostgresStatement {
   let token: SecretHash
   let staffID: UUID
   let expiresAt: Date
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(PostgresBytes(token.bytes))
-    bindings.append(staffID)
-    bindings.append(expiresAt)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), staffID, expiresAt) }
 }
 
 struct FindStaffSession: PostgresStatement {

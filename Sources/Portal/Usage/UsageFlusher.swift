@@ -17,6 +17,8 @@ package actor UsageFlusher: Service {
   private let sourceID = UUID.version7()
   private var number = 0
   private var sealed: UsageSegment?
+  /// The flush that was begun last: the next waits for it, since an actor lets others in while it waits.
+  private var last: Task<Bool, Never>?
 
   package init(pool: PostgresPool, recorder: UsageRecorder, observer: Observer) {
     self.pool = pool
@@ -38,9 +40,18 @@ package actor UsageFlusher: Service {
     }
   }
 
-  /// Writes what has been counted. False when it could not, and will be tried again.
+  /// Writes what has been counted until now. False when it could not, and will be tried again.
   @discardableResult
   package func flush() async -> Bool {
+    let flush = Task { [last] in
+      _ = await last?.value
+      return await writeNext()
+    }
+    last = flush
+    return await flush.value
+  }
+
+  private func writeNext() async -> Bool {
     if sealed == nil {
       let segment = recorder.seal()
       if segment.isEmpty { return true }

@@ -23,17 +23,11 @@ struct AddUsage: PostgresStatement {
   let counters: [(key: UsageKey, value: UsageCounts)]
   init(_ segment: UsageSegment) { counters = segment.sorted }
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(counters.map(\.key.accountID))
-    bindings.append(counters.map(\.key.keyID))
-    bindings.append(counters.map(\.key.day.postgresDate))
-    bindings.append(counters.map(\.key.endpoint))
-    bindings.append(counters.map(\.value.verified))
-    bindings.append(counters.map(\.value.denied))
-    bindings.append(counters.map(\.value.reported))
-    bindings.append(counters.map(\.value.errors))
-    bindings.append(counters.map(\.value.latencySumMilliseconds))
-    bindings.append(counters.map(\.value.latencyCount))
-    bindings.append(counters.map { Self.arrayLiteral($0.value.latencies.buckets) })
+    bindings.append(
+      counters.map(\.key.accountID), counters.map(\.key.keyID), counters.map(\.key.day.postgresDate),
+      counters.map(\.key.endpoint), counters.map(\.value.verified), counters.map(\.value.denied),
+      counters.map(\.value.reported), counters.map(\.value.errors), counters.map(\.value.latencySumMilliseconds),
+      counters.map(\.value.latencyCount), counters.map { Self.arrayLiteral($0.value.latencies.buckets) })
   }
   /// PostgreSQL has no array of arrays of different lengths, so each travels as text.
   private static func arrayLiteral(_ buckets: [Int]) -> String {
@@ -66,12 +60,9 @@ struct AddKeyActivity: PostgresStatement {
     activities = byKey
   }
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(activities.map(\.accountID))
-    bindings.append(activities.map(\.keyID))
-    bindings.append(activities.map(\.counts.lastUsedAt))
-    bindings.append(activities.map(\.counts.verified))
-    bindings.append(activities.map(\.counts.denied))
-    bindings.append(activities.map(\.counts.reported))
+    bindings.append(
+      activities.map(\.accountID), activities.map(\.keyID), activities.map(\.counts.lastUsedAt),
+      activities.map(\.counts.verified), activities.map(\.counts.denied), activities.map(\.counts.reported))
   }
 }
 
@@ -85,10 +76,7 @@ struct AdvanceUsageSource: PostgresStatement {
     """
   let id: UUID
   let number: Int
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(id)
-    bindings.append(number)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, number) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
@@ -99,10 +87,7 @@ struct InsertUsageBatch: PostgresStatement {
     """
   let tokenID: UUID
   let batchID: String
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(tokenID)
-    bindings.append(batchID)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(tokenID, batchID) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
@@ -143,10 +128,7 @@ struct UsageRange {
   let from: Day
   let to: Day
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID)
-    bindings.append(keyID)
-    bindings.append(from.postgresDate)
-    bindings.append(to.postgresDate)
+    bindings.append(accountID, keyID, from.postgresDate, to.postgresDate)
   }
 }
 

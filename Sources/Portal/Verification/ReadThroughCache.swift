@@ -16,14 +16,19 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   package let cache: CoherentCache<Value>
   private let fills: Mutex<FillState<Waiter>>
   private let read: Read
+  private let executor: any TaskExecutor
   private let observer: Observer
 
   private static var tooLate: PortalError { .unavailable(reason: "the database takes longer than the lease to answer") }
 
-  package init(_ limits: CoherentCacheState<Value>.Limits, observer: Observer, read: @escaping Read) {
+  /// `read` runs on `executor`: that of the pool which it asks.
+  package init(
+    _ limits: CoherentCacheState<Value>.Limits, executor: any TaskExecutor, observer: Observer, read: @escaping Read
+  ) {
     cache = CoherentCache(limits)
     fills = Mutex(FillState(limits: .init(lease: limits.lease)))
     self.read = read
+    self.executor = executor
     self.observer = observer
   }
 
@@ -63,7 +68,7 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   /// The read is given up when its result would be too old to be used, so that whoever waits is told in time, whatever
   /// the database is doing.
   private func start(_ batch: FillState<Waiter>.Batch) {
-    Task {
+    Task(executorPreference: executor) {
       await withTaskGroup { group in
         group.addTask { self.end(batch, await self.readAndStore(batch.hashes)) }
         group.addTask {

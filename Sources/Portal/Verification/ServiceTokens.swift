@@ -36,7 +36,7 @@ package struct ServiceTokenCheck: Sendable {
     var limits = CoherentCacheState<ServiceToken>.Limits()
     limits.lease = lease
     limits.entryCountMax = 10_000
-    tokens = ReadThroughCache(limits, observer: observer) { hashes in
+    tokens = ReadThroughCache(limits, executor: pool.executor, observer: observer) { hashes in
       let rows = try await pool.query(FindServiceTokens(hashes: hashes))
       return try SecretsRead(rows.map { ($0.position, $0.found.map { ($0.hash, $0.token) }) })
     }

@@ -8,10 +8,7 @@ struct InsertServiceToken: PostgresStatement {
   let secret: SecretHash
   let permissions: [ServiceToken.Permission]
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(id)
-    bindings.append(name)
-    bindings.append(PostgresBytes(secret.bytes))
-    bindings.append(permissions.map(\.rawValue))
+    bindings.append(id, name, PostgresBytes(secret.bytes), permissions.map(\.rawValue))
   }
 }
 

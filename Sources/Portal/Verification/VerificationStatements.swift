@@ -85,10 +85,7 @@ struct ReadInvalidations: PostgresStatement {
   }
   let after: Int
   let limit: Int
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(after)
-    bindings.append(limit)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(after, limit) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     let head = LogPosition(epoch: try row.next(), seq: try row.next())
     guard let seq = try row.next(Int?.self) else { return Row(head: head, invalidation: nil) }
@@ -117,10 +114,7 @@ struct Heartbeat: PostgresStatement {
   let lease: Duration
   let appliedSeq: Int
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(id)
-    bindings.append(name)
-    bindings.append(Int32(lease / .milliseconds(1)))
-    bindings.append(appliedSeq)
+    bindings.append(id, name, Int32(lease / .milliseconds(1)), appliedSeq)
   }
 }
 

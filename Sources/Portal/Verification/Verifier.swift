@@ -17,7 +17,7 @@ package struct Verifier: Sendable {
     self.limiter = limiter
     self.usage = usage
     self.observer = observer
-    keys = ReadThroughCache(limits, observer: observer) { hashes in
+    keys = ReadThroughCache(limits, executor: pool.executor, observer: observer) { hashes in
       let rows = try await pool.query(FindVerifiableKeys(hashes: hashes))
       return try SecretsRead(rows.map { ($0.position, $0.found.map { ($0.hash, $0.key) }) })
     }

@@ -1,5 +1,6 @@
 import Hummingbird
 import NIOCore
+import NIOHTTP1
 import Portal
 import Postgres
 
@@ -15,6 +16,7 @@ extension Problem {
     case let error as PostgresError: self.init(error)
     case let error as HTTPError: self.init(error)
     case is NIOTooManyBytesError: self = .bodyTooLarge
+    case is HTTPParserError: self.init(.badRequest, .invalidRequest, "The body is not HTTP/1.1.")
     case is CancellationError: self = .unavailable
     default: self = .internalError
     }

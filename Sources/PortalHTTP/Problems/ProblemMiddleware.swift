@@ -21,7 +21,8 @@ struct ProblemMiddleware: RouterMiddleware {
       response = problem.response(requestID: context.id)
     }
     response.headers[.xRequestID] = context.id
-    return response
+    // What follows would be taken for the next answer.
+    return request.method == .head ? response.createHeadResponse() : response
   }
 
   /// The framework says "not found" also where only the method is wrong.

@@ -1,10 +1,12 @@
+import Foundation
 import HTTPTypes
 import Hummingbird
 import NIOCore
 import NIOHTTP1
 import NIOHTTPTypes
 
-/// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes.
+/// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes, too,
+/// after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes behind it.
 final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
@@ -16,18 +18,35 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   /// Requests handed on whose answer has not been written: behind those an answer of ours would be out of order.
   private var unansweredCount = 0
+  /// Whether the client has asked for the end of the connection with the request that came last.
+  private var isClosing = false
+  /// Whether that request has come in whole.
+  private var isComplete = false
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    if case .head = unwrapInboundIn(data) { unansweredCount += 1 }
+    switch unwrapInboundIn(data) {
+    case .head(let head):
+      unansweredCount += 1
+      isClosing = head.headerFields[.connection]?.hasToken("close") ?? false
+      isComplete = false
+    case .body: break
+    case .end: isComplete = true
+    }
     context.fireChannelRead(data)
   }
 
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-    if case .end = unwrapOutboundIn(data) { unansweredCount -= 1 }
-    context.write(data, promise: promise)
+    guard case .end = unwrapOutboundIn(data) else { return context.write(data, promise: promise) }
+    unansweredCount -= 1
+    guard isClosing, unansweredCount == 0 else { return context.write(data, promise: promise) }
+    let written = promise ?? context.eventLoop.makePromise()
+    let channel = context.channel
+    written.futureResult.whenComplete { _ in channel.close(promise: nil) }
+    context.write(data, promise: written)
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    if isClosing && isComplete { return }
     guard let error = error as? HTTPParserError, unansweredCount == 0 else {
       context.fireErrorCaught(error)
       return
@@ -38,10 +57,17 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
         .init(code: 431, reasonPhrase: "Request Header Fields Too Large"), .headersTooLarge,
         "The header fields are larger than \(Self.headerSizeMax) bytes.")
       : Problem(.badRequest, .invalidRequest, "The request is not HTTP/1.1.")
-    let (head, body) = problem.rawResponse(requestID: "malformed")
+    let (head, body) = problem.rawResponse(requestID: UUID().uuidString.lowercased())
     context.write(wrapOutboundOut(.head(head)), promise: nil)
     context.write(wrapOutboundOut(.body(ByteBuffer(bytes: body))), promise: nil)
     let channel = context.channel
     context.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { _ in channel.close(promise: nil) }
+  }
+}
+
+extension String {
+  /// Whether this list of tokens (RFC 9110 5.6.1) has `token`, in whatever case.
+  fileprivate func hasToken(_ token: String) -> Bool {
+    split(separator: ",").contains { $0.trimmingCharacters(in: .whitespaces).lowercased() == token }
   }
 }

@@ -5,7 +5,7 @@ import Portal
 /// The members of a JSON body, taken one by one. What is wrong is gathered, so that a client learns of all of it at once;
 /// ``finish()`` throws it, and also refuses members that nobody took.
 struct RequestFields {
-  /// Problems that are told at most.
+  /// Problems that are told at most: a client that sends 10,000 wrong events need not read of each.
   private static let problemCountMax = 100
 
   private var members: [String: JSONValue]
@@ -44,17 +44,17 @@ struct RequestFields {
 
   /// What was wrong, with the members that nobody took.
   var finalProblems: [FieldProblem] {
-    problems + members.keys.sorted().map { FieldProblem(location: at($0), message: "is not a known field") }
+    let unknown = members.keys.sorted().prefix(Self.problemCountMax - problems.count)
+    return problems + unknown.map { FieldProblem(location: at($0), message: "is not a known field") }
   }
 
   mutating func refuse(_ name: String, _ message: String) {
-    problems.append(FieldProblem(location: at(name), message: message))
+    merge([FieldProblem(location: at(name), message: message)])
   }
 
   /// Takes over what was wrong with a part.
   mutating func merge(_ others: [FieldProblem]) {
-    // Enough to find the mistake; a client that sends 10,000 wrong events need not read of each.
-    problems += others.prefix(max(0, Self.problemCountMax - problems.count))
+    problems += others.prefix(Self.problemCountMax - problems.count)
   }
 
   // MARK: Members

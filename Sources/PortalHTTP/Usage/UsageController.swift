@@ -37,6 +37,7 @@ struct UsageController {
           json.object {
             $0.field("keyId", entry.keyID)
             $0.counts(of: entry.totals)
+            $0.averageLatency(of: entry.totals)
           }
         }
       })
@@ -109,20 +110,21 @@ extension JSONWriter {
       json.object {
         $0.field("date", entry.day.description)
         $0.counts(of: entry.totals)
-        $0.percentiles(of: entry.totals)
+        $0.latencies(of: entry.totals)
       }
     }
     array("endpoints", report.endpoints) { json, entry in
       json.object {
         $0.field("endpoint", entry.endpoint)
         $0.counts(of: entry.totals)
+        $0.averageLatency(of: entry.totals)
       }
     }
     object("summary") { json in
       json.field("totalRequests", report.summary.totalRequests)
       json.counts(of: report.summary)
       json.field("errorRate", report.summary.errorRate)
-      json.percentiles(of: report.summary)
+      json.latencies(of: report.summary)
     }
   }
 
@@ -130,10 +132,14 @@ extension JSONWriter {
     field("successes", totals.successes)
     field("errors", totals.errors)
     field("denied", totals.denied)
+  }
+
+  fileprivate mutating func averageLatency(of totals: UsageTotals) {
     field("averageLatencyMs", totals.averageLatencyMilliseconds)
   }
 
-  fileprivate mutating func percentiles(of totals: UsageTotals) {
+  fileprivate mutating func latencies(of totals: UsageTotals) {
+    averageLatency(of: totals)
     field("p50LatencyMs", totals.latencyPercentile(0.5))
     field("p95LatencyMs", totals.latencyPercentile(0.95))
     field("p99LatencyMs", totals.latencyPercentile(0.99))

@@ -1,50 +1,207 @@
 import Foundation
+import Portal
 import PortalHTTP
 import PortalTesting
-import Postgres
+import PostgresTesting
 import Testing
 
 @Suite("POST /v1/verify")
 struct VerifyKeyTests {
+  private static let rateLimitHeaders = [
+    "RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+  ]
+
   @Test("a good key is VALID, with its settings and what is left of its limit")
   func valid() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
       let token = try await portal.makeToken()
-      let (id, key) = try await customer.createKey()
+      let (id, key) = try await customer.createKey(
+        #","environment":"test","expiresAt":"2099-01-01T00:00:00Z","rateLimitPerMinute":120"#)
       let answer = try await portal.verify(key, token: token, ",\"scope\":\"orders:read\"")
       #expect(answer.status == 200)
+      #expect(answer.header("Content-Type") == "application/json")
+      #expect(answer.header("Cache-Control") == "no-store")
+      #expect(answer.body.names == Contract.verdict)
       #expect(answer.body["valid"] == .bool(true))
       #expect(answer.body["code"].string == "VALID")
       #expect(answer.body["keyId"].string == id)
-      #expect(answer.body["rateLimit"]["remaining"].integer == 59)
+      #expect(answer.body["accountId"].string == customer.accountID.text)
+      #expect(answer.body["name"].string == "Key")
+      #expect(answer.body["environment"].string == "test")
+      #expect(answer.body["scopes"] == .array([.string("orders:read")]))
+      #expect(answer.body["expiresAt"].string == "2099-01-01T00:00:00.000Z")
+      #expect(answer.body["rateLimit"].names == ["limit", "remaining", "resetSeconds"])
+      #expect(answer.body["rateLimit"]["limit"].integer == 120)
+      #expect(answer.body["rateLimit"]["remaining"].integer == 119)
+      let reset = try #require(answer.body["rateLimit"]["resetSeconds"].integer)
+      #expect((1...60).contains(reset))
+      #expect(answer.header("RateLimit-Policy") == "\"default\";q=120;w=60")
+      #expect(answer.header("RateLimit") == "\"default\";r=119;t=\(reset)")
+      #expect(answer.header("X-RateLimit-Limit") == "120")
+      #expect(answer.header("X-RateLimit-Remaining") == "119")
+      #expect(answer.header("X-RateLimit-Reset") == "\(reset)")
+      #expect(answer.header("Retry-After") == nil)
     }
   }
 
-  @Test("a hit sends no statement to PostgreSQL")
-  func hitSendsNothing() async throws {
+  @Test("what is nobody's key is NOT_FOUND, of which there is nothing more to tell")
+  func notFound() async throws {
+    try await withPortal { portal in
+      let token = try await portal.makeToken()
+      let unknown = Secret.random(prefix: "lk_live").reveal()
+      for key in [
+        unknown, String(unknown.dropLast()), unknown + "x", "lk_live_", "x", " ", "🔑", "' or true --", token,
+        String(repeating: "k", count: 256),
+      ] {
+        let answer = try await portal.verify(key, token: token)
+        #expect(answer.status == 200)
+        #expect(answer.body == .object([("valid", .bool(false)), ("code", .string("NOT_FOUND"))]), "\(key)")
+        for name in Self.rateLimitHeaders + ["Retry-After"] { #expect(answer.header(name) == nil) }
+      }
+    }
+  }
+
+  @Test("a key that is no good is refused with 200, with the reason and all that there is to know of it")
+  func refusals() async throws {
+    try await withPortal { portal in
+      let token = try await portal.makeToken()
+      let key = "api_keys set rate_limit_per_minute = 60"
+      for (code, change, question) in [
+        ("REVOKED", "\(key), revoked_at = now()", ""),
+        ("SUSPENDED", "accounts set suspended_at = now()", ""),
+        ("DISABLED", "\(key), disabled_at = now()", ""),
+        ("EXPIRED", "\(key), expires_at = now()", ""),
+        ("FORBIDDEN_ADDRESS", "\(key), allowed_ips = '{192.0.2.0/24}'", ""),
+        ("FORBIDDEN_ADDRESS", "\(key), allowed_ips = '{192.0.2.0/24}'", #","clientIP":"192.0.3.1""#),
+        ("INSUFFICIENT_SCOPE", "\(key), scopes = '{orders:write}'", #","scope":"orders:read""#),
+        ("RATE_LIMITED", "\(key)", #","cost":61"#),
+      ] {
+        let customer = try await portal.signUp("\(UUID())@example.com")
+        let (id, key) = try await customer.createKey()
+        // The portal has not looked at the key yet, so it will see it so.
+        let column = change.hasPrefix("accounts") ? "id" : "account_id"
+        try await portal.script("update \(change) where \(column) = '\(customer.accountID)'")
+        let answer = try await portal.verify(key, token: token, question)
+        #expect(answer.status == 200)
+        #expect(answer.body.names == Contract.verdict, "\(code)")
+        #expect(answer.body["valid"] == .bool(false))
+        #expect(answer.body["code"].string == code)
+        #expect(answer.body["keyId"].string == id)
+        #expect(answer.body["rateLimit"]["remaining"].integer == 60, "\(code)")
+        for name in Self.rateLimitHeaders { #expect(answer.header(name) != nil, "\(code)") }
+        #expect((answer.header("Retry-After") != nil) == (code == "RATE_LIMITED"), "\(code)")
+      }
+    }
+  }
+
+  @Test("of several reasons the first counts, and each comes to light when the one before is undone")
+  func precedence() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
       let token = try await portal.makeToken()
-      let (_, key) = try await customer.createKey(",\"rateLimitPerMinute\":10000")
-      _ = try await portal.verify(key, token: token)
-      let before = try await portal.pool.query(CountVerificationStatements()).first ?? 0
-      #expect(before > 0)
-      for _ in 0..<500 {
-        #expect(try await portal.verify(key, token: token).body["code"].string == "VALID")
+      let (_, key) = try await customer.createKey()
+      try await portal.script(
+        """
+        update accounts set suspended_at = now();
+        update api_keys set revoked_at = now(), disabled_at = now(), expires_at = now(), allowed_ips = '{10.0.0.0/8}',
+          scopes = '{a}', rate_limit_per_minute = 1
+        """)
+      var before = "REVOKED"
+      for (undo, after) in [
+        ("api_keys set revoked_at = null", "SUSPENDED"), ("accounts set suspended_at = null", "DISABLED"),
+        ("api_keys set disabled_at = null", "EXPIRED"), ("api_keys set expires_at = null", "FORBIDDEN_ADDRESS"),
+        ("api_keys set allowed_ips = null", "INSUFFICIENT_SCOPE"),
+        ("api_keys set scopes = '{orders:*}'", "RATE_LIMITED"),
+        ("api_keys set rate_limit_per_minute = 60", "VALID"),
+      ] {
+        let question = #","scope":"orders:read","clientIP":"192.0.2.1","cost":2"#
+        #expect(try await portal.verify(key, token: token, question).body["code"].string == before)
+        try await portal.script("update " + undo)
+        try await eventually("\(before) gives way to \(after)") {
+          let code = try await portal.verify(key, token: token, question).body["code"].string
+          #expect(code == before || code == after)
+          return code == after
+        }
+        before = after
       }
-      let after = try await portal.pool.query(CountVerificationStatements()).first ?? 0
-      #expect(after == before)
     }
   }
-}
 
-/// How often the server has run the statements that look up keys or service tokens.
-struct CountVerificationStatements: PostgresStatement {
-  static let sql = """
-    select coalesce(sum(calls), 0)::bigint from pg_stat_statements
-    where dbid = (select oid from pg_database where datname = current_database())
-      and (query like '%key.key_hash, key.id%' or query like '%token.token_hash, token.id%')
-    """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+  @Test("what is left counts down by the cost, and a refusal takes nothing")
+  func remaining() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let (_, key) = try await customer.createKey(",\"rateLimitPerMinute\":5")
+      for (question, code, remaining) in [
+        ("", "VALID", 4), (",\"cost\":2", "VALID", 2), (",\"cost\":3", "RATE_LIMITED", 2),
+        (#","scope":"users:read""#, "INSUFFICIENT_SCOPE", 2), (",\"cost\":1000", "RATE_LIMITED", 2),
+        (",\"cost\":2.0", "VALID", 0), ("", "RATE_LIMITED", 0),
+      ] {
+        let answer = try await portal.verify(key, token: token, question)
+        #expect(answer.status == 200)
+        #expect(answer.body["code"].string == code, "\(question)")
+        #expect(answer.body["rateLimit"]["remaining"].integer == remaining, "\(question)")
+        #expect(answer.header("X-RateLimit-Remaining") == "\(remaining)")
+        let retryAfter = answer.header("Retry-After").flatMap { Int($0) }
+        #expect(code == "RATE_LIMITED" ? (1...120).contains(retryAfter ?? 0) : retryAfter == nil)
+      }
+    }
+  }
+
+  @Test("of a hundred at once, no more pass than the limit allows")
+  func concurrent() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let (_, key) = try await customer.createKey(",\"rateLimitPerMinute\":5")
+      let codes = try await withThrowingTaskGroup { group in
+        for _ in 0..<100 { group.addTask { try await portal.verify(key, token: token).body["code"].string } }
+        return try await group.reduce(into: [String?]()) { $0.append($1) }
+      }
+      #expect(codes.count { $0 == "VALID" } == 5)
+      #expect(codes.count { $0 == "RATE_LIMITED" } == 95)
+    }
+  }
+
+  @Test("every required scope must be met: by itself, by a:* or by *")
+  func scopes() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let (_, key) = try await customer.createKey()
+      try await portal.script("update api_keys set scopes = '{orders:*,users:read}'")
+      for (question, code) in [
+        (#""scope":"orders:read""#, "VALID"), (#""scope":"orders:a:b""#, "VALID"), (#""scope":"users:read""#, "VALID"),
+        (#""scope":"users:write""#, "INSUFFICIENT_SCOPE"), (#""scope":"orders""#, "INSUFFICIENT_SCOPE"),
+        (#""scope":"orderss:read""#, "INSUFFICIENT_SCOPE"), (#""scopes":["orders:read","users:read"]"#, "VALID"),
+        (#""scopes":["orders:read","users:write"]"#, "INSUFFICIENT_SCOPE"), (#""scopes":[],"scope":null"#, "VALID"),
+        (#""scopes":["orders:read"],"scope":"users:write""#, "INSUFFICIENT_SCOPE"), (#""scopes":null"#, "VALID"),
+      ] {
+        #expect(try await portal.verify(key, token: token, "," + question).body["code"].string == code, "\(question)")
+      }
+      try await portal.script("update api_keys set scopes = '{*}'")
+      try await eventually("the key may do everything") {
+        try await portal.verify(key, token: token, #","scope":"users:write""#).body["code"].string == "VALID"
+      }
+    }
+  }
+
+  @Test("an address must lie in one of the key's blocks, however it is written")
+  func addresses() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let (_, key) = try await customer.createKey(#","allowedIPs":["192.0.2.0/24","2001:db8::/32","::1"]"#)
+      for (address, code) in [
+        ("192.0.2.0", "VALID"), ("192.0.2.255", "VALID"), ("::ffff:192.0.2.1", "VALID"), ("2001:DB8:0::1", "VALID"),
+        ("0:0:0:0:0:0:0:1", "VALID"), ("192.0.3.0", "FORBIDDEN_ADDRESS"), ("::2", "FORBIDDEN_ADDRESS"),
+        ("2001:db9::", "FORBIDDEN_ADDRESS"), ("::192.0.2.1", "FORBIDDEN_ADDRESS"),
+      ] {
+        let answer = try await portal.verify(key, token: token, ",\"clientIP\":\"\(address)\"")
+        #expect(answer.body["code"].string == code, "\(address)")
+      }
+    }
+  }
 }

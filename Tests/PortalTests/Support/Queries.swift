@@ -1,5 +1,7 @@
 import Postgres
 
+@testable import Portal
+
 /// What a text of SQL, which tests make up, answers in its first column of its first row.
 private struct Scalar: PostgresStatement {
   static let sql = "select pg_temp.scalar($1)"
@@ -42,5 +44,22 @@ extension PostgresConnection {
       begin execute query into answer; return answer; end $$
       """)
     return try await self.query(Scalar(query: query)).first ?? nil
+  }
+}
+
+/// Where the invalidation log stands.
+private struct ReadHead: PostgresStatement {
+  static let sql = "select epoch, seq from invalidation_head"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> LogPosition {
+    LogPosition(epoch: try row.next(), seq: try row.next())
+  }
+}
+
+extension PostgresPool {
+  /// What a listener would tell a cache now, for tests that need a fresh one without a listener.
+  func newestSync() async throws -> SyncResult {
+    let startedAt = ContinuousClock.now
+    let head = try await query(ReadHead())[0]
+    return SyncResult(head: head, invalidations: [], startedAt: startedAt)
   }
 }

@@ -72,7 +72,8 @@ struct ReadThroughCacheTests {
   private func makeCache(lease: Duration = .seconds(60)) -> ReadThroughCache<Thing> {
     var limits = CoherentCacheState<Thing>.Limits()
     limits.lease = lease
-    return ReadThroughCache(limits, observer: Observer([observations.sink]), read: reads.read)
+    return ReadThroughCache(
+      limits, executor: globalConcurrentExecutor, observer: Observer([observations.sink]), read: reads.read)
   }
 
   private func sync(_ cache: ReadThroughCache<Thing>, _ seq: Int, _ targets: Invalidation.Target...) {

@@ -29,10 +29,7 @@ struct Sleep: PostgresStatement {
   static let sql = "select $1::int8, pg_sleep($2) is null"
   var number = 0
   let seconds: Double
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(number)
-    bindings.append(seconds)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(number, seconds) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
@@ -74,10 +71,7 @@ struct Notify: PostgresStatement {
   static let sql = "select pg_notify($1, $2)"
   let channel: String
   let payload: String
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(channel)
-    bindings.append(payload)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(channel, payload) }
 }
 
 struct Begin: PostgresStatement {
@@ -97,10 +91,7 @@ struct InsertCounter: PostgresStatement {
   static let sql = "insert into counters (name, value) values ($1, $2)"
   let name: String
   var value = 0
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(name)
-    bindings.append(value)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(name, value) }
 }
 
 struct IncrementCounter: PostgresStatement {

@@ -1,0 +1,79 @@
+import Portal
+import PortalHTTP
+import PortalTesting
+import Testing
+
+@Suite("The routes")
+struct RouteTableTests {
+  private static let operators = ["GET /healthz", "GET /readyz"]
+  private static let people = ["POST /v1/login", "POST /v1/signup", "POST /v1/support/login"]
+  private static let customers = [
+    "DELETE /v1/keys/{id}", "GET /v1/audit", "GET /v1/keys", "GET /v1/keys/{id}", "GET /v1/keys/{id}/usage",
+    "GET /v1/me", "GET /v1/usage", "POST /v1/keys", "POST /v1/keys/{id}/roll", "POST /v1/logout",
+  ]
+  private static let staff = [
+    "GET /v1/support/keys", "POST /v1/support/accounts/{id}/resume", "POST /v1/support/accounts/{id}/suspend",
+    "POST /v1/support/keys/lookup", "POST /v1/support/keys/{id}/revoke", "POST /v1/support/logout",
+  ]
+  private static let gateways = ["POST /v1/usage", "POST /v1/verify"]
+
+  @Test("there are exactly those that the contract has")
+  func all() async throws {
+    try await withPortal { portal in
+      let known = Self.operators + Self.people + Self.customers + Self.staff + Self.gateways
+      #expect(portal.application.table.all == known.sorted())
+    }
+  }
+
+  @Test("every route opens to its own kind of credentials alone: whoever comes with another is unauthenticated")
+  func credentials() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let credentials = [
+        "customer": customer.token, "staff": try await portal.logInStaff(),
+        "gateway": try await portal.makeToken(ServiceToken.Permission.allCases),
+        "key": try await customer.createKey().key, "nobody": Secret.random(prefix: "lk_session").reveal(),
+      ]
+      let rows = try await portal.rowCount()
+      for (routes, owner) in [(Self.customers, "customer"), (Self.staff, "staff"), (Self.gateways, "gateway")] {
+        for route in routes {
+          let (method, path) = parts(of: route)
+          expectProblem(try await portal.request(method, path), 401, "unauthenticated", "\(route)")
+          for (holder, token) in credentials where holder != owner {
+            let answer = try await portal.request(method, path, token: token)
+            expectProblem(answer, 401, "unauthenticated", "\(holder) at \(route)")
+            #expect(answer.header("WWW-Authenticate") == "Bearer realm=\"latchkey\"")
+          }
+          for (holder, token) in credentials where holder != "customer" || owner != "customer" {
+            let headers = ["Cookie": "latchkey=" + token]
+            expectProblem(
+              try await portal.request(method, path, headers: headers), 401, "unauthenticated",
+              "\(holder)'s as a cookie at \(route)")
+          }
+        }
+      }
+      #expect(try await portal.rowCount() == rows)
+    }
+  }
+
+  @Test("a path that takes another method says which, whoever asks")
+  func methods() async throws {
+    try await withPortal { portal in
+      let byPath = Dictionary(grouping: portal.application.table.all) { parts(of: $0).path }
+      for (path, routes) in byPath {
+        let allowed = routes.map { parts(of: $0).method }.sorted()
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "BREW"] where !allowed.contains(method) {
+          let answer = try await portal.request(method, path)
+          expectProblem(answer, 405, "method_not_allowed", "\(method) \(path)")
+          #expect(answer.header("Allow") == allowed.joined(separator: ", "), "\(method) \(path)")
+        }
+      }
+      #expect(byPath.count == 20)
+    }
+  }
+
+  private func parts(of route: String) -> (method: String, path: String) {
+    let parts = route.split(separator: " ")
+    return (String(parts[0]), String(parts[1]).replacing("{id}", with: "018f4e6a-0000-7000-8000-000000000000"))
+  }
+}

@@ -1,0 +1,162 @@
+import Foundation
+import PortalTesting
+import Postgres
+import Testing
+
+@testable import Portal
+
+@Suite("Accounts")
+struct AccountsTests {
+  private let ada = EmailAddress("ada@example.com")!
+  private let password = Password(presented: World.password)
+
+  private func count(_ pool: PostgresPool) async throws -> [Int] {
+    var counts: [Int] = []
+    for table in ["accounts", "users", "memberships", "audit_events"] {
+      counts.append(try await pool.number("select count(*) from \(table)"))
+    }
+    return counts
+  }
+
+  @Test("signing up makes an account with its owner, and the owner is who made it")
+  func signUp() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (account, user) = try await world.accounts.create(
+        name: "Ünïcode 🔑", email: ada, password: password, by: .owner(ip: "192.0.2.1"))
+      #expect(user.email == "ada@example.com")
+      #expect(
+        try await pool.lines("select concat_ws(' ', id, name, plan, suspended_at) from accounts")
+          == ["\(account.text) Ünïcode 🔑 default"])
+      #expect(
+        try await pool.lines("select concat_ws(' ', user_id, role) from memberships") == ["\(user.id.text) owner"])
+      let event = try #require(try await world.audit.list(of: account, page: PageRequest()).items.first)
+      #expect(event.action == "account.created" && event.targetKind == "account" && event.targetID == account)
+      #expect(event.actorKind == "user" && event.actorID == user.id && event.actorName == "ada@example.com")
+      #expect(event.ip == "192.0.2.1")
+    }
+  }
+
+  @Test("a password is stored as scrypt, and no part of it as it was typed")
+  func storedHashed() async throws {
+    try await withPool { pool in
+      _ = try await World(pool).makeAccount()
+      let row = try #require(try await pool.text("select users::text from users"))
+      #expect(row.contains("$scrypt$") && !row.contains("horse"))
+    }
+  }
+
+  @Test("an account made at the command line says so in its trail")
+  func byCommand() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let event = try #require(try await world.audit.list(of: account, page: PageRequest()).items.first)
+      #expect(event.actorKind == "command" && event.actorID == nil && event.actorName == "test" && event.ip == nil)
+    }
+  }
+
+  // MARK: All or nothing
+
+  @Test("of twenty who sign up with one address at once, in any spelling, one does, and of the others nothing is left")
+  func taken() async throws {
+    try await withPool { pool async throws in
+      let accounts = World(pool).accounts
+      let spellings = ["ada@example.com", "ADA@EXAMPLE.COM", " Ada@Example.com "].map { EmailAddress($0)! }
+      let outcomes = await concurrently(20) { index in
+        try await accounts.create(
+          name: "\(index)", email: spellings[index % 3], password: password, by: .owner(ip: nil)
+        ).account
+      }
+      #expect(outcomes.values.count == 1 && outcomes.count(of: .emailTaken) == 19)
+      #expect(try await count(pool) == [1, 1, 1, 1])
+    }
+  }
+
+  @Test(
+    "whichever part cannot be written, none is",
+    arguments: [
+      "alter table accounts add constraint closed check (false)",
+      "alter table users add constraint closed check (false)",
+      "alter table memberships add constraint closed check (false)",
+      "alter table audit_events add constraint closed check (false)",
+    ])
+  func oneTransaction(_ change: String) async throws {
+    try await withPool { pool in
+      try await pool.type(change)
+      await #expect(throws: PostgresError.self) { try await World(pool).makeAccount() }
+      #expect(try await count(pool) == [0, 0, 0, 0])
+    }
+  }
+
+  @Test("a name must have 1 to 100 characters, also for PostgreSQL")
+  func names() async throws {
+    try await withPool { pool in
+      let accounts = World(pool).accounts
+      for name in ["", String(repeating: "é", count: 101)] {
+        let error = await #expect(throws: PostgresError.self) {
+          try await accounts.create(name: name, email: ada, password: password, by: .owner(ip: nil))
+        }
+        #expect(error?.violates("accounts_name_length") == true)
+      }
+      _ = try await accounts.create(
+        name: String(repeating: "🔑", count: 100), email: ada, password: password, by: .owner(ip: nil))
+    }
+  }
+
+  @Test("staff have addresses of their own: one each, and a customer's may be among them")
+  func staff() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      _ = try await world.makeAccount()
+      let outcomes = await concurrently(5) { _ in
+        try await world.accounts.createStaff(name: "Ada", email: ada, role: .admin, password: password)
+      }
+      #expect(outcomes.values.count == 1 && outcomes.count(of: .emailTaken) == 4)
+      #expect(outcomes.values[0].role == .admin && outcomes.values[0].email == "ada@example.com")
+    }
+  }
+}
+
+@Suite("EmailAddress")
+struct EmailAddressTests {
+  @Test(
+    "an address is trimmed and in lower case",
+    arguments: [
+      ("ada@example.com", "ada@example.com"), ("  Ada@Example.COM\t", "ada@example.com"), ("a@b.c", "a@b.c"),
+      ("ada+keys@mail.example.co.uk", "ada+keys@mail.example.co.uk"), ("ÄDA@exämple.com", "äda@exämple.com"),
+      ("\"a\"@example.com", "\"a\"@example.com"), (String(repeating: "a", count: 242) + "@example.com", nil),
+    ])
+  func canonical(_ text: String, _ expected: String?) {
+    #expect(EmailAddress(text)?.text == expected ?? text)
+  }
+
+  @Test(
+    "what has not one @, something before it and a domain with a dot after it is none, nor what has spaces in it",
+    arguments: [
+      "", " ", "ada", "@", "ada@", "@example.com", "ada@example", "ada@.com", "ada@example.", "ada@example.com.",
+      "ada@@example.com", "ada@grace@example.com", "ada lovelace@example.com", "ada@exam ple.com",
+      "ada@example.com\n.org",
+      "a\0da@example.com", "a\u{7F}da@example.com", "a\u{85}da@example.com", "a\u{A0}da@example.com",
+      "a\u{2003}da@example.com", "a\u{2028}da@example.com", String(repeating: "a", count: 243) + "@example.com",
+    ])
+  func refused(_ text: String) {
+    #expect(EmailAddress(text) == nil)
+  }
+
+  private struct CountNotLower: PostgresStatement {
+    static let sql = "select count(*) from unnest($1::text[]) email where email <> lower(email)"
+    let emails: [String]
+    func bind(_ bindings: inout PostgresBindings) { bindings.append(emails) }
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+  }
+
+  /// Else a constraint would turn such a sign-up into an internal error.
+  @Test("whatever letters it has, PostgreSQL finds it in lower case, too")
+  func lowerCase() async throws {
+    let scalars = (UInt32(33)...0x1_FFFF).compactMap { Unicode.Scalar($0) }
+    let emails = scalars.compactMap { EmailAddress("\($0)@example.com")?.text }
+    #expect(emails.count > 100_000)
+    try await withPool { pool async throws in #expect(try await pool.query(CountNotLower(emails: emails)) == [0]) }
+  }
+}

@@ -1,0 +1,56 @@
+import Testing
+
+@testable import Portal
+
+@Suite("Scope")
+struct ScopeTests {
+  @Test(
+    "letters, digits and :._*- are allowed, after a letter or digit first, 64 characters at most",
+    arguments: ["a", "9", "orders:read", "orders:*", "a.b_c-d:*", "0:", String(repeating: "a", count: 64)])
+  func valid(_ scope: String) {
+    #expect(Scope.isValid(scope))
+  }
+
+  @Test(
+    "anything else is refused",
+    arguments: [
+      "", "*", ":", "-a", "_a", ".a", "A", "aB", "a b", "a/b", "a,b", " a", "a\n", "a\0", "ä", "aé", "a\u{301}", "ａ",
+      String(repeating: "a", count: 65), String(repeating: "a", count: 63) + "é",
+    ])
+  func invalid(_ scope: String) {
+    #expect(!Scope.isValid(scope))
+  }
+
+  /// The pattern of the HTTP contract, by another hand.
+  @Test("it agrees with the documented pattern on every text of up to two of these characters")
+  func pattern() throws {
+    let pattern = try Regex("[a-z0-9][a-z0-9:._*-]{0,63}")
+    let characters = (UInt8(0)...127).map { String(UnicodeScalar($0)) } + ["é", "ß", "\u{7F}", "٣"]
+    for one in characters {
+      for other in characters + [""] {
+        #expect(try Scope.isValid(one + other) == (pattern.wholeMatch(in: one + other) != nil), "\(one)\(other)")
+      }
+    }
+  }
+
+  @Test(
+    "a scope covers itself; `a:*` all below `a:`; `*` everything",
+    arguments: [
+      ("a:b", "a:b"), ("a", "a"), ("a:*", "a:b"), ("a:*", "a:b:c"), ("a:*", "a:*"), ("a:b:*", "a:b:c"), ("*", "*"),
+      ("*", "a"), ("*", "a:b"), ("*", "a:*"),
+    ])
+  func covers(_ granted: String, _ required: String) {
+    #expect(Scope.covers(granted, required))
+  }
+
+  @Test(
+    "it covers nothing beside, above or of a longer name, and a star elsewhere is no wildcard",
+    arguments: [
+      ("a:b", "a:c"), ("a:b", "a"), ("a:b", "a:b:c"), ("a", "a:b"), ("a:*", "a"), ("a:*", "ab:c"), ("a:*", "b:a:c"),
+      ("a:*", "*"), ("a:b:*", "a:c"), ("a:b:*", "a:b"), ("a*", "ab"), ("a*", "a:b"), ("a:b*", "a:bc"),
+      ("a:*:c", "a:b:c"), ("*:b", "a:b"), ("a:b", "a:*"), ("a:b", "*"), ("", "a"), ("a", ""), ("A:*", "a:b"),
+    ])
+  func doesNotCover(_ granted: String, _ required: String) {
+    #expect(!Scope.covers(granted, required))
+  }
+}

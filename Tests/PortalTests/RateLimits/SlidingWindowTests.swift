@@ -1,0 +1,188 @@
+import Foundation
+import Testing
+
+@testable import Portal
+
+/// Every admitted request with its time: what `SlidingWindow` keeps two sums of.
+private struct EventLog {
+  let length: Int
+  var admitted: [(at: Int, cost: Int)] = []
+
+  func cost(from start: Int, to end: Int) -> Int {
+    admitted.reduce(0) { $0 + ($1.at >= start && $1.at < end ? $1.cost : 0) }
+  }
+
+  /// The current fixed window, and the part of the one before that a sliding window still covers, rounded up.
+  func used(at now: Int) -> Int {
+    let start = now / length * length
+    let before = cost(from: start - length, to: start)
+    let share = (Double(before) * Double(length - (now - start)) / Double(length)).rounded(.up)
+    return cost(from: start, to: start + length) + Int(share)
+  }
+
+  /// The most within any window of the length, wherever it begins.
+  var worst: Int { admitted.map { cost(from: $0.at, to: $0.at + length) }.max() ?? 0 }
+}
+
+@Suite("SlidingWindow")
+struct SlidingWindowTests {
+  /// A multiple of ten seconds: the beginning of a fixed window.
+  private let start = 1_800_000_000_000
+
+  /// A window of ten seconds in which `costs` were used, each at so many milliseconds from the start.
+  private func window(_ costs: [(at: Int, cost: Int)] = [], limit: Int = 1_000) -> SlidingWindow {
+    var window = SlidingWindow(seconds: 10)
+    for (at, cost) in costs { #expect(window.admit(cost: cost, limit: limit, at: start + at).isAdmitted) }
+    return window
+  }
+
+  private func remaining(_ window: SlidingWindow, at: Int, limit: Int = 100) -> Int {
+    window.peek(cost: 0, limit: limit, at: start + at).remaining
+  }
+
+  // MARK: Against the log
+
+  @Test("in random histories it admits and refuses what a log of every event would", arguments: 0..<20)
+  func agreesWithLog(_ seed: Int) {
+    var random = SeededGenerator(seed: UInt64(seed))
+    var (window, log) = (SlidingWindow(seconds: 10), EventLog(length: 10_000))
+    let limit = Int.random(in: 1...30, using: &random)
+    let pauseMax = [40, 400, 4_000, 12_000][seed % 4]
+    var now = start + Int.random(in: 0..<10_000, using: &random)
+    var refusedCount = 0
+    for _ in 0..<600 {
+      now += Int.random(in: 0...pauseMax, using: &random)
+      let cost = Int.random(in: 1...3, using: &random)
+      let isAdmitted = log.used(at: now) + cost <= limit
+      let peeked = window.peek(cost: cost, limit: limit, at: now)
+      let decision = window.admit(cost: cost, limit: limit, at: now)
+      #expect(decision.isAdmitted == isAdmitted && peeked.isAdmitted == isAdmitted)
+      #expect(peeked.remaining == max(0, limit - log.used(at: now)))
+      if isAdmitted { log.admitted.append((now, cost)) } else { refusedCount += 1 }
+      #expect(decision.remaining == max(0, limit - log.used(at: now)))
+      #expect(log.cost(from: now / 10_000 * 10_000, to: now + 1) <= limit)
+    }
+    // The price of two integers: a burst at the end of one window and a full next one are both within 10 seconds.
+    #expect(log.worst < 2 * limit)
+    #expect(pauseMax > 400 || refusedCount > 0)
+  }
+
+  @Test("however it is asked, even flooded every millisecond, a long run admits the limit per window on average")
+  func flood() {
+    var window = window()
+    var log = EventLog(length: 10_000)
+    for at in 0..<60_000 where window.admit(cost: 1, limit: 50, at: start + at).isAdmitted {
+      log.admitted.append((start + at, 1))
+    }
+    #expect((250...300).contains(log.admitted.count))
+    #expect(log.worst < 100)
+  }
+
+  // MARK: Refusals
+
+  @Test("a refused request takes nothing, however often it is repeated, and a cheaper one still fits")
+  func refusedTakesNothing() {
+    var window = window([(0, 95)])
+    let before = window
+    for at in 0..<100 { #expect(!window.admit(cost: 6, limit: 100, at: start + at).isAdmitted) }
+    #expect(window == before)
+    #expect(
+      window.admit(cost: 5, limit: 100, at: start + 100)
+        == SlidingWindow.Decision(
+          isAdmitted: true, limit: 100, remaining: 0, resetSeconds: 10, retryAfterSeconds: 0))
+  }
+
+  @Test("what costs more than the limit is never admitted, and is told to come back in a window's time")
+  func tooExpensive() {
+    var window = window()
+    for at in [0, 5_000, 10_000] {
+      let decision = window.admit(cost: 101, limit: 100, at: start + at)
+      #expect(!decision.isAdmitted && decision.retryAfterSeconds == 10 && decision.remaining == 100)
+    }
+  }
+
+  @Test("after the seconds it names the same request is admitted, and a second earlier it is not", arguments: 0..<20)
+  func retryAfter(_ seed: Int) {
+    var random = SeededGenerator(seed: UInt64(seed))
+    var checkedCount = 0
+    for _ in 0..<300 {
+      var window = SlidingWindow(seconds: 10)
+      let limit = Int.random(in: 1...40, using: &random)
+      var now = start + Int.random(in: 0..<10_000, using: &random)
+      for _ in 0..<30 {
+        window.admit(cost: Int.random(in: 1...5, using: &random), limit: limit, at: now)
+        now += Int.random(in: 0...1_500, using: &random)
+      }
+      let cost = Int.random(in: 1...limit, using: &random)
+      // A limit may have been lowered since, to below what was used.
+      let newLimit = Int.random(in: cost...limit, using: &random)
+      let refusal = window.peek(cost: cost, limit: newLimit, at: now)
+      guard !refusal.isAdmitted else { continue }
+      let seconds = refusal.retryAfterSeconds
+      #expect((1...20).contains(seconds))
+      #expect(window.peek(cost: cost, limit: newLimit, at: now + seconds * 1_000).isAdmitted)
+      if seconds > 1 {
+        #expect(!window.peek(cost: cost, limit: newLimit, at: now + (seconds - 1) * 1_000).isAdmitted)
+      }
+      checkedCount += 1
+    }
+    #expect(checkedCount > 20)
+  }
+
+  // MARK: Time
+
+  @Test("a full window slides out evenly over the next one")
+  func slidesOut() {
+    let window = window([(9_999, 100)])
+    for (at, free) in [(9_999, 0), (10_000, 0), (10_001, 0), (10_100, 1), (15_000, 50), (19_899, 98), (19_999, 99)] {
+      #expect(remaining(window, at: at) == free, "at \(at)")
+    }
+    #expect(remaining(window, at: 20_000) == 100)
+  }
+
+  @Test("the reset is the end of the fixed window, rounded up to whole seconds")
+  func reset() {
+    for (at, seconds) in [(0, 10), (1, 10), (1_000, 9), (9_000, 1), (9_999, 1), (10_000, 10)] {
+      #expect(window().peek(cost: 1, limit: 1, at: start + at).resetSeconds == seconds, "at \(at)")
+    }
+  }
+
+  @Test("what was used counts until the end of the next window, and after a longer pause not at all")
+  func idle() {
+    let window = window([(0, 60)])
+    #expect(remaining(window, at: 9_999) == 40)
+    #expect(remaining(window, at: 19_999) == 99)
+    for at in [20_000, 29_999, 1_000_000] { #expect(remaining(window, at: at) == 100) }
+    #expect(!window.isOver(at: start + 19_999))
+    #expect(window.isOver(at: start + 20_000))
+  }
+
+  @Test("a clock that is set back gives nothing away, and time goes on from where it was")
+  func clockSetBack() {
+    var window = window([(0, 70), (10_000, 20)])
+    for at in [9_999, 0, -3_600_000] {
+      let decision = window.admit(cost: 11, limit: 100, at: start + at)
+      #expect(!decision.isAdmitted && decision.remaining == 10)
+      #expect((1...10).contains(decision.resetSeconds))
+    }
+    #expect(!window.isOver(at: start - 3_600_000))
+    #expect(window.admit(cost: 45, limit: 100, at: start + 15_000).remaining == 0)
+  }
+
+  @Test("a changed limit holds at once for what was used before, up and down")
+  func changedLimit() {
+    var window = window([(0, 50)])
+    #expect(!window.peek(cost: 1, limit: 50, at: start).isAdmitted)
+    #expect(window.peek(cost: 1, limit: 51, at: start).isAdmitted)
+    #expect(
+      window.admit(cost: 1, limit: 10, at: start)
+        == SlidingWindow.Decision(
+          isAdmitted: false, limit: 10, remaining: 0, resetSeconds: 10, retryAfterSeconds: 19))
+  }
+
+  @Test("milliseconds of a date are whole ones, rounded down")
+  func milliseconds() {
+    #expect(Date(timeIntervalSince1970: 1_800_000_000.125).milliseconds == 1_800_000_000_125)
+    #expect(Date(timeIntervalSince1970: 0.0009).milliseconds == 0)
+  }
+}

@@ -1,0 +1,75 @@
+import Testing
+
+@testable import Portal
+
+@Suite("PasswordHasher")
+struct PasswordHasherTests {
+  /// Some milliseconds each.
+  private static let slow = ScryptCost(logN: 11, r: 8, p: 2)
+  private static let quick = ScryptCost(logN: 4, r: 8, p: 1)
+  private let password = Password(presented: "correct horse battery")
+
+  @Test("what it hashed it verifies, with the cost that it was made with")
+  func roundTrip() async throws {
+    let hasher = PasswordHasher(cost: Self.quick)
+    let hash = try await hasher.hash(password)
+    #expect(hash.cost == Self.quick)
+    let (isMatch, renewed) = try await hasher.verify(password, against: hash)
+    #expect(isMatch && renewed == nil)
+    let wrong = try await hasher.verify(Password(presented: "wrong"), against: hash)
+    #expect(!wrong.isMatch && wrong.renewed == nil)
+  }
+
+  @Test("a right password whose hash had another cost is hashed anew; a wrong one is not")
+  func renewed() async throws {
+    let old = try await PasswordHasher(cost: Self.quick).hash(password)
+    let hasher = PasswordHasher(cost: ScryptCost(logN: 5, r: 8, p: 1))
+    let renewed = try #require(try await hasher.verify(password, against: old).renewed)
+    #expect(renewed.cost?.logN == 5 && renewed.matches(password))
+    #expect(try await hasher.verify(Password(presented: "wrong"), against: old).renewed == nil)
+  }
+
+  /// So that the time of the answer does not tell who has an account.
+  @Test("without a stored password none matches, and finding that out takes as long")
+  func decoy() async throws {
+    let hasher = PasswordHasher(cost: Self.slow)
+    let stored = try await hasher.hash(password)
+    func shortest(_ stored: PasswordHash?) async throws -> Duration {
+      var shortest = Duration.seconds(60)
+      for _ in 0..<5 {
+        let start = ContinuousClock.now
+        #expect(try await !hasher.verify(Password(presented: "wrong"), against: stored).isMatch)
+        shortest = min(shortest, .now - start)
+      }
+      return shortest
+    }
+    let (known, unknown) = (try await shortest(stored), try await shortest(nil))
+    #expect(unknown > known / 4)
+  }
+
+  @Test("of a flood sixty-four wait and the rest are refused at once; afterwards it takes calls as before")
+  func flood() async throws {
+    let hasher = PasswordHasher(cost: Self.slow, threadCount: 1)
+    for _ in 0..<2 {
+      let outcomes = await concurrently(300) { _ in try await hasher.hash(password) }
+      #expect(outcomes.values.count >= 64)
+      #expect(
+        outcomes.errors.count > 0 && outcomes.count(of: .tooManyRequests(retryAfterSeconds: 5)) == outcomes.errors.count
+      )
+      #expect(outcomes.values.count + outcomes.errors.count == 300)
+    }
+    #expect(try await hasher.verify(password, against: hasher.hash(password)).isMatch)
+  }
+
+  @Test("callers that are cancelled give their places back")
+  func cancelled() async throws {
+    let hasher = PasswordHasher(cost: Self.quick, threadCount: 1)
+    for _ in 0..<5 {
+      let calls = (0..<64).map { _ in Task { try await hasher.hash(password) } }
+      for call in calls { call.cancel() }
+      for call in calls { _ = await call.result }
+    }
+    let outcomes = await concurrently(64) { _ in try await hasher.hash(password) }
+    #expect(outcomes.values.count == 64)
+  }
+}

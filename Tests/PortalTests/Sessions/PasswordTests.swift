@@ -1,0 +1,118 @@
+import Foundation
+import Testing
+
+@testable import Portal
+
+@Suite("Password")
+struct PasswordTests {
+  // MARK: Rules
+
+  @Test("it has 12 to 1,024 bytes of UTF-8, of whatever characters")
+  func length() {
+    for text in [
+      String(repeating: "a", count: 12), String(repeating: "é", count: 6), String(repeating: "🔑", count: 256),
+    ] {
+      #expect(Password(text)?.reveal() == text)
+    }
+    for text in [
+      "", String(repeating: "a", count: 11), String(repeating: "a", count: 1_025), String(repeating: "🔑", count: 257),
+    ] {
+      #expect(Password(text) == nil)
+      #expect(Password(presented: text).reveal() == text)
+    }
+  }
+
+  @Test("a random one passes the rules, and no two are alike")
+  func random() {
+    let passwords = (0..<100).map { _ in Password.random().reveal() }
+    #expect(Set(passwords).count == 100)
+    #expect(passwords.allSatisfy { Password($0) != nil })
+  }
+
+  @Test("it cannot be printed, interpolated, dumped or encoded")
+  func notPrinted() throws {
+    let password = try #require(Password("correct horse battery"))
+    var dumped = ""
+    dump([password], to: &dumped)
+    for text in ["\(password)", String(reflecting: password), "\([password])", dumped] {
+      #expect(text.contains("<password>") && !text.contains("horse"))
+    }
+    #expect(!(password as Any is any Encodable))
+  }
+
+  // MARK: Hashes
+
+  private let cost = ScryptCost(logN: 4, r: 8, p: 1)
+
+  @Test("what was hashed matches, and nothing else does")
+  func roundTrip() {
+    let texts = [
+      "correct horse battery", "Correct horse battery", "correct horse battery ", "correct horse batter", "", "🔑",
+      "a\0b", "a\0c",
+    ]
+    for text in texts {
+      let stored = PasswordHash(stored: PasswordHash(Password(presented: text), cost: cost).text)
+      for other in texts { #expect(stored.matches(Password(presented: other)) == (text == other), "\(text), \(other)") }
+    }
+  }
+
+  @Test("two hashes of one password differ, and tell nothing of it but their cost")
+  func salted() {
+    let password = Password(presented: "correct horse battery")
+    let hashes = (0..<20).map { _ in PasswordHash(password, cost: cost) }
+    #expect(Set(hashes.map(\.text)).count == 20)
+    for hash in hashes {
+      #expect(hash.text.wholeMatch(of: /\$scrypt\$ln=4,r=8,p=1\$[A-Za-z0-9+\/]{22}\$[A-Za-z0-9+\/]{43}/) != nil)
+      #expect(hash.cost == cost)
+    }
+  }
+
+  /// RFC 7914, section 12; of 64 bytes the first 32, which do not depend on how many are asked for.
+  @Test(
+    "it is the scrypt of the RFC",
+    arguments: [
+      ("password", "NaCl", "ln=10,r=8,p=16", "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b373162"),
+      (
+        "pleaseletmein", "SodiumChloride", "ln=14,r=8,p=1",
+        "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
+      ),
+    ])
+  func knownAnswers(_ password: String, _ salt: String, _ cost: String, _ hash: String) {
+    let bytes = stride(from: 0, to: 64, by: 2).map { offset in
+      UInt8(hash.dropFirst(offset).prefix(2), radix: 16)!
+    }
+    func unpadded(_ data: Data) -> String { data.base64EncodedString().replacing("=", with: "") }
+    let stored = "$scrypt$\(cost)$\(unpadded(Data(salt.utf8)))$\(unpadded(Data(bytes)))"
+    #expect(PasswordHash(stored: stored).matches(Password(presented: password)))
+    #expect(!PasswordHash(stored: stored).matches(Password(presented: password + "x")))
+  }
+
+  private static let good = "$scrypt$ln=4,r=8,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+  @Test(
+    "a stored text of another form matches nothing",
+    arguments: [
+      "", "$", "$$$$", "secret", "$2b$12$abcdefghijklmnopqrstuv", good.replacing("scrypt", with: "argon2id"),
+      "x" + good,
+      good + "$", good.replacing("ln=4", with: "ln=0"), good.replacing("ln=4", with: "ln=21"),
+      good.replacing("ln=4", with: "ln=63"), good.replacing("ln=4,", with: ""), good.replacing("r=8", with: "r=0"),
+      good.replacing("r=8", with: "r=x"), good.replacing("p=1", with: "p=0"),
+      good.replacing("p=1", with: "p=99999999999"),
+      good.replacing("r=8", with: "r=9223372036854775807"), good.replacing("ln=4", with: "ln=20"),
+      "$scrypt$ln=4,r=8,p=1$!$AAAA", "$scrypt$ln=4,r=8,p=1$$", "$scrypt$ln=4,r=8,p=1$AAAA$AAAA",
+    ])
+  func malformed(_ text: String) {
+    #expect(!PasswordHash(stored: text).matches(Password(presented: "secret")))
+    #expect(!PasswordHash(stored: text).matches(Password(presented: "")))
+  }
+
+  @Test("a stored text with a negative number matches nothing either, and does not end the server")
+  func negative() async {
+    await #expect(processExitsWith: .success) {
+      for change in [("ln=4", "ln=-4"), ("r=8", "r=-8"), ("p=1", "p=-1")] {
+        let stored = PasswordHash(stored: PasswordTests.good.replacing(change.0, with: change.1))
+        #expect(!stored.matches(Password(presented: "secret")))
+      }
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import Foundation
+import PortalTesting
+import Postgres
+import Testing
+
+@testable import Portal
+
+@Suite("Day")
+struct DayTests {
+  @Test("every day from 1970 to 2100 is that of the calendar, and one number after the day before")
+  func everyDay() {
+    let lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+    var number = 0
+    for year in 1970...2100 {
+      let isLeap = year.isMultiple(of: 4) && (!year.isMultiple(of: 100) || year.isMultiple(of: 400))
+      for (index, length) in lengths.enumerated() {
+        for day in 1...(index == 1 && isLeap ? 29 : length) {
+          let civil = Day(number: number).civil
+          #expect(civil == (year, index + 1, day))
+          number += 1
+        }
+      }
+    }
+    #expect(Day(number: number).description == "2101-01-01")
+  }
+
+  @Test("Foundation and PostgreSQL write the same day")
+  func agrees() async throws {
+    let numbers = Array(stride(from: 0, to: 47_847, by: 331)) + [11_016, 19_782]
+    try await withPool { pool in
+      let lines = try await pool.lines(
+        "select date '1970-01-01' + n from unnest(array[\(numbers.map(String.init).joined(separator: ","))]) n")
+      for (number, line) in zip(numbers, lines) {
+        let day = Day(number: number)
+        #expect(day.description == line)
+        let noon = Date(timeIntervalSince1970: Double(number) * 86_400 + 43_200)
+        #expect(noon.formatted(.iso8601.year().month().day()) == line)
+        #expect(Day(containing: noon) == day)
+        #expect(Day(day.postgresDate) == day)
+      }
+      #expect(lines.count == numbers.count)
+    }
+  }
+
+  @Test("a day begins at midnight UTC and ends before the next one, also before 1970")
+  func midnight() {
+    for number in [-1, 0, 20_000] {
+      let midnight = Double(number) * 86_400
+      #expect(Day(containing: Date(timeIntervalSince1970: midnight)).number == number)
+      #expect(Day(containing: Date(timeIntervalSince1970: midnight + 86_399.999)).number == number)
+      #expect(Day(containing: Date(timeIntervalSince1970: midnight - 0.001)).number == number - 1)
+    }
+  }
+
+  @Test("days sort by time, and are advanced over the ends of months and years")
+  func order() {
+    let day = Day(containing: Date(timeIntervalSince1970: 1_709_164_800))
+    #expect(day.description == "2024-02-29")
+    #expect(day.advanced(by: 1).description == "2024-03-01")
+    #expect(day.advanced(by: -366).description == "2023-02-28")
+    #expect(day.advanced(by: 307).description == "2025-01-01")
+    #expect(day < day.advanced(by: 1) && !(day < day))
+  }
+}

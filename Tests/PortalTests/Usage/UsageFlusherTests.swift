@@ -1,0 +1,200 @@
+import Foundation
+import PortalTesting
+import Postgres
+import PostgresTesting
+import Testing
+
+@testable import Portal
+
+@Suite("UsageFlusher")
+struct UsageFlusherTests {
+  private let observations = Observations()
+  private let recorder = UsageRecorder()
+
+  private func flusher(_ pool: PostgresPool, _ recorder: UsageRecorder? = nil) -> UsageFlusher {
+    UsageFlusher(pool: pool, recorder: recorder ?? self.recorder, observer: Observer([observations.sink]))
+  }
+
+  private func record(_ key: Int = 1, _ endpoint: String = "/", times: Int = 1, in recorder: UsageRecorder? = nil) {
+    for _ in 0..<times {
+      let outcome = ReportedOutcome(
+        keyID: .numbered(key), endpoint: endpoint, status: 200, latencyMilliseconds: 0.5)
+      (recorder ?? self.recorder).reported(outcome, of: .numbered(100), at: Date())
+    }
+  }
+
+  private func reported(_ pool: PostgresPool) async throws -> Int {
+    try await pool.number("select sum(reported_count) from key_usage")
+  }
+
+  private func failedCount() -> Int {
+    observations.count { if case .usageFlushFailed = $0 { true } else { false } }
+  }
+
+  @Test("any number of counters takes three round trips of five statements; none take none")
+  func roundTrips() async throws {
+    try await withPool { pool async throws in
+      let flusher = flusher(pool)
+      for count in [1, 1_000] {
+        for number in 0..<count { record(number, "/\(number % 10)") }
+        let (batches, statements) = (pool.statistics.batchCount, pool.statistics.statementCount)
+        #expect(await flusher.flush())
+        #expect(pool.statistics.batchCount - batches == 3)
+        #expect(pool.statistics.statementCount - statements == 5)
+        #expect(observations.count(.usageFlushed(counters: count)) == 1)
+      }
+      let batches = pool.statistics.batchCount
+      #expect(await flusher.flush())
+      #expect(pool.statistics.batchCount == batches)
+      #expect(try await reported(pool) == 1_001)
+    }
+  }
+
+  @Test("later flushes add to what is there: counters, latencies, the last use, and the key's total")
+  func addsUp() async throws {
+    try await withPool { pool in
+      let flusher = flusher(pool)
+      for _ in 0..<3 {
+        record(times: 2)
+        record(1, "/other")
+        #expect(await flusher.flush())
+      }
+      let rows = try await pool.lines(
+        """
+        select concat_ws(' ', endpoint, reported_count, success_count, total_latency_ms, latency_count,
+          (select sum(count) from unnest(latency_buckets) count)) from key_usage order by endpoint
+        """)
+      #expect(rows == ["/ 6 6 3 6 6", "/other 3 3 1.5 3 3"])
+      #expect(try await pool.lines("select reported_count || ' ' || total_requests from key_activity") == ["9 9"])
+      #expect(
+        try await pool.number("select count(*) from key_activity where last_used_at > now() - interval '1 minute'") == 1
+      )
+    }
+  }
+
+  @Test("what could not be written is kept under its number, and counts once when the database is back")
+  func retried() async throws {
+    try await withPool { pool in
+      let flusher = flusher(pool)
+      record(times: 5)
+      try await pool.type("alter table key_activity rename to away")
+      for attempt in 1...3 {
+        #expect(await !flusher.flush())
+        #expect(failedCount() == attempt)
+        record()
+      }
+      #expect(try await reported(pool) == 0)
+      #expect(try await pool.number("select count(*) from usage_sources") == 0)
+      try await pool.type("alter table away rename to key_activity")
+      #expect(await flusher.flush())
+      #expect(try await reported(pool) == 5)
+      #expect(await flusher.flush())
+      #expect(try await reported(pool) == 8)
+      #expect(await flusher.flush())
+      #expect(try await pool.number("select flushed_number from usage_sources") == 2)
+    }
+  }
+
+  @Test("a flush is not written again by one that comes meanwhile")
+  func overlapping() async throws {
+    try await withPool { pool async throws in
+      let flusher = flusher(pool)
+      for round in 1...20 {
+        record(round, times: 10)
+        let outcomes = await concurrently(8) { _ in await flusher.flush() }
+        #expect(outcomes.errors.isEmpty)
+        #expect(await flusher.flush())
+        #expect(try await reported(pool) == round * 10)
+      }
+    }
+  }
+
+  /// A commit waits for a standby that there is not; when its backend is terminated, it has committed, and nobody was
+  /// told.
+  @Test("a flush that was committed but never answered is repeated under its number, and counts once")
+  func answerLost() async throws {
+    try await OwnServer.with { server in
+      let url = try await server.url()
+      let observing = PostgresConfiguration(url: url + " options='-c synchronous_commit=local'")
+      try await PostgresPool.with(observing) { observer in
+        _ = try await Migrations(folder: migrationsFolder).apply(on: observer)
+        try await observer.type("alter system set synchronous_standby_names = 'nobody'")
+        try await observer.type("select pg_reload_conf()")
+        try await PostgresPool.with(PostgresConfiguration(url: url)) { pool in
+          let flusher = flusher(pool)
+          let terminate = "select count(pg_terminate_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'"
+          var recordedCount = 0
+          // The server takes the setting up in its own time.
+          try await eventually("a commit was not answered") {
+            record(times: 7)
+            recordedCount += 7
+            let flushing = Task { await flusher.flush() }
+            try await eventually("it is written or waits") {
+              try await observer.number(terminate) > 0
+                || observations.count(.usageFlushed(counters: 1)) * 7 == recordedCount
+            }
+            return await !flushing.value
+          }
+          #expect(failedCount() == 1)
+          #expect(try await reported(observer) == recordedCount, "it is committed")
+          try await observer.type("alter system reset synchronous_standby_names")
+          try await observer.type("select pg_reload_conf()")
+          record(times: 3)
+          #expect(await flusher.flush())
+          #expect(await flusher.flush())
+          #expect(try await reported(observer) == recordedCount + 3)
+        }
+      }
+    }
+  }
+
+  /// Without the retries of a transaction, which would hide a deadlock.
+  @Test("instances that write the same counters at the same time wait for each other in one order")
+  func noDeadlock() async throws {
+    try await withPool { pool async throws in
+      let outcomes = await concurrently(8) { instance in
+        for _ in 0..<15 {
+          let recorder = UsageRecorder()
+          for number in 0..<60 { record(number % 12, "/\((number + instance) % 5)", in: recorder) }
+          let segment = recorder.seal()
+          _ = try await pool.pipeline(AddUsage(segment), AddKeyActivity(segment))
+        }
+      }
+      #expect(outcomes.errors.isEmpty, "\(outcomes.errors)")
+      #expect(try await reported(pool) == 8 * 15 * 60)
+      #expect(try await pool.number("select sum(total_requests) from key_activity") == 8 * 15 * 60)
+    }
+  }
+
+  @Test("ten flushers with counters of the same keys lose nothing and count nothing twice")
+  func manyInstances() async throws {
+    try await withPool { pool async throws in
+      let outcomes = await concurrently(10) { _ in
+        let recorder = UsageRecorder()
+        let flusher = flusher(pool, recorder)
+        for _ in 0..<10 {
+          for number in 0..<20 { record(number % 4, "/\(number % 3)", in: recorder) }
+          #expect(await flusher.flush())
+        }
+      }
+      #expect(outcomes.errors.isEmpty && failedCount() == 0)
+      #expect(try await reported(pool) == 10 * 10 * 20)
+      #expect(try await pool.lines("select flushed_number from usage_sources") == Array(repeating: "10", count: 10))
+    }
+  }
+
+  @Test("when the portal is shut down, what was counted last is written")
+  func shutdown() async throws {
+    try await withDatabase { database in
+      try await withPortal(on: database) { portal in
+        let key = try await portal.signUp().createKey().key
+        let token = try await portal.makeToken()
+        for _ in 0..<25 { #expect(try await portal.verify(key, token: token).status == 200) }
+      }
+      try await PostgresPool.with(database.configuration) { pool async throws in
+        #expect(try await pool.number("select sum(verified_count) from key_usage") == 25)
+        #expect(try await pool.number("select sum(total_requests) from key_activity") == 25)
+      }
+    }
+  }
+}

@@ -1,0 +1,59 @@
+import Testing
+
+@testable import Portal
+
+@Suite("UsageReport")
+struct UsageReportTests {
+  private func totals(_ successes: Int, _ errors: Int = 0, _ denied: Int = 0, latencies: [Double] = []) -> UsageTotals {
+    var totals = UsageTotals()
+    (totals.successes, totals.errors, totals.denied) = (successes, errors, denied)
+    for latency in latencies {
+      totals.latencies.add(milliseconds: latency)
+      totals.latencySumMilliseconds += latency
+      totals.latencyCount += 1
+    }
+    return totals
+  }
+
+  @Test("nothing has no latency and no errors, and its error rate is zero")
+  func nothing() {
+    let totals = UsageTotals()
+    #expect(totals.totalRequests == 0 && totals.errorRate == 0)
+    #expect(totals.averageLatencyMilliseconds == nil && totals.latencyPercentile(0.5) == nil)
+  }
+
+  @Test("the error rate is the share of failures among what was let through: denied requests are none of it")
+  func errorRate() {
+    #expect(totals(3, 1, 96).errorRate == 0.25)
+    #expect(totals(3, 1, 96).totalRequests == 100)
+    #expect(totals(0, 2, 5).errorRate == 1)
+    #expect(totals(0, 0, 5).errorRate == 0)
+  }
+
+  @Test("every day of the range has its entry, oldest first, and what is missing is zero")
+  func zeroFilled() {
+    let first = Day(number: 20_000)
+    let known = [(first.advanced(by: 3), totals(2)), (first, totals(1))]
+    let report = UsageReport(from: first, to: first.advanced(by: 4), days: known, endpoints: [])
+    #expect(report.daily.map(\.day) == (0...4).map { first.advanced(by: $0) })
+    #expect(report.daily.map(\.totals.successes) == [1, 0, 0, 2, 0])
+    #expect(report.daily[1].totals == UsageTotals())
+    let single = UsageReport(from: first, to: first, days: [], endpoints: [])
+    #expect(single.daily.count == 1 && single.summary == UsageTotals())
+  }
+
+  /// The mean of daily means would say 52.5, and no percentile can be had from daily ones at all.
+  @Test("the summary averages over requests, not over days, and its percentiles are those of all requests")
+  func summary() throws {
+    let first = Day(number: 20_000)
+    let days = [
+      (first, totals(9, 1, 2, latencies: Array(repeating: 5, count: 9))),
+      (first.advanced(by: 1), totals(1, latencies: [100])),
+    ]
+    let summary = UsageReport(from: first, to: first.advanced(by: 1), days: days, endpoints: []).summary
+    #expect(summary.successes == 10 && summary.errors == 1 && summary.denied == 2 && summary.totalRequests == 13)
+    #expect(summary.averageLatencyMilliseconds == 14.5)
+    #expect(abs(try #require(summary.latencyPercentile(0.5)) - 5) <= 0.26)
+    #expect(abs(try #require(summary.latencyPercentile(0.99)) - 100) <= 5.1)
+  }
+}

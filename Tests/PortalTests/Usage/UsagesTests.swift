@@ -1,0 +1,198 @@
+import Foundation
+import PortalTesting
+import Postgres
+import Testing
+
+@testable import Portal
+
+/// One account with a key, a gateway's token, and the verbs of usage.
+private struct Metered {
+  let world: World
+  let recorder = UsageRecorder()
+  let account: UUID
+  let key: UUID
+  let token: ServiceToken
+
+  var usages: Usages { Usages(pool: world.pool, recorder: recorder) }
+
+  init(_ pool: PostgresPool) async throws {
+    world = World(pool)
+    account = try await world.makeAccount()
+    key = try await world.makeKey(account).key.id
+    let id = try await world.tokens.create(name: "gateway", permissions: [.writeUsage]).id
+    token = ServiceToken(id: id, name: "gateway", permissions: [.writeUsage], isRevoked: false)
+  }
+
+  func outcome(_ status: Int = 200, _ endpoint: String = "/", key: UUID? = nil, age: Double = 0) -> ReportedOutcome {
+    ReportedOutcome(
+      keyID: key ?? self.key, endpoint: endpoint, status: status, latencyMilliseconds: 20,
+      at: Date().addingTimeInterval(-age))
+  }
+
+  func flush() async -> Bool {
+    await UsageFlusher(pool: world.pool, recorder: recorder, observer: Observer([])).flush()
+  }
+
+  /// Inserts counters as an earlier flush would have left them.
+  func insert(_ verified: Int, _ endpoint: String, daysAgo: Int, key: UUID? = nil) async throws {
+    try await world.pool.type(
+      """
+      insert into key_usage (account_id, key_id, day, endpoint, verified_count, denied_count) values
+        ('\(account)', '\(key ?? self.key)', (now() at time zone 'utc')::date - \(daysAgo), '\(endpoint)',
+          \(verified), 1)
+      """)
+  }
+}
+
+private func withMetered(_ body: (Metered) async throws -> Void) async throws {
+  try await withPool { try await body(try await Metered($0)) }
+}
+
+@Suite("Usages")
+struct UsagesTests {
+  // MARK: Reports
+
+  @Test("a report has every day of its range, the first and last included, and nothing from before")
+  func range() async throws {
+    try await withMetered { metered in
+      for daysAgo in [0, 6, 7, 29, 30, 365, 366] { try await metered.insert(1 + daysAgo, "/", daysAgo: daysAgo) }
+      for (days, successes, denied) in [(1, 1, 1), (7, 8, 2), (30, 46, 4), (31, 77, 5), (366, 443, 6)] {
+        let report = try await metered.usages.report(onKey: metered.key, of: metered.account, days: days)
+        #expect(report.daily.count == days)
+        #expect(report.daily.map(\.day) == (0..<days).map { report.from.advanced(by: $0) })
+        #expect(report.daily.last?.day == report.to && Day(containing: Date()).number - report.to.number <= 1)
+        #expect(report.summary.successes == successes && report.summary.denied == denied, "\(days) days")
+        #expect(report.daily.reduce(0) { $0 + $1.totals.totalRequests } == report.summary.totalRequests)
+      }
+    }
+  }
+
+  @Test("endpoints are the ten with most requests, the busiest first, and names decide between equals")
+  func endpoints() async throws {
+    try await withMetered { metered in
+      for number in 1...12 { try await metered.insert(number * 10, "/\(number)", daysAgo: 0) }
+      try await metered.insert(25, "/1", daysAgo: 1)
+      try await metered.insert(79, "/b", daysAgo: 0)
+      try await metered.insert(80, "/B", daysAgo: 0)
+      let report = try await metered.usages.report(onKey: metered.key, of: metered.account, days: 3)
+      #expect(report.endpoints.map(\.endpoint) == ["/12", "/11", "/10", "/9", "/8", "/B", "/b", "/7", "/6", "/5"])
+      #expect(report.endpoints[0].totals.successes == 120)
+      #expect(report.summary.successes == 780 + 25 + 79 + 80, "also of those that are not listed")
+    }
+  }
+
+  @Test("an account's report adds its keys up and lists them; another account's usage is no part of it")
+  func account() async throws {
+    try await withMetered { metered in
+      let second = try await metered.world.makeKey(metered.account).key.id
+      let other = try await metered.world.makeAccount("eve@example.com")
+      try await metered.insert(3, "/", daysAgo: 0)
+      try await metered.insert(5, "/", daysAgo: 0, key: second)
+      let report = try await metered.usages.report(onAccount: metered.account, days: 2)
+      #expect(report.summary.successes == 8 && report.endpoints.map(\.totals.successes) == [8])
+      #expect(report.keys.map(\.keyID) == [second, metered.key])
+      #expect(report.keys.map(\.totals.successes) == [5, 3])
+      let empty = try await metered.usages.report(onAccount: other, days: 2)
+      #expect(empty.summary == UsageTotals() && empty.keys.isEmpty && empty.endpoints.isEmpty)
+      await #expect(throws: PortalError.notFound) {
+        try await metered.usages.report(onKey: metered.key, of: other, days: 2)
+      }
+      await #expect(throws: PortalError.notFound) {
+        try await metered.usages.report(onKey: .version7(), of: metered.account, days: 2)
+      }
+    }
+  }
+
+  // MARK: Taking outcomes
+
+  @Test("what was reported is in the report after a flush, and on the key as its last use and total")
+  func reported() async throws {
+    try await withMetered { metered in
+      let outcomes = [200, 201, 404, 500].map { metered.outcome($0) } + [metered.outcome(200, age: 3_600)]
+      let receipt = try await metered.usages.take(outcomes, batchID: nil, from: metered.token)
+      #expect(receipt == Usages.Receipt(accepted: 5))
+      #expect(
+        try await metered.usages.report(onKey: metered.key, of: metered.account, days: 2).summary == UsageTotals())
+      #expect(await metered.flush())
+      let summary = try await metered.usages.report(onKey: metered.key, of: metered.account, days: 3).summary
+      #expect(summary.successes == 3 && summary.errors == 2 && summary.denied == 0)
+      #expect(summary.averageLatencyMilliseconds == 20 && summary.errorRate == 0.4)
+      let key = try await metered.world.keys.find(metered.key, of: metered.account)
+      #expect(key.totalRequests == 5)
+      #expect(abs(try #require(key.lastUsedAt).timeIntervalSinceNow) < 60)
+    }
+  }
+
+  @Test("an older report does not set the last use back")
+  func lastUse() async throws {
+    try await withMetered { metered in
+      for age in [600.0, 60, 3_600] {
+        _ = try await metered.usages.take([metered.outcome(age: age)], batchID: nil, from: metered.token)
+        #expect(await metered.flush())
+      }
+      let key = try await metered.world.keys.find(metered.key, of: metered.account)
+      let age = -(try #require(key.lastUsedAt).timeIntervalSinceNow)
+      #expect((60..<120).contains(age))
+    }
+  }
+
+  @Test(
+    "events of unknown keys, or of times that cannot be, are rejected one by one; the others count",
+    arguments: [nil, "b1"])
+  func rejected(_ batchID: String?) async throws {
+    try await withMetered { metered in
+      let outcomes = [
+        metered.outcome(), metered.outcome(key: .version7()), metered.outcome(age: 47.9 * 3_600),
+        metered.outcome(age: 48.1 * 3_600), metered.outcome(age: -290), metered.outcome(age: -310),
+      ]
+      let receipt = try await metered.usages.take(outcomes, batchID: batchID, from: metered.token)
+      #expect(
+        receipt
+          == Usages.Receipt(accepted: 3, rejected: [(1, "not_found"), (3, "out_of_range"), (5, "out_of_range")]))
+      #expect(await metered.flush())
+      #expect(try await metered.world.pool.number("select sum(reported_count) from key_usage") == 3)
+    }
+  }
+
+  @Test("a batch that comes twenty times at once counts once, and another token's of the same name for itself")
+  func batches() async throws {
+    try await withMetered { metered in
+      let outcomes = (0..<10).map { metered.outcome(200, "/\($0 % 3)") }
+      let receipts = await concurrently(20) { _ in
+        try await metered.usages.take(outcomes, batchID: "batch", from: metered.token)
+      }
+      #expect(receipts.values.count { $0 == Usages.Receipt(accepted: 10) } == 1)
+      #expect(receipts.values.count { $0 == Usages.Receipt(duplicates: 10) } == 19)
+      let other = try await metered.world.tokens.create(name: "other", permissions: [.writeUsage]).id
+      var token = metered.token
+      token.id = other
+      #expect(try await metered.usages.take(outcomes, batchID: "batch", from: token).accepted == 10)
+      #expect(try await metered.world.pool.number("select sum(reported_count) from key_usage") == 20)
+      #expect(metered.recorder.seal().isEmpty)
+    }
+  }
+
+  @Test("a batch that could not be written is not taken for counted when it comes again")
+  func failedBatch() async throws {
+    try await withMetered { metered in
+      try await metered.world.pool.type("alter table key_activity rename to away")
+      await #expect(throws: PostgresError.self) {
+        try await metered.usages.take([metered.outcome()], batchID: "batch", from: metered.token)
+      }
+      try await metered.world.pool.type("alter table away rename to key_activity")
+      #expect(try await metered.usages.take([metered.outcome()], batchID: "batch", from: metered.token).accepted == 1)
+      #expect(try await metered.world.pool.number("select sum(reported_count) from key_usage") == 1)
+    }
+  }
+
+  @Test("batches too fill the account's share of endpoint names")
+  func endpointShare() async throws {
+    try await withMetered { metered in
+      let outcomes = (0..<510).map { metered.outcome(200, "/\($0)") }
+      _ = try await metered.usages.take(outcomes, batchID: "batch", from: metered.token)
+      let pool = metered.world.pool
+      #expect(try await pool.number("select count(distinct endpoint) from key_usage") == 501)
+      #expect(try await pool.number("select sum(reported_count) from key_usage where endpoint = 'other'") == 10)
+    }
+  }
+}

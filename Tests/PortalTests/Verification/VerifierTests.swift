@@ -1,0 +1,190 @@
+import Foundation
+import PortalTesting
+import Postgres
+import PostgresTesting
+import Testing
+
+@testable import Portal
+
+/// A verifier whose cache is fresh, with what it counts and observes.
+private struct Gate {
+  let world: World
+  let verifier: Verifier
+  let usage = UsageRecorder()
+  let observations = Observations()
+  let account: UUID
+
+  init(_ pool: PostgresPool) async throws {
+    world = World(pool)
+    var limits = CoherentCacheState<VerifiableKey>.Limits()
+    limits.lease = .seconds(600)
+    verifier = world.makeVerifier(limits, usage: usage, observer: Observer([observations.sink]))
+    account = try await world.makeAccount()
+    try await verifier.keys.cache.apply(pool.newestSync())
+  }
+
+  func verify(
+    _ key: Secret, _ scopes: String..., from address: String? = nil, endpoint: String = "/", cost: Int = 1
+  ) async throws -> Verdict {
+    try await verifier.verify(
+      VerificationRequest(
+        key: key, scopes: scopes, clientIP: address.flatMap { AddressBlock($0) }, endpoint: endpoint, cost: cost))
+  }
+}
+
+private func withGate(_ body: (Gate) async throws -> Void) async throws {
+  try await withPool { try await body(try await Gate($0)) }
+}
+
+@Suite("Verifier")
+struct VerifierTests {
+  @Test("a good key is valid, with what the gateway needs to know of it")
+  func valid() async throws {
+    try await withGate { gate in
+      let settings = KeySettings(
+        name: "Key", environment: .test, scopes: ["orders:*"], rateLimitPerMinute: 7,
+        allowedIPs: [AddressBlock("192.0.2.0/24")!])
+      let issued = try await gate.world.makeKey(gate.account, settings)
+      let verdict = try await gate.verify(issued.secret, "orders:read", from: "192.0.2.1", cost: 3)
+      #expect(verdict.code == .valid && verdict.isValid)
+      let (key, rateLimit) = try #require(verdict.found)
+      #expect(key.id == issued.key.id && key.accountID == gate.account && key.name == "Key")
+      #expect(key.environment == .test && key.scopes == ["orders:*"] && key.allowedIPs == settings.allowedIPs)
+      #expect(rateLimit.limit == 7 && rateLimit.remaining == 4 && rateLimit.isAdmitted)
+      #expect(gate.observations.count(.verified(.valid)) == 1)
+    }
+  }
+
+  @Test("a typo costs no look-up, an unknown key one, and neither is counted for anybody")
+  func notFound() async throws {
+    try await withGate { gate in
+      let secret = try await gate.world.makeKey(gate.account).secret.reveal()
+      let batches = gate.world.pool.statistics.batchCount
+      for text in [secret.dropLast() + "!", "", String(repeating: "k", count: 300), secret + "0"] {
+        let verdict = try await gate.verify(Secret(presented: text))
+        #expect(verdict.code == .notFound && verdict.found == nil)
+      }
+      #expect(gate.world.pool.statistics.batchCount == batches)
+      let unknown = Secret.random(prefix: "lk_live")
+      for _ in 0..<3 { #expect(try await gate.verify(unknown).code == .notFound) }
+      #expect(gate.world.pool.statistics.batchCount == batches + 1)
+      #expect(gate.usage.seal().isEmpty)
+      #expect(gate.observations.count(.verified(.notFound)) == 7)
+    }
+  }
+
+  @Test("a key whose hash was brought from another system is verified in its own form")
+  func foreign() async throws {
+    try await withGate { gate in
+      try await gate.world.makeKey(gate.account)
+      try await gate.world.pool.type("update api_keys set key_hash = sha256('sk_of_another_system')")
+      #expect(try await gate.verify(Secret(presented: "sk_of_another_system")).code == .valid)
+    }
+  }
+
+  /// The order among reasons is `VerdictTests`'; here each one comes from the database.
+  @Test(
+    "what the database says of a key is the code",
+    arguments: [
+      ("update api_keys set revoked_at = now()", .revoked), ("update accounts set suspended_at = now()", .suspended),
+      ("update api_keys set disabled_at = now()", .disabled), ("update api_keys set expires_at = now()", .expired),
+      ("update api_keys set allowed_ips = '{10.0.0.0/8}'", .forbiddenAddress),
+      ("update api_keys set scopes = '{a:b}'", .insufficientScope), ("delete from api_keys", .notFound),
+      ("update plans set rate_limit_per_minute_max = 1", .rateLimited),
+      (
+        "update api_keys set revoked_at = now(), disabled_at = now(); update accounts set suspended_at = now()",
+        .revoked
+      ),
+    ] as [(String, Verdict.Code)])
+  func codes(_ change: String, _ code: Verdict.Code) async throws {
+    try await withGate { gate in
+      let issued = try await gate.world.makeKey(gate.account, KeySettings(name: "Key", scopes: ["a:*"]))
+      try await gate.world.pool.type(change)
+      let verdict = try await gate.verify(issued.secret, "a:b", "a:c", from: "192.0.2.1", cost: 2)
+      #expect(verdict.code == code && !verdict.isValid)
+      #expect((verdict.found == nil) == (code == .notFound))
+    }
+  }
+
+  // MARK: The cache
+
+  @Test("a thousand at once share a look-up; afterwards none of a thousand costs a statement")
+  func noStatement() async throws {
+    try await withGate { gate in
+      let secret = try await gate.world.makeKey(
+        gate.account, KeySettings(name: "x", scopes: ["a"], rateLimitPerMinute: 10_000)
+      ).secret
+      let batches = gate.world.pool.statistics.batchCount
+      let outcomes = await concurrently(1_000) { _ in try await gate.verify(secret).code }
+      #expect(outcomes.values == Array(repeating: .valid, count: 1_000))
+      // Who had missed it in the cache just before it was stored asks once more.
+      #expect(gate.world.pool.statistics.batchCount <= batches + 3)
+      let after = gate.world.pool.statistics.batchCount
+      for _ in 0..<1_000 { #expect(try await gate.verify(secret).code == .valid) }
+      #expect(gate.world.pool.statistics.batchCount == after)
+    }
+  }
+
+  @Test("a cached key is refused from its expiry on, without anybody telling")
+  func expiryWhileCached() async throws {
+    try await withGate { gate in
+      let expiresAt = Date().addingTimeInterval(1)
+      let secret = try await gate.world.makeKey(
+        gate.account, KeySettings(name: "x", scopes: ["a"], rateLimitPerMinute: 10_000, expiresAt: expiresAt)
+      ).secret
+      #expect(try await gate.verify(secret).code == .valid)
+      let batches = gate.world.pool.statistics.batchCount
+      try await eventually("it is expired") { try await gate.verify(secret).code == .expired }
+      #expect(Date() >= expiresAt)
+      #expect(gate.world.pool.statistics.batchCount == batches)
+    }
+  }
+
+  // MARK: The limit and usage
+
+  @Test("a refused request takes nothing of the limit, and says how it stands; the refusals are counted as denied")
+  func refusedTakesNothing() async throws {
+    try await withGate { gate in
+      let issued = try await gate.world.makeKey(
+        gate.account, KeySettings(name: "x", scopes: ["a"], rateLimitPerMinute: 10))
+      for _ in 0..<20 {
+        let verdict = try await gate.verify(issued.secret, "b", cost: 5)
+        #expect(verdict.code == .insufficientScope && verdict.found?.rateLimit.remaining == 10)
+      }
+      #expect(try await gate.verify(issued.secret, cost: 11).code == .rateLimited)
+      #expect(try await gate.verify(issued.secret, cost: 10).found?.rateLimit.remaining == 0)
+      let limited = try await gate.verify(issued.secret)
+      #expect(limited.code == .rateLimited && (1...120).contains(limited.found?.rateLimit.retryAfterSeconds ?? 0))
+      // Another reason comes before the limit.
+      #expect(try await gate.verify(issued.secret, "b").code == .insufficientScope)
+      let counters = gate.usage.seal().counters
+      #expect(counters.values.reduce(0) { $0 + $1.verified } == 1 && counters.values.reduce(0) { $0 + $1.denied } == 23)
+    }
+  }
+
+  @Test("of five hundred at once exactly the limit is admitted, and all are counted, by endpoint")
+  func limitAtOnce() async throws {
+    try await withGate { gate in
+      let secret = try await gate.world.makeKey(
+        gate.account, KeySettings(name: "x", scopes: ["a"], rateLimitPerMinute: 100)
+      ).secret
+      let outcomes = await concurrently(500) { try await gate.verify(secret, endpoint: "/\($0 % 2)").code }
+      // The minute may have turned meanwhile, and with it a part of the next one come.
+      #expect((100...200).contains(outcomes.values.count { $0 == .valid }))
+      #expect(outcomes.values.allSatisfy { $0 == .valid || $0 == .rateLimited })
+      let counters = gate.usage.seal().counters
+      #expect(Set(counters.keys.map(\.endpoint)) == ["/0", "/1"])
+      #expect(counters.values.reduce(0) { $0 + $1.verified } == outcomes.values.count { $0 == .valid })
+      #expect(counters.values.reduce(0) { $0 + $1.verified + $1.denied } == 500)
+    }
+  }
+
+  @Test("the lower of the key's limit and the plan's holds")
+  func planLimit() async throws {
+    try await withGate { gate in
+      let issued = try await gate.world.makeKey(gate.account)
+      try await gate.world.pool.type("update plans set rate_limit_per_minute_max = 5")
+      #expect(try await gate.verify(issued.secret).found?.rateLimit.limit == 5)
+    }
+  }
+}
