@@ -33,12 +33,21 @@ struct EnduranceTests {
         }
       }
 
+      try await withThrowingTaskGroup { group in
+        for _ in 0..<10 { group.addTask { _ = try await pool.query(Sleep(seconds: 0.2)) } }
+        try await group.waitForAll()
+      }
       try await load()
-      let before = try Footprint()
-      try await load()
-      let after = try Footprint()
-      #expect(after.residentBytes < before.residentBytes + 8 << 20)
-      #expect(after.descriptorCount == before.descriptorCount)
+      let descriptorCount = try Footprint().descriptorCount
+      // What leaks does so in every round; what the allocator keeps for later, in the first ones.
+      var growths: [Int] = []
+      for _ in 0..<5 {
+        let before = try Footprint().residentBytes
+        try await load()
+        growths.append(try Footprint().residentBytes - before)
+      }
+      #expect(growths.contains { $0 < 256 << 10 })
+      #expect(try Footprint().descriptorCount == descriptorCount)
       #expect(pool.gauges == (open: 10, leased: 0, waiting: 0))
       #expect(try await observer.query(CountBackends(applicationName: name)) == [10])
       await pool.shutDown()

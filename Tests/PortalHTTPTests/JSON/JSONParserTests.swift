@@ -1,5 +1,6 @@
 import PortalHTTP
 import PortalTesting
+import PostgresTesting
 import Testing
 
 @Suite("JSONParser")
@@ -148,21 +149,6 @@ struct JSONParserTests {
       #expect(try JSONParser.parse(text(of: value)) == value)
     }
     #expect(acceptedCount > 1_000)
-  }
-}
-
-/// A generator whose numbers are the same in every run (S. Vigna, SplitMix64).
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
   }
 }
 

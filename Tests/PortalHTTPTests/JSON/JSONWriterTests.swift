@@ -1,6 +1,7 @@
 import Foundation
 import PortalHTTP
 import PortalTesting
+import PostgresTesting
 import Testing
 
 @Suite("JSONWriter")

@@ -1,5 +1,6 @@
 import Foundation
 import PortalHTTP
+import PostgresTesting
 import Testing
 
 @Suite("Timestamp")

@@ -1,6 +1,7 @@
 import Foundation
 import PortalTesting
 import Postgres
+import PostgresTesting
 import Testing
 
 @testable import Portal
