@@ -41,6 +41,7 @@ package struct PortalApplication: Sendable {
   package let services: PortalServices
   package let table = RouteTable()
   package let usage: UsageFlusher
+  private let metrics: MetricsController
   private let settings: PortalSettings
   private let pool: PostgresPool
   private let listener: InvalidationListener
@@ -49,6 +50,8 @@ package struct PortalApplication: Sendable {
   package init(_ settings: PortalSettings, pool: PostgresPool, observer: Observer) {
     self.settings = settings
     self.pool = pool
+    let registry = PrometheusMetrics()
+    let observer = observer.adding(Observer.metrics(registry))
     let recorder = UsageRecorder()
     let passwords = PasswordHasher(cost: settings.passwordCost, threadCount: settings.passwordThreadCount)
     let propagations = Propagations(pool: pool, timeout: settings.propagationTimeout)
@@ -72,9 +75,12 @@ package struct PortalApplication: Sendable {
       })
     usage = UsageFlusher(pool: pool, recorder: recorder, observer: observer)
     maintenance = Maintenance(pool: pool, observer: observer)
+    let instance = Instance(name: settings.instanceName, lease: settings.lease)
+    metrics = MetricsController(registry: registry, observer: observer) {
+      Self.gauges(pool, verifier.keys.cache, instance)
+    }
     listener = InvalidationListener(
-      pool: pool, listenerURL: settings.listenerURL,
-      instance: Instance(name: settings.instanceName, lease: settings.lease), observer: observer
+      pool: pool, listenerURL: settings.listenerURL, instance: instance, observer: observer
     ) { sync in
       verifier.keys.cache.apply(sync)
       tokens.tokens.cache.apply(sync)
@@ -85,7 +91,8 @@ package struct PortalApplication: Sendable {
   /// counters are written, then the listener and the pool end.
   package func makeServer(address: BindAddress, logger: Logger) -> some ApplicationProtocol {
     var application = Application(
-      router: makeRouter(services, cookie: settings.cookie, isSignupOpen: settings.isSignupOpen, table: table),
+      router: makeRouter(
+        services, metrics: metrics, cookie: settings.cookie, isSignupOpen: settings.isSignupOpen, table: table),
       server: .http1(
         configuration: .init(
           additionalChannelHandlers: [MalformedRequestHandler()], idleTimeout: .seconds(Self.idleTimeoutSeconds),
@@ -97,6 +104,22 @@ package struct PortalApplication: Sendable {
       logger: logger)
     application.beforeServerStarts { await waitForFirstSync() }
     return application
+  }
+
+  /// What is looked at when somebody asks for the metrics.
+  private static func gauges(
+    _ pool: PostgresPool, _ cache: CoherentCache<VerifiableKey>, _ instance: Instance
+  ) -> [PrometheusMetrics.Gauge] {
+    let connections = pool.gauges
+    return [
+      .init("latchkey_cache_entries", Double(cache.count)),
+      .init("latchkey_cache_fresh_seconds", cache.freshFor(at: .now) / .seconds(1)),
+      .init("latchkey_listener_applied_seq", Double(instance.appliedSeq ?? 0)),
+      .init("latchkey_pool_connections", Double(connections.leased), labels: [("state", "in_use")]),
+      .init(
+        "latchkey_pool_connections", Double(connections.open - connections.leased), labels: [("state", "idle")]),
+      .init("latchkey_pool_waiters", Double(connections.waiting)),
+    ]
   }
 
   /// So that the first requests find the cache usable. Bounded: without it they go to the database.

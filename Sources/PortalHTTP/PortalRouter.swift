@@ -1,4 +1,5 @@
-package import Hummingbird
+import HTTPTypes
+import Hummingbird
 package import Portal
 
 /// What the routes are made of.
@@ -30,11 +31,12 @@ package struct PortalServices: Sendable {
 }
 
 /// All routes. Each group has a context in which its identity is not optional.
-package func makeRouter(
-  _ services: PortalServices, cookie: SessionCookie, isSignupOpen: Bool, table: RouteTable = RouteTable()
+func makeRouter(
+  _ services: PortalServices, metrics: MetricsController, cookie: SessionCookie, isSignupOpen: Bool, table: RouteTable
 ) -> Router<AppRequestContext> {
   let router = Router(context: AppRequestContext.self)
   let routes = RecordingRouter(router: router, table: table)
+  routes.add(middleware: metrics)
   routes.add(middleware: ProblemMiddleware(routes: table))
 
   let sessions = SessionsController(
@@ -43,6 +45,7 @@ package func makeRouter(
   let usage = UsageController(usages: services.usages)
 
   HealthController(readiness: services.readiness).addRoutes(to: routes)
+  metrics.addRoutes(to: routes)
   sessions.addPublicRoutes(to: routes)
   support.addPublicRoutes(to: routes)
 
@@ -59,12 +62,16 @@ package func makeRouter(
     .group(context: StaffContext.self)
   support.addRoutes(to: staff)
 
-  func gateways(_ permission: ServiceToken.Permission) -> RouterGroup<GatewayContext> {
+  func gateways(
+    _ permission: ServiceToken.Permission, header: HTTPField.Name? = nil
+  ) -> RouterGroup<GatewayContext> {
     routes.group()
-      .add(middleware: GatewayAuthentication(tokens: services.tokens, permission: permission))
+      .add(middleware: GatewayAuthentication(tokens: services.tokens, permission: permission, header: header))
       .group(context: GatewayContext.self)
   }
-  VerificationController(verifier: services.verifier).addRoutes(to: gateways(.verifyKeys))
+  let verification = VerificationController(verifier: services.verifier)
+  verification.addRoutes(to: gateways(.verifyKeys))
+  verification.addHeaderRoutes(to: gateways(.verifyKeys, header: .xLatchkeyToken))
   usage.addGatewayRoutes(to: gateways(.writeUsage))
   return router
 }

@@ -52,6 +52,13 @@ extension TestPortal {
       "POST", path, bytes: json.map { Array($0.utf8) }, token: token, headers: type.merging(headers) { $1 })
   }
 
+  /// An answer that is no JSON.
+  package func text(_ path: String) async throws -> (status: Int, type: String?, text: String) {
+    try await client.execute(uri: path, method: .get) { response in
+      (response.status.code, response.headers[.contentType], String(buffer: response.body))
+    }
+  }
+
   /// Where a live portal listens.
   package var port: Int? { client.port }
 

@@ -1,5 +1,5 @@
 package import Logging
-import Metrics
+package import Metrics
 
 /// All that is worth telling about the running portal, in one type: logs, metrics and the tests that wait for something
 /// to happen listen to the same stream. No key, account or secret is ever part of it.
@@ -18,6 +18,8 @@ package enum Observation: Sendable, Equatable {
   case usageFlushed(counters: Int)
   case usageFlushFailed(String)
   case maintenanceFailed(String)
+  /// A request was answered; `route` as it was declared, "NotFound" where there is none.
+  case answered(route: String, method: String, status: Int, nanoseconds: Int64)
 }
 
 /// Where observations go.
@@ -27,6 +29,8 @@ package struct Observer: Sendable {
   private let sinks: [Sink]
 
   package init(_ sinks: [Sink]) { self.sinks = sinks }
+
+  package func adding(_ sink: @escaping Sink) -> Observer { Observer(sinks + [sink]) }
 
   package func observe(_ observation: Observation) {
     for sink in sinks { sink(observation) }
@@ -51,30 +55,38 @@ package struct Observer: Sendable {
     }
   }
 
-  /// Counters by swift-metrics, under the names that `docs/ARCHITECTURE.md` lists.
-  package static func metrics() -> Sink {
-    let hits = Counter(label: "latchkey_cache_hits_total")
-    let misses = Counter(label: "latchkey_cache_misses_total")
-    let stale = Counter(label: "latchkey_cache_stale_total")
-    let discarded = Counter(label: "latchkey_cache_fills_discarded_total")
-    let syncs = Counter(label: "latchkey_listener_syncs_total")
-    let failures = Counter(label: "latchkey_listener_failures_total")
-    let flushed = Counter(label: "latchkey_usage_counters_flushed_total")
+  /// Counters and request durations, under the names that `docs/OPERATIONS.md` lists.
+  package static func metrics(_ factory: any MetricsFactory) -> Sink {
+    func counter(_ name: String, _ labels: [(String, String)] = []) -> Counter {
+      Counter(label: "latchkey_\(name)_total", dimensions: labels, factory: factory)
+    }
+    let (hits, misses) = (counter("cache_hits"), counter("cache_misses"))
+    let bypasses = counter("cache_bypasses", [("reason", "lease_over")])
+    let (stored, discarded) = (counter("cache_fills_stored"), counter("cache_fills_discarded"))
+    let (syncs, failures) = (counter("listener_syncs"), counter("listener_failures"))
+    let (flushed, flushFailures) = (counter("usage_counters_flushed"), counter("usage_flush_failures"))
+    let maintenanceFailures = counter("maintenance_failures")
     let verdicts = Dictionary(
-      uniqueKeysWithValues: Verdict.Code.allCases.map {
-        ($0, Counter(label: "latchkey_verifications_total", dimensions: [("code", $0.rawValue)]))
-      })
+      uniqueKeysWithValues: Verdict.Code.allCases.map { ($0, counter("verifications", [("code", $0.rawValue)])) })
     return { observation in
       switch observation {
       case .cacheHit: hits.increment()
       case .cacheMiss: misses.increment()
-      case .cacheStale: stale.increment()
+      case .cacheStale: bypasses.increment()
+      case .fillStored: stored.increment()
       case .fillDiscarded: discarded.increment()
       case .synced: syncs.increment()
       case .listenerFailed: failures.increment()
       case .usageFlushed(let counters): flushed.increment(by: counters)
+      case .usageFlushFailed: flushFailures.increment()
+      case .maintenanceFailed: maintenanceFailures.increment()
       case .verified(let code): verdicts[code]?.increment()
-      case .fillStored, .listening, .usageFlushFailed, .maintenanceFailed: break
+      case .answered(let route, let method, let status, let nanoseconds):
+        Timer(
+          label: "latchkey_request_duration_seconds",
+          dimensions: [("route", route), ("method", method), ("status", "\(status)")], factory: factory
+        ).recordNanoseconds(nanoseconds)
+      case .listening: break
       }
     }
   }

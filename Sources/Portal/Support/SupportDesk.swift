@@ -17,6 +17,21 @@ package struct KeySearch: Sendable, Equatable {
   }
 }
 
+/// How far one instance has come, as the database knows it.
+package struct InstanceReport: Sendable, Equatable {
+  package var id: UUID
+  package var name: String
+  package var startedAt: Date
+  package var heartbeatAt: Date
+  package var leaseMilliseconds: Int
+  /// The invalidation up to which it has dropped everything.
+  package var appliedSeq: Int
+  /// Invalidations that it has not applied yet.
+  package var lag: Int
+  /// For how long it may go on answering from its cache if it is heard of no more; 0 for one that may not.
+  package var freshMilliseconds: Int
+}
+
 /// What staff may do with customers' keys and accounts. Every change carries its reason into the audit trail that the
 /// customer reads, in the transaction of the change.
 package struct SupportDesk: Sendable {
@@ -34,6 +49,11 @@ package struct SupportDesk: Sendable {
 
   package func search(_ search: KeySearch) async throws -> [Key] {
     try await pool.query(SearchKeys(search: search, count: Self.resultCountMax))
+  }
+
+  /// The instances that have been heard of lately, those that are behind first.
+  package func instances() async throws -> [InstanceReport] {
+    try await pool.query(ListInstances(count: Self.resultCountMax))
   }
 
   /// Revokes any customer's key; as ``Keys/revoke(_:of:by:_:)``.

@@ -37,8 +37,11 @@ package final class CoherentCache<Value: Invalidatable>: Sendable {
     for shard in shards { shard.state.withLock { $0.apply(sync) } }
   }
 
-  package func isFresh(at now: ContinuousClock.Instant) -> Bool {
-    shards.allSatisfy { shard in shard.state.withLock { $0.isFresh(at: now) } }
+  package func isFresh(at now: ContinuousClock.Instant) -> Bool { freshFor(at: now) > .zero }
+
+  /// What is left of the lease, where there is least.
+  package func freshFor(at now: ContinuousClock.Instant) -> Duration {
+    shards.map { shard in shard.state.withLock { $0.freshFor(at: now) } }.min() ?? .zero
   }
 
   package var count: Int { shards.reduce(0) { sum, shard in sum + shard.state.withLock { $0.count } } }

@@ -59,7 +59,10 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
 
   package var count: Int { entries.count }
 
-  package func isFresh(at now: ContinuousClock.Instant) -> Bool { freshUntil.map { now < $0 } ?? false }
+  package func isFresh(at now: ContinuousClock.Instant) -> Bool { freshFor(at: now) > .zero }
+
+  /// What is left of the lease.
+  package func freshFor(at now: ContinuousClock.Instant) -> Duration { max(.zero, (freshUntil ?? now) - now) }
 
   package func lookup(_ hash: SecretHash, at now: ContinuousClock.Instant) -> Lookup {
     guard isFresh(at: now) else { return .stale }

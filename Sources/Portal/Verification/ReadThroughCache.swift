@@ -54,6 +54,10 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   /// the database would have to be asked and does not answer within the lease.
   package func value(of hash: SecretHash) async throws -> Value? {
     if let cached = cached(hash, at: .now) { return cached }
+    return try await lookUp(hash)
+  }
+
+  private func lookUp(_ hash: SecretHash) async throws -> Value? {
     let result = await withCheckedContinuation { (waiter: Waiter) in
       switch fills.withLock({ $0.request(hash, waiter, at: .now) }) {
       case .send(let batch): start(batch)
@@ -63,6 +67,21 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
       }
     }
     return try result.get()
+  }
+
+  /// The values of many secrets at once; as ``value(of:)``. Those that are not in the cache are looked up together.
+  package func values(of hashes: [SecretHash]) async throws -> [Value?] {
+    let now = ContinuousClock.now
+    var known: [SecretHash: Value?] = [:]
+    for hash in hashes where known[hash] == nil { known[hash] = cached(hash, at: now) }
+    let missing = Set(hashes).subtracting(known.keys)
+    if !missing.isEmpty {
+      try await withThrowingTaskGroup(of: (SecretHash, Value?).self) { group in
+        for hash in missing { group.addTask { (hash, try await self.lookUp(hash)) } }
+        for try await (hash, value) in group { known[hash] = .some(value) }
+      }
+    }
+    return hashes.map { known[$0] ?? nil }
   }
 
   /// The read is given up when its result would be too old to be used, so that whoever waits is told in time, whatever

@@ -140,6 +140,26 @@ struct CountAcknowledgements: PostgresStatement {
   }
 }
 
+/// The instances that have been heard of in the last hour, those that are behind first.
+struct ListInstances: PostgresStatement {
+  static let sql = """
+    select instance.id, instance.name, instance.started_at, instance.heartbeat_at, instance.lease_milliseconds,
+      instance.applied_seq, greatest(0, head.seq - instance.applied_seq),
+      (extract(epoch from instance.lease_milliseconds * interval '1 millisecond' - (now() - instance.heartbeat_at))
+        * 1000)::bigint
+    from instances instance cross join invalidation_head head
+    order by instance.applied_seq, instance.heartbeat_at, instance.id limit $1
+    """
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> InstanceReport {
+    InstanceReport(
+      id: try row.next(), name: try row.next(), startedAt: try row.next(), heartbeatAt: try row.next(),
+      leaseMilliseconds: Int(try row.next(Int32.self)), appliedSeq: try row.next(), lag: try row.next(),
+      freshMilliseconds: max(0, try row.next(Int.self)))
+  }
+}
+
 /// Forgets what no instance can want any more: instances that are gone, and rows of the log older than any lease. An
 /// instance that was away for longer finds a gap and empties its caches.
 struct DeleteOldInvalidations: PostgresStatement {

@@ -27,13 +27,28 @@ package struct Verifier: Sendable {
   /// is past its lease, and the database cannot be asked.
   package func verify(_ request: VerificationRequest) async throws -> Verdict {
     let key = format.mayExist(request.key) ? try await keys.value(of: request.key.hash) : nil
-    let verdict = judge(key, request, at: Date())
+    return judge(key, request, at: Date())
+  }
+
+  /// Judges many requests, in their order; throws as ``verify(_:)-(VerificationRequest)``, and then none was counted.
+  package func verify(_ requests: [VerificationRequest]) async throws -> [Verdict] {
+    // A text that can't be a key has no hash that is worth asking for.
+    let hashes = requests.map { format.mayExist($0.key) ? $0.key.hash : nil }
+    var found = try await keys.values(of: hashes.compactMap(\.self))[...]
+    let now = Date()
+    return zip(requests, hashes).map { request, hash in
+      judge(hash == nil ? nil : found.removeFirst(), request, at: now)
+    }
+  }
+
+  private func judge(_ key: VerifiableKey?, _ request: VerificationRequest, at now: Date) -> Verdict {
+    let verdict = decide(key, request, at: now)
     observer.observe(.verified(verdict.code))
     return verdict
   }
 
   /// A refused request consumes nothing of the limit.
-  private func judge(_ key: VerifiableKey?, _ request: VerificationRequest, at now: Date) -> Verdict {
+  private func decide(_ key: VerifiableKey?, _ request: VerificationRequest, at now: Date) -> Verdict {
     guard let key else { return .notFound }
     var code = key.refusal(of: request, at: now)
     let rateLimit =

@@ -156,6 +156,26 @@ struct RequestFields {
     return elements
   }
 
+  /// A list of objects, each of which `parse` takes apart; what is wrong in one is told with its index.
+  mutating func objects<Element>(
+    _ name: String, _ count: ClosedRange<Int>, _ parse: (inout RequestFields) -> Element?
+  ) -> [Element] {
+    guard case .array(let values)? = value(name), count.contains(values.count) else {
+      refuse(name, "must be a list of \(count.lowerBound) to \(count.upperBound) objects")
+      return []
+    }
+    return values.enumerated().compactMap { index, value in
+      guard case .object(let members) = value else {
+        refuse("\(name)[\(index)]", "must be an object")
+        return nil
+      }
+      var fields = RequestFields(members, location: at("\(name)[\(index)]"))
+      let element = parse(&fields)
+      merge(fields.finalProblems)
+      return element
+    }
+  }
+
   private func at(_ name: String) -> String { location + "." + name }
 }
 

@@ -1,3 +1,4 @@
+import HTTPTypes
 import Hummingbird
 import Portal
 
@@ -42,12 +43,15 @@ struct StaffAuthentication: RouterMiddleware {
 struct GatewayAuthentication: RouterMiddleware {
   let tokens: ServiceTokenCheck
   let permission: ServiceToken.Permission
+  /// The header that the token is in; nil for `Authorization: Bearer`.
+  var header: HTTPField.Name?
 
   func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
-    guard let secret = request.bearer else { throw PortalError.unauthenticated }
+    let presented = if let header { request.headers[header].map { Secret(presented: $0) } } else { request.bearer }
+    guard let secret = presented else { throw PortalError.unauthenticated }
     let token = try await tokens.find(secret)
     guard token.permissions.contains(permission) else {
       throw PortalError.forbidden(reason: "The token lacks the permission \(permission.rawValue).")

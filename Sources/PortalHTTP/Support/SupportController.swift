@@ -18,6 +18,7 @@ struct SupportController {
     routes.get("v1/support/keys", use: search)
     routes.post("v1/support/keys/lookup", use: lookUp)
     routes.post("v1/support/keys/{id}/revoke", use: revoke)
+    routes.get("v1/support/instances", use: instances)
     routes.post("v1/support/accounts/{id}/suspend") { try await setSuspension(true, $0, $1) }
     routes.post("v1/support/accounts/{id}/resume") { try await setSuspension(false, $0, $1) }
   }
@@ -68,6 +69,25 @@ struct SupportController {
   @Sendable private func revoke(_ request: Request, _ context: StaffContext) async throws -> Response {
     let reason = try await reason(request)
     return Response(try await desk.revokeKey(try context.pathID, by: context.caller, reason))
+  }
+
+  @Sendable private func instances(_ request: Request, _ context: StaffContext) async throws -> Response {
+    let reports = try await desk.instances()
+    return Response(
+      json: .object { json in
+        json.array("instances", reports) { json, report in
+          json.object { json in
+            json.field("id", report.id)
+            json.field("name", report.name)
+            json.field("startedAt", report.startedAt)
+            json.field("heartbeatAt", report.heartbeatAt)
+            json.field("leaseMilliseconds", report.leaseMilliseconds)
+            json.field("freshMilliseconds", report.freshMilliseconds)
+            json.field("appliedSeq", report.appliedSeq)
+            json.field("lag", report.lag)
+          }
+        }
+      })
   }
 
   private func setSuspension(

@@ -74,20 +74,7 @@ extension Request {
 
 extension RequestFields {
   fileprivate mutating func outcomes() -> [ReportedOutcome] {
-    guard case .array(let values)? = value("events"), values.count <= ReportedOutcome.countPerBatchMax else {
-      refuse("events", "must be a list of up to \(ReportedOutcome.countPerBatchMax) events")
-      return []
-    }
-    return values.enumerated().compactMap { index, value in
-      guard case .object(let members) = value else {
-        refuse("events[\(index)]", "must be an object")
-        return nil
-      }
-      var event = RequestFields(members, location: "body.events[\(index)]")
-      let outcome = event.outcome()
-      merge(event.finalProblems)
-      return outcome
-    }
+    objects("events", 0...ReportedOutcome.countPerBatchMax) { $0.outcome() }
   }
 
   private mutating func outcome() -> ReportedOutcome? {

@@ -3,14 +3,22 @@ import HTTPTypes
 import Hummingbird
 import Portal
 
-/// `POST /v1/verify`: what a gateway asks on every request of its API.
+/// `POST /v1/verify` and its like: what a gateway asks on every request of its API.
 struct VerificationController {
   static let bodySizeMax = 64 << 10
+  static let batchBodySizeMax = 1 << 20
+  static let batchCountMax = 1_000
 
   let verifier: Verifier
 
   func addRoutes(to routes: some RouterMethods<GatewayContext>) {
     routes.post("v1/verify", use: verify)
+    routes.post("v1/verify/batch", use: verifyBatch)
+  }
+
+  /// For gateways that send headers and nothing else: their token is in a header of its own.
+  func addHeaderRoutes(to routes: some RouterMethods<GatewayContext>) {
+    routes.get("v1/authorize", use: authorize)
   }
 
   @Sendable private func verify(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -21,6 +29,71 @@ struct VerificationController {
     var response = Response(json: .object { $0.fields(of: verdict) })
     if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.rateLimit)) }
     return response
+  }
+
+  @Sendable private func verifyBatch(_ request: Request, _ context: GatewayContext) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
+    let questions = fields.objects("requests", 1...Self.batchCountMax) { $0.verification() }
+    try fields.finish()
+    let verdicts = try await verifier.verify(questions)
+    return Response(
+      json: .object { json in
+        json.array("results", verdicts) { json, verdict in json.object { $0.fields(of: verdict) } }
+      })
+  }
+
+  @Sendable private func authorize(_ request: Request, _ context: GatewayContext) async throws -> Response {
+    guard let key = request.bearer ?? request.headers[.xAPIKey].map({ Secret(presented: $0) }) else {
+      return Response(authorizing: .notFound)
+    }
+    return Response(authorizing: try await verifier.verify(try request.verification(of: key)))
+  }
+}
+
+extension Response {
+  /// A verdict in status and headers, without a body, which gateways throw away.
+  fileprivate init(authorizing verdict: Verdict) {
+    var headers: HTTPFields = [.xLatchkeyCode: verdict.code.rawValue]
+    if let (key, rateLimit) = verdict.found {
+      headers[.xLatchkeyKeyID] = key.id.text
+      headers[.xLatchkeyAccountID] = key.accountID.text
+      headers[.xLatchkeyScopes] = key.scopes.joined(separator: " ")
+      headers.append(contentsOf: HTTPFields(rateLimit))
+    }
+    let status: HTTPResponse.Status =
+      switch verdict.code {
+      case .valid: .ok
+      case .notFound, .revoked, .disabled, .expired: .unauthorized
+      case .suspended, .forbiddenAddress, .insufficientScope: .forbidden
+      case .rateLimited, .usageExceeded: .tooManyRequests
+      }
+    if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer realm=\"api\"" }
+    self.init(status: status, headers: headers)
+  }
+}
+
+extension Request {
+  /// What a gateway tells of its request in headers. Throws `.invalid` for one that can't be meant.
+  fileprivate func verification(of key: Secret) throws -> VerificationRequest {
+    var question = VerificationRequest(key: key)
+    if let scope = headers[.xRequiredScope] {
+      guard Scope.isValid(scope) else { throw PortalError.invalid("header.X-Required-Scope", "must be a scope") }
+      question.scopes = [scope]
+    }
+    if let text = headers[.xClientIP] {
+      guard let address = AddressBlock(text), address.isSingleAddress else {
+        throw PortalError.invalid("header.X-Client-IP", "must be an IPv4 or IPv6 address")
+      }
+      question.clientIP = address
+    }
+    if let uri = headers[.xOriginalURI] {
+      // What stands behind "?" would make every request an endpoint of its own.
+      let path = uri.prefix { $0 != "?" }
+      let endpoint = (headers[.xOriginalMethod].map { $0 + " " } ?? "") + path
+      question.endpoint = String(
+        String.UnicodeScalarView(endpoint.unicodeScalars.prefix(VerificationRequest.endpointLengthMax)))
+    }
+    return question
   }
 }
 
@@ -79,6 +152,16 @@ extension HTTPFields {
 // Safe, all of them: these are valid names.
 // swift-format-ignore: NeverForceUnwrap
 extension HTTPField.Name {
+  static let xLatchkeyToken = HTTPField.Name("X-Latchkey-Token")!
+  fileprivate static let xAPIKey = HTTPField.Name("X-API-Key")!
+  fileprivate static let xRequiredScope = HTTPField.Name("X-Required-Scope")!
+  fileprivate static let xClientIP = HTTPField.Name("X-Client-IP")!
+  fileprivate static let xOriginalMethod = HTTPField.Name("X-Original-Method")!
+  fileprivate static let xOriginalURI = HTTPField.Name("X-Original-URI")!
+  fileprivate static let xLatchkeyCode = HTTPField.Name("X-Latchkey-Code")!
+  fileprivate static let xLatchkeyKeyID = HTTPField.Name("X-Latchkey-Key-Id")!
+  fileprivate static let xLatchkeyAccountID = HTTPField.Name("X-Latchkey-Account-Id")!
+  fileprivate static let xLatchkeyScopes = HTTPField.Name("X-Latchkey-Scopes")!
   fileprivate static let rateLimitPolicy = HTTPField.Name("RateLimit-Policy")!
   fileprivate static let rateLimit = HTTPField.Name("RateLimit")!
   fileprivate static let xRateLimitLimit = HTTPField.Name("X-RateLimit-Limit")!

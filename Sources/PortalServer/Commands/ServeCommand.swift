@@ -38,7 +38,7 @@ struct ServeCommand: AsyncParsableCommand {
     try prepareSpool(configuration.usageSpool)
     let portal = PortalApplication(
       PortalSettings(configuration, migrationCount: migrations.files.count), pool: pool,
-      observer: Observer([Observer.logging(logger), Observer.metrics()]))
+      observer: Observer([Observer.logging(logger)]))
     let server = portal.makeServer(
       address: .hostname(configuration.http.host, port: configuration.http.port), logger: logger)
     try await server.runService()

@@ -13,8 +13,8 @@ struct ProblemTests {
       let customer = try await portal.signUp()
       for path in [
         "/", "/v1", "/v2/keys", "/v1/keyz", "/V1/keys", "/v1/keys/x/rolls", "/v1/me/x", "/v1/%6be%79z",
-        "/v1/verify/batch",
-        "/metrics", "/v1/authorize", "/.env", "/v1/../healthz", "/%00", "/%ff", "/%zz", "/%", "/🔑",
+        "/v1/verify/batches",
+        "/metrics/x", "/.env", "/v1/../healthz", "/%00", "/%ff", "/%zz", "/%", "/🔑",
         "/" + String(repeating: "a/", count: 1_000), "/" + String(repeating: "a", count: 10_000),
       ] {
         expectProblem(try await portal.get(path), 404, "not_found", "\(path.prefix(64))")

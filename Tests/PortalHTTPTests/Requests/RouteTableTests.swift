@@ -5,22 +5,27 @@ import Testing
 
 @Suite("The routes")
 struct RouteTableTests {
-  private static let operators = ["GET /healthz", "GET /readyz"]
+  private static let operators = ["GET /healthz", "GET /metrics", "GET /readyz"]
   private static let people = ["POST /v1/login", "POST /v1/signup", "POST /v1/support/login"]
   private static let customers = [
     "DELETE /v1/keys/{id}", "GET /v1/audit", "GET /v1/keys", "GET /v1/keys/{id}", "GET /v1/keys/{id}/usage",
     "GET /v1/me", "GET /v1/usage", "POST /v1/keys", "POST /v1/keys/{id}/roll", "POST /v1/logout",
   ]
   private static let staff = [
-    "GET /v1/support/keys", "POST /v1/support/accounts/{id}/resume", "POST /v1/support/accounts/{id}/suspend",
+    "GET /v1/support/instances", "GET /v1/support/keys", "POST /v1/support/accounts/{id}/resume",
+    "POST /v1/support/accounts/{id}/suspend",
     "POST /v1/support/keys/lookup", "POST /v1/support/keys/{id}/revoke", "POST /v1/support/logout",
   ]
-  private static let gateways = ["POST /v1/usage", "POST /v1/verify"]
+  private static let gateways = ["POST /v1/usage", "POST /v1/verify", "POST /v1/verify/batch"]
+  /// Those with the token in a header of its own.
+  private static let headerGateways = ["GET /v1/authorize"]
 
   @Test("there are exactly those that the contract has")
   func all() async throws {
     try await withPortal { portal in
-      let known = Self.operators + Self.people + Self.customers + Self.staff + Self.gateways
+      let known =
+        Self.operators + Self.people + Self.customers + Self.staff + Self.gateways
+        + Self.headerGateways
       #expect(portal.application.table.all == known.sorted())
     }
   }
@@ -68,7 +73,7 @@ struct RouteTableTests {
           #expect(answer.header("Allow") == allowed.joined(separator: ", "), "\(method) \(path)")
         }
       }
-      #expect(byPath.count == 20)
+      #expect(byPath.count == 24)
     }
   }
 

@@ -1,0 +1,37 @@
+import HTTPTypes
+import Hummingbird
+import Portal
+
+/// `/metrics` for Prometheus, and the middleware that measures what it shows of requests. Outermost, so that a problem is
+/// measured as what the client got.
+struct MetricsController: RouterMiddleware {
+  /// What a client may make up does not become a label.
+  private static let methods: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .patch, .delete, .options]
+
+  let registry: PrometheusMetrics
+  let observer: Observer
+  let gauges: @Sendable () -> [PrometheusMetrics.Gauge]
+
+  func addRoutes(to routes: some RouterMethods<AppRequestContext>) {
+    routes.get("metrics") { _, _ in
+      Response(
+        status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8", .cacheControl: "no-store"],
+        body: ResponseBody(byteBuffer: ByteBuffer(string: registry.text(gauges()))))
+    }
+  }
+
+  func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    let start = ContinuousClock.now
+    let response = try await next(request, context)
+    let duration = ContinuousClock.now - start
+    observer.observe(
+      .answered(
+        route: context.endpointPath ?? "NotFound",
+        method: Self.methods.contains(request.method) ? request.method.rawValue : "other",
+        status: response.status.code, nanoseconds: Int64(duration / .nanoseconds(1))))
+    return response
+  }
+}

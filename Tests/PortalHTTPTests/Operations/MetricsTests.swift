@@ -1,0 +1,75 @@
+import PortalHTTP
+import PortalTesting
+import PostgresTesting
+import Testing
+
+@Suite("GET /metrics")
+struct MetricsTests {
+  /// The samples, by name and labels.
+  private func samples(_ portal: TestPortal) async throws -> [String: Double] {
+    let answer = try await portal.text("/metrics")
+    #expect(answer.status == 200)
+    #expect(answer.type == "text/plain; version=0.0.4; charset=utf-8")
+    var samples: [String: Double] = [:]
+    var types: [String: String] = [:]
+    for line in answer.text.split(separator: "\n") {
+      if let match = line.wholeMatch(of: /# TYPE ([a-z_]+) (counter|gauge|histogram)/) {
+        #expect(types.updateValue(String(match.output.2), forKey: String(match.output.1)) == nil)
+        continue
+      }
+      let sample = try #require(line.wholeMatch(of: /([a-z_]+)(\{.*\})? ([0-9.e+-]+)/), "\(line)").output
+      let name = String(sample.1)
+      let isTyped = types[name] != nil || types[name.replacing(/_(bucket|sum|count)$/, with: "")] == "histogram"
+      #expect(isTyped, "\(line)")
+      samples[name + (sample.2.map(String.init) ?? "")] = Double(sample.3)
+    }
+    return samples
+  }
+
+  @Test("verifications by code, what the cache did, and how fresh it is")
+  func verifications() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let (_, key) = try await customer.createKey()
+      for _ in 0..<5 { _ = try await portal.verify(key, token: token) }
+      for _ in 0..<3 { _ = try await portal.verify("nonsense", token: token) }
+      _ = try await customer.delete("/v1/keys/" + (try await customer.createKey().id))
+      try await eventually("the news of the revocation was applied") {
+        try await self.samples(portal)["latchkey_listener_applied_seq"] ?? 0 > 0
+      }
+      let samples = try await samples(portal)
+      #expect(samples[#"latchkey_verifications_total{code="VALID"}"#] == 5)
+      #expect(samples[#"latchkey_verifications_total{code="NOT_FOUND"}"#] == 3)
+      #expect(samples[#"latchkey_verifications_total{code="REVOKED"}"#] == 0)
+      #expect(samples["latchkey_cache_hits_total"] ?? 0 > 0)
+      #expect(samples["latchkey_cache_entries"] == 1)
+      #expect(samples["latchkey_cache_fresh_seconds"] ?? -1 >= 0)
+      #expect(samples[#"latchkey_pool_connections{state="idle"}"#] ?? 0 > 0)
+      #expect(samples["latchkey_pool_waiters"] == 0)
+    }
+  }
+
+  @Test("requests by route as it was declared, method and status; nothing that a client makes up is a label")
+  func requests() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let (id, key) = try await customer.createKey()
+      for _ in 0..<4 { _ = try await customer.get("/v1/keys/" + id) }
+      _ = try await customer.get("/v1/keys/nonsense")
+      _ = try await portal.get("/made-up/" + key)
+      _ = try await portal.request("BREW", "/v1/keys")
+      let samples = try await samples(portal)
+      func count(_ labels: String) -> Double? { samples["latchkey_request_duration_seconds_count{\(labels)}"] }
+      #expect(count(#"route="/v1/keys/{id}",method="GET",status="200""#) == 4)
+      #expect(count(#"route="/v1/keys/{id}",method="GET",status="404""#) == 1)
+      #expect(count(#"route="NotFound",method="GET",status="404""#) == 1)
+      #expect(count(#"route="NotFound",method="other",status="405""#) == 1)
+      let bucket = #"route="/v1/keys/{id}",method="GET",status="200",le="+Inf""#
+      #expect(samples["latchkey_request_duration_seconds_bucket{\(bucket)}"] == 4)
+      for text in [id, key, customer.token, "made-up", "BREW"] {
+        #expect(!samples.keys.contains { $0.contains(text) })
+      }
+    }
+  }
+}
