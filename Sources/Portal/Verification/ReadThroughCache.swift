@@ -34,19 +34,20 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
 
   /// What may be said without asking the database; nil if it must be asked.
   package func cached(_ hash: SecretHash, at now: ContinuousClock.Instant) -> Value?? {
-    switch cache.lookup(hash, at: now) {
-    case .hit(let value):
-      observer.observe(.cacheHit)
-      return .some(value)
-    case .absent:
-      observer.observe(.cacheHit)
-      return .some(nil)
-    case .miss:
-      observer.observe(.cacheMiss)
-      return nil
-    case .stale:
-      observer.observe(.cacheStale)
-      return nil
+    let lookup = cache.lookup(hash, at: now)
+    switch lookup {
+    case .hit, .absent: observer.observe(.cacheHit)
+    case .miss: observer.observe(.cacheMiss)
+    case .stale: observer.observe(.cacheStale)
+    }
+    return Self.answer(lookup)
+  }
+
+  private static func answer(_ lookup: CoherentCacheState<Value>.Lookup) -> Value?? {
+    switch lookup {
+    case .hit(let value): .some(value)
+    case .absent: .some(nil)
+    case .miss, .stale: nil
     }
   }
 
@@ -69,19 +70,24 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     return try result.get()
   }
 
-  /// The values of many secrets at once; as ``value(of:)``. Those that are not in the cache are looked up together.
+  /// The values of many secrets at once; as ``value(of:)``. Those that are not in the cache are looked up together, and
+  /// what was a hit is looked at again after that wait: it may have been revoked meanwhile.
   package func values(of hashes: [SecretHash]) async throws -> [Value?] {
-    let now = ContinuousClock.now
-    var known: [SecretHash: Value?] = [:]
-    for hash in hashes where known[hash] == nil { known[hash] = cached(hash, at: now) }
-    let missing = Set(hashes).subtracting(known.keys)
-    if !missing.isEmpty {
+    let deadline = ContinuousClock.now + cache.lease
+    var lookedUp: [SecretHash: Value?] = [:]
+    var answers: [SecretHash: Value?] = [:]
+    for hash in hashes where answers[hash] == nil { answers[hash] = cached(hash, at: .now) }
+    while case let missing = Set(hashes).subtracting(answers.keys), !missing.isEmpty {
       try await withThrowingTaskGroup(of: (SecretHash, Value?).self) { group in
         for hash in missing { group.addTask { (hash, try await self.lookUp(hash)) } }
-        for try await (hash, value) in group { known[hash] = .some(value) }
+        for try await (hash, value) in group { lookedUp[hash] = .some(value) }
       }
+      // What was looked up first is as old as this loop.
+      guard .now < deadline else { throw Self.tooLate }
+      answers = lookedUp
+      for hash in hashes where answers[hash] == nil { answers[hash] = Self.answer(cache.lookup(hash, at: .now)) }
     }
-    return hashes.map { known[$0] ?? nil }
+    return hashes.map { answers[$0] ?? nil }
   }
 
   /// The read is given up when its result would be too old to be used, so that whoever waits is told in time, whatever

@@ -157,6 +157,31 @@ struct ReadThroughCacheTests {
     try await eventually("the reads were cancelled") { reads.cancelledCount == 5 }
   }
 
+  /// Else a batch could accept a key for twice the lease: that of its entry, and that of the look-up of another.
+  @Test("a hit that is revoked while the others of its batch are looked up is looked up, too")
+  func revokedInBatch() async throws {
+    let cache = makeCache()
+    sync(cache, 5)
+    async let first = cache.value(of: .numbered(1))
+    try await reads.next().answer.resume(returning: found(at: 5, [.numbered(1): thing]))
+    #expect(try await first == thing)
+    let other = Thing(id: .numbered(2), owner: .numbered(100))
+    async let values = cache.values(of: [.numbered(1), .numbered(2), .numbered(1), .numbered(3)])
+    var waiting: Set<SecretHash> = [.numbered(2), .numbered(3)]
+    try await eventually("it has looked at all") { observations.count(.cacheMiss) == 3 }
+    sync(cache, 6, .key(thing.id, account: .numbered(100)))
+    let revoked = Thing(id: thing.id, owner: thing.owner, version: 1)
+    while !waiting.isEmpty {
+      let call = try await reads.next()
+      waiting.subtract(call.hashes)
+      call.answer.resume(returning: found(at: 5, [.numbered(2): other]))
+    }
+    let again = try await reads.next()
+    #expect(again.hashes == [.numbered(1)])
+    again.answer.resume(returning: found(at: 6, [.numbered(1): revoked]))
+    #expect(try await values == [revoked, other, revoked, nil])
+  }
+
   @Test("past the lease every call asks the database, and none is answered from memory")
   func stale() async throws {
     let cache = makeCache()
