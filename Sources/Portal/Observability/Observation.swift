@@ -1,5 +1,6 @@
 package import Logging
 package import Metrics
+import Synchronization
 
 /// All that is worth telling about the running portal, in one type: logs, metrics and the tests that wait for something
 /// to happen listen to the same stream. No key, account or secret is ever part of it.
@@ -68,6 +69,7 @@ package struct Observer: Sendable {
     let maintenanceFailures = counter("maintenance_failures")
     let verdicts = Dictionary(
       uniqueKeysWithValues: Verdict.Code.allCases.map { ($0, counter("verifications", [("code", $0.rawValue)])) })
+    let durations = RequestDurations(factory)
     return { observation in
       switch observation {
       case .cacheHit: hits.increment()
@@ -82,12 +84,35 @@ package struct Observer: Sendable {
       case .maintenanceFailed: maintenanceFailures.increment()
       case .verified(let code): verdicts[code]?.increment()
       case .answered(let route, let method, let status, let nanoseconds):
-        Timer(
-          label: "latchkey_request_duration_seconds",
-          dimensions: [("route", route), ("method", method), ("status", "\(status)")], factory: factory
-        ).recordNanoseconds(nanoseconds)
+        durations.timer(route, method, status).recordNanoseconds(nanoseconds)
       case .listening: break
       }
+    }
+  }
+}
+
+/// The timers of requests, kept, because making the text of the labels anew would cost each request more than counting it.
+private final class RequestDurations: Sendable {
+  private struct Labels: Hashable {
+    var route: String
+    var method: String
+    var status: Int
+  }
+
+  private let factory: any MetricsFactory
+  private let timers = Mutex<[Labels: Timer]>([:])
+
+  init(_ factory: any MetricsFactory) { self.factory = factory }
+
+  func timer(_ route: String, _ method: String, _ status: Int) -> Timer {
+    let labels = Labels(route: route, method: method, status: status)
+    return timers.withLock { timers in
+      if let timer = timers[labels] { return timer }
+      let timer = Timer(
+        label: "latchkey_request_duration_seconds",
+        dimensions: [("route", route), ("method", method), ("status", "\(status)")], factory: factory)
+      timers[labels] = timer
+      return timer
     }
   }
 }
