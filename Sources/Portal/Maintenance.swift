@@ -26,6 +26,8 @@ package struct Maintenance: Service {
     await perform(EnsureUsagePartitions())
     await perform(DeleteOldInvalidations())
     await perform(DeleteOldUsageBatches())
+    await perform(ExpireRateLimitCounts())
+    await perform(ExpireRateLimitWindows())
     await perform(DeleteExpiredSessions())
     await perform(DeleteExpiredStaffSessions())
   }

@@ -46,6 +46,7 @@ package struct PortalApplication: Sendable {
   private let pool: PostgresPool
   private let listener: InvalidationListener
   private let maintenance: Maintenance
+  private let limits: RateLimits
 
   package init(_ settings: PortalSettings, pool: PostgresPool, observer: Observer) {
     self.settings = settings
@@ -56,12 +57,15 @@ package struct PortalApplication: Sendable {
     let passwords = PasswordHasher(cost: settings.passwordCost, threadCount: settings.passwordThreadCount)
     let propagations = Propagations(pool: pool, timeout: settings.propagationTimeout)
     let keys = Keys(pool: pool, format: settings.keyFormat, propagations: propagations)
-    var limits = CoherentCacheState<VerifiableKey>.Limits()
-    limits.lease = settings.lease
-    limits.entryCountMax = settings.cacheEntryCountMax
+    var cacheLimits = CoherentCacheState<VerifiableKey>.Limits()
+    cacheLimits.lease = settings.lease
+    cacheLimits.entryCountMax = settings.cacheEntryCountMax
+    let instance = Instance(name: settings.instanceName, lease: settings.lease)
+    let limiter = RateLimiter()
+    limits = RateLimits(pool: pool, limiter: limiter, instanceID: instance.id, observer: observer)
     let verifier = Verifier(
-      pool: pool, format: settings.keyFormat, limits: limits, limiter: RateLimiter(), usage: recorder,
-      observer: observer)
+      pool: pool, format: settings.keyFormat, cacheLimits: cacheLimits, limiter: limiter, limits: limits,
+      usage: recorder, observer: observer)
     let tokens = ServiceTokenCheck(pool: pool, lease: settings.lease, observer: observer)
     services = PortalServices(
       accounts: Accounts(pool: pool, passwords: passwords),
@@ -75,7 +79,6 @@ package struct PortalApplication: Sendable {
       })
     usage = UsageFlusher(pool: pool, recorder: recorder, observer: observer)
     maintenance = Maintenance(pool: pool, observer: observer)
-    let instance = Instance(name: settings.instanceName, lease: settings.lease)
     metrics = MetricsController(registry: registry, observer: observer) {
       Self.gauges(pool, verifier.keys.cache, instance)
     }
@@ -100,7 +103,7 @@ package struct PortalApplication: Sendable {
             maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,
             maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),
       configuration: .init(address: address, backlog: 1_024),
-      services: [pool, maintenance, listener, usage],
+      services: [pool, maintenance, listener, limits, usage],
       logger: logger)
     application.beforeServerStarts { await waitForFirstSync() }
     return application

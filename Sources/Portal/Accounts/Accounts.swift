@@ -43,6 +43,18 @@ package struct Accounts: Sendable {
     return (accountID, user)
   }
 
+  /// Sets what the account's keys may use together in a minute; nil for no such limit. Throws `.notFound`.
+  package func setSharedLimit(
+    _ limitPerMinute: Int?, _ mode: RateLimitMode, of accountID: UUID, by caller: Caller
+  ) async throws {
+    try await pool.withTransaction { transaction in
+      guard try await !transaction.query(LockAccount(accountID: accountID)).isEmpty else { throw PortalError.notFound }
+      _ = try await transaction.pipeline(
+        SetSharedLimit(accountID: accountID, limitPerMinute: limitPerMinute, mode: mode),
+        InsertAuditEvent.onAccount(accountID, .accountLimitChanged, by: caller))
+    }
+  }
+
   /// Makes a member of staff. Throws `.emailTaken`.
   package func createStaff(
     name: String, email: EmailAddress, role: StaffMember.Role, password: Password

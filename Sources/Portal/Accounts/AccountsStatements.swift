@@ -43,6 +43,16 @@ struct InsertStaff: PostgresStatement {
   }
 }
 
+struct SetSharedLimit: PostgresStatement {
+  static let sql = "update accounts set shared_limit_per_minute = $2, rate_limit_mode = $3 where id = $1"
+  let accountID: UUID
+  let limitPerMinute: Int?
+  let mode: RateLimitMode
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID, limitPerMinute.map { Int32($0) }, mode.rawValue)
+  }
+}
+
 struct SetAccountSuspension: PostgresStatement {
   static let sql = """
     update accounts set suspended_at = case when $2 then now() end, suspension_reason = $3

@@ -62,6 +62,7 @@ package struct AuditEvent: Sendable, Equatable {
     case accountCreated = "account.created"
     case accountSuspended = "account.suspended"
     case accountResumed = "account.resumed"
+    case accountLimitChanged = "account.limit_changed"
     case keyCreated = "key.created"
     case keyRevoked = "key.revoked"
     case keyRolled = "key.rolled"

@@ -24,6 +24,8 @@ package struct Key: Sendable, Equatable {
   package var environment: Environment
   package var scopes: [String]
   package var rateLimitPerMinute: Int
+  package var limits: [RateLimit]
+  package var rateLimitMode: RateLimitMode
   /// nil: from anywhere.
   package var allowedIPs: [AddressBlock]?
   package var expiresAt: Date?
@@ -51,17 +53,23 @@ package struct KeySettings: Sendable, Equatable {
   package var environment: Key.Environment
   package var scopes: [String]
   package var rateLimitPerMinute: Int
+  /// Beside the one per minute.
+  package var limits: [RateLimit]
+  package var rateLimitMode: RateLimitMode
   package var allowedIPs: [AddressBlock]?
   package var expiresAt: Date?
 
   package init(
     name: String, environment: Key.Environment = .live, scopes: [String],
-    rateLimitPerMinute: Int = Key.rateLimitPerMinuteDefault, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil
+    rateLimitPerMinute: Int = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
+    rateLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil
   ) {
     self.name = name
     self.environment = environment
     self.scopes = scopes
     self.rateLimitPerMinute = rateLimitPerMinute
+    self.limits = limits
+    self.rateLimitMode = rateLimitMode
     self.allowedIPs = allowedIPs
     self.expiresAt = expiresAt
   }
@@ -100,8 +108,11 @@ package struct KeyFormat: Sendable {
     .random(prefix: prefix + "_" + environment.rawValue)
   }
 
-  /// Whether a look-up can find it. What looks like one of ours must have a right checksum; anything else may be a key
-  /// whose hash was brought from another system.
+  /// What a presented text is looked up by; nil if no look-up can find it.
+  package func hash(of secret: Secret) -> SecretHash? { mayExist(secret) ? secret.hash : nil }
+
+  /// What looks like one of ours must have a right checksum; anything else may be a key whose hash was brought from
+  /// another system.
   package func mayExist(_ secret: Secret) -> Bool {
     let text = secret.reveal()
     guard !text.isEmpty, text.utf8.count <= Secret.lengthMax else { return false }

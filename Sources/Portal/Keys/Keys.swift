@@ -118,7 +118,7 @@ extension KeySettings {
   init(rolling key: Key) {
     self.init(
       name: key.name, environment: key.environment, scopes: key.scopes, rateLimitPerMinute: key.rateLimitPerMinute,
-      allowedIPs: key.allowedIPs, expiresAt: key.expiresAt)
+      limits: key.limits, rateLimitMode: key.rateLimitMode, allowedIPs: key.allowedIPs, expiresAt: key.expiresAt)
   }
 }
 

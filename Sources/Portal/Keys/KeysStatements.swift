@@ -4,6 +4,7 @@ import Postgres
 /// The columns of a `Key`, in the order in which `Key.init(row:)` takes them; from `api_keys key`, joined.
 private let keyColumns = """
   key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
+  key.limit_names, key.limit_values::bigint[], key.limit_window_seconds::bigint[], key.rate_limit_mode,
   key.allowed_ips::text[], key.expires_at, key.revoked_at, key.disabled_at, key.rolled_at, account.suspended_at,
   activity.last_used_at, coalesce(activity.total_requests, 0), key.created_at
   """
@@ -19,7 +20,8 @@ extension Key {
     self.init(
       id: try row.next(), accountID: try row.next(), name: try row.next(), start: try row.next(),
       environment: try Environment(column: row.next(), "environment"), scopes: try row.next(),
-      rateLimitPerMinute: try row.next(), allowedIPs: try [AddressBlock](column: row.next()),
+      rateLimitPerMinute: try row.next(), limits: try [RateLimit](columns: &row),
+      rateLimitMode: try RateLimitMode(column: row.next(), "mode"), allowedIPs: try [AddressBlock](column: row.next()),
       expiresAt: try row.next(), revokedAt: try row.next(), disabledAt: try row.next(), rolledAt: try row.next(),
       accountSuspendedAt: try row.next(), lastUsedAt: try row.next(), totalRequests: try row.next(),
       createdAt: try row.next())
@@ -31,6 +33,16 @@ extension RawRepresentable where RawValue == String {
   init(column text: String, _ name: String) throws(PostgresError) {
     guard let value = Self(rawValue: text) else { throw PostgresError(.decoding, "unknown \(name) \(text)") }
     self = value
+  }
+}
+
+extension [RateLimit] {
+  /// From three arrays: names, amounts and windows.
+  init(columns row: inout PostgresRow) throws(PostgresError) {
+    let (names, limits, seconds) = (
+      try row.next([String].self), try row.next([Int].self), try row.next([Int].self)
+    )
+    self = zip(names, zip(limits, seconds)).map { RateLimit(name: $0, limit: $1.0, windowSeconds: $1.1) }
   }
 }
 
@@ -70,8 +82,9 @@ struct CountLiveKeys: PostgresStatement {
 struct InsertKey: PostgresStatement {
   static let sql = """
     insert into api_keys
-      (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10)
+      (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
+      limit_names, limit_values, limit_window_seconds, rate_limit_mode)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14)
     returning created_at
     """
   let id: UUID
@@ -82,7 +95,9 @@ struct InsertKey: PostgresStatement {
     bindings.append(
       id, accountID, settings.name, secret.start(Key.startLength), PostgresBytes(secret.hash.bytes),
       settings.environment.rawValue, settings.scopes, Int32(settings.rateLimitPerMinute),
-      settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt)
+      settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.limits.map(\.name),
+      settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) },
+      settings.rateLimitMode.rawValue)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }

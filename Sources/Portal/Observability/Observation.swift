@@ -18,6 +18,9 @@ package enum Observation: Sendable, Equatable {
   case listenerFailed(String)
   case usageFlushed(counters: Int)
   case usageFlushFailed(String)
+  /// What this instance admitted was told to the others, and theirs heard.
+  case limitsExchanged(windows: Int)
+  case limitExchangeFailed(String)
   case maintenanceFailed(String)
   /// A request was answered; `route` as it was declared, "NotFound" where there is none.
   case answered(route: String, method: String, status: Int, nanoseconds: Int64)
@@ -46,6 +49,9 @@ package struct Observer: Sendable {
           "the invalidation listener lost its connection and will reconnect", metadata: ["reason": "\(reason)"])
       case .usageFlushFailed(let reason):
         logger.warning("usage could not be flushed and is kept", metadata: ["reason": "\(reason)"])
+      case .limitExchangeFailed(let reason):
+        logger.warning(
+          "limits could not be exchanged with the other instances", metadata: ["reason": "\(reason)"])
       case .maintenanceFailed(let reason):
         logger.warning("maintenance failed and will be tried again", metadata: ["reason": "\(reason)"])
       case .listening:
@@ -66,6 +72,8 @@ package struct Observer: Sendable {
     let (stored, discarded) = (counter("cache_fills_stored"), counter("cache_fills_discarded"))
     let (syncs, failures) = (counter("listener_syncs"), counter("listener_failures"))
     let (flushed, flushFailures) = (counter("usage_counters_flushed"), counter("usage_flush_failures"))
+    let (exchanges, exchangedWindows) = (counter("limit_exchanges"), counter("limit_windows_exchanged"))
+    let exchangeFailures = counter("limit_exchange_failures")
     let maintenanceFailures = counter("maintenance_failures")
     let verdicts = Dictionary(
       uniqueKeysWithValues: Verdict.Code.allCases.map { ($0, counter("verifications", [("code", $0.rawValue)])) })
@@ -81,6 +89,10 @@ package struct Observer: Sendable {
       case .listenerFailed: failures.increment()
       case .usageFlushed(let counters): flushed.increment(by: counters)
       case .usageFlushFailed: flushFailures.increment()
+      case .limitsExchanged(let windows):
+        exchanges.increment()
+        exchangedWindows.increment(by: windows)
+      case .limitExchangeFailed: exchangeFailures.increment()
       case .maintenanceFailed: maintenanceFailures.increment()
       case .verified(let code): verdicts[code]?.increment()
       case .answered(let route, let method, let status, let nanoseconds):

@@ -15,17 +15,23 @@ package struct SlidingWindow: Sendable, Equatable {
   }
 
   private let lengthMilliseconds: Int
-  private var index = 0
-  private var current = 0
-  private var previous = 0
+  private var index: Int
+  private var current: Int
+  private var previous: Int
 
-  package init(seconds: Int) { lengthMilliseconds = seconds * 1_000 }
+  /// `index` is that of the current fixed window since 1970, in units of its length.
+  package init(seconds: Int, index: Int = 0, current: Int = 0, previous: Int = 0) {
+    lengthMilliseconds = seconds * 1_000
+    self.index = index
+    self.current = current
+    self.previous = previous
+  }
 
   /// Takes `cost` if it fits; nothing otherwise. `now` is in milliseconds since 1970.
   @discardableResult
   package mutating func admit(cost: Int, limit: Int, at now: Int) -> Decision {
     advance(to: now)
-    let isAdmitted = used(at: now) + cost <= limit
+    let isAdmitted = fits(cost: cost, limit: limit, at: now)
     if isAdmitted { current += cost }
     return decision(isAdmitted, cost: cost, limit: limit, at: now)
   }
@@ -34,8 +40,11 @@ package struct SlidingWindow: Sendable, Equatable {
   package func peek(cost: Int, limit: Int, at now: Int) -> Decision {
     var copy = self
     copy.advance(to: now)
-    return copy.decision(copy.used(at: now) + cost <= limit, cost: cost, limit: limit, at: now)
+    return copy.decision(copy.fits(cost: cost, limit: limit, at: now), cost: cost, limit: limit, at: now)
   }
+
+  /// Whether as much is left; for a window that has come as far as `now`.
+  func fits(cost: Int, limit: Int, at now: Int) -> Bool { used(at: now) + cost <= limit }
 
   /// Whether nothing of it counts any more.
   package func isOver(at now: Int) -> Bool { now / lengthMilliseconds > index + 1 }
@@ -52,11 +61,12 @@ package struct SlidingWindow: Sendable, Equatable {
   private func elapsed(at now: Int) -> Int { max(0, now - index * lengthMilliseconds) }
 
   /// Rounded up, so that the limit is never passed by a fraction.
-  private func used(at now: Int) -> Int {
+  func used(at now: Int) -> Int {
     current + Self.divideUp(previous * max(0, lengthMilliseconds - elapsed(at: now)), lengthMilliseconds)
   }
 
-  private func decision(_ isAdmitted: Bool, cost: Int, limit: Int, at now: Int) -> Decision {
+  /// What is said of a request that was admitted, and then taken, or refused.
+  func decision(_ isAdmitted: Bool, cost: Int, limit: Int, at now: Int) -> Decision {
     Decision(
       isAdmitted: isAdmitted, limit: limit, remaining: max(0, limit - used(at: now)),
       resetSeconds: Self.divideUp(max(0, lengthMilliseconds - elapsed(at: now)), 1_000),

@@ -12,6 +12,9 @@ extension UUID {
     return withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
   }
 
+  /// The last eight bytes: of a version 7, all but two of their bits are random.
+  var lowBits: UInt64 { withUnsafeBytes(of: uuid) { $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self) } }
+
   /// In lower case, as everything outside shows it.
   package var text: String { uuidString.lowercased() }
 }

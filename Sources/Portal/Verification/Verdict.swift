@@ -7,7 +7,8 @@ package struct VerificationRequest: Sendable {
   /// What usage is counted under when no endpoint is named.
   package static let endpointDefault = "unspecified"
 
-  package var key: Secret
+  /// Nil where the text that was presented can't be a key: see ``KeyFormat/hash(of:)``.
+  package var hash: SecretHash?
   /// All of them must be met.
   package var scopes: [String]
   package var clientIP: AddressBlock?
@@ -15,10 +16,10 @@ package struct VerificationRequest: Sendable {
   package var cost: Int
 
   package init(
-    key: Secret, scopes: [String] = [], clientIP: AddressBlock? = nil,
+    hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
     endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1
   ) {
-    self.key = key
+    self.hash = hash
     self.scopes = scopes
     self.clientIP = clientIP
     self.endpoint = endpoint
@@ -43,8 +44,8 @@ package struct Verdict: Sendable {
   }
 
   package var code: Code
-  /// The key that was found, and how its limit stands; nil for `.notFound`.
-  package var found: (key: VerifiableKey, rateLimit: SlidingWindow.Decision)?
+  /// The key that was found, and how its limits stand; nil for `.notFound`.
+  package var found: (key: VerifiableKey, limits: RateLimitDecision)?
 
   package var isValid: Bool { code == .valid }
   package static let notFound = Verdict(code: .notFound, found: nil)
@@ -59,11 +60,34 @@ package struct VerifiableKey: Sendable, Equatable {
   package var scopes: [String]
   /// The key's own, or the plan's if that is lower.
   package var rateLimitPerMinute: Int
+  package var namedLimits: [RateLimit] = []
+  /// What the account's keys share per minute; nil if there is no such limit.
+  package var accountLimitPerMinute: Int?
+  package var rateLimitMode = RateLimitMode.fast
+  package var accountLimitMode = RateLimitMode.fast
   package var allowedIPs: [AddressBlock]?
   package var expiresAt: Date?
   package var isRevoked: Bool
   package var isSuspended: Bool
   package var isDisabled: Bool
+
+  /// All of its limits: its own per minute, its named ones, and the account's.
+  var limits: [AppliedLimit] {
+    var limits = [AppliedLimit(subject: id, limit: .ofKey(perMinute: rateLimitPerMinute), mode: rateLimitMode)]
+    limits += namedLimits.map { AppliedLimit(subject: id, limit: $0, mode: rateLimitMode) }
+    if let accountLimitPerMinute {
+      limits.append(
+        AppliedLimit(
+          subject: accountID, limit: .ofAccount(perMinute: accountLimitPerMinute), mode: accountLimitMode))
+    }
+    return limits
+  }
+
+  var hasOneLimit: Bool { namedLimits.isEmpty && accountLimitPerMinute == nil }
+
+  var needsConsistentLimits: Bool {
+    rateLimitMode == .consistent || accountLimitPerMinute != nil && accountLimitMode == .consistent
+  }
 
   /// The first reason to refuse, apart from limits; nil if there is none.
   package func refusal(of request: VerificationRequest, at now: Date) -> Verdict.Code? {

@@ -7,7 +7,9 @@ struct FindVerifiableKeys: PostgresStatement {
     select head.epoch, head.seq, found.*
     from invalidation_head head left join (
       select key.key_hash, key.id, key.account_id, key.name, key.environment, key.scopes,
-        least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.allowed_ips::text[], key.expires_at,
+        least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
+        key.limit_values::bigint[], key.limit_window_seconds::bigint[], account.shared_limit_per_minute,
+        key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], key.expires_at,
         key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null
       from api_keys key
       join accounts account on account.id = key.account_id
@@ -27,7 +29,10 @@ struct FindVerifiableKeys: PostgresStatement {
     let key = VerifiableKey(
       id: try row.next(), accountID: try row.next(), name: try row.next(),
       environment: try Key.Environment(column: row.next(), "environment"), scopes: try row.next(),
-      rateLimitPerMinute: try row.next(), allowedIPs: try [AddressBlock](column: row.next()),
+      rateLimitPerMinute: try row.next(), namedLimits: try [RateLimit](columns: &row),
+      accountLimitPerMinute: try row.next(), rateLimitMode: try RateLimitMode(column: row.next(), "mode"),
+      accountLimitMode: try RateLimitMode(column: row.next(), "mode"),
+      allowedIPs: try [AddressBlock](column: row.next()),
       expiresAt: try row.next(), isRevoked: try row.next(), isSuspended: try row.next(), isDisabled: try row.next())
     return Row(position: position, found: (hash, key))
   }

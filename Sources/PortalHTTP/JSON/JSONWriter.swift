@@ -44,6 +44,9 @@ package struct JSONWriter {
   }
 
   package mutating func field(_ name: StaticString, _ value: Int) { field(name, literal: "\(value)") }
+  package mutating func field(_ name: StaticString, _ value: Int?) {
+    field(name, literal: value.map { "\($0)" } ?? "null")
+  }
   package mutating func field(_ name: StaticString, _ value: Bool) { field(name, literal: value ? "true" : "false") }
   package mutating func field(_ name: StaticString, _ value: UUID?) { field(name, value?.text) }
   package mutating func field(_ name: StaticString, _ value: Date?) {

@@ -17,6 +17,14 @@ extension JSONWriter {
     field("environment", key.environment.rawValue)
     field("scopes", key.scopes)
     field("rateLimitPerMinute", key.rateLimitPerMinute)
+    array("limits", key.limits) { json, limit in
+      json.object { json in
+        json.field("name", limit.name)
+        json.field("limit", limit.limit)
+        json.field("windowSeconds", limit.windowSeconds)
+      }
+    }
+    field("rateLimitMode", key.rateLimitMode.rawValue)
     field("allowedIPs", key.allowedIPs?.map(\.description))
     field("expiresAt", key.expiresAt)
     field("revokedAt", key.revokedAt)

@@ -105,6 +105,22 @@ extension RequestFields {
       name: name, environment: choice("environment", default: Key.Environment.live), scopes: scopes ?? [],
       rateLimitPerMinute: integer(
         "rateLimitPerMinute", 1...Key.rateLimitPerMinuteMax, default: Key.rateLimitPerMinuteDefault),
+      limits: namedLimits(), rateLimitMode: choice("rateLimitMode", default: RateLimitMode.fast),
       allowedIPs: allowedIPs, expiresAt: expiresAt)
+  }
+
+  private mutating func namedLimits() -> [RateLimit] {
+    var names: Set<String> = []
+    return optionalObjects("limits", 0...RateLimit.countMax) { fields in
+      let name = fields.string("name", 1...64)
+      if !RateLimit.isValid(name: name) {
+        fields.refuse("name", "must match ^[a-z][a-z0-9_-]{0,31}$ and be neither default nor account")
+      } else if !names.insert(name).inserted {
+        fields.refuse("name", "stands twice")
+      }
+      return RateLimit(
+        name: name, limit: fields.integer("limit", 1...RateLimit.limitMax),
+        windowSeconds: fields.integer("windowSeconds", 1...RateLimit.windowSecondsMax))
+    } ?? []
   }
 }

@@ -85,6 +85,14 @@ struct RequestFields {
     optionalInteger(name, range) ?? `default`
   }
 
+  /// One that must be there; the least after a problem.
+  mutating func integer(_ name: String, _ range: ClosedRange<Int>) -> Int {
+    let problemCount = problems.count
+    if let number = optionalInteger(name, range) { return number }
+    if problems.count == problemCount { refuse(name, "is required") }
+    return range.lowerBound
+  }
+
   mutating func optionalInteger(_ name: String, _ range: ClosedRange<Int>) -> Int? {
     guard let value = value(name) else { return nil }
     guard let number = value.integer, range.contains(number) else {
@@ -160,9 +168,24 @@ struct RequestFields {
   mutating func objects<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ parse: (inout RequestFields) -> Element?
   ) -> [Element] {
-    guard case .array(let values)? = value(name), count.contains(values.count) else {
-      refuse(name, "must be a list of \(count.lowerBound) to \(count.upperBound) objects")
-      return []
+    let problemCount = problems.count
+    if let elements = optionalObjects(name, count, parse) { return elements }
+    if problems.count == problemCount { refuse(name, Self.objectsWanted(count)) }
+    return []
+  }
+
+  private static func objectsWanted(_ count: ClosedRange<Int>) -> String {
+    "must be a list of \(count.lowerBound) to \(count.upperBound) objects"
+  }
+
+  /// As ``objects(_:_:_:)``; nil if it is missing.
+  mutating func optionalObjects<Element>(
+    _ name: String, _ count: ClosedRange<Int>, _ parse: (inout RequestFields) -> Element?
+  ) -> [Element]? {
+    guard let value = value(name) else { return nil }
+    guard case .array(let values) = value, count.contains(values.count) else {
+      refuse(name, Self.objectsWanted(count))
+      return nil
     }
     return values.enumerated().compactMap { index, value in
       guard case .object(let members) = value else {

@@ -23,17 +23,17 @@ struct VerificationController {
 
   @Sendable private func verify(_ request: Request, _ context: GatewayContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let question = fields.verification()
+    let question = fields.verification(verifier.format)
     try fields.finish()
     let verdict = try await verifier.verify(question)
     var response = Response(json: .object { $0.fields(of: verdict) })
-    if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.rateLimit)) }
+    if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.limits)) }
     return response
   }
 
   @Sendable private func verifyBatch(_ request: Request, _ context: GatewayContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
-    let questions = fields.objects("requests", 1...Self.batchCountMax) { $0.verification() }
+    let questions = fields.objects("requests", 1...Self.batchCountMax) { $0.verification(verifier.format) }
     try fields.finish()
     let verdicts = try await verifier.verify(questions)
     return Response(
@@ -46,7 +46,7 @@ struct VerificationController {
     guard let key = request.bearer ?? request.headers[.xAPIKey].map({ Secret(presented: $0) }) else {
       return Response(authorizing: .notFound)
     }
-    return Response(authorizing: try await verifier.verify(try request.verification(of: key)))
+    return Response(authorizing: try await verifier.verify(try request.verification(of: verifier.format.hash(of: key))))
   }
 }
 
@@ -54,11 +54,11 @@ extension Response {
   /// A verdict in status and headers, without a body, which gateways throw away.
   fileprivate init(authorizing verdict: Verdict) {
     var headers: HTTPFields = [.xLatchkeyCode: verdict.code.rawValue]
-    if let (key, rateLimit) = verdict.found {
+    if let (key, limits) = verdict.found {
       headers[.xLatchkeyKeyID] = key.id.text
       headers[.xLatchkeyAccountID] = key.accountID.text
       headers[.xLatchkeyScopes] = key.scopes.joined(separator: " ")
-      headers.append(contentsOf: HTTPFields(rateLimit))
+      headers.append(contentsOf: HTTPFields(limits))
     }
     let status: HTTPResponse.Status =
       switch verdict.code {
@@ -74,8 +74,8 @@ extension Response {
 
 extension Request {
   /// What a gateway tells of its request in headers. Throws `.invalid` for one that can't be meant.
-  fileprivate func verification(of key: Secret) throws -> VerificationRequest {
-    var question = VerificationRequest(key: key)
+  fileprivate func verification(of hash: SecretHash?) throws -> VerificationRequest {
+    var question = VerificationRequest(hash: hash)
     if let scope = headers[.xRequiredScope] {
       guard Scope.isValid(scope) else { throw PortalError.invalid("header.X-Required-Scope", "must be a scope") }
       question.scopes = [scope]
@@ -98,7 +98,7 @@ extension Request {
 }
 
 extension RequestFields {
-  mutating func verification() -> VerificationRequest {
+  mutating func verification(_ format: KeyFormat) -> VerificationRequest {
     let key = string("key", 1...Secret.lengthMax)
     var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []
     if let scope = optionalString("scope", 1...Scope.lengthMax) {
@@ -110,7 +110,7 @@ extension RequestFields {
       if clientIP?.isSingleAddress != true { refuse("clientIP", "must be an IPv4 or IPv6 address") }
     }
     return VerificationRequest(
-      key: Secret(presented: key), scopes: scopes, clientIP: clientIP,
+      hash: format.hash(of: Secret(presented: key)), scopes: scopes, clientIP: clientIP,
       endpoint: optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
         ?? VerificationRequest.endpointDefault,
       cost: integer("cost", 1...VerificationRequest.costMax, default: 1))
@@ -121,31 +121,43 @@ extension JSONWriter {
   fileprivate mutating func fields(of verdict: Verdict) {
     field("valid", verdict.isValid)
     field("code", verdict.code.rawValue)
-    guard let (key, rateLimit) = verdict.found else { return }
+    guard let (key, limits) = verdict.found else { return }
     field("keyId", key.id)
     field("accountId", key.accountID)
     field("name", key.name)
     field("environment", key.environment.rawValue)
     field("scopes", key.scopes)
     field("expiresAt", key.expiresAt)
-    object("rateLimit") { json in
-      json.field("limit", rateLimit.limit)
-      json.field("remaining", rateLimit.remaining)
-      json.field("resetSeconds", rateLimit.resetSeconds)
+    object("rateLimit") { $0.fields(of: limits.binding) }
+    array("limits", limits.all) { json, standing in
+      json.object { json in
+        json.field("name", standing.limit.name)
+        json.field("windowSeconds", standing.limit.windowSeconds)
+        json.fields(of: standing.window)
+      }
     }
+  }
+
+  private mutating func fields(of window: SlidingWindow.Decision) {
+    field("limit", window.limit)
+    field("remaining", window.remaining)
+    field("resetSeconds", window.resetSeconds)
   }
 }
 
 extension HTTPFields {
   /// draft-ietf-httpapi-ratelimit-headers, the older `X-RateLimit-*` beside it, and `Retry-After` when limited.
-  fileprivate init(_ rateLimit: SlidingWindow.Decision) {
+  fileprivate init(_ limits: RateLimitDecision) {
     self.init()
-    self[.rateLimitPolicy] = "\"default\";q=\(rateLimit.limit);w=60"
-    self[.rateLimit] = "\"default\";r=\(rateLimit.remaining);t=\(rateLimit.resetSeconds)"
-    self[.xRateLimitLimit] = "\(rateLimit.limit)"
-    self[.xRateLimitRemaining] = "\(rateLimit.remaining)"
-    self[.xRateLimitReset] = "\(rateLimit.resetSeconds)"
-    if !rateLimit.isAdmitted { self[.retryAfter] = "\(rateLimit.retryAfterSeconds)" }
+    let (all, binding) = (limits.all, limits.binding)
+    self[.rateLimitPolicy] = all.map { "\"\($0.limit.name)\";q=\($0.limit.limit);w=\($0.limit.windowSeconds)" }
+      .joined(separator: ", ")
+    self[.rateLimit] = all.map { "\"\($0.limit.name)\";r=\($0.window.remaining);t=\($0.window.resetSeconds)" }
+      .joined(separator: ", ")
+    self[.xRateLimitLimit] = "\(binding.limit)"
+    self[.xRateLimitRemaining] = "\(binding.remaining)"
+    self[.xRateLimitReset] = "\(binding.resetSeconds)"
+    if !binding.isAdmitted { self[.retryAfter] = "\(binding.retryAfterSeconds)" }
   }
 }
 

@@ -1,11 +1,14 @@
 import ArgumentParser
+import Foundation
 import Portal
 import PortalHTTP
 import Postgres
 
+extension RateLimitMode: ExpressibleByArgument {}
+
 struct AccountsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "accounts", abstract: "Manage customers' accounts.", subcommands: [Create.self])
+    commandName: "accounts", abstract: "Manage customers' accounts.", subcommands: [Create.self, Limit.self])
 
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make an account with its owner.")
@@ -36,6 +39,39 @@ struct AccountsCommand: AsyncParsableCommand {
               $0.field("email", user.email)
             }
             if isGenerated { json.field("password", password.reveal()) }
+          })
+      }
+    }
+  }
+
+  struct Limit: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Set what an account's keys may use together in a minute.",
+      discussion: "Beside the limits of each key. It holds on every instance within milliseconds.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: "The account's id.", transform: ValidationError.parse(id:)) var id: UUID
+    @Option(help: "Cost per minute, 1 to \(RateLimit.limitMax); leave it out to have no such limit.")
+    var perMinute: Int?
+    @Option(help: "Who decides: each instance (fast), or PostgreSQL (consistent), slower and never over.")
+    var mode = RateLimitMode.fast
+
+    func run() async throws {
+      let configuration = try await options.load()
+      if let perMinute, !(1...RateLimit.limitMax).contains(perMinute) {
+        throw ValidationError("--per-minute must be a whole number from 1 to \(RateLimit.limitMax).")
+      }
+      try await reportingFailure {
+        try await PostgresPool.with(configuration.database) { pool in
+          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
+            .setSharedLimit(perMinute, mode, of: id, by: commandCaller)
+        }
+        Output(isJSON: options.json).print(
+          perMinute.map { "account \(id.text) has \($0) per minute" } ?? "account \(id.text) has no shared limit",
+          json: .object { json in
+            json.field("id", id)
+            json.field("limitPerMinute", perMinute)
+            json.field("mode", mode.rawValue)
           })
       }
     }

@@ -7,13 +7,14 @@ import Testing
 /// The members of the contract's objects, in its order.
 enum Contract {
   static let key = [
-    "id", "name", "start", "environment", "scopes", "rateLimitPerMinute", "allowedIPs", "expiresAt", "revokedAt",
+    "id", "name", "start", "environment", "scopes", "rateLimitPerMinute", "limits", "rateLimitMode", "allowedIPs",
+    "expiresAt", "revokedAt",
     "lastUsedAt", "totalRequests", "createdAt", "status",
   ]
   static let propagation = ["instances", "acknowledged", "milliseconds"]
   static let login = ["user", "account", "role", "token", "expiresAt"]
   static let verdict = [
-    "valid", "code", "keyId", "accountId", "name", "environment", "scopes", "expiresAt", "rateLimit",
+    "valid", "code", "keyId", "accountId", "name", "environment", "scopes", "expiresAt", "rateLimit", "limits",
   ]
   static let usage = ["from", "to", "daily", "endpoints", "summary"]
   static let daily = [

@@ -10,7 +10,7 @@ struct KeyStatusTests {
   private func key(_ change: (inout Key) -> Void = { _ in }) -> Key {
     var key = Key(
       id: .numbered(1), accountID: .numbered(2), name: "Key", start: "lk_live_abcd", environment: .live, scopes: ["a"],
-      rateLimitPerMinute: 60, totalRequests: 0, createdAt: now)
+      rateLimitPerMinute: 60, limits: [], rateLimitMode: .fast, totalRequests: 0, createdAt: now)
     change(&key)
     return key
   }
@@ -77,7 +77,7 @@ struct KeyStatusTests {
       let verifiable = VerifiableKey(
         id: key.id, accountID: key.accountID, name: key.name, environment: .live, scopes: [], rateLimitPerMinute: 60,
         expiresAt: expiresAt, isRevoked: holds[0], isSuspended: holds[1], isDisabled: holds[2])
-      let refusal = verifiable.refusal(of: VerificationRequest(key: Secret(presented: "x")), at: now)
+      let refusal = verifiable.refusal(of: VerificationRequest(hash: nil), at: now)
       #expect(refusal == refusals[key.status(at: now)])
     }
   }

@@ -27,8 +27,8 @@ struct RollKeyTests {
       #expect(rolled.predecessor.status(at: Date()) == .revoked)
       #expect(rolled.predecessor.rolledAt != nil)
       let verifier = world.makeVerifier()
-      #expect(try await verifier.verify(VerificationRequest(key: old.secret)).code == .revoked)
-      let request = VerificationRequest(key: rolled.successor.secret, clientIP: AddressBlock("10.1.2.3"))
+      #expect(try await verifier.verify(VerificationRequest(hash: old.secret.hash)).code == .revoked)
+      let request = VerificationRequest(hash: rolled.successor.secret.hash, clientIP: AddressBlock("10.1.2.3"))
       #expect(try await verifier.verify(request).code == .valid)
       #expect(try await world.actions(on: account).filter { $0 == "key.rolled" }.count == 1)
     }
@@ -50,7 +50,7 @@ struct RollKeyTests {
         #expect(remaining <= Double(grace) && remaining > Double(min(grace, 100)) - 30)
         if let expiresAt { #expect(try #require(rolled.predecessor.expiresAt) <= expiresAt) }
         #expect(rolled.successor.key.expiresAt == expiresAt)
-        #expect(try await world.makeVerifier().verify(VerificationRequest(key: old.secret)).code == .valid)
+        #expect(try await world.makeVerifier().verify(VerificationRequest(hash: old.secret.hash)).code == .valid)
       }
     }
   }

@@ -10,12 +10,14 @@ struct RateLimiterTests {
   private let limiter = RateLimiter()
 
   private func admits(_ key: UUID, limit: Int = 10, after seconds: Double = 0, cost: Int = 1) -> Bool {
-    limiter.admit(key, cost: cost, limitPerMinute: limit, at: start.addingTimeInterval(seconds)).isAdmitted
+    limiter.admit(.limited(key, limit), cost: cost, at: milliseconds(seconds))?.isAdmitted ?? false
   }
 
   private func remaining(_ key: UUID, limit: Int = 10, after seconds: Double = 0) -> Int {
-    limiter.peek(key, limitPerMinute: limit, at: start.addingTimeInterval(seconds)).remaining
+    limiter.peek(.limited(key, limit), at: milliseconds(seconds)).binding.remaining
   }
+
+  private func milliseconds(_ seconds: Double) -> Int { start.addingTimeInterval(seconds).milliseconds }
 
   @Test("a key has its limit each minute, and another key, also in the same shard, has its own")
   func independent() {
@@ -42,8 +44,8 @@ struct RateLimiterTests {
     let key = UUID.version7()
     for _ in 0..<100 { #expect(remaining(key) == 10) }
     #expect(admits(key, cost: 10))
-    #expect(!limiter.peek(key, limitPerMinute: 9, at: start).isAdmitted)
-    #expect(limiter.peek(key, limitPerMinute: 10, at: start).isAdmitted)
+    #expect(!limiter.peek(.limited(key, 9), at: milliseconds(0)).isAdmitted)
+    #expect(limiter.peek(.limited(key, 10), at: milliseconds(0)).isAdmitted)
   }
 
   @Test("a changed limit holds from the next request on, up and down")
@@ -70,10 +72,80 @@ struct RateLimiterTests {
     #expect(rememberedCount >= 10_000)
   }
 
+  @Test("a request that one of its limits refuses takes nothing from any, and the one that refuses longest is told")
+  func severalLimits() {
+    let account = UUID.version7()
+    func key(_ limits: RateLimit...) -> VerifiableKey {
+      var key = VerifiableKey.limited(.version7(), 50)
+      key.accountID = account
+      key.namedLimits = limits
+      key.accountLimitPerMinute = 30
+      return key
+    }
+    let one = key(RateLimit(name: "burst", limit: 5, windowSeconds: 1))
+    let other = key(RateLimit(name: "hourly", limit: 1_000, windowSeconds: 3_600))
+    func left(_ key: VerifiableKey) -> [Int] {
+      limiter.peek(key, at: milliseconds(0)).all.map(\.window.remaining)
+    }
+    for _ in 0..<5 { #expect(limiter.admit(one, cost: 1, at: milliseconds(0))?.isAdmitted == true) }
+    for _ in 0..<20 {
+      let refused = limiter.admit(one, cost: 1, at: milliseconds(0))
+      #expect(refused?.isAdmitted == false)
+      #expect(refused?.all.map(\.window.isAdmitted) == [true, false, true])
+      #expect(refused?.binding.limit == 5 && (1...2).contains(refused?.binding.retryAfterSeconds ?? 0))
+    }
+    #expect(left(one) == [45, 0, 25] && left(other) == [50, 1_000, 25])
+    #expect(limiter.admit(other, cost: 25, at: milliseconds(0))?.binding.remaining == 0)
+    let refused = limiter.admit(other, cost: 1, at: milliseconds(0))
+    #expect(refused?.all.map(\.window.isAdmitted) == [true, true, false] && refused?.binding.limit == 30)
+    #expect(left(other) == [25, 975, 0] && left(one) == [45, 0, 0])
+  }
+
+  @Test("a thousand requests at once on several limits take as much from each as was admitted")
+  func severalLimitsAtOnce() async {
+    let account = UUID.version7()
+    let keys = (0..<4).map { index in
+      var key = VerifiableKey.limited(.version7(), 200)
+      key.accountID = account
+      key.namedLimits = [RateLimit(name: "burst", limit: 90, windowSeconds: 10)]
+      key.accountLimitPerMinute = 250
+      return key
+    }
+    let outcomes = await concurrently(1_000) { index in
+      self.limiter.admit(keys[index % 4], cost: 1, at: self.milliseconds(0))?.isAdmitted == true ? index % 4 : nil
+    }
+    let admitted = outcomes.values.compactMap(\.self)
+    #expect(admitted.count == 250)
+    for (index, key) in keys.enumerated() {
+      let count = admitted.count { $0 == index }
+      #expect(limiter.peek(key, at: milliseconds(0)).all.map(\.window.remaining) == [200 - count, 90 - count, 0])
+    }
+  }
+
+  @Test("what PostgreSQL has to decide is not decided in memory")
+  func consistentIsNotHere() {
+    var key = VerifiableKey.limited(.version7(), 10)
+    key.rateLimitMode = .consistent
+    #expect(limiter.admit(key, cost: 1, at: milliseconds(0)) == nil)
+    key.rateLimitMode = .fast
+    key.accountLimitPerMinute = 5
+    key.accountLimitMode = .consistent
+    #expect(limiter.admit(key, cost: 1, at: milliseconds(0)) == nil)
+    #expect(remaining(key.id) == 10)
+  }
+
   @Test("sweeping forgets no window that still counts")
   func sweepKeepsLive() {
     let keys = (0..<100_000).map { _ in UUID.version7() }
     for key in keys { #expect(admits(key, limit: 1)) }
     #expect(keys.allSatisfy { !admits($0, limit: 1, after: 59) })
+  }
+}
+
+extension VerifiableKey {
+  static func limited(_ id: UUID, _ limitPerMinute: Int) -> VerifiableKey {
+    VerifiableKey(
+      id: id, accountID: .numbered(0), name: "Key", environment: .live, scopes: ["a"],
+      rateLimitPerMinute: limitPerMinute, isRevoked: false, isSuspended: false, isDisabled: false)
   }
 }

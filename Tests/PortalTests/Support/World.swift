@@ -43,7 +43,11 @@ struct World {
     _ limits: CoherentCacheState<VerifiableKey>.Limits = .init(), usage: UsageRecorder = UsageRecorder(),
     observer: Observer = Observer([])
   ) -> Verifier {
-    Verifier(pool: pool, format: format, limits: limits, limiter: RateLimiter(), usage: usage, observer: observer)
+    let limiter = RateLimiter()
+    let rateLimits = RateLimits(pool: pool, limiter: limiter, instanceID: .version7(), observer: observer)
+    return Verifier(
+      pool: pool, format: format, cacheLimits: limits, limiter: limiter, limits: rateLimits, usage: usage,
+      observer: observer)
   }
 
   func actions(on accountID: UUID) async throws -> [String] {

@@ -88,7 +88,7 @@ struct SupportDeskTests {
       let account = try await world.makeAccount()
       let issued = try await world.makeKey(account)
       let revoked = try await world.desk.revokeKey(issued.key.id, by: grace, reason)
-      #expect(try await world.makeVerifier().verify(VerificationRequest(key: issued.secret)).code == .revoked)
+      #expect(try await world.makeVerifier().verify(VerificationRequest(hash: issued.secret.hash)).code == .revoked)
       let event = try #require(try await lastEvent(world, account))
       #expect(event.action == "key.revoked" && event.targetKind == "key" && event.targetID == issued.key.id)
       #expect(event.actorKind == "staff" && event.actorID == .numbered(7) && event.actorName == "Grace")
@@ -111,7 +111,7 @@ struct SupportDeskTests {
       let account = try await world.makeAccount()
       let issued = try await world.makeKey(account)
       func code() async throws -> Verdict.Code {
-        try await world.makeVerifier().verify(VerificationRequest(key: issued.secret)).code
+        try await world.makeVerifier().verify(VerificationRequest(hash: issued.secret.hash)).code
       }
       let resume = SupportReason(text: "paid")
       let first = try await world.desk.setSuspension(of: account, to: true, by: grace, reason).account
@@ -161,7 +161,7 @@ struct SupportDeskTests {
       await #expect(throws: PostgresError.self) {
         try await world.desk.setSuspension(of: account, to: true, by: grace, reason)
       }
-      #expect(try await world.makeVerifier().verify(VerificationRequest(key: issued.secret)).code == .valid)
+      #expect(try await world.makeVerifier().verify(VerificationRequest(hash: issued.secret.hash)).code == .valid)
       #expect(try await pool.number("select count(*) from invalidation_log") == 0)
       try await pool.type("update accounts set suspended_at = now()")
       await #expect(throws: PostgresError.self) {

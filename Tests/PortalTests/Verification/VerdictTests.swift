@@ -17,7 +17,7 @@ struct VerdictTests {
 
   private func request(_ scopes: [String] = [], from address: String? = nil) -> VerificationRequest {
     VerificationRequest(
-      key: Secret(presented: "x"), scopes: scopes, clientIP: address.flatMap { AddressBlock($0) })
+      hash: nil, scopes: scopes, clientIP: address.flatMap { AddressBlock($0) })
   }
 
   @Test("whatever is wrong at once, the first reason in the documented order is the answer")

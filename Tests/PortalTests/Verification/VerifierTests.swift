@@ -28,7 +28,8 @@ private struct Gate {
   ) async throws -> Verdict {
     try await verifier.verify(
       VerificationRequest(
-        key: key, scopes: scopes, clientIP: address.flatMap { AddressBlock($0) }, endpoint: endpoint, cost: cost))
+        hash: world.format.hash(of: key), scopes: scopes, clientIP: address.flatMap { AddressBlock($0) },
+        endpoint: endpoint, cost: cost))
   }
 }
 
@@ -47,10 +48,10 @@ struct VerifierTests {
       let issued = try await gate.world.makeKey(gate.account, settings)
       let verdict = try await gate.verify(issued.secret, "orders:read", from: "192.0.2.1", cost: 3)
       #expect(verdict.code == .valid && verdict.isValid)
-      let (key, rateLimit) = try #require(verdict.found)
+      let (key, limits) = try #require(verdict.found)
       #expect(key.id == issued.key.id && key.accountID == gate.account && key.name == "Key")
       #expect(key.environment == .test && key.scopes == ["orders:*"] && key.allowedIPs == settings.allowedIPs)
-      #expect(rateLimit.limit == 7 && rateLimit.remaining == 4 && rateLimit.isAdmitted)
+      #expect(limits.binding.limit == 7 && limits.binding.remaining == 4 && limits.isAdmitted)
       #expect(gate.observations.count(.verified(.valid)) == 1)
     }
   }
@@ -149,12 +150,12 @@ struct VerifierTests {
         gate.account, KeySettings(name: "x", scopes: ["a"], rateLimitPerMinute: 10))
       for _ in 0..<20 {
         let verdict = try await gate.verify(issued.secret, "b", cost: 5)
-        #expect(verdict.code == .insufficientScope && verdict.found?.rateLimit.remaining == 10)
+        #expect(verdict.code == .insufficientScope && verdict.found?.limits.binding.remaining == 10)
       }
       #expect(try await gate.verify(issued.secret, cost: 11).code == .rateLimited)
-      #expect(try await gate.verify(issued.secret, cost: 10).found?.rateLimit.remaining == 0)
+      #expect(try await gate.verify(issued.secret, cost: 10).found?.limits.binding.remaining == 0)
       let limited = try await gate.verify(issued.secret)
-      #expect(limited.code == .rateLimited && (1...120).contains(limited.found?.rateLimit.retryAfterSeconds ?? 0))
+      #expect(limited.code == .rateLimited && (1...120).contains(limited.found?.limits.binding.retryAfterSeconds ?? 0))
       // Another reason comes before the limit.
       #expect(try await gate.verify(issued.secret, "b").code == .insufficientScope)
       let counters = gate.usage.seal().counters
@@ -184,7 +185,7 @@ struct VerifierTests {
     try await withGate { gate in
       let issued = try await gate.world.makeKey(gate.account)
       try await gate.world.pool.type("update plans set rate_limit_per_minute_max = 5")
-      #expect(try await gate.verify(issued.secret).found?.rateLimit.limit == 5)
+      #expect(try await gate.verify(issued.secret).found?.limits.binding.limit == 5)
     }
   }
 }

@@ -1,0 +1,131 @@
+package import Foundation
+package import Postgres
+import ServiceLifecycle
+
+/// Limits beyond one instance: what the instances admitted in the mode `fast` is exchanged through PostgreSQL, and in the
+/// mode `consistent` PostgreSQL decides.
+package actor RateLimits: Service {
+  /// Between two exchanges; longer for an instance that is alone, which publishes for whoever comes after it.
+  private static let interval: Duration = .milliseconds(200)
+  private static let intervalAlone: Duration = .seconds(1)
+  /// Windows in one statement.
+  private static let windowsPerExchangeMax = 5_000
+
+  private let pool: PostgresPool
+  private let limiter: RateLimiter
+  private let instanceID: UUID
+  private let observer: Observer
+  private var last: Task<Bool, Never>?
+  /// An exchange that has not begun: it will publish what was admitted before it does.
+  private var next: Task<Bool, Never>?
+
+  package init(pool: PostgresPool, limiter: RateLimiter, instanceID: UUID, observer: Observer) {
+    self.pool = pool
+    self.limiter = limiter
+    self.instanceID = instanceID
+    self.observer = observer
+  }
+
+  package func run() async throws {
+    try? await cancelWhenGracefulShutdown {
+      while true {
+        await self.exchange()
+        let isAlone = self.limiter.allowance.instanceCount <= 1
+        try await Task.sleep(for: isAlone ? Self.intervalAlone : Self.interval)
+      }
+    }
+    await exchange()
+  }
+
+  /// Takes `cost` from every limit of the key, or from none, as ``RateLimiter/admit(_:cost:at:)``, with whatever of
+  /// PostgreSQL that takes. Throws `.unavailable`, or what the database threw, when it cannot be said.
+  package nonisolated func admit(_ key: VerifiableKey, cost: Int) async throws -> RateLimitDecision {
+    var taken = RateLimiter.Taken(cost: cost)
+    let fast = try await admitFast(key, cost: cost, &taken)
+    guard fast.isAdmitted, key.needsConsistentLimits else { return fast }
+    do {
+      let decision = try await admitConsistently(key, cost: cost, fast)
+      if !decision.isAdmitted { limiter.giveBack(taken) }
+      return decision
+    } catch {
+      limiter.giveBack(taken)
+      throw error
+    }
+  }
+
+  private nonisolated func admitFast(
+    _ key: VerifiableKey, cost: Int, _ taken: inout RateLimiter.Taken
+  ) async throws -> RateLimitDecision {
+    var isConnected = true
+    while true {
+      if let decision = limiter.admitFast(key, cost: cost, at: Date().milliseconds, &taken) { return decision }
+      guard isConnected else {
+        throw PortalError.unavailable(reason: "the instances cannot tell each other of a limit")
+      }
+      isConnected = await exchange()
+    }
+  }
+
+  private nonisolated func admitConsistently(
+    _ key: VerifiableKey, cost: Int, _ fast: RateLimitDecision
+  ) async throws -> RateLimitDecision {
+    let limits = key.limits
+    let consistent = limits.filter { $0.mode == .consistent }
+    guard let taken = try await pool.query(TakeRateLimits(limits: consistent, cost: cost)).first else {
+      throw PostgresError(.protocolViolation, "take_rate_limits answered nothing")
+    }
+    var windows = taken.windows[...]
+    let standings = zip(limits, fast.all).map { applied, standing in
+      guard applied.mode == .consistent, let (index, current, previous) = windows.popFirst() else { return standing }
+      limiter.decided(
+        applied, isAccount: applied.subject != key.id, index: index, current: current, previous: previous)
+      let window = SlidingWindow(
+        seconds: applied.limit.windowSeconds, index: index, current: current, previous: previous)
+      let fits = taken.isAdmitted || window.fits(cost: cost, limit: applied.limit.limit, at: taken.atMilliseconds)
+      return RateLimitDecision.Standing(
+        limit: applied.limit,
+        window: window.decision(fits, cost: cost, limit: applied.limit.limit, at: taken.atMilliseconds))
+    }
+    return RateLimitDecision(own: standings[0], others: Array(standings[1...]))
+  }
+
+  /// Tells the other instances what was admitted here until now, and hears of them. Those who ask while an exchange is
+  /// under way wait for the next one together. False when PostgreSQL did not answer.
+  @discardableResult
+  package func exchange() async -> Bool {
+    if let next { return await next.value }
+    let exchange = Task { [last] in
+      _ = await last?.value
+      return await self.exchangeNow()
+    }
+    next = exchange
+    return await exchange.value
+  }
+
+  private func exchangeNow() async -> Bool {
+    last = next
+    next = nil
+    var queued = limiter.takeQueued(Self.windowsPerExchangeMax)
+    repeat {
+      do {
+        guard let answer = try await pool.query(ExchangeRateLimits(instanceID: instanceID, queued)).first else {
+          throw PostgresError(.protocolViolation, "the exchange answered nothing")
+        }
+        for (place, (window, publication)) in queued.enumerated() {
+          let told = SharedWindow.Pair(current: answer.used[2 * place], previous: answer.used[2 * place + 1])
+          limiter.exchanged(window, publication, others: told)
+        }
+        limiter.allowance = RateLimitAllowance(instanceCount: answer.instanceCount)
+        observer.observe(.limitsExchanged(windows: queued.count))
+      } catch {
+        for (window, publication) in queued { limiter.exchanged(window, publication, others: nil) }
+        limiter.allowance.isConnected = false
+        observer.observe(.limitExchangeFailed("\(error)"))
+        return false
+      }
+      guard queued.count == Self.windowsPerExchangeMax else { return true }
+      queued = limiter.takeQueued(Self.windowsPerExchangeMax)
+    } while !queued.isEmpty
+    return true
+  }
+}

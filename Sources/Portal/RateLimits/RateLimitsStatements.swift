@@ -1,0 +1,97 @@
+import Foundation
+import Postgres
+
+/// Publishes what this instance admitted in the windows, and reads what the others published, both for the current fixed
+/// window and for the one before. One statement, one snapshot.
+struct ExchangeRateLimits: PostgresStatement {
+  static let sql = """
+    with asked as (
+      select * from unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[])
+        with ordinality as asked (slot, subject_id, limit_digest, window_index, used, place)
+    ), published as (
+      insert into rate_limit_counts as mine (slot, subject_id, limit_digest, window_index, instance_id, used)
+      select slot, subject_id, limit_digest, window_index, $1, used from asked where used > 0
+      on conflict (slot, subject_id, limit_digest, window_index, instance_id)
+      do update set used = excluded.used where mine.used < excluded.used
+    )
+    select
+      (select count(*) from instances
+        where heartbeat_at > now() - lease_milliseconds * interval '1 millisecond'),
+      array(
+        select (
+          select coalesce(sum(other.used), 0)::bigint from rate_limit_counts other
+          where other.slot = asked.slot and other.subject_id = asked.subject_id
+            and other.limit_digest = asked.limit_digest and other.window_index = asked.window_index
+            and other.instance_id <> $1)
+        from asked order by place)
+    """
+  /// A window stops to count in one of so many slots of so many seconds; as in the migration.
+  private static let slotCount = 32
+  private static let slotSeconds = 7_200
+
+  let instanceID: UUID
+  private var slots: [Int] = []
+  private var subjects: [UUID] = []
+  private var digests: [Int] = []
+  private var indexes: [Int] = []
+  private var used: [Int] = []
+
+  init(instanceID: UUID, _ queued: [(window: RateLimitWindowID, publication: SharedWindow.Publication)]) {
+    self.instanceID = instanceID
+    for (window, publication) in queued {
+      append(window, publication.seconds, publication.index, publication.own.current)
+      append(window, publication.seconds, publication.index - 1, publication.own.previous)
+    }
+  }
+
+  private mutating func append(_ window: RateLimitWindowID, _ seconds: Int, _ index: Int, _ used: Int) {
+    slots.append((index + 2) * seconds / Self.slotSeconds % Self.slotCount)
+    subjects.append(window.subject)
+    digests.append(window.digest)
+    indexes.append(index)
+    self.used.append(used)
+  }
+
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(instanceID, slots, subjects, digests, indexes, used)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (instanceCount: Int, used: [Int]) {
+    (instanceCount: max(1, try row.next()), used: try row.next())
+  }
+}
+
+/// Takes from limits of the mode `consistent`: all of them, or none.
+struct TakeRateLimits: PostgresStatement {
+  static let sql = """
+    select is_admitted, at_milliseconds, indexes, used, used_before
+    from take_rate_limits($1, $2, $3::bigint[]::integer[], $4, $5)
+    """
+  struct Row {
+    let isAdmitted: Bool
+    let atMilliseconds: Int
+    let windows: [(index: Int, current: Int, previous: Int)]
+  }
+  let limits: [AppliedLimit]
+  let cost: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      limits.map(\.subject), limits.map(\.limit.digest), limits.map(\.limit.windowSeconds), limits.map(\.limit.limit),
+      cost)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
+    let (isAdmitted, at) = (try row.next(Bool.self), try row.next(Int.self))
+    let (indexes, used, before) = (try row.next([Int].self), try row.next([Int].self), try row.next([Int].self))
+    return Row(
+      isAdmitted: isAdmitted, atMilliseconds: at,
+      windows: zip(indexes, zip(used, before)).map { (index: $0, current: $1.0, previous: $1.1) })
+  }
+}
+
+/// Truncates what no window counts any more.
+struct ExpireRateLimitCounts: PostgresStatement {
+  static let sql = "select expire_rate_limit_counts()"
+}
+
+struct ExpireRateLimitWindows: PostgresStatement {
+  static let sql = "select expire_rate_limit_windows()"
+}

@@ -1,0 +1,231 @@
+import Foundation
+import PortalTesting
+import Postgres
+import PostgresTesting
+import Synchronization
+import Testing
+
+@testable import Portal
+
+/// One of several instances that share their limits.
+private struct LimitingInstance {
+  let limiter = RateLimiter()
+  let limits: RateLimits
+  let observations = Observations()
+
+  init(_ pool: PostgresPool) async throws {
+    let id = UUID.version7()
+    limits = RateLimits(pool: pool, limiter: limiter, instanceID: id, observer: Observer([observations.sink]))
+    try await pool.execute(Heartbeat(id: id, name: "test", lease: .seconds(600), appliedSeq: 0))
+  }
+
+  /// As a verification does: in memory if that can be, else with PostgreSQL.
+  func admits(_ key: VerifiableKey, cost: Int = 1) async throws -> Bool {
+    if let decision = limiter.admit(key, cost: cost, at: Date().milliseconds) { return decision.isAdmitted }
+    return try await limits.admit(key, cost: cost).isAdmitted
+  }
+}
+
+private func withInstances(
+  _ count: Int, _ body: ([LimitingInstance], PostgresPool) async throws -> Void
+) async throws {
+  try await withPool { pool in
+    var instances: [LimitingInstance] = []
+    for _ in 0..<count { instances.append(try await LimitingInstance(pool)) }
+    // So that each knows how many there are.
+    for instance in instances { #expect(await instance.limits.exchange()) }
+    try await body(instances, pool)
+  }
+}
+
+/// What was admitted of a limit, by fixed window.
+private final class Admissions: Sendable {
+  private let counts = Mutex<[Int: Int]>([:])
+  func add(_ window: Int) { counts.withLock { $0[window, default: 0] += 1 } }
+  var all: [Int: Int] { counts.withLock { $0 } }
+}
+
+@Suite("RateLimits")
+struct RateLimitsTests {
+  @Test("three instances under mixed traffic pass no limit from 100 on by more than 10 %, over more than 100 windows")
+  func overshoot() async throws {
+    try await withInstances(3) { instances, _ in
+      let keys = (0..<60).map { index in
+        var key = VerifiableKey.limited(.version7(), 1_000_000)
+        key.namedLimits = [RateLimit(name: "second", limit: 100 + 10 * index, windowSeconds: 2)]
+        return key
+      }
+      let admissions = keys.map { _ in Admissions() }
+      let deadline = ContinuousClock.now + .seconds(5)
+      let running = instances.map { instance in Task { try await instance.limits.run() } }
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for (number, instance) in instances.enumerated() {
+          for (index, key) in keys.enumerated() {
+            group.addTask {
+              var random = SeededGenerator(seed: UInt64(index * 3 + number))
+              while ContinuousClock.now < deadline {
+                // Bursts, trickles, and keys that one instance has nearly for itself.
+                let burst = index % 3 == 0 ? Int.random(in: 1...150, using: &random) : 10
+                let isLazy = index % 3 == 1 && number != index % 2
+                for _ in 0..<burst {
+                  let window = Date().milliseconds / 2_000
+                  if try await instance.admits(key), Date().milliseconds / 2_000 == window {
+                    admissions[index].add(window)
+                  }
+                }
+                try await Task.sleep(for: .milliseconds(isLazy ? 150 : Int.random(in: 1...40, using: &random)))
+              }
+            }
+          }
+        }
+        try await group.waitForAll()
+      }
+      for task in running { task.cancel() }
+      var (windowCount, fullCount, worst) = (0, 0, 0.0)
+      for (key, admissions) in zip(keys, admissions) {
+        let limit = key.namedLimits[0].limit
+        for (_, count) in admissions.all {
+          windowCount += 1
+          worst = max(worst, Double(count) / Double(limit))
+          if count >= limit { fullCount += 1 }
+          #expect(Double(count) <= 1.1 * Double(limit), "limit \(limit)")
+        }
+      }
+      print("limits on three instances: \(windowCount) windows, \(fullCount) full, the worst at \(worst) of its limit")
+      #expect(windowCount > 100 && fullCount > 20)
+    }
+  }
+
+  @Test("in the mode consistent a thousand requests on three instances are admitted to the limit and never beyond")
+  func consistent() async throws {
+    try await withInstances(3) { instances, _ in
+      var key = VerifiableKey.limited(.version7(), 1_000_000)
+      key.rateLimitMode = .consistent
+      key.namedLimits = [RateLimit(name: "daily", limit: 137, windowSeconds: 86_400)]
+      let outcomes = await concurrently(600) { [key] index in try await instances[index % 3].admits(key) }
+      #expect(outcomes.errors.isEmpty)
+      #expect(outcomes.values.count { $0 } == 137)
+      // Whoever only looks sees how PostgreSQL decided.
+      let left = instances.map { $0.limiter.peek(key, at: Date().milliseconds).others[0].window.remaining }
+      #expect(left.contains(0))
+    }
+  }
+
+  @Test("PostgreSQL's sliding window is that of SlidingWindow")
+  func sameWindow() async throws {
+    try await withInstances(1) { instances, pool in
+      var random = SeededGenerator(seed: 7)
+      var key = VerifiableKey.limited(.version7(), 1_000_000)
+      key.rateLimitMode = .consistent
+      key.namedLimits = [RateLimit(name: "second", limit: 20, windowSeconds: 1)]
+      let limits = key.limits
+      var window = SlidingWindow(seconds: 1)
+      var refusedCount = 0
+      for _ in 0..<300 {
+        let cost = Int.random(in: 1...5, using: &random)
+        let taken = try #require(try await pool.query(TakeRateLimits(limits: limits, cost: cost)).first)
+        let decision = window.admit(cost: cost, limit: 20, at: taken.atMilliseconds)
+        #expect(taken.isAdmitted == decision.isAdmitted)
+        let (index, current, previous) = taken.windows[1]
+        #expect(SlidingWindow(seconds: 1, index: index, current: current, previous: previous) == window)
+        if !decision.isAdmitted { refusedCount += 1 }
+        try await Task.sleep(for: .milliseconds(Int.random(in: 0...20, using: &random)))
+      }
+      #expect((1..<300).contains(refusedCount))
+    }
+  }
+
+  @Test("a refused request takes nothing from any of its limits, whoever decides them")
+  func refusedTakesNothing() async throws {
+    try await withInstances(2) { (instances, _) async throws in
+      let (id, account) = (UUID.version7(), UUID.version7())
+      func admits(_ instance: Int, own: Int, shared: Int) async throws -> Bool {
+        try await instances[instance].admits(.sharing(id, own, account, shared))
+      }
+      func left(_ instance: Int) -> [Int] {
+        instances[instance].limiter.peek(.sharing(id, 100, account, 3), at: Date().milliseconds).all
+          .map(\.window.remaining)
+      }
+      for number in 0..<8 { #expect(try await admits(0, own: 100, shared: 3) == (number < 3)) }
+      #expect(try await admits(1, own: 100, shared: 3) == false)
+      #expect(left(0) == [97, 0])
+      #expect(left(1) == [100, 0])
+      // And the other way round: where the key's own limit refuses, PostgreSQL is not asked.
+      #expect(try await admits(0, own: 2, shared: 1_000) == false)
+      #expect(try await admits(0, own: 100, shared: 4) == true)
+      #expect(try await admits(0, own: 100, shared: 4) == false)
+    }
+  }
+
+  @Test("what one instance admitted counts at the others after an exchange, also for one that comes later")
+  func exchanged() async throws {
+    try await withInstances(2) { instances, pool in
+      let key = VerifiableKey.limited(.version7(), 400)
+      for _ in 0..<200 { #expect(try await instances[0].admits(key) == true) }
+      #expect(await instances[0].limits.exchange())
+      let later = try await LimitingInstance(pool)
+      for instance in [instances[1], later] {
+        #expect(try await instance.admits(key) == true)
+        #expect(await instance.limits.exchange())
+        #expect(try await instance.admits(key) == true)
+        let left = instance.limiter.peek(key, at: Date().milliseconds).binding.remaining
+        #expect((197...199).contains(left), "\(left)")
+      }
+      #expect(instances[0].observations.count(.limitsExchanged(windows: 1)) > 5)
+    }
+  }
+
+  @Test("without PostgreSQL each instance admits its share in the mode fast, and then says that it cannot say")
+  func disconnected() async throws {
+    try await withPool { pool in
+      let instance = try await LimitingInstance(pool)
+      _ = try await LimitingInstance(pool)
+      #expect(await instance.limits.exchange())
+      try await pool.type("alter table rate_limit_counts rename to rate_limit_counts_gone")
+      let key = VerifiableKey.limited(.version7(), 100)
+      var count = 0
+      await #expect(throws: PortalError.self) {
+        while try await instance.admits(key) { count += 1 }
+      }
+      #expect(count == 50)
+      var consistent = key
+      consistent.rateLimitMode = .consistent
+      try await pool.type("alter table rate_limit_windows rename to rate_limit_windows_gone")
+      await #expect(throws: (any Error).self) { try await instance.admits(consistent) }
+      try await pool.type("alter table rate_limit_counts_gone rename to rate_limit_counts")
+      #expect(await instance.limits.exchange())
+      #expect(try await instance.admits(key) == true)
+    }
+  }
+
+  @Test("what no window counts any more is truncated, and what one may still count stays")
+  func expiry() async throws {
+    try await withPool { pool in
+      try await pool.type(
+        """
+        insert into rate_limit_counts
+        select slot, gen_random_uuid(), 1, 1, gen_random_uuid(), 1 from generate_series(0, 31) as slots (slot);
+        insert into rate_limit_windows values
+          (gen_random_uuid(), 1, 60, extract(epoch from now())::bigint / 60 - 1, 1, 0),
+          (gen_random_uuid(), 1, 60, extract(epoch from now())::bigint / 60 - 3, 1, 0);
+        """)
+      #expect(try await pool.lines("select expire_rate_limit_counts()::text") == ["6"])
+      #expect(try await pool.lines("select expire_rate_limit_counts()::text") == ["0"])
+      let slot = Int(Date().timeIntervalSince1970) / 7_200
+      let kept = Set((0...25).map { "\((slot + $0) % 32)" })
+      #expect(Set(try await pool.lines("select slot::text from rate_limit_counts")) == kept)
+      #expect(try await pool.lines("select expire_rate_limit_windows()::text") == ["1"])
+    }
+  }
+}
+
+extension VerifiableKey {
+  /// With a limit of its own in memory, and one of its account that PostgreSQL decides.
+  fileprivate static func sharing(_ id: UUID, _ own: Int, _ account: UUID, _ shared: Int) -> VerifiableKey {
+    var key = limited(id, own)
+    key.accountID = account
+    key.accountLimitPerMinute = shared
+    key.accountLimitMode = .consistent
+    return key
+  }
+}

@@ -1,0 +1,180 @@
+import PostgresTesting
+import Testing
+
+@testable import Portal
+
+/// Several instances with one limit, and the table through which they hear of each other. An exchange takes its look at
+/// one moment and is known to have ended at a later one, so that looks cross.
+private struct Cluster {
+  private struct Exchange {
+    let publication: SharedWindow.Publication
+    let told: SharedWindow.Pair
+  }
+
+  let limit: Int
+  var windows: [SharedWindow]
+  var allowance: RateLimitAllowance
+  private var running: [Exchange?]
+  /// By instance, then by index of the fixed window. A row counts for others when the exchange that wrote it ends.
+  private var table: [[Int: Int]]
+  private(set) var admitted: [Int: Int] = [:]
+
+  init(_ count: Int, limit: Int, seconds: Int) {
+    self.limit = limit
+    windows = Array(repeating: SharedWindow(seconds: seconds), count: count)
+    running = Array(repeating: nil, count: count)
+    table = Array(repeating: [:], count: count)
+    allowance = RateLimitAllowance(instanceCount: count)
+  }
+
+  mutating func request(_ instance: Int, cost: Int, at now: Int) -> SharedWindow.Fit {
+    let fit = windows[instance].fit(cost: cost, limit: limit, allowance, at: now)
+    if fit == .fits { admitted[windows[instance].take(cost), default: 0] += cost }
+    return fit
+  }
+
+  mutating func beginExchange(_ instance: Int) {
+    guard running[instance] == nil else { return }
+    let publication = windows[instance].publication
+    func told(_ index: Int) -> Int {
+      table.indices.reduce(0) { $0 + ($1 == instance ? 0 : table[$1][index] ?? 0) }
+    }
+    running[instance] = Exchange(
+      publication: publication,
+      told: .init(current: told(publication.index), previous: told(publication.index - 1)))
+  }
+
+  mutating func endExchange(_ instance: Int) {
+    guard let exchange = running[instance] else { return }
+    running[instance] = nil
+    let (index, own) = (exchange.publication.index, exchange.publication.own)
+    table[instance][index] = max(table[instance][index] ?? 0, own.current)
+    table[instance][index - 1] = max(table[instance][index - 1] ?? 0, own.previous)
+    windows[instance].exchanged(exchange.publication, others: exchange.told)
+  }
+}
+
+@Suite("SharedWindow")
+struct SharedWindowTests {
+  /// The beginning of a fixed window of ten seconds.
+  private let start = 1_800_000_000_000
+
+  @Test(
+    "however exchanges cross and windows roll, the instances together pass the limit by 2(n-1)B at most",
+    arguments: 0..<60)
+  func bound(_ seed: Int) {
+    var random = SeededGenerator(seed: UInt64(seed))
+    let count = Int.random(in: 2...5, using: &random)
+    let limit = Int.random(in: 1...400, using: &random)
+    var cluster = Cluster(count, limit: limit, seconds: 10)
+    let block = max(1, limit / (20 * (count - 1)))
+    var now = start
+    var refusedCount = 0
+    // Some seeds flood, some trickle; some have one busy instance.
+    let pauseMax = [1, 5, 20, 200][seed % 4]
+    for _ in 0..<20_000 {
+      now += Int.random(in: 0...pauseMax, using: &random)
+      let instance =
+        seed % 3 == 0 ? Int.random(in: 0..<count, using: &random) % 2 : Int.random(in: 0..<count, using: &random)
+      switch Int.random(in: 0..<10, using: &random) {
+      case 0: cluster.beginExchange(instance)
+      case 1: cluster.endExchange(instance)
+      default:
+        switch cluster.request(instance, cost: 1, at: now) {
+        case .unsure: cluster.beginExchange(instance)
+        case .refused: refusedCount += 1
+        case .fits: break
+        }
+      }
+    }
+    let worst = cluster.admitted.values.max() ?? 0
+    #expect(worst <= limit + 2 * (count - 1) * block, "limit \(limit), \(count) instances")
+    if limit >= 20 * (count - 1) { #expect(Double(worst) <= 1.1 * Double(limit)) }
+    #expect(pauseMax > 5 || refusedCount > 0)
+  }
+
+  @Test("an instance that is alone admits the limit without a word to anybody, and not one more")
+  func alone() {
+    var cluster = Cluster(1, limit: 1_000, seconds: 10)
+    for _ in 0..<1_000 { #expect(cluster.request(0, cost: 1, at: start) == .fits) }
+    #expect(cluster.request(0, cost: 1, at: start) == .refused)
+  }
+
+  @Test("among several, one may go ahead by a fortieth for each other, or by one request, and is then to ask")
+  func ahead() {
+    for (count, limit, expected) in [(3, 100, 2), (3, 400, 10), (2, 400, 20), (5, 60, 1), (3, 3, 1)] {
+      var cluster = Cluster(count, limit: limit, seconds: 10)
+      for _ in 0..<expected { #expect(cluster.request(0, cost: 1, at: start) == .fits) }
+      #expect(cluster.request(0, cost: 1, at: start) == .unsure)
+      cluster.beginExchange(0)
+      cluster.endExchange(0)
+      #expect(cluster.request(0, cost: 1, at: start) == .fits)
+    }
+    // One that costs more than that is let through alone.
+    var cluster = Cluster(3, limit: 100, seconds: 10)
+    #expect(cluster.request(0, cost: 50, at: start) == .fits)
+    #expect(cluster.request(0, cost: 1, at: start) == .unsure)
+  }
+
+  @Test("what others used is heard of, in this window and of the one before")
+  func hears() {
+    var cluster = Cluster(2, limit: 100, seconds: 10)
+    #expect(cluster.request(0, cost: 80, at: start) == .fits)
+    for instance in [0, 1] {
+      cluster.beginExchange(instance)
+      cluster.endExchange(instance)
+    }
+    _ = cluster.request(1, cost: 1, at: start)
+    cluster.beginExchange(1)
+    cluster.endExchange(1)
+    #expect(cluster.windows[1].window.peek(cost: 0, limit: 100, at: start).remaining == 19)
+    // Half of 81 still counts in the middle of the next window.
+    #expect(cluster.request(1, cost: 60, at: start + 15_000) == .refused)
+    #expect(cluster.request(1, cost: 59, at: start + 15_000) == .fits)
+  }
+
+  @Test("while the instances cannot hear of each other, their shares add up to what was left")
+  func disconnected() {
+    var cluster = Cluster(4, limit: 1_000, seconds: 10)
+    cluster.allowance.isConnected = false
+    for instance in 0..<4 {
+      var count = 0
+      while cluster.request(instance, cost: 1, at: start) == .fits { count += 1 }
+      #expect(count == 250)
+    }
+  }
+
+  @Test("what is given back can be taken again, but not what was published already")
+  func givesBack() {
+    var window = SharedWindow(seconds: 10)
+    let alone = RateLimitAllowance()
+    #expect(window.fit(cost: 10, limit: 10, alone, at: start) == .fits)
+    let index = window.take(10)
+    window.giveBack(4, takenAt: index)
+    #expect(window.fit(cost: 4, limit: 10, alone, at: start) == .fits)
+    #expect(window.fit(cost: 5, limit: 10, alone, at: start) == .refused)
+    window.exchanged(window.publication, others: .init())
+    window.giveBack(4, takenAt: index)
+    #expect(window.fit(cost: 5, limit: 10, alone, at: start) == .refused)
+    // In the next window it is that of the one before, and two later nobody asks.
+    #expect(window.fit(cost: 4, limit: 10, alone, at: start + 10_000) == .fits)
+    window.take(4)
+    window.giveBack(3, takenAt: index)
+    #expect(window.fit(cost: 1, limit: 10, alone, at: start + 10_000) == .refused)
+    window.giveBack(4, takenAt: index + 1)
+    #expect(window.fit(cost: 4, limit: 10, alone, at: start + 10_000) == .fits)
+  }
+
+  @Test("the answer to an exchange that a window outlived counts for the window before, or not at all")
+  func lateAnswer() {
+    for (windows, expected) in [(0, 40), (1, 40), (2, 100)] {
+      var window = SharedWindow(seconds: 10)
+      _ = window.fit(cost: 1, limit: 100, RateLimitAllowance(), at: start)
+      let publication = window.publication
+      let later = start + windows * 10_000
+      _ = window.fit(cost: 1, limit: 100, RateLimitAllowance(), at: later)
+      window.exchanged(publication, others: .init(current: 60, previous: 0))
+      #expect(window.window.peek(cost: 0, limit: 100, at: later).remaining == expected)
+    }
+  }
+}
