@@ -81,6 +81,9 @@ package struct SecretHash: Hashable, Sendable, CustomStringConvertible, CustomRe
   /// One word suffices: SHA-256 spreads evenly.
   package func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
 
+  /// For an index within a shard.
+  var indexBits: UInt32 { UInt32(truncatingIfNeeded: words.1) }
+
   /// For choosing a shard: other bits than those that the hasher takes.
   var shardBits: Int { Int(truncatingIfNeeded: words.3) }
 

@@ -43,10 +43,7 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
   }
 
   private let limits: Limits
-  private var entries: [SecretHash: Value] = [:]
-  private var hashByID: [UUID: SecretHash] = [:]
-  private var hashesByOwner: [UUID: Set<SecretHash>] = [:]
-  private var insertionOrder: Deque<SecretHash> = []
+  private var entries = CacheEntries<Value>()
   private var absent: [SecretHash: ContinuousClock.Instant] = [:]
   private var absentOrder: Deque<SecretHash> = []
   private var recent: Deque<Invalidation> = []
@@ -64,9 +61,9 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
   /// What is left of the lease.
   package func freshFor(at now: ContinuousClock.Instant) -> Duration { max(.zero, (freshUntil ?? now) - now) }
 
-  package func lookup(_ hash: SecretHash, at now: ContinuousClock.Instant) -> Lookup {
+  package mutating func lookup(_ hash: SecretHash, at now: ContinuousClock.Instant) -> Lookup {
     guard isFresh(at: now) else { return .stale }
-    if let value = entries[hash] { return .hit(value) }
+    if let value = entries.find(hash) { return .hit(value) }
     if let until = absent[hash], now < until { return .absent }
     return .miss
   }
@@ -78,7 +75,7 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     guard let applied, applied.epoch == position.epoch, position.seq >= recentFloor else { return .unjudged }
     guard let value else {
       // Somebody read it later than this and found it.
-      guard entries[hash] == nil else { return .overtaken }
+      guard !entries.contains(hash) else { return .overtaken }
       storeAbsent(hash, until: now + limits.absentLifetime)
       return .stored
     }
@@ -117,55 +114,25 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     recent.append(invalidation)
     if recent.count > limits.recentCountMax { recentFloor = recent.removeFirst().seq }
     switch invalidation.target {
-    case .key(let id, _), .serviceToken(let id):
-      if let hash = hashByID[id] { remove(hash) }
-    case .account(let owner):
-      for hash in hashesByOwner[owner] ?? [] { remove(hash) }
-    case .everything:
-      removeAll()
+    case .key(let id, _), .serviceToken(let id): entries.remove(id: id)
+    case .account(let owner): entries.removeAll(of: owner)
+    case .everything: entries.removeAll()
     }
   }
 
   private mutating func dropAll(at seq: Int) {
-    removeAll()
+    entries.removeAll()
     absent = [:]
     absentOrder = []
     recent = []
     recentFloor = seq
   }
 
-  private mutating func removeAll() {
-    entries = [:]
-    hashByID = [:]
-    hashesByOwner = [:]
-    insertionOrder = []
-  }
-
-  private mutating func remove(_ hash: SecretHash) {
-    guard let value = entries.removeValue(forKey: hash) else { return }
-    if hashByID[value.id] == hash { hashByID[value.id] = nil }
-    guard let owner = value.owner else { return }
-    hashesByOwner[owner]?.remove(hash)
-    if hashesByOwner[owner]?.isEmpty == true { hashesByOwner[owner] = nil }
-  }
-
   private mutating func store(_ hash: SecretHash, _ value: Value) {
     absent[hash] = nil
-    // A key whose hash was changed by hand is cached under the old one still; and a hash may come to be another key's.
-    if let former = hashByID[value.id], former != hash { remove(former) }
-    if let former = entries[hash], former.id != value.id || former.owner != value.owner { remove(hash) }
-    if entries.updateValue(value, forKey: hash) == nil { insertionOrder.append(hash) }
-    hashByID[value.id] = hash
-    if let owner = value.owner { hashesByOwner[owner, default: []].insert(hash) }
-    evict()
-  }
-
-  /// The oldest go first. The order may name entries that were dropped, or dropped and stored again; it is tidied before
-  /// that becomes much.
-  private mutating func evict() {
-    while entries.count > limits.entryCountMax, let oldest = insertionOrder.popFirst() { remove(oldest) }
-    guard insertionOrder.count > 2 * limits.entryCountMax else { return }
-    insertionOrder = Self.tidied(insertionOrder) { entries[$0] != nil }
+    // Before: what has just come has no mark yet.
+    if entries.count >= limits.entryCountMax, !entries.contains(hash) { entries.evict() }
+    entries.store(hash, value)
   }
 
   private mutating func storeAbsent(_ hash: SecretHash, until: ContinuousClock.Instant) {

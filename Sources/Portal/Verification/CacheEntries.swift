@@ -1,0 +1,157 @@
+import Foundation
+
+/// The entries of a cache: found by secret, by id and by owner, and evicted by SIEVE (Zhang et al., "SIEVE is Simpler than
+/// LRU", NSDI 2024): a hit only sets a mark, and a hand that goes from the oldest to the newest takes the first entry
+/// without one, clearing those that it passes.
+///
+/// They stand in one array, linked by their places in it, and the indexes hold nothing but places and 32 bits of a hash.
+struct CacheEntries<Value: Invalidatable>: Sendable {
+  private typealias Place = Int32
+  private static var nowhere: Place { -1 }
+
+  private struct Entry: Sendable {
+    let hash: SecretHash
+    var value: Value
+    /// By age.
+    var newer = CacheEntries.nowhere
+    var older = CacheEntries.nowhere
+    /// Those of the same owner.
+    var next = CacheEntries.nowhere
+    var previous = CacheEntries.nowhere
+    var isVisited = false
+  }
+
+  private var entries: ContiguousArray<Entry?> = []
+  private var free: [Place] = []
+  private var byHash = PlaceIndex()
+  private var byID = PlaceIndex()
+  /// The first of each owner.
+  private var byOwner = PlaceIndex()
+  private var newest = CacheEntries.nowhere
+  private var oldest = CacheEntries.nowhere
+  private var hand = CacheEntries.nowhere
+
+  var count: Int { byHash.count }
+
+  /// What is known of a secret. Being asked for keeps an entry from being evicted next.
+  mutating func find(_ hash: SecretHash) -> Value? {
+    guard let place = place(of: hash) else { return nil }
+    entries[Int(place)]?.isVisited = true
+    return entries[Int(place)]?.value
+  }
+
+  func contains(_ hash: SecretHash) -> Bool { place(of: hash) != nil }
+
+  /// Stores, in place of whatever was known of this secret or of this id.
+  mutating func store(_ hash: SecretHash, _ value: Value) {
+    if let place = place(of: hash), let former = entries[Int(place)] {
+      if former.value.id == value.id, former.value.owner == value.owner {
+        entries[Int(place)]?.value = value
+        return
+      }
+      // The hash has come to be another key's.
+      remove(place)
+    }
+    // A key whose hash was changed by hand is known by the old one still.
+    remove(id: value.id)
+    insert(Entry(hash: hash, value: value, older: newest))
+  }
+
+  mutating func remove(id: UUID) {
+    if let place = byID.find(id.indexBits, { entries[Int($0)]?.value.id == id }) { remove(place) }
+  }
+
+  mutating func removeAll(of owner: UUID) {
+    while let place = first(of: owner) { remove(place) }
+  }
+
+  mutating func removeAll() { self = CacheEntries() }
+
+  /// Removes the entry that is least worth keeping.
+  mutating func evict() {
+    var place = hand == Self.nowhere ? oldest : hand
+    guard place != Self.nowhere else { return }
+    while entries[Int(place)]?.isVisited == true {
+      entries[Int(place)]?.isVisited = false
+      place = newer(than: place)
+      if place == Self.nowhere { place = oldest }
+    }
+    hand = place
+    // Moves the hand on.
+    remove(place)
+  }
+
+  // MARK: Places
+
+  private func place(of hash: SecretHash) -> Place? {
+    byHash.find(hash.indexBits) { entries[Int($0)]?.hash == hash }
+  }
+
+  private func first(of owner: UUID) -> Place? {
+    byOwner.find(owner.indexBits) { entries[Int($0)]?.value.owner == owner }
+  }
+
+  private func newer(than place: Place) -> Place { entries[Int(place)]?.newer ?? Self.nowhere }
+
+  private mutating func insert(_ entry: Entry) {
+    let place = put(entry)
+    link(newest, \.newer, to: place)
+    newest = place
+    if oldest == Self.nowhere { oldest = place }
+    byHash.insert(place, entry.hash.indexBits)
+    byID.insert(place, entry.value.id.indexBits)
+    guard let owner = entry.value.owner else { return }
+    if let first = first(of: owner) {
+      link(first, \.previous, to: place)
+      link(place, \.next, to: first)
+      byOwner.replace(first, by: place, owner.indexBits)
+    } else {
+      byOwner.insert(place, owner.indexBits)
+    }
+  }
+
+  private mutating func put(_ entry: Entry) -> Place {
+    if let place = free.popLast() {
+      entries[Int(place)] = entry
+      return place
+    }
+    // Growing by an eighth, because doubling would leave a quarter of the memory unused on average.
+    if entries.count == entries.capacity { entries.reserveCapacity(entries.count + max(64, entries.count / 8)) }
+    entries.append(entry)
+    return Place(entries.count - 1)
+  }
+
+  private mutating func remove(_ place: Place) {
+    guard let entry = entries[Int(place)] else { return }
+    if hand == place { hand = entry.newer }
+    if newest == place { newest = entry.older }
+    if oldest == place { oldest = entry.newer }
+    link(entry.older, \.newer, to: entry.newer)
+    link(entry.newer, \.older, to: entry.older)
+    byHash.remove(place, entry.hash.indexBits)
+    byID.remove(place, entry.value.id.indexBits)
+    if let owner = entry.value.owner {
+      link(entry.next, \.previous, to: entry.previous)
+      link(entry.previous, \.next, to: entry.next)
+      if entry.previous == Self.nowhere {
+        if entry.next == Self.nowhere {
+          byOwner.remove(place, owner.indexBits)
+        } else {
+          byOwner.replace(place, by: entry.next, owner.indexBits)
+        }
+      }
+    }
+    entries[Int(place)] = nil
+    free.append(place)
+  }
+
+  /// Changes an entry's links where it stands; does nothing for no place.
+  private mutating func link(_ place: Place, _ link: WritableKeyPath<Entry, Place>, to other: Place) {
+    if place != Self.nowhere { entries[Int(place)]?[keyPath: link] = other }
+  }
+}
+
+extension UUID {
+  /// Spread, since ids that are not of version 7 may share their last bytes.
+  fileprivate var indexBits: UInt32 { UInt32(truncatingIfNeeded: lowBits &* 0x9E37_79B9_7F4A_7C15 >> 32) }
+}
