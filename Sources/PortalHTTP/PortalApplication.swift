@@ -1,6 +1,7 @@
 import Foundation
 package import Hummingbird
 package import Logging
+import NIOCore
 package import Portal
 package import Postgres
 import ServiceLifecycle
@@ -13,6 +14,8 @@ package struct PortalSettings: Sendable {
   /// How long an instance may answer from its cache without hearing from the database.
   package var lease: Duration = .seconds(2)
   package var cacheEntryCountMax = 200_000
+  /// Whether verifications are answered before the HTTP decoder where that can be.
+  package var hasFastPath = true
   package var sessionLifetime: Duration = .seconds(30 * 86_400)
   package var passwordCost = ScryptCost.standard
   package var passwordThreadCount = 2
@@ -36,7 +39,7 @@ package struct PortalApplication: Sendable {
   /// How long a start waits for the first look at the invalidation log.
   private static let firstSyncTimeout: Duration = .seconds(10)
   /// How long a connection may be silent.
-  private static let idleTimeoutSeconds: Int64 = 75
+  private static let idleTimeout = TimeAmount.seconds(75)
 
   package let services: PortalServices
   package let table = RouteTable()
@@ -93,12 +96,15 @@ package struct PortalApplication: Sendable {
   /// The server with all that runs beside it. It is shut down from the end: first no more requests, then the last
   /// counters are written, then the listener and the pool end.
   package func makeServer(address: BindAddress, logger: Logger) -> some ApplicationProtocol {
+    let fastPath =
+      settings.hasFastPath
+      ? FastPath(verifier: services.verifier, tokens: services.tokens, observer: metrics.observer) : nil
     var application = Application(
       router: makeRouter(
         services, metrics: metrics, cookie: settings.cookie, isSignupOpen: settings.isSignupOpen, table: table),
       server: .http1(
         configuration: .init(
-          additionalChannelHandlers: [MalformedRequestHandler()], idleTimeout: .seconds(Self.idleTimeoutSeconds),
+          additionalChannelHandlers: [MalformedRequestHandler(fastPath, idleTimeout: Self.idleTimeout)],
           httpDecoderConfiguration: .init(
             maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,
             maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),

@@ -24,6 +24,7 @@ struct PortalConfiguration: Sendable {
   var keyFormat: KeyFormat
   var leaseSeconds: Int
   var cacheEntryCountMax: Int
+  var hasFastPath: Bool
   var sessionHours: Int
   var passwordCost: ScryptCost
   var passwordThreadCount: Int
@@ -54,6 +55,7 @@ struct PortalConfiguration: Sendable {
       KeyFormat.init(prefix:))
     leaseSeconds = try keys.integer("cache.lease.seconds", 1...30, default: 2)
     cacheEntryCountMax = try keys.integer("cache.entries", 1...10_000_000, default: 200_000)
+    hasFastPath = try keys.boolean("fast.path", default: true)
     sessionHours = try keys.integer("session.hours", 1...8_760, default: 720)
     passwordCost = ScryptCost.standard
     passwordCost.logN = try keys.integer("password.cost", 10...20, default: ScryptCost.standard.logN)

@@ -30,8 +30,7 @@ package final class RateLimiter: Sendable {
 
   /// What was taken, so that it can be given back.
   struct Taken {
-    var parts: [(window: RateLimitWindowID, isAccount: Bool, index: Int)] = []
-    var cost: Int
+    var parts: [(window: RateLimitWindowID, isAccount: Bool, index: Int, cost: Int)] = []
   }
 
   private final class Shard: Sendable {
@@ -54,7 +53,8 @@ package final class RateLimiter: Sendable {
   /// without PostgreSQL: then ``RateLimits`` can. `now` is in milliseconds since 1970.
   package func admit(_ key: VerifiableKey, cost: Int, at now: Int) -> RateLimitDecision? {
     guard !key.needsConsistentLimits else { return nil }
-    var taken = Taken(cost: cost)
+    if key.hasOneLimit { return admitToOne(key, cost: cost, at: now)?.decision }
+    var taken = Taken()
     return admitFast(key, cost: cost, at: now, &taken)
   }
 
@@ -72,21 +72,32 @@ package final class RateLimiter: Sendable {
 
   /// As ``admit(_:cost:at:)``, for the limits of the mode `fast` alone.
   func admitFast(_ key: VerifiableKey, cost: Int, at now: Int, _ taken: inout Taken) -> RateLimitDecision? {
+    guard key.hasOneLimit, key.rateLimitMode == .fast else {
+      return admitToAll(key, cost: cost, at: now, &taken)
+    }
+    guard let (decision, window, index) = admitToOne(key, cost: cost, at: now) else { return nil }
+    if decision.isAdmitted { taken.parts.append((window, false, index, cost)) }
+    return decision
+  }
+
+  /// For a key with its limit per minute and no other, as most have.
+  private func admitToOne(
+    _ key: VerifiableKey, cost: Int, at now: Int
+  ) -> (decision: RateLimitDecision, window: RateLimitWindowID, index: Int)? {
     let allowance = allowance
-    if key.hasOneLimit, key.rateLimitMode == .fast {
-      let limit = AppliedLimit(subject: key.id, limit: .ofKey(perMinute: key.rateLimitPerMinute), mode: .fast)
-      return keyShard(key).windows.withLock { windows in
-        windows.sweepIfLarge(at: now)
-        return windows.admit(limit, cost: cost, allowance, at: now).map { RateLimitDecision(own: $0) }
+    let limit = AppliedLimit(subject: key.id, limit: .ofKey(perMinute: key.rateLimitPerMinute), mode: .fast)
+    return keyShard(key).windows.withLock { windows in
+      windows.sweepIfLarge(at: now)
+      return windows.admit(limit, cost: cost, allowance, at: now).map { standing, index in
+        (RateLimitDecision(own: standing), limit.window, index)
       }
     }
-    return admitToAll(key, cost: cost, allowance, at: now, &taken)
   }
 
   private func admitToAll(
-    _ key: VerifiableKey, cost: Int, _ allowance: RateLimitAllowance, at now: Int, _ taken: inout Taken
+    _ key: VerifiableKey, cost: Int, at now: Int, _ taken: inout Taken
   ) -> RateLimitDecision? {
-    let limits = key.limits
+    let (limits, allowance) = (key.limits, allowance)
     return withWindows(of: key) { keyWindows, accountWindows in
       keyWindows.sweepIfLarge(at: now)
       accountWindows.sweepIfLarge(at: now)
@@ -107,7 +118,7 @@ package final class RateLimiter: Sendable {
         let isAccount = applied.subject != key.id
         if !isRefused, applied.mode == .fast {
           let index = isAccount ? accountWindows.take(applied, cost) : keyWindows.take(applied, cost)
-          taken.parts.append((applied.window, isAccount, index))
+          taken.parts.append((applied.window, isAccount, index, cost))
         }
         let windows = isAccount ? accountWindows : keyWindows
         return RateLimitDecision.Standing(
@@ -120,7 +131,7 @@ package final class RateLimiter: Sendable {
   func giveBack(_ taken: Taken) {
     for part in taken.parts {
       (part.isAccount ? accountShard(part.window.subject) : keyShard(part.window.subject)).windows.withLock {
-        $0.giveBack(part.window, taken.cost, takenAt: part.index)
+        $0.giveBack(part.window, part.cost, takenAt: part.index)
       }
     }
   }
@@ -188,21 +199,22 @@ struct RateLimitWindows: Sendable {
     sweepAt = max(Self.sweepThresholdMin, 2 * byID.count)
   }
 
-  /// For a request with this limit alone; nil if it is unsure.
+  /// For a request with this limit alone, with the index of the window it was taken in; nil if it is unsure.
   mutating func admit(
     _ applied: AppliedLimit, cost: Int, _ allowance: RateLimitAllowance, at now: Int
-  ) -> RateLimitDecision.Standing? {
+  ) -> (standing: RateLimitDecision.Standing, index: Int)? {
     let limit = applied.limit
     let id = applied.window
-    let (window, isNew) = withWindow(id, limit) { window -> (SlidingWindow.Decision?, Bool) in
+    var isNew = false
+    let decided = withWindow(id, limit) { window -> (SlidingWindow.Decision, Int)? in
       let fit = window.fit(cost: cost, limit: limit.limit, allowance, at: now)
-      if fit == .unsure { return (nil, false) }
-      if fit == .fits { window.take(cost) }
-      let decision = window.window.decision(fit == .fits, cost: cost, limit: limit.limit, at: now)
-      return (decision, fit == .fits && window.queueOnce())
+      if fit == .unsure { return nil }
+      let index = window.take(fit == .fits ? cost : 0)
+      isNew = fit == .fits && window.queueOnce()
+      return (window.window.decision(fit == .fits, cost: cost, limit: limit.limit, at: now), index)
     }
     if isNew { queue.append(id) }
-    return window.map { RateLimitDecision.Standing(limit: limit, window: $0) }
+    return decided.map { (RateLimitDecision.Standing(limit: limit, window: $0), $1) }
   }
 
   mutating func fit(

@@ -40,7 +40,7 @@ package actor RateLimits: Service {
   /// Takes `cost` from every limit of the key, or from none, as ``RateLimiter/admit(_:cost:at:)``, with whatever of
   /// PostgreSQL that takes. Throws `.unavailable`, or what the database threw, when it cannot be said.
   package nonisolated func admit(_ key: VerifiableKey, cost: Int) async throws -> RateLimitDecision {
-    var taken = RateLimiter.Taken(cost: cost)
+    var taken = RateLimiter.Taken()
     let fast = try await admitFast(key, cost: cost, &taken)
     guard fast.isAdmitted, key.needsConsistentLimits else { return fast }
     do {

@@ -62,6 +62,12 @@ package struct SecretHash: Hashable, Sendable, CustomStringConvertible, CustomRe
     words = hasher.finalize().withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
   }
 
+  package init(of bytes: Span<UInt8>) {
+    var hasher = SHA256()
+    bytes.withUnsafeBytes { hasher.update(bufferPointer: $0) }
+    words = hasher.finalize().withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
+  }
+
   /// From the 32 bytes of a column; nil if they aren't 32.
   package init?(bytes: [UInt8]) {
     guard bytes.count == 32 else { return nil }

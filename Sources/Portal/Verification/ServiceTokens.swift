@@ -42,6 +42,12 @@ package struct ServiceTokenCheck: Sendable {
     }
   }
 
+  /// Whether a token is known from memory to be good for this; false says nothing.
+  package func allowsAtOnce(_ hash: SecretHash, _ permission: ServiceToken.Permission) -> Bool {
+    guard case .hit(let token) = tokens.cache.lookup(hash, at: .now) else { return false }
+    return token.isGood(at: Date()) && token.permissions.contains(permission)
+  }
+
   /// Throws `.unauthenticated` unless the token is good.
   package func find(_ secret: Secret) async throws -> ServiceToken {
     guard secret.isWellFormed(prefix: ServiceToken.secretPrefix), let token = try await tokens.value(of: secret.hash),

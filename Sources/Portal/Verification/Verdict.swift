@@ -1,7 +1,7 @@
 package import Foundation
 
 /// What a gateway asks about one request of its API.
-package struct VerificationRequest: Sendable {
+package struct VerificationRequest: Sendable, Equatable {
   package static let costMax = 1_000
   package static let endpointLengthMax = 200
   /// What usage is counted under when no endpoint is named.
@@ -24,6 +24,14 @@ package struct VerificationRequest: Sendable {
     self.clientIP = clientIP
     self.endpoint = endpoint
     self.cost = cost
+  }
+
+  /// What a request is counted under by its method and its target, as gateways pass them on. What stands behind "?" would
+  /// make every request an endpoint of its own.
+  package static func endpoint(method: String?, target: String) -> String {
+    let endpoint = (method.map { $0 + " " } ?? "") + target.prefix { $0 != "?" }
+    if endpoint.isEmpty { return endpointDefault }
+    return String(String.UnicodeScalarView(endpoint.unicodeScalars.prefix(endpointLengthMax)))
   }
 }
 

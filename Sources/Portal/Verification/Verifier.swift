@@ -29,7 +29,7 @@ package struct Verifier: Sendable {
   /// is not in the cache, the cache is past its lease, or a limit needs it.
   package func verify(_ request: VerificationRequest) async throws -> Verdict {
     let key: VerifiableKey? = if let hash = request.hash { try await keys.value(of: hash) } else { nil }
-    return try await judge(key, request)
+    return try await verify(key, request)
   }
 
   /// Judges many requests, in their order; throws as ``verify(_:)-(VerificationRequest)``. Where that is because a key
@@ -38,48 +38,104 @@ package struct Verifier: Sendable {
     var found = try await keys.values(of: requests.compactMap(\.hash))[...]
     var verdicts: [Verdict] = []
     for request in requests {
-      verdicts.append(try await judge(request.hash == nil ? nil : found.removeFirst(), request))
+      verdicts.append(try await verify(request.hash == nil ? nil : found.removeFirst(), request))
     }
     return verdicts
   }
 
-  private func judge(_ key: VerifiableKey?, _ request: VerificationRequest) async throws -> Verdict {
-    guard let key else { return notFound() }
+  /// The verdict, if it can be given from memory; else nil, and nothing was counted. Then ``verify(_:)-(VerificationRequest)``
+  /// can give it.
+  package func verifyAtOnce(_ request: VerificationRequest) -> Verdict? {
+    guard let key = cachedKey(request) else { return nil }
     let now = Date()
-    if let refusal = key.refusal(of: request, at: now) { return refused(key, refusal, request, at: now) }
-    if let decision = limiter.admit(key, cost: request.cost, at: now.milliseconds) {
-      return decided(key, decision, request, at: now)
+    let verdict: Verdict
+    switch judge(key, request, at: now) {
+    case .final(let final): verdict = final
+    case .admissible(let key):
+      guard let decision = limiter.admit(key, cost: request.cost, at: now.milliseconds) else { return nil }
+      verdict = Verdict(key, decision)
     }
-    return decided(key, try await limits.admit(key, cost: request.cost), request, at: now)
+    observer.observe(.cacheHit)
+    return counted(verdict, request, at: now)
   }
 
-  // MARK: The ends of a judgement, each counted once
-
-  private func notFound() -> Verdict {
-    observer.observe(.verified(.notFound))
-    return .notFound
+  /// The verdicts on many requests, in their order, if all of them can be given from memory; else nil, and nothing was
+  /// counted.
+  package func verifyAtOnce(_ requests: [VerificationRequest]) -> [Verdict]? {
+    var keys: [VerifiableKey?] = []
+    keys.reserveCapacity(requests.count)
+    for request in requests {
+      guard let key = cachedKey(request) else { return nil }
+      keys.append(key)
+    }
+    let now = Date()
+    var verdicts: [Verdict] = []
+    verdicts.reserveCapacity(requests.count)
+    var taken = RateLimiter.Taken()
+    for (key, request) in zip(keys, requests) {
+      switch judge(key, request, at: now) {
+      case .final(let verdict): verdicts.append(verdict)
+      case .admissible(let key):
+        guard !key.needsConsistentLimits,
+          let decision = limiter.admitFast(key, cost: request.cost, at: now.milliseconds, &taken)
+        else {
+          limiter.giveBack(taken)
+          return nil
+        }
+        verdicts.append(Verdict(key, decision))
+      }
+    }
+    return zip(verdicts, requests).map { verdict, request in
+      observer.observe(.cacheHit)
+      return counted(verdict, request, at: now)
+    }
   }
 
-  /// A refused request consumes nothing of the limits.
-  private func refused(
-    _ key: VerifiableKey, _ code: Verdict.Code, _ request: VerificationRequest, at now: Date
-  ) -> Verdict {
-    count(Verdict(code: code, found: (key, limiter.peek(key, at: now.milliseconds))), key, request, at: now)
+  /// What is known of the key from memory; nil if PostgreSQL has to be asked.
+  private func cachedKey(_ request: VerificationRequest) -> VerifiableKey?? {
+    guard let hash = request.hash else { return nil }
+    return switch keys.cache.lookup(hash, at: .now) {
+    case .miss, .stale: nil
+    case .absent: .some(nil)
+    case .hit(let key): .some(key)
+    }
   }
 
-  private func decided(
-    _ key: VerifiableKey, _ decision: RateLimitDecision, _ request: VerificationRequest, at now: Date
-  ) -> Verdict {
-    let code: Verdict.Code = decision.isAdmitted ? .valid : .rateLimited
-    return count(Verdict(code: code, found: (key, decision)), key, request, at: now)
+  private func verify(_ key: VerifiableKey?, _ request: VerificationRequest) async throws -> Verdict {
+    let now = Date()
+    switch judge(key, request, at: now) {
+    case .final(let verdict): return counted(verdict, request, at: now)
+    case .admissible(let key):
+      if let decision = limiter.admit(key, cost: request.cost, at: now.milliseconds) {
+        return counted(Verdict(key, decision), request, at: now)
+      }
+      return counted(Verdict(key, try await limits.admit(key, cost: request.cost)), request, at: now)
+    }
   }
 
-  private func count(
-    _ verdict: Verdict, _ key: VerifiableKey, _ request: VerificationRequest, at now: Date
-  ) -> Verdict {
-    usage.verified(key, request.endpoint, isValid: verdict.isValid, at: now)
+  private enum Judgement {
+    case final(Verdict)
+    /// Good but for its limits, which are not asked yet.
+    case admissible(VerifiableKey)
+  }
+
+  private func judge(_ key: VerifiableKey?, _ request: VerificationRequest, at now: Date) -> Judgement {
+    guard let key else { return .final(.notFound) }
+    guard let refusal = key.refusal(of: request, at: now) else { return .admissible(key) }
+    return .final(Verdict(code: refusal, found: (key, limiter.peek(key, at: now.milliseconds))))
+  }
+
+  private func counted(_ verdict: Verdict, _ request: VerificationRequest, at now: Date) -> Verdict {
+    if let key = verdict.found?.key { usage.verified(key, request.endpoint, isValid: verdict.isValid, at: now) }
     observer.observe(.verified(verdict.code))
     return verdict
+  }
+}
+
+extension Verdict {
+  /// On a key that is good but for its limits.
+  fileprivate init(_ key: VerifiableKey, _ decision: RateLimitDecision) {
+    self.init(code: decision.isAdmitted ? .valid : .rateLimited, found: (key, decision))
   }
 }
 

@@ -14,6 +14,12 @@ package struct JSONWriter {
     return writer
   }
 
+  /// Begins anew, in the memory that it has.
+  mutating func clear() {
+    bytes.removeAll(keepingCapacity: true)
+    needsComma = false
+  }
+
   // MARK: Values
 
   package mutating func object(_ body: (inout JSONWriter) -> Void) {
@@ -43,12 +49,25 @@ package struct JSONWriter {
     needsComma = true
   }
 
-  package mutating func field(_ name: StaticString, _ value: Int) { field(name, literal: "\(value)") }
+  package mutating func field(_ name: StaticString, _ value: Int) {
+    self.name(name)
+    bytes.append(decimal: value)
+    needsComma = true
+  }
+
   package mutating func field(_ name: StaticString, _ value: Int?) {
     field(name, literal: value.map { "\($0)" } ?? "null")
   }
   package mutating func field(_ name: StaticString, _ value: Bool) { field(name, literal: value ? "true" : "false") }
-  package mutating func field(_ name: StaticString, _ value: UUID?) { field(name, value?.text) }
+  package mutating func field(_ name: StaticString, _ value: UUID?) {
+    guard let value else { return field(name, literal: "null") }
+    self.name(name)
+    bytes.append(UInt8(ascii: "\""))
+    bytes.append(hex: value)
+    bytes.append(UInt8(ascii: "\""))
+    needsComma = true
+  }
+
   package mutating func field(_ name: StaticString, _ value: Date?) {
     field(name, value.map { Timestamp.text(of: $0) })
   }
@@ -111,6 +130,11 @@ package struct JSONWriter {
 
   private mutating func quote(_ text: String) {
     bytes.append(UInt8(ascii: "\""))
+    defer { bytes.append(UInt8(ascii: "\"")) }
+    // Nearly always nothing in it needs an escape.
+    if !text.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
+      return raw(text)
+    }
     for byte in text.utf8 {
       switch byte {
       case UInt8(ascii: "\""), UInt8(ascii: "\\"):
@@ -122,6 +146,5 @@ package struct JSONWriter {
         bytes.append(byte)
       }
     }
-    bytes.append(UInt8(ascii: "\""))
   }
 }

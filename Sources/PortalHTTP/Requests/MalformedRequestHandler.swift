@@ -23,6 +23,25 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   /// Whether that request has come in whole.
   private var isComplete = false
 
+  private let path: FastPath?
+  private let idleTimeout: TimeAmount
+
+  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline, where the framework lets nobody in.
+  init(_ path: FastPath?, idleTimeout: TimeAmount) {
+    self.path = path
+    self.idleTimeout = idleTimeout
+  }
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    do {
+      try context.pipeline.syncOperations.addHandler(
+        FastPathHandler(path, idleTimeout: idleTimeout), position: .first)
+    } catch {
+      // The connection is closed already.
+      context.fireErrorCaught(error)
+    }
+  }
+
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch unwrapInboundIn(data) {
     case .head(let head):
@@ -30,7 +49,9 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
       isClosing = head.headerFields[.connection]?.hasToken("close") ?? false
       isComplete = false
     case .body: break
-    case .end: isComplete = true
+    case .end:
+      isComplete = true
+      context.triggerUserOutboundEvent(RequestProgress.received, promise: nil)
     }
     context.fireChannelRead(data)
   }
@@ -38,6 +59,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     guard case .end = unwrapOutboundIn(data) else { return context.write(data, promise: promise) }
     unansweredCount -= 1
+    defer { context.triggerUserOutboundEvent(RequestProgress.answered, promise: nil) }
     guard isClosing, unansweredCount == 0 else { return context.write(data, promise: promise) }
     let written = promise ?? context.eventLoop.makePromise()
     let channel = context.channel

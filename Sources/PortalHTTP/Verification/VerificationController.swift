@@ -50,6 +50,18 @@ struct VerificationController {
   }
 }
 
+extension Verdict {
+  /// What `/v1/authorize` answers.
+  var authorizationStatus: HTTPResponse.Status {
+    switch code {
+    case .valid: .ok
+    case .notFound, .revoked, .disabled, .expired: .unauthorized
+    case .suspended, .forbiddenAddress, .insufficientScope: .forbidden
+    case .rateLimited, .usageExceeded: .tooManyRequests
+    }
+  }
+}
+
 extension Response {
   /// A verdict in status and headers, without a body, which gateways throw away.
   fileprivate init(authorizing verdict: Verdict) {
@@ -60,13 +72,7 @@ extension Response {
       headers[.xLatchkeyScopes] = key.scopes.joined(separator: " ")
       headers.append(contentsOf: HTTPFields(limits))
     }
-    let status: HTTPResponse.Status =
-      switch verdict.code {
-      case .valid: .ok
-      case .notFound, .revoked, .disabled, .expired: .unauthorized
-      case .suspended, .forbiddenAddress, .insufficientScope: .forbidden
-      case .rateLimited, .usageExceeded: .tooManyRequests
-      }
+    let status = verdict.authorizationStatus
     if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer realm=\"api\"" }
     self.init(status: status, headers: headers)
   }
@@ -87,11 +93,7 @@ extension Request {
       question.clientIP = address
     }
     if let uri = headers[.xOriginalURI] {
-      // What stands behind "?" would make every request an endpoint of its own.
-      let path = uri.prefix { $0 != "?" }
-      let endpoint = (headers[.xOriginalMethod].map { $0 + " " } ?? "") + path
-      question.endpoint = String(
-        String.UnicodeScalarView(endpoint.unicodeScalars.prefix(VerificationRequest.endpointLengthMax)))
+      question.endpoint = VerificationRequest.endpoint(method: headers[.xOriginalMethod], target: uri)
     }
     return question
   }
@@ -118,7 +120,7 @@ extension RequestFields {
 }
 
 extension JSONWriter {
-  fileprivate mutating func fields(of verdict: Verdict) {
+  mutating func fields(of verdict: Verdict) {
     field("valid", verdict.isValid)
     field("code", verdict.code.rawValue)
     guard let (key, limits) = verdict.found else { return }

@@ -68,6 +68,7 @@ extension PortalSettings {
     isSignupOpen = configuration.isSignupOpen
     lease = .seconds(configuration.leaseSeconds)
     cacheEntryCountMax = configuration.cacheEntryCountMax
+    hasFastPath = configuration.hasFastPath
     sessionLifetime = .seconds(configuration.sessionHours * 3_600)
     passwordCost = configuration.passwordCost
     passwordThreadCount = configuration.passwordThreadCount

@@ -1,0 +1,322 @@
+import Foundation
+import HTTPTypes
+import NIOCore
+import Portal
+import Synchronization
+
+/// Answers requests of the three hot routes from memory: no `await`, no database, no header objects. What it cannot answer
+/// so goes to the ordinary route, which would have given the same bytes.
+struct FastPath: Sendable {
+  let verifier: Verifier
+  let tokens: ServiceTokenCheck
+  let observer: Observer
+  private let requestIDs = RequestIDs()
+
+  init(verifier: Verifier, tokens: ServiceTokenCheck, observer: Observer) {
+    self.verifier = verifier
+    self.tokens = tokens
+    self.observer = observer
+  }
+
+  /// What a connection keeps from one request to the next, so that most need no memory of their own.
+  struct Scratch {
+    fileprivate var head: [UInt8] = []
+    fileprivate var body = JSONWriter()
+    fileprivate var date = DateText()
+    fileprivate var token = RememberedToken()
+  }
+
+  /// Writes the answer and returns true; or does nothing, and counts nothing.
+  func answer(
+    _ request: PlainRequest, _ bytes: Span<UInt8>, _ scratch: inout Scratch, into output: inout ByteBuffer
+  ) -> Bool {
+    guard !request.fields.hasRepetition else { return false }
+    let start = ContinuousClock.now
+    let route: String
+    let status: Int
+    switch request.target {
+    case .verify:
+      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token),
+        Self.isJSON(request, bytes), request.bodyCount <= VerificationController.bodySizeMax,
+        let question = VerificationScanner.request(bytes, request.body), let verdict = verifier.verifyAtOnce(question)
+      else { return false }
+      write(verdict, &scratch)
+      (route, status) = ("/v1/verify", 200)
+    case .verifyBatch:
+      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token),
+        Self.isJSON(request, bytes), let questions = VerificationScanner.requests(bytes, request.body),
+        let verdicts = verifier.verifyAtOnce(questions)
+      else { return false }
+      write(verdicts, &scratch)
+      (route, status) = ("/v1/verify/batch", 200)
+    case .authorize:
+      guard isAllowed(request.fields.token, isBearer: false, bytes, &scratch.token), request.bodyCount == 0,
+        let question = Self.question(request.fields, bytes), let verdict = verifier.verifyAtOnce(question)
+      else { return false }
+      status = writeHead(authorizing: verdict, &scratch)
+      route = "/v1/authorize"
+    case .other: return false
+    }
+    output.writeBytes(scratch.head)
+    output.writeBytes(scratch.body.bytes)
+    observer.observe(
+      .answered(
+        route: route, method: request.target == .authorize ? "GET" : "POST", status: status,
+        nanoseconds: Int64((ContinuousClock.now - start) / .nanoseconds(1))))
+    return true
+  }
+
+  // MARK: Questions
+
+  private func isAllowed(
+    _ field: Range<Int>?, isBearer: Bool, _ bytes: Span<UInt8>, _ remembered: inout RememberedToken
+  ) -> Bool {
+    guard let field, let token = isBearer ? Self.bearer(field, bytes) : field,
+      (1...Secret.lengthMax).contains(token.count)
+    else { return false }
+    return tokens.allowsAtOnce(remembered.hash(of: bytes.extracting(token)), .verifyKeys)
+  }
+
+  /// The place of the token behind `Bearer `, in whatever case, if there is one space and no other.
+  private static func bearer(_ field: Range<Int>, _ bytes: Span<UInt8>) -> Range<Int>? {
+    let scheme: StaticString = "bearer "
+    guard field.count > scheme.utf8CodeUnitCount else { return nil }
+    let isBearer = scheme.withUTF8Buffer { scheme in
+      for offset in scheme.indices where bytes[field.lowerBound + offset] | 0x20 != scheme[offset] { return false }
+      return bytes[field.lowerBound + scheme.count - 1] == UInt8(ascii: " ")
+    }
+    let token = field.lowerBound + scheme.utf8CodeUnitCount..<field.upperBound
+    for index in token where bytes[index] == UInt8(ascii: " ") || bytes[index] == UInt8(ascii: "\t") { return nil }
+    return isBearer ? token : nil
+  }
+
+  private static func isJSON(_ request: PlainRequest, _ bytes: Span<UInt8>) -> Bool {
+    guard let type = request.fields.contentType else { return false }
+    let wanted: StaticString = "application/json"
+    guard type.count >= wanted.utf8CodeUnitCount else { return false }
+    let isJSON = wanted.withUTF8Buffer { wanted in
+      for offset in wanted.indices where bytes[type.lowerBound + offset] | 0x20 != wanted[offset] { return false }
+      return bytes[type.lowerBound + 11] == UInt8(ascii: "/")
+    }
+    return isJSON
+      && (type.count == wanted.utf8CodeUnitCount
+        || bytes[type.lowerBound + wanted.utf8CodeUnitCount] == UInt8(ascii: ";"))
+  }
+
+  /// What a gateway asks in header fields; nil for what the ordinary route is to refuse.
+  private static func question(_ fields: PlainRequest.Fields, _ bytes: Span<UInt8>) -> VerificationRequest? {
+    guard let key = fields.authorization.map({ bearer($0, bytes) }) ?? fields.apiKey,
+      (1...Secret.lengthMax).contains(key.count)
+    else { return nil }
+    var question = VerificationRequest(hash: SecretHash(of: bytes.extracting(key)))
+    if let field = fields.requiredScope {
+      let scope = VerificationScanner.text(field, bytes)
+      guard Scope.isValid(scope) else { return nil }
+      question.scopes = [scope]
+    }
+    if let field = fields.clientIP {
+      guard let address = AddressBlock(VerificationScanner.text(field, bytes)), address.isSingleAddress else {
+        return nil
+      }
+      question.clientIP = address
+    }
+    if let uri = fields.originalURI {
+      question.endpoint = VerificationRequest.endpoint(
+        method: fields.originalMethod.map { VerificationScanner.text($0, bytes) },
+        target: VerificationScanner.text(uri, bytes))
+    }
+    return question
+  }
+
+  // MARK: Answers
+
+  private func write(_ verdict: Verdict, _ scratch: inout Scratch) {
+    scratch.body.clear()
+    scratch.body.object { $0.fields(of: verdict) }
+    writeJSONHead(&scratch)
+    if let limits = verdict.found?.limits { scratch.head.append(limits) }
+    endHead(&scratch)
+  }
+
+  private func write(_ verdicts: [Verdict], _ scratch: inout Scratch) {
+    scratch.body.clear()
+    scratch.body.object { json in
+      json.array("results", verdicts) { json, verdict in json.object { $0.fields(of: verdict) } }
+    }
+    writeJSONHead(&scratch)
+    endHead(&scratch)
+  }
+
+  private func writeJSONHead(_ scratch: inout Scratch) {
+    scratch.head.removeAll(keepingCapacity: true)
+    scratch.head.append("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n")
+    writeLength(&scratch)
+  }
+
+  /// Returns the status.
+  private func writeHead(authorizing verdict: Verdict, _ scratch: inout Scratch) -> Int {
+    scratch.body.clear()
+    scratch.head.removeAll(keepingCapacity: true)
+    let status = verdict.authorizationStatus
+    scratch.head.append("HTTP/1.1 ")
+    scratch.head.append(text: "\(status.code) \(status.reasonPhrase)")
+    scratch.head.append("\r\nX-Latchkey-Code: ")
+    scratch.head.append(text: verdict.code.rawValue)
+    if let (key, limits) = verdict.found {
+      scratch.head.append("\r\nX-Latchkey-Key-Id: ")
+      scratch.head.append(hex: key.id)
+      scratch.head.append("\r\nX-Latchkey-Account-Id: ")
+      scratch.head.append(hex: key.accountID)
+      scratch.head.append("\r\nX-Latchkey-Scopes: ")
+      for (index, scope) in key.scopes.enumerated() {
+        if index > 0 { scratch.head.append(UInt8(ascii: " ")) }
+        scratch.head.append(text: scope)
+      }
+      scratch.head.append("\r\n")
+      scratch.head.append(limits)
+    } else {
+      scratch.head.append("\r\n")
+    }
+    if status == .unauthorized { scratch.head.append("WWW-Authenticate: Bearer realm=\"api\"\r\n") }
+    writeLength(&scratch)
+    endHead(&scratch)
+    return status.code
+  }
+
+  private func writeLength(_ scratch: inout Scratch) {
+    scratch.head.append("Content-Length: ")
+    scratch.head.append(decimal: scratch.body.bytes.count)
+    scratch.head.append("\r\n")
+  }
+
+  private func endHead(_ scratch: inout Scratch) {
+    scratch.head.append("X-Request-Id: ")
+    requestIDs.append(to: &scratch.head)
+    scratch.head.append("\r\nDate: ")
+    scratch.head.append(contentsOf: scratch.date.bytes(at: time(nil)))
+    scratch.head.append("\r\n\r\n")
+  }
+}
+
+extension [UInt8] {
+  /// The fields of limits, as `HTTPFields.init(_: RateLimitDecision)` has them.
+  fileprivate mutating func append(_ limits: RateLimitDecision) {
+    append("RateLimit-Policy: ")
+    append(each: limits) { bytes, standing in
+      bytes.append("q=")
+      bytes.append(decimal: standing.limit.limit)
+      bytes.append(";w=")
+      bytes.append(decimal: standing.limit.windowSeconds)
+    }
+    append("\r\nRateLimit: ")
+    append(each: limits) { bytes, standing in
+      bytes.append("r=")
+      bytes.append(decimal: standing.window.remaining)
+      bytes.append(";t=")
+      bytes.append(decimal: standing.window.resetSeconds)
+    }
+    let binding = limits.binding
+    append("\r\nX-RateLimit-Limit: ")
+    append(decimal: binding.limit)
+    append("\r\nX-RateLimit-Remaining: ")
+    append(decimal: binding.remaining)
+    append("\r\nX-RateLimit-Reset: ")
+    append(decimal: binding.resetSeconds)
+    if !binding.isAdmitted {
+      append("\r\nRetry-After: ")
+      append(decimal: binding.retryAfterSeconds)
+    }
+    append("\r\n")
+  }
+
+  private mutating func append(
+    each limits: RateLimitDecision, _ body: (inout [UInt8], RateLimitDecision.Standing) -> Void
+  ) {
+    append(limits.own, body)
+    for standing in limits.others {
+      append(", ")
+      append(standing, body)
+    }
+  }
+
+  private mutating func append(
+    _ standing: RateLimitDecision.Standing, _ body: (inout [UInt8], RateLimitDecision.Standing) -> Void
+  ) {
+    append(UInt8(ascii: "\""))
+    append(text: standing.limit.name)
+    append("\";")
+    body(&self, standing)
+  }
+}
+
+/// The hash of the token that came last on a connection: a gateway shows the same one each time.
+private struct RememberedToken {
+  private var bytes: [UInt8] = []
+  private var last = SecretHash(of: [])
+
+  mutating func hash(of token: Span<UInt8>) -> SecretHash {
+    if isSame(token) { return last }
+    last = SecretHash(of: token)
+    bytes = token.withUnsafeBufferPointer { Array($0) }
+    return last
+  }
+
+  /// In a time that depends on the length alone.
+  private func isSame(_ token: Span<UInt8>) -> Bool {
+    guard token.count == bytes.count else { return false }
+    var difference: UInt8 = 0
+    for index in bytes.indices { difference |= bytes[index] ^ token[index] }
+    return difference == 0
+  }
+}
+
+/// Ids for answers: random for the process, then counted. As long as the framework's.
+private final class RequestIDs: Sendable {
+  private let prefix = UInt64.random(in: .min ... .max)
+  private let next = Atomic<UInt64>(.random(in: .min ... .max))
+
+  func append(to bytes: inout [UInt8]) {
+    bytes.append(hex: prefix)
+    bytes.append(hex: next.wrappingAdd(1, ordering: .relaxed).oldValue)
+  }
+}
+
+/// The text of a `Date` field (RFC 9110 5.6.7), made once a second.
+struct DateText {
+  private var second = -1
+  private var text: [UInt8] = []
+
+  mutating func bytes(at second: Int) -> [UInt8] {
+    if second != self.second {
+      self.second = second
+      text = Self.text(of: second)
+    }
+    return text
+  }
+
+  private static func text(of second: Int) -> [UInt8] {
+    let days: [StaticString] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
+    let months: [StaticString] = [
+      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ]
+    let number = second / 86_400
+    let (year, month, day) = Day(number: number).civil
+    let rest = second % 86_400
+    var text: [UInt8] = []
+    text.append(days[number % 7])
+    text.append(", ")
+    text.append(decimal: day, width: 2)
+    text.append(UInt8(ascii: " "))
+    text.append(months[month - 1])
+    text.append(UInt8(ascii: " "))
+    text.append(decimal: year, width: 4)
+    text.append(UInt8(ascii: " "))
+    text.append(decimal: rest / 3_600, width: 2)
+    text.append(UInt8(ascii: ":"))
+    text.append(decimal: rest / 60 % 60, width: 2)
+    text.append(UInt8(ascii: ":"))
+    text.append(decimal: rest % 60, width: 2)
+    text.append(" GMT")
+    return text
+  }
+}

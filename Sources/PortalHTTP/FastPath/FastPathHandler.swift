@@ -1,0 +1,210 @@
+import NIOCore
+
+/// Told by whoever stands behind the decoder to `FastPathHandler`, which stands before it.
+enum RequestProgress: Sendable {
+  /// A request has come in whole.
+  case received
+  /// Its answer has been written.
+  case answered
+}
+
+/// Stands before the HTTP decoder of a connection: answers plain requests of the hot routes at once, in one write for all
+/// that came together, and hands on everything else.
+///
+/// Answers keep the order of their requests: a plain request that cannot be answered here is handed on alone, and what
+/// follows waits until it is answered. What is not plain is handed on with all that follows, for the rest of the
+/// connection, since only the decoder then knows where a request ends.
+///
+/// It also closes connections that have been silent for too long, because the framework's own handler for that sees
+/// nothing of what is answered here.
+final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
+  typealias InboundIn = ByteBuffer
+  typealias InboundOut = ByteBuffer
+  typealias OutboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  private enum Phase {
+    case plain
+    /// A request was handed on and is not answered yet.
+    case waiting
+    case decoding
+  }
+
+  /// Bytes that may wait behind a request that was handed on, before no more is read.
+  private static let waitingSizeMax = 64 << 10
+
+  /// Nil if all is handed on.
+  private let path: FastPath?
+  private let idleTimeout: TimeAmount
+  private var phase: Phase
+  private var pending = ByteBuffer()
+  /// Less than this is known not to be a whole request.
+  private var wantedCount = 0
+  private var output = ByteBuffer()
+  private var hasOutput = false
+  private var isUnflushed = false
+  private var scratch = FastPath.Scratch()
+  private var isReadHeld = false
+  /// Whether the client has ended its input, and nobody was told yet.
+  private var isInputClosed = false
+  private var lastRead = NIODeadline.uptimeNanoseconds(0)
+  private var unansweredCount = 0
+  private var idleCheck: Scheduled<Void>?
+
+  init(_ path: FastPath?, idleTimeout: TimeAmount) {
+    self.path = path
+    self.idleTimeout = idleTimeout
+    phase = path == nil ? .decoding : .plain
+  }
+
+  // MARK: In
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    lastRead = context.eventLoop.now
+    guard phase != .decoding else { return context.fireChannelRead(data) }
+    var bytes = unwrapInboundIn(data)
+    if pending.readableBytes == 0 { pending = bytes } else { pending.writeBuffer(&bytes) }
+    drain(context)
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    flushOutput(context)
+    context.fireChannelReadComplete()
+  }
+
+  private func drain(_ context: ChannelHandlerContext) {
+    while phase == .plain, pending.readableBytes > 0, pending.readableBytes >= wantedCount {
+      wantedCount = 0
+      switch PlainRequest.frame(pending.readableBytesUInt8Span) {
+      case .incomplete(let atLeast):
+        wantedCount = atLeast
+      case .notPlain:
+        phase = .decoding
+        handOn(context, pending.readableBytes)
+      case .complete(let request):
+        if let path, path.answer(request, pending.readableBytesUInt8Span, &scratch, into: &output) {
+          hasOutput = true
+          pending.moveReaderIndex(forwardBy: request.byteCount)
+        } else {
+          phase = .waiting
+          handOn(context, request.byteCount)
+        }
+      }
+    }
+    // What was read to its end is not kept.
+    if pending.readableBytes == 0 { pending = ByteBuffer() }
+  }
+
+  private func handOn(_ context: ChannelHandlerContext, _ count: Int) {
+    writeOutput(context)
+    if let bytes = pending.readSlice(length: count) { context.fireChannelRead(wrapInboundOut(bytes)) }
+  }
+
+  /// The end of the input is not to overtake what came before it; and of half a request it is the decoder's to judge.
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    if let event = event as? ChannelEvent, event == .inputClosed, pending.readableBytes > 0 {
+      isInputClosed = true
+      endInput(context)
+    } else {
+      context.fireUserInboundEventTriggered(event)
+    }
+  }
+
+  private func endInput(_ context: ChannelHandlerContext) {
+    guard isInputClosed, phase != .waiting else { return }
+    isInputClosed = false
+    if pending.readableBytes > 0 {
+      phase = .decoding
+      handOn(context, pending.readableBytes)
+      context.fireChannelReadComplete()
+    }
+    context.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+  }
+
+  // MARK: Out
+
+  private func writeOutput(_ context: ChannelHandlerContext) {
+    guard hasOutput else { return }
+    hasOutput = false
+    isUnflushed = true
+    context.write(wrapOutboundOut(output), promise: nil)
+    // In place if nobody holds it any more.
+    output.clear()
+  }
+
+  /// Also what was written before a request was handed on: whoever answers that waits until the channel is writable.
+  private func flushOutput(_ context: ChannelHandlerContext) {
+    writeOutput(context)
+    guard isUnflushed else { return }
+    isUnflushed = false
+    context.flush()
+  }
+
+  func read(context: ChannelHandlerContext) {
+    if phase == .waiting, pending.readableBytes > Self.waitingSizeMax {
+      isReadHeld = true
+    } else {
+      context.read()
+    }
+  }
+
+  func triggerUserOutboundEvent(context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?) {
+    guard let progress = event as? RequestProgress else {
+      return context.triggerUserOutboundEvent(event, promise: promise)
+    }
+    promise?.succeed(())
+    switch progress {
+    case .received: unansweredCount += 1
+    case .answered:
+      unansweredCount -= 1
+      lastRead = context.eventLoop.now
+      guard phase == .waiting else { return }
+      // Not from within the write of that answer.
+      let handler = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+      context.eventLoop.execute { handler.value.0.goOn(handler.value.1) }
+    }
+  }
+
+  private func goOn(_ context: ChannelHandlerContext) {
+    guard phase == .waiting, context.channel.isActive else { return }
+    phase = .plain
+    drain(context)
+    flushOutput(context)
+    context.fireChannelReadComplete()
+    endInput(context)
+    if isReadHeld {
+      isReadHeld = false
+      read(context: context)
+    }
+  }
+
+  // MARK: Idle connections
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    lastRead = context.eventLoop.now
+    checkIdle(context, after: idleTimeout)
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) { idleCheck?.cancel() }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    idleCheck?.cancel()
+    context.fireChannelInactive()
+  }
+
+  private func checkIdle(_ context: ChannelHandlerContext, after delay: TimeAmount) {
+    let handler = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+    idleCheck = context.eventLoop.scheduleTask(in: delay) { handler.value.0.closeIfIdle(handler.value.1) }
+  }
+
+  private func closeIfIdle(_ context: ChannelHandlerContext) {
+    let end = lastRead + idleTimeout
+    if unansweredCount > 0 {
+      checkIdle(context, after: idleTimeout)
+    } else if context.eventLoop.now < end {
+      checkIdle(context, after: end - context.eventLoop.now)
+    } else {
+      context.close(promise: nil)
+    }
+  }
+}

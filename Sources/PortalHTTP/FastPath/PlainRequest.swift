@@ -1,0 +1,235 @@
+/// A request so plain that every parser of HTTP/1.1 must read it in the same way (RFC 9112), found in the bytes of a
+/// connection before the decoder sees them.
+///
+/// Plain is: one of six methods, a target of visible ASCII, `HTTP/1.1`, CRLF and nothing else as line end, names of letters,
+/// digits, `-` and `_` without space before the colon, values of printable ASCII, at most one `Content-Length` of digits,
+/// `Host` at most once, and none of `Transfer-Encoding`, `Expect`, `Upgrade` or a `Connection` other than `keep-alive`. So
+/// where it ends is beyond doubt. What is not plain is no error: the decoder judges it.
+struct PlainRequest: Equatable {
+  /// Bytes of the request line and the header fields, and fields; the decoder takes as many.
+  static let headSizeMax = MalformedRequestHandler.headerSizeMax
+  static let fieldCountMax = 100
+  /// Bytes of a body that is waited for; a larger one is the decoder's.
+  static let bodySizeMax = VerificationController.batchBodySizeMax
+
+  enum Target: Equatable {
+    case verify, verifyBatch, authorize
+    /// Its bytes are known, and no more.
+    case other
+  }
+
+  enum Framing: Equatable {
+    /// The rest is still to come: at least so many bytes in all.
+    case incomplete(atLeast: Int)
+    case notPlain
+    case complete(PlainRequest)
+  }
+
+  /// The fields that the hot routes look at; a place in the bytes for each, without the space around it.
+  struct Fields: Equatable {
+    var authorization: Range<Int>?
+    var contentType: Range<Int>?
+    var token: Range<Int>?
+    var apiKey: Range<Int>?
+    var requiredScope: Range<Int>?
+    var clientIP: Range<Int>?
+    var originalMethod: Range<Int>?
+    var originalURI: Range<Int>?
+    /// Whether one of them stands twice.
+    var hasRepetition = false
+
+    fileprivate mutating func set(_ field: WritableKeyPath<Fields, Range<Int>?>, _ value: Range<Int>) {
+      if self[keyPath: field] != nil { hasRepetition = true }
+      self[keyPath: field] = value
+    }
+  }
+
+  var target: Target
+  var fields: Fields
+  /// The whole request, and its body at the end.
+  var byteCount: Int
+  var bodyCount: Int
+
+  var body: Range<Int> { byteCount - bodyCount..<byteCount }
+
+  /// What stands at the beginning of the bytes.
+  static func frame(_ bytes: Span<UInt8>) -> Framing {
+    var reader = HeadReader()
+    return reader.read(bytes)
+  }
+}
+
+/// Reads a head byte by byte.
+private struct HeadReader {
+  private enum Line {
+    case end
+    case field
+    case incomplete
+    case notPlain
+  }
+
+  private var position = 0
+  private var fields = PlainRequest.Fields()
+  private var target = PlainRequest.Target.other
+  private var contentLength: Int?
+  private var hasHost = false
+
+  mutating func read(_ bytes: Span<UInt8>) -> PlainRequest.Framing {
+    switch readRequestLine(bytes) {
+    case .field: break
+    case .incomplete: return incomplete(bytes)
+    default: return .notPlain
+    }
+    var count = 0
+    lines: while true {
+      switch readLine(bytes) {
+      case .field:
+        count += 1
+        if count > PlainRequest.fieldCountMax { return .notPlain }
+      case .end: break lines
+      case .incomplete: return incomplete(bytes)
+      case .notPlain: return .notPlain
+      }
+    }
+    let bodyCount = contentLength ?? 0
+    guard position <= PlainRequest.headSizeMax, bodyCount <= PlainRequest.bodySizeMax else { return .notPlain }
+    let byteCount = position + bodyCount
+    guard byteCount <= bytes.count else { return .incomplete(atLeast: byteCount) }
+    return .complete(PlainRequest(target: target, fields: fields, byteCount: byteCount, bodyCount: bodyCount))
+  }
+
+  private func incomplete(_ bytes: Span<UInt8>) -> PlainRequest.Framing {
+    bytes.count < PlainRequest.headSizeMax ? .incomplete(atLeast: bytes.count + 1) : .notPlain
+  }
+
+  // MARK: The request line
+
+  private mutating func readRequestLine(_ bytes: Span<UInt8>) -> Line {
+    if skip("POST /v1/verify HTTP/1.1\r\n", bytes) == .whole {
+      target = .verify
+    } else if skip("GET /v1/authorize HTTP/1.1\r\n", bytes) == .whole {
+      target = .authorize
+    } else if skip("POST /v1/verify/batch HTTP/1.1\r\n", bytes) == .whole {
+      target = .verifyBatch
+    } else {
+      return readOtherRequestLine(bytes)
+    }
+    return .field
+  }
+
+  private mutating func readOtherRequestLine(_ bytes: Span<UInt8>) -> Line {
+    let methods: [StaticString] = ["GET ", "POST ", "PUT ", "PATCH ", "DELETE ", "HEAD "]
+    var found = Match.none
+    for method in methods where found == .none { found = skip(method, bytes) }
+    guard found == .whole else { return found == .beginning ? .incomplete : .notPlain }
+    guard position < bytes.count else { return .incomplete }
+    guard bytes[position] == UInt8(ascii: "/") else { return .notPlain }
+    while position < bytes.count, (0x21...0x7E).contains(bytes[position]) { position += 1 }
+    return switch skip(" HTTP/1.1\r\n", bytes) {
+    case .whole: .field
+    case .beginning: .incomplete
+    case .none: .notPlain
+    }
+  }
+
+  /// How much of a text stands somewhere.
+  private enum Match {
+    case whole
+    /// As far as the bytes go, and they end before it does.
+    case beginning
+    case none
+  }
+
+  /// Steps over a text if it stands here.
+  private mutating func skip(_ text: StaticString, _ bytes: Span<UInt8>) -> Match {
+    let count = min(text.utf8CodeUnitCount, bytes.count - position)
+    let isHere = text.withUTF8Buffer { text in
+      for offset in 0..<count where bytes[position + offset] != text[offset] { return false }
+      return true
+    }
+    guard isHere else { return .none }
+    guard count == text.utf8CodeUnitCount else { return .beginning }
+    position += count
+    return .whole
+  }
+
+  // MARK: Fields
+
+  private mutating func readLine(_ bytes: Span<UInt8>) -> Line {
+    switch skip("\r\n", bytes) {
+    case .whole: return .end
+    case .beginning: return .incomplete
+    case .none: break
+    }
+    let nameStart = position
+    while position < bytes.count, Self.isInName(bytes[position]) { position += 1 }
+    let name = nameStart..<position
+    guard position < bytes.count else { return .incomplete }
+    guard bytes[position] == UInt8(ascii: ":"), !name.isEmpty else { return .notPlain }
+    position += 1
+    while position < bytes.count, Self.isSpace(bytes[position]) { position += 1 }
+    let valueStart = position
+    while position < bytes.count, (0x20...0x7E).contains(bytes[position]) || bytes[position] == UInt8(ascii: "\t") {
+      position += 1
+    }
+    var valueEnd = position
+    while valueEnd > valueStart, Self.isSpace(bytes[valueEnd - 1]) { valueEnd -= 1 }
+    switch skip("\r\n", bytes) {
+    case .whole: break
+    case .beginning: return .incomplete
+    case .none: return .notPlain
+    }
+    return take(name, valueStart..<valueEnd, bytes) ? .field : .notPlain
+  }
+
+  private static func isInName(_ byte: UInt8) -> Bool {
+    (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20) || (0x30...0x39).contains(byte)
+      || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_")
+  }
+
+  private static func isSpace(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+
+  /// False for a field that makes the request less than plain.
+  private mutating func take(_ name: Range<Int>, _ value: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
+    func isName(_ wanted: StaticString) -> Bool { Self.matches(wanted, name, bytes) }
+    // By length first: most fields are none of these.
+    switch name.count {
+    case 4 where isName("host"):
+      defer { hasHost = true }
+      return !hasHost
+    case 6 where isName("expect"), 7 where isName("upgrade"), 17 where isName("transfer-encoding"): return false
+    case 9 where isName("x-api-key"): fields.set(\.apiKey, value)
+    case 10 where isName("connection"): return Self.matches("keep-alive", value, bytes)
+    case 11 where isName("x-client-ip"): fields.set(\.clientIP, value)
+    case 12 where isName("content-type"): fields.set(\.contentType, value)
+    case 13 where isName("authorization"): fields.set(\.authorization, value)
+    case 14 where isName("content-length"): return takeContentLength(value, bytes)
+    case 14 where isName("x-original-uri"): fields.set(\.originalURI, value)
+    case 16 where isName("x-latchkey-token"): fields.set(\.token, value)
+    case 16 where isName("x-required-scope"): fields.set(\.requiredScope, value)
+    case 17 where isName("x-original-method"): fields.set(\.originalMethod, value)
+    default: break
+    }
+    return true
+  }
+
+  private mutating func takeContentLength(_ value: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
+    guard contentLength == nil, (1...7).contains(value.count) else { return false }
+    var length = 0
+    for index in value {
+      guard (0x30...0x39).contains(bytes[index]) else { return false }
+      length = length * 10 + Int(bytes[index] - 0x30)
+    }
+    contentLength = length
+    return true
+  }
+
+  /// Whether a text stands there, in whatever case. `wanted` is in lower case, of letters, digits and `-`.
+  private static func matches(_ wanted: StaticString, _ place: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
+    guard wanted.utf8CodeUnitCount == place.count else { return false }
+    return wanted.withUTF8Buffer { wanted in
+      for offset in wanted.indices where bytes[place.lowerBound + offset] | 0x20 != wanted[offset] { return false }
+      return true
+    }
+  }
+}

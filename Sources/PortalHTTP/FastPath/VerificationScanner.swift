@@ -1,0 +1,175 @@
+import Portal
+
+/// Reads the bodies of the hot routes in place: an object whose members all are as documented, in plain ASCII without
+/// escapes. Anything else is nil, and `JSONParser` with `RequestFields` judges it; whatever is read here, those would read
+/// in the same way.
+struct VerificationScanner {
+  private var position: Int
+  private let end: Int
+
+  private init(_ range: Range<Int>) {
+    position = range.lowerBound
+    end = range.upperBound
+  }
+
+  /// `{"key": …}`
+  static func request(_ bytes: Span<UInt8>, _ range: Range<Int>) -> VerificationRequest? {
+    var scanner = VerificationScanner(range)
+    guard let request = scanner.request(bytes), scanner.isAtEnd(bytes) else { return nil }
+    return request
+  }
+
+  /// `{"requests": [{"key": …}, …]}`
+  static func requests(_ bytes: Span<UInt8>, _ range: Range<Int>) -> [VerificationRequest]? {
+    var scanner = VerificationScanner(range)
+    var requests: [VerificationRequest] = []
+    guard scanner.take("{", bytes), let name = scanner.string(bytes), matches("requests", name, bytes),
+      scanner.take(":", bytes), scanner.take("[", bytes)
+    else { return nil }
+    repeat {
+      guard requests.count < VerificationController.batchCountMax, let request = scanner.request(bytes) else {
+        return nil
+      }
+      requests.append(request)
+    } while scanner.take(",", bytes)
+    guard scanner.take("]", bytes), scanner.take("}", bytes), scanner.isAtEnd(bytes) else { return nil }
+    return requests
+  }
+
+  // MARK: Objects
+
+  private struct Members {
+    var key: Range<Int>?
+    var scope: String?
+    var scopes: [String]?
+    var clientIP: AddressBlock?
+    var endpoint: Range<Int>?
+    var cost: Int?
+  }
+
+  private mutating func request(_ bytes: Span<UInt8>) -> VerificationRequest? {
+    var members = Members()
+    guard take("{", bytes) else { return nil }
+    repeat {
+      guard let name = string(bytes), take(":", bytes), member(name, &members, bytes) else { return nil }
+    } while take(",", bytes)
+    guard take("}", bytes), let key = members.key, (1...Secret.lengthMax).contains(key.count) else { return nil }
+    var scopes = members.scopes ?? []
+    if let scope = members.scope { scopes.append(scope) }
+    return VerificationRequest(
+      hash: SecretHash(of: bytes.extracting(key)), scopes: scopes, clientIP: members.clientIP,
+      endpoint: members.endpoint.map { Self.text($0, bytes) } ?? VerificationRequest.endpointDefault,
+      cost: members.cost ?? 1)
+  }
+
+  /// False for a member that is not known, stands twice or is not as it should be.
+  private mutating func member(_ name: Range<Int>, _ members: inout Members, _ bytes: Span<UInt8>) -> Bool {
+    if Self.matches("key", name, bytes), members.key == nil {
+      members.key = string(bytes)
+      return members.key != nil
+    }
+    if Self.matches("endpoint", name, bytes), members.endpoint == nil {
+      members.endpoint = string(bytes)
+      return (1...VerificationRequest.endpointLengthMax).contains(members.endpoint?.count ?? 0)
+    }
+    if Self.matches("scope", name, bytes), members.scope == nil {
+      members.scope = scope(bytes)
+      return members.scope != nil
+    }
+    if Self.matches("scopes", name, bytes), members.scopes == nil {
+      members.scopes = scopes(bytes)
+      return members.scopes != nil
+    }
+    if Self.matches("clientIP", name, bytes), members.clientIP == nil, let text = string(bytes), text.count <= 64 {
+      members.clientIP = AddressBlock(Self.text(text, bytes))
+      return members.clientIP?.isSingleAddress == true
+    }
+    if Self.matches("cost", name, bytes), members.cost == nil {
+      members.cost = number(bytes)
+      return (1...VerificationRequest.costMax).contains(members.cost ?? 0)
+    }
+    return false
+  }
+
+  private mutating func scopes(_ bytes: Span<UInt8>) -> [String]? {
+    guard take("[", bytes) else { return nil }
+    if take("]", bytes) { return [] }
+    var scopes: [String] = []
+    repeat {
+      guard scopes.count < Scope.countMax, let scope = scope(bytes) else { return nil }
+      scopes.append(scope)
+    } while take(",", bytes)
+    return take("]", bytes) ? scopes : nil
+  }
+
+  private mutating func scope(_ bytes: Span<UInt8>) -> String? {
+    guard let place = string(bytes), place.count <= Scope.lengthMax else { return nil }
+    let text = Self.text(place, bytes)
+    return Scope.isValid(text) ? text : nil
+  }
+
+  // MARK: Tokens
+
+  private mutating func skipSpace(_ bytes: Span<UInt8>) {
+    while position < end {
+      switch bytes[position] {
+      case UInt8(ascii: " "), UInt8(ascii: "\n"), UInt8(ascii: "\r"), UInt8(ascii: "\t"): position += 1
+      default: return
+      }
+    }
+  }
+
+  private mutating func take(_ character: Unicode.Scalar, _ bytes: Span<UInt8>) -> Bool {
+    skipSpace(bytes)
+    guard position < end, bytes[position] == UInt8(ascii: character) else { return false }
+    position += 1
+    return true
+  }
+
+  private mutating func isAtEnd(_ bytes: Span<UInt8>) -> Bool {
+    skipSpace(bytes)
+    return position == end
+  }
+
+  /// The place of a string's characters, if they are ASCII and none is escaped.
+  private mutating func string(_ bytes: Span<UInt8>) -> Range<Int>? {
+    guard take("\"", bytes) else { return nil }
+    let start = position
+    while position < end {
+      switch bytes[position] {
+      case UInt8(ascii: "\""):
+        defer { position += 1 }
+        return start..<position
+      case UInt8(ascii: "\\"), 0..<0x20, 0x80...: return nil
+      default: position += 1
+      }
+    }
+    return nil
+  }
+
+  /// A whole number of at most four digits.
+  private mutating func number(_ bytes: Span<UInt8>) -> Int? {
+    skipSpace(bytes)
+    let start = position
+    var number = 0
+    while position < end, (0x30...0x39).contains(bytes[position]), position - start < 5 {
+      number = number * 10 + Int(bytes[position] - 0x30)
+      position += 1
+    }
+    // What follows a digit (a fraction, an exponent, another digit) is found out by whoever reads on.
+    guard (1...4).contains(position - start), bytes[start] != UInt8(ascii: "0") else { return nil }
+    return number
+  }
+
+  private static func matches(_ wanted: StaticString, _ place: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
+    guard wanted.utf8CodeUnitCount == place.count else { return false }
+    return wanted.withUTF8Buffer { wanted in
+      for offset in wanted.indices where bytes[place.lowerBound + offset] != wanted[offset] { return false }
+      return true
+    }
+  }
+
+  static func text(_ place: Range<Int>, _ bytes: Span<UInt8>) -> String {
+    bytes.extracting(place).withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
+  }
+}

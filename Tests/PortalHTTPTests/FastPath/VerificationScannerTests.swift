@@ -1,0 +1,114 @@
+import Foundation
+import Portal
+import PostgresTesting
+import Testing
+
+@testable import PortalHTTP
+
+@Suite("VerificationScanner")
+struct VerificationScannerTests {
+  private let format = KeyFormat(prefix: "lk")!
+
+  /// How the ordinary route reads a body; nil where it refuses.
+  private func read(_ bytes: [UInt8]) -> VerificationRequest? {
+    guard case .object(let members)? = try? JSONParser.parse(bytes) else { return nil }
+    var fields = RequestFields(members, location: "body")
+    let request = fields.verification(format)
+    return (try? fields.finish()) == nil ? nil : request
+  }
+
+  private func scan(_ bytes: [UInt8]) -> VerificationRequest? { VerificationScanner.request(bytes.span, bytes.indices) }
+  private func scan(_ text: String) -> VerificationRequest? { scan(Array(text.utf8)) }
+
+  @Test("a plain body is read as documented, in any order and with any space")
+  func plain() throws {
+    let text = #"{"key":"k","scopes":["a","b:c"],"scope":"d","clientIP":"192.0.2.1","endpoint":"GET /a","cost":17}"#
+    let expected = VerificationRequest(
+      hash: SecretHash(of: "k".utf8), scopes: ["a", "b:c", "d"], clientIP: AddressBlock("192.0.2.1"),
+      endpoint: "GET /a", cost: 17)
+    #expect(scan(text) == expected)
+    #expect(
+      scan(
+        #" { "cost" : 17 , "scope":"d","endpoint":"GET /a", "scopes" : [ "a" , "b:c" ] ,"#
+          + "\r\n\t" + #""clientIP":"192.0.2.1","key":"k" } "#) == expected)
+    #expect(scan(#"{"key":"k"}"#) == VerificationRequest(hash: SecretHash(of: "k".utf8)))
+    #expect(scan(#"{"key":"k","scopes":[]}"#)?.scopes == [])
+  }
+
+  @Test(
+    "what needs a second look is left to the parser",
+    arguments: [
+      "", "{", "{}", "[]", "null", #"{"key":"k"} x"#, #"{"key":"k"}}"#, #"{"key":"k",}"#, #"{"key":"k""cost":1}"#,
+      #"{"key":"\u006b"}"#, #"{"k\u0065y":"k"}"#, #"{"key":"ké"}"#, #"{"key":""}"#, #"{"key":null}"#, #"{"key":1}"#,
+      #"{"key":"k","key":"k"}"#, #"{"key":"k","Key":"k"}"#, #"{"key":"k","other":1}"#, #"{"key":"k","cost":0}"#,
+      #"{"key":"k","cost":1001}"#, #"{"key":"k","cost":1.0}"#, #"{"key":"k","cost":1e1}"#, #"{"key":"k","cost":01}"#,
+      #"{"key":"k","cost":-1}"#, #"{"key":"k","cost":"1"}"#, #"{"key":"k","cost":11111}"#, #"{"key":"k","cost":}"#,
+      #"{"key":"k","scope":"A"}"#, #"{"key":"k","scopes":["a",]}"#, #"{"key":"k","scopes":"a"}"#,
+      #"{"key":"k","clientIP":"192.0.2.0/24"}"#, #"{"key":"k","clientIP":"x"}"#, #"{"key":"k","endpoint":""}"#,
+      "{\"key\":\"k\u{1}\"}", "{\"key\":\"k\u{0}\"}", "\u{FEFF}{\"key\":\"k\"}", "{\u{A0}\"key\":\"k\"}",
+      #"{"key":"k","endpoint":"\#(String(repeating: "e", count: 201))"}"#,
+      #"{"key":"\#(String(repeating: "k", count: 257))"}"#,
+    ])
+  func notPlain(_ text: String) {
+    #expect(scan(text) == nil)
+  }
+
+  @Test("whatever it takes, the parser reads in the same way, in mutations of good bodies", arguments: 0..<20)
+  func differential(_ seed: Int) {
+    var random = SeededGenerator(seed: UInt64(seed))
+    let names = ["key", "scope", "scopes", "clientIP", "endpoint", "cost", "other", "ke\\u0079"]
+    let values = [
+      #""k""#, #""lk_live_x""#, #""a:b""#, #"["a","b"]"#, "[]", #""10.0.0.1""#, #""::1""#, #""10.0.0.0/8""#, "1", "17",
+      "1000", "1001", "0", "null", "true", #""GET /v1""#, #""\n""#, #""é""#, "{}", "1.0", "-1", #""""#,
+    ]
+    let pieces: [[UInt8]] = [
+      Array("\"".utf8), Array(",".utf8), Array("}".utf8), Array(":".utf8), Array("\\".utf8), [0xFF], [0], [0x7F],
+      Array(" ".utf8), Array("0".utf8), [0xC3, 0xA9],
+    ]
+    var takenCount = 0
+    for _ in 0..<3_000 {
+      var members = [#""key":"k\#(Int.random(in: 0..<100, using: &random))""#]
+      for _ in 0..<Int.random(in: 0...3, using: &random) {
+        members.append("\"\(names.randomElement(using: &random)!)\":\(values.randomElement(using: &random)!)")
+      }
+      members.shuffle(using: &random)
+      let space = [" ", "", "", "\n"].randomElement(using: &random)!
+      var bytes = Array(("{" + space + members.joined(separator: space + ",") + "}" + space).utf8)
+      if Int.random(in: 0..<3, using: &random) == 0 {
+        let index = Int.random(in: 0..<bytes.count, using: &random)
+        if Bool.random(using: &random) {
+          bytes.insert(contentsOf: pieces.randomElement(using: &random)!, at: index)
+        } else {
+          bytes.remove(at: index)
+        }
+      }
+      guard let scanned = scan(bytes) else { continue }
+      takenCount += 1
+      var expected = read(bytes)
+      // The ordinary route tells a text that can't be a key by its checksum; here it is simply not in the cache.
+      if expected?.hash == nil { expected?.hash = scanned.hash }
+      #expect(scanned == expected, "\(String(decoding: bytes, as: UTF8.self))")
+    }
+    #expect(takenCount > 300)
+  }
+
+  @Test("a batch is a list of such bodies, from one to a thousand")
+  func batch() {
+    func scanAll(_ text: String) -> [VerificationRequest]? {
+      let bytes = Array(text.utf8)
+      return VerificationScanner.requests(bytes.span, bytes.indices)
+    }
+    let one = #"{"key":"k"}"#
+    #expect(scanAll(#"{"requests":[\#(one)]}"#)?.count == 1)
+    #expect(scanAll(#" { "requests" : [ \#(one) , {"key":"l","cost":2} ] } "#)?.map(\.cost) == [1, 2])
+    let thousand = Array(repeating: one, count: 1_000).joined(separator: ",")
+    #expect(scanAll(#"{"requests":[\#(thousand)]}"#)?.count == 1_000)
+    for text in [
+      #"{"requests":[\#(thousand),\#(one)]}"#, #"{"requests":[]}"#, #"{"requests":[\#(one),]}"#,
+      #"{"requests":[\#(one),{}]}"#, #"{"requests":[\#(one)],"x":1}"#, #"{"request":[\#(one)]}"#, one,
+      #"{"requests":[\#(one)]"#, #"{"requests":\#(one)}"#,
+    ] {
+      #expect(scanAll(text) == nil)
+    }
+  }
+}
