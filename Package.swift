@@ -122,7 +122,13 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "PortalServerTests",
-      dependencies: ["Portal", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres", "PostgresTesting"],
+      dependencies: [
+        "Portal", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres", "PostgresTesting",
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdTesting", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
       swiftSettings: settings),
   ]
 )

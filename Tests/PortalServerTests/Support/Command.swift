@@ -33,14 +33,14 @@ final class RunningServer: Sendable {
 
   var url: String { "http://127.0.0.1:\(port)" }
 
-  /// Starts the server on a free port and waits until it is ready.
-  init(on database: TestDatabase, spool: String) async throws {
-    port = try freePort()
-    log = spool + ".\(port).log"
+  /// Starts the server, on a free port if none is given, and waits until it is ready.
+  init(on database: TestDatabase, spool: String, port: Int? = nil) async throws {
+    self.port = try port ?? freePort()
+    log = spool + ".\(self.port).log"
     process = try ChildProcess(
       latchkeyBinary, ["serve"],
       environment: baseEnvironment.merging([
-        "DATABASE_URL": database.url, "HTTP_PORT": "\(port)", "SIGNUP_OPEN": "true", "USAGE_SPOOL": spool,
+        "DATABASE_URL": database.url, "HTTP_PORT": "\(self.port)", "SIGNUP_OPEN": "true", "USAGE_SPOOL": spool,
         "PASSWORD_COST": "10",
       ]) { $1 }, output: log)
     try await eventually("the server is ready", within: .seconds(30)) {
@@ -51,6 +51,8 @@ final class RunningServer: Sendable {
 
   func readLog() -> String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
 
+  func send(_ signal: Int32) { process.send(signal) }
+
   /// Sends a signal and waits for the end; the exit status.
   func end(_ signal: Int32 = SIGTERM) async throws -> Int32 {
     process.send(signal)
@@ -58,12 +60,14 @@ final class RunningServer: Sendable {
   }
 }
 
-/// Runs `body` with servers on one database, and ends what is left of them.
-func withServers(_ count: Int, on database: TestDatabase, _ body: ([RunningServer]) async throws -> Void) async throws {
+/// Runs `body` with servers on one database, and ends what is left of them. A port may be given if it is one server.
+func withServers(
+  _ count: Int, on database: TestDatabase, port: Int? = nil, _ body: ([RunningServer]) async throws -> Void
+) async throws {
   let spool = FileManager.default.temporaryDirectory.appending(path: database.name).path
   var servers: [RunningServer] = []
   do {
-    for _ in 0..<count { servers.append(try await RunningServer(on: database, spool: spool)) }
+    for _ in 0..<count { servers.append(try await RunningServer(on: database, spool: spool, port: port)) }
     try await body(servers)
     for server in servers { _ = try await server.end(SIGKILL) }
   } catch {
@@ -77,7 +81,7 @@ func curl(_ arguments: [String]) async throws -> CommandResult {
 }
 
 /// A port that nobody listens on now.
-private func freePort() throws -> Int {
+func freePort() throws -> Int {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   defer { close(descriptor) }
   var address = sockaddr_in()
