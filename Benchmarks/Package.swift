@@ -9,9 +9,11 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
   ],
   targets: [
+    .target(name: "CBench"),
     .executableTarget(
       name: "LatchkeyBenchmarks",
       dependencies: [
+        "CBench",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "CLibPQ", package: "latchkey"),
         .product(name: "Postgres", package: "latchkey"),
@@ -23,6 +25,6 @@ let package = Package(
         .enableUpcomingFeature("MemberImportVisibility"),
         .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
         .treatAllWarnings(as: .error),
-      ])
+      ]),
   ]
 )

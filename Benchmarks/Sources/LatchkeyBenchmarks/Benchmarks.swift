@@ -7,10 +7,10 @@ struct Benchmarks: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measures Latchkey beside its peers.",
     discussion: "BENCH_DATABASE_URL names the PostgreSQL to measure on; scripts/bench makes one.",
-    subcommands: [Client.self, Pipeline.self, Waiting.self])
+    subcommands: [Client.self, Pipeline.self, Waiting.self, Verification.self, Flood.self, Memory.self])
 }
 
-/// What every benchmark can be told.
+/// What the benchmarks of the client can be told.
 struct Settings: ParsableArguments {
   @Option(help: "How often each candidate is measured, in turn with the others.") var rounds = 5
   @Option(help: "Seconds that one measurement lasts.") var seconds = 3.0

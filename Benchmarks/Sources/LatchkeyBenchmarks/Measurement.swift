@@ -76,9 +76,3 @@ private func row(_ name: String, _ perSecond: Double, _ microseconds: Double, _ 
   name.padding(toLength: 28, withPad: " ", startingAt: 0)
     + String(format: "%9.0f %@/s  %7.1f client CPU-µs each", perSecond, unit, microseconds)
 }
-
-private func median(_ values: [Double]) -> Double {
-  let sorted = values.sorted()
-  let middle = sorted.count / 2
-  return sorted.count.isMultiple(of: 2) ? (sorted[middle - 1] + sorted[middle]) / 2 : sorted[middle]
-}

@@ -1,0 +1,48 @@
+import ArgumentParser
+import Foundation
+
+struct Memory: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "How much memory a key takes once it is cached.",
+    discussion: """
+      The difference of an instance's resident memory, before and after every key was verified once, through the batch \
+      route. It holds what belongs to a key in use: its cache entry, its limit's window, and what the allocator keeps of \
+      the counters that were written since. Keys have two scopes, a name of 20 characters and no addresses; 25 belong to \
+      an account.
+      """)
+
+  @OptionGroup var settings: VerificationSettings
+  @Option(help: "How many keys.") var keys = 1_000_000
+
+  func validate() throws {
+    guard (10_000...8_000_000).contains(keys) else { throw ValidationError("10,000…8,000,000 keys") }
+  }
+
+  func run() throws {
+    try settings.withDatabase(pinned: false) { database, folder, _ in
+      let mix = KeyMix.sequential(knownCount: keys, unknownCount: 0)
+      try database.insert(mix, rateLimitPerMinute: 60)
+      let server = try LatchkeyServer(
+        binary: settings.binary, database: database, environment: ["CACHE_ENTRIES": "\(keys + keys / 5)"], cpus: nil,
+        folder: folder, name: "memory")
+      defer { server.process.stop() }
+      func resident() -> Int { ProcessTable.residentBytes(of: server.process.pid) }
+      func reportStep(_ what: String, since before: Int, _ verified: Int) {
+        let now = resident()
+        let name = what.padding(toLength: 24, withPad: " ", startingAt: 0)
+        let mebibytes = column(Double(now) / 1_048_576, 1, width: 8)
+        let perKey = verified == 0 ? "" : column(Double(now - before) / Double(verified), 0, width: 7) + " bytes a key"
+        report("\(name) \(mebibytes) MiB \(perKey)")
+      }
+
+      let before = resident()
+      reportStep("started:", since: before, 0)
+      try server.verifyAll(of: mix) { verified in
+        if verified.isMultiple(of: keys / 10) { reportStep("\(verified) verified:", since: before, verified) }
+      }
+      try server.waitUntilFlushed(keys)
+      reportStep("all counters written:", since: before, keys)
+      report("in the cache: \(Int(try server.metric("latchkey_cache_entries"))) keys")
+    }
+  }
+}
