@@ -118,7 +118,12 @@ let package = Package(
       name: "PortalTests", dependencies: ["Portal", "PortalTesting", "Postgres", "PostgresTesting"],
       swiftSettings: settings),
     .testTarget(
-      name: "PortalHTTPTests", dependencies: ["Portal", "PortalHTTP", "PortalTesting", "Postgres", "PostgresTesting"],
+      name: "PortalHTTPTests",
+      dependencies: [
+        "Portal", "PortalHTTP", "PortalTesting", "Postgres", "PostgresTesting",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOEmbedded", package: "swift-nio"),
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "PortalServerTests",

@@ -14,6 +14,8 @@ package struct PortalSettings: Sendable {
   /// How long an instance may answer from its cache without hearing from the database.
   package var lease: Duration = .seconds(2)
   package var cacheEntryCountMax = 200_000
+  /// Keys that are read into the cache before the server takes requests, those that were used last.
+  package var cachePreloadCount = 0
   /// Whether verifications are answered before the HTTP decoder where that can be.
   package var hasFastPath = true
   package var sessionLifetime: Duration = .seconds(30 * 86_400)
@@ -111,7 +113,10 @@ package struct PortalApplication: Sendable {
       configuration: .init(address: address, backlog: 1_024),
       services: [pool, maintenance, listener, limits, usage],
       logger: logger)
-    application.beforeServerStarts { await waitForFirstSync() }
+    application.beforeServerStarts {
+      await waitForFirstSync()
+      await preload(logger)
+    }
     return application
   }
 
@@ -129,6 +134,17 @@ package struct PortalApplication: Sendable {
         "latchkey_pool_connections", Double(connections.open - connections.leased), labels: [("state", "idle")]),
       .init("latchkey_pool_waiters", Double(connections.waiting)),
     ]
+  }
+
+  /// What cannot be preloaded is looked up when it is asked for.
+  private func preload(_ logger: Logger) async {
+    guard settings.cachePreloadCount > 0 else { return }
+    do {
+      let count = try await services.verifier.preload(settings.cachePreloadCount)
+      logger.info("read the keys that were used last into the cache", metadata: ["keys": "\(count)"])
+    } catch {
+      logger.warning("the cache could not be filled beforehand", metadata: ["reason": "\(error)"])
+    }
   }
 
   /// So that the first requests find the cache usable. Bounded: without it they go to the database.

@@ -61,23 +61,47 @@ package struct Verdict: Sendable {
 
 /// A key as verification needs it: parsed once, when it is read, never again per request.
 package struct VerifiableKey: Sendable, Equatable {
+  // Large before small: a cache holds a million of these.
   package var id: UUID
   package var accountID: UUID
   package var name: String
-  package var environment: Key.Environment
   package var scopes: [String]
   /// The key's own, or the plan's if that is lower.
   package var rateLimitPerMinute: Int
-  package var namedLimits: [RateLimit] = []
-  /// What the account's keys share per minute; nil if there is no such limit.
-  package var accountLimitPerMinute: Int?
-  package var rateLimitMode = RateLimitMode.fast
-  package var accountLimitMode = RateLimitMode.fast
+  package var namedLimits: [RateLimit]
   package var allowedIPs: [AddressBlock]?
   package var expiresAt: Date?
+  /// What the account's keys share per minute; nil if there is no such limit.
+  package var accountLimitPerMinute: Int?
+  package var rateLimitMode: RateLimitMode
+  package var accountLimitMode: RateLimitMode
+  package var environment: Key.Environment
   package var isRevoked: Bool
   package var isSuspended: Bool
   package var isDisabled: Bool
+
+  init(
+    id: UUID, accountID: UUID, name: String, environment: Key.Environment, scopes: [String], rateLimitPerMinute: Int,
+    namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil, rateLimitMode: RateLimitMode = .fast,
+    accountLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil,
+    isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false
+  ) {
+    self.id = id
+    self.accountID = accountID
+    self.name = name
+    self.scopes = scopes
+    self.rateLimitPerMinute = rateLimitPerMinute
+    self.namedLimits = namedLimits
+    self.allowedIPs = allowedIPs
+    self.expiresAt = expiresAt
+    self.accountLimitPerMinute = accountLimitPerMinute
+    self.rateLimitMode = rateLimitMode
+    self.accountLimitMode = accountLimitMode
+    self.environment = environment
+    self.isRevoked = isRevoked
+    self.isSuspended = isSuspended
+    self.isDisabled = isDisabled
+  }
 
   /// All of its limits: its own per minute, its named ones, and the account's.
   var limits: [AppliedLimit] {

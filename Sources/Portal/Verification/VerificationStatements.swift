@@ -1,31 +1,32 @@
 import Foundation
 import Postgres
 
-/// Keys by hash, together with the position of the log in the same snapshot. One row without a key if there is none.
-struct FindVerifiableKeys: PostgresStatement {
-  static let sql = """
-    select head.epoch, head.seq, found.*
-    from invalidation_head head left join (
-      select key.key_hash, key.id, key.account_id, key.name, key.environment, key.scopes,
-        least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
-        key.limit_values::bigint[], key.limit_window_seconds::bigint[], account.shared_limit_per_minute,
-        key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], key.expires_at,
-        key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null
-      from api_keys key
-      join accounts account on account.id = key.account_id
-      join plans plan on plan.name = account.plan
-      where key.key_hash = any ($1)
-    ) found on true
-    """
-  struct Row {
-    let position: LogPosition
-    let found: (hash: SecretHash, key: VerifiableKey)?
-  }
-  let hashes: [SecretHash]
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes.map { PostgresBytes($0.bytes) }) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
-    let position = LogPosition(epoch: try row.next(), seq: try row.next())
-    guard let hash = try SecretHash(column: row.next()) else { return Row(position: position, found: nil) }
+/// Of `api_keys key` and what it is joined with: what ``FoundKey`` takes.
+private let verifiableKeyColumns = """
+  key.key_hash, key.id, key.account_id, key.name, key.environment, key.scopes,
+  least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
+  key.limit_values::bigint[], key.limit_window_seconds::bigint[], account.shared_limit_per_minute,
+  key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], key.expires_at,
+  key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null
+  """
+
+private let verifiableKeyTables = """
+  api_keys key
+  join accounts account on account.id = key.account_id
+  join plans plan on plan.name = account.plan
+  """
+
+/// A key and where the log stood when it was read; one row without a key if there is none.
+struct FoundKey {
+  let position: LogPosition
+  let found: (hash: SecretHash, key: VerifiableKey)?
+
+  init(row: inout PostgresRow) throws(PostgresError) {
+    position = LogPosition(epoch: try row.next(), seq: try row.next())
+    guard let hash = try SecretHash(column: row.next()) else {
+      found = nil
+      return
+    }
     let key = VerifiableKey(
       id: try row.next(), accountID: try row.next(), name: try row.next(),
       environment: try Key.Environment(column: row.next(), "environment"), scopes: try row.next(),
@@ -34,8 +35,34 @@ struct FindVerifiableKeys: PostgresStatement {
       accountLimitMode: try RateLimitMode(column: row.next(), "mode"),
       allowedIPs: try [AddressBlock](column: row.next()),
       expiresAt: try row.next(), isRevoked: try row.next(), isSuspended: try row.next(), isDisabled: try row.next())
-    return Row(position: position, found: (hash, key))
+    found = (hash, key)
   }
+}
+
+/// Keys by hash, together with the position of the log in the same snapshot.
+struct FindVerifiableKeys: PostgresStatement {
+  static let sql = """
+    select head.epoch, head.seq, found.* from invalidation_head head left join (
+      select \(verifiableKeyColumns) from \(verifiableKeyTables) where key.key_hash = any ($1)
+    ) found on true
+    """
+  let hashes: [SecretHash]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes.map { PostgresBytes($0.bytes) }) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundKey { try FoundKey(row: &row) }
+}
+
+/// The keys that were used last, as `FindVerifiableKeys`.
+struct FindRecentlyUsedKeys: PostgresStatement {
+  static let sql = """
+    select head.epoch, head.seq, found.* from invalidation_head head left join (
+      select \(verifiableKeyColumns) from (
+        select key_id from key_activity order by last_used_at desc limit $1
+      ) recent, \(verifiableKeyTables) where key.id = recent.key_id
+    ) found on true
+    """
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundKey { try FoundKey(row: &row) }
 }
 
 /// Service tokens by hash, as `FindVerifiableKeys`.

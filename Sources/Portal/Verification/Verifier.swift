@@ -5,6 +5,10 @@ package import Postgres
 package struct Verifier: Sendable {
   package let keys: ReadThroughCache<VerifiableKey>
   package let format: KeyFormat
+  private static let scopeListCountMax = 4_096
+
+  let pool: PostgresPool
+  private let scopeLists: SharedValues<[String]>
   let limiter: RateLimiter
   let limits: RateLimits
   let usage: UsageRecorder
@@ -15,13 +19,26 @@ package struct Verifier: Sendable {
     limiter: RateLimiter, limits: RateLimits, usage: UsageRecorder, observer: Observer
   ) {
     self.format = format
+    self.pool = pool
     self.limiter = limiter
     self.limits = limits
     self.usage = usage
     self.observer = observer
+    let scopeLists = SharedValues<[String]>(countMax: Self.scopeListCountMax)
+    self.scopeLists = scopeLists
     keys = ReadThroughCache(cacheLimits, executor: pool.executor, observer: observer) { hashes in
       let rows = try await pool.query(FindVerifiableKeys(hashes: hashes))
-      return try SecretsRead(rows.map { ($0.position, $0.found.map { ($0.hash, $0.key) }) })
+      return try SecretsRead(rows.map { ($0.position, $0.found.map { ($0.hash, $0.key.sharing(scopeLists)) }) })
+    }
+  }
+
+  /// Reads the keys that were used last into the cache, so that a server that has just started need not look up each;
+  /// returns how many. For after the first sync.
+  package func preload(_ count: Int) async throws -> Int {
+    let found = try await pool.query(FindRecentlyUsedKeys(count: count))
+    return found.count { row in
+      guard let (hash, key) = row.found else { return false }
+      return keys.cache.fill(hash, key.sharing(scopeLists), readAt: row.position, at: .now) == .stored
     }
   }
 
@@ -129,6 +146,14 @@ package struct Verifier: Sendable {
     if let key = verdict.found?.key { usage.verified(key, request.endpoint, isValid: verdict.isValid, at: now) }
     observer.observe(.verified(verdict.code))
     return verdict
+  }
+}
+
+extension VerifiableKey {
+  fileprivate func sharing(_ scopeLists: SharedValues<[String]>) -> VerifiableKey {
+    var key = self
+    key.scopes = scopeLists.shared(scopes)
+    return key
   }
 }
 

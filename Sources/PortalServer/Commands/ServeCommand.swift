@@ -68,6 +68,7 @@ extension PortalSettings {
     isSignupOpen = configuration.isSignupOpen
     lease = .seconds(configuration.leaseSeconds)
     cacheEntryCountMax = configuration.cacheEntryCountMax
+    cachePreloadCount = configuration.cachePreloadCount
     hasFastPath = configuration.hasFastPath
     sessionLifetime = .seconds(configuration.sessionHours * 3_600)
     passwordCost = configuration.passwordCost

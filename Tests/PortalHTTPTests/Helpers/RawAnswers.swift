@@ -1,6 +1,7 @@
 import Foundation
 import PortalHTTP
 import PortalTesting
+import PostgresTesting
 import Testing
 
 /// One of the answers that came over a connection, as its bytes say.
@@ -22,12 +23,12 @@ func rawAnswers(in text: String) throws -> [RawAnswer] {
   var answers: [RawAnswer] = []
   while !rest.isEmpty {
     guard let end = rest.range(of: Data("\r\n\r\n".utf8)) else {
-      throw RawConnectionError(description: "an answer without an end of its head: \(text)")
+      throw TestSetupError(description: "an answer without an end of its head: \(text)")
     }
     var lines = String(decoding: rest[..<end.lowerBound], as: UTF8.self).components(separatedBy: "\r\n")
     let first = lines.removeFirst()
     guard let match = first.wholeMatch(of: /HTTP\/1\.[01] (\d{3})( .*)?/), let status = Int(match.1) else {
-      throw RawConnectionError(description: "no status line: \(first)")
+      throw TestSetupError(description: "no status line: \(first)")
     }
     let headers = Dictionary(
       lines.map { line in
@@ -37,7 +38,7 @@ func rawAnswers(in text: String) throws -> [RawAnswer] {
     ) { $0 + ", " + $1 }
     rest = rest[end.upperBound...]
     let length = headers["content-length"].flatMap { Int($0) } ?? 0
-    guard length <= rest.count else { throw RawConnectionError(description: "an answer was cut off: \(text)") }
+    guard length <= rest.count else { throw TestSetupError(description: "an answer was cut off: \(text)") }
     let body = rest.prefix(length)
     answers.append(
       RawAnswer(status: status, headers: headers, body: body.isEmpty ? .null : try JSONParser.parse(body)))

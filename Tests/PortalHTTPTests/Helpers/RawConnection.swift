@@ -1,6 +1,5 @@
-import Foundation
-import Glibc
 import PortalTesting
+import PostgresTesting
 
 /// What a client that is no HTTP library sends, byte for byte, and what comes back until the server closes.
 func exchange(_ portal: TestPortal, _ requests: String...) async throws -> String {
@@ -9,54 +8,6 @@ func exchange(_ portal: TestPortal, _ requests: String...) async throws -> Strin
 
 /// Sends one part after the other, then reads to the end.
 func exchange(_ portal: TestPortal, bytes parts: [[UInt8]]) async throws -> String {
-  guard let port = portal.port else { throw RawConnectionError(description: "the portal is not live") }
-  // Blocking calls, so on a thread of their own.
-  return try await withCheckedThrowingContinuation { continuation in
-    Thread { continuation.resume(with: Result { try blockingExchange(port: port, parts) }) }.start()
-  }
-}
-
-private func blockingExchange(port: Int, _ parts: [[UInt8]]) throws -> String {
-  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  guard descriptor >= 0 else { throw RawConnectionError(description: "no socket") }
-  defer { close(descriptor) }
-  var limit = timeval(tv_sec: 15, tv_usec: 0)
-  setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-  setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-  var address = sockaddr_in()
-  address.sin_family = sa_family_t(AF_INET)
-  address.sin_port = in_port_t(port).bigEndian
-  address.sin_addr.s_addr = inet_addr("127.0.0.1")
-  let isConnected = withUnsafePointer(to: &address) { pointer in
-    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-      connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-    }
-  }
-  guard isConnected else { throw RawConnectionError(description: "the portal does not accept connections") }
-  for part in parts {
-    var sent = 0
-    while sent < part.count {
-      let count = part[sent...].withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
-      // The server may answer and close before it has read all.
-      guard count > 0 else { break }
-      sent += count
-    }
-  }
-  var received: [UInt8] = []
-  var buffer = [UInt8](repeating: 0, count: 65_536)
-  while true {
-    let count = recv(descriptor, &buffer, buffer.count, 0)
-    if count == 0 { break }
-    guard count > 0 else {
-      if errno == ECONNRESET, !received.isEmpty { break }
-      throw RawConnectionError(
-        description: "the portal did not close the connection; it sent \(String(decoding: received, as: UTF8.self))")
-    }
-    received += buffer[..<count]
-  }
-  return String(decoding: received, as: UTF8.self)
-}
-
-struct RawConnectionError: Error, CustomStringConvertible {
-  var description: String
+  guard let port = portal.port else { throw TestSetupError(description: "the portal is not live") }
+  return try await rawExchange(port: port, parts)
 }

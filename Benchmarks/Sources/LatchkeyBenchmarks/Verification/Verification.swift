@@ -13,7 +13,7 @@ struct Verification: ParsableCommand {
         nginx-verify, nginx-authorize   `return 200` to the same request, with as many bytes as Latchkey's answer
         nginx-lua                       each worker caches the hashes of good keys, before Redis: no limits, no counts, \
       and a revoked key is good until its entry ends after 300 s
-        async-…                         LATCHKEY_FAST_PATH=off
+        async-…                         FAST_PATH=false
         fast-…                          as it is started by default
         batch                           a hundred keys a request; all figures but latencies are per key
 
@@ -87,7 +87,7 @@ final class VerificationStage {
 
   init(database: BenchmarkDatabase, binary: String, mix: KeyMix, cpus: CPUs?, folder: String) throws {
     let routes = try LatchkeyServer(
-      binary: binary, database: database, environment: ["LATCHKEY_FAST_PATH": "off"], cpus: cpus, folder: folder,
+      binary: binary, database: database, environment: ["FAST_PATH": "false"], cpus: cpus, folder: folder,
       name: "async")
     let fast = try LatchkeyServer(binary: binary, database: database, cpus: cpus, folder: folder, name: "fast")
     for server in [routes, fast] {
