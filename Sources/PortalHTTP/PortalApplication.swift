@@ -2,6 +2,7 @@ import Foundation
 package import Hummingbird
 package import Logging
 import NIOCore
+import NIOPosix
 package import Portal
 package import Postgres
 import ServiceLifecycle
@@ -10,6 +11,8 @@ import ServiceLifecycle
 package struct PortalSettings: Sendable {
   package var keyFormat: KeyFormat
   package var cookie: SessionCookie
+  /// Event loops that serve connections; nil for one a processor.
+  package var httpThreadCount: Int?
   package var isSignupOpen = false
   /// How long an instance may answer from its cache without hearing from the database.
   package var lease: Duration = .seconds(2)
@@ -112,6 +115,9 @@ package struct PortalApplication: Sendable {
             maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),
       configuration: .init(address: address, backlog: 1_024),
       services: [pool, maintenance, listener, limits, usage],
+      eventLoopGroupProvider: settings.httpThreadCount.map {
+        .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0))
+      } ?? .singleton,
       logger: logger)
     application.beforeServerStarts {
       await waitForFirstSync()

@@ -15,6 +15,8 @@ struct PortalConfiguration: Sendable {
     var host: String
     var port: Int
     var cookie: SessionCookie
+    /// Nil for one a processor.
+    var threadCount: Int?
   }
 
   var database: PostgresConfiguration
@@ -48,7 +50,8 @@ struct PortalConfiguration: Sendable {
     let cookie = try keys.parsed(
       "public.url", default: "http://127.0.0.1:\(port)",
       "must be https://host, or http:// with 127.0.0.1 or localhost", SessionCookie.init(publicURL:))
-    http = HTTP(host: host, port: port, cookie: cookie)
+    let threads = try keys.integer("http.threads", 0...1_024, default: 0)
+    http = HTTP(host: host, port: port, cookie: cookie, threadCount: threads == 0 ? nil : threads)
 
     isSignupOpen = try keys.boolean("signup.open", default: false)
     keyFormat = try keys.parsed(

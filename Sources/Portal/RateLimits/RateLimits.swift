@@ -5,9 +5,12 @@ import ServiceLifecycle
 /// Limits beyond one instance: what the instances admitted in the mode `fast` is exchanged through PostgreSQL, and in the
 /// mode `consistent` PostgreSQL decides.
 package actor RateLimits: Service {
-  /// Between two exchanges; longer for an instance that is alone, which publishes for whoever comes after it.
+  /// Between two exchanges.
   private static let interval: Duration = .milliseconds(200)
+  /// An instance that is alone looks so often whether it still is.
   private static let intervalAlone: Duration = .seconds(1)
+  /// And every so many times it publishes, for whoever comes after it.
+  private static let intervalsPerExchangeAlone = 5
   /// Windows in one statement.
   private static let windowsPerExchangeMax = 5_000
 
@@ -28,9 +31,11 @@ package actor RateLimits: Service {
 
   package func run() async throws {
     try? await cancelWhenGracefulShutdown {
+      var intervalCount = 0
       while true {
-        await self.exchange()
-        let isAlone = self.limiter.allowance.instanceCount <= 1
+        let isAlone = await self.isAlone()
+        if !isAlone || intervalCount % Self.intervalsPerExchangeAlone == 0 { await self.exchange() }
+        intervalCount += 1
         try await Task.sleep(for: isAlone ? Self.intervalAlone : Self.interval)
       }
     }
@@ -87,6 +92,10 @@ package actor RateLimits: Service {
         window: window.decision(fits, cost: cost, limit: applied.limit.limit, at: taken.atMilliseconds))
     }
     return RateLimitDecision(own: standings[0], others: Array(standings[1...]))
+  }
+
+  private func isAlone() async -> Bool {
+    (try? await pool.query(CountLiveInstances()).first).map { $0 <= 1 } ?? false
   }
 
   /// Tells the other instances what was admitted here until now, and hears of them. Those who ask while an exchange is

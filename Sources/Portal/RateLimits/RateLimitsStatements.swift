@@ -1,6 +1,15 @@
 import Foundation
 import Postgres
 
+private let liveInstanceCount = """
+  (select count(*) from instances where heartbeat_at > now() - lease_milliseconds * interval '1 millisecond')
+  """
+
+struct CountLiveInstances: PostgresStatement {
+  static let sql = "select \(liveInstanceCount)"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
 /// Publishes what this instance admitted in the windows, and reads what the others published, both for the current fixed
 /// window and for the one before. One statement, one snapshot.
 struct ExchangeRateLimits: PostgresStatement {
@@ -15,8 +24,7 @@ struct ExchangeRateLimits: PostgresStatement {
       do update set used = excluded.used where mine.used < excluded.used
     )
     select
-      (select count(*) from instances
-        where heartbeat_at > now() - lease_milliseconds * interval '1 millisecond'),
+      \(liveInstanceCount),
       array(
         select (
           select coalesce(sum(other.used), 0)::bigint from rate_limit_counts other

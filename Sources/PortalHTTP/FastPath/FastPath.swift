@@ -6,7 +6,7 @@ import Synchronization
 
 /// Answers requests of the three hot routes from memory: no `await`, no database, no header objects. What it cannot answer
 /// so goes to the ordinary route, which would have given the same bytes.
-struct FastPath: Sendable {
+final class FastPath: Sendable {
   let verifier: Verifier
   let tokens: ServiceTokenCheck
   let observer: Observer

@@ -44,6 +44,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   private var hasOutput = false
   private var isUnflushed = false
   private var scratch = FastPath.Scratch()
+  private var hasHandedOn = false
   private var isReadHeld = false
   /// Whether the client has ended its input, and nobody was told yet.
   private var isInputClosed = false
@@ -69,7 +70,9 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
   func channelReadComplete(context: ChannelHandlerContext) {
     flushOutput(context)
-    context.fireChannelReadComplete()
+    // Where nothing was handed on, nothing is complete.
+    if hasHandedOn || phase == .decoding { context.fireChannelReadComplete() }
+    hasHandedOn = false
   }
 
   private func drain(_ context: ChannelHandlerContext) {
@@ -97,6 +100,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
   private func handOn(_ context: ChannelHandlerContext, _ count: Int) {
     writeOutput(context)
+    hasHandedOn = true
     if let bytes = pending.readSlice(length: count) { context.fireChannelRead(wrapInboundOut(bytes)) }
   }
 

@@ -1,5 +1,6 @@
 import Foundation
 
+/// Small texts, each appended as a whole: an append has a price, whatever its length.
 extension [UInt8] {
   mutating func append(_ text: StaticString) {
     append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
@@ -9,13 +10,16 @@ extension [UInt8] {
 
   mutating func append(decimal number: Int) {
     guard number >= 0 else { return append(text: "\(number)") }
-    var rest = number
-    let start = count
-    repeat {
-      append(0x30 + UInt8(truncatingIfNeeded: rest % 10))
-      rest /= 10
-    } while rest > 0
-    self[start...].reverse()
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+      var start = digits.count
+      var rest = number
+      repeat {
+        start -= 1
+        digits.initializeElement(at: start, to: 0x30 + UInt8(truncatingIfNeeded: rest % 10))
+        rest /= 10
+      } while rest > 0
+      append(contentsOf: UnsafeBufferPointer(rebasing: digits[start...]))
+    }
   }
 
   /// With leading zeros.
@@ -30,18 +34,31 @@ extension [UInt8] {
 
   /// In lower case, as everything outside shows it.
   mutating func append(hex id: UUID) {
-    Swift.withUnsafeBytes(of: id.uuid) { bytes in
-      for (index, byte) in bytes.enumerated() {
-        if index == 4 || index == 6 || index == 8 || index == 10 { append(UInt8(ascii: "-")) }
-        append(Self.hexDigit(byte >> 4))
-        append(Self.hexDigit(byte & 15))
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 36) { text in
+      Swift.withUnsafeBytes(of: id.uuid) { bytes in
+        var place = 0
+        for (index, byte) in bytes.enumerated() {
+          if index == 4 || index == 6 || index == 8 || index == 10 {
+            text.initializeElement(at: place, to: UInt8(ascii: "-"))
+            place += 1
+          }
+          text.initializeElement(at: place, to: Self.hexDigit(byte >> 4))
+          text.initializeElement(at: place + 1, to: Self.hexDigit(byte & 15))
+          place += 2
+        }
       }
+      append(contentsOf: UnsafeBufferPointer(text))
     }
   }
 
   /// Sixteen digits.
   mutating func append(hex number: UInt64) {
-    for shift in stride(from: 60, through: 0, by: -4) { append(Self.hexDigit(UInt8(number >> UInt64(shift) & 15))) }
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 16) { text in
+      for place in 0..<16 {
+        text.initializeElement(at: place, to: Self.hexDigit(UInt8(number >> UInt64(60 - 4 * place) & 15)))
+      }
+      append(contentsOf: UnsafeBufferPointer(text))
+    }
   }
 
   private static func hexDigit(_ value: UInt8) -> UInt8 {

@@ -103,11 +103,15 @@ package struct JSONWriter {
   }
 
   private mutating func name(_ name: StaticString) {
-    separate()
-    bytes.append(UInt8(ascii: "\""))
-    bytes.append(contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
-    bytes.append(UInt8(ascii: "\""))
-    bytes.append(UInt8(ascii: ":"))
+    let count = name.utf8CodeUnitCount
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: count + 4) { text in
+      text.initializeElement(at: 0, to: UInt8(ascii: ","))
+      text.initializeElement(at: 1, to: UInt8(ascii: "\""))
+      let end = text[2...].initialize(fromContentsOf: UnsafeBufferPointer(start: name.utf8Start, count: count))
+      text.initializeElement(at: end, to: UInt8(ascii: "\""))
+      text.initializeElement(at: end + 1, to: UInt8(ascii: ":"))
+      bytes.append(contentsOf: UnsafeBufferPointer(rebasing: text[(needsComma ? 0 : 1)...]))
+    }
     needsComma = false
   }
 

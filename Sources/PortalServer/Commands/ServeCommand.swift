@@ -65,6 +65,7 @@ extension PortalSettings {
   init(_ configuration: PortalConfiguration, migrationCount: Int) {
     self.init(
       keyFormat: configuration.keyFormat, cookie: configuration.http.cookie, migrationCount: migrationCount)
+    httpThreadCount = configuration.http.threadCount
     isSignupOpen = configuration.isSignupOpen
     lease = .seconds(configuration.leaseSeconds)
     cacheEntryCountMax = configuration.cacheEntryCountMax
