@@ -1,6 +1,6 @@
 import Foundation
 package import Postgres
-import PostgresTesting
+package import PostgresTesting
 import Synchronization
 
 /// A database of one test's own, copied from a template that has all migrations, and dropped afterwards.
@@ -13,6 +13,11 @@ package struct TestDatabase: Sendable {
     var configuration = PostgresConfiguration(url: url)
     configuration.leaseTimeout = .seconds(60)
     return configuration
+  }
+
+  /// The same one, reached through a socket in another folder.
+  package func through(_ folder: String) -> TestDatabase {
+    TestDatabase(url: url + " host=" + folder, name: name + "_through_" + URL(filePath: folder).lastPathComponent)
   }
 }
 
@@ -29,6 +34,22 @@ package func withDatabase<Value>(_ body: (TestDatabase) async throws -> Value) a
   } catch {
     try? await cluster.drop(database)
     throw error
+  }
+}
+
+/// Runs `body` with a migrated database on a server of its own, which it may stop.
+package func withOwnDatabase<Value>(_ body: (OwnServer, TestDatabase) async throws -> Value) async throws -> Value {
+  try await OwnServer.with { server in
+    let name = "portal_\(UUID().uuidString.prefix(8).lowercased())"
+    let url = try await server.url()
+    try await PostgresPool.with(PostgresConfiguration(url: url)) { pool in
+      try await pool.withConnection { try await $0.executeScript("create database \(name)") }
+    }
+    let database = TestDatabase(url: url + " dbname=" + name, name: name)
+    try await PostgresPool.with(database.configuration) { pool in
+      _ = try await Migrations(folder: migrationsFolder).apply(on: pool)
+    }
+    return try await body(server, database)
   }
 }
 

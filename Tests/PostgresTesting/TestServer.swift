@@ -37,10 +37,13 @@ package struct OwnServer: Sendable {
   package func stop() async throws { try await script("stop") }
   package func restart() async throws { try await script("restart") }
 
+  /// Ends it as a crash would: nothing is written any more, and the next start recovers from the log.
+  package func crash() async throws { try await script("stop", "immediate") }
+
   /// Runs the script; what it printed.
   @discardableResult
   private func script(_ command: String, _ options: String...) async throws -> String {
-    let result = try await run(repositoryRoot + "/scripts/cluster", [command] + options + [directory])
+    let result = try await run(repositoryRoot + "/scripts/cluster", [command, directory] + options)
     guard result.status == 0 else {
       throw TestSetupError(
         description: "scripts/cluster \(command) ended with \(result.status): \(result.output)\(result.errors)")

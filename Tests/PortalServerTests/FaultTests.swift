@@ -1,0 +1,36 @@
+import Foundation
+import PortalTesting
+import PostgresTesting
+import Testing
+
+/// One after the other, because each has a PostgreSQL and three servers of its own.
+@Suite("Revocation while everything fails", .serialized)
+struct FaultTests {
+  /// B, as `latchkey serve` has it by default.
+  static let lease: Duration = .seconds(2)
+
+  @Test(
+    """
+    10,000 keys revoked on three servers are refused by each within the lease and for good, while listeners are \
+    terminated and stopped, servers suspended and PostgreSQL restarts
+    """)
+  func revocations() async throws {
+    let seed = ProcessInfo.processInfo.environment["FAULT_SEED"].flatMap { UInt64($0) } ?? .random(in: 0...(.max))
+    print("faults: FAULT_SEED=\(seed)")
+    try await withOwnDatabase { server, database in
+      try await withServers(3, on: database) { servers in
+        try await RevocationWorld.with(servers, on: database) { world in
+          let storm = try await Storm(world, server, seed: seed)
+          let tally = try await storm.run()
+          tally.report(storm.faults)
+          #expect(tally.problems.isEmpty, "\(tally.problems.prefix(10))")
+          #expect(
+            tally.tooLate.isEmpty, "sent later than B after the commit, and accepted: \(tally.tooLate.prefix(10))")
+          #expect(tally.revocationCount >= 10_000)
+          #expect(tally.instances.allSatisfy { $0.delays.count >= 10_000 })
+          for fault in Fault.allCases { #expect(storm.faults.count(of: fault) > 0, "no \(fault.rawValue)") }
+        }
+      }
+    }
+  }
+}
