@@ -1,0 +1,132 @@
+import Foundation
+import PortalTesting
+import Postgres
+import PostgresTesting
+import Testing
+
+@Suite("A server that is cut off from PostgreSQL")
+struct CutOffTests {
+  private static let lease: Duration = .seconds(2)
+  private static let watchTime: Duration = .milliseconds(4_500)
+
+  @Test(
+    "answers 503 after the lease while the others go on, is counted out of receipts, and comes back by itself",
+    arguments: [SocketProxy.Mode.silent, .deaf, .closed])
+  func cutOff(_ mode: SocketProxy.Mode) async throws {
+    try await withThreeServers { proxy, world in
+      let owner = try await world.makeOwner("ada", keyCount: 3)
+      let (staying, first, second) = (owner.keys[0], owner.keys[1], owner.keys[2])
+      let ports = world.ports
+      try await TestConnection.with(ports) { connections in
+        for connection in connections { try await world.warm(owner.keys, at: connection) }
+        proxy.cut(mode)
+        let cutAt = ContinuousClock.now
+
+        // On several connections, since each answer may take as long as the lease.
+        async let cutAnswers = watch([staying, first], at: Array(repeating: ports[0], count: 8), world)
+        async let otherAnswers = watch([staying], at: Array(ports[1...]), world)
+        let receipt = try await world.revoke(first, of: owner, at: connections[1])
+        #expect(receipt.acknowledged == 2, "\(mode)")
+        // The lease of its last heartbeat ends so much later at the earliest.
+        if ContinuousClock.now < cutAt + .milliseconds(1_500) {
+          #expect(receipt.instances == 3, "\(mode)")
+          #expect((1_000..<2_000).contains(receipt.milliseconds), "\(mode)")
+        }
+        try await eventually("the server that was cut off is counted out") {
+          let again = try await world.revoke(first, of: owner, at: connections[2])
+          return again.instances == 2 && again.acknowledged == 2
+        }
+        let countedOut = ContinuousClock.now - cutAt
+        _ = try await world.revoke(second, of: owner, at: connections[1])
+
+        let (answers, others) = try await (cutAnswers, otherAnswers)
+        #expect(others.allSatisfy { $0.codes == ["VALID"] }, "\(mode)")
+        #expect(answers.allSatisfy { $0.codes == ["VALID", "VALID"] || $0.isUnavailable }, "\(mode)")
+        let late = answers.filter { $0.askedAt > cutAt + Self.lease }
+        #expect(!late.isEmpty && late.allSatisfy(\.isUnavailable), "\(mode)")
+        let refusals = answers.filter(\.isUnavailable)
+        let slowest = refusals.map { $0.answeredAt - $0.askedAt }.max() ?? .zero
+        #expect(slowest < Self.lease + .seconds(3), "\(mode)")
+        let lastYes = answers.filter { !$0.isUnavailable }.map { $0.askedAt - cutAt }.max() ?? .zero
+
+        proxy.open()
+        let recovery = try await recover(world, staying, [first, second], at: connections[0])
+        print(
+          "cut off (\(mode)): the last yes was asked for \(lastYes.inMilliseconds) after the cut, \(refusals.count) answers "
+            + "of 503, the slowest after \(slowest.inMilliseconds); receipt \(receipt.acknowledged) of "
+            + "\(receipt.instances) in \(receipt.milliseconds) ms, counted out after \(countedOut.inMilliseconds); back "
+            + "after \(recovery.inMilliseconds)")
+      }
+    }
+  }
+
+  /// The first of the servers reaches the database through the proxy.
+  private func withThreeServers(_ body: (SocketProxy, RevocationWorld) async throws -> Void) async throws {
+    try await withDatabase { database in
+      let folders = try await PostgresPool.with(database.configuration) { try await $0.query(SocketFolders()) }
+      try await SocketProxy.with(to: try #require(folders.first)) { proxy in
+        try await withServers(1, on: database.through(proxy.folder)) { cut in
+          try await withServers(2, on: database) { others in
+            try await RevocationWorld.with(cut + others, on: database) { try await body(proxy, $0) }
+          }
+        }
+      }
+    }
+  }
+
+  private struct Answer: Sendable {
+    var askedAt: ContinuousClock.Instant
+    var answeredAt: ContinuousClock.Instant
+    var isUnavailable: Bool
+    var codes: [String]
+  }
+
+  /// Asks at all the ports at the same time, again and again.
+  private func watch(_ keys: [OwnedKey], at ports: [Int], _ world: RevocationWorld) async throws -> [Answer] {
+    let end = ContinuousClock.now + Self.watchTime
+    return try await TestConnection.with(ports) { connections in
+      try await withThrowingTaskGroup(of: [Answer].self) { group in
+        for connection in connections {
+          group.addTask {
+            var answers: [Answer] = []
+            while .now < end {
+              let askedAt = ContinuousClock.now
+              let answer = try await connection.verify(keys.map(\.secret), token: world.token)
+              let isUnavailable = answer.status == 503 && answer.retryAfter != nil
+              answers.append(
+                Answer(
+                  askedAt: askedAt, answeredAt: .now, isUnavailable: isUnavailable,
+                  codes: isUnavailable ? [] : answer.codes))
+              try await Task.sleep(for: .milliseconds(20))
+            }
+            return answers
+          }
+        }
+        return try await group.reduce(into: []) { $0 += $1 }
+      }
+    }
+  }
+
+  /// How long it takes until a key that stayed valid is accepted again; the revoked ones must not be, meanwhile and then.
+  private func recover(
+    _ world: RevocationWorld, _ staying: OwnedKey, _ revoked: [OwnedKey], at connection: TestConnection
+  ) async throws -> Duration {
+    let start = ContinuousClock.now
+    let secrets = ([staying] + revoked).map(\.secret)
+    try await eventually("it answers again") {
+      let answer = try await connection.verify(secrets, token: world.token)
+      #expect(answer.status == 503 || answer.codes == ["VALID", "REVOKED", "REVOKED"], "\(answer)")
+      return answer.status == 200
+    }
+    let recovery = ContinuousClock.now - start
+    try await eventually("it is ready again") { try await connection.send("GET", "/readyz").status == 200 }
+    #expect(
+      try await connection.verify(secrets, token: world.token).codes == ["VALID", "REVOKED", "REVOKED"])
+    return recovery
+  }
+}
+
+private struct SocketFolders: PostgresStatement {
+  static let sql = "select current_setting('unix_socket_directories')"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
+}
