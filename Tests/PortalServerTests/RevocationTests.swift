@@ -33,6 +33,42 @@ struct RevocationTests {
     }
   }
 
+  @Test("a thousand keys of an account, revoked by one update, are one row, one notification, and refused everywhere")
+  func account() async throws {
+    try await withDatabase { database in
+      try await withServers(3, on: database) { servers in
+        try await RevocationWorld.with(servers, on: database) { world in
+          let keys = try await world.makeOwner("ada", keyCount: 1_000).keys
+          let before = try await world.pool.query(InvalidationKinds())
+          let listener = try await world.pool.openConnection()
+          let notifications = try await listener.listen(to: [InvalidationListener.channel])
+          try await TestConnection.with(world.ports) { connections in
+            for connection in connections { try await world.warm(keys, at: connection) }
+            let start = ContinuousClock.now
+            try await world.revokeByHand(keys)
+            let committedAt = ContinuousClock.now
+            for connection in connections {
+              let heard = try await world.askUntilRefused(keys, at: connection)
+              #expect(heard.problems.isEmpty)
+              #expect(heard.accepted.joined().allSatisfy { $0 < committedAt + Self.lease })
+            }
+            print(
+              "1,000 keys in one update: refused by 3 servers after \((ContinuousClock.now - start).inMilliseconds)")
+          }
+          #expect(try await world.pool.query(InvalidationKinds()) == before + ["account"])
+          try await world.pool.execute(NotifyEnd())
+          var count = 0
+          for try await notification in notifications {
+            if notification.payload == "end" { break }
+            count += 1
+          }
+          #expect(count == 1)
+          await listener.close()
+        }
+      }
+    }
+  }
+
   private func withTwoPortals(_ body: @escaping @Sendable (TestPortal, TestPortal) async throws -> Void) async throws {
     try await withDatabase { database in
       try await withPortal(on: database, configure: { $0.lease = Self.lease }) { one in
@@ -123,4 +159,14 @@ struct TerminateListeners: PostgresStatement {
     where datname = current_database() and application_name = 'latchkey listener'
     """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// The rows of the log, in order.
+private struct InvalidationKinds: PostgresStatement {
+  static let sql = "select kind from invalidation_log order by seq"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
+}
+
+private struct NotifyEnd: PostgresStatement {
+  static let sql = "select pg_notify('latchkey_invalidation', 'end')"
 }
