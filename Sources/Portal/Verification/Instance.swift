@@ -72,7 +72,8 @@ package struct Propagations: Sendable {
   func wait(since start: ContinuousClock.Instant) async -> Propagation {
     let deadline = ContinuousClock.now + timeout
     var seq: Int?
-    var count = (live: 0, acknowledged: 0)
+    // Until the database has said more: this one at least, and it is not known to have heard.
+    var count = (live: 1, acknowledged: 0)
     var intervals = Self.pollIntervals.makeIterator()
     while let row = try? await pool.query(CountAcknowledgements(seq: seq)).first {
       seq = row.seq
