@@ -11,7 +11,7 @@ struct CommandTests {
   func help() async throws {
     for command in [
       [], ["serve"], ["migrate"], ["accounts", "create"], ["staff", "create"], ["tokens", "create"],
-      ["tokens", "revoke"], ["keys", "revoke"],
+      ["tokens", "revoke"], ["keys", "revoke"], ["accounts", "limit"],
     ] {
       let result = try await latchkey(command + ["--help"])
       #expect(result.status == 0)
@@ -24,6 +24,8 @@ struct CommandTests {
     for arguments in [
       ["nonsense"], ["tokens", "create", "--name", "x"], ["serve", "--http-port"], ["keys", "revoke", "not-an-id"],
       ["tokens", "create", "--name", "x", "--permission", "everything"],
+      ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--per-minute", "0"],
+      ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--mode", "strict"],
     ] {
       #expect(try await latchkey(arguments, environment: ["DATABASE_URL": "host=/nowhere"]).status == 64)
     }
@@ -35,6 +37,7 @@ struct CommandTests {
       ("HTTP_PORT", "eighty"), ("HTTP_PORT", "65536"), ("SIGNUP_OPEN", "maybe"), ("KEY_PREFIX", "SK"),
       ("CACHE_LEASE_SECONDS", "0"), ("PUBLIC_URL", "http://portal.example.com"), ("PUBLIC_URL", "not a url"),
       ("LOG_LEVEL", "loud"), ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "40"), ("SESSION_HOURS", "1.5"),
+      ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("FAST_PATH", "sometimes"),
     ])
   func wrongConfiguration(key: String, value: String) async throws {
     let result = try await latchkey(["serve"], environment: ["DATABASE_URL": "host=/nowhere", key: value])

@@ -71,10 +71,11 @@ package actor UsageFlusher: Service {
   }
 
   private func write(_ segment: UsageSegment) async throws {
+    let counters = segment.sorted
     try await pool.withTransaction { [sourceID, number] transaction in
       let advanced = try await transaction.query(AdvanceUsageSource(id: sourceID, number: number))
       if advanced.isEmpty { return }
-      _ = try await transaction.pipeline(AddUsage(segment), AddKeyActivity(segment))
+      _ = try await transaction.pipeline(AddUsage(counters: counters), AddKeyActivity(counters: counters))
     }
   }
 }

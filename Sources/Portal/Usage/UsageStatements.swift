@@ -21,7 +21,6 @@ struct AddUsage: PostgresStatement {
       latency_buckets = add_latency_buckets(usage.latency_buckets, excluded.latency_buckets)
     """
   let counters: [(key: UsageKey, value: UsageCounts)]
-  init(_ segment: UsageSegment) { counters = segment.sorted }
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       counters.map(\.key.accountID), counters.map(\.key.keyID), counters.map(\.key.day.postgresDate),
@@ -48,9 +47,9 @@ struct AddKeyActivity: PostgresStatement {
       reported_count = activity.reported_count + excluded.reported_count
     """
   private let activities: [(accountID: UUID, keyID: UUID, counts: UsageCounts)]
-  init(_ segment: UsageSegment) {
+  init(counters: [(key: UsageKey, value: UsageCounts)]) {
     var byKey: [(accountID: UUID, keyID: UUID, counts: UsageCounts)] = []
-    for (key, counts) in segment.sorted {
+    for (key, counts) in counters {
       if byKey.last?.keyID == key.keyID {
         byKey[byKey.count - 1].counts.merge(counts)
       } else {

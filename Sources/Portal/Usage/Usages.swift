@@ -88,7 +88,10 @@ package struct Usages: Sendable {
     }
     return try await pool.withTransaction { [segment] transaction in
       let isNew = try await transaction.query(InsertUsageBatch(tokenID: token.id, batchID: batchID)).first ?? false
-      if isNew, !segment.isEmpty { _ = try await transaction.pipeline(AddUsage(segment), AddKeyActivity(segment)) }
+      if isNew, !segment.isEmpty {
+        let counters = segment.sorted
+        _ = try await transaction.pipeline(AddUsage(counters: counters), AddKeyActivity(counters: counters))
+      }
       return isNew
     }
   }

@@ -11,7 +11,13 @@ package struct SecretsRead<Value: Sendable>: Sendable {
 /// A coherent cache that asks the database about what it does not know, or may not answer: single flight, gathered.
 package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   package typealias Read = @Sendable ([SecretHash]) async throws -> SecretsRead<Value>
-  private typealias Waiter = CheckedContinuation<Result<Value?, any Error>, Never>
+  private typealias Waiter = CheckedContinuation<Result<LookedUp, any Error>, Never>
+
+  private struct LookedUp: Sendable {
+    var value: Value?
+    /// Whether a change of it was applied after it was read: then somebody may have been told that it is gone.
+    var isOvertaken: Bool
+  }
 
   package let cache: CoherentCache<Value>
   private let fills: Mutex<FillState<Waiter>>
@@ -59,6 +65,16 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   }
 
   private func lookUp(_ hash: SecretHash) async throws -> Value? {
+    let deadline = ContinuousClock.now + cache.lease
+    while true {
+      let found = try await lookUpOnce(hash)
+      guard found.isOvertaken else { return found.value }
+      if let cached = Self.answer(cache.lookup(hash, at: .now)) { return cached }
+      guard .now < deadline else { throw Self.tooLate }
+    }
+  }
+
+  private func lookUpOnce(_ hash: SecretHash) async throws -> LookedUp {
     let result = await withCheckedContinuation { (waiter: Waiter) in
       switch fills.withLock({ $0.request(hash, waiter, at: .now) }) {
       case .send(let batch): start(batch)
@@ -95,7 +111,13 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   private func start(_ batch: FillState<Waiter>.Batch) {
     Task(executorPreference: executor) {
       await withTaskGroup { group in
-        group.addTask { self.end(batch, await self.readAndStore(batch.hashes)) }
+        group.addTask {
+          do {
+            self.end(batch, .success(try await self.read(batch.hashes)))
+          } catch {
+            self.end(batch, .failure(error))
+          }
+        }
         group.addTask {
           guard (try? await Task.sleep(for: self.cache.lease)) != nil else { return }
           self.end(batch, .failure(Self.tooLate))
@@ -106,29 +128,28 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     }
   }
 
-  private func readAndStore(_ hashes: [SecretHash]) async -> Result<SecretsRead<Value>, any Error> {
-    do {
-      let read = try await read(hashes)
-      store(hashes, read)
-      return .success(read)
-    } catch {
-      return .failure(error)
-    }
-  }
-
+  /// Nobody joins any more when what was read is judged: so whoever asks after a change was applied here never gets what
+  /// was read before it, and a receipt that says so is true.
   private func end(_ batch: FillState<Waiter>.Batch, _ result: Result<SecretsRead<Value>, any Error>) {
     let action = fills.withLock { $0.ended(batch.id, at: .now) }
+    var overtaken: Set<SecretHash> = []
+    if case .success(let read) = result { overtaken = store(batch.hashes, read) }
     let result = action.isTooLate ? .failure(Self.tooLate) : result
     for (hash, waiters) in action.deliver {
-      for waiter in waiters { waiter.resume(returning: result.map { $0.values[hash] }) }
+      let found = result.map { LookedUp(value: $0.values[hash], isOvertaken: overtaken.contains(hash)) }
+      for waiter in waiters { waiter.resume(returning: found) }
     }
     if let next = action.send { start(next) }
   }
 
-  private func store(_ hashes: [SecretHash], _ read: SecretsRead<Value>) {
+  /// Those that a change has overtaken.
+  private func store(_ hashes: [SecretHash], _ read: SecretsRead<Value>) -> Set<SecretHash> {
+    var overtaken: Set<SecretHash> = []
     for hash in hashes {
       let outcome = cache.fill(hash, read.values[hash], readAt: read.position, at: .now)
       observer.observe(outcome == .stored ? .fillStored : .fillDiscarded)
+      if outcome == .overtaken { overtaken.insert(hash) }
     }
+    return overtaken
   }
 }

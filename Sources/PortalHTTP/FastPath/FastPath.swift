@@ -120,12 +120,31 @@ final class FastPath: Sendable {
       }
       question.clientIP = address
     }
-    if let uri = fields.originalURI {
-      question.endpoint = VerificationRequest.endpoint(
-        method: fields.originalMethod.map { VerificationScanner.text($0, bytes) },
-        target: VerificationScanner.text(uri, bytes))
-    }
+    if let uri = fields.originalURI { question.endpoint = endpoint(fields.originalMethod, uri, bytes) }
     return question
+  }
+
+  /// As `VerificationRequest.endpoint(method:target:)`, of ASCII, in one piece.
+  private static func endpoint(_ method: Range<Int>?, _ uri: Range<Int>, _ bytes: Span<UInt8>) -> String {
+    var end = uri.lowerBound
+    while end < uri.upperBound, bytes[end] != UInt8(ascii: "?") { end += 1 }
+    let path = uri.lowerBound..<end
+    let count = min((method.map { $0.count + 1 } ?? 0) + path.count, VerificationRequest.endpointLengthMax)
+    guard count > 0 else { return VerificationRequest.endpointDefault }
+    return String(unsafeUninitializedCapacity: count) { text in
+      var place = 0
+      func put(_ byte: UInt8) {
+        guard place < count else { return }
+        text.initializeElement(at: place, to: byte)
+        place += 1
+      }
+      if let method {
+        for index in method { put(bytes[index]) }
+        put(UInt8(ascii: " "))
+      }
+      for index in path { put(bytes[index]) }
+      return place
+    }
   }
 
   // MARK: Answers
@@ -158,8 +177,12 @@ final class FastPath: Sendable {
     scratch.body.clear()
     scratch.head.removeAll(keepingCapacity: true)
     let status = verdict.authorizationStatus
-    scratch.head.append("HTTP/1.1 ")
-    scratch.head.append(text: "\(status.code) \(status.reasonPhrase)")
+    switch status {
+    case .ok: scratch.head.append("HTTP/1.1 200 OK")
+    case .unauthorized: scratch.head.append("HTTP/1.1 401 Unauthorized")
+    case .forbidden: scratch.head.append("HTTP/1.1 403 Forbidden")
+    default: scratch.head.append("HTTP/1.1 429 Too Many Requests")
+    }
     scratch.head.append("\r\nX-Latchkey-Code: ")
     scratch.head.append(text: verdict.code.rawValue)
     if let (key, limits) = verdict.found {

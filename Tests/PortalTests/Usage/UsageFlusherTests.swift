@@ -157,7 +157,7 @@ struct UsageFlusherTests {
           let recorder = UsageRecorder()
           for number in 0..<60 { record(number % 12, "/\((number + instance) % 5)", in: recorder) }
           let segment = recorder.seal()
-          _ = try await pool.pipeline(AddUsage(segment), AddKeyActivity(segment))
+          _ = try await pool.pipeline(AddUsage(counters: segment.sorted), AddKeyActivity(counters: segment.sorted))
         }
       }
       #expect(outcomes.errors.isEmpty, "\(outcomes.errors)")

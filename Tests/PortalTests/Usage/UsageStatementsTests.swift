@@ -52,7 +52,7 @@ struct UsageStatementsTests {
           if let latency { expected.add(milliseconds: latency) }
         }
         let segment = recorder.seal()
-        _ = try await pool.pipeline(AddUsage(segment), AddKeyActivity(segment))
+        _ = try await pool.pipeline(AddUsage(counters: segment.sorted), AddKeyActivity(counters: segment.sorted))
       }
       let range = UsageRange(
         accountID: .numbered(100), keyID: nil, from: day.advanced(by: -1), to: day.advanced(by: 1))
@@ -73,7 +73,7 @@ struct UsageStatementsTests {
       counts.lastUsedAt = Date()
       let key = UsageKey(accountID: .numbered(1), keyID: .numbered(2), day: Day(containing: Date()), endpoint: "/")
       let segment = UsageSegment(counters: [key: counts])
-      _ = try await pool.pipeline(AddUsage(segment), AddKeyActivity(segment))
+      _ = try await pool.pipeline(AddUsage(counters: segment.sorted), AddKeyActivity(counters: segment.sorted))
       #expect(try await pool.number("select success_count from key_usage") == successes)
       #expect(try await pool.number("select total_requests from key_activity") == successes + errors + 9)
     }
@@ -99,7 +99,7 @@ struct UsageStatementsTests {
         recorder.reported(outcome, of: .numbered(100), at: Date().addingTimeInterval(offset * 86_400))
       }
       let segment = recorder.seal()
-      _ = try await pool.pipeline(AddUsage(segment), AddKeyActivity(segment))
+      _ = try await pool.pipeline(AddUsage(counters: segment.sorted), AddKeyActivity(counters: segment.sorted))
       #expect(try await pool.number("select count(*) from key_usage") == 5)
       #expect(try await pool.number("select count(*) from key_usage_default") == 2)
     }

@@ -17,7 +17,7 @@ struct Verification: ParsableCommand {
         fast-…                          as it is started by default
         batch                           a hundred keys a request; all figures but latencies are per key
 
-      One worker for nginx; Latchkey has its default threads. Keys have limits that are never reached, for which the \
+      One worker for nginx, and one thread for connections in Latchkey. Keys have limits that are never reached, for which the \
       benchmark's database goes without the constraints on limits.
       """)
 
@@ -43,12 +43,17 @@ struct Verification: ParsableCommand {
 
   func run() throws {
     try settings.withDatabase(pinned: pinned) { database, folder, cpus in
-      try database.liftRateLimits()
+      // A database each, so that neither server has to tell another what it admitted.
+      let other = try BenchmarkDatabase(
+        url: try settings.url, latchkey: settings.binary, log: "\(folder)/migrate-other.log")
       let mix = KeyMix.zipf(
         knownCount: Self.knownCount, unknownCount: Self.unknownCount, unknownShare: 0.01, drawCount: 1 << 20)
-      try database.insert(mix, rateLimitPerMinute: BenchmarkDatabase.unreachableRateLimit)
+      for database in [database, other] {
+        try database.liftRateLimits()
+        try database.insert(mix, rateLimitPerMinute: BenchmarkDatabase.unreachableRateLimit)
+      }
       let stage = try VerificationStage(
-        database: database, binary: settings.binary, mix: mix, cpus: cpus?.servers, folder: folder)
+        database: database, other: other, binary: settings.binary, mix: mix, cpus: cpus?.servers, folder: folder)
       defer { stage.stop() }
       let names = only.map { $0.split(separator: ",").map(String.init) }
       let unknown = (names ?? []).filter { name in !stage.candidates.contains { $0.name == name } }
@@ -85,11 +90,15 @@ final class VerificationStage {
   let candidates: [VerificationCandidate]
   private let processes: [ServerProcess]
 
-  init(database: BenchmarkDatabase, binary: String, mix: KeyMix, cpus: CPUs?, folder: String) throws {
+  init(
+    database: BenchmarkDatabase, other: BenchmarkDatabase, binary: String, mix: KeyMix, cpus: CPUs?, folder: String
+  ) throws {
+    // One thread for connections, as nginx has.
     let routes = try LatchkeyServer(
-      binary: binary, database: database, environment: ["FAST_PATH": "false"], cpus: cpus, folder: folder,
-      name: "async")
-    let fast = try LatchkeyServer(binary: binary, database: database, cpus: cpus, folder: folder, name: "fast")
+      binary: binary, database: other, environment: ["FAST_PATH": "false", "HTTP_THREADS": "1"], cpus: cpus,
+      folder: folder, name: "async")
+    let fast = try LatchkeyServer(
+      binary: binary, database: database, environment: ["HTTP_THREADS": "1"], cpus: cpus, folder: folder, name: "fast")
     for server in [routes, fast] {
       try server.verifyAll(of: mix)
       try server.waitUntilFlushed(mix.knownCount)
