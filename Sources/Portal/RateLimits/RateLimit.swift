@@ -1,3 +1,5 @@
+import Foundation
+
 /// So much in so long: one of the limits of a key, or the one that an account's keys share.
 package struct RateLimit: Sendable, Equatable {
   /// Named limits that a key may have beside its own per minute.
@@ -93,4 +95,23 @@ package struct RateLimitDecision: Sendable, Equatable {
         : (other.window.retryAfterSeconds > binding.retryAfterSeconds ? other.window : binding)
     }
   }
+}
+
+/// A limit of a request, and whose it is.
+struct AppliedLimit: Sendable, Equatable {
+  /// The key or the account.
+  var subject: UUID
+  var limit: RateLimit
+  var mode: RateLimitMode
+
+  var window: RateLimitWindowID { RateLimitWindowID(subject: subject, digest: limit.digest) }
+}
+
+/// What a window is found by.
+struct RateLimitWindowID: Hashable, Sendable {
+  var subject: UUID
+  var digest: Int
+
+  /// In one word, since this is done for every verification: the last bytes of a UUID are random.
+  func hash(into hasher: inout Hasher) { hasher.combine(subject.lowBits ^ UInt64(bitPattern: Int64(digest))) }
 }

@@ -1,25 +1,6 @@
 import Foundation
 import Synchronization
 
-/// A limit of a request, and whose it is.
-struct AppliedLimit: Sendable, Equatable {
-  /// The key or the account.
-  var subject: UUID
-  var limit: RateLimit
-  var mode: RateLimitMode
-
-  var window: RateLimitWindowID { RateLimitWindowID(subject: subject, digest: limit.digest) }
-}
-
-/// What a window is found by.
-struct RateLimitWindowID: Hashable, Sendable {
-  var subject: UUID
-  var digest: Int
-
-  /// In one word, since this is done for every verification: the last bytes of a UUID are random.
-  func hash(into hasher: inout Hasher) { hasher.combine(subject.lowBits ^ UInt64(bitPattern: Int64(digest))) }
-}
-
 /// The windows of this instance in memory: it decides in the mode `fast`, and remembers what PostgreSQL decided in the
 /// mode `consistent`. Those of keys and those of accounts are apart, and locked in this order.
 package final class RateLimiter: Sendable {
@@ -142,11 +123,13 @@ package final class RateLimiter: Sendable {
 
   // MARK: Exchange
 
-  /// Takes up to `count` windows in which something was admitted since they were published last.
-  func takeQueued(_ count: Int) -> [(window: RateLimitWindowID, publication: SharedWindow.Publication)] {
+  /// Takes up to `count` windows in which something was admitted since they were published last, those of at least so many
+  /// seconds.
+  func takeQueued(_ count: Int, secondsMin: Int) -> [(window: RateLimitWindowID, publication: SharedWindow.Publication)]
+  {
     var taken: [(RateLimitWindowID, SharedWindow.Publication)] = []
     for shard in keys + accounts where taken.count < count {
-      taken += shard.windows.withLock { $0.takeQueued(count - taken.count) }
+      taken += shard.windows.withLock { $0.takeQueued(count - taken.count, secondsMin: secondsMin) }
     }
     return taken
   }
@@ -178,111 +161,4 @@ extension RateLimitAllowance {
   /// In one word, so that it is read without a lock.
   fileprivate var bits: Int { instanceCount << 1 | (isConnected ? 1 : 0) }
   fileprivate init(bits: Int) { self.init(instanceCount: bits >> 1, isConnected: bits & 1 == 1) }
-}
-
-/// The windows of a shard.
-struct RateLimitWindows: Sendable {
-  /// Windows kept before those that are over are swept out, and the least that is kept between sweeps.
-  private static let sweepThresholdMin = 4_096
-
-  private var byID: [RateLimitWindowID: SharedWindow] = [:]
-  private var queue: [RateLimitWindowID] = []
-  private var sweepAt = RateLimitWindows.sweepThresholdMin
-
-  mutating func sweepIfLarge(at now: Int) {
-    guard byID.count >= sweepAt else { return }
-    byID = byID.filter { !$0.value.isOver(at: now) }
-    queue.removeAll { byID[$0] == nil }
-    sweepAt = max(Self.sweepThresholdMin, 2 * byID.count)
-  }
-
-  /// For a request with this limit alone, with the index of the window it was taken in; nil if it is unsure.
-  mutating func admit(
-    _ applied: AppliedLimit, cost: Int, _ allowance: RateLimitAllowance, at now: Int
-  ) -> (standing: RateLimitDecision.Standing, index: Int)? {
-    let limit = applied.limit
-    let id = applied.window
-    var isNew = false
-    let decided = withWindow(id, limit) { window -> (SlidingWindow.Decision, Int)? in
-      let fit = window.fit(cost: cost, limit: limit.limit, allowance, at: now)
-      if fit == .unsure { return nil }
-      let index = window.take(fit == .fits ? cost : 0)
-      isNew = fit == .fits && window.queueOnce()
-      return (window.window.decision(fit == .fits, cost: cost, limit: limit.limit, at: now), index)
-    }
-    if isNew { queue.append(id) }
-    return decided.map { (RateLimitDecision.Standing(limit: limit, window: $0), $1) }
-  }
-
-  mutating func fit(
-    _ applied: AppliedLimit, cost: Int, _ allowance: RateLimitAllowance, at now: Int
-  ) -> SharedWindow.Fit {
-    withWindow(applied.window, applied.limit) {
-      $0.fit(cost: cost, limit: applied.limit.limit, allowance, at: now)
-    }
-  }
-
-  /// Takes what ``fit(_:cost:_:at:)`` has said to fit; the index of the window it was taken in.
-  mutating func take(_ applied: AppliedLimit, _ cost: Int) -> Int {
-    let id = applied.window
-    let (index, isNew) = withWindow(id, applied.limit) { ($0.take(cost), $0.queueOnce()) }
-    if isNew { queue.append(id) }
-    return index
-  }
-
-  mutating func giveBack(_ id: RateLimitWindowID, _ cost: Int, takenAt index: Int) {
-    byID[id]?.giveBack(cost, takenAt: index)
-  }
-
-  mutating func decided(_ applied: AppliedLimit, index: Int, current: Int, previous: Int) {
-    withWindow(applied.window, applied.limit) { $0.decided(index: index, current: current, previous: previous) }
-  }
-
-  func peek(_ applied: AppliedLimit, at now: Int) -> SlidingWindow.Decision {
-    window(applied).peek(cost: 0, limit: applied.limit.limit, at: now)
-  }
-
-  func decision(_ applied: AppliedLimit, _ isAdmitted: Bool, cost: Int, at now: Int) -> SlidingWindow.Decision {
-    window(applied).decision(isAdmitted, cost: cost, limit: applied.limit.limit, at: now)
-  }
-
-  mutating func takeQueued(_ count: Int) -> [(RateLimitWindowID, SharedWindow.Publication)] {
-    let taken = queue.suffix(count)
-    queue.removeLast(taken.count)
-    return taken.compactMap { id in
-      byID[id]?.isQueued = false
-      return byID[id].map { (id, $0.publication) }
-    }
-  }
-
-  /// False if there is no such window here.
-  mutating func exchanged(
-    _ id: RateLimitWindowID, _ publication: SharedWindow.Publication, others: SharedWindow.Pair?
-  ) -> Bool {
-    guard byID[id] != nil else { return false }
-    if let others {
-      byID[id]?.exchanged(publication, others: others)
-    } else if byID[id]?.queueOnce() == true {
-      queue.append(id)
-    }
-    return true
-  }
-
-  private func window(_ applied: AppliedLimit) -> SlidingWindow {
-    byID[applied.window]?.window ?? SlidingWindow(seconds: applied.limit.windowSeconds)
-  }
-
-  private mutating func withWindow<Result>(
-    _ id: RateLimitWindowID, _ limit: RateLimit, _ body: (inout SharedWindow) -> Result
-  ) -> Result {
-    body(&byID[id, default: SharedWindow(seconds: limit.windowSeconds)])
-  }
-}
-
-extension SharedWindow {
-  /// True the first time: then its id goes into the queue.
-  fileprivate mutating func queueOnce() -> Bool {
-    defer { isQueued = true }
-    return !isQueued
-  }
 }

@@ -9,8 +9,10 @@ package actor RateLimits: Service {
   private static let interval: Duration = .milliseconds(200)
   /// An instance that is alone looks so often whether it still is.
   private static let intervalAlone: Duration = .seconds(1)
-  /// And every so many times it publishes, for whoever comes after it.
+  /// And every so many times it publishes what whoever comes after it will miss: windows longer than this. The others
+  /// it publishes when it is not alone any more, and at the end.
   private static let intervalsPerExchangeAlone = 5
+  private static let windowSecondsMinAlone = 61
   /// Windows in one statement.
   private static let windowsPerExchangeMax = 5_000
 
@@ -18,6 +20,8 @@ package actor RateLimits: Service {
   private let limiter: RateLimiter
   private let instanceID: UUID
   private let observer: Observer
+  /// Whether there was no other instance lately.
+  private var isAlone = false
   private var last: Task<Bool, Never>?
   /// An exchange that has not begun: it will publish what was admitted before it does.
   private var next: Task<Bool, Never>?
@@ -31,15 +35,19 @@ package actor RateLimits: Service {
 
   package func run() async throws {
     try? await cancelWhenGracefulShutdown {
-      var intervalCount = 0
-      while true {
-        let isAlone = await self.isAlone()
-        if !isAlone || intervalCount % Self.intervalsPerExchangeAlone == 0 { await self.exchange() }
-        intervalCount += 1
-        try await Task.sleep(for: isAlone ? Self.intervalAlone : Self.interval)
+      for number in 0... {
+        await self.perform(number)
+        try await Task.sleep(for: await self.isAlone ? Self.intervalAlone : Self.interval)
       }
     }
+    isAlone = false
     await exchange()
+  }
+
+  private func perform(_ number: Int) async {
+    let count = try? await pool.query(CountLiveInstances()).first
+    isAlone = count.map { $0 <= 1 } ?? false
+    if !isAlone || number % Self.intervalsPerExchangeAlone == 0 { await exchange() }
   }
 
   /// Takes `cost` from every limit of the key, or from none, as ``RateLimiter/admit(_:cost:at:)``, with whatever of
@@ -94,10 +102,6 @@ package actor RateLimits: Service {
     return RateLimitDecision(own: standings[0], others: Array(standings[1...]))
   }
 
-  private func isAlone() async -> Bool {
-    (try? await pool.query(CountLiveInstances()).first).map { $0 <= 1 } ?? false
-  }
-
   /// Tells the other instances what was admitted here until now, and hears of them. Those who ask while an exchange is
   /// under way wait for the next one together. False when PostgreSQL did not answer.
   @discardableResult
@@ -114,7 +118,8 @@ package actor RateLimits: Service {
   private func exchangeNow() async -> Bool {
     last = next
     next = nil
-    var queued = limiter.takeQueued(Self.windowsPerExchangeMax)
+    let secondsMin = isAlone ? Self.windowSecondsMinAlone : 0
+    var queued = limiter.takeQueued(Self.windowsPerExchangeMax, secondsMin: secondsMin)
     repeat {
       do {
         guard let answer = try await pool.query(ExchangeRateLimits(instanceID: instanceID, queued)).first else {
@@ -133,7 +138,7 @@ package actor RateLimits: Service {
         return false
       }
       guard queued.count == Self.windowsPerExchangeMax else { return true }
-      queued = limiter.takeQueued(Self.windowsPerExchangeMax)
+      queued = limiter.takeQueued(Self.windowsPerExchangeMax, secondsMin: secondsMin)
     } while !queued.isEmpty
     return true
   }

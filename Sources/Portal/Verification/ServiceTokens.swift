@@ -43,9 +43,11 @@ package struct ServiceTokenCheck: Sendable {
   }
 
   /// Whether a token is known from memory to be good for this; false says nothing.
-  package func allowsAtOnce(_ hash: SecretHash, _ permission: ServiceToken.Permission) -> Bool {
-    guard case .hit(let token) = tokens.cache.lookup(hash, at: .now) else { return false }
-    return token.isGood(at: Date()) && token.permissions.contains(permission)
+  package func allowsAtOnce(
+    _ hash: SecretHash, _ permission: ServiceToken.Permission, at moment: Moment
+  ) -> Bool {
+    guard case .hit(let token) = tokens.cache.lookup(hash, at: moment.instant) else { return false }
+    return token.isGood(at: moment.date) && token.permissions.contains(permission)
   }
 
   /// Throws `.unauthenticated` unless the token is good.

@@ -62,9 +62,9 @@ package struct Verifier: Sendable {
 
   /// The verdict, if it can be given from memory; else nil, and nothing was counted. Then ``verify(_:)-(VerificationRequest)``
   /// can give it.
-  package func verifyAtOnce(_ request: VerificationRequest) -> Verdict? {
-    guard let key = cachedKey(request) else { return nil }
-    let now = Date()
+  package func verifyAtOnce(_ request: VerificationRequest, at moment: Moment) -> Verdict? {
+    guard let key = cachedKey(request, at: moment) else { return nil }
+    let now = moment.date
     let verdict: Verdict
     switch judge(key, request, at: now) {
     case .final(let final): verdict = final
@@ -78,14 +78,14 @@ package struct Verifier: Sendable {
 
   /// The verdicts on many requests, in their order, if all of them can be given from memory; else nil, and nothing was
   /// counted.
-  package func verifyAtOnce(_ requests: [VerificationRequest]) -> [Verdict]? {
+  package func verifyAtOnce(_ requests: [VerificationRequest], at moment: Moment) -> [Verdict]? {
     var keys: [VerifiableKey?] = []
     keys.reserveCapacity(requests.count)
     for request in requests {
-      guard let key = cachedKey(request) else { return nil }
+      guard let key = cachedKey(request, at: moment) else { return nil }
       keys.append(key)
     }
-    let now = Date()
+    let now = moment.date
     var verdicts: [Verdict] = []
     verdicts.reserveCapacity(requests.count)
     var taken = RateLimiter.Taken()
@@ -109,9 +109,9 @@ package struct Verifier: Sendable {
   }
 
   /// What is known of the key from memory; nil if PostgreSQL has to be asked.
-  private func cachedKey(_ request: VerificationRequest) -> VerifiableKey?? {
+  private func cachedKey(_ request: VerificationRequest, at moment: Moment) -> VerifiableKey?? {
     guard let hash = request.hash else { return nil }
-    return switch keys.cache.lookup(hash, at: .now) {
+    return switch keys.cache.lookup(hash, at: moment.instant) {
     case .miss, .stale: nil
     case .absent: .some(nil)
     case .hit(let key): .some(key)

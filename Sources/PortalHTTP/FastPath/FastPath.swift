@@ -2,7 +2,6 @@ import Foundation
 import HTTPTypes
 import NIOCore
 import Portal
-import Synchronization
 
 /// Answers requests of the three hot routes from memory: no `await`, no database, no header objects. What it cannot answer
 /// so goes to the ordinary route, which would have given the same bytes.
@@ -31,29 +30,30 @@ final class FastPath: Sendable {
     _ request: PlainRequest, _ bytes: Span<UInt8>, _ scratch: inout Scratch, into output: inout ByteBuffer
   ) -> Bool {
     guard !request.fields.hasRepetition else { return false }
-    let start = ContinuousClock.now
+    let start = Moment.now
     let route: String
     let status: Int
     switch request.target {
     case .verify:
-      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token),
+      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: start),
         Self.isJSON(request, bytes), request.bodyCount <= VerificationController.bodySizeMax,
-        let question = VerificationScanner.request(bytes, request.body), let verdict = verifier.verifyAtOnce(question)
+        let question = VerificationScanner.request(bytes, request.body),
+        let verdict = verifier.verifyAtOnce(question, at: start)
       else { return false }
-      write(verdict, &scratch)
+      write(verdict, &scratch, at: start)
       (route, status) = ("/v1/verify", 200)
     case .verifyBatch:
-      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token),
+      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: start),
         Self.isJSON(request, bytes), let questions = VerificationScanner.requests(bytes, request.body),
-        let verdicts = verifier.verifyAtOnce(questions)
+        let verdicts = verifier.verifyAtOnce(questions, at: start)
       else { return false }
-      write(verdicts, &scratch)
+      write(verdicts, &scratch, at: start)
       (route, status) = ("/v1/verify/batch", 200)
     case .authorize:
-      guard isAllowed(request.fields.token, isBearer: false, bytes, &scratch.token), request.bodyCount == 0,
-        let question = Self.question(request.fields, bytes), let verdict = verifier.verifyAtOnce(question)
+      guard isAllowed(request.fields.token, isBearer: false, bytes, &scratch.token, at: start), request.bodyCount == 0,
+        let question = Self.question(request.fields, bytes), let verdict = verifier.verifyAtOnce(question, at: start)
       else { return false }
-      status = writeHead(authorizing: verdict, &scratch)
+      status = writeHead(authorizing: verdict, &scratch, at: start)
       route = "/v1/authorize"
     case .other: return false
     }
@@ -62,19 +62,19 @@ final class FastPath: Sendable {
     observer.observe(
       .answered(
         route: route, method: request.target == .authorize ? "GET" : "POST", status: status,
-        nanoseconds: Int64((ContinuousClock.now - start) / .nanoseconds(1))))
+        nanoseconds: Int64((ContinuousClock.now - start.instant) / .nanoseconds(1))))
     return true
   }
 
   // MARK: Questions
 
   private func isAllowed(
-    _ field: Range<Int>?, isBearer: Bool, _ bytes: Span<UInt8>, _ remembered: inout RememberedToken
+    _ field: Range<Int>?, isBearer: Bool, _ bytes: Span<UInt8>, _ remembered: inout RememberedToken, at moment: Moment
   ) -> Bool {
     guard let field, let token = isBearer ? Self.bearer(field, bytes) : field,
       (1...Secret.lengthMax).contains(token.count)
     else { return false }
-    return tokens.allowsAtOnce(remembered.hash(of: bytes.extracting(token)), .verifyKeys)
+    return tokens.allowsAtOnce(remembered.hash(of: bytes.extracting(token)), .verifyKeys, at: moment)
   }
 
   /// The place of the token behind `Bearer `, in whatever case, if there is one space and no other.
@@ -149,21 +149,21 @@ final class FastPath: Sendable {
 
   // MARK: Answers
 
-  private func write(_ verdict: Verdict, _ scratch: inout Scratch) {
+  private func write(_ verdict: Verdict, _ scratch: inout Scratch, at moment: Moment) {
     scratch.body.clear()
     scratch.body.object { $0.fields(of: verdict) }
     writeJSONHead(&scratch)
     if let limits = verdict.found?.limits { scratch.head.append(limits) }
-    endHead(&scratch)
+    endHead(&scratch, at: moment)
   }
 
-  private func write(_ verdicts: [Verdict], _ scratch: inout Scratch) {
+  private func write(_ verdicts: [Verdict], _ scratch: inout Scratch, at moment: Moment) {
     scratch.body.clear()
     scratch.body.object { json in
       json.array("results", verdicts) { json, verdict in json.object { $0.fields(of: verdict) } }
     }
     writeJSONHead(&scratch)
-    endHead(&scratch)
+    endHead(&scratch, at: moment)
   }
 
   private func writeJSONHead(_ scratch: inout Scratch) {
@@ -173,7 +173,7 @@ final class FastPath: Sendable {
   }
 
   /// Returns the status.
-  private func writeHead(authorizing verdict: Verdict, _ scratch: inout Scratch) -> Int {
+  private func writeHead(authorizing verdict: Verdict, _ scratch: inout Scratch, at moment: Moment) -> Int {
     scratch.body.clear()
     scratch.head.removeAll(keepingCapacity: true)
     let status = verdict.authorizationStatus
@@ -202,7 +202,7 @@ final class FastPath: Sendable {
     }
     if status == .unauthorized { scratch.head.append("WWW-Authenticate: Bearer realm=\"api\"\r\n") }
     writeLength(&scratch)
-    endHead(&scratch)
+    endHead(&scratch, at: moment)
     return status.code
   }
 
@@ -212,11 +212,11 @@ final class FastPath: Sendable {
     scratch.head.append("\r\n")
   }
 
-  private func endHead(_ scratch: inout Scratch) {
+  private func endHead(_ scratch: inout Scratch, at moment: Moment) {
     scratch.head.append("X-Request-Id: ")
     requestIDs.append(to: &scratch.head)
     scratch.head.append("\r\nDate: ")
-    scratch.head.append(contentsOf: scratch.date.bytes(at: time(nil)))
+    scratch.head.append(contentsOf: scratch.date.bytes(at: Int(moment.date.timeIntervalSince1970)))
     scratch.head.append("\r\n\r\n")
   }
 }
@@ -269,77 +269,5 @@ extension [UInt8] {
     append(text: standing.limit.name)
     append("\";")
     body(&self, standing)
-  }
-}
-
-/// The hash of the token that came last on a connection: a gateway shows the same one each time.
-private struct RememberedToken {
-  private var bytes: [UInt8] = []
-  private var last = SecretHash(of: [])
-
-  mutating func hash(of token: Span<UInt8>) -> SecretHash {
-    if isSame(token) { return last }
-    last = SecretHash(of: token)
-    bytes = token.withUnsafeBufferPointer { Array($0) }
-    return last
-  }
-
-  /// In a time that depends on the length alone.
-  private func isSame(_ token: Span<UInt8>) -> Bool {
-    guard token.count == bytes.count else { return false }
-    var difference: UInt8 = 0
-    for index in bytes.indices { difference |= bytes[index] ^ token[index] }
-    return difference == 0
-  }
-}
-
-/// Ids for answers: random for the process, then counted. As long as the framework's.
-private final class RequestIDs: Sendable {
-  private let prefix = UInt64.random(in: .min ... .max)
-  private let next = Atomic<UInt64>(.random(in: .min ... .max))
-
-  func append(to bytes: inout [UInt8]) {
-    bytes.append(hex: prefix)
-    bytes.append(hex: next.wrappingAdd(1, ordering: .relaxed).oldValue)
-  }
-}
-
-/// The text of a `Date` field (RFC 9110 5.6.7), made once a second.
-struct DateText {
-  private var second = -1
-  private var text: [UInt8] = []
-
-  mutating func bytes(at second: Int) -> [UInt8] {
-    if second != self.second {
-      self.second = second
-      text = Self.text(of: second)
-    }
-    return text
-  }
-
-  private static func text(of second: Int) -> [UInt8] {
-    let days: [StaticString] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
-    let months: [StaticString] = [
-      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ]
-    let number = second / 86_400
-    let (year, month, day) = Day(number: number).civil
-    let rest = second % 86_400
-    var text: [UInt8] = []
-    text.append(days[number % 7])
-    text.append(", ")
-    text.append(decimal: day, width: 2)
-    text.append(UInt8(ascii: " "))
-    text.append(months[month - 1])
-    text.append(UInt8(ascii: " "))
-    text.append(decimal: year, width: 4)
-    text.append(UInt8(ascii: " "))
-    text.append(decimal: rest / 3_600, width: 2)
-    text.append(UInt8(ascii: ":"))
-    text.append(decimal: rest / 60 % 60, width: 2)
-    text.append(UInt8(ascii: ":"))
-    text.append(decimal: rest % 60, width: 2)
-    text.append(" GMT")
-    return text
   }
 }

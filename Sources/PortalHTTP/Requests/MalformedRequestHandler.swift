@@ -6,7 +6,8 @@ import NIOHTTP1
 import NIOHTTPTypes
 
 /// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes, too,
-/// after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes behind it.
+/// after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes behind it. Asks
+/// for the body of a client that waits to be asked.
 final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
@@ -48,6 +49,11 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
       unansweredCount += 1
       isClosing = head.headerFields[.connection]?.hasToken("close") ?? false
       isComplete = false
+      // The client waits before it sends its body (RFC 9110 10.1.1). Behind another answer this would be out of order, and
+      // the client goes on by itself after a while.
+      if unansweredCount == 1, head.headerFields[.expect]?.lowercased() == "100-continue" {
+        context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
+      }
     case .body: break
     case .end:
       isComplete = true

@@ -188,4 +188,43 @@ struct VerifierTests {
       #expect(try await gate.verify(issued.secret).found?.limits.binding.limit == 5)
     }
   }
+
+  @Test("what was used last is in the cache before anybody asks, and what is revoked then is known to be")
+  func preload() async throws {
+    try await withGate { gate in
+      let issued = try await gate.world.makeKeys(5, gate.account)
+      for (number, key) in issued.enumerated() {
+        try await gate.world.pool.type(
+          """
+          insert into key_activity (account_id, key_id, last_used_at)
+          values ('\(gate.account)', '\(key.key.id)', now() - interval '\(number) days')
+          """)
+      }
+      _ = try await gate.world.keys.revoke(issued[1].key.id, of: gate.account, by: World.caller)
+      try await gate.verifier.keys.cache.apply(gate.world.pool.newestSync())
+      #expect(try await gate.verifier.preload(3) == 3)
+      let batches = gate.world.pool.statistics.batchCount
+      var codes: [Verdict.Code] = []
+      for key in issued[..<3] { codes.append(try await gate.verify(key.secret).code) }
+      #expect(codes == [.valid, .revoked, .valid])
+      #expect(gate.world.pool.statistics.batchCount == batches)
+      #expect(try await gate.verify(issued[3].secret).code == .valid)
+      #expect(gate.world.pool.statistics.batchCount == batches + 1)
+    }
+  }
+
+  @Test("two thousand invented keys at once are few statements, and no good key is forgotten for them")
+  func invented() async throws {
+    try await withGate { gate in
+      let issued = try await gate.world.makeKey(gate.account)
+      #expect(try await gate.verify(issued.secret).code == .valid)
+      let batches = gate.world.pool.statistics.batchCount
+      let outcomes = await concurrently(2_000) { _ in try await gate.verify(Secret.random(prefix: "lk_live")).code }
+      #expect(outcomes.values.count { $0 == .notFound } == 2_000)
+      #expect(gate.world.pool.statistics.batchCount - batches < 500)
+      let after = gate.world.pool.statistics.batchCount
+      #expect(try await gate.verify(issued.secret).code == .valid)
+      #expect(gate.world.pool.statistics.batchCount == after)
+    }
+  }
 }

@@ -1,0 +1,22 @@
+import Portal
+
+/// The hash of the token that came last on a connection: a gateway shows the same one each time.
+struct RememberedToken {
+  private var bytes: [UInt8] = []
+  private var last = SecretHash(of: [])
+
+  mutating func hash(of token: Span<UInt8>) -> SecretHash {
+    if isSame(token) { return last }
+    last = SecretHash(of: token)
+    bytes = token.withUnsafeBufferPointer { Array($0) }
+    return last
+  }
+
+  /// In a time that depends on the length alone.
+  private func isSame(_ token: Span<UInt8>) -> Bool {
+    guard token.count == bytes.count else { return false }
+    var difference: UInt8 = 0
+    for index in bytes.indices { difference |= bytes[index] ^ token[index] }
+    return difference == 0
+  }
+}
