@@ -46,6 +46,30 @@ do $$ begin
   end loop;
 end $$;
 
+-- Publishes what an instance admitted in windows, and answers what the others did, in the same order; one snapshot. The
+-- tables are filled and truncated faster than they are analyzed: a plan made while they were empty would read all of them
+-- for every window.
+create function exchange_rate_limits(
+  instance uuid, slots bigint[], subjects uuid[], digests bigint[], indexes bigint[], counts bigint[]
+) returns bigint[] language sql set enable_seqscan = off as $$
+  with asked as (
+    select * from unnest(slots, subjects, digests, indexes, counts) with ordinality
+      as asked (slot, subject_id, limit_digest, window_index, used, place)
+  ), published as (
+    insert into rate_limit_counts as mine (slot, subject_id, limit_digest, window_index, instance_id, used)
+    select slot, subject_id, limit_digest, window_index, instance, used from asked where used > 0
+    on conflict (slot, subject_id, limit_digest, window_index, instance_id)
+    do update set used = excluded.used where mine.used < excluded.used
+  )
+  select array(
+    select (
+      select coalesce(sum(other.used), 0)::bigint from rate_limit_counts other
+      where other.slot = asked.slot and other.subject_id = asked.subject_id
+        and other.limit_digest = asked.limit_digest and other.window_index = asked.window_index
+        and other.instance_id <> instance)
+    from asked order by place)
+$$;
+
 -- Windows last a day at most, so nothing is written further ahead than 25 slots. The six beyond are over.
 create function expire_rate_limit_counts() returns integer language plpgsql as $$
 declare

@@ -13,26 +13,7 @@ struct CountLiveInstances: PostgresStatement {
 /// Publishes what this instance admitted in the windows, and reads what the others published, both for the current fixed
 /// window and for the one before. One statement, one snapshot.
 struct ExchangeRateLimits: PostgresStatement {
-  static let sql = """
-    with asked as (
-      select * from unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[])
-        with ordinality as asked (slot, subject_id, limit_digest, window_index, used, place)
-    ), published as (
-      insert into rate_limit_counts as mine (slot, subject_id, limit_digest, window_index, instance_id, used)
-      select slot, subject_id, limit_digest, window_index, $1, used from asked where used > 0
-      on conflict (slot, subject_id, limit_digest, window_index, instance_id)
-      do update set used = excluded.used where mine.used < excluded.used
-    )
-    select
-      \(liveInstanceCount),
-      array(
-        select (
-          select coalesce(sum(other.used), 0)::bigint from rate_limit_counts other
-          where other.slot = asked.slot and other.subject_id = asked.subject_id
-            and other.limit_digest = asked.limit_digest and other.window_index = asked.window_index
-            and other.instance_id <> $1)
-        from asked order by place)
-    """
+  static let sql = "select \(liveInstanceCount), exchange_rate_limits($1, $2, $3, $4, $5, $6)"
   /// A window stops to count in one of so many slots of so many seconds; as in the migration.
   private static let slotCount = 32
   private static let slotSeconds = 7_200

@@ -184,7 +184,9 @@ private final class LoadWork: @unchecked Sendable {
   }
 
   private func sendOverdue() throws {
-    while overdueStart < overdue.count, let index = free.popLast() {
+    while overdueStart < overdue.count, !free.isEmpty {
+      // The one that has waited for longest: servers close what is silent.
+      let index = free.removeFirst()
       try ask(on: connections[index], dueAt: overdue[overdueStart], at: monotonicNanoseconds())
       overdueStart += 1
     }
