@@ -13,7 +13,8 @@ private func blockingExchange(port: Int, _ parts: [[UInt8]]) throws -> String {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   guard descriptor >= 0 else { throw TestSetupError(description: "no socket") }
   defer { close(descriptor) }
-  var limit = timeval(tv_sec: 15, tv_usec: 0)
+  // Far longer than any answer takes, also where other tests keep both processors busy.
+  var limit = timeval(tv_sec: 120, tv_usec: 0)
   setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   var address = sockaddr_in()
