@@ -80,19 +80,23 @@ func curl(_ arguments: [String]) async throws -> CommandResult {
   try await run("/usr/bin/curl", ["-sS", "--max-time", "20"] + arguments)
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now, from below those that the kernel gives to connections: one of these could be taken
+/// before the server has it.
 func freePort() throws -> Int {
-  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  defer { close(descriptor) }
-  var address = sockaddr_in()
-  address.sin_family = sa_family_t(AF_INET)
-  address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-  let result = withUnsafeMutablePointer(to: &address) { pointer in
-    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-      bind(descriptor, address, length) == 0 ? getsockname(descriptor, address, &length) : -1
+  for _ in 0..<100 {
+    let port = Int.random(in: 20_000..<32_000)
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = in_port_t(port).bigEndian
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    let isFree = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+      }
     }
+    if isFree { return port }
   }
-  guard result == 0 else { throw TestSetupError(description: "no free port") }
-  return Int(UInt16(bigEndian: address.sin_port))
+  throw TestSetupError(description: "no free port")
 }
