@@ -141,7 +141,7 @@ struct DisconnectionTests {
     let path = "/tmp/latchkey-hole-\(UUID().uuidString.prefix(8))"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: path) }
-    let listener = try listen(at: path + "/.s.PGSQL.5432")
+    let listener = try unixListener(at: path + "/.s.PGSQL.5432")
     defer { close(listener) }
     let configuration = testConfiguration("host=\(path) user=postgres") { configuration in
       configuration.leaseTimeout = .milliseconds(200)
@@ -153,19 +153,5 @@ struct DisconnectionTests {
       #expect(error?.code == .poolTimeout)
       #expect(.now - start < muchTooLong)
     }
-  }
-
-  private func listen(at path: String) throws -> Int32 {
-    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-    let status = withUnsafePointer(to: address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-      }
-    }
-    try #require(status == 0 && Foundation.listen(descriptor, 8) == 0)
-    return descriptor
   }
 }

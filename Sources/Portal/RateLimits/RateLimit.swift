@@ -82,6 +82,14 @@ package struct RateLimitDecision: Sendable, Equatable {
   /// Its named ones, then the account's.
   package var others: [Standing] = []
 
+  init(own: Standing) { self.own = own }
+
+  /// In the order of ``VerifiableKey/limits``, of which there is one at least.
+  init(_ standings: [Standing]) {
+    own = standings[0]
+    others = Array(standings[1...])
+  }
+
   package var all: [Standing] { [own] + others }
   package var isAdmitted: Bool { own.window.isAdmitted && others.allSatisfy(\.window.isAdmitted) }
 
@@ -99,18 +107,24 @@ package struct RateLimitDecision: Sendable, Equatable {
 
 /// A limit of a request, and whose it is.
 struct AppliedLimit: Sendable, Equatable {
-  /// The key or the account.
-  var subject: UUID
-  var limit: RateLimit
-  var mode: RateLimitMode
+  let limit: RateLimit
+  let mode: RateLimitMode
+  let window: RateLimitWindowID
 
-  var window: RateLimitWindowID { RateLimitWindowID(subject: subject, digest: limit.digest) }
+  /// `subject` is the key, or the account.
+  init(_ limit: RateLimit, _ mode: RateLimitMode, of subject: UUID, isAccount: Bool = false) {
+    self.limit = limit
+    self.mode = mode
+    window = RateLimitWindowID(subject: subject, digest: limit.digest, isAccount: isAccount)
+  }
 }
 
 /// What a window is found by.
 struct RateLimitWindowID: Hashable, Sendable {
-  var subject: UUID
-  var digest: Int
+  let subject: UUID
+  let digest: Int
+  /// Those of accounts are kept apart from those of keys.
+  let isAccount: Bool
 
   /// In one word, since this is done for every verification: the last bytes of a UUID are random.
   func hash(into hasher: inout Hasher) { hasher.combine(subject.lowBits ^ UInt64(bitPattern: Int64(digest))) }

@@ -79,17 +79,14 @@ struct RateLimitWindows: Sendable {
     return taken
   }
 
-  /// False if there is no such window here.
   mutating func exchanged(
     _ id: RateLimitWindowID, _ publication: SharedWindow.Publication, others: SharedWindow.Pair?
-  ) -> Bool {
-    guard byID[id] != nil else { return false }
+  ) {
     if let others {
       byID[id]?.exchanged(publication, others: others)
     } else if byID[id]?.queueOnce() == true {
       queue.append(id)
     }
-    return true
   }
 
   private func window(_ applied: AppliedLimit) -> SlidingWindow {

@@ -8,7 +8,7 @@ package final class RateLimiter: Sendable {
 
   /// What was taken, so that it can be given back.
   struct Taken {
-    var parts: [(window: RateLimitWindowID, isAccount: Bool, index: Int, cost: Int)] = []
+    var parts: [(window: RateLimitWindowID, index: Int, cost: Int)] = []
   }
 
   private final class Shard: Sendable {
@@ -39,12 +39,12 @@ package final class RateLimiter: Sendable {
   /// How the key's limits stand as far as this instance knows, without taking anything.
   package func peek(_ key: VerifiableKey, at now: Int) -> RateLimitDecision {
     withWindows(of: key) { keyWindows, accountWindows in
-      let standings = key.limits.map { applied in
-        RateLimitDecision.Standing(
-          limit: applied.limit,
-          window: (applied.subject == key.id ? keyWindows : accountWindows).peek(applied, at: now))
-      }
-      return RateLimitDecision(own: standings[0], others: Array(standings[1...]))
+      RateLimitDecision(
+        key.limits.map { applied in
+          RateLimitDecision.Standing(
+            limit: applied.limit,
+            window: (applied.window.isAccount ? accountWindows : keyWindows).peek(applied, at: now))
+        })
     }
   }
 
@@ -54,7 +54,7 @@ package final class RateLimiter: Sendable {
       return admitToAll(key, cost: cost, at: now, &taken)
     }
     guard let (decision, window, index) = admitToOne(key, cost: cost, at: now) else { return nil }
-    if decision.isAdmitted { taken.parts.append((window, false, index, cost)) }
+    if decision.isAdmitted { taken.parts.append((window, index, cost)) }
     return decision
   }
 
@@ -63,8 +63,8 @@ package final class RateLimiter: Sendable {
     _ key: VerifiableKey, cost: Int, at now: Int
   ) -> (decision: RateLimitDecision, window: RateLimitWindowID, index: Int)? {
     let allowance = allowance
-    let limit = AppliedLimit(subject: key.id, limit: .ofKey(perMinute: key.rateLimitPerMinute), mode: .fast)
-    return keyShard(key).windows.withLock { windows in
+    let limit = AppliedLimit(.ofKey(perMinute: key.rateLimitPerMinute), .fast, of: key.id)
+    return shard(limit.window).windows.withLock { windows in
       windows.sweepIfLarge(at: now)
       return windows.admit(limit, cost: cost, allowance, at: now).map { standing, index in
         (RateLimitDecision(own: standing), limit.window, index)
@@ -79,44 +79,37 @@ package final class RateLimiter: Sendable {
     return withWindows(of: key) { keyWindows, accountWindows in
       keyWindows.sweepIfLarge(at: now)
       accountWindows.sweepIfLarge(at: now)
-      var fits: [SharedWindow.Fit] = []
-      for applied in limits {
-        guard applied.mode == .fast else {
-          fits.append(.fits)
-          continue
-        }
-        fits.append(
-          applied.subject == key.id
-            ? keyWindows.fit(applied, cost: cost, allowance, at: now)
-            : accountWindows.fit(applied, cost: cost, allowance, at: now))
+      let fits = limits.map { applied in
+        guard applied.mode == .fast else { return SharedWindow.Fit.fits }
+        return applied.window.isAccount
+          ? accountWindows.fit(applied, cost: cost, allowance, at: now)
+          : keyWindows.fit(applied, cost: cost, allowance, at: now)
       }
       let isRefused = fits.contains(.refused)
       if !isRefused, fits.contains(.unsure) { return nil }
-      let standings = zip(limits, fits).map { applied, fit in
-        let isAccount = applied.subject != key.id
-        if !isRefused, applied.mode == .fast {
-          let index = isAccount ? accountWindows.take(applied, cost) : keyWindows.take(applied, cost)
-          taken.parts.append((applied.window, isAccount, index, cost))
-        }
-        let windows = isAccount ? accountWindows : keyWindows
-        return RateLimitDecision.Standing(
-          limit: applied.limit, window: windows.decision(applied, fit != .refused, cost: cost, at: now))
-      }
-      return RateLimitDecision(own: standings[0], others: Array(standings[1...]))
+      return RateLimitDecision(
+        zip(limits, fits).map { applied, fit in
+          let isAccount = applied.window.isAccount
+          if !isRefused, applied.mode == .fast {
+            let index = isAccount ? accountWindows.take(applied, cost) : keyWindows.take(applied, cost)
+            taken.parts.append((applied.window, index, cost))
+          }
+          let windows = isAccount ? accountWindows : keyWindows
+          return RateLimitDecision.Standing(
+            limit: applied.limit, window: windows.decision(applied, fit != .refused, cost: cost, at: now))
+        })
     }
   }
 
   func giveBack(_ taken: Taken) {
     for part in taken.parts {
-      (part.isAccount ? accountShard(part.window.subject) : keyShard(part.window.subject)).windows.withLock {
-        $0.giveBack(part.window, part.cost, takenAt: part.index)
-      }
+      shard(part.window).windows.withLock { $0.giveBack(part.window, part.cost, takenAt: part.index) }
     }
   }
 
   /// Takes over what PostgreSQL decided, for whoever only looks.
-  func decided(_ applied: AppliedLimit, isAccount: Bool, index: Int, current: Int, previous: Int) {
-    (isAccount ? accountShard(applied.subject) : keyShard(applied.subject)).windows.withLock {
+  func decided(_ applied: AppliedLimit, index: Int, current: Int, previous: Int) {
+    shard(applied.window).windows.withLock {
       $0.decided(applied, index: index, current: current, previous: previous)
     }
   }
@@ -136,10 +129,7 @@ package final class RateLimiter: Sendable {
 
   /// The others' counts for what was published; nil if that failed, and it waits again.
   func exchanged(_ window: RateLimitWindowID, _ publication: SharedWindow.Publication, others: SharedWindow.Pair?) {
-    for shard in [keyShard(window.subject), accountShard(window.subject)] {
-      let isFound = shard.windows.withLock { $0.exchanged(window, publication, others: others) }
-      if isFound { return }
-    }
+    shard(window).windows.withLock { $0.exchanged(window, publication, others: others) }
   }
 
   // MARK: Shards
@@ -147,14 +137,18 @@ package final class RateLimiter: Sendable {
   private func withWindows<Result>(
     of key: VerifiableKey, _ body: (inout RateLimitWindows, inout RateLimitWindows) -> Result
   ) -> Result {
-    keyShard(key).windows.withLock { keyWindows in
-      accountShard(key.accountID).windows.withLock { body(&keyWindows, &$0) }
+    Self.shard(key.id, keys).windows.withLock { keyWindows in
+      Self.shard(key.accountID, accounts).windows.withLock { body(&keyWindows, &$0) }
     }
   }
 
-  private func keyShard(_ key: VerifiableKey) -> Shard { keyShard(key.id) }
-  private func keyShard(_ id: UUID) -> Shard { keys[Int(id.uuid.15) % Self.shardCount] }
-  private func accountShard(_ id: UUID) -> Shard { accounts[Int(id.uuid.15) % Self.shardCount] }
+  private func shard(_ window: RateLimitWindowID) -> Shard {
+    Self.shard(window.subject, window.isAccount ? accounts : keys)
+  }
+
+  private static func shard(_ subject: UUID, _ shards: [Shard]) -> Shard {
+    shards[Int(subject.uuid.15) % shards.count]
+  }
 }
 
 extension RateLimitAllowance {

@@ -20,7 +20,7 @@ package actor RateLimits: Service {
   private let limiter: RateLimiter
   private let instanceID: UUID
   private let observer: Observer
-  /// Whether there was no other instance lately.
+  /// Whether there was no other instance when it was last looked.
   private var isAlone = false
   private var last: Task<Bool, Never>?
   /// An exchange that has not begun: it will publish what was admitted before it does.
@@ -45,8 +45,8 @@ package actor RateLimits: Service {
   }
 
   private func perform(_ number: Int) async {
-    let count = try? await pool.query(CountLiveInstances()).first
-    isAlone = count.map { $0 <= 1 } ?? false
+    // Among others, the exchange itself says how many there are.
+    if isAlone { isAlone = (try? await pool.query(CountLiveInstances()).first) == 1 }
     if !isAlone || number % Self.intervalsPerExchangeAlone == 0 { await exchange() }
   }
 
@@ -88,10 +88,10 @@ package actor RateLimits: Service {
       throw PostgresError(.protocolViolation, "take_rate_limits answered nothing")
     }
     var windows = taken.windows[...]
-    let standings = zip(limits, fast.all).map { applied, standing in
+    let standings: [RateLimitDecision.Standing] = zip(limits, fast.all).map { applied, standing in
       guard applied.mode == .consistent, let (index, current, previous) = windows.popFirst() else { return standing }
       limiter.decided(
-        applied, isAccount: applied.subject != key.id, index: index, current: current, previous: previous)
+        applied, index: index, current: current, previous: previous)
       let window = SlidingWindow(
         seconds: applied.limit.windowSeconds, index: index, current: current, previous: previous)
       let fits = taken.isAdmitted || window.fits(cost: cost, limit: applied.limit.limit, at: taken.atMilliseconds)
@@ -99,7 +99,7 @@ package actor RateLimits: Service {
         limit: applied.limit,
         window: window.decision(fits, cost: cost, limit: applied.limit.limit, at: taken.atMilliseconds))
     }
-    return RateLimitDecision(own: standings[0], others: Array(standings[1...]))
+    return RateLimitDecision(standings)
   }
 
   /// Tells the other instances what was admitted here until now, and hears of them. Those who ask while an exchange is
@@ -130,6 +130,7 @@ package actor RateLimits: Service {
           limiter.exchanged(window, publication, others: told)
         }
         limiter.allowance = RateLimitAllowance(instanceCount: answer.instanceCount)
+        isAlone = answer.instanceCount == 1
         observer.observe(.limitsExchanged(windows: queued.count))
       } catch {
         for (window, publication) in queued { limiter.exchanged(window, publication, others: nil) }

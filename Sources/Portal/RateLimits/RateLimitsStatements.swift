@@ -64,7 +64,8 @@ struct TakeRateLimits: PostgresStatement {
   let cost: Int
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      limits.map(\.subject), limits.map(\.limit.digest), limits.map(\.limit.windowSeconds), limits.map(\.limit.limit),
+      limits.map(\.window.subject), limits.map(\.limit.digest), limits.map(\.limit.windowSeconds),
+      limits.map(\.limit.limit),
       cost)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {

@@ -42,7 +42,7 @@ package final class LoginThrottle: Sendable {
     }
   }
 
-  /// Throws `.tooManyRequests` when either has failed too often.
+  /// Throws `.tooManyRequests` when either has failed too often. For whoever only wants to know.
   func check(email: String, address: String?, at now: Date) throws(PortalError) {
     try state.withLock { state throws(PortalError) in try Self.check(names(email, address), state, at: now) }
   }

@@ -105,12 +105,11 @@ package struct VerifiableKey: Sendable, Equatable {
 
   /// All of its limits: its own per minute, its named ones, and the account's.
   var limits: [AppliedLimit] {
-    var limits = [AppliedLimit(subject: id, limit: .ofKey(perMinute: rateLimitPerMinute), mode: rateLimitMode)]
-    limits += namedLimits.map { AppliedLimit(subject: id, limit: $0, mode: rateLimitMode) }
+    var limits = [AppliedLimit(.ofKey(perMinute: rateLimitPerMinute), rateLimitMode, of: id)]
+    limits += namedLimits.map { AppliedLimit($0, rateLimitMode, of: id) }
     if let accountLimitPerMinute {
       limits.append(
-        AppliedLimit(
-          subject: accountID, limit: .ofAccount(perMinute: accountLimitPerMinute), mode: accountLimitMode))
+        AppliedLimit(.ofAccount(perMinute: accountLimitPerMinute), accountLimitMode, of: accountID, isAccount: true))
     }
     return limits
   }

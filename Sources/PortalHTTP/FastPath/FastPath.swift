@@ -80,27 +80,17 @@ final class FastPath: Sendable {
   /// The place of the token behind `Bearer `, in whatever case, if there is one space and no other.
   private static func bearer(_ field: Range<Int>, _ bytes: Span<UInt8>) -> Range<Int>? {
     let scheme: StaticString = "bearer "
-    guard field.count > scheme.utf8CodeUnitCount else { return nil }
-    let isBearer = scheme.withUTF8Buffer { scheme in
-      for offset in scheme.indices where bytes[field.lowerBound + offset] | 0x20 != scheme[offset] { return false }
-      return bytes[field.lowerBound + scheme.count - 1] == UInt8(ascii: " ")
-    }
+    guard bytes.begins(inAnyCase: scheme, at: field) else { return nil }
     let token = field.lowerBound + scheme.utf8CodeUnitCount..<field.upperBound
     for index in token where bytes[index] == UInt8(ascii: " ") || bytes[index] == UInt8(ascii: "\t") { return nil }
-    return isBearer ? token : nil
+    return token
   }
 
   private static func isJSON(_ request: PlainRequest, _ bytes: Span<UInt8>) -> Bool {
-    guard let type = request.fields.contentType else { return false }
     let wanted: StaticString = "application/json"
-    guard type.count >= wanted.utf8CodeUnitCount else { return false }
-    let isJSON = wanted.withUTF8Buffer { wanted in
-      for offset in wanted.indices where bytes[type.lowerBound + offset] | 0x20 != wanted[offset] { return false }
-      return bytes[type.lowerBound + 11] == UInt8(ascii: "/")
-    }
-    return isJSON
-      && (type.count == wanted.utf8CodeUnitCount
-        || bytes[type.lowerBound + wanted.utf8CodeUnitCount] == UInt8(ascii: ";"))
+    guard let type = request.fields.contentType, bytes.begins(inAnyCase: wanted, at: type) else { return false }
+    return type.count == wanted.utf8CodeUnitCount
+      || bytes[type.lowerBound + wanted.utf8CodeUnitCount] == UInt8(ascii: ";")
   }
 
   /// What a gateway asks in header fields; nil for what the ordinary route is to refuse.
@@ -110,12 +100,12 @@ final class FastPath: Sendable {
     else { return nil }
     var question = VerificationRequest(hash: SecretHash(of: bytes.extracting(key)))
     if let field = fields.requiredScope {
-      let scope = VerificationScanner.text(field, bytes)
+      let scope = bytes.text(field)
       guard Scope.isValid(scope) else { return nil }
       question.scopes = [scope]
     }
     if let field = fields.clientIP {
-      guard let address = AddressBlock(VerificationScanner.text(field, bytes)), address.isSingleAddress else {
+      guard let address = AddressBlock(bytes.text(field)), address.isSingleAddress else {
         return nil
       }
       question.clientIP = address

@@ -143,11 +143,7 @@ private struct HeadReader {
   /// Steps over a text if it stands here.
   private mutating func skip(_ text: StaticString, _ bytes: Span<UInt8>) -> Match {
     let count = min(text.utf8CodeUnitCount, bytes.count - position)
-    let isHere = text.withUTF8Buffer { text in
-      for offset in 0..<count where bytes[position + offset] != text[offset] { return false }
-      return true
-    }
-    guard isHere else { return .none }
+    guard bytes.begins(text, at: position) else { return .none }
     guard count == text.utf8CodeUnitCount else { return .beginning }
     position += count
     return .whole
@@ -191,7 +187,7 @@ private struct HeadReader {
 
   /// False for a field that makes the request less than plain.
   private mutating func take(_ name: Range<Int>, _ value: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
-    func isName(_ wanted: StaticString) -> Bool { Self.matches(wanted, name, bytes) }
+    func isName(_ wanted: StaticString) -> Bool { bytes.begins(inAnyCase: wanted, at: name) }
     // By length first: most fields are none of these.
     switch name.count {
     case 4 where isName("host"):
@@ -199,7 +195,7 @@ private struct HeadReader {
       return !hasHost
     case 6 where isName("expect"), 7 where isName("upgrade"), 17 where isName("transfer-encoding"): return false
     case 9 where isName("x-api-key"): fields.set(\.apiKey, value)
-    case 10 where isName("connection"): return Self.matches("keep-alive", value, bytes)
+    case 10 where isName("connection"): return value.count == 10 && bytes.begins(inAnyCase: "keep-alive", at: value)
     case 11 where isName("x-client-ip"): fields.set(\.clientIP, value)
     case 12 where isName("content-type"): fields.set(\.contentType, value)
     case 13 where isName("authorization"): fields.set(\.authorization, value)
@@ -222,14 +218,5 @@ private struct HeadReader {
     }
     contentLength = length
     return true
-  }
-
-  /// Whether a text stands there, in whatever case. `wanted` is in lower case, of letters, digits and `-`.
-  private static func matches(_ wanted: StaticString, _ place: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
-    guard wanted.utf8CodeUnitCount == place.count else { return false }
-    return wanted.withUTF8Buffer { wanted in
-      for offset in wanted.indices where bytes[place.lowerBound + offset] | 0x20 != wanted[offset] { return false }
-      return true
-    }
   }
 }

@@ -1,9 +1,12 @@
 import Portal
 
 /// The hash of the token that came last on a connection: a gateway shows the same one each time.
-struct RememberedToken {
+struct RememberedToken: CustomStringConvertible, CustomReflectable {
   private var bytes: [UInt8] = []
   private var last = SecretHash(of: [])
+
+  var description: String { "RememberedToken(…)" }
+  var customMirror: Mirror { Mirror(self, children: [:]) }
 
   mutating func hash(of token: Span<UInt8>) -> SecretHash {
     if isSame(token) { return last }

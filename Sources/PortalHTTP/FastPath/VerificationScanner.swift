@@ -23,7 +23,7 @@ struct VerificationScanner {
   static func requests(_ bytes: Span<UInt8>, _ range: Range<Int>) -> [VerificationRequest]? {
     var scanner = VerificationScanner(range)
     var requests: [VerificationRequest] = []
-    guard scanner.take("{", bytes), let name = scanner.string(bytes), matches("requests", name, bytes),
+    guard scanner.take("{", bytes), let name = scanner.string(bytes), bytes.holds("requests", at: name),
       scanner.take(":", bytes), scanner.take("[", bytes)
     else { return nil }
     repeat {
@@ -58,33 +58,33 @@ struct VerificationScanner {
     if let scope = members.scope { scopes.append(scope) }
     return VerificationRequest(
       hash: SecretHash(of: bytes.extracting(key)), scopes: scopes, clientIP: members.clientIP,
-      endpoint: members.endpoint.map { Self.text($0, bytes) } ?? VerificationRequest.endpointDefault,
+      endpoint: members.endpoint.map { bytes.text($0) } ?? VerificationRequest.endpointDefault,
       cost: members.cost ?? 1)
   }
 
   /// False for a member that is not known, stands twice or is not as it should be.
   private mutating func member(_ name: Range<Int>, _ members: inout Members, _ bytes: Span<UInt8>) -> Bool {
-    if Self.matches("key", name, bytes), members.key == nil {
+    if bytes.holds("key", at: name), members.key == nil {
       members.key = string(bytes)
       return members.key != nil
     }
-    if Self.matches("endpoint", name, bytes), members.endpoint == nil {
+    if bytes.holds("endpoint", at: name), members.endpoint == nil {
       members.endpoint = string(bytes)
       return (1...VerificationRequest.endpointLengthMax).contains(members.endpoint?.count ?? 0)
     }
-    if Self.matches("scope", name, bytes), members.scope == nil {
+    if bytes.holds("scope", at: name), members.scope == nil {
       members.scope = scope(bytes)
       return members.scope != nil
     }
-    if Self.matches("scopes", name, bytes), members.scopes == nil {
+    if bytes.holds("scopes", at: name), members.scopes == nil {
       members.scopes = scopes(bytes)
       return members.scopes != nil
     }
-    if Self.matches("clientIP", name, bytes), members.clientIP == nil, let text = string(bytes), text.count <= 64 {
-      members.clientIP = AddressBlock(Self.text(text, bytes))
+    if bytes.holds("clientIP", at: name), members.clientIP == nil, let text = string(bytes), text.count <= 64 {
+      members.clientIP = AddressBlock(bytes.text(text))
       return members.clientIP?.isSingleAddress == true
     }
-    if Self.matches("cost", name, bytes), members.cost == nil {
+    if bytes.holds("cost", at: name), members.cost == nil {
       members.cost = number(bytes)
       return (1...VerificationRequest.costMax).contains(members.cost ?? 0)
     }
@@ -104,7 +104,7 @@ struct VerificationScanner {
 
   private mutating func scope(_ bytes: Span<UInt8>) -> String? {
     guard let place = string(bytes), place.count <= Scope.lengthMax else { return nil }
-    let text = Self.text(place, bytes)
+    let text = bytes.text(place)
     return Scope.isValid(text) ? text : nil
   }
 
@@ -159,17 +159,5 @@ struct VerificationScanner {
     // What follows a digit (a fraction, an exponent, another digit) is found out by whoever reads on.
     guard (1...4).contains(position - start), bytes[start] != UInt8(ascii: "0") else { return nil }
     return number
-  }
-
-  private static func matches(_ wanted: StaticString, _ place: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
-    guard wanted.utf8CodeUnitCount == place.count else { return false }
-    return wanted.withUTF8Buffer { wanted in
-      for offset in wanted.indices where bytes[place.lowerBound + offset] != wanted[offset] { return false }
-      return true
-    }
-  }
-
-  static func text(_ place: Range<Int>, _ bytes: Span<UInt8>) -> String {
-    bytes.extracting(place).withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
   }
 }

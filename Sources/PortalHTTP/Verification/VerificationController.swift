@@ -43,10 +43,9 @@ struct VerificationController {
   }
 
   @Sendable private func authorize(_ request: Request, _ context: GatewayContext) async throws -> Response {
-    guard let key = request.bearer ?? request.headers[.xAPIKey].map({ Secret(presented: $0) }) else {
-      return Response(authorizing: .notFound)
-    }
-    return Response(authorizing: try await verifier.verify(try request.verification(of: verifier.format.hash(of: key))))
+    let key = request.bearer ?? request.headers[.xAPIKey].map { Secret(presented: $0) }
+    let question = try request.verification(of: key.flatMap(verifier.format.hash))
+    return Response(authorizing: try await verifier.verify(question))
   }
 }
 

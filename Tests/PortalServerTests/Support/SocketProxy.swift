@@ -38,8 +38,7 @@ final class SocketProxy: Sendable {
     self.target = target + "/.s.PGSQL.5432"
     folder = "/tmp/latchkey-proxy-\(UUID().uuidString.prefix(8))"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    listener = Self.unixSocket(folder + "/.s.PGSQL.5432", Glibc.bind)
-    guard listener >= 0, listen(listener, 64) == 0 else { throw TestSetupError(description: "no socket in \(folder)") }
+    listener = try unixListener(at: folder + "/.s.PGSQL.5432")
     Thread.detachNewThread { self.accept() }
   }
 
@@ -57,7 +56,7 @@ final class SocketProxy: Sendable {
       var waiting = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
       guard poll(&waiting, 1, 50) == 1 else { continue }
       let client = Glibc.accept(listener, nil, nil)
-      let server = Self.unixSocket(target, Glibc.connect)
+      let server = (try? unixConnection(to: target)) ?? -1
       let isCut = descriptors.withLock { descriptors in
         descriptors.formUnion([client, server])
         return mode.withLock { $0 == .closed }
@@ -103,22 +102,5 @@ final class SocketProxy: Sendable {
       }
     }
     return true
-  }
-
-  private static func unixSocket(
-    _ path: String, _ attach: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32
-  ) -> Int32 {
-    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-    let status = withUnsafePointer(to: address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        attach(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-      }
-    }
-    if status == 0 { return descriptor }
-    close(descriptor)
-    return -1
   }
 }

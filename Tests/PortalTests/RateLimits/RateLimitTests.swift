@@ -35,12 +35,12 @@ struct RateLimitTests {
     let (wide, narrow) = (standing(true, remaining: 9, retry: 0), standing(true, remaining: 2, retry: 0))
     let (short, long) = (standing(false, remaining: 0, retry: 3), standing(false, remaining: 1, retry: 40))
     func binding(_ standings: RateLimitDecision.Standing...) -> SlidingWindow.Decision {
-      RateLimitDecision(own: standings[0], others: Array(standings[1...])).binding
+      RateLimitDecision(standings).binding
     }
     #expect(binding(wide) == wide.window)
     #expect(binding(wide, narrow) == narrow.window && binding(narrow, wide) == narrow.window)
     #expect(binding(narrow, short, wide) == short.window && binding(short, narrow) == short.window)
     #expect(binding(short, long) == long.window && binding(long, wide, short) == long.window)
-    #expect(!RateLimitDecision(own: wide, others: [short]).isAdmitted)
+    #expect(!RateLimitDecision([wide, short]).isAdmitted)
   }
 }

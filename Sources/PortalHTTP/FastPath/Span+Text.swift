@@ -1,0 +1,32 @@
+extension Span<UInt8> {
+  /// Whether a text begins at `place`, as far as the bytes go.
+  func begins(_ text: StaticString, at place: Int) -> Bool {
+    let count = Swift.min(text.utf8CodeUnitCount, count - place)
+    return text.withUTF8Buffer { text in
+      for offset in 0..<count where self[place + offset] != text[offset] { return false }
+      return true
+    }
+  }
+
+  /// Whether `place` holds a text and nothing else.
+  func holds(_ text: StaticString, at place: Range<Int>) -> Bool {
+    text.utf8CodeUnitCount == place.count && begins(text, at: place.lowerBound)
+  }
+
+  /// Whether `place` begins with a text in whatever case; `lowercased` is ASCII without capitals.
+  func begins(inAnyCase lowercased: StaticString, at place: Range<Int>) -> Bool {
+    guard lowercased.utf8CodeUnitCount <= place.count else { return false }
+    return lowercased.withUTF8Buffer { text in
+      for offset in text.indices {
+        let (byte, wanted) = (self[place.lowerBound + offset], text[offset])
+        guard byte == wanted || byte | 0x20 == wanted && wanted >= UInt8(ascii: "a") else { return false }
+      }
+      return true
+    }
+  }
+
+  /// The bytes of a place, read as UTF-8.
+  func text(_ place: Range<Int>) -> String {
+    extracting(place).withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
+  }
+}
