@@ -112,6 +112,28 @@ public final class PostgresPool: Service {
     try await lend { connection throws(PostgresError) in try await connection.query(statement) }
   }
 
+  /// As ``query(_:)``; throws `.timeout` when there is no answer by `deadline`, whatever the server is doing. Whether the
+  /// statement was carried out, or still will be, is not known then.
+  public func query<Statement: PostgresStatement & Sendable>(
+    _ statement: Statement, by deadline: ContinuousClock.Instant
+  ) async throws -> [Statement.Row] where Statement.Row: Sendable {
+    let (answers, continuation) = AsyncStream.makeStream(of: Result<[Statement.Row], any Error>.self)
+    // Not children of this task, which would wait for them: a server that hangs does not answer a cancellation either.
+    let question = Task {
+      do { continuation.yield(.success(try await query(statement))) } catch { continuation.yield(.failure(error)) }
+    }
+    let timer = Task {
+      try await Task.sleep(until: deadline, clock: .continuous)
+      continuation.yield(.failure(PostgresError(.timeout, "no answer in time")))
+    }
+    defer {
+      question.cancel()
+      timer.cancel()
+    }
+    for await answer in answers { return try answer.get() }
+    throw CancellationError()
+  }
+
   /// Runs one statement on any connection; the number of rows that it touched.
   @discardableResult
   public func execute(_ statement: some PostgresStatement) async throws(PostgresError) -> Int {

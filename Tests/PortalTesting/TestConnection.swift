@@ -45,9 +45,12 @@ package struct TestConnection: Sendable {
     var headers: HTTPFields = [:]
     if json != nil { headers[.contentType] = "application/json" }
     if let token { headers[.authorization] = "Bearer " + token }
-    let response = try await client.execute(
-      TestClient.Request(
-        path, method: method, authority: "127.0.0.1", headers: headers, body: json.map { ByteBuffer(string: $0) }))
+    let request = TestClient.Request(
+      path, method: method, authority: "127.0.0.1", headers: headers, body: json.map { ByteBuffer(string: $0) })
+    let response: TestClient.Response
+    do { response = try await client.execute(request) } catch {
+      throw TestSetupError(description: "\(method) \(path) \(json ?? ""): \(error)")
+    }
     return Answer(
       status: response.status.code, text: response.body.map { String(buffer: $0) } ?? "",
       retryAfter: response.headers[.retryAfter])

@@ -20,17 +20,22 @@ package actor RateLimits: Service {
   private let limiter: RateLimiter
   private let instanceID: UUID
   private let observer: Observer
+  /// How long PostgreSQL may take for a decision or an exchange.
+  private let timeout: Duration
   /// Whether there was no other instance when it was last looked.
   private var isAlone = false
   private var last: Task<Bool, Never>?
   /// An exchange that has not begun: it will publish what was admitted before it does.
   private var next: Task<Bool, Never>?
 
-  package init(pool: PostgresPool, limiter: RateLimiter, instanceID: UUID, observer: Observer) {
+  package init(
+    pool: PostgresPool, limiter: RateLimiter, instanceID: UUID, observer: Observer, timeout: Duration = .seconds(2)
+  ) {
     self.pool = pool
     self.limiter = limiter
     self.instanceID = instanceID
     self.observer = observer
+    self.timeout = timeout
   }
 
   package func run() async throws {
@@ -46,7 +51,7 @@ package actor RateLimits: Service {
 
   private func perform(_ number: Int) async {
     // Among others, the exchange itself says how many there are.
-    if isAlone { isAlone = (try? await pool.query(CountLiveInstances()).first) == 1 }
+    if isAlone { isAlone = (try? await pool.query(CountLiveInstances(), by: .now + timeout).first) == 1 }
     if !isAlone || number % Self.intervalsPerExchangeAlone == 0 { await exchange() }
   }
 
@@ -84,7 +89,8 @@ package actor RateLimits: Service {
   ) async throws -> RateLimitDecision {
     let limits = key.limits
     let consistent = limits.filter { $0.mode == .consistent }
-    guard let taken = try await pool.query(TakeRateLimits(limits: consistent, cost: cost)).first else {
+    guard let taken = try await pool.query(TakeRateLimits(limits: consistent, cost: cost), by: .now + timeout).first
+    else {
       throw PostgresError(.protocolViolation, "take_rate_limits answered nothing")
     }
     var windows = taken.windows[...]
@@ -122,7 +128,8 @@ package actor RateLimits: Service {
     var queued = limiter.takeQueued(Self.windowsPerExchangeMax, secondsMin: secondsMin)
     repeat {
       do {
-        guard let answer = try await pool.query(ExchangeRateLimits(instanceID: instanceID, queued)).first else {
+        let exchange = ExchangeRateLimits(instanceID: instanceID, queued)
+        guard let answer = try await pool.query(exchange, by: .now + timeout).first else {
           throw PostgresError(.protocolViolation, "the exchange answered nothing")
         }
         for (place, (window, publication)) in queued.enumerated() {

@@ -75,7 +75,8 @@ package struct Propagations: Sendable {
     // Until the database has said more: this one at least, and it is not known to have heard.
     var count = (live: 1, acknowledged: 0)
     var intervals = Self.pollIntervals.makeIterator()
-    while let row = await countAcknowledgements(seq, until: deadline) {
+    // It may hang, and whoever revokes is not to wait for that.
+    while let row = try? await pool.query(CountAcknowledgements(seq: seq), by: deadline).first {
       seq = row.seq
       count = (row.live, row.acknowledged)
       if count.acknowledged >= count.live || ContinuousClock.now >= deadline { break }
@@ -85,26 +86,6 @@ package struct Propagations: Sendable {
     return Propagation(
       instances: count.live, acknowledged: count.acknowledged,
       milliseconds: Int(seconds * 1_000 + attoseconds / 1_000_000_000_000_000))
-  }
-
-  /// Nil when the database cannot say, or does not in time: it may hang, and whoever revokes is not to wait for that.
-  private func countAcknowledgements(
-    _ seq: Int?, until deadline: ContinuousClock.Instant
-  ) async -> CountAcknowledgements.Row? {
-    let (answers, continuation) = AsyncStream.makeStream(of: CountAcknowledgements.Row?.self)
-    let question = Task {
-      continuation.yield(try? await pool.query(CountAcknowledgements(seq: seq)).first)
-      continuation.finish()
-    }
-    let timer = Task {
-      try await Task.sleep(until: deadline, clock: .continuous)
-      continuation.yield(nil)
-    }
-    defer {
-      question.cancel()
-      timer.cancel()
-    }
-    return await answers.first { _ in true } ?? nil
   }
 }
 

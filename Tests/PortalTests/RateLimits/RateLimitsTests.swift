@@ -13,9 +13,10 @@ private struct LimitingInstance {
   let limits: RateLimits
   let observations = Observations()
 
-  init(_ pool: PostgresPool) async throws {
+  init(_ pool: PostgresPool, timeout: Duration = .seconds(60)) async throws {
     let id = UUID.version7()
-    limits = RateLimits(pool: pool, limiter: limiter, instanceID: id, observer: Observer([observations.sink]))
+    limits = RateLimits(
+      pool: pool, limiter: limiter, instanceID: id, observer: Observer([observations.sink]), timeout: timeout)
     try await pool.execute(Heartbeat(id: id, name: "test", lease: .seconds(600), appliedSeq: 0))
   }
 
@@ -172,6 +173,32 @@ struct RateLimitsTests {
         #expect((197...199).contains(left), "\(left)")
       }
       #expect(instances[0].observations.count(.limitsExchanged(windows: 1)) > 5)
+    }
+  }
+
+  @Test("a PostgreSQL that hangs is waited for no longer than the time limit, however many ask one after the other")
+  func hanging() async throws {
+    try await withPool { pool in
+      let instance = try await LimitingInstance(pool, timeout: .milliseconds(300))
+      _ = try await LimitingInstance(pool)
+      #expect(await instance.limits.exchange())
+      let fast = VerifiableKey.limited(.version7(), 100)
+      var consistent = VerifiableKey.limited(.version7(), 100)
+      consistent.rateLimitMode = .consistent
+      try await pool.withTransaction { transaction in
+        try await transaction.executeScript("lock table rate_limit_counts, rate_limit_windows in access exclusive mode")
+        let start = ContinuousClock.now
+        async let one = instance.limits.exchange()
+        async let other = instance.limits.exchange()
+        #expect(await [one, other] == [false, false])
+        await #expect(throws: PostgresError.self) { try await instance.admits(consistent) }
+        // Its share of the limit, without waiting.
+        for _ in 0..<50 { #expect(try await instance.admits(fast) == true) }
+        await #expect(throws: PortalError.self) { try await instance.admits(fast) }
+        #expect(.now - start < muchTooLong / 2)
+      }
+      #expect(await instance.limits.exchange())
+      #expect(try await instance.admits(fast) == true)
     }
   }
 
