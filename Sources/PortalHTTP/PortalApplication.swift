@@ -28,6 +28,8 @@ package struct PortalSettings: Sendable {
   /// How long revoking waits for the other instances.
   package var propagationTimeout: Duration = .seconds(1)
   package var listenerURL: String?
+  /// The folder that keeps counters until they are written; nil: memory alone does.
+  package var usageSpool: String?
   package var instanceName = "latchkey"
   /// Migrations that the database should have.
   package var migrationCount: Int
@@ -61,7 +63,7 @@ package struct PortalApplication: Sendable {
     self.pool = pool
     let registry = PrometheusMetrics()
     let observer = observer.adding(Observer.metrics(registry))
-    let recorder = UsageRecorder()
+    let recorder = UsageRecorder(spoolFolder: settings.usageSpool)
     let passwords = PasswordHasher(cost: settings.passwordCost, threadCount: settings.passwordThreadCount)
     let propagations = Propagations(pool: pool, timeout: settings.propagationTimeout)
     let keys = Keys(pool: pool, format: settings.keyFormat, propagations: propagations)
@@ -80,15 +82,18 @@ package struct PortalApplication: Sendable {
       sessions: Sessions(
         pool: pool, passwords: passwords, throttle: LoginThrottle(settings.loginLimits),
         lifetime: settings.sessionLifetime),
-      keys: keys, verifier: verifier, tokens: tokens, usages: Usages(pool: pool, recorder: recorder),
+      keys: keys, verifier: verifier, tokens: tokens, usages: Usages(pool: pool),
       audit: AuditEvents(pool: pool), desk: SupportDesk(pool: pool, keys: keys, propagations: propagations),
-      readiness: Readiness(pool: pool, migrationCount: settings.migrationCount) {
-        verifier.keys.cache.isFresh(at: .now)
-      })
+      readiness: Readiness(
+        pool: pool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
+        warnings: {
+          recorder.holdings.failure.map { ["usage is counted in memory alone, and lost if the process dies: \($0)"] }
+            ?? []
+        }))
     usage = UsageFlusher(pool: pool, recorder: recorder, observer: observer)
     maintenance = Maintenance(pool: pool, observer: observer)
     metrics = MetricsController(registry: registry, observer: observer) {
-      Self.gauges(pool, verifier.keys.cache, instance)
+      Self.gauges(pool, verifier.keys.cache, instance, recorder.holdings)
     }
     listener = InvalidationListener(
       pool: pool, listenerURL: settings.listenerURL, instance: instance, observer: observer
@@ -128,7 +133,7 @@ package struct PortalApplication: Sendable {
 
   /// What is looked at when somebody asks for the metrics.
   private static func gauges(
-    _ pool: PostgresPool, _ cache: CoherentCache<VerifiableKey>, _ instance: Instance
+    _ pool: PostgresPool, _ cache: CoherentCache<VerifiableKey>, _ instance: Instance, _ usage: UsageRecorder.Holdings
   ) -> [PrometheusMetrics.Gauge] {
     let connections = pool.gauges
     return [
@@ -139,6 +144,9 @@ package struct PortalApplication: Sendable {
       .init(
         "latchkey_pool_connections", Double(connections.open - connections.leased), labels: [("state", "idle")]),
       .init("latchkey_pool_waiters", Double(connections.waiting)),
+      .init("latchkey_usage_spool_bytes", Double(usage.fileByteCount)),
+      .init("latchkey_usage_unprotected", usage.failure == nil ? 0 : 1),
+      .init("latchkey_usage_lost_verdicts", Double(usage.lostCount)),
     ]
   }
 

@@ -18,6 +18,12 @@ package enum Observation: Sendable, Equatable {
   case listenerFailed(String)
   case usageFlushed(counters: Int)
   case usageFlushFailed(String)
+  /// What a dead process had left was written.
+  case usageAdopted(counters: Int)
+  /// A file of the spool cannot be counted, or not be written to the disk.
+  case usageSetAside(String)
+  /// Counters that a power cut has torn.
+  case usageDamaged(counters: Int)
   /// What this instance admitted was told to the others, and theirs heard.
   case limitsExchanged(windows: Int)
   case limitExchangeFailed(String)
@@ -49,6 +55,12 @@ package struct Observer: Sendable {
           "the invalidation listener lost its connection and will reconnect", metadata: ["reason": "\(reason)"])
       case .usageFlushFailed(let reason):
         logger.warning("usage could not be flushed and is kept", metadata: ["reason": "\(reason)"])
+      case .usageAdopted(let counters):
+        logger.notice("counters that a dead process left were written", metadata: ["counters": "\(counters)"])
+      case .usageSetAside(let reason):
+        logger.error("a file of counters cannot be used", metadata: ["reason": "\(reason)"])
+      case .usageDamaged(let counters):
+        logger.error("counters in the spool are damaged", metadata: ["counters": "\(counters)"])
       case .limitExchangeFailed(let reason):
         logger.warning(
           "limits could not be exchanged with the other instances", metadata: ["reason": "\(reason)"])
@@ -72,6 +84,8 @@ package struct Observer: Sendable {
     let (stored, discarded) = (counter("cache_fills_stored"), counter("cache_fills_discarded"))
     let (syncs, failures) = (counter("listener_syncs"), counter("listener_failures"))
     let (flushed, flushFailures) = (counter("usage_counters_flushed"), counter("usage_flush_failures"))
+    let adopted = counter("usage_counters_adopted")
+    let (setAside, damaged) = (counter("usage_spool_failures"), counter("usage_counters_damaged"))
     let (exchanges, exchangedWindows) = (counter("limit_exchanges"), counter("limit_windows_exchanged"))
     let exchangeFailures = counter("limit_exchange_failures")
     let maintenanceFailures = counter("maintenance_failures")
@@ -89,6 +103,9 @@ package struct Observer: Sendable {
       case .listenerFailed: failures.increment()
       case .usageFlushed(let counters): flushed.increment(by: counters)
       case .usageFlushFailed: flushFailures.increment()
+      case .usageAdopted(let counters): adopted.increment(by: counters)
+      case .usageSetAside: setAside.increment()
+      case .usageDamaged(let counters): damaged.increment(by: counters)
       case .limitsExchanged(let windows):
         exchanges.increment()
         exchangedWindows.increment(by: windows)

@@ -5,12 +5,18 @@ package struct Readiness: Sendable {
   let pool: PostgresPool
   let migrationCount: Int
   let isFresh: @Sendable () -> Bool
+  /// What is not as it should be, but keeps nobody from being served.
+  package let warnings: @Sendable () -> [String]
 
   /// `isFresh` tells whether the caches hold their lease; `migrationCount` is what the database should have.
-  package init(pool: PostgresPool, migrationCount: Int, isFresh: @escaping @Sendable () -> Bool) {
+  package init(
+    pool: PostgresPool, migrationCount: Int, isFresh: @escaping @Sendable () -> Bool,
+    warnings: @escaping @Sendable () -> [String] = { [] }
+  ) {
     self.pool = pool
     self.migrationCount = migrationCount
     self.isFresh = isFresh
+    self.warnings = warnings
   }
 
   /// The reasons against; empty when ready.

@@ -95,4 +95,6 @@ package struct SlidingWindow: Sendable, Equatable {
 extension Date {
   /// Milliseconds since 1970.
   package var milliseconds: Int { Int(timeIntervalSince1970 * 1_000) }
+
+  init(milliseconds: Int) { self.init(timeIntervalSince1970: Double(milliseconds) / 1_000) }
 }

@@ -13,6 +13,7 @@ extension UUID {
   }
 
   /// The last eight bytes: of a version 7, all but two of their bits are random.
+  var highBits: UInt64 { withUnsafeBytes(of: uuid) { $0.loadUnaligned(as: UInt64.self) } }
   var lowBits: UInt64 { withUnsafeBytes(of: uuid) { $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self) } }
 
   /// In lower case, as everything outside shows it.

@@ -1,22 +1,30 @@
-import Foundation
+import Dispatch
 package import Postgres
 import ServiceLifecycle
 
-/// Writes the counters to the database every second, and once more at shutdown.
+/// Writes the counters to the database every second, and once more at shutdown; those that dead processes left, too.
 ///
-/// What was taken out of memory is written under a number, and the next is taken only when that stands in the database:
-/// a flush whose commit was in doubt is repeated under its number and counts once.
+/// What was taken is written under numbers, one after the other, and nothing more is taken before all of it stands in the
+/// database: a flush whose commit was in doubt is repeated under its number and counts once, and while PostgreSQL is away
+/// there is no more on the disk than what is counted in.
 package actor UsageFlusher: Service {
   private static let interval: Duration = .seconds(1)
+  private static let intervalsPerAdoption = 60
   /// How often the last flush, at shutdown, is tried.
   private static let finalAttemptCountMax = 5
+  /// Counters in one statement.
+  private static let countersPerStatementMax = 10_000
+  /// Statements of an extent: they share its number, shifted by so many bits.
+  private static let statementBits = 16
 
   private let pool: PostgresPool
   private let recorder: UsageRecorder
   private let observer: Observer
-  private let sourceID = UUID.version7()
-  private var number = 0
-  private var sealed: UsageSegment?
+  /// For what waits for the disk.
+  private let queue = DispatchQueue(label: "usage-spool", qos: .utility)
+  /// What was taken and is not known to be written, the oldest first.
+  private var taken: [UsageExtent] = []
+  private var orphans: [UsageSpool.Orphan] = []
   /// The flush that was begun last: the next waits for it, since an actor lets others in while it waits.
   private var last: Task<Bool, Never>?
 
@@ -28,54 +36,103 @@ package actor UsageFlusher: Service {
 
   package func run() async throws {
     try? await cancelWhenGracefulShutdown {
-      while true {
+      for number in 0... {
+        if number % Self.intervalsPerAdoption == 0 { await self.adopt() }
         try await Task.sleep(for: Self.interval)
         await self.flush()
       }
     }
     for attempt in 1...Self.finalAttemptCountMax {
-      // Twice, for what was sealed before and could not be written, and for what has come since.
-      if await flush(), await flush() { return }
+      if await flush() { break }
       try? await Task.sleep(for: .milliseconds(200 * attempt))
     }
+    await blocking { [recorder] in recorder.close() }
   }
 
-  /// Writes what has been counted until now. False when it could not, and will be tried again.
+  /// Writes what has been counted until now, and what was adopted. False when it could not, and will be tried again.
   @discardableResult
   package func flush() async -> Bool {
     let flush = Task { [last] in
       _ = await last?.value
-      return await writeNext()
+      return await writeAll()
     }
     last = flush
     return await flush.value
   }
 
-  private func writeNext() async -> Bool {
-    if sealed == nil {
-      let segment = recorder.seal()
-      if segment.isEmpty { return true }
-      sealed = segment
-      number += 1
+  /// Takes over what dead processes left on the disk.
+  package func adopt() async {
+    guard let spool = recorder.spool else { return }
+    for orphan in await blocking({ spool.adopt() }) {
+      for reason in orphan.setAside { observer.observe(.usageSetAside(reason)) }
+      orphans.append(orphan)
     }
-    guard let segment = sealed else { return true }
+  }
+
+  private func writeAll() async -> Bool {
     do {
-      try await write(segment)
-      sealed = nil
-      observer.observe(.usageFlushed(counters: segment.counters.count))
+      // What was taken before first, since its numbers are lower.
+      try await writeTaken()
+      taken = await blocking { [recorder] in recorder.seal() }
+      try await writeTaken()
+      while let orphan = orphans.first {
+        var count = 0
+        for extent in orphan.extents { count += try await write(extent) }
+        await blocking {
+          for extent in orphan.extents { extent.removeFile() }
+          orphan.close()
+        }
+        orphans.removeFirst()
+        observer.observe(.usageAdopted(counters: count))
+      }
       return true
     } catch {
       observer.observe(.usageFlushFailed("\(error)"))
+      await synchronize()
       return false
     }
   }
 
-  private func write(_ segment: UsageSegment) async throws {
-    let counters = segment.sorted
-    try await pool.withTransaction { [sourceID, number] transaction in
-      let advanced = try await transaction.query(AdvanceUsageSource(id: sourceID, number: number))
-      if advanced.isEmpty { return }
-      _ = try await transaction.pipeline(AddUsage(counters: counters), AddKeyActivity(counters: counters))
+  private func writeTaken() async throws {
+    var count = 0
+    while let extent = taken.first {
+      count += try await write(extent)
+      taken.removeFirst()
+      await blocking { extent.removeFile() }
+    }
+    if count > 0 { observer.observe(.usageFlushed(counters: count)) }
+  }
+
+  /// Returns how many counters it has.
+  private func write(_ extent: UsageExtent) async throws -> Int {
+    let (counters, damagedCount) = await blocking { extent.read() }
+    if damagedCount > 0 { observer.observe(.usageDamaged(counters: damagedCount)) }
+    for (part, start) in stride(from: 0, to: counters.count, by: Self.countersPerStatementMax).enumerated() {
+      let slice = counters[start..<min(start + Self.countersPerStatementMax, counters.count)]
+      let number = extent.number << Self.statementBits | part
+      _ = try await pool.query(FlushVerdicts(sourceID: extent.sourceID, number: number, counters: slice))
+    }
+    return counters.count
+  }
+
+  /// As long as the database is away the counters are on the disk alone: then a power cut is to cost no more than what was
+  /// counted since this.
+  private func synchronize() async {
+    let failure = await blocking { [recorder, taken] () -> UsageExtent.Failure? in
+      do throws(UsageExtent.Failure) {
+        for extent in taken { try extent.synchronize() }
+        try recorder.synchronize()
+        return nil
+      } catch {
+        return error
+      }
+    }
+    if let failure { observer.observe(.usageSetAside("\(failure)")) }
+  }
+
+  private func blocking<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
+    await withCheckedContinuation { continuation in
+      queue.async { continuation.resume(returning: body()) }
     }
   }
 }

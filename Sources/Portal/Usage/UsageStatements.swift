@@ -1,82 +1,40 @@
 import Foundation
 import Postgres
 
-/// Adds counters, all of a flush in one statement. They come sorted by primary key: two instances lock in one order.
-struct AddUsage: PostgresStatement {
-  static let sql = """
-    insert into key_usage as usage (account_id, key_id, day, endpoint, verified_count, denied_count, reported_count,
-      error_count, total_latency_ms, latency_count, latency_buckets)
-    select account_id, key_id, day, endpoint, verified, denied, reported, errors, latency_sum, latency_count,
-      nullif(buckets, '')::bigint[]
-    from unnest($1::uuid[], $2::uuid[], $3::date[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-      $9::double precision[], $10::bigint[], $11::text[]) as batch
-      (account_id, key_id, day, endpoint, verified, denied, reported, errors, latency_sum, latency_count, buckets)
-    on conflict (account_id, key_id, day, endpoint) do update set
-      verified_count = usage.verified_count + excluded.verified_count,
-      denied_count = usage.denied_count + excluded.denied_count,
-      reported_count = usage.reported_count + excluded.reported_count,
-      error_count = usage.error_count + excluded.error_count,
-      total_latency_ms = usage.total_latency_ms + excluded.total_latency_ms,
-      latency_count = usage.latency_count + excluded.latency_count,
-      latency_buckets = add_latency_buckets(usage.latency_buckets, excluded.latency_buckets)
-    """
-  let counters: [(key: UsageKey, value: UsageCounts)]
+/// Adds verdicts that a source has counted under a number. False, and nothing is added, if that number or a later one has
+/// been added before.
+struct FlushVerdicts: PostgresStatement {
+  static let sql = "select flush_verdicts($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+  let sourceID: UUID
+  let number: Int
+  let counters: ArraySlice<UsageCounter>
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      counters.map(\.key.accountID), counters.map(\.key.keyID), counters.map(\.key.day.postgresDate),
-      counters.map(\.key.endpoint), counters.map(\.value.verified), counters.map(\.value.denied),
-      counters.map(\.value.reported), counters.map(\.value.errors), counters.map(\.value.latencySumMilliseconds),
-      counters.map(\.value.latencyCount), counters.map { Self.arrayLiteral($0.value.latencies.buckets) })
+      sourceID, number, counters.map(\.accountID), counters.map(\.keyID),
+      counters.map { UsageCounter.date(ofHour: $0.hour) }, counters.map(\.endpoint), counters.map(\.verified),
+      counters.map(\.denied), counters.map { Date(milliseconds: $0.lastUsedAt) })
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// Adds reported outcomes.
+struct CountOutcomes: PostgresStatement {
+  static let sql = """
+    select count_usage($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10, $11)
+    """
+  let outcomes: [(key: OutcomeKey, value: OutcomeCounts)]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      outcomes.map(\.key.accountID), outcomes.map(\.key.keyID),
+      outcomes.map { UsageCounter.date(ofHour: $0.key.hour) }, outcomes.map(\.key.endpoint), outcomes.map { _ in 0 },
+      outcomes.map(\.value.lastAt), outcomes.map(\.value.reported), outcomes.map(\.value.errors),
+      outcomes.map(\.value.latencySumMilliseconds), outcomes.map(\.value.latencyCount),
+      outcomes.map { Self.arrayLiteral($0.value.latencies.buckets) })
   }
   /// PostgreSQL has no array of arrays of different lengths, so each travels as text.
   private static func arrayLiteral(_ buckets: [Int]) -> String {
     buckets.isEmpty ? "" : "{" + buckets.map(String.init).joined(separator: ",") + "}"
   }
-}
-
-/// When keys were used last, and how often in all; sorted, too.
-struct AddKeyActivity: PostgresStatement {
-  static let sql = """
-    insert into key_activity as activity
-      (account_id, key_id, last_used_at, verified_count, denied_count, reported_count)
-    select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[])
-    on conflict (account_id, key_id) do update set
-      last_used_at = greatest(activity.last_used_at, excluded.last_used_at),
-      verified_count = activity.verified_count + excluded.verified_count,
-      denied_count = activity.denied_count + excluded.denied_count,
-      reported_count = activity.reported_count + excluded.reported_count
-    """
-  private let activities: [(accountID: UUID, keyID: UUID, counts: UsageCounts)]
-  init(counters: [(key: UsageKey, value: UsageCounts)]) {
-    var byKey: [(accountID: UUID, keyID: UUID, counts: UsageCounts)] = []
-    for (key, counts) in counters {
-      if byKey.last?.keyID == key.keyID {
-        byKey[byKey.count - 1].counts.merge(counts)
-      } else {
-        byKey.append((key.accountID, key.keyID, counts))
-      }
-    }
-    activities = byKey
-  }
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(
-      activities.map(\.accountID), activities.map(\.keyID), activities.map(\.counts.lastUsedAt),
-      activities.map(\.counts.verified), activities.map(\.counts.denied), activities.map(\.counts.reported))
-  }
-}
-
-/// Advances a writer of counters from `number - 1` to `number`. No row: it has come that far already.
-struct AdvanceUsageSource: PostgresStatement {
-  static let sql = """
-    insert into usage_sources as source (id, flushed_number) values ($1, $2)
-    on conflict (id) do update set flushed_number = excluded.flushed_number, updated_at = now()
-      where source.flushed_number = excluded.flushed_number - 1
-    returning flushed_number
-    """
-  let id: UUID
-  let number: Int
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, number) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Remembers a batch by the name its sender gave it. No row: it was counted already.

@@ -4,12 +4,8 @@ package import Postgres
 /// Reading usage, and taking in what gateways report.
 package struct Usages: Sendable {
   let pool: PostgresPool
-  let recorder: UsageRecorder
 
-  package init(pool: PostgresPool, recorder: UsageRecorder) {
-    self.pool = pool
-    self.recorder = recorder
-  }
+  package init(pool: PostgresPool) { self.pool = pool }
 
   /// What became of a batch of reported outcomes.
   package struct Receipt: Sendable, Equatable {
@@ -41,8 +37,8 @@ package struct Usages: Sendable {
     return UsageReport(from: range.from, to: range.to, days: daily, endpoints: endpoints, keys: keys)
   }
 
-  /// Counts outcomes. A batch with an id goes to the database in one transaction together with its id, so that its
-  /// repetition, to whatever instance, counts nothing; one without is counted in memory as verdicts are.
+  /// Counts outcomes, in one transaction together with the batch's id, if it has one: its repetition, to whatever
+  /// instance, counts nothing.
   package func take(
     _ outcomes: [ReportedOutcome], batchID: String?, from token: ServiceToken
   ) async throws -> Receipt {
@@ -65,34 +61,30 @@ package struct Usages: Sendable {
         receipt.rejected.append((index, "not_found"))
       }
     }
-    if let batchID {
-      let isNew = try await store(accepted, batchID: batchID, from: token)
-      receipt.duplicates = isNew ? 0 : accepted.count
-      receipt.accepted = isNew ? accepted.count : 0
-    } else {
-      for (outcome, accountID, at) in accepted { recorder.reported(outcome, of: accountID, at: at) }
-      receipt.accepted = accepted.count
-    }
+    let isNew = try await store(accepted, batchID: batchID, from: token)
+    receipt.duplicates = isNew ? 0 : accepted.count
+    receipt.accepted = isNew ? accepted.count : 0
     return receipt
   }
 
+  /// False if the batch was counted before.
   private func store(
-    _ accepted: [(outcome: ReportedOutcome, accountID: UUID, at: Date)], batchID: String, from token: ServiceToken
+    _ accepted: [(outcome: ReportedOutcome, accountID: UUID, at: Date)], batchID: String?, from token: ServiceToken
   ) async throws -> Bool {
-    var segment = UsageSegment(counters: [:])
+    var counts: [OutcomeKey: OutcomeCounts] = [:]
     for (outcome, accountID, at) in accepted {
-      let day = Day(containing: at)
-      let endpoint = recorder.boundedEndpoint(outcome.endpoint, of: accountID, on: day)
-      let key = UsageKey(accountID: accountID, keyID: outcome.keyID, day: day, endpoint: endpoint)
-      segment.counters[key, default: UsageCounts()].addOutcome(outcome, at: at)
+      let key = OutcomeKey(
+        accountID: accountID, keyID: outcome.keyID, hour: UsageCounter.hour(ofMilliseconds: at.milliseconds),
+        endpoint: outcome.endpoint)
+      counts[key, default: OutcomeCounts()].add(outcome, at: at)
     }
-    return try await pool.withTransaction { [segment] transaction in
-      let isNew = try await transaction.query(InsertUsageBatch(tokenID: token.id, batchID: batchID)).first ?? false
-      if isNew, !segment.isEmpty {
-        let counters = segment.sorted
-        _ = try await transaction.pipeline(AddUsage(counters: counters), AddKeyActivity(counters: counters))
+    let counted = CountOutcomes(outcomes: Array(counts))
+    return try await pool.withTransaction { transaction in
+      if let batchID, try await transaction.query(InsertUsageBatch(tokenID: token.id, batchID: batchID)).isEmpty {
+        return false
       }
-      return isNew
+      if !counted.outcomes.isEmpty { try await transaction.execute(counted) }
+      return true
     }
   }
 

@@ -17,6 +17,7 @@ struct HealthController {
       json: .object { json in
         json.field("status", reasons.isEmpty ? "ready" : "unavailable")
         json.field("reasons", reasons)
+        json.field("warnings", readiness.warnings())
       })
   }
 }

@@ -75,6 +75,7 @@ extension PortalSettings {
     passwordCost = configuration.passwordCost
     passwordThreadCount = configuration.passwordThreadCount
     listenerURL = configuration.listenerURL
+    usageSpool = configuration.usageSpool
     instanceName = "\(ProcessInfo.processInfo.hostName):\(configuration.http.port)"
   }
 }

@@ -13,7 +13,8 @@ struct HealthTests {
       #expect(health.body == .object([("status", .string("ok"))]))
       let readiness = try await portal.get("/readyz")
       #expect(readiness.status == 200)
-      #expect(readiness.body == .object([("status", .string("ready")), ("reasons", .array([]))]))
+      #expect(
+        readiness.body == .object([("status", .string("ready")), ("reasons", .array([])), ("warnings", .array([]))]))
     }
   }
 

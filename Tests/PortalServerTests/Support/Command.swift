@@ -65,6 +65,7 @@ func withServers(
   _ count: Int, on database: TestDatabase, port: Int? = nil, _ body: ([RunningServer]) async throws -> Void
 ) async throws {
   let spool = FileManager.default.temporaryDirectory.appending(path: database.name).path
+  defer { try? FileManager.default.removeItem(atPath: spool) }
   var servers: [RunningServer] = []
   do {
     for _ in 0..<count { servers.append(try await RunningServer(on: database, spool: spool, port: port)) }

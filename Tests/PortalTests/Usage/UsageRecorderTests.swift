@@ -8,105 +8,111 @@ struct UsageRecorderTests {
   private let now = Date(timeIntervalSince1970: 1_800_000_000)
   private let recorder = UsageRecorder()
 
-  private func key(_ number: Int, of account: Int = 100) -> VerifiableKey {
-    VerifiableKey(
-      id: .numbered(number), accountID: .numbered(account), name: "Key", environment: .live, scopes: [],
-      rateLimitPerMinute: 60, isRevoked: false, isSuspended: false, isDisabled: false)
-  }
+  private func seal() -> [UsageCounter] { recorder.seal().flatMap { $0.read().counters } }
 
-  private func outcome(_ key: Int, _ endpoint: String) -> ReportedOutcome {
-    ReportedOutcome(keyID: .numbered(key), endpoint: endpoint, status: 200, latencyMilliseconds: 1)
-  }
-
-  @Test("verdicts and outcomes are counted by account, key, day and endpoint")
+  @Test("verdicts are counted by account, key, hour and endpoint")
   func counted() {
-    let tomorrow = now.addingTimeInterval(86_400)
-    recorder.verified(key(1), "/a", isValid: true, at: now)
-    recorder.verified(key(1), "/a", isValid: false, at: now.addingTimeInterval(1))
-    recorder.verified(key(1), "/b", isValid: true, at: now)
-    recorder.verified(key(2), "/a", isValid: true, at: now)
-    recorder.reported(outcome(1, "/a"), of: .numbered(100), at: now)
-    recorder.reported(outcome(1, "/a"), of: .numbered(100), at: tomorrow)
-    let counters = recorder.seal().counters
+    recorder.verified(.counted(1), "/a", isValid: true, at: now)
+    recorder.verified(.counted(1), "/a", isValid: false, at: now.addingTimeInterval(1))
+    recorder.verified(.counted(1), "/b", isValid: true, at: now)
+    recorder.verified(.counted(2), "/a", isValid: true, at: now)
+    recorder.verified(.counted(1), "/a", isValid: true, at: now.addingTimeInterval(3_600))
+    let counters = seal()
     #expect(counters.count == 4)
-    func counts(_ key: Int, _ date: Date, _ endpoint: String) -> UsageCounts? {
-      counters[
-        UsageKey(accountID: .numbered(100), keyID: .numbered(key), day: Day(containing: date), endpoint: endpoint)]
-    }
-    #expect(counts(1, now, "/a").map { [$0.verified, $0.denied, $0.reported] } == [1, 1, 1])
-    #expect(counts(1, now, "/a")?.lastUsedAt == now.addingTimeInterval(1))
-    #expect(counts(1, now, "/b")?.verified == 1)
-    #expect(counts(2, now, "/a")?.verified == 1)
-    #expect(counts(1, tomorrow, "/a").map { [$0.verified, $0.reported] } == [0, 1])
+    let hour = 500_000
+    #expect(
+      counters.contains(
+        UsageCounter(
+          accountID: .numbered(100), keyID: .numbered(1), hour: hour, endpoint: "/a", verified: 1, denied: 1,
+          lastUsedAt: now.milliseconds + 1_000)))
+    #expect(counters.count { $0.hour == hour && $0.verified == 1 && $0.denied == 0 } == 2)
+    #expect(counters.count { $0.hour == hour + 1 && $0.verified == 1 && $0.endpoint == "/a" } == 1)
   }
 
-  @Test("taking the counters empties them")
+  @Test("taking the counters empties them, and where nothing was counted nothing is taken")
   func sealEmpties() {
-    recorder.verified(key(1), "/a", isValid: true, at: now)
-    #expect(recorder.seal().counters.count == 1)
+    recorder.verified(.counted(1), "/a", isValid: true, at: now)
+    #expect(seal().count == 1)
     #expect(recorder.seal().isEmpty)
-    recorder.verified(key(1), "/a", isValid: true, at: now)
-    #expect(recorder.seal().counters.values.map(\.verified) == [1])
+    recorder.verified(.counted(1), "/a", isValid: true, at: now)
+    #expect(seal().map(\.verified) == [1])
   }
 
-  @Test("nothing is lost or counted twice, however many count while others take")
-  func concurrent() async {
-    let keys = (0..<40).map { key($0) }
-    let taken = await concurrently(34) { index in
-      var taken = UsageCounts()
-      for number in 0..<500 {
-        let key = keys[(index + number) % keys.count]
-        switch (index, number % 3) {
-        case (32..., _):
-          for counts in recorder.seal().counters.values { taken.merge(counts) }
-        case (_, 0): recorder.reported(outcome(number % 40, "/\(number % 7)"), of: key.accountID, at: now)
-        case (_, let rest): recorder.verified(key, "/\(number % 7)", isValid: rest == 1, at: now)
+  @Test("nothing is lost or counted twice, however many count while others take, and whatever the extents' sizes")
+  func concurrent() async throws {
+    try await withFolder { folder in
+      let recorder = UsageRecorder(spoolFolder: folder)
+      let taken = await concurrently(34) { index in
+        var taken: [UsageCounter] = []
+        for number in 0..<1_000 {
+          let key = VerifiableKey.counted((index + number) % 400)
+          if index >= 32 {
+            for extent in recorder.seal() {
+              taken += extent.read().counters
+              extent.removeFile()
+            }
+          } else {
+            recorder.verified(key, "/\(number % 7)", isValid: number % 4 > 0, at: now)
+          }
+          if number.isMultiple(of: 50) { await Task.yield() }
         }
-        if number.isMultiple(of: 50) { await Task.yield() }
+        return taken
       }
-      return taken
+      let all = taken.values.flatMap(\.self) + recorder.seal().flatMap { $0.read().counters }
+      #expect(all.reduce(0) { $0 + $1.verified } == 32 * 750)
+      #expect(all.reduce(0) { $0 + $1.denied } == 32 * 250)
+      #expect(taken.values.contains { !$0.isEmpty })
     }
-    var whole = UsageCounts()
-    for counts in taken.values + Array(recorder.seal().counters.values) { whole.merge(counts) }
-    #expect(whole.reported == 32 * 167 && whole.verified == 32 * 167 && whole.denied == 32 * 166)
-    #expect(whole.latencyCount == whole.reported && whole.latencySumMilliseconds == Double(whole.reported))
-    #expect(taken.values.contains { $0 != UsageCounts() })
+  }
+
+  @Test("extents are taken in the order of their numbers, without a gap, and are as large as was needed last")
+  func sizes() {
+    for number in 0..<20_000 { recorder.verified(.counted(number), "/", isValid: true, at: now) }
+    let first = recorder.seal()
+    #expect(first.count > 3)
+    #expect(first.map(\.number) == Array(1...first.count))
+    #expect(zip(first, first.dropFirst()).allSatisfy { $1.slotsPerShard == 2 * $0.slotsPerShard })
+    #expect(first.flatMap { $0.read().counters }.reduce(0) { $0 + $1.verified } == 20_000)
+    for number in 0..<5_000 { recorder.verified(.counted(number), "/", isValid: true, at: now) }
+    #expect(recorder.seal().map(\.number) == [first.count + 1])
+    var sizes: [Int] = []
+    for _ in 0..<10 {
+      recorder.verified(.counted(1), "/", isValid: true, at: now)
+      sizes += recorder.seal().map(\.slotsPerShard)
+    }
+    #expect(sizes.last == UsageExtent.slotsPerShardMin && sizes == sizes.sorted(by: >))
   }
 
   // MARK: Bounds
 
   @Test("an account's five hundred and first endpoint of a day, and all after it, are counted as other")
   func endpoints() {
-    for number in 0..<520 { recorder.verified(key(1), "/\(number)", isValid: true, at: now) }
-    for number in 0..<520 { recorder.verified(key(2), "/\(number)", isValid: true, at: now) }
-    let counters = recorder.seal().counters
-    #expect(counters.count == 2 * 501)
-    for key in [1, 2] {
-      let other = counters.first { $0.key.keyID == .numbered(key) && $0.key.endpoint == UsageRecorder.overflowEndpoint }
-      #expect(other?.value.verified == 20)
-    }
+    for number in 0..<520 { recorder.verified(.counted(1), "/\(number)", isValid: true, at: now) }
+    for number in 0..<520 { recorder.verified(.counted(2), "/\(number)", isValid: true, at: now) }
+    let counters = seal()
+    let others = counters.filter { $0.endpoint == UsageRecorder.overflowEndpoint }
+    #expect(others.count == 2 && others.allSatisfy { $0.verified == 20 })
+    #expect(Set(counters.map { "\($0.keyID) \($0.endpoint)" }).count == 2 * 501)
   }
 
   @Test("what is known stays so after the counters were taken, and another account has a share of its own")
   func endpointsAfterSeal() {
-    for number in 0..<500 { recorder.verified(key(1), "/\(number)", isValid: true, at: now) }
+    for number in 0..<500 { recorder.verified(.counted(1), "/\(number)", isValid: true, at: now) }
     _ = recorder.seal()
-    for endpoint in ["/0", "/499", "/new"] { recorder.verified(key(1), endpoint, isValid: true, at: now) }
-    recorder.verified(key(2, of: 101), "/new", isValid: true, at: now)
-    let endpoints = recorder.seal().sorted.map { [$0.key.accountID.text.suffix(3), $0.key.endpoint[...]] }
-    #expect(endpoints == [["100", "/0"], ["100", "/499"], ["100", "other"], ["101", "/new"]])
+    for endpoint in ["/0", "/499", "/new"] { recorder.verified(.counted(1), endpoint, isValid: true, at: now) }
+    recorder.verified(.counted(2, of: 101), "/new", isValid: true, at: now)
+    let endpoints = seal().map { "\($0.accountID.text.suffix(3)) \($0.endpoint)" }.sorted()
+    #expect(endpoints == ["100 /0", "100 /499", "100 other", "101 /new"])
   }
 
-  @Test("the next day begins with an empty share, and late reports of the day before don't empty it again")
+  @Test("the next day begins with an empty share, and a moment of the day before doesn't empty it again")
   func nextDay() {
-    let (today, tomorrow) = (Day(containing: now), Day(containing: now).advanced(by: 1))
-    let account = UUID.numbered(100)
-    for number in 0..<500 { #expect(recorder.boundedEndpoint("/\(number)", of: account, on: today) == "/\(number)") }
-    #expect(recorder.boundedEndpoint("/new", of: account, on: today) == "other")
-    for number in 0..<500 {
-      #expect(recorder.boundedEndpoint("/n\(number)", of: account, on: tomorrow) == "/n\(number)")
-    }
-    #expect(recorder.boundedEndpoint("/late", of: account, on: today) == "other")
-    #expect(recorder.boundedEndpoint("/more", of: account, on: tomorrow) == "other")
+    for number in 0..<500 { recorder.verified(.counted(1), "/\(number)", isValid: true, at: now) }
+    let tomorrow = now.addingTimeInterval(86_400)
+    for number in 0..<500 { recorder.verified(.counted(1), "/n\(number)", isValid: true, at: tomorrow) }
+    recorder.verified(.counted(1), "/late", isValid: true, at: now)
+    recorder.verified(.counted(1), "/more", isValid: true, at: tomorrow)
+    let others = seal().filter { $0.endpoint == "other" }
+    #expect(others.map(\.hour).sorted() == [500_000, 500_024])
   }
 }

@@ -13,6 +13,14 @@ private struct ExplainUsageOfKey: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
+extension OutcomeKey {
+  fileprivate static func numbered(_ key: Int, at: Date) -> OutcomeKey {
+    OutcomeKey(
+      accountID: .numbered(100), keyID: .numbered(key), hour: UsageCounter.hour(ofMilliseconds: at.milliseconds),
+      endpoint: "/")
+  }
+}
+
 @Suite("Usage statements")
 struct UsageStatementsTests {
   @Test("a key's month is read through the primary key, from the partitions of that month only")
@@ -44,15 +52,13 @@ struct UsageStatementsTests {
     try await withPool { pool in
       var expected = LatencyHistogram()
       for part in latencies.shuffled() {
-        let recorder = UsageRecorder()
+        var counts = OutcomeCounts()
         for latency in part + [nil] {
-          let outcome = ReportedOutcome(
-            keyID: .numbered(1), endpoint: "/", status: 200, latencyMilliseconds: latency)
-          recorder.reported(outcome, of: .numbered(100), at: Date())
+          counts.add(
+            ReportedOutcome(keyID: .numbered(1), endpoint: "/", status: 200, latencyMilliseconds: latency), at: Date())
           if let latency { expected.add(milliseconds: latency) }
         }
-        let segment = recorder.seal()
-        _ = try await pool.pipeline(AddUsage(counters: segment.sorted), AddKeyActivity(counters: segment.sorted))
+        try await pool.execute(CountOutcomes(outcomes: [(.numbered(1, at: Date()), counts)]))
       }
       let range = UsageRange(
         accountID: .numbered(100), keyID: nil, from: day.advanced(by: -1), to: day.advanced(by: 1))
@@ -68,38 +74,90 @@ struct UsageStatementsTests {
     arguments: [(0, 0, 0, 0), (5, 0, 0, 5), (5, 5, 2, 3), (5, 3, 1, 4), (3, 5, 5, 0), (0, 4, 1, 3)])
   func successes(_ verified: Int, _ reported: Int, _ errors: Int, _ successes: Int) async throws {
     try await withPool { pool in
-      var counts = UsageCounts()
-      (counts.verified, counts.reported, counts.errors, counts.denied) = (verified, reported, errors, 9)
-      counts.lastUsedAt = Date()
-      let key = UsageKey(accountID: .numbered(1), keyID: .numbered(2), day: Day(containing: Date()), endpoint: "/")
-      let segment = UsageSegment(counters: [key: counts])
-      _ = try await pool.pipeline(AddUsage(counters: segment.sorted), AddKeyActivity(counters: segment.sorted))
+      let now = Date()
+      let verdicts = UsageCounter(
+        accountID: .numbered(100), keyID: .numbered(1), hour: UsageCounter.hour(ofMilliseconds: now.milliseconds),
+        endpoint: "/", verified: verified, denied: 9, lastUsedAt: now.milliseconds)
+      #expect(try await pool.query(FlushVerdicts(sourceID: .version7(), number: 1, counters: [verdicts])) == [true])
+      var counts = OutcomeCounts()
+      (counts.reported, counts.errors, counts.lastAt) = (reported, errors, now)
+      try await pool.execute(CountOutcomes(outcomes: [(.numbered(1, at: now), counts)]))
       #expect(try await pool.number("select success_count from key_usage") == successes)
       #expect(try await pool.number("select total_requests from key_activity") == successes + errors + 9)
     }
   }
 
-  @Test("a source advances by one; a number it has, or one beyond the next, changes nothing")
-  func advance() async throws {
+  @Test("a source's number is added once, and none below it; a gap is none, since a number may have had no counters")
+  func sources() async throws {
     try await withPool { pool async throws in
       let id = UUID.version7()
-      for (number, isNew) in [(1, true), (1, false), (2, true), (1, false), (4, false), (3, true)] {
-        #expect(try await pool.query(AdvanceUsageSource(id: id, number: number)) == (isNew ? [number] : []))
+      let now = Date().milliseconds
+      let counter = UsageCounter(
+        accountID: .numbered(100), keyID: .numbered(1), hour: UsageCounter.hour(ofMilliseconds: now), endpoint: "/",
+        verified: 1, denied: 0, lastUsedAt: now)
+      for (number, isNew) in [(1, true), (1, false), (2, true), (1, false), (4, true), (3, false), (5, true)] {
+        let flush = FlushVerdicts(sourceID: id, number: number, counters: [counter])
+        #expect(try await pool.query(flush) == [isNew], "\(number)")
       }
-      #expect(try await pool.query(AdvanceUsageSource(id: .version7(), number: 1)) == [1])
+      #expect(try await pool.query(FlushVerdicts(sourceID: .version7(), number: 1, counters: [counter])) == [true])
+      #expect(try await pool.number("select verified_count from key_usage") == 5)
+    }
+  }
+
+  @Test("what one statement has of the same key, day and endpoint is added up, by hours too")
+  func hours() async throws {
+    try await withPool { pool async throws in
+      let noon = 20_000 * 24 + 12
+      let counters = [(noon, "/", 1), (noon + 1, "/", 2), (noon, "/", 4), (noon, "/b", 8), (noon + 24, "/", 16)].map {
+        UsageCounter(
+          accountID: .numbered(100), keyID: .numbered(1), hour: $0, endpoint: $1, verified: $2, denied: 1,
+          lastUsedAt: $0 * UsageCounter.millisecondsPerHour + $2)
+      }
+      for number in 1...2 {
+        _ = try await pool.query(FlushVerdicts(sourceID: .numbered(9), number: number, counters: counters[...]))
+      }
+      #expect(
+        try await pool.lines(
+          "select concat_ws(' ', day, endpoint, verified_count, denied_count) from key_usage order by 1")
+          == ["2024-10-04 / 14 6", "2024-10-04 /b 16 2", "2024-10-05 / 32 2"])
+      #expect(
+        try await pool.lines(
+          "select concat_ws(' ', hour at time zone 'UTC', verified_count) from account_usage_hours order by 1")
+          == ["2024-10-04 12:00:00 26", "2024-10-04 13:00:00 4", "2024-10-05 12:00:00 32"])
+      #expect(
+        try await pool.lines("select concat_ws(' ', last_used_at at time zone 'UTC', verified_count) from key_activity")
+          == ["2024-10-05 12:00:00.016 62"])
+    }
+  }
+
+  @Test("an account has five hundred names for endpoints, whichever instances bring them at the same time")
+  func endpointNames() async throws {
+    try await withPool { pool async throws in
+      let outcomes = await concurrently(8) { instance in
+        let counters = (0..<100).map {
+          UsageCounter(
+            accountID: .numbered(100), keyID: .numbered(instance), hour: 480_000, endpoint: "/\(instance)/\($0)",
+            verified: 1, denied: 0, lastUsedAt: 0)
+        }
+        _ = try await pool.query(FlushVerdicts(sourceID: .version7(), number: 1, counters: counters[...]))
+      }
+      #expect(outcomes.errors.isEmpty, "\(outcomes.errors)")
+      #expect(try await pool.number("select count(distinct endpoint) from key_usage") == 501)
+      #expect(try await pool.number("select sum(verified_count) from key_usage where endpoint = 'other'") == 300)
+      #expect(try await pool.number("select sum(verified_count) from key_usage") == 800)
     }
   }
 
   @Test("days in past, present and far future have a partition, the far ones the default one")
   func partitions() async throws {
     try await withPool { pool in
-      let recorder = UsageRecorder()
-      for offset in [-400.0, -31, 0, 31, 3_000] {
-        let outcome = ReportedOutcome(keyID: .numbered(1), endpoint: "/", status: 200, latencyMilliseconds: nil)
-        recorder.reported(outcome, of: .numbered(100), at: Date().addingTimeInterval(offset * 86_400))
+      let outcomes = [-400.0, -31, 0, 31, 3_000].map { offset in
+        var counts = OutcomeCounts()
+        let at = Date().addingTimeInterval(offset * 86_400)
+        counts.add(ReportedOutcome(keyID: .numbered(1), endpoint: "/", status: 200, latencyMilliseconds: nil), at: at)
+        return (OutcomeKey.numbered(1, at: at), counts)
       }
-      let segment = recorder.seal()
-      _ = try await pool.pipeline(AddUsage(counters: segment.sorted), AddKeyActivity(counters: segment.sorted))
+      try await pool.execute(CountOutcomes(outcomes: outcomes))
       #expect(try await pool.number("select count(*) from key_usage") == 5)
       #expect(try await pool.number("select count(*) from key_usage_default") == 2)
     }

@@ -8,12 +8,11 @@ import Testing
 /// One account with a key, a gateway's token, and the verbs of usage.
 private struct Metered {
   let world: World
-  let recorder = UsageRecorder()
   let account: UUID
   let key: UUID
   let token: ServiceToken
 
-  var usages: Usages { Usages(pool: world.pool, recorder: recorder) }
+  var usages: Usages { Usages(pool: world.pool) }
 
   init(_ pool: PostgresPool) async throws {
     world = World(pool)
@@ -27,10 +26,6 @@ private struct Metered {
     ReportedOutcome(
       keyID: key ?? self.key, endpoint: endpoint, status: status, latencyMilliseconds: 20,
       at: Date().addingTimeInterval(-age))
-  }
-
-  func flush() async -> Bool {
-    await UsageFlusher(pool: world.pool, recorder: recorder, observer: Observer([])).flush()
   }
 
   /// Inserts counters as an earlier flush would have left them.
@@ -105,15 +100,12 @@ struct UsagesTests {
 
   // MARK: Taking outcomes
 
-  @Test("what was reported is in the report after a flush, and on the key as its last use and total")
+  @Test("what was reported is in the report at once, and on the key as its last use and total")
   func reported() async throws {
     try await withMetered { metered in
       let outcomes = [200, 201, 404, 500].map { metered.outcome($0) } + [metered.outcome(200, age: 3_600)]
       let receipt = try await metered.usages.take(outcomes, batchID: nil, from: metered.token)
       #expect(receipt == Usages.Receipt(accepted: 5))
-      #expect(
-        try await metered.usages.report(onKey: metered.key, of: metered.account, days: 2).summary == UsageTotals())
-      #expect(await metered.flush())
       let summary = try await metered.usages.report(onKey: metered.key, of: metered.account, days: 3).summary
       #expect(summary.successes == 3 && summary.errors == 2 && summary.denied == 0)
       #expect(summary.averageLatencyMilliseconds == 20 && summary.errorRate == 0.4)
@@ -128,7 +120,6 @@ struct UsagesTests {
     try await withMetered { metered in
       for age in [600.0, 60, 3_600] {
         _ = try await metered.usages.take([metered.outcome(age: age)], batchID: nil, from: metered.token)
-        #expect(await metered.flush())
       }
       let key = try await metered.world.keys.find(metered.key, of: metered.account)
       let age = -(try #require(key.lastUsedAt).timeIntervalSinceNow)
@@ -149,7 +140,6 @@ struct UsagesTests {
       #expect(
         receipt
           == Usages.Receipt(accepted: 3, rejected: [(1, "not_found"), (3, "out_of_range"), (5, "out_of_range")]))
-      #expect(await metered.flush())
       #expect(try await metered.world.pool.number("select sum(reported_count) from key_usage") == 3)
     }
   }
@@ -168,7 +158,6 @@ struct UsagesTests {
       token.id = other
       #expect(try await metered.usages.take(outcomes, batchID: "batch", from: token).accepted == 10)
       #expect(try await metered.world.pool.number("select sum(reported_count) from key_usage") == 20)
-      #expect(metered.recorder.seal().isEmpty)
     }
   }
 

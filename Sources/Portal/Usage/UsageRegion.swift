@@ -1,0 +1,182 @@
+import Foundation
+import Glibc
+import Synchronization
+
+/// A table of counters in memory that others made and own, one shard's part of a ``UsageExtent``: open addressing over
+/// slots of a cache line each, and the endpoints' bytes behind them.
+///
+/// Made to be read after its process was killed at any instruction. A counter is added to in one store. A new slot is
+/// filled before its tag is written, and without a tag it is free. Neither allocates.
+struct UsageRegion {
+  /// Offsets in a slot, in bytes. The tag is 0 in a free slot; in a taken one it is the hash of what the slot counts, by
+  /// which a slot that a power cut has torn is recognised.
+  private enum Slot {
+    static let tag = 0
+    static let accountID = 8
+    static let keyID = 24
+    static let hour = 40
+    static let endpointOffset = 44
+    static let verified = 48
+    static let denied = 52
+    static let lastUsed = 56
+    static let endpointLength = 60
+    static let byteCount = 64
+  }
+
+  /// Of the region's own head: how many slots are taken, and how much of the endpoints' bytes.
+  private static let headByteCount = 64
+  /// Slots are taken up to this share, in quarters.
+  private static let quartersTakenMax = 3
+  static let endpointBytesPerSlot = 32
+
+  private let base: UnsafeMutableRawPointer
+  private let slotCount: Int
+  private let seed: UInt64
+
+  /// `slotCount` is a power of two; the memory is ``byteCount(slotCount:)`` bytes, zero when it is new.
+  init(at base: UnsafeMutableRawPointer, slotCount: Int, seed: UInt64) {
+    self.base = base
+    self.slotCount = slotCount
+    self.seed = seed
+  }
+
+  static func byteCount(slotCount: Int) -> Int {
+    headByteCount + slotCount * (Slot.byteCount + endpointBytesPerSlot)
+  }
+
+  var takenCount: Int { Int(base.load(as: UInt32.self)) }
+
+  // MARK: Counting
+
+  /// What is counted together, with its hash.
+  struct Name {
+    let accountID: UUID
+    let keyID: UUID
+    let hour: Int
+    let endpoint: UnsafeBufferPointer<UInt8>
+  }
+
+  /// Adds one to a counter that is here; false if it is not.
+  func add(_ name: Name, isValid: Bool, at now: Int) -> Bool {
+    let tag = tag(of: name)
+    guard let slot = slot(of: name, tag), load(UInt64.self, slot + Slot.tag) == tag else { return false }
+    count(isValid, at: now, in: slot)
+    return true
+  }
+
+  /// Makes a counter that is not here, with a count of one; false if there is no room.
+  func insert(_ name: Name, isValid: Bool, at now: Int) -> Bool {
+    let tag = tag(of: name)
+    let (taken, endpointOffset) = (takenCount, Int(load(UInt32.self, 4)))
+    guard taken < slotCount / 4 * Self.quartersTakenMax,
+      endpointOffset + name.endpoint.count <= slotCount * Self.endpointBytesPerSlot, let slot = slot(of: name, tag)
+    else { return false }
+    if let bytes = name.endpoint.baseAddress {
+      (endpoints + endpointOffset).copyMemory(from: bytes, byteCount: name.endpoint.count)
+    }
+    store(UInt32(endpointOffset + name.endpoint.count), 4)
+    store(name.accountID.uuid, slot + Slot.accountID)
+    store(name.keyID.uuid, slot + Slot.keyID)
+    store(UInt32(truncatingIfNeeded: name.hour), slot + Slot.hour)
+    store(UInt32(endpointOffset), slot + Slot.endpointOffset)
+    store(UInt16(name.endpoint.count), slot + Slot.endpointLength)
+    count(isValid, at: now, in: slot)
+    store(UInt32(taken + 1), 0)
+    // Whoever reads what a killed process left sees the tag only behind all that it stands for.
+    (base + slot + Slot.tag).assumingMemoryBound(to: Atomic<UInt64>.self).pointee.store(tag, ordering: .releasing)
+    return true
+  }
+
+  private func count(_ isValid: Bool, at now: Int, in slot: Int) {
+    let counter = slot + (isValid ? Slot.verified : Slot.denied)
+    store(load(UInt32.self, counter) &+ 1, counter)
+    let millisecond = UInt32(now % UsageCounter.millisecondsPerHour)
+    if millisecond > load(UInt32.self, slot + Slot.lastUsed) { store(millisecond, slot + Slot.lastUsed) }
+  }
+
+  /// Where the counter is, or would be.
+  private func slot(of name: Name, _ tag: UInt64) -> Int? {
+    var index = Int(truncatingIfNeeded: tag >> 1) & (slotCount - 1)
+    for _ in 0..<slotCount {
+      let slot = Self.headByteCount + index * Slot.byteCount
+      let found = load(UInt64.self, slot + Slot.tag)
+      if found == 0 || found == tag && holds(name, slot) { return slot }
+      index = (index + 1) & (slotCount - 1)
+    }
+    return nil
+  }
+
+  private func holds(_ name: Name, _ slot: Int) -> Bool {
+    guard UUID(uuid: load(uuid_t.self, slot + Slot.keyID)) == name.keyID,
+      load(UInt32.self, slot + Slot.hour) == UInt32(truncatingIfNeeded: name.hour),
+      load(UInt16.self, slot + Slot.endpointLength) == UInt16(name.endpoint.count)
+    else { return false }
+    guard let bytes = name.endpoint.baseAddress else { return true }
+    return memcmp(endpoints + Int(load(UInt32.self, slot + Slot.endpointOffset)), bytes, name.endpoint.count) == 0
+  }
+
+  /// Never 0. Seeded, so that nobody who chooses endpoints can choose where they go.
+  private func tag(of name: Name) -> UInt64 {
+    var hash = Self.mixed(name.keyID.lowBits ^ seed, name.keyID.highBits ^ UInt64(name.hour))
+    hash = Self.mixed(hash ^ name.accountID.lowBits, name.accountID.highBits)
+    var rest = UnsafeRawBufferPointer(name.endpoint)
+    while rest.count >= 8 {
+      hash = Self.mixed(hash ^ rest.loadUnaligned(as: UInt64.self), 0x9E37_79B9_7F4A_7C15)
+      rest = UnsafeRawBufferPointer(rebasing: rest[8...])
+    }
+    var last = UInt64(name.endpoint.count) << 56
+    for byte in rest { last = last << 8 | UInt64(byte) }
+    return Self.mixed(hash ^ last, seed | 1) | 1
+  }
+
+  /// Both halves of the product, folded.
+  private static func mixed(_ one: UInt64, _ other: UInt64) -> UInt64 {
+    let product = (one ^ 0xA076_1D64_78BD_642F).multipliedFullWidth(by: other ^ 0xE703_7ED1_A0B4_28DB)
+    return product.high ^ product.low
+  }
+
+  // MARK: Reading
+
+  /// Calls `body` with every counter; returns how many slots are damaged. Nobody may be counting.
+  func read(_ body: (UsageCounter) -> Void) -> Int {
+    var damagedCount = 0
+    for index in 0..<slotCount {
+      let slot = Self.headByteCount + index * Slot.byteCount
+      let tag = load(UInt64.self, slot + Slot.tag)
+      if tag == 0 { continue }
+      if let counter = counter(slot, tag) { body(counter) } else { damagedCount += 1 }
+    }
+    return damagedCount
+  }
+
+  private func counter(_ slot: Int, _ tag: UInt64) -> UsageCounter? {
+    let offset = Int(load(UInt32.self, slot + Slot.endpointOffset))
+    let length = Int(load(UInt16.self, slot + Slot.endpointLength))
+    guard offset + length <= slotCount * Self.endpointBytesPerSlot else { return nil }
+    let bytes = UnsafeRawBufferPointer(start: endpoints + offset, count: length)
+    return bytes.withMemoryRebound(to: UInt8.self) { endpoint in
+      let name = Name(
+        accountID: UUID(uuid: load(uuid_t.self, slot + Slot.accountID)),
+        keyID: UUID(uuid: load(uuid_t.self, slot + Slot.keyID)), hour: Int(load(UInt32.self, slot + Slot.hour)),
+        endpoint: endpoint)
+      guard self.tag(of: name) == tag else { return nil }
+      return UsageCounter(
+        accountID: name.accountID, keyID: name.keyID, hour: name.hour,
+        endpoint: String(decoding: endpoint, as: UTF8.self), verified: Int(load(UInt32.self, slot + Slot.verified)),
+        denied: Int(load(UInt32.self, slot + Slot.denied)),
+        lastUsedAt: name.hour * UsageCounter.millisecondsPerHour + Int(load(UInt32.self, slot + Slot.lastUsed)))
+    }
+  }
+
+  // MARK: Memory
+
+  private var endpoints: UnsafeMutableRawPointer { base + Self.headByteCount + slotCount * Slot.byteCount }
+
+  private func load<Value: BitwiseCopyable>(_ type: Value.Type, _ offset: Int) -> Value {
+    (base + offset).loadUnaligned(as: type)
+  }
+
+  private func store<Value: BitwiseCopyable>(_ value: Value, _ offset: Int) {
+    (base + offset).storeBytes(of: value, as: Value.self)
+  }
+}

@@ -1,0 +1,133 @@
+import Foundation
+import Testing
+
+@testable import Portal
+
+/// A folder that is gone afterwards.
+func withFolder<Value>(_ body: (String) async throws -> Value) async throws -> Value {
+  let folder = "/tmp/latchkey-spool-\(UUID().text.prefix(13))"
+  defer { try? FileManager.default.removeItem(atPath: folder) }
+  return try await body(folder)
+}
+
+extension UsageRecorder {
+  func countOne(_ key: Int, _ endpoint: String = "/") {
+    verified(.counted(key), endpoint, isValid: true, at: Date(timeIntervalSince1970: 1_800_000_000))
+  }
+}
+
+/// The files below a folder, but for locks.
+private func files(_ folder: String) -> [String] {
+  (FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? [])
+    .filter { $0.contains("/") && !$0.hasSuffix("/lock") }.sorted()
+}
+
+private func verified(_ orphans: [UsageSpool.Orphan]) -> Int {
+  orphans.flatMap(\.extents).flatMap { $0.read().counters }.reduce(0) { $0 + $1.verified }
+}
+
+@Suite("UsageSpool")
+struct UsageSpoolTests {
+  @Test("what a process counted is found by the next when it is dead, and by nobody as long as it lives")
+  func adoption() async throws {
+    try await withFolder { folder in
+      var dead: UsageRecorder? = UsageRecorder(spoolFolder: folder)
+      for number in 0..<30 { dead?.countOne(number % 3) }
+      let next = UsageRecorder(spoolFolder: folder)
+      let spool = try #require(next.spool)
+      #expect(spool.adopt().isEmpty)
+      // Its memory and its lock go as they do when a process ends.
+      dead = nil
+      let orphans = spool.adopt()
+      #expect(orphans.count == 1 && verified(orphans) == 30)
+      #expect(spool.adopt().isEmpty, "it is adopted once")
+      for orphan in orphans {
+        for extent in orphan.extents { extent.removeFile() }
+        orphan.close()
+      }
+      #expect(files(folder).count == 1, "the new one's own")
+      next.close()
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == [])
+    }
+  }
+
+  @Test("of twenty that look at the same moment one adopts")
+  func contention() async throws {
+    try await withFolder { folder in
+      for _ in 0..<20 {
+        UsageRecorder(spoolFolder: folder).countOne(1)
+        let spools = try (0..<20).map { _ in try UsageSpool(root: folder) }
+        let outcomes = await concurrently(20) { index in spools[index].adopt() }
+        #expect(outcomes.values.map(\.count).sorted() == Array(repeating: 0, count: 19) + [1])
+        for orphan in outcomes.values.flatMap(\.self) {
+          for extent in orphan.extents { extent.removeFile() }
+          orphan.close()
+        }
+        for spool in spools { spool.close() }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == [])
+      }
+    }
+  }
+
+  @Test("a copy of a spool is set aside and not counted; neither is what is no spool file")
+  func copies() async throws {
+    try await withFolder { folder in
+      let (original, copy) = (folder + "/original", folder + "/copy")
+      let recorder = UsageRecorder(spoolFolder: original)
+      recorder.countOne(1)
+      try FileManager.default.copyItem(atPath: original, toPath: copy)
+      let source = try #require(recorder.spool).sourceID.text
+      try Data(repeating: 7, count: 10_000).write(to: URL(filePath: "\(copy)/\(source)/99.counters"))
+      try Data(count: 10_000).write(to: URL(filePath: "\(copy)/\(source)/98.counters"))
+      try Data().write(to: URL(filePath: "\(copy)/\(source)/97.counters"))
+      let orphans = try UsageSpool(root: copy).adopt()
+      #expect(orphans.count == 1 && orphans[0].extents.isEmpty)
+      #expect(orphans[0].setAside.count == 2)
+      #expect(orphans[0].setAside.contains { $0.hasSuffix("1.counters is a copy") })
+      #expect(orphans[0].setAside.contains { $0.hasSuffix("99.counters is damaged") })
+      #expect(
+        files(copy).filter { $0.contains(source) } == ["\(source)/1.counters.aside", "\(source)/99.counters.aside"])
+      #expect(recorder.seal().flatMap { $0.read().counters }.count == 1, "the original goes on")
+    }
+  }
+
+  @Test("without a usable folder it counts in memory, says so, and goes back to files once there is one")
+  func unusable() async throws {
+    try await withFolder { folder in
+      // A file stands where the folder should be.
+      try Data().write(to: URL(filePath: folder))
+      let recorder = UsageRecorder(spoolFolder: folder)
+      recorder.countOne(1)
+      #expect(recorder.holdings.failure != nil && recorder.holdings.fileByteCount == 0)
+      #expect(recorder.seal().flatMap { $0.read().counters }.map(\.verified) == [1])
+      try FileManager.default.removeItem(atPath: folder)
+      recorder.countOne(1)
+      #expect(recorder.seal().count == 1)
+      #expect(recorder.holdings.failure == nil && recorder.holdings.fileByteCount > 0)
+      // And the other way round.
+      try FileManager.default.removeItem(atPath: folder)
+      recorder.countOne(1)
+      #expect(recorder.seal().count == 1)
+      #expect(recorder.holdings.failure?.contains("cannot be made") == true)
+      recorder.countOne(2)
+      #expect(recorder.seal().flatMap { $0.read().counters }.map(\.verified) == [1])
+      #expect(UsageRecorder().holdings.failure == nil, "without a folder nothing was promised")
+    }
+  }
+
+  @Test("a disk without room is no reason to stop counting, nor to crash")
+  func noRoom() async {
+    await #expect(processExitsWith: .success) {
+      try await withFolder { folder in
+        signal(SIGXFSZ, SIG_IGN)
+        // Of a file, in bytes: less than the smallest extent.
+        var limit = rlimit(rlim_cur: 50_000, rlim_max: 50_000)
+        setrlimit(__rlimit_resource_t(1), &limit)
+        let recorder = UsageRecorder(spoolFolder: folder)
+        for number in 0..<1_000 { recorder.countOne(number) }
+        #expect(recorder.holdings.failure?.contains("no room") == true)
+        #expect(recorder.seal().flatMap { $0.read().counters }.count == 1_000)
+      }
+    }
+  }
+}
