@@ -1,7 +1,7 @@
 # The commands for working on Latchkey. What each does in detail stands in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run stop test lint format check bench clean
+.PHONY: help setup build run stop test soak lint format check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ stop: ## Stop the demo server and its PostgreSQL; its data stays
 
 test: ## Run the tests against a PostgreSQL of their own (ARGS='--filter KeysTests')
 	@scripts/test $(ARGS)
+
+soak: ## Kill servers, stop PostgreSQL and cut connections, in full: half an hour
+	@scripts/test --soak
 
 lint: ## Check the form of Swift, shell, Dockerfile and YAML
 	@scripts/lint

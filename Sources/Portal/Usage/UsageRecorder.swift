@@ -66,13 +66,15 @@ package final class UsageRecorder: Sendable {
     let shard = shards[Int(keyID.uuid.15) % UsageExtent.shardCount]
     var text = endpoint
     text.withUTF8 { bytes in
-      let name = UsageRegion.Name(accountID: accountID, keyID: keyID, hour: hour, endpoint: bytes)
-      if shard.extent.withLock({ $0.region(shard.number).add(name, isValid: isValid, at: now) }) { return }
-      let isOther = endpoint == Self.overflowEndpoint
-      if isOther || endpoints.hasRoom(for: bytes, of: accountID, inHour: hour) {
-        shard.extent.withLock { insert(name, isValid, at: now, shard.number, &$0) }
-      } else {
-        count(accountID, keyID, Self.overflowEndpoint, isValid, at: now)
+      EndpointName.withNormalized(bytes) { bytes in
+        let name = UsageRegion.Name(accountID: accountID, keyID: keyID, hour: hour, endpoint: bytes)
+        if shard.extent.withLock({ $0.region(shard.number).add(name, isValid: isValid, at: now) }) { return }
+        let isOther = endpoint == Self.overflowEndpoint
+        if isOther || endpoints.hasRoom(for: bytes, of: accountID, inHour: hour) {
+          shard.extent.withLock { insert(name, isValid, at: now, shard.number, &$0) }
+        } else {
+          count(accountID, keyID, Self.overflowEndpoint, isValid, at: now)
+        }
       }
     }
   }

@@ -124,13 +124,13 @@ struct KeyUsageTests {
       let token = try await portal.makeToken()
       let id = try await customer.createKey().id
       let events = (1...12).flatMap { number in
-        (0..<number).map { event(id, endpoint: "/\(number)", status: $0 % 2 == 0 ? 200 : 500) }
+        (0..<number).map { event(id, endpoint: "/e\(number)", status: $0 % 2 == 0 ? 200 : 500) }
       }
       _ = try await portal.report(events, token: token)
       let usage = try await customer.usage(of: id)
       #expect(
         usage["endpoints"].array.compactMap { $0["endpoint"].string }
-          == (3...12).reversed().map { "/\($0)" })
+          == (3...12).reversed().map { "/e\($0)" })
       #expect(usage["summary"]["totalRequests"].integer == 78)
     }
   }

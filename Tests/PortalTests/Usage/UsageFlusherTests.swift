@@ -34,7 +34,7 @@ struct UsageFlusherTests {
     try await withPool { pool async throws in
       let flusher = flusher(pool)
       for count in [1, 1_000, 10_000, 10_001] {
-        for number in 0..<count { record(number, "/\(number % 10)") }
+        for number in 0..<count { record(number, "/e\(number % 10)") }
         let (batches, statements) = (pool.statistics.batchCount, pool.statistics.statementCount)
         #expect(await flusher.flush())
         // Where a shard had no room, it went on in a larger extent, which has a statement of its own.
@@ -150,7 +150,7 @@ struct UsageFlusherTests {
       let outcomes = await concurrently(8) { instance in
         let recorder = UsageRecorder()
         for number in 1...15 {
-          for number in 0..<60 { record(number % 12, "/\((number + instance) % 5)", in: recorder) }
+          for number in 0..<60 { record(number % 12, "/e\((number + instance) % 5)", in: recorder) }
           let counters = recorder.seal().flatMap { $0.read().counters }.shuffled()
           _ = try await pool.query(
             FlushVerdicts(sourceID: .numbered(instance), number: number, counters: counters[...]))
@@ -169,7 +169,7 @@ struct UsageFlusherTests {
         let recorder = UsageRecorder()
         let flusher = flusher(pool, recorder)
         for _ in 0..<10 {
-          for number in 0..<20 { record(number % 4, "/\(number % 3)", in: recorder) }
+          for number in 0..<20 { record(number % 4, "/e\(number % 3)", in: recorder) }
           #expect(await flusher.flush())
         }
       }

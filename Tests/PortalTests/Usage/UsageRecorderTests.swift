@@ -52,7 +52,7 @@ struct UsageRecorderTests {
               extent.removeFile()
             }
           } else {
-            recorder.verified(key, "/\(number % 7)", isValid: number % 4 > 0, at: now)
+            recorder.verified(key, "/e\(number % 7)", isValid: number % 4 > 0, at: now)
           }
           if number.isMultiple(of: 50) { await Task.yield() }
         }
@@ -87,8 +87,8 @@ struct UsageRecorderTests {
 
   @Test("an account's five hundred and first endpoint of a day, and all after it, are counted as other")
   func endpoints() {
-    for number in 0..<520 { recorder.verified(.counted(1), "/\(number)", isValid: true, at: now) }
-    for number in 0..<520 { recorder.verified(.counted(2), "/\(number)", isValid: true, at: now) }
+    for number in 0..<520 { recorder.verified(.counted(1), "/e\(number)", isValid: true, at: now) }
+    for number in 0..<520 { recorder.verified(.counted(2), "/e\(number)", isValid: true, at: now) }
     let counters = seal()
     let others = counters.filter { $0.endpoint == UsageRecorder.overflowEndpoint }
     #expect(others.count == 2 && others.allSatisfy { $0.verified == 20 })
@@ -97,17 +97,17 @@ struct UsageRecorderTests {
 
   @Test("what is known stays so after the counters were taken, and another account has a share of its own")
   func endpointsAfterSeal() {
-    for number in 0..<500 { recorder.verified(.counted(1), "/\(number)", isValid: true, at: now) }
+    for number in 0..<500 { recorder.verified(.counted(1), "/e\(number)", isValid: true, at: now) }
     _ = recorder.seal()
-    for endpoint in ["/0", "/499", "/new"] { recorder.verified(.counted(1), endpoint, isValid: true, at: now) }
+    for endpoint in ["/e0", "/e499", "/new"] { recorder.verified(.counted(1), endpoint, isValid: true, at: now) }
     recorder.verified(.counted(2, of: 101), "/new", isValid: true, at: now)
     let endpoints = seal().map { "\($0.accountID.text.suffix(3)) \($0.endpoint)" }.sorted()
-    #expect(endpoints == ["100 /0", "100 /499", "100 other", "101 /new"])
+    #expect(endpoints == ["100 /e0", "100 /e499", "100 other", "101 /new"])
   }
 
   @Test("the next day begins with an empty share, and a moment of the day before doesn't empty it again")
   func nextDay() {
-    for number in 0..<500 { recorder.verified(.counted(1), "/\(number)", isValid: true, at: now) }
+    for number in 0..<500 { recorder.verified(.counted(1), "/e\(number)", isValid: true, at: now) }
     let tomorrow = now.addingTimeInterval(86_400)
     for number in 0..<500 { recorder.verified(.counted(1), "/n\(number)", isValid: true, at: tomorrow) }
     recorder.verified(.counted(1), "/late", isValid: true, at: now)

@@ -147,7 +147,7 @@ struct UsagesTests {
   @Test("a batch that comes twenty times at once counts once, and another token's of the same name for itself")
   func batches() async throws {
     try await withMetered { metered in
-      let outcomes = (0..<10).map { metered.outcome(200, "/\($0 % 3)") }
+      let outcomes = (0..<10).map { metered.outcome(200, "/e\($0 % 3)") }
       let receipts = await concurrently(20) { _ in
         try await metered.usages.take(outcomes, batchID: "batch", from: metered.token)
       }
@@ -177,7 +177,7 @@ struct UsagesTests {
   @Test("batches too fill the account's share of endpoint names")
   func endpointShare() async throws {
     try await withMetered { metered in
-      let outcomes = (0..<510).map { metered.outcome(200, "/\($0)") }
+      let outcomes = (0..<510).map { metered.outcome(200, "/e\($0)") }
       _ = try await metered.usages.take(outcomes, batchID: "batch", from: metered.token)
       let pool = metered.world.pool
       #expect(try await pool.number("select count(distinct endpoint) from key_usage") == 501)

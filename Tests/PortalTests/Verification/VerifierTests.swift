@@ -169,12 +169,12 @@ struct VerifierTests {
       let secret = try await gate.world.makeKey(
         gate.account, KeySettings(name: "x", scopes: ["a"], rateLimitPerMinute: 100)
       ).secret
-      let outcomes = await concurrently(500) { try await gate.verify(secret, endpoint: "/\($0 % 2)").code }
+      let outcomes = await concurrently(500) { try await gate.verify(secret, endpoint: "/e\($0 % 2)").code }
       // The minute may have turned meanwhile, and with it a part of the next one come.
       #expect((100...200).contains(outcomes.values.count { $0 == .valid }))
       #expect(outcomes.values.allSatisfy { $0 == .valid || $0 == .rateLimited })
       let counters = gate.usage.seal().flatMap { $0.read().counters }
-      #expect(Set(counters.map(\.endpoint)) == ["/0", "/1"])
+      #expect(Set(counters.map(\.endpoint)) == ["/e0", "/e1"])
       #expect(counters.reduce(0) { $0 + $1.verified } == outcomes.values.count { $0 == .valid })
       #expect(counters.reduce(0) { $0 + $1.verified + $1.denied } == 500)
     }
