@@ -9,7 +9,8 @@ struct EndpointNameTests {
   @Test(
     "a route's pattern stays as it is, in whatever form a gateway writes it",
     arguments: [
-      "GET /v1/orders", "GET /v1/orders/{id}", "GET /v1/orders/:id", "POST /v2/a-b_c/d.e", "orders.list", "/", "", "other",
+      "GET /v1/orders", "GET /v1/orders/{id}", "GET /v1/orders/:id", "POST /v2/a-b_c/d.e", "orders.list", "/", "",
+      "other",
       "GET /decade/feedback/added", "/deadbeef", "/v1/2fa", "/list-all-of-the-2024-things", "/a_b_0123456789abcdefghij",
       "grüße /ü", "12345", "/averyveryveryverylongword", "GET //x//",
     ])
@@ -35,7 +36,9 @@ struct EndpointNameTests {
   func bounds() {
     #expect(EndpointName.normalized(String(repeating: "/1", count: 100)).utf8.count == 200)
     var random = SeededGenerator(seed: 4)
-    let pieces = ["/", "1", "a", "f0", "é", "?", "#", "-", "_", "{id}", "3F2504E0-4F89-11D3-9A0C-0305E82C3301", "GET ", "x"]
+    let pieces = [
+      "/", "1", "a", "f0", "é", "?", "#", "-", "_", "{id}", "3F2504E0-4F89-11D3-9A0C-0305E82C3301", "GET ", "x",
+    ]
     for _ in 0..<20_000 {
       var text = ""
       for _ in 0..<Int.random(in: 0...12, using: &random) { text += pieces.randomElement(using: &random)! }
