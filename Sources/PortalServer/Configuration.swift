@@ -59,7 +59,7 @@ struct PortalConfiguration: Sendable {
       KeyFormat.init(prefix:))
     leaseSeconds = try keys.integer("cache.lease.seconds", 1...30, default: 2)
     cacheEntryCountMax = try keys.integer("cache.entries", 1...10_000_000, default: 200_000)
-    cachePreloadCount = try keys.integer("cache.preload", 0...200_000, default: 0)
+    cachePreloadCount = try keys.integer("cache.preload", 0...10_000_000, default: 0)
     hasFastPath = try keys.boolean("fast.path", default: true)
     sessionHours = try keys.integer("session.hours", 1...8_760, default: 720)
     passwordCost = ScryptCost.standard

@@ -51,17 +51,29 @@ struct FindVerifiableKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundKey { try FoundKey(row: &row) }
 }
 
-/// The keys that were used last, as `FindVerifiableKeys`.
-struct FindRecentlyUsedKeys: PostgresStatement {
+/// Opens a cursor over the keys, those first that were used last.
+struct DeclareRecentlyUsedKeys: PostgresStatement {
+  static let sql = """
+    declare recently_used_keys no scroll cursor for select key_id from key_activity order by last_used_at desc
+    """
+}
+
+/// The next keys of the cursor.
+struct FetchRecentlyUsedKeys: PostgresStatement {
+  static let countMax = 1_000
+  static let sql = "fetch \(countMax) from recently_used_keys"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
+}
+
+/// Keys by id, as `FindVerifiableKeys`.
+struct FindVerifiableKeysByID: PostgresStatement {
   static let sql = """
     select head.epoch, head.seq, found.* from invalidation_head head left join (
-      select \(verifiableKeyColumns) from (
-        select key_id from key_activity order by last_used_at desc limit $1
-      ) recent, \(verifiableKeyTables) where key.id = recent.key_id
+      select \(verifiableKeyColumns) from \(verifiableKeyTables) where key.id = any ($1)
     ) found on true
     """
-  let count: Int
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(count) }
+  let ids: ArraySlice<UUID>
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(Array(ids)) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundKey { try FoundKey(row: &row) }
 }
 

@@ -35,10 +35,20 @@ package struct Verifier: Sendable {
   /// Reads the keys that were used last into the cache, so that a server that has just started need not look up each;
   /// returns how many. For after the first sync.
   package func preload(_ count: Int) async throws -> Int {
-    let found = try await pool.query(FindRecentlyUsedKeys(count: count))
-    return found.count { row in
-      guard let (hash, key) = row.found else { return false }
-      return keys.cache.fill(hash, key.sharing(scopeLists), readAt: row.position, at: .now) == .stored
+    try await pool.withTransaction { transaction in
+      try await transaction.execute(DeclareRecentlyUsedKeys())
+      var (readCount, storedCount) = (0, 0)
+      while readCount < count {
+        let ids = try await transaction.query(FetchRecentlyUsedKeys()).prefix(count - readCount)
+        if ids.isEmpty { break }
+        readCount += ids.count
+        for row in try await transaction.query(FindVerifiableKeysByID(ids: ids)) {
+          guard let (hash, key) = row.found else { continue }
+          let outcome = keys.cache.fill(hash, key.sharing(scopeLists), readAt: row.position, at: .now)
+          if outcome == .stored { storedCount += 1 }
+        }
+      }
+      return storedCount
     }
   }
 

@@ -7,7 +7,8 @@ struct Memory: ParsableCommand {
     discussion: """
       The difference of an instance's resident memory, before and after every key was verified once, through the batch \
       route. It holds what belongs to a key in use: its cache entry, its limit's window, and what the allocator keeps of \
-      the counters that were written since. Keys have two scopes, a name of 20 characters and no addresses; 25 belong to \
+      the counters that were written since. Then that of another that has read the keys into its cache at its start: the \
+      cache alone. Keys have two scopes, a name of 20 characters and no addresses; 25 belong to \
       an account.
       """)
 
@@ -43,6 +44,17 @@ struct Memory: ParsableCommand {
       try server.waitUntilFlushed(keys)
       reportStep("all counters written:", since: before, keys)
       report("in the cache: \(Int(try server.metric("latchkey_cache_entries"))) keys")
+
+      let preloading = try LatchkeyServer(
+        binary: settings.binary, database: database,
+        environment: ["CACHE_ENTRIES": "\(keys + keys / 5)", "CACHE_PRELOAD": "\(keys)"], cpus: nil, folder: folder,
+        name: "preloading")
+      defer { preloading.process.stop() }
+      let cached = ProcessTable.residentBytes(of: preloading.process.pid)
+      report(
+        "another server that has read \(Int(try preloading.metric("latchkey_cache_entries"))) keys into its cache and "
+          + "nothing else: \(column(Double(cached) / 1_048_576, 1, width: 0)) MiB, "
+          + "\(column(Double(cached - before) / Double(keys), 0, width: 0)) bytes a key")
     }
   }
 }
