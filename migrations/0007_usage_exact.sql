@@ -1,5 +1,15 @@
 -- Usage by the hour, endpoint names bounded for all instances together, and flushes as one statement.
 
+-- What this database is known by: servers keep their counters in a folder of this name, so that none writes them into
+-- another database.
+create table installation (
+  is_only boolean constraint installation_pkey primary key default true
+    constraint installation_is_only_one check (is_only),
+  id uuid not null default gen_random_uuid()
+);
+
+insert into installation default values;
+
 -- What the keys of an account were used for, by the hour.
 create table account_usage_hours (
   account_id uuid not null,

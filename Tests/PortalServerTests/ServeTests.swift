@@ -30,6 +30,37 @@ struct ServeTests {
     }
   }
 
+  @Test("what a killed server counted is written by the next one on its database, and by none on another")
+  func spoolsOfTwoDatabases() async throws {
+    try await withDatabase { database in
+      try await withDatabase { other in
+        let spool = "/tmp/latchkey-shared-\(database.name)"
+        defer { try? FileManager.default.removeItem(atPath: spool) }
+        func counted(_ database: TestDatabase) async throws -> Int? {
+          try await PostgresPool.with(database.configuration) { try await $0.query(SumVerified()).first }
+        }
+        // Both are copies of one template.
+        try await PostgresPool.with(other.configuration) { pool in
+          try await pool.withConnection { try await $0.executeScript("update installation set id = gen_random_uuid()") }
+        }
+        let killed = try await RunningServer(on: database, spool: spool)
+        let world = try await DemoWorld(database, killed)
+        for _ in 0..<20 {
+          let answer = try await curl([
+            killed.url + "/v1/verify", "-H", "Authorization: Bearer \(world.serviceToken)", "-H",
+            "Content-Type: application/json", "-d", "{\"key\":\"\(world.key)\"}",
+          ])
+          #expect(answer.output.contains("\"VALID\""))
+        }
+        _ = try await killed.end(SIGKILL)
+        #expect(try await RunningServer(on: other, spool: spool).end() == 0)
+        #expect(try await RunningServer(on: database, spool: spool).end() == 0)
+        #expect(try await counted(database) == 20)
+        #expect(try await counted(other) == 0)
+      }
+    }
+  }
+
   @Test("a second server on a taken port says so and exits with 1")
   func takenPort() async throws {
     try await withDatabase { database in

@@ -36,9 +36,9 @@ struct ServeCommand: AsyncParsableCommand {
     let pool = PostgresPool(configuration.database)
     try await checkSchema(migrations, pool)
     try prepareSpool(configuration.usageSpool)
-    let portal = PortalApplication(
-      PortalSettings(configuration, migrationCount: migrations.files.count), pool: pool,
-      observer: Observer([Observer.logging(logger)]))
+    var settings = PortalSettings(configuration, migrationCount: migrations.files.count)
+    settings.usageSpool = configuration.usageSpool + "/" + (try await Installation(in: pool)).id.text
+    let portal = PortalApplication(settings, pool: pool, observer: Observer([Observer.logging(logger)]))
     let server = portal.makeServer(
       address: .hostname(configuration.http.host, port: configuration.http.port), logger: logger)
     try await server.runService()
@@ -75,7 +75,6 @@ extension PortalSettings {
     passwordCost = configuration.passwordCost
     passwordThreadCount = configuration.passwordThreadCount
     listenerURL = configuration.listenerURL
-    usageSpool = configuration.usageSpool
     instanceName = "\(ProcessInfo.processInfo.hostName):\(configuration.http.port)"
   }
 }

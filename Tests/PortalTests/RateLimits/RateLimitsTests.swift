@@ -57,29 +57,17 @@ struct RateLimitsTests {
         return key
       }
       let admissions = keys.map { _ in Admissions() }
-      let deadline = ContinuousClock.now + .seconds(5)
       let running = instances.map { instance in Task { try await instance.limits.run() } }
-      try await withThrowingTaskGroup(of: Void.self) { group in
-        for (number, instance) in instances.enumerated() {
-          for (index, key) in keys.enumerated() {
-            group.addTask {
-              var random = SeededGenerator(seed: UInt64(index * 3 + number))
-              while ContinuousClock.now < deadline {
-                // Bursts, trickles, and keys that one instance has nearly for itself.
-                let burst = index % 3 == 0 ? Int.random(in: 1...150, using: &random) : 10
-                let isLazy = index % 3 == 1 && number != index % 2
-                for _ in 0..<burst {
-                  let window = Date().milliseconds / 1_000
-                  if try await instance.admits(key), Date().milliseconds / 1_000 == window {
-                    admissions[index].add(window)
-                  }
-                }
-                try await Task.sleep(for: .milliseconds(isLazy ? 150 : Int.random(in: 1...40, using: &random)))
-              }
-            }
-          }
+      func isFull(_ key: VerifiableKey, _ count: Int) -> Bool {
+        Double(count) >= 0.9 * Double(key.namedLimits[0].limit)
+      }
+      // A machine that is busy with other things needs longer to fill windows of a second.
+      for _ in 0..<8 {
+        try await drive(instances, keys, admissions, for: .seconds(5))
+        let fullCount = zip(keys, admissions).reduce(0) { sum, pair in
+          sum + pair.1.all.values.count { isFull(pair.0, $0) }
         }
-        try await group.waitForAll()
+        if fullCount > 5 { break }
       }
       for task in running { task.cancel() }
       var (windowCount, fullCount, worst) = (0, 0, 0.0)
@@ -88,12 +76,40 @@ struct RateLimitsTests {
         for (_, count) in admissions.all {
           windowCount += 1
           worst = max(worst, Double(count) / Double(limit))
-          if Double(count) >= 0.9 * Double(limit) { fullCount += 1 }
+          if isFull(key, count) { fullCount += 1 }
           #expect(Double(count) <= 1.1 * Double(limit), "limit \(limit)")
         }
       }
       print("limits on three instances: \(windowCount) windows, \(fullCount) full, the worst at \(worst) of its limit")
       #expect(windowCount > 100 && fullCount > 5)
+    }
+  }
+
+  /// Bursts, trickles, and keys that one instance has nearly for itself.
+  private func drive(
+    _ instances: [LimitingInstance], _ keys: [VerifiableKey], _ admissions: [Admissions], for time: Duration
+  ) async throws {
+    let deadline = ContinuousClock.now + time
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for (number, instance) in instances.enumerated() {
+        for (index, key) in keys.enumerated() {
+          group.addTask {
+            var random = SeededGenerator(seed: UInt64(index * 3 + number))
+            while ContinuousClock.now < deadline {
+              let burst = index % 3 == 0 ? Int.random(in: 1...150, using: &random) : 10
+              let isLazy = index % 3 == 1 && number != index % 2
+              for _ in 0..<burst {
+                let window = Date().milliseconds / 1_000
+                if try await instance.admits(key), Date().milliseconds / 1_000 == window {
+                  admissions[index].add(window)
+                }
+              }
+              try await Task.sleep(for: .milliseconds(isLazy ? 150 : Int.random(in: 1...40, using: &random)))
+            }
+          }
+        }
+      }
+      try await group.waitForAll()
     }
   }
 
