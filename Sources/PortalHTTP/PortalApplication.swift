@@ -83,6 +83,7 @@ package struct PortalApplication: Sendable {
         pool: pool, passwords: passwords, throttle: LoginThrottle(settings.loginLimits),
         lifetime: settings.sessionLifetime),
       keys: keys, verifier: verifier, tokens: tokens, usages: Usages(pool: pool),
+      analytics: Analytics(pool: pool),
       audit: AuditEvents(pool: pool), desk: SupportDesk(pool: pool, keys: keys, propagations: propagations),
       readiness: Readiness(
         pool: pool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },

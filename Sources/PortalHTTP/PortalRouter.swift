@@ -10,13 +10,14 @@ package struct PortalServices: Sendable {
   package var verifier: Verifier
   package var tokens: ServiceTokenCheck
   package var usages: Usages
+  package var analytics: Analytics
   package var audit: AuditEvents
   package var desk: SupportDesk
   package var readiness: Readiness
 
   package init(
     accounts: Accounts, sessions: Sessions, keys: Keys, verifier: Verifier, tokens: ServiceTokenCheck, usages: Usages,
-    audit: AuditEvents, desk: SupportDesk, readiness: Readiness
+    analytics: Analytics, audit: AuditEvents, desk: SupportDesk, readiness: Readiness
   ) {
     self.accounts = accounts
     self.sessions = sessions
@@ -24,6 +25,7 @@ package struct PortalServices: Sendable {
     self.verifier = verifier
     self.tokens = tokens
     self.usages = usages
+    self.analytics = analytics
     self.audit = audit
     self.desk = desk
     self.readiness = readiness
@@ -61,6 +63,11 @@ func makeRouter(
     .add(middleware: StaffAuthentication(sessions: services.sessions))
     .group(context: StaffContext.self)
   support.addRoutes(to: staff)
+
+  let analysts = routes.group()
+    .add(middleware: AnalystAuthentication(tokens: services.tokens, sessions: services.sessions))
+    .group(context: AnalystContext.self)
+  AnalyticsController(analytics: services.analytics).addRoutes(to: analysts)
 
   func gateways(
     _ permission: ServiceToken.Permission, header: HTTPField.Name? = nil

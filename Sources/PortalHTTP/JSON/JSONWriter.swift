@@ -77,6 +77,11 @@ package struct JSONWriter {
     field(name, literal: value.map { "\(($0 * 1_000).rounded() / 1_000)" } ?? "null")
   }
 
+  /// With six decimals at most: a share of very many.
+  package mutating func field(_ name: StaticString, ratio value: Double?) {
+    field(name, literal: value.map { "\(($0 * 1_000_000).rounded() / 1_000_000)" } ?? "null")
+  }
+
   package mutating func field(_ name: StaticString, _ values: [String]?) {
     guard let values else { return field(name, literal: "null") }
     array(name, values) { $0.string($1) }

@@ -32,6 +32,13 @@ package enum Timestamp {
     return Date(timeIntervalSince1970: Double(milliseconds) / 1_000)
   }
 
+  /// Parses a day, `2026-12-31`; nil for anything else and for what no calendar has.
+  static func day(from text: String) -> Day? {
+    var reader = Reader(text)
+    guard let day = reader.day(), reader.isAtEnd else { return nil }
+    return day
+  }
+
   private static func pad(_ number: Int, _ width: Int) -> String {
     let digits = "\(number)"
     return String(repeating: "0", count: max(0, width - digits.count)) + digits

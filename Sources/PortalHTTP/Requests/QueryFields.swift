@@ -33,13 +33,34 @@ extension Request {
     return choice
   }
 
+  func queryDay(_ name: String) throws(PortalError) -> Day? {
+    guard let text = query(name) else { return nil }
+    guard let day = Timestamp.day(from: text) else { throw .invalid("query.\(name)", "must be a day, as 2026-01-31") }
+    return day
+  }
+
+  /// The days from `from` to `to`; the last thirty where neither is given.
+  func dayRange() throws(PortalError) -> DayRange {
+    let to = try queryDay("to") ?? Day(containing: Date())
+    let from = try queryDay("from") ?? to.advanced(by: 1 - DayRange.dayCountDefault)
+    guard from <= to else { throw .invalid("query.from", "must not be after query.to (\(to))") }
+    guard let range = DayRange(from: from, to: to) else {
+      throw .invalid("query.from", "must lie at most \(DayRange.dayCountMax) days back from query.to, which counts")
+    }
+    return range
+  }
+
   func page() throws(PortalError) -> PageRequest {
     let limit = try queryInteger("limit", 1...PageRequest.limitMax, default: PageRequest.limitDefault)
-    guard let cursor = query("cursor") else { return PageRequest(limit: limit) }
+    return PageRequest(limit: limit, before: try queryCursor())
+  }
+
+  func queryCursor() throws(PortalError) -> UUID? {
+    guard let cursor = query("cursor") else { return nil }
     guard let before = Cursor.id(from: cursor) else {
       throw .invalid("query.cursor", "must be a nextCursor of an earlier answer")
     }
-    return PageRequest(limit: limit, before: before)
+    return before
   }
 }
 

@@ -62,3 +62,15 @@ package struct GatewayContext: ChildRequestContext {
     self.token = token
   }
 }
+
+/// A request of somebody who may ask about all accounts: staff, or a service token for it.
+struct AnalystContext: ChildRequestContext {
+  var coreContext: CoreRequestContextStorage
+
+  init(context: AppRequestContext) throws {
+    guard context.staff != nil || context.token?.permissions.contains(.readAnalytics) == true else {
+      throw PortalError.unauthenticated
+    }
+    coreContext = context.coreContext
+  }
+}

@@ -53,11 +53,39 @@ struct GatewayAuthentication: RouterMiddleware {
     let presented = if let header { request.headers[header].map { Secret(presented: $0) } } else { request.bearer }
     guard let secret = presented else { throw PortalError.unauthenticated }
     let token = try await tokens.find(secret)
-    guard token.permissions.contains(permission) else {
-      throw PortalError.forbidden(reason: "The token lacks the permission \(permission.rawValue).")
-    }
+    try token.require(permission)
     var context = context
     context.token = token
     return try await next(request, context)
+  }
+}
+
+/// Lets in a service token for analytics, and staff.
+struct AnalystAuthentication: RouterMiddleware {
+  let tokens: ServiceTokenCheck
+  let sessions: Sessions
+
+  func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    guard let secret = request.bearer else { throw PortalError.unauthenticated }
+    var context = context
+    if secret.isWellFormed(prefix: ServiceToken.secretPrefix) {
+      let token = try await tokens.find(secret)
+      try token.require(.readAnalytics)
+      context.token = token
+    } else {
+      context.staff = try await sessions.findStaff(secret)
+    }
+    return try await next(request, context)
+  }
+}
+
+extension ServiceToken {
+  fileprivate func require(_ permission: Permission) throws(PortalError) {
+    guard permissions.contains(permission) else {
+      throw .forbidden(reason: "The token lacks the permission \(permission.rawValue).")
+    }
   }
 }

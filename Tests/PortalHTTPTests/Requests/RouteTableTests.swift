@@ -16,6 +16,10 @@ struct RouteTableTests {
     "POST /v1/support/accounts/{id}/suspend",
     "POST /v1/support/keys/lookup", "POST /v1/support/keys/{id}/revoke", "POST /v1/support/logout",
   ]
+  private static let analysts = [
+    "GET /v1/analytics/error-rates", "GET /v1/analytics/growth", "GET /v1/analytics/top",
+    "GET /v1/analytics/unused-keys", "GET /v1/analytics/usage",
+  ]
   private static let gateways = ["POST /v1/usage", "POST /v1/verify", "POST /v1/verify/batch"]
   /// Those with the token in a header of its own.
   private static let headerGateways = ["GET /v1/authorize"]
@@ -24,7 +28,7 @@ struct RouteTableTests {
   func all() async throws {
     try await withPortal { portal in
       let known =
-        Self.operators + Self.people + Self.customers + Self.staff + Self.gateways
+        Self.operators + Self.people + Self.customers + Self.staff + Self.analysts + Self.gateways
         + Self.headerGateways
       #expect(portal.application.table.all == known.sorted())
     }
@@ -40,16 +44,20 @@ struct RouteTableTests {
         "key": try await customer.createKey().key, "nobody": Secret.random(prefix: "lk_session").reveal(),
       ]
       let rows = try await portal.rowCount()
-      for (routes, owner) in [(Self.customers, "customer"), (Self.staff, "staff"), (Self.gateways, "gateway")] {
+      let groups = [
+        (Self.customers, ["customer"]), (Self.staff, ["staff"]), (Self.analysts, ["staff", "gateway"]),
+        (Self.gateways, ["gateway"]),
+      ]
+      for (routes, owners) in groups {
         for route in routes {
           let (method, path) = parts(of: route)
           expectProblem(try await portal.request(method, path), 401, "unauthenticated", "\(route)")
-          for (holder, token) in credentials where holder != owner {
+          for (holder, token) in credentials where !owners.contains(holder) {
             let answer = try await portal.request(method, path, token: token)
             expectProblem(answer, 401, "unauthenticated", "\(holder) at \(route)")
             #expect(answer.header("WWW-Authenticate") == "Bearer realm=\"latchkey\"")
           }
-          for (holder, token) in credentials where holder != "customer" || owner != "customer" {
+          for (holder, token) in credentials where holder != "customer" || owners != ["customer"] {
             let headers = ["Cookie": "latchkey=" + token]
             expectProblem(
               try await portal.request(method, path, headers: headers), 401, "unauthenticated",
@@ -73,7 +81,7 @@ struct RouteTableTests {
           #expect(answer.header("Allow") == allowed.joined(separator: ", "), "\(method) \(path)")
         }
       }
-      #expect(byPath.count == 24)
+      #expect(byPath.count == 29)
     }
   }
 

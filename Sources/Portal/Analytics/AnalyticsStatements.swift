@@ -1,0 +1,291 @@
+import Foundation
+import Postgres
+
+/// For questions about everything, plans made for their days and filters pay, and machine code made for them does not.
+struct PlanForAnalytics: PostgresStatement {
+  static let sql = "select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)"
+}
+
+/// In a transaction: gives up after so long without the next question, because whoever reads an export may just stop.
+struct LimitExportPause: PostgresStatement {
+  static let sql = "select set_config('idle_in_transaction_session_timeout', '60s', true)"
+}
+
+/// Opens the rows of another statement for reading a few at a time.
+struct DeclareExport<Query: PostgresStatement>: PostgresStatement {
+  static var sql: String { "declare export no scroll cursor for " + Query.sql }
+  let query: Query
+  func bind(_ bindings: inout PostgresBindings) { query.bind(&bindings) }
+}
+
+/// The next rows; none at the end.
+struct FetchExport<Query: PostgresStatement>: PostgresStatement {
+  static var sql: String { "fetch 1000 from export" }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Query.Row { try Query.decode(&row) }
+}
+
+// MARK: Usage
+
+/// What all sums of usage bind: `$1` to `$5`.
+struct UsageSelection {
+  let question: UsageQuestion
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      question.range.from.postgresDate, question.range.to.postgresDate, question.accountID, question.keyID, count)
+  }
+}
+
+/// Without the columns that usage has, too.
+private let keyNames = "left join (select id, name, key_start from api_keys) key on key.id = key_id"
+
+/// Histograms are added up only for the groups that are shown: they are most of the work.
+private func usageSums(_ view: String, by group: String, _ names: String = "", _ tables: String = "") -> String {
+  let isByDay = group == "day"
+  let order = isByDay ? "day" : "successes + errors + denied desc, \(group)"
+  let selection = """
+    day between $1 and $2 and ($3::uuid is null or account_id = $3) and ($4::uuid is null or key_id = $4)
+    """
+  return """
+    with found as materialized (
+      select \(group), sum(success_count)::bigint as successes, sum(error_count)::bigint as errors,
+        sum(denied_count)::bigint as denied, sum(total_latency_ms) as latency_sum,
+        sum(latency_count)::bigint as measured
+      from \(view) where \(selection)
+      group by \(group)
+      order by \(isByDay ? "day" : "sum(success_count + error_count + denied_count) desc, \(group)")
+      limit $5
+    ), latencies as (
+      select \(group), sum_latency_buckets(latency_buckets) as buckets
+      from \(view) join found using (\(group)) where \(selection) and latency_buckets is not null
+      group by \(group)
+    )
+    select \(group)\(names), successes, errors, denied, latency_sum, measured, coalesce(buckets, '{}')
+    from found left join latencies using (\(group)) \(tables)
+    order by \(order)
+    """
+}
+
+struct SumUsageOfDays: PostgresStatement {
+  static let sql = usageSums("usage_by_key", by: "day")
+  let selection: UsageSelection
+  func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
+    UsageRow(day: Day(try row.next()), totals: try UsageTotals(row: &row))
+  }
+}
+
+struct SumUsageOfAccounts: PostgresStatement {
+  static let sql = usageSums(
+    "usage_by_key", by: "account_id", ", account.name", "left join accounts account on account.id = account_id")
+  let selection: UsageSelection
+  func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
+    UsageRow(
+      consumer: Consumer(accountID: try row.next(), accountName: try row.next()), totals: try UsageTotals(row: &row))
+  }
+}
+
+struct SumUsageOfKeys: PostgresStatement {
+  static let sql = usageSums(
+    "usage_by_key", by: "account_id, key_id", ", key.name, key.key_start",
+    keyNames)
+  let selection: UsageSelection
+  func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
+    let (accountID, keyID) = (try row.next(UUID.self), try row.next(UUID.self))
+    return UsageRow(
+      consumer: Consumer(accountID: accountID, keyID: keyID, keyName: try row.next(), keyStart: try row.next()),
+      totals: try UsageTotals(row: &row))
+  }
+}
+
+struct SumUsageOfEndpoints: PostgresStatement {
+  static let sql = usageSums("usage_by_endpoint", by: "endpoint")
+  let selection: UsageSelection
+  func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
+    UsageRow(endpoint: try row.next(), totals: try UsageTotals(row: &row))
+  }
+}
+
+// MARK: Consumers
+
+/// What questions are asked of: the columns that make it up, and what `Consumer` takes.
+protocol ConsumerGrouping: Sendable {
+  static var group: String { get }
+  static var columns: String { get }
+  static var tables: String { get }
+}
+
+enum ByAccount: ConsumerGrouping {
+  static let group = "account_id"
+  static let columns = "account_id, account.name, null::uuid, null::text, null::text"
+  static let tables = "left join accounts account on account.id = account_id"
+}
+
+enum ByKey: ConsumerGrouping {
+  static let group = "account_id, key_id"
+  static let columns = "account_id, account.name, key_id, key.name, key.key_start"
+  static let tables = ByAccount.tables + " " + keyNames
+}
+
+extension Consumer {
+  init(row: inout PostgresRow) throws(PostgresError) {
+    self.init(
+      accountID: try row.next(), accountName: try row.next(), keyID: try row.next(), keyName: try row.next(),
+      keyStart: try row.next())
+  }
+}
+
+/// Those with most requests.
+struct ListTopConsumers<Grouping: ConsumerGrouping>: PostgresStatement {
+  static var sql: String {
+    """
+    with found as materialized (
+      select \(Grouping.group), sum(success_count)::bigint as successes, sum(error_count)::bigint as errors,
+        sum(denied_count)::bigint as denied, sum(success_count + error_count + denied_count) as total,
+        sum(sum(success_count + error_count + denied_count)) over () as everybody
+      from usage_by_key where day between $1 and $2
+      group by \(Grouping.group) order by total desc, \(Grouping.group) limit $3
+    )
+    select \(Grouping.columns), successes, errors, denied, coalesce(total / nullif(everybody, 0), 0)::double precision
+    from found \(Grouping.tables)
+    order by total desc, \(Grouping.group)
+    """
+  }
+  let range: DayRange
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(range.from.postgresDate, range.to.postgresDate, count)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> TopRow {
+    TopRow(
+      consumer: try Consumer(row: &row), successes: try row.next(), errors: try row.next(), denied: try row.next(),
+      share: try row.next())
+  }
+}
+
+/// Those whose error rate is above that of everybody even at the lower end of its interval, the highest such end first.
+///
+/// Of n requests that were let through, e failed: p = e / n. The lower end of Wilson's score interval for the true rate is
+///
+///     (p + z²/2n − z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)
+///
+/// (E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
+/// Statistical Association 22, 1927). Unlike p it is small where n is: one failure out of one request says little. z = 3.29
+/// leaves 0.05 % above it by chance, because many are compared at once.
+struct ListErrorRates<Grouping: ConsumerGrouping>: PostgresStatement {
+  static var sql: String {
+    """
+    with counted as (
+      select \(Grouping.group), sum(success_count)::bigint as successes, sum(error_count)::bigint as errors,
+        sum(success_count + error_count)::double precision as n,
+        sum(error_count)::double precision / nullif(sum(success_count + error_count), 0)::double precision as p
+      from usage_by_key where day between $1 and $2
+      group by \(Grouping.group)
+    ), everybody as (
+      select sum(errors)::double precision / nullif(sum(n), 0) as rate from counted
+    ), bounded as (
+      select counted.*,
+        (p + 3.29 ^ 2 / (2 * n) - 3.29 * sqrt(p * (1 - p) / n + 3.29 ^ 2 / (4 * n ^ 2))) / (1 + 3.29 ^ 2 / n) as bound
+      from counted where n > 0 and errors > 0
+    ), found as materialized (
+      select bounded.*, rate from bounded, everybody where bound > rate
+      order by bound desc, \(Grouping.group) limit $3
+    )
+    select \(Grouping.columns), successes, errors, bound::double precision, rate
+    from found \(Grouping.tables)
+    order by bound desc, \(Grouping.group)
+    """
+  }
+  let range: DayRange
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(range.from.postgresDate, range.to.postgresDate, count)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> ErrorRateRow {
+    ErrorRateRow(
+      consumer: try Consumer(row: &row), successes: try row.next(), errors: try row.next(),
+      lowerBound: try row.next(), overallErrorRate: try row.next())
+  }
+}
+
+/// Accounts by how unusual their growth is.
+///
+/// An account's growth is x = ln((requests + 1) / (requests before + 1)). What is usual is the median m of x over the accounts
+/// with traffic in both periods, and how much it usually varies is s = 1.4826 · median |x − m|: both are the same whatever
+/// a few accounts do (B. Iglewicz and D. Hoaglin, "How to Detect and Handle Outliers", ASQC 1993, whose bound of 3.5 this
+/// uses). Few requests vary by chance alone, with a variance of about 1/(requests + 1) + 1/(requests before + 1), so that
+///
+///     score = (x − m) / √(s² + 1/(requests + 1) + 1/(requests before + 1))
+///
+/// An outlier has |score| > 3.5 and, because s may be next to nothing, has at least doubled or halved against what is usual.
+/// Fewer than eight accounts do not say what is usual.
+struct ListGrowth: PostgresStatement {
+  static let sql = """
+    with found as materialized (
+      select account_id, current, previous,
+        ln((current + 1)::double precision / (previous + 1)::double precision) as x,
+        1 / (current + 1)::double precision + 1 / (previous + 1)::double precision as chance
+      from (
+        select account_id,
+          coalesce(sum(success_count + error_count + denied_count) filter (where day >= $2), 0)::bigint as current,
+          coalesce(sum(success_count + error_count + denied_count) filter (where day < $2), 0)::bigint as previous
+        from usage_by_key where day between $1 and $3
+        group by account_id
+      ) traffic
+      where current > 0 or previous > 0
+    ), center as (
+      select percentile_cont(0.5) within group (order by x) as m
+      from found where current > 0 and previous > 0
+      having count(*) >= 8
+    ), spread as (
+      select m, 1.4826 * percentile_cont(0.5) within group (order by abs(x - m)) as s
+      from found cross join center where current > 0 and previous > 0
+      group by m
+    )
+    select account_id, account.name, null::uuid, null::text, null::text, current, previous, score,
+      coalesce(abs(score) > 3.5 and abs(x - m) >= ln(2), false)
+    from (
+      select found.*, m, (x - m) / sqrt(s ^ 2 + chance) as score from found left join spread on true
+    ) scored
+    left join accounts account on account.id = account_id
+    order by abs(score) desc nulls last, abs(current - previous) desc, account_id
+    limit $4
+    """
+  let range: DayRange
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      range.before.from.postgresDate, range.from.postgresDate, range.to.postgresDate, count)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> GrowthRow {
+    GrowthRow(
+      consumer: try Consumer(row: &row), requests: try row.next(), previousRequests: try row.next(),
+      score: try row.next(), isOutlier: try row.next())
+  }
+}
+
+/// Active keys that were not used for so many days, or never and made before; the newest first, from below `before`.
+struct ListUnusedKeys: PostgresStatement {
+  static let sql = """
+    select key.account_id, account.name, key.id, key.name, key.key_start, key.created_at, activity.last_used_at
+    from api_keys key
+      join accounts account on account.id = key.account_id
+      left join key_activity activity on activity.account_id = key.account_id and activity.key_id = key.id
+    where ($2::uuid is null or key.id < $2)
+      and key.revoked_at is null and key.disabled_at is null and account.suspended_at is null
+      and (key.expires_at is null or key.expires_at > now())
+      and coalesce(activity.last_used_at, key.created_at) < now() - make_interval(days => $1::integer)
+    order by key.id desc
+    limit $3
+    """
+  let days: Int
+  let before: UUID?
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(days), before, count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UnusedKey {
+    UnusedKey(consumer: try Consumer(row: &row), createdAt: try row.next(), lastUsedAt: try row.next())
+  }
+}

@@ -1,0 +1,26 @@
+import Foundation
+import Postgres
+
+/// Until when the numbers of usage are final: every instance that was heard of within the last hour has written all that
+/// it counted before this moment.
+///
+/// - An instance that had nothing to write says so all the same, so that it holds nobody up.
+/// - One that is away holds the moment where it left it, for an hour: it may come back with what it had counted. After
+///   that it is waited for no longer, and what it brings then is added to days that were taken for final.
+/// - One that ended properly has written everything and is no longer among the instances.
+/// - One that has not said anything yet has counted nothing from before its start.
+///
+/// Gateways may report outcomes up to ``ReportedOutcome/ageSecondsMax`` late: these are counted in the day they belong to,
+/// whatever was said of it.
+struct ReadCompleteThrough: PostgresStatement {
+  static let sql = "select complete_through from usage_complete_v1"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
+}
+
+/// Says that everything that an instance counted before `through`, by its own clock, stands in the database.
+struct NoteUsageProgress: PostgresStatement {
+  static let sql = "select note_usage_progress($1, $2)"
+  let instanceID: UUID
+  let through: Date
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(instanceID, through) }
+}

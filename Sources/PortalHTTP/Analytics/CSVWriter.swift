@@ -1,0 +1,55 @@
+import Foundation
+
+/// Writes CSV (RFC 4180): a header line, CRLF, quotes where they are needed. What is missing is empty.
+struct CSVWriter {
+  static let mediaType = "text/csv; charset=utf-8; header=present"
+
+  private(set) var bytes: [UInt8] = []
+
+  /// Begins anew, in the memory that it has.
+  mutating func clear() { bytes.removeAll(keepingCapacity: true) }
+
+  mutating func header<Row>(_ columns: [Column<Row>]) {
+    line(columns) { csv, column in csv.bytes.append(column.name) }
+  }
+
+  mutating func row<Row>(_ row: Row, _ columns: [Column<Row>]) {
+    line(columns) { csv, column in csv.append(column.cell(row)) }
+  }
+
+  private mutating func line<Row>(_ columns: [Column<Row>], _ body: (inout CSVWriter, Column<Row>) -> Void) {
+    for (index, column) in columns.enumerated() {
+      if index > 0 { bytes.append(UInt8(ascii: ",")) }
+      body(&self, column)
+    }
+    bytes.append("\r\n")
+  }
+
+  private mutating func append(_ cell: Cell) {
+    switch cell {
+    case .text(let text): if let text { append(text) }
+    case .id(let id): if let id { bytes.append(hex: id) }
+    case .time(let time): if let time { bytes.append(text: Timestamp.text(of: time)) }
+    case .count(let count): bytes.append(decimal: count)
+    case .number(let number): append(number, 1_000)
+    case .ratio(let ratio): append(ratio, 1_000_000)
+    case .flag(let flag): bytes.append(flag ? "true" : "false")
+    }
+  }
+
+  /// With as many decimals as in JSON.
+  private mutating func append(_ number: Double?, _ scale: Double) {
+    if let number { bytes.append(text: "\((number * scale).rounded() / scale)") }
+  }
+
+  /// Customers choose these texts, and staff open them in spreadsheets. A cell that begins like a formula gets an apostrophe
+  /// in front, which makes it text there (OWASP, "CSV Injection").
+  private mutating func append(_ text: String) {
+    let isFormula = text.utf8.first.map { "=+-@\t\r\n".utf8.contains($0) } ?? false
+    let needsQuotes = text.utf8.contains { "\",\r\n".utf8.contains($0) }
+    if needsQuotes { bytes.append("\"") }
+    if isFormula { bytes.append("'") }
+    bytes.append(text: needsQuotes ? text.replacing("\"", with: "\"\"") : text)
+    if needsQuotes { bytes.append("\"") }
+  }
+}
