@@ -32,6 +32,15 @@ package struct UsageTotals: Sendable, Equatable {
   }
 }
 
+/// What an account's keys were used for in one hour.
+package struct UsageHour: Sendable, Equatable {
+  /// Its beginning.
+  package var hour: Date
+  package var successes: Int
+  package var errors: Int
+  package var denied: Int
+}
+
 /// The usage of one key or of a whole account over some days.
 package struct UsageReport: Sendable {
   package static let daysDefault = 30
@@ -39,6 +48,8 @@ package struct UsageReport: Sendable {
   /// Endpoints, and keys, that are listed: those with most requests.
   static let endpointCountMax = 10
   static let keyCountMax = 100
+  /// The hours that an account's report has one by one, the present one included.
+  static let hourCount = 48
 
   package var from: Day
   package var to: Day
@@ -47,11 +58,15 @@ package struct UsageReport: Sendable {
   package var endpoints: [(endpoint: String, totals: UsageTotals)]
   /// Only in the report of an account.
   package var keys: [(keyID: UUID, totals: UsageTotals)]
+  /// One entry for every one of the last hours, oldest first. Only in the report of an account.
+  package var hourly: [UsageHour]
+  /// Until when the numbers are final; ``ReadCompleteThrough`` says what that means.
+  package var completeThrough: Date
   package var summary: UsageTotals
 
   init(
     from: Day, to: Day, days: [(Day, UsageTotals)], endpoints: [(String, UsageTotals)],
-    keys: [(UUID, UsageTotals)] = []
+    keys: [(UUID, UsageTotals)] = [], hourly: [UsageHour] = [], completeThrough: Date = .distantPast
   ) {
     self.from = from
     self.to = to
@@ -61,6 +76,8 @@ package struct UsageReport: Sendable {
     }
     self.endpoints = endpoints
     self.keys = keys
+    self.hourly = hourly
+    self.completeThrough = completeThrough
     summary = days.reduce(into: UsageTotals()) { $0.merge($1.1) }
   }
 }

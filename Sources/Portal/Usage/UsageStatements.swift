@@ -73,11 +73,10 @@ private let totalColumns = """
   """
 
 private let inRange = """
-  from key_usage
   where account_id = $1 and ($2::uuid is null or key_id = $2) and day between $3 and $4
   """
 
-/// Whose usage, from when to when.
+/// Whose usage, from when to when. It is read through the views: several rows may have the same key, day and endpoint.
 struct UsageRange {
   let accountID: UUID
   /// nil: all keys of the account.
@@ -102,7 +101,7 @@ extension UsageTotals {
 }
 
 struct SumUsageByDay: PostgresStatement {
-  static let sql = "select day, \(totalColumns) \(inRange) group by day"
+  static let sql = "select day, \(totalColumns) from usage_by_key \(inRange) group by day"
   let range: UsageRange
   func bind(_ bindings: inout PostgresBindings) { range.bind(&bindings) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (Day, UsageTotals) {
@@ -112,7 +111,7 @@ struct SumUsageByDay: PostgresStatement {
 
 struct SumUsageByEndpoint: PostgresStatement {
   static let sql = """
-    select endpoint, \(totalColumns) \(inRange)
+    select endpoint, \(totalColumns) from usage_by_endpoint \(inRange)
     group by endpoint order by sum(success_count + error_count + denied_count) desc, endpoint limit $5
     """
   let range: UsageRange
@@ -127,7 +126,7 @@ struct SumUsageByEndpoint: PostgresStatement {
 
 struct SumUsageByKey: PostgresStatement {
   static let sql = """
-    select key_id, \(totalColumns) \(inRange)
+    select key_id, \(totalColumns) from usage_by_key \(inRange)
     group by key_id order by sum(success_count + error_count + denied_count) desc, key_id limit $5
     """
   let range: UsageRange

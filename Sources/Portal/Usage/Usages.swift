@@ -4,8 +4,13 @@ package import Postgres
 /// Reading usage, and taking in what gateways report.
 package struct Usages: Sendable {
   let pool: PostgresPool
+  /// Where reports are read: the same, or that of a replica.
+  let reportPool: PostgresPool
 
-  package init(pool: PostgresPool) { self.pool = pool }
+  package init(pool: PostgresPool, reportPool: PostgresPool? = nil) {
+    self.pool = pool
+    self.reportPool = reportPool ?? pool
+  }
 
   /// What became of a batch of reported outcomes.
   package struct Receipt: Sendable, Equatable {
@@ -23,18 +28,23 @@ package struct Usages: Sendable {
   /// The last `days` days, today included. Throws `.notFound` for another account's key, too.
   package func report(onKey id: UUID, of accountID: UUID, days: Int) async throws -> UsageReport {
     let range = range(accountID, id, days)
-    let (keys, daily, endpoints) = try await pool.pipeline(
-      FindKey(accountID: accountID, id: id), SumUsageByDay(range: range), SumUsageByEndpoint(range: range))
-    guard !keys.isEmpty else { throw PortalError.notFound }
-    return UsageReport(from: range.from, to: range.to, days: daily, endpoints: endpoints)
+    // A replica may not have heard of the key yet.
+    guard try await !pool.query(FindKey(accountID: accountID, id: id)).isEmpty else { throw PortalError.notFound }
+    let (complete, daily, endpoints) = try await reportPool.pipeline(
+      ReadCompleteThrough(), SumUsageByDay(range: range), SumUsageByEndpoint(range: range))
+    return UsageReport(
+      from: range.from, to: range.to, days: daily, endpoints: endpoints, completeThrough: complete[0])
   }
 
-  /// As ``report(onKey:of:days:)``, over all keys of an account.
+  /// As ``report(onKey:of:days:)``, over all keys of an account, and with its last hours.
   package func report(onAccount accountID: UUID, days: Int) async throws -> UsageReport {
     let range = range(accountID, nil, days)
-    let (daily, endpoints, keys) = try await pool.pipeline(
-      SumUsageByDay(range: range), SumUsageByEndpoint(range: range), SumUsageByKey(range: range))
-    return UsageReport(from: range.from, to: range.to, days: daily, endpoints: endpoints, keys: keys)
+    let (complete, daily, endpoints, keys, hourly) = try await reportPool.pipeline(
+      ReadCompleteThrough(), SumUsageByDay(range: range), SumUsageByEndpoint(range: range),
+      SumUsageByKey(range: range), ListUsageHours(accountID: accountID, count: UsageReport.hourCount))
+    return UsageReport(
+      from: range.from, to: range.to, days: daily, endpoints: endpoints, keys: keys, hourly: hourly,
+      completeThrough: complete[0])
   }
 
   /// Counts outcomes, in one transaction together with the batch's id, if it has one: its repetition, to whatever

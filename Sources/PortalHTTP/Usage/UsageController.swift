@@ -40,6 +40,14 @@ struct UsageController {
             $0.averageLatency(of: entry.totals)
           }
         }
+        json.array("hourly", report.hourly) { json, entry in
+          json.object {
+            $0.field("hour", entry.hour)
+            $0.field("successes", entry.successes)
+            $0.field("errors", entry.errors)
+            $0.field("denied", entry.denied)
+          }
+        }
       })
   }
 
@@ -113,6 +121,7 @@ extension JSONWriter {
       json.field("errorRate", report.summary.errorRate)
       json.latencies(of: report.summary)
     }
+    field("completeThrough", report.completeThrough)
   }
 
   fileprivate mutating func counts(of totals: UsageTotals) {

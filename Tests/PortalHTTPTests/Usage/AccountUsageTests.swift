@@ -10,13 +10,15 @@ struct AccountUsageTests {
     try await withPortal { portal in
       let answer = try await portal.signUp().get("/v1/usage")
       #expect(answer.status == 200)
-      #expect(answer.body.names == Contract.usage + ["keys"])
+      #expect(answer.body.names == Contract.usage + ["keys", "hourly"])
       #expect(answer.body["daily"].array.count == 30)
       #expect(answer.body["summary"].names == Contract.summary)
       #expect(answer.body["summary"]["totalRequests"].integer == 0)
       #expect(answer.body["summary"]["averageLatencyMs"] == .null)
       #expect(answer.body["keys"] == .array([]))
       #expect(answer.body["endpoints"] == .array([]))
+      #expect(answer.body["hourly"].array.count == 48)
+      #expect(answer.body["completeThrough"].isTime)
     }
   }
 
@@ -89,6 +91,44 @@ struct AccountUsageTests {
       let usage = try await customer.get("/v1/usage?days=2").body
       #expect(usage["keys"].array.compactMap { $0["denied"].integer } == (21...120).reversed())
       #expect(usage["summary"]["denied"].integer == 7_260)
+    }
+  }
+
+  @Test("the last forty-eight hours stand one by one, oldest first, those without use, too; nothing of anybody else")
+  func hours() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let key = UUID()
+      // As the flush does: for hours ago, requests of each outcome.
+      func count(_ account: UUID, _ ago: Int, _ verified: Int, _ denied: Int, _ errors: Int) async throws {
+        let hour = "date_trunc('hour', now()) - interval '\(ago) hours'"
+        try await portal.script(
+          """
+          select count_usage(array['\(account)']::uuid[], array['\(key)']::uuid[], array[\(hour)], array['/'],
+            array[\(verified)]::bigint[], array[\(denied)]::bigint[], array[now()], array[\(errors)]::bigint[],
+            array[\(errors)]::bigint[], array[0]::double precision[], array[0]::bigint[], array[''])
+          """)
+      }
+      let before = Date()
+      try await count(customer.accountID, 0, 10, 2, 3)
+      try await count(customer.accountID, 0, 1, 0, 0)
+      try await count(customer.accountID, 5, 7, 0, 0)
+      try await count(customer.accountID, 47, 1, 1, 0)
+      try await count(customer.accountID, 48, 1_000, 0, 0)
+      try await count(UUID(), 5, 1_000, 0, 0)
+      let hourly = try await customer.get("/v1/usage").body["hourly"].array
+      let hour = Int(before.timeIntervalSince1970) / 3_600
+      // The next hour may have begun meanwhile.
+      guard Int(Date().timeIntervalSince1970) / 3_600 == hour else { return }
+      #expect(
+        hourly.map { $0["hour"].string }
+          == (0..<48).map { Timestamp.text(of: Date(timeIntervalSince1970: Double(hour - 47 + $0) * 3_600)) })
+      for entry in hourly { #expect(entry.names == ["hour", "successes", "errors", "denied"]) }
+      var counts = Array(repeating: [0, 0, 0], count: 48)
+      (counts[47], counts[42], counts[0]) = ([8, 3, 2], [7, 0, 0], [1, 0, 1])
+      for (entry, count) in zip(hourly, counts) {
+        #expect([entry["successes"], entry["errors"], entry["denied"]].map(\.integer) == count)
+      }
     }
   }
 }
