@@ -126,4 +126,27 @@ struct CommandTests {
       #expect(try second.json()["applied"].array == [])
     }
   }
+
+  @Test("migrate lets a role read the views for analytics, also when there is nothing to apply, and makes it if needed")
+  func analyticsRole() async throws {
+    try await withDatabase { database in
+      let role = "analyst_\(UUID().uuidString.prefix(8).lowercased())"
+      let environment = ["DATABASE_URL": database.url]
+      for _ in 1...2 {
+        let result = try await latchkey(["migrate", "--analytics-role", role, "--json"], environment: environment)
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(try result.json()["applied"].array == [])
+      }
+      try await PostgresPool.with(database.configuration) { pool in
+        try await pool.withConnection { connection in
+          try await connection.executeScript("set role \(role); select * from usage_daily_v1; reset role")
+          try await connection.executeScript("drop owned by \(role); drop role \(role)")
+        }
+      }
+      for name in ["", String(repeating: "x", count: 64)] {
+        let result = try await latchkey(["migrate", "--analytics-role", name], environment: environment)
+        #expect(result.status == 64 && result.errors.contains("--analytics-role"))
+      }
+    }
+  }
 }

@@ -314,3 +314,9 @@ struct ListUnusedKeys: PostgresStatement {
     UnusedKey(consumer: try Consumer(row: &row), createdAt: try row.next(), lastUsedAt: try row.next())
   }
 }
+
+struct GrantAnalytics: PostgresStatement {
+  static let sql = "select grant_analytics($1::text::name)"
+  let role: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(role) }
+}

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Portal
 import PortalHTTP
 import Postgres
 
@@ -9,12 +10,23 @@ struct MigrateCommand: AsyncParsableCommand {
 
   @OptionGroup var options: ConfigurationOptions
 
+  @Option(
+    help: ArgumentHelp(
+      "Then let this role read the views for analytics, and nothing else. It is made if there is none, without a login.",
+      valueName: "name"))
+  var analyticsRole: String?
+
   func run() async throws {
     let configuration = try await options.load()
+    if let analyticsRole, !AnalyticsRole.nameLength.contains(analyticsRole.utf8.count) {
+      throw ValidationError("--analytics-role must have \(AnalyticsRole.nameLength.upperBound) bytes at most.")
+    }
     try await reportingFailure {
       let migrations = try Migrations(folder: configuration.migrationsFolder)
       let applied = try await PostgresPool.with(configuration.database) { pool in
-        try await migrations.apply(on: pool)
+        let applied = try await migrations.apply(on: pool)
+        if let analyticsRole { try await AnalyticsRole(pool: pool).grant(to: analyticsRole) }
+        return applied
       }
       Output(isJSON: options.json).print(
         applied.isEmpty ? "The database is up to date." : applied.map { "applied \($0)" }.joined(separator: "\n"),

@@ -1,0 +1,17 @@
+import Foundation
+package import Postgres
+
+/// The database role of tools that read the views for analytics.
+package struct AnalyticsRole: Sendable {
+  /// In bytes: PostgreSQL cuts off what is longer.
+  package static let nameLength = 1...63
+
+  let pool: PostgresPool
+
+  package init(pool: PostgresPool) { self.pool = pool }
+
+  /// Makes the role if there is none, which needs the right to make roles, and lets it read the views alone.
+  package func grant(to name: String) async throws {
+    try await pool.execute(GrantAnalytics(role: name))
+  }
+}
