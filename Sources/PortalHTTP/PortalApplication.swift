@@ -54,13 +54,18 @@ package struct PortalApplication: Sendable {
   private let metrics: MetricsController
   private let settings: PortalSettings
   private let pool: PostgresPool
+  /// Nil where usage and analytics are read from `pool`.
+  private let analyticsPool: PostgresPool?
   private let listener: InvalidationListener
   private let maintenance: Maintenance
   private let limits: RateLimits
 
-  package init(_ settings: PortalSettings, pool: PostgresPool, observer: Observer) {
+  package init(
+    _ settings: PortalSettings, pool: PostgresPool, analyticsPool: PostgresPool? = nil, observer: Observer
+  ) {
     self.settings = settings
     self.pool = pool
+    self.analyticsPool = analyticsPool
     let registry = PrometheusMetrics()
     let observer = observer.adding(Observer.metrics(registry))
     let recorder = UsageRecorder(spoolFolder: settings.usageSpool)
@@ -82,8 +87,8 @@ package struct PortalApplication: Sendable {
       sessions: Sessions(
         pool: pool, passwords: passwords, throttle: LoginThrottle(settings.loginLimits),
         lifetime: settings.sessionLifetime),
-      keys: keys, verifier: verifier, tokens: tokens, usages: Usages(pool: pool),
-      analytics: Analytics(pool: pool),
+      keys: keys, verifier: verifier, tokens: tokens, usages: Usages(pool: pool, reportPool: analyticsPool),
+      analytics: Analytics(pool: analyticsPool ?? pool),
       audit: AuditEvents(pool: pool), desk: SupportDesk(pool: pool, keys: keys, propagations: propagations),
       readiness: Readiness(
         pool: pool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
@@ -120,7 +125,7 @@ package struct PortalApplication: Sendable {
             maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,
             maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),
       configuration: .init(address: address, backlog: 1_024),
-      services: [pool, maintenance, listener, limits, usage],
+      services: [pool] + (analyticsPool.map { [$0] } ?? []) + [maintenance, listener, limits, usage],
       eventLoopGroupProvider: settings.httpThreadCount.map {
         .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0))
       } ?? .singleton,

@@ -21,6 +21,8 @@ struct PortalConfiguration: Sendable {
 
   var database: PostgresConfiguration
   var listenerURL: String?
+  /// Where usage and analytics are read, if not from `database`.
+  var analyticsDatabase: PostgresConfiguration?
   var http: HTTP
   var isSignupOpen: Bool
   var keyFormat: KeyFormat
@@ -44,6 +46,11 @@ struct PortalConfiguration: Sendable {
     database.queryTimeout = .seconds(seconds)
     database.statementTimeout = .seconds(seconds)
     listenerURL = keys.optional("database.listener.url", isSecret: true)
+    if let url = keys.optional("analytics.database.url", isSecret: true) {
+      var configuration = database
+      configuration.url = url
+      analyticsDatabase = configuration
+    }
 
     let host = keys.optional("http.host") ?? "127.0.0.1"
     let port = try keys.integer("http.port", 0...65_535, default: 8_080)

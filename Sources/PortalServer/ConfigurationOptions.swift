@@ -28,7 +28,9 @@ struct ConfigurationOptions: ParsableArguments {
       values: Dictionary(
         uniqueKeysWithValues: flags.map { (AbsoluteConfigKey(ConfigKey($0.key)), ConfigValue(stringLiteral: $0.value)) }
       ))
-    let secrets = SecretsSpecifier<String, String>.specific(["DATABASE_URL", "DATABASE_LISTENER_URL"])
+    let secrets = SecretsSpecifier<String, String>.specific([
+      "DATABASE_URL", "DATABASE_LISTENER_URL", "ANALYTICS_DATABASE_URL",
+    ])
     let reader = ConfigReader(providers: [
       arguments,
       EnvironmentVariablesProvider(secretsSpecifier: secrets),

@@ -26,11 +26,13 @@ package enum TestTransport {
 
 /// Runs `body` with a portal.
 package func withPortal(
-  _ transport: TestTransport = .router, on given: TestDatabase? = nil,
+  _ transport: TestTransport = .router, on given: TestDatabase? = nil, analytics: TestDatabase? = nil,
   configure: (inout PortalSettings) -> Void = { _ in }, _ body: @escaping @Sendable (TestPortal) async throws -> Void
 ) async throws {
   guard let given else {
-    return try await withDatabase { try await withPortal(transport, on: $0, configure: configure, body) }
+    return try await withDatabase {
+      try await withPortal(transport, on: $0, analytics: analytics, configure: configure, body)
+    }
   }
   guard let format = KeyFormat(prefix: "lk"), let cookie = SessionCookie(publicURL: "http://127.0.0.1:8080") else {
     throw TestSetupError(description: "the test settings are wrong")
@@ -43,7 +45,9 @@ package func withPortal(
   configure(&settings)
   let observations = Observations()
   let pool = PostgresPool(given.configuration)
-  let application = PortalApplication(settings, pool: pool, observer: Observer([observations.sink]))
+  let application = PortalApplication(
+    settings, pool: pool, analyticsPool: analytics.map { PostgresPool($0.configuration) },
+    observer: Observer([observations.sink]))
   var logger = Logger(label: "test")
   logger.logLevel = .critical
   let server = application.makeServer(address: .hostname("127.0.0.1", port: 0), logger: logger)

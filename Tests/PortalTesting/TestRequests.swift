@@ -62,6 +62,13 @@ extension TestPortal {
   /// Where a live portal listens.
   package var port: Int? { client.port }
 
+  /// Runs SQL on another database.
+  package func run(_ sql: String, on database: TestDatabase) async throws {
+    try await PostgresPool.with(database.configuration) { pool in
+      try await pool.withConnection { try await $0.executeScript(sql) }
+    }
+  }
+
   /// Runs SQL as a superuser on the portal's database: a change made behind its back.
   package func script(_ sql: String) async throws {
     try await pool.withConnection { try await $0.executeScript(sql) }

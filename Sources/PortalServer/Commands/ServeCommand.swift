@@ -38,7 +38,9 @@ struct ServeCommand: AsyncParsableCommand {
     try prepareSpool(configuration.usageSpool)
     var settings = PortalSettings(configuration, migrationCount: migrations.files.count)
     settings.usageSpool = configuration.usageSpool + "/" + (try await Installation(in: pool)).id.text
-    let portal = PortalApplication(settings, pool: pool, observer: Observer([Observer.logging(logger)]))
+    let portal = PortalApplication(
+      settings, pool: pool, analyticsPool: configuration.analyticsDatabase.map { PostgresPool($0) },
+      observer: Observer([Observer.logging(logger)]))
     let server = portal.makeServer(
       address: .hostname(configuration.http.host, port: configuration.http.port), logger: logger)
     try await server.runService()
