@@ -11,12 +11,15 @@ package struct Analytics: Sendable {
 
   /// By day the oldest first, else those with most requests first.
   package func usage(_ question: UsageQuestion) -> AnalyticsRows<UsageRow> {
+    question.limit <= FewGroups.countMax ? usage(question, FewGroups.self) : usage(question, ManyGroups.self)
+  }
+
+  private func usage<Size: AnswerSize>(_ question: UsageQuestion, _: Size.Type) -> AnalyticsRows<UsageRow> {
     switch question.grouping {
-    case .day: rows(question.limit) { SumUsageOfDays(selection: UsageSelection(question: question, count: $0)) }
-    case .account: rows(question.limit) { SumUsageOfAccounts(selection: UsageSelection(question: question, count: $0)) }
-    case .key: rows(question.limit) { SumUsageOfKeys(selection: UsageSelection(question: question, count: $0)) }
-    case .endpoint:
-      rows(question.limit) { SumUsageOfEndpoints(selection: UsageSelection(question: question, count: $0)) }
+    case .day: rows(question.limit) { SumUsageOfDays<Size>(question: question, count: $0) }
+    case .account: rows(question.limit) { SumUsageOfAccounts<Size>(question: question, count: $0) }
+    case .key: rows(question.limit) { SumUsageOfKeys<Size>(question: question, count: $0) }
+    case .endpoint: rows(question.limit) { SumUsageOfEndpoints<Size>(question: question, count: $0) }
     }
   }
 

@@ -26,22 +26,63 @@ struct FetchExport<Query: PostgresStatement>: PostgresStatement {
 
 // MARK: Usage
 
-/// What all sums of usage bind: `$1` to `$5`.
-struct UsageSelection {
-  let question: UsageQuestion
-  let count: Int
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(
-      question.range.from.postgresDate, question.range.to.postgresDate, question.accountID, question.keyID, count)
+extension UsageQuestion {
+  /// What all sums of usage bind: `$1` to `$5`.
+  fileprivate func bind(_ bindings: inout PostgresBindings, count: Int) {
+    bindings.append(range.from.postgresDate, range.to.postgresDate, accountID, keyID, count)
   }
 }
 
 /// Without the columns that usage has, too.
 private let keyNames = "left join (select id, name, key_start from api_keys) key on key.id = key_id"
 
-/// Histograms are most of the work. They are added up bucket by bucket, which takes a fifth of the time of adding them up as
-/// a whole, and only for the groups that are shown. Days are all shown, and read by several workers without that join.
-private func usageSums(_ view: String, by group: String, _ names: String = "", _ tables: String = "") -> String {
+/// How many groups an answer has at most: that decides how their histograms, which are most of the work, are added up.
+protocol AnswerSize: Sendable {
+  static func histograms(of view: String, by group: String, _ selection: String) -> String
+}
+
+/// All buckets side by side, one sum each, which several workers do at the same time: seven times as fast as
+/// `sum_latency_buckets`, in some kilobytes for each group.
+enum FewGroups: AnswerSize {
+  static let countMax = 200
+
+  static func histograms(of view: String, by group: String, _ selection: String) -> String {
+    let sums = (1...LatencyHistogram.bucketCountMax).map { "coalesce(sum(latency_buckets[\($0)]), 0)" }
+    let column = group.split(separator: " ").last.map(String.init) ?? group
+    return """
+      select \(group), array(select generate_series(1, \(LatencyHistogram.bucketCountMax))) as places,
+        array[\(sums.joined(separator: ", "))]::bigint[] as totals
+      from \(view)
+      where \(selection) and latency_buckets is not null and \(column) = any (array(select \(column) from found))
+      group by \(group)
+      """
+  }
+}
+
+/// One row for each bucket that is not empty: twice as fast as `sum_latency_buckets`, in little memory.
+enum ManyGroups: AnswerSize {
+  static func histograms(of view: String, by group: String, _ selection: String) -> String {
+    """
+    select \(group), array_agg(place) as places, array_agg(total) as totals
+    from (
+      select \(group), place, sum(count)::bigint as total
+      from (
+        select \(group), unnest(latency_buckets) as count, generate_subscripts(latency_buckets, 1) as place
+        from \(view) join found using (\(group))
+        where \(selection) and latency_buckets is not null
+      ) pairs
+      where count <> 0
+      group by \(group), place
+    ) sums
+    group by \(group)
+    """
+  }
+}
+
+/// The sums by a thing, and histograms of those that are shown.
+private func usageSums<Size: AnswerSize>(
+  _: Size.Type, _ view: String, by group: String, _ names: String = "", _ tables: String = ""
+) -> String {
   let isByDay = group == "day"
   let selection = """
     day between $1 and $2 and ($3::uuid is null or account_id = $3) and ($4::uuid is null or key_id = $4)
@@ -55,17 +96,8 @@ private func usageSums(_ view: String, by group: String, _ names: String = "", _
       group by \(group)
       order by \(isByDay ? "day" : "sum(success_count + error_count + denied_count) desc, \(group)")
       limit $5
-    ), buckets as (
-      select \(group), place, sum(count)::bigint as total
-      from (
-        select \(group), unnest(latency_buckets) as count, generate_subscripts(latency_buckets, 1) as place
-        from \(view) \(isByDay ? "" : "join found using (\(group))")
-        where \(selection) and latency_buckets is not null
-      ) pairs
-      where count <> 0
-      group by \(group), place
     ), latencies as (
-      select \(group), array_agg(place) as places, array_agg(total) as totals from buckets group by \(group)
+      \(Size.histograms(of: view, by: group, selection))
     )
     select \(group)\(names), successes, errors, denied, latency_sum, measured, coalesce(places, '{}'),
       coalesce(totals, '{}')
@@ -90,32 +122,41 @@ extension UsageTotals {
   }
 }
 
-struct SumUsageOfDays: PostgresStatement {
-  static let sql = usageSums("usage_by_key", by: "day")
-  let selection: UsageSelection
-  func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
+struct SumUsageOfDays<Size: AnswerSize>: PostgresStatement {
+  static var sql: String { usageSums(Size.self, "usage_by_key", by: "day") }
+  let question: UsageQuestion
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { question.bind(&bindings, count: count) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
     UsageRow(day: Day(try row.next()), totals: try UsageTotals(sparse: &row))
   }
 }
 
-struct SumUsageOfAccounts: PostgresStatement {
-  static let sql = usageSums(
-    "usage_by_key", by: "account_id", ", account.name", "left join accounts account on account.id = account_id")
-  let selection: UsageSelection
-  func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
+struct SumUsageOfAccounts<Size: AnswerSize>: PostgresStatement {
+  static var sql: String {
+    usageSums(
+      Size.self,
+      "usage_by_key", by: "account_id", ", account.name", "left join accounts account on account.id = account_id")
+  }
+  let question: UsageQuestion
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { question.bind(&bindings, count: count) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
     UsageRow(
       consumer: Consumer(accountID: try row.next(), accountName: try row.next()), totals: try UsageTotals(sparse: &row))
   }
 }
 
-struct SumUsageOfKeys: PostgresStatement {
-  static let sql = usageSums(
-    "usage_by_key", by: "account_id, key_id", ", key.name, key.key_start",
-    keyNames)
-  let selection: UsageSelection
-  func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
+struct SumUsageOfKeys<Size: AnswerSize>: PostgresStatement {
+  static var sql: String {
+    usageSums(
+      Size.self,
+      "usage_by_key", by: "account_id, key_id", ", key.name, key.key_start",
+      keyNames)
+  }
+  let question: UsageQuestion
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { question.bind(&bindings, count: count) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
     let (accountID, keyID) = (try row.next(UUID.self), try row.next(UUID.self))
     return UsageRow(
@@ -124,10 +165,11 @@ struct SumUsageOfKeys: PostgresStatement {
   }
 }
 
-struct SumUsageOfEndpoints: PostgresStatement {
-  static let sql = usageSums("usage_by_endpoint", by: "endpoint")
-  let selection: UsageSelection
-  func bind(_ bindings: inout PostgresBindings) { selection.bind(&bindings) }
+struct SumUsageOfEndpoints<Size: AnswerSize>: PostgresStatement {
+  static var sql: String { usageSums(Size.self, "usage_by_endpoint", by: "endpoint") }
+  let question: UsageQuestion
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { question.bind(&bindings, count: count) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
     UsageRow(endpoint: try row.next(), totals: try UsageTotals(sparse: &row))
   }
