@@ -1,0 +1,28 @@
+import Testing
+
+@testable import Portal
+
+@Suite("ExportGate")
+struct ExportGateTests {
+  private static let refusal = PortalError.tooManyRequests(retryAfterSeconds: 10)
+
+  @Test("only so many exports at a time: the next one comes in when one has gone")
+  func bounded() throws {
+    let gate = ExportGate()
+    var permits = try (0..<ExportGate.countMax).map { _ in try gate.enter() }
+    #expect(throws: Self.refusal) { _ = try gate.enter() }
+    permits.removeLast()
+    permits.append(try gate.enter())
+    #expect(throws: Self.refusal) { _ = try gate.enter() }
+  }
+
+  @Test("one whose reader has gone without a word keeps nobody out for ever")
+  func forgotten() throws {
+    let gate = ExportGate()
+    let start = ContinuousClock.now
+    let permits = try (0..<ExportGate.countMax).map { _ in try gate.enter(at: start) }
+    #expect(throws: Self.refusal) { _ = try gate.enter(at: start + ExportGate.durationMax - .seconds(1)) }
+    let late = try gate.enter(at: start + ExportGate.durationMax)
+    withExtendedLifetime((permits, late)) {}
+  }
+}
