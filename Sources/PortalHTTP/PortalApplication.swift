@@ -31,6 +31,7 @@ package struct PortalSettings: Sendable {
   /// The folder that keeps counters until they are written; nil: memory alone does.
   package var usageSpool: String?
   package var instanceName = "latchkey"
+  package var retention = Retention()
   /// Migrations that the database should have.
   package var migrationCount: Int
 
@@ -57,7 +58,7 @@ package struct PortalApplication: Sendable {
   /// Nil where usage and analytics are read from `pool`.
   private let analyticsPool: PostgresPool?
   private let listener: InvalidationListener
-  private let maintenance: Maintenance
+  package let scheduler: JobScheduler
   private let limits: RateLimits
 
   package init(
@@ -97,9 +98,11 @@ package struct PortalApplication: Sendable {
             ?? []
         }))
     usage = UsageFlusher(pool: pool, recorder: recorder, observer: observer)
-    maintenance = Maintenance(pool: pool, observer: observer)
+    let scheduler = JobScheduler(
+      Jobs(pool: pool, instance: settings.instanceName, retention: settings.retention, observer: observer))
+    self.scheduler = scheduler
     metrics = MetricsController(registry: registry, observer: observer) {
-      Self.gauges(pool, verifier.keys.cache, instance, recorder.holdings)
+      Self.gauges(pool, verifier.keys.cache, instance, recorder.holdings) + Self.gauges(scheduler.lastReport)
     }
     listener = InvalidationListener(
       pool: pool, listenerURL: settings.listenerURL, instance: instance, observer: observer
@@ -125,7 +128,7 @@ package struct PortalApplication: Sendable {
             maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,
             maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),
       configuration: .init(address: address, backlog: 1_024),
-      services: [pool] + (analyticsPool.map { [$0] } ?? []) + [maintenance, listener, limits, usage],
+      services: [pool] + (analyticsPool.map { [$0] } ?? []) + [scheduler, listener, limits, usage],
       eventLoopGroupProvider: settings.httpThreadCount.map {
         .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0))
       } ?? .singleton,
@@ -154,6 +157,22 @@ package struct PortalApplication: Sendable {
       .init("latchkey_usage_unprotected", usage.failure == nil ? 0 : 1),
       .init("latchkey_usage_lost_verdicts", Double(usage.lostCount)),
     ]
+  }
+
+  /// The same on every instance, whichever ran the jobs.
+  private static func gauges(_ report: JobReport) -> [PrometheusMetrics.Gauge] {
+    let records = report.records.sorted { $0.key < $1.key }
+    return [.init("latchkey_usage_unplaced_counters", Double(report.unplacedUsageCount))]
+      + records.compactMap { name, record in
+        record.succeededAt.map {
+          .init("latchkey_job_last_success_timestamp_seconds", $0.timeIntervalSince1970, labels: [("job", name)])
+        }
+      }
+      + records.compactMap { name, record in
+        record.durationMilliseconds.map {
+          .init("latchkey_job_duration_seconds", $0 / 1_000, labels: [("job", name)])
+        }
+      }
   }
 
   /// What cannot be preloaded is looked up when it is asked for.

@@ -34,6 +34,7 @@ struct PortalConfiguration: Sendable {
   var passwordCost: ScryptCost
   var passwordThreadCount: Int
   var usageSpool: String
+  var retention: Retention
   var migrationsFolder: String
   var logLevel: Logger.Level
 
@@ -73,6 +74,15 @@ struct PortalConfiguration: Sendable {
     passwordCost.logN = try keys.integer("password.cost", 10...20, default: ScryptCost.standard.logN)
     passwordThreadCount = try keys.integer("password.threads", 1...64, default: 2)
     usageSpool = keys.optional("usage.spool") ?? "usage"
+    retention = Retention()
+    retention.usageDays = try keys.integer("usage.retention.days", 7...36_500, default: retention.usageDays)
+    retention.usageHourHours = try keys.integer(
+      "usage.hours.retention.hours", 24...8_760, default: retention.usageHourHours)
+    // Outcomes may be 48 hours old, and so may the repetition of a batch.
+    retention.usageBatchDays = try keys.integer(
+      "usage.batches.retention.days", 3...365, default: retention.usageBatchDays)
+    retention.usageSourceDays = try keys.integer(
+      "usage.sources.retention.days", 30...36_500, default: retention.usageSourceDays)
     migrationsFolder = keys.optional("migrations") ?? "migrations"
     logLevel = try keys.parsed(
       "log.level", default: "info", "must be one of trace, debug, info, notice, warning, error, critical",

@@ -21,7 +21,8 @@ struct MigrationsContractTests {
   @Test("every table belongs to an account, or is known to belong to none")
   func tenants() async throws {
     let global: Set = [
-      "accounts", "installation", "instances", "invalidation_head", "plans", "rate_limit_counts", "rate_limit_windows",
+      "accounts", "installation", "instances", "invalidation_head", "jobs", "plans", "rate_limit_counts",
+      "rate_limit_windows",
       "schema_migrations", "service_tokens", "staff",
       "staff_sessions", "usage_batches", "usage_sources", "users",
     ]

@@ -27,7 +27,10 @@ package enum Observation: Sendable, Equatable {
   /// What this instance admitted was told to the others, and theirs heard.
   case limitsExchanged(windows: Int)
   case limitExchangeFailed(String)
-  case maintenanceFailed(String)
+  case jobFinished(String, count: Int)
+  case jobFailed(String, String)
+  /// Counters stand in a default partition, because none was made for their month.
+  case usageUnplaced(counters: Int)
   /// A request was answered; `route` as it was declared, "NotFound" where there is none.
   case answered(route: String, method: String, status: Int, nanoseconds: Int64)
 }
@@ -64,8 +67,14 @@ package struct Observer: Sendable {
       case .limitExchangeFailed(let reason):
         logger.warning(
           "limits could not be exchanged with the other instances", metadata: ["reason": "\(reason)"])
-      case .maintenanceFailed(let reason):
-        logger.warning("maintenance failed and will be tried again", metadata: ["reason": "\(reason)"])
+      case .jobFinished(let job, let count) where count > 0:
+        logger.debug("a job is done", metadata: ["job": "\(job)", "count": "\(count)"])
+      case .jobFailed(let job, let reason):
+        logger.warning("a job failed and will be tried again", metadata: ["job": "\(job)", "reason": "\(reason)"])
+      case .usageUnplaced(let counters):
+        logger.warning(
+          "counters stand in a default partition; the job usage-partitions moves them",
+          metadata: ["counters": "\(counters)"])
       case .listening:
         logger.info("listening for invalidations")
       default:
@@ -88,7 +97,9 @@ package struct Observer: Sendable {
     let (setAside, damaged) = (counter("usage_spool_failures"), counter("usage_counters_damaged"))
     let (exchanges, exchangedWindows) = (counter("limit_exchanges"), counter("limit_windows_exchanged"))
     let exchangeFailures = counter("limit_exchange_failures")
-    let maintenanceFailures = counter("maintenance_failures")
+    let jobFailures: @Sendable (String) -> Counter = {
+      Counter(label: "latchkey_job_failures_total", dimensions: [("job", $0)], factory: factory)
+    }
     let verdicts = Dictionary(
       uniqueKeysWithValues: Verdict.Code.allCases.map { ($0, counter("verifications", [("code", $0.rawValue)])) })
     let durations = RequestDurations(factory)
@@ -110,11 +121,11 @@ package struct Observer: Sendable {
         exchanges.increment()
         exchangedWindows.increment(by: windows)
       case .limitExchangeFailed: exchangeFailures.increment()
-      case .maintenanceFailed: maintenanceFailures.increment()
+      case .jobFailed(let job, _): jobFailures(job).increment()
       case .verified(let code): verdicts[code]?.increment()
       case .answered(let route, let method, let status, let nanoseconds):
         durations.timer(route, method, status).recordNanoseconds(nanoseconds)
-      case .listening: break
+      case .listening, .jobFinished, .usageUnplaced: break
       }
     }
   }

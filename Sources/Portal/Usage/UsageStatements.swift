@@ -48,10 +48,6 @@ struct InsertUsageBatch: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-struct DeleteOldUsageBatches: PostgresStatement {
-  static let sql = "delete from usage_batches where received_at < now() - interval '7 days'"
-}
-
 struct FindKeyAccounts: PostgresStatement {
   static let sql = "select id, account_id from api_keys where id = any ($1)"
   let ids: [UUID]
@@ -59,11 +55,6 @@ struct FindKeyAccounts: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (UUID, UUID) {
     (try row.next(), try row.next())
   }
-}
-
-struct EnsureUsagePartitions: PostgresStatement {
-  static let sql = "select ensure_usage_partitions(current_date, 3)"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// The sums of the counters, in the order in which `UsageTotals.init(row:)` takes them.

@@ -77,6 +77,7 @@ extension PortalSettings {
     passwordCost = configuration.passwordCost
     passwordThreadCount = configuration.passwordThreadCount
     listenerURL = configuration.listenerURL
+    retention = configuration.retention
     instanceName = "\(ProcessInfo.processInfo.hostName):\(configuration.http.port)"
   }
 }

@@ -1,0 +1,103 @@
+/// Something that has to be done now and then, whichever instance does it.
+package struct Job: Sendable {
+  package let name: String
+  /// From the beginning of one run to that of the next, on all instances together.
+  package let interval: Duration
+  /// For operators, what it does.
+  package let summary: String
+  /// Does it in steps; how much there was to be done.
+  let perform: @Sendable (JobRun) async throws -> Int
+}
+
+/// How long things are kept. What is not here is kept for good.
+package struct Retention: Sendable {
+  /// Days of usage; a month goes when its last day is older.
+  package var usageDays = 400
+  /// Hourly totals of accounts.
+  package var usageHourHours = 72
+  /// Names of batches of reported outcomes, by which a repetition is known.
+  package var usageBatchDays = 7
+  /// Writers of counters that have written nothing for so long.
+  package var usageSourceDays = 400
+
+  package init() {}
+}
+
+extension Job {
+  /// Rows that one statement deletes at most.
+  static let deletedRowCountMax = 10_000
+  /// Counters that one transaction packs, about.
+  static let packedCounterCountMax = 10_000
+  /// Partitions that one run makes for what has none.
+  static let placedMonthCountMax = 36
+
+  /// All there are.
+  package static func all(_ retention: Retention) -> [Job] {
+    usage(retention) + [
+      Job(
+        name: "invalidations", interval: .seconds(600),
+        summary: "Forgets changes, and instances, that are older than any lease."
+      ) { try await $0.execute(DeleteOldInvalidations()) },
+      Job(
+        name: "rate-limits", interval: .seconds(600),
+        summary: "Forgets what was counted for limits in windows long over."
+      ) { run in
+        try await run.execute(ExpireRateLimitCounts()) + run.execute(ExpireRateLimitWindows())
+      },
+      Job(name: "sessions", interval: .seconds(600), summary: "Forgets logins that are over.") { run in
+        try await run.execute(DeleteExpiredSessions()) + run.execute(DeleteExpiredStaffSessions())
+      },
+    ]
+  }
+
+  private static func usage(_ retention: Retention) -> [Job] {
+    [
+      Job(
+        name: "usage-partitions", interval: .seconds(3_600),
+        summary: "Makes the partitions of the next months, and those that counters lack."
+      ) { run in
+        var made = try await run.query(EnsureUsagePartitions()) ?? 0
+        for _ in 0..<placedMonthCountMax where try await run.query(PlaceUsage()) == true { made += 1 }
+        return made
+      },
+      Job(
+        name: "usage-packing", interval: .seconds(3_600),
+        summary: "Packs days that are closed, one row for a key's day."
+      ) { run in
+        var (packed, place) = (0, PackUsage.Place?.none)
+        repeat {
+          let step = try await run.query(PackUsage(counterCountMax: packedCounterCountMax, after: place))
+          packed += step?.count ?? 0
+          place = step?.last
+        } while place != nil
+        return packed
+      },
+      Job(
+        name: "usage-retention", interval: .seconds(3_600),
+        summary: "Drops months of usage that are older than USAGE_RETENTION_DAYS."
+      ) { run in
+        var dropped = 0
+        while try await run.query(DropUsagePartition(days: retention.usageDays)) ?? nil != nil { dropped += 1 }
+        return dropped
+      },
+      Job(
+        name: "usage-hours", interval: .seconds(3_600),
+        summary: "Deletes hourly totals that are older than USAGE_HOURS_RETENTION_HOURS."
+      ) { run in
+        try await run.deleteAll(DeleteOldUsageHours(hours: retention.usageHourHours, limit: deletedRowCountMax))
+      },
+      Job(
+        name: "usage-batches", interval: .seconds(600),
+        summary: "Deletes names of batches that are older than USAGE_BATCHES_RETENTION_DAYS."
+      ) { run in
+        try await run.deleteAll(DeleteOldUsageBatches(days: retention.usageBatchDays, limit: deletedRowCountMax))
+      },
+      Job(
+        name: "usage-sources", interval: .seconds(3_600),
+        summary: "Deletes writers of counters that wrote nothing for USAGE_SOURCES_RETENTION_DAYS."
+      ) { run in
+        try await run.deleteAll(DeleteOldUsageSources(days: retention.usageSourceDays, limit: deletedRowCountMax))
+      },
+    ]
+  }
+}

@@ -1,0 +1,44 @@
+import Postgres
+
+/// One run of a job: steps, each a transaction of its own that holds the job's advisory lock, so that there is one at a
+/// time whoever runs it. A lock for the whole run would need a session, which a pooler does not give.
+struct JobRun: Sendable {
+  let name: String
+  let pool: PostgresPool
+
+  /// The first row.
+  func query<Statement: PostgresStatement>(_ statement: Statement) async throws -> Statement.Row? {
+    try await step { try await $0.query(statement).first }
+  }
+
+  /// How many rows it touched.
+  func execute(_ statement: some PostgresStatement) async throws -> Int {
+    try await step { try await $0.execute(statement) }
+  }
+
+  /// Repeats a statement that deletes a bounded number of rows until it finds none.
+  func deleteAll(_ statement: some PostgresStatement) async throws -> Int {
+    var deleted = 0
+    while true {
+      let count = try await execute(statement)
+      if count == 0 { return deleted }
+      deleted += count
+    }
+  }
+
+  /// Notes that the job begins; false if that is not for this instance, because another is in a step or has begun it
+  /// since its interval.
+  func begin(_ begin: BeginJob) async throws -> Bool {
+    try await pool.withTransaction { connection in
+      guard try await connection.query(TryLockJob(name: name)).first == true else { return false }
+      return try await connection.query(begin).first ?? false
+    }
+  }
+
+  private func step<Value>(_ body: (PostgresConnection) async throws -> Value) async throws -> Value {
+    try await pool.withTransaction { connection in
+      _ = try await connection.query(LockJob(name: name))
+      return try await body(connection)
+    }
+  }
+}

@@ -1,0 +1,47 @@
+import Postgres
+import ServiceLifecycle
+import Synchronization
+
+/// Looks now and then which jobs are due, and keeps what it saw for the metrics.
+package final class JobScheduler: Service {
+  private static let lookInterval: Duration = .seconds(30)
+
+  package let jobs: Jobs
+  private let state = Mutex(JobReport())
+
+  package init(_ jobs: Jobs) { self.jobs = jobs }
+
+  /// As of the last look.
+  package var lastReport: JobReport { state.withLock { $0 } }
+
+  package func run() async throws {
+    try? await cancelWhenGracefulShutdown {
+      while true {
+        await self.look()
+        try await Task.sleep(for: Self.lookInterval)
+      }
+    }
+  }
+
+  /// Runs what is due.
+  package func look() async {
+    do {
+      let before = try await jobs.report()
+      note(before)
+      await jobs.runDue(before)
+      note(try await jobs.report())
+    } catch {
+      if !Task.isCancelled { jobs.observer.observe(.jobFailed("all", "\(error)")) }
+    }
+  }
+
+  private func note(_ report: JobReport) {
+    let previous = state.withLock { state in
+      defer { state = report }
+      return state
+    }
+    if report.unplacedUsageCount > 0, report.unplacedUsageCount != previous.unplacedUsageCount {
+      jobs.observer.observe(.usageUnplaced(counters: report.unplacedUsageCount))
+    }
+  }
+}

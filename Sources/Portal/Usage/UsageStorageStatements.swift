@@ -1,0 +1,90 @@
+import Foundation
+import Postgres
+
+/// Moves about as many counters of closed days as it is told into packed days, from a place on; see `pack_usage`.
+struct PackUsage: PostgresStatement {
+  /// Days that are left as they are: outcomes may be reported 48 hours late.
+  private static let openDayCount = 3
+
+  static let sql = """
+    select counter_count, last_account, last_key, last_day
+    from pack_usage((now() at time zone 'UTC')::date - \(openDayCount), $1::integer, $2, $3, $4)
+    """
+  /// A key's day, behind which there may be more.
+  struct Place: Equatable {
+    var accountID: UUID
+    var keyID: UUID
+    var day: PostgresDate
+  }
+
+  let counterCountMax: Int
+  let after: Place?
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(counterCountMax, after?.accountID, after?.keyID, after?.day)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (count: Int, last: Place?) {
+    let count: Int = try row.next()
+    let (account, key, day): (UUID?, UUID?, PostgresDate?) = (try row.next(), try row.next(), try row.next())
+    guard let account, let key, let day else { return (count, nil) }
+    return (count, Place(accountID: account, keyID: key, day: day))
+  }
+}
+
+/// Makes the partitions of this month and three months ahead; how many months lacked one.
+struct EnsureUsagePartitions: PostgresStatement {
+  static let sql = "select ensure_usage_partitions(current_date, 3)"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+/// Makes a partition for something that stands in a default partition; false if there is nothing of the kind.
+struct PlaceUsage: PostgresStatement {
+  static let sql = "select place_usage()"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// How many counters stand in the default partitions, for want of their own; 10,000 for more.
+struct CountUnplacedUsage: PostgresStatement {
+  static let sql = "select unplaced_usage_count()"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+/// Drops a partition that is over; its name, nil if there is none.
+struct DropUsagePartition: PostgresStatement {
+  static let sql = "select drop_usage_partition((now() at time zone 'UTC')::date - $1::integer)"
+  let days: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(days) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String? { try row.next() }
+}
+
+struct DeleteOldUsageHours: PostgresStatement {
+  static let sql = """
+    delete from account_usage_hours where (account_id, hour) in (
+      select account_id, hour from account_usage_hours where hour < now() - make_interval(hours => $1::integer)
+      order by hour limit $2 for update skip locked)
+    """
+  let hours: Int
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(hours, limit) }
+}
+
+struct DeleteOldUsageBatches: PostgresStatement {
+  static let sql = """
+    delete from usage_batches where (token_id, batch_id) in (
+      select token_id, batch_id from usage_batches where received_at < now() - make_interval(days => $1::integer)
+      order by received_at limit $2 for update skip locked)
+    """
+  let days: Int
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(days, limit) }
+}
+
+struct DeleteOldUsageSources: PostgresStatement {
+  static let sql = """
+    delete from usage_sources where id in (
+      select id from usage_sources where updated_at < now() - make_interval(days => $1::integer)
+      limit $2 for update skip locked)
+    """
+  let days: Int
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(days, limit) }
+}
