@@ -69,14 +69,14 @@ package struct PortalApplication: Sendable {
     self.analyticsPool = analyticsPool
     let registry = PrometheusMetrics()
     let observer = observer.adding(Observer.metrics(registry))
-    let recorder = UsageRecorder(spoolFolder: settings.usageSpool)
+    let instance = Instance(name: settings.instanceName, lease: settings.lease)
+    let recorder = UsageRecorder(spoolFolder: settings.usageSpool, sourceID: instance.id)
     let passwords = PasswordHasher(cost: settings.passwordCost, threadCount: settings.passwordThreadCount)
     let propagations = Propagations(pool: pool, timeout: settings.propagationTimeout)
     let keys = Keys(pool: pool, format: settings.keyFormat, propagations: propagations)
     var cacheLimits = CoherentCacheState<VerifiableKey>.Limits()
     cacheLimits.lease = settings.lease
     cacheLimits.entryCountMax = settings.cacheEntryCountMax
-    let instance = Instance(name: settings.instanceName, lease: settings.lease)
     let limiter = RateLimiter()
     limits = RateLimits(pool: pool, limiter: limiter, instanceID: instance.id, observer: observer)
     let verifier = Verifier(

@@ -1,4 +1,5 @@
 import Dispatch
+import Foundation
 package import Postgres
 import ServiceLifecycle
 
@@ -16,6 +17,8 @@ package actor UsageFlusher: Service {
   private static let countersPerStatementMax = 10_000
   /// Statements of an extent: they share its number, shifted by so many bits.
   private static let statementBits = 16
+  /// From the moment of a verdict until it is counted, at most.
+  private static let verdictSecondsMax = 5.0
 
   private let pool: PostgresPool
   private let recorder: UsageRecorder
@@ -73,11 +76,15 @@ package actor UsageFlusher: Service {
     do {
       // What was taken before first, since its numbers are lower.
       try await writeTaken()
+      let through = Date().addingTimeInterval(-Self.verdictSecondsMax)
       taken = await blocking { [recorder] in recorder.seal() }
       try await writeTaken()
+      try await pool.execute(NoteUsageProgress(instanceID: recorder.sourceID, through: through))
       while let orphan = orphans.first {
         var count = 0
         for extent in orphan.extents { count += try await write(extent) }
+        // It is dead, and has nothing any more that anybody could wait for.
+        try await pool.execute(NoteUsageProgress(instanceID: orphan.sourceID, through: .distantFuture))
         await blocking {
           for extent in orphan.extents { extent.removeFile() }
           orphan.close()

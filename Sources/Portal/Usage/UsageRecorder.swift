@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 import Synchronization
 
 /// The counters of this instance since they were last taken to be written: in files that are mapped into memory, so that
@@ -38,18 +38,19 @@ package final class UsageRecorder: Sendable {
   }
 
   private let spoolFolder: String?
-  /// Of what is counted without a spool.
-  private let anonymousSourceID = UUID.version7()
+  /// The instance, as the one that its counters come from.
+  let sourceID: UUID
   private let shards: [Shard]
   private let extents: Mutex<Extents>
   private let endpoints = EndpointNames()
 
   /// Without a folder, or with one that cannot be used, in memory alone. Blocks.
-  package init(spoolFolder: String? = nil) {
+  package init(spoolFolder: String? = nil, sourceID: UUID = .version7()) {
     self.spoolFolder = spoolFolder
+    self.sourceID = sourceID
     var extents = Extents()
-    Self.openSpool(spoolFolder, &extents)
-    let first = Self.makeExtent(&extents, UsageExtent.slotsPerShardMin, anonymousSourceID)
+    Self.openSpool(spoolFolder, sourceID, &extents)
+    let first = Self.makeExtent(&extents, UsageExtent.slotsPerShardMin, sourceID)
     extents.current = [first]
     self.extents = Mutex(extents)
     shards = (0..<UsageExtent.shardCount).map { Shard($0, first) }
@@ -102,7 +103,7 @@ package final class UsageRecorder: Sendable {
       let slotsPerShard = min(full.slotsPerShard * 2, UsageExtent.slotsPerShardMax)
       let byteCount = extents.current.reduce(UsageExtent.byteCount(slotsPerShard)) { $0 + $1.byteCount }
       guard byteCount <= Self.byteCountMax else { return nil }
-      let next = Self.makeExtent(&extents, slotsPerShard, anonymousSourceID)
+      let next = Self.makeExtent(&extents, slotsPerShard, sourceID)
       extents.current.append(next)
       return next
     }
@@ -116,8 +117,8 @@ package final class UsageRecorder: Sendable {
     guard hasCounted else { return [] }
     let taken = extents.withLock { extents in
       defer {
-        Self.openSpool(spoolFolder, &extents)
-        extents.current = [Self.makeExtent(&extents, Self.slotsPerShard(after: extents.current), anonymousSourceID)]
+        Self.openSpool(spoolFolder, sourceID, &extents)
+        extents.current = [Self.makeExtent(&extents, Self.slotsPerShard(after: extents.current), sourceID)]
       }
       return extents.current
     }
@@ -143,16 +144,16 @@ package final class UsageRecorder: Sendable {
     return isRoomy && taken.count == 1 ? max(last.slotsPerShard / 2, UsageExtent.slotsPerShardMin) : last.slotsPerShard
   }
 
-  private static func openSpool(_ folder: String?, _ extents: inout Extents) {
+  private static func openSpool(_ folder: String?, _ sourceID: UUID, _ extents: inout Extents) {
     guard let folder, extents.spool == nil else { return }
     do {
-      extents.spool = try UsageSpool(root: folder)
+      extents.spool = try UsageSpool(root: folder, sourceID: sourceID)
     } catch {
       extents.failure = "\(error)"
     }
   }
 
-  private static func makeExtent(_ extents: inout Extents, _ slotsPerShard: Int, _ anonymousSourceID: UUID)
+  private static func makeExtent(_ extents: inout Extents, _ slotsPerShard: Int, _ sourceID: UUID)
     -> UsageExtent
   {
     let number = extents.nextNumber
@@ -166,7 +167,7 @@ package final class UsageRecorder: Sendable {
         extents.failure = error.description
       }
     }
-    return .anonymous(extents.spool?.sourceID ?? anonymousSourceID, number: number, slotsPerShard: slotsPerShard)
+    return .anonymous(sourceID, number: number, slotsPerShard: slotsPerShard)
   }
 
   // MARK: Spool

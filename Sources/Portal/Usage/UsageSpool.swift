@@ -15,9 +15,9 @@ final class UsageSpool: Sendable {
   private let folder: FolderLock
 
   /// Makes the folders, the spool's too. Throws ``UsageExtent/Failure``.
-  init(root: String) throws {
+  init(root: String, sourceID: UUID = .version7()) throws {
     self.root = root
-    sourceID = .version7()
+    self.sourceID = sourceID
     try FileManager.default.createDirectory(
       atPath: root, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     // Locked before it has its name: nobody may take it for that of a dead process.
@@ -44,10 +44,12 @@ final class UsageSpool: Sendable {
     let extents: [UsageExtent]
     /// Why files were set aside.
     let setAside: [String]
+    let sourceID: UUID
     fileprivate let folder: FolderLock
 
-    fileprivate init(_ folder: FolderLock) {
+    fileprivate init(_ folder: FolderLock, of sourceID: UUID) {
       self.folder = folder
+      self.sourceID = sourceID
       var (extents, setAside): ([UsageExtent], [String]) = ([], [])
       for path in folder.filePaths where path.hasSuffix(UsageSpool.suffix) {
         do throws(UsageExtent.Failure) {
@@ -67,8 +69,8 @@ final class UsageSpool: Sendable {
   func adopt() -> [Orphan] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
     return names.sorted().compactMap { name in
-      guard name != sourceID.text, UUID(uuidString: name) != nil else { return nil }
-      return FolderLock(root + "/" + name).map(Orphan.init)
+      guard name != sourceID.text, let id = UUID(uuidString: name) else { return nil }
+      return FolderLock(root + "/" + name).map { Orphan($0, of: id) }
     }
   }
 }
