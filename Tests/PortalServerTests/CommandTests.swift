@@ -11,7 +11,7 @@ struct CommandTests {
   func help() async throws {
     for command in [
       [], ["serve"], ["migrate"], ["accounts", "create"], ["staff", "create"], ["tokens", "create"],
-      ["tokens", "revoke"], ["keys", "revoke"], ["accounts", "limit"],
+      ["tokens", "revoke"], ["keys", "revoke"], ["accounts", "limit"], ["jobs"], ["jobs", "run"],
     ] {
       let result = try await latchkey(command + ["--help"])
       #expect(result.status == 0)
@@ -38,6 +38,8 @@ struct CommandTests {
       ("CACHE_LEASE_SECONDS", "0"), ("PUBLIC_URL", "http://portal.example.com"), ("PUBLIC_URL", "not a url"),
       ("LOG_LEVEL", "loud"), ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "40"), ("SESSION_HOURS", "1.5"),
       ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("FAST_PATH", "sometimes"),
+      ("USAGE_RETENTION_DAYS", "6"), ("USAGE_HOURS_RETENTION_HOURS", "0"), ("USAGE_BATCHES_RETENTION_DAYS", "2"),
+      ("USAGE_SOURCES_RETENTION_DAYS", "many"),
     ])
   func wrongConfiguration(key: String, value: String) async throws {
     let result = try await latchkey(["serve"], environment: ["DATABASE_URL": "host=/nowhere", key: value])
@@ -98,6 +100,48 @@ struct CommandTests {
       #expect(try revoked.json().names == ["id", "revokedAt", "propagation"])
       let unknown = try await latchkey(["tokens", "revoke", UUID().uuidString], environment: environment)
       #expect(unknown.status == 1)
+    }
+  }
+
+  @Test("jobs are listed with their last runs, run now, and what needs attention is noted")
+  func jobs() async throws {
+    try await withDatabase { database in
+      let environment = ["DATABASE_URL": database.url]
+      let fresh = try await latchkey(["jobs"], environment: environment)
+      #expect(fresh.status == 0 && fresh.output.contains("usage-packing     never run"))
+      try await PostgresPool.with(database.configuration) { pool in
+        try await pool.withConnection {
+          try await $0.executeScript(
+            """
+            insert into key_usage (account_id, key_id, day, endpoint, verified_count)
+            select gen_random_uuid(), gen_random_uuid(), day, '/', 1
+            from unnest(array[current_date - 5, current_date + 900]) day
+            """)
+        }
+      }
+      let noted = try await latchkey(["jobs"], environment: environment)
+      #expect(noted.output.contains("NOTE: 1 counters stand in a default partition"))
+      let packed = try await latchkey(["jobs", "run", "usage-packing"], environment: environment)
+      #expect(packed.output == "usage-packing: done, 1\n")
+      let placed = try await latchkey(["jobs", "run", "usage-partitions", "--json"], environment: environment)
+      #expect(try placed.json()["count"] == .number("1"))
+      let list = try await latchkey(["jobs", "--json"], environment: environment).json()
+      #expect(list["unplacedUsageCounters"] == .number("0"))
+      let packing = try #require(list["jobs"].array.first { $0["name"].string == "usage-packing" })
+      #expect(
+        packing.names == [
+          "name", "intervalSeconds", "summary", "startedAt", "finishedAt", "succeededAt", "durationMilliseconds",
+          "count", "error", "failures", "instance",
+        ])
+      #expect(packing["count"] == .number("1") && packing["instance"].string?.hasSuffix(":jobs") == true)
+      #expect(try await latchkey(["jobs", "run", "nonsense"], environment: environment).status == 64)
+
+      try await PostgresPool.with(database.configuration) { pool in
+        try await pool.withConnection { try await $0.executeScript("alter table usage_sources rename to away") }
+      }
+      let failed = try await latchkey(["jobs", "run", "usage-sources"], environment: environment)
+      #expect(failed.status == 1 && failed.errors.hasPrefix("latchkey: usage-sources failed: "))
+      #expect(try await latchkey(["jobs"], environment: environment).output.contains("failed (1 times in all): "))
     }
   }
 

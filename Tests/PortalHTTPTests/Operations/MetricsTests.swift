@@ -1,3 +1,5 @@
+import Foundation
+import Portal
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
@@ -69,6 +71,35 @@ struct MetricsTests {
       #expect(samples["latchkey_request_duration_seconds_bucket{\(bucket)}"] == 4)
       for text in [id, key, customer.token, "made-up", "BREW"] {
         #expect(!samples.keys.contains { $0.contains(text) })
+      }
+    }
+  }
+
+  @Test("when each job was last done, how long it took, and what has no partition; by whichever instance it was")
+  func jobs() async throws {
+    try await withPortal { first in
+      try await withPortal(on: first.database) { second in
+        try await first.script(
+          """
+          insert into key_usage (account_id, key_id, day, endpoint)
+            values (gen_random_uuid(), gen_random_uuid(), 'infinity', '/')
+          """)
+        let names = first.application.scheduler.jobs.all.map(\.name)
+        for scheduler in [first.application.scheduler, second.application.scheduler] {
+          try await eventually("every job is done") {
+            await scheduler.look()
+            return scheduler.lastReport.records.values.count { $0.succeededAt != nil } == names.count
+          }
+        }
+        for portal in [first, second] {
+          let samples = try await samples(portal)
+          for name in names {
+            let success = try #require(samples["latchkey_job_last_success_timestamp_seconds{job=\"\(name)\"}"])
+            #expect(abs(success - Date().timeIntervalSince1970) < 120)
+            #expect(samples["latchkey_job_duration_seconds{job=\"\(name)\"}"] ?? -1 >= 0)
+          }
+          #expect(samples["latchkey_usage_unplaced_counters"] == 1)
+        }
       }
     }
   }

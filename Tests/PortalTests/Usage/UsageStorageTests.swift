@@ -279,6 +279,37 @@ struct UsageStorageTests {
 
   // MARK: Questions
 
+  @Test("the sums of endpoints are those of the view, of a key and of an account, packed or not")
+  func sums() async throws {
+    try await withPool { pool async throws in
+      try await count(pool, keys: 6, first: 0, last: 40)
+      try await pack(pool)
+      try await count(pool, keys: 3, first: 20, last: 22, endpoints: 6)
+      let columns = """
+        sum(verified_count), sum(denied_count), sum(reported_count), sum(error_count), sum(total_latency_ms),
+        sum(latency_count), sum_latency_buckets(latency_buckets), sum(success_count)
+        """
+      let account = "pg_catalog.md5('account 1')::uuid"
+      for (key, condition) in [
+        ("null", "true"), ("pg_catalog.md5('key 3')::uuid", "key_id = pg_catalog.md5('key 3')::uuid"),
+      ] {
+        let sums = try await pool.lines(
+          """
+          select (endpoint, \(columns)) from usage_of_endpoints(\(account), \(key), current_date - 30, current_date - 1)
+          group by endpoint order by endpoint
+          """)
+        #expect(sums.count == 6)
+        #expect(
+          try await pool.lines(
+            """
+            select (endpoint, \(columns)) from usage_by_endpoint
+            where account_id = \(account) and \(condition) and day between current_date - 30 and current_date - 1
+            group by endpoint order by endpoint
+            """) == sums)
+      }
+    }
+  }
+
   @Test(
     "a question goes to the indexes of both tables, in the partitions of its days only",
     arguments: ["usage_by_key", "usage_by_endpoint"])
