@@ -291,20 +291,25 @@ begin
 end $$;
 
 -- Makes one partition for a month of `parent`, and moves what stands in the default partition for want of it. Writers wait
--- meanwhile, for it would be too late for what is on its way into the default partition; readers of other partitions
--- don't. Who would keep it waiting for long keeps it from being made.
+-- meanwhile, for it would be too late for what is on its way into the default partition. So do readers where rows are to
+-- be moved: one that has looked up the partitions before, and reads after, would see the rows in neither. Who would keep
+-- it waiting for long keeps it from being made.
 create function make_month_partition(parent text, month date, options text) returns boolean
   language plpgsql set lock_timeout = '2s' as $$
 declare
   name constant text := parent || to_char(month, '_YYYY_MM');
   until constant date := month + interval '1 month';
   columns text;
+  has_rows boolean;
 begin
   if to_regclass(name) is not null then return false; end if;
   select string_agg(quote_ident(attname), ', ' order by attnum) into columns
   from pg_attribute where attrelid = parent::regclass and attnum > 0 and not attisdropped and attgenerated = '';
   execute format('create table %I (like %I including all) with (%s)', name, parent, options);
-  execute format('lock table only %I in share row exclusive mode', parent);
+  execute format('select exists (select from %I where day >= %L and day < %L)', parent || '_default', month, until)
+  into has_rows;
+  execute format(
+    'lock table only %I in %s mode', parent, case when has_rows then 'access exclusive' else 'share row exclusive' end);
   execute format('lock table %I in access exclusive mode', parent || '_default');
   execute format(
     'with moved as (delete from %I where day >= %L and day < %L returning %s) insert into %I (%s) select * from moved',

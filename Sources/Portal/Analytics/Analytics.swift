@@ -109,8 +109,10 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
   private static func export<Statement: PostgresStatement>(
     _ statement: Statement, _ pool: PostgresPool, _ sink: Sink
   ) async throws where Statement.Row == Row {
-    try await pool.withTransaction(isolation: .repeatableRead) { connection in
-      _ = try await connection.pipeline(PlanForAnalytics(), LimitExportPause(), DeclareExport(query: statement))
+    // The cursor is one snapshot in itself, and the isolation must not make one before.
+    try await pool.withTransaction { connection in
+      _ = try await connection.pipeline(
+        PlanForAnalytics(), LimitExportPause(), LockUsage(), DeclareExport(query: statement))
       do {
         while true {
           let found = try await connection.query(FetchExport<Statement>())

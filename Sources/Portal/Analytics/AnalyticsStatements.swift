@@ -6,6 +6,12 @@ struct PlanForAnalytics: PostgresStatement {
   static let sql = "select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)"
 }
 
+/// Locks the tables behind the views until the transaction ends. A cursor takes its snapshot before it locks and plans: rows
+/// that were moved into a new partition in between would be in neither.
+struct LockUsage: PostgresStatement {
+  static let sql = "select from usage_by_key where false"
+}
+
 /// In a transaction: gives up after so long without the next question, because whoever reads an export may just stop.
 struct LimitExportPause: PostgresStatement {
   static let sql = "select set_config('idle_in_transaction_session_timeout', '60s', true)"

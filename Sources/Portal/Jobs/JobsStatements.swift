@@ -33,12 +33,11 @@ struct BeginJob: PostgresStatement {
 /// Notes how a job ended: with a count, or an error.
 struct FinishJob: PostgresStatement {
   static let sql = """
-    update jobs set finished_at = clock_timestamp(),
-      duration_ms = 1000 * extract(epoch from clock_timestamp() - started_at),
-      succeeded_at = case when $3::text is null then clock_timestamp() else succeeded_at end,
+    update jobs set finished_at = ended.at, duration_ms = 1000 * extract(epoch from ended.at - started_at),
+      succeeded_at = case when $3::text is null then ended.at else succeeded_at end,
       result_count = coalesce($2, result_count), error = $3,
       failure_count = failure_count + case when $3::text is null then 0 else 1 end
-    where name = $1
+    from (select clock_timestamp() as at) ended where name = $1
     """
   let name: String
   let count: Int?
