@@ -312,7 +312,8 @@ struct FastPathTests {
 
 private struct UsageLines: PostgresStatement {
   static let sql = """
-    select concat_ws(' ', key_id, endpoint, verified_count, denied_count) from key_usage order by key_id, endpoint
+    select concat_ws(' ', key_id, endpoint, sum(verified_count), sum(denied_count)) from key_usage
+    group by key_id, endpoint order by key_id, endpoint
     """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
