@@ -144,13 +144,16 @@ from packed_usage;
 -- The sums of an account's endpoints, or one key's if `key` is not null, from `first` to `last`: what usage_by_endpoint
 -- gives, in less than half the time where there are many keys, because packed days are summed by number, and names are
 -- looked up for sums only. An endpoint may have two rows. What of it is not asked for is not summed.
-create function usage_of_endpoints(account uuid, key uuid, first date, last date) returns table (
+create function usage_of_endpoints(
+  account uuid, key uuid, first date, last date, with_latency_buckets boolean default true
+) returns table (
   endpoint text, verified_count bigint, denied_count bigint, reported_count bigint, success_count bigint,
   error_count bigint, total_latency_ms double precision, latency_count bigint, latency_buckets bigint[]
 ) language sql stable parallel safe rows 50 as $$
   select usage.endpoint, sum(usage.verified_count)::bigint, sum(usage.denied_count)::bigint,
     sum(usage.reported_count)::bigint, sum(usage.success_count)::bigint, sum(usage.error_count)::bigint,
-    sum(usage.total_latency_ms), sum(usage.latency_count)::bigint, sum_latency_buckets(usage.latency_buckets)
+    sum(usage.total_latency_ms), sum(usage.latency_count)::bigint,
+    sum_latency_buckets(case when with_latency_buckets then usage.latency_buckets end)
   from key_usage usage
   where usage.account_id = account and (key is null or usage.key_id = key) and usage.day between first and last
   group by usage.endpoint
@@ -162,7 +165,8 @@ create function usage_of_endpoints(account uuid, key uuid, first date, last date
         coalesce(sum(reported), 0) as reported,
         coalesce(sum(greatest(verified, reported)), 0) - coalesce(sum(errors), 0) as success,
         coalesce(sum(errors), 0) as errors, coalesce(sum(latency_sum), 0) as latency_sum,
-        coalesce(sum(latency_count), 0) as latency_count, sum_latency_buckets(unpack_latency_buckets(latency)) as latency
+        coalesce(sum(latency_count), 0) as latency_count,
+        sum_latency_buckets(case when with_latency_buckets then unpack_latency_buckets(latency) end) as latency
       from (
         select unnest(endpoints) as number, unnest(verified) as verified, unnest(denied) as denied,
           unnest(reported) as reported, unnest(errors) as errors, unnest(latency_sums) as latency_sum,

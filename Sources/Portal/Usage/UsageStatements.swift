@@ -58,9 +58,15 @@ struct FindKeyAccounts: PostgresStatement {
 }
 
 /// The sums of the counters, in the order in which `UsageTotals.init(row:)` takes them.
-private let totalColumns = """
+private let totalColumns = "\(countColumns), coalesce(sum_latency_buckets(latency_buckets), '{}')"
+
+/// Without percentiles, which nobody is shown of an endpoint or of one key among others, and which would take longer than
+/// all the rest.
+private let totalColumnsWithoutBuckets = "\(countColumns), '{}'::bigint[]"
+
+private let countColumns = """
   sum(success_count)::bigint, sum(error_count)::bigint, sum(denied_count)::bigint, sum(total_latency_ms),
-  sum(latency_count)::bigint, coalesce(sum_latency_buckets(latency_buckets), '{}')
+  sum(latency_count)::bigint
   """
 
 private let inRange = """
@@ -102,7 +108,8 @@ struct SumUsageByDay: PostgresStatement {
 
 struct SumUsageByEndpoint: PostgresStatement {
   static let sql = """
-    select endpoint, \(totalColumns) from usage_by_endpoint \(inRange)
+    select endpoint, \(totalColumnsWithoutBuckets)
+    from usage_of_endpoints($1, $2, $3, $4, with_latency_buckets => false)
     group by endpoint order by sum(success_count + error_count + denied_count) desc, endpoint limit $5
     """
   let range: UsageRange
@@ -117,7 +124,7 @@ struct SumUsageByEndpoint: PostgresStatement {
 
 struct SumUsageByKey: PostgresStatement {
   static let sql = """
-    select key_id, \(totalColumns) from usage_by_key \(inRange)
+    select key_id, \(totalColumnsWithoutBuckets) from usage_by_key \(inRange)
     group by key_id order by sum(success_count + error_count + denied_count) desc, key_id limit $5
     """
   let range: UsageRange

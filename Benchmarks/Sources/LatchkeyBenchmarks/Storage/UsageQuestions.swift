@@ -24,48 +24,49 @@ struct UsageQuestions {
     func ofKey(_ key: Int) -> String { "\(ofAccount(key)) and key_id = (\(literal(UsageFill.key, key)))" }
     func ofAccount(_ key: Int) -> String { "account_id = (\(literal(UsageFill.account, key)))" }
 
-    try ask("one key, \(days) days: totals by day, top endpoints", target: 20) { run in
-      questions("\(ofKey(key(run))) and \(year)")
+    try ask("one key, \(days) days: by day, top endpoints", target: 20) { run in
+      [byDay("\(ofKey(key(run))) and \(year)"), byEndpoint(key(run), isWhole: false)]
     }
-    try ask("  the same with percentiles, of one that reports latencies", target: nil) { run in
-      questions("\(ofKey(reporting(run))) and \(year)", Self.histogram)
+    try ask("  the same of one that reports latencies", target: nil) { run in
+      [byDay("\(ofKey(reporting(run))) and \(year)"), byEndpoint(reporting(run), isWhole: false)]
     }
-    try ask("an account of 25 keys, \(days) days: totals by day, top endpoints", target: 60) { run in
-      questions("\(ofAccount(key(run))) and \(year)")
+    func ofWhole(_ key: Int) -> [String] {
+      let condition = "\(ofAccount(key)) and \(year)"
+      return [byDay(condition), byEndpoint(key, isWhole: true), byKey(condition)]
     }
-    try ask("  the same, endpoints by usage_of_endpoints", target: 60) { run in
-      Array(questions("\(ofAccount(key(run))) and \(year)").prefix(1)) + [
-        """
-        select endpoint, \(Self.sums) from usage_of_endpoints((\(literal(UsageFill.account, key(run)))), null,
-          current_date - \(days - 1), current_date)
-        group by endpoint order by sum(success_count + error_count + denied_count) desc, endpoint limit 10
-        """
-      ]
-    }
-    try ask("  the same with percentiles, of one that reports (10 runs)", runs: 10, target: nil) { run in
-      questions("\(ofAccount(reporting(run))) and \(year)", Self.histogram)
-    }
-    try ask("  the totals by day alone", target: nil) { run in
-      Array(questions("\(ofAccount(key(run))) and \(year)").prefix(1))
-    }
+    try ask("an account of 25 keys, \(days) days: by day, top endpoints, top keys", target: 60) { ofWhole(key($0)) }
+    try ask("  the same of one that reports (10 runs)", runs: 10, target: nil) { ofWhole(reporting($0)) }
+    try ask("  by day alone", target: nil) { run in [byDay("\(ofAccount(key(run))) and \(year)")] }
     let month = """
       day >= date_trunc('month', current_date - interval '2 months')::date
       and day < date_trunc('month', current_date - interval '1 month')::date
       """
-    try ask("all accounts, a month by day", target: 1_000) { _ in Array(questions(month).prefix(1)) }
+    try ask("all accounts, a month by day", target: 1_000) { _ in [byDay(month)] }
     try database.execute("set jit = off")
-    try ask("  the same without jit", target: nil) { _ in Array(questions(month).prefix(1)) }
+    try ask("  the same without jit", target: nil) { _ in [byDay(month)] }
     try database.execute("reset jit")
   }
 
-  private func questions(_ condition: String, _ more: String = "") -> [String] {
-    [
-      "select day, \(Self.sums)\(more) from usage_by_key where \(condition) group by day order by day",
-      """
-      select endpoint, \(Self.sums)\(more) from usage_by_endpoint where \(condition)
-      group by endpoint order by sum(success_count + error_count + denied_count) desc, endpoint limit 10
-      """,
-    ]
+  // As the product asks: percentiles by day alone.
+
+  private func byDay(_ condition: String) -> String {
+    "select day, \(Self.sums)\(Self.histogram) from usage_by_key where \(condition) group by day"
+  }
+
+  private func byKey(_ condition: String) -> String {
+    """
+    select key_id, \(Self.sums) from usage_by_key where \(condition)
+    group by key_id order by sum(success_count + error_count + denied_count) desc, key_id limit 100
+    """
+  }
+
+  private func byEndpoint(_ key: Int, isWhole: Bool) -> String {
+    """
+    select endpoint, \(Self.sums) from usage_of_endpoints(
+      (\(literal(UsageFill.account, key))), \(isWhole ? "null" : "(\(literal(UsageFill.key, key)))"),
+      current_date - \(days - 1), current_date, with_latency_buckets => false)
+    group by endpoint order by sum(success_count + error_count + denied_count) desc, endpoint limit 10
+    """
   }
 
   /// As a parameter would come.
