@@ -58,7 +58,10 @@ struct FindKeyAccounts: PostgresStatement {
 }
 
 /// The sums of the counters, in the order in which `UsageTotals.init(row:)` takes them.
-private let totalColumns = "\(countColumns), coalesce(sum_latency_buckets(latency_buckets), '{}')"
+private let totalColumns = """
+  \(countColumns),
+  coalesce(sum_latency_buckets(latency_buckets) filter (where latency_buckets is not null), '{}')
+  """
 
 /// Without percentiles, which nobody is shown of an endpoint or of one key among others, and which would take longer than
 /// all the rest.

@@ -5,7 +5,7 @@ struct UsageQuestions {
   private static let sums = """
     sum(success_count), sum(error_count), sum(denied_count), sum(total_latency_ms), sum(latency_count)
     """
-  private static let histogram = ", sum_latency_buckets(latency_buckets)"
+  private static let histogram = ", sum_latency_buckets(latency_buckets) filter (where latency_buckets is not null)"
 
   let database: BenchmarkDatabase
   let keys: Int
