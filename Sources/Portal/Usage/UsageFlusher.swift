@@ -90,7 +90,8 @@ package actor UsageFlusher: Service {
           orphan.close()
         }
         orphans.removeFirst()
-        observer.observe(.usageAdopted(counters: count))
+        // A folder that holds what was set aside is looked at again and again.
+        if count > 0 { observer.observe(.usageAdopted(counters: count)) }
       }
       return true
     } catch {
