@@ -12,8 +12,3 @@ package struct Installation: Sendable {
     self.id = id
   }
 }
-
-private struct FindInstallation: PostgresStatement {
-  static let sql = "select id from installation"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
-}

@@ -115,12 +115,7 @@ private func usageSums<Size: AnswerSize>(
 extension UsageTotals {
   /// As ``init(row:)``, with the histogram as two arrays: the buckets that are not empty, from 1 on, and what is in them.
   fileprivate init(sparse row: inout PostgresRow) throws(PostgresError) {
-    self.init()
-    successes = try row.next()
-    errors = try row.next()
-    denied = try row.next()
-    latencySumMilliseconds = try row.next()
-    latencyCount = try row.next()
+    try self.init(countsIn: &row)
     let (places, counts) = (try row.next([Int32].self), try row.next([Int].self))
     var buckets = Array(repeating: 0, count: Int(places.max() ?? 0))
     for (place, count) in zip(places, counts) { buckets[Int(place) - 1] = count }

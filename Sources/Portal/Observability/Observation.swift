@@ -21,7 +21,7 @@ package enum Observation: Sendable, Equatable {
   /// What a dead process had left was written.
   case usageAdopted(counters: Int)
   /// A file of the spool cannot be counted, or not be written to the disk.
-  case usageSetAside(String)
+  case usageSpoolFailed(String)
   /// Counters that a power cut has torn.
   case usageDamaged(counters: Int)
   /// What this instance admitted was told to the others, and theirs heard.
@@ -60,8 +60,8 @@ package struct Observer: Sendable {
         logger.warning("usage could not be flushed and is kept", metadata: ["reason": "\(reason)"])
       case .usageAdopted(let counters):
         logger.notice("counters that a dead process left were written", metadata: ["counters": "\(counters)"])
-      case .usageSetAside(let reason):
-        logger.error("a file of counters cannot be used", metadata: ["reason": "\(reason)"])
+      case .usageSpoolFailed(let reason):
+        logger.error("something is wrong with the spool of counters", metadata: ["reason": "\(reason)"])
       case .usageDamaged(let counters):
         logger.error("counters in the spool are damaged", metadata: ["counters": "\(counters)"])
       case .limitExchangeFailed(let reason):
@@ -94,7 +94,7 @@ package struct Observer: Sendable {
     let (syncs, failures) = (counter("listener_syncs"), counter("listener_failures"))
     let (flushed, flushFailures) = (counter("usage_counters_flushed"), counter("usage_flush_failures"))
     let adopted = counter("usage_counters_adopted")
-    let (setAside, damaged) = (counter("usage_spool_failures"), counter("usage_counters_damaged"))
+    let (spoolFailures, damaged) = (counter("usage_spool_failures"), counter("usage_counters_damaged"))
     let (exchanges, exchangedWindows) = (counter("limit_exchanges"), counter("limit_windows_exchanged"))
     let exchangeFailures = counter("limit_exchange_failures")
     let jobFailures: @Sendable (String) -> Counter = {
@@ -115,7 +115,7 @@ package struct Observer: Sendable {
       case .usageFlushed(let counters): flushed.increment(by: counters)
       case .usageFlushFailed: flushFailures.increment()
       case .usageAdopted(let counters): adopted.increment(by: counters)
-      case .usageSetAside: setAside.increment()
+      case .usageSpoolFailed: spoolFailures.increment()
       case .usageDamaged(let counters): damaged.increment(by: counters)
       case .limitsExchanged(let windows):
         exchanges.increment()

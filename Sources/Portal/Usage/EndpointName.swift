@@ -94,7 +94,9 @@ enum EndpointName {
       } else if digits + hexLetters == count {
         count >= (digits > 0 ? hexLengthMin : hexLengthMinWithoutDigit)
       } else if count == 36, dashes == 4, digits + hexLetters == 32 {
-        [8, 13, 18, 23].allSatisfy { bytes[start + $0] == UInt8(ascii: "-") }
+        // One by one: a list of the places would be an allocation.
+        bytes[start + 8] == UInt8(ascii: "-") && bytes[start + 13] == UInt8(ascii: "-")
+          && bytes[start + 18] == UInt8(ascii: "-") && bytes[start + 23] == UInt8(ascii: "-")
       } else {
         count >= tokenLengthMin && digits >= tokenDigitCountMin && underscores <= 1
           && digits + hexLetters + otherLetters + underscores == count

@@ -67,7 +67,7 @@ package actor UsageFlusher: Service {
   package func adopt() async {
     guard let spool = recorder.spool else { return }
     for orphan in await blocking({ spool.adopt() }) {
-      for reason in orphan.setAside { observer.observe(.usageSetAside(reason)) }
+      for reason in orphan.setAside { observer.observe(.usageSpoolFailed(reason)) }
       orphans.append(orphan)
     }
   }
@@ -114,12 +114,12 @@ package actor UsageFlusher: Service {
   /// Returns how many counters it has.
   private func write(_ extent: UsageExtent) async throws -> Int {
     let (counters, damagedCount) = await blocking { extent.read() }
-    if damagedCount > 0 { observer.observe(.usageDamaged(counters: damagedCount)) }
     for (part, start) in stride(from: 0, to: counters.count, by: Self.countersPerStatementMax).enumerated() {
       let slice = counters[start..<min(start + Self.countersPerStatementMax, counters.count)]
       let number = extent.number << Self.statementBits | part
       _ = try await pool.query(FlushVerdicts(sourceID: extent.sourceID, number: number, counters: slice))
     }
+    if damagedCount > 0 { observer.observe(.usageDamaged(counters: damagedCount)) }
     return counters.count
   }
 
@@ -135,7 +135,7 @@ package actor UsageFlusher: Service {
         return error
       }
     }
-    if let failure { observer.observe(.usageSetAside("\(failure)")) }
+    if let failure { observer.observe(.usageSpoolFailed("\(failure)")) }
   }
 
   private func blocking<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {

@@ -42,7 +42,7 @@ package final class UsageRecorder: Sendable {
   let sourceID: UUID
   private let shards: [Shard]
   private let extents: Mutex<Extents>
-  private let endpoints = EndpointNames()
+  private let endpoints = EndpointBudget()
 
   /// Without a folder, or with one that cannot be used, in memory alone. Blocks.
   package init(spoolFolder: String? = nil, sourceID: UUID = .version7()) {

@@ -89,13 +89,18 @@ struct UsageRange {
 }
 
 extension UsageTotals {
-  init(row: inout PostgresRow) throws(PostgresError) {
+  /// All but the histogram, of which each question has its own form.
+  init(countsIn row: inout PostgresRow) throws(PostgresError) {
     self.init()
     successes = try row.next()
     errors = try row.next()
     denied = try row.next()
     latencySumMilliseconds = try row.next()
     latencyCount = try row.next()
+  }
+
+  init(row: inout PostgresRow) throws(PostgresError) {
+    try self.init(countsIn: &row)
     latencies = LatencyHistogram(buckets: try row.next())
   }
 }
@@ -137,5 +142,23 @@ struct SumUsageByKey: PostgresStatement {
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (UUID, UsageTotals) {
     (try row.next(), try UsageTotals(row: &row))
+  }
+}
+
+/// The last hours of an account, the present one included, oldest first: also those in which nothing happened.
+struct ListUsageHours: PostgresStatement {
+  static let sql = """
+    select hours.hour, coalesce(usage.success_count, 0), coalesce(usage.error_count, 0), coalesce(usage.denied_count, 0)
+    from generate_series(
+      date_trunc('hour', now(), 'UTC') - ($2::integer - 1) * interval '1 hour', date_trunc('hour', now(), 'UTC'),
+      interval '1 hour') as hours (hour)
+    left join account_usage_hours usage on usage.hour = hours.hour and usage.account_id = $1
+    order by hours.hour
+    """
+  let accountID: UUID
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, Int32(count)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageHour {
+    UsageHour(hour: try row.next(), successes: try row.next(), errors: try row.next(), denied: try row.next())
   }
 }

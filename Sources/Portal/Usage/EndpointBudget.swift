@@ -2,7 +2,7 @@ import Foundation
 import Synchronization
 
 /// The endpoint names that accounts have used on this instance today: so many, and no more.
-final class EndpointNames: Sendable {
+final class EndpointBudget: Sendable {
   private struct Names {
     var day = 0
     /// Hashes of names: two that collide are counted as one towards the bound, and apart otherwise.

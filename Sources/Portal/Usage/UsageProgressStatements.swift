@@ -24,21 +24,3 @@ struct NoteUsageProgress: PostgresStatement {
   let through: Date
   func bind(_ bindings: inout PostgresBindings) { bindings.append(instanceID, through) }
 }
-
-/// The last hours of an account, the present one included, oldest first: also those in which nothing happened.
-struct ListUsageHours: PostgresStatement {
-  static let sql = """
-    select hours.hour, coalesce(usage.success_count, 0), coalesce(usage.error_count, 0), coalesce(usage.denied_count, 0)
-    from generate_series(
-      date_trunc('hour', now(), 'UTC') - ($2::integer - 1) * interval '1 hour', date_trunc('hour', now(), 'UTC'),
-      interval '1 hour') as hours (hour)
-    left join account_usage_hours usage on usage.hour = hours.hour and usage.account_id = $1
-    order by hours.hour
-    """
-  let accountID: UUID
-  let count: Int
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, Int32(count)) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageHour {
-    UsageHour(hour: try row.next(), successes: try row.next(), errors: try row.next(), denied: try row.next())
-  }
-}

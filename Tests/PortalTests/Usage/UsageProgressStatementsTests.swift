@@ -6,7 +6,7 @@ import Testing
 @testable import Portal
 
 @Suite("Until when usage is complete")
-struct UsageProgressTests {
+struct UsageProgressStatementsTests {
   private static let start = Date(timeIntervalSince1970: 1_780_000_000)
 
   /// An instance that started so many seconds after `start`, and was heard of so many minutes ago.
