@@ -55,17 +55,25 @@ package struct PortalApplication: Sendable {
   private let metrics: MetricsController
   private let settings: PortalSettings
   private let pool: PostgresPool
+  package let gatewayPool: PostgresPool
   /// Nil where usage and analytics are read from `pool`.
   private let analyticsPool: PostgresPool?
   private let listener: InvalidationListener
   package let scheduler: JobScheduler
   private let limits: RateLimits
 
+  /// Opens connections when they are needed. Verification has a pool of its own, so that no page of the portal, however
+  /// many ask for it, keeps a gateway waiting.
   package init(
-    _ settings: PortalSettings, pool: PostgresPool, analyticsPool: PostgresPool? = nil, observer: Observer
+    _ settings: PortalSettings, database: PostgresConfiguration, analyticsDatabase: PostgresConfiguration? = nil,
+    observer: Observer
   ) {
     self.settings = settings
+    let pool = PostgresPool(database.with(.portal))
+    let gatewayPool = PostgresPool(database.with(.gateway))
+    let analyticsPool = analyticsDatabase.map { PostgresPool($0.with(.portal)) }
     self.pool = pool
+    self.gatewayPool = gatewayPool
     self.analyticsPool = analyticsPool
     let registry = PrometheusMetrics()
     let observer = observer.adding(Observer.metrics(registry))
@@ -78,34 +86,36 @@ package struct PortalApplication: Sendable {
     cacheLimits.lease = settings.lease
     cacheLimits.entryCountMax = settings.cacheEntryCountMax
     let limiter = RateLimiter()
-    limits = RateLimits(pool: pool, limiter: limiter, instanceID: instance.id, observer: observer)
+    limits = RateLimits(pool: gatewayPool, limiter: limiter, instanceID: instance.id, observer: observer)
     let verifier = Verifier(
-      pool: pool, format: settings.keyFormat, cacheLimits: cacheLimits, limiter: limiter, limits: limits,
+      pool: gatewayPool, format: settings.keyFormat, cacheLimits: cacheLimits, limiter: limiter, limits: limits,
       usage: recorder, observer: observer)
-    let tokens = ServiceTokenCheck(pool: pool, lease: settings.lease, observer: observer)
+    let tokens = ServiceTokenCheck(pool: gatewayPool, lease: settings.lease, observer: observer)
     services = PortalServices(
       accounts: Accounts(pool: pool, passwords: passwords),
       sessions: Sessions(
         pool: pool, passwords: passwords, throttle: LoginThrottle(settings.loginLimits),
         lifetime: settings.sessionLifetime),
-      keys: keys, verifier: verifier, tokens: tokens, usages: Usages(pool: pool, reportPool: analyticsPool),
+      keys: keys, verifier: verifier, tokens: tokens,
+      usages: Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool),
       analytics: Analytics(pool: analyticsPool ?? pool),
       audit: AuditEvents(pool: pool), desk: SupportDesk(pool: pool, keys: keys, propagations: propagations),
       readiness: Readiness(
-        pool: pool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
+        pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
         warnings: {
           recorder.holdings.failure.map { ["usage is counted in memory alone, and lost if the process dies: \($0)"] }
             ?? []
         }))
-    usage = UsageFlusher(pool: pool, recorder: recorder, observer: observer)
+    usage = UsageFlusher(pool: gatewayPool, recorder: recorder, observer: observer)
     let scheduler = JobScheduler(
       Jobs(pool: pool, instance: settings.instanceName, retention: settings.retention, observer: observer))
     self.scheduler = scheduler
     metrics = MetricsController(registry: registry, observer: observer) {
-      Self.gauges(pool, verifier.keys.cache, instance, recorder.holdings) + Self.gauges(scheduler.lastReport)
+      Self.gauges([("portal", pool), ("gateway", gatewayPool)], verifier.keys.cache, instance, recorder.holdings)
+        + Self.gauges(scheduler.lastReport)
     }
     listener = InvalidationListener(
-      pool: pool, listenerURL: settings.listenerURL, instance: instance, observer: observer
+      pool: gatewayPool, listenerURL: settings.listenerURL, instance: instance, observer: observer
     ) { sync in
       verifier.keys.cache.apply(sync)
       tokens.tokens.cache.apply(sync)
@@ -128,7 +138,7 @@ package struct PortalApplication: Sendable {
             maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,
             maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),
       configuration: .init(address: address, backlog: 1_024),
-      services: [pool] + (analyticsPool.map { [$0] } ?? []) + [scheduler, listener, limits, usage],
+      services: [pool, gatewayPool] + (analyticsPool.map { [$0] } ?? []) + [scheduler, listener, limits, usage],
       eventLoopGroupProvider: settings.httpThreadCount.map {
         .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0))
       } ?? .singleton,
@@ -142,21 +152,28 @@ package struct PortalApplication: Sendable {
 
   /// What is looked at when somebody asks for the metrics.
   private static func gauges(
-    _ pool: PostgresPool, _ cache: CoherentCache<VerifiableKey>, _ instance: Instance, _ usage: UsageRecorder.Holdings
+    _ pools: [(name: String, pool: PostgresPool)], _ cache: CoherentCache<VerifiableKey>, _ instance: Instance,
+    _ usage: UsageRecorder.Holdings
   ) -> [PrometheusMetrics.Gauge] {
-    let connections = pool.gauges
-    return [
+    [
       .init("latchkey_cache_entries", Double(cache.count)),
       .init("latchkey_cache_fresh_seconds", cache.freshFor(at: .now) / .seconds(1)),
       .init("latchkey_listener_applied_seq", Double(instance.appliedSeq ?? 0)),
-      .init("latchkey_pool_connections", Double(connections.leased), labels: [("state", "in_use")]),
-      .init(
-        "latchkey_pool_connections", Double(connections.open - connections.leased), labels: [("state", "idle")]),
-      .init("latchkey_pool_waiters", Double(connections.waiting)),
       .init("latchkey_usage_spool_bytes", Double(usage.fileByteCount)),
       .init("latchkey_usage_unprotected", usage.failure == nil ? 0 : 1),
       .init("latchkey_usage_lost_verdicts", Double(usage.lostCount)),
     ]
+      + pools.flatMap { name, pool in
+        let connections = pool.gauges
+        return [
+          PrometheusMetrics.Gauge(
+            "latchkey_pool_connections", Double(connections.leased), labels: [("pool", name), ("state", "in_use")]),
+          PrometheusMetrics.Gauge(
+            "latchkey_pool_connections", Double(connections.open - connections.leased),
+            labels: [("pool", name), ("state", "idle")]),
+          PrometheusMetrics.Gauge("latchkey_pool_waiters", Double(connections.waiting), labels: [("pool", name)]),
+        ]
+      }
   }
 
   /// The same on every instance, whichever ran the jobs.

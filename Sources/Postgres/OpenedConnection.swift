@@ -56,7 +56,9 @@ struct OpenedConnection: ~Copyable {
     PQsetNoticeReceiver(raw, { _, _ in }, nil)
     let timeout = configuration.statementTimeout.components
     let milliseconds = timeout.seconds * 1_000 + timeout.attoseconds / 1_000_000_000_000_000
-    let result = PQexec(raw, "set statement_timeout = \(milliseconds); set timezone = 'UTC'")
+    var setUp = "set statement_timeout = \(milliseconds); set timezone = 'UTC'"
+    if let role = configuration.role { setUp += "; set role \(PostgresConnection.quoteIdentifier(role))" }
+    let result = PQexec(raw, setUp)
     defer { PQclear(result) }
     guard PQresultStatus(result) == PGRES_COMMAND_OK, PQsetnonblocking(raw, 1) == 0, PQenterPipelineMode(raw) == 1
     else { throw PostgresError(.connectFailed, String(cString: PQerrorMessage(raw))) }

@@ -5,15 +5,15 @@ internal import CLibPQ
 struct Pipeline {
   /// What one result answers.
   enum Step {
-    case begin
+    /// What stands before the statements of the batch.
+    case opening(StatementLabel)
     case prepare(any PostgresStatement.Type, name: String)
     case execute(StatementLabel)
 
     var label: StatementLabel {
       switch self {
-      case .begin: .text("begin")
       case .prepare(let type, _): .type(type)
-      case .execute(let label): label
+      case .opening(let label), .execute(let label): label
       }
     }
   }
@@ -29,11 +29,11 @@ struct Pipeline {
   var current: Step? { index < steps.count ? steps[index] : nil }
 
   /// Hands a batch to libpq, without flushing; false if that can't be.
-  mutating func send(_ commands: [PostgresCommand], begin: String?, on raw: OpaquePointer) -> Bool {
+  mutating func send(_ commands: [PostgresCommand], opening: [PostgresCommand], on raw: OpaquePointer) -> Bool {
     steps.removeAll(keepingCapacity: true)
     index = 0
     isScript = commands.first?.isScript == true
-    return isScript ? sendScript(commands, begin, raw) : sendStatements(commands, begin, raw)
+    return isScript ? sendScript(commands, opening, raw) : sendStatements(commands, opening, raw)
   }
 
   /// The current step went well; whether its result is one that the caller asked for.
@@ -42,7 +42,7 @@ struct Pipeline {
     switch current {
     case .execute?: return true
     case .prepare(let type, let name)?: prepared[ObjectIdentifier(type)] = name
-    case .begin?, nil: break
+    case .opening?, nil: break
     }
     return false
   }
@@ -51,7 +51,7 @@ struct Pipeline {
   mutating func failed(sqlState: String?) {
     defer { advance() }
     // A plan that no longer fits (its result type changed under it), or that somebody deallocated, is prepared anew.
-    guard sqlState == "0A000" || sqlState == "26000", case .execute(.type(let type))? = current else { return }
+    guard sqlState == "0A000" || sqlState == "26000", case .type(let type)? = current?.label else { return }
     prepared[ObjectIdentifier(type)] = nil
   }
 
@@ -61,33 +61,41 @@ struct Pipeline {
 
   // MARK: Sending
 
-  private mutating func sendScript(_ commands: [PostgresCommand], _ begin: String?, _ raw: OpaquePointer) -> Bool {
+  private mutating func sendScript(
+    _ commands: [PostgresCommand], _ opening: [PostgresCommand], _ raw: OpaquePointer
+  ) -> Bool {
     guard commands.count == 1, case .script(let sql) = commands[0].kind else { return false }
+    var script = ""
+    for command in opening {
+      guard case .plain(let sql) = command.kind else { return false }
+      script += sql + ";"
+    }
     steps.append(.execute(commands[0].label))
-    return PQexitPipelineMode(raw) == 1 && PQsendQuery(raw, begin.map { $0 + ";" + sql } ?? sql) == 1
+    return PQexitPipelineMode(raw) == 1 && PQsendQuery(raw, script + sql) == 1
   }
 
-  private mutating func sendStatements(_ commands: [PostgresCommand], _ begin: String?, _ raw: OpaquePointer) -> Bool {
-    if let begin {
-      steps.append(.begin)
-      guard Self.sendPlain(begin, raw) else { return false }
+  private mutating func sendStatements(
+    _ commands: [PostgresCommand], _ opening: [PostgresCommand], _ raw: OpaquePointer
+  ) -> Bool {
+    for command in opening {
+      guard send(command, as: .opening(command.label), raw) else { return false }
     }
     for command in commands {
-      guard send(command, raw) else { return false }
+      guard send(command, as: .execute(command.label), raw) else { return false }
     }
     return PQpipelineSync(raw) == 1
   }
 
-  private mutating func send(_ command: PostgresCommand, _ raw: OpaquePointer) -> Bool {
+  private mutating func send(_ command: PostgresCommand, as step: Step, _ raw: OpaquePointer) -> Bool {
     switch command.kind {
     case .script:
       return false
     case .plain(let sql), .end(let sql):
-      steps.append(.execute(command.label))
+      steps.append(step)
       return Self.sendPlain(sql, raw)
     case .prepared(let type):
       guard let name = preparedName(type) ?? sendPrepare(type, command.bindings, raw) else { return false }
-      steps.append(.execute(command.label))
+      steps.append(step)
       return Self.sendExecute(name, command.bindings, raw)
     }
   }

@@ -4,6 +4,8 @@ public struct PostgresConfiguration: Sendable {
   public var url: String
   /// Shown in `pg_stat_activity`, unless the connection string names another.
   public var applicationName = "latchkey"
+  /// The role that every connection takes on (`SET ROLE`); nil for that of the login. The login must be a member of it.
+  public var role: String?
   /// Connections that the pool holds at most.
   public var poolSizeMax = 10
   /// Callers that may wait for a connection; one more fails at once.

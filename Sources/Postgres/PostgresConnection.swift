@@ -31,7 +31,7 @@ public actor PostgresConnection {
   private var isRegistered = false
   private var hasWriteInterest = false
   private var state = State()
-  private var pendingBegin: String?
+  private var opening: [PostgresCommand] = []
   private var pipeline = Pipeline()
   private var deadline: ContinuousClock.Instant?
   private var isTimerArmed = false
@@ -69,10 +69,11 @@ public actor PostgresConnection {
   /// last answer was handed out, so that nobody has to hop to the loop to ask.
   nonisolated var isReusable: Bool { isFree.load(ordering: .acquiring) }
 
-  /// Opens a transaction with the next batch, which saves a round trip.
-  nonisolated func begin(_ sql: String) {
+  /// Sends `commands` with the next batch and before it, which saves a round trip; their results are nobody's.
+  nonisolated func open(with commands: [PostgresCommand]) {
+    guard !commands.isEmpty else { return }
     isFree.store(false, ordering: .releasing)
-    onLoop { $0.pendingBegin = sql }
+    onLoop { $0.opening = commands }
   }
 
   /// Listens on `channels` and hands on what arrives from then on, in order; ends by throwing when the connection does.
@@ -92,7 +93,7 @@ public actor PostgresConnection {
     return stream
   }
 
-  private static func quoteIdentifier(_ name: String) -> String {
+  static func quoteIdentifier(_ name: String) -> String {
     "\"" + name.replacing("\"", with: "\"\"") + "\""
   }
 
@@ -143,17 +144,17 @@ public actor PostgresConnection {
 
   private func send(_ batch: State.Batch) {
     guard let raw else { return }
-    let begin = pendingBegin
-    pendingBegin = nil
-    if begin != nil, batch.commands.first?.isEnd == true {
+    let opening = opening
+    self.opening = []
+    if !opening.isEmpty, batch.commands.first?.isEnd == true {
       // The transaction never reached the server.
       complete(state.receive(.end))
       return
     }
     deadline = .now + queryTimeout
     armTimer()
-    statistics.sent(batch.commands.count + (begin == nil ? 0 : 1))
-    if pipeline.send(batch.commands, begin: begin, on: raw) {
+    statistics.sent(batch.commands.count + opening.count)
+    if pipeline.send(batch.commands, opening: opening, on: raw) {
       flush()
     } else {
       close(PostgresError(.connectionLost, lastMessage(raw)))
@@ -260,7 +261,7 @@ public actor PostgresConnection {
     guard let raw, let completion else { return }
     deadline = nil
     let isInTransaction = PQtransactionStatus(raw) != PQTRANS_IDLE
-    isFree.store(state.isIdle && !isInTransaction && pendingBegin == nil, ordering: .releasing)
+    isFree.store(state.isIdle && !isInTransaction && opening.isEmpty, ordering: .releasing)
     completion.waiter.resume(returning: completion.outcome)
     if let next = state.startNext() { send(next) }
   }

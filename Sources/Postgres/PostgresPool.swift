@@ -107,12 +107,12 @@ public final class PostgresPool: Service {
 
   /// Runs one statement on any connection and decodes its rows.
   public func query<Statement: PostgresStatement>(
-    _ statement: Statement
+    _ statement: Statement, as settings: PostgresSettings = .none
   ) async throws(PostgresError) -> [Statement.Row] {
-    try await lend { connection throws(PostgresError) in try await connection.query(statement) }
+    try await lend(as: settings) { connection throws(PostgresError) in try await connection.query(statement) }
   }
 
-  /// As ``query(_:)``; throws `.timeout` when there is no answer by `deadline`, whatever the server is doing. Whether the
+  /// As ``query(_:as:)``; throws `.timeout` when there is no answer by `deadline`, whatever the server is doing. Whether the
   /// statement was carried out, or still will be, is not known then.
   public func query<Statement: PostgresStatement & Sendable>(
     _ statement: Statement, by deadline: ContinuousClock.Instant
@@ -136,15 +136,18 @@ public final class PostgresPool: Service {
 
   /// Runs one statement on any connection; the number of rows that it touched.
   @discardableResult
-  public func execute(_ statement: some PostgresStatement) async throws(PostgresError) -> Int {
-    try await lend { connection throws(PostgresError) in try await connection.execute(statement) }
+  public func execute(
+    _ statement: some PostgresStatement, as settings: PostgresSettings = .none
+  ) async throws(PostgresError) -> Int {
+    try await lend(as: settings) { connection throws(PostgresError) in try await connection.execute(statement) }
   }
 
   /// Runs several statements as one transaction in one round trip.
   public func pipeline<each Statement: PostgresStatement>(
-    _ statement: repeat each Statement
+    _ statement: repeat each Statement, as settings: PostgresSettings = .none
   ) async throws(PostgresError) -> (repeat [(each Statement).Row]) {
     let connection = try await lease()
+    connection.open(with: settings.commands)
     do throws(PostgresError) {
       let rows = try await connection.pipeline(repeat each statement)
       giveBack(connection)
@@ -158,13 +161,14 @@ public final class PostgresPool: Service {
   /// Runs `body` in a transaction: commits when it returns, rolls back when it throws or its task is cancelled, and runs
   /// it again after a serialization failure or a deadlock, so it must have no effect but through the connection.
   public func withTransaction<Value>(
-    isolation: PostgresIsolation = .readCommitted, _ body: (PostgresConnection) async throws -> Value
+    isolation: PostgresIsolation = .readCommitted, as settings: PostgresSettings = .none,
+    _ body: (PostgresConnection) async throws -> Value
   ) async throws -> Value {
     var attempt = 1
     while true {
       do {
         return try await withConnection { connection in
-          connection.begin(isolation.begin)
+          connection.open(with: [PostgresCommand(.plain(isolation.begin))] + settings.commands)
           do {
             let value = try await body(connection)
             try Task.checkCancellation()
@@ -200,9 +204,10 @@ public final class PostgresPool: Service {
   // MARK: Lending
 
   private func lend<Value>(
-    _ body: (PostgresConnection) async throws(PostgresError) -> Value
+    as settings: PostgresSettings, _ body: (PostgresConnection) async throws(PostgresError) -> Value
   ) async throws(PostgresError) -> Value {
     let connection = try await lease()
+    connection.open(with: settings.commands)
     do throws(PostgresError) {
       let value = try await body(connection)
       giveBack(connection)

@@ -12,6 +12,7 @@ import PostgresTesting
 package struct TestPortal: Sendable {
   package let application: PortalApplication
   package let client: any TestClientProtocol
+  /// The tests' own, which sees everything.
   package let pool: PostgresPool
   package let database: TestDatabase
   package let observations: Observations
@@ -44,17 +45,18 @@ package func withPortal(
   settings.propagationTimeout = muchTooLong
   configure(&settings)
   let observations = Observations()
-  let pool = PostgresPool(given.configuration)
   let application = PortalApplication(
-    settings, pool: pool, analyticsPool: analytics.map { PostgresPool($0.configuration) },
+    settings, database: given.configuration, analyticsDatabase: analytics?.configuration,
     observer: Observer([observations.sink]))
   var logger = Logger(label: "test")
   logger.logLevel = .critical
   let server = application.makeServer(address: .hostname("127.0.0.1", port: 0), logger: logger)
-  try await server.test(transport == .live ? .live : .router) { client in
-    try await body(
-      TestPortal(
-        application: application, client: client, pool: pool, database: given, observations: observations))
+  try await PostgresPool.with(given.configuration) { pool in
+    try await server.test(transport == .live ? .live : .router) { client in
+      try await body(
+        TestPortal(
+          application: application, client: client, pool: pool, database: given, observations: observations))
+    }
   }
 }
 

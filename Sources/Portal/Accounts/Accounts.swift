@@ -36,7 +36,7 @@ package struct Accounts: Sendable {
       _ = try await pool.pipeline(
         InsertAccount(id: accountID, name: name), InsertUser(user: user, password: hash),
         InsertMembership(accountID: accountID, userID: user.id, role: .owner),
-        InsertAuditEvent.onAccount(accountID, .accountCreated, by: maker.caller(for: user)))
+        InsertAuditEvent.onAccount(accountID, .accountCreated, by: maker.caller(for: user)), as: .account(accountID))
     } catch {
       throw error.violates("users_email_unique") ? PortalError.emailTaken : error
     }
@@ -47,7 +47,7 @@ package struct Accounts: Sendable {
   package func setSharedLimit(
     _ limitPerMinute: Int?, _ mode: RateLimitMode, of accountID: UUID, by caller: Caller
   ) async throws {
-    try await pool.withTransaction { transaction in
+    try await pool.withTransaction(as: .account(accountID)) { transaction in
       guard try await !transaction.query(LockAccount(accountID: accountID)).isEmpty else { throw PortalError.notFound }
       _ = try await transaction.pipeline(
         SetSharedLimit(accountID: accountID, limitPerMinute: limitPerMinute, mode: mode),
@@ -62,7 +62,7 @@ package struct Accounts: Sendable {
     let member = StaffMember(id: .version7(), email: email.text, name: name, role: role)
     let hash = try await passwords.hash(password)
     do {
-      try await pool.execute(InsertStaff(member: member, password: hash))
+      try await pool.execute(InsertStaff(member: member, password: hash), as: .staff)
     } catch {
       throw error.violates("staff_email_unique") ? PortalError.emailTaken : error
     }

@@ -80,7 +80,7 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
     collectRows = {
       // What is said of completeness is read first: what is written in between makes it truer.
       let (_, completeThrough, found) = try await pool.pipeline(
-        PlanForAnalytics(), ReadCompleteThrough(), statement(limit + 1))
+        PlanForAnalytics(), ReadCompleteThrough(), statement(limit + 1), as: .analyst)
       return Page(
         rows: Array(found.prefix(limit)), hasMore: found.count > limit, completeThrough: completeThrough[0])
     }
@@ -93,7 +93,7 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
   /// Makes ready for reading a few at a time. Throws `.tooManyRequests` while too many others do.
   package func export() async throws -> Export {
     let permit = try exports.enter()
-    let completeThrough = try await pool.query(ReadCompleteThrough())[0]
+    let completeThrough = try await pool.query(ReadCompleteThrough(), as: .analyst)[0]
     return Export(completeThrough: completeThrough, permit: permit, rows: exportRows)
   }
 
@@ -110,7 +110,7 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
     _ statement: Statement, _ pool: PostgresPool, _ sink: Sink
   ) async throws where Statement.Row == Row {
     // The cursor is one snapshot in itself, and the isolation must not make one before.
-    try await pool.withTransaction { connection in
+    try await pool.withTransaction(as: .analyst) { connection in
       _ = try await connection.pipeline(
         PlanForAnalytics(), LimitExportPause(), LockUsage(), DeclareExport(query: statement))
       do {

@@ -9,7 +9,7 @@ package struct AuditEvents: Sendable {
 
   package func list(of accountID: UUID, page: PageRequest) async throws -> Page<AuditEvent> {
     let events = try await pool.query(
-      ListAuditEvents(accountID: accountID, before: page.before, count: page.limit + 1))
+      ListAuditEvents(accountID: accountID, before: page.before, count: page.limit + 1), as: .account(accountID))
     return Page(events, limit: page.limit, id: \.id)
   }
 }

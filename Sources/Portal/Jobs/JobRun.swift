@@ -29,14 +29,14 @@ struct JobRun: Sendable {
   /// Notes that the job begins; false if that is not for this instance, because another is in a step or has begun it
   /// since its interval.
   func begin(_ begin: BeginJob) async throws -> Bool {
-    try await pool.withTransaction { connection in
+    try await pool.withTransaction(as: .jobs) { connection in
       guard try await connection.query(TryLockJob(name: name)).first == true else { return false }
       return try await connection.query(begin).first ?? false
     }
   }
 
   private func step<Value>(_ body: (PostgresConnection) async throws -> Value) async throws -> Value {
-    try await pool.withTransaction { connection in
+    try await pool.withTransaction(as: .jobs) { connection in
       _ = try await connection.query(LockJob(name: name))
       return try await body(connection)
     }

@@ -54,7 +54,7 @@ package struct Jobs: Sendable {
   }
 
   package func report() async throws -> JobReport {
-    let (records, counts) = try await pool.pipeline(ListJobs(), CountUnplacedUsage())
+    let (records, counts) = try await pool.pipeline(ListJobs(), CountUnplacedUsage(), as: .jobs)
     return JobReport(
       records: Dictionary(records.map { ($0.name, $0.record) }) { one, _ in one },
       unplacedUsageCount: counts.first ?? 0)
@@ -76,7 +76,7 @@ package struct Jobs: Sendable {
         name: job.name, instance: instance, intervalSeconds: isForced ? 0 : job.interval / .seconds(1))
       guard try await run.begin(begin) else { return .skipped }
       let count = try await job.perform(run)
-      try await pool.execute(FinishJob(name: job.name, count: count, error: nil))
+      try await pool.execute(FinishJob(name: job.name, count: count, error: nil), as: .jobs)
       observer.observe(.jobFinished(job.name, count: count))
       return .done(count)
     } catch {
@@ -84,7 +84,7 @@ package struct Jobs: Sendable {
       if Task.isCancelled { return .skipped }
       let reason = String("\(error)".prefix(Self.errorLengthMax))
       observer.observe(.jobFailed(job.name, reason))
-      _ = try? await pool.execute(FinishJob(name: job.name, count: nil, error: reason))
+      _ = try? await pool.execute(FinishJob(name: job.name, count: nil, error: reason), as: .jobs)
       return .failed(reason)
     }
   }

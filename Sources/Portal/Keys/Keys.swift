@@ -32,13 +32,14 @@ package struct Keys: Sendable {
     of accountID: UUID, status: Key.Status? = nil, page: PageRequest = PageRequest()
   ) async throws -> Page<Key> {
     let keys = try await pool.query(
-      ListKeys(accountID: accountID, before: page.before, status: status, count: page.limit + 1))
+      ListKeys(accountID: accountID, before: page.before, status: status, count: page.limit + 1),
+      as: .account(accountID))
     return Page(keys, limit: page.limit, id: \.id)
   }
 
   /// Throws `.notFound` for another account's key, too.
   package func find(_ id: UUID, of accountID: UUID) async throws -> Key {
-    guard let key = try await pool.query(FindKey(accountID: accountID, id: id)).first else {
+    guard let key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first else {
       throw PortalError.notFound
     }
     return key
@@ -47,7 +48,7 @@ package struct Keys: Sendable {
   /// Makes a key, unless the plan does not allow it or the account has as many as it may. The account's row stays locked
   /// from the count to the commit, so that the cap holds however many ask at once.
   package func create(_ settings: KeySettings, for accountID: UUID, by caller: Caller) async throws -> IssuedKey {
-    try await pool.withTransaction { transaction in
+    try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (accounts, counts) = try await transaction.pipeline(
         LockAccount(accountID: accountID), CountLiveKeys(accountID: accountID))
       guard let account = accounts.first else { throw PortalError.notFound }
@@ -63,7 +64,7 @@ package struct Keys: Sendable {
     _ id: UUID, of accountID: UUID, by caller: Caller, _ reason: SupportReason? = nil
   ) async throws -> Revoked {
     let clock = ContinuousClock.now
-    let revokedAt = try await pool.withTransaction { transaction in
+    let revokedAt = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (_, found) = try await transaction.pipeline(
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id))
       guard let key = found.first else { throw PortalError.notFound }
@@ -82,7 +83,7 @@ package struct Keys: Sendable {
     _ id: UUID, of accountID: UUID, graceSeconds: Int, by caller: Caller
   ) async throws -> Rolled {
     let clock = ContinuousClock.now
-    let (successor, predecessor) = try await pool.withTransaction { transaction in
+    let (successor, predecessor) = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (accounts, found) = try await transaction.pipeline(
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id))
       guard let account = accounts.first, let key = found.first else { throw PortalError.notFound }

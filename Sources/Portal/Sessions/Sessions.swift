@@ -23,11 +23,11 @@ package struct Sessions: Sendable {
   package func logIn(email: String, password: Password, from address: String?) async throws -> Login<CustomerSession> {
     let email = EmailAddress(email)?.text ?? email
     return try await throttle.attempt(email: email, address: address) {
-      let found = try await pool.query(FindUserForLogin(email: email)).first
+      let found = try await pool.query(FindUserForLogin(email: email), as: .identity).first
       let result = try await passwords.verify(password, against: found?.password)
       guard result.isMatch, let found else { throw PortalError.invalidCredentials }
       if let renewed = result.renewed {
-        try await pool.execute(UpdateUserPassword(userID: found.user.id, password: renewed))
+        try await pool.execute(UpdateUserPassword(userID: found.user.id, password: renewed), as: .identity)
       }
       return try await open(userID: found.user.id, accountID: found.accountID)
     }
@@ -39,7 +39,7 @@ package struct Sessions: Sendable {
     let (_, _, found) = try await pool.pipeline(
       DeleteExpiredSessions(),
       InsertSession(token: token.hash, accountID: accountID, userID: userID, expiresAt: expiry()),
-      FindSession(token: token.hash))
+      FindSession(token: token.hash), as: .identity)
     guard let session = found.first else { throw PortalError.unauthenticated }
     return Login(session: session, token: token)
   }
@@ -47,13 +47,13 @@ package struct Sessions: Sendable {
   /// Throws `.unauthenticated` when there is none, or it is over.
   package func find(_ token: Secret) async throws -> CustomerSession {
     guard token.isWellFormed(prefix: Self.customerTokenPrefix),
-      let session = try await pool.query(FindSession(token: token.hash)).first
+      let session = try await pool.query(FindSession(token: token.hash), as: .identity).first
     else { throw PortalError.unauthenticated }
     return session
   }
 
   package func logOut(_ token: Secret) async throws {
-    try await pool.execute(DeleteSession(token: token.hash))
+    try await pool.execute(DeleteSession(token: token.hash), as: .identity)
   }
 
   /// Logs a member of staff in; throws as ``logIn(email:password:from:)``.
@@ -61,14 +61,15 @@ package struct Sessions: Sendable {
   {
     let email = EmailAddress(email)?.text ?? email
     return try await throttle.attempt(email: "staff " + email, address: address) {
-      let found = try await pool.query(FindStaffForLogin(email: email)).first
+      let found = try await pool.query(FindStaffForLogin(email: email), as: .identity).first
       let result = try await passwords.verify(password, against: found?.password)
       guard result.isMatch, let member = found?.member else { throw PortalError.invalidCredentials }
       if let renewed = result.renewed {
-        try await pool.execute(UpdateStaffPassword(staffID: member.id, password: renewed))
+        try await pool.execute(UpdateStaffPassword(staffID: member.id, password: renewed), as: .identity)
       }
       let (token, expiresAt) = (Secret.random(prefix: Self.staffTokenPrefix), expiry())
-      try await pool.execute(InsertStaffSession(token: token.hash, staffID: member.id, expiresAt: expiresAt))
+      try await pool.execute(
+        InsertStaffSession(token: token.hash, staffID: member.id, expiresAt: expiresAt), as: .identity)
       return Login(session: StaffSession(member: member, expiresAt: expiresAt), token: token)
     }
   }
@@ -76,13 +77,13 @@ package struct Sessions: Sendable {
   /// Throws `.unauthenticated` when there is none, or it is over.
   package func findStaff(_ token: Secret) async throws -> StaffSession {
     guard token.isWellFormed(prefix: Self.staffTokenPrefix),
-      let session = try await pool.query(FindStaffSession(token: token.hash)).first
+      let session = try await pool.query(FindStaffSession(token: token.hash), as: .identity).first
     else { throw PortalError.unauthenticated }
     return session
   }
 
   package func logOutStaff(_ token: Secret) async throws {
-    try await pool.execute(DeleteStaffSession(token: token.hash))
+    try await pool.execute(DeleteStaffSession(token: token.hash), as: .identity)
   }
 
   private func expiry() -> Date { Date().addingTimeInterval(Double(lifetime.components.seconds)) }

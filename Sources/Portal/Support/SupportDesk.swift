@@ -33,17 +33,19 @@ package struct SupportDesk: Sendable {
   }
 
   package func search(_ search: KeySearch) async throws -> [Key] {
-    try await pool.query(SearchKeys(search: search, count: Self.resultCountMax))
+    try await pool.query(SearchKeys(search: search, count: Self.resultCountMax), as: .staff)
   }
 
   /// The instances that have been heard of lately, those that are behind first.
   package func instances() async throws -> [InstanceReport] {
-    try await pool.query(ListInstances(count: Self.resultCountMax))
+    try await pool.query(ListInstances(count: Self.resultCountMax), as: .staff)
   }
 
   /// Revokes any customer's key; as ``Keys/revoke(_:of:by:_:)``.
   package func revokeKey(_ id: UUID, by caller: Caller, _ reason: SupportReason) async throws -> Keys.Revoked {
-    guard let accountID = try await pool.query(FindKeyAccount(id: id)).first else { throw PortalError.notFound }
+    guard let accountID = try await pool.query(FindKeyAccount(id: id), as: .staff).first else {
+      throw PortalError.notFound
+    }
     return try await keys.revoke(id, of: accountID, by: caller, reason)
   }
 
@@ -52,7 +54,7 @@ package struct SupportDesk: Sendable {
     of accountID: UUID, to isSuspended: Bool, by caller: Caller, _ reason: SupportReason
   ) async throws -> (account: Account, propagation: Propagation) {
     let clock = ContinuousClock.now
-    let account = try await pool.withTransaction { transaction in
+    let account = try await pool.withTransaction(as: .staff(in: accountID)) { transaction in
       guard let account = try await transaction.query(LockAccount(accountID: accountID)).first else {
         throw PortalError.notFound
       }

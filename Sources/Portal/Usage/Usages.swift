@@ -4,11 +4,14 @@ package import Postgres
 /// Reading usage, and taking in what gateways report.
 package struct Usages: Sendable {
   let pool: PostgresPool
-  /// Where reports are read: the same, or that of a replica.
+  /// Where reported outcomes are written.
+  let gatewayPool: PostgresPool
+  /// Where reports are read: the same as `pool`, or that of a replica.
   let reportPool: PostgresPool
 
-  package init(pool: PostgresPool, reportPool: PostgresPool? = nil) {
+  package init(pool: PostgresPool, gatewayPool: PostgresPool, reportPool: PostgresPool? = nil) {
     self.pool = pool
+    self.gatewayPool = gatewayPool
     self.reportPool = reportPool ?? pool
   }
 
@@ -29,9 +32,12 @@ package struct Usages: Sendable {
   package func report(onKey id: UUID, of accountID: UUID, days: Int) async throws -> UsageReport {
     let range = range(accountID, id, days)
     // A replica may not have heard of the key yet.
-    guard try await !pool.query(FindKey(accountID: accountID, id: id)).isEmpty else { throw PortalError.notFound }
+    guard try await !pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).isEmpty else {
+      throw PortalError.notFound
+    }
     let (complete, daily, endpoints) = try await reportPool.pipeline(
-      ReadCompleteThrough(), SumUsageByDay(range: range), SumUsageByEndpoint(range: range))
+      ReadCompleteThrough(), SumUsageByDay(range: range), SumUsageByEndpoint(range: range),
+      as: .account(accountID))
     return UsageReport(
       from: range.from, to: range.to, days: daily, endpoints: endpoints, completeThrough: complete[0])
   }
@@ -41,7 +47,8 @@ package struct Usages: Sendable {
     let range = range(accountID, nil, days)
     let (complete, daily, endpoints, keys, hourly) = try await reportPool.pipeline(
       ReadCompleteThrough(), SumUsageByDay(range: range), SumUsageByEndpoint(range: range),
-      SumUsageByKey(range: range), ListUsageHours(accountID: accountID, count: UsageReport.hourCount))
+      SumUsageByKey(range: range), ListUsageHours(accountID: accountID, count: UsageReport.hourCount),
+      as: .account(accountID))
     return UsageReport(
       from: range.from, to: range.to, days: daily, endpoints: endpoints, keys: keys, hourly: hourly,
       completeThrough: complete[0])
@@ -53,7 +60,7 @@ package struct Usages: Sendable {
     _ outcomes: [ReportedOutcome], batchID: String?, from token: ServiceToken
   ) async throws -> Receipt {
     let accounts = Dictionary(
-      try await pool.query(FindKeyAccounts(ids: Array(Set(outcomes.map(\.keyID)))))
+      try await gatewayPool.query(FindKeyAccounts(ids: Array(Set(outcomes.map(\.keyID)))))
     ) { one, _ in one }
     let now = Date()
     var receipt = Receipt()
@@ -89,7 +96,7 @@ package struct Usages: Sendable {
       counts[key, default: OutcomeCounts()].add(outcome, at: at)
     }
     let counted = CountOutcomes(outcomes: Array(counts))
-    return try await pool.withTransaction { transaction in
+    return try await gatewayPool.withTransaction { transaction in
       if let batchID, try await transaction.query(InsertUsageBatch(tokenID: token.id, batchID: batchID)).isEmpty {
         return false
       }

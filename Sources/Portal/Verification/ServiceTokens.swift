@@ -16,14 +16,17 @@ package struct ServiceTokens: Sendable {
   ) async throws -> (id: UUID, secret: Secret) {
     let id = UUID.version7()
     let secret = Secret.random(prefix: ServiceToken.secretPrefix)
-    try await pool.execute(InsertServiceToken(id: id, name: name, secret: secret.hash, permissions: permissions))
+    try await pool.execute(
+      InsertServiceToken(id: id, name: name, secret: secret.hash, permissions: permissions), as: .staff)
     return (id, secret)
   }
 
   /// Revokes; a second time answers with the first time's moment.
   package func revoke(_ id: UUID) async throws -> (revokedAt: Date, propagation: Propagation) {
     let clock = ContinuousClock.now
-    guard let revokedAt = try await pool.query(RevokeServiceToken(id: id)).first else { throw PortalError.notFound }
+    guard let revokedAt = try await pool.query(RevokeServiceToken(id: id), as: .staff).first else {
+      throw PortalError.notFound
+    }
     return (revokedAt, await propagations.wait(since: clock))
   }
 }

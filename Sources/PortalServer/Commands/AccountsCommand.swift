@@ -24,7 +24,7 @@ struct AccountsCommand: AsyncParsableCommand {
       let address = try ValidationError.check(email: email)
       let (password, isGenerated) = try passwordOptions.read()
       try await reportingFailure {
-        let (id, user) = try await PostgresPool.with(configuration.database) { pool in
+        let (id, user) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
             .create(name: name, email: address, password: password, by: .other(commandCaller))
         }
@@ -62,7 +62,7 @@ struct AccountsCommand: AsyncParsableCommand {
         throw ValidationError("--per-minute must be a whole number from 1 to \(RateLimit.limitMax).")
       }
       try await reportingFailure {
-        try await PostgresPool.with(configuration.database) { pool in
+        try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
             .setSharedLimit(perMinute, mode, of: id, by: commandCaller)
         }

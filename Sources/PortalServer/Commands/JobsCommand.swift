@@ -18,7 +18,7 @@ struct JobsCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let (jobs, report) = try await PostgresPool.with(configuration.database) { pool in
+        let (jobs, report) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           let jobs = Jobs(pool: pool, configuration)
           return (jobs.all, try await jobs.report())
         }
@@ -43,7 +43,7 @@ struct JobsCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let outcome = try await PostgresPool.with(configuration.database) { pool in
+        let outcome = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           let jobs = Jobs(pool: pool, configuration)
           guard let job = jobs.all.first(where: { $0.name == name }) else {
             throw ValidationError("there is no job \(name); latchkey jobs lists them.")

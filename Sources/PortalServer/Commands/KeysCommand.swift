@@ -24,7 +24,7 @@ struct KeysCommand: AsyncParsableCommand {
         throw ValidationError("--reason must have 3 to 500 characters.")
       }
       try await reportingFailure {
-        let revoked = try await PostgresPool.with(configuration.database) { pool in
+        let revoked = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           let propagations = Propagations(pool: pool)
           let keys = Keys(pool: pool, format: configuration.keyFormat, propagations: propagations)
           return try await SupportDesk(pool: pool, keys: keys, propagations: propagations)

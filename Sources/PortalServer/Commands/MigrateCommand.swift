@@ -16,16 +16,26 @@ struct MigrateCommand: AsyncParsableCommand {
       valueName: "name"))
   var analyticsRole: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "Then let this login run latchkey serve and the other commands. Only needed if it is not the one that migrates.",
+      valueName: "name"))
+  var serveRole: String?
+
   func run() async throws {
     let configuration = try await options.load()
     if let analyticsRole, !AnalyticsRole.nameLength.contains(analyticsRole.utf8.count) {
       throw ValidationError("--analytics-role must have \(AnalyticsRole.nameLength.upperBound) bytes at most.")
+    }
+    if let serveRole, !PortalAccess.roleNameLength.contains(serveRole.utf8.count) {
+      throw ValidationError("--serve-role must have \(PortalAccess.roleNameLength.upperBound) bytes at most.")
     }
     try await reportingFailure {
       let migrations = try Migrations(folder: configuration.migrationsFolder)
       let applied = try await PostgresPool.with(configuration.database) { pool in
         let applied = try await migrations.apply(on: pool)
         if let analyticsRole { try await AnalyticsRole(pool: pool).grant(to: analyticsRole) }
+        if let serveRole { try await PortalAccess(pool: pool).grant(to: serveRole) }
         return applied
       }
       Output(isJSON: options.json).print(

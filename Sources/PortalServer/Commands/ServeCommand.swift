@@ -33,13 +33,15 @@ struct ServeCommand: AsyncParsableCommand {
     var logger = Logger(label: "latchkey")
     logger.logLevel = configuration.logLevel
     let migrations = try Migrations(folder: configuration.migrationsFolder)
-    let pool = PostgresPool(configuration.database)
-    try await checkSchema(migrations, pool)
     try prepareSpool(configuration.usageSpool)
+    try await PostgresPool.with(configuration.database) { try await checkSchema(migrations, $0) }
+    let installation = try await PostgresPool.with(configuration.database.with(.gateway)) {
+      try await Installation(in: $0)
+    }
     var settings = PortalSettings(configuration, migrationCount: migrations.files.count)
-    settings.usageSpool = configuration.usageSpool + "/" + (try await Installation(in: pool)).id.text
+    settings.usageSpool = configuration.usageSpool + "/" + installation.id.text
     let portal = PortalApplication(
-      settings, pool: pool, analyticsPool: configuration.analyticsDatabase.map { PostgresPool($0) },
+      settings, database: configuration.database, analyticsDatabase: configuration.analyticsDatabase,
       observer: Observer([Observer.logging(logger)]))
     let server = portal.makeServer(
       address: .hostname(configuration.http.host, port: configuration.http.port), logger: logger)

@@ -24,7 +24,7 @@ struct StaffCommand: AsyncParsableCommand {
       let address = try ValidationError.check(email: email)
       let (password, isGenerated) = try passwordOptions.read()
       try await reportingFailure {
-        let member = try await PostgresPool.with(configuration.database) { pool in
+        let member = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
             .createStaff(name: name, email: address, role: role, password: password)
         }

@@ -23,7 +23,7 @@ struct TokensCommand: AsyncParsableCommand {
       try ValidationError.check(name: name, ServiceToken.nameLengthMax)
       guard !permission.isEmpty else { throw ValidationError("--permission is needed at least once.") }
       try await reportingFailure {
-        let (id, secret) = try await PostgresPool.with(configuration.database) { pool in
+        let (id, secret) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           try await ServiceTokens(pool: pool, propagations: Propagations(pool: pool))
             .create(name: name, permissions: permission)
         }
@@ -46,7 +46,7 @@ struct TokensCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let (revokedAt, propagation) = try await PostgresPool.with(configuration.database) { pool in
+        let (revokedAt, propagation) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           try await ServiceTokens(pool: pool, propagations: Propagations(pool: pool)).revoke(id)
         }
         Output(isJSON: options.json).printRevocation("token", id, revokedAt, propagation)

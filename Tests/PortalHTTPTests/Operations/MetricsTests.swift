@@ -47,8 +47,8 @@ struct MetricsTests {
       #expect(samples["latchkey_cache_hits_total"] ?? 0 > 0)
       #expect(samples["latchkey_cache_entries"] == 1)
       #expect(samples["latchkey_cache_fresh_seconds"] ?? -1 >= 0)
-      #expect(samples[#"latchkey_pool_connections{state="idle"}"#] ?? 0 > 0)
-      #expect(samples["latchkey_pool_waiters"] == 0)
+      #expect(samples[#"latchkey_pool_connections{pool="gateway",state="idle"}"#] ?? 0 > 0)
+      #expect(samples[#"latchkey_pool_waiters{pool="gateway"}"#] == 0)
     }
   }
 

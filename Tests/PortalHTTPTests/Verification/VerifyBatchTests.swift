@@ -51,11 +51,11 @@ struct VerifyBatchTests {
       for _ in 0..<100 { requests.append("{\"key\":\"\(try await customer.createKey().key)\"}") }
       let all = (0..<10).flatMap { _ in requests }
       _ = try await portal.verify("x", token: token)
-      let before = portal.pool.statistics.batchCount
+      let before = portal.application.gatewayPool.statistics.batchCount
       let answer = try await batch(portal, all, token: token)
       #expect(answer.body["results"].array.count { $0["code"].string == "VALID" } == 1_000)
       // Beside the look-ups, what the portal does every second.
-      #expect(portal.pool.statistics.batchCount - before < 30)
+      #expect(portal.application.gatewayPool.statistics.batchCount - before < 30)
     }
   }
 

@@ -165,7 +165,7 @@ struct KeysTests {
       let world = World(pool)
       let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
       let id = try await world.makeKey(one).key.id
-      let usages = Usages(pool: pool)
+      let usages = Usages(pool: pool, gatewayPool: pool)
       await #expect(throws: PortalError.notFound) { try await world.keys.find(id, of: other) }
       await #expect(throws: PortalError.notFound) { try await world.keys.revoke(id, of: other, by: World.caller) }
       await #expect(throws: PortalError.notFound) {

@@ -12,7 +12,7 @@ private struct Metered {
   let key: UUID
   let token: ServiceToken
 
-  var usages: Usages { Usages(pool: world.pool) }
+  var usages: Usages { Usages(pool: world.pool, gatewayPool: world.pool) }
 
   init(_ pool: PostgresPool) async throws {
     world = World(pool)

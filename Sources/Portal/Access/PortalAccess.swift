@@ -1,0 +1,18 @@
+import Foundation
+package import Postgres
+
+/// Letting a login serve.
+package struct PortalAccess: Sendable {
+  /// In bytes: PostgreSQL cuts off what is longer.
+  package static let roleNameLength = 1...63
+
+  let pool: PostgresPool
+
+  package init(pool: PostgresPool) { self.pool = pool }
+
+  /// Makes a role a member of all that the portal's statements run under, which `latchkey serve` needs of its login if that
+  /// is another than the one that migrates.
+  package func grant(to name: String) async throws {
+    try await pool.execute(GrantPortal(role: name))
+  }
+}

@@ -1,0 +1,50 @@
+package import Foundation
+package import Postgres
+
+/// The database roles that statements run under. Migration 0010 says what each may see; none of them owns a table, so
+/// row-level security holds for all.
+package enum PortalRole: String, Sendable, CaseIterable {
+  /// The rows of the current account, and nothing without one.
+  case portal = "latchkey_portal"
+  /// Logins: people, staff and their sessions.
+  case identity = "latchkey_identity"
+  /// Verification, limits and counters.
+  case gateway = "latchkey_gateway"
+  /// Everything that is no secret; changes in the current account alone.
+  case staff = "latchkey_staff"
+  /// Usage of all accounts.
+  case analyst = "latchkey_analyst"
+  /// What is done now and then.
+  case jobs = "latchkey_jobs"
+}
+
+/// What a transaction runs as.
+extension PostgresSettings {
+  /// For an account, whoever acts: its rows are all there is.
+  package static func account(_ id: UUID) -> PostgresSettings { PostgresSettings(.portal, in: id) }
+
+  /// For staff who look at anything and change nothing.
+  package static let staff = PostgresSettings(.staff)
+
+  /// For staff who change something in an account.
+  package static func staff(in accountID: UUID) -> PostgresSettings { PostgresSettings(.staff, in: accountID) }
+
+  static let identity = PostgresSettings(.identity)
+  static let analyst = PostgresSettings(.analyst)
+  static let jobs = PostgresSettings(.jobs)
+
+  private init(_ role: PortalRole, in accountID: UUID? = nil) {
+    var values = ["role": role.rawValue]
+    values["latchkey.account_id"] = accountID?.text
+    self.init(values)
+  }
+}
+
+extension PostgresConfiguration {
+  /// The same database with connections that have taken on a role.
+  package func with(_ role: PortalRole) -> PostgresConfiguration {
+    var configuration = self
+    configuration.role = role.rawValue
+    return configuration
+  }
+}

@@ -1,0 +1,24 @@
+/// Settings that hold for one transaction, `role` among them: they are set in the round trip of its first statements and
+/// gone with its end (`set_config`, PostgreSQL manual 9.28.1).
+public struct PostgresSettings: Sendable, Equatable {
+  public static let none = PostgresSettings([:])
+
+  public let values: [String: String]
+
+  public init(_ values: [String: String]) { self.values = values }
+
+  /// What opens the transaction.
+  var commands: [PostgresCommand] {
+    values.isEmpty ? [] : [PostgresCommand(SetLocally(settings: self))]
+  }
+}
+
+struct SetLocally: PostgresStatement {
+  static let sql = """
+    select set_config(name, value, true) from unnest($1::text[], $2::text[]) as settings (name, value)
+    """
+  let settings: PostgresSettings
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(Array(settings.values.keys), Array(settings.values.values))
+  }
+}

@@ -1,0 +1,228 @@
+import Foundation
+import PortalTesting
+import Postgres
+import PostgresTesting
+import Testing
+
+@testable import Portal
+
+/// A statement of an account, for one account.
+private struct TenantCase: Sendable {
+  /// What it gives to an account that has none of what it asks for.
+  enum Nothing {
+    case noRow
+    /// One row: the account itself, or that it was made.
+    case itself
+    /// Rows that have nothing in them.
+    case emptyRows(Int)
+    case refusal
+  }
+
+  let name: String
+  let nothing: Nothing
+  let isEmpty: @Sendable (PostgresConnection) async throws -> Int
+
+  init<Statement: PostgresStatement>(_ statement: Statement, _ nothing: Nothing = .noRow) {
+    name = "\(Statement.self)"
+    self.nothing = nothing
+    isEmpty = { try await $0.execute(Unguarded(statement: statement)) }
+  }
+}
+
+/// A statement without what it says of the account: as if its author had forgotten it.
+private struct Unguarded<Statement: PostgresStatement>: PostgresStatement {
+  static var sql: String {
+    Statement.sql
+      .replacing(/(\w+\.)?account_id = \$1/, with: "$1::uuid is not null")
+      .replacing(/where (account\.)?id = \$1\b/, with: "where $1::uuid is not null")
+  }
+  let statement: Statement
+  func bind(_ bindings: inout PostgresBindings) { statement.bind(&bindings) }
+}
+
+/// What an account has: an owner who is logged in, keys of all kinds, usage, and a trail.
+private struct Tenant {
+  let accountID: UUID
+  let key: UUID
+  let spare: UUID
+
+  init(_ world: World, _ email: String) async throws {
+    accountID = try await world.makeAccount(email)
+    key = try await world.makeKey(accountID).key.id
+    spare = try await world.makeKey(accountID).key.id
+    try await world.pool.type(
+      """
+      select count_usage(array['\(accountID)'::uuid], array['\(key)'::uuid], array[date_trunc('hour', now(), 'UTC')],
+        array['/a'], '{1}', '{0}', array[now()], '{}', '{}', '{}', '{}', '{}')
+      """)
+  }
+
+  var cases: [TenantCase] {
+    let today = Day(containing: Date())
+    let range = UsageRange(accountID: accountID, keyID: nil, from: today.advanced(by: -1), to: today.advanced(by: 1))
+    let settings = KeySettings(name: "Key", scopes: ["a"])
+    return [
+      TenantCase(CountLiveKeys(accountID: accountID), .emptyRows(1)),
+      TenantCase(FindKey(accountID: accountID, id: key)),
+      TenantCase(InsertAccount(id: .version7(), name: "Account"), .refusal),
+      TenantCase(
+        InsertAuditEvent.onAccount(accountID, .accountSuspended, by: World.caller), .refusal),
+      TenantCase(
+        InsertKey(id: .version7(), accountID: accountID, settings: settings, secret: .random(prefix: "lk_live")),
+        .refusal),
+      TenantCase(InsertMembership(accountID: accountID, userID: .version7(), role: .owner), .refusal),
+      TenantCase(ListAuditEvents(accountID: accountID, before: nil, count: 10), .itself),
+      TenantCase(ListKeys(accountID: accountID, before: nil, status: nil, count: 10)),
+      TenantCase(ListUsageHours(accountID: accountID, count: 2), .emptyRows(2)),
+      TenantCase(LockAccount(accountID: accountID), .itself),
+      TenantCase(LockKey(accountID: accountID, id: key)),
+      TenantCase(RetireRolledKey(accountID: accountID, id: spare, graceSeconds: 0)),
+      TenantCase(RevokeKey(accountID: accountID, id: key)),
+      TenantCase(SetSharedLimit(accountID: accountID, limitPerMinute: 7, mode: .fast), .itself),
+      TenantCase(SumUsageByDay(range: range)),
+      TenantCase(SumUsageByEndpoint(range: range)),
+      TenantCase(SumUsageByKey(range: range)),
+    ]
+  }
+}
+
+extension PostgresPool {
+  /// All that is an account's, as one text.
+  fileprivate func everything(of accountID: UUID) async throws -> String {
+    let tables = try await lines(
+      """
+      select relname from pg_class join pg_attribute on attrelid = pg_class.oid and attname = 'account_id'
+      where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition order by 1
+      """)
+    var texts: [String] = []
+    for (table, column) in tables.map({ ($0, "account_id") }) + [("accounts", "id")] {
+      texts.append(
+        try await text(
+          "select string_agg(t::text, chr(10) order by t::text) from \(table) t where \(column) = '\(accountID)'") ?? ""
+      )
+    }
+    return texts.joined(separator: "\n")
+  }
+}
+
+private struct Undone: Error {}
+
+@Suite("Tenants are kept apart below the statements")
+struct IsolationTests {
+  /// Statements that name an account without running for it: logins and staff.
+  private static let others: Set = [
+    "FindUserForLogin", "InsertSession", "SetAccountSuspension",
+  ]
+
+  @Test("every statement of an account finds nothing, and changes nothing, for another one, if it forgets the account")
+  func forgottenAccount() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let one = try await Tenant(world, "ada@example.com")
+      let other = try await world.makeAccount("bob@example.com")
+      try await pool.type("delete from memberships where account_id = '\(other)'")
+      let before = try await pool.everything(of: one.accountID)
+      #expect(before.count > 500)
+
+      for tenantCase in one.cases {
+        // So that nobody takes for a wall what finds nothing in any case.
+        let own = try await count(tenantCase, pool, as: one.accountID)
+        let foreign = try await count(tenantCase, pool, as: other)
+        switch tenantCase.nothing {
+        case .noRow:
+          #expect(own != 0 && own != nil && foreign == 0, "\(tenantCase.name)")
+        case .itself:
+          #expect(own ?? 0 > 0 && foreign == 1, "\(tenantCase.name)")
+        case .emptyRows(let count):
+          #expect(own == count && foreign == count, "\(tenantCase.name)")
+        case .refusal:
+          #expect(foreign == nil, "\(tenantCase.name)")
+        }
+        #expect(try await pool.everything(of: one.accountID) == before, "\(tenantCase.name)")
+      }
+    }
+  }
+
+  /// Rows that it gives or touches; nil where it is refused. Nothing of it stays.
+  private func count(_ tenantCase: TenantCase, _ pool: PostgresPool, as accountID: UUID) async throws -> Int? {
+    var count: Int?
+    do {
+      try await pool.withTransaction(as: .account(accountID)) { transaction in
+        count = try await tenantCase.isEmpty(transaction)
+        // What it has changed is undone where it was allowed; a deferred trigger would be too late for that.
+        throw Undone()
+      }
+    } catch is Undone {
+    } catch let error as PostgresError where error.sqlState == "42501" {
+      return nil
+    } catch let error as PostgresError where error.sqlState == "23503" {
+      return 1
+    }
+    return count
+  }
+
+  @Test("what comes back of rows that are always there is the other account's own, or empty")
+  func ownRows() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let one = try await Tenant(world, "ada@example.com")
+      let other = try await world.makeAccount("bob@example.com")
+      let count = try await pool.query(CountLiveKeys(accountID: one.accountID), as: .account(other))
+      #expect(count == [0])
+      #expect(try await pool.query(CountLiveKeys(accountID: one.accountID), as: .account(one.accountID)) == [2])
+      let locked = try await pool.query(LockAccount(accountID: one.accountID), as: .account(other))
+      #expect(locked.isEmpty)
+      let hours = try await pool.query(ListUsageHours(accountID: one.accountID, count: 2), as: .account(other))
+      #expect(hours.map(\.successes) == [0, 0])
+    }
+  }
+
+  @Test("without an account there is nothing at all")
+  func noAccount() async throws {
+    try await withPool { pool in
+      let one = try await Tenant(World(pool), "ada@example.com")
+      let nobody = PostgresSettings(["role": PortalRole.portal.rawValue])
+      #expect(try await pool.query(FindKey(accountID: one.accountID, id: one.key), as: nobody).isEmpty)
+      #expect(try await pool.query(LockAccount(accountID: one.accountID), as: nobody).isEmpty)
+      #expect(try await pool.execute(RevokeKey(accountID: one.accountID, id: one.key), as: nobody) == 0)
+    }
+  }
+
+  @Test("staff change nothing outside the account that they named")
+  func staff() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (one, other) = (
+        try await world.makeAccount("ada@example.com"), try await world.makeAccount("bob@example.com")
+      )
+      let suspend = SetAccountSuspension(accountID: one, isSuspended: true, reason: "why")
+      #expect(try await pool.execute(suspend, as: .staff) == 0)
+      #expect(try await pool.execute(suspend, as: .staff(in: other)) == 0)
+      #expect(try await pool.execute(suspend, as: .staff(in: one)) == 1)
+    }
+  }
+
+  /// A statement that is not in the list above is a test that is missing.
+  @Test("every statement that names an account is among them")
+  func complete() async throws {
+    let folder = URL(filePath: repositoryRoot).appending(path: "Sources/Portal")
+    let files =
+      FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?
+      .compactMap { $0 as? URL }.filter { $0.lastPathComponent.hasSuffix("Statements.swift") } ?? []
+    #expect(files.count > 10)
+    var names: Set<String> = []
+    for file in files {
+      let source = try String(contentsOf: file, encoding: .utf8)
+      for part in source.split(separator: #/\n(?:private |package )?struct /#).dropFirst() {
+        let body = part.prefix(upTo: part.range(of: "\n}")?.lowerBound ?? part.endIndex)
+        guard body.contains("PostgresStatement"), body.contains(#/let (?:accountID: UUID|range: UsageRange)\n/#) else {
+          continue
+        }
+        names.insert(String(body.prefix { $0.isLetter }))
+      }
+    }
+    let world = Set(
+      try await withPool { pool in try await Tenant(World(pool), "ada@example.com").cases.map(\.name) })
+    #expect(names.subtracting(Self.others) == world.subtracting(["InsertAccount"]))
+  }
+}
