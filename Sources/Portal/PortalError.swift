@@ -19,6 +19,8 @@ package enum PortalError: Error, Sendable, Equatable {
   /// A revoked, expired or already rolled key cannot be rolled.
   case keyNotActive
   case emailTaken
+  /// An account has an owner.
+  case lastOwner
   case tooManyRequests(retryAfterSeconds: Int)
   /// PostgreSQL cannot be asked, or too much is waiting. `reason` is for the log alone.
   case unavailable(reason: String)

@@ -92,7 +92,7 @@ package struct PortalApplication: Sendable {
       usage: recorder, observer: observer)
     let tokens = ServiceTokenCheck(pool: gatewayPool, lease: settings.lease, observer: observer)
     services = PortalServices(
-      accounts: Accounts(pool: pool, passwords: passwords),
+      accounts: Accounts(pool: pool, passwords: passwords), members: Members(pool: pool),
       sessions: Sessions(
         pool: pool, passwords: passwords, throttle: LoginThrottle(settings.loginLimits),
         lifetime: settings.sessionLifetime),

@@ -5,6 +5,7 @@ package import Portal
 /// What the routes are made of.
 package struct PortalServices: Sendable {
   package var accounts: Accounts
+  package var members: Members
   package var sessions: Sessions
   package var keys: Keys
   package var verifier: Verifier
@@ -16,10 +17,12 @@ package struct PortalServices: Sendable {
   package var readiness: Readiness
 
   package init(
-    accounts: Accounts, sessions: Sessions, keys: Keys, verifier: Verifier, tokens: ServiceTokenCheck, usages: Usages,
+    accounts: Accounts, members: Members, sessions: Sessions, keys: Keys, verifier: Verifier, tokens: ServiceTokenCheck,
+    usages: Usages,
     analytics: Analytics, audit: AuditEvents, desk: SupportDesk, readiness: Readiness
   ) {
     self.accounts = accounts
+    self.members = members
     self.sessions = sessions
     self.keys = keys
     self.verifier = verifier
@@ -42,7 +45,8 @@ func makeRouter(
   routes.add(middleware: ProblemMiddleware(routes: table))
 
   let sessions = SessionsController(
-    accounts: services.accounts, sessions: services.sessions, cookie: cookie, isSignupOpen: isSignupOpen)
+    accounts: services.accounts, members: services.members, sessions: services.sessions, cookie: cookie,
+    isSignupOpen: isSignupOpen)
   let support = SupportController(desk: services.desk, sessions: services.sessions)
   let usage = UsageController(usages: services.usages)
 
@@ -51,13 +55,15 @@ func makeRouter(
   sessions.addPublicRoutes(to: routes)
   support.addPublicRoutes(to: routes)
 
-  let customers = routes.group()
-    .add(middleware: CustomerAuthentication(sessions: services.sessions, cookie: cookie))
-    .group(context: CustomerContext.self)
+  let customers = MemberRoutes(
+    routes.group()
+      .add(middleware: CustomerAuthentication(sessions: services.sessions, cookie: cookie))
+      .group(context: CustomerContext.self), table: table)
   sessions.addRoutes(to: customers)
   KeysController(keys: services.keys).addRoutes(to: customers)
   usage.addRoutes(to: customers)
   AuditController(events: services.audit).addRoutes(to: customers)
+  MembersController(members: services.members).addRoutes(to: customers)
 
   let staff = routes.group()
     .add(middleware: StaffAuthentication(sessions: services.sessions))

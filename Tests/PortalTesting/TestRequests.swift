@@ -3,6 +3,7 @@ import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
 import NIOCore
+package import Portal
 import PortalHTTP
 import Postgres
 import PostgresTesting
@@ -52,6 +53,14 @@ extension TestPortal {
       "POST", path, bytes: json.map { Array($0.utf8) }, token: token, headers: type.merging(headers) { $1 })
   }
 
+  package func patch(
+    _ path: String, _ json: String, token: String? = nil, headers: [String: String] = [:]
+  ) async throws -> TestAnswer {
+    try await request(
+      "PATCH", path, bytes: Array(json.utf8), token: token,
+      headers: ["Content-Type": "application/json"].merging(headers) { $1 })
+  }
+
   /// An answer that is no JSON.
   package func text(_ path: String) async throws -> (status: Int, type: String?, text: String) {
     try await client.execute(uri: path, method: .get) { response in
@@ -83,6 +92,30 @@ extension TestCustomer {
   }
 
   package func delete(_ path: String) async throws -> TestAnswer { try await portal.delete(path, token: token) }
+
+  package func patch(_ path: String, _ json: String) async throws -> TestAnswer {
+    try await portal.patch(path, json, token: token)
+  }
+
+  /// Makes somebody with a login of their own a member, behind the portal's back.
+  package func add(_ email: String, _ role: Role) async throws {
+    try await portal.script(
+      """
+      insert into memberships (account_id, user_id, role)
+      select '\(accountID)', id, '\(role.rawValue)' from users where email = '\(email)'
+      """)
+  }
+
+  /// Makes somebody who belongs to this account, too, and logs them in to it.
+  package func makeMember(_ email: String, _ role: Role) async throws -> (userID: String, token: String) {
+    let other = try await portal.signUp(email)
+    try await add(email, role)
+    let answer = try await other.post("/v1/accounts/\(accountID.uuidString)/switch")
+    guard let token = answer.body["token"].string, let user = answer.body["user"]["id"].string else {
+      throw TestSetupError(description: "switching the account answered \(answer)")
+    }
+    return (user, token)
+  }
 
   /// Makes the member look only, behind the portal's back.
   package func becomeViewer() async throws {

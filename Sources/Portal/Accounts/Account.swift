@@ -20,13 +20,6 @@ package struct Account: Sendable, Equatable {
   package var suspendedAt: Date?
 }
 
-/// What a member may do.
-package enum Role: String, Sendable {
-  case owner, admin, developer, viewer
-
-  package var mayChangeKeys: Bool { self != .viewer }
-}
-
 /// A person who can log in.
 package struct User: Sendable, Equatable {
   package var id: UUID

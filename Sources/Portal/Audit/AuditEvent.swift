@@ -66,6 +66,9 @@ package struct AuditEvent: Sendable, Equatable {
     case keyCreated = "key.created"
     case keyRevoked = "key.revoked"
     case keyRolled = "key.rolled"
+    case memberRoleChanged = "member.role_changed"
+    case memberRemoved = "member.removed"
+    case memberLeft = "member.left"
   }
 
   package var id: UUID

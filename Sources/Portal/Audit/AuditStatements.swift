@@ -30,6 +30,13 @@ struct InsertAuditEvent: PostgresStatement {
       accountID: id, caller: caller, action: action, targetKind: "account", targetID: id, reason: reason)
   }
 
+  static func onMember(
+    _ userID: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason? = nil
+  ) -> InsertAuditEvent {
+    InsertAuditEvent(
+      accountID: accountID, caller: caller, action: action, targetKind: "user", targetID: userID, reason: reason)
+  }
+
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       UUID.version7(), accountID, caller.actor.kind, caller.actor.id, caller.actor.name, action.rawValue, targetKind,

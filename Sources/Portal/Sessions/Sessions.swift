@@ -44,6 +44,24 @@ package struct Sessions: Sendable {
     return Login(session: session, token: token)
   }
 
+  /// Replaces a session by one for another account of the same person. Throws `.notFound` for an account that they don't
+  /// belong to.
+  package func switchAccount(from token: Secret, of user: User, to accountID: UUID) async throws -> Login<
+    CustomerSession
+  > {
+    let successor = Secret.random(prefix: Self.customerTokenPrefix)
+    do {
+      let (_, _, found) = try await pool.pipeline(
+        DeleteSession(token: token.hash),
+        InsertSession(token: successor.hash, accountID: accountID, userID: user.id, expiresAt: expiry()),
+        FindSession(token: successor.hash), as: .identity)
+      guard let session = found.first else { throw PortalError.unauthenticated }
+      return Login(session: session, token: successor)
+    } catch let error as PostgresError where error.violates("sessions_membership_fkey") {
+      throw PortalError.notFound
+    }
+  }
+
   /// Throws `.unauthenticated` when there is none, or it is over.
   package func find(_ token: Secret) async throws -> CustomerSession {
     guard token.isWellFormed(prefix: Self.customerTokenPrefix),

@@ -5,8 +5,8 @@ import Portal
 struct AuditController {
   let events: AuditEvents
 
-  func addRoutes(to routes: some RouterMethods<CustomerContext>) {
-    routes.get("v1/audit", use: list)
+  func addRoutes(to routes: MemberRoutes) {
+    routes.get("v1/audit", .readAudit, use: list)
   }
 
   @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {

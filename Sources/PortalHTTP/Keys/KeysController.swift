@@ -9,12 +9,12 @@ struct KeysController {
 
   let keys: Keys
 
-  func addRoutes(to routes: some RouterMethods<CustomerContext>) {
-    routes.get("v1/keys", use: list)
-    routes.post("v1/keys", use: create)
-    routes.get("v1/keys/{id}", use: get)
-    routes.delete("v1/keys/{id}", use: revoke)
-    routes.post("v1/keys/{id}/roll", use: roll)
+  func addRoutes(to routes: MemberRoutes) {
+    routes.get("v1/keys", .readKeys, use: list)
+    routes.post("v1/keys", .changeKeys, use: create)
+    routes.get("v1/keys/{id}", .readKeys, use: get)
+    routes.delete("v1/keys/{id}", .changeKeys, use: revoke)
+    routes.post("v1/keys/{id}/roll", .changeKeys, use: roll)
   }
 
   @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
@@ -38,7 +38,6 @@ struct KeysController {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let settings = fields.keySettings(at: Date())
     try fields.finish()
-    try context.requireKeyChanges()
     let issued = try await keys.create(settings, for: context.accountID, by: context.caller)
     let json = JSONWriter.object { json in
       json.fields(of: issued.key, at: Date())
@@ -49,7 +48,6 @@ struct KeysController {
   }
 
   @Sendable private func revoke(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    try context.requireKeyChanges()
     let revoked = try await keys.revoke(try context.pathID, of: context.accountID, by: context.caller)
     return Response(revoked)
   }
@@ -58,7 +56,6 @@ struct KeysController {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax, isOptional: true)
     let grace = fields.integer("graceSeconds", 0...Key.graceSecondsMax, default: 0)
     try fields.finish()
-    try context.requireKeyChanges()
     let rolled = try await keys.roll(
       try context.pathID, of: context.accountID, graceSeconds: grace, by: context.caller)
     let now = Date()

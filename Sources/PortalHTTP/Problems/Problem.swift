@@ -17,6 +17,7 @@ struct Problem: Error, Sendable {
     case keyCapReached = "key_cap_reached"
     case keyNotActive = "key_not_active"
     case emailTaken = "email_taken"
+    case lastOwner = "last_owner"
     case bodyTooLarge = "body_too_large"
     case unsupportedMediaType = "unsupported_media_type"
     case headersTooLarge = "headers_too_large"

@@ -32,11 +32,6 @@ package struct CustomerContext: ChildRequestContext {
   }
 
   var accountID: UUID { session.account.id }
-
-  /// Throws `.forbidden` for a member who may only look.
-  func requireKeyChanges() throws {
-    guard session.role.mayChangeKeys else { throw PortalError.forbidden(reason: "Your role may not change keys.") }
-  }
 }
 
 /// A request of a member of staff who is logged in.

@@ -137,11 +137,24 @@ struct RequestFields {
     _ name: String, default: Choice
   ) -> Choice where Choice.RawValue == String {
     guard let value = value(name) else { return `default` }
-    guard case .string(let text) = value, let choice = Choice(rawValue: text) else {
-      refuse(name, "must be one of " + Choice.allCases.map(\.rawValue).joined(separator: ", "))
-      return `default`
-    }
-    return choice
+    return choice(name, value) ?? `default`
+  }
+
+  /// One that must be there; nil after a problem.
+  mutating func choice<Choice: RawRepresentable & CaseIterable>(
+    _ name: String
+  ) -> Choice? where Choice.RawValue == String {
+    if let value = value(name) { return choice(name, value) }
+    refuse(name, "is required")
+    return nil
+  }
+
+  private mutating func choice<Choice: RawRepresentable & CaseIterable>(
+    _ name: String, _ value: JSONValue
+  ) -> Choice? where Choice.RawValue == String {
+    if case .string(let text) = value, let choice = Choice(rawValue: text) { return choice }
+    refuse(name, "must be one of " + Choice.allCases.map(\.rawValue).joined(separator: ", "))
+    return nil
   }
 
   /// A list of texts, each of which `parse` must take; nil if missing.

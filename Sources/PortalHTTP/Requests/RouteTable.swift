@@ -1,9 +1,11 @@
 package import Hummingbird
+package import Portal
 import Synchronization
 
 /// The routes there are, by path: for 405 with `Allow`, and for the test that holds the documentation against them.
 package final class RouteTable: Sendable {
   private let routes = Mutex<[(segments: [String], method: HTTPRequest.Method)]>([])
+  private let required = Mutex<[String: Permission]>([:])
 
   package init() {}
 
@@ -11,6 +13,9 @@ package final class RouteTable: Sendable {
   package var all: [String] {
     routes.withLock { $0.map { "\($0.method.rawValue) /" + $0.segments.joined(separator: "/") } }.sorted()
   }
+
+  /// What the routes of an account's members take, by route as in ``all``.
+  package var permissions: [String: Permission] { required.withLock { $0 } }
 
   /// The methods that the path takes; none where there is no such path.
   package func methods(at path: String) -> [HTTPRequest.Method] {
@@ -21,6 +26,11 @@ package final class RouteTable: Sendable {
           && zip(route.segments, segments).allSatisfy { $0 == $1 || $0.hasPrefix("{") }
       }.map(\.method)
     }
+  }
+
+  func require(_ permission: Permission, at path: RouterPath, _ method: HTTPRequest.Method) {
+    let segments = path.description.split(separator: "/")
+    required.withLock { $0["\(method.rawValue) /" + segments.joined(separator: "/")] = permission }
   }
 
   fileprivate func record(_ path: RouterPath, _ method: HTTPRequest.Method) {

@@ -6,6 +6,7 @@ struct SessionsController {
   static let bodySizeMax = 16 << 10
 
   let accounts: Accounts
+  let members: Members
   let sessions: Sessions
   let cookie: SessionCookie
   let isSignupOpen: Bool
@@ -15,9 +16,11 @@ struct SessionsController {
     routes.post("v1/login", use: logIn)
   }
 
-  func addRoutes(to routes: some RouterMethods<CustomerContext>) {
-    routes.post("v1/logout", use: logOut)
-    routes.get("v1/me", use: me)
+  func addRoutes(to routes: MemberRoutes) {
+    routes.post("v1/logout", .useSession, use: logOut)
+    routes.get("v1/me", .useSession, use: me)
+    routes.get("v1/accounts", .useSession, use: listAccounts)
+    routes.post("v1/accounts/{id}/switch", .useSession, use: switchAccount)
   }
 
   @Sendable private func signUp(_ request: Request, _ context: AppRequestContext) async throws -> Response {
@@ -70,6 +73,30 @@ struct SessionsController {
         }
         json.field("role", session.role.rawValue)
       })
+  }
+
+  /// Those that the person who is logged in belongs to.
+  @Sendable private func listAccounts(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    let accounts = try await members.accounts(of: context.session.user)
+    return Response(
+      json: .object { json in
+        json.array("accounts", accounts) { json, account in
+          json.object {
+            $0.field("id", account.id)
+            $0.field("name", account.name)
+            $0.field("role", account.role.rawValue)
+            $0.field("suspendedAt", account.suspendedAt)
+            $0.field("isCurrent", account.id == context.accountID)
+          }
+        }
+      })
+  }
+
+  /// Another account is another privilege: the token that was good for the one before ends.
+  @Sendable private func switchAccount(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    guard let token = request.bearer ?? cookie.token(in: request) else { throw PortalError.unauthenticated }
+    return response(
+      try await sessions.switchAccount(from: token, of: context.session.user, to: try context.pathID))
   }
 
   private func response(_ login: Login<CustomerSession>, status: HTTPResponse.Status = .ok) -> Response {

@@ -9,9 +9,9 @@ struct UsageController {
 
   let usages: Usages
 
-  func addRoutes(to routes: some RouterMethods<CustomerContext>) {
-    routes.get("v1/keys/{id}/usage", use: ofKey)
-    routes.get("v1/usage", use: ofAccount)
+  func addRoutes(to routes: MemberRoutes) {
+    routes.get("v1/keys/{id}/usage", .readUsage, use: ofKey)
+    routes.get("v1/usage", .readUsage, use: ofAccount)
   }
 
   func addGatewayRoutes(to routes: some RouterMethods<GatewayContext>) {

@@ -45,11 +45,14 @@ private struct Tenant {
   let accountID: UUID
   let key: UUID
   let spare: UUID
+  let user: UUID
 
   init(_ world: World, _ email: String) async throws {
     accountID = try await world.makeAccount(email)
     key = try await world.makeKey(accountID).key.id
     spare = try await world.makeKey(accountID).key.id
+    user = UUID(
+      uuidString: try await world.pool.text("select user_id from memberships where account_id = '\(accountID)'") ?? "")!
     try await world.pool.type(
       """
       select count_usage(array['\(accountID)'::uuid], array['\(key)'::uuid], array[date_trunc('hour', now(), 'UTC')],
@@ -63,7 +66,9 @@ private struct Tenant {
     let settings = KeySettings(name: "Key", scopes: ["a"])
     return [
       TenantCase(CountLiveKeys(accountID: accountID), .emptyRows(1)),
+      TenantCase(DeleteMembership(accountID: accountID, userID: user)),
       TenantCase(FindKey(accountID: accountID, id: key)),
+      TenantCase(FindMember(accountID: accountID, userID: user)),
       TenantCase(InsertAccount(id: .version7(), name: "Account"), .refusal),
       TenantCase(
         InsertAuditEvent.onAccount(accountID, .accountSuspended, by: World.caller), .refusal),
@@ -73,11 +78,14 @@ private struct Tenant {
       TenantCase(InsertMembership(accountID: accountID, userID: .version7(), role: .owner), .refusal),
       TenantCase(ListAuditEvents(accountID: accountID, before: nil, count: 10), .itself),
       TenantCase(ListKeys(accountID: accountID, before: nil, status: nil, count: 10)),
+      TenantCase(ListMembers(accountID: accountID, before: nil, count: 10)),
+      TenantCase(ListOwners(accountID: accountID)),
       TenantCase(ListUsageHours(accountID: accountID, count: 2), .emptyRows(2)),
       TenantCase(LockAccount(accountID: accountID), .itself),
       TenantCase(LockKey(accountID: accountID, id: key)),
       TenantCase(RetireRolledKey(accountID: accountID, id: spare, graceSeconds: 0)),
       TenantCase(RevokeKey(accountID: accountID, id: key)),
+      TenantCase(SetMemberRole(accountID: accountID, userID: user, role: .viewer)),
       TenantCase(SetSharedLimit(accountID: accountID, limitPerMinute: 7, mode: .fast), .itself),
       TenantCase(SumUsageByDay(range: range)),
       TenantCase(SumUsageByEndpoint(range: range)),

@@ -1,0 +1,16 @@
+package import Foundation
+
+/// A person in an account.
+package struct Member: Sendable, Equatable {
+  package var user: User
+  package var role: Role
+  package var joinedAt: Date
+}
+
+/// An account as one of its members sees it among theirs.
+package struct OwnAccount: Sendable, Equatable {
+  package var id: UUID
+  package var name: String
+  package var role: Role
+  package var suspendedAt: Date?
+}

@@ -1,0 +1,81 @@
+package import Foundation
+package import Postgres
+
+/// The people in an account. Who acts is looked up again behind the account's lock: a role that was taken away a moment ago
+/// changes nothing any more, and the last owner stays, however many go at once.
+package struct Members: Sendable {
+  let pool: PostgresPool
+
+  package init(pool: PostgresPool) { self.pool = pool }
+
+  /// Those who came last first.
+  package func list(of accountID: UUID, page: PageRequest) async throws -> Page<Member> {
+    let found = try await pool.query(
+      ListMembers(accountID: accountID, before: page.before, count: page.limit + 1), as: .account(accountID))
+    return Page(found, limit: page.limit, id: \.user.id)
+  }
+
+  /// The accounts that a person belongs to, those they joined first first.
+  package func accounts(of user: User) async throws -> [OwnAccount] {
+    try await pool.query(ListOwnAccounts(userID: user.id), as: .identity)
+  }
+
+  /// Gives a member another role. Throws `.notFound`, `.forbidden` where it takes an owner, and `.lastOwner`.
+  package func setRole(
+    _ role: Role, of userID: UUID, in accountID: UUID, by session: CustomerSession, ip: String?
+  ) async throws -> Member {
+    try await change(userID, in: accountID, by: session) { member, transaction in
+      if member.role == role { return member }
+      try await Self.check(member.role, role, by: session, in: accountID, transaction)
+      let (_, _, changed) = try await transaction.pipeline(
+        SetMemberRole(accountID: accountID, userID: userID, role: role),
+        InsertAuditEvent.onMember(
+          userID, of: accountID, .memberRoleChanged, by: session.caller(ip: ip),
+          SupportReason(text: "\(member.user.email): from \(member.role.rawValue) to \(role.rawValue)")),
+        FindMember(accountID: accountID, userID: userID))
+      return changed[0]
+    }
+  }
+
+  /// Ends a membership and the sessions that stand on it; one's own is left. The keys that they made stay. Throws
+  /// `.notFound`, `.forbidden` and `.lastOwner`.
+  package func remove(_ userID: UUID, from accountID: UUID, by session: CustomerSession, ip: String?) async throws {
+    try await change(userID, in: accountID, by: session) { member, transaction in
+      try await Self.check(member.role, nil, by: session, in: accountID, transaction)
+      _ = try await transaction.pipeline(
+        DeleteMembership(accountID: accountID, userID: userID),
+        InsertAuditEvent.onMember(
+          userID, of: accountID, userID == session.user.id ? .memberLeft : .memberRemoved,
+          by: session.caller(ip: ip), SupportReason(text: member.user.email)))
+    }
+  }
+
+  private func change<Value>(
+    _ userID: UUID, in accountID: UUID, by session: CustomerSession,
+    _ body: (Member, PostgresConnection) async throws -> Value
+  ) async throws -> Value {
+    try await pool.withTransaction(as: .account(accountID)) { transaction in
+      let (_, actors, members) = try await transaction.pipeline(
+        LockAccount(accountID: accountID), FindMember(accountID: accountID, userID: session.user.id),
+        FindMember(accountID: accountID, userID: userID))
+      guard let actor = actors.first else { throw PortalError.unauthenticated }
+      guard let member = members.first else { throw PortalError.notFound }
+      guard userID == actor.user.id || actor.role.permits(.changeMembers) else {
+        throw PortalError.forbidden(reason: "Your role may not change members.")
+      }
+      return try await body(member, transaction)
+    }
+  }
+
+  /// What makes an owner, and what one is no longer, takes an owner; and one of them has to stay.
+  private static func check(
+    _ from: Role, _ to: Role?, by session: CustomerSession, in accountID: UUID, _ transaction: PostgresConnection
+  ) async throws {
+    guard from == .owner || to == .owner else { return }
+    let owners = try await transaction.query(ListOwners(accountID: accountID))
+    guard owners.contains(session.user.id) else {
+      throw PortalError.forbidden(reason: "Only an owner makes or changes an owner.")
+    }
+    if from == .owner, to != .owner, owners.count == 1 { throw PortalError.lastOwner }
+  }
+}

@@ -1,0 +1,54 @@
+/// What a member is in an account. Each may do all that those before it may.
+package enum Role: String, Sendable, CaseIterable, Comparable {
+  case viewer, developer, admin, owner
+
+  private var rank: Int {
+    switch self {
+    case .viewer: 0
+    case .developer: 1
+    case .admin: 2
+    case .owner: 3
+    }
+  }
+
+  package static func < (one: Role, other: Role) -> Bool { one.rank < other.rank }
+
+  package func permits(_ permission: Permission) -> Bool { permission.leastRole <= self }
+}
+
+/// What a route of an account takes. This is the table of what each role may do; every route names one of these, and
+/// nothing else decides.
+package enum Permission: String, Sendable, CaseIterable {
+  /// Their own session, their own accounts, leaving.
+  case useSession
+  case readKeys
+  case readUsage
+  case readAudit
+  case readMembers
+  /// Making, changing, rolling and revoking keys.
+  case changeKeys
+  /// Inviting, removing, changing roles; those of owners only as an owner.
+  case changeMembers
+  /// What holds for all keys of the account.
+  case changePolicy
+  /// The end of the account.
+  case closeAccount
+
+  package var leastRole: Role {
+    switch self {
+    case .useSession, .readKeys, .readUsage, .readAudit, .readMembers: .viewer
+    case .changeKeys: .developer
+    case .changeMembers, .changePolicy: .admin
+    case .closeAccount: .owner
+    }
+  }
+}
+
+extension CustomerSession {
+  /// Throws `.forbidden` for a member whose role does not allow it.
+  package func require(_ permission: Permission) throws(PortalError) {
+    guard role.permits(permission) else {
+      throw .forbidden(reason: "This takes the role \(permission.leastRole.rawValue); yours is \(role.rawValue).")
+    }
+  }
+}

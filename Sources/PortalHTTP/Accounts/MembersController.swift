@@ -1,0 +1,57 @@
+import Foundation
+import Hummingbird
+import Portal
+
+/// `/v1/members`: the people in the account.
+struct MembersController {
+  static let bodySizeMax = 4 << 10
+
+  let members: Members
+
+  func addRoutes(to routes: MemberRoutes) {
+    routes.get("v1/members", .readMembers, use: list)
+    routes.patch("v1/members/{id}", .changeMembers, use: setRole)
+    routes.delete("v1/members/{id}", .changeMembers, use: remove)
+    routes.post("v1/leave", .useSession, use: leave)
+  }
+
+  @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    let found = try await members.list(of: context.accountID, page: try request.page())
+    return Response(
+      json: .object { json in
+        json.array("members", found.items) { json, member in json.object { $0.fields(of: member) } }
+        json.field("nextCursor", found.next.map { Cursor.text(of: $0) })
+      })
+  }
+
+  @Sendable private func setRole(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
+    let role: Role? = fields.choice("role")
+    try fields.finish()
+    guard let role else { throw Problem.internalError }
+    let member = try await members.setRole(
+      role, of: try context.pathID, in: context.accountID, by: context.session, ip: context.caller.ip)
+    return Response(json: .object { $0.fields(of: member) })
+  }
+
+  @Sendable private func remove(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    try await members.remove(
+      try context.pathID, from: context.accountID, by: context.session, ip: context.caller.ip)
+    return Response(status: .noContent)
+  }
+
+  @Sendable private func leave(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    try await members.remove(
+      context.session.user.id, from: context.accountID, by: context.session, ip: context.caller.ip)
+    return Response(status: .noContent)
+  }
+}
+
+extension JSONWriter {
+  fileprivate mutating func fields(of member: Member) {
+    field("userId", member.user.id)
+    field("email", member.user.email)
+    field("role", member.role.rawValue)
+    field("joinedAt", member.joinedAt)
+  }
+}
