@@ -72,19 +72,15 @@ private let countColumns = """
   sum(latency_count)::bigint
   """
 
-private let inRange = """
-  where account_id = $1 and ($2::uuid is null or key_id = $2) and day between $3 and $4
-  """
+private let inRange = "where account_id = $1 and day between $2 and $3"
 
 /// Whose usage, from when to when. It is read through the views: several rows may have the same key, day and endpoint.
 struct UsageRange {
   let accountID: UUID
-  /// nil: all keys of the account.
-  let keyID: UUID?
   let from: Day
   let to: Day
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID, keyID, from.postgresDate, to.postgresDate)
+    bindings.append(accountID, from.postgresDate, to.postgresDate)
   }
 }
 
@@ -105,8 +101,9 @@ extension UsageTotals {
   }
 }
 
+/// Of all keys of an account. Closed days are summed up already.
 struct SumUsageByDay: PostgresStatement {
-  static let sql = "select day, \(totalColumns) from usage_by_key \(inRange) group by day"
+  static let sql = "select day, \(totalColumns) from usage_by_account \(inRange) group by day"
   let range: UsageRange
   func bind(_ bindings: inout PostgresBindings) { range.bind(&bindings) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (Day, UsageTotals) {
@@ -114,32 +111,60 @@ struct SumUsageByDay: PostgresStatement {
   }
 }
 
-struct SumUsageByEndpoint: PostgresStatement {
-  static let sql = """
-    select endpoint, \(totalColumnsWithoutBuckets)
-    from usage_of_endpoints($1, $2, $3, $4, with_latency_buckets => false)
-    group by endpoint order by sum(success_count + error_count + denied_count) desc, endpoint limit $5
-    """
+struct SumKeyUsageByDay: PostgresStatement {
+  static let sql = "select day, \(totalColumns) from usage_by_key \(inRange) and key_id = $4 group by day"
   let range: UsageRange
+  let keyID: UUID
   func bind(_ bindings: inout PostgresBindings) {
     range.bind(&bindings)
-    bindings.append(UsageReport.endpointCountMax)
+    bindings.append(keyID)
   }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (Day, UsageTotals) {
+    try SumUsageByDay.decode(&row)
+  }
+}
+
+private let busiestEndpoints = """
+  group by endpoint order by sum(success_count + error_count + denied_count) desc, endpoint
+  limit \(UsageReport.endpointCountMax)
+  """
+
+/// Of all keys of an account. Closed days are summed up already.
+struct SumUsageByEndpoint: PostgresStatement {
+  static let sql = """
+    select endpoint, \(totalColumnsWithoutBuckets) from usage_of_account_endpoints($1, $2, $3) \(busiestEndpoints)
+    """
+  let range: UsageRange
+  func bind(_ bindings: inout PostgresBindings) { range.bind(&bindings) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (String, UsageTotals) {
     (try row.next(), try UsageTotals(row: &row))
+  }
+}
+
+struct SumKeyUsageByEndpoint: PostgresStatement {
+  static let sql = """
+    select endpoint, \(totalColumnsWithoutBuckets)
+    from usage_of_endpoints($1, $4, $2, $3, with_latency_buckets => false) \(busiestEndpoints)
+    """
+  let range: UsageRange
+  let keyID: UUID
+  func bind(_ bindings: inout PostgresBindings) {
+    range.bind(&bindings)
+    bindings.append(keyID)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (String, UsageTotals) {
+    try SumUsageByEndpoint.decode(&row)
   }
 }
 
 struct SumUsageByKey: PostgresStatement {
   static let sql = """
     select key_id, \(totalColumnsWithoutBuckets) from usage_by_key \(inRange)
-    group by key_id order by sum(success_count + error_count + denied_count) desc, key_id limit $5
+    group by key_id order by sum(success_count + error_count + denied_count) desc, key_id
+    limit \(UsageReport.keyCountMax)
     """
   let range: UsageRange
-  func bind(_ bindings: inout PostgresBindings) {
-    range.bind(&bindings)
-    bindings.append(UsageReport.keyCountMax)
-  }
+  func bind(_ bindings: inout PostgresBindings) { range.bind(&bindings) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (UUID, UsageTotals) {
     (try row.next(), try UsageTotals(row: &row))
   }

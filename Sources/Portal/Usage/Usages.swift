@@ -30,13 +30,14 @@ package struct Usages: Sendable {
 
   /// The last `days` days, today included. Throws `.notFound` for another account's key, too.
   package func report(onKey id: UUID, of accountID: UUID, days: Int) async throws -> UsageReport {
-    let range = range(accountID, id, days)
+    let range = range(accountID, days)
     // A replica may not have heard of the key yet.
     guard try await !pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).isEmpty else {
       throw PortalError.notFound
     }
     let (complete, daily, endpoints) = try await reportPool.pipeline(
-      ReadCompleteThrough(), SumUsageByDay(range: range), SumUsageByEndpoint(range: range),
+      ReadCompleteThrough(), SumKeyUsageByDay(range: range, keyID: id),
+      SumKeyUsageByEndpoint(range: range, keyID: id),
       as: .account(accountID))
     return UsageReport(
       from: range.from, to: range.to, days: daily, endpoints: endpoints, completeThrough: complete[0])
@@ -44,7 +45,7 @@ package struct Usages: Sendable {
 
   /// As ``report(onKey:of:days:)``, over all keys of an account, and with its last hours.
   package func report(onAccount accountID: UUID, days: Int) async throws -> UsageReport {
-    let range = range(accountID, nil, days)
+    let range = range(accountID, days)
     let (complete, daily, endpoints, keys, hourly) = try await reportPool.pipeline(
       ReadCompleteThrough(), SumUsageByDay(range: range), SumUsageByEndpoint(range: range),
       SumUsageByKey(range: range), ListUsageHours(accountID: accountID, count: UsageReport.hourCount),
@@ -105,8 +106,8 @@ package struct Usages: Sendable {
     }
   }
 
-  private func range(_ accountID: UUID, _ keyID: UUID?, _ days: Int) -> UsageRange {
+  private func range(_ accountID: UUID, _ days: Int) -> UsageRange {
     let today = Day(containing: Date())
-    return UsageRange(accountID: accountID, keyID: keyID, from: today.advanced(by: 1 - days), to: today)
+    return UsageRange(accountID: accountID, from: today.advanced(by: 1 - days), to: today)
   }
 }

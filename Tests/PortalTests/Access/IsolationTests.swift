@@ -62,7 +62,7 @@ private struct Tenant {
 
   var cases: [TenantCase] {
     let today = Day(containing: Date())
-    let range = UsageRange(accountID: accountID, keyID: nil, from: today.advanced(by: -1), to: today.advanced(by: 1))
+    let range = UsageRange(accountID: accountID, from: today.advanced(by: -1), to: today.advanced(by: 1))
     let settings = KeySettings(name: "Key", scopes: ["a"])
     return [
       TenantCase(CountLiveKeys(accountID: accountID), .emptyRows(1)),
@@ -87,6 +87,8 @@ private struct Tenant {
       TenantCase(RevokeKey(accountID: accountID, id: key)),
       TenantCase(SetMemberRole(accountID: accountID, userID: user, role: .viewer)),
       TenantCase(SetSharedLimit(accountID: accountID, limitPerMinute: 7, mode: .fast), .itself),
+      TenantCase(SumKeyUsageByDay(range: range, keyID: key)),
+      TenantCase(SumKeyUsageByEndpoint(range: range, keyID: key)),
       TenantCase(SumUsageByDay(range: range)),
       TenantCase(SumUsageByEndpoint(range: range)),
       TenantCase(SumUsageByKey(range: range)),

@@ -161,11 +161,15 @@ struct JobTests {
       #expect(try await pool.text("select (count(*), sum(success_count)) from key_usage") == "(41,287)")
       let odd = """
         select c.relname from pg_class c join pg_inherits on inhrelid = c.oid
-        where inhparent in ('key_usage'::regclass, 'packed_usage'::regclass) and c.relname not like '%default'
+        where inhparent in ('key_usage'::regclass, 'packed_usage'::regclass, 'packed_account_usage'::regclass)
+          and c.relname not like '%default'
           and (not relispartition or not exists (
             select from pg_index where indrelid = c.oid and indisprimary and indisvalid))
         """
       #expect(try await pool.lines(odd) == [])
+      for parent in ["packed_usage", "packed_account_usage"] {
+        #expect(try await pool.number("select count(*) from \(parent)_default") == 0)
+      }
     }
   }
 
@@ -195,7 +199,7 @@ struct JobTests {
 
   // MARK: Retention
 
-  @Test("usage goes by whole months, of both tables, when their last day is over")
+  @Test("usage goes by whole months, of all tables, when their last day is over")
   func months() async throws {
     try await withPool { pool async throws in
       var retention = Retention()
@@ -209,9 +213,11 @@ struct JobTests {
       let first = try await pool.text(#"select to_char(current_date - 40, '"key_usage_"YYYY_MM')"#)
       #expect(try await partitions(pool).first == first)
       let count = try await partitions(pool).count
-      #expect(
-        try await pool.number("select count(*) from pg_inherits where inhparent = 'packed_usage'::regclass") == count)
-      #expect(dropped > 0 && dropped.isMultiple(of: 2))
+      for parent in ["packed_usage", "packed_account_usage"] {
+        #expect(
+          try await pool.number("select count(*) from pg_inherits where inhparent = '\(parent)'::regclass") == count)
+      }
+      #expect(dropped > 0 && dropped.isMultiple(of: 3))
       #expect(try await run("usage-retention", jobs) == .done(0))
     }
   }

@@ -7,8 +7,8 @@ import Testing
 
 private struct ExplainUsageOfKey: PostgresStatement {
   static let sql = """
-    explain execute by_day ('00000000-0000-7000-8000-000000000100', '00000000-0000-7000-8000-000000000007',
-      current_date - 29, current_date)
+    explain execute by_day ('00000000-0000-7000-8000-000000000100', current_date - 29, current_date,
+      '00000000-0000-7000-8000-000000000007')
     """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
@@ -34,7 +34,7 @@ struct UsageStatementsTests {
               ('00000000-0000-7000-8000-' || lpad(key::text, 12, '0'))::uuid, current_date - day, '/' || endpoint, 1
             from generate_series(1, 100) key, generate_series(0, 29) day, generate_series(1, 5) endpoint;
           analyze;
-          prepare by_day (uuid, uuid, date, date) as \(SumUsageByDay.sql);
+          prepare by_day (uuid, date, date, uuid) as \(SumKeyUsageByDay.sql);
           """)
         let plan = try await connection.query(ExplainUsageOfKey()).joined(separator: "\n")
         #expect(plan.contains("_pkey"), "\(plan)")
@@ -60,8 +60,7 @@ struct UsageStatementsTests {
         }
         try await pool.execute(CountOutcomes(outcomes: [(.numbered(1, at: Date()), counts)]))
       }
-      let range = UsageRange(
-        accountID: .numbered(100), keyID: nil, from: day.advanced(by: -1), to: day.advanced(by: 1))
+      let range = UsageRange(accountID: .numbered(100), from: day.advanced(by: -1), to: day.advanced(by: 1))
       var found = UsageTotals()
       for (_, totals) in try await pool.query(SumUsageByDay(range: range)) { found.merge(totals) }
       #expect(found.latencies == expected)

@@ -6,10 +6,12 @@ import Testing
 
 @testable import Portal
 
-/// Everything that is counted, in both places: by endpoint in whole, and the totals alone.
+/// Everything that is counted, in all places: by endpoint in whole, the totals alone, and what is summed up of accounts.
 private struct UsageSums: Equatable {
   var byEndpoint: [String]
   var byKey: [String]
+  var byAccount: [String]
+  var ofAccountEndpoints: [String]
 
   init(_ pool: PostgresPool) async throws {
     let sums = """
@@ -25,6 +27,17 @@ private struct UsageSums: Equatable {
       """
       select (account_id, key_id, day, \(sums)) from usage_by_key
       group by account_id, key_id, day order by account_id, key_id, day
+      """)
+    byAccount = try await pool.lines(
+      """
+      select (account_id, day, \(sums)) from usage_by_account group by account_id, day order by account_id, day
+      """)
+    ofAccountEndpoints = try await pool.lines(
+      """
+      select (account_id, endpoint, \(sums.replacing(", sum_latency_buckets(latency_buckets)", with: "")))
+      from (select distinct account_id from usage_by_key) accounts,
+        usage_of_account_endpoints(account_id, current_date - 10000, current_date + 10000)
+      group by account_id, endpoint order by account_id, endpoint
       """)
   }
 }
@@ -125,7 +138,7 @@ struct UsageStorageTests {
       try await pack(pool)
       try await pool.type(insert + " 0, 7, 2)")
       try await pack(pool)
-      for view in ["usage_by_key", "usage_by_endpoint"] {
+      for view in ["usage_by_key", "usage_by_endpoint", "usage_by_account"] {
         #expect(
           try await pool.lines("select (verified_count, reported_count, error_count, success_count) from \(view)")
             == ["(5,7,2,5)"])
@@ -271,7 +284,7 @@ struct UsageStorageTests {
         before
           == "(\(297 * flushes),\(36 * flushes),\(72 * flushes),\(18 * flushes),\(450 * flushes),\(54 * flushes),\"{0,0,\(36 * flushes),\(18 * flushes)}\")"
       )
-      for view in ["usage_by_key", "usage_by_endpoint"] {
+      for view in ["usage_by_key", "usage_by_endpoint", "usage_by_account"] {
         #expect(try await pool.text(counted + " from \(view)") == before)
       }
     }
@@ -312,7 +325,7 @@ struct UsageStorageTests {
 
   @Test(
     "a question goes to the indexes of both tables, in the partitions of its days only",
-    arguments: ["usage_by_key", "usage_by_endpoint"])
+    arguments: ["usage_by_key", "usage_by_endpoint", "usage_by_account"])
   func plan(_ view: String) async throws {
     try await withPool { pool async throws in
       try await pool.withConnection { connection in
@@ -332,7 +345,9 @@ struct UsageStorageTests {
           declare plan text := ''; line text;
           begin for line in execute 'explain ' || question loop plan := plan || line || chr(10); end loop; return plan; end $$
           """)
-        for key in ["", "and key_id = ''00000000-0000-7000-8000-000000000007''"] {
+        let isOfAccounts = view == "usage_by_account"
+        let ofKey = "and key_id = ''00000000-0000-7000-8000-000000000007''"
+        for key in isOfAccounts ? [""] : ["", ofKey] {
           let plan = try #require(
             try await connection.text(
               """
@@ -340,13 +355,151 @@ struct UsageStorageTests {
                 where account_id = ''00000000-0000-7000-8000-000000000002'' \(key)
                   and day between ''2030-06-10'' and ''2030-06-20'' group by day')
               """))
-          for index in ["key_usage_2030_06_pkey", "packed_usage_2030_06_pkey"] {
+          let packed = isOfAccounts ? "packed_account_usage_2030" : "packed_usage_2030"
+          for index in ["key_usage_2030_06_pkey", packed + "_06_pkey"] {
             #expect(plan.contains(index), "\(plan)")
           }
-          #expect(!plan.contains("Seq Scan on packed_usage_2030"), "\(plan)")
+          #expect(!plan.contains("Seq Scan on " + packed), "\(plan)")
           #expect(!plan.contains("usage_2030_05") && !plan.contains("usage_2030_07"), "\(plan)")
         }
       }
+    }
+  }
+
+  // MARK: Accounts
+
+  /// What stands in `packed_account_usage`, and what should: nothing if they are the same.
+  private func differences(_ pool: PostgresPool) async throws -> [String] {
+    let ofRows = """
+      select account_id, day, sum(verified_count), sum(denied_count), sum(reported_count), sum(error_count),
+        sum(success_count), sum(total_latency_ms), sum(latency_count),
+        sum_latency_buckets(latency_buckets) filter (where latency_buckets is not null)
+      """
+    let ofEndpoints = """
+      select account_id, day, number, coalesce(sum(verified), 0), coalesce(sum(denied), 0), coalesce(sum(reported), 0),
+        coalesce(sum(errors), 0), coalesce(sum(success), 0), coalesce(sum(latency_sum), 0), coalesce(sum(latency_count), 0)
+      from (
+        select account_id, day, unnest(endpoints) as number, unnest(verified) as verified, unnest(denied) as denied,
+          unnest(reported) as reported, unnest(errors) as errors, unnest(latency_sums) as latency_sum,
+          unnest(latency_counts) as latency_count
+      """
+    let success = "*, greatest(verified, reported, 0) - coalesce(errors, 0) as success"
+    return try await pool.lines(
+      """
+      with expected as (
+        \(ofRows) from (select *, unpack_latency_buckets(latency) as latency_buckets from packed_usage) packed
+        group by account_id, day
+      ), found as (
+        \(ofRows) from (select *, unpack_latency_buckets(latency) as latency_buckets from packed_account_usage) packed
+        where endpoints <> '{}' group by account_id, day
+      ), expected_endpoints as (
+        \(ofEndpoints.replacing("from (", with: "from (select \(success) from (")) from packed_usage) counters) counters
+        group by account_id, day, number
+      ), found_endpoints as (
+        \(ofEndpoints), unnest(coalesce(successes, verified)) as success from packed_account_usage) counters
+        group by account_id, day, number
+      )
+      select 'missing ' || one::text from (table expected except table found) one union all
+      select 'too much ' || one::text from (table found except table expected) one union all
+      select 'missing ' || one::text from (table expected_endpoints except table found_endpoints) one union all
+      select 'too much ' || one::text from (table found_endpoints except table expected_endpoints) one
+      """)
+  }
+
+  @Test(
+    "an account's days are the sums of its keys', whatever comes late and however often it is packed",
+    arguments: 1...4 as ClosedRange<UInt64>)
+  func accounts(_ seed: UInt64) async throws {
+    var random = SeededGenerator(seed: seed)
+    try await withPool { pool async throws in
+      var packedCount = 0
+      for _ in 1...60 {
+        switch Int.random(in: 0..<10, using: &random) {
+        case 0...4:
+          let first = Int.random(in: 2...9, using: &random)
+          try await count(
+            pool, keys: .random(in: 1...9, using: &random), first: first,
+            last: first + .random(in: 0...3, using: &random), endpoints: .random(in: 1...6, using: &random))
+        case 5:
+          // Of a month that has no partition yet, and then has one.
+          try await count(pool, keys: 3, first: 700, last: 701, endpoints: 2)
+          if Bool.random(using: &random) { try await pool.type("select place_usage()") }
+        case 6:
+          // What 31 bits cannot hold of a key, its account holds of many.
+          try await pool.type(
+            """
+            insert into key_usage as usage (account_id, key_id, day, endpoint, verified_count)
+            select pg_catalog.md5('account 1')::uuid, pg_catalog.md5('key ' || key)::uuid, current_date - 6, '/1', 2000000000
+            from generate_series(1, 3, 2) key
+            on conflict (account_id, key_id, day, endpoint) do nothing
+            """)
+        case 7:
+          try await pool.type(
+            """
+            delete from packed_usage where key_id = pg_catalog.md5('key ' || \(Int.random(in: 1...9, using: &random)))::uuid
+              and day < current_date - \(Int.random(in: 5...11, using: &random))
+            """)
+        default: packedCount += try await pack(pool, .random(in: 1...200, using: &random))
+        }
+        #expect(try await differences(pool) == [])
+        let from = "current_date - \(Int.random(in: 1...12, using: &random))"
+        let columns = """
+          sum(verified_count), sum(denied_count), sum(reported_count), sum(error_count), sum(success_count),
+          sum(total_latency_ms), sum(latency_count)
+          """
+        let account = "pg_catalog.md5('account 1')::uuid"
+        #expect(
+          try await pool.lines(
+            """
+            select (endpoint, \(columns)) from usage_of_account_endpoints(\(account), \(from), current_date - 3)
+            group by endpoint order by endpoint
+            """)
+            == (try await pool.lines(
+              """
+              select (endpoint, \(columns)) from usage_by_endpoint
+              where account_id = \(account) and day between \(from) and current_date - 3
+              group by endpoint order by endpoint
+              """)))
+        let days = """
+          select (day, \(columns), sum_latency_buckets(latency_buckets) filter (where latency_buckets is not null)) from
+          """
+        let condition = "where account_id = \(account) and day >= \(from) group by day having count(*) > 0 order by day"
+        #expect(
+          try await pool.lines("\(days) usage_by_account \(condition)").filter { !$0.contains(",0,0,0,0,0,0,0,") }
+            == (try await pool.lines("\(days) usage_by_key \(condition)")))
+      }
+      #expect(packedCount > 0)
+      #expect(try await pool.number("select count(*) from packed_account_usage where successes is not null") > 0)
+    }
+  }
+
+  @Test("days that were packed before accounts had sums are summed up by the migration")
+  func migration() async throws {
+    try await withPool { pool async throws in
+      try await count(pool, keys: 5, first: 3, last: 40)
+      try await count(pool, keys: 2, first: 700, last: 701)
+      try await pack(pool)
+      let before = try await UsageSums(pool)
+      let rows = "select usage from packed_account_usage usage order by account_id, day"
+      let sums = try await pool.lines(rows)
+      let file = try #require(
+        try FileManager.default.contentsOfDirectory(atPath: migrationsFolder)
+          .first { $0.hasSuffix("_account_usage.sql") })
+      let sql = try String(contentsOfFile: migrationsFolder + "/" + file, encoding: .utf8)
+      try await pool.withConnection { connection in
+        try await connection.executeScript(
+          """
+          drop function sum_packed_usage cascade;
+          drop table packed_account_usage cascade;
+          drop function add_packed_account_usage, usage_of_account_endpoints;
+          """)
+        try await connection.executeScript("begin;" + sql + "; commit")
+      }
+      #expect(try await pool.lines(rows) == sums && sums.count == 2 * 39)
+      #expect(try await UsageSums(pool) == before)
+      try await count(pool, keys: 5, first: 3, last: 40)
+      try await pack(pool)
+      #expect(try await differences(pool) == [])
     }
   }
 

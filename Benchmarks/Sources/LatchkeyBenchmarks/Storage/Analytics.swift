@@ -36,7 +36,7 @@ struct Analytics: ParsableCommand {
   }
 
   private func reportSizes(_ database: BenchmarkDatabase) throws {
-    func size(_ table: String, _ count: String) throws {
+    func size(_ table: String, _ count: String, of unit: String = "key-days") throws {
       let row = try database.rows(
         """
         select sum(pg_table_size(relid)), sum(pg_indexes_size(relid)), (\(count))
@@ -45,12 +45,13 @@ struct Analytics: ParsableCommand {
       let (bytes, indexBytes, keyDays) = (row[0], row[1], row[2])
       report(
         """
-        \(table.padding(toLength: 13, withPad: " ", startingAt: 0)) \(column(keyDays, 0, width: 9)) key-days, \
+        \(table.padding(toLength: 20, withPad: " ", startingAt: 0)) \(column(keyDays, 0, width: 9)) \(unit), \
         \(column((bytes + indexBytes) / keyDays, 0, width: 5)) bytes each on disk (table \(column(bytes / keyDays, 0, width: 0)), \
         index \(column(indexBytes / keyDays, 0, width: 0))), \(column((bytes + indexBytes) / 1_048_576, 0, width: 0)) MiB
         """)
     }
     try size("packed_usage", "select count(*) from packed_usage")
+    try size("packed_account_usage", "select count(*) from packed_account_usage", of: "account-days")
     try size("key_usage", "select count(*) / \(endpoints) from key_usage")
     for (name, condition) in [("verified only", "is null"), ("with reported latencies", "is not null")] {
       let bytes = try database.value("select avg(pg_column_size(p)) from packed_usage p where latency \(condition)")

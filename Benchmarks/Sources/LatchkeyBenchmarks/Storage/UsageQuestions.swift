@@ -25,18 +25,20 @@ struct UsageQuestions {
     func ofAccount(_ key: Int) -> String { "account_id = (\(literal(UsageFill.account, key)))" }
 
     try ask("one key, \(days) days: by day, top endpoints", target: 20) { run in
-      [byDay("\(ofKey(key(run))) and \(year)"), byEndpoint(key(run), isWhole: false)]
+      [byDay("\(ofKey(key(run))) and \(year)"), byEndpoint(ofKey: key(run))]
     }
     try ask("  the same of one that reports latencies", target: nil) { run in
-      [byDay("\(ofKey(reporting(run))) and \(year)"), byEndpoint(reporting(run), isWhole: false)]
+      [byDay("\(ofKey(reporting(run))) and \(year)"), byEndpoint(ofKey: reporting(run))]
     }
     func ofWhole(_ key: Int) -> [String] {
       let condition = "\(ofAccount(key)) and \(year)"
-      return [byDay(condition), byEndpoint(key, isWhole: true), byKey(condition)]
+      return [byDay(condition, of: "usage_by_account"), byEndpoint(ofAccount: key), byKey(condition)]
     }
     try ask("an account of 25 keys, \(days) days: by day, top endpoints, top keys", target: 60) { ofWhole(key($0)) }
     try ask("  the same of one that reports (10 runs)", runs: 10, target: nil) { ofWhole(reporting($0)) }
-    try ask("  by day alone", target: nil) { run in [byDay("\(ofAccount(key(run))) and \(year)")] }
+    try ask("  by day alone", target: nil) { run in
+      [byDay("\(ofAccount(key(run))) and \(year)", of: "usage_by_account")]
+    }
     let month = """
       day >= date_trunc('month', current_date - interval '2 months')::date
       and day < date_trunc('month', current_date - interval '1 month')::date
@@ -49,8 +51,8 @@ struct UsageQuestions {
 
   // As the product asks: percentiles by day alone.
 
-  private func byDay(_ condition: String) -> String {
-    "select day, \(Self.sums)\(Self.histogram) from usage_by_key where \(condition) group by day"
+  private func byDay(_ condition: String, of view: String = "usage_by_key") -> String {
+    "select day, \(Self.sums)\(Self.histogram) from \(view) where \(condition) group by day"
   }
 
   private func byKey(_ condition: String) -> String {
@@ -60,11 +62,23 @@ struct UsageQuestions {
     """
   }
 
-  private func byEndpoint(_ key: Int, isWhole: Bool) -> String {
+  private func byEndpoint(ofKey key: Int) -> String {
+    busiest(
+      """
+      usage_of_endpoints((\(literal(UsageFill.account, key))), (\(literal(UsageFill.key, key))), \(range),
+        with_latency_buckets => false)
+      """)
+  }
+
+  private func byEndpoint(ofAccount key: Int) -> String {
+    busiest("usage_of_account_endpoints((\(literal(UsageFill.account, key))), \(range))")
+  }
+
+  private var range: String { "current_date - \(days - 1), current_date" }
+
+  private func busiest(_ endpoints: String) -> String {
     """
-    select endpoint, \(Self.sums) from usage_of_endpoints(
-      (\(literal(UsageFill.account, key))), \(isWhole ? "null" : "(\(literal(UsageFill.key, key)))"),
-      current_date - \(days - 1), current_date, with_latency_buckets => false)
+    select endpoint, \(Self.sums) from \(endpoints)
     group by endpoint order by sum(success_count + error_count + denied_count) desc, endpoint limit 10
     """
   }
