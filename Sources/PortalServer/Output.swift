@@ -79,6 +79,11 @@ extension ValidationError {
     return id
   }
 
+  static func parse(trail text: String) throws -> AuditTrail {
+    guard let trail = AuditTrail(text: text) else { throw ValidationError("\(text) is neither a UUID nor system.") }
+    return trail
+  }
+
   static func check(email: String) throws -> EmailAddress {
     guard let address = EmailAddress(email) else { throw ValidationError("--email must be an e-mail address.") }
     return address

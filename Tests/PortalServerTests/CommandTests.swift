@@ -12,6 +12,7 @@ struct CommandTests {
     for command in [
       [], ["serve"], ["migrate"], ["accounts", "create"], ["staff", "create"], ["tokens", "create"],
       ["tokens", "revoke"], ["keys", "revoke"], ["accounts", "limit"], ["jobs"], ["jobs", "run"],
+      ["audit"], ["audit", "verify"], ["audit", "export"],
     ] {
       let result = try await latchkey(command + ["--help"])
       #expect(result.status == 0)

@@ -114,7 +114,7 @@ extension TestPortal {
   /// A gateway's token.
   package func makeToken(_ permissions: [ServiceToken.Permission] = [.verifyKeys, .writeUsage]) async throws -> String {
     try await ServiceTokens(pool: pool, propagations: Propagations(pool: pool))
-      .create(name: "gateway", permissions: permissions).secret.reveal()
+      .create(name: "gateway", permissions: permissions, by: Caller(actor: .command(name: "test"))).secret.reveal()
   }
 
   /// A session of a member of staff.
@@ -122,7 +122,8 @@ extension TestPortal {
     guard let address = EmailAddress(email), let password = Password("correct horse battery") else {
       throw TestSetupError(description: "bad address")
     }
-    _ = try await services.accounts.createStaff(name: "Grace", email: address, role: .support, password: password)
+    _ = try await services.accounts.createStaff(
+      name: "Grace", email: address, role: .support, password: password, by: Caller(actor: .command(name: "test")))
     let answer = try await post(
       "/v1/support/login", "{\"email\":\"\(email)\",\"password\":\"correct horse battery\"}")
     guard let token = answer.body["token"].string else {

@@ -12,7 +12,9 @@ package struct PortalAccess: Sendable {
 
   /// Makes a role a member of all that the portal's statements run under, which `latchkey serve` needs of its login if that
   /// is another than the one that migrates.
-  package func grant(to name: String) async throws {
-    try await pool.execute(GrantPortal(role: name))
+  package func grant(to name: String, by caller: Caller) async throws {
+    _ = try await pool.pipeline(
+      GrantPortal(role: name),
+      InsertAuditEvent.inSystem(.portalGranted, "role", by: caller, SupportReason(text: name)))
   }
 }

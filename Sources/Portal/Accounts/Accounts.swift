@@ -57,12 +57,14 @@ package struct Accounts: Sendable {
 
   /// Makes a member of staff. Throws `.emailTaken`.
   package func createStaff(
-    name: String, email: EmailAddress, role: StaffMember.Role, password: Password
+    name: String, email: EmailAddress, role: StaffMember.Role, password: Password, by caller: Caller
   ) async throws -> StaffMember {
     let member = StaffMember(id: .version7(), email: email.text, name: name, role: role)
     let hash = try await passwords.hash(password)
     do {
-      try await pool.execute(InsertStaff(member: member, password: hash), as: .staff)
+      _ = try await pool.pipeline(
+        InsertStaff(member: member, password: hash),
+        InsertAuditEvent.inSystem(.staffCreated, "staff", member.id, by: caller), as: .staff)
     } catch {
       throw error.violates("staff_email_unique") ? PortalError.emailTaken : error
     }

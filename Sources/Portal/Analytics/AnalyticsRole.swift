@@ -11,7 +11,9 @@ package struct AnalyticsRole: Sendable {
   package init(pool: PostgresPool) { self.pool = pool }
 
   /// Makes the role if there is none, which needs the right to make roles, and lets it read the views alone.
-  package func grant(to name: String) async throws {
-    try await pool.execute(GrantAnalytics(role: name))
+  package func grant(to name: String, by caller: Caller) async throws {
+    _ = try await pool.pipeline(
+      GrantAnalytics(role: name),
+      InsertAuditEvent.inSystem(.analyticsGranted, "role", by: caller, SupportReason(text: name)))
   }
 }

@@ -1,31 +1,38 @@
 package import Foundation
 
-/// Who did something to a tenant.
+/// Who did something to a tenant, or to what belongs to none.
 package enum Actor: Sendable, Equatable {
+  package enum Kind: String, Sendable, CaseIterable {
+    case user, staff, command, job
+  }
+
   case user(id: UUID, email: String)
   case staff(id: UUID, name: String)
   /// Somebody at the server's command line.
   case command(name: String)
+  /// Something that is done in the background.
+  case job(name: String)
 
-  var kind: String {
+  var kind: Kind {
     switch self {
-    case .user: "user"
-    case .staff: "staff"
-    case .command: "command"
+    case .user: .user
+    case .staff: .staff
+    case .command: .command
+    case .job: .job
     }
   }
 
   var id: UUID? {
     switch self {
     case .user(let id, _), .staff(let id, _): id
-    case .command: nil
+    case .command, .job: nil
     }
   }
 
   var name: String {
     switch self {
     case .user(_, let email): email
-    case .staff(_, let name), .command(let name): name
+    case .staff(_, let name), .command(let name), .job(let name): name
     }
   }
 }
@@ -42,7 +49,7 @@ package struct Caller: Sendable, Equatable {
   }
 }
 
-/// Why a member of staff acts.
+/// Why somebody acts.
 package struct SupportReason: Sendable, Equatable {
   package static let textLengthMin = 3
   package static let textLengthMax = 500
@@ -56,9 +63,9 @@ package struct SupportReason: Sendable, Equatable {
   }
 }
 
-/// One entry of an account's audit trail.
+/// One entry of an audit trail.
 package struct AuditEvent: Sendable, Equatable {
-  package enum Action: String, Sendable {
+  package enum Action: String, Sendable, CaseIterable {
     case accountCreated = "account.created"
     case accountSuspended = "account.suspended"
     case accountResumed = "account.resumed"
@@ -69,6 +76,14 @@ package struct AuditEvent: Sendable, Equatable {
     case memberRoleChanged = "member.role_changed"
     case memberRemoved = "member.removed"
     case memberLeft = "member.left"
+    case sessionOpened = "session.opened"
+    case sessionClosed = "session.closed"
+    case staffCreated = "staff.created"
+    case tokenCreated = "token.created"
+    case tokenRevoked = "token.revoked"
+    case usageDeleted = "usage.deleted"
+    case analyticsGranted = "analytics.granted"
+    case portalGranted = "portal.granted"
   }
 
   package var id: UUID
@@ -78,7 +93,7 @@ package struct AuditEvent: Sendable, Equatable {
   package var actorName: String
   package var action: String
   package var targetKind: String
-  package var targetID: UUID
+  package var targetID: UUID?
   package var reason: String?
   package var ticket: String?
   package var ip: String?

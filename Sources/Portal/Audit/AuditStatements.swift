@@ -1,7 +1,8 @@
 import Foundation
 import Postgres
 
-/// Goes into the transaction of the change that it tells of.
+/// Goes into the transaction of the change that it tells of, after everything that the change locks: it locks the head of
+/// the chain until the commit. Whoever writes events of several accounts does so in the order of their ids.
 struct InsertAuditEvent: PostgresStatement {
   static let sql = """
     insert into audit_events
@@ -9,11 +10,12 @@ struct InsertAuditEvent: PostgresStatement {
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::inet)
     """
 
-  let accountID: UUID
+  /// nil for what belongs to no account.
+  let accountID: UUID?
   let caller: Caller
   let action: AuditEvent.Action
   let targetKind: String
-  let targetID: UUID
+  let targetID: UUID?
   var reason: SupportReason?
 
   static func onKey(
@@ -37,10 +39,45 @@ struct InsertAuditEvent: PostgresStatement {
       accountID: accountID, caller: caller, action: action, targetKind: "user", targetID: userID, reason: reason)
   }
 
+  /// A person's session within an account.
+  static func onSession(
+    of user: User, in accountID: UUID, _ action: AuditEvent.Action, by caller: Caller
+  ) -> InsertAuditEvent {
+    InsertAuditEvent(accountID: accountID, caller: caller, action: action, targetKind: "user", targetID: user.id)
+  }
+
+  /// What belongs to no account.
+  static func inSystem(
+    _ action: AuditEvent.Action, _ targetKind: String, _ targetID: UUID? = nil, by caller: Caller,
+    _ reason: SupportReason? = nil
+  ) -> InsertAuditEvent {
+    InsertAuditEvent(
+      accountID: nil, caller: caller, action: action, targetKind: targetKind, targetID: targetID, reason: reason)
+  }
+
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      UUID.version7(), accountID, caller.actor.kind, caller.actor.id, caller.actor.name, action.rawValue, targetKind,
+      UUID.version7(), accountID, caller.actor.kind.rawValue, caller.actor.id, caller.actor.name, action.rawValue,
+      targetKind,
       targetID, reason?.text, reason?.ticket, caller.ip)
+  }
+}
+
+/// Filters that are not given must not hide from the planner what an index is for.
+struct PlanForFilters: PostgresStatement {
+  static let sql = "select set_config('plan_cache_mode', 'force_custom_plan', true)"
+}
+
+extension AuditFilter {
+  /// What ``bind(_:)`` binds, as `$1` to `$6`.
+  fileprivate static let condition = """
+    ($1::text is null or event.actor_kind = $1) and ($2::uuid is null or event.actor_id = $2)
+      and ($3::text is null or event.action = $3) and ($4::uuid is null or event.target_id = $4)
+      and ($5::timestamptz is null or event.at >= $5) and ($6::timestamptz is null or event.at < $6)
+    """
+
+  fileprivate func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(actorKind?.rawValue, actorID, action?.rawValue, targetID, from, to)
   }
 }
 
@@ -48,22 +85,139 @@ struct InsertAuditEvent: PostgresStatement {
 struct ListAuditEvents: PostgresStatement {
   static let sql = """
     select id, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, host(ip)
-    from audit_events
-    where account_id = $1 and ($2::uuid is null or id < $2)
+    from audit_events event
+    where \(AuditFilter.condition) and account_id = $7 and ($8::uuid is null or id < $8)
     order by id desc
-    limit $3
+    limit $9
     """
 
   let accountID: UUID
+  let filter: AuditFilter
   let before: UUID?
   let count: Int
 
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, before, count) }
+  func bind(_ bindings: inout PostgresBindings) {
+    filter.bind(&bindings)
+    bindings.append(accountID, before, count)
+  }
 
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditEvent {
     AuditEvent(
       id: try row.next(), at: try row.next(), actorKind: try row.next(), actorID: try row.next(),
       actorName: try row.next(), action: try row.next(), targetKind: try row.next(), targetID: try row.next(),
       reason: try row.next(), ticket: try row.next(), ip: try row.next())
+  }
+}
+
+// MARK: Chains
+
+/// The columns of a `ChainedAuditEvent`, in the order in which `ChainedAuditEvent.init(row:)` takes them.
+private let chainedColumns = """
+  event.account_id, event.seq, event.id, (extract(epoch from event.at) * 1000000)::bigint, event.actor_kind,
+  event.actor_id, event.actor_name, event.action, event.target_kind, event.target_id, event.reason, event.ticket,
+  abbrev(event.ip), event.prev_hash, event.hash
+  """
+
+/// The account of the head whose chain belongs to none.
+private let systemHead = "'00000000-0000-0000-0000-000000000000'"
+
+extension ChainedAuditEvent {
+  fileprivate init(row: inout PostgresRow) throws(PostgresError) {
+    self.init(
+      trail: AuditTrail(try row.next()), seq: try row.next(), id: try row.next(), atMicroseconds: try row.next(),
+      actorKind: try row.next(), actorID: try row.next(), actorName: try row.next(), action: try row.next(),
+      targetKind: try row.next(), targetID: try row.next(), reason: try row.next(), ticket: try row.next(),
+      ip: try row.next(), prevHash: try AuditHash(column: row.next()), hash: try AuditHash(column: row.next()))
+  }
+}
+
+extension AuditHash {
+  fileprivate init(column: PostgresBytes) { self.init(bytes: column.bytes) }
+}
+
+/// The oldest first, behind `after` and up to `end`.
+struct ExportAuditEvents: PostgresStatement {
+  static let sql = """
+    select \(chainedColumns)
+    from audit_events event
+    where \(AuditFilter.condition) and (account_id = $7 or $7::uuid is null and account_id is null)
+      and seq > $8 and seq <= $9
+    order by account_id, seq
+    limit $10
+    """
+  let trail: AuditTrail
+  let filter: AuditFilter
+  let after: Int
+  let end: Int
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    filter.bind(&bindings)
+    bindings.append(trail.accountID, after, end, count)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> ChainedAuditEvent {
+    try ChainedAuditEvent(row: &row)
+  }
+}
+
+/// Where a chain is now.
+struct FindAuditHead: PostgresStatement {
+  static let sql = "select seq from audit_heads where account_id = coalesce($1, \(systemHead))"
+  let trail: AuditTrail
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(trail.accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+/// Chains, that of the system first.
+struct ListTrails: PostgresStatement {
+  static let sql = """
+    select nullif(account_id, \(systemHead)) from audit_heads
+    where $1 or account_id > coalesce($2, \(systemHead))
+    order by account_id
+    limit $3
+    """
+  let after: AuditTrail?
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(after == nil, after?.accountID, count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditTrail { AuditTrail(try row.next()) }
+}
+
+/// All events of a chain, or of all, one chain after the other, each with its chain's head.
+struct ListChainedEvents: PostgresStatement {
+  static let sql = """
+    select \(chainedColumns), head.seq, head.hash
+    from audit_events event
+      left join audit_heads head on head.account_id = coalesce(event.account_id, \(systemHead))
+    where $1 or event.account_id = $2 or $2::uuid is null and event.account_id is null
+    order by event.account_id nulls first, event.seq, event.id
+    """
+  struct Row {
+    let event: ChainedAuditEvent
+    let head: AuditHead?
+  }
+  let trail: AuditTrail?
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(trail == nil, trail?.accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
+    let event = try ChainedAuditEvent(row: &row)
+    let (seq, hash) = (try row.next(Int?.self), try row.next(PostgresBytes?.self))
+    guard let seq, let hash else { return Row(event: event, head: nil) }
+    return Row(event: event, head: AuditHead(trail: event.trail, seq: seq, hash: AuditHash(column: hash)))
+  }
+}
+
+/// Heads without any event. A look for one event of each, since a join might read all events first.
+struct ListEmptyChains: PostgresStatement {
+  static let sql = """
+    select nullif(account_id, \(systemHead)), seq, hash
+    from audit_heads head
+    where ($1 or account_id = coalesce($2, \(systemHead))) and case
+      when account_id = \(systemHead) then
+        (select count(*) from (select from audit_events where account_id is null limit 1) one)
+      else (select count(*) from (select from audit_events where account_id = head.account_id limit 1) one)
+    end = 0
+    """
+  let trail: AuditTrail?
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(trail == nil, trail?.accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditHead {
+    AuditHead(trail: AuditTrail(try row.next()), seq: try row.next(), hash: try AuditHash(column: row.next()))
   }
 }

@@ -61,28 +61,27 @@ extension Job {
       Job(
         name: "usage-retention", interval: .seconds(3_600),
         summary: "Drops months of usage that are older than USAGE_RETENTION_DAYS."
-      ) { run in
-        var dropped = 0
-        while try await run.query(DropUsagePartition(days: retention.usageDays)) ?? nil != nil { dropped += 1 }
-        return dropped
-      },
+      ) { try await $0.dropAll(DropUsagePartition(days: retention.usageDays)) },
       Job(
         name: "usage-hours", interval: .seconds(3_600),
         summary: "Deletes hourly totals that are older than USAGE_HOURS_RETENTION_HOURS."
       ) { run in
-        try await run.deleteAll(DeleteOldUsageHours(hours: retention.usageHourHours, limit: deletedRowCountMax))
+        try await run.deleteAll(
+          DeleteOldUsageHours(hours: retention.usageHourHours, limit: deletedRowCountMax), "hourly totals")
       },
       Job(
         name: "usage-batches", interval: .seconds(600),
         summary: "Deletes names of batches that are older than USAGE_BATCHES_RETENTION_DAYS."
       ) { run in
-        try await run.deleteAll(DeleteOldUsageBatches(days: retention.usageBatchDays, limit: deletedRowCountMax))
+        try await run.deleteAll(
+          DeleteOldUsageBatches(days: retention.usageBatchDays, limit: deletedRowCountMax), "names of batches")
       },
       Job(
         name: "usage-sources", interval: .seconds(3_600),
         summary: "Deletes writers of counters that wrote nothing for USAGE_SOURCES_RETENTION_DAYS."
       ) { run in
-        try await run.deleteAll(DeleteOldUsageSources(days: retention.usageSourceDays, limit: deletedRowCountMax))
+        try await run.deleteAll(
+          DeleteOldUsageSources(days: retention.usageSourceDays, limit: deletedRowCountMax), "writers of counters")
       },
     ]
   }

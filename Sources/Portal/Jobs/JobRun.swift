@@ -5,6 +5,8 @@ import Postgres
 struct JobRun: Sendable {
   let name: String
   let pool: PostgresPool
+  /// Who is named where it deletes data.
+  let caller: Caller
 
   /// The first row.
   func query<Statement: PostgresStatement>(_ statement: Statement) async throws -> Statement.Row? {
@@ -16,14 +18,39 @@ struct JobRun: Sendable {
     try await step { try await $0.execute(statement) }
   }
 
-  /// Repeats a statement that deletes a bounded number of rows until it finds none.
-  func deleteAll(_ statement: some PostgresStatement) async throws -> Int {
+  /// Repeats a statement that deletes a bounded number of rows until it finds none; each time with an event of what.
+  func deleteAll(_ statement: some PostgresStatement, _ what: String) async throws -> Int {
     var deleted = 0
     while true {
-      let count = try await execute(statement)
+      let count = try await step { connection in
+        let count = try await connection.execute(statement)
+        if count > 0 { try await tell("\(count) \(what)", on: connection) }
+        return count
+      }
       if count == 0 { return deleted }
       deleted += count
     }
+  }
+
+  /// Repeats a statement that drops a table, and answers with its name, until there is none; each time with an event.
+  func dropAll<Statement: PostgresStatement>(
+    _ statement: Statement
+  ) async throws -> Int where Statement.Row == String? {
+    var dropped = 0
+    while true {
+      let name = try await step { connection in
+        let name = try await connection.query(statement).first ?? nil
+        if let name { try await tell(name, on: connection) }
+        return name
+      }
+      if name == nil { return dropped }
+      dropped += 1
+    }
+  }
+
+  private func tell(_ what: String, on connection: PostgresConnection) async throws {
+    try await connection.execute(
+      InsertAuditEvent.inSystem(.usageDeleted, "usage", by: caller, SupportReason(text: "\(name): \(what)")))
   }
 
   /// Notes that the job begins; false if that is not for this instance, because another is in a step or has begun it

@@ -68,9 +68,10 @@ package struct Jobs: Sendable {
     }
   }
 
-  /// Runs a job if its interval is over, or in any case; never while another instance does.
-  package func run(_ job: Job, isForced: Bool = false) async -> Outcome {
-    let run = JobRun(name: job.name, pool: pool)
+  /// Runs a job if its interval is over, or in any case; never while another instance does. `caller` is who wants it, if
+  /// somebody does.
+  package func run(_ job: Job, isForced: Bool = false, by caller: Caller? = nil) async -> Outcome {
+    let run = JobRun(name: job.name, pool: pool, caller: caller ?? Caller(actor: .job(name: job.name)))
     do {
       let begin = BeginJob(
         name: job.name, instance: instance, intervalSeconds: isForced ? 0 : job.interval / .seconds(1))

@@ -29,34 +29,46 @@ package struct Sessions: Sendable {
       if let renewed = result.renewed {
         try await pool.execute(UpdateUserPassword(userID: found.user.id, password: renewed), as: .identity)
       }
-      return try await open(userID: found.user.id, accountID: found.accountID)
+      return try await open(for: found.user, in: found.accountID, from: address)
     }
   }
 
   /// Opens a session for somebody whose identity is proven.
-  package func open(userID: UUID, accountID: UUID) async throws -> Login<CustomerSession> {
+  package func open(
+    for user: User, in accountID: UUID, from address: String?
+  ) async throws -> Login<CustomerSession> {
     let token = Secret.random(prefix: Self.customerTokenPrefix)
-    let (_, _, found) = try await pool.pipeline(
+    let caller = Caller(actor: .user(id: user.id, email: user.email), ip: address)
+    let (_, _, found, _) = try await pool.pipeline(
       DeleteExpiredSessions(),
-      InsertSession(token: token.hash, accountID: accountID, userID: userID, expiresAt: expiry()),
-      FindSession(token: token.hash), as: .identity)
+      InsertSession(token: token.hash, accountID: accountID, userID: user.id, expiresAt: expiry()),
+      FindSession(token: token.hash),
+      InsertAuditEvent.onSession(of: user, in: accountID, .sessionOpened, by: caller), as: .identity)
     guard let session = found.first else { throw PortalError.unauthenticated }
     return Login(session: session, token: token)
   }
 
   /// Replaces a session by one for another account of the same person. Throws `.notFound` for an account that they don't
   /// belong to.
-  package func switchAccount(from token: Secret, of user: User, to accountID: UUID) async throws -> Login<
-    CustomerSession
-  > {
+  package func switchAccount(
+    from token: Secret, of session: CustomerSession, to accountID: UUID, ip: String?
+  ) async throws -> Login<CustomerSession> {
     let successor = Secret.random(prefix: Self.customerTokenPrefix)
+    let (user, caller) = (session.user, session.caller(ip: ip))
+    // In one order, so that two who go opposite ways don't wait for each other.
+    let events = [(session.account.id, AuditEvent.Action.sessionClosed), (accountID, .sessionOpened)]
+      .sorted { $0.0.uuidString < $1.0.uuidString }
+      .map { InsertAuditEvent.onSession(of: user, in: $0, $1, by: caller) }
     do {
-      let (_, _, found) = try await pool.pipeline(
-        DeleteSession(token: token.hash),
-        InsertSession(token: successor.hash, accountID: accountID, userID: user.id, expiresAt: expiry()),
-        FindSession(token: successor.hash), as: .identity)
-      guard let session = found.first else { throw PortalError.unauthenticated }
-      return Login(session: session, token: successor)
+      return try await pool.withTransaction(as: .identity) { transaction in
+        let (_, _, found) = try await transaction.pipeline(
+          DeleteSession(token: token.hash),
+          InsertSession(token: successor.hash, accountID: accountID, userID: user.id, expiresAt: expiry()),
+          FindSession(token: successor.hash))
+        guard let session = found.first else { throw PortalError.unauthenticated }
+        _ = try await transaction.pipeline(each: events)
+        return Login(session: session, token: successor)
+      }
     } catch let error as PostgresError where error.violates("sessions_membership_fkey") {
       throw PortalError.notFound
     }
@@ -70,8 +82,14 @@ package struct Sessions: Sendable {
     return session
   }
 
-  package func logOut(_ token: Secret) async throws {
-    try await pool.execute(DeleteSession(token: token.hash), as: .identity)
+  /// Ends a session; nothing happens if it is over already.
+  package func logOut(_ token: Secret, from address: String?) async throws {
+    try await pool.withTransaction(as: .identity) { transaction in
+      guard let (user, accountID) = try await transaction.query(DeleteSession(token: token.hash)).first else { return }
+      let caller = Caller(actor: .user(id: user.id, email: user.email), ip: address)
+      try await transaction.execute(
+        InsertAuditEvent.onSession(of: user, in: accountID, .sessionClosed, by: caller))
+    }
   }
 
   /// Logs a member of staff in; throws as ``logIn(email:password:from:)``.
@@ -86,9 +104,11 @@ package struct Sessions: Sendable {
         try await pool.execute(UpdateStaffPassword(staffID: member.id, password: renewed), as: .identity)
       }
       let (token, expiresAt) = (Secret.random(prefix: Self.staffTokenPrefix), expiry())
-      try await pool.execute(
-        InsertStaffSession(token: token.hash, staffID: member.id, expiresAt: expiresAt), as: .identity)
-      return Login(session: StaffSession(member: member, expiresAt: expiresAt), token: token)
+      let session = StaffSession(member: member, expiresAt: expiresAt)
+      _ = try await pool.pipeline(
+        InsertStaffSession(token: token.hash, staffID: member.id, expiresAt: expiresAt),
+        InsertAuditEvent.inSystem(.sessionOpened, "staff", member.id, by: session.caller(ip: address)), as: .identity)
+      return Login(session: session, token: token)
     }
   }
 
@@ -100,8 +120,13 @@ package struct Sessions: Sendable {
     return session
   }
 
-  package func logOutStaff(_ token: Secret) async throws {
-    try await pool.execute(DeleteStaffSession(token: token.hash), as: .identity)
+  /// As ``logOut(_:from:)``.
+  package func logOutStaff(_ token: Secret, from address: String?) async throws {
+    try await pool.withTransaction(as: .identity) { transaction in
+      guard let (id, name) = try await transaction.query(DeleteStaffSession(token: token.hash)).first else { return }
+      let caller = Caller(actor: .staff(id: id, name: name), ip: address)
+      try await transaction.execute(InsertAuditEvent.inSystem(.sessionClosed, "staff", id, by: caller))
+    }
   }
 
   private func expiry() -> Date { Date().addingTimeInterval(Double(lifetime.components.seconds)) }

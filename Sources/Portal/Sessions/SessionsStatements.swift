@@ -62,10 +62,17 @@ struct FindSession: PostgresStatement {
   }
 }
 
+/// Whose it was; no row where there is none.
 struct DeleteSession: PostgresStatement {
-  static let sql = "delete from sessions where token_hash = $1"
+  static let sql = """
+    delete from sessions session using users person where session.token_hash = $1 and person.id = session.user_id
+    returning person.id, person.email, session.account_id
+    """
   let token: SecretHash
   func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (user: User, accountID: UUID) {
+    (User(id: try row.next(), email: try row.next()), try row.next())
+  }
 }
 
 /// Takes some of those that are over out of the way, whenever somebody logs in.
@@ -121,10 +128,18 @@ struct FindStaffSession: PostgresStatement {
   }
 }
 
+/// Whose it was; no row where there is none.
 struct DeleteStaffSession: PostgresStatement {
-  static let sql = "delete from staff_sessions where token_hash = $1"
+  static let sql = """
+    delete from staff_sessions session using staff member
+    where session.token_hash = $1 and member.id = session.staff_id
+    returning member.id, member.name
+    """
   let token: SecretHash
   func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (id: UUID, name: String) {
+    (try row.next(), try row.next())
+  }
 }
 
 extension StaffMember {

@@ -12,20 +12,27 @@ package struct ServiceTokens: Sendable {
   }
 
   package func create(
-    name: String, permissions: [ServiceToken.Permission]
+    name: String, permissions: [ServiceToken.Permission], by caller: Caller
   ) async throws -> (id: UUID, secret: Secret) {
     let id = UUID.version7()
     let secret = Secret.random(prefix: ServiceToken.secretPrefix)
-    try await pool.execute(
-      InsertServiceToken(id: id, name: name, secret: secret.hash, permissions: permissions), as: .staff)
+    _ = try await pool.pipeline(
+      InsertServiceToken(id: id, name: name, secret: secret.hash, permissions: permissions),
+      InsertAuditEvent.inSystem(.tokenCreated, "token", id, by: caller), as: .staff)
     return (id, secret)
   }
 
-  /// Revokes; a second time answers with the first time's moment.
-  package func revoke(_ id: UUID) async throws -> (revokedAt: Date, propagation: Propagation) {
+  /// Revokes; a second time changes nothing and answers with the first time's moment.
+  package func revoke(_ id: UUID, by caller: Caller) async throws -> (revokedAt: Date, propagation: Propagation) {
     let clock = ContinuousClock.now
-    guard let revokedAt = try await pool.query(RevokeServiceToken(id: id), as: .staff).first else {
-      throw PortalError.notFound
+    let revokedAt = try await pool.withTransaction(as: .staff) { transaction in
+      guard let before = try await transaction.query(LockServiceToken(id: id)).first else {
+        throw PortalError.notFound
+      }
+      if let before { return before }
+      let (revoked, _) = try await transaction.pipeline(
+        RevokeServiceToken(id: id), InsertAuditEvent.inSystem(.tokenRevoked, "token", id, by: caller))
+      return revoked[0]
     }
     return (revokedAt, await propagations.wait(since: clock))
   }

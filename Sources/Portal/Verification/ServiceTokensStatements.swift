@@ -12,9 +12,16 @@ struct InsertServiceToken: PostgresStatement {
   }
 }
 
+/// Since when it is revoked, holding its row until the end of the transaction.
+struct LockServiceToken: PostgresStatement {
+  static let sql = "select revoked_at from service_tokens where id = $1 for update"
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date? { try row.next() }
+}
+
 struct RevokeServiceToken: PostgresStatement {
-  static let sql =
-    "update service_tokens set revoked_at = coalesce(revoked_at, now()) where id = $1 returning revoked_at"
+  static let sql = "update service_tokens set revoked_at = now() where id = $1 returning revoked_at"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }

@@ -91,17 +91,7 @@ extension Request {
     get throws(PortalError) { try queryChoice("by", Consumers.self) ?? .account }
   }
 
-  /// Whether CSV is named in `Accept` with more weight than JSON, or before it with as much (RFC 9110 12.5.1).
-  var prefersCSV: Bool {
-    var (isCSV, weightMax) = (false, 0.0)
-    for range in headers[values: .accept].joined(separator: ",").split(separator: ",") {
-      let parts = range.split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
-      guard let type = parts.first, ["text/csv", "application/json"].contains(type) else { continue }
-      let weight = parts.dropFirst().first { $0.hasPrefix("q=") }.map { Double($0.dropFirst(2)) ?? 0 } ?? 1
-      if weight > weightMax { (isCSV, weightMax) = (type == "text/csv", weight) }
-    }
-    return isCSV
-  }
+  var prefersCSV: Bool { prefers("text/csv") }
 }
 
 extension Response {

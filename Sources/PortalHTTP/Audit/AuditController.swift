@@ -1,8 +1,12 @@
 import Hummingbird
+import NIOCore
 import Portal
 
-/// `GET /v1/audit`: who did what to the account, and why.
+/// `GET /v1/audit`: who did what to the account, and why; a page as JSON, or all as JSON Lines to
+/// `Accept: application/x-ndjson`.
 struct AuditController {
+  private static let linesMediaType = "application/x-ndjson"
+
   let events: AuditEvents
 
   func addRoutes(to routes: MemberRoutes) {
@@ -10,31 +14,59 @@ struct AuditController {
   }
 
   @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    let found = try await events.list(of: context.accountID, page: try request.page())
+    let filter = try request.auditFilter()
+    if request.prefers(Self.linesMediaType) {
+      for name in ["limit", "cursor"] where request.query(name) != nil {
+        throw PortalError.invalid("query." + name, "is for pages; an export has all events")
+      }
+      return response(try await events.export(.account(context.accountID), filter))
+    }
+    let found = try await events.list(of: context.accountID, filter, page: try request.page())
     return Response(
       json: .object { json in
         json.array("events", found.items) { json, event in json.object { $0.fields(of: event) } }
         json.field("nextCursor", found.next.map { Cursor.text(of: $0) })
       })
   }
+
+  /// No more than a thousand events are in memory at a time. What goes wrong on the way breaks the connection, so that
+  /// nobody takes a part for the whole.
+  private func response(_ export: AuditEvents.Export) -> Response {
+    Response(
+      status: .ok,
+      headers: [
+        .contentType: Self.linesMediaType, .cacheControl: "no-store",
+        .contentDisposition: "attachment; filename=\"audit.jsonl\"",
+      ],
+      body: ResponseBody { given in
+        // Safe: it is used here alone, and each write is waited for before the next.
+        nonisolated(unsafe) var writer = given
+        var json = JSONWriter()
+        try await export.read { events in
+          json.clear()
+          json.lines(of: events)
+          try await writer.write(ByteBuffer(bytes: json.bytes))
+        }
+        try await writer.finish(nil)
+      })
+  }
 }
 
-extension JSONWriter {
-  fileprivate mutating func fields(of event: AuditEvent) {
-    field("id", event.id)
-    field("at", event.at)
-    object("actor") { json in
-      json.field("kind", event.actorKind)
-      json.field("id", event.actorID)
-      json.field("name", event.actorName)
+extension Request {
+  fileprivate func auditFilter() throws(PortalError) -> AuditFilter {
+    var filter = AuditFilter(
+      action: try queryChoice("action", AuditEvent.Action.self), targetID: try queryUUID("target"),
+      from: try queryTime("from"), to: try queryTime("to"))
+    if let text = query("actor") {
+      guard let actor = AuditFilter.ByActor(text) else {
+        let kinds = Actor.Kind.allCases.map(\.rawValue).joined(separator: ", ")
+        throw .invalid("query.actor", "must be a UUID or one of \(kinds)")
+      }
+      filter.actor = actor
     }
-    field("action", event.action)
-    object("target") { json in
-      json.field("kind", event.targetKind)
-      json.field("id", event.targetID)
+    if let from = filter.from, let to = filter.to, from > to {
+      throw .invalid("query.from", "must not be after query.to")
     }
-    field("reason", event.reason)
-    field("ticket", event.ticket)
-    field("ip", event.ip)
+    return filter
   }
 }

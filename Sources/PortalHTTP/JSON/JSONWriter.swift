@@ -14,8 +14,10 @@ package struct JSONWriter {
     return writer
   }
 
+  package init() {}
+
   /// Begins anew, in the memory that it has.
-  mutating func clear() {
+  package mutating func clear() {
     bytes.removeAll(keepingCapacity: true)
     needsComma = false
   }
@@ -26,6 +28,13 @@ package struct JSONWriter {
     open(UInt8(ascii: "{"))
     body(&self)
     close(UInt8(ascii: "}"))
+  }
+
+  /// An object in a line of its own, as JSON Lines have it.
+  package mutating func line(_ body: (inout JSONWriter) -> Void) {
+    object(body)
+    bytes.append(UInt8(ascii: "\n"))
+    needsComma = false
   }
 
   package mutating func array<Element>(_ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void)

@@ -33,6 +33,14 @@ extension Request {
     return choice
   }
 
+  func queryTime(_ name: String) throws(PortalError) -> Date? {
+    guard let text = query(name) else { return nil }
+    guard let time = Timestamp.date(from: text) else {
+      throw .invalid("query.\(name)", "must be a time in RFC 3339, such as 2026-12-31T23:59:59Z")
+    }
+    return time
+  }
+
   func queryDay(_ name: String) throws(PortalError) -> Day? {
     guard let text = query(name) else { return nil }
     guard let day = Timestamp.day(from: text) else { throw .invalid("query.\(name)", "must be a day, as 2026-01-31") }

@@ -33,7 +33,8 @@ struct SessionsController {
     guard let email, let password else { throw Problem.internalError }
     let created = try await accounts.create(
       name: name, email: email, password: password, by: .owner(ip: context.clientAddress))
-    let login = try await sessions.open(userID: created.user.id, accountID: created.account)
+    let login = try await sessions.open(
+      for: created.user, in: created.account, from: context.clientAddress)
     return response(login, status: .created)
   }
 
@@ -52,7 +53,9 @@ struct SessionsController {
   }
 
   @Sendable private func logOut(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    if let token = request.bearer ?? cookie.token(in: request) { try await sessions.logOut(token) }
+    if let token = request.bearer ?? cookie.token(in: request) {
+      try await sessions.logOut(token, from: context.caller.ip)
+    }
     return Response(status: .noContent, headers: [.setCookie: cookie.clearingHeader])
   }
 
@@ -96,7 +99,8 @@ struct SessionsController {
   @Sendable private func switchAccount(_ request: Request, _ context: CustomerContext) async throws -> Response {
     guard let token = request.bearer ?? cookie.token(in: request) else { throw PortalError.unauthenticated }
     return response(
-      try await sessions.switchAccount(from: token, of: context.session.user, to: try context.pathID))
+      try await sessions.switchAccount(
+        from: token, of: context.session, to: try context.pathID, ip: context.caller.ip))
   }
 
   private func response(_ login: Login<CustomerSession>, status: HTTPResponse.Status = .ok) -> Response {

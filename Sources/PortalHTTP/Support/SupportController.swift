@@ -41,7 +41,7 @@ struct SupportController {
   }
 
   @Sendable private func logOut(_ request: Request, _ context: StaffContext) async throws -> Response {
-    if let token = request.bearer { try await sessions.logOutStaff(token) }
+    if let token = request.bearer { try await sessions.logOutStaff(token, from: context.caller.ip) }
     return Response(status: .noContent)
   }
 

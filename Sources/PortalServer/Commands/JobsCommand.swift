@@ -48,7 +48,7 @@ struct JobsCommand: AsyncParsableCommand {
           guard let job = jobs.all.first(where: { $0.name == name }) else {
             throw ValidationError("there is no job \(name); latchkey jobs lists them.")
           }
-          return await jobs.run(job, isForced: true)
+          return await jobs.run(job, isForced: true, by: commandCaller)
         }
         switch outcome {
         case .done(let count):

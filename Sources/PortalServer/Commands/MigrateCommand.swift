@@ -34,8 +34,8 @@ struct MigrateCommand: AsyncParsableCommand {
       let migrations = try Migrations(folder: configuration.migrationsFolder)
       let applied = try await PostgresPool.with(configuration.database) { pool in
         let applied = try await migrations.apply(on: pool)
-        if let analyticsRole { try await AnalyticsRole(pool: pool).grant(to: analyticsRole) }
-        if let serveRole { try await PortalAccess(pool: pool).grant(to: serveRole) }
+        if let analyticsRole { try await AnalyticsRole(pool: pool).grant(to: analyticsRole, by: commandCaller) }
+        if let serveRole { try await PortalAccess(pool: pool).grant(to: serveRole, by: commandCaller) }
         return applied
       }
       Output(isJSON: options.json).print(

@@ -26,7 +26,7 @@ struct StaffCommand: AsyncParsableCommand {
       try await reportingFailure {
         let member = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
-            .createStaff(name: name, email: address, role: role, password: password)
+            .createStaff(name: name, email: address, role: role, password: password, by: commandCaller)
         }
         let text = "staff \(member.id.text) \(member.email)"
         Output(isJSON: options.json).print(

@@ -25,7 +25,7 @@ struct TokensCommand: AsyncParsableCommand {
       try await reportingFailure {
         let (id, secret) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           try await ServiceTokens(pool: pool, propagations: Propagations(pool: pool))
-            .create(name: name, permissions: permission)
+            .create(name: name, permissions: permission, by: commandCaller)
         }
         Output(isJSON: options.json).print(
           "token \(id.text) \(secret.reveal())",
@@ -47,7 +47,7 @@ struct TokensCommand: AsyncParsableCommand {
       let configuration = try await options.load()
       try await reportingFailure {
         let (revokedAt, propagation) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
-          try await ServiceTokens(pool: pool, propagations: Propagations(pool: pool)).revoke(id)
+          try await ServiceTokens(pool: pool, propagations: Propagations(pool: pool)).revoke(id, by: commandCaller)
         }
         Output(isJSON: options.json).printRevocation("token", id, revokedAt, propagation)
       }

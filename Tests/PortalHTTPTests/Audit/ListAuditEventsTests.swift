@@ -26,7 +26,7 @@ struct ListAuditEventsTests {
       #expect(
         events.compactMap { $0["action"].string } == [
           "account.resumed", "account.suspended", "key.revoked", "key.revoked", "key.rolled", "key.created",
-          "key.created", "key.created", "account.created",
+          "key.created", "key.created", "session.opened", "account.created",
         ])
       for event in events {
         #expect(event.names == Contract.auditEvent)
@@ -60,7 +60,7 @@ struct ListAuditEventsTests {
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
       _ = try await ada.delete("/v1/keys/" + (try await ada.createKey().id))
       let events = try await eve.get("/v1/audit").body["events"].array
-      #expect(events.compactMap { $0["action"].string } == ["account.created"])
+      #expect(events.compactMap { $0["action"].string } == ["session.opened", "account.created"])
       #expect(events[0]["actor"]["name"].string == "eve@example.com")
     }
   }
@@ -71,7 +71,7 @@ struct ListAuditEventsTests {
       let customer = try await portal.signUp()
       for _ in 0..<4 { _ = try await customer.createKey() }
       let all = try await customer.get("/v1/audit").body["events"].array
-      #expect(all.count == 5)
+      #expect(all.count == 6)
       var seen: [JSONValue] = []
       var query = "?limit=2"
       while true {

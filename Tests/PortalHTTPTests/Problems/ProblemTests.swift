@@ -116,7 +116,7 @@ struct ProblemTests {
       let token = try await portal.makeToken()
       let (id, key) = try await customer.createKey()
       try await portal.script(
-        "drop table audit_events; drop table key_usage cascade; alter table api_keys rename key_hash to h")
+        "drop table audit_events cascade; drop table key_usage cascade; alter table api_keys rename key_hash to h")
       for answer in [
         try await customer.post("/v1/keys", #"{"name":"n","scopes":["a"]}"#),
         try await customer.delete("/v1/keys/" + id),

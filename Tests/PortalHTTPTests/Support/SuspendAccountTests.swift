@@ -65,7 +65,7 @@ struct SuspendAccountTests {
       }
       #expect(moments.count == 1 && !moments.contains(nil))
       let actions = try await customer.get("/v1/audit").body["events"].array.compactMap { $0["action"].string }
-      #expect(actions == ["account.suspended", "account.created"])
+      #expect(actions == ["account.suspended", "session.opened", "account.created"])
     }
   }
 

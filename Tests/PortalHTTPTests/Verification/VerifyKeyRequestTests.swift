@@ -41,9 +41,10 @@ struct VerifyKeyRequestTests {
     try await withPortal { portal in
       let tokens = ServiceTokens(pool: portal.pool, propagations: Propagations(pool: portal.pool))
       for _ in 0..<5 {
-        let (id, secret) = try await tokens.create(name: "gateway", permissions: [.verifyKeys])
+        let (id, secret) = try await tokens.create(
+          name: "gateway", permissions: [.verifyKeys], by: Caller(actor: .command(name: "test")))
         #expect(try await portal.verify("x", token: secret.reveal()).status == 200)
-        _ = try await tokens.revoke(id)
+        _ = try await tokens.revoke(id, by: Caller(actor: .command(name: "test")))
         expectProblem(try await portal.verify("x", token: secret.reveal()), 401, "unauthenticated")
       }
     }

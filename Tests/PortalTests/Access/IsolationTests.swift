@@ -33,7 +33,7 @@ private struct TenantCase: Sendable {
 private struct Unguarded<Statement: PostgresStatement>: PostgresStatement {
   static var sql: String {
     Statement.sql
-      .replacing(/(\w+\.)?account_id = \$1/, with: "$1::uuid is not null")
+      .replacing(#/(\w+\.)?account_id = (\$\d+)/#) { "\($0.output.2)::uuid is not null" }
       .replacing(/where (account\.)?id = \$1\b/, with: "where $1::uuid is not null")
   }
   let statement: Statement
@@ -76,7 +76,7 @@ private struct Tenant {
         InsertKey(id: .version7(), accountID: accountID, settings: settings, secret: .random(prefix: "lk_live")),
         .refusal),
       TenantCase(InsertMembership(accountID: accountID, userID: .version7(), role: .owner), .refusal),
-      TenantCase(ListAuditEvents(accountID: accountID, before: nil, count: 10), .itself),
+      TenantCase(ListAuditEvents(accountID: accountID, filter: AuditFilter(), before: nil, count: 10), .itself),
       TenantCase(ListKeys(accountID: accountID, before: nil, status: nil, count: 10)),
       TenantCase(ListMembers(accountID: accountID, before: nil, count: 10)),
       TenantCase(ListOwners(accountID: accountID)),
@@ -225,7 +225,7 @@ struct IsolationTests {
       let source = try String(contentsOf: file, encoding: .utf8)
       for part in source.split(separator: #/\n(?:private |package )?struct /#).dropFirst() {
         let body = part.prefix(upTo: part.range(of: "\n}")?.lowerBound ?? part.endIndex)
-        guard body.contains("PostgresStatement"), body.contains(#/let (?:accountID: UUID|range: UsageRange)\n/#) else {
+        guard body.contains("PostgresStatement"), body.contains(#/let (?:accountID: UUID\??|range: UsageRange)\n/#) else {
           continue
         }
         names.insert(String(body.prefix { $0.isLetter }))

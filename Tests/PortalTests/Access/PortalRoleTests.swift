@@ -75,7 +75,7 @@ struct PortalRoleTests {
     "what each may change is what its purpose needs",
     arguments: [
       ("api_keys", "insert", ["portal"]), ("api_keys", "update", ["portal"]), ("api_keys", "delete", []),
-      ("audit_events", "insert", ["portal", "staff"]), ("audit_events", "update", []), ("audit_events", "delete", []),
+      ("audit_events", "insert", ["identity", "jobs", "portal", "staff"]), ("audit_events", "update", []), ("audit_events", "delete", []),
       ("audit_events", "truncate", []), ("key_usage", "update", ["gateway"]), ("plans", "update", []),
       ("invalidation_log", "insert", []), ("invalidation_head", "update", []),
       ("service_tokens", "insert", ["staff"]), ("staff", "insert", ["staff"]),

@@ -110,7 +110,8 @@ struct AccountsTests {
       let world = World(pool)
       _ = try await world.makeAccount()
       let outcomes = await concurrently(5) { _ in
-        try await world.accounts.createStaff(name: "Ada", email: ada, role: .admin, password: password)
+        try await world.accounts.createStaff(
+          name: "Ada", email: ada, role: .admin, password: password, by: World.caller)
       }
       #expect(outcomes.values.count == 1 && outcomes.count(of: .emailTaken) == 4)
       #expect(outcomes.values[0].role == .admin && outcomes.values[0].email == "ada@example.com")

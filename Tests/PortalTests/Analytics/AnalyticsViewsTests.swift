@@ -120,7 +120,7 @@ struct AnalyticsViewsTests {
   func role() async throws {
     try await withPool { pool in
       try await withRole(pool) { role in
-        for _ in 1...2 { try await AnalyticsRole(pool: pool).grant(to: role) }
+        for _ in 1...2 { try await AnalyticsRole(pool: pool).grant(to: role, by: World.caller) }
         for view in Self.views { try await pool.type("begin; set local role \(role); select * from \(view); rollback") }
         let tables = try await pool.lines(
           "select tablename from pg_tables where schemaname = 'public' union all select 'usage_by_key'")

@@ -61,7 +61,7 @@ struct JobTests {
       _ = try await world.makeAccount()
       _ = try await world.accounts.createStaff(
         name: "Grace", email: EmailAddress("grace@example.com")!, role: .support,
-        password: Password(presented: World.password))
+        password: Password(presented: World.password), by: World.caller)
       try await pool.type(
         """
         insert into sessions (token_hash, account_id, user_id, expires_at)
@@ -80,7 +80,7 @@ struct JobTests {
   @Test("ids of batches are kept for a week")
   func batches() async throws {
     try await withPool { pool in
-      _ = try await World(pool).tokens.create(name: "gateway", permissions: [.writeUsage])
+      _ = try await World(pool).tokens.create(name: "gateway", permissions: [.writeUsage], by: World.caller)
       try await pool.type(
         """
         insert into usage_batches (token_id, batch_id, received_at)

@@ -22,7 +22,7 @@ struct SessionsTests {
 
   private func makeStaff(_ pool: PostgresPool, _ email: String = "grace@example.com") async throws -> StaffMember {
     try await World(pool).accounts.createStaff(
-      name: "Grace", email: EmailAddress(email)!, role: .support, password: right)
+      name: "Grace", email: EmailAddress(email)!, role: .support, password: right, by: World.caller)
   }
 
   // MARK: Logging in
@@ -159,7 +159,8 @@ struct SessionsTests {
       _ = try await World(pool).makeAccount()
       let sessions = sessions(pool)
       let ends: [(Secret) async throws -> Void] = [
-        { try await sessions.logOut($0) }, { _ in try await pool.type("update sessions set expires_at = now()") },
+        { try await sessions.logOut($0, from: nil) },
+        { _ in try await pool.type("update sessions set expires_at = now()") },
         { _ in try await pool.type("delete from memberships") },
       ]
       var over: [Secret] = []
@@ -170,7 +171,7 @@ struct SessionsTests {
         await #expect(throws: PortalError.unauthenticated) { try await sessions.find(token) }
         over.append(token)
       }
-      for token in over { try await sessions.logOut(token) }
+      for token in over { try await sessions.logOut(token, from: nil) }
       await #expect(throws: PortalError.invalidCredentials, "nobody without an account") {
         try await sessions.logIn(email: "ada@example.com", password: right, from: nil)
       }
@@ -184,7 +185,7 @@ struct SessionsTests {
       let sessions = sessions(pool)
       let one = try await sessions.logIn(email: "ada@example.com", password: right, from: nil).token
       let other = try await sessions.logIn(email: "ada@example.com", password: right, from: nil).token
-      try await sessions.logOut(one)
+      try await sessions.logOut(one, from: nil)
       await #expect(throws: PortalError.unauthenticated) { try await sessions.find(one) }
       #expect(try await sessions.find(other).user.email == "ada@example.com")
     }
@@ -231,11 +232,11 @@ struct SessionsTests {
       #expect(try await sessions.findStaff(staff.token).member == member)
       await #expect(throws: PortalError.unauthenticated) { try await sessions.find(staff.token) }
       await #expect(throws: PortalError.unauthenticated) { try await sessions.findStaff(customer) }
-      try await sessions.logOut(staff.token)
-      try await sessions.logOutStaff(customer)
+      try await sessions.logOut(staff.token, from: nil)
+      try await sessions.logOutStaff(customer, from: nil)
       #expect(try await sessions.findStaff(staff.token).member == member)
       #expect(try await sessions.find(customer).role == .owner)
-      try await sessions.logOutStaff(staff.token)
+      try await sessions.logOutStaff(staff.token, from: nil)
       await #expect(throws: PortalError.unauthenticated) { try await sessions.findStaff(staff.token) }
     }
   }

@@ -18,7 +18,7 @@ private struct Metered {
     world = World(pool)
     account = try await world.makeAccount()
     key = try await world.makeKey(account).key.id
-    let id = try await world.tokens.create(name: "gateway", permissions: [.writeUsage]).id
+    let id = try await world.tokens.create(name: "gateway", permissions: [.writeUsage], by: World.caller).id
     token = ServiceToken(id: id, name: "gateway", permissions: [.writeUsage], isRevoked: false)
   }
 
@@ -153,7 +153,7 @@ struct UsagesTests {
       }
       #expect(receipts.values.count { $0 == Usages.Receipt(accepted: 10) } == 1)
       #expect(receipts.values.count { $0 == Usages.Receipt(duplicates: 10) } == 19)
-      let other = try await metered.world.tokens.create(name: "other", permissions: [.writeUsage]).id
+      let other = try await metered.world.tokens.create(name: "other", permissions: [.writeUsage], by: World.caller).id
       var token = metered.token
       token.id = other
       #expect(try await metered.usages.take(outcomes, batchID: "batch", from: token).accepted == 10)

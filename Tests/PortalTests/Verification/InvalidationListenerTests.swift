@@ -111,12 +111,12 @@ struct InvalidationListenerTests {
   @Test("a revoked service token is refused")
   func serviceToken() async throws {
     try await withListener { following in
-      let token = try await following.world.tokens.create(name: "gateway", permissions: [.verifyKeys])
+      let token = try await following.world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller)
       #expect(try await following.tokens.find(token.secret).id == token.id)
-      let (first, propagation) = try await following.world.tokens.revoke(token.id)
+      let (first, propagation) = try await following.world.tokens.revoke(token.id, by: World.caller)
       #expect(propagation.instances == 1 && propagation.acknowledged == 1)
       await #expect(throws: PortalError.unauthenticated) { try await following.tokens.find(token.secret) }
-      #expect(try await following.world.tokens.revoke(token.id).revokedAt == first)
+      #expect(try await following.world.tokens.revoke(token.id, by: World.caller).revokedAt == first)
     }
   }
 

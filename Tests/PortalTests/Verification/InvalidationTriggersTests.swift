@@ -57,7 +57,7 @@ struct InvalidationTriggersTests {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      let token = try await world.tokens.create(name: "gateway", permissions: [.verifyKeys]).id
+      let token = try await world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller).id
       #expect(try await log(pool) == [])
       try await pool.type("update accounts set suspended_at = now()")
       try await pool.type("update service_tokens set revoked_at = now()")

@@ -19,7 +19,7 @@ struct ServiceTokensTests {
     ])
   func create(_ permissions: [ServiceToken.Permission]) async throws {
     try await withPool { pool in
-      let made = try await World(pool).tokens.create(name: "gateway", permissions: permissions)
+      let made = try await World(pool).tokens.create(name: "gateway", permissions: permissions, by: World.caller)
       #expect(made.secret.reveal().hasPrefix("lk_svc_"))
       let token = try await check(pool).find(made.secret)
       #expect(
@@ -38,7 +38,9 @@ struct ServiceTokensTests {
       for (name, permissions) in [("x", []), ("", [.verifyKeys]), (String(repeating: "x", count: 101), [.verifyKeys])]
         as [(String, [ServiceToken.Permission])]
       {
-        await #expect(throws: PostgresError.self) { try await tokens.create(name: name, permissions: permissions) }
+        await #expect(throws: PostgresError.self) {
+          try await tokens.create(name: name, permissions: permissions, by: World.caller)
+        }
       }
       #expect(try await pool.number("select count(*) from service_tokens") == 0)
     }
@@ -48,7 +50,8 @@ struct ServiceTokensTests {
   func unknown() async throws {
     try await withPool { pool in
       let check = check(pool)
-      let made = try await World(pool).tokens.create(name: "gateway", permissions: [.verifyKeys]).secret.reveal()
+      let made = try await World(pool).tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller)
+        .secret.reveal()
       let before = pool.statistics.batchCount
       for text in ["", made.dropLast() + "!", made + "0", made.uppercased(), Secret.random(prefix: "lk_live").reveal()]
       {
@@ -64,14 +67,14 @@ struct ServiceTokensTests {
   func revoke() async throws {
     try await withPool { pool in
       let world = World(pool)
-      let token = try await world.tokens.create(name: "one", permissions: [.verifyKeys])
-      let other = try await world.tokens.create(name: "other", permissions: [.verifyKeys])
-      let first = try await world.tokens.revoke(token.id).revokedAt
-      let outcomes = await concurrently(10) { _ in try await world.tokens.revoke(token.id).revokedAt }
+      let token = try await world.tokens.create(name: "one", permissions: [.verifyKeys], by: World.caller)
+      let other = try await world.tokens.create(name: "other", permissions: [.verifyKeys], by: World.caller)
+      let first = try await world.tokens.revoke(token.id, by: World.caller).revokedAt
+      let outcomes = await concurrently(10) { _ in try await world.tokens.revoke(token.id, by: World.caller).revokedAt }
       #expect(outcomes.values == Array(repeating: first, count: 10))
       await #expect(throws: PortalError.unauthenticated) { try await check(pool).find(token.secret) }
       #expect(try await check(pool).find(other.secret).id == other.id)
-      await #expect(throws: PortalError.notFound) { try await world.tokens.revoke(.version7()) }
+      await #expect(throws: PortalError.notFound) { try await world.tokens.revoke(.version7(), by: World.caller) }
     }
   }
 
@@ -91,7 +94,7 @@ struct ServiceTokensTests {
     try await withPool { pool in
       let observations = Observations()
       let check = check(pool, observations)
-      let made = try await World(pool).tokens.create(name: "gateway", permissions: [.verifyKeys])
+      let made = try await World(pool).tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller)
       try await pool.type("update service_tokens set expires_at = clock_timestamp() + interval '1 hour'")
       try await check.tokens.cache.apply(pool.newestSync())
       #expect(try await check.find(made.secret).id == made.id)

@@ -1,0 +1,140 @@
+import Crypto
+package import Foundation
+
+/// Whose events make up one chain.
+package enum AuditTrail: Hashable, Sendable, CustomStringConvertible {
+  case account(UUID)
+  /// What belongs to no account: staff, service tokens, jobs.
+  case system
+
+  package init(_ accountID: UUID?) { self = accountID.map { .account($0) } ?? .system }
+
+  /// An account's id, or `system`; nil for anything else.
+  package init?(text: String) {
+    if text == "system" {
+      self = .system
+    } else if let id = UUID(uuidString: text) {
+      self = .account(id)
+    } else {
+      return nil
+    }
+  }
+
+  package var accountID: UUID? {
+    if case .account(let id) = self { id } else { nil }
+  }
+
+  package var description: String { accountID?.text ?? "system" }
+}
+
+/// The SHA-256 that stands for an event and for all before it.
+package struct AuditHash: Hashable, Sendable, CustomStringConvertible {
+  package static let byteCount = 32
+  /// What the first event names as the hash before it.
+  package static let zero = AuditHash(bytes: Array(repeating: 0, count: byteCount))
+
+  let bytes: [UInt8]
+
+  init(bytes: [UInt8]) { self.bytes = bytes }
+
+  /// From 64 digits; nil for anything else.
+  package init?(hex: some StringProtocol) {
+    let digits = hex.utf8.map { Character(Unicode.Scalar($0)).hexDigitValue }
+    guard digits.count == 2 * Self.byteCount else { return nil }
+    var bytes: [UInt8] = []
+    for index in stride(from: 0, to: digits.count, by: 2) {
+      guard let high = digits[index], let low = digits[index + 1] else { return nil }
+      bytes.append(UInt8(high << 4 | low))
+    }
+    self.bytes = bytes
+  }
+
+  /// In lower-case digits.
+  package var description: String {
+    bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+}
+
+/// How far a chain has come: what to keep elsewhere to find out later whether all up to there is as it was.
+package struct AuditHead: Hashable, Sendable, CustomStringConvertible {
+  package var trail: AuditTrail
+  package var seq: Int
+  package var hash: AuditHash
+
+  package init(trail: AuditTrail, seq: Int, hash: AuditHash) {
+    self.trail = trail
+    self.seq = seq
+    self.hash = hash
+  }
+
+  /// From ``description``; nil for anything else.
+  package init?(text: some StringProtocol) {
+    let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+    guard parts.count == 3, let trail = AuditTrail(text: String(parts[0])), let seq = Int(parts[1]), seq > 0,
+      let hash = AuditHash(hex: parts[2])
+    else { return nil }
+    self.init(trail: trail, seq: seq, hash: hash)
+  }
+
+  /// `ACCOUNT:SEQ:HASH`
+  package var description: String { "\(trail):\(seq):\(hash)" }
+}
+
+/// An event as it is chained: all its columns, none of them rounded.
+package struct ChainedAuditEvent: Sendable, Equatable {
+  private static let microsecondsPerDay = 86_400_000_000
+
+  package var trail: AuditTrail
+  package var seq: Int
+  package var id: UUID
+  /// Since 1970.
+  package var atMicroseconds: Int
+  package var actorKind: String
+  package var actorID: UUID?
+  package var actorName: String
+  package var action: String
+  package var targetKind: String
+  package var targetID: UUID?
+  package var reason: String?
+  package var ticket: String?
+  package var ip: String?
+  package var prevHash: AuditHash
+  /// As it is stored.
+  package var hash: AuditHash
+
+  /// `2026-01-31T12:00:00.123456Z`
+  package var at: String {
+    var (number, rest) = atMicroseconds.quotientAndRemainder(dividingBy: Self.microsecondsPerDay)
+    if rest < 0 { (number, rest) = (number - 1, rest + Self.microsecondsPerDay) }
+    let (year, month, day) = Day(number: number).civil
+    let (hour, minute, second) = (rest / 3_600_000_000, rest / 60_000_000 % 60, rest / 1_000_000 % 60)
+    return "\(pad(year, 4))-\(pad(month, 2))-\(pad(day, 2))T\(pad(hour, 2)):\(pad(minute, 2)):\(pad(second, 2))."
+      + "\(pad(rest % 1_000_000, 6))Z"
+  }
+
+  private func pad(_ number: Int, _ width: Int) -> String {
+    let digits = "\(number)"
+    return String(repeating: "0", count: max(0, width - digits.count)) + digits
+  }
+
+  /// What is hashed: a label, then all fields in a fixed order, each behind its length. No two events have the same, since
+  /// it can be read back in one way only. docs/AUDIT.md has it to the letter; `audit_event_hash` in the database makes the
+  /// same.
+  var canonicalBytes: [UInt8] {
+    var bytes = Array("latchkey-audit-1".utf8)
+    for field in [
+      trail.accountID?.text, "\(seq)", id.text, at, actorKind, actorID?.text, actorName, action, targetKind,
+      targetID?.text, reason, ticket, ip, prevHash.description,
+    ] { Self.append(field, to: &bytes) }
+    return bytes
+  }
+
+  private static func append(_ field: String?, to bytes: inout [UInt8]) {
+    let length = field.map { UInt32($0.utf8.count) } ?? .max
+    withUnsafeBytes(of: length.bigEndian) { bytes.append(contentsOf: $0) }
+    if let field { bytes.append(contentsOf: field.utf8) }
+  }
+
+  /// What its hash has to be.
+  var computedHash: AuditHash { AuditHash(bytes: Array(SHA256.hash(data: canonicalBytes))) }
+}

@@ -1,0 +1,152 @@
+package import Foundation
+
+/// What is wrong with a trail, and where.
+package struct AuditFinding: Sendable, Equatable {
+  package enum Problem: Sendable, Equatable {
+    /// The hash is not that of the fields.
+    case edited
+    /// It does not name the hash of the event before it.
+    case unlinked
+    /// Events before it are not there.
+    case missingBefore(ClosedRange<Int>)
+    /// Its number was taken.
+    case repeated
+    /// The head of the chain tells of events that are not there.
+    case missingAtEnd(ClosedRange<Int>)
+    /// The head of the chain does not know of it.
+    case beyondHead
+    /// The head of the chain has another hash than its last event.
+    case otherHead
+    case noHead
+    /// The event that was to be there is not, or has another hash.
+    case notAsExpected(AuditHash)
+  }
+
+  package var trail: AuditTrail
+  /// The number of the event that it is about, where it is about one.
+  package var seq: Int?
+  /// The event, where it is one that is there.
+  package var id: UUID?
+  package var problem: Problem
+}
+
+extension AuditFinding.Problem: CustomStringConvertible {
+  package var description: String {
+    switch self {
+    case .edited: "its fields do not have its hash: it was edited"
+    case .unlinked: "does not follow on the event before it: one of them was replaced, or the order was changed"
+    case .missingBefore(let range): "\(Self.text(range)) missing before it"
+    case .repeated: "its number was there already: it was inserted, or moved"
+    case .missingAtEnd(let range): "\(Self.text(range)) missing at the end"
+    case .beyondHead: "the chain's head does not know of it: it was inserted, or the head was set back"
+    case .otherHead: "the chain's head has another hash: the last event was replaced, or the head was edited"
+    case .noHead: "the chain has no head: it was removed"
+    case .notAsExpected(let hash): "does not have the hash that is expected, \(hash)"
+    }
+  }
+
+  private static func text(_ range: ClosedRange<Int>) -> String {
+    range.count == 1 ? "event \(range.lowerBound) is" : "events \(range.lowerBound) to \(range.upperBound) are"
+  }
+}
+
+/// What a verification comes to, one after the other.
+package enum AuditOutcome: Sendable, Equatable {
+  case finding(AuditFinding)
+  /// A chain is over, and nothing is wrong with it.
+  case intact(AuditHead)
+}
+
+/// Goes along chains, event by event, and says what is wrong. Events come chain by chain, in the order of their numbers.
+struct AuditChainCheck {
+  private(set) var chainCount = 0
+  private(set) var eventCount = 0
+  private(set) var findingCount = 0
+  private var expected: [AuditTrail: [Int: AuditHash]]
+  private var trail: AuditTrail?
+  // Of this chain: its head, where there is one, and the last event.
+  private var head: AuditHead?
+  private var seq = 0
+  private var hash = AuditHash.zero
+  private var lastID: UUID?
+  private var isIntact = true
+  private var outcomes: [AuditOutcome] = []
+
+  init(expecting heads: some Sequence<AuditHead> = []) {
+    expected = Dictionary(grouping: heads, by: \.trail).mapValues { heads in
+      Dictionary(heads.map { ($0.seq, $0.hash) }) { first, _ in first }
+    }
+  }
+
+  /// What has come out since the last call.
+  mutating func takeOutcomes() -> [AuditOutcome] {
+    defer { outcomes = [] }
+    return outcomes
+  }
+
+  /// The next event, with the head of its chain.
+  mutating func take(_ event: ChainedAuditEvent, head: AuditHead?) {
+    if trail != event.trail {
+      endChain()
+      begin(event.trail, head)
+    }
+    eventCount += 1
+    if event.seq > seq + 1 {
+      find(.missingBefore(seq + 1...event.seq - 1), event.seq, event.id)
+    } else if event.seq <= seq {
+      find(.repeated, event.seq, event.id)
+    } else if event.prevHash != hash {
+      find(.unlinked, event.seq, event.id)
+    }
+    if event.computedHash != event.hash { find(.edited, event.seq, event.id) }
+    if let head, event.seq > head.seq { find(.beyondHead, event.seq, event.id) }
+    if let wanted = expected[event.trail]?.removeValue(forKey: event.seq), wanted != event.hash {
+      find(.notAsExpected(wanted), event.seq, event.id)
+    }
+    (seq, hash, lastID) = (max(seq, event.seq), event.hash, event.id)
+  }
+
+  /// A head without any events.
+  mutating func take(emptyChainOf head: AuditHead) {
+    endChain()
+    begin(head.trail, head)
+    endChain()
+  }
+
+  /// The end of all chains.
+  mutating func finish() {
+    endChain()
+    for (trail, hashes) in expected {
+      self.trail = trail
+      for (seq, hash) in hashes.sorted(by: { $0.key < $1.key }) { find(.notAsExpected(hash), seq, nil) }
+    }
+    (trail, expected) = (nil, [:])
+  }
+
+  private mutating func begin(_ trail: AuditTrail, _ head: AuditHead?) {
+    chainCount += 1
+    (self.trail, self.head, seq, hash, lastID, isIntact) = (trail, head, 0, .zero, nil, true)
+  }
+
+  private mutating func endChain() {
+    guard let trail else { return }
+    if let head {
+      if head.seq > seq {
+        find(.missingAtEnd(seq + 1...head.seq), nil, nil)
+      } else if head.seq == seq, head.hash != hash {
+        find(.otherHead, seq, lastID)
+      }
+    } else {
+      find(.noHead, nil, nil)
+    }
+    if isIntact { outcomes.append(.intact(AuditHead(trail: trail, seq: seq, hash: hash))) }
+    self.trail = nil
+  }
+
+  private mutating func find(_ problem: AuditFinding.Problem, _ seq: Int?, _ id: UUID?) {
+    guard let trail else { return }
+    isIntact = false
+    findingCount += 1
+    outcomes.append(.finding(AuditFinding(trail: trail, seq: seq, id: id, problem: problem)))
+  }
+}

@@ -1,0 +1,17 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+
+extension Request {
+  /// Whether a media type is named in `Accept` with more weight than JSON, or before it with as much (RFC 9110 12.5.1).
+  func prefers(_ mediaType: String) -> Bool {
+    var (isPreferred, weightMax) = (false, 0.0)
+    for range in headers[values: .accept].joined(separator: ",").split(separator: ",") {
+      let parts = range.split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
+      guard let type = parts.first, [mediaType, "application/json"].contains(type) else { continue }
+      let weight = parts.dropFirst().first { $0.hasPrefix("q=") }.map { Double($0.dropFirst(2)) ?? 0 } ?? 1
+      if weight > weightMax { (isPreferred, weightMax) = (type == mediaType, weight) }
+    }
+    return isPreferred
+  }
+}

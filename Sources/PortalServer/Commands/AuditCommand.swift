@@ -1,0 +1,207 @@
+import ArgumentParser
+import Foundation
+import Portal
+import PortalHTTP
+import Postgres
+
+extension AuditEvent.Action: ExpressibleByArgument {}
+
+struct AuditCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "audit", abstract: "Verify and export the audit trails.", subcommands: [Verify.self, Export.self])
+
+  struct Verify: AsyncParsableCommand {
+    /// Findings that the one JSON object holds; its count is of all.
+    private static let findingCountMax = 1_000
+    private static let progressInterval: Duration = .seconds(5)
+
+    static let configuration = CommandConfiguration(
+      abstract: "Compute the hashes of all events anew, and say what does not add up.",
+      discussion: """
+        Exits with 1 if anything is wrong. Nobody can find out from the database alone that its last events and the \
+        head of their chain were removed together: keep the heads elsewhere (--heads), and show them later \
+        (--expect-file).
+        """)
+
+    @OptionGroup var options: ConfigurationOptions
+    @Option(
+      help: ArgumentHelp("Only this account's chain, or system.", valueName: "id"),
+      transform: ValidationError.parse(trail:))
+    var account: AuditTrail?
+    @Option(
+      help: ArgumentHelp(
+        "An event that must be there with this hash; may be given several times.", valueName: "account:seq:hash"),
+      transform: AuditHead.init(argument:))
+    var expect: [AuditHead] = []
+    @Option(help: ArgumentHelp("A file of such events, one a line, as --heads writes it.", valueName: "file"))
+    var expectFile: String?
+    @Option(
+      help: ArgumentHelp("Write the last event of each intact chain to this new file.", valueName: "file"))
+    var heads: String?
+
+    func run() async throws {
+      var configuration = try await options.load()
+      // A long trail takes long, and the server may have to sort it first.
+      configuration.database.queryTimeout = .seconds(86_400)
+      configuration.database.statementTimeout = .zero
+      let expected = try expect + readExpected()
+      for head in expected {
+        guard account == nil || head.trail == account else {
+          throw ValidationError("--expect names \(head.trail), which --account leaves out.")
+        }
+      }
+      let file = try makeHeadsFile()
+      try await reportingFailure { try await verify(configuration.database, expected, file) }
+    }
+
+    private func verify(_ database: PostgresConfiguration, _ expected: [AuditHead], _ file: FileHandle?) async throws {
+      var findings: [AuditFinding] = []
+      var head: AuditHead?
+      var nextProgress = ContinuousClock.now + Self.progressInterval
+      let verification = try await PostgresPool.with(database.with(.portal)) { pool in
+        try await AuditChains(pool: pool).verify(account, expecting: expected) { eventCount in
+          guard ContinuousClock.now >= nextProgress else { return }
+          nextProgress = .now + Self.progressInterval
+          FileHandle.standardError.write(Data("\(eventCount) events so far\n".utf8))
+        } _: { outcome in
+          switch outcome {
+          case .finding(let finding):
+            if !options.json { Swift.print(finding.text) }
+            if findings.count < Self.findingCountMax { findings.append(finding) }
+          case .intact(let intact):
+            if account != nil { head = intact }
+            try file?.write(contentsOf: Data("\(intact)\n".utf8))
+          }
+        }
+      }
+      Output(isJSON: options.json).print(
+        Self.text(verification, head),
+        json: .object { json in
+          json.field("intact", verification.isIntact)
+          json.field("chains", verification.chainCount)
+          json.field("events", verification.eventCount)
+          json.field("findingCount", verification.findingCount)
+          json.array("findings", findings) { $0.object($1) }
+          if account != nil { json.field("head", head.map(\.description)) }
+        })
+      if !verification.isIntact { throw ExitCode.failure }
+    }
+
+    private static func text(_ verification: AuditVerification, _ head: AuditHead?) -> String {
+      let amount = "\(verification.eventCount) events in \(verification.chainCount) chains"
+      if !verification.isIntact { return "BROKEN: \(verification.findingCount) findings in \(amount)" }
+      return "intact: \(amount)" + (head.map { ", head \($0)" } ?? "")
+    }
+
+    private func readExpected() throws -> [AuditHead] {
+      guard let expectFile else { return [] }
+      guard let text = try? String(contentsOfFile: expectFile, encoding: .utf8) else {
+        throw ValidationError("cannot read --expect-file \(expectFile)")
+      }
+      return try text.split(separator: "\n").map { try AuditHead(argument: String($0)) }
+    }
+
+    /// nil if there is none to be written. One that is there is not written over: it may be what to compare with later.
+    private func makeHeadsFile() throws -> FileHandle? {
+      guard let heads else { return nil }
+      guard !FileManager.default.fileExists(atPath: heads),
+        FileManager.default.createFile(atPath: heads, contents: nil),
+        let file = FileHandle(forWritingAtPath: heads)
+      else { throw ValidationError("--heads must name a file that is not there yet and can be made: \(heads)") }
+      return file
+    }
+  }
+
+  struct Export: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Print events as JSON Lines, chain by chain, with the hashes that chain them.",
+      discussion: "All chains unless --account names one. docs/AUDIT.md says how to verify them with another tool.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Option(
+      help: ArgumentHelp("Only this account's chain, or system.", valueName: "id"),
+      transform: ValidationError.parse(trail:))
+    var account: AuditTrail?
+    @Option(
+      help: ArgumentHelp("Only what this actor did: an id, user, staff, command or job.", valueName: "actor"),
+      transform: AuditFilter.ByActor.init(argument:))
+    var actor: AuditFilter.ByActor?
+    @Option(help: "Only this action, such as key.revoked.") var action: AuditEvent.Action?
+    @Option(
+      help: ArgumentHelp("Only what was done to this.", valueName: "id"), transform: ValidationError.parse(id:))
+    var target: UUID?
+    @Option(
+      help: ArgumentHelp("Only from this moment on, such as 2026-01-31T00:00:00Z.", valueName: "time"),
+      transform: ValidationError.parse(time:))
+    var from: Date?
+    @Option(help: ArgumentHelp("Only before this moment.", valueName: "time"), transform: ValidationError.parse(time:))
+    var to: Date?
+
+    func run() async throws {
+      let configuration = try await options.load()
+      let filter = AuditFilter(actor: actor, action: action, targetID: target, from: from, to: to)
+      try await reportingFailure {
+        try await PostgresPool.with(configuration.database.with(.portal)) { pool in
+          let events = AuditEvents(pool: pool)
+          if let account { return try await export(account, events, filter) }
+          var last: AuditTrail?
+          repeat {
+            let trails = try await events.trails(after: last)
+            for trail in trails { try await export(trail, events, filter) }
+            last = trails.last
+          } while last != nil
+        }
+      }
+    }
+
+    private func export(_ trail: AuditTrail, _ events: AuditEvents, _ filter: AuditFilter) async throws {
+      var json = JSONWriter()
+      try await events.export(trail, filter).read { page in
+        json.clear()
+        json.lines(of: page)
+        try FileHandle.standardOutput.write(contentsOf: Data(json.bytes))
+      }
+    }
+  }
+}
+
+extension AuditFinding {
+  fileprivate var text: String {
+    let event = seq.map { " event \($0)" } ?? ""
+    return "\(trail)\(event)\(id.map { " (\($0.text))" } ?? ""): \(problem)"
+  }
+}
+
+extension JSONWriter {
+  fileprivate mutating func object(_ finding: AuditFinding) {
+    object { json in
+      json.field("account", finding.trail.description)
+      json.field("seq", finding.seq)
+      json.field("id", finding.id)
+      json.field("problem", finding.problem.description)
+    }
+  }
+}
+
+extension AuditHead {
+  fileprivate init(argument text: String) throws {
+    guard let head = AuditHead(text: text) else { throw ValidationError("\(text) is no ACCOUNT:SEQ:HASH.") }
+    self = head
+  }
+}
+
+extension AuditFilter.ByActor {
+  fileprivate init(argument text: String) throws {
+    guard let actor = AuditFilter.ByActor(text) else {
+      throw ValidationError("--actor must be a UUID, user, staff, command or job.")
+    }
+    self = actor
+  }
+}
+
+extension ValidationError {
+  fileprivate static func parse(time text: String) throws -> Date {
+    guard let time = Timestamp.date(from: text) else { throw ValidationError("\(text) is no time in RFC 3339.") }
+    return time
+  }
+}

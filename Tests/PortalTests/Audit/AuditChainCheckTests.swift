@@ -1,0 +1,141 @@
+import Foundation
+import Testing
+
+@testable import Portal
+
+@Suite("AuditChainCheck")
+struct AuditChainCheckTests {
+  private func check(
+    _ events: [ChainedAuditEvent], head: AuditHead?, expecting heads: [AuditHead] = []
+  ) -> [AuditOutcome] {
+    var check = AuditChainCheck(expecting: heads)
+    for event in events { check.take(event, head: head) }
+    check.finish()
+    return check.takeOutcomes()
+  }
+
+  private func problems(_ events: [ChainedAuditEvent], head: AuditHead?) -> [String] {
+    check(events, head: head).compactMap { outcome in
+      if case .finding(let finding) = outcome {
+        "\(finding.seq.map { "\($0)" } ?? "-") \(finding.problem)"
+      } else {
+        nil
+      }
+    }
+  }
+
+  @Test("a chain as it was written is intact, and so are several, one after the other")
+  func intact() {
+    let chains = [makeChain(1), makeChain(5), makeChain(3, .system)]
+    var check = AuditChainCheck()
+    for chain in chains { for event in chain { check.take(event, head: chain.head) } }
+    check.finish()
+    #expect(check.takeOutcomes() == chains.map { .intact($0.head!) })
+    #expect(check.takeOutcomes() == [] && check.findingCount == 0 && check.eventCount == 9 && check.chainCount == 3)
+  }
+
+  @Test("whatever is removed is found, wherever it was, and named by its numbers")
+  func removed() {
+    let chain = makeChain(6)
+    for first in 0..<6 {
+      for last in first..<6 where last - first < 5 {
+        var rest = chain
+        rest.removeSubrange(first...last)
+        let found = problems(rest, head: chain.head)
+        #expect(found.count == 1, "\(found)")
+        let numbers = first == last ? "event \(first + 1) is" : "events \(first + 1) to \(last + 1) are"
+        #expect(found[0].contains(numbers + " missing"), "\(found)")
+        #expect(found[0].hasPrefix(last == 5 ? "- " : "\(last + 2) "))
+      }
+    }
+  }
+
+  @Test("a chain without any event is found by its head, and one without a head by its events")
+  func ends() {
+    let chain = makeChain(3)
+    var check = AuditChainCheck()
+    check.take(emptyChainOf: chain.head!)
+    check.finish()
+    #expect(
+      check.takeOutcomes() == [.finding(AuditFinding(trail: chain[0].trail, problem: .missingAtEnd(1...3)))])
+    #expect(self.check(chain, head: nil) == [.finding(AuditFinding(trail: chain[0].trail, problem: .noHead))])
+  }
+
+  @Test("whatever order events are brought into by exchanging their numbers, it is found")
+  func reordered() {
+    let chain = makeChain(4)
+    for order in chain.permutations where order != chain {
+      let renumbered = order.enumerated().map { index, event in
+        var event = event
+        event.seq = index + 1
+        return event
+      }
+      #expect(!problems(renumbered, head: chain.head).isEmpty)
+      // Also by somebody who then makes the hashes of each fit.
+      #expect(!problems(renumbered.map { $0.hashed() }, head: chain.head).isEmpty)
+    }
+  }
+
+  @Test("an edited field is found at its event; with its hash made to fit, at the next one or at the head")
+  func edited() {
+    let chain = makeChain(4)
+    for index in chain.indices {
+      var changed = chain
+      changed[index].reason = "nothing happened"
+      #expect(problems(changed, head: chain.head).count == 1)
+      #expect(problems(changed, head: chain.head)[0].hasPrefix("\(index + 1) its fields do not have its hash"))
+      changed[index] = changed[index].hashed()
+      let found = problems(changed, head: chain.head)
+      #expect(found.count == 1)
+      #expect(
+        found[0].hasPrefix(index < 3 ? "\(index + 2) does not follow" : "4 the chain's head has another hash"),
+        "\(found)")
+    }
+  }
+
+  @Test("an inserted event is found: under a number that is taken, between others that were moved up, or at the end")
+  func inserted() {
+    let chain = makeChain(4)
+    let trail = chain[0].trail
+    for index in 0...4 {
+      var doubled = chain
+      let previous = index == 0 ? AuditHash.zero : chain[index - 1].hash
+      doubled.insert(.sample(trail, seq: index + 1, after: previous), at: index)
+      #expect(!problems(doubled, head: chain.head).isEmpty, "\(index)")
+      let moved = doubled.enumerated().map { place, event in
+        var event = event
+        event.seq = place + 1
+        return event.hashed()
+      }
+      #expect(!problems(moved, head: chain.head).isEmpty, "\(index)")
+      #expect(
+        problems(moved, head: AuditHead(trail: trail, seq: 5, hash: chain[3].hash)).isEmpty == false, "\(index)")
+    }
+  }
+
+  /// Which is why heads are kept elsewhere.
+  @Test("a chain that was forged from some event on, with its head, is intact by itself, and is not what was expected")
+  func forged() {
+    let chain = makeChain(5)
+    let forged = chain.prefix(2) + makeChain(3, chain[0].trail).enumerated().map { _, event in event }
+    var fitting: [ChainedAuditEvent] = []
+    for (index, event) in forged.enumerated() {
+      var event = event
+      (event.seq, event.prevHash) = (index + 1, fitting.last?.hash ?? .zero)
+      fitting.append(event.hashed())
+    }
+    #expect(problems(fitting, head: fitting.head).isEmpty)
+    #expect(problems(Array(chain.prefix(3)), head: Array(chain.prefix(3)).head).isEmpty)
+    for seq in 3...5 {
+      let kept = AuditHead(trail: chain[0].trail, seq: seq, hash: chain[seq - 1].hash)
+      #expect(check(fitting, head: fitting.head, expecting: [kept]).count == 1)
+      #expect(check(chain, head: chain.head, expecting: [kept]) == [.intact(chain.head!)])
+    }
+    let kept = AuditHead(trail: chain[0].trail, seq: 5, hash: chain[4].hash)
+    let short = Array(chain.prefix(3))
+    #expect(
+      check(short, head: short.head, expecting: [kept]).last
+        == .finding(AuditFinding(trail: kept.trail, seq: 5, problem: .notAsExpected(kept.hash))))
+    #expect(check([], head: nil, expecting: [kept]).count == 1)
+  }
+}

@@ -1,0 +1,363 @@
+import Foundation
+import PortalTesting
+import Postgres
+import PostgresTesting
+import Testing
+
+@testable import Portal
+
+@Suite("Chains of audit events")
+struct AuditChainsTests {
+  private func verify(
+    _ pool: PostgresPool, _ trail: AuditTrail? = nil, expecting heads: [AuditHead] = []
+  ) async throws -> [AuditOutcome] {
+    var outcomes: [AuditOutcome] = []
+    let verification = try await AuditChains(pool: pool).verify(trail, expecting: heads) { outcomes.append($0) }
+    let findingCount = outcomes.count { if case .finding = $0 { true } else { false } }
+    #expect(verification.findingCount == findingCount)
+    return outcomes
+  }
+
+  private func findings(
+    _ pool: PostgresPool, _ trail: AuditTrail? = nil, expecting heads: [AuditHead] = []
+  ) async throws -> [String] {
+    try await verify(pool, trail, expecting: heads).compactMap { outcome in
+      guard case .finding(let finding) = outcome else { return nil }
+      return "\(finding.seq.map { "\($0)" } ?? "-"): \(finding.problem)"
+    }
+  }
+
+  // MARK: Writing
+
+  @Test("many at once, with and without the account's lock, come to one chain without gaps and without a deadlock")
+  func races() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
+      let sessions = Sessions(pool: pool, passwords: World.hasher, throttle: LoginThrottle(), lifetime: .seconds(60))
+      let user = User(
+        id: UUID(uuidString: try await pool.text("select id from users where email = 'ada@example.com'")!)!,
+        email: "ada@example.com")
+      let rolled = try await world.makeKeys(20, one).map(\.key.id)
+      let reason = SupportReason(text: "because")
+      let outcomes = await concurrently(160) { index in
+        switch index % 8 {
+        case 0: try await world.makeKey(other)
+        case 1: _ = try await sessions.open(for: user, in: one, from: nil)
+        case 2: _ = try await world.keys.roll(rolled[index / 8], of: one, graceSeconds: 60, by: World.caller)
+        case 3: _ = try await world.keys.revoke(rolled[index / 8], of: one, by: World.caller)
+        case 4: try await world.accounts.setSharedLimit(index + 1, .fast, of: one, by: World.caller)
+        case 5: _ = try await world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller)
+        case 6:
+          _ = try await world.desk.setSuspension(of: other, to: index % 16 == 6, by: World.caller, reason)
+        default:
+          try await pool.type(
+            """
+            insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
+            select gen_random_uuid(), account, 'command', 'psql', 'x', 'x'
+            from unnest(array['\(min(one.text, other.text))', '\(max(one.text, other.text))']::uuid[]) account
+            """)
+        }
+      }
+      // Keys that were revoked first cannot be rolled, and suspended accounts and full ones get no keys.
+      let refusals = outcomes.errors.filter { $0 is PortalError }
+      #expect(outcomes.errors.count == refusals.count, "\(outcomes.errors)")
+      #expect(try await findings(pool) == [])
+      #expect(
+        try await pool.lines("select count(*) = max(seq) from audit_events group by account_id") == [
+          "true", "true", "true",
+        ])
+      #expect(try await pool.number("select count(*) from audit_events where account_id is null") == 20)
+      #expect(
+        try await pool.number("select deadlocks from pg_stat_database where datname = current_database()") == 0)
+    }
+  }
+
+  @Test(
+    "what is typed into psql is chained, also many rows of several accounts at once, and numbers that it brings along are not used"
+  )
+  func typed() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      _ = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
+      try await pool.type(
+        """
+        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, seq, prev_hash, hash)
+        select gen_random_uuid(), account.id, 'command', 'psql', 'x', 'x', 77, sha256('a'), sha256('b')
+        from generate_series(1, 10), (select id from accounts union all select null) account
+        """)
+      #expect(try await findings(pool) == [])
+      #expect(
+        try await pool.lines("select max(seq) from audit_events group by account_id order by 1") == ["10", "11", "11"])
+    }
+  }
+
+  @Test("a rolled back change leaves no gap")
+  func rollback() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      _ = try await world.makeKeys(24, account)
+      let outcomes = await concurrently(10) { _ in try await world.makeKey(account) }
+      #expect(outcomes.errors.count == 9)
+      try await pool.type(
+        """
+        begin;
+        insert into audit_events (id, actor_kind, actor_name, action, target_kind) values (gen_random_uuid(), 'job', '', '', '');
+        rollback
+        """)
+      try await world.makeKey(try await world.makeAccount("bob@example.com"))
+      #expect(try await findings(pool) == [])
+      #expect(try await pool.number("select max(seq) from audit_events") == 26)
+    }
+  }
+
+  @Test(
+    "an insert that leaves no event because of a conflict is refused at its commit, since the chain would have a gap")
+  func conflict() async throws {
+    try await withPool { pool in
+      let account = try await World(pool).makeAccount()
+      let error = await #expect(throws: PostgresError.self) {
+        try await pool.type(
+          "insert into audit_events select * from audit_events where account_id = '\(account)' on conflict do nothing")
+      }
+      #expect(error?.sqlState == "23000")
+      #expect(try await findings(pool) == [])
+    }
+  }
+
+  @Test(
+    "nobody writes heads but the events, whatever rights they have",
+    arguments: [
+      "update audit_heads set seq = seq", "update audit_heads set hash = sha256('a')", "delete from audit_heads",
+      "truncate audit_heads", "insert into audit_heads values (gen_random_uuid(), 1, sha256('a'))",
+    ])
+  func heads(_ change: String) async throws {
+    try await withPool { pool in
+      _ = try await World(pool).makeAccount()
+      let error = await #expect(throws: PostgresError.self) { try await pool.type(change) }
+      #expect(error?.sqlState == "42501")
+      #expect(try await findings(pool) == [])
+    }
+  }
+
+  @Test("who may only add events needs no right to the heads, and cannot put other tables in their place")
+  func rights() async throws {
+    try await withPool { pool in
+      let account = try await World(pool).makeAccount()
+      let role = "writer_\(UUID().uuidString.prefix(8).lowercased())"
+      try await pool.type(
+        """
+        create role \(role);
+        grant insert on audit_events to \(role);
+        grant temporary on database \(try await pool.text("select current_database()") ?? "") to \(role);
+        """)
+      try await pool.withConnection { connection in
+        try await connection.executeScript(
+          """
+          set role \(role);
+          create temporary table audit_heads (account_id uuid, seq bigint, hash bytea);
+          insert into audit_heads values ('\(account)', 70, sha256('a'));
+          insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
+            values (gen_random_uuid(), '\(account)', 'user', 'x', 'x', 'x');
+          reset role;
+          drop table pg_temp.audit_heads;
+          """)
+        let error = await #expect(throws: PostgresError.self) {
+          try await connection.executeScript("set role \(role); select * from audit_heads")
+        }
+        #expect(error?.sqlState == "42501")
+        try await connection.executeScript("reset role; drop owned by \(role); drop role \(role)")
+      }
+      #expect(try await findings(pool) == [])
+      #expect(try await pool.number("select max(seq) from audit_events") == 2)
+    }
+  }
+
+  @Test("the events that there were before are chained by the migration, in the order in which they were listed")
+  func migration() async throws {
+    try await withPool { pool in
+      let files = try Migrations(folder: migrationsFolder).files
+      try await pool.type("drop schema public cascade; create schema public")
+      for file in files where file.number < 11 { try await pool.type(file.sql) }
+      try await pool.type(
+        """
+        insert into accounts (id, name) select gen_random_uuid(), 'Account ' || n from generate_series(1, 3) n;
+        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, target_id, ip)
+          select gen_random_uuid(), id, 'command', 'x', 'x', 'account', id, '192.0.2.1'
+          from accounts, generate_series(1, 4);
+        """)
+      for file in files where file.number >= 11 { try await pool.type(file.sql) }
+      #expect(try await findings(pool) == [])
+      #expect(try await verify(pool).count == 3)
+      #expect(
+        try await pool.number(
+          "select count(*) from (select seq <> row_number() over (partition by account_id order by id) as is_other from audit_events) e where is_other"
+        ) == 0)
+      try await pool.type(
+        "insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind) select gen_random_uuid(), id, 'job', 'x', 'x', 'x' from accounts"
+      )
+      #expect(try await findings(pool) == [])
+      await #expect(throws: PostgresError.self) { try await pool.type("update audit_events set reason = 'x'") }
+    }
+  }
+
+  // MARK: Tampering
+
+  /// Ada's trail has the numbers 1 to 6; `:it` is her account.
+  private func tampered(_ change: String) async throws -> [String] {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      _ = try await world.makeKeys(5, account)
+      _ = try await world.makeKeys(2, try await world.makeAccount("bob@example.com"))
+      _ = try await world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller)
+      #expect(try await findings(pool) == [])
+      try await pool.type(
+        """
+        set session_replication_role = replica;
+        drop index audit_events_chain_unique;
+        \(change.replacing(":it", with: "'\(account)'"));
+        """)
+      let all = try await findings(pool)
+      // What is wrong with one chain is found in it alone, and when only it is looked at.
+      let alone = try await findings(pool, .account(account))
+      if !change.contains("set account_id") { #expect(all == alone) }
+      return all
+    }
+  }
+
+  @Test(
+    "an edited event is found, whatever was edited",
+    arguments: [
+      "id = gen_random_uuid()", "at = at + interval '1 microsecond'", "actor_kind = 'staff'",
+      "actor_id = gen_random_uuid()", "actor_name = actor_name || ' '", "action = 'key.revoked'",
+      "target_kind = 'account'", "target_id = gen_random_uuid()", "target_id = null", "reason = ''", "ticket = 'T-1'",
+      "ip = '::1'", "hash = sha256('a')", "prev_hash = sha256('a')",
+    ])
+  func edited(_ change: String) async throws {
+    let found = try await tampered("update audit_events set \(change) where account_id = :it and seq = 3")
+    #expect(found.contains { $0.hasPrefix("3: its fields do not have its hash") }, "\(found)")
+    #expect(!found.contains { $0.hasPrefix("1") || $0.hasPrefix("2") || $0.hasPrefix("5") }, "\(found)")
+  }
+
+  @Test(
+    "an event that was edited and given the hash it should have is found by the next one, or by the head",
+    arguments: [
+      (1, "2: does not follow on"), (3, "4: does not follow on"), (6, "6: the chain's head has another hash"),
+    ])
+  func rehashed(_ seq: Int, _ expected: String) async throws {
+    let found = try await tampered(
+      """
+      update audit_events set reason = 'nothing' where account_id = :it and seq = \(seq);
+      update audit_events event set hash = audit_event_hash(event) where account_id = :it and seq = \(seq)
+      """)
+    #expect(found.count == 1 && found[0].hasPrefix(expected), "\(found)")
+  }
+
+  @Test(
+    "removed events are found, also the last ones",
+    arguments: [
+      ("seq = 1", "2: event 1 is missing"), ("seq = 3", "4: event 3 is missing"),
+      ("seq between 2 and 4", "5: events 2 to 4 are missing"), ("seq = 6", "-: event 6 is missing at the end"),
+      ("seq > 2", "-: events 3 to 6 are missing at the end"), ("true", "-: events 1 to 6 are missing at the end"),
+    ])
+  func removed(_ which: String, _ expected: String) async throws {
+    let found = try await tampered("delete from audit_events where account_id = :it and \(which)")
+    #expect(found.count == 1 && found[0].hasPrefix(expected), "\(found)")
+  }
+
+  @Test("events that changed places are found")
+  func swapped() async throws {
+    let found = try await tampered(
+      "update audit_events set seq = 7 - seq where account_id = :it and seq in (3, 4)")
+    #expect(found.contains { $0.hasPrefix("3: ") } && found.contains { $0.hasPrefix("4: ") }, "\(found)")
+    let rehashed = try await tampered(
+      """
+      update audit_events set seq = 7 - seq where account_id = :it and seq in (3, 4);
+      update audit_events event set hash = audit_event_hash(event) where account_id = :it
+      """)
+    #expect(rehashed.contains { $0.hasPrefix("3: does not follow on") }, "\(rehashed)")
+  }
+
+  @Test("an event that was moved to another account is found in both")
+  func moved() async throws {
+    let found = try await tampered(
+      """
+      update audit_events set account_id = (select id from accounts where id <> :it) where account_id = :it and seq = 3
+      """)
+    #expect(found.contains { $0.hasPrefix("4: event 3 is missing") }, "\(found)")
+    #expect(found.contains { $0.hasPrefix("3: its number was there already") }, "\(found)")
+  }
+
+  @Test(
+    "an inserted event is found: under a number that is there, behind the last, and before the first",
+    arguments: [
+      (4, "4: its number was there already"), (7, "7: the chain's head does not know of it"), (0, "0: its number"),
+    ])
+  func inserted(_ seq: Int, _ expected: String) async throws {
+    let found = try await tampered(
+      """
+      insert into audit_events (id, account_id, seq, actor_kind, actor_name, action, target_kind, prev_hash, hash)
+        select gen_random_uuid(), account_id, \(seq), 'user', 'x', 'x', 'x', hash, hash from audit_events
+        where account_id = :it and seq = least(greatest(\(seq) - 1, 1), 6);
+      update audit_events event set hash = audit_event_hash(event) where account_id = :it and actor_name = 'x'
+      """)
+    #expect(found.contains { $0.hasPrefix(expected) }, "\(found)")
+  }
+
+  @Test("a removed head is found, and one that was set back")
+  func headTampered() async throws {
+    let removed = try await tampered("delete from audit_heads where account_id = :it")
+    #expect(removed.count == 1 && removed[0].hasPrefix("-: the chain has no head"), "\(removed)")
+    let setBack = try await tampered("update audit_heads set seq = 5 where account_id = :it")
+    #expect(setBack.count == 1 && setBack[0].hasPrefix("6: the chain's head does not know of it"), "\(setBack)")
+  }
+
+  @Test("who removes the last events and sets back the head is found by a head that was kept elsewhere")
+  func kept() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      _ = try await world.makeKeys(3, account)
+      guard case .intact(let head)? = try await verify(pool, .account(account)).first else {
+        Issue.record("not intact")
+        return
+      }
+      try await world.makeKey(account)
+      #expect(try await findings(pool, expecting: [head]) == [])
+      try await pool.type(
+        """
+        set session_replication_role = replica;
+        delete from audit_events where seq > 3;
+        update audit_heads set (seq, hash) = (select seq, hash from audit_events where seq = 3)
+        """)
+      #expect(try await findings(pool) == [])
+      #expect(
+        try await findings(pool, expecting: [head]) == ["4: does not have the hash that is expected, \(head.hash)"])
+      try await pool.type("set session_replication_role = replica; delete from audit_events; delete from audit_heads")
+      #expect(try await findings(pool) == [])
+      #expect(try await findings(pool, expecting: [head]).count == 1)
+    }
+  }
+
+  @Test("long chains are verified a part at a time, in one snapshot, while events are added")
+  func long() async throws {
+    try await withPool { pool in
+      let account = try await World(pool).makeAccount()
+      let insert = """
+        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
+        select gen_random_uuid(), '\(account)', 'command', 'psql', 'x', 'x' from generate_series(1, 3500)
+        """
+      try await pool.type(insert)
+      var steps: [Int] = []
+      let verification = try await AuditChains(pool: pool).verify(progress: { steps.append($0) }) { _ in }
+      #expect(verification == AuditVerification(chainCount: 1, eventCount: 3_501, findingCount: 0))
+      #expect(steps == [1_000, 2_000, 3_000, 3_501])
+      async let adding: Void = pool.type(insert)
+      while try await AuditChains(pool: pool).verify(nil, { _ in }).eventCount == 3_501 {}
+      try await adding
+      #expect(try await findings(pool) == [])
+    }
+  }
+}

@@ -1,0 +1,205 @@
+import Foundation
+import PortalTesting
+import Postgres
+import Testing
+
+@testable import Portal
+
+/// Something that changes things, and the events that it writes.
+private struct Verb: Sendable, CustomTestStringConvertible {
+  let testDescription: String
+  let events: [String]
+  let run: @Sendable (Stage) async throws -> Void
+
+  init(_ name: String, _ events: [String], _ run: @escaping @Sendable (Stage) async throws -> Void) {
+    testDescription = name
+    self.events = events
+    self.run = run
+  }
+}
+
+/// What the verbs act on.
+private struct Stage: Sendable {
+  let world: World
+  let account: UUID
+  let user: User
+  let key: UUID
+  let revokedKey: UUID
+  let staff: StaffMember
+  let token: UUID
+  let session: Secret
+  let staffSession: Secret
+
+  var sessions: Sessions { Self.sessions(world.pool) }
+  var password: Password { Password(presented: World.password) }
+  let reason = SupportReason(text: "because", ticket: "T-1")
+
+  static func sessions(_ pool: PostgresPool) -> Sessions {
+    Sessions(pool: pool, passwords: World.hasher, throttle: LoginThrottle(), lifetime: .seconds(60))
+  }
+
+  init(_ pool: PostgresPool) async throws {
+    world = World(pool)
+    let password = Password(presented: World.password)
+    (account, user) = try await world.accounts.create(
+      name: "Account", email: EmailAddress("ada@example.com")!, password: password, by: .other(World.caller))
+    key = try await world.makeKey(account).key.id
+    revokedKey = try await world.makeKey(account).key.id
+    _ = try await world.keys.revoke(revokedKey, of: account, by: World.caller)
+    staff = try await world.accounts.createStaff(
+      name: "Grace", email: EmailAddress("grace@example.com")!, role: .support, password: password, by: World.caller)
+    token = try await world.tokens.create(name: "gateway", permissions: [.writeUsage], by: World.caller).id
+    session = try await Self.sessions(pool).logIn(email: "ada@example.com", password: password, from: nil).token
+    staffSession = try await Self.sessions(pool)
+      .logInStaff(email: "grace@example.com", password: password, from: nil).token
+  }
+
+  func run(_ job: String, _ caller: Caller? = nil) async throws {
+    let jobs = Jobs(pool: world.pool, instance: "here", retention: Retention(), observer: Observer([]))
+    let job = try #require(jobs.all.first { $0.name == job })
+    guard case .done = await jobs.run(job, isForced: true, by: caller) else {
+      Issue.record("\(job.name) failed")
+      return
+    }
+  }
+}
+
+@Suite("Every verb tells the trail")
+struct AuditVerbsTests {
+  /// `trail actor action target`
+  private static let verbs = [
+    Verb("an account is made", ["account command account.created account"]) {
+      _ = try await $0.world.makeAccount("bob@example.com")
+    },
+    Verb("somebody signs up", ["account user account.created account"]) {
+      _ = try await $0.world.accounts.create(
+        name: "B", email: EmailAddress("bob@example.com")!, password: $0.password, by: .owner(ip: "192.0.2.1"))
+    },
+    Verb("an account's limit is set", ["account command account.limit_changed account"]) {
+      try await $0.world.accounts.setSharedLimit(5, .fast, of: $0.account, by: World.caller)
+    },
+    Verb("an account is suspended, once", ["account command account.suspended account"]) {
+      for _ in 1...2 {
+        _ = try await $0.world.desk.setSuspension(of: $0.account, to: true, by: World.caller, $0.reason)
+      }
+    },
+    Verb("an account is resumed, which was not suspended", []) {
+      _ = try await $0.world.desk.setSuspension(of: $0.account, to: false, by: World.caller, $0.reason)
+    },
+    Verb("a key is made", ["account command key.created key"]) { try await $0.world.makeKey($0.account) },
+    Verb("a key is revoked", ["account command key.revoked key"]) {
+      _ = try await $0.world.keys.revoke($0.key, of: $0.account, by: World.caller)
+    },
+    Verb("a key is revoked by support, twice", ["account staff key.revoked key"]) {
+      let caller = Caller(actor: .staff(id: $0.staff.id, name: "Grace"))
+      for _ in 1...2 { _ = try await $0.world.desk.revokeKey($0.key, by: caller, $0.reason) }
+    },
+    Verb("a revoked key is revoked", []) {
+      _ = try await $0.world.keys.revoke($0.revokedKey, of: $0.account, by: World.caller)
+    },
+    Verb(
+      "a key is rolled, by which one is made", ["account command key.created key", "account command key.rolled key"]
+    ) { _ = try await $0.world.keys.roll($0.key, of: $0.account, graceSeconds: 0, by: World.caller) },
+    Verb("a key is rolled that cannot be", []) { stage in
+      await #expect(throws: PortalError.keyNotActive) {
+        try await stage.world.keys.roll(stage.revokedKey, of: stage.account, graceSeconds: 0, by: World.caller)
+      }
+    },
+    Verb("a customer logs in", ["account user session.opened user"]) {
+      _ = try await $0.sessions.logIn(email: "ada@example.com", password: $0.password, from: "192.0.2.1")
+    },
+    Verb("somebody tries to log in", []) { stage in
+      await #expect(throws: PortalError.invalidCredentials) {
+        try await stage.sessions.logIn(email: "ada@example.com", password: Password(presented: "x"), from: nil)
+      }
+    },
+    Verb("a customer logs out, twice", ["account user session.closed user"]) {
+      for _ in 1...2 { try await $0.sessions.logOut($0.session, from: nil) }
+    },
+    Verb("staff log in", ["system staff session.opened staff"]) {
+      _ = try await $0.sessions.logInStaff(email: "grace@example.com", password: $0.password, from: nil)
+    },
+    Verb("staff log out, twice", ["system staff session.closed staff"]) {
+      for _ in 1...2 { try await $0.sessions.logOutStaff($0.staffSession, from: nil) }
+    },
+    Verb("a member of staff is made", ["system command staff.created staff"]) {
+      _ = try await $0.world.accounts.createStaff(
+        name: "Bob", email: EmailAddress("bob@example.com")!, role: .admin, password: $0.password, by: World.caller)
+    },
+    Verb("a member of staff is made whose address is taken", []) { stage in
+      await #expect(throws: PortalError.emailTaken) {
+        try await stage.world.accounts.createStaff(
+          name: "Bob", email: EmailAddress("grace@example.com")!, role: .admin, password: stage.password,
+          by: World.caller)
+      }
+    },
+    Verb("a service token is made", ["system command token.created token"]) {
+      _ = try await $0.world.tokens.create(name: "other", permissions: [.verifyKeys], by: World.caller)
+    },
+    Verb("a service token is revoked, twice", ["system command token.revoked token"]) {
+      for _ in 1...2 { _ = try await $0.world.tokens.revoke($0.token, by: World.caller) }
+    },
+    Verb("a role is let into analytics", ["system command analytics.granted role"]) {
+      let role = "analyst_\(UUID().uuidString.prefix(8).lowercased())"
+      try await AnalyticsRole(pool: $0.world.pool).grant(to: role, by: World.caller)
+      try await $0.world.pool.type("drop owned by \(role); drop role \(role)")
+    },
+    Verb(
+      "a month of usage is dropped, which is two tables",
+      ["system job usage.deleted usage", "system job usage.deleted usage"]
+    ) {
+      try await $0.world.pool.type("select ensure_usage_partitions('2020-01-01', 0)")
+      try await $0.run("usage-retention")
+    },
+    Verb("hourly totals are deleted by an operator", ["system command usage.deleted usage"]) {
+      try await $0.world.pool.type(
+        """
+        insert into account_usage_hours (account_id, hour)
+        values ('\($0.account)', date_trunc('hour', now() - interval '10 days'))
+        """)
+      for _ in 1...2 { try await $0.run("usage-hours", World.caller) }
+    },
+    Verb("names of batches are deleted", ["system job usage.deleted usage"]) {
+      try await $0.world.pool.type(
+        """
+        insert into usage_batches (token_id, batch_id, received_at)
+        select '\($0.token)', n::text, now() - interval '10 days' from generate_series(1, 3) n
+        """)
+      try await $0.run("usage-batches")
+    },
+    Verb("writers of counters are forgotten", ["system job usage.deleted usage"]) {
+      try await $0.world.pool.type(
+        """
+        insert into usage_sources (id, flushed_number, updated_at)
+        values (gen_random_uuid(), 1, now() - interval '500 days')
+        """)
+      try await $0.run("usage-sources")
+    },
+    Verb("there is nothing for the jobs to delete", []) {
+      for job in ["usage-retention", "usage-hours", "usage-batches", "usage-sources"] { try await $0.run(job) }
+    },
+  ]
+
+  @Test("by one event for each thing that it changed, and by none if it changed nothing", arguments: verbs)
+  private func events(_ verb: Verb) async throws {
+    try await withPool { pool in
+      let stage = try await Stage(pool)
+      try await pool.type("create table seen as select id from audit_events")
+      try await verb.run(stage)
+      let events = try await pool.lines(
+        """
+        select case when account_id is null then 'system' else 'account' end || ' ' || actor_kind || ' ' || action || ' '
+          || target_kind from audit_events where id not in (select id from seen) order by seq
+        """)
+      #expect(events == verb.events)
+      #expect(try await AuditChains(pool: pool).verify { _ in }.isIntact)
+    }
+  }
+
+  /// So that a new verb is not forgotten here.
+  @Test("every action that there is belongs to one of these verbs")
+  func actions() {
+    let told = Set(Self.verbs.flatMap(\.events).map { String($0.split(separator: " ")[2]) })
+    #expect(told.union(["account.resumed"]) == Set(AuditEvent.Action.allCases.map(\.rawValue)))
+  }
+}
