@@ -33,6 +33,8 @@ let package = Package(
   ],
   targets: [
     .systemLibrary(
+      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"]), .brew(["curl"])]),
+    .systemLibrary(
       name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"]), .brew(["libpq"])]),
     .systemLibrary(
       name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]
@@ -52,6 +54,7 @@ let package = Package(
     .target(
       name: "Portal",
       dependencies: [
+        "CCurl",
         "COpenSSL",
         "Postgres",
         .product(name: "Crypto", package: "swift-crypto"),

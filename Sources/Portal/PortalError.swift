@@ -21,6 +21,12 @@ package enum PortalError: Error, Sendable, Equatable {
   case emailTaken
   /// An account has an owner.
   case lastOwner
+  /// The address is known to reach its owner already.
+  case emailVerified
+  /// A one-time token that was used, is over, or never was.
+  case invalidToken
+  /// What needs mail, where none is sent.
+  case mailNotConfigured
   case tooManyRequests(retryAfterSeconds: Int)
   /// PostgreSQL cannot be asked, or too much is waiting. `reason` is for the log alone.
   case unavailable(reason: String)

@@ -32,6 +32,8 @@ package struct PortalSettings: Sendable {
   package var usageSpool: String?
   package var instanceName = "latchkey"
   package var retention = Retention()
+  /// Nil: no mail is sent.
+  package var mail: MailSettings?
   /// Migrations that the database should have.
   package var migrationCount: Int
 
@@ -61,6 +63,7 @@ package struct PortalApplication: Sendable {
   private let listener: InvalidationListener
   package let scheduler: JobScheduler
   private let limits: RateLimits
+  private let mailSender: MailSender?
 
   /// Opens connections when they are needed. Verification has a pool of its own, so that no page of the portal, however
   /// many ask for it, keeps a gateway waiting.
@@ -81,7 +84,12 @@ package struct PortalApplication: Sendable {
     let recorder = UsageRecorder(spoolFolder: settings.usageSpool, sourceID: instance.id)
     let passwords = PasswordHasher(cost: settings.passwordCost, threadCount: settings.passwordThreadCount)
     let propagations = Propagations(pool: pool, timeout: settings.propagationTimeout)
-    let keys = Keys(pool: pool, format: settings.keyFormat, propagations: propagations)
+    let outbox = Outbox(isOpen: settings.mail != nil)
+    let mailSender = settings.mail.map {
+      MailSender(pool: pool, outbox: outbox, settings: $0, portalURL: settings.cookie.origin, observer: observer)
+    }
+    self.mailSender = mailSender
+    let keys = Keys(pool: pool, format: settings.keyFormat, propagations: propagations, outbox: outbox)
     var cacheLimits = CoherentCacheState<VerifiableKey>.Limits()
     cacheLimits.lease = settings.lease
     cacheLimits.entryCountMax = settings.cacheEntryCountMax
@@ -96,19 +104,20 @@ package struct PortalApplication: Sendable {
       sessions: Sessions(
         pool: pool, passwords: passwords, throttle: LoginThrottle(settings.loginLimits),
         lifetime: settings.sessionLifetime),
+      credentials: Credentials(pool: pool, passwords: passwords, outbox: outbox),
       keys: keys, verifier: verifier, tokens: tokens,
       usages: Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool),
       analytics: Analytics(pool: analyticsPool ?? pool),
-      audit: AuditEvents(pool: pool), desk: SupportDesk(pool: pool, keys: keys, propagations: propagations),
+      audit: AuditEvents(pool: pool),
+      desk: SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
-        warnings: {
-          recorder.holdings.failure.map { ["usage is counted in memory alone, and lost if the process dies: \($0)"] }
-            ?? []
-        }))
+        warnings: { Self.warnings(recorder.holdings, mailSender) }))
     usage = UsageFlusher(pool: gatewayPool, recorder: recorder, observer: observer)
     let scheduler = JobScheduler(
-      Jobs(pool: pool, instance: settings.instanceName, retention: settings.retention, observer: observer))
+      Jobs(
+        pool: pool, instance: settings.instanceName, retention: settings.retention, observer: observer,
+        outbox: outbox))
     self.scheduler = scheduler
     metrics = MetricsController(registry: registry, observer: observer) {
       Self.gauges([("portal", pool), ("gateway", gatewayPool)], verifier.keys.cache, instance, recorder.holdings)
@@ -138,7 +147,8 @@ package struct PortalApplication: Sendable {
             maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,
             maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),
       configuration: .init(address: address, backlog: 1_024),
-      services: [pool, gatewayPool] + (analyticsPool.map { [$0] } ?? []) + [scheduler, listener, limits, usage],
+      services: [pool, gatewayPool] + (analyticsPool.map { [$0] } ?? []) + [scheduler, listener, limits, usage]
+        + (mailSender.map { [$0] } ?? []),
       eventLoopGroupProvider: settings.httpThreadCount.map {
         .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0))
       } ?? .singleton,
@@ -148,6 +158,22 @@ package struct PortalApplication: Sendable {
       await preload(logger)
     }
     return application
+  }
+
+  /// What is not as it should be, but keeps nobody from being served.
+  private static func warnings(_ usage: UsageRecorder.Holdings, _ mailSender: MailSender?) -> [String] {
+    var warnings: [String] = []
+    if let failure = usage.failure {
+      warnings.append("usage is counted in memory alone, and lost if the process dies: \(failure)")
+    }
+    if let mailSender {
+      if let failure = mailSender.lastFailure {
+        warnings.append("mail could not be sent, and is tried again: \(failure)")
+      }
+    } else {
+      warnings.append("no mail is sent: neither MAIL_URL nor MAIL_FOLDER is set")
+    }
+    return warnings
   }
 
   /// What is looked at when somebody asks for the metrics.

@@ -7,6 +7,7 @@ package struct PortalServices: Sendable {
   package var accounts: Accounts
   package var members: Members
   package var sessions: Sessions
+  package var credentials: Credentials
   package var keys: Keys
   package var verifier: Verifier
   package var tokens: ServiceTokenCheck
@@ -17,13 +18,14 @@ package struct PortalServices: Sendable {
   package var readiness: Readiness
 
   package init(
-    accounts: Accounts, members: Members, sessions: Sessions, keys: Keys, verifier: Verifier, tokens: ServiceTokenCheck,
-    usages: Usages,
-    analytics: Analytics, audit: AuditEvents, desk: SupportDesk, readiness: Readiness
+    accounts: Accounts, members: Members, sessions: Sessions, credentials: Credentials, keys: Keys, verifier: Verifier,
+    tokens: ServiceTokenCheck, usages: Usages, analytics: Analytics, audit: AuditEvents, desk: SupportDesk,
+    readiness: Readiness
   ) {
     self.accounts = accounts
     self.members = members
     self.sessions = sessions
+    self.credentials = credentials
     self.keys = keys
     self.verifier = verifier
     self.tokens = tokens
@@ -45,14 +47,16 @@ func makeRouter(
   routes.add(middleware: ProblemMiddleware(routes: table))
 
   let sessions = SessionsController(
-    accounts: services.accounts, members: services.members, sessions: services.sessions, cookie: cookie,
-    isSignupOpen: isSignupOpen)
+    accounts: services.accounts, members: services.members, sessions: services.sessions,
+    credentials: services.credentials, cookie: cookie, isSignupOpen: isSignupOpen)
+  let credentials = CredentialsController(credentials: services.credentials)
   let support = SupportController(desk: services.desk, sessions: services.sessions)
   let usage = UsageController(usages: services.usages)
 
   HealthController(readiness: services.readiness).addRoutes(to: routes)
   metrics.addRoutes(to: routes)
   sessions.addPublicRoutes(to: routes)
+  credentials.addPublicRoutes(to: routes)
   support.addPublicRoutes(to: routes)
 
   let customers = MemberRoutes(
@@ -60,6 +64,7 @@ func makeRouter(
       .add(middleware: CustomerAuthentication(sessions: services.sessions, cookie: cookie))
       .group(context: CustomerContext.self), table: table)
   sessions.addRoutes(to: customers)
+  credentials.addRoutes(to: customers)
   KeysController(keys: services.keys).addRoutes(to: customers)
   usage.addRoutes(to: customers)
   AuditController(events: services.audit).addRoutes(to: customers)

@@ -35,6 +35,8 @@ struct PortalConfiguration: Sendable {
   var passwordThreadCount: Int
   var usageSpool: String
   var retention: Retention
+  /// Nil: no mail is sent.
+  var mail: MailSettings?
   var migrationsFolder: String
   var logLevel: Logger.Level
 
@@ -83,10 +85,44 @@ struct PortalConfiguration: Sendable {
       "usage.batches.retention.days", 3...365, default: retention.usageBatchDays)
     retention.usageSourceDays = try keys.integer(
       "usage.sources.retention.days", 30...36_500, default: retention.usageSourceDays)
+    retention.mailDays = try keys.integer("mail.retention.days", 1...3_650, default: retention.mailDays)
+    mail = try Self.mail(keys)
     migrationsFolder = keys.optional("migrations") ?? "migrations"
     logLevel = try keys.parsed(
       "log.level", default: "info", "must be one of trace, debug, info, notice, warning, error, critical",
       Logger.Level.init(rawValue:))
+  }
+}
+
+extension PortalConfiguration {
+  /// From whom mail to a folder is, if nothing is said: nobody can answer it.
+  private static let developmentSender = "Latchkey <latchkey@example.invalid>"
+
+  private static func mail(_ keys: CheckedReader) throws -> MailSettings? {
+    let sender = { (default: String) in
+      try keys.parsed(
+        "mail.from", default: `default`, "must be an e-mail address, or Name <address>; it is needed with MAIL_URL",
+        Mailbox.init)
+    }
+    guard let url = keys.optional("mail.url", isSecret: true) else {
+      return try keys.optional("mail.folder").map {
+        MailSettings(transport: .folder($0), from: try sender(developmentSender))
+      }
+    }
+    if keys.optional("mail.folder") != nil { throw keys.error("mail.folder", "cannot be set together with MAIL_URL") }
+    guard var server = SMTPServer(url: url) else {
+      throw keys.error("mail.url", "must be smtp://[user:password@]host[:port], or smtps://")
+    }
+    switch keys.optional("mail.tls") {
+    case nil: break
+    case "required": if server.security == .none { server.security = .startTLS }
+    case "none":
+      guard server.security != .tls else { throw keys.error("mail.tls", "cannot be none with smtps://") }
+      server.security = .none
+    default: throw keys.error("mail.tls", "must be required or none")
+    }
+    server.authorityFile = keys.optional("mail.ca.file")
+    return MailSettings(transport: .smtp(server), from: try sender(""))
   }
 }
 
@@ -127,7 +163,7 @@ private struct CheckedReader {
     return value
   }
 
-  private func error(_ key: String, _ message: String) -> ValidationError {
+  func error(_ key: String, _ message: String) -> ValidationError {
     ValidationError(key.uppercased().replacing(".", with: "_") + " " + message + ".")
   }
 }

@@ -9,16 +9,20 @@ public struct PostgresSettings: Sendable, Equatable {
 
   /// What opens the transaction.
   var commands: [PostgresCommand] {
-    values.isEmpty ? [] : [PostgresCommand(SetLocally(settings: self))]
+    values.isEmpty ? [] : [PostgresCommand(SetLocally(self))]
   }
 }
 
-struct SetLocally: PostgresStatement {
-  static let sql = """
+/// Changes settings in the middle of a transaction.
+public struct SetLocally: PostgresStatement {
+  public static let sql = """
     select set_config(name, value, true) from unnest($1::text[], $2::text[]) as settings (name, value)
     """
   let settings: PostgresSettings
-  func bind(_ bindings: inout PostgresBindings) {
+
+  public init(_ settings: PostgresSettings) { self.settings = settings }
+
+  public func bind(_ bindings: inout PostgresBindings) {
     bindings.append(Array(settings.values.keys), Array(settings.values.values))
   }
 }

@@ -40,12 +40,28 @@ struct CommandTests {
       ("LOG_LEVEL", "loud"), ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "40"), ("SESSION_HOURS", "1.5"),
       ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("FAST_PATH", "sometimes"),
       ("USAGE_RETENTION_DAYS", "6"), ("USAGE_HOURS_RETENTION_HOURS", "0"), ("USAGE_BATCHES_RETENTION_DAYS", "2"),
-      ("USAGE_SOURCES_RETENTION_DAYS", "many"),
+      ("USAGE_SOURCES_RETENTION_DAYS", "many"), ("MAIL_URL", "mail.example.com"), ("MAIL_RETENTION_DAYS", "0"),
     ])
   func wrongConfiguration(key: String, value: String) async throws {
     let result = try await latchkey(["serve"], environment: ["DATABASE_URL": "host=/nowhere", key: value])
     #expect(result.status == 64)
     #expect(result.errors.contains(key))
+  }
+
+  @Test(
+    "what is said of mail must fit together",
+    arguments: [
+      ["MAIL_URL": "smtp://localhost"], ["MAIL_URL": "smtp://localhost", "MAIL_FROM": "keys"],
+      ["MAIL_FOLDER": "mail", "MAIL_FROM": "a@b.c, d@e.f"],
+      ["MAIL_URL": "smtp://localhost", "MAIL_FROM": "a@b.c", "MAIL_FOLDER": "mail"],
+      ["MAIL_URL": "smtp://localhost", "MAIL_FROM": "a@b.c", "MAIL_TLS": "perhaps"],
+      ["MAIL_URL": "smtps://localhost", "MAIL_FROM": "a@b.c", "MAIL_TLS": "none"],
+    ])
+  func wrongMail(environment: [String: String]) async throws {
+    let result = try await latchkey(
+      ["serve"], environment: environment.merging(["DATABASE_URL": "host=/nowhere"]) { $1 })
+    #expect(result.status == 64)
+    #expect(result.errors.contains("MAIL_"))
   }
 
   @Test("without DATABASE_URL the start stops and says so")

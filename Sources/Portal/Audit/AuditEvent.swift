@@ -22,6 +22,9 @@ package enum Actor: Sendable, Equatable {
     }
   }
 
+  /// Whether it is one of the tenant's own people.
+  var isCustomer: Bool { if case .user = self { true } else { false } }
+
   var id: UUID? {
     switch self {
     case .user(let id, _), .staff(let id, _): id
@@ -84,6 +87,8 @@ package struct AuditEvent: Sendable, Equatable {
     case usageDeleted = "usage.deleted"
     case analyticsGranted = "analytics.granted"
     case portalGranted = "portal.granted"
+    case userPasswordReset = "user.password_reset"
+    case userEmailVerified = "user.email_verified"
   }
 
   package var id: UUID

@@ -16,10 +16,12 @@ extension Job {
   static let packedCounterCountMax = 10_000
   /// Partitions that one run makes for what has none.
   static let placedMonthCountMax = 36
+  /// Keys whose owners one statement tells of their expiry.
+  static let noticedKeyCountMax = 500
 
   /// All there are.
-  package static func all(_ retention: Retention) -> [Job] {
-    usage(retention) + [
+  package static func all(_ retention: Retention, _ outbox: Outbox) -> [Job] {
+    usage(retention) + mail(retention, outbox) + [
       Job(
         name: "invalidations", interval: .seconds(600),
         summary: "Forgets changes, and instances, that are older than any lease."
@@ -32,6 +34,36 @@ extension Job {
       },
       Job(name: "sessions", interval: .seconds(600), summary: "Forgets logins that are over.") { run in
         try await run.execute(DeleteExpiredSessions()) + run.execute(DeleteExpiredStaffSessions())
+      },
+    ]
+  }
+
+  private static func mail(_ retention: Retention, _ outbox: Outbox) -> [Job] {
+    [
+      Job(
+        name: "expiry-notices", interval: .seconds(600),
+        summary: "Tells owners and admins of keys that expire in 14, 3 and 1 days, where mail is sent."
+      ) { run in
+        guard outbox.isOpen else { return 0 }
+        var noticed = 0
+        while let count = try await run.query(NoteExpiringKeys(limit: noticedKeyCountMax)), count > 0 {
+          noticed += count
+        }
+        outbox.ring()
+        _ = try await run.execute(DeleteOldExpiryNotices())
+        return noticed
+      },
+      Job(
+        name: "mails", interval: .seconds(600), summary: "Deletes mails that were done with MAIL_RETENTION_DAYS ago."
+      ) { run in
+        try await run.deleteAll(DeleteOldMails(days: retention.mailDays, limit: deletedRowCountMax))
+      },
+      Job(
+        name: "one-time-tokens", interval: .seconds(600),
+        summary: "Deletes tokens that are over, and sign-ups that nobody confirmed."
+      ) { run in
+        try await run.deleteAll(DeleteExpiredOneTimeTokens(limit: deletedRowCountMax))
+          + run.deleteAll(DeleteOldSignups(limit: deletedRowCountMax))
       },
     ]
   }

@@ -18,13 +18,14 @@ struct JobRun: Sendable {
     try await step { try await $0.execute(statement) }
   }
 
-  /// Repeats a statement that deletes a bounded number of rows until it finds none; each time with an event of what.
-  func deleteAll(_ statement: some PostgresStatement, _ what: String) async throws -> Int {
+  /// Repeats a statement that deletes a bounded number of rows until it finds none; each time with an event of what, if that
+  /// is worth telling.
+  func deleteAll(_ statement: some PostgresStatement, _ what: String? = nil) async throws -> Int {
     var deleted = 0
     while true {
       let count = try await step { connection in
         let count = try await connection.execute(statement)
-        if count > 0 { try await tell("\(count) \(what)", on: connection) }
+        if count > 0, let what { try await tell("\(count) \(what)", on: connection) }
         return count
       }
       if count == 0 { return deleted }

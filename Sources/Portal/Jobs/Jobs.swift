@@ -46,8 +46,11 @@ package struct Jobs: Sendable {
   let observer: Observer
 
   /// `instance` is who an operator reads that ran a job.
-  package init(pool: PostgresPool, instance: String, retention: Retention, observer: Observer) {
-    all = Job.all(retention)
+  package init(
+    pool: PostgresPool, instance: String, retention: Retention, observer: Observer,
+    outbox: Outbox = Outbox(isOpen: false)
+  ) {
+    all = Job.all(retention, outbox)
     self.pool = pool
     self.instance = instance
     self.observer = observer

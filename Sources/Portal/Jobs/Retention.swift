@@ -8,6 +8,8 @@ package struct Retention: Sendable {
   package var usageBatchDays = 7
   /// Writers of counters that have written nothing for so long.
   package var usageSourceDays = 400
+  /// Mails, from when they were sent or given up.
+  package var mailDays = 30
 
   package init() {}
 }

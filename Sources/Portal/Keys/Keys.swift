@@ -7,11 +7,15 @@ package struct Keys: Sendable {
   let pool: PostgresPool
   let format: KeyFormat
   let propagations: Propagations
+  let outbox: Outbox
 
-  package init(pool: PostgresPool, format: KeyFormat, propagations: Propagations) {
+  package init(
+    pool: PostgresPool, format: KeyFormat, propagations: Propagations, outbox: Outbox = Outbox(isOpen: false)
+  ) {
     self.pool = pool
     self.format = format
     self.propagations = propagations
+    self.outbox = outbox
   }
 
   /// What a roll leaves: the successor with its secret, and the key it replaces.
@@ -48,7 +52,7 @@ package struct Keys: Sendable {
   /// Makes a key, unless the plan does not allow it or the account has as many as it may. The account's row stays locked
   /// from the count to the commit, so that the cap holds however many ask at once.
   package func create(_ settings: KeySettings, for accountID: UUID, by caller: Caller) async throws -> IssuedKey {
-    try await pool.withTransaction(as: .account(accountID)) { transaction in
+    let issued = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (accounts, counts) = try await transaction.pipeline(
         LockAccount(accountID: accountID), CountLiveKeys(accountID: accountID))
       guard let account = accounts.first else { throw PortalError.notFound }
@@ -57,6 +61,8 @@ package struct Keys: Sendable {
       guard counts[0] < account.plan.keyCap else { throw PortalError.keyCapReached(cap: account.plan.keyCap) }
       return try await issue(settings, for: accountID, by: caller, on: transaction)
     }
+    outbox.ring()
+    return issued
   }
 
   /// Revokes a key; a second time changes nothing and answers with the first time's moment.
@@ -69,11 +75,17 @@ package struct Keys: Sendable {
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id))
       guard let key = found.first else { throw PortalError.notFound }
       if let revokedAt = key.revokedAt { return revokedAt }
-      let (revoked, _) = try await transaction.pipeline(
+      let (revoked, _, _) = try await transaction.pipeline(
         RevokeKey(accountID: accountID, id: id),
-        InsertAuditEvent.onKey(id, of: accountID, .keyRevoked, by: caller, reason))
+        InsertAuditEvent.onKey(id, of: accountID, .keyRevoked, by: caller, reason),
+        outbox.notice(
+          .keyRevoked, of: accountID, subjectID: id, if: !caller.actor.isCustomer,
+          Mail.Parameters(
+            actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text,
+            ticket: reason?.ticket)))
       return revoked[0]
     }
+    outbox.ring()
     return Revoked(id: id, revokedAt: revokedAt, propagation: await propagations.wait(since: clock))
   }
 
@@ -98,6 +110,7 @@ package struct Keys: Sendable {
         FindKey(accountID: accountID, id: id))
       return (successor, retired[0])
     }
+    outbox.ring()
     return Rolled(
       successor: successor, predecessor: predecessor, propagation: await propagations.wait(since: clock))
   }
@@ -107,9 +120,14 @@ package struct Keys: Sendable {
   ) async throws -> IssuedKey {
     let id = UUID.version7()
     let secret = format.makeSecret(settings.environment)
-    let (_, _, found) = try await transaction.pipeline(
+    let (_, _, _, found) = try await transaction.pipeline(
       InsertKey(id: id, accountID: accountID, settings: settings, secret: secret),
-      InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller), FindKey(accountID: accountID, id: id))
+      InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller),
+      outbox.notice(
+        .keyCreated, of: accountID, subjectID: id,
+        Mail.Parameters(
+          actorName: caller.actor.name, keyName: settings.name, keyStart: secret.start(Key.startLength))),
+      FindKey(accountID: accountID, id: id))
     return IssuedKey(key: found[0], secret: secret)
   }
 }

@@ -31,6 +31,13 @@ package enum Observation: Sendable, Equatable {
   case jobFailed(String, String)
   /// Counters stand in a default partition, because none was made for their month.
   case usageUnplaced(counters: Int)
+  case mailSent(Mail.Kind)
+  /// It will be tried again.
+  case mailDeferred(Mail.Kind, String)
+  /// It will not.
+  case mailFailed(Mail.Kind, String)
+  /// The outbox could not be read or written.
+  case outboxFailed(String)
   /// A request was answered; `route` as it was declared, "NotFound" where there is none.
   case answered(route: String, method: String, status: Int, nanoseconds: Int64)
 }
@@ -75,6 +82,14 @@ package struct Observer: Sendable {
         logger.warning(
           "counters stand in a default partition; the job usage-partitions moves them",
           metadata: ["counters": "\(counters)"])
+      case .mailDeferred(let kind, let reason):
+        logger.warning(
+          "a mail could not be sent and will be tried again",
+          metadata: ["kind": "\(kind.rawValue)", "reason": "\(reason)"])
+      case .mailFailed(let kind, let reason):
+        logger.error("a mail was given up", metadata: ["kind": "\(kind.rawValue)", "reason": "\(reason)"])
+      case .outboxFailed(let reason):
+        logger.warning("the outbox cannot be reached", metadata: ["reason": "\(reason)"])
       case .listening:
         logger.info("listening for invalidations")
       default:
@@ -102,6 +117,10 @@ package struct Observer: Sendable {
     }
     let verdicts = Dictionary(
       uniqueKeysWithValues: Verdict.Code.allCases.map { ($0, counter("verifications", [("code", $0.rawValue)])) })
+    let mails: @Sendable (String, Mail.Kind) -> Counter = { name, kind in
+      Counter(label: "latchkey_\(name)_total", dimensions: [("kind", kind.rawValue)], factory: factory)
+    }
+    let outboxFailures = counter("outbox_failures")
     let durations = RequestDurations(factory)
     return { observation in
       switch observation {
@@ -125,6 +144,10 @@ package struct Observer: Sendable {
       case .verified(let code): verdicts[code]?.increment()
       case .answered(let route, let method, let status, let nanoseconds):
         durations.timer(route, method, status).recordNanoseconds(nanoseconds)
+      case .mailSent(let kind): mails("mails_sent", kind).increment()
+      case .mailDeferred(let kind, _): mails("mails_deferred", kind).increment()
+      case .mailFailed(let kind, _): mails("mails_failed", kind).increment()
+      case .outboxFailed: outboxFailures.increment()
       case .listening, .jobFinished, .usageUnplaced: break
       }
     }

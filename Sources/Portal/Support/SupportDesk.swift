@@ -25,11 +25,15 @@ package struct SupportDesk: Sendable {
   let pool: PostgresPool
   let keys: Keys
   let propagations: Propagations
+  let outbox: Outbox
 
-  package init(pool: PostgresPool, keys: Keys, propagations: Propagations) {
+  package init(
+    pool: PostgresPool, keys: Keys, propagations: Propagations, outbox: Outbox = Outbox(isOpen: false)
+  ) {
     self.pool = pool
     self.keys = keys
     self.propagations = propagations
+    self.outbox = outbox
   }
 
   package func search(_ search: KeySearch) async throws -> [Key] {
@@ -59,12 +63,16 @@ package struct SupportDesk: Sendable {
         throw PortalError.notFound
       }
       if (account.suspendedAt != nil) == isSuspended { return account }
-      let (_, _, changed) = try await transaction.pipeline(
+      let (_, _, _, changed) = try await transaction.pipeline(
         SetAccountSuspension(accountID: accountID, isSuspended: isSuspended, reason: isSuspended ? reason.text : nil),
         InsertAuditEvent.onAccount(accountID, isSuspended ? .accountSuspended : .accountResumed, by: caller, reason),
+        outbox.notice(
+          .accountSuspended, of: accountID, subjectID: accountID, if: isSuspended,
+          Mail.Parameters(actorName: caller.actor.name, reason: reason.text, ticket: reason.ticket)),
         LockAccount(accountID: accountID))
       return changed[0]
     }
+    outbox.ring()
     return (account, await propagations.wait(since: clock))
   }
 }

@@ -51,6 +51,12 @@ extension Problem {
       self.init(.conflict, .emailTaken, "The e-mail address is taken.")
     case .lastOwner:
       self.init(.conflict, .lastOwner, "An account keeps an owner; make another member one first.")
+    case .emailVerified:
+      self.init(.conflict, .emailVerified, "The e-mail address is confirmed already.")
+    case .invalidToken:
+      self.init(.badRequest, .invalidToken, "The token was used, is over, or never was one. Ask for another.")
+    case .mailNotConfigured:
+      self.init(.forbidden, .mailNotConfigured, "This needs mail, and no mail is sent here. Ask the operator.")
     case .tooManyRequests(let seconds):
       self.init(
         .tooManyRequests, .tooManyRequests, "Too many attempts; try again in \(seconds) s.",

@@ -8,6 +8,7 @@ struct SessionsController {
   let accounts: Accounts
   let members: Members
   let sessions: Sessions
+  let credentials: Credentials
   let cookie: SessionCookie
   let isSignupOpen: Bool
 
@@ -31,6 +32,10 @@ struct SessionsController {
     try fields.finish()
     guard isSignupOpen else { throw PortalError.forbidden(reason: "Sign-up is closed; ask for an account.") }
     guard let email, let password else { throw Problem.internalError }
+    if credentials.isMailOpen {
+      try await credentials.requestSignUp(name: name, email: email, password: password)
+      return .mailAccepted
+    }
     let created = try await accounts.create(
       name: name, email: email, password: password, by: .owner(ip: context.clientAddress))
     let login = try await sessions.open(
@@ -129,7 +134,7 @@ extension JSONWriter {
 
 extension RequestFields {
   /// nil after a problem.
-  fileprivate mutating func email(_ name: String) -> EmailAddress? {
+  mutating func email(_ name: String) -> EmailAddress? {
     let text = string(name, 1...EmailAddress.lengthMax)
     if text.isEmpty { return nil }
     if let email = EmailAddress(text) { return email }
@@ -138,7 +143,7 @@ extension RequestFields {
   }
 
   /// nil after a problem.
-  fileprivate mutating func password(_ name: String) -> Password? {
+  mutating func password(_ name: String) -> Password? {
     let text = string(name, 1...Password.lengthMax)
     if text.isEmpty { return nil }
     if let password = Password(text) { return password }

@@ -106,7 +106,7 @@ extension Jobs {
   fileprivate init(pool: PostgresPool, _ configuration: PortalConfiguration) {
     self.init(
       pool: pool, instance: "\(ProcessInfo.processInfo.hostName):jobs", retention: configuration.retention,
-      observer: Observer([]))
+      observer: Observer([]), outbox: Outbox(isOpen: configuration.mail != nil))
   }
 }
 

@@ -26,8 +26,11 @@ struct KeysCommand: AsyncParsableCommand {
       try await reportingFailure {
         let revoked = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           let propagations = Propagations(pool: pool)
-          let keys = Keys(pool: pool, format: configuration.keyFormat, propagations: propagations)
-          return try await SupportDesk(pool: pool, keys: keys, propagations: propagations)
+          // The servers' senders find what is put in.
+          let outbox = Outbox(isOpen: configuration.mail != nil)
+          let keys = Keys(
+            pool: pool, format: configuration.keyFormat, propagations: propagations, outbox: outbox)
+          return try await SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox)
             .revokeKey(id, by: commandCaller, SupportReason(text: reason, ticket: ticket))
         }
         Output(isJSON: options.json).printRevocation("key", revoked.id, revoked.revokedAt, revoked.propagation)

@@ -80,6 +80,7 @@ extension PortalSettings {
     passwordThreadCount = configuration.passwordThreadCount
     listenerURL = configuration.listenerURL
     retention = configuration.retention
+    mail = configuration.mail
     instanceName = "\(ProcessInfo.processInfo.hostName):\(configuration.http.port)"
   }
 }

@@ -41,6 +41,8 @@ struct PermissionTests {
     Sample(
       route: "PATCH /v1/members/{id}", id: { $0.other }, body: #"{"role":"viewer"}"#, status: 200, foreignStatus: 404),
     Sample(route: "POST /v1/accounts/{id}/switch", id: { $0.account }, status: 200, foreignStatus: 404),
+    // Without mail there is nothing to send, and that is said to those who may ask for it.
+    Sample(route: "POST /v1/email/verification", status: 403),
     Sample(route: "POST /v1/keys", body: #"{"name":"Key","scopes":["a"]}"#, status: 201),
     Sample(route: "POST /v1/keys/{id}/roll", status: 201, foreignStatus: 404),
     Sample(route: "POST /v1/leave", status: 204),

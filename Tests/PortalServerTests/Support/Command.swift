@@ -23,6 +23,7 @@ func latchkey(
 /// Without what the developer's shell says of other databases.
 let baseEnvironment = ProcessInfo.processInfo.environment.filter { name, _ in
   !["DATABASE_URL", "HTTP_HOST", "HTTP_PORT", "PUBLIC_URL", "SIGNUP_OPEN"].contains(name) && !name.hasPrefix("PG")
+    && !name.hasPrefix("MAIL_")
 }
 
 /// A `latchkey serve` of one test's own.
@@ -34,7 +35,9 @@ final class RunningServer: Sendable {
   var url: String { "http://127.0.0.1:\(port)" }
 
   /// Starts the server, on a free port if none is given, and waits until it is ready.
-  init(on database: TestDatabase, spool: String, port: Int? = nil) async throws {
+  init(
+    on database: TestDatabase, spool: String, port: Int? = nil, environment: [String: String] = [:]
+  ) async throws {
     self.port = try port ?? freePort()
     log = spool + ".\(self.port).log"
     process = try ChildProcess(
@@ -42,7 +45,7 @@ final class RunningServer: Sendable {
       environment: baseEnvironment.merging([
         "DATABASE_URL": database.url, "HTTP_PORT": "\(self.port)", "SIGNUP_OPEN": "true", "USAGE_SPOOL": spool,
         "PASSWORD_COST": "10",
-      ]) { $1 }, output: log)
+      ]) { $1 }.merging(environment) { $1 }, output: log)
     try await eventually("the server is ready", within: .seconds(30)) {
       guard process.isRunning else { throw TestSetupError(description: "the server ended: \(readLog())") }
       return try await curl(["-o", "/dev/null", "-w", "%{http_code}", url + "/readyz"]).output == "200"

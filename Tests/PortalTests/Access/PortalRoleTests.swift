@@ -56,6 +56,7 @@ struct PortalRoleTests {
     "hashes are read by those who compare them",
     arguments: [
       ("users.password_hash", ["identity"]), ("staff.password_hash", ["identity"]),
+      ("signups.password_hash", ["identity", "jobs"]), ("one_time_tokens.token_hash", ["identity", "jobs"]),
       ("sessions.token_hash", ["identity", "jobs"]), ("staff_sessions.token_hash", ["identity", "jobs"]),
       ("api_keys.key_hash", ["gateway", "staff"]), ("service_tokens.token_hash", ["gateway"]),
     ])
@@ -75,7 +76,8 @@ struct PortalRoleTests {
     "what each may change is what its purpose needs",
     arguments: [
       ("api_keys", "insert", ["portal"]), ("api_keys", "update", ["portal"]), ("api_keys", "delete", []),
-      ("audit_events", "insert", ["identity", "jobs", "portal", "staff"]), ("audit_events", "update", []), ("audit_events", "delete", []),
+      ("audit_events", "insert", ["identity", "jobs", "portal", "staff"]), ("audit_events", "update", []),
+      ("audit_events", "delete", []),
       ("audit_events", "truncate", []), ("key_usage", "update", ["gateway"]), ("plans", "update", []),
       ("invalidation_log", "insert", []), ("invalidation_head", "update", []),
       ("service_tokens", "insert", ["staff"]), ("staff", "insert", ["staff"]),

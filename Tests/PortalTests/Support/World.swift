@@ -12,14 +12,20 @@ struct World {
 
   let pool: PostgresPool
   let format = KeyFormat(prefix: "lk")!
+  let outbox: Outbox
 
-  init(_ pool: PostgresPool) { self.pool = pool }
+  /// Without mail, unless it is asked for.
+  init(_ pool: PostgresPool, hasMail: Bool = false) {
+    self.pool = pool
+    outbox = Outbox(isOpen: hasMail)
+  }
 
   var propagations: Propagations { Propagations(pool: pool) }
-  var keys: Keys { Keys(pool: pool, format: format, propagations: propagations) }
+  var keys: Keys { Keys(pool: pool, format: format, propagations: propagations, outbox: outbox) }
   var accounts: Accounts { Accounts(pool: pool, passwords: Self.hasher) }
   var audit: AuditEvents { AuditEvents(pool: pool) }
-  var desk: SupportDesk { SupportDesk(pool: pool, keys: keys, propagations: propagations) }
+  var desk: SupportDesk { SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox) }
+  var credentials: Credentials { Credentials(pool: pool, passwords: Self.hasher, outbox: outbox) }
   var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations) }
 
   func makeAccount(_ email: String = "ada@example.com") async throws -> UUID {

@@ -1,0 +1,136 @@
+import Foundation
+package import Postgres
+
+/// What people do by mail: confirm an address, set a new password, sign up. Whoever asks learns nothing of who has an
+/// account: asking writes the same rows for any address, and only the sender, later, finds out whose it is.
+package struct Credentials: Sendable {
+  let pool: PostgresPool
+  let passwords: PasswordHasher
+  let outbox: Outbox
+
+  package init(pool: PostgresPool, passwords: PasswordHasher, outbox: Outbox) {
+    self.pool = pool
+    self.passwords = passwords
+    self.outbox = outbox
+  }
+
+  /// Whether there are mails at all; without them, signing up makes an account at once.
+  package var isMailOpen: Bool { outbox.isOpen }
+
+  // MARK: Passwords
+
+  /// Has a token sent, if the address is somebody's. Throws `.mailNotConfigured`.
+  package func requestReset(_ email: EmailAddress) async throws {
+    guard outbox.isOpen else { throw PortalError.mailNotConfigured }
+    try await pool.execute(outbox.mail(.passwordReset, to: email.text), as: .identity)
+    outbox.ring()
+  }
+
+  /// Sets a new password: all sessions of the user are over, and so are all tokens for another. Throws `.invalidToken`.
+  package func resetPassword(_ token: Secret, to password: Password, from ip: String?) async throws {
+    let purpose = OneTimeToken.Purpose.passwordReset
+    // Before the hash, so that a made-up token costs no more than this.
+    guard token.isWellFormed(prefix: purpose.prefix),
+      try await !pool.query(FindOneTimeToken(token: token.hash, purpose: purpose), as: .identity).isEmpty
+    else { throw PortalError.invalidToken }
+    let hash = try await passwords.hash(password)
+    try await pool.withTransaction(as: .identity) { transaction in
+      let user = try await use(token, for: purpose, mail: .passwordReset, on: transaction)
+      // Who reads mail to this address has shown it by this, too.
+      let (_, _, _, _, accounts) = try await transaction.pipeline(
+        UpdateUserPassword(userID: user.id, password: hash), MarkEmailVerified(userID: user.id),
+        DeleteUserSessions(userID: user.id), outbox.mail(.passwordChanged, to: user.email, userID: user.id),
+        ListUserAccounts(userID: user.id))
+      try await audit(.userPasswordReset, user, accounts, ip, on: transaction)
+    }
+    outbox.ring()
+  }
+
+  // MARK: Addresses
+
+  /// Has a token sent to the user's address. Throws `.mailNotConfigured`, and `.emailVerified` where there is no need.
+  package func requestVerification(of user: User) async throws {
+    guard outbox.isOpen else { throw PortalError.mailNotConfigured }
+    guard let found = try await pool.query(FindMailUser(email: user.email), as: .identity).first, !found.isVerified
+    else {
+      throw PortalError.emailVerified
+    }
+    try await pool.execute(outbox.mail(.emailVerification, to: user.email, userID: user.id), as: .identity)
+    outbox.ring()
+  }
+
+  /// Confirms an address: of a user, or of a sign-up, which becomes an account by this. Throws `.invalidToken`;
+  /// `.emailTaken` where somebody has made a user of the address meanwhile.
+  package func verifyEmail(_ token: Secret, from ip: String?) async throws {
+    if token.isWellFormed(prefix: OneTimeToken.Purpose.signUp.prefix) {
+      return try await confirmSignUp(token, from: ip)
+    }
+    let purpose = OneTimeToken.Purpose.emailVerification
+    guard token.isWellFormed(prefix: purpose.prefix) else { throw PortalError.invalidToken }
+    try await pool.withTransaction(as: .identity) { transaction in
+      let user = try await use(token, for: purpose, mail: .emailVerification, on: transaction)
+      let (_, accounts) = try await transaction.pipeline(
+        MarkEmailVerified(userID: user.id), ListUserAccounts(userID: user.id))
+      try await audit(.userEmailVerified, user, accounts, ip, on: transaction)
+    }
+  }
+
+  // MARK: Signing up
+
+  /// Keeps the sign-up until its address is confirmed. The work is the same for an address that has an account: its owner
+  /// gets a mail that says so. Throws `.mailNotConfigured`.
+  package func requestSignUp(name: String, email: EmailAddress, password: Password) async throws {
+    guard outbox.isOpen else { throw PortalError.mailNotConfigured }
+    let signup = Signup(
+      id: .version7(), email: email.text, password: try await passwords.hash(password), accountName: name)
+    _ = try await pool.pipeline(
+      InsertSignup(signup: signup), outbox.mail(.signUp, to: email.text, subjectID: signup.id), as: .identity)
+    outbox.ring()
+  }
+
+  private func confirmSignUp(_ token: Secret, from ip: String?) async throws {
+    do {
+      try await pool.withTransaction(as: .identity) { transaction in
+        let (found, used) = try await transaction.pipeline(
+          LockSignup(token: token.hash), UseOneTimeToken(token: token.hash, purpose: .signUp))
+        guard let signup = found.first, !used.isEmpty else { throw PortalError.invalidToken }
+        let (user, accountID) = (User(id: .version7(), email: signup.email), UUID.version7())
+        _ = try await transaction.pipeline(
+          DeleteSignups(email: signup.email), SetLocally(.account(accountID)),
+          InsertAccount(id: accountID, name: signup.accountName),
+          InsertUser(user: user, password: signup.password),
+          InsertMembership(accountID: accountID, userID: user.id, role: .owner),
+          InsertAuditEvent.onAccount(accountID, .accountCreated, by: AccountMaker.owner(ip: ip).caller(for: user)),
+          SetLocally(.identity), MarkEmailVerified(userID: user.id))
+      }
+    } catch let error as PostgresError where error.violates("users_email_unique") {
+      throw PortalError.emailTaken
+    }
+  }
+
+  // MARK: Tokens
+
+  /// Uses a user's token, and takes back the mails of its kind that are not sent yet: theirs would be good.
+  private func use(
+    _ token: Secret, for purpose: OneTimeToken.Purpose, mail kind: Mail.Kind, on transaction: PostgresConnection
+  ) async throws -> User {
+    guard let user = try await transaction.query(LockTokenUser(token: token.hash)).first else {
+      throw PortalError.invalidToken
+    }
+    let (_, used) = try await transaction.pipeline(
+      DeleteWaitingMails(recipient: user.email, kind: kind), UseOneTimeToken(token: token.hash, purpose: purpose))
+    guard !used.isEmpty else { throw PortalError.invalidToken }
+    return user
+  }
+
+  /// One event in each of the user's accounts.
+  private func audit(
+    _ action: AuditEvent.Action, _ user: User, _ accounts: [UUID], _ ip: String?, on transaction: PostgresConnection
+  ) async throws {
+    let caller = Caller(actor: .user(id: user.id, email: user.email), ip: ip)
+    _ = try await transaction.pipeline(
+      each: accounts.map {
+        InsertAuditEvent(accountID: $0, caller: caller, action: action, targetKind: "user", targetID: user.id)
+      })
+  }
+}

@@ -1,0 +1,138 @@
+import Foundation
+import Postgres
+
+/// Whether a token could be used now, without using it.
+struct FindOneTimeToken: PostgresStatement {
+  static let sql = """
+    select true from one_time_tokens
+    where token_hash = $1 and purpose = $2 and used_at is null and expires_at > now()
+    """
+  let token: SecretHash
+  let purpose: OneTimeToken.Purpose
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), purpose.rawValue) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// The user whom a token was sent to, as long as they have that address. The row is held, so that of two tokens of one
+/// user the second finds itself over.
+struct LockTokenUser: PostgresStatement {
+  static let sql = """
+    select person.id, person.email
+    from one_time_tokens token join users person on person.id = token.user_id and person.email = token.email
+    where token.token_hash = $1
+    for no key update of person
+    """
+  let token: SecretHash
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> User {
+    User(id: try row.next(), email: try row.next())
+  }
+}
+
+/// Uses a token, once; the others that were sent to the address for the same thing are over with it. No row: it was used,
+/// is over, or never was.
+struct UseOneTimeToken: PostgresStatement {
+  static let sql = """
+    with used as (
+      update one_time_tokens set used_at = now()
+      where token_hash = $1 and purpose = $2 and used_at is null and expires_at > now()
+      returning email, account_id
+    ), others as (
+      update one_time_tokens other set used_at = now() from used
+      where other.purpose = $2 and other.email = used.email and other.account_id is not distinct from used.account_id
+        and other.token_hash <> $1 and other.used_at is null
+    )
+    select true from used
+    """
+  let token: SecretHash
+  let purpose: OneTimeToken.Purpose
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), purpose.rawValue) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// Takes back mails that were not sent yet.
+struct DeleteWaitingMails: PostgresStatement {
+  static let sql = "delete from mails where recipient = $1 and kind = $2 and state = 'waiting'"
+  let recipient: String
+  let kind: Mail.Kind
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(recipient, kind.rawValue) }
+}
+
+struct MarkEmailVerified: PostgresStatement {
+  static let sql = "update users set email_verified_at = coalesce(email_verified_at, now()) where id = $1"
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+}
+
+struct DeleteUserSessions: PostgresStatement {
+  static let sql = "delete from sessions where user_id = $1"
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+}
+
+/// In the order in which whoever writes to several of them goes through them.
+struct ListUserAccounts: PostgresStatement {
+  static let sql = "select account_id from memberships where user_id = $1 order by account_id"
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
+}
+
+/// A sign-up that waits until its address is confirmed.
+struct Signup: Sendable {
+  var id: UUID
+  var email: String
+  var password: PasswordHash
+  var accountName: String
+}
+
+struct InsertSignup: PostgresStatement {
+  static let sql = "insert into signups (id, email, password_hash, account_name) values ($1, $2, $3, $4)"
+  let signup: Signup
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(signup.id, signup.email, signup.password.text, signup.accountName)
+  }
+}
+
+/// The sign-up that a token was sent for.
+struct LockSignup: PostgresStatement {
+  static let sql = """
+    select signup.id, signup.email, signup.password_hash, signup.account_name
+    from one_time_tokens token join signups signup on signup.id = token.subject_id
+    where token.token_hash = $1 and token.purpose = 'sign_up'
+    for update of signup
+    """
+  let token: SecretHash
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Signup {
+    Signup(
+      id: try row.next(), email: try row.next(), password: PasswordHash(stored: try row.next()),
+      accountName: try row.next())
+  }
+}
+
+/// All of an address: one of them has become an account.
+struct DeleteSignups: PostgresStatement {
+  static let sql = "delete from signups where email = $1"
+  let email: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(email) }
+}
+
+/// Those that no token can confirm any more: it is sent within a day, and lives for one.
+struct DeleteOldSignups: PostgresStatement {
+  static let sql = """
+    delete from signups where id in (
+      select id from signups where created_at < now() - interval '48 hours' order by created_at limit $1)
+    """
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(limit) }
+}
+
+struct DeleteExpiredOneTimeTokens: PostgresStatement {
+  static let sql = """
+    delete from one_time_tokens where token_hash in (
+      select token_hash from one_time_tokens where expires_at < now() order by expires_at limit $1)
+    """
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(limit) }
+}

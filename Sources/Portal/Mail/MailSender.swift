@@ -1,0 +1,172 @@
+import Foundation
+package import Postgres
+import ServiceLifecycle
+import Synchronization
+
+/// A mail that an instance has for a while.
+struct ClaimedMail: Sendable {
+  var mail: Mail
+  /// Of this try, the first being 1.
+  var attempt: Int
+  /// Since it was put in, by the database's clock.
+  var ageSeconds: Double
+}
+
+/// How mail is sent.
+package struct MailSettings: Sendable {
+  package var transport: MailTransport
+  package var from: Mailbox
+  /// Mails on their way at once, each on a thread of its own.
+  package var threadCount = 4
+  /// How often to look for what is due, beside when something was put in.
+  package var pollInterval: Duration = .seconds(5)
+  /// How long a mail is its sender's. Longer than sending takes at most; one whose sender died waits for so long.
+  package var lease: Duration = .seconds(120)
+  package var backoff = MailBackoff()
+  /// Tries after which a mail has failed: about six hours.
+  package var attemptCountMax = 14
+
+  package init(transport: MailTransport, from: Mailbox) {
+    self.transport = transport
+    self.from = from
+  }
+}
+
+/// Sends what is in the outbox, at least once: a mail is noted as sent after it was taken, so one whose sender dies in
+/// between, or loses the database, goes out again under the same `Message-ID`. Any number of instances share the work.
+package final class MailSender: Service {
+  private let pool: PostgresPool
+  private let outbox: Outbox
+  private let settings: MailSettings
+  private let portalURL: String
+  private let observer: Observer
+  /// Sending blocks, so it has threads of its own.
+  private let queue: OperationQueue
+  private let failure = Mutex<String?>(nil)
+
+  package init(
+    pool: PostgresPool, outbox: Outbox, settings: MailSettings, portalURL: String, observer: Observer
+  ) {
+    self.pool = pool
+    self.outbox = outbox
+    self.settings = settings
+    self.portalURL = portalURL
+    self.observer = observer
+    queue = OperationQueue()
+    queue.name = "mail"
+    queue.maxConcurrentOperationCount = settings.threadCount
+    queue.qualityOfService = .utility
+  }
+
+  /// Why the last try failed, if it did and may yet succeed.
+  package var lastFailure: String? { failure.withLock { $0 } }
+
+  package func run() async throws {
+    await cancelWhenGracefulShutdown {
+      await withDiscardingTaskGroup { group in
+        group.addTask {
+          while !Task.isCancelled {
+            self.outbox.ring()
+            try? await Task.sleep(for: self.settings.pollInterval)
+          }
+        }
+        for await _ in self.outbox.bell { await self.drain() }
+      }
+    }
+  }
+
+  /// Sends what is due, until nothing is.
+  private func drain() async {
+    while !Task.isCancelled, await sendSome() {}
+  }
+
+  /// Several at once; false when nothing is due. In a task that the end of the process does not cancel: what was sent is to
+  /// be noted as sent.
+  private func sendSome() async -> Bool {
+    await Task {
+      do {
+        let claimed = try await pool.query(
+          ClaimMails(lease: settings.lease, count: settings.threadCount), as: .identity)
+        await withDiscardingTaskGroup { group in
+          for mail in claimed { group.addTask { await self.send(mail) } }
+        }
+        return !claimed.isEmpty
+      } catch {
+        observer.observe(.outboxFailed("\(error)"))
+        return false
+      }
+    }.value
+  }
+
+  private func send(_ claimed: ClaimedMail) async {
+    let mail = claimed.mail
+    do {
+      guard let text = try await compose(claimed) else {
+        try await pool.execute(FinishMail(id: mail.id, state: .dropped), as: .identity)
+        return
+      }
+      let message = MailMessage(
+        id: mail.id, from: settings.from, recipient: mail.recipient, text: text, date: Date())
+      try await blocking { [settings] () throws(MailFailure) in try settings.transport.send(message) }
+      failure.withLock { $0 = nil }
+      try await pool.execute(FinishMail(id: mail.id, state: .sent), as: .identity)
+      observer.observe(.mailSent(mail.kind))
+    } catch let failure as MailFailure {
+      await note(failure, of: claimed)
+    } catch {
+      // Its lease ends, and it is tried again.
+      observer.observe(.outboxFailed("\(error)"))
+    }
+  }
+
+  /// Nil where there is nobody, or no longer a reason, to send it to.
+  private func compose(_ claimed: ClaimedMail) async throws -> MailText? {
+    let mail = claimed.mail
+    guard let purpose = mail.kind.purpose else { return text(of: mail, token: nil) }
+    guard claimed.ageSeconds < purpose.lifetime / .seconds(1) else {
+      throw MailFailure(reason: "it could not be sent in the time in which it is of use", isPermanent: true)
+    }
+    let user = try await pool.query(FindMailUser(email: mail.recipient), as: .identity).first
+    switch purpose {
+    case .passwordReset where user == nil: return nil
+    case .emailVerification where user?.id != mail.userID || user?.isVerified != false: return nil
+    case .signUp where user != nil: return text(of: mail, token: nil)
+    default: break
+    }
+    let token = Secret.random(prefix: purpose.prefix)
+    let kept = try await pool.query(
+      InsertOneTimeToken(mailID: mail.id, token: token.hash, purpose: purpose, userID: user?.id), as: .identity)
+    return kept.isEmpty ? nil : text(of: mail, token: token)
+  }
+
+  private func text(of mail: Mail, token: Secret?) -> MailText {
+    MailText(mail.kind, mail.parameters, token: token, portalURL: portalURL)
+  }
+
+  private func note(_ failure: MailFailure, of claimed: ClaimedMail) async {
+    let (mail, isOver) = (claimed.mail, failure.isPermanent || claimed.attempt >= settings.attemptCountMax)
+    let reason = String(failure.reason.prefix(Self.reasonLengthMax))
+    if !failure.isPermanent { self.failure.withLock { $0 = reason } }
+    observer.observe(isOver ? .mailFailed(mail.kind, reason) : .mailDeferred(mail.kind, reason))
+    do {
+      if isOver {
+        try await pool.execute(FinishMail(id: mail.id, state: .failed, error: reason), as: .identity)
+      } else {
+        let delay = settings.backoff.delay(after: claimed.attempt, random: .random(in: 0...1))
+        try await pool.execute(
+          DeferMail(id: mail.id, attempt: claimed.attempt, delay: delay, error: reason), as: .identity)
+      }
+    } catch {
+      observer.observe(.outboxFailed("\(error)"))
+    }
+  }
+
+  /// Characters of what went wrong that are kept.
+  private static let reasonLengthMax = 300
+
+  private func blocking(_ work: @escaping @Sendable () throws(MailFailure) -> Void) async throws {
+    try await withCheckedThrowingContinuation { continuation in
+      queue.addOperation { continuation.resume(with: Result { try work() }) }
+    }
+  }
+}

@@ -1,0 +1,201 @@
+import Foundation
+import Postgres
+
+extension Mail.Parameters {
+  /// As JSON.
+  var text: String {
+    // Texts alone are in it: nothing that JSON lacks.
+    (try? JSONEncoder().encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+  }
+
+  init(column text: String) throws(PostgresError) {
+    do { self = try JSONDecoder().decode(Self.self, from: Data(text.utf8)) } catch {
+      throw PostgresError(.decoding, "mails.parameters is not what it should be")
+    }
+  }
+}
+
+/// One mail, unless its address was sent as many of this kind within the last hour. Two at the same time may both count
+/// before either is there.
+struct EnqueueMail: PostgresStatement {
+  private static let perHourMax = 5
+
+  static let sql = """
+    insert into mails (id, kind, recipient, account_id, user_id, subject_id, parameters)
+    select $1, $2, $3, $4, $5, $6, $7::text::jsonb
+    where $8 and $9 > (
+      select count(*) from mails where recipient = $3 and kind = $2 and created_at > now() - interval '1 hour')
+    """
+  let mail: Mail
+  let isOpen: Bool
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      mail.id, mail.kind.rawValue, mail.recipient, mail.accountID, mail.userID, mail.subjectID, mail.parameters.text,
+      isOpen, Self.perHourMax)
+  }
+}
+
+/// A mail to each owner and admin of an account.
+struct EnqueueNotices: PostgresStatement {
+  static let sql = """
+    insert into mails (id, kind, recipient, account_id, user_id, subject_id, parameters)
+    select gen_random_uuid(), $1, person.email, account.id, person.id, $3,
+      $4::text::jsonb || jsonb_build_object('accountName', account.name)
+    from memberships membership
+    join users person on person.id = membership.user_id
+    join accounts account on account.id = membership.account_id
+    where $5 and membership.account_id = $2 and membership.role in ('owner', 'admin')
+    """
+  let kind: Mail.Kind
+  let accountID: UUID
+  let subjectID: UUID
+  let parameters: Mail.Parameters
+  let isOpen: Bool
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(kind.rawValue, accountID, subjectID, parameters.text, isOpen)
+  }
+}
+
+/// Takes mails that are due, for as long as the lease: they are nobody else's until it is over.
+struct ClaimMails: PostgresStatement {
+  static let sql = """
+    update mails mail set attempt_count = attempt_count + 1, due_at = now() + make_interval(secs => $1)
+    from (
+      select id from mails where state = 'waiting' and due_at <= now() and kind = any($2)
+      order by due_at limit $3 for update skip locked) due
+    where mail.id = due.id
+    returning mail.id, mail.kind, mail.recipient, mail.account_id, mail.user_id, mail.subject_id, mail.parameters::text,
+      mail.attempt_count, extract(epoch from now() - mail.created_at)::double precision
+    """
+  let lease: Duration
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(lease / .seconds(1), Mail.Kind.allCases.map(\.rawValue), count)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> ClaimedMail {
+    ClaimedMail(
+      mail: Mail(
+        id: try row.next(), kind: try Mail.Kind(column: row.next(), "kind"), recipient: try row.next(),
+        accountID: try row.next(), userID: try row.next(), subjectID: try row.next(),
+        parameters: try Mail.Parameters(column: row.next())),
+      attempt: try row.next(), ageSeconds: try row.next())
+  }
+}
+
+/// Notes the end of a mail, whoever has come to it.
+struct FinishMail: PostgresStatement {
+  enum State: String {
+    case sent, failed, dropped
+  }
+  static let sql = """
+    update mails set state = $2, last_error = coalesce($3, last_error), finished_at = now()
+    where id = $1 and state = 'waiting'
+    """
+  let id: UUID
+  let state: State
+  var error: String?
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, state.rawValue, error) }
+}
+
+/// Puts a mail back for later, unless the lease was over and another has it.
+struct DeferMail: PostgresStatement {
+  static let sql = """
+    update mails set due_at = now() + make_interval(secs => $3), last_error = $4
+    where id = $1 and attempt_count = $2 and state = 'waiting'
+    """
+  let id: UUID
+  let attempt: Int
+  let delay: Duration
+  let error: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, attempt, delay / .seconds(1), error) }
+}
+
+/// Whom an address belongs to.
+struct FindMailUser: PostgresStatement {
+  static let sql = "select id, email_verified_at is not null from users where email = $1"
+  let email: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(email) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (id: UUID, isVerified: Bool) {
+    (try row.next(), try row.next())
+  }
+}
+
+/// Keeps the hash of the token that goes out with a mail. No row if the mail is not to be sent any more: its row is held
+/// meanwhile, so that who takes it back takes back the token, too.
+struct InsertOneTimeToken: PostgresStatement {
+  static let sql = """
+    insert into one_time_tokens (token_hash, purpose, email, user_id, account_id, subject_id, expires_at)
+    select $2, $3, mail.recipient, $4, mail.account_id, mail.subject_id, now() + make_interval(secs => $5)
+    from mails mail where mail.id = $1 and mail.state = 'waiting'
+    for share of mail
+    returning true
+    """
+  let mailID: UUID
+  let token: SecretHash
+  let purpose: OneTimeToken.Purpose
+  let userID: UUID?
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      mailID, PostgresBytes(token.bytes), purpose.rawValue, userID, purpose.lifetime / .seconds(1))
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// Puts in a notice for keys that expire within one of so many days, to owners and admins, once for each key and number
+/// of days; how many keys. A key that was made or is rolled within that time is no news.
+struct NoteExpiringKeys: PostgresStatement {
+  static let sql = """
+    with expiring as (
+      select key.id, key.account_id, account.name as account_name, key.name, key.key_start, key.expires_at, within.days
+      from api_keys key
+      join accounts account on account.id = key.account_id
+      cross join lateral (
+        select min(days) as days from unnest($1::bigint[]) days
+        where key.expires_at <= now() + make_interval(days => days::integer)) within
+      where key.expires_at > now() and key.expires_at <= now() + make_interval(days => $2::integer)
+        and key.revoked_at is null and key.rolled_at is null and account.suspended_at is null
+        and key.created_at < key.expires_at - make_interval(days => within.days::integer)
+        and not exists (
+          select from key_expiry_notices notice
+          where notice.key_id = key.id and notice.expires_at = key.expires_at and notice.days = within.days)
+      order by key.expires_at limit $3
+    ), noted as (
+      insert into key_expiry_notices (account_id, key_id, expires_at, days)
+      select account_id, id, expires_at, days from expiring
+      on conflict do nothing
+      returning key_id
+    ), put as (
+      insert into mails (id, kind, recipient, account_id, user_id, subject_id, parameters)
+      select gen_random_uuid(), $4, person.email, expiring.account_id, person.id, expiring.id, jsonb_build_object(
+        'accountName', expiring.account_name, 'keyName', expiring.name, 'keyStart', expiring.key_start,
+        'expiresAt', to_char(expiring.expires_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'))
+      from noted
+      join expiring on expiring.id = noted.key_id
+      join memberships membership on membership.account_id = expiring.account_id
+      join users person on person.id = membership.user_id
+      where membership.role in ('owner', 'admin')
+    )
+    select count(*) from noted
+    """
+  /// Days ahead.
+  static let days = [14, 3, 1]
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(Self.days, Self.days.max() ?? 0, limit, Mail.Kind.keyExpiring.rawValue)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+struct DeleteOldExpiryNotices: PostgresStatement {
+  static let sql = "delete from key_expiry_notices where expires_at < now()"
+}
+
+struct DeleteOldMails: PostgresStatement {
+  static let sql = """
+    delete from mails where id in (
+      select id from mails where finished_at < now() - make_interval(days => $1::integer) order by finished_at limit $2)
+    """
+  let days: Int
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(days, limit) }
+}

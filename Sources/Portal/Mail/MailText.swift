@@ -1,0 +1,120 @@
+/// Subject and text of a mail.
+struct MailText: Sendable, Equatable {
+  var subject: String
+  var body: String
+
+  /// `token` is there where the kind has one; a sign-up without is for somebody who has an account already. Links lead to
+  /// `portalURL`, with the token behind `#`, which browsers send to no server and put into no log.
+  init(_ kind: Mail.Kind, _ parameters: Mail.Parameters, token: Secret?, portalURL: String) {
+    let quoted = Quoted(parameters)
+    let link = token.flatMap { token in kind.purpose.map { Self.link($0, token, portalURL) } } ?? portalURL
+    let paragraphs: [String]
+    switch kind {
+    case .passwordReset:
+      subject = "Set a new password"
+      paragraphs = [
+        "Somebody, probably you, asked to set a new password for this address.", link,
+        "Setting it ends all sessions that you have. If it was not you, do nothing: your password stays as it is.",
+      ]
+    case .emailVerification:
+      subject = "Confirm your e-mail address"
+      paragraphs = ["Please confirm that mail to this address reaches you.", link]
+    case .signUp where token == nil:
+      subject = "You have an account already"
+      paragraphs = [
+        "Somebody, probably you, signed up with this address, and it has an account already. Nothing was changed.",
+        "Log in as always, or ask for a new password if you do not know it any more:", link,
+        "If it was not you, do nothing.",
+      ]
+    case .signUp:
+      subject = "Confirm your e-mail address"
+      paragraphs = [
+        "Somebody, probably you, signed up with this address. The account is made when you confirm it.", link,
+        "If it was not you, do nothing: then no account is made.",
+      ]
+    case .invitation:
+      subject = "You are invited to \(quoted.accountName)"
+      paragraphs = [
+        "\(quoted.actorName) invites you to the account \(quoted.accountName)"
+          + (quoted.role.map { " as \($0)." } ?? "."), link, "If you do not know them, do nothing.",
+      ]
+    case .passwordChanged:
+      subject = "Your password was changed"
+      paragraphs = [
+        "The password for this address was changed, and all sessions were ended.",
+        "If it was not you, ask for a new password at once, and tell your account's owner:", link,
+      ]
+    case .keyCreated:
+      subject = "New API key in \(quoted.accountName)"
+      paragraphs = [
+        "\(quoted.actorName) made an API key in the account \(quoted.accountName):", quoted.key,
+        "If nobody should have, revoke it:", link,
+      ]
+    case .keyRevoked:
+      subject = "API key revoked in \(quoted.accountName)"
+      paragraphs = [
+        "Our staff (\(quoted.actorName)) revoked an API key of the account \(quoted.accountName). Requests with it are"
+          + " refused from now on.", quoted.key, quoted.reasons, "The account's audit trail has the details:", link,
+      ]
+    case .keyExpiring:
+      subject = "API key expires soon in \(quoted.accountName)"
+      paragraphs = [
+        "An API key of the account \(quoted.accountName) expires on \(quoted.expiresAt). Requests with it are refused"
+          + " from then on.", quoted.key, "Roll it, or make another, before that:", link,
+      ]
+    case .accountSuspended:
+      subject = "Account suspended: \(quoted.accountName)"
+      paragraphs = [
+        "Our staff (\(quoted.actorName)) suspended the account \(quoted.accountName). Requests with its keys are refused"
+          + " until it is resumed.", quoted.reasons, "The account's audit trail has the details:", link,
+      ]
+    }
+    let greeting = ["Hello,"]
+    body = (greeting + paragraphs + Self.hint(kind, token)).joined(separator: "\n\n") + "\n"
+  }
+
+  private static func link(_ purpose: OneTimeToken.Purpose, _ token: Secret, _ portalURL: String) -> String {
+    portalURL + purpose.path + "#" + token.reveal()
+  }
+
+  /// The token by itself, for whoever has no page that takes the link.
+  private static func hint(_ kind: Mail.Kind, _ token: Secret?) -> [String] {
+    guard let token, let purpose = kind.purpose else { return [] }
+    return [
+      "It works once, within \(purpose.lifetimeText). Where you are asked for a code, it is:", token.reveal(),
+    ]
+  }
+}
+
+/// What customers and staff wrote, so that it stays within its line: a name may not look like a sentence of ours.
+private struct Quoted {
+  private let parameters: Mail.Parameters
+
+  init(_ parameters: Mail.Parameters) { self.parameters = parameters }
+
+  var accountName: String { Self.clean(parameters.accountName ?? "your account") }
+  var actorName: String { Self.clean(parameters.actorName ?? "somebody") }
+  var expiresAt: String { Self.clean(parameters.expiresAt ?? "its date") }
+  var role: String? { parameters.role.map(Self.clean) }
+
+  var key: String {
+    "  Name:   \(Self.clean(parameters.keyName ?? ""))\n  Begins: \(Self.clean(parameters.keyStart ?? ""))"
+  }
+
+  var reasons: String {
+    let ticket = parameters.ticket.map { "\n  Ticket: " + Self.clean($0) } ?? ""
+    return "  Reason: \(Self.clean(parameters.reason ?? "none given"))" + ticket
+  }
+
+  /// Without line breaks, control characters, and those that turn the direction of what follows.
+  private static func clean(_ text: String) -> String {
+    String(
+      String.UnicodeScalarView(
+        text.unicodeScalars.map { scalar in
+          switch scalar.properties.generalCategory {
+          case .control, .lineSeparator, .paragraphSeparator, .format: " "
+          default: scalar
+          }
+        }))
+  }
+}

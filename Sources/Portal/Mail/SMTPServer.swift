@@ -1,0 +1,117 @@
+import CCurl
+import Foundation
+
+/// Where mail is handed over: SMTP through libcurl, a connection a mail.
+package struct SMTPServer: Sendable {
+  package enum Security: Sendable, Equatable {
+    /// From the first byte on (`smtps://`).
+    case tls
+    /// Required before anything is said; a server that does not offer it gets no mail.
+    case startTLS
+    case none
+  }
+
+  private static let submissionPort = 587
+  private static let submissionsPort = 465
+
+  package var host: String
+  package var port: Int
+  package var security: Security
+  package var user: String?
+  package var password: Secret?
+  /// A PEM file with the certificates to trust instead of the system's.
+  package var authorityFile: String?
+  package var connectTimeout: Duration = .seconds(10)
+  /// For all of one mail.
+  package var timeout: Duration = .seconds(30)
+
+  /// `smtp://[user:password@]host[:587]`, with STARTTLS unless the host is this machine, or `smtps://…[:465]`; nil for
+  /// anything else.
+  package init?(url text: String) {
+    guard let url = URLComponents(string: text), let scheme = url.scheme?.lowercased(),
+      ["smtp", "smtps"].contains(scheme), let host = url.host, !host.isEmpty, url.query == nil, url.fragment == nil,
+      ["", "/"].contains(url.path)
+    else { return nil }
+    self.host = host
+    let isLocal = ["127.0.0.1", "localhost", "[::1]", "::1"].contains(host.lowercased())
+    security = scheme == "smtps" ? .tls : isLocal ? .none : .startTLS
+    port = url.port ?? (scheme == "smtps" ? Self.submissionsPort : Self.submissionPort)
+    user = url.user
+    password = url.password.map { Secret(presented: $0) }
+  }
+
+  /// Blocks. What it throws is for good only where the server has said so of this message (RFC 5321, 4.2.1: 5yz).
+  func send(_ message: [UInt8], from sender: String, to recipient: String) throws(MailFailure) {
+    guard isCurlReady, let curl = curl_easy_init() else { throw MailFailure(reason: "libcurl does not start") }
+    defer { curl_easy_cleanup(curl) }
+    let recipients = curl_slist_append(nil, recipient)
+    defer { curl_slist_free_all(recipients) }
+    var message = message
+    var errorText = [CChar](repeating: 0, count: Int(CURL_ERROR_SIZE))
+    let (code, hasBegun) = message.withUnsafeMutableBytes { bytes in
+      errorText.withUnsafeMutableBufferPointer { errorText -> (CURLcode, Bool) in
+        guard let file = fmemopen(bytes.baseAddress, bytes.count, "r") else { return (CURLE_OUT_OF_MEMORY, false) }
+        defer { fclose(file) }
+        var options = CurlOptions(curl: curl)
+        set(&options)
+        options.text(CURLOPT_MAIL_FROM, sender)
+        options.pointer(CURLOPT_MAIL_RCPT, recipients)
+        options.number(CURLOPT_UPLOAD, 1)
+        // Read by libcurl's own callback, `fread`.
+        options.pointer(CURLOPT_READDATA, file)
+        options.pointer(CURLOPT_ERRORBUFFER, errorText.baseAddress)
+        guard options.result == CURLE_OK else { return (options.result, false) }
+        return (curl_easy_perform(curl), ftell(file) > 0)
+      }
+    }
+    if code == CURLE_OK { return }
+    var answer = 0
+    latchkey_curl_get_number(curl, CURLINFO_RESPONSE_CODE, &answer)
+    let detail = String(decoding: errorText.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    // Before that, it is about the connection or the credentials, and an operator may mend it.
+    let isAboutMessage = hasBegun || code == CURLE_SEND_ERROR
+    throw MailFailure(
+      reason: (detail.isEmpty ? String(cString: curl_easy_strerror(code)) : detail) + " (SMTP \(answer))",
+      isPermanent: isAboutMessage && (550...559).contains(answer))
+  }
+
+  private func set(_ options: inout CurlOptions) {
+    let scheme = security == .tls ? "smtps" : "smtp"
+    let host = host.contains(":") && !host.hasPrefix("[") ? "[\(host)]" : host
+    options.text(CURLOPT_URL, "\(scheme)://\(host):\(port)")
+    options.number(CURLOPT_USE_SSL, security == .none ? 0 : Int(CURLUSESSL_ALL.rawValue))
+    options.number(CURLOPT_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2))
+    if let authorityFile { options.text(CURLOPT_CAINFO, authorityFile) }
+    if let user { options.text(CURLOPT_USERNAME, user) }
+    if let password { options.text(CURLOPT_PASSWORD, password.reveal()) }
+    // Not what the environment says for HTTP.
+    options.text(CURLOPT_PROXY, "")
+    // Signals would reach any thread.
+    options.number(CURLOPT_NOSIGNAL, 1)
+    options.number(CURLOPT_CONNECTTIMEOUT_MS, Int(connectTimeout / .milliseconds(1)))
+    options.number(CURLOPT_TIMEOUT_MS, Int(timeout / .milliseconds(1)))
+  }
+}
+
+/// Once a process, before any other call, as libcurl asks for.
+private let isCurlReady = latchkey_curl_global_init() == CURLE_OK
+
+/// Sets options until one is refused.
+private struct CurlOptions {
+  let curl: UnsafeMutableRawPointer
+  private(set) var result = CURLE_OK
+
+  init(curl: UnsafeMutableRawPointer) { self.curl = curl }
+
+  mutating func text(_ option: CURLoption, _ value: String) {
+    if result == CURLE_OK { result = latchkey_curl_set_text(curl, option, value) }
+  }
+
+  mutating func number(_ option: CURLoption, _ value: Int) {
+    if result == CURLE_OK { result = latchkey_curl_set_number(curl, option, value) }
+  }
+
+  mutating func pointer(_ option: CURLoption, _ value: UnsafeMutableRawPointer?) {
+    if result == CURLE_OK { result = latchkey_curl_set_pointer(curl, option, value) }
+  }
+}

@@ -1,0 +1,63 @@
+import Testing
+
+@testable import Portal
+
+@Suite("MailText")
+struct MailTextTests {
+  private let everything = Mail.Parameters(
+    accountName: "Acme", actorName: "Grace", keyName: "Orders", keyStart: "lk_live_abcd", reason: "leaked",
+    ticket: "SUP-1", expiresAt: "2030-01-02 03:04 UTC", role: "viewer")
+
+  private func text(_ kind: Mail.Kind, _ parameters: Mail.Parameters, _ token: Secret? = nil) -> MailText {
+    MailText(kind, parameters, token: token, portalURL: "https://keys.example.com")
+  }
+
+  @Test("a mail with a token has it in a link behind #, and by itself on a line; the others lead to the portal")
+  func tokens() {
+    for kind in Mail.Kind.allCases {
+      guard let purpose = kind.purpose else {
+        #expect(text(kind, everything).body.contains("\nhttps://keys.example.com\n"), "\(kind)")
+        continue
+      }
+      let token = Secret.random(prefix: purpose.prefix)
+      let lines = text(kind, everything, token).body.split(separator: "\n").map(String.init)
+      #expect(lines.contains("https://keys.example.com" + purpose.path + "#" + token.reveal()), "\(kind)")
+      #expect(lines.contains(token.reveal()), "\(kind)")
+      #expect(lines.contains { $0.contains(purpose.lifetimeText) }, "\(kind)")
+    }
+  }
+
+  @Test("a notice tells who, what, and why")
+  func contents() {
+    for (kind, wanted) in [
+      (Mail.Kind.keyCreated, ["Grace", "Acme", "Orders", "lk_live_abcd"]),
+      (.keyRevoked, ["Grace", "Acme", "Orders", "lk_live_abcd", "leaked", "SUP-1"]),
+      (.accountSuspended, ["Grace", "Acme", "leaked", "SUP-1"]),
+      (.keyExpiring, ["Acme", "Orders", "lk_live_abcd", "2030-01-02 03:04 UTC"]),
+      (.invitation, ["Grace", "Acme", "viewer"]),
+    ] {
+      for word in wanted { #expect(text(kind, everything).body.contains(word), "\(kind) \(word)") }
+    }
+  }
+
+  @Test("an address that has an account gets a text of its own when somebody signs up with it, without a token")
+  func signUpOfKnown() {
+    let text = text(.signUp, Mail.Parameters())
+    #expect(text.subject == "You have an account already")
+    #expect(!text.body.contains("lk_"))
+  }
+
+  @Test("what customers call things stays in its line, and turns no text around")
+  func quoting() {
+    let nasty = "Acme\r\nBcc: eve@example.com\n\nYour password is over\u{2028}\u{202E}\u{7}"
+    let parameters = Mail.Parameters(
+      accountName: nasty, actorName: nasty, keyName: nasty, keyStart: nasty, reason: nasty, ticket: nasty,
+      expiresAt: nasty, role: nasty)
+    for kind in Mail.Kind.allCases {
+      let (plain, quoted) = (text(kind, everything), text(kind, parameters))
+      #expect(quoted.subject.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }, "\(kind)")
+      #expect(quoted.body.count(where: \.isNewline) == plain.body.count(where: \.isNewline), "\(kind)")
+      #expect(!quoted.body.unicodeScalars.contains("\u{202E}"), "\(kind)")
+    }
+  }
+}
