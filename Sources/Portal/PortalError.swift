@@ -19,6 +19,8 @@ package enum PortalError: Error, Sendable, Equatable {
   /// A revoked, expired or already rolled key cannot be rolled.
   case keyNotActive
   case emailTaken
+  /// Whoever was invited belongs to the account already.
+  case alreadyMember
   /// An account has an owner.
   case lastOwner
   /// The address is known to reach its owner already.

@@ -101,6 +101,7 @@ package struct PortalApplication: Sendable {
     let tokens = ServiceTokenCheck(pool: gatewayPool, lease: settings.lease, observer: observer)
     services = PortalServices(
       accounts: Accounts(pool: pool, passwords: passwords), members: Members(pool: pool),
+      invitations: Invitations(pool: pool, passwords: passwords, outbox: outbox),
       sessions: Sessions(
         pool: pool, passwords: passwords, throttle: LoginThrottle(settings.loginLimits),
         lifetime: settings.sessionLifetime),

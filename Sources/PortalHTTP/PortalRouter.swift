@@ -6,6 +6,7 @@ package import Portal
 package struct PortalServices: Sendable {
   package var accounts: Accounts
   package var members: Members
+  package var invitations: Invitations
   package var sessions: Sessions
   package var credentials: Credentials
   package var keys: Keys
@@ -18,12 +19,14 @@ package struct PortalServices: Sendable {
   package var readiness: Readiness
 
   package init(
-    accounts: Accounts, members: Members, sessions: Sessions, credentials: Credentials, keys: Keys, verifier: Verifier,
+    accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
+    keys: Keys, verifier: Verifier,
     tokens: ServiceTokenCheck, usages: Usages, analytics: Analytics, audit: AuditEvents, desk: SupportDesk,
     readiness: Readiness
   ) {
     self.accounts = accounts
     self.members = members
+    self.invitations = invitations
     self.sessions = sessions
     self.credentials = credentials
     self.keys = keys
@@ -50,6 +53,7 @@ func makeRouter(
     accounts: services.accounts, members: services.members, sessions: services.sessions,
     credentials: services.credentials, cookie: cookie, isSignupOpen: isSignupOpen)
   let credentials = CredentialsController(credentials: services.credentials)
+  let invitations = InvitationsController(invitations: services.invitations)
   let support = SupportController(desk: services.desk, sessions: services.sessions)
   let usage = UsageController(usages: services.usages)
 
@@ -57,6 +61,7 @@ func makeRouter(
   metrics.addRoutes(to: routes)
   sessions.addPublicRoutes(to: routes)
   credentials.addPublicRoutes(to: routes)
+  invitations.addPublicRoutes(to: routes)
   support.addPublicRoutes(to: routes)
 
   let customers = MemberRoutes(
@@ -69,6 +74,7 @@ func makeRouter(
   usage.addRoutes(to: customers)
   AuditController(events: services.audit).addRoutes(to: customers)
   MembersController(members: services.members).addRoutes(to: customers)
+  invitations.addRoutes(to: customers)
 
   let staff = routes.group()
     .add(middleware: StaffAuthentication(sessions: services.sessions))

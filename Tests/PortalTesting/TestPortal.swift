@@ -149,6 +149,12 @@ package struct TestCustomer: Sendable {
   package let token: String
   package let accountID: UUID
 
+  package init(portal: TestPortal, token: String, accountID: UUID) {
+    self.portal = portal
+    self.token = token
+    self.accountID = accountID
+  }
+
   /// Makes a key; `more` are further members of the body, each with its comma before it.
   package func createKey(_ more: String = "") async throws -> (id: String, key: String) {
     let answer = try await post("/v1/keys", "{\"name\":\"Key\",\"scopes\":[\"orders:read\"]\(more)}")

@@ -39,6 +39,13 @@ struct InsertAuditEvent: PostgresStatement {
       accountID: accountID, caller: caller, action: action, targetKind: "user", targetID: userID, reason: reason)
   }
 
+  static func onInvitation(
+    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
+  ) -> InsertAuditEvent {
+    InsertAuditEvent(
+      accountID: accountID, caller: caller, action: action, targetKind: "invitation", targetID: id, reason: reason)
+  }
+
   /// A person's session within an account.
   static func onSession(
     of user: User, in accountID: UUID, _ action: AuditEvent.Action, by caller: Caller

@@ -49,6 +49,8 @@ extension Problem {
       self.init(.conflict, .keyNotActive, "Only an active key that was not rolled yet can be rolled.")
     case .emailTaken:
       self.init(.conflict, .emailTaken, "The e-mail address is taken.")
+    case .alreadyMember:
+      self.init(.conflict, .alreadyMember, "This person belongs to the account already.")
     case .lastOwner:
       self.init(.conflict, .lastOwner, "An account keeps an owner; make another member one first.")
     case .emailVerified:

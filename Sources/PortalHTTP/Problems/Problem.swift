@@ -18,6 +18,7 @@ struct Problem: Error, Sendable {
     case keyNotActive = "key_not_active"
     case emailTaken = "email_taken"
     case lastOwner = "last_owner"
+    case alreadyMember = "already_member"
     case emailVerified = "email_verified"
     case invalidToken = "invalid_token"
     case mailNotConfigured = "mail_not_configured"

@@ -22,16 +22,19 @@ private struct House: Sendable {
   let key: String
   /// A developer whom others may change.
   let other: String
+  let invitation: String
 }
 
 @Suite("What each role may do")
 struct PermissionTests {
   /// Every route of an account's members.
   private static let samples: [Sample] = [
+    Sample(route: "DELETE /v1/invitations/{id}", id: { $0.invitation }, status: 204, foreignStatus: 404),
     Sample(route: "DELETE /v1/keys/{id}", status: 200, foreignStatus: 404),
     Sample(route: "DELETE /v1/members/{id}", id: { $0.other }, status: 204, foreignStatus: 404),
     Sample(route: "GET /v1/accounts", status: 200),
     Sample(route: "GET /v1/audit", status: 200),
+    Sample(route: "GET /v1/invitations", status: 200),
     Sample(route: "GET /v1/keys", status: 200),
     Sample(route: "GET /v1/keys/{id}", status: 200, foreignStatus: 404),
     Sample(route: "GET /v1/keys/{id}/usage", status: 200, foreignStatus: 404),
@@ -43,6 +46,8 @@ struct PermissionTests {
     Sample(route: "POST /v1/accounts/{id}/switch", id: { $0.account }, status: 200, foreignStatus: 404),
     // Without mail there is nothing to send, and that is said to those who may ask for it.
     Sample(route: "POST /v1/email/verification", status: 403),
+    Sample(
+      route: "POST /v1/invitations", body: #"{"email":"new@example.com","role":"admin"}"#, status: 201),
     Sample(route: "POST /v1/keys", body: #"{"name":"Key","scopes":["a"]}"#, status: 201),
     Sample(route: "POST /v1/keys/{id}/roll", status: 201, foreignStatus: 404),
     Sample(route: "POST /v1/leave", status: 204),
@@ -127,7 +132,13 @@ struct PermissionTests {
     let key = try await owner.createKey().id
     let other = try await owner.makeMember("\(name)-other@example.com", .developer)
     let member = role == .owner ? owner.token : try await owner.makeMember("\(name)@example.com", role).token
+    let invitation = try await owner.post("/v1/invitations", #"{"email":"guest@example.com","role":"viewer"}"#)
+      .body["id"].string
     if role == .owner { _ = try await owner.makeMember("\(name)-second@example.com", .owner) }
-    return (House(account: owner.accountID.uuidString.lowercased(), key: key, other: other.userID), member)
+    return (
+      House(
+        account: owner.accountID.uuidString.lowercased(), key: key, other: other.userID,
+        invitation: try #require(invitation)), member
+    )
   }
 }

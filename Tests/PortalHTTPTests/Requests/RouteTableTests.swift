@@ -7,13 +7,16 @@ import Testing
 struct RouteTableTests {
   private static let operators = ["GET /healthz", "GET /metrics", "GET /readyz"]
   private static let people = [
-    "POST /v1/email/verify", "POST /v1/login", "POST /v1/password/forgot", "POST /v1/password/reset", "POST /v1/signup",
+    "POST /v1/accept-invitation", "POST /v1/email/verify", "POST /v1/login", "POST /v1/password/forgot",
+    "POST /v1/password/reset", "POST /v1/signup",
     "POST /v1/support/login",
   ]
   private static let customers = [
-    "DELETE /v1/keys/{id}", "DELETE /v1/members/{id}", "GET /v1/accounts", "GET /v1/audit", "GET /v1/keys",
+    "DELETE /v1/invitations/{id}", "DELETE /v1/keys/{id}", "DELETE /v1/members/{id}", "GET /v1/accounts",
+    "GET /v1/audit", "GET /v1/invitations", "GET /v1/keys",
     "GET /v1/keys/{id}", "GET /v1/keys/{id}/usage", "GET /v1/me", "GET /v1/members", "GET /v1/usage",
-    "PATCH /v1/members/{id}", "POST /v1/accounts/{id}/switch", "POST /v1/email/verification", "POST /v1/keys",
+    "PATCH /v1/members/{id}", "POST /v1/accounts/{id}/switch", "POST /v1/email/verification", "POST /v1/invitations",
+    "POST /v1/keys",
     "POST /v1/keys/{id}/roll", "POST /v1/leave", "POST /v1/logout",
   ]
   private static let staff = [
@@ -86,7 +89,7 @@ struct RouteTableTests {
           #expect(answer.header("Allow") == allowed.joined(separator: ", "), "\(method) \(path)")
         }
       }
-      #expect(byPath.count == 38)
+      #expect(byPath.count == 41)
     }
   }
 

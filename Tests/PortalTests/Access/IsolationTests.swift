@@ -43,16 +43,27 @@ private struct Unguarded<Statement: PostgresStatement>: PostgresStatement {
 /// What an account has: an owner who is logged in, keys of all kinds, usage, and a trail.
 private struct Tenant {
   let accountID: UUID
+  let email: String
   let key: UUID
   let spare: UUID
   let user: UUID
+  let invitation = UUID.version7()
 
   init(_ world: World, _ email: String) async throws {
+    self.email = email
     accountID = try await world.makeAccount(email)
     key = try await world.makeKey(accountID).key.id
     spare = try await world.makeKey(accountID).key.id
     user = UUID(
       uuidString: try await world.pool.text("select user_id from memberships where account_id = '\(accountID)'") ?? "")!
+    try await world.pool.execute(
+      InsertInvitation(
+        id: invitation, accountID: accountID, email: "guest@example.com", role: .viewer, inviterName: email,
+        isMailed: false), as: .account(accountID))
+    try await world.pool.execute(
+      InsertInvitationToken(
+        token: Secret.random(prefix: "lk_invite").hash, accountID: accountID, invitationID: invitation,
+        email: "guest@example.com"), as: .account(accountID))
     try await world.pool.type(
       """
       select count_usage(array['\(accountID)'::uuid], array['\(key)'::uuid], array[date_trunc('hour', now(), 'UTC')],
@@ -65,6 +76,7 @@ private struct Tenant {
     let range = UsageRange(accountID: accountID, from: today.advanced(by: -1), to: today.advanced(by: 1))
     let settings = KeySettings(name: "Key", scopes: ["a"])
     return [
+      TenantCase(CountInvitations(accountID: accountID), .emptyRows(1)),
       TenantCase(CountLiveKeys(accountID: accountID), .emptyRows(1)),
       TenantCase(DeleteMembership(accountID: accountID, userID: user)),
       TenantCase(
@@ -73,6 +85,8 @@ private struct Tenant {
       TenantCase(
         ExportAuditEvents(
           trail: AuditTrail(accountID), filter: AuditFilter(), after: 0, end: 100, count: 10), .itself),
+      TenantCase(FindInvitation(accountID: accountID, id: invitation)),
+      TenantCase(FindMemberByEmail(accountID: accountID, email: email)),
       TenantCase(FindKey(accountID: accountID, id: key)),
       TenantCase(FindMember(accountID: accountID, userID: user)),
       TenantCase(InsertAccount(id: .version7(), name: "Account"), .refusal),
@@ -81,8 +95,17 @@ private struct Tenant {
       TenantCase(
         InsertKey(id: .version7(), accountID: accountID, settings: settings, secret: .random(prefix: "lk_live")),
         .refusal),
+      TenantCase(
+        InsertInvitation(
+          id: .version7(), accountID: accountID, email: "eve@example.com", role: .owner, inviterName: "Eve",
+          isMailed: false), .refusal),
+      TenantCase(
+        InsertInvitationToken(
+          token: Secret.random(prefix: "lk_invite").hash, accountID: accountID, invitationID: invitation,
+          email: "eve@example.com"), .refusal),
       TenantCase(InsertMembership(accountID: accountID, userID: .version7(), role: .owner), .refusal),
       TenantCase(ListAuditEvents(accountID: accountID, filter: AuditFilter(), before: nil, count: 10), .itself),
+      TenantCase(ListInvitations(accountID: accountID, before: nil, count: 10)),
       TenantCase(ListKeys(accountID: accountID, before: nil, status: nil, count: 10)),
       TenantCase(ListMembers(accountID: accountID, before: nil, count: 10)),
       TenantCase(ListOwners(accountID: accountID)),
@@ -90,6 +113,8 @@ private struct Tenant {
       TenantCase(LockAccount(accountID: accountID), .itself),
       TenantCase(LockKey(accountID: accountID, id: key)),
       TenantCase(RetireRolledKey(accountID: accountID, id: spare, graceSeconds: 0)),
+      TenantCase(RevokeInvitation(accountID: accountID, id: invitation, email: nil)),
+      TenantCase(VoidInvitationTokens(accountID: accountID, invitationID: invitation, email: nil)),
       TenantCase(RevokeKey(accountID: accountID, id: key)),
       TenantCase(SetMemberRole(accountID: accountID, userID: user, role: .viewer)),
       TenantCase(SetSharedLimit(accountID: accountID, limitPerMinute: 7, mode: .fast), .itself),

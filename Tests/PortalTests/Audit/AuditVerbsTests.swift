@@ -54,6 +54,40 @@ private struct Stage: Sendable {
       .logInStaff(email: "grace@example.com", password: password, from: nil).token
   }
 
+  var members: Members { Members(pool: world.pool) }
+  var invitations: Invitations { Invitations(pool: world.pool, passwords: World.hasher, outbox: world.outbox) }
+
+  func customerSession() async throws -> CustomerSession { try await sessions.find(session) }
+
+  /// Behind the portal's back.
+  func addMember(_ role: String = "viewer") async throws -> UUID {
+    let id = UUID.version7()
+    try await world.pool.type(
+      """
+      insert into users (id, email, password_hash) values ('\(id)', 'bob@example.com', 'x');
+      insert into memberships (account_id, user_id, role) values ('\(account)', '\(id)', '\(role)')
+      """)
+    return id
+  }
+
+  func invite() async throws -> Secret? {
+    try await invitations.invite(
+      EmailAddress("eve@example.com")!, as: .viewer, into: account, by: try await customerSession(), ip: nil
+    ).token
+  }
+
+  /// As a mail would have it.
+  func sendToken(_ purpose: OneTimeToken.Purpose) async throws -> Secret {
+    let token = Secret.random(prefix: purpose.prefix)
+    let hash = token.hash.bytes.map { String(format: "%02x", $0) }.joined()
+    try await world.pool.type(
+      """
+      insert into one_time_tokens (token_hash, purpose, email, user_id, expires_at)
+      values ('\\x\(hash)', '\(purpose.rawValue)', '\(user.email)', '\(user.id)', now() + interval '1 hour')
+      """)
+    return token
+  }
+
   func run(_ job: String, _ caller: Caller? = nil) async throws {
     let jobs = Jobs(pool: world.pool, instance: "here", retention: Retention(), observer: Observer([]))
     let job = try #require(jobs.all.first { $0.name == job })
@@ -85,6 +119,55 @@ struct AuditVerbsTests {
     },
     Verb("an account is resumed, which was not suspended", []) {
       _ = try await $0.world.desk.setSuspension(of: $0.account, to: false, by: World.caller, $0.reason)
+    },
+    Verb("a member gets another role", ["account user member.role_changed user"]) {
+      let (user, session) = (try await $0.addMember(), try await $0.customerSession())
+      for _ in 1...2 {
+        _ = try await $0.members.setRole(.admin, of: user, in: $0.account, by: session, ip: nil)
+      }
+    },
+    Verb("a member is removed", ["account user member.removed user"]) {
+      let (user, session) = (try await $0.addMember(), try await $0.customerSession())
+      try await $0.members.remove(user, from: $0.account, by: session, ip: nil)
+    },
+    Verb("a member leaves", ["account user member.left user"]) {
+      _ = try await $0.addMember("owner")
+      let session = try await $0.customerSession()
+      try await $0.members.remove(session.user.id, from: $0.account, by: session, ip: nil)
+    },
+    Verb(
+      "somebody is invited and comes", ["account user member.invited invitation", "account user member.joined user"]
+    ) { stage in
+      let token = try #require(try await stage.invite())
+      _ = try await stage.invitations.accept(token, password: stage.password, from: nil)
+      await #expect(throws: PortalError.self) {
+        _ = try await stage.invitations.accept(token, password: stage.password, from: nil)
+      }
+    },
+    Verb(
+      "an invitation is taken back",
+      ["account user member.invited invitation", "account user invitation.revoked invitation"]
+    ) {
+      _ = try await $0.invite()
+      let session = try await $0.customerSession()
+      let invitation = try #require(try await $0.invitations.list(of: $0.account, page: PageRequest()).items.first)
+      try await $0.invitations.revoke(invitation.id, of: $0.account, by: session, ip: nil)
+    },
+    Verb("a password is set anew by mail, once", ["account user user.password_reset user"]) { stage in
+      let token = try await stage.sendToken(.passwordReset)
+      try await stage.world.credentials.resetPassword(token, to: stage.password, from: nil)
+      await #expect(throws: PortalError.invalidToken) {
+        try await stage.world.credentials.resetPassword(token, to: stage.password, from: nil)
+      }
+    },
+    Verb("an address is confirmed", ["account user user.email_verified user"]) {
+      try await $0.world.credentials.verifyEmail(try await $0.sendToken(.emailVerification), from: nil)
+    },
+    Verb("a login may serve", ["system command portal.granted role"]) {
+      let role = "server_\(UUID().uuidString.prefix(8).lowercased())"
+      try await $0.world.pool.type("create role \(role)")
+      try await PortalAccess(pool: $0.world.pool).grant(to: role, by: World.caller)
+      try await $0.world.pool.type("drop role \(role)")
     },
     Verb("a key is made", ["account command key.created key"]) { try await $0.world.makeKey($0.account) },
     Verb("a key is revoked", ["account command key.revoked key"]) {
@@ -145,8 +228,8 @@ struct AuditVerbsTests {
       try await $0.world.pool.type("drop owned by \(role); drop role \(role)")
     },
     Verb(
-      "a month of usage is dropped, which is two tables",
-      ["system job usage.deleted usage", "system job usage.deleted usage"]
+      "a month of usage is dropped, which is three tables",
+      ["system job usage.deleted usage", "system job usage.deleted usage", "system job usage.deleted usage"]
     ) {
       try await $0.world.pool.type("select ensure_usage_partitions('2020-01-01', 0)")
       try await $0.run("usage-retention")

@@ -1,0 +1,18 @@
+package import Foundation
+
+/// The offer to an e-mail address to become a member. Whoever has its token and sets, or knows, the password of that
+/// address takes it.
+package struct Invitation: Sendable, Equatable {
+  /// Of an account, that were neither taken nor taken back nor are over.
+  package static let openCountMax = 100
+  /// How long it is good for; its token lives as long from when it is sent.
+  static let lifetime: Duration = OneTimeToken.Purpose.invitation.lifetime
+
+  package var id: UUID
+  package var email: String
+  package var role: Role
+  /// Who invited.
+  package var inviterName: String
+  package var createdAt: Date
+  package var expiresAt: Date
+}

@@ -1,0 +1,141 @@
+package import Foundation
+package import Postgres
+
+/// Inviting people into an account, and their coming. By mail where there is mail; else whoever invites gets the token, once,
+/// to pass it on.
+package struct Invitations: Sendable {
+  let pool: PostgresPool
+  let passwords: PasswordHasher
+  let outbox: Outbox
+
+  package init(pool: PostgresPool, passwords: PasswordHasher, outbox: Outbox) {
+    self.pool = pool
+    self.passwords = passwords
+    self.outbox = outbox
+  }
+
+  /// What came of an invitation that was taken.
+  package struct Accepted: Sendable {
+    package var user: User
+    package var account: Account
+    package var role: Role
+  }
+
+  /// Those that can still be taken, the newest first.
+  package func list(of accountID: UUID, page: PageRequest) async throws -> Page<Invitation> {
+    let found = try await pool.query(
+      ListInvitations(accountID: accountID, before: page.before, count: page.limit + 1), as: .account(accountID))
+    return Page(found, limit: page.limit, id: \.id)
+  }
+
+  /// Invites an address; an earlier invitation of it is taken back. `token` is nil where it goes out by mail. Throws
+  /// `.forbidden` where it takes an owner, `.alreadyMember`, and `.limitNotAllowed` beyond ``Invitation/openCountMax``.
+  package func invite(
+    _ email: EmailAddress, as role: Role, into accountID: UUID, by session: CustomerSession, ip: String?
+  ) async throws -> (invitation: Invitation, token: Secret?) {
+    let id = UUID.version7()
+    let token = outbox.isOpen ? nil : Secret.random(prefix: OneTimeToken.Purpose.invitation.prefix)
+    let invitation = try await pool.withTransaction(as: .account(accountID)) { transaction in
+      let (accounts, actors, members, counts) = try await transaction.pipeline(
+        LockAccount(accountID: accountID), FindMember(accountID: accountID, userID: session.user.id),
+        FindMemberByEmail(accountID: accountID, email: email.text), CountInvitations(accountID: accountID))
+      guard let account = accounts.first, let actor = actors.first else { throw PortalError.unauthenticated }
+      try account.checkActive()
+      guard actor.role.permits(.changeMembers), role < .owner || actor.role == .owner else {
+        throw PortalError.forbidden(reason: "Only an owner invites an owner.")
+      }
+      guard members.isEmpty else { throw PortalError.alreadyMember }
+      guard counts[0] < Invitation.openCountMax else {
+        throw PortalError.limitNotAllowed(reason: "An account has at most \(Invitation.openCountMax) open invitations.")
+      }
+      let (_, _, _, _, _, made) = try await transaction.pipeline(
+        VoidInvitationTokens(accountID: accountID, invitationID: nil, email: email.text),
+        RevokeInvitation(accountID: accountID, id: nil, email: email.text),
+        InsertInvitation(
+          id: id, accountID: accountID, email: email.text, role: role, inviterName: session.user.email,
+          isMailed: token == nil),
+        InsertAuditEvent.onInvitation(
+          id, of: accountID, .memberInvited, by: session.caller(ip: ip),
+          SupportReason(text: "\(email.text) as \(role.rawValue)")),
+        outbox.mail(
+          .invitation, to: email.text, accountID: accountID, subjectID: id,
+          Mail.Parameters(accountName: account.name, actorName: session.user.email, role: role.rawValue)),
+        FindInvitation(accountID: accountID, id: id))
+      if let token {
+        try await transaction.execute(
+          InsertInvitationToken(token: token.hash, accountID: accountID, invitationID: id, email: email.text))
+      }
+      return made[0]
+    }
+    outbox.ring()
+    return (invitation, token)
+  }
+
+  /// Takes an invitation back, with its token. Throws `.notFound` where there is none that could be taken.
+  package func revoke(_ id: UUID, of accountID: UUID, by session: CustomerSession, ip: String?) async throws {
+    try await pool.withTransaction(as: .account(accountID)) { transaction in
+      let (_, found) = try await transaction.pipeline(
+        LockAccount(accountID: accountID), FindInvitation(accountID: accountID, id: id))
+      guard let invitation = found.first else { throw PortalError.notFound }
+      _ = try await transaction.pipeline(
+        VoidInvitationTokens(accountID: accountID, invitationID: id, email: nil),
+        RevokeInvitation(accountID: accountID, id: id, email: nil),
+        InsertAuditEvent.onInvitation(
+          id, of: accountID, .invitationRevoked, by: session.caller(ip: ip), SupportReason(text: invitation.email)))
+    }
+  }
+
+  /// Makes the invited person a member: with the password that they have here already, or else a new one. Throws
+  /// `.invalidToken`, `.invalidCredentials` for a wrong password, and `.alreadyMember`.
+  package func accept(_ token: Secret, password: Password, from ip: String?) async throws -> Accepted {
+    guard token.isWellFormed(prefix: OneTimeToken.Purpose.invitation.prefix),
+      let offer = try await pool.query(FindOffer(token: token.hash), as: .identity).first
+    else { throw PortalError.invalidToken }
+    let known = try await pool.query(FindPassword(email: offer.email), as: .identity).first
+    let user = known?.user ?? User(id: .version7(), email: offer.email)
+    var newPassword: PasswordHash?
+    if let known {
+      guard try await passwords.verify(password, against: known.password).isMatch else {
+        throw PortalError.invalidCredentials
+      }
+    } else {
+      guard Password(password.reveal()) != nil else {
+        throw PortalError.invalid(
+          "body.password", "must have \(Password.lengthMin) to \(Password.lengthMax) bytes")
+      }
+      newPassword = try await passwords.hash(password)
+    }
+    do {
+      return try await join(user, newPassword, token, offer, ip)
+    } catch let error as PostgresError where error.violates("users_email_unique") {
+      // Somebody has made a user of the address at this moment: it takes that one's password.
+      throw PortalError.invalidCredentials
+    } catch let error as PostgresError where error.violates("memberships_pkey") {
+      throw PortalError.alreadyMember
+    }
+  }
+
+  private func join(
+    _ user: User, _ newPassword: PasswordHash?, _ token: Secret, _ offer: InvitationOffer, _ ip: String?
+  ) async throws -> Accepted {
+    let caller = Caller(actor: .user(id: user.id, email: user.email), ip: ip)
+    return try await pool.withTransaction(as: .account(offer.accountID)) { transaction in
+      let (accounts, _, accepted, used) = try await transaction.pipeline(
+        LockAccount(accountID: offer.accountID), SetLocally(.identity), AcceptInvitation(id: offer.id),
+        UseOneTimeToken(token: token.hash, purpose: .invitation))
+      guard let account = accounts.first, !accepted.isEmpty, !used.isEmpty else { throw PortalError.invalidToken }
+      try account.checkActive()
+      _ = try await transaction.query(SetLocally(.account(offer.accountID)))
+      if let newPassword { try await transaction.execute(InsertUser(user: user, password: newPassword)) }
+      _ = try await transaction.pipeline(
+        InsertMembership(accountID: offer.accountID, userID: user.id, role: offer.role),
+        InsertAuditEvent.onMember(
+          user.id, of: offer.accountID, .memberJoined, by: caller,
+          SupportReason(text: "\(user.email) as \(offer.role.rawValue)")))
+      if offer.isMailed {
+        _ = try await transaction.pipeline(SetLocally(.identity), MarkEmailVerified(userID: user.id))
+      }
+      return Accepted(user: user, account: account, role: offer.role)
+    }
+  }
+}

@@ -1,0 +1,163 @@
+import Foundation
+import Postgres
+
+/// What can still be taken.
+private let isOpen = "accepted_at is null and revoked_at is null and expires_at > now()"
+
+extension Invitation {
+  fileprivate static let columns = "id, email, role, inviter_name, created_at, expires_at"
+
+  fileprivate init(row: inout PostgresRow) throws(PostgresError) {
+    self.init(
+      id: try row.next(), email: try row.next(), role: try Role(column: row.next(), "role"),
+      inviterName: try row.next(), createdAt: try row.next(), expiresAt: try row.next())
+  }
+}
+
+struct ListInvitations: PostgresStatement {
+  static let sql = """
+    select \(Invitation.columns) from invitations
+    where account_id = $1 and ($2::uuid is null or id < $2) and \(isOpen)
+    order by id desc limit $3
+    """
+  let accountID: UUID
+  let before: UUID?
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, before, count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Invitation { try Invitation(row: &row) }
+}
+
+struct FindInvitation: PostgresStatement {
+  static let sql = "select \(Invitation.columns) from invitations where account_id = $1 and id = $2 and \(isOpen)"
+  let accountID: UUID
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Invitation { try Invitation(row: &row) }
+}
+
+struct CountInvitations: PostgresStatement {
+  static let sql = "select count(*) from invitations where account_id = $1 and \(isOpen)"
+  let accountID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+struct InsertInvitation: PostgresStatement {
+  static let sql = """
+    insert into invitations (id, account_id, email, role, inviter_name, is_mailed, expires_at)
+    values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+    """
+  let id: UUID
+  let accountID: UUID
+  let email: String
+  let role: Role
+  let inviterName: String
+  let isMailed: Bool
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      id, accountID, email, role.rawValue, inviterName, isMailed, Invitation.lifetime / .seconds(1))
+  }
+}
+
+/// Takes back one, or all of an address.
+struct RevokeInvitation: PostgresStatement {
+  static let sql = """
+    update invitations set revoked_at = now()
+    where account_id = $1 and (id = $2 or email = $3) and accepted_at is null and revoked_at is null
+    """
+  let accountID: UUID
+  let id: UUID?
+  let email: String?
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id, email) }
+}
+
+/// The token of an invitation that goes out without mail.
+struct InsertInvitationToken: PostgresStatement {
+  static let sql = """
+    insert into one_time_tokens (token_hash, purpose, email, account_id, subject_id, expires_at)
+    values ($1, 'invitation', $2, $3, $4, now() + make_interval(secs => $5))
+    """
+  let token: SecretHash
+  let accountID: UUID
+  let invitationID: UUID
+  let email: String
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      PostgresBytes(token.bytes), email, accountID, invitationID, Invitation.lifetime / .seconds(1))
+  }
+}
+
+/// Ends the tokens of one invitation, or of all of an address, and takes back mails with more that are not sent yet.
+struct VoidInvitationTokens: PostgresStatement {
+  static let sql = """
+    with taken_back as (
+      select id from invitations
+      where account_id = $1 and (id = $2 or email = $3) and accepted_at is null and revoked_at is null
+    ), unsent as (
+      delete from mails using taken_back
+      where mails.subject_id = taken_back.id and mails.kind = 'invitation' and mails.state = 'waiting'
+    )
+    update one_time_tokens set used_at = now() from taken_back
+    where one_time_tokens.subject_id = taken_back.id and one_time_tokens.used_at is null
+    """
+  let accountID: UUID
+  let invitationID: UUID?
+  let email: String?
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, invitationID, email) }
+}
+
+struct FindMemberByEmail: PostgresStatement {
+  static let sql = """
+    select person.id from memberships membership join users person on person.id = membership.user_id
+    where membership.account_id = $1 and person.email = $2
+    """
+  let accountID: UUID
+  let email: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, email) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
+}
+
+// MARK: Accepting
+
+/// An invitation as its token finds it.
+struct InvitationOffer: Sendable {
+  var id: UUID
+  var accountID: UUID
+  var email: String
+  var role: Role
+  var isMailed: Bool
+}
+
+/// The invitation that a token is good for, as long as both are.
+struct FindOffer: PostgresStatement {
+  static let sql = """
+    select invitation.id, invitation.account_id, invitation.email, invitation.role, invitation.is_mailed
+    from one_time_tokens token join invitations invitation on invitation.id = token.subject_id
+    where token.token_hash = $1 and token.purpose = 'invitation' and token.used_at is null and token.expires_at > now()
+      and invitation.accepted_at is null and invitation.revoked_at is null and invitation.expires_at > now()
+    """
+  let token: SecretHash
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> InvitationOffer {
+    InvitationOffer(
+      id: try row.next(), accountID: try row.next(), email: try row.next(),
+      role: try Role(column: row.next(), "role"), isMailed: try row.next())
+  }
+}
+
+struct AcceptInvitation: PostgresStatement {
+  static let sql = "update invitations set accepted_at = now() where id = $1 and \(isOpen) returning true"
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// A person by address, whether they belong to an account or not.
+struct FindPassword: PostgresStatement {
+  static let sql = "select id, email, password_hash from users where email = $1"
+  let email: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(email) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (user: User, password: PasswordHash) {
+    (User(id: try row.next(), email: try row.next()), PasswordHash(stored: try row.next()))
+  }
+}
