@@ -22,6 +22,27 @@ extension [UInt8] {
     }
   }
 
+  /// A text of at most 40 characters and a number.
+  mutating func append(_ text: StaticString, decimal number: Int) {
+    let count = text.utf8CodeUnitCount
+    guard number >= 0, count <= 40 else {
+      append(text)
+      return append(decimal: number)
+    }
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 60) { piece in
+      var start = piece.count
+      var rest = number
+      repeat {
+        start -= 1
+        piece.initializeElement(at: start, to: 0x30 + UInt8(truncatingIfNeeded: rest % 10))
+        rest /= 10
+      } while rest > 0
+      start -= count
+      _ = piece[start...].initialize(fromContentsOf: UnsafeBufferPointer(start: text.utf8Start, count: count))
+      append(contentsOf: UnsafeBufferPointer(rebasing: piece[start...]))
+    }
+  }
+
   /// With leading zeros.
   mutating func append(decimal number: Int, width: Int) {
     var unit = 1

@@ -147,13 +147,22 @@ package struct JSONWriter {
   private mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
 
   private mutating func quote(_ text: String) {
-    bytes.append(UInt8(ascii: "\""))
-    defer { bytes.append(UInt8(ascii: "\"")) }
-    // Nearly always nothing in it needs an escape.
-    if !text.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
-      return raw(text)
+    var text = text
+    text.withUTF8 { utf8 in
+      bytes.append(UInt8(ascii: "\""))
+      // Nearly always nothing in it needs an escape. Without an end before the end, several are looked at together.
+      let hasEscapes = utf8.reduce(into: false) { $0 = Self.needsEscape($1) || $0 }
+      if hasEscapes { escape(utf8) } else { bytes.append(contentsOf: utf8) }
+      bytes.append(UInt8(ascii: "\""))
     }
-    for byte in text.utf8 {
+  }
+
+  private static func needsEscape(_ byte: UInt8) -> Bool {
+    byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
+  }
+
+  private mutating func escape(_ utf8: UnsafeBufferPointer<UInt8>) {
+    for byte in utf8 {
       switch byte {
       case UInt8(ascii: "\""), UInt8(ascii: "\\"):
         bytes.append(UInt8(ascii: "\\"))
@@ -164,5 +173,32 @@ package struct JSONWriter {
         bytes.append(byte)
       }
     }
+  }
+
+  // MARK: Pieces
+
+  /// Puts a piece of JSON where it stands, for what is written very often: an append has a price, whatever its length. Its
+  /// commas are whoever's who writes it; behind it comes one.
+  mutating func piece(_ text: StaticString) {
+    bytes.append(text)
+    needsComma = true
+  }
+
+  mutating func piece(_ text: StaticString, _ number: Int) {
+    bytes.append(text, decimal: number)
+    needsComma = true
+  }
+
+  mutating func piece(_ text: StaticString, _ id: UUID) {
+    bytes.append(text)
+    bytes.append(hex: id)
+    needsComma = true
+  }
+
+  /// With quotes.
+  mutating func piece(_ text: StaticString, _ value: String) {
+    bytes.append(text)
+    quote(value)
+    needsComma = true
   }
 }

@@ -120,29 +120,35 @@ extension RequestFields {
 
 extension JSONWriter {
   mutating func fields(of verdict: Verdict) {
-    field("valid", verdict.isValid)
-    field("code", verdict.code.rawValue)
+    if verdict.isValid {
+      piece(#""valid":true,"code":"VALID""#)
+    } else {
+      piece(#""valid":false,"code":"#, verdict.code.rawValue)
+    }
     guard let (key, limits) = verdict.found else { return }
-    field("keyId", key.id)
-    field("accountId", key.accountID)
-    field("name", key.name)
-    field("environment", key.environment.rawValue)
+    piece(#","keyId":""#, key.id)
+    piece(#"","accountId":""#, key.accountID)
+    piece(#"","name":"#, key.name)
+    piece(#","environment":"#, key.environment.rawValue)
     field("scopes", key.scopes)
     field("expiresAt", key.expiresAt)
-    object("rateLimit") { $0.fields(of: limits.binding) }
-    array("limits", limits.all) { json, standing in
-      json.object { json in
-        json.field("name", standing.limit.name)
-        json.field("windowSeconds", standing.limit.windowSeconds)
-        json.fields(of: standing.window)
-      }
-    }
+    piece(#","rateLimit":{"limit":"#, limits.binding)
+    piece(#","limits":[{"name":"#, limits.own)
+    for standing in limits.others { piece(#",{"name":"#, standing) }
+    piece("]")
   }
 
-  private mutating func fields(of window: SlidingWindow.Decision) {
-    field("limit", window.limit)
-    field("remaining", window.remaining)
-    field("resetSeconds", window.resetSeconds)
+  private mutating func piece(_ text: StaticString, _ standing: RateLimitDecision.Standing) {
+    piece(text, standing.limit.name)
+    piece(#","windowSeconds":"#, standing.limit.windowSeconds)
+    piece(#","limit":"#, standing.window)
+  }
+
+  private mutating func piece(_ text: StaticString, _ window: SlidingWindow.Decision) {
+    piece(text, window.limit)
+    piece(#","remaining":"#, window.remaining)
+    piece(#","resetSeconds":"#, window.resetSeconds)
+    piece("}")
   }
 }
 
