@@ -10,7 +10,6 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
   private static var nowhere: Place { -1 }
 
   private struct Entry: Sendable {
-    let hash: SecretHash
     var value: Value
     /// By age.
     var newer = CacheEntries.nowhere
@@ -19,8 +18,15 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     var next = CacheEntries.nowhere
     var previous = CacheEntries.nowhere
     var isVisited = false
+
+    mutating func visit() -> Value {
+      isVisited = true
+      return value
+    }
   }
 
+  /// Those of `entries`. Apart, because to look at one in an entry would copy the entry.
+  private var hashes: ContiguousArray<SecretHash> = []
   private var entries: ContiguousArray<Entry?> = []
   private var free: [Place] = []
   private var byHash = PlaceIndex()
@@ -36,8 +42,7 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
   /// What is known of a secret. Being asked for keeps an entry from being evicted next.
   mutating func find(_ hash: SecretHash) -> Value? {
     guard let place = place(of: hash) else { return nil }
-    entries[Int(place)]?.isVisited = true
-    return entries[Int(place)]?.value
+    return entries[Int(place)]?.visit()
   }
 
   func contains(_ hash: SecretHash) -> Bool { place(of: hash) != nil }
@@ -54,7 +59,7 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     }
     // A key whose hash was changed by hand is known by the old one still.
     remove(id: value.id)
-    insert(Entry(hash: hash, value: value, older: newest))
+    insert(hash, Entry(value: value, older: newest))
   }
 
   mutating func remove(id: UUID) {
@@ -84,7 +89,7 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
   // MARK: Places
 
   private func place(of hash: SecretHash) -> Place? {
-    byHash.find(hash.indexBits) { entries[Int($0)]?.hash == hash }
+    byHash.find(hash.indexBits) { hashes[Int($0)] == hash }
   }
 
   private func first(of owner: UUID) -> Place? {
@@ -93,12 +98,12 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
 
   private func newer(than place: Place) -> Place { entries[Int(place)]?.newer ?? Self.nowhere }
 
-  private mutating func insert(_ entry: Entry) {
-    let place = put(entry)
+  private mutating func insert(_ hash: SecretHash, _ entry: Entry) {
+    let place = put(hash, entry)
     link(newest, \.newer, to: place)
     newest = place
     if oldest == Self.nowhere { oldest = place }
-    byHash.insert(place, entry.hash.indexBits)
+    byHash.insert(place, hash.indexBits)
     byID.insert(place, entry.value.id.indexBits)
     guard let owner = entry.value.owner else { return }
     if let first = first(of: owner) {
@@ -110,14 +115,17 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     }
   }
 
-  private mutating func put(_ entry: Entry) -> Place {
+  private mutating func put(_ hash: SecretHash, _ entry: Entry) -> Place {
     if let place = free.popLast() {
       entries[Int(place)] = entry
+      hashes[Int(place)] = hash
       return place
     }
     // Growing by an eighth, because doubling would leave a quarter of the memory unused on average.
     if entries.count == entries.capacity { entries.reserveCapacity(entries.count + max(64, entries.count / 8)) }
+    if hashes.count == hashes.capacity { hashes.reserveCapacity(hashes.count + max(64, hashes.count / 8)) }
     entries.append(entry)
+    hashes.append(hash)
     return Place(entries.count - 1)
   }
 
@@ -128,7 +136,7 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     if oldest == place { oldest = entry.newer }
     link(entry.older, \.newer, to: entry.newer)
     link(entry.newer, \.older, to: entry.older)
-    byHash.remove(place, entry.hash.indexBits)
+    byHash.remove(place, hashes[Int(place)].indexBits)
     byID.remove(place, entry.value.id.indexBits)
     if let owner = entry.value.owner {
       link(entry.next, \.previous, to: entry.previous)
