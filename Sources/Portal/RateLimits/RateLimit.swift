@@ -84,6 +84,13 @@ package struct RateLimitDecision: Sendable, Equatable {
 
   init(own: Standing) { self.own = own }
 
+  /// What stands there until it is decided.
+  static let undecided = RateLimitDecision(
+    own: Standing(
+      limit: .ofKey(perMinute: 0),
+      window: SlidingWindow.Decision(
+        isAdmitted: false, limit: 0, remaining: 0, resetSeconds: 0, retryAfterSeconds: 0)))
+
   /// In the order of ``VerifiableKey/limits``, of which there is one at least.
   init(_ standings: [Standing]) {
     own = standings[0]

@@ -82,45 +82,75 @@ package struct Verifier: Sendable {
       guard let decision = limiter.admit(key, cost: request.cost, at: now.milliseconds) else { return nil }
       verdict = Verdict(key, decision)
     }
-    observer.observe(.cacheHit)
+    if request.hash != nil { observer.observe(.cacheHit) }
     return counted(verdict, request, at: now)
   }
 
   /// The verdicts on many requests, in their order, if all of them can be given from memory; else nil, and nothing was
-  /// counted.
-  package func verifyAtOnce(_ requests: [VerificationRequest], at moment: Moment) -> [Verdict]? {
-    var keys: [VerifiableKey?] = []
-    keys.reserveCapacity(requests.count)
-    for request in requests {
-      guard let key = cachedKey(request, at: moment) else { return nil }
-      keys.append(key)
-    }
-    let now = moment.date
+  /// counted. `lookedUp` of their keys were no hits, but looked up for them just now.
+  package func verifyAtOnce(
+    _ requests: [VerificationRequest], lookedUp: Int = 0, at moment: Moment
+  ) -> [Verdict]? {
     var verdicts: [Verdict] = []
     verdicts.reserveCapacity(requests.count)
+    // All are looked for before anything is taken. What is known of a key is not copied more often than needed: each copy
+    // would touch the memory of all its parts.
+    for request in requests {
+      guard let key = cachedKey(request, at: moment) else { return nil }
+      verdicts.append(key.map { Verdict(code: .valid, found: ($0, .undecided)) } ?? .notFound)
+    }
+    let now = moment.date
     var taken = RateLimiter.Taken()
-    for (key, request) in zip(keys, requests) {
-      switch judge(key, request, at: now) {
-      case .final(let verdict): verdicts.append(verdict)
-      case .admissible(let key):
-        guard !key.needsConsistentLimits,
-          let decision = limiter.admitFast(key, cost: request.cost, at: now.milliseconds, &taken)
-        else {
-          limiter.giveBack(taken)
-          return nil
-        }
-        verdicts.append(Verdict(key, decision))
+    for (place, request) in requests.enumerated() {
+      guard decide(&verdicts[place], request, at: now, &taken) else {
+        limiter.giveBack(taken)
+        return nil
       }
     }
-    return zip(verdicts, requests).map { verdict, request in
-      observer.observe(.cacheHit)
-      return counted(verdict, request, at: now)
+    var hitCount = -lookedUp
+    for (place, request) in requests.enumerated() {
+      if request.hash != nil { hitCount += 1 }
+      count(verdicts[place], request, at: now)
     }
+    for _ in 0..<max(0, hitCount) { observer.observe(.cacheHit) }
+    return verdicts
+  }
+
+  /// Puts the verdict in place of one that knows the key alone. False if that takes PostgreSQL.
+  private func decide(
+    _ verdict: inout Verdict, _ request: VerificationRequest, at now: Date, _ taken: inout RateLimiter.Taken
+  ) -> Bool {
+    guard let (key, _) = verdict.found else { return true }
+    if let refusal = key.refusal(of: request, at: now) {
+      verdict.code = refusal
+      verdict.found?.limits = limiter.peek(key, at: now.milliseconds)
+      return true
+    }
+    guard !key.needsConsistentLimits,
+      let decision = limiter.admitFast(key, cost: request.cost, at: now.milliseconds, &taken)
+    else { return false }
+    verdict.code = decision.isAdmitted ? .valid : .rateLimited
+    verdict.found?.limits = decision
+    return true
+  }
+
+  /// The places of requests whose keys are not in the cache; nil if the cache is past its lease.
+  package func missing(_ requests: [VerificationRequest], at moment: Moment) -> [Int]? {
+    var places: [Int] = []
+    for (place, request) in requests.enumerated() {
+      guard let hash = request.hash else { continue }
+      switch keys.cache.lookup(hash, at: moment.instant) {
+      case .hit, .absent: break
+      case .miss: places.append(place)
+      case .stale: return nil
+      }
+    }
+    return places
   }
 
   /// What is known of the key from memory; nil if PostgreSQL has to be asked.
   private func cachedKey(_ request: VerificationRequest, at moment: Moment) -> VerifiableKey?? {
-    guard let hash = request.hash else { return nil }
+    guard let hash = request.hash else { return .some(nil) }
     return switch keys.cache.lookup(hash, at: moment.instant) {
     case .miss, .stale: nil
     case .absent: .some(nil)
@@ -153,9 +183,13 @@ package struct Verifier: Sendable {
   }
 
   private func counted(_ verdict: Verdict, _ request: VerificationRequest, at now: Date) -> Verdict {
+    count(verdict, request, at: now)
+    return verdict
+  }
+
+  private func count(_ verdict: Verdict, _ request: VerificationRequest, at now: Date) {
     if let key = verdict.found?.key { usage.verified(key, request.endpoint, isValid: verdict.isValid, at: now) }
     observer.observe(.verified(verdict.code))
-    return verdict
   }
 }
 

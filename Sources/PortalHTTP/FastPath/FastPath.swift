@@ -25,45 +25,113 @@ final class FastPath: Sendable {
     fileprivate var token = RememberedToken()
   }
 
-  /// Writes the answer and returns true; or does nothing, and counts nothing.
+  /// What has become of a request.
+  enum Outcome {
+    /// Its answer is written.
+    case answered
+    /// It is for the ordinary route. Nothing was counted.
+    case notHere
+    /// It may be answered here once keys are looked up. Nothing was counted.
+    case missing(LookUp)
+  }
+
+  /// Keys that a request needs, and that are not in the cache.
+  struct LookUp: Sendable {
+    /// When the request was seen.
+    let start: Moment
+    /// What it asks, so that it need not be read again.
+    let questions: [VerificationRequest]
+    let hashes: [SecretHash]
+  }
+
+  /// Writes the answer, or does nothing. Whoever is told of missing keys asks again, about the same request, after
+  /// ``perform(_:)``.
   func answer(
-    _ request: PlainRequest, _ bytes: Span<UInt8>, _ scratch: inout Scratch, into output: inout ByteBuffer
-  ) -> Bool {
-    guard !request.fields.hasRepetition else { return false }
-    let start = Moment.now
+    _ request: PlainRequest, _ bytes: Span<UInt8>, after lookUp: LookUp? = nil, _ scratch: inout Scratch,
+    into output: inout ByteBuffer
+  ) -> Outcome {
+    guard !request.fields.hasRepetition else { return .notHere }
+    let now = Moment.now
     let route: String
-    let status: Int
+    var status = 200
     switch request.target {
     case .verify:
-      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: start),
-        Self.isJSON(request, bytes), request.bodyCount <= VerificationController.bodySizeMax,
-        let question = VerificationScanner.request(bytes, request.body),
-        let verdict = verifier.verifyAtOnce(question, at: start)
-      else { return false }
-      write(verdict, &scratch, at: start)
-      (route, status) = ("/v1/verify", 200)
+      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: now),
+        Self.isJSON(request, bytes), request.bodyCount <= VerificationController.bodySizeMax
+      else { return .notHere }
+      let judged = judged(bytes, after: lookUp, at: now) { VerificationScanner.request($0, request.body) }
+      guard let verdict = judged.verdict else { return judged.outcome }
+      write(verdict, &scratch, at: now)
+      route = "/v1/verify"
     case .verifyBatch:
-      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: start),
-        Self.isJSON(request, bytes), let questions = VerificationScanner.requests(bytes, request.body),
-        let verdicts = verifier.verifyAtOnce(questions, at: start)
-      else { return false }
-      write(verdicts, &scratch, at: start)
-      (route, status) = ("/v1/verify/batch", 200)
+      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: now),
+        Self.isJSON(request, bytes)
+      else { return .notHere }
+      let judged = judgedAll(bytes, request.body, after: lookUp, at: now)
+      guard let verdicts = judged.verdicts else { return judged.outcome }
+      write(verdicts, &scratch, at: now)
+      route = "/v1/verify/batch"
     case .authorize:
-      guard isAllowed(request.fields.token, isBearer: false, bytes, &scratch.token, at: start), request.bodyCount == 0,
-        let question = Self.question(request.fields, bytes), let verdict = verifier.verifyAtOnce(question, at: start)
-      else { return false }
-      status = writeHead(authorizing: verdict, &scratch, at: start)
+      guard isAllowed(request.fields.token, isBearer: false, bytes, &scratch.token, at: now), request.bodyCount == 0
+      else { return .notHere }
+      let judged = judged(bytes, after: lookUp, at: now) { Self.question(request.fields, $0) }
+      guard let verdict = judged.verdict else { return judged.outcome }
+      status = writeHead(authorizing: verdict, &scratch, at: now)
       route = "/v1/authorize"
-    case .other: return false
+    case .other: return .notHere
     }
     output.writeBytes(scratch.head)
     output.writeBytes(scratch.body.bytes)
     observer.observe(
       .answered(
         route: route, method: request.target == .authorize ? "GET" : "POST", status: status,
-        nanoseconds: Int64((ContinuousClock.now - start.instant) / .nanoseconds(1))))
-    return true
+        nanoseconds: Int64((ContinuousClock.now - (lookUp?.start ?? now).instant) / .nanoseconds(1))))
+    return .answered
+  }
+
+  /// Reads keys into the cache, or fails to: then the ordinary route says why.
+  func perform(_ lookUp: LookUp) async { _ = try? await verifier.keys.values(of: lookUp.hashes) }
+
+  // MARK: Verdicts
+
+  private func judged(
+    _ bytes: Span<UInt8>, after lookUp: LookUp?, at moment: Moment,
+    _ asked: (Span<UInt8>) -> VerificationScanner.Asked?
+  ) -> (verdict: Verdict?, outcome: Outcome) {
+    if let lookUp { return (verdicts(after: lookUp, at: moment)?.first, .notHere) }
+    guard let asked = asked(bytes) else { return (nil, .notHere) }
+    if let verdict = verifier.verifyAtOnce(asked.request, at: moment) { return (verdict, .answered) }
+    let (verdicts, outcome) = missing([asked.request], [asked.key], bytes, at: moment)
+    return (verdicts?.first, outcome)
+  }
+
+  /// As ``judged(_:after:at:_:)``, of a batch.
+  private func judgedAll(
+    _ bytes: Span<UInt8>, _ body: Range<Int>, after lookUp: LookUp?, at moment: Moment
+  ) -> (verdicts: [Verdict]?, outcome: Outcome) {
+    if let lookUp { return (verdicts(after: lookUp, at: moment), .notHere) }
+    guard let asked = VerificationScanner.requests(bytes, body) else { return (nil, .notHere) }
+    if let verdicts = verifier.verifyAtOnce(asked.requests, at: moment) { return (verdicts, .answered) }
+    return missing(asked.requests, asked.keys, bytes, at: moment)
+  }
+
+  private func verdicts(after lookUp: LookUp, at moment: Moment) -> [Verdict]? {
+    verifier.verifyAtOnce(lookUp.questions, lookedUp: lookUp.hashes.count, at: moment)
+  }
+
+  /// What to look up of requests that could not be judged. Well-formed keys alone are: whether one is takes longer to tell
+  /// than whether it is known, so that is asked here and not before. Without any other, the requests can be judged now.
+  private func missing(
+    _ requests: [VerificationRequest], _ keys: [Range<Int>], _ bytes: Span<UInt8>, at moment: Moment
+  ) -> (verdicts: [Verdict]?, outcome: Outcome) {
+    guard let places = verifier.missing(requests, at: moment), !places.isEmpty else { return (nil, .notHere) }
+    var requests = requests
+    for place in places {
+      requests[place].hash = verifier.format.hash(of: Secret(presented: bytes.text(keys[place])))
+    }
+    let hashes = places.compactMap { requests[$0].hash }
+    if hashes.isEmpty { return (verifier.verifyAtOnce(requests, at: moment), .notHere) }
+    return (nil, .missing(LookUp(start: moment, questions: requests, hashes: hashes)))
   }
 
   // MARK: Questions
@@ -94,7 +162,7 @@ final class FastPath: Sendable {
   }
 
   /// What a gateway asks in header fields; nil for what the ordinary route is to refuse.
-  private static func question(_ fields: PlainRequest.Fields, _ bytes: Span<UInt8>) -> VerificationRequest? {
+  private static func question(_ fields: PlainRequest.Fields, _ bytes: Span<UInt8>) -> VerificationScanner.Asked? {
     guard let key = fields.authorization.map({ bearer($0, bytes) }) ?? fields.apiKey,
       (1...Secret.lengthMax).contains(key.count)
     else { return nil }
@@ -111,7 +179,7 @@ final class FastPath: Sendable {
       question.clientIP = address
     }
     if let uri = fields.originalURI { question.endpoint = endpoint(fields.originalMethod, uri, bytes) }
-    return question
+    return (question, key)
   }
 
   /// As `VerificationRequest.endpoint(method:target:)`, of ASCII, in one piece.

@@ -1,4 +1,5 @@
 import NIOCore
+import Portal
 
 /// Told by whoever stands behind the decoder to `FastPathHandler`, which stands before it.
 enum RequestProgress: Sendable {
@@ -12,7 +13,7 @@ enum RequestProgress: Sendable {
 /// that came together, and hands on everything else.
 ///
 /// Answers keep the order of their requests: a plain request that cannot be answered here is handed on alone, and what
-/// follows waits until it is answered. What is not plain is handed on with all that follows, for the rest of the
+/// follows waits until it is answered. It waits, too, while keys of a request are looked up that is answered here then. What is not plain is handed on with all that follows, for the rest of the
 /// connection, since only the decoder then knows where a request ends.
 ///
 /// It also closes connections that have been silent for too long, because the framework's own handler for that sees
@@ -27,11 +28,15 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     case plain
     /// A request was handed on and is not answered yet.
     case waiting
+    /// Keys of the request that comes next are looked up.
+    case lookingUp
     case decoding
   }
 
   /// Bytes that may wait behind a request that was handed on, before no more is read.
   private static let waitingSizeMax = 64 << 10
+  /// How long keys may be looked up before the ordinary route takes over, which knows what to do about that.
+  private static let lookUpTimeMax: TimeAmount = .milliseconds(200)
 
   /// Nil if all is handed on.
   private let path: FastPath?
@@ -44,6 +49,11 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   private var hasOutput = false
   private var isUnflushed = false
   private var scratch = FastPath.Scratch()
+  /// What was looked up for the request that comes next.
+  private var lookUp: FastPath.LookUp?
+  private var lookUpNumber = 0
+  /// What came during a look-up, and is not to end the connection before its answer.
+  private var heldEvents: [Any] = []
   private var hasHandedOn = false
   private var isReadHeld = false
   /// Whether the client has ended its input, and nobody was told yet.
@@ -85,17 +95,27 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
         phase = .decoding
         handOn(context, pending.readableBytes)
       case .complete(let request):
-        if let path, path.answer(request, pending.readableBytesUInt8Span, &scratch, into: &output) {
+        switch answer(request) {
+        case .answered:
           hasOutput = true
           pending.moveReaderIndex(forwardBy: request.byteCount)
-        } else {
+        case .notHere:
           phase = .waiting
           handOn(context, request.byteCount)
+        case .missing(let lookUp): begin(lookUp, context)
         }
       }
     }
     // What was read to its end is not kept.
     if pending.readableBytes == 0 { pending = ByteBuffer() }
+  }
+
+  private func answer(_ request: PlainRequest) -> FastPath.Outcome {
+    guard let path else { return .notHere }
+    let outcome = path.answer(
+      request, pending.readableBytesUInt8Span, after: lookUp, &scratch, into: &output)
+    lookUp = nil
+    return outcome
   }
 
   private func handOn(_ context: ChannelHandlerContext, _ count: Int) {
@@ -109,13 +129,15 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     if let event = event as? ChannelEvent, event == .inputClosed, pending.readableBytes > 0 {
       isInputClosed = true
       endInput(context)
+    } else if phase == .lookingUp {
+      heldEvents.append(event)
     } else {
       context.fireUserInboundEventTriggered(event)
     }
   }
 
   private func endInput(_ context: ChannelHandlerContext) {
-    guard isInputClosed, phase != .waiting else { return }
+    guard isInputClosed, phase != .waiting, phase != .lookingUp else { return }
     isInputClosed = false
     if pending.readableBytes > 0 {
       phase = .decoding
@@ -123,6 +145,39 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
       context.fireChannelReadComplete()
     }
     context.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+  }
+
+  // MARK: Look-ups
+
+  private func begin(_ lookUp: FastPath.LookUp, _ context: ChannelHandlerContext) {
+    guard let path else { return }
+    phase = .lookingUp
+    lookUpNumber += 1
+    let number = lookUpNumber
+    let eventLoop = context.eventLoop
+    let handler = NIOLoopBound((self, context), eventLoop: eventLoop)
+    let end: @Sendable () -> Void = { handler.value.0.end(lookUp, number, handler.value.1) }
+    let timeout = eventLoop.scheduleTask(in: Self.lookUpTimeMax, end)
+    Task {
+      await path.perform(lookUp)
+      timeout.cancel()
+      eventLoop.execute(end)
+    }
+  }
+
+  private func end(_ lookUp: FastPath.LookUp, _ number: Int, _ context: ChannelHandlerContext) {
+    guard phase == .lookingUp, number == lookUpNumber, context.channel.isActive else { return }
+    phase = .plain
+    self.lookUp = lookUp
+    lastRead = context.eventLoop.now
+    drain(context)
+    channelReadComplete(context: context)
+    let events = heldEvents
+    heldEvents = []
+    // To be held again if another look-up has begun.
+    for event in events { userInboundEventTriggered(context: context, event: event) }
+    endInput(context)
+    readHeld(context)
   }
 
   // MARK: Out
@@ -145,7 +200,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   func read(context: ChannelHandlerContext) {
-    if phase == .waiting, pending.readableBytes > Self.waitingSizeMax {
+    if phase == .waiting || phase == .lookingUp, pending.readableBytes > Self.waitingSizeMax {
       isReadHeld = true
     } else {
       context.read()
@@ -176,10 +231,13 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     flushOutput(context)
     context.fireChannelReadComplete()
     endInput(context)
-    if isReadHeld {
-      isReadHeld = false
-      read(context: context)
-    }
+    readHeld(context)
+  }
+
+  private func readHeld(_ context: ChannelHandlerContext) {
+    guard isReadHeld else { return }
+    isReadHeld = false
+    read(context: context)
   }
 
   // MARK: Idle connections
@@ -203,7 +261,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
   private func closeIfIdle(_ context: ChannelHandlerContext) {
     let end = lastRead + idleTimeout
-    if unansweredCount > 0 {
+    if unansweredCount > 0 || phase == .lookingUp {
       checkIdle(context, after: idleTimeout)
     } else if context.eventLoop.now < end {
       checkIdle(context, after: end - context.eventLoop.now)

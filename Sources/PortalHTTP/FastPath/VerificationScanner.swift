@@ -2,7 +2,7 @@ import Portal
 
 /// Reads the bodies of the hot routes in place: an object whose members all are as documented, in plain ASCII without
 /// escapes. Anything else is nil, and `JSONParser` with `RequestFields` judges it; whatever is read here, those would read
-/// in the same way.
+/// in the same way. Only that a key which is not well formed has a hash here.
 struct VerificationScanner {
   private var position: Int
   private let end: Int
@@ -12,28 +12,34 @@ struct VerificationScanner {
     end = range.upperBound
   }
 
+  /// What is asked, and where its key stands.
+  typealias Asked = (request: VerificationRequest, key: Range<Int>)
+
   /// `{"key": …}`
-  static func request(_ bytes: Span<UInt8>, _ range: Range<Int>) -> VerificationRequest? {
+  static func request(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Asked? {
     var scanner = VerificationScanner(range)
-    guard let request = scanner.request(bytes), scanner.isAtEnd(bytes) else { return nil }
-    return request
+    guard let asked = scanner.request(bytes), scanner.isAtEnd(bytes) else { return nil }
+    return asked
   }
 
   /// `{"requests": [{"key": …}, …]}`
-  static func requests(_ bytes: Span<UInt8>, _ range: Range<Int>) -> [VerificationRequest]? {
+  static func requests(_ bytes: Span<UInt8>, _ range: Range<Int>) -> (
+    requests: [VerificationRequest], keys: [Range<Int>]
+  )? {
     var scanner = VerificationScanner(range)
-    var requests: [VerificationRequest] = []
+    var (requests, keys): ([VerificationRequest], [Range<Int>]) = ([], [])
     guard scanner.take("{", bytes), let name = scanner.string(bytes), bytes.holds("requests", at: name),
       scanner.take(":", bytes), scanner.take("[", bytes)
     else { return nil }
     repeat {
-      guard requests.count < VerificationController.batchCountMax, let request = scanner.request(bytes) else {
+      guard requests.count < VerificationController.batchCountMax, let asked = scanner.request(bytes) else {
         return nil
       }
-      requests.append(request)
+      requests.append(asked.request)
+      keys.append(asked.key)
     } while scanner.take(",", bytes)
     guard scanner.take("]", bytes), scanner.take("}", bytes), scanner.isAtEnd(bytes) else { return nil }
-    return requests
+    return (requests, keys)
   }
 
   // MARK: Objects
@@ -47,7 +53,7 @@ struct VerificationScanner {
     var cost: Int?
   }
 
-  private mutating func request(_ bytes: Span<UInt8>) -> VerificationRequest? {
+  private mutating func request(_ bytes: Span<UInt8>) -> Asked? {
     var members = Members()
     guard take("{", bytes) else { return nil }
     repeat {
@@ -56,10 +62,11 @@ struct VerificationScanner {
     guard take("}", bytes), let key = members.key, (1...Secret.lengthMax).contains(key.count) else { return nil }
     var scopes = members.scopes ?? []
     if let scope = members.scope { scopes.append(scope) }
-    return VerificationRequest(
+    let request = VerificationRequest(
       hash: SecretHash(of: bytes.extracting(key)), scopes: scopes, clientIP: members.clientIP,
       endpoint: members.endpoint.map { bytes.text($0) } ?? VerificationRequest.endpointDefault,
       cost: members.cost ?? 1)
+    return (request, key)
   }
 
   /// False for a member that is not known, stands twice or is not as it should be.

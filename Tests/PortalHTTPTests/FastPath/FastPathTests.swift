@@ -294,6 +294,60 @@ struct FastPathTests {
     }
   }
 
+  /// Who answered: the framework's ids begin otherwise than those of the fast path.
+  private func answerers(_ answer: String) -> [Bool] {
+    let prefixes = answer.matches(of: /X-Request-Id: ([0-9a-f]+)/).map { $0.output.1.dropLast(16) }
+    return prefixes.dropLast().map { $0 != prefixes.last }
+  }
+
+  private func batch(_ keys: [String], token: String) -> [UInt8] {
+    let body = "{\"requests\":[\(keys.map { "{\"key\":\"\($0)\"}" }.joined(separator: ","))]}"
+    return Array(
+      ("POST /v1/verify/batch HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer \(token)\r\n"
+        + "Content-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)").utf8)
+  }
+
+  @Test("a request whose keys are not in the cache is answered before the decoder when they are looked up")
+  func lookUp() async throws {
+    try await withTwins { twins in
+      let (seed, keys) = (twins.seed, twins.seed.keys)
+      let unknown = Secret.random(prefix: "lk_live").reveal()
+      // So that the token is in the caches.
+      _ = try await twins.expectSame([batch([keys[0]], token: seed.token), Self.last])
+      let requests = [
+        batch([keys[0], keys[1], unknown, "no key", keys[1]], token: seed.token),
+        batch([keys[0], keys[3], unknown], token: seed.token),
+        batch(["no key", "lk_live_neither"], token: seed.token),
+        batch([keys[11], keys[4]], token: seed.token),
+      ]
+      let answer = try await twins.expectSame([requests.flatMap(\.self) + Self.last])
+      // A limit of the mode consistent is for PostgreSQL to decide.
+      #expect(answerers(answer) == [true, true, true, false])
+      #expect(answer.components(separatedBy: "NOT_FOUND").count == 6)
+    }
+  }
+
+  @Test("what is looked up for too long is for the ordinary route, in the order of the requests")
+  func longLookUp() async throws {
+    try await withTwins { twins in
+      let (seed, keys) = (twins.seed, twins.seed.keys)
+      _ = try await twins.expectSame([batch([keys[0]], token: seed.token), Self.last])
+      let requests = batch([keys[0], keys[1]], token: seed.token) + batch([keys[0]], token: seed.token) + Self.last
+      let observations = twins.fast.observations
+      let missCount = observations.count(.cacheMiss)
+      let answer = try await twins.fast.pool.withConnection { connection in
+        try await connection.executeScript("begin; lock table api_keys in access exclusive mode")
+        async let answer = PortalHTTPTests.exchange(twins.fast, bytes: [requests])
+        // The fast path looks it up, and then the ordinary route does.
+        try await eventually("both have missed the key") { observations.count(.cacheMiss) == missCount + 2 }
+        try await connection.executeScript("commit")
+        return try await answer
+      }
+      #expect(answerers(answer) == [false, true])
+      #expect(answer.components(separatedBy: "\"code\":\"VALID\"").count == 4)
+    }
+  }
+
   @Test("a batch of a thousand, larger than any read, comes through whole")
   func largeBatch() async throws {
     try await withTwins { twins in
