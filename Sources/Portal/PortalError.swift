@@ -6,18 +6,24 @@ package enum PortalError: Error, Sendable, Equatable {
   case invalidCredentials
   /// The role or the token's permissions do not allow it; `reason` is for the client.
   case forbidden(reason: String)
-  /// The account's plan does not cover these scopes.
-  case scopeNotAllowed([String])
-  /// Beyond what the account's plan allows; `reason` is for the client.
-  case limitNotAllowed(reason: String)
+  // What the rules for an account's keys refuse, all of it, by the first rule that does.
+
+  /// Scopes that the account's plan does not cover.
+  case scopeNotAllowed([FieldProblem])
+  /// Beyond what the account's plan allows.
+  case limitNotAllowed([FieldProblem])
+  /// What the account itself does not want of its keys.
+  case policyViolation([FieldProblem])
   /// Not there, or another tenant's: the same answer.
   case notFound
   /// Input that breaks the contract.
   case invalid([FieldProblem])
   /// The account has as many live keys as its plan allows.
   case keyCapReached(cap: Int)
-  /// A revoked, expired or already rolled key cannot be rolled.
+  /// A revoked key cannot be changed, an expired or already rolled one not rolled.
   case keyNotActive
+  /// It is another version by now than the one that the client has seen.
+  case preconditionFailed
   case emailTaken
   /// Whoever was invited belongs to the account already.
   case alreadyMember
@@ -32,6 +38,8 @@ package enum PortalError: Error, Sendable, Equatable {
   case tooManyRequests(retryAfterSeconds: Int)
   /// PostgreSQL cannot be asked, or too much is waiting. `reason` is for the log alone.
   case unavailable(reason: String)
+  /// The Idempotency-Key came before with another request.
+  case idempotencyConflict
 
   package static func invalid(_ location: String, _ message: String) -> PortalError {
     .invalid([FieldProblem(location: location, message: message)])

@@ -10,6 +10,8 @@ package struct PortalServices: Sendable {
   package var sessions: Sessions
   package var credentials: Credentials
   package var keys: Keys
+  package var policies: KeyPolicies
+  package var plans: Plans
   package var verifier: Verifier
   package var tokens: ServiceTokenCheck
   package var usages: Usages
@@ -20,7 +22,7 @@ package struct PortalServices: Sendable {
 
   package init(
     accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
-    keys: Keys, verifier: Verifier,
+    keys: Keys, policies: KeyPolicies, plans: Plans, verifier: Verifier,
     tokens: ServiceTokenCheck, usages: Usages, analytics: Analytics, audit: AuditEvents, desk: SupportDesk,
     readiness: Readiness
   ) {
@@ -30,6 +32,8 @@ package struct PortalServices: Sendable {
     self.sessions = sessions
     self.credentials = credentials
     self.keys = keys
+    self.policies = policies
+    self.plans = plans
     self.verifier = verifier
     self.tokens = tokens
     self.usages = usages
@@ -71,6 +75,7 @@ func makeRouter(
   sessions.addRoutes(to: customers)
   credentials.addRoutes(to: customers)
   KeysController(keys: services.keys).addRoutes(to: customers)
+  KeyPolicyController(policies: services.policies).addRoutes(to: customers)
   usage.addRoutes(to: customers)
   AuditController(events: services.audit).addRoutes(to: customers)
   MembersController(members: services.members).addRoutes(to: customers)
@@ -80,6 +85,7 @@ func makeRouter(
     .add(middleware: StaffAuthentication(sessions: services.sessions))
     .group(context: StaffContext.self)
   support.addRoutes(to: staff)
+  PlansController(plans: services.plans).addRoutes(to: staff)
 
   let analysts = routes.group()
     .add(middleware: AnalystAuthentication(tokens: services.tokens, sessions: services.sessions))

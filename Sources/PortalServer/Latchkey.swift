@@ -12,7 +12,7 @@ struct Latchkey: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      ServeCommand.self, MigrateCommand.self, AccountsCommand.self, StaffCommand.self, TokensCommand.self,
-      KeysCommand.self, JobsCommand.self, AuditCommand.self,
+      ServeCommand.self, MigrateCommand.self, AccountsCommand.self, PlansCommand.self, StaffCommand.self,
+      TokensCommand.self, KeysCommand.self, JobsCommand.self, AuditCommand.self,
     ])
 }

@@ -74,6 +74,12 @@ extension ValidationError {
     }
   }
 
+  static func check(reason: String) throws {
+    guard (SupportReason.textLengthMin...SupportReason.textLengthMax).contains(reason.unicodeScalars.count) else {
+      throw ValidationError("--reason must have 3 to 500 characters.")
+    }
+  }
+
   static func parse(id text: String) throws -> UUID {
     guard let id = UUID(uuidString: text) else { throw ValidationError("\(text) is no UUID.") }
     return id

@@ -12,7 +12,7 @@ struct CommandTests {
     for command in [
       [], ["serve"], ["migrate"], ["accounts", "create"], ["staff", "create"], ["tokens", "create"],
       ["tokens", "revoke"], ["keys", "revoke"], ["accounts", "limit"], ["jobs"], ["jobs", "run"],
-      ["audit"], ["audit", "verify"], ["audit", "export"],
+      ["audit"], ["audit", "verify"], ["audit", "export"], ["accounts", "plan"], ["plans"], ["plans", "set"],
     ] {
       let result = try await latchkey(command + ["--help"])
       #expect(result.status == 0)
@@ -26,6 +26,13 @@ struct CommandTests {
       ["nonsense"], ["tokens", "create", "--name", "x"], ["serve", "--http-port"], ["keys", "revoke", "not-an-id"],
       ["tokens", "create", "--name", "x", "--permission", "everything"],
       ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--per-minute", "0"],
+      ["accounts", "plan", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "small"],
+      ["accounts", "plan", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "small", "--reason", "no"],
+      ["plans", "set", "Small", "--key-cap", "1", "--scope", "a", "--per-minute-max", "1"],
+      ["plans", "set", "small", "--key-cap", "0", "--scope", "a", "--per-minute-max", "1"],
+      ["plans", "set", "small", "--key-cap", "1", "--scope", "A", "--per-minute-max", "1"],
+      ["plans", "set", "small", "--key-cap", "1", "--per-minute-max", "1"],
+      ["plans", "set", "small", "--key-cap", "1", "--scope", "a", "--per-minute-max", "1", "--max-lifetime-days", "0"],
       ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--mode", "strict"],
     ] {
       #expect(try await latchkey(arguments, environment: ["DATABASE_URL": "host=/nowhere"]).status == 64)
@@ -159,6 +166,33 @@ struct CommandTests {
       let failed = try await latchkey(["jobs", "run", "usage-sources"], environment: environment)
       #expect(failed.status == 1 && failed.errors.hasPrefix("latchkey: usage-sources failed: "))
       #expect(try await latchkey(["jobs"], environment: environment).output.contains("failed (1 times in all): "))
+    }
+  }
+
+  @Test("plans are made, changed, listed and given to accounts, with the reason in the trail")
+  func plans() async throws {
+    try await withDatabase { database in
+      let environment = ["DATABASE_URL": database.url, "PASSWORD_COST": "10"]
+      let account = try await latchkey(
+        ["accounts", "create", "--name", "Acme", "--email", "ada@example.com", "--json"], environment: environment)
+      let id = try #require(try account.json()["id"].string)
+      let set = [
+        "plans", "set", "small", "--key-cap", "3", "--scope", "a:*", "--scope", "me", "--per-minute-max", "60",
+      ]
+      let made = try await latchkey(set + ["--json"], environment: environment)
+      #expect(made.status == 0)
+      #expect(try made.json()["scopes"].array == [.string("a:*"), .string("me")])
+      #expect(try await latchkey(set + ["--max-lifetime-days", "30"], environment: environment).status == 0)
+      let list = try await latchkey(["plans"], environment: environment)
+      #expect(
+        list.output == "default: 25 keys, 10000 per minute, *\nsmall: 3 keys, 60 per minute, 30 days, a:* me\n")
+      let assign = ["accounts", "plan", id, "small", "--reason", "asked for it"]
+      let assigned = try await latchkey(assign, environment: environment)
+      #expect(assigned.output == "account \(id) has the plan small\n")
+      let unknown = try await latchkey(
+        ["accounts", "plan", id, "big", "--reason", "asked for it"], environment: environment)
+      #expect(unknown.status == 1)
+      #expect(unknown.errors == "latchkey: there is no plan big; latchkey plans lists them\n")
     }
   }
 

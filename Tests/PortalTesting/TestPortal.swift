@@ -118,12 +118,14 @@ extension TestPortal {
   }
 
   /// A session of a member of staff.
-  package func logInStaff(_ email: String = "grace@example.com") async throws -> String {
+  package func logInStaff(
+    _ email: String = "grace@example.com", role: StaffMember.Role = .support
+  ) async throws -> String {
     guard let address = EmailAddress(email), let password = Password("correct horse battery") else {
       throw TestSetupError(description: "bad address")
     }
     _ = try await services.accounts.createStaff(
-      name: "Grace", email: address, role: .support, password: password, by: Caller(actor: .command(name: "test")))
+      name: "Grace", email: address, role: role, password: password, by: Caller(actor: .command(name: "test")))
     let answer = try await post(
       "/v1/support/login", "{\"email\":\"\(email)\",\"password\":\"correct horse battery\"}")
     guard let token = answer.body["token"].string else {

@@ -61,6 +61,11 @@ extension TestPortal {
       headers: ["Content-Type": "application/json"].merging(headers) { $1 })
   }
 
+  package func put(_ path: String, _ json: String, token: String? = nil) async throws -> TestAnswer {
+    try await request(
+      "PUT", path, bytes: Array(json.utf8), token: token, headers: ["Content-Type": "application/json"])
+  }
+
   /// An answer that is no JSON.
   package func text(_ path: String) async throws -> (status: Int, type: String?, text: String) {
     try await client.execute(uri: path, method: .get) { response in
@@ -91,11 +96,15 @@ extension TestCustomer {
     try await portal.post(path, json, token: token)
   }
 
-  package func delete(_ path: String) async throws -> TestAnswer { try await portal.delete(path, token: token) }
-
-  package func patch(_ path: String, _ json: String) async throws -> TestAnswer {
-    try await portal.patch(path, json, token: token)
+  package func patch(_ path: String, _ json: String, headers: [String: String] = [:]) async throws -> TestAnswer {
+    try await portal.patch(path, json, token: token, headers: headers)
   }
+
+  package func put(_ path: String, _ json: String) async throws -> TestAnswer {
+    try await portal.put(path, json, token: token)
+  }
+
+  package func delete(_ path: String) async throws -> TestAnswer { try await portal.delete(path, token: token) }
 
   /// Makes somebody with a login of their own a member, behind the portal's back.
   package func add(_ email: String, _ role: Role) async throws {

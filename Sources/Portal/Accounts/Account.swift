@@ -2,12 +2,35 @@ package import Foundation
 
 /// What the keys of an account may be.
 package struct Plan: Sendable, Equatable {
+  package static let keyCapMax = 10_000
+  package static let nameLengthMax = 32
+  package static let namePattern = "^[a-z0-9][a-z0-9_-]{0,31}$"
+
   package var name: String
   /// Keys that are neither revoked nor expired, at most.
   package var keyCap: Int
   /// Patterns that a key's scopes must be covered by.
   package var scopes: [String]
   package var rateLimitPerMinuteMax: Int
+  /// Counted from when a key was made; nil: as long as it likes.
+  package var maxKeyLifetimeDays: Int?
+
+  package init(
+    name: String, keyCap: Int, scopes: [String], rateLimitPerMinuteMax: Int, maxKeyLifetimeDays: Int? = nil
+  ) {
+    self.name = name
+    self.keyCap = keyCap
+    self.scopes = scopes
+    self.rateLimitPerMinuteMax = rateLimitPerMinuteMax
+    self.maxKeyLifetimeDays = maxKeyLifetimeDays
+  }
+
+  package static func isValid(name: String) -> Bool {
+    guard let first = name.utf8.first, name.utf8.count <= nameLengthMax, Scope.isLetterOrDigit(first) else {
+      return false
+    }
+    return name.utf8.allSatisfy { Scope.isLetterOrDigit($0) || "_-".utf8.contains($0) }
+  }
 }
 
 /// A tenant.

@@ -2,13 +2,10 @@ import Foundation
 import Postgres
 
 extension Account {
-  /// Takes: id, name, plan name, key cap, scopes, rate limit, suspended at.
+  /// Takes: id, name, those of the plan, suspended at.
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), name: try row.next(),
-      plan: Plan(
-        name: try row.next(), keyCap: try row.next(), scopes: try row.next(), rateLimitPerMinuteMax: try row.next()),
-      suspendedAt: try row.next())
+      id: try row.next(), name: try row.next(), plan: try Plan(row: &row), suspendedAt: try row.next())
   }
 }
 

@@ -46,7 +46,11 @@ package struct Invitations: Sendable {
       }
       guard members.isEmpty else { throw PortalError.alreadyMember }
       guard counts[0] < Invitation.openCountMax else {
-        throw PortalError.limitNotAllowed(reason: "An account has at most \(Invitation.openCountMax) open invitations.")
+        throw PortalError.limitNotAllowed([
+          FieldProblem(
+            location: "body.email",
+            message: "would be one more than the \(Invitation.openCountMax) open invitations that an account may have")
+        ])
       }
       let (_, _, _, _, _, made) = try await transaction.pipeline(
         VoidInvitationTokens(accountID: accountID, invitationID: nil, email: email.text),

@@ -341,10 +341,11 @@ struct ListUnusedKeys: PostgresStatement {
     select key.account_id, account.name, key.id, key.name, key.key_start, key.created_at, activity.last_used_at
     from api_keys key
       join accounts account on account.id = key.account_id
+      join plans plan on plan.name = account.plan
       left join key_activity activity on activity.account_id = key.account_id and activity.key_id = key.id
     where ($2::uuid is null or key.id < $2)
       and key.revoked_at is null and key.disabled_at is null and account.suspended_at is null
-      and (key.expires_at is null or key.expires_at > now())
+      and coalesce(\(effectiveExpiry), 'infinity') > now()
       and coalesce(activity.last_used_at, key.created_at) < now() - make_interval(days => $1::integer)
     order by key.id desc
     limit $3

@@ -73,6 +73,8 @@ package struct AuditEvent: Sendable, Equatable {
     case accountSuspended = "account.suspended"
     case accountResumed = "account.resumed"
     case accountLimitChanged = "account.limit_changed"
+    case accountPlanChanged = "account.plan_changed"
+    case accountPolicyChanged = "account.policy_changed"
     case keyCreated = "key.created"
     case keyRevoked = "key.revoked"
     case keyRolled = "key.rolled"
@@ -90,8 +92,12 @@ package struct AuditEvent: Sendable, Equatable {
     case usageDeleted = "usage.deleted"
     case analyticsGranted = "analytics.granted"
     case portalGranted = "portal.granted"
+    case planSet = "plan.set"
     case userPasswordReset = "user.password_reset"
     case userEmailVerified = "user.email_verified"
+    case keyUpdated = "key.updated"
+    case keyDisabled = "key.disabled"
+    case keyEnabled = "key.enabled"
   }
 
   package var id: UUID

@@ -70,6 +70,30 @@ struct InsertAuditEvent: PostgresStatement {
   }
 }
 
+/// One event for each of many keys, of what one statement did to them.
+struct InsertKeyAuditEvents: PostgresStatement {
+  static let sql = """
+    insert into audit_events
+      (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, ip)
+    select event.id, $1, $2, $3, $4, $5, 'key', event.key_id, $6, $7, $8::text::inet
+    from unnest($9::uuid[], $10::uuid[]) with ordinality as event (id, key_id, place)
+    order by event.place
+    """
+
+  let accountID: UUID
+  let keyIDs: [UUID]
+  let action: AuditEvent.Action
+  let caller: Caller
+  var reason: SupportReason?
+
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      accountID, caller.actor.kind.rawValue, caller.actor.id, caller.actor.name, action.rawValue, reason?.text,
+      reason?.ticket,
+      caller.ip, keyIDs.map { _ in UUID.version7() }, keyIDs)
+  }
+}
+
 /// Filters that are not given must not hide from the planner what an index is for.
 struct PlanForFilters: PostgresStatement {
   static let sql = "select set_config('plan_cache_mode', 'force_custom_plan', true)"

@@ -32,6 +32,17 @@ extension Job {
       ) { run in
         try await run.execute(ExpireRateLimitCounts()) + run.execute(ExpireRateLimitWindows())
       },
+      Job(
+        name: "idle-keys", interval: .seconds(3_600),
+        summary: "Disables keys that are idle for longer than their account's policy has it."
+      ) { try await $0.disableIdleKeys() },
+      Job(
+        name: "idempotency", interval: .seconds(60),
+        summary: "Forgets sealed secrets after ten minutes, and answers to an Idempotency-Key after a day."
+      ) { run in
+        try await run.deleteAll(DeleteOldFirstAnswers(limit: deletedRowCountMax))
+          + run.deleteAll(DeleteSealedSecrets(limit: deletedRowCountMax))
+      },
       Job(name: "sessions", interval: .seconds(600), summary: "Forgets logins that are over.") { run in
         try await run.execute(DeleteExpiredSessions()) + run.execute(DeleteExpiredStaffSessions())
       },

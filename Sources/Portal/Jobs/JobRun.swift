@@ -18,7 +18,7 @@ struct JobRun: Sendable {
     try await step { try await $0.execute(statement) }
   }
 
-  /// Repeats a statement that deletes a bounded number of rows until it finds none; each time with an event of what, if that
+  /// Repeats a statement that touches a bounded number of rows until it finds none; each time with an event of what, if that
   /// is worth telling.
   func deleteAll(_ statement: some PostgresStatement, _ what: String? = nil) async throws -> Int {
     var deleted = 0
@@ -63,8 +63,10 @@ struct JobRun: Sendable {
     }
   }
 
-  private func step<Value>(_ body: (PostgresConnection) async throws -> Value) async throws -> Value {
-    try await pool.withTransaction(as: .jobs) { connection in
+  func step<Value>(
+    as settings: PostgresSettings = .jobs, _ body: (PostgresConnection) async throws -> Value
+  ) async throws -> Value {
+    try await pool.withTransaction(as: settings) { connection in
       _ = try await connection.query(LockJob(name: name))
       return try await body(connection)
     }

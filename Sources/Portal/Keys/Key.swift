@@ -16,6 +16,19 @@ package struct Key: Sendable, Equatable {
   package static let rateLimitPerMinuteDefault = 60
   package static let rateLimitPerMinuteMax = 10_000
   package static let graceSecondsMax = 604_800
+  /// That of a key that nobody has changed since it was made.
+  package static let firstRevision = 1
+  package static let descriptionLengthMax = 500
+  package static let metadataByteCountMax = 4_096
+  /// Objects and lists in each other, the outermost counted.
+  package static let metadataDepthMax = 8
+
+  /// Who made a key, as of then.
+  package struct Maker: Sendable, Equatable {
+    package var kind: String
+    package var id: UUID?
+    package var name: String
+  }
 
   package var id: UUID
   package var accountID: UUID
@@ -36,52 +49,41 @@ package struct Key: Sendable, Equatable {
   package var lastUsedAt: Date?
   package var totalRequests: Int
   package var createdAt: Date
+  package var description: String?
+  package var tags: [String] = []
+  /// The text of a JSON object.
+  package var metadata: String?
+  /// nil for a key that was made before this was written down.
+  package var createdBy: Maker?
+  /// Counts the changes.
+  package var revision = 1
+  /// Of its account, as of now.
+  package var rules: KeyRules
 
   /// Derived, the first that applies: revoked, suspended, disabled, expired, active.
   package func status(at now: Date) -> Status {
     if revokedAt != nil { return .revoked }
     if accountSuspendedAt != nil { return .suspended }
     if disabledAt != nil { return .disabled }
-    if let expiresAt, expiresAt <= now { return .expired }
-    return .active
-  }
-}
-
-/// What a customer chooses when making a key.
-package struct KeySettings: Sendable, Equatable {
-  package var name: String
-  package var environment: Key.Environment
-  package var scopes: [String]
-  package var rateLimitPerMinute: Int
-  /// Beside the one per minute.
-  package var limits: [RateLimit]
-  package var rateLimitMode: RateLimitMode
-  package var allowedIPs: [AddressBlock]?
-  package var expiresAt: Date?
-
-  package init(
-    name: String, environment: Key.Environment = .live, scopes: [String],
-    rateLimitPerMinute: Int = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
-    rateLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil
-  ) {
-    self.name = name
-    self.environment = environment
-    self.scopes = scopes
-    self.rateLimitPerMinute = rateLimitPerMinute
-    self.limits = limits
-    self.rateLimitMode = rateLimitMode
-    self.allowedIPs = allowedIPs
-    self.expiresAt = expiresAt
+    return isExpired(at: now) ? .expired : .active
   }
 
-  /// Refuses what the plan does not cover.
-  func check(against plan: Plan) throws(PortalError) {
-    let refused = scopes.filter { scope in !plan.scopes.contains { Scope.covers($0, scope) } }
-    guard refused.isEmpty else { throw .scopeNotAllowed(refused) }
-    guard rateLimitPerMinute <= plan.rateLimitPerMinuteMax else {
-      throw .limitNotAllowed(
-        reason: "The plan \(plan.name) allows at most \(plan.rateLimitPerMinuteMax) requests per minute and key.")
-    }
+  func isExpired(at now: Date) -> Bool { effectiveExpiresAt.map { $0 <= now } ?? false }
+
+  // MARK: What the plan leaves of it, as verification has it
+
+  package var effectiveExpiresAt: Date? {
+    let plans = rules.plan.maxKeyLifetimeDays.map { createdAt.adding(days: $0) }
+    return [expiresAt, plans].compactMap(\.self).min()
+  }
+
+  package var effectiveScopes: [String] { Scope.intersection(scopes, rules.plan.scopes) }
+
+  package var effectiveRateLimitPerMinute: Int { min(rateLimitPerMinute, rules.plan.rateLimitPerMinuteMax) }
+
+  /// In what it breaks its account's policy, which may have come later; nothing of a key that is revoked.
+  package var policyViolations: [FieldProblem] {
+    revokedAt == nil ? rules.policy.problems(of: KeySettings(of: self), madeAt: createdAt) : []
   }
 }
 

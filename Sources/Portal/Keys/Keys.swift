@@ -32,11 +32,17 @@ package struct Keys: Sendable {
     package var propagation: Propagation
   }
 
+  /// A key as it is now, and how far the news has come.
+  package struct Updated: Sendable {
+    package var key: Key
+    package var propagation: Propagation
+  }
+
   package func list(
-    of accountID: UUID, status: Key.Status? = nil, page: PageRequest = PageRequest()
+    of accountID: UUID, _ filter: KeyFilter = KeyFilter(), page: PageRequest = PageRequest()
   ) async throws -> Page<Key> {
     let keys = try await pool.query(
-      ListKeys(accountID: accountID, before: page.before, status: status, count: page.limit + 1),
+      ListKeys(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
       as: .account(accountID))
     return Page(keys, limit: page.limit, id: \.id)
   }
@@ -53,16 +59,47 @@ package struct Keys: Sendable {
   /// from the count to the commit, so that the cap holds however many ask at once.
   package func create(_ settings: KeySettings, for accountID: UUID, by caller: Caller) async throws -> IssuedKey {
     let issued = try await pool.withTransaction(as: .account(accountID)) { transaction in
-      let (accounts, counts) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), CountLiveKeys(accountID: accountID))
-      guard let account = accounts.first else { throw PortalError.notFound }
-      try account.checkActive()
-      try settings.check(against: account.plan)
-      guard counts[0] < account.plan.keyCap else { throw PortalError.keyCapReached(cap: account.plan.keyCap) }
-      return try await issue(settings, for: accountID, by: caller, on: transaction)
+      let (accounts, rules, counts) = try await transaction.pipeline(
+        LockAccount(accountID: accountID), FindKeyRules(accountID: accountID), CountLiveKeys(accountID: accountID))
+      return try await create(
+        settings, for: accounts.first, under: rules.first, having: counts[0], by: caller, on: transaction)
     }
     outbox.ring()
     return issued
+  }
+
+  /// As ``create(_:for:by:)``, once: whoever comes again is answered as the first time, as `show` showed the key then.
+  /// Throws `.idempotencyConflict` if it was another request. What is refused is not remembered.
+  package func create(
+    _ settings: KeySettings, by caller: Caller, once request: IdempotentRequest, _ show: (Key) -> String
+  ) async throws -> FirstAnswer {
+    let answer = try await pool.withTransaction(as: .account(request.accountID)) { transaction in
+      let (accounts, rules, counts, answers) = try await transaction.pipeline(
+        LockAccount(accountID: request.accountID), FindKeyRules(accountID: request.accountID),
+        CountLiveKeys(accountID: request.accountID), FindFirstAnswer(request: request))
+      if let answer = answers.first { return try answer.answer(to: request) }
+      let issued = try await create(
+        settings, for: accounts.first, under: rules.first, having: counts[0], by: caller, on: transaction)
+      return try await remember([issued.key], issued.secret, of: request, on: transaction, show)
+    }
+    outbox.ring()
+    return answer
+  }
+
+  /// What a request was answered before, if it was.
+  package func firstAnswer(to request: IdempotentRequest) async throws -> FirstAnswer? {
+    try await pool.query(FindFirstAnswer(request: request), as: .account(request.accountID)).first?.answer(to: request)
+  }
+
+  private func create(
+    _ settings: KeySettings, for account: Account?, under rules: KeyRules?, having count: Int, by caller: Caller,
+    on transaction: PostgresConnection
+  ) async throws -> IssuedKey {
+    guard let account, let rules else { throw PortalError.notFound }
+    try account.checkActive()
+    try rules.check(settings, madeAt: Date(), at: "body")
+    guard count < rules.plan.keyCap else { throw PortalError.keyCapReached(cap: rules.plan.keyCap) }
+    return try await issue(settings, for: account.id, by: caller, on: transaction)
   }
 
   /// Revokes a key; a second time changes nothing and answers with the first time's moment.
@@ -89,6 +126,62 @@ package struct Keys: Sendable {
     return Revoked(id: id, revokedAt: revokedAt, propagation: await propagations.wait(since: clock))
   }
 
+  /// Changes a key, unless it is revoked, or its revision is none of `revisions`. Where nothing changes, nothing is
+  /// written.
+  package func update(
+    _ id: UUID, of accountID: UUID, _ changes: KeyChanges, ifRevision revisions: Set<Int>? = nil, by caller: Caller
+  ) async throws -> Updated {
+    let clock = ContinuousClock.now
+    let key = try await pool.withTransaction(as: .account(accountID)) { transaction in
+      let (accounts, found, counts) = try await transaction.pipeline(
+        LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id), CountLiveKeys(accountID: accountID))
+      guard let account = accounts.first, let key = found.first else { throw PortalError.notFound }
+      guard key.mayTake(changes) else { throw PortalError.keyNotActive }
+      if let revisions, !revisions.contains(key.revision) { throw PortalError.preconditionFailed }
+      let old = KeySettings(of: key)
+      let settings = changes.applied(to: old)
+      let isEnabled = changes.isEnabled ?? key.isEnabled
+      if settings == old, isEnabled == key.isEnabled { return key }
+      try account.checkActive()
+      // Whoever enables a key answers for all of it, as who makes one.
+      let isRevived = isEnabled && !key.isEnabled
+      try key.rules.check(
+        settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old), at: "body")
+      // A key that comes back to life counts again.
+      let now = Date()
+      if key.isExpired(at: now), !key.expiring(at: settings.expiresAt).isExpired(at: now),
+        counts[0] >= key.rules.plan.keyCap
+      {
+        throw PortalError.keyCapReached(cap: key.rules.plan.keyCap)
+      }
+      let action: AuditEvent.Action =
+        isEnabled == key.isEnabled ? .keyUpdated : isEnabled ? .keyEnabled : .keyDisabled
+      let (_, _, changed) = try await transaction.pipeline(
+        UpdateKey(accountID: accountID, id: id, settings: settings, isEnabled: isEnabled),
+        InsertAuditEvent.onKey(id, of: accountID, action, by: caller), FindKey(accountID: accountID, id: id))
+      return changed[0]
+    }
+    return Updated(key: key, propagation: await propagations.wait(since: clock))
+  }
+
+  /// Revokes all keys that are not revoked yet, in one statement; how many there were.
+  package func revokeAll(
+    of accountID: UUID, by caller: Caller, _ reason: SupportReason? = nil
+  ) async throws -> (count: Int, propagation: Propagation) {
+    let clock = ContinuousClock.now
+    let count = try await pool.withTransaction(as: .account(accountID)) { transaction in
+      let (accounts, ids) = try await transaction.pipeline(
+        LockAccount(accountID: accountID), RevokeAllKeys(accountID: accountID))
+      guard !accounts.isEmpty else { throw PortalError.notFound }
+      if !ids.isEmpty {
+        try await transaction.execute(
+          InsertKeyAuditEvents(accountID: accountID, keyIDs: ids, action: .keyRevoked, caller: caller, reason: reason))
+      }
+      return ids.count
+    }
+    return (count, await propagations.wait(since: clock))
+  }
+
   /// Replaces a key by one with the same name and settings. Without a grace the old one is revoked, else it expires after
   /// the grace. The cap does not stand in the way: the number of keys that count stays the same.
   package func roll(
@@ -98,21 +191,58 @@ package struct Keys: Sendable {
     let (successor, predecessor) = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (accounts, found) = try await transaction.pipeline(
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id))
-      guard let account = accounts.first, let key = found.first else { throw PortalError.notFound }
-      try account.checkActive()
-      guard key.status(at: Date()) == .active, key.rolledAt == nil else { throw PortalError.keyNotActive }
-      let settings = KeySettings(rolling: key)
-      try settings.check(against: account.plan)
-      let successor = try await issue(settings, for: accountID, by: caller, on: transaction)
-      let (_, _, retired) = try await transaction.pipeline(
-        RetireRolledKey(accountID: accountID, id: id, graceSeconds: graceSeconds),
-        InsertAuditEvent.onKey(id, of: accountID, .keyRolled, by: caller),
-        FindKey(accountID: accountID, id: id))
-      return (successor, retired[0])
+      return try await roll(found.first, of: accounts.first, graceSeconds: graceSeconds, by: caller, on: transaction)
     }
     outbox.ring()
     return Rolled(
       successor: successor, predecessor: predecessor, propagation: await propagations.wait(since: clock))
+  }
+
+  /// As ``roll(_:of:graceSeconds:by:)``, once; as ``create(_:by:once:_:)``. How far the news has come is as of now.
+  package func roll(
+    _ id: UUID, graceSeconds: Int, by caller: Caller, once request: IdempotentRequest, _ show: (Key) -> String
+  ) async throws -> (answer: FirstAnswer, propagation: Propagation) {
+    let clock = ContinuousClock.now
+    let answer = try await pool.withTransaction(as: .account(request.accountID)) { transaction in
+      let (accounts, found, answers) = try await transaction.pipeline(
+        LockAccount(accountID: request.accountID), LockKey(accountID: request.accountID, id: id),
+        FindFirstAnswer(request: request))
+      if let answer = answers.first { return try answer.answer(to: request) }
+      let (successor, predecessor) = try await roll(
+        found.first, of: accounts.first, graceSeconds: graceSeconds, by: caller, on: transaction)
+      return try await remember(
+        [successor.key, predecessor], successor.secret, of: request, on: transaction, show)
+    }
+    outbox.ring()
+    return (answer, await propagations.wait(since: clock))
+  }
+
+  private func roll(
+    _ key: Key?, of account: Account?, graceSeconds: Int, by caller: Caller, on transaction: PostgresConnection
+  ) async throws -> (IssuedKey, Key) {
+    guard let account, let key else { throw PortalError.notFound }
+    try account.checkActive()
+    guard key.status(at: Date()) == .active, key.rolledAt == nil else { throw PortalError.keyNotActive }
+    let settings = KeySettings(of: key)
+    try key.rules.check(settings, madeAt: Date(), at: "key")
+    let successor = try await issue(settings, for: account.id, by: caller, on: transaction)
+    let (_, _, retired) = try await transaction.pipeline(
+      RetireRolledKey(accountID: account.id, id: key.id, graceSeconds: graceSeconds),
+      InsertAuditEvent.onKey(key.id, of: account.id, .keyRolled, by: caller),
+      FindKey(accountID: account.id, id: key.id))
+    return (successor, retired[0])
+  }
+
+  /// `keys` are those in the answer, the new one first.
+  private func remember(
+    _ keys: [Key], _ secret: Secret, of request: IdempotentRequest, on transaction: PostgresConnection,
+    _ show: (Key) -> String
+  ) async throws -> FirstAnswer {
+    let answer = FirstAnswer(shownKeys: keys.map(show), newKeyID: keys[0].id, secret: secret)
+    try await transaction.execute(
+      InsertFirstAnswer(
+        request: request, answer: answer, sealedSecret: try request.seal(secret, of: answer.newKeyID)))
+    return answer
   }
 
   private func issue(
@@ -121,7 +251,7 @@ package struct Keys: Sendable {
     let id = UUID.version7()
     let secret = format.makeSecret(settings.environment)
     let (_, _, _, found) = try await transaction.pipeline(
-      InsertKey(id: id, accountID: accountID, settings: settings, secret: secret),
+      InsertKey(id: id, accountID: accountID, settings: settings, secret: secret, maker: caller.actor),
       InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller),
       outbox.notice(
         .keyCreated, of: accountID, subjectID: id,
@@ -132,12 +262,18 @@ package struct Keys: Sendable {
   }
 }
 
-extension KeySettings {
-  /// The settings of a successor.
-  init(rolling key: Key) {
-    self.init(
-      name: key.name, environment: key.environment, scopes: key.scopes, rateLimitPerMinute: key.rateLimitPerMinute,
-      limits: key.limits, rateLimitMode: key.rateLimitMode, allowedIPs: key.allowedIPs, expiresAt: key.expiresAt)
+extension Key {
+  var isEnabled: Bool { disabledAt == nil }
+
+  fileprivate func expiring(at date: Date?) -> Key {
+    var key = self
+    key.expiresAt = date
+    return key
+  }
+
+  /// What is revoked stays as it was. What was rolled does not outlive its grace.
+  fileprivate func mayTake(_ changes: KeyChanges) -> Bool {
+    revokedAt == nil && (rolledAt == nil || changes.expiresAt == .keep)
   }
 }
 

@@ -6,13 +6,22 @@ private let keyColumns = """
   key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
   key.limit_names, key.limit_values::bigint[], key.limit_window_seconds::bigint[], key.rate_limit_mode,
   key.allowed_ips::text[], key.expires_at, key.revoked_at, key.disabled_at, key.rolled_at, account.suspended_at,
-  activity.last_used_at, coalesce(activity.total_requests, 0), key.created_at
+  activity.last_used_at, coalesce(activity.total_requests, 0), key.created_at,
+  key.description, key.tags, key.metadata, key.created_by_kind, key.created_by_id, key.created_by_name, key.revision,
+  \(planColumns), \(keyPolicyColumns)
   """
 
 private let keyTables = """
   api_keys key
   join accounts account on account.id = key.account_id
+  join plans plan on plan.name = account.plan
+  left join key_policies policy on policy.account_id = key.account_id
   left join key_activity activity on activity.account_id = key.account_id and activity.key_id = key.id
+  """
+
+/// Of `api_keys key` and `plans plan`: the earlier of the key's own expiry and the end of the plan's lifetime.
+let effectiveExpiry = """
+  least(key.expires_at, key.created_at + make_interval(hours => 24 * plan.max_key_lifetime_days))
   """
 
 extension Key {
@@ -24,7 +33,17 @@ extension Key {
       rateLimitMode: try RateLimitMode(column: row.next(), "mode"), allowedIPs: try [AddressBlock](column: row.next()),
       expiresAt: try row.next(), revokedAt: try row.next(), disabledAt: try row.next(), rolledAt: try row.next(),
       accountSuspendedAt: try row.next(), lastUsedAt: try row.next(), totalRequests: try row.next(),
-      createdAt: try row.next())
+      createdAt: try row.next(), description: try row.next(), tags: try row.next(), metadata: try row.next(),
+      createdBy: try Maker(columns: &row), revision: try row.next(),
+      rules: try KeyRules(row: &row))
+  }
+}
+
+extension Key.Maker {
+  init?(columns row: inout PostgresRow) throws(PostgresError) {
+    let (kind, id, name) = (try row.next(String?.self), try row.next(UUID?.self), try row.next(String?.self))
+    guard let kind, let name else { return nil }
+    self.init(kind: kind, id: id, name: name)
   }
 }
 
@@ -54,14 +73,13 @@ extension [AddressBlock] {
   }
 }
 
-/// Serialises whatever counts or changes the account's keys: creating, rolling, suspending.
+/// Serialises whatever counts or changes the account's keys: creating, changing, rolling, suspending. The plan is joined to
+/// what was locked: joined before, an account that got another plan meanwhile would have none.
 struct LockAccount: PostgresStatement {
   static let sql = """
-    select account.id, account.name, plan.name, plan.key_cap, plan.scopes, plan.rate_limit_per_minute_max,
-      account.suspended_at
-    from accounts account join plans plan on plan.name = account.plan
-    where account.id = $1
-    for update of account
+    with account as (select id, name, plan, suspended_at from accounts where id = $1 for update)
+    select account.id, account.name, \(planColumns), account.suspended_at
+    from account join plans plan on plan.name = account.plan
     """
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
@@ -71,8 +89,11 @@ struct LockAccount: PostgresStatement {
 /// Keys that count towards the cap: neither revoked nor expired, nor in the grace after a roll.
 struct CountLiveKeys: PostgresStatement {
   static let sql = """
-    select count(*) from api_keys
-    where account_id = $1 and revoked_at is null and rolled_at is null and (expires_at is null or expires_at > now())
+    select count(*)
+    from api_keys key join accounts account on account.id = key.account_id
+    join plans plan on plan.name = account.plan
+    where key.account_id = $1 and key.revoked_at is null and key.rolled_at is null
+      and coalesce(\(effectiveExpiry), 'infinity') > now()
     """
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
@@ -83,21 +104,24 @@ struct InsertKey: PostgresStatement {
   static let sql = """
     insert into api_keys
       (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
-      limit_names, limit_values, limit_window_seconds, rate_limit_mode)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14)
+      limit_names, limit_values, limit_window_seconds, rate_limit_mode, description, tags, metadata, created_by_kind,
+      created_by_id, created_by_name)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
     returning created_at
     """
   let id: UUID
   let accountID: UUID
   let settings: KeySettings
   let secret: Secret
+  let maker: Actor
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       id, accountID, settings.name, secret.start(Key.startLength), PostgresBytes(secret.hash.bytes),
       settings.environment.rawValue, settings.scopes, Int32(settings.rateLimitPerMinute),
       settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.limits.map(\.name),
       settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) },
-      settings.rateLimitMode.rawValue)
+      settings.rateLimitMode.rawValue, settings.description, settings.tags, settings.metadata, maker.kind.rawValue, maker.id,
+      maker.name)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
@@ -119,7 +143,7 @@ struct LockKey: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
-/// The newest first, from below `before`; with `status`, only keys that have it now.
+/// The newest first, from below `before`. What the filter leaves open is null.
 struct ListKeys: PostgresStatement {
   static let sql = """
     select \(keyColumns) from \(keyTables)
@@ -127,17 +151,54 @@ struct ListKeys: PostgresStatement {
       when key.revoked_at is not null then 'revoked'
       when account.suspended_at is not null then 'suspended'
       when key.disabled_at is not null then 'disabled'
-      when key.expires_at <= now() then 'expired'
+      when \(effectiveExpiry) <= now() then 'expired'
       else 'active' end)
+      and ($4::text[] is null or key.tags @> $4)
+      and ($5::text is null or key.name ilike $5 or key.description ilike $5 or key.key_start ilike $5)
     order by key.id desc
-    limit $4
+    limit $6
     """
   let accountID: UUID
+  let filter: KeyFilter
   let before: UUID?
-  let status: Key.Status?
   let count: Int
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, before, status?.rawValue, count) }
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      accountID, before, filter.status?.rawValue, filter.tags.isEmpty ? nil : filter.tags,
+      filter.text.map { "%" + $0.withoutWildcards + "%" }, count)
+  }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
+}
+
+extension String {
+  /// As it stands for itself in a pattern of `like`.
+  fileprivate var withoutWildcards: String {
+    replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_")
+  }
+}
+
+/// Writes all settings, which were read behind the key's lock.
+struct UpdateKey: PostgresStatement {
+  static let sql = """
+    update api_keys set
+      name = $3, scopes = $4, rate_limit_per_minute = $5, limit_names = $6, limit_values = $7,
+      limit_window_seconds = $8, rate_limit_mode = $9, allowed_ips = $10::text[]::cidr[], expires_at = $11,
+      description = $12, tags = $13, metadata = $14,
+      disabled_at = case when $15 then null else coalesce(disabled_at, now()) end,
+      enabled_at = case when $15 and disabled_at is not null then now() else enabled_at end
+    where account_id = $1 and id = $2
+    """
+  let accountID: UUID
+  let id: UUID
+  let settings: KeySettings
+  let isEnabled: Bool
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      accountID, id, settings.name, settings.scopes, Int32(settings.rateLimitPerMinute), settings.limits.map(\.name),
+      settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) },
+      settings.rateLimitMode.rawValue, settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt,
+      settings.description, settings.tags, settings.metadata, isEnabled)
+  }
 }
 
 /// Revokes unless it is revoked already. `expires_at` stays, so that the trail shows what was meant.
@@ -151,6 +212,16 @@ struct RevokeKey: PostgresStatement {
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
+}
+
+/// Revokes what is not revoked yet; the ids of those keys.
+struct RevokeAllKeys: PostgresStatement {
+  static let sql = """
+    update api_keys set revoked_at = now() where account_id = $1 and revoked_at is null returning id
+    """
+  let accountID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 /// Marks a key as rolled: revoked at once without a grace, else expiring after it, never later than it would have.
@@ -183,10 +254,7 @@ struct SearchKeys: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(search.id, search.accountID)
     // Its own alphabet is letters, digits and `_`, and `_` is a wildcard.
-    bindings.append(
-      search.start.map {
-        $0.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_") + "%"
-      })
+    bindings.append(search.start.map { $0.withoutWildcards + "%" })
     bindings.append(search.hash.map { PostgresBytes($0.bytes) }, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }

@@ -10,6 +10,9 @@ package enum Scope {
     return bytes.dropFirst().allSatisfy { isLetterOrDigit($0) || ":._*-".utf8.contains($0) }
   }
 
+  /// What plans and policies name scopes by: scopes, and `*` for all.
+  package static func isPattern(_ text: String) -> Bool { text == "*" || isValid(text) }
+
   /// Whether holding `granted` meets `required`.
   package static func covers(_ granted: String, _ required: String) -> Bool {
     if granted == "*" || granted == required { return true }
@@ -17,7 +20,21 @@ package enum Scope {
     return granted.hasSuffix(":*") && required.utf8.starts(with: granted.utf8.dropLast())
   }
 
-  private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
+  /// What both lists grant: of `a:*` and `a:b` it is `a:b`.
+  static func intersection(_ granted: [String], _ patterns: [String]) -> [String] {
+    // What nearly every plan has.
+    if patterns.contains("*") { return granted }
+    var common: [String] = []
+    for scope in granted {
+      for pattern in patterns {
+        let narrower = covers(pattern, scope) ? scope : covers(scope, pattern) ? pattern : nil
+        if let narrower, !common.contains(narrower) { common.append(narrower) }
+      }
+    }
+    return common
+  }
+
+  static func isLetterOrDigit(_ byte: UInt8) -> Bool {
     (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
   }
 }

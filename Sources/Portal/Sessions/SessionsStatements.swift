@@ -44,8 +44,8 @@ struct InsertSession: PostgresStatement {
 
 struct FindSession: PostgresStatement {
   static let sql = """
-    select person.id, person.email, account.id, account.name, plan.name, plan.key_cap, plan.scopes,
-      plan.rate_limit_per_minute_max, account.suspended_at, membership.role, session.expires_at
+    select person.id, person.email, account.id, account.name, \(planColumns), account.suspended_at, membership.role,
+      session.expires_at
     from sessions session
     join memberships membership on membership.user_id = session.user_id and membership.account_id = session.account_id
     join users person on person.id = session.user_id

@@ -3,10 +3,10 @@ import Postgres
 
 /// Of `api_keys key` and what it is joined with: what ``FoundKey`` takes.
 private let verifiableKeyColumns = """
-  key.key_hash, key.id, key.account_id, key.name, key.environment, key.scopes,
+  key.key_hash, key.id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
   least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
   key.limit_values::bigint[], key.limit_window_seconds::bigint[], account.shared_limit_per_minute,
-  key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], key.expires_at,
+  key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
   key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null
   """
 
@@ -16,7 +16,7 @@ private let verifiableKeyTables = """
   join plans plan on plan.name = account.plan
   """
 
-/// A key and where the log stood when it was read; one row without a key if there is none.
+/// A key, with what its plan leaves of it, and where the log stood when it was read; one row without a key if there is none.
 struct FoundKey {
   let position: LogPosition
   let found: (hash: SecretHash, key: VerifiableKey)?
@@ -29,7 +29,8 @@ struct FoundKey {
     }
     let key = VerifiableKey(
       id: try row.next(), accountID: try row.next(), name: try row.next(),
-      environment: try Key.Environment(column: row.next(), "environment"), scopes: try row.next(),
+      environment: try Key.Environment(column: row.next(), "environment"),
+      scopes: Scope.intersection(try row.next(), try row.next()),
       rateLimitPerMinute: try row.next(), namedLimits: try [RateLimit](columns: &row),
       accountLimitPerMinute: try row.next(), rateLimitMode: try RateLimitMode(column: row.next(), "mode"),
       accountLimitMode: try RateLimitMode(column: row.next(), "mode"),

@@ -32,6 +32,24 @@ package enum JSONValue: Sendable, Equatable {
   }
 }
 
+extension JSONValue {
+  /// The same bytes for the same value, in whatever order members came, and other bytes for every other one: a letter for
+  /// the kind, and where there is a content its size in front of it.
+  package var fingerprint: [UInt8] {
+    switch self {
+    case .null: Array("n".utf8)
+    case .bool(let value): Array((value ? "t" : "f").utf8)
+    case .number(let digits): Array("d\(digits.utf8.count):\(digits)".utf8)
+    case .string(let text): Array("s\(text.utf8.count):\(text)".utf8)
+    case .array(let elements): Array("a\(elements.count):".utf8) + elements.flatMap(\.fingerprint)
+    case .object(let members):
+      Array("o\(members.count):".utf8)
+        + members.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+        .flatMap { JSONValue.string($0.name).fingerprint + $0.value.fingerprint }
+    }
+  }
+}
+
 /// Why a text is not JSON, or not JSON that is accepted here, and at which byte.
 package struct JSONError: Error, Equatable {
   package var message: String

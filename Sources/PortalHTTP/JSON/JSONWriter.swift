@@ -16,6 +16,13 @@ package struct JSONWriter {
 
   package init() {}
 
+  /// A value as it was read, without spaces.
+  static func text(of value: JSONValue) -> String {
+    var writer = JSONWriter()
+    writer.value(value)
+    return String(decoding: writer.bytes, as: UTF8.self)
+  }
+
   /// Begins anew, in the memory that it has.
   package mutating func clear() {
     bytes.removeAll(keepingCapacity: true)
@@ -48,6 +55,25 @@ package struct JSONWriter {
     separate()
     quote(text)
     needsComma = true
+  }
+
+  private mutating func value(_ value: JSONValue) {
+    switch value {
+    case .null: literal("null")
+    case .bool(let value): literal(value ? "true" : "false")
+    case .number(let digits): literal(digits)
+    case .string(let text): string(text)
+    case .array(let elements): array(elements) { $0.value($1) }
+    case .object(let members):
+      object { json in
+        for (name, value) in members {
+          json.string(name)
+          json.bytes.append(UInt8(ascii: ":"))
+          json.needsComma = false
+          json.value(value)
+        }
+      }
+    }
   }
 
   // MARK: Members
@@ -96,6 +122,9 @@ package struct JSONWriter {
     array(name, values) { $0.string($1) }
   }
 
+  /// What is JSON already.
+  package mutating func field(_ name: StaticString, json text: String?) { field(name, literal: text ?? "null") }
+
   package mutating func object(_ name: StaticString, _ body: (inout JSONWriter) -> Void) {
     self.name(name)
     object(body)
@@ -108,11 +137,24 @@ package struct JSONWriter {
     array(elements, body)
   }
 
+  /// The members of an object that was written before, and has some.
+  package mutating func fields(ofObject text: String) {
+    separate()
+    bytes.append(contentsOf: text.utf8.dropFirst().dropLast())
+    needsComma = true
+  }
+
   // MARK: Characters
 
   private mutating func field(_ name: StaticString, literal: String) {
     self.name(name)
     raw(literal)
+    needsComma = true
+  }
+
+  private mutating func literal(_ text: String) {
+    separate()
+    raw(text)
     needsComma = true
   }
 

@@ -32,6 +32,29 @@ extension JSONWriter {
     field("totalRequests", key.totalRequests)
     field("createdAt", key.createdAt)
     field("status", key.status(at: now).rawValue)
+    field("description", key.description)
+    field("tags", key.tags)
+    field("metadata", json: key.metadata)
+    if let maker = key.createdBy {
+      object("createdBy") { json in
+        json.field("kind", maker.kind)
+        json.field("id", maker.id)
+        json.field("name", maker.name)
+      }
+    } else {
+      field("createdBy", json: nil)
+    }
+    object("effective") { json in
+      json.field("scopes", key.effectiveScopes)
+      json.field("rateLimitPerMinute", key.effectiveRateLimitPerMinute)
+      json.field("expiresAt", key.effectiveExpiresAt)
+    }
+    array("policyViolations", key.policyViolations) { json, violation in
+      json.object { json in
+        json.field("location", violation.location)
+        json.field("message", violation.message)
+      }
+    }
   }
 
   package mutating func propagation(_ propagation: Propagation) {

@@ -13,14 +13,16 @@ struct KeysController {
     routes.get("v1/keys", .readKeys, use: list)
     routes.post("v1/keys", .changeKeys, use: create)
     routes.get("v1/keys/{id}", .readKeys, use: get)
+    routes.patch("v1/keys/{id}", .changeKeys, use: update)
     routes.delete("v1/keys/{id}", .changeKeys, use: revoke)
+    // Not `DELETE /v1/keys`, which a client hits whose variable for the id is empty.
+    routes.post("v1/keys/revoke-all", .changeKeys, use: revokeAll)
     routes.post("v1/keys/{id}/roll", .changeKeys, use: roll)
   }
 
   @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
     let page = try request.page()
-    let status = try request.queryChoice("status", Key.Status.self)
-    let found = try await keys.list(of: context.accountID, status: status, page: page)
+    let found = try await keys.list(of: context.accountID, try request.keyFilter(), page: page)
     let now = Date()
     return Response(
       json: .object { json in
@@ -31,20 +33,67 @@ struct KeysController {
 
   @Sendable private func get(_ request: Request, _ context: CustomerContext) async throws -> Response {
     let key = try await keys.find(try context.pathID, of: context.accountID)
-    return Response(json: .object { $0.fields(of: key, at: Date()) })
+    return Response(
+      json: .object { $0.fields(of: key, at: Date()) }, headers: [.eTag: EntityTag.text(of: key.revision)])
   }
 
   @Sendable private func create(_ request: Request, _ context: CustomerContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
+    let once = try request.idempotent(fields, context)
     let settings = fields.keySettings(at: Date())
+    // The first time lay in the future what a repeat may find in the past.
+    if let once, !fields.finalProblems.isEmpty {
+      if let answer = try await keys.firstAnswer(to: once) { return response(created: answer) }
+    }
     try fields.finish()
+    if let once {
+      return response(created: try await keys.create(settings, by: context.caller, once: once, Self.show))
+    }
     let issued = try await keys.create(settings, for: context.accountID, by: context.caller)
+    return response(
+      created: FirstAnswer(shownKeys: [Self.show(issued.key)], newKeyID: issued.key.id, secret: issued.secret))
+  }
+
+  private func response(created answer: FirstAnswer) -> Response {
     let json = JSONWriter.object { json in
-      json.fields(of: issued.key, at: Date())
-      json.field("key", issued.secret.reveal())
+      json.fields(ofObject: answer.shownKeys[0])
+      json.field("key", answer.secret?.reveal())
       json.field("warning", Self.warning)
     }
-    return Response(status: .created, json: json, headers: [.location: "/v1/keys/" + issued.key.id.text])
+    return Response(
+      status: .created, json: json,
+      headers: [
+        .location: "/v1/keys/" + answer.newKeyID.text, .eTag: EntityTag.text(of: Key.firstRevision),
+      ])
+  }
+
+  /// A key as it is now.
+  private static func show(_ key: Key) -> String {
+    String(decoding: JSONWriter.object { $0.fields(of: key, at: Date()) }.bytes, as: UTF8.self)
+  }
+
+  @Sendable private func update(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
+    let changes = fields.keyChanges(at: Date())
+    try fields.finish()
+    let revisions = try request.ifMatch()
+    let updated = try await keys.update(
+      try context.pathID, of: context.accountID, changes, ifRevision: revisions, by: context.caller)
+    let json = JSONWriter.object { json in
+      json.fields(of: updated.key, at: Date())
+      json.propagation(updated.propagation)
+    }
+    return Response(json: json, headers: [.eTag: EntityTag.text(of: updated.key.revision)])
+  }
+
+  @Sendable private func revokeAll(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    try await RequestFields(request, sizeMax: Self.bodySizeMax, isOptional: true).finish()
+    let (count, propagation) = try await keys.revokeAll(of: context.accountID, by: context.caller)
+    return Response(
+      json: .object { json in
+        json.field("revoked", count)
+        json.propagation(propagation)
+      })
   }
 
   @Sendable private func revoke(_ request: Request, _ context: CustomerContext) async throws -> Response {
@@ -54,21 +103,33 @@ struct KeysController {
 
   @Sendable private func roll(_ request: Request, _ context: CustomerContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax, isOptional: true)
+    let once = try request.idempotent(fields, context)
     let grace = fields.integer("graceSeconds", 0...Key.graceSecondsMax, default: 0)
     try fields.finish()
-    let rolled = try await keys.roll(
-      try context.pathID, of: context.accountID, graceSeconds: grace, by: context.caller)
-    let now = Date()
+    let id = try context.pathID
+    if let once {
+      let (answer, propagation) = try await keys.roll(
+        id, graceSeconds: grace, by: context.caller, once: once, Self.show)
+      return response(rolled: answer, propagation)
+    }
+    let rolled = try await keys.roll(id, of: context.accountID, graceSeconds: grace, by: context.caller)
+    let answer = FirstAnswer(
+      shownKeys: [rolled.successor.key, rolled.predecessor].map(Self.show), newKeyID: rolled.successor.key.id,
+      secret: rolled.successor.secret)
+    return response(rolled: answer, rolled.propagation)
+  }
+
+  private func response(rolled answer: FirstAnswer, _ propagation: Propagation) -> Response {
     let json = JSONWriter.object { json in
       json.object("newKey") { json in
-        json.fields(of: rolled.successor.key, at: now)
-        json.field("key", rolled.successor.secret.reveal())
+        json.fields(ofObject: answer.shownKeys[0])
+        json.field("key", answer.secret?.reveal())
       }
-      json.object("oldKey") { $0.fields(of: rolled.predecessor, at: now) }
-      json.propagation(rolled.propagation)
+      json.object("oldKey") { $0.fields(ofObject: answer.shownKeys[1]) }
+      json.propagation(propagation)
       json.field("warning", Self.warning)
     }
-    return Response(status: .created, json: json, headers: [.location: "/v1/keys/" + rolled.successor.key.id.text])
+    return Response(status: .created, json: json, headers: [.location: "/v1/keys/" + answer.newKeyID.text])
   }
 }
 
@@ -84,40 +145,16 @@ extension Response {
   }
 }
 
-extension RequestFields {
-  fileprivate mutating func keySettings(at now: Date) -> KeySettings {
-    let name = string("name", 1...Key.nameLengthMax)
-    let scopes = optionalList(
-      "scopes", 1...Scope.countMax, "must match ^[a-z0-9][a-z0-9:._*-]{0,63}$"
-    ) { Scope.isValid($0) ? $0 : nil }
-    if scopes == nil, !problems.contains(where: { $0.location.hasPrefix("body.scopes") }) {
-      refuse("scopes", "is required")
+extension Request {
+  fileprivate func keyFilter() throws(PortalError) -> KeyFilter {
+    let tags = uri.queryParameters[values: "tag"].map(String.init)
+    guard tags.count <= KeyTag.countMax, tags.allSatisfy(KeyTag.isValid) else {
+      throw .invalid("query.tag", "must match ^[a-z0-9][a-z0-9:._-]{0,31}$, at most \(KeyTag.countMax) times")
     }
-    let allowedIPs = optionalList(
-      "allowedIPs", 1...AddressBlock.countMax, "must be an IPv4 or IPv6 address or CIDR block"
-    ) { AddressBlock($0) }
-    let expiresAt = optionalDate("expiresAt")
-    if let expiresAt, expiresAt <= now { refuse("expiresAt", "must lie in the future") }
-    return KeySettings(
-      name: name, environment: choice("environment", default: Key.Environment.live), scopes: scopes ?? [],
-      rateLimitPerMinute: integer(
-        "rateLimitPerMinute", 1...Key.rateLimitPerMinuteMax, default: Key.rateLimitPerMinuteDefault),
-      limits: namedLimits(), rateLimitMode: choice("rateLimitMode", default: RateLimitMode.fast),
-      allowedIPs: allowedIPs, expiresAt: expiresAt)
-  }
-
-  private mutating func namedLimits() -> [RateLimit] {
-    var names: Set<String> = []
-    return optionalObjects("limits", 0...RateLimit.countMax) { fields in
-      let name = fields.string("name", 1...64)
-      if !RateLimit.isValid(name: name) {
-        fields.refuse("name", "must match ^[a-z][a-z0-9_-]{0,31}$ and be neither default nor account")
-      } else if !names.insert(name).inserted {
-        fields.refuse("name", "stands twice")
-      }
-      return RateLimit(
-        name: name, limit: fields.integer("limit", 1...RateLimit.limitMax),
-        windowSeconds: fields.integer("windowSeconds", 1...RateLimit.windowSecondsMax))
-    } ?? []
+    let text = query("q")
+    if let text, !(1...KeyFilter.textLengthMax).contains(text.unicodeScalars.count) || text.utf8.contains(0) {
+      throw .invalid("query.q", "must be 1 to \(KeyFilter.textLengthMax) characters")
+    }
+    return KeyFilter(status: try queryChoice("status", Key.Status.self), tags: tags, text: text)
   }
 }

@@ -34,11 +34,12 @@ extension Problem {
         headers: [.wwwAuthenticate: "Bearer realm=\"latchkey\""])
     case .forbidden(let reason):
       self.init(.forbidden, .forbidden, reason)
-    case .scopeNotAllowed(let scopes):
-      self.init(
-        .forbidden, .scopeNotAllowed, "The account's plan does not cover: \(scopes.joined(separator: ", ")).")
-    case .limitNotAllowed(let reason):
-      self.init(.forbidden, .limitNotAllowed, reason)
+    case .scopeNotAllowed(let errors):
+      self = .naming(errors, .forbidden, .scopeNotAllowed)
+    case .limitNotAllowed(let errors):
+      self = .naming(errors, .forbidden, .limitNotAllowed)
+    case .policyViolation(let errors):
+      self = .naming(errors, .forbidden, .policyViolation)
     case .notFound:
       self.init(.notFound, .notFound, "There is no such thing here.")
     case .invalid(let errors):
@@ -46,7 +47,10 @@ extension Problem {
     case .keyCapReached(let cap):
       self.init(.conflict, .keyCapReached, "The account has \(cap) live keys, as many as its plan allows.")
     case .keyNotActive:
-      self.init(.conflict, .keyNotActive, "Only an active key that was not rolled yet can be rolled.")
+      self.init(.conflict, .keyNotActive, "The key is revoked, expired, disabled or rolled, so this cannot be done.")
+    case .preconditionFailed:
+      self.init(
+        .preconditionFailed, .preconditionFailed, "It has been changed since; read it again for its present ETag.")
     case .emailTaken:
       self.init(.conflict, .emailTaken, "The e-mail address is taken.")
     case .alreadyMember:
@@ -65,6 +69,9 @@ extension Problem {
         headers: [.retryAfter: "\(seconds)"])
     case .unavailable:
       self = .unavailable
+    case .idempotencyConflict:
+      self.init(
+        .conflict, .idempotencyConflict, "The Idempotency-Key was used for another request within the last day.")
     }
   }
 
@@ -86,9 +93,11 @@ extension Problem {
     }
   }
 
-  static func invalid(_ errors: [FieldProblem]) -> Problem {
+  static func invalid(_ errors: [FieldProblem]) -> Problem { naming(errors, .badRequest, .invalidRequest) }
+
+  private static func naming(_ errors: [FieldProblem], _ status: HTTPResponse.Status, _ code: Code) -> Problem {
     let first = errors.first.map { "\($0.location) \($0.message)" } ?? "The request is not valid"
-    return Problem(.badRequest, .invalidRequest, first + ".", errors: errors)
+    return Problem(status, code, first + ".", errors: errors)
   }
 
   static let bodyTooLarge = Problem(.contentTooLarge, .bodyTooLarge, "The body is larger than this route takes.")

@@ -11,11 +11,13 @@ struct Problem: Error, Sendable {
     case forbidden
     case scopeNotAllowed = "scope_not_allowed"
     case limitNotAllowed = "limit_not_allowed"
+    case policyViolation = "policy_violation"
     case originNotAllowed = "origin_not_allowed"
     case notFound = "not_found"
     case methodNotAllowed = "method_not_allowed"
     case keyCapReached = "key_cap_reached"
     case keyNotActive = "key_not_active"
+    case preconditionFailed = "precondition_failed"
     case emailTaken = "email_taken"
     case lastOwner = "last_owner"
     case alreadyMember = "already_member"
@@ -28,6 +30,7 @@ struct Problem: Error, Sendable {
     case tooManyRequests = "too_many_requests"
     case unavailable
     case internalError = "internal_error"
+    case idempotencyConflict = "idempotency_conflict"
   }
 
   var status: HTTPResponse.Status

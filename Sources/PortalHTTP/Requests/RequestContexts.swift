@@ -9,6 +9,7 @@ package struct AppRequestContext: RequestContext {
   package let clientAddress: String?
   /// Set by the authentication of a route group, read by that group's context.
   package var customer: CustomerSession?
+  package var customerToken: Secret?
   package var staff: StaffSession?
   package var token: ServiceToken?
 
@@ -22,12 +23,15 @@ package struct AppRequestContext: RequestContext {
 package struct CustomerContext: ChildRequestContext {
   package var coreContext: CoreRequestContextStorage
   let session: CustomerSession
+  /// The session's token.
+  let token: Secret
   let caller: Caller
 
   package init(context: AppRequestContext) throws {
-    guard let session = context.customer else { throw PortalError.unauthenticated }
+    guard let session = context.customer, let token = context.customerToken else { throw PortalError.unauthenticated }
     coreContext = context.coreContext
     self.session = session
+    self.token = token
     caller = session.caller(ip: context.clientAddress)
   }
 
@@ -38,11 +42,18 @@ package struct CustomerContext: ChildRequestContext {
 package struct StaffContext: ChildRequestContext {
   package var coreContext: CoreRequestContextStorage
   let caller: Caller
+  let role: StaffMember.Role
 
   package init(context: AppRequestContext) throws {
     guard let session = context.staff else { throw PortalError.unauthenticated }
     coreContext = context.coreContext
     caller = session.caller(ip: context.clientAddress)
+    role = session.member.role
+  }
+
+  /// Throws `.forbidden` for who only supports customers.
+  func requireAdmin() throws {
+    guard role == .admin else { throw PortalError.forbidden(reason: "Only staff with the role admin may do that.") }
   }
 }
 

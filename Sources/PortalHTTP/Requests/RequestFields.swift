@@ -36,6 +36,9 @@ struct RequestFields {
     self.location = location
   }
 
+  /// What is the same for the same members, as long as none has been taken; see ``JSONValue/fingerprint``.
+  var fingerprint: [UInt8] { JSONValue.object(members.map { ($0.key, $0.value) }).fingerprint }
+
   /// Throws what was wrong, all of it.
   func finish() throws(PortalError) {
     let problems = finalProblems
@@ -59,6 +62,16 @@ struct RequestFields {
 
   // MARK: Members
 
+  /// Whether there is a member that nobody has taken, be it null.
+  func has(_ name: String) -> Bool { members[name] != nil }
+
+  /// Takes a member if it is null; whether it was.
+  mutating func takeNull(_ name: String) -> Bool {
+    guard members[name] == .null else { return false }
+    members.removeValue(forKey: name)
+    return true
+  }
+
   /// A member, nil if it is missing or null.
   mutating func value(_ name: String) -> JSONValue? {
     let value = members.removeValue(forKey: name)
@@ -79,6 +92,15 @@ struct RequestFields {
       return nil
     }
     return text
+  }
+
+  mutating func optionalBool(_ name: String) -> Bool? {
+    guard let value = value(name) else { return nil }
+    guard case .bool(let flag) = value else {
+      refuse(name, "must be true or false")
+      return nil
+    }
+    return flag
   }
 
   mutating func integer(_ name: String, _ range: ClosedRange<Int>, default: Int) -> Int {

@@ -17,14 +17,17 @@ package final class RouteTable: Sendable {
   /// What the routes of an account's members take, by route as in ``all``.
   package var permissions: [String: Permission] { required.withLock { $0 } }
 
-  /// The methods that the path takes; none where there is no such path.
+  /// The methods that the path takes; none where there is no such path. A path that stands there by its own name is not
+  /// also an id, as the router has it.
   package func methods(at path: String) -> [HTTPRequest.Method] {
     let segments = path.split(separator: "/")
     return routes.withLock { routes in
-      routes.filter { route in
+      let matches = routes.filter { route in
         route.segments.count == segments.count
           && zip(route.segments, segments).allSatisfy { $0 == $1 || $0.hasPrefix("{") }
-      }.map(\.method)
+      }
+      let literal = matches.filter { route in !route.segments.contains { $0.hasPrefix("{") } }
+      return (literal.isEmpty ? matches : literal).map(\.method)
     }
   }
 

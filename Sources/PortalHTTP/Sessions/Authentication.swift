@@ -12,7 +12,9 @@ struct CustomerAuthentication: RouterMiddleware {
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
     var context = context
-    context.customer = try await sessions.find(try token(of: request))
+    let token = try token(of: request)
+    context.customer = try await sessions.find(token)
+    context.customerToken = token
     return try await next(request, context)
   }
 

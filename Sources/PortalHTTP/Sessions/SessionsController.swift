@@ -72,12 +72,7 @@ struct SessionsController {
         json.object("account") { json in
           json.field("id", session.account.id)
           json.field("name", session.account.name)
-          json.object("plan") { json in
-            json.field("name", session.account.plan.name)
-            json.field("keyCap", session.account.plan.keyCap)
-            json.field("scopes", session.account.plan.scopes)
-            json.field("rateLimitPerMinuteMax", session.account.plan.rateLimitPerMinuteMax)
-          }
+          json.object("plan") { $0.fields(of: session.account.plan) }
         }
         json.field("role", session.role.rawValue)
       })

@@ -107,10 +107,9 @@ struct SupportController {
 
   private func reason(_ request: Request) async throws -> SupportReason {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let text = fields.string("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
-    let ticket = fields.optionalString("ticket", 1...100)
+    let reason = fields.supportReason()
     try fields.finish()
-    return SupportReason(text: text, ticket: ticket)
+    return reason
   }
 
   private func response(_ keys: [Key]) -> Response {
@@ -121,5 +120,13 @@ struct SupportController {
           json.object(key, at: now) { $0.field("accountId", key.accountID) }
         }
       })
+  }
+}
+
+extension RequestFields {
+  /// Why a member of staff acts.
+  mutating func supportReason() -> SupportReason {
+    let text = string("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
+    return SupportReason(text: text, ticket: optionalString("ticket", 1...100))
   }
 }

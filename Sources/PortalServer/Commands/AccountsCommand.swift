@@ -8,7 +8,8 @@ extension RateLimitMode: ExpressibleByArgument {}
 
 struct AccountsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "accounts", abstract: "Manage customers' accounts.", subcommands: [Create.self, Limit.self])
+    commandName: "accounts", abstract: "Manage customers' accounts.",
+    subcommands: [Create.self, Limit.self, AssignPlan.self])
 
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make an account with its owner.")
@@ -72,6 +73,41 @@ struct AccountsCommand: AsyncParsableCommand {
             json.field("id", id)
             json.field("limitPerMinute", perMinute)
             json.field("mode", mode.rawValue)
+          })
+      }
+    }
+  }
+
+  struct AssignPlan: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "plan", abstract: "Give an account a plan.",
+      discussion: "It holds at once, on every instance. The customer reads the reason in the audit trail.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: "The account's id.", transform: ValidationError.parse(id:)) var id: UUID
+    @Argument(help: "The plan's name, as latchkey plans lists it.") var plan: String
+    @Option(help: "Why, in 3 to 500 characters.") var reason: String
+    @Option(help: "The ticket that asked for it.") var ticket: String?
+
+    func run() async throws {
+      let configuration = try await options.load()
+      try ValidationError.check(reason: reason)
+      try await reportingFailure {
+        let (account, propagation) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
+          do {
+            return try await Plans(pool: pool, propagations: Propagations(pool: pool))
+              .assign(plan, to: id, by: commandCaller, SupportReason(text: reason, ticket: ticket))
+          } catch PortalError.invalid {
+            throw CommandFailure(description: "there is no plan \(plan); latchkey plans lists them")
+          }
+        }
+        Output(isJSON: options.json).print(
+          "account \(account.id.text) has the plan \(account.plan.name)",
+          json: .object { json in
+            json.field("id", account.id)
+            json.field("name", account.name)
+            json.object("plan") { $0.fields(of: account.plan) }
+            json.propagation(propagation)
           })
       }
     }

@@ -20,9 +20,7 @@ struct KeysCommand: AsyncParsableCommand {
 
     func run() async throws {
       let configuration = try await options.load()
-      guard (SupportReason.textLengthMin...SupportReason.textLengthMax).contains(reason.unicodeScalars.count) else {
-        throw ValidationError("--reason must have 3 to 500 characters.")
-      }
+      try ValidationError.check(reason: reason)
       try await reportingFailure {
         let revoked = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           let propagations = Propagations(pool: pool)

@@ -32,6 +32,12 @@ struct PermissionTests {
     Sample(route: "DELETE /v1/invitations/{id}", id: { $0.invitation }, status: 204, foreignStatus: 404),
     Sample(route: "DELETE /v1/keys/{id}", status: 200, foreignStatus: 404),
     Sample(route: "DELETE /v1/members/{id}", id: { $0.other }, status: 204, foreignStatus: 404),
+    Sample(route: "GET /v1/account/policy", status: 200),
+    Sample(
+      route: "PUT /v1/account/policy",
+      body:
+        #"{"expiryRequired":false,"maxLifetimeDays":null,"allowlistRequired":false,"allowedScopes":null,"disableAfterIdleDays":null}"#,
+      status: 200),
     Sample(route: "GET /v1/accounts", status: 200),
     Sample(route: "GET /v1/audit", status: 200),
     Sample(route: "GET /v1/invitations", status: 200),
@@ -49,6 +55,8 @@ struct PermissionTests {
     Sample(
       route: "POST /v1/invitations", body: #"{"email":"new@example.com","role":"admin"}"#, status: 201),
     Sample(route: "POST /v1/keys", body: #"{"name":"Key","scopes":["a"]}"#, status: 201),
+    Sample(route: "PATCH /v1/keys/{id}", body: #"{"name":"Other"}"#, status: 200, foreignStatus: 404),
+    Sample(route: "POST /v1/keys/revoke-all", status: 200),
     Sample(route: "POST /v1/keys/{id}/roll", status: 201, foreignStatus: 404),
     Sample(route: "POST /v1/leave", status: 204),
     Sample(route: "POST /v1/logout", status: 204),

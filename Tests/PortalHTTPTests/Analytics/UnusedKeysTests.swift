@@ -58,6 +58,9 @@ struct UnusedKeysTests {
       let table = try await portal.table(Self.path, token: token)
       #expect(table.lines[0] == "keyId,accountId,accountName,name,start,createdAt,lastUsedAt" && table.lines.count == 5)
       #expect(table.header("Content-Disposition") == "attachment; filename=\"unused-keys.csv\"")
+      // What a plan has ended is no key that somebody might still use.
+      try await portal.script("update plans set max_key_lifetime_days = 150")
+      #expect(try await names(portal, token: token) == ["expiring", "never"])
 
       try await portal.script("update accounts set suspended_at = now() where id = '\(customer.accountID)'")
       #expect(try await names(portal, token: token) == [])

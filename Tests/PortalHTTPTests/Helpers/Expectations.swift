@@ -9,8 +9,10 @@ enum Contract {
   static let key = [
     "id", "name", "start", "environment", "scopes", "rateLimitPerMinute", "limits", "rateLimitMode", "allowedIPs",
     "expiresAt", "revokedAt",
-    "lastUsedAt", "totalRequests", "createdAt", "status",
+    "lastUsedAt", "totalRequests", "createdAt", "status", "description", "tags", "metadata", "createdBy",
+    "effective", "policyViolations",
   ]
+  static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
   static let propagation = ["instances", "acknowledged", "milliseconds"]
   static let login = ["user", "account", "role", "token", "expiresAt"]
   static let verdict = [
@@ -106,7 +108,10 @@ struct CountAllRows: PostgresStatement {
       + (select count(*) from memberships) + (select count(*) from sessions) + (select count(*) from staff_sessions)
       + (select count(*) from audit_events) + (select count(*) from usage_batches)
       + (select count(*) from api_keys where revoked_at is not null)
+      + (select coalesce(sum(revision), 0)::bigint from api_keys)
       + (select count(*) from accounts where suspended_at is not null)
+      + (select count(*) from accounts where plan <> 'default') + (select count(*) from key_policies)
+      + (select sum(key_cap) from plans)::bigint
     """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
@@ -114,5 +119,13 @@ struct CountAllRows: PostgresStatement {
 extension TestPortal {
   func keyCount() async throws -> Int { try await pool.query(CountKeys()).first ?? -1 }
 
+  func invalidationCount() async throws -> Int { try await pool.query(CountInvalidations()).first ?? -1 }
+
   func rowCount() async throws -> Int { try await pool.query(CountAllRows()).first ?? -1 }
+}
+
+/// How many rows the invalidation log has.
+struct CountInvalidations: PostgresStatement {
+  static let sql = "select count(*) from invalidation_log"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

@@ -12,15 +12,16 @@ struct RouteTableTests {
     "POST /v1/support/login",
   ]
   private static let customers = [
-    "DELETE /v1/invitations/{id}", "DELETE /v1/keys/{id}", "DELETE /v1/members/{id}", "GET /v1/accounts",
-    "GET /v1/audit", "GET /v1/invitations", "GET /v1/keys",
-    "GET /v1/keys/{id}", "GET /v1/keys/{id}/usage", "GET /v1/me", "GET /v1/members", "GET /v1/usage",
+    "DELETE /v1/invitations/{id}", "DELETE /v1/keys/{id}", "DELETE /v1/members/{id}", "GET /v1/account/policy",
+    "GET /v1/accounts", "GET /v1/audit", "GET /v1/invitations", "GET /v1/keys", "GET /v1/keys/{id}",
+    "GET /v1/keys/{id}/usage", "GET /v1/me", "GET /v1/members", "GET /v1/usage", "PATCH /v1/keys/{id}",
     "PATCH /v1/members/{id}", "POST /v1/accounts/{id}/switch", "POST /v1/email/verification", "POST /v1/invitations",
-    "POST /v1/keys",
-    "POST /v1/keys/{id}/roll", "POST /v1/leave", "POST /v1/logout",
+    "POST /v1/keys", "POST /v1/keys/revoke-all", "POST /v1/keys/{id}/roll", "POST /v1/leave", "POST /v1/logout",
+    "PUT /v1/account/policy",
   ]
   private static let staff = [
-    "GET /v1/support/instances", "GET /v1/support/keys", "POST /v1/support/accounts/{id}/resume",
+    "GET /v1/support/instances", "GET /v1/support/keys", "GET /v1/support/plans", "PUT /v1/support/plans/{name}",
+    "POST /v1/support/accounts/{id}/plan", "POST /v1/support/accounts/{id}/resume",
     "POST /v1/support/accounts/{id}/suspend",
     "POST /v1/support/keys/lookup", "POST /v1/support/keys/{id}/revoke", "POST /v1/support/logout",
   ]
@@ -89,12 +90,16 @@ struct RouteTableTests {
           #expect(answer.header("Allow") == allowed.joined(separator: ", "), "\(method) \(path)")
         }
       }
-      #expect(byPath.count == 41)
+      #expect(byPath.count == 47)
     }
   }
 
   private func parts(of route: String) -> (method: String, path: String) {
     let parts = route.split(separator: " ")
-    return (String(parts[0]), String(parts[1]).replacing("{id}", with: "018f4e6a-0000-7000-8000-000000000000"))
+    return (
+      String(parts[0]),
+      String(parts[1]).replacing("{id}", with: "018f4e6a-0000-7000-8000-000000000000").replacing(
+        "{name}", with: "small")
+    )
   }
 }

@@ -17,7 +17,7 @@ struct MeTests {
         answer.body["account"]["plan"]
           == .object([
             ("name", .string("default")), ("keyCap", .number("25")), ("scopes", .array([.string("*")])),
-            ("rateLimitPerMinuteMax", .number("10000")),
+            ("rateLimitPerMinuteMax", .number("10000")), ("maxKeyLifetimeDays", .null),
           ]))
       #expect(answer.body["role"].string == "owner")
       try await customer.becomeViewer()

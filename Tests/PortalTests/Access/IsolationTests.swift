@@ -56,6 +56,8 @@ private struct Tenant {
     spare = try await world.makeKey(accountID).key.id
     user = UUID(
       uuidString: try await world.pool.text("select user_id from memberships where account_id = '\(accountID)'") ?? "")!
+    try await world.policies.set(KeyPolicy(disableAfterIdleDays: 7), of: accountID, by: World.caller)
+    try await world.pool.type("update api_keys set created_at = now() - interval '8 days' where id = '\(spare)'")
     try await world.pool.execute(
       InsertInvitation(
         id: invitation, accountID: accountID, email: "guest@example.com", role: .viewer, inviterName: email,
@@ -79,6 +81,7 @@ private struct Tenant {
       TenantCase(CountInvitations(accountID: accountID), .emptyRows(1)),
       TenantCase(CountLiveKeys(accountID: accountID), .emptyRows(1)),
       TenantCase(DeleteMembership(accountID: accountID, userID: user)),
+      TenantCase(DisableIdleKeys(accountID: accountID)),
       TenantCase(
         EnqueueNotices(
           kind: .keyCreated, accountID: accountID, subjectID: key, parameters: Mail.Parameters(), isOpen: true)),
@@ -88,12 +91,18 @@ private struct Tenant {
       TenantCase(FindInvitation(accountID: accountID, id: invitation)),
       TenantCase(FindMemberByEmail(accountID: accountID, email: email)),
       TenantCase(FindKey(accountID: accountID, id: key)),
+      TenantCase(FindKeyRules(accountID: accountID), .itself),
       TenantCase(FindMember(accountID: accountID, userID: user)),
       TenantCase(InsertAccount(id: .version7(), name: "Account"), .refusal),
       TenantCase(
         InsertAuditEvent.onAccount(accountID, .accountSuspended, by: World.caller), .refusal),
       TenantCase(
-        InsertKey(id: .version7(), accountID: accountID, settings: settings, secret: .random(prefix: "lk_live")),
+        InsertKeyAuditEvents(accountID: accountID, keyIDs: [key, spare], action: .keyRevoked, caller: World.caller),
+        .refusal),
+      TenantCase(
+        InsertKey(
+          id: .version7(), accountID: accountID, settings: settings, secret: .random(prefix: "lk_live"),
+          maker: World.caller.actor),
         .refusal),
       TenantCase(
         InsertInvitation(
@@ -106,16 +115,18 @@ private struct Tenant {
       TenantCase(InsertMembership(accountID: accountID, userID: .version7(), role: .owner), .refusal),
       TenantCase(ListAuditEvents(accountID: accountID, filter: AuditFilter(), before: nil, count: 10), .itself),
       TenantCase(ListInvitations(accountID: accountID, before: nil, count: 10)),
-      TenantCase(ListKeys(accountID: accountID, before: nil, status: nil, count: 10)),
+      TenantCase(ListKeys(accountID: accountID, filter: KeyFilter(), before: nil, count: 10)),
       TenantCase(ListMembers(accountID: accountID, before: nil, count: 10)),
       TenantCase(ListOwners(accountID: accountID)),
       TenantCase(ListUsageHours(accountID: accountID, count: 2), .emptyRows(2)),
       TenantCase(LockAccount(accountID: accountID), .itself),
       TenantCase(LockKey(accountID: accountID, id: key)),
       TenantCase(RetireRolledKey(accountID: accountID, id: spare, graceSeconds: 0)),
+      TenantCase(RevokeAllKeys(accountID: accountID)),
       TenantCase(RevokeInvitation(accountID: accountID, id: invitation, email: nil)),
       TenantCase(VoidInvitationTokens(accountID: accountID, invitationID: invitation, email: nil)),
       TenantCase(RevokeKey(accountID: accountID, id: key)),
+      TenantCase(SetKeyPolicy(accountID: accountID, policy: KeyPolicy()), .refusal),
       TenantCase(SetMemberRole(accountID: accountID, userID: user, role: .viewer)),
       TenantCase(SetSharedLimit(accountID: accountID, limitPerMinute: 7, mode: .fast), .itself),
       TenantCase(SumKeyUsageByDay(range: range, keyID: key)),
@@ -123,6 +134,7 @@ private struct Tenant {
       TenantCase(SumUsageByDay(range: range)),
       TenantCase(SumUsageByEndpoint(range: range)),
       TenantCase(SumUsageByKey(range: range)),
+      TenantCase(UpdateKey(accountID: accountID, id: key, settings: settings, isEnabled: false)),
     ]
   }
 }
@@ -152,7 +164,7 @@ private struct Undone: Error {}
 struct IsolationTests {
   /// Statements that name an account without running for it: logins and staff.
   private static let others: Set = [
-    "FindUserForLogin", "InsertSession", "SetAccountSuspension",
+    "FindUserForLogin", "InsertSession", "SetAccountPlan", "SetAccountSuspension",
   ]
 
   @Test("every statement of an account finds nothing, and changes nothing, for another one, if it forgets the account")
@@ -240,6 +252,10 @@ struct IsolationTests {
       #expect(try await pool.execute(suspend, as: .staff) == 0)
       #expect(try await pool.execute(suspend, as: .staff(in: other)) == 0)
       #expect(try await pool.execute(suspend, as: .staff(in: one)) == 1)
+      let assign = SetAccountPlan(accountID: one, plan: "default")
+      #expect(try await pool.execute(assign, as: .staff) == 0)
+      #expect(try await pool.execute(assign, as: .staff(in: other)) == 0)
+      #expect(try await pool.execute(assign, as: .staff(in: one)) == 1)
     }
   }
 

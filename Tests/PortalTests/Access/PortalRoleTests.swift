@@ -78,7 +78,9 @@ struct PortalRoleTests {
       ("api_keys", "insert", ["portal"]), ("api_keys", "update", ["portal"]), ("api_keys", "delete", []),
       ("audit_events", "insert", ["identity", "jobs", "portal", "staff"]), ("audit_events", "update", []),
       ("audit_events", "delete", []),
-      ("audit_events", "truncate", []), ("key_usage", "update", ["gateway"]), ("plans", "update", []),
+      ("audit_events", "truncate", []), ("key_usage", "update", ["gateway"]), ("plans", "update", ["staff"]),
+      ("plans", "insert", ["staff"]), ("plans", "delete", []), ("key_policies", "insert", ["portal"]),
+      ("key_policies", "update", ["portal"]), ("key_policies", "delete", []),
       ("invalidation_log", "insert", []), ("invalidation_head", "update", []),
       ("service_tokens", "insert", ["staff"]), ("staff", "insert", ["staff"]),
     ])

@@ -120,6 +120,30 @@ struct AuditVerbsTests {
     Verb("an account is resumed, which was not suspended", []) {
       _ = try await $0.world.desk.setSuspension(of: $0.account, to: false, by: World.caller, $0.reason)
     },
+    Verb("an account gets another plan, once", ["account staff account.plan_changed account"]) {
+      try await $0.world.pool.type(
+        "insert into plans (name, key_cap, scopes, rate_limit_per_minute_max) select 'small', 5, scopes, rate_limit_per_minute_max from plans where name = 'default'"
+      )
+      let caller = Caller(actor: .staff(id: $0.staff.id, name: "Grace"))
+      for _ in 1...2 { _ = try await $0.world.plans.assign("small", to: $0.account, by: caller, $0.reason) }
+    },
+    Verb("a plan is made", ["system command plan.set plan"]) {
+      let plan = Plan(name: "tiny", keyCap: 1, scopes: ["*"], rateLimitPerMinuteMax: 1)
+      for _ in 1...2 { _ = try await $0.world.plans.set(plan, by: World.caller) }
+    },
+    Verb("an account's policy is set, once", ["account command account.policy_changed account"]) {
+      for _ in 1...2 {
+        try await $0.world.policies.set(KeyPolicy(disableAfterIdleDays: 9), of: $0.account, by: World.caller)
+      }
+    },
+    Verb(
+      "a key is changed, disabled and enabled",
+      ["account command key.updated key", "account command key.disabled key", "account command key.enabled key"]
+    ) {
+      for changes in [KeyChanges(name: "Other"), KeyChanges(isEnabled: false), KeyChanges(isEnabled: true)] {
+        _ = try await $0.world.keys.update($0.key, of: $0.account, changes, by: World.caller)
+      }
+    },
     Verb("a member gets another role", ["account user member.role_changed user"]) {
       let (user, session) = (try await $0.addMember(), try await $0.customerSession())
       for _ in 1...2 {

@@ -10,7 +10,8 @@ struct KeyStatusTests {
   private func key(_ change: (inout Key) -> Void = { _ in }) -> Key {
     var key = Key(
       id: .numbered(1), accountID: .numbered(2), name: "Key", start: "lk_live_abcd", environment: .live, scopes: ["a"],
-      rateLimitPerMinute: 60, limits: [], rateLimitMode: .fast, totalRequests: 0, createdAt: now)
+      rateLimitPerMinute: 60, limits: [], rateLimitMode: .fast, totalRequests: 0, createdAt: now,
+      rules: KeyRules(plan: Plan(name: "default", keyCap: 25, scopes: ["*"], rateLimitPerMinuteMax: 10_000)))
     change(&key)
     return key
   }
@@ -38,6 +39,25 @@ struct KeyStatusTests {
     #expect(key.status(at: now) == .expired)
     #expect(key.status(at: .distantFuture) == .expired)
     #expect(self.key().status(at: .distantFuture) == .active)
+  }
+
+  @Test("what a plan leaves of a key: the earlier expiry, the common scopes, the lower limit")
+  func effective() {
+    let key = key {
+      $0.scopes = ["a:*", "b:c", "d"]
+      $0.rateLimitPerMinute = 60
+      $0.expiresAt = now.addingTimeInterval(2 * 86_400)
+      $0.rules.plan = Plan(
+        name: "small", keyCap: 1, scopes: ["a:b", "b:*"], rateLimitPerMinuteMax: 5, maxKeyLifetimeDays: 1)
+    }
+    #expect(key.effectiveScopes == ["a:b", "b:c"])
+    #expect(key.effectiveRateLimitPerMinute == 5)
+    #expect(key.effectiveExpiresAt == now.addingTimeInterval(86_400))
+    #expect(key.status(at: now.addingTimeInterval(86_399)) == .active)
+    #expect(key.status(at: now.addingTimeInterval(86_400)) == .expired)
+    #expect(self.key { $0.rules.plan.maxKeyLifetimeDays = 1 }.effectiveExpiresAt == now.addingTimeInterval(86_400))
+    #expect(self.key { $0.rules.plan.maxKeyLifetimeDays = 9 }.status(at: now) == .active)
+    #expect(self.key().effectiveExpiresAt == nil)
   }
 
   /// Revoking is for good, whatever the clocks of database and server say of each other.

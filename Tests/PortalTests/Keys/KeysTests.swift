@@ -20,7 +20,7 @@ struct KeysTests {
         allowedIPs: [AddressBlock("192.0.2.77/24")!, AddressBlock("::1")!], expiresAt: expiresAt)
       let issued = try await world.makeKey(account, settings)
       let key = issued.key
-      #expect(KeySettings(rolling: key) == settings)
+      #expect(KeySettings(of: key) == settings)
       #expect(key.accountID == account)
       #expect(key.start == issued.secret.start(12) && key.start.hasPrefix("lk_test_"))
       #expect(key.status(at: Date()) == .active)
@@ -52,7 +52,13 @@ struct KeysTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       try await pool.type("update plans set scopes = '{orders:*,users:read}', rate_limit_per_minute_max = 100")
-      await #expect(throws: PortalError.scopeNotAllowed(["users:write", "*"])) {
+      await #expect(
+        throws: PortalError.scopeNotAllowed([
+          FieldProblem(
+            location: "body.scopes[1]", message: "(users:write) is not covered by the plan default"),
+          FieldProblem(location: "body.scopes[2]", message: "(*) is not covered by the plan default"),
+        ])
+      ) {
         try await world.makeKey(account, KeySettings(name: "x", scopes: ["orders:read", "users:write", "*"]))
       }
       await #expect {
@@ -246,7 +252,7 @@ struct KeysTests {
         let all = try await world.keys.list(of: account).items
         #expect(all.count == 7)
         for status in Key.Status.allCases {
-          let found = try await world.keys.list(of: account, status: status).items
+          let found = try await world.keys.list(of: account, KeyFilter(status: status)).items
           #expect(found == all.filter { $0.status(at: Date()) == status }, "\(status)")
           #expect(found.isEmpty == (isSuspended ? [.active, .disabled, .expired] : [.suspended]).contains(status))
         }

@@ -21,7 +21,7 @@ struct RollKeyTests {
         allowedIPs: [AddressBlock("10.0.0.0/8")!], expiresAt: Date(timeIntervalSince1970: 4_000_000_000))
       let old = try await world.makeKey(account, settings)
       let rolled = try await roll(world, old.key.id, account)
-      #expect(KeySettings(rolling: rolled.successor.key) == settings)
+      #expect(KeySettings(of: rolled.successor.key) == settings)
       #expect(rolled.successor.key.id != old.key.id)
       #expect(rolled.successor.secret.reveal() != old.secret.reveal())
       #expect(rolled.predecessor.status(at: Date()) == .revoked)

@@ -53,4 +53,19 @@ struct ScopeTests {
   func doesNotCover(_ granted: String, _ required: String) {
     #expect(!Scope.covers(granted, required))
   }
+
+  @Test(
+    "what two lists grant in common grants exactly what both do",
+    arguments: [
+      (["a:*"], ["a:b"], ["a:b"]), (["a:b"], ["a:*"], ["a:b"]), (["a:b", "c"], ["*"], ["a:b", "c"]),
+      (["a:*"], ["a:b:*", "a:c", "d"], ["a:b:*", "a:c"]), (["a:*", "a:b"], ["a:b"], ["a:b"]), (["a"], ["a:*"], []),
+      (["a:b:c", "a:x"], ["a:b:*"], ["a:b:c"]), (["a:*"], ["b:*", "ab:*"], []),
+    ])
+  func intersection(_ granted: [String], _ patterns: [String], _ common: [String]) {
+    #expect(Scope.intersection(granted, patterns) == common)
+    for required in ["a", "a:b", "a:b:c", "a:b:d", "a:c", "a:x", "ab:c", "b:a", "c", "d"] {
+      func covers(_ list: [String]) -> Bool { list.contains { Scope.covers($0, required) } }
+      #expect(covers(common) == (covers(granted) && covers(patterns)), "\(required)")
+    }
+  }
 }

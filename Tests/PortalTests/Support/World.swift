@@ -26,6 +26,8 @@ struct World {
   var audit: AuditEvents { AuditEvents(pool: pool) }
   var desk: SupportDesk { SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox) }
   var credentials: Credentials { Credentials(pool: pool, passwords: Self.hasher, outbox: outbox) }
+  var policies: KeyPolicies { KeyPolicies(pool: pool) }
+  var plans: Plans { Plans(pool: pool, propagations: propagations) }
   var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations) }
 
   func makeAccount(_ email: String = "ada@example.com") async throws -> UUID {

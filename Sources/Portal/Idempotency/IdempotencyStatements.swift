@@ -1,0 +1,77 @@
+import Foundation
+import Postgres
+
+/// What a request with this key was answered. The account must be locked before, so that nobody else is answering it.
+struct FindFirstAnswer: PostgresStatement {
+  static let sql = """
+    select request_hash, new_key_id, shown_keys,
+      case when created_at > now() - make_interval(secs => $4) then sealed_secret end
+    from idempotent_requests
+    where account_id = $1 and key_hash = $2 and created_at > now() - make_interval(secs => $3)
+    """
+  struct Row {
+    let requestHash: [UInt8]
+    let newKeyID: UUID
+    let shownKeys: [String]
+    let sealedSecret: [UInt8]?
+
+    /// Throws `.idempotencyConflict` if it was another request.
+    func answer(to request: IdempotentRequest) throws(PortalError) -> FirstAnswer {
+      guard requestHash == request.requestHash.bytes else { throw .idempotencyConflict }
+      return FirstAnswer(
+        shownKeys: shownKeys, newKeyID: newKeyID, secret: sealedSecret.flatMap { request.open($0, of: newKeyID) })
+    }
+  }
+  let request: IdempotentRequest
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      request.accountID, PostgresBytes(request.keyHash.bytes), Double(IdempotentRequest.answerSeconds),
+      Double(IdempotentRequest.secretSeconds))
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
+    Row(
+      requestHash: try row.next(PostgresBytes.self).bytes, newKeyID: try row.next(), shownKeys: try row.next(),
+      sealedSecret: try row.next(PostgresBytes?.self)?.bytes)
+  }
+}
+
+/// In the place of one that is over, if that is still there.
+struct InsertFirstAnswer: PostgresStatement {
+  static let sql = """
+    insert into idempotent_requests (account_id, key_hash, request_hash, new_key_id, shown_keys, sealed_secret)
+    values ($1, $2, $3, $4, $5, $6)
+    on conflict (account_id, key_hash) do update set request_hash = excluded.request_hash,
+      new_key_id = excluded.new_key_id, shown_keys = excluded.shown_keys, sealed_secret = excluded.sealed_secret,
+      created_at = excluded.created_at
+    """
+  let request: IdempotentRequest
+  let answer: FirstAnswer
+  let sealedSecret: [UInt8]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      request.accountID, PostgresBytes(request.keyHash.bytes), PostgresBytes(request.requestHash.bytes),
+      answer.newKeyID, answer.shownKeys, PostgresBytes(sealedSecret))
+  }
+}
+
+struct DeleteSealedSecrets: PostgresStatement {
+  static let sql = """
+    update idempotent_requests set sealed_secret = null where (account_id, key_hash) in (
+      select account_id, key_hash from idempotent_requests
+      where sealed_secret is not null and created_at <= now() - make_interval(secs => $1)
+      order by created_at limit $2 for update skip locked)
+    """
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(Double(IdempotentRequest.secretSeconds), limit) }
+}
+
+struct DeleteOldFirstAnswers: PostgresStatement {
+  static let sql = """
+    delete from idempotent_requests where (account_id, key_hash) in (
+      select account_id, key_hash from idempotent_requests
+      where created_at <= now() - make_interval(secs => $1)
+      order by created_at limit $2 for update skip locked)
+    """
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(Double(IdempotentRequest.answerSeconds), limit) }
+}

@@ -1,0 +1,27 @@
+/// Which of an account's keys are listed: those that all of it holds for.
+package struct KeyFilter: Sendable, Equatable {
+  package static let textLengthMax = 100
+
+  package var status: Key.Status?
+  /// All of them.
+  package var tags: [String]
+  /// A part of the name, the description or the start, in whatever case.
+  package var text: String?
+
+  package init(status: Key.Status? = nil, tags: [String] = [], text: String? = nil) {
+    self.status = status
+    self.tags = tags
+    self.text = text
+  }
+}
+
+/// A short word that keys are sorted by.
+package enum KeyTag {
+  package static let countMax = 16
+  package static let lengthMax = 32
+
+  /// `^[a-z0-9][a-z0-9:._-]{0,31}$`
+  package static func isValid(_ tag: String) -> Bool {
+    tag.utf8.count <= lengthMax && Scope.isValid(tag) && !tag.utf8.contains(UInt8(ascii: "*"))
+  }
+}

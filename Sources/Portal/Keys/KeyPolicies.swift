@@ -1,0 +1,59 @@
+package import Foundation
+package import Postgres
+
+/// The policy of an account for its keys.
+package struct KeyPolicies: Sendable {
+  let pool: PostgresPool
+
+  package init(pool: PostgresPool) { self.pool = pool }
+
+  package func find(of accountID: UUID) async throws -> KeyPolicy {
+    guard let rules = try await pool.query(FindKeyRules(accountID: accountID), as: .account(accountID)).first else {
+      throw PortalError.notFound
+    }
+    return rules.policy
+  }
+
+  /// Holds for keys that are made, changed or rolled from now on; older ones say in what they break it.
+  package func set(_ policy: KeyPolicy, of accountID: UUID, by caller: Caller) async throws {
+    try await pool.withTransaction(as: .account(accountID)) { transaction in
+      let (_, found) = try await transaction.pipeline(
+        LockAccount(accountID: accountID), FindKeyRules(accountID: accountID))
+      guard let rules = found.first else { throw PortalError.notFound }
+      if rules.policy == policy { return }
+      _ = try await transaction.pipeline(
+        SetKeyPolicy(accountID: accountID, policy: policy),
+        InsertAuditEvent.onAccount(accountID, .accountPolicyChanged, by: caller))
+    }
+  }
+}
+
+extension JobRun {
+  /// Accounts that are asked for at a time.
+  private static let accountCountMax = 1_000
+
+  /// Disables the keys that are idle for longer than their account wants, an account a transaction; how many.
+  func disableIdleKeys() async throws -> Int {
+    var (count, last) = (0, UUID?.none)
+    while true {
+      let accounts = try await step {
+        try await $0.query(ListIdlePolicies(after: last, count: Self.accountCountMax))
+      }
+      for account in accounts { count += try await disableIdleKeys(of: account) }
+      guard let next = accounts.last else { return count }
+      last = next
+    }
+  }
+
+  private func disableIdleKeys(of accountID: UUID) async throws -> Int {
+    try await step(as: .account(accountID)) { transaction in
+      let (_, ids) = try await transaction.pipeline(
+        LockAccount(accountID: accountID), DisableIdleKeys(accountID: accountID))
+      if !ids.isEmpty {
+        try await transaction.execute(
+          InsertKeyAuditEvents(accountID: accountID, keyIDs: ids, action: .keyDisabled, caller: caller))
+      }
+      return ids.count
+    }
+  }
+}

@@ -1,0 +1,121 @@
+package import Foundation
+
+/// What an account asks of its own keys.
+package struct KeyPolicy: Sendable, Equatable {
+  package static let lifetimeDaysMax = 36_500
+  package static let idleDaysMax = 3_650
+
+  package var isExpiryRequired: Bool
+  package var maxLifetimeDays: Int?
+  package var isAllowlistRequired: Bool
+  /// Patterns that a key's scopes must be covered by; nil: any.
+  package var allowedScopes: [String]?
+  package var disableAfterIdleDays: Int?
+
+  package init(
+    isExpiryRequired: Bool = false, maxLifetimeDays: Int? = nil, isAllowlistRequired: Bool = false,
+    allowedScopes: [String]? = nil, disableAfterIdleDays: Int? = nil
+  ) {
+    self.isExpiryRequired = isExpiryRequired
+    self.maxLifetimeDays = maxLifetimeDays
+    self.isAllowlistRequired = isAllowlistRequired
+    self.allowedScopes = allowedScopes
+    self.disableAfterIdleDays = disableAfterIdleDays
+  }
+
+  /// What a key with these settings would break, each named by its field.
+  func problems(of settings: KeySettings, madeAt createdAt: Date) -> [FieldProblem] {
+    var problems = allowedScopes.map { settings.problems(ofScopes: $0, "the account's policy") } ?? []
+    if settings.expiresAt == nil, isExpiryRequired || maxLifetimeDays != nil {
+      problems.append(FieldProblem(location: "expiresAt", message: "is required by the account's policy"))
+    } else if let maxLifetimeDays, settings.expiresAt.isAfter(createdAt, days: maxLifetimeDays) {
+      problems.append(
+        FieldProblem(
+          location: "expiresAt",
+          message: "must be at most \(maxLifetimeDays) days after the key is made, by the account's policy"))
+    }
+    if isAllowlistRequired, settings.allowedIPs == nil {
+      problems.append(FieldProblem(location: "allowedIPs", message: "is required by the account's policy"))
+    }
+    return problems
+  }
+}
+
+/// All that bounds the keys of an account.
+package struct KeyRules: Sendable, Equatable {
+  package var plan: Plan
+  package var policy: KeyPolicy
+
+  package init(plan: Plan, policy: KeyPolicy = KeyPolicy()) {
+    self.plan = plan
+    self.policy = policy
+  }
+
+  /// Throws all that the rules refuse, under the code of the first. Of a key that there is already only the fields
+  /// that change are looked at, so that a rule that came later does not forbid everything else.
+  func check(
+    _ settings: KeySettings, madeAt createdAt: Date, only fields: Set<String>? = nil, at place: String
+  ) throws(PortalError) {
+    func placed(_ problems: [FieldProblem]) -> [FieldProblem] {
+      problems.filter { problem in fields?.contains(problem.field) ?? true }
+        .map { FieldProblem(location: place + "." + $0.location, message: $0.message) }
+    }
+    let scopes = placed(settings.problems(ofScopes: plan.scopes, "the plan \(plan.name)"))
+    let limits = placed(plan.limitProblems(of: settings, madeAt: createdAt))
+    let policy = placed(policy.problems(of: settings, madeAt: createdAt))
+    let all = scopes + limits + policy
+    if !scopes.isEmpty { throw .scopeNotAllowed(all) }
+    if !limits.isEmpty { throw .limitNotAllowed(all) }
+    if !policy.isEmpty { throw .policyViolation(all) }
+  }
+}
+
+extension Plan {
+  fileprivate func limitProblems(of settings: KeySettings, madeAt createdAt: Date) -> [FieldProblem] {
+    var problems: [FieldProblem] = []
+    if settings.rateLimitPerMinute > rateLimitPerMinuteMax {
+      problems.append(
+        FieldProblem(
+          location: "rateLimitPerMinute", message: "is at most \(rateLimitPerMinuteMax) under the plan \(name)"))
+    }
+    if let maxKeyLifetimeDays, settings.expiresAt.isAfter(createdAt, days: maxKeyLifetimeDays) {
+      problems.append(
+        FieldProblem(
+          location: "expiresAt",
+          message: "must be set, at most \(maxKeyLifetimeDays) days after the key is made, under the plan \(name)"))
+    }
+    return problems
+  }
+}
+
+extension KeySettings {
+  fileprivate func problems(ofScopes patterns: [String], _ rule: String) -> [FieldProblem] {
+    scopes.enumerated().filter { _, scope in !patterns.contains { Scope.covers($0, scope) } }.map { index, scope in
+      FieldProblem(location: "scopes[\(index)]", message: "(\(scope)) is not covered by \(rule)")
+    }
+  }
+
+  /// The fields that differ, of those that rules are about.
+  func ruledFields(changedFrom old: KeySettings) -> Set<String> {
+    var fields: Set<String> = []
+    if scopes != old.scopes { fields.insert("scopes") }
+    if rateLimitPerMinute != old.rateLimitPerMinute { fields.insert("rateLimitPerMinute") }
+    if expiresAt != old.expiresAt { fields.insert("expiresAt") }
+    if allowedIPs != old.allowedIPs { fields.insert("allowedIPs") }
+    return fields
+  }
+}
+
+extension FieldProblem {
+  /// Without an index.
+  fileprivate var field: String { String(location.prefix { $0 != "[" }) }
+}
+
+extension Date {
+  package func adding(days: Int) -> Date { addingTimeInterval(Double(days) * 86_400) }
+}
+
+extension Date? {
+  /// Whether it is later, or never.
+  fileprivate func isAfter(_ date: Date, days: Int) -> Bool { self.map { $0 > date.adding(days: days) } ?? true }
+}

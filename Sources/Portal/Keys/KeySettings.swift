@@ -1,0 +1,109 @@
+package import Foundation
+
+/// What a customer chooses when making a key.
+package struct KeySettings: Sendable, Equatable {
+  package var name: String
+  package var environment: Key.Environment
+  package var scopes: [String]
+  package var rateLimitPerMinute: Int
+  /// Beside the one per minute.
+  package var limits: [RateLimit]
+  package var rateLimitMode: RateLimitMode
+  package var allowedIPs: [AddressBlock]?
+  package var expiresAt: Date?
+  package var description: String?
+  package var tags: [String]
+  /// The text of a JSON object.
+  package var metadata: String?
+
+  package init(
+    name: String, environment: Key.Environment = .live, scopes: [String],
+    rateLimitPerMinute: Int = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
+    rateLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil,
+    description: String? = nil, tags: [String] = [], metadata: String? = nil
+  ) {
+    self.name = name
+    self.environment = environment
+    self.scopes = scopes
+    self.rateLimitPerMinute = rateLimitPerMinute
+    self.limits = limits
+    self.rateLimitMode = rateLimitMode
+    self.allowedIPs = allowedIPs
+    self.expiresAt = expiresAt
+    self.description = description
+    self.tags = tags
+    self.metadata = metadata
+  }
+
+  /// Those that a key has, and that its successor gets.
+  package init(of key: Key) {
+    self.init(
+      name: key.name, environment: key.environment, scopes: key.scopes, rateLimitPerMinute: key.rateLimitPerMinute,
+      limits: key.limits, rateLimitMode: key.rateLimitMode, allowedIPs: key.allowedIPs, expiresAt: key.expiresAt,
+      description: key.description, tags: key.tags, metadata: key.metadata)
+  }
+}
+
+/// What becomes of a setting that a key may lack.
+package enum OptionalChange<Value: Sendable & Equatable>: Sendable, Equatable {
+  case keep
+  case remove
+  case set(Value)
+
+  func apply(to value: inout Value?) {
+    switch self {
+    case .keep: break
+    case .remove: value = nil
+    case .set(let new): value = new
+    }
+  }
+}
+
+/// What a customer changes of a key; nil and `.keep` leave a setting as it is.
+package struct KeyChanges: Sendable, Equatable {
+  package var name: String?
+  package var scopes: [String]?
+  package var rateLimitPerMinute: Int?
+  package var limits: [RateLimit]?
+  package var rateLimitMode: RateLimitMode?
+  package var allowedIPs: OptionalChange<[AddressBlock]>
+  package var expiresAt: OptionalChange<Date>
+  package var description: OptionalChange<String>
+  package var tags: [String]?
+  package var metadata: OptionalChange<String>
+  package var isEnabled: Bool?
+
+  package init(
+    name: String? = nil, scopes: [String]? = nil, rateLimitPerMinute: Int? = nil, limits: [RateLimit]? = nil,
+    rateLimitMode: RateLimitMode? = nil, allowedIPs: OptionalChange<[AddressBlock]> = .keep,
+    expiresAt: OptionalChange<Date> = .keep, description: OptionalChange<String> = .keep, tags: [String]? = nil,
+    metadata: OptionalChange<String> = .keep, isEnabled: Bool? = nil
+  ) {
+    self.name = name
+    self.scopes = scopes
+    self.rateLimitPerMinute = rateLimitPerMinute
+    self.limits = limits
+    self.rateLimitMode = rateLimitMode
+    self.allowedIPs = allowedIPs
+    self.expiresAt = expiresAt
+    self.description = description
+    self.tags = tags
+    self.metadata = metadata
+    self.isEnabled = isEnabled
+  }
+
+  func applied(to old: KeySettings) -> KeySettings {
+    var settings = old
+    settings.name = name ?? old.name
+    settings.scopes = scopes ?? old.scopes
+    settings.rateLimitPerMinute = rateLimitPerMinute ?? old.rateLimitPerMinute
+    settings.limits = limits ?? old.limits
+    settings.rateLimitMode = rateLimitMode ?? old.rateLimitMode
+    settings.tags = tags ?? old.tags
+    allowedIPs.apply(to: &settings.allowedIPs)
+    expiresAt.apply(to: &settings.expiresAt)
+    description.apply(to: &settings.description)
+    metadata.apply(to: &settings.metadata)
+    return settings
+  }
+}

@@ -1,0 +1,47 @@
+package import Foundation
+package import Postgres
+
+/// The plans there are, and which account has which. A plan that is lowered holds at once, for keys that there are, too.
+package struct Plans: Sendable {
+  let pool: PostgresPool
+  let propagations: Propagations
+
+  package init(pool: PostgresPool, propagations: Propagations) {
+    self.pool = pool
+    self.propagations = propagations
+  }
+
+  package func list() async throws -> [Plan] { try await pool.query(ListPlans(), as: .staff) }
+
+  /// Makes a plan, or changes the one of this name.
+  package func set(_ plan: Plan, by caller: Caller) async throws -> Propagation {
+    let clock = ContinuousClock.now
+    try await pool.withTransaction(as: .staff) { transaction in
+      // Every change empties the caches.
+      if try await transaction.query(FindPlan(name: plan.name)) == [plan] { return }
+      _ = try await transaction.pipeline(
+        SetPlan(plan: plan),
+        InsertAuditEvent.inSystem(.planSet, "plan", by: caller, SupportReason(text: plan.name)))
+    }
+    return await propagations.wait(since: clock)
+  }
+
+  /// Gives an account a plan; nothing happens if it has it already.
+  package func assign(
+    _ name: String, to accountID: UUID, by caller: Caller, _ reason: SupportReason
+  ) async throws -> (account: Account, propagation: Propagation) {
+    let clock = ContinuousClock.now
+    let account = try await pool.withTransaction(as: .staff(in: accountID)) { transaction in
+      let (accounts, plans) = try await transaction.pipeline(LockAccount(accountID: accountID), FindPlan(name: name))
+      guard let account = accounts.first else { throw PortalError.notFound }
+      guard !plans.isEmpty else { throw PortalError.invalid("body.plan", "is not the name of a plan") }
+      if account.plan.name == name { return account }
+      let (_, _, changed) = try await transaction.pipeline(
+        SetAccountPlan(accountID: accountID, plan: name),
+        InsertAuditEvent.onAccount(accountID, .accountPlanChanged, by: caller, reason),
+        LockAccount(accountID: accountID))
+      return changed[0]
+    }
+    return (account, await propagations.wait(since: clock))
+  }
+}

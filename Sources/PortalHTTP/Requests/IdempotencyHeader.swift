@@ -1,0 +1,28 @@
+import HTTPTypes
+import Hummingbird
+import Portal
+
+extension Request {
+  /// What `Idempotency-Key` makes of this request, if it is there. A repeat has the same method, path and body, whose members
+  /// may be in another order.
+  func idempotent(_ fields: RequestFields, _ context: CustomerContext) throws(PortalError) -> IdempotentRequest? {
+    let keys = headers[values: .idempotencyKey]
+    guard let key = keys.first else { return nil }
+    guard keys.count == 1,
+      let request = IdempotentRequest(
+        key: key, request: Array("\(method) \(uri.path)\n".utf8) + fields.fingerprint, accountID: context.accountID,
+        session: context.token)
+    else {
+      let length = IdempotentRequest.keyLength
+      throw .invalid(
+        "header.Idempotency-Key", "must be one, of \(length.lowerBound) to \(length.upperBound) printable characters")
+    }
+    return request
+  }
+}
+
+extension HTTPField.Name {
+  // Safe: it is a valid name.
+  // swift-format-ignore: NeverForceUnwrap
+  static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
+}

@@ -1,0 +1,85 @@
+import ArgumentParser
+import Portal
+import PortalHTTP
+import Postgres
+
+struct PlansCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "plans", abstract: "Manage what the keys of accounts may be.", subcommands: [List.self, Set.self],
+    defaultSubcommand: List.self)
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List the plans.")
+
+    @OptionGroup var options: ConfigurationOptions
+
+    func run() async throws {
+      let configuration = try await options.load()
+      try await reportingFailure {
+        let plans = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
+          try await Plans(pool: pool, propagations: Propagations(pool: pool)).list()
+        }
+        Output(isJSON: options.json).print(
+          plans.map(\.text).joined(separator: "\n"),
+          json: .object { json in
+            json.array("plans", plans) { json, plan in json.object { $0.fields(of: plan) } }
+          })
+      }
+    }
+  }
+
+  struct Set: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Make a plan, or change the one of this name.",
+      discussion: "What is lowered holds at once, on every instance, for keys that there are, too.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: "The plan's name.") var name: String
+    @Option(help: "Live keys of an account at most, 1 to \(Plan.keyCapMax).") var keyCap: Int
+    @Option(name: .customLong("scope"), help: "A pattern of what keys may carry: a:b, a:* or *; may be repeated.")
+    var scopes: [String]
+    @Option(help: "Requests per minute and key at most, 1 to \(Key.rateLimitPerMinuteMax).") var perMinuteMax: Int
+    @Option(help: "Days that a key lives at most; leave it out for as long as it likes.") var maxLifetimeDays: Int?
+
+    func validate() throws {
+      guard Plan.isValid(name: name) else { throw ValidationError("NAME must match \(Plan.namePattern).") }
+      guard (1...Plan.keyCapMax).contains(keyCap) else {
+        throw ValidationError("--key-cap must be a whole number from 1 to \(Plan.keyCapMax).")
+      }
+      guard (1...Scope.countMax).contains(scopes.count), scopes.allSatisfy(Scope.isPattern) else {
+        throw ValidationError("--scope must be * or match ^[a-z0-9][a-z0-9:._*-]{0,63}$, 1 to \(Scope.countMax) times.")
+      }
+      guard (1...Key.rateLimitPerMinuteMax).contains(perMinuteMax) else {
+        throw ValidationError("--per-minute-max must be a whole number from 1 to \(Key.rateLimitPerMinuteMax).")
+      }
+      guard (1...KeyPolicy.lifetimeDaysMax).contains(maxLifetimeDays ?? 1) else {
+        throw ValidationError("--max-lifetime-days must be a whole number from 1 to \(KeyPolicy.lifetimeDaysMax).")
+      }
+    }
+
+    func run() async throws {
+      let configuration = try await options.load()
+      let plan = Plan(
+        name: name, keyCap: keyCap, scopes: scopes, rateLimitPerMinuteMax: perMinuteMax,
+        maxKeyLifetimeDays: maxLifetimeDays)
+      try await reportingFailure {
+        let propagation = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
+          try await Plans(pool: pool, propagations: Propagations(pool: pool)).set(plan, by: commandCaller)
+        }
+        Output(isJSON: options.json).print(
+          "plan " + plan.text,
+          json: .object { json in
+            json.fields(of: plan)
+            json.propagation(propagation)
+          })
+      }
+    }
+  }
+}
+
+extension Plan {
+  fileprivate var text: String {
+    let lifetime = maxKeyLifetimeDays.map { ", \($0) days" } ?? ""
+    return "\(name): \(keyCap) keys, \(rateLimitPerMinuteMax) per minute\(lifetime), \(scopes.joined(separator: " "))"
+  }
+}

@@ -1,0 +1,58 @@
+import Foundation
+import Testing
+
+@testable import Portal
+
+@Suite("IdempotentRequest")
+struct IdempotentRequestTests {
+  private let account = UUID.version7()
+  private let session = Secret.random(prefix: "lk_session")
+
+  private func request(
+    _ key: String, _ text: String = "POST", _ accountID: UUID? = nil, session: Secret? = nil
+  ) -> IdempotentRequest? {
+    IdempotentRequest(
+      key: key, request: text.utf8, accountID: accountID ?? account, session: session ?? self.session)
+  }
+
+  @Test("a key has 1 to 255 printable characters of ASCII")
+  func keys() {
+    for key in [
+      "a", " ", "~", "8f14e45f-ceea-467f-9575-0242ac120002", "\"quoted\"", String(repeating: "x", count: 255),
+    ] {
+      #expect(request(key) != nil, "\(key)")
+    }
+    for key in ["", "a\tb", "a\nb", "\u{7F}", "\0", "ключ", "é", String(repeating: "x", count: 256)] {
+      #expect(request(key) == nil, "\(key)")
+    }
+  }
+
+  @Test("only the same session with the same key opens what was sealed, and only for the same API key")
+  func seal() throws {
+    let (secret, keyID) = (Secret.random(prefix: "lk_live"), UUID.version7())
+    let own = try #require(request("once"))
+    let sealed = try own.seal(secret, of: keyID)
+    #expect(request("once")?.open(sealed, of: keyID)?.reveal() == secret.reveal())
+    // What the request is, is compared before.
+    #expect(request("once", "other")?.open(sealed, of: keyID)?.reveal() == secret.reveal())
+    #expect(request("twice")?.open(sealed, of: keyID) == nil)
+    #expect(request("once", session: .random(prefix: "lk_session"))?.open(sealed, of: keyID) == nil)
+    #expect(request("once", "POST", .version7())?.open(sealed, of: keyID) == nil)
+    #expect(own.open(sealed, of: .version7()) == nil)
+    for index in sealed.indices {
+      var changed = sealed
+      changed[index] ^= 1
+      #expect(own.open(changed, of: keyID) == nil)
+    }
+    for count in [0, 1, 27, 28, sealed.count - 1] { #expect(own.open(Array(sealed.prefix(count)), of: keyID) == nil) }
+  }
+
+  @Test("the same secret is sealed in another way each time, and the session's hash does not open it")
+  func fresh() throws {
+    let (secret, keyID) = (Secret.random(prefix: "lk_live"), UUID.version7())
+    let own = try #require(request("once"))
+    #expect(try own.seal(secret, of: keyID) != own.seal(secret, of: keyID))
+    let hash = Secret(presented: String(decoding: session.hash.bytes, as: UTF8.self))
+    #expect(request("once", session: hash)?.open(try own.seal(secret, of: keyID), of: keyID) == nil)
+  }
+}

@@ -1,0 +1,185 @@
+import Foundation
+import PortalTesting
+import Postgres
+import Testing
+
+@testable import Portal
+
+@Suite("Keys that are made once")
+struct KeysOnceTests {
+  private let session = Secret.random(prefix: "lk_session")
+
+  private func once(
+    _ account: UUID, _ key: String = "once", _ text: String = "create", session: Secret? = nil
+  ) throws -> IdempotentRequest {
+    try #require(
+      IdempotentRequest(key: key, request: text.utf8, accountID: account, session: session ?? self.session))
+  }
+
+  private func create(_ world: World, _ request: IdempotentRequest) async throws -> FirstAnswer {
+    try await world.keys.create(.plain, by: World.caller, once: request) { "\($0.start) \($0.status(at: Date()))" }
+  }
+
+  private func roll(_ world: World, _ id: UUID, _ request: IdempotentRequest) async throws -> FirstAnswer {
+    try await world.keys.roll(id, graceSeconds: 60, by: World.caller, once: request) { "\($0.start)" }.answer
+  }
+
+  @Test("fifty at once make one key, and all are answered with it; so with a roll")
+  func races() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let made = await concurrently(50) { _ in try await create(world, once(account)) }
+      #expect(made.errors.isEmpty, "\(made.errors)")
+      #expect(Set(made.values.map(\.newKeyID)).count == 1 && Set(made.values.map { $0.secret?.reveal() }).count == 1)
+      #expect(Set(made.values.map(\.shownKeys)).count == 1)
+      let id = try #require(made.values.first?.newKeyID)
+      let rolled = await concurrently(50) { _ in try await roll(world, id, once(account, "roll", "roll")) }
+      #expect(rolled.errors.isEmpty, "\(rolled.errors)")
+      #expect(
+        Set(rolled.values.map(\.newKeyID)).count == 1 && Set(rolled.values.map { $0.secret?.reveal() }).count == 1)
+      #expect(try await pool.number("select count(*) from api_keys") == 2)
+      #expect(
+        try await world.actions(on: account) == ["account.created", "key.created", "key.created", "key.rolled"])
+    }
+  }
+
+  @Test("many keys of many clients at once make one API key each")
+  func manyRaces() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let accounts = [try await world.makeAccount(), try await world.makeAccount("bob@example.com")]
+      let made = await concurrently(120) { index in
+        try await create(world, once(accounts[index % 2], "key \(index % 20)"))
+      }
+      #expect(made.errors.isEmpty, "\(made.errors)")
+      #expect(Set(made.values.map(\.newKeyID)).count == 20)
+      #expect(try await pool.number("select count(*) from api_keys") == 20)
+    }
+  }
+
+  @Test("another request under the same key is a conflict, and changes nothing; in another account the key is free")
+  func conflict() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
+      let first = try await create(world, once(one))
+      await #expect(throws: PortalError.idempotencyConflict) { try await create(world, once(one, "once", "other")) }
+      await #expect(throws: PortalError.idempotencyConflict) {
+        try await roll(world, first.newKeyID, once(one, "once", "roll"))
+      }
+      await #expect(throws: PortalError.idempotencyConflict) {
+        try await world.keys.firstAnswer(to: once(one, "once", "other"))
+      }
+      #expect(try await create(world, once(other)).newKeyID != first.newKeyID)
+      #expect(try await pool.number("select count(*) from api_keys where rolled_at is null") == 2)
+    }
+  }
+
+  @Test("a repeat is answered as the first time, whatever has become of the key, of the account and of its cap")
+  func first() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let first = try await create(world, once(account))
+      #expect(first.shownKeys[0].hasSuffix(" active"))
+      _ = try await world.keys.revoke(first.newKeyID, of: account, by: World.caller)
+      _ = try await world.makeKeys(25, account)
+      _ = try await world.desk.setSuspension(of: account, to: true, by: World.caller, SupportReason(text: "because"))
+      let again = try await create(world, once(account))
+      #expect(again.shownKeys == first.shownKeys && again.newKeyID == first.newKeyID)
+      #expect(try await world.keys.firstAnswer(to: once(account))?.shownKeys == first.shownKeys)
+    }
+  }
+
+  @Test("what is refused is not remembered: when the reason is gone, the same request makes a key")
+  func refusals() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let keys = try await world.makeKeys(25, account)
+      await #expect(throws: PortalError.keyCapReached(cap: 25)) { try await create(world, once(account)) }
+      await #expect(throws: PortalError.notFound) { try await roll(world, .version7(), once(account)) }
+      #expect(try await world.keys.firstAnswer(to: once(account)) == nil)
+      _ = try await world.keys.revoke(keys[0].key.id, of: account, by: World.caller)
+      #expect(try await create(world, once(account)).secret != nil)
+      await #expect(throws: PortalError.keyNotActive) { try await roll(world, keys[0].key.id, once(account, "roll")) }
+      #expect(try await pool.number("select count(*) from idempotent_requests") == 1)
+    }
+  }
+
+  @Test("where the answer cannot be remembered, or told in the trail, no key is made")
+  func halfDone() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let key = try await world.makeKey(account).key
+      for (table, check) in [("idempotent_requests", "false"), ("audit_events", "actor_name <> 'test'")] {
+        try await pool.type("alter table \(table) add constraint closed check (\(check)) not valid")
+        await #expect(throws: PostgresError.self) { try await create(world, once(account)) }
+        await #expect(throws: PostgresError.self) { try await roll(world, key.id, once(account)) }
+        try await pool.type("alter table \(table) drop constraint closed")
+        #expect(try await world.keys.list(of: account).items == [key])
+        #expect(try await pool.number("select count(*) from idempotent_requests") == 0)
+      }
+      #expect(try await create(world, once(account)).secret != nil)
+    }
+  }
+
+  @Test("the secret is shown again for ten minutes, to the same session alone; the answer is remembered for a day")
+  func times() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let first = try await create(world, once(account))
+      let jobs = Jobs(pool: pool, instance: "here", retention: Retention(), observer: Observer([]))
+      let job = try #require(jobs.all.first { $0.name == "idempotency" })
+      func age(_ interval: String, isSealed: Bool) async throws {
+        try await pool.type("update idempotent_requests set created_at = now() - interval '\(interval)'")
+        #expect(await jobs.run(job, isForced: true) == .done(isSealed ? 0 : 1))
+        #expect(
+          try await pool.lines("select sealed_secret is not null from idempotent_requests") == [
+            isSealed ? "true" : "false"
+          ])
+      }
+      let other = Secret.random(prefix: "lk_session")
+      #expect(try await create(world, once(account)).secret?.reveal() == first.secret?.reveal())
+      #expect(try await create(world, once(account, session: other)).secret == nil)
+      try await age("9 minutes 50 seconds", isSealed: true)
+      #expect(try await create(world, once(account)).secret?.reveal() == first.secret?.reveal())
+      // Without the job, too.
+      try await pool.type("update idempotent_requests set created_at = now() - interval '10 minutes'")
+      #expect(try await create(world, once(account)).secret == nil)
+      try await age("10 minutes", isSealed: false)
+      try await pool.type("update idempotent_requests set created_at = now() - interval '23 hours 59 minutes'")
+      #expect(await jobs.run(job, isForced: true) == .done(0))
+      let late = try await create(world, once(account))
+      #expect(late.newKeyID == first.newKeyID && late.shownKeys == first.shownKeys && late.secret == nil)
+      try await pool.type("update idempotent_requests set created_at = now() - interval '1 day'")
+      let next = try await create(world, once(account))
+      #expect(next.newKeyID != first.newKeyID && next.secret != nil)
+      #expect(try await create(world, once(account)).newKeyID == next.newKeyID)
+      try await pool.type("update idempotent_requests set created_at = now() - interval '1 day'")
+      #expect(await jobs.run(job, isForced: true) == .done(1))
+      #expect(try await pool.number("select count(*) from idempotent_requests") == 0)
+    }
+  }
+
+  @Test("the secret stands nowhere in what is stored, nor the client's key, nor what opens the secret")
+  func stored() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let made = try await create(world, once(account, "the client's own key"))
+      let rolled = try await roll(world, made.newKeyID, once(account, "another key of the client's"))
+      let dump = try #require(try await pool.text("select string_agg(r::text, chr(10)) from idempotent_requests r"))
+      #expect(dump.split(separator: "\n").count == 2)
+      let secrets = [made.secret?.reveal(), rolled.secret?.reveal(), session.reveal(), "the client", "another key"]
+      for secret in secrets {
+        let text = try #require(secret).suffix(20)
+        #expect(!dump.contains(text))
+        #expect(!dump.contains(text.utf8.map { String($0, radix: 16) }.joined()))
+      }
+    }
+  }
+}

@@ -1,0 +1,138 @@
+import Foundation
+import PortalTesting
+import Postgres
+import Testing
+
+@testable import Portal
+
+@Suite("An account's policy for its keys")
+struct KeyPoliciesTests {
+  private let now = Date(timeIntervalSince1970: 1_800_000_000)
+  private static let plan = Plan(name: "default", keyCap: 25, scopes: ["*"], rateLimitPerMinuteMax: 100)
+
+  private func fields(_ policy: KeyPolicy, _ settings: KeySettings) -> [String] {
+    policy.problems(of: settings, madeAt: now).map(\.location)
+  }
+
+  @Test("each rule names the field that breaks it, and a key that keeps to it breaks nothing")
+  func rules() {
+    let plain = KeySettings(name: "Key", scopes: ["a:b", "c"])
+    #expect(fields(KeyPolicy(), plain) == [])
+    #expect(fields(KeyPolicy(isExpiryRequired: true), plain) == ["expiresAt"])
+    #expect(fields(KeyPolicy(maxLifetimeDays: 2), plain) == ["expiresAt"])
+    #expect(fields(KeyPolicy(isAllowlistRequired: true), plain) == ["allowedIPs"])
+    #expect(fields(KeyPolicy(allowedScopes: ["a:*"]), plain) == ["scopes[1]"])
+    #expect(fields(KeyPolicy(allowedScopes: ["*"]), plain) == [])
+    #expect(fields(KeyPolicy(disableAfterIdleDays: 1), plain) == [])
+    var good = plain
+    good.expiresAt = now.adding(days: 2)
+    good.allowedIPs = [AddressBlock("::1")!]
+    let strict = KeyPolicy(
+      isExpiryRequired: true, maxLifetimeDays: 2, isAllowlistRequired: true, allowedScopes: ["a:*", "c"])
+    #expect(fields(strict, good) == [])
+    good.expiresAt = now.adding(days: 2).addingTimeInterval(1)
+    #expect(fields(strict, good) == ["expiresAt"])
+    #expect(fields(strict, plain) == ["expiresAt", "allowedIPs"])
+  }
+
+  @Test("the code is that of the first rule that refuses, and all problems are told, wherever they come from")
+  func codes() {
+    let rules = KeyRules(plan: Self.plan, policy: KeyPolicy(isExpiryRequired: true, allowedScopes: ["b"]))
+    var narrow = rules
+    narrow.plan.scopes = ["b"]
+    let settings = KeySettings(name: "Key", scopes: ["a"], rateLimitPerMinute: 101)
+    func locations(_ rules: KeyRules, only fields: Set<String>? = nil) -> (String, [String])? {
+      do {
+        try rules.check(settings, madeAt: now, only: fields, at: "body")
+        return nil
+      } catch PortalError.scopeNotAllowed(let problems) {
+        return ("scope", problems.map(\.location))
+      } catch PortalError.limitNotAllowed(let problems) {
+        return ("limit", problems.map(\.location))
+      } catch PortalError.policyViolation(let problems) {
+        return ("policy", problems.map(\.location))
+      } catch {
+        return ("?", [])
+      }
+    }
+    let all = ["body.rateLimitPerMinute", "body.scopes[0]", "body.expiresAt"]
+    #expect(locations(rules)?.0 == "limit" && locations(rules)?.1 == all)
+    #expect(locations(narrow)?.0 == "scope")
+    #expect(locations(narrow)?.1 == ["body.scopes[0]"] + all)
+    #expect(locations(rules, only: ["scopes"])?.0 == "policy")
+    #expect(locations(rules, only: ["scopes"])?.1 == ["body.scopes[0]"])
+    #expect(locations(rules, only: ["name"]) == nil)
+  }
+
+  @Test("an account that asks for nothing has a policy of nothing; what it sets is what it finds, and the trail has it")
+  func set() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (account, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
+      #expect(try await world.policies.find(of: account) == KeyPolicy())
+      let policy = KeyPolicy(
+        isExpiryRequired: true, maxLifetimeDays: 36_500, isAllowlistRequired: true, allowedScopes: ["a:*", "*"],
+        disableAfterIdleDays: 3_650)
+      for _ in 1...2 { try await world.policies.set(policy, of: account, by: World.caller) }
+      #expect(try await world.policies.find(of: account) == policy)
+      #expect(try await world.policies.find(of: other) == KeyPolicy())
+      try await world.policies.set(KeyPolicy(), of: account, by: World.caller)
+      #expect(try await world.policies.find(of: account) == KeyPolicy())
+      #expect(
+        try await world.actions(on: account)
+          == ["account.created", "account.policy_changed", "account.policy_changed"])
+      await #expect(throws: PortalError.notFound) { try await world.policies.find(of: .version7()) }
+      await #expect(throws: PortalError.notFound) {
+        try await world.policies.set(policy, of: .version7(), by: World.caller)
+      }
+    }
+  }
+
+  @Test("keys that are idle for longer than the policy has it are disabled, each with its event; others are not")
+  func idle() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (account, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
+      try await world.policies.set(KeyPolicy(disableAfterIdleDays: 7), of: account, by: World.caller)
+      try await world.policies.set(KeyPolicy(isExpiryRequired: false), of: other, by: World.caller)
+      var ids: [String: UUID] = [:]
+      for name in ["idle", "never used", "used", "enabled", "revoked", "expired", "disabled"] {
+        ids[name] = try await world.makeKey(account).key.id
+      }
+      let untouched = try await world.makeKey(other).key.id
+      _ = try await world.makeKey(account)
+      try await pool.type("update api_keys set created_at = now() - interval '100 days'")
+      let young = try await world.makeKey(account).key.id
+      for (name, days) in [("idle", "8 days"), ("used", "6 days"), ("enabled", "90 days")] {
+        try await pool.type(
+          """
+          insert into key_activity (account_id, key_id, last_used_at)
+          values ('\(account)', '\(ids[name]!)', now() - interval '\(days)')
+          """)
+      }
+      for (name, change) in [
+        ("enabled", "enabled_at = now() - interval '6 days'"), ("revoked", "revoked_at = now()"),
+        ("expired", "expires_at = now() - interval '1 day'"), ("disabled", "disabled_at = '2020-01-01T00:00:00Z'"),
+      ] {
+        try await pool.type("update api_keys set \(change) where id = '\(ids[name]!)'")
+      }
+      let jobs = Jobs(pool: pool, instance: "here", retention: Retention(), observer: Observer([]))
+      let job = try #require(jobs.all.first { $0.name == "idle-keys" })
+      // Besides the two, the one that was made without a name.
+      #expect(await jobs.run(job, isForced: true) == .done(3))
+      #expect(await jobs.run(job, isForced: true) == .done(0))
+      let disabled = Set(
+        try await pool.lines("select id from api_keys where disabled_at > now() - interval '1 hour'"))
+      #expect(disabled.isSuperset(of: [ids["idle"]!.text, ids["never used"]!.text]) && disabled.count == 3)
+      #expect(!disabled.contains(young.text) && !disabled.contains(untouched.text))
+      let events = try await pool.lines(
+        "select target_id || ' ' || actor_kind || ' ' || actor_name from audit_events where action = 'key.disabled'")
+      #expect(Set(events) == Set(disabled.map { $0 + " command job" }))
+
+      // Enabled again, it is not idle any more.
+      _ = try await world.keys.update(
+        ids["idle"]!, of: account, KeyChanges(isEnabled: true), by: World.caller)
+      #expect(await jobs.run(job, isForced: true) == .done(0))
+    }
+  }
+}
