@@ -81,7 +81,7 @@ struct CancellationTests {
   func clientTimeout() async throws {
     try await withPool({ configuration in
       configuration.poolSizeMax = 1
-      configuration.queryTimeout = .milliseconds(100)
+      configuration.queryTimeout = .milliseconds(500)
     }) { pool in
       let pid = try await pool.query(BackendPID())
       let start = ContinuousClock.now

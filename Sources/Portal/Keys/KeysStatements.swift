@@ -120,7 +120,8 @@ struct InsertKey: PostgresStatement {
       settings.environment.rawValue, settings.scopes, Int32(settings.rateLimitPerMinute),
       settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.limits.map(\.name),
       settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) },
-      settings.rateLimitMode.rawValue, settings.description, settings.tags, settings.metadata, maker.kind.rawValue, maker.id,
+      settings.rateLimitMode.rawValue, settings.description, settings.tags, settings.metadata, maker.kind.rawValue,
+      maker.id,
       maker.name)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }

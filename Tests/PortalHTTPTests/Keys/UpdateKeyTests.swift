@@ -60,7 +60,7 @@ struct UpdateKeyTests {
       let events = try await customer.get("/v1/audit").body["events"].array
       #expect(
         events.compactMap { $0["action"].string }
-          == ["key.enabled", "key.disabled", "key.updated", "key.created", "account.created"])
+          == ["key.enabled", "key.disabled", "key.updated", "key.created", "session.opened", "account.created"])
       #expect(events[0]["target"]["id"].string == id && events[0]["actor"]["kind"].string == "user")
     }
   }

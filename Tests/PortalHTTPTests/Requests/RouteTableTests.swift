@@ -90,7 +90,7 @@ struct RouteTableTests {
           #expect(answer.header("Allow") == allowed.joined(separator: ", "), "\(method) \(path)")
         }
       }
-      #expect(byPath.count == 47)
+      #expect(byPath.count == 46)
     }
   }
 

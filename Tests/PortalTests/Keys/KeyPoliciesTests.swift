@@ -127,7 +127,7 @@ struct KeyPoliciesTests {
       #expect(!disabled.contains(young.text) && !disabled.contains(untouched.text))
       let events = try await pool.lines(
         "select target_id || ' ' || actor_kind || ' ' || actor_name from audit_events where action = 'key.disabled'")
-      #expect(Set(events) == Set(disabled.map { $0 + " command job" }))
+      #expect(Set(events) == Set(disabled.map { $0 + " job idle-keys" }))
 
       // Enabled again, it is not idle any more.
       _ = try await world.keys.update(

@@ -26,7 +26,7 @@ struct UpdateKeyTests {
         #expect(outcomes.values.count + outcomes.count(of: .keyNotActive) == 4)
         #expect(try await world.keys.find(id, of: account).status(at: Date()) == .revoked)
         let actions = try await pool.lines(
-          "select action from audit_events where target_id = '\(id)' order by at, id")
+          "select action from audit_events where target_id = '\(id)' order by seq")
         #expect(actions.last == "key.revoked" && actions.count == outcomes.values.count + 1)
       }
     }

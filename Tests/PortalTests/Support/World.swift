@@ -59,7 +59,7 @@ struct World {
   }
 
   func actions(on accountID: UUID) async throws -> [String] {
-    try await pool.lines("select action from audit_events where account_id = '\(accountID)' order by id")
+    try await pool.lines("select action from audit_events where account_id = '\(accountID)' order by seq")
   }
 }
 
