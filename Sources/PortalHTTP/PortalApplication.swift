@@ -83,6 +83,7 @@ package struct PortalApplication: Sendable {
     let instance = Instance(name: settings.instanceName, lease: settings.lease)
     let recorder = UsageRecorder(spoolFolder: settings.usageSpool, sourceID: instance.id)
     let passwords = PasswordHasher(cost: settings.passwordCost, threadCount: settings.passwordThreadCount)
+    let throttle = LoginThrottle(settings.loginLimits)
     let propagations = Propagations(pool: pool, timeout: settings.propagationTimeout)
     let outbox = Outbox(isOpen: settings.mail != nil)
     let mailSender = settings.mail.map {
@@ -101,9 +102,9 @@ package struct PortalApplication: Sendable {
     let tokens = ServiceTokenCheck(pool: gatewayPool, lease: settings.lease, observer: observer)
     services = PortalServices(
       accounts: Accounts(pool: pool, passwords: passwords), members: Members(pool: pool),
-      invitations: Invitations(pool: pool, passwords: passwords, outbox: outbox),
+      invitations: Invitations(pool: pool, passwords: passwords, throttle: throttle, outbox: outbox),
       sessions: Sessions(
-        pool: pool, passwords: passwords, throttle: LoginThrottle(settings.loginLimits),
+        pool: pool, passwords: passwords, throttle: throttle,
         lifetime: settings.sessionLifetime),
       credentials: Credentials(pool: pool, passwords: passwords, outbox: outbox),
       keys: keys, policies: KeyPolicies(pool: pool), plans: Plans(pool: pool, propagations: propagations),

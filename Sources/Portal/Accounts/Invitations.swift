@@ -6,11 +6,13 @@ package import Postgres
 package struct Invitations: Sendable {
   let pool: PostgresPool
   let passwords: PasswordHasher
+  let throttle: LoginThrottle
   let outbox: Outbox
 
-  package init(pool: PostgresPool, passwords: PasswordHasher, outbox: Outbox) {
+  package init(pool: PostgresPool, passwords: PasswordHasher, throttle: LoginThrottle, outbox: Outbox) {
     self.pool = pool
     self.passwords = passwords
+    self.throttle = throttle
     self.outbox = outbox
   }
 
@@ -90,7 +92,7 @@ package struct Invitations: Sendable {
   }
 
   /// Makes the invited person a member: with the password that they have here already, or else a new one. Throws
-  /// `.invalidToken`, `.invalidCredentials` for a wrong password, and `.alreadyMember`.
+  /// `.invalidToken`, `.invalidCredentials` for a wrong password, `.tooManyRequests` after too many, and `.alreadyMember`.
   package func accept(_ token: Secret, password: Password, from ip: String?) async throws -> Accepted {
     guard token.isWellFormed(prefix: OneTimeToken.Purpose.invitation.prefix),
       let offer = try await pool.query(FindOffer(token: token.hash), as: .identity).first
@@ -99,8 +101,11 @@ package struct Invitations: Sendable {
     let user = known?.user ?? User(id: .version7(), email: offer.email)
     var newPassword: PasswordHash?
     if let known {
-      guard try await passwords.verify(password, against: known.password).isMatch else {
-        throw PortalError.invalidCredentials
+      // Whoever invites may hold the token: it is no way around what slows down guessing.
+      try await throttle.attempt(email: offer.email, address: ip) {
+        guard try await passwords.verify(password, against: known.password).isMatch else {
+          throw PortalError.invalidCredentials
+        }
       }
     } else {
       guard Password(password.reveal()) != nil else {

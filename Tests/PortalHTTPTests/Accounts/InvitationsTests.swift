@@ -59,6 +59,20 @@ struct InvitationsTests {
     }
   }
 
+  @Test("a token is no way to guess the password of somebody who is known")
+  func guessing() async throws {
+    try await withPortal(configure: { $0.loginLimits.failuresPerEmailMax = 3 }) { portal in
+      let owner = try await portal.signUp()
+      _ = try await portal.signUp("bob@example.com")
+      let token = try #require(try await invite(owner, "bob@example.com").body["token"].string)
+      for _ in 1...3 { expectProblem(try await accept(portal, token, "not the right one"), 401, "invalid_credentials") }
+      let answer = try await accept(portal, token)
+      expectProblem(answer, 429, "too_many_requests")
+      #expect(answer.header("Retry-After") != nil)
+      #expect(try await owner.get("/v1/members").body["members"].array.count == 1)
+    }
+  }
+
   @Test("where mail is sent, the token goes to the address alone, and using it confirms that")
   func byMail() async throws {
     try await withMailPortal { portal, folder in

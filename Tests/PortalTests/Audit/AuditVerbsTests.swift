@@ -55,7 +55,10 @@ private struct Stage: Sendable {
   }
 
   var members: Members { Members(pool: world.pool) }
-  var invitations: Invitations { Invitations(pool: world.pool, passwords: World.hasher, outbox: world.outbox) }
+  var invitations: Invitations {
+    Invitations(
+      pool: world.pool, passwords: World.hasher, throttle: LoginThrottle(), outbox: world.outbox)
+  }
 
   func customerSession() async throws -> CustomerSession { try await sessions.find(session) }
 
