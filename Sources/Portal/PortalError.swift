@@ -4,6 +4,16 @@ package enum PortalError: Error, Sendable, Equatable {
   case unauthenticated
   /// Wrong password or unknown address; deliberately one case.
   case invalidCredentials
+  /// The password is right, and logging in takes a code as well.
+  case secondFactorRequired
+  /// A wrong code, or one that was used before.
+  case secondFactorInvalid
+  /// There is one already; it has to be disabled first.
+  case secondFactorEnabled
+  /// The deployment has no key to keep secrets under.
+  case secondFactorNotConfigured
+  /// Staff must have a second factor here, and this member has none.
+  case enrolmentRequired
   /// The role or the token's permissions do not allow it; `reason` is for the client.
   case forbidden(reason: String)
   // What the rules for an account's keys refuse, all of it, by the first rule that does.

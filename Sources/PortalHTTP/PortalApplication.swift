@@ -11,6 +11,7 @@ import ServiceLifecycle
 package struct PortalSettings: Sendable {
   package var keyFormat: KeyFormat
   package var cookie: SessionCookie
+  package var trustedProxies = TrustedProxies.none
   /// Event loops that serve connections; nil for one a processor.
   package var httpThreadCount: Int?
   package var isSignupOpen = false
@@ -24,7 +25,9 @@ package struct PortalSettings: Sendable {
   package var sessionLifetime: Duration = .seconds(30 * 86_400)
   package var passwordCost = ScryptCost.standard
   package var passwordThreadCount = 2
-  package var loginLimits = LoginThrottle.Limits()
+  /// Encrypts second factors; nil: nobody can set one up.
+  package var secretBox: SecretBox?
+  package var needsStaffSecondFactor = false
   /// How long revoking waits for the other instances.
   package var propagationTimeout: Duration = .seconds(1)
   package var listenerURL: String?
@@ -83,7 +86,7 @@ package struct PortalApplication: Sendable {
     let instance = Instance(name: settings.instanceName, lease: settings.lease)
     let recorder = UsageRecorder(spoolFolder: settings.usageSpool, sourceID: instance.id)
     let passwords = PasswordHasher(cost: settings.passwordCost, threadCount: settings.passwordThreadCount)
-    let throttle = LoginThrottle(settings.loginLimits)
+    let attempts = Attempts(pool: pool)
     let propagations = Propagations(pool: pool, timeout: settings.propagationTimeout)
     let outbox = Outbox(isOpen: settings.mail != nil)
     let mailSender = settings.mail.map {
@@ -102,17 +105,18 @@ package struct PortalApplication: Sendable {
     let tokens = ServiceTokenCheck(pool: gatewayPool, lease: settings.lease, observer: observer)
     services = PortalServices(
       accounts: Accounts(pool: pool, passwords: passwords), members: Members(pool: pool),
-      invitations: Invitations(pool: pool, passwords: passwords, throttle: throttle, outbox: outbox),
+      invitations: Invitations(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox),
       sessions: Sessions(
-        pool: pool, passwords: passwords, throttle: throttle,
-        lifetime: settings.sessionLifetime),
-      credentials: Credentials(pool: pool, passwords: passwords, outbox: outbox),
+        pool: pool, passwords: passwords, attempts: attempts, box: settings.secretBox, outbox: outbox,
+        lifetime: settings.sessionLifetime, idleHours: settings.retention.idleSessionHours),
+      credentials: Credentials(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox),
       keys: keys, policies: KeyPolicies(pool: pool), plans: Plans(pool: pool, propagations: propagations),
       verifier: verifier, tokens: tokens,
       usages: Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool),
       analytics: Analytics(pool: analyticsPool ?? pool),
       audit: AuditEvents(pool: pool),
       desk: SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
+      deletion: AccountDeletion(pool: pool, propagations: propagations, outbox: outbox),
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
         warnings: { Self.warnings(recorder.holdings, mailSender) }))
@@ -142,7 +146,8 @@ package struct PortalApplication: Sendable {
       ? FastPath(verifier: services.verifier, tokens: services.tokens, observer: metrics.observer) : nil
     var application = Application(
       router: makeRouter(
-        services, metrics: metrics, cookie: settings.cookie, isSignupOpen: settings.isSignupOpen, table: table),
+        services, metrics: metrics, proxies: settings.trustedProxies, cookie: settings.cookie,
+        isSignupOpen: settings.isSignupOpen, needsStaffSecondFactor: settings.needsStaffSecondFactor, table: table),
       server: .http1(
         configuration: .init(
           additionalChannelHandlers: [MalformedRequestHandler(fastPath, idleTimeout: Self.idleTimeout)],

@@ -18,12 +18,14 @@ package struct PortalServices: Sendable {
   package var analytics: Analytics
   package var audit: AuditEvents
   package var desk: SupportDesk
+  package var deletion: AccountDeletion
   package var readiness: Readiness
 
   package init(
     accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
     keys: Keys, policies: KeyPolicies, plans: Plans, verifier: Verifier,
     tokens: ServiceTokenCheck, usages: Usages, analytics: Analytics, audit: AuditEvents, desk: SupportDesk,
+    deletion: AccountDeletion,
     readiness: Readiness
   ) {
     self.accounts = accounts
@@ -40,18 +42,21 @@ package struct PortalServices: Sendable {
     self.analytics = analytics
     self.audit = audit
     self.desk = desk
+    self.deletion = deletion
     self.readiness = readiness
   }
 }
 
 /// All routes. Each group has a context in which its identity is not optional.
 func makeRouter(
-  _ services: PortalServices, metrics: MetricsController, cookie: SessionCookie, isSignupOpen: Bool, table: RouteTable
+  _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, cookie: SessionCookie,
+  isSignupOpen: Bool, needsStaffSecondFactor: Bool, table: RouteTable
 ) -> Router<AppRequestContext> {
   let router = Router(context: AppRequestContext.self)
   let routes = RecordingRouter(router: router, table: table)
   routes.add(middleware: metrics)
   routes.add(middleware: ProblemMiddleware(routes: table))
+  routes.add(middleware: ClientAddressMiddleware(proxies: proxies))
 
   let sessions = SessionsController(
     accounts: services.accounts, members: services.members, sessions: services.sessions,
@@ -74,6 +79,9 @@ func makeRouter(
       .group(context: CustomerContext.self), table: table)
   sessions.addRoutes(to: customers)
   credentials.addRoutes(to: customers)
+  PersonController<CustomerContext>(path: "v1/me", sessions: services.sessions, cookie: cookie)
+    .addRoutes(to: customers)
+  AccountController(sessions: services.sessions, deletion: services.deletion, cookie: cookie).addRoutes(to: customers)
   KeysController(keys: services.keys).addRoutes(to: customers)
   KeyPolicyController(policies: services.policies).addRoutes(to: customers)
   usage.addRoutes(to: customers)
@@ -81,14 +89,24 @@ func makeRouter(
   MembersController(members: services.members).addRoutes(to: customers)
   invitations.addRoutes(to: customers)
 
-  let staff = routes.group()
-    .add(middleware: StaffAuthentication(sessions: services.sessions))
-    .group(context: StaffContext.self)
+  func staff(needsSecondFactor: Bool) -> RouterGroup<StaffContext> {
+    routes.group()
+      .add(middleware: StaffAuthentication(sessions: services.sessions, needsSecondFactor: needsSecondFactor))
+      .group(context: StaffContext.self)
+  }
+  let ownStaff = staff(needsSecondFactor: false)
+  support.addOwnRoutes(to: ownStaff)
+  PersonController<StaffContext>(path: "v1/support/me", sessions: services.sessions, cookie: nil)
+    .addRoutes(to: ownStaff)
+  let staff = staff(needsSecondFactor: needsStaffSecondFactor)
   support.addRoutes(to: staff)
   PlansController(plans: services.plans).addRoutes(to: staff)
 
   let analysts = routes.group()
-    .add(middleware: AnalystAuthentication(tokens: services.tokens, sessions: services.sessions))
+    .add(
+      middleware: AnalystAuthentication(
+        tokens: services.tokens, sessions: services.sessions, needsSecondFactor: needsStaffSecondFactor)
+    )
     .group(context: AnalystContext.self)
   AnalyticsController(analytics: services.analytics).addRoutes(to: analysts)
 

@@ -15,6 +15,7 @@ struct PortalConfiguration: Sendable {
     var host: String
     var port: Int
     var cookie: SessionCookie
+    var trustedProxies: TrustedProxies
     /// Nil for one a processor.
     var threadCount: Int?
   }
@@ -33,6 +34,8 @@ struct PortalConfiguration: Sendable {
   var sessionHours: Int
   var passwordCost: ScryptCost
   var passwordThreadCount: Int
+  var secretBox: SecretBox?
+  var needsStaffSecondFactor: Bool
   var usageSpool: String
   var retention: Retention
   /// Nil: no mail is sent.
@@ -61,7 +64,10 @@ struct PortalConfiguration: Sendable {
       "public.url", default: "http://127.0.0.1:\(port)",
       "must be https://host, or http:// with 127.0.0.1 or localhost", SessionCookie.init(publicURL:))
     let threads = try keys.integer("http.threads", 0...1_024, default: 0)
-    http = HTTP(host: host, port: port, cookie: cookie, threadCount: threads == 0 ? nil : threads)
+    let proxies = try keys.parsed(
+      "trusted.proxies", default: "", "must be addresses or CIDR blocks with commas between", TrustedProxies.init)
+    http = HTTP(
+      host: host, port: port, cookie: cookie, trustedProxies: proxies, threadCount: threads == 0 ? nil : threads)
 
     isSignupOpen = try keys.boolean("signup.open", default: false)
     keyFormat = try keys.parsed(
@@ -75,8 +81,17 @@ struct PortalConfiguration: Sendable {
     passwordCost = ScryptCost.standard
     passwordCost.logN = try keys.integer("password.cost", 10...20, default: ScryptCost.standard.logN)
     passwordThreadCount = try keys.integer("password.threads", 1...64, default: 2)
+    secretBox = try keys.optional("secret.key", isSecret: true).map {
+      try keys.parsed(
+        $0, "secret.key", "must be 32 bytes in base 64, as openssl rand -base64 32 prints them", SecretBox.init)
+    }
+    needsStaffSecondFactor = try keys.choice("staff.second.factor", ["optional", "required"]) == "required"
+    if needsStaffSecondFactor, secretBox == nil {
+      throw ValidationError("STAFF_SECOND_FACTOR can be required only with a SECRET_KEY.")
+    }
     usageSpool = keys.optional("usage.spool") ?? "usage"
     retention = Retention()
+    retention.idleSessionHours = try keys.integer("session.idle.hours", 1...8_760, default: retention.idleSessionHours)
     retention.usageDays = try keys.integer("usage.retention.days", 7...36_500, default: retention.usageDays)
     retention.usageHourHours = try keys.integer(
       "usage.hours.retention.hours", 24...8_760, default: retention.usageHourHours)
@@ -156,11 +171,22 @@ private struct CheckedReader {
     }
   }
 
+  /// One of `choices`; the first is the default.
+  func choice(_ key: String, _ choices: [String]) throws -> String {
+    let value = optional(key) ?? choices[0]
+    guard choices.contains(value) else { throw error(key, "must be one of " + choices.joined(separator: ", ")) }
+    return value
+  }
+
+  func parsed<Value>(_ text: String, _ key: String, _ message: String, _ parse: (String) -> Value?) throws -> Value {
+    guard let value = parse(text) else { throw error(key, message) }
+    return value
+  }
+
   func parsed<Value>(
     _ key: String, default: String, _ message: String, _ parse: (String) -> Value?
   ) throws -> Value {
-    guard let value = parse(optional(key) ?? `default`) else { throw error(key, message) }
-    return value
+    try parsed(optional(key) ?? `default`, key, message, parse)
   }
 
   func error(_ key: String, _ message: String) -> ValidationError {

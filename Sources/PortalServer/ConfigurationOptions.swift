@@ -29,7 +29,7 @@ struct ConfigurationOptions: ParsableArguments {
         uniqueKeysWithValues: flags.map { (AbsoluteConfigKey(ConfigKey($0.key)), ConfigValue(stringLiteral: $0.value)) }
       ))
     let secrets = SecretsSpecifier<String, String>.specific([
-      "DATABASE_URL", "DATABASE_LISTENER_URL", "ANALYTICS_DATABASE_URL", "MAIL_URL",
+      "DATABASE_URL", "DATABASE_LISTENER_URL", "ANALYTICS_DATABASE_URL", "MAIL_URL", "SECRET_KEY",
     ])
     let reader = ConfigReader(providers: [
       arguments,

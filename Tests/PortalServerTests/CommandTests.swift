@@ -46,6 +46,8 @@ struct CommandTests {
       ("CACHE_LEASE_SECONDS", "0"), ("PUBLIC_URL", "http://portal.example.com"), ("PUBLIC_URL", "not a url"),
       ("LOG_LEVEL", "loud"), ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "40"), ("SESSION_HOURS", "1.5"),
       ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("FAST_PATH", "sometimes"),
+      ("TRUSTED_PROXIES", "10.0.0.0/33"), ("SESSION_IDLE_HOURS", "0"), ("SECRET_KEY", "short"),
+      ("STAFF_SECOND_FACTOR", "always"), ("STAFF_SECOND_FACTOR", "required"),
       ("USAGE_RETENTION_DAYS", "6"), ("USAGE_HOURS_RETENTION_HOURS", "0"), ("USAGE_BATCHES_RETENTION_DAYS", "2"),
       ("USAGE_SOURCES_RETENTION_DAYS", "many"), ("MAIL_URL", "mail.example.com"), ("MAIL_RETENTION_DAYS", "0"),
     ])

@@ -21,9 +21,10 @@ struct MigrationsContractTests {
   @Test("every table belongs to an account, or is known to belong to none")
   func tenants() async throws {
     let global: Set = [
-      "accounts", "installation", "instances", "invalidation_head", "jobs", "plans", "rate_limit_counts",
+      "accounts", "attempt_counts", "installation", "instances", "invalidation_head", "jobs", "plans",
+      "rate_limit_counts",
       "rate_limit_windows",
-      "schema_migrations", "service_tokens", "signups", "staff",
+      "schema_migrations", "second_factors", "service_tokens", "signups", "staff",
       "staff_sessions", "usage_batches", "usage_sources", "users",
     ]
     let others = try await offenders(
@@ -86,7 +87,7 @@ struct MigrationsContractTests {
     #expect(found == [])
   }
 
-  @Test("what is stored of a secret is 32 bytes, and a constraint says so")
+  @Test("what is stored of a secret is 32 bytes, and a constraint says so; or it is sealed")
   func hashes() async throws {
     let columns = try await offenders(
       """
@@ -102,6 +103,8 @@ struct MigrationsContractTests {
         "idempotent_requests.key_hash true", "idempotent_requests.request_hash true",
         // Encrypted, by what is not stored: see KeysOnceTests.
         "idempotent_requests.sealed_secret false", "one_time_tokens.token_hash true",
+        // Under the deployment's SECRET_KEY.
+        "second_factors.sealed_secret false",
         "service_tokens.token_hash true", "sessions.token_hash true",
         "staff_sessions.token_hash true",
       ])
@@ -115,15 +118,15 @@ struct MigrationsContractTests {
       let key = try await world.makeKey(account)
       let rolled = try await world.keys.roll(key.key.id, of: account, graceSeconds: 60, by: World.caller)
       let sessions = Sessions(
-        pool: pool, passwords: World.hasher, throttle: LoginThrottle(), lifetime: .seconds(60))
+        pool: pool, passwords: World.hasher, attempts: Attempts(pool: pool), lifetime: .seconds(60))
       let password = Password(presented: World.password)
       _ = try await world.accounts.createStaff(
         name: "Grace", email: EmailAddress("grace@example.com")!, role: .support, password: password,
         by: World.caller)
       let secrets = [
         key.secret, rolled.successor.secret,
-        try await sessions.logIn(email: "ada@example.com", password: password, from: nil).token,
-        try await sessions.logInStaff(email: "grace@example.com", password: password, from: nil).token,
+        try await sessions.logIn(email: "ada@example.com", password: password, from: Origin()).token,
+        try await sessions.logInStaff(email: "grace@example.com", password: password, from: Origin()).token,
         try await world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller).secret,
       ].map { $0.reveal() }
       let tables = try await pool.lines("select relname from (\(Self.tables)) t")

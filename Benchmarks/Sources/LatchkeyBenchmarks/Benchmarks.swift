@@ -7,7 +7,9 @@ struct Benchmarks: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measures Latchkey beside its peers.",
     discussion: "BENCH_DATABASE_URL names the PostgreSQL to measure on; scripts/bench makes one.",
-    subcommands: [Client.self, Pipeline.self, Waiting.self, Verification.self, Flood.self, Memory.self, Analytics.self])
+    subcommands: [
+      Client.self, Pipeline.self, Waiting.self, Verification.self, Flood.self, Logins.self, Memory.self, Analytics.self,
+    ])
 }
 
 /// What the benchmarks of the client can be told.

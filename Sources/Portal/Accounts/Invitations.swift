@@ -6,13 +6,13 @@ package import Postgres
 package struct Invitations: Sendable {
   let pool: PostgresPool
   let passwords: PasswordHasher
-  let throttle: LoginThrottle
+  let attempts: Attempts
   let outbox: Outbox
 
-  package init(pool: PostgresPool, passwords: PasswordHasher, throttle: LoginThrottle, outbox: Outbox) {
+  package init(pool: PostgresPool, passwords: PasswordHasher, attempts: Attempts, outbox: Outbox) {
     self.pool = pool
     self.passwords = passwords
-    self.throttle = throttle
+    self.attempts = attempts
     self.outbox = outbox
   }
 
@@ -102,10 +102,12 @@ package struct Invitations: Sendable {
     var newPassword: PasswordHash?
     if let known {
       // Whoever invites may hold the token: it is no way around what slows down guessing.
-      try await throttle.attempt(email: offer.email, address: ip) {
-        guard try await passwords.verify(password, against: known.password).isMatch else {
+      try await passwords.withPlace { place in
+        let admission = try await attempts.admit(Attempt(.logIn, of: offer.email, from: ip))
+        guard await place.verify(password, against: known.password).isMatch else {
           throw PortalError.invalidCredentials
         }
+        try await attempts.succeeded(admission)
       }
     } else {
       guard Password(password.reveal()) != nil else {

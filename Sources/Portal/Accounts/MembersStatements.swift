@@ -64,7 +64,7 @@ struct ListOwnAccounts: PostgresStatement {
   static let sql = """
     select account.id, account.name, membership.role, account.suspended_at
     from memberships membership join accounts account on account.id = membership.account_id
-    where membership.user_id = $1
+    where membership.user_id = $1 and account.deleted_at is null
     order by membership.created_at, account.id
     """
   let userID: UUID

@@ -98,6 +98,12 @@ package struct AuditEvent: Sendable, Equatable {
     case keyUpdated = "key.updated"
     case keyDisabled = "key.disabled"
     case keyEnabled = "key.enabled"
+    case accountDeleted = "account.deleted"
+    case passwordChanged = "user.password_changed"
+    case emailChanged = "user.email_changed"
+    case secondFactorEnabled = "user.second_factor_enabled"
+    case secondFactorDisabled = "user.second_factor_disabled"
+    case recoveryCodesRenewed = "user.recovery_codes_renewed"
   }
 
   package var id: UUID

@@ -46,11 +46,17 @@ struct InsertAuditEvent: PostgresStatement {
       accountID: accountID, caller: caller, action: action, targetKind: "invitation", targetID: id, reason: reason)
   }
 
-  /// A person's session within an account.
-  static func onSession(
-    of user: User, in accountID: UUID, _ action: AuditEvent.Action, by caller: Caller
+  /// Somebody's own doing: in an account's trail, or in the one that belongs to none.
+  static func onPerson<Session: PersonSession>(
+    of session: Session, in accountID: UUID?, _ action: AuditEvent.Action, ip: String?
   ) -> InsertAuditEvent {
-    InsertAuditEvent(accountID: accountID, caller: caller, action: action, targetKind: "user", targetID: user.id)
+    onPerson(session.personID, Session.personKind, in: accountID, action, by: session.caller(ip: ip))
+  }
+
+  static func onPerson(
+    _ id: UUID, _ kind: String, in accountID: UUID?, _ action: AuditEvent.Action, by caller: Caller
+  ) -> InsertAuditEvent {
+    InsertAuditEvent(accountID: accountID, caller: caller, action: action, targetKind: kind, targetID: id)
   }
 
   /// What belongs to no account.

@@ -6,11 +6,13 @@ package import Postgres
 package struct Credentials: Sendable {
   let pool: PostgresPool
   let passwords: PasswordHasher
+  let attempts: Attempts
   let outbox: Outbox
 
-  package init(pool: PostgresPool, passwords: PasswordHasher, outbox: Outbox) {
+  package init(pool: PostgresPool, passwords: PasswordHasher, attempts: Attempts, outbox: Outbox) {
     self.pool = pool
     self.passwords = passwords
+    self.attempts = attempts
     self.outbox = outbox
   }
 
@@ -19,14 +21,16 @@ package struct Credentials: Sendable {
 
   // MARK: Passwords
 
-  /// Has a token sent, if the address is somebody's. Throws `.mailNotConfigured`.
-  package func requestReset(_ email: EmailAddress) async throws {
+  /// Has a token sent, if the address is somebody's. Throws `.mailNotConfigured`, and `.tooManyRequests`.
+  package func requestReset(_ email: EmailAddress, from ip: String?) async throws {
     guard outbox.isOpen else { throw PortalError.mailNotConfigured }
+    try await attempts.admit(Attempt(.passwordReset, of: email.text, from: ip))
     try await pool.execute(outbox.mail(.passwordReset, to: email.text), as: .identity)
     outbox.ring()
   }
 
-  /// Sets a new password: all sessions of the user are over, and so are all tokens for another. Throws `.invalidToken`.
+  /// Sets a new password: all sessions of the user are over, and so are all tokens for another. Who does that is let in from
+  /// where they are, whatever strangers try meanwhile. Throws `.invalidToken`.
   package func resetPassword(_ token: Secret, to password: Password, from ip: String?) async throws {
     let purpose = OneTimeToken.Purpose.passwordReset
     // Before the hash, so that a made-up token costs no more than this.
@@ -34,16 +38,18 @@ package struct Credentials: Sendable {
       try await !pool.query(FindOneTimeToken(token: token.hash, purpose: purpose), as: .identity).isEmpty
     else { throw PortalError.invalidToken }
     let hash = try await passwords.hash(password)
-    try await pool.withTransaction(as: .identity) { transaction in
+    let user = try await pool.withTransaction(as: .identity) { transaction in
       let user = try await use(token, for: purpose, mail: .passwordReset, on: transaction)
       // Who reads mail to this address has shown it by this, too.
       let (_, _, _, _, accounts) = try await transaction.pipeline(
-        UpdateUserPassword(userID: user.id, password: hash), MarkEmailVerified(userID: user.id),
+        SetPassword(userID: user.id, password: hash), MarkEmailVerified(userID: user.id),
         DeleteUserSessions(userID: user.id), outbox.mail(.passwordChanged, to: user.email, userID: user.id),
         ListUserAccounts(userID: user.id))
       try await audit(.userPasswordReset, user, accounts, ip, on: transaction)
+      return user
     }
     outbox.ring()
+    try await attempts.proved(Attempt(.logIn, of: user.email, from: ip))
   }
 
   // MARK: Addresses
@@ -76,6 +82,11 @@ package struct Credentials: Sendable {
   }
 
   // MARK: Signing up
+
+  /// Counts somebody who is about to sign up, by mail or at once. Throws `.tooManyRequests`.
+  package func admitSignUp(_ email: EmailAddress, from ip: String?) async throws {
+    try await attempts.admit(Attempt(.signUp, of: email.text, from: ip))
+  }
 
   /// Keeps the sign-up until its address is confirmed. The work is the same for an address that has an account: its owner
   /// gets a mail that says so. Throws `.mailNotConfigured`.
@@ -128,9 +139,7 @@ package struct Credentials: Sendable {
     _ action: AuditEvent.Action, _ user: User, _ accounts: [UUID], _ ip: String?, on transaction: PostgresConnection
   ) async throws {
     let caller = Caller(actor: .user(id: user.id, email: user.email), ip: ip)
-    _ = try await transaction.pipeline(
-      each: accounts.map {
-        InsertAuditEvent(accountID: $0, caller: caller, action: action, targetKind: "user", targetID: user.id)
-      })
+    try await transaction.tell(
+      accounts.map { .onPerson(user.id, CustomerSession.personKind, in: $0, action, by: caller) })
   }
 }

@@ -50,6 +50,13 @@ struct UseOneTimeToken: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
+struct SetPassword: PostgresStatement {
+  static let sql = "update users set password_hash = $2 where id = $1"
+  let userID: UUID
+  let password: PasswordHash
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, password.text) }
+}
+
 /// Takes back mails that were not sent yet.
 struct DeleteWaitingMails: PostgresStatement {
   static let sql = "delete from mails where recipient = $1 and kind = $2 and state = 'waiting'"

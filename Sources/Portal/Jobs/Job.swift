@@ -43,8 +43,14 @@ extension Job {
         try await run.deleteAll(DeleteOldFirstAnswers(limit: deletedRowCountMax))
           + run.deleteAll(DeleteSealedSecrets(limit: deletedRowCountMax))
       },
+      Job(
+        name: "attempts", interval: .seconds(600),
+        summary: "Forgets attempts to log in that no longer slow anybody down."
+      ) { try await $0.deleteAll(DeleteOldAttempts(limit: deletedRowCountMax)) },
       Job(name: "sessions", interval: .seconds(600), summary: "Forgets logins that are over.") { run in
-        try await run.execute(DeleteExpiredSessions()) + run.execute(DeleteExpiredStaffSessions())
+        let (hours, limit) = (retention.idleSessionHours, deletedRowCountMax)
+        return try await run.deleteAll(DeleteExpiredSessions<CustomerSession>(idleHours: hours, limit: limit))
+          + run.deleteAll(DeleteExpiredSessions<StaffSession>(idleHours: hours, limit: limit))
       },
     ]
   }

@@ -10,6 +10,8 @@ package struct Retention: Sendable {
   package var usageSourceDays = 400
   /// Mails, from when they were sent or given up.
   package var mailDays = 30
+  /// Logins that nobody has used for so long.
+  package var idleSessionHours = Sessions.idleHoursDefault
 
   package init() {}
 }

@@ -49,6 +49,12 @@ package struct AddressBlock: Hashable, Sendable {
       && other.bits & Self.mask(prefixLength, isIPv4) == bits
   }
 
+  /// Where it lies: the block of `ipv6PrefixLength` around an IPv6 address, since whoever has one address of it has all;
+  /// an IPv4 address itself.
+  func neighbourhood(ipv6PrefixLength: Int) -> AddressBlock {
+    isIPv4 ? self : AddressBlock(bits: bits, isIPv4: false, prefixLength: min(prefixLength, ipv6PrefixLength))
+  }
+
   private static func mask(_ length: Int, _ isIPv4: Bool) -> UInt128 {
     let width = isIPv4 ? 32 : 128
     let all: UInt128 = isIPv4 ? 0xFFFF_FFFF : .max

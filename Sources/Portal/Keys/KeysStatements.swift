@@ -74,10 +74,10 @@ extension [AddressBlock] {
 }
 
 /// Serialises whatever counts or changes the account's keys: creating, changing, rolling, suspending. The plan is joined to
-/// what was locked: joined before, an account that got another plan meanwhile would have none.
+/// what was locked: joined before, an account that got another plan meanwhile would have none. No row where it was deleted.
 struct LockAccount: PostgresStatement {
   static let sql = """
-    with account as (select id, name, plan, suspended_at from accounts where id = $1 for update)
+    with account as (select id, name, plan, suspended_at from accounts where id = $1 and deleted_at is null for update)
     select account.id, account.name, \(planColumns), account.suspended_at
     from account join plans plan on plan.name = account.plan
     """

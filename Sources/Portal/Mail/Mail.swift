@@ -11,10 +11,13 @@ package struct Mail: Sendable, Equatable {
     /// Of a person into an account; `subjectID` is the invitation's.
     case invitation
     case passwordChanged = "password_changed"
+    /// To the address that was.
+    case emailChanged = "email_changed"
     case keyCreated = "key_created"
     case keyRevoked = "key_revoked"
     case keyExpiring = "key_expiring"
     case accountSuspended = "account_suspended"
+    case accountDeleted = "account_deleted"
 
     /// What the token in such a mail is for; nil where it has none.
     var purpose: OneTimeToken.Purpose? {
@@ -23,7 +26,8 @@ package struct Mail: Sendable, Equatable {
       case .emailVerification: .emailVerification
       case .signUp: .signUp
       case .invitation: .invitation
-      case .passwordChanged, .keyCreated, .keyRevoked, .keyExpiring, .accountSuspended: nil
+      case .passwordChanged, .emailChanged, .keyCreated, .keyRevoked, .keyExpiring, .accountSuspended, .accountDeleted:
+        nil
       }
     }
   }

@@ -41,8 +41,15 @@ struct MailText: Sendable, Equatable {
     case .passwordChanged:
       subject = "Your password was changed"
       paragraphs = [
-        "The password for this address was changed, and all sessions were ended.",
+        "The password for this address was changed, and all other sessions were ended.",
         "If it was not you, ask for a new password at once, and tell your account's owner:", link,
+      ]
+    case .emailChanged:
+      subject = "Your e-mail address was changed"
+      paragraphs = [
+        "Logging in takes another address than this from now on.",
+        "If it was not you, tell your account's owner and our staff at once. They find the details in the audit trail:",
+        link,
       ]
     case .keyCreated:
       subject = "New API key in \(quoted.accountName)"
@@ -67,6 +74,12 @@ struct MailText: Sendable, Equatable {
       paragraphs = [
         "Our staff (\(quoted.actorName)) suspended the account \(quoted.accountName). Requests with its keys are refused"
           + " until it is resumed.", quoted.reasons, "The account's audit trail has the details:", link,
+      ]
+    case .accountDeleted:
+      subject = "Account deleted: \(quoted.accountName)"
+      paragraphs = [
+        "\(quoted.actorName) deleted the account \(quoted.accountName). Its keys are revoked, and nobody can log in to it any"
+          + " more.", "This cannot be undone. If nobody should have, tell our staff:", link,
       ]
     }
     let greeting = ["Hello,"]

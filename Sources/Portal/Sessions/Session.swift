@@ -1,26 +1,85 @@
 package import Foundation
 
+/// Somebody who is logged in: a customer or a member of staff. The two are kept in tables of their own, so that neither can
+/// ever be taken for the other.
+package protocol PersonSession: Sendable {
+  /// Where these sessions are, and whose they are.
+  static var table: String { get }
+  static var personColumn: String { get }
+  /// Whether these people, and so their sessions, are in accounts.
+  static var haveAccounts: Bool { get }
+  /// Where those people are, and what they are called there.
+  static var personTable: String { get }
+  static var nameColumn: String { get }
+  /// What the audit trail calls one of them.
+  static var personKind: String { get }
+  static var tokenPrefix: String { get }
+  static var logInKind: Attempt.Kind { get }
+
+  var id: UUID { get }
+  /// Of its token. A change of it is for who has the token that is good now.
+  var tokenHash: SecretHash { get set }
+  var personID: UUID { get }
+  var email: String { get }
+  var expiresAt: Date { get }
+
+  /// Who to name in the audit trail.
+  static func actor(id: UUID, name: String) -> Actor
+  func caller(ip: String?) -> Caller
+}
+
 /// A customer who is logged in, within the account that the session is for.
-package struct CustomerSession: Sendable {
+package struct CustomerSession: PersonSession {
+  package static let table = "sessions"
+  package static let personColumn = "user_id"
+  package static let haveAccounts = true
+  package static let personTable = "users"
+  package static let nameColumn = "email"
+  package static let personKind = "user"
+  package static let tokenPrefix = "lk_session"
+  package static let logInKind = Attempt.Kind.logIn
+
+  package var id: UUID
+  package var tokenHash: SecretHash
   package var user: User
   package var account: Account
   package var role: Role
   package var expiresAt: Date
 
-  /// Who to name in the audit trail.
+  package var personID: UUID { user.id }
+  package var email: String { user.email }
+
+  package static func actor(id: UUID, name: String) -> Actor { .user(id: id, email: name) }
+
   package func caller(ip: String?) -> Caller {
-    Caller(actor: .user(id: user.id, email: user.email), ip: ip)
+    Caller(actor: Self.actor(id: user.id, name: user.email), ip: ip)
   }
 }
 
 /// A member of staff who is logged in.
-package struct StaffSession: Sendable {
+package struct StaffSession: PersonSession {
+  package static let table = "staff_sessions"
+  package static let personColumn = "staff_id"
+  package static let haveAccounts = false
+  package static let personTable = "staff"
+  package static let nameColumn = "name"
+  package static let personKind = "staff"
+  package static let tokenPrefix = "lk_staff"
+  package static let logInKind = Attempt.Kind.staffLogIn
+
+  package var id: UUID
+  package var tokenHash: SecretHash
   package var member: StaffMember
+  package var hasSecondFactor: Bool
   package var expiresAt: Date
 
-  /// Who to name in the audit trail.
+  package var personID: UUID { member.id }
+  package var email: String { member.email }
+
+  package static func actor(id: UUID, name: String) -> Actor { .staff(id: id, name: name) }
+
   package func caller(ip: String?) -> Caller {
-    Caller(actor: .staff(id: member.id, name: member.name), ip: ip)
+    Caller(actor: Self.actor(id: member.id, name: member.name), ip: ip)
   }
 }
 
@@ -28,4 +87,32 @@ package struct StaffSession: Sendable {
 package struct Login<Session: Sendable>: Sendable {
   package var session: Session
   package var token: Secret
+}
+
+/// Where a login comes from, for its owner to recognise it by.
+package struct Origin: Sendable {
+  private static let userAgentLengthMax = 256
+
+  package let ip: String?
+  /// Cut off where it is too long, and without control characters.
+  package let userAgent: String?
+
+  package init(ip: String? = nil, userAgent: String? = nil) {
+    self.ip = ip
+    self.userAgent = userAgent.map { text in
+      String(
+        String.UnicodeScalarView(
+          text.unicodeScalars.filter { $0.properties.generalCategory != .control }.prefix(Self.userAgentLengthMax)))
+    }
+  }
+}
+
+/// A session as its owner sees it in a list.
+package struct OpenSession: Sendable, Equatable {
+  package var id: UUID
+  package var createdAt: Date
+  package var lastSeenAt: Date
+  package var expiresAt: Date
+  package var ip: String?
+  package var userAgent: String?
 }

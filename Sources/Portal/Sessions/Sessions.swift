@@ -2,73 +2,104 @@ package import Foundation
 package import Postgres
 
 /// Logging in and out, and finding out who is logged in. Tokens are 256 random bits, stored as their SHA-256.
+///
+/// A session ends after its lifetime, and before that when nobody has used it for a while. Its token is new at every login
+/// and whenever its owner's privileges change; the old one dies in the same transaction.
 package struct Sessions: Sendable {
-  static let customerTokenPrefix = "lk_session"
-  static let staffTokenPrefix = "lk_staff"
+  /// Sessions that a list shows, those first that were used last.
+  package static let listCountMax = 100
+  package static let idleHoursDefault = 168
 
   let pool: PostgresPool
   let passwords: PasswordHasher
-  let throttle: LoginThrottle
+  let attempts: Attempts
+  package let ownCredentials: OwnCredentials
+  package let secondFactors: SecondFactors
   let lifetime: Duration
+  let idleSeconds: Int
 
-  package init(pool: PostgresPool, passwords: PasswordHasher, throttle: LoginThrottle, lifetime: Duration) {
+  package init(
+    pool: PostgresPool, passwords: PasswordHasher, attempts: Attempts, box: SecretBox? = nil,
+    outbox: Outbox = Outbox(isOpen: false), lifetime: Duration, idleHours: Int = idleHoursDefault
+  ) {
     self.pool = pool
     self.passwords = passwords
-    self.throttle = throttle
+    self.attempts = attempts
+    ownCredentials = OwnCredentials(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox)
+    secondFactors = SecondFactors(pool: pool, attempts: attempts, box: box, credentials: ownCredentials)
     self.lifetime = lifetime
+    idleSeconds = idleHours * 3_600
   }
 
-  /// Logs a customer in. Throws `.invalidCredentials` alike, and after the same time, for an unknown address and for a
-  /// wrong password; `.tooManyRequests` after too many failures.
-  package func logIn(email: String, password: Password, from address: String?) async throws -> Login<CustomerSession> {
-    let email = EmailAddress(email)?.text ?? email
-    return try await throttle.attempt(email: email, address: address) {
-      let found = try await pool.query(FindUserForLogin(email: email), as: .identity).first
-      let result = try await passwords.verify(password, against: found?.password)
-      guard result.isMatch, let found else { throw PortalError.invalidCredentials }
-      if let renewed = result.renewed {
-        try await pool.execute(UpdateUserPassword(userID: found.user.id, password: renewed), as: .identity)
-      }
-      return try await open(for: found.user, in: found.accountID, from: address)
-    }
-  }
+  // MARK: Customers
 
-  /// Opens a session for somebody whose identity is proven.
-  package func open(
-    for user: User, in accountID: UUID, from address: String?
+  /// Logs a customer in, and ends the session `replaced` that the same browser had. Throws `.invalidCredentials` alike, and
+  /// after the same time, for an unknown address and for a wrong password; `.secondFactorRequired` where the password is
+  /// right and `code` is missing; `.tooManyRequests` after too many attempts.
+  package func logIn(
+    email: String, password: Password, code: String? = nil, from origin: Origin, replacing replaced: Secret? = nil
   ) async throws -> Login<CustomerSession> {
-    let token = Secret.random(prefix: Self.customerTokenPrefix)
-    let caller = Caller(actor: .user(id: user.id, email: user.email), ip: address)
-    let (_, _, found, _) = try await pool.pipeline(
-      DeleteExpiredSessions(),
-      InsertSession(token: token.hash, accountID: accountID, userID: user.id, expiresAt: expiry()),
-      FindSession(token: token.hash),
-      InsertAuditEvent.onSession(of: user, in: accountID, .sessionOpened, by: caller), as: .identity)
-    guard let session = found.first else { throw PortalError.unauthenticated }
+    let proven = try await prove(CustomerSession.self, email, password, code, origin) { email in
+      try await pool.query(FindUserForLogin(email: email), as: .identity).first
+    }
+    guard let accountID = proven.candidate.accountID else { throw PortalError.invalidCredentials }
+    let token = Secret.random(prefix: CustomerSession.tokenPrefix)
+    let session = try await pool.withTransaction(as: .identity) { transaction in
+      let (_, _, ended, _, found) = try await transaction.pipeline(
+        SettleAttempts(succeeded: proven.admissions), ShareLockPerson<CustomerSession>(id: proven.candidate.personID),
+        DeleteSession<CustomerSession>(token: replaced?.hash),
+        InsertSession(
+          token: token.hash, accountID: accountID, userID: proven.candidate.personID, expiresAt: expiry(),
+          origin: origin, candidate: proven.candidate),
+        FindSession(token: token.hash, idleSeconds: idleSeconds))
+      // What was proven was changed in the meantime.
+      guard let session = found.first else { throw PortalError.invalidCredentials }
+      try await transaction.tell(
+        ended.map { $0.event(ip: origin.ip) } + [
+          .onPerson(of: session, in: accountID, .sessionOpened, ip: origin.ip)
+        ])
+      return session
+    }
     return Login(session: session, token: token)
   }
 
-  /// Replaces a session by one for another account of the same person. Throws `.notFound` for an account that they don't
-  /// belong to.
-  package func switchAccount(
-    from token: Secret, of session: CustomerSession, to accountID: UUID, ip: String?
+  /// Opens a session for somebody whose identity is proven in another way.
+  package func open(
+    for user: User, in accountID: UUID, from origin: Origin = Origin()
   ) async throws -> Login<CustomerSession> {
-    let successor = Secret.random(prefix: Self.customerTokenPrefix)
-    let (user, caller) = (session.user, session.caller(ip: ip))
-    // In one order, so that two who go opposite ways don't wait for each other.
-    let events = [(session.account.id, AuditEvent.Action.sessionClosed), (accountID, .sessionOpened)]
-      .sorted { $0.0.uuidString < $1.0.uuidString }
-      .map { InsertAuditEvent.onSession(of: user, in: $0, $1, by: caller) }
+    let token = Secret.random(prefix: CustomerSession.tokenPrefix)
+    let session = try await pool.withTransaction(as: .identity) { transaction in
+      let (_, _, found) = try await transaction.pipeline(
+        ShareLockPerson<CustomerSession>(id: user.id),
+        InsertSession(
+          token: token.hash, accountID: accountID, userID: user.id, expiresAt: expiry(), origin: origin, candidate: nil),
+        FindSession(token: token.hash, idleSeconds: idleSeconds))
+      guard let session = found.first else { throw PortalError.unauthenticated }
+      try await transaction.tell([.onPerson(of: session, in: accountID, .sessionOpened, ip: origin.ip)])
+      return session
+    }
+    return Login(session: session, token: token)
+  }
+
+  /// Makes a session one for another account of the same person. Throws `.notFound` for an account that they don't belong
+  /// to.
+  package func switchAccount(
+    of session: CustomerSession, to accountID: UUID, ip: String?
+  ) async throws -> Login<CustomerSession> {
+    let token = Secret.random(prefix: CustomerSession.tokenPrefix)
     do {
       return try await pool.withTransaction(as: .identity) { transaction in
-        let (ended, _, found) = try await transaction.pipeline(
-          DeleteSession(token: token.hash),
-          InsertSession(token: successor.hash, accountID: accountID, userID: user.id, expiresAt: expiry()),
-          FindSession(token: successor.hash))
+        let (moved, found) = try await transaction.pipeline(
+          MoveSession(session: session, token: token.hash, accountID: accountID),
+          FindSession(token: token.hash, idleSeconds: idleSeconds))
         // One session becomes one, however often it is asked for at once.
-        guard !ended.isEmpty, let session = found.first else { throw PortalError.unauthenticated }
-        _ = try await transaction.pipeline(each: events)
-        return Login(session: session, token: successor)
+        guard !moved.isEmpty else { throw PortalError.unauthenticated }
+        guard let other = found.first else { throw PortalError.notFound }
+        try await transaction.tell([
+          .onPerson(of: session, in: session.account.id, .sessionClosed, ip: ip),
+          .onPerson(of: session, in: accountID, .sessionOpened, ip: ip),
+        ])
+        return Login(session: other, token: token)
       }
     } catch let error as PostgresError where error.violates("sessions_membership_fkey") {
       throw PortalError.notFound
@@ -77,58 +108,163 @@ package struct Sessions: Sendable {
 
   /// Throws `.unauthenticated` when there is none, or it is over.
   package func find(_ token: Secret) async throws -> CustomerSession {
-    guard token.isWellFormed(prefix: Self.customerTokenPrefix),
-      let session = try await pool.query(FindSession(token: token.hash), as: .identity).first
+    guard token.isWellFormed(prefix: CustomerSession.tokenPrefix),
+      let session = try await pool.query(FindSession(token: token.hash, idleSeconds: idleSeconds), as: .identity).first
     else { throw PortalError.unauthenticated }
     return session
   }
 
-  /// Ends a session; nothing happens if it is over already.
-  package func logOut(_ token: Secret, from address: String?) async throws {
-    try await pool.withTransaction(as: .identity) { transaction in
-      guard let (user, accountID) = try await transaction.query(DeleteSession(token: token.hash)).first else { return }
-      let caller = Caller(actor: .user(id: user.id, email: user.email), ip: address)
-      try await transaction.execute(
-        InsertAuditEvent.onSession(of: user, in: accountID, .sessionClosed, by: caller))
-    }
-  }
+  // MARK: Staff
 
-  /// Logs a member of staff in; throws as ``logIn(email:password:from:)``.
-  package func logInStaff(email: String, password: Password, from address: String?) async throws -> Login<StaffSession>
-  {
-    let email = EmailAddress(email)?.text ?? email
-    return try await throttle.attempt(email: "staff " + email, address: address) {
-      let found = try await pool.query(FindStaffForLogin(email: email), as: .identity).first
-      let result = try await passwords.verify(password, against: found?.password)
-      guard result.isMatch, let member = found?.member else { throw PortalError.invalidCredentials }
-      if let renewed = result.renewed {
-        try await pool.execute(UpdateStaffPassword(staffID: member.id, password: renewed), as: .identity)
-      }
-      let (token, expiresAt) = (Secret.random(prefix: Self.staffTokenPrefix), expiry())
-      let session = StaffSession(member: member, expiresAt: expiresAt)
-      _ = try await pool.pipeline(
-        InsertStaffSession(token: token.hash, staffID: member.id, expiresAt: expiresAt),
-        InsertAuditEvent.inSystem(.sessionOpened, "staff", member.id, by: session.caller(ip: address)), as: .identity)
-      return Login(session: session, token: token)
+  /// Logs a member of staff in; throws as ``logIn(email:password:code:from:replacing:)``.
+  package func logInStaff(
+    email: String, password: Password, code: String? = nil, from origin: Origin
+  ) async throws -> Login<StaffSession> {
+    let proven = try await prove(StaffSession.self, email, password, code, origin) { email in
+      try await pool.query(FindStaffForLogin(email: email), as: .identity).first
     }
+    let token = Secret.random(prefix: StaffSession.tokenPrefix)
+    let session = try await pool.withTransaction(as: .identity) { transaction in
+      let (_, _, _, found) = try await transaction.pipeline(
+        SettleAttempts(succeeded: proven.admissions), ShareLockPerson<StaffSession>(id: proven.candidate.personID),
+        InsertStaffSession(token: token.hash, candidate: proven.candidate, expiresAt: expiry(), origin: origin),
+        FindStaffSession(token: token.hash, idleSeconds: idleSeconds))
+      guard let session = found.first else { throw PortalError.invalidCredentials }
+      try await transaction.tell([.onPerson(of: session, in: nil, .sessionOpened, ip: origin.ip)])
+      return session
+    }
+    return Login(session: session, token: token)
   }
 
   /// Throws `.unauthenticated` when there is none, or it is over.
   package func findStaff(_ token: Secret) async throws -> StaffSession {
-    guard token.isWellFormed(prefix: Self.staffTokenPrefix),
-      let session = try await pool.query(FindStaffSession(token: token.hash), as: .identity).first
+    guard token.isWellFormed(prefix: StaffSession.tokenPrefix),
+      let session = try await pool.query(
+        FindStaffSession(token: token.hash, idleSeconds: idleSeconds), as: .identity
+      ).first
     else { throw PortalError.unauthenticated }
     return session
   }
 
-  /// As ``logOut(_:from:)``.
-  package func logOutStaff(_ token: Secret, from address: String?) async throws {
+  // MARK: One's own sessions
+
+  /// All sessions of who has this one.
+  package func list<Session: PersonSession>(of session: Session) async throws -> [OpenSession] {
+    try await pool.query(
+      ListSessions<Session>(personID: session.personID, idleSeconds: idleSeconds, count: Self.listCountMax),
+      as: .identity)
+  }
+
+  /// Ends the session of a request; nothing happens if it is over already.
+  package func logOut(_ session: some PersonSession, ip: String?) async throws {
+    do { try await end(session.id, of: session, ip: ip) } catch PortalError.notFound {}
+  }
+
+  /// Ends one of one's own sessions, this one as well. Throws `.notFound` for another's.
+  package func end<Session: PersonSession>(_ id: UUID, of session: Session, ip: String?) async throws {
     try await pool.withTransaction(as: .identity) { transaction in
-      guard let (id, name) = try await transaction.query(DeleteStaffSession(token: token.hash)).first else { return }
-      let caller = Caller(actor: .staff(id: id, name: name), ip: address)
-      try await transaction.execute(InsertAuditEvent.inSystem(.sessionClosed, "staff", id, by: caller))
+      let ended = try await transaction.query(EndSession<Session>(id: id, personID: session.personID))
+      guard !ended.isEmpty else { throw PortalError.notFound }
+      try await transaction.tell(ended.map { .onPerson(of: session, in: $0, .sessionClosed, ip: ip) })
+    }
+  }
+
+  /// Logs out everywhere but here, and gives this session another token: whoever has stolen one may have stolen this one.
+  package func endOthers<Session: PersonSession>(
+    of session: Session, ip: String?
+  ) async throws -> (count: Int, login: Login<Session>) {
+    try await pool.withTransaction(as: .identity) { transaction in
+      let login = try await transaction.rotate(session)
+      let ended = try await transaction.query(
+        DeleteOtherSessions<Session>(id: session.id, personID: session.personID))
+      try await transaction.tell(ended.map { .onPerson(of: session, in: $0, .sessionClosed, ip: ip) })
+      return (ended.count, login)
+    }
+  }
+
+  // MARK: Proving
+
+  private func prove<Session: PersonSession>(
+    _: Session.Type, _ email: String, _ password: Password, _ code: String?, _ origin: Origin,
+    _ find: (String) async throws -> LoginCandidate?
+  ) async throws -> (candidate: LoginCandidate, admissions: [Attempts.Admission]) {
+    let email = EmailAddress(email)?.text ?? email
+    return try await passwords.withPlace { place in
+      let admission = try await attempts.admit(Attempt(Session.logInKind, of: email, from: origin.ip))
+      let found = try await find(email)
+      let result = await place.verify(password, against: found?.password)
+      guard result.isMatch, var candidate = found else { throw PortalError.invalidCredentials }
+      if let renewed = result.renewed {
+        try await pool.execute(
+          ReplacePassword<Session>(personID: candidate.personID, from: candidate.password, to: renewed), as: .identity)
+        candidate.password = renewed
+      }
+      guard candidate.hasSecondFactor else { return (candidate, [admission]) }
+      guard let code else {
+        try await attempts.takeBack(admission)
+        throw PortalError.secondFactorRequired
+      }
+      do {
+        return (candidate, [admission, try await secondFactors.use(code, of: candidate.personID)])
+      } catch let error as PortalError where error != .secondFactorInvalid {
+        // The password was right, and the code was not looked at.
+        try await attempts.takeBack(admission)
+        throw error
+      }
     }
   }
 
   private func expiry() -> Date { Date().addingTimeInterval(Double(lifetime.components.seconds)) }
+}
+
+/// Who may log in, if the password is right.
+struct LoginCandidate: Sendable {
+  var personID: UUID
+  var password: PasswordHash
+  var hasSecondFactor: Bool
+  /// Nil for staff.
+  var accountID: UUID?
+}
+
+/// A session that was ended by its token.
+struct EndedSession<Session: PersonSession>: Sendable {
+  var personID: UUID
+  var personName: String
+  /// Nil for staff.
+  var accountID: UUID?
+
+  func event(ip: String?) -> InsertAuditEvent {
+    .onPerson(
+      personID, Session.personKind, in: accountID, .sessionClosed,
+      by: Caller(actor: Session.actor(id: personID, name: personName), ip: ip))
+  }
+}
+
+// What changes of people and their sessions have in common, within their transactions. Locks are taken in the order
+// person, account, key.
+extension PostgresConnection {
+  /// Gives the session another token. Throws `.unauthenticated` if it has ended, or has got another, meanwhile.
+  nonisolated func rotate<Session: PersonSession>(_ session: Session) async throws -> Login<Session> {
+    let token = Secret.random(prefix: Session.tokenPrefix)
+    guard try await execute(RotateSession(session: session, token: token.hash)) > 0 else {
+      throw PortalError.unauthenticated
+    }
+    var rotated = session
+    rotated.tokenHash = token.hash
+    return Login(session: rotated, token: token)
+  }
+
+  /// Writes events into several trails in one order for all, so that nobody waits for who waits for them.
+  nonisolated func tell(_ events: [InsertAuditEvent]) async throws {
+    _ = try await pipeline(each: events.sorted { ($0.accountID?.uuidString ?? "") < ($1.accountID?.uuidString ?? "") })
+  }
+
+  /// Tells of a change that somebody made to themselves: in each of their accounts, or where staff's changes are told.
+  nonisolated func note<Session: PersonSession>(
+    _ action: AuditEvent.Action, of session: Session, ip: String?
+  ) async throws {
+    let accounts: [UUID?] =
+      Session.haveAccounts ? try await query(ListUserAccounts(userID: session.personID)) : [nil]
+    try await tell(accounts.map { .onPerson(of: session, in: $0, action, ip: ip) })
+  }
 }

@@ -4,142 +4,257 @@ import Postgres
 /// A person by e-mail address, with the stored password and the account joined first.
 struct FindUserForLogin: PostgresStatement {
   static let sql = """
-    select person.id, person.email, person.password_hash, membership.account_id
-    from users person join memberships membership on membership.user_id = person.id
+    select person.id, person.password_hash, factor.confirmed_at is not null, membership.account_id
+    from users person
+    join memberships membership on membership.user_id = person.id
+    join accounts account on account.id = membership.account_id and account.deleted_at is null
+    left join second_factors factor on factor.person_id = person.id
     where person.email = $1
     order by membership.created_at, membership.account_id
     limit 1
     """
-  struct Row {
-    let user: User
-    let password: PasswordHash
-    let accountID: UUID
-  }
   let email: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(email) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
-    Row(
-      user: User(id: try row.next(), email: try row.next()), password: PasswordHash(stored: try row.next()),
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> LoginCandidate {
+    LoginCandidate(
+      personID: try row.next(), password: PasswordHash(stored: try row.next()), hasSecondFactor: try row.next(),
       accountID: try row.next())
   }
 }
 
-struct UpdateUserPassword: PostgresStatement {
-  static let sql = "update users set password_hash = $2 where id = $1"
-  let userID: UUID
-  let password: PasswordHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, password.text) }
+struct FindStaffForLogin: PostgresStatement {
+  static let sql = """
+    select member.id, member.password_hash, factor.confirmed_at is not null
+    from staff member left join second_factors factor on factor.person_id = member.id
+    where member.email = $1 and member.disabled_at is null
+    """
+  let email: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(email) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> LoginCandidate {
+    LoginCandidate(
+      personID: try row.next(), password: PasswordHash(stored: try row.next()), hasSecondFactor: try row.next())
+  }
 }
 
+/// Keeps what a login has proven from being changed until its session is there, to be ended by the change.
+struct ShareLockPerson<Session: PersonSession>: PostgresStatement {
+  static var sql: String { "select true from \(Session.personTable) where id = $1 for share" }
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// Inserts nothing where the account is gone, or what the candidate had shown is not so any more. The person's row
+/// must be locked.
 struct InsertSession: PostgresStatement {
-  static let sql = "insert into sessions (token_hash, account_id, user_id, expires_at) values ($1, $2, $3, $4)"
+  static let sql = """
+    insert into sessions (id, token_hash, account_id, user_id, expires_at, ip, user_agent)
+    select $1, $2, account.id, person.id, $5, $6::text::inet, $7
+    from users person
+    join memberships membership on membership.user_id = person.id and membership.account_id = $3
+    join accounts account on account.id = membership.account_id and account.deleted_at is null
+    left join second_factors factor on factor.person_id = person.id
+    where person.id = $4 and ($8::text is null
+      or person.password_hash = $8 and (factor.confirmed_at is not null) = $9::boolean)
+    """
   let token: SecretHash
   let accountID: UUID
   let userID: UUID
   let expiresAt: Date
+  let origin: Origin
+  /// Nil where it was not a password that was shown.
+  let candidate: LoginCandidate?
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(PostgresBytes(token.bytes), accountID, userID, expiresAt)
+    bindings.append(
+      UUID.version7(), PostgresBytes(token.bytes), accountID, userID, expiresAt, origin.ip, origin.userAgent,
+      candidate?.password.text, candidate?.hasSecondFactor)
   }
+}
+
+/// As ``InsertSession``.
+struct InsertStaffSession: PostgresStatement {
+  static let sql = """
+    insert into staff_sessions (id, token_hash, staff_id, expires_at, ip, user_agent)
+    select $1, $2, member.id, $4, $5::text::inet, $6
+    from staff member left join second_factors factor on factor.person_id = member.id
+    where member.id = $3 and member.disabled_at is null and member.password_hash = $7
+      and (factor.confirmed_at is not null) = $8
+    """
+  let token: SecretHash
+  let candidate: LoginCandidate
+  let expiresAt: Date
+  let origin: Origin
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      UUID.version7(), PostgresBytes(token.bytes), candidate.personID, expiresAt, origin.ip, origin.userAgent,
+      candidate.password.text, candidate.hasSecondFactor)
+  }
+}
+
+/// Notes that a session was used, at most once a minute: all other requests write nothing.
+private func touch(_ table: String) -> String {
+  """
+  with touched as (
+    update \(table) set last_seen_at = now()
+    where token_hash = $1 and last_seen_at < now() - interval '1 minute'
+      and last_seen_at > now() - make_interval(secs => $2::bigint) and expires_at > now()
+  )
+  """
 }
 
 struct FindSession: PostgresStatement {
   static let sql = """
-    select person.id, person.email, account.id, account.name, \(planColumns), account.suspended_at, membership.role,
-      session.expires_at
+    \(touch("sessions"))
+    select session.id, session.token_hash, person.id, person.email, account.id, account.name, \(planColumns),
+      account.suspended_at, membership.role, session.expires_at
     from sessions session
     join memberships membership on membership.user_id = session.user_id and membership.account_id = session.account_id
     join users person on person.id = session.user_id
     join accounts account on account.id = session.account_id
     join plans plan on plan.name = account.plan
     where session.token_hash = $1 and session.expires_at > now()
+      and session.last_seen_at > now() - make_interval(secs => $2::bigint) and account.deleted_at is null
     """
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  let idleSeconds: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), idleSeconds) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> CustomerSession {
     CustomerSession(
+      id: try row.next(), tokenHash: try SecretHash(present: row.next()),
       user: User(id: try row.next(), email: try row.next()), account: try Account(row: &row),
       role: try Role(column: row.next(), "role"), expiresAt: try row.next())
   }
 }
 
-/// Whose it was; no row where there is none.
-struct DeleteSession: PostgresStatement {
-  static let sql = """
-    delete from sessions session using users person where session.token_hash = $1 and person.id = session.user_id
-    returning person.id, person.email, session.account_id
-    """
-  let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (user: User, accountID: UUID) {
-    (User(id: try row.next(), email: try row.next()), try row.next())
-  }
-}
-
-/// Takes some of those that are over out of the way, whenever somebody logs in.
-struct DeleteExpiredSessions: PostgresStatement {
-  static let sql = """
-    delete from sessions where token_hash in (
-      select token_hash from sessions where expires_at < now() order by expires_at limit 100 for update skip locked)
-    """
-}
-
-struct DeleteExpiredStaffSessions: PostgresStatement {
-  static let sql = "delete from staff_sessions where expires_at < now()"
-}
-
-struct FindStaffForLogin: PostgresStatement {
-  static let sql = "select id, email, name, role, password_hash from staff where email = $1 and disabled_at is null"
-  struct Row {
-    let member: StaffMember
-    let password: PasswordHash
-  }
-  let email: String
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(email) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
-    Row(member: try StaffMember(row: &row), password: PasswordHash(stored: try row.next()))
-  }
-}
-
-struct UpdateStaffPassword: PostgresStatement {
-  static let sql = "update staff set password_hash = $2 where id = $1"
-  let staffID: UUID
-  let password: PasswordHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(staffID, password.text) }
-}
-
-struct InsertStaffSession: PostgresStatement {
-  static let sql = "insert into staff_sessions (token_hash, staff_id, expires_at) values ($1, $2, $3)"
-  let token: SecretHash
-  let staffID: UUID
-  let expiresAt: Date
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), staffID, expiresAt) }
-}
-
 struct FindStaffSession: PostgresStatement {
   static let sql = """
-    select member.id, member.email, member.name, member.role, session.expires_at
-    from staff_sessions session join staff member on member.id = session.staff_id
-    where session.token_hash = $1 and session.expires_at > now() and member.disabled_at is null
+    \(touch("staff_sessions"))
+    select session.id, session.token_hash, member.id, member.email, member.name, member.role, factor.confirmed_at is not null,
+      session.expires_at
+    from staff_sessions session
+    join staff member on member.id = session.staff_id
+    left join second_factors factor on factor.person_id = member.id
+    where session.token_hash = $1 and session.expires_at > now()
+      and session.last_seen_at > now() - make_interval(secs => $2::bigint) and member.disabled_at is null
     """
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  let idleSeconds: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), idleSeconds) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffSession {
-    StaffSession(member: try StaffMember(row: &row), expiresAt: try row.next())
+    StaffSession(
+      id: try row.next(), tokenHash: try SecretHash(present: row.next()),
+      member: try StaffMember(row: &row), hasSecondFactor: try row.next(), expiresAt: try row.next())
   }
 }
 
-/// Whose it was; no row where there is none.
-struct DeleteStaffSession: PostgresStatement {
-  static let sql = """
-    delete from staff_sessions session using staff member
-    where session.token_hash = $1 and member.id = session.staff_id
-    returning member.id, member.name
+/// Those of a person that are not over, the one first that was used last.
+struct ListSessions<Session: PersonSession>: PostgresStatement {
+  static var sql: String {
     """
-  let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (id: UUID, name: String) {
-    (try row.next(), try row.next())
+    select id, created_at, last_seen_at, expires_at, host(ip), user_agent from \(Session.table)
+    where \(Session.personColumn) = $1 and expires_at > now()
+      and last_seen_at > now() - make_interval(secs => $2::bigint)
+    order by last_seen_at desc, id
+    limit $3
+    """
   }
+  let personID: UUID
+  let idleSeconds: Int
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, idleSeconds, count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> OpenSession {
+    OpenSession(
+      id: try row.next(), createdAt: try row.next(), lastSeenAt: try row.next(), expiresAt: try row.next(),
+      ip: try row.next(), userAgent: try row.next())
+  }
+}
+
+/// Nothing for no token, and for one of a session that is over.
+struct DeleteSession<Session: PersonSession>: PostgresStatement {
+  static var sql: String {
+    """
+    delete from \(Session.table) session using \(Session.personTable) person
+    where token_hash = $1 and person.id = session.\(Session.personColumn)
+    returning person.id, person.\(Session.nameColumn), \(Session.accountColumn)
+    """
+  }
+  let token: SecretHash?
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token.map { PostgresBytes($0.bytes) }) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> EndedSession<Session> {
+    EndedSession(personID: try row.next(), personName: try row.next(), accountID: try row.next())
+  }
+}
+
+/// In which account it was.
+struct EndSession<Session: PersonSession>: PostgresStatement {
+  static var sql: String {
+    """
+    delete from \(Session.table) where id = $1 and \(Session.personColumn) = $2 returning \(Session.accountColumn)
+    """
+  }
+  let id: UUID
+  let personID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, personID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID? { try row.next() }
+}
+
+/// In which accounts they were.
+struct DeleteOtherSessions<Session: PersonSession>: PostgresStatement {
+  static var sql: String {
+    """
+    delete from \(Session.table) where id <> $1 and \(Session.personColumn) = $2 returning \(Session.accountColumn)
+    """
+  }
+  let id: UUID
+  let personID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, personID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID? { try row.next() }
+}
+
+/// Only of who has the token that is good now.
+struct RotateSession<Session: PersonSession>: PostgresStatement {
+  static var sql: String {
+    "update \(Session.table) set token_hash = $3, last_seen_at = now() where id = $1 and token_hash = $2"
+  }
+  let session: Session
+  let token: SecretHash
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(session.id, PostgresBytes(session.tokenHash.bytes), PostgresBytes(token.bytes))
+  }
+}
+
+/// As ``RotateSession``, into another account of the person.
+struct MoveSession: PostgresStatement {
+  static let sql = """
+    update sessions set token_hash = $3, account_id = $4, last_seen_at = now() where id = $1 and token_hash = $2
+    returning true
+    """
+  let session: CustomerSession
+  let token: SecretHash
+  let accountID: UUID
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(session.id, PostgresBytes(session.tokenHash.bytes), PostgresBytes(token.bytes), accountID)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// Takes some of those that are over out of the way.
+struct DeleteExpiredSessions<Session: PersonSession>: PostgresStatement {
+  static var sql: String {
+    """
+    delete from \(Session.table) where token_hash in (
+      select token_hash from \(Session.table)
+      where expires_at < now() or last_seen_at < now() - make_interval(hours => $1::bigint::integer)
+      limit $2 for update skip locked)
+    """
+  }
+  let idleHours: Int
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(idleHours, limit) }
+}
+
+extension PersonSession {
+  fileprivate static var accountColumn: String { haveAccounts ? "account_id" : "null::uuid" }
 }
 
 extension StaffMember {

@@ -104,6 +104,10 @@ struct FindServiceTokens: PostgresStatement {
 extension SecretHash {
   init?(column: PostgresBytes?) throws(PostgresError) {
     guard let column else { return nil }
+    try self.init(present: column)
+  }
+
+  init(present column: PostgresBytes) throws(PostgresError) {
     guard let hash = SecretHash(bytes: column.bytes) else { throw PostgresError(.decoding, "a hash of a wrong length") }
     self = hash
   }

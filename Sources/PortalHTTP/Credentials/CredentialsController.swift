@@ -22,7 +22,7 @@ struct CredentialsController {
     let email = fields.email("email")
     try fields.finish()
     guard let email else { throw Problem.internalError }
-    try await credentials.requestReset(email)
+    try await credentials.requestReset(email, from: context.clientAddress)
     return .mailAccepted
   }
 

@@ -32,6 +32,21 @@ extension Problem {
       self.init(
         .unauthorized, .invalidCredentials, "The e-mail address or the password is wrong.",
         headers: [.wwwAuthenticate: "Bearer realm=\"latchkey\""])
+    case .secondFactorRequired:
+      self.init(
+        .unauthorized, .secondFactorRequired, "Logging in takes a code of the second factor, in the field code.",
+        headers: [.wwwAuthenticate: "Bearer realm=\"latchkey\""])
+    case .secondFactorInvalid:
+      self.init(
+        .unauthorized, .secondFactorInvalid, "The code is wrong, or was used before.",
+        headers: [.wwwAuthenticate: "Bearer realm=\"latchkey\""])
+    case .secondFactorEnabled:
+      self.init(.conflict, .secondFactorEnabled, "There is a second factor already; disable it first.")
+    case .secondFactorNotConfigured:
+      self.init(.conflict, .secondFactorNotConfigured, "This portal has no SECRET_KEY to keep a second factor under.")
+    case .enrolmentRequired:
+      self.init(
+        .forbidden, .enrolmentRequired, "Staff need a second factor here; set one up at /v1/support/me/second-factor.")
     case .forbidden(let reason):
       self.init(.forbidden, .forbidden, reason)
     case .scopeNotAllowed(let errors):

@@ -8,6 +8,11 @@ struct Problem: Error, Sendable {
     case invalidRequest = "invalid_request"
     case unauthenticated
     case invalidCredentials = "invalid_credentials"
+    case secondFactorRequired = "second_factor_required"
+    case secondFactorInvalid = "second_factor_invalid"
+    case secondFactorEnabled = "second_factor_enabled"
+    case secondFactorNotConfigured = "second_factor_not_configured"
+    case enrolmentRequired = "second_factor_enrolment_required"
     case forbidden
     case scopeNotAllowed = "scope_not_allowed"
     case limitNotAllowed = "limit_not_allowed"

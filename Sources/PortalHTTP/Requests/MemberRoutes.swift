@@ -33,9 +33,7 @@ struct MemberRoutes {
     on(path, .delete, permission, handler)
   }
 
-  private func on(
-    _ path: RouterPath, _ method: HTTPRequest.Method, _ permission: Permission, _ handler: @escaping Handler
-  ) {
+  func on(_ path: RouterPath, _ method: HTTPRequest.Method, _ permission: Permission, _ handler: @escaping Handler) {
     table.require(permission, at: path, method)
     group.on(path, method: method) { request, context in
       try context.session.require(permission)

@@ -5,8 +5,8 @@ package import Portal
 /// What is known of every request.
 package struct AppRequestContext: RequestContext {
   package var coreContext: CoreRequestContextStorage
-  /// The peer's address; nil where there is no socket.
-  package let clientAddress: String?
+  /// Where the request comes from: the peer's address, or what trusted proxies say; nil where there is no socket.
+  package internal(set) var clientAddress: String?
   /// Set by the authentication of a route group, read by that group's context.
   package var customer: CustomerSession?
   package var customerToken: Secret?
@@ -19,8 +19,15 @@ package struct AppRequestContext: RequestContext {
   }
 }
 
+/// A request of somebody who is logged in, customer or staff.
+protocol PersonContext: RequestContext {
+  associatedtype Session: PersonSession
+  var session: Session { get }
+  var caller: Caller { get }
+}
+
 /// A request of a customer who is logged in: there is no such context without one.
-package struct CustomerContext: ChildRequestContext {
+package struct CustomerContext: ChildRequestContext, PersonContext {
   package var coreContext: CoreRequestContextStorage
   let session: CustomerSession
   /// The session's token.
@@ -39,14 +46,16 @@ package struct CustomerContext: ChildRequestContext {
 }
 
 /// A request of a member of staff who is logged in.
-package struct StaffContext: ChildRequestContext {
+package struct StaffContext: ChildRequestContext, PersonContext {
   package var coreContext: CoreRequestContextStorage
+  let session: StaffSession
   let caller: Caller
   let role: StaffMember.Role
 
   package init(context: AppRequestContext) throws {
     guard let session = context.staff else { throw PortalError.unauthenticated }
     coreContext = context.coreContext
+    self.session = session
     caller = session.caller(ip: context.clientAddress)
     role = session.member.role
   }

@@ -29,6 +29,8 @@ struct CustomerAuthentication: RouterMiddleware {
 /// Finds out which member of staff is logged in, by bearer token.
 struct StaffAuthentication: RouterMiddleware {
   let sessions: Sessions
+  /// Whether who has no second factor is refused.
+  let needsSecondFactor: Bool
 
   func handle(
     _ request: Request, context: AppRequestContext,
@@ -36,7 +38,7 @@ struct StaffAuthentication: RouterMiddleware {
   ) async throws -> Response {
     guard let token = request.bearer else { throw PortalError.unauthenticated }
     var context = context
-    context.staff = try await sessions.findStaff(token)
+    context.staff = try await sessions.findStaff(token, needsSecondFactor)
     return try await next(request, context)
   }
 }
@@ -66,6 +68,8 @@ struct GatewayAuthentication: RouterMiddleware {
 struct AnalystAuthentication: RouterMiddleware {
   let tokens: ServiceTokenCheck
   let sessions: Sessions
+  /// Whether staff without a second factor are refused.
+  let needsSecondFactor: Bool
 
   func handle(
     _ request: Request, context: AppRequestContext,
@@ -78,9 +82,17 @@ struct AnalystAuthentication: RouterMiddleware {
       try token.require(.readAnalytics)
       context.token = token
     } else {
-      context.staff = try await sessions.findStaff(secret)
+      context.staff = try await sessions.findStaff(secret, needsSecondFactor)
     }
     return try await next(request, context)
+  }
+}
+
+extension Sessions {
+  fileprivate func findStaff(_ token: Secret, _ needsSecondFactor: Bool) async throws -> StaffSession {
+    let session = try await findStaff(token)
+    if needsSecondFactor, !session.hasSecondFactor { throw PortalError.enrolmentRequired }
+    return session
   }
 }
 

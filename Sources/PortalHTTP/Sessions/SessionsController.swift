@@ -4,6 +4,8 @@ import Portal
 /// `/v1/signup`, `/v1/login`, `/v1/logout`, `/v1/me`.
 struct SessionsController {
   static let bodySizeMax = 16 << 10
+  /// Characters of a code or a recovery code, with what people put between its groups.
+  static let codeLengthMax = 40
 
   let accounts: Accounts
   let members: Members
@@ -32,6 +34,7 @@ struct SessionsController {
     try fields.finish()
     guard isSignupOpen else { throw PortalError.forbidden(reason: "Sign-up is closed; ask for an account.") }
     guard let email, let password else { throw Problem.internalError }
+    try await credentials.admitSignUp(email, from: context.clientAddress)
     if credentials.isMailOpen {
       try await credentials.requestSignUp(name: name, email: email, password: password)
       return .mailAccepted
@@ -39,28 +42,30 @@ struct SessionsController {
     let created = try await accounts.create(
       name: name, email: email, password: password, by: .owner(ip: context.clientAddress))
     let login = try await sessions.open(
-      for: created.user, in: created.account, from: context.clientAddress)
+      for: created.user, in: created.account, from: context.origin(of: request))
     return response(login, status: .created)
   }
 
   @Sendable private func logIn(_ request: Request, _ context: AppRequestContext) async throws -> Response {
-    let (email, password) = try await Self.credentials(request)
-    return response(try await sessions.logIn(email: email, password: password, from: context.clientAddress))
+    let credentials = try await Self.credentials(request)
+    return response(
+      try await sessions.logIn(
+        email: credentials.email, password: credentials.password, code: credentials.code,
+        from: context.origin(of: request), replacing: cookie.token(in: request)))
   }
 
   /// Any text is taken for a password here: whether it would be allowed as a new one is nobody's business.
-  static func credentials(_ request: Request) async throws -> (email: String, password: Password) {
+  static func credentials(_ request: Request) async throws -> (email: String, password: Password, code: String?) {
     var fields = try await RequestFields(request, sizeMax: bodySizeMax)
     let email = fields.string("email", 1...EmailAddress.lengthMax)
-    let password = fields.string("password", 1...Password.lengthMax)
+    let password = fields.presentedPassword("password")
+    let code = fields.optionalString("code", 1...codeLengthMax)
     try fields.finish()
-    return (email, Password(presented: password))
+    return (email, password, code)
   }
 
   @Sendable private func logOut(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    if let token = request.bearer ?? cookie.token(in: request) {
-      try await sessions.logOut(token, from: context.caller.ip)
-    }
+    try await sessions.logOut(context.session, ip: context.caller.ip)
     return Response(status: .noContent, headers: [.setCookie: cookie.clearingHeader])
   }
 
@@ -97,10 +102,8 @@ struct SessionsController {
 
   /// Another account is another privilege: the token that was good for the one before ends.
   @Sendable private func switchAccount(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    guard let token = request.bearer ?? cookie.token(in: request) else { throw PortalError.unauthenticated }
-    return response(
-      try await sessions.switchAccount(
-        from: token, of: context.session, to: try context.pathID, ip: context.caller.ip))
+    response(
+      try await sessions.switchAccount(of: context.session, to: try context.pathID, ip: context.caller.ip))
   }
 
   private func response(_ login: Login<CustomerSession>, status: HTTPResponse.Status = .ok) -> Response {
@@ -127,7 +130,19 @@ extension JSONWriter {
   }
 }
 
+extension AppRequestContext {
+  /// Where a session that is opened now comes from.
+  func origin(of request: Request) -> Origin {
+    Origin(ip: clientAddress, userAgent: request.headers[.userAgent])
+  }
+}
+
 extension RequestFields {
+  /// One that is to be compared with the stored one, whatever its length.
+  mutating func presentedPassword(_ name: String) -> Password {
+    Password(presented: string(name, 1...Password.lengthMax))
+  }
+
   /// nil after a problem.
   mutating func email(_ name: String) -> EmailAddress? {
     let text = string(name, 1...EmailAddress.lengthMax)

@@ -13,8 +13,12 @@ struct SupportController {
     routes.post("v1/support/login", use: logIn)
   }
 
-  func addRoutes(to routes: some RouterMethods<StaffContext>) {
+  /// What staff may do before they have the second factor that they need.
+  func addOwnRoutes(to routes: some RouterMethods<StaffContext>) {
     routes.post("v1/support/logout", use: logOut)
+  }
+
+  func addRoutes(to routes: some RouterMethods<StaffContext>) {
     routes.get("v1/support/keys", use: search)
     routes.post("v1/support/keys/lookup", use: lookUp)
     routes.post("v1/support/keys/{id}/revoke", use: revoke)
@@ -24,8 +28,10 @@ struct SupportController {
   }
 
   @Sendable private func logIn(_ request: Request, _ context: AppRequestContext) async throws -> Response {
-    let (email, password) = try await SessionsController.credentials(request)
-    let login = try await sessions.logInStaff(email: email, password: password, from: context.clientAddress)
+    let credentials = try await SessionsController.credentials(request)
+    let login = try await sessions.logInStaff(
+      email: credentials.email, password: credentials.password, code: credentials.code,
+      from: context.origin(of: request))
     let member = login.session.member
     return Response(
       json: .object { json in
@@ -41,7 +47,7 @@ struct SupportController {
   }
 
   @Sendable private func logOut(_ request: Request, _ context: StaffContext) async throws -> Response {
-    if let token = request.bearer { try await sessions.logOutStaff(token, from: context.caller.ip) }
+    try await sessions.logOut(context.session, ip: context.caller.ip)
     return Response(status: .noContent)
   }
 

@@ -69,6 +69,7 @@ extension PortalSettings {
   init(_ configuration: PortalConfiguration, migrationCount: Int) {
     self.init(
       keyFormat: configuration.keyFormat, cookie: configuration.http.cookie, migrationCount: migrationCount)
+    trustedProxies = configuration.http.trustedProxies
     httpThreadCount = configuration.http.threadCount
     isSignupOpen = configuration.isSignupOpen
     lease = .seconds(configuration.leaseSeconds)
@@ -78,6 +79,8 @@ extension PortalSettings {
     sessionLifetime = .seconds(configuration.sessionHours * 3_600)
     passwordCost = configuration.passwordCost
     passwordThreadCount = configuration.passwordThreadCount
+    secretBox = configuration.secretBox
+    needsStaffSecondFactor = configuration.needsStaffSecondFactor
     listenerURL = configuration.listenerURL
     retention = configuration.retention
     mail = configuration.mail

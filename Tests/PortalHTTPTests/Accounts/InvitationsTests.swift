@@ -61,12 +61,12 @@ struct InvitationsTests {
 
   @Test("a token is no way to guess the password of somebody who is known")
   func guessing() async throws {
-    try await withPortal(configure: { $0.loginLimits.failuresPerEmailMax = 3 }) { portal in
+    try await withPortal { portal in
       let owner = try await portal.signUp()
       _ = try await portal.signUp("bob@example.com")
       let token = try #require(try await invite(owner, "bob@example.com").body["token"].string)
-      for _ in 1...3 { expectProblem(try await accept(portal, token, "not the right one"), 401, "invalid_credentials") }
-      let answer = try await accept(portal, token)
+      var answer = try await accept(portal, token, "not the right one")
+      for _ in 1...10 where answer.status == 401 { answer = try await accept(portal, token, "not the right one") }
       expectProblem(answer, 429, "too_many_requests")
       #expect(answer.header("Retry-After") != nil)
       #expect(try await owner.get("/v1/members").body["members"].array.count == 1)
@@ -77,7 +77,7 @@ struct InvitationsTests {
   func byMail() async throws {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
-      let login = try await portal.logIn("ada@example.com", Self.password)
+      let login = try await portal.logIn("ada@example.com", password: Self.password)
       let token = try #require(login.body["token"].string)
       let answer = try await portal.post(
         "/v1/invitations", #"{"email":"bob@example.com","role":"viewer"}"#, token: token)
@@ -85,7 +85,7 @@ struct InvitationsTests {
       let mail = try #require(try await folder.mails(to: "bob@example.com", count: 1).last)
       #expect(mail.text.contains("ada@example.com") && mail.text.contains("viewer"))
       #expect(try await accept(portal, try #require(mail.token)).status == 200)
-      let bob = try #require(try await portal.logIn("bob@example.com", Self.password).body["token"].string)
+      let bob = try #require(try await portal.logIn("bob@example.com", password: Self.password).body["token"].string)
       expectProblem(try await portal.post("/v1/email/verification", token: bob), 409, "email_verified")
     }
   }

@@ -23,12 +23,15 @@ private struct House: Sendable {
   /// A developer whom others may change.
   let other: String
   let invitation: String
+  /// Of the member with the role.
+  let session: String
 }
 
 @Suite("What each role may do")
 struct PermissionTests {
   /// Every route of an account's members.
   private static let samples: [Sample] = [
+    Sample(route: "DELETE /v1/account", body: #"{"password":"correct horse battery"}"#, status: 200),
     Sample(route: "DELETE /v1/invitations/{id}", id: { $0.invitation }, status: 204, foreignStatus: 404),
     Sample(route: "DELETE /v1/keys/{id}", status: 200, foreignStatus: 404),
     Sample(route: "DELETE /v1/members/{id}", id: { $0.other }, status: 204, foreignStatus: 404),
@@ -45,6 +48,25 @@ struct PermissionTests {
     Sample(route: "GET /v1/keys/{id}", status: 200, foreignStatus: 404),
     Sample(route: "GET /v1/keys/{id}/usage", status: 200, foreignStatus: 404),
     Sample(route: "GET /v1/me", status: 200),
+    Sample(route: "GET /v1/me/sessions", status: 200),
+    Sample(route: "DELETE /v1/me/sessions", status: 200),
+    Sample(route: "DELETE /v1/me/sessions/{id}", id: { $0.session }, status: 204, foreignStatus: 404),
+    Sample(
+      route: "POST /v1/me/password",
+      body: #"{"password":"correct horse battery","newPassword":"another battery staple"}"#, status: 200),
+    Sample(
+      route: "POST /v1/me/email", body: #"{"password":"correct horse battery","email":"new-address@example.com"}"#,
+      status: 200),
+    Sample(route: "GET /v1/me/second-factor", status: 200),
+    Sample(
+      route: "POST /v1/me/second-factor", body: #"{"password":"correct horse battery"}"#, status: 201),
+    // There is none yet.
+    Sample(route: "POST /v1/me/second-factor/confirm", body: #"{"code":"123456"}"#, status: 404),
+    Sample(
+      route: "POST /v1/me/second-factor/recovery-codes",
+      body: #"{"password":"correct horse battery","code":"123456"}"#, status: 404),
+    Sample(
+      route: "DELETE /v1/me/second-factor", body: #"{"password":"correct horse battery","code":"123456"}"#, status: 404),
     Sample(route: "GET /v1/members", status: 200),
     Sample(route: "GET /v1/usage", status: 200),
     Sample(
@@ -90,7 +112,7 @@ struct PermissionTests {
     "every route, for every role: done in one's own account if the role permits it, else forbidden; of another, not found",
     arguments: Role.allCases)
   func matrix(role: Role) async throws {
-    try await withPortal { portal in
+    try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       for (index, sample) in Self.samples.enumerated() {
         let permission = try #require(portal.application.table.permissions[sample.route])
         let (own, token) = try await house(portal, role, "own\(index)")
@@ -143,10 +165,11 @@ struct PermissionTests {
     let invitation = try await owner.post("/v1/invitations", #"{"email":"guest@example.com","role":"viewer"}"#)
       .body["id"].string
     if role == .owner { _ = try await owner.makeMember("\(name)-second@example.com", .owner) }
+    let session = try await portal.get("/v1/me/sessions", token: member).body["sessions"][0]["id"].string
     return (
       House(
         account: owner.accountID.uuidString.lowercased(), key: key, other: other.userID,
-        invitation: try #require(invitation)), member
+        invitation: try #require(invitation), session: try #require(session)), member
     )
   }
 }

@@ -24,13 +24,15 @@ struct ResetPasswordTests {
       var sessions: [String] = []
       for _ in 0..<3 {
         sessions.append(
-          try #require(try await portal.logIn("ada@example.com", "correct horse battery").body["token"].string))
+          try #require(
+            try await portal.logIn("ada@example.com", password: "correct horse battery").body["token"].string))
       }
       let answer = try await reset(portal, try await requestToken(portal, folder))
       #expect(answer.status == 204 && answer.body == .null)
       for token in sessions { expectProblem(try await portal.get("/v1/me", token: token), 401, "unauthenticated") }
-      expectProblem(try await portal.logIn("ada@example.com", "correct horse battery"), 401, "invalid_credentials")
-      let token = try #require(try await portal.logIn("ada@example.com", Self.password).body["token"].string)
+      expectProblem(
+        try await portal.logIn("ada@example.com", password: "correct horse battery"), 401, "invalid_credentials")
+      let token = try #require(try await portal.logIn("ada@example.com", password: Self.password).body["token"].string)
       let event = try #require(
         try await portal.get("/v1/audit?action=user.password_reset", token: token).body["events"].array.last)
       #expect(event["target"]["kind"].string == "user")

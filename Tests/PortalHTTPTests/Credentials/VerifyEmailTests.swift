@@ -14,7 +14,7 @@ struct VerifyEmailTests {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
       let session = try #require(
-        try await portal.logIn("ada@example.com", "correct horse battery").body["token"].string)
+        try await portal.logIn("ada@example.com", password: "correct horse battery").body["token"].string)
       for body in [nil, "{}"] {
         let answer = try await portal.post("/v1/email/verification", body, token: session)
         #expect(answer.status == 202 && answer.body == .object([("status", .string("accepted"))]))
@@ -39,7 +39,7 @@ struct VerifyEmailTests {
         expectProblem(try await verify(portal, token), 400, "invalid_token", "\(token)")
       }
       let session = try #require(
-        try await portal.logIn("ada@example.com", "correct horse battery").body["token"].string)
+        try await portal.logIn("ada@example.com", password: "correct horse battery").body["token"].string)
       expectProblem(
         try await portal.post("/v1/email/verification", #"{"email":"eve@example.com"}"#, token: session), 400,
         "invalid_request", at: "body.email")

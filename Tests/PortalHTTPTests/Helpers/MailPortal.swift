@@ -30,12 +30,6 @@ enum TokenBodies {
   private static func comma(_ more: String) -> String { more.isEmpty ? "" : "," + more }
 }
 
-extension TestPortal {
-  func logIn(_ email: String, _ password: String) async throws -> TestAnswer {
-    try await post("/v1/login", "{\"email\":\"\(email)\",\"password\":\"\(password)\"}")
-  }
-}
-
 /// Mails that are still to be sent.
 private struct CountWaitingMails: PostgresStatement {
   static let sql = "select count(*) from mails where state = 'waiting'"

@@ -12,18 +12,26 @@ struct RouteTableTests {
     "POST /v1/support/login",
   ]
   private static let customers = [
-    "DELETE /v1/invitations/{id}", "DELETE /v1/keys/{id}", "DELETE /v1/members/{id}", "GET /v1/account/policy",
+    "DELETE /v1/account", "DELETE /v1/invitations/{id}", "DELETE /v1/keys/{id}", "DELETE /v1/me/second-factor",
+    "DELETE /v1/me/sessions", "DELETE /v1/me/sessions/{id}", "DELETE /v1/members/{id}", "GET /v1/account/policy",
     "GET /v1/accounts", "GET /v1/audit", "GET /v1/invitations", "GET /v1/keys", "GET /v1/keys/{id}",
-    "GET /v1/keys/{id}/usage", "GET /v1/me", "GET /v1/members", "GET /v1/usage", "PATCH /v1/keys/{id}",
+    "GET /v1/keys/{id}/usage", "GET /v1/me", "GET /v1/me/second-factor", "GET /v1/me/sessions", "GET /v1/members",
+    "GET /v1/usage", "PATCH /v1/keys/{id}",
     "PATCH /v1/members/{id}", "POST /v1/accounts/{id}/switch", "POST /v1/email/verification", "POST /v1/invitations",
     "POST /v1/keys", "POST /v1/keys/revoke-all", "POST /v1/keys/{id}/roll", "POST /v1/leave", "POST /v1/logout",
+    "POST /v1/me/email", "POST /v1/me/password",
+    "POST /v1/me/second-factor", "POST /v1/me/second-factor/confirm", "POST /v1/me/second-factor/recovery-codes",
     "PUT /v1/account/policy",
   ]
   private static let staff = [
-    "GET /v1/support/instances", "GET /v1/support/keys", "GET /v1/support/plans", "PUT /v1/support/plans/{name}",
+    "DELETE /v1/support/me/second-factor", "DELETE /v1/support/me/sessions", "DELETE /v1/support/me/sessions/{id}",
+    "GET /v1/support/instances", "GET /v1/support/keys", "GET /v1/support/me/second-factor",
+    "GET /v1/support/me/sessions", "GET /v1/support/plans", "PUT /v1/support/plans/{name}",
     "POST /v1/support/accounts/{id}/plan", "POST /v1/support/accounts/{id}/resume",
     "POST /v1/support/accounts/{id}/suspend",
     "POST /v1/support/keys/lookup", "POST /v1/support/keys/{id}/revoke", "POST /v1/support/logout",
+    "POST /v1/support/me/password", "POST /v1/support/me/second-factor", "POST /v1/support/me/second-factor/confirm",
+    "POST /v1/support/me/second-factor/recovery-codes",
   ]
   private static let analysts = [
     "GET /v1/analytics/error-rates", "GET /v1/analytics/growth", "GET /v1/analytics/top",
@@ -90,7 +98,7 @@ struct RouteTableTests {
           #expect(answer.header("Allow") == allowed.joined(separator: ", "), "\(method) \(path)")
         }
       }
-      #expect(byPath.count == 46)
+      #expect(byPath.count == 60)
     }
   }
 

@@ -19,10 +19,11 @@ struct SignUpByMailTests {
       #expect(answer.status == 202 && answer.body == .object([("status", .string("accepted"))]))
       #expect(answer.header("Set-Cookie") == nil)
       let token = try #require(try await folder.mails(to: "ada@example.com", count: 1)[0].token)
-      expectProblem(try await portal.logIn("ada@example.com", "correct horse battery"), 401, "invalid_credentials")
+      expectProblem(
+        try await portal.logIn("ada@example.com", password: "correct horse battery"), 401, "invalid_credentials")
       #expect(try await portal.rowCount() == rows)
       #expect(try await portal.post("/v1/email/verify", "{\"token\":\"\(token)\"}").status == 204)
-      let login = try await portal.logIn("ada@example.com", "correct horse battery")
+      let login = try await portal.logIn("ada@example.com", password: "correct horse battery")
       #expect(login.status == 200 && login.body["account"]["name"].string == "Acme")
       #expect(login.body["role"].string == "owner")
       expectProblem(try await portal.post("/v1/email/verify", "{\"token\":\"\(token)\"}"), 400, "invalid_token")
@@ -48,7 +49,8 @@ struct SignUpByMailTests {
       _ = try await folder.mails(to: "eve@example.com", count: 1)
       // Whoever asked cannot tell by logging in either.
       for email in ["ada@example.com", "eve@example.com"] {
-        expectProblem(try await portal.logIn(email, "another horse battery"), 401, "invalid_credentials", "\(email)")
+        expectProblem(
+          try await portal.logIn(email, password: "another horse battery"), 401, "invalid_credentials", "\(email)")
       }
       #expect(try await portal.rowCount() == rows)
     }
@@ -78,7 +80,7 @@ struct SignUpByMailTests {
         let token = try #require(try await mail("Confirm your e-mail address").token)
         #expect(try await portal.post("/v1/email/verify", "{\"token\":\"\(token)\"}").status == 204)
         let session = try #require(
-          try await portal.logIn("ada@example.com", "correct horse battery").body["token"].string)
+          try await portal.logIn("ada@example.com", password: "correct horse battery").body["token"].string)
         let made = try await portal.post("/v1/keys", #"{"name":"Orders","scopes":["orders:read"]}"#, token: session)
         let (id, key) = (try #require(made.body["id"].string), try #require(made.body["key"].string))
         #expect(try await mail("New API key in Acme").text.contains(try #require(made.body["start"].string)))

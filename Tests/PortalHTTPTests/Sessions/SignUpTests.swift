@@ -57,7 +57,8 @@ struct SignUpTests {
         return try await group.reduce(into: [TestAnswer]()) { $0.append($1) }
       }
       #expect(answers.count { $0.status == 201 } == 1)
-      #expect(answers.count { $0.code == "email_taken" } == 9)
+      // Trying one address so often is slowed down, too.
+      #expect(answers.count { $0.code == "email_taken" || $0.code == "too_many_requests" } == 9)
     }
   }
 

@@ -48,6 +48,7 @@ private struct Tenant {
   let spare: UUID
   let user: UUID
   let invitation = UUID.version7()
+  let request: IdempotentRequest
 
   init(_ world: World, _ email: String) async throws {
     self.email = email
@@ -66,6 +67,12 @@ private struct Tenant {
       InsertInvitationToken(
         token: Secret.random(prefix: "lk_invite").hash, accountID: accountID, invitationID: invitation,
         email: "guest@example.com"), as: .account(accountID))
+    request = IdempotentRequest(
+      key: "once", request: [1], accountID: accountID, session: .random(prefix: "lk_session"))!
+    try await world.pool.execute(
+      InsertFirstAnswer(
+        request: request, answer: FirstAnswer(shownKeys: ["{}"], newKeyID: key, secret: nil), sealedSecret: [1]),
+      as: .account(accountID))
     try await world.pool.type(
       """
       select count_usage(array['\(accountID)'::uuid], array['\(key)'::uuid], array[date_trunc('hour', now(), 'UTC')],
@@ -89,6 +96,7 @@ private struct Tenant {
         ExportAuditEvents(
           trail: AuditTrail(accountID), filter: AuditFilter(), after: 0, end: 100, count: 10), .itself),
       TenantCase(FindInvitation(accountID: accountID, id: invitation)),
+      TenantCase(FindFirstAnswer(request: request)),
       TenantCase(FindMemberByEmail(accountID: accountID, email: email)),
       TenantCase(FindKey(accountID: accountID, id: key)),
       TenantCase(FindKeyRules(accountID: accountID), .itself),
@@ -112,6 +120,11 @@ private struct Tenant {
         InsertInvitationToken(
           token: Secret.random(prefix: "lk_invite").hash, accountID: accountID, invitationID: invitation,
           email: "eve@example.com"), .refusal),
+      TenantCase(
+        InsertFirstAnswer(
+          request: request, answer: FirstAnswer(shownKeys: ["{}"], newKeyID: .version7(), secret: nil),
+          sealedSecret: [1]),
+        .refusal),
       TenantCase(InsertMembership(accountID: accountID, userID: .version7(), role: .owner), .refusal),
       TenantCase(ListAuditEvents(accountID: accountID, filter: AuditFilter(), before: nil, count: 10), .itself),
       TenantCase(ListInvitations(accountID: accountID, before: nil, count: 10)),
@@ -164,7 +177,7 @@ private struct Undone: Error {}
 struct IsolationTests {
   /// Statements that name an account without running for it: logins and staff.
   private static let others: Set = [
-    "FindUserForLogin", "InsertSession", "SetAccountPlan", "SetAccountSuspension",
+    "FindUserForLogin", "InsertSession", "MoveSession", "SetAccountPlan", "SetAccountSuspension",
   ]
 
   @Test("every statement of an account finds nothing, and changes nothing, for another one, if it forgets the account")
@@ -272,7 +285,8 @@ struct IsolationTests {
       let source = try String(contentsOf: file, encoding: .utf8)
       for part in source.split(separator: #/\n(?:private |package )?struct /#).dropFirst() {
         let body = part.prefix(upTo: part.range(of: "\n}")?.lowerBound ?? part.endIndex)
-        guard body.contains("PostgresStatement"), body.contains(#/let (?:accountID: UUID\??|range: UsageRange)\n/#)
+        guard body.contains("PostgresStatement"),
+          body.contains(#/let (?:accountID: UUID\??|range: UsageRange|request: IdempotentRequest)\n/#)
         else {
           continue
         }

@@ -98,12 +98,13 @@ struct PortalRoleTests {
     #expect(found == roles)
   }
 
-  @Test("functions that act with their owner's rights are called by the jobs, or by triggers, and find their tables")
+  @Test("functions that act with their owner's rights are called by the jobs, by triggers, or to end one's own account")
   func definers() async throws {
     try await withPool { pool in
       let open = try await pool.lines(
         """
-        select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef and (
+        select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef
+          and proname <> 'delete_current_account' and (
           proconfig is null or not exists (select from unnest(proconfig) as setting where setting like 'search_path=%pg_temp')
           or exists (
             select from aclexplode(proacl) where grantee <> proowner and grantee::regrole::text <> 'latchkey_jobs')

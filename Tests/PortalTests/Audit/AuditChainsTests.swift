@@ -34,7 +34,8 @@ struct AuditChainsTests {
     try await withPool { pool in
       let world = World(pool)
       let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
-      let sessions = Sessions(pool: pool, passwords: World.hasher, throttle: LoginThrottle(), lifetime: .seconds(60))
+      let sessions = Sessions(
+        pool: pool, passwords: World.hasher, attempts: Attempts(pool: pool), lifetime: .seconds(60))
       let user = User(
         id: UUID(uuidString: try await pool.text("select id from users where email = 'ada@example.com'")!)!,
         email: "ada@example.com")
@@ -43,7 +44,7 @@ struct AuditChainsTests {
       let outcomes = await concurrently(160) { index in
         switch index % 8 {
         case 0: try await world.makeKey(other)
-        case 1: _ = try await sessions.open(for: user, in: one, from: nil)
+        case 1: _ = try await sessions.open(for: user, in: one)
         case 2: _ = try await world.keys.roll(rolled[index / 8], of: one, graceSeconds: 60, by: World.caller)
         case 3: _ = try await world.keys.revoke(rolled[index / 8], of: one, by: World.caller)
         case 4: try await world.accounts.setSharedLimit(index + 1, .fast, of: one, by: World.caller)

@@ -35,7 +35,9 @@ private struct Stage: Sendable {
   let reason = SupportReason(text: "because", ticket: "T-1")
 
   static func sessions(_ pool: PostgresPool) -> Sessions {
-    Sessions(pool: pool, passwords: World.hasher, throttle: LoginThrottle(), lifetime: .seconds(60))
+    Sessions(
+      pool: pool, passwords: World.hasher, attempts: Attempts(pool: pool),
+      box: SecretBox(base64: Data(repeating: 7, count: 32).base64EncodedString()), lifetime: .seconds(60))
   }
 
   init(_ pool: PostgresPool) async throws {
@@ -49,15 +51,15 @@ private struct Stage: Sendable {
     staff = try await world.accounts.createStaff(
       name: "Grace", email: EmailAddress("grace@example.com")!, role: .support, password: password, by: World.caller)
     token = try await world.tokens.create(name: "gateway", permissions: [.writeUsage], by: World.caller).id
-    session = try await Self.sessions(pool).logIn(email: "ada@example.com", password: password, from: nil).token
+    session = try await Self.sessions(pool).logIn(email: "ada@example.com", password: password, from: Origin()).token
     staffSession = try await Self.sessions(pool)
-      .logInStaff(email: "grace@example.com", password: password, from: nil).token
+      .logInStaff(email: "grace@example.com", password: password, from: Origin()).token
   }
 
   var members: Members { Members(pool: world.pool) }
   var invitations: Invitations {
     Invitations(
-      pool: world.pool, passwords: World.hasher, throttle: LoginThrottle(), outbox: world.outbox)
+      pool: world.pool, passwords: World.hasher, attempts: world.attempts, outbox: world.outbox)
   }
 
   func customerSession() async throws -> CustomerSession { try await sessions.find(session) }
@@ -70,6 +72,15 @@ private struct Stage: Sendable {
       insert into users (id, email, password_hash) values ('\(id)', 'bob@example.com', 'x');
       insert into memberships (account_id, user_id, role) values ('\(account)', '\(id)', '\(role)')
       """)
+    return id
+  }
+
+  /// Another of the same person.
+  func addAccount() async throws -> UUID {
+    let id = UUID.version7()
+    _ = try await world.pool.pipeline(
+      InsertAccount(id: id, name: "Other"), InsertMembership(accountID: id, userID: user.id, role: .viewer),
+      as: .account(id))
     return id
   }
 
@@ -216,21 +227,84 @@ struct AuditVerbsTests {
       }
     },
     Verb("a customer logs in", ["account user session.opened user"]) {
-      _ = try await $0.sessions.logIn(email: "ada@example.com", password: $0.password, from: "192.0.2.1")
+      _ = try await $0.sessions.logIn(email: "ada@example.com", password: $0.password, from: Origin(ip: "192.0.2.1"))
     },
     Verb("somebody tries to log in", []) { stage in
       await #expect(throws: PortalError.invalidCredentials) {
-        try await stage.sessions.logIn(email: "ada@example.com", password: Password(presented: "x"), from: nil)
+        try await stage.sessions.logIn(email: "ada@example.com", password: Password(presented: "x"), from: Origin())
       }
     },
     Verb("a customer logs out, twice", ["account user session.closed user"]) {
-      for _ in 1...2 { try await $0.sessions.logOut($0.session, from: nil) }
+      let session = try await $0.customerSession()
+      for _ in 1...2 { try await $0.sessions.logOut(session, ip: nil) }
     },
     Verb("staff log in", ["system staff session.opened staff"]) {
-      _ = try await $0.sessions.logInStaff(email: "grace@example.com", password: $0.password, from: nil)
+      _ = try await $0.sessions.logInStaff(email: "grace@example.com", password: $0.password, from: Origin())
     },
     Verb("staff log out, twice", ["system staff session.closed staff"]) {
-      for _ in 1...2 { try await $0.sessions.logOutStaff($0.staffSession, from: nil) }
+      let session = try await $0.sessions.findStaff($0.staffSession)
+      for _ in 1...2 { try await $0.sessions.logOut(session, ip: nil) }
+    },
+    Verb(
+      "a customer logs in where they were logged in",
+      ["account user session.closed user", "account user session.opened user"]
+    ) {
+      _ = try await $0.sessions.logIn(
+        email: "ada@example.com", password: $0.password, from: Origin(), replacing: $0.session)
+    },
+    Verb(
+      "a customer switches to another account",
+      [
+        // The first of its trail.
+        "account user session.opened user", "account user session.closed user",
+      ]
+    ) {
+      let (session, other) = (try await $0.customerSession(), try await $0.addAccount())
+      _ = try await $0.sessions.switchAccount(of: session, to: other, ip: nil)
+    },
+    Verb(
+      "a customer logs out everywhere else",
+      ["account user session.opened user", "account user session.closed user"]
+    ) {
+      _ = try await $0.sessions.logIn(email: "ada@example.com", password: $0.password, from: Origin())
+      _ = try await $0.sessions.endOthers(of: try await $0.customerSession(), ip: nil)
+    },
+    Verb("a customer changes the password", ["account user user.password_changed user"]) {
+      _ = try await $0.sessions.ownCredentials.changePassword(
+        $0.password, to: Password("another battery staple")!, of: try await $0.customerSession(), ip: nil)
+    },
+    Verb("staff change the password", ["system staff user.password_changed staff"]) {
+      _ = try await $0.sessions.ownCredentials.changePassword(
+        $0.password, to: Password("another battery staple")!, of: try await $0.sessions.findStaff($0.staffSession),
+        ip: nil)
+    },
+    Verb("a customer changes the address", ["account user user.email_changed user"]) {
+      let session = try await $0.customerSession()
+      let proof = try await $0.sessions.ownCredentials.prove($0.password, of: session)
+      _ = try await $0.sessions.ownCredentials.changeEmail(
+        to: EmailAddress("eve@example.com")!, proof, of: session, ip: nil)
+    },
+    Verb(
+      "a second factor is set up, its codes are renewed, and it is taken away",
+      [
+        "system staff user.second_factor_enabled staff", "system staff user.recovery_codes_renewed staff",
+        "system staff user.second_factor_disabled staff",
+      ]
+    ) { stage in
+      let (factors, password) = (stage.sessions.secondFactors, stage.password)
+      var session = try await stage.sessions.findStaff(stage.staffSession)
+      let factor = try await factors.start(password, of: session)
+      let (codes, login) = try await factors.confirm(factor.code(atStep: TOTP.step(at: Date())), of: session, ip: nil)
+      session = login.session
+      let renewed = try await factors.renewCodes(password, codes[0].reveal(), of: session, ip: nil)
+      _ = try await factors.disable(password, renewed[0].reveal(), of: session, ip: nil)
+    },
+    Verb("an account is deleted, with a key", ["account user key.revoked key", "account user account.deleted account"])
+    {
+      let session = try await $0.customerSession()
+      let proof = try await $0.sessions.ownCredentials.prove($0.password, of: session)
+      _ = try await AccountDeletion(pool: $0.world.pool, propagations: $0.world.propagations, outbox: $0.world.outbox)
+        .delete(proof, of: session, ip: nil)
     },
     Verb("a member of staff is made", ["system command staff.created staff"]) {
       _ = try await $0.world.accounts.createStaff(

@@ -11,7 +11,8 @@ struct CredentialsTests {
 
   /// With a hasher of its own: fifty at once are as many as one takes beside those of no other test.
   private func makeCredentials(_ world: World) -> Credentials {
-    Credentials(pool: world.pool, passwords: PasswordHasher(cost: World.cost), outbox: world.outbox)
+    Credentials(
+      pool: world.pool, passwords: PasswordHasher(cost: World.cost), attempts: world.attempts, outbox: world.outbox)
   }
 
   /// A token as the sender leaves it.
@@ -154,7 +155,7 @@ struct CredentialsTests {
       let world = World(pool, hasMail: true)
       _ = try await world.makeAccount()
       let token = try await makeToken(.passwordReset, pool)
-      try await world.credentials.requestReset(EmailAddress("ada@example.com")!)
+      try await world.credentials.requestReset(EmailAddress("ada@example.com")!, from: nil)
       let claimed = try await pool.query(ClaimMails(lease: .seconds(60), count: 1))
       try await world.credentials.resetPassword(token, to: newPassword, from: nil)
       #expect(
@@ -180,7 +181,7 @@ struct CredentialsTests {
         return [Int(pool.statistics.batchCount - before.0), Int(pool.statistics.statementCount - before.1)]
       }
       for ask in [
-        world.credentials.requestReset,
+        { try await world.credentials.requestReset($0, from: "192.0.2.1") },
         { try await world.credentials.requestSignUp(name: "a", email: $0, password: newPassword) },
       ] {
         // What is prepared once is prepared before.

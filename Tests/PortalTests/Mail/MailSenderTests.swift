@@ -164,7 +164,7 @@ struct MailSenderTests {
         let world = World(pool, hasMail: true)
         _ = try await world.makeAccount()
         try await withSenders(of: world, .test(.smtp(mailbox.server()))) {
-          try await world.credentials.requestReset(EmailAddress("ada@example.com")!)
+          try await world.credentials.requestReset(EmailAddress("ada@example.com")!, from: nil)
           try await eventually("it is sent again") { try await states(pool) == ["sent 2"] }
         }
         let tokens = try mailbox.mails().compactMap(\.token)
@@ -261,7 +261,7 @@ struct MailSenderTests {
       _ = try await world.makeKey(account)
       try await enqueue(world, .passwordChanged, "ada@example.com")
       await #expect(throws: PortalError.mailNotConfigured) {
-        try await world.credentials.requestReset(EmailAddress("ada@example.com")!)
+        try await world.credentials.requestReset(EmailAddress("ada@example.com")!, from: nil)
       }
       #expect(try await pool.number("select count(*) from mails") == 0)
     }

@@ -25,7 +25,10 @@ struct World {
   var accounts: Accounts { Accounts(pool: pool, passwords: Self.hasher) }
   var audit: AuditEvents { AuditEvents(pool: pool) }
   var desk: SupportDesk { SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox) }
-  var credentials: Credentials { Credentials(pool: pool, passwords: Self.hasher, outbox: outbox) }
+  var attempts: Attempts { Attempts(pool: pool) }
+  var credentials: Credentials {
+    Credentials(pool: pool, passwords: Self.hasher, attempts: attempts, outbox: outbox)
+  }
   var policies: KeyPolicies { KeyPolicies(pool: pool) }
   var plans: Plans { Plans(pool: pool, propagations: propagations) }
   var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations) }

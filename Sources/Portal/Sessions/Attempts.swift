@@ -1,0 +1,42 @@
+package import Postgres
+
+/// Slows down guessing, for all instances together; ``Attempt`` says how, and why so.
+package struct Attempts: Sendable {
+  let pool: PostgresPool
+
+  package init(pool: PostgresPool) { self.pool = pool }
+
+  /// An attempt that was counted. What nobody settles has failed.
+  package struct Admission: Sendable {
+    let attempt: Attempt
+    /// The shared buckets that it was counted in.
+    let counted: [Attempt.Bucket]
+  }
+
+  /// Counts an attempt that is about to be made. Throws `.tooManyRequests` when it has to wait, and then it is not counted.
+  @discardableResult
+  package func admit(_ attempt: Attempt) async throws -> Admission {
+    guard let answer = try await pool.query(AdmitAttempt(attempt: attempt), as: .identity).first else {
+      throw PortalError.unavailable(reason: "admit_attempt answered nothing")
+    }
+    if answer.waitSeconds > 0 { throw PortalError.tooManyRequests(retryAfterSeconds: answer.waitSeconds) }
+    return Admission(
+      attempt: attempt, counted: attempt.shared.filter { !answer.isKnown || $0.id != attempt.waived })
+  }
+
+  /// Takes back an attempt that neither failed nor succeeded.
+  func takeBack(_ admission: Admission) async throws {
+    try await pool.execute(SettleAttempts(takingBack: admission), as: .identity)
+  }
+
+  /// Clears what an attempt that succeeded counts towards.
+  func succeeded(_ admission: Admission) async throws {
+    try await pool.execute(SettleAttempts(succeeded: [admission]), as: .identity)
+  }
+
+  /// As if `attempt` had succeeded, for who has proven in another way who they are: resetting a password by mail lets its
+  /// owner log in from here at once, whatever strangers do meanwhile.
+  package func proved(_ attempt: Attempt) async throws {
+    try await succeeded(Admission(attempt: attempt, counted: []))
+  }
+}

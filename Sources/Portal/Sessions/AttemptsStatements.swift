@@ -1,0 +1,48 @@
+import Foundation
+import Postgres
+
+struct AdmitAttempt: PostgresStatement {
+  static let sql = "select wait_seconds, is_known from admit_attempt($1, $2, $3, $4, $5, $6)"
+  let attempt: Attempt
+  func bind(_ bindings: inout PostgresBindings) {
+    let buckets = [attempt.own] + attempt.shared
+    bindings.append(
+      attempt.own.id, attempt.waived, buckets.map(\.id), buckets.map { Int32($0.policy.freeCount) },
+      buckets.map { Int32($0.policy.delaySecondsMax) }, buckets.map { Int32($0.policy.forgetSeconds) })
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (waitSeconds: Int, isKnown: Bool) {
+    (try row.next(), try row.next())
+  }
+}
+
+/// Goes into the transaction of what the attempts opened.
+struct SettleAttempts: PostgresStatement {
+  static let sql = "select true from (select settle_attempts($1, $2, $3, $4)) settled"
+  private var cleared: [UUID] = []
+  private var returned: [UUID] = []
+  private var known: UUID?
+
+  init(succeeded admissions: [Attempts.Admission]) {
+    cleared = admissions.map(\.attempt.own.id)
+    returned = admissions.flatMap { $0.counted.map(\.id) }
+    known = admissions.first { $0.attempt.knowsPlaces }?.attempt.own.id
+  }
+
+  init(takingBack admission: Attempts.Admission) {
+    returned = [admission.attempt.own.id] + admission.counted.map(\.id)
+  }
+
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(cleared, returned, known, Int32(Attempt.knownSeconds))
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+struct DeleteOldAttempts: PostgresStatement {
+  static let sql = """
+    delete from attempt_counts where ctid = any (array(
+      select ctid from attempt_counts where forgotten_at < now() and known_until < now() limit $1))
+    """
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(limit) }
+}

@@ -1,0 +1,39 @@
+import Foundation
+import Postgres
+
+struct FindOwnPassword<Session: PersonSession>: PostgresStatement {
+  static var sql: String { "select password_hash from \(Session.personTable) where id = $1" }
+  let personID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> PasswordHash {
+    PasswordHash(stored: try row.next())
+  }
+}
+
+/// Serialises whatever changes how somebody logs in, and keeps logins waiting until it is decided.
+struct LockPerson<Session: PersonSession>: PostgresStatement {
+  static var sql: String { FindOwnPassword<Session>.sql + " for update" }
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> PasswordHash {
+    PasswordHash(stored: try row.next())
+  }
+}
+
+/// Only if it is still the one that was read.
+struct ReplacePassword<Session: PersonSession>: PostgresStatement {
+  static var sql: String {
+    "update \(Session.personTable) set password_hash = $3 where id = $1 and password_hash = $2"
+  }
+  let personID: UUID
+  let from: PasswordHash
+  let to: PasswordHash
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, from.text, to.text) }
+}
+
+struct UpdateUserEmail: PostgresStatement {
+  static let sql = "update users set email = $2, email_verified_at = null where id = $1"
+  let userID: UUID
+  let email: EmailAddress
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, email.text) }
+}

@@ -1,0 +1,152 @@
+package import Foundation
+import Postgres
+
+/// The second factor of customers and staff: setting it up, using it, and doing without it again.
+package struct SecondFactors: Sendable {
+  let pool: PostgresPool
+  let attempts: Attempts
+  /// Nil where the deployment has no `SECRET_KEY`: then nobody can set one up.
+  let box: SecretBox?
+  let credentials: OwnCredentials
+
+  package struct Status: Sendable, Equatable {
+    /// Since when logging in takes it; nil: it does not.
+    package var confirmedAt: Date?
+    package var recoveryCodeCount: Int
+  }
+
+  package func status(of session: some PersonSession) async throws -> Status {
+    let factor = try await pool.query(FindSecondFactor(personID: session.personID), as: .identity).first
+    return Status(confirmedAt: factor?.confirmedAt, recoveryCodeCount: factor?.recoveryCodeCount ?? 0)
+  }
+
+  /// Makes the secret, which nothing depends on until a code of it is shown; once more makes another. Throws
+  /// `.secondFactorEnabled` where there is one in use.
+  package func start<Session: PersonSession>(_ password: Password, of session: Session) async throws -> TOTP {
+    guard let box else { throw PortalError.secondFactorNotConfigured }
+    let proof = try await credentials.prove(password, of: session)
+    let factor = TOTP.random()
+    let sealed = try box.seal(factor.secret, for: session.personID)
+    try await pool.withTransaction(as: .identity) { transaction in
+      try await transaction.check(proof, of: session)
+      let stored = try await transaction.execute(
+        InsertSecondFactor<Session>(personID: session.personID, sealedSecret: sealed))
+      guard stored > 0 else { throw PortalError.secondFactorEnabled }
+    }
+    return factor
+  }
+
+  /// Takes the secret into use, if `code` is one of it. All other sessions end, because they were opened without.
+  package func confirm<Session: PersonSession>(
+    _ code: String, of session: Session, ip: String?, at now: Date = Date()
+  ) async throws -> (codes: [RecoveryCode], login: Login<Session>) {
+    let admission = try await admit(session.personID)
+    guard let stored = try await pool.query(FindSecondFactor(personID: session.personID), as: .identity).first else {
+      try await attempts.takeBack(admission)
+      throw PortalError.notFound
+    }
+    guard stored.confirmedAt == nil else {
+      try await attempts.takeBack(admission)
+      throw PortalError.secondFactorEnabled
+    }
+    guard let step = try await open(stored, of: session.personID, admission).step(of: code, at: now) else {
+      throw PortalError.secondFactorInvalid
+    }
+    let codes = (0..<RecoveryCode.count).map { _ in RecoveryCode.random() }
+    let login = try await pool.withTransaction(as: .identity) { transaction in
+      _ = try await transaction.query(LockPerson<Session>(id: session.personID))
+      let confirmed = try await transaction.execute(
+        ConfirmSecondFactor(
+          personID: session.personID, sealedSecret: stored.sealedSecret, step: step, codes: codes.map(\.hash)))
+      guard confirmed > 0 else { throw PortalError.secondFactorEnabled }
+      try await transaction.execute(DeleteOtherSessions<Session>(id: session.id, personID: session.personID))
+      try await transaction.note(.secondFactorEnabled, of: session, ip: ip)
+      return try await transaction.rotate(session)
+    }
+    try await attempts.succeeded(admission)
+    return (codes, login)
+  }
+
+  /// Makes new recovery codes; the old ones are void.
+  package func renewCodes<Session: PersonSession>(
+    _ password: Password, _ code: String, of session: Session, ip: String?
+  ) async throws -> [RecoveryCode] {
+    let proof = try await prove(password, code, of: session)
+    let codes = (0..<RecoveryCode.count).map { _ in RecoveryCode.random() }
+    try await pool.withTransaction(as: .identity) { transaction in
+      try await transaction.check(proof, of: session)
+      let replaced = try await transaction.execute(
+        ReplaceRecoveryCodes(personID: session.personID, codes: codes.map(\.hash)))
+      guard replaced > 0 else { throw PortalError.notFound }
+      try await transaction.note(.recoveryCodesRenewed, of: session, ip: ip)
+    }
+    return codes
+  }
+
+  /// Logging in takes the password alone again.
+  package func disable<Session: PersonSession>(
+    _ password: Password, _ code: String, of session: Session, ip: String?
+  ) async throws -> Login<Session> {
+    let proof = try await prove(password, code, of: session)
+    return try await pool.withTransaction(as: .identity) { transaction in
+      try await transaction.check(proof, of: session)
+      guard try await transaction.execute(DeleteSecondFactor(personID: session.personID)) > 0 else {
+        throw PortalError.notFound
+      }
+      try await transaction.note(.secondFactorDisabled, of: session, ip: ip)
+      return try await transaction.rotate(session)
+    }
+  }
+
+  /// Uses up a code of the authenticator or a recovery code. Throws `.secondFactorInvalid` for a wrong one, and for one that
+  /// was used before. The attempt is to be settled by who relies on it.
+  func use(_ code: String, of personID: UUID, at now: Date = Date()) async throws -> Attempts.Admission {
+    let admission = try await admit(personID)
+    guard let stored = try await pool.query(FindSecondFactor(personID: personID), as: .identity).first,
+      stored.confirmedAt != nil
+    else {
+      throw PortalError.secondFactorInvalid
+    }
+    if let recovery = RecoveryCode(typed: code) {
+      let used = try await pool.execute(UseRecoveryCode(personID: personID, code: recovery.hash), as: .identity)
+      guard used > 0 else { throw PortalError.secondFactorInvalid }
+      return admission
+    }
+    guard let step = try await open(stored, of: personID, admission).step(of: code, at: now),
+      try await pool.execute(UseSecondFactorStep(personID: personID, step: step), as: .identity) > 0
+    else { throw PortalError.secondFactorInvalid }
+    return admission
+  }
+
+  private func prove<Session: PersonSession>(
+    _ password: Password, _ code: String, of session: Session
+  ) async throws -> OwnCredentials.Proof {
+    let status = try await status(of: session)
+    guard status.confirmedAt != nil else { throw PortalError.notFound }
+    let proof = try await credentials.prove(password, of: session)
+    try await attempts.succeeded(try await use(code, of: session.personID))
+    return proof
+  }
+
+  private func admit(_ personID: UUID) async throws -> Attempts.Admission {
+    try await attempts.admit(Attempt(.secondFactor, of: personID.text, from: nil))
+  }
+
+  /// Not being able to read the secret is no failure of the person.
+  private func open(
+    _ stored: StoredSecondFactor, of personID: UUID, _ admission: Attempts.Admission
+  ) async throws -> TOTP {
+    guard let secret = box?.open(stored.sealedSecret, for: personID) else {
+      try await attempts.takeBack(admission)
+      throw PortalError.unavailable(reason: "SECRET_KEY is not the one that second factors were sealed with")
+    }
+    return TOTP(secret: secret)
+  }
+}
+
+/// A second factor as the database has it.
+struct StoredSecondFactor: Sendable {
+  var sealedSecret: [UInt8]
+  var confirmedAt: Date?
+  var recoveryCodeCount: Int
+}

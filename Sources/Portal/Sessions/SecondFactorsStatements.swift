@@ -1,0 +1,83 @@
+import Foundation
+import Postgres
+
+struct FindSecondFactor: PostgresStatement {
+  static let sql = """
+    select sealed_secret, confirmed_at, cardinality(recovery_code_hashes) from second_factors where person_id = $1
+    """
+  let personID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StoredSecondFactor {
+    StoredSecondFactor(
+      sealedSecret: try row.next(PostgresBytes.self).bytes, confirmedAt: try row.next(),
+      recoveryCodeCount: try row.next())
+  }
+}
+
+/// Touches no row where one is in use.
+struct InsertSecondFactor<Session: PersonSession>: PostgresStatement {
+  static var sql: String {
+    """
+    insert into second_factors as stored (\(Session.personColumn), sealed_secret) values ($1, $2)
+    on conflict (person_id) do update set sealed_secret = excluded.sealed_secret, created_at = now()
+      where stored.confirmed_at is null
+    """
+  }
+  let personID: UUID
+  let sealedSecret: [UInt8]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, PostgresBytes(sealedSecret)) }
+}
+
+/// Only of the secret whose code was shown. That code is used up.
+struct ConfirmSecondFactor: PostgresStatement {
+  static let sql = """
+    update second_factors set confirmed_at = now(), last_step = $3, recovery_code_hashes = $4
+    where person_id = $1 and sealed_secret = $2 and confirmed_at is null
+    """
+  let personID: UUID
+  let sealedSecret: [UInt8]
+  let step: Int
+  let codes: [SecretHash]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(personID, PostgresBytes(sealedSecret), step, codes.map { PostgresBytes($0.bytes) })
+  }
+}
+
+/// However many use one code at the same time, one touches a row.
+struct UseSecondFactorStep: PostgresStatement {
+  static let sql = """
+    update second_factors set last_step = $2
+    where person_id = $1 and confirmed_at is not null and last_step < $2
+    """
+  let personID: UUID
+  let step: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, step) }
+}
+
+/// As ``UseSecondFactorStep``.
+struct UseRecoveryCode: PostgresStatement {
+  static let sql = """
+    update second_factors set recovery_code_hashes = array_remove(recovery_code_hashes, $2)
+    where person_id = $1 and confirmed_at is not null and $2 = any (recovery_code_hashes)
+    """
+  let personID: UUID
+  let code: SecretHash
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, PostgresBytes(code.bytes)) }
+}
+
+struct ReplaceRecoveryCodes: PostgresStatement {
+  static let sql = """
+    update second_factors set recovery_code_hashes = $2 where person_id = $1 and confirmed_at is not null
+    """
+  let personID: UUID
+  let codes: [SecretHash]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(personID, codes.map { PostgresBytes($0.bytes) })
+  }
+}
+
+struct DeleteSecondFactor: PostgresStatement {
+  static let sql = "delete from second_factors where person_id = $1"
+  let personID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID) }
+}

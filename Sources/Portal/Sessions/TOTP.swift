@@ -1,0 +1,116 @@
+import Crypto
+package import Foundation
+
+/// The secret of a second factor by time: HOTP over steps of thirty seconds (RFC 6238, RFC 4226), with SHA-1 and six
+/// digits, which is what every authenticator takes. It cannot be printed, logged or encoded by accident.
+package struct TOTP: Sendable, CustomStringConvertible, CustomReflectable {
+  package static let stepSeconds = 30
+  package static let digitCount = 6
+  /// Bytes, as many as SHA-1 has (RFC 4226, 4).
+  static let secretLength = 20
+  /// Steps before and after the present one whose codes are taken, for clocks that are wrong and people who type.
+  static let windowSteps = 1
+  private static let base32 = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".utf8)
+
+  let secret: [UInt8]
+
+  /// From a stored secret, of whatever length.
+  init(secret: [UInt8]) { self.secret = secret }
+
+  /// `SystemRandomNumberGenerator` is the kernel's CSPRNG on Linux (`getrandom(2)`).
+  static func random() -> TOTP {
+    TOTP(secret: (0..<secretLength).map { _ in UInt8.random(in: .min ... .max) })
+  }
+
+  /// The secret in base 32 (RFC 4648, 6), for its owner to type. To be shown once.
+  package func reveal() -> String {
+    var (text, bits, bitCount) = ("", 0, 0)
+    for byte in secret {
+      (bits, bitCount) = (bits << 8 | Int(byte), bitCount + 8)
+      while bitCount >= 5 {
+        bitCount -= 5
+        text.unicodeScalars.append(Unicode.Scalar(Self.base32[bits >> bitCount & 31]))
+      }
+    }
+    if bitCount > 0 { text.unicodeScalars.append(Unicode.Scalar(Self.base32[bits << (5 - bitCount) & 31])) }
+    return text
+  }
+
+  /// The same for an authenticator to scan.
+  package func uri(for email: String) -> String {
+    let name = email.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
+    return "otpauth://totp/Latchkey:\(name)?secret=\(reveal())&issuer=Latchkey&algorithm=SHA1"
+      + "&digits=\(Self.digitCount)&period=\(Self.stepSeconds)"
+  }
+
+  package static func step(at date: Date) -> Int { Int(date.timeIntervalSince1970) / stepSeconds }
+
+  /// The code of a step (RFC 4226, 5.3).
+  package func code(atStep step: Int, digitCount: Int = digitCount) -> String {
+    let counter = withUnsafeBytes(of: UInt64(step).bigEndian) { Array($0) }
+    let mac = Array(
+      HMAC<Insecure.SHA1>.authenticationCode(for: counter, using: SymmetricKey(data: secret)))
+    let offset = Int(mac[mac.count - 1] & 15)
+    let number = mac[offset..<offset + 4].reduce(0) { $0 << 8 | Int($1) } & 0x7FFF_FFFF
+    let digits = String(number % (0..<digitCount).reduce(1) { product, _ in product * 10 })
+    return String(repeating: "0", count: digitCount - digits.count) + digits
+  }
+
+  /// The step near `date` whose code it is, the latest if there are several; nil for a wrong one. It takes as long for
+  /// any text of six bytes.
+  func step(of code: String, at date: Date) -> Int? {
+    let present = Self.step(at: date)
+    var found: Int?
+    for step in max(0, present - Self.windowSteps)...present + Self.windowSteps
+    where isSame(code, self.code(atStep: step)) {
+      found = step
+    }
+    return found
+  }
+
+  private func isSame(_ one: String, _ other: String) -> Bool {
+    one.utf8.count == other.utf8.count && zip(one.utf8, other.utf8).reduce(0) { $0 | ($1.0 ^ $1.1) } == 0
+  }
+
+  package var description: String { "<second factor>" }
+  package var customMirror: Mirror { Mirror(self, children: []) }
+}
+
+/// One of the codes that stand in for a lost authenticator, each once: `xxxx-xxxx-xxxx-xxxx`, 79 random bits, so that
+/// their SHA-256 tells nothing.
+package struct RecoveryCode: Sendable, CustomStringConvertible, CustomReflectable {
+  static let count = 10
+  private static let length = 16
+  private static let groupLength = 4
+  /// Without those that look alike.
+  private static let alphabet = Array("abcdefghjkmnpqrstuvwxyz23456789")
+
+  /// Without hyphens, in lower case.
+  private let text: String
+
+  static func random() -> RecoveryCode {
+    var text = ""
+    for _ in 0..<length { text.append(alphabet[Int.random(in: 0..<alphabet.count)]) }
+    return RecoveryCode(text: text)
+  }
+
+  private init(text: String) { self.text = text }
+
+  /// As somebody typed it; nil if it can be none.
+  init?(typed text: String) {
+    let text = text.lowercased().filter { $0 != "-" && $0 != " " }
+    guard text.utf8.count == Self.length, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { return nil }
+    self.text = text
+  }
+
+  package func reveal() -> String {
+    stride(from: 0, to: Self.length, by: Self.groupLength).map { start in
+      String(text.dropFirst(start).prefix(Self.groupLength))
+    }.joined(separator: "-")
+  }
+
+  var hash: SecretHash { SecretHash(of: text.utf8) }
+
+  package var description: String { "<recovery code>" }
+  package var customMirror: Mirror { Mirror(self, children: []) }
+}

@@ -1,0 +1,42 @@
+import Hummingbird
+import Portal
+
+/// `POST /v1/me/email` and `DELETE /v1/account`.
+struct AccountController {
+  let sessions: Sessions
+  let deletion: AccountDeletion
+  let cookie: SessionCookie
+
+  func addRoutes(to routes: MemberRoutes) {
+    routes.post("v1/me/email", .useSession, use: changeEmail)
+    routes.delete("v1/account", .closeAccount, use: delete)
+  }
+
+  /// The new address holds at once.
+  @Sendable private func changeEmail(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
+    let password = fields.presentedPassword("password")
+    let email = fields.email("email")
+    try fields.finish()
+    guard let email else { throw Problem.internalError }
+    let proof = try await sessions.ownCredentials.prove(password, of: context.session)
+    let login = try await sessions.ownCredentials.changeEmail(
+      to: email, proof, of: context.session, ip: context.caller.ip)
+    return Response(login, cookie) { $0.field("email", login.session.user.email) }
+  }
+
+  @Sendable private func delete(_ request: Request, _ context: CustomerContext) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
+    let password = fields.presentedPassword("password")
+    try fields.finish()
+    let proof = try await sessions.ownCredentials.prove(password, of: context.session)
+    let deleted = try await deletion.delete(proof, of: context.session, ip: context.caller.ip)
+    return Response(
+      json: .object { json in
+        json.field("id", deleted.id)
+        json.field("deletedAt", deleted.deletedAt)
+        json.field("revokedKeys", deleted.revokedKeyCount)
+        json.propagation(deleted.propagation)
+      }, headers: [.setCookie: cookie.clearingHeader])
+  }
+}

@@ -1,0 +1,160 @@
+import Foundation
+import Hummingbird
+import Portal
+
+/// What customers (`/v1/me`) and staff (`/v1/support/me`) do about their own sessions, password and second factor.
+struct PersonController<Context: PersonContext>: Sendable {
+  let path: String
+  let sessions: Sessions
+  /// Nil for those who have none.
+  let cookie: SessionCookie?
+
+  private typealias Handler = @Sendable (Request, Context) async throws -> Response
+
+  private var routes: [(method: HTTPRequest.Method, path: RouterPath, handler: Handler)] {
+    [
+      (.get, at("sessions"), list),
+      (.delete, at("sessions"), endOthers),
+      (.delete, at("sessions/{id}"), end),
+      (.post, at("password"), changePassword),
+      (.get, at("second-factor"), secondFactor),
+      (.post, at("second-factor"), startSecondFactor),
+      (.post, at("second-factor/confirm"), confirmSecondFactor),
+      (.post, at("second-factor/recovery-codes"), renewRecoveryCodes),
+      (.delete, at("second-factor"), disableSecondFactor),
+    ]
+  }
+
+  private func at(_ rest: String) -> RouterPath { RouterPath("\(path)/\(rest)") }
+
+  private var secondFactors: SecondFactors { sessions.secondFactors }
+
+  // MARK: Sessions
+
+  @Sendable private func list(_ request: Request, _ context: Context) async throws -> Response {
+    let found = try await sessions.list(of: context.session)
+    return Response(
+      json: .object { json in
+        json.array("sessions", found) { json, session in
+          json.object { json in
+            json.field("id", session.id)
+            json.field("createdAt", session.createdAt)
+            json.field("lastSeenAt", session.lastSeenAt)
+            json.field("expiresAt", session.expiresAt)
+            json.field("ip", session.ip)
+            json.field("userAgent", session.userAgent)
+            json.field("current", session.id == context.session.id)
+          }
+        }
+      })
+  }
+
+  @Sendable private func end(_ request: Request, _ context: Context) async throws -> Response {
+    let id = try context.pathID
+    try await sessions.end(id, of: context.session, ip: context.caller.ip)
+    let isCurrent = id == context.session.id
+    return Response(
+      status: .noContent, headers: isCurrent ? cookie.map { [.setCookie: $0.clearingHeader] } ?? [:] : [:])
+  }
+
+  @Sendable private func endOthers(_ request: Request, _ context: Context) async throws -> Response {
+    let (count, login) = try await sessions.endOthers(of: context.session, ip: context.caller.ip)
+    return Response(login, cookie) { $0.field("ended", count) }
+  }
+
+  // MARK: Password
+
+  @Sendable private func changePassword(_ request: Request, _ context: Context) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
+    let password = fields.presentedPassword("password")
+    let new = fields.password("newPassword")
+    if let new, new.reveal() == password.reveal() { fields.refuse("newPassword", "must be another one") }
+    try fields.finish()
+    guard let new else { throw Problem.internalError }
+    return Response(
+      try await sessions.ownCredentials.changePassword(password, to: new, of: context.session, ip: context.caller.ip),
+      cookie)
+  }
+
+  // MARK: Second factor
+
+  @Sendable private func secondFactor(_ request: Request, _ context: Context) async throws -> Response {
+    let status = try await secondFactors.status(of: context.session)
+    return Response(
+      json: .object { json in
+        json.field("enabledAt", status.confirmedAt)
+        json.field("recoveryCodes", status.recoveryCodeCount)
+      })
+  }
+
+  @Sendable private func startSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
+    let password = fields.presentedPassword("password")
+    try fields.finish()
+    let factor = try await secondFactors.start(password, of: context.session)
+    return Response(
+      status: .created,
+      json: .object { json in
+        json.field("secret", factor.reveal())
+        json.field("uri", factor.uri(for: context.session.email))
+      })
+  }
+
+  @Sendable private func confirmSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
+    let code = fields.code()
+    try fields.finish()
+    let (codes, login) = try await secondFactors.confirm(code, of: context.session, ip: context.caller.ip)
+    return Response(login, cookie) { $0.field("recoveryCodes", codes.map { $0.reveal() }) }
+  }
+
+  @Sendable private func renewRecoveryCodes(_ request: Request, _ context: Context) async throws -> Response {
+    let (password, code) = try await passwordAndCode(request)
+    let codes = try await secondFactors.renewCodes(password, code, of: context.session, ip: context.caller.ip)
+    return Response(json: .object { $0.field("recoveryCodes", codes.map { $0.reveal() }) })
+  }
+
+  @Sendable private func disableSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
+    let (password, code) = try await passwordAndCode(request)
+    return Response(
+      try await secondFactors.disable(password, code, of: context.session, ip: context.caller.ip), cookie)
+  }
+
+  private func passwordAndCode(_ request: Request) async throws -> (Password, String) {
+    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
+    let (password, code) = (fields.presentedPassword("password"), fields.code())
+    try fields.finish()
+    return (password, code)
+  }
+}
+
+extension PersonController<CustomerContext> {
+  func addRoutes(to group: MemberRoutes) {
+    for route in routes { group.on(route.path, route.method, .useSession, route.handler) }
+  }
+}
+
+extension PersonController<StaffContext> {
+  func addRoutes(to group: some RouterMethods<StaffContext>) {
+    for route in routes { group.on(route.path, method: route.method, use: route.handler) }
+  }
+}
+
+extension RequestFields {
+  fileprivate mutating func code() -> String { string("code", 1...SessionsController.codeLengthMax) }
+}
+
+extension Response {
+  /// What a session's owner gets when its token has changed, with what `more` puts before it.
+  init(
+    _ login: Login<some PersonSession>, _ cookie: SessionCookie?, _ more: (inout JSONWriter) -> Void = { _ in }
+  ) {
+    self.init(
+      json: .object { json in
+        more(&json)
+        json.field("token", login.token.reveal())
+        json.field("expiresAt", login.session.expiresAt)
+      },
+      headers: cookie.map { [.setCookie: $0.header(login.token, expiresAt: login.session.expiresAt)] } ?? [:])
+  }
+}

@@ -1,0 +1,289 @@
+import Foundation
+import PortalTesting
+import Postgres
+import PostgresTesting
+import Testing
+
+@testable import Portal
+
+@Suite("Attempts")
+struct AttemptsTests {
+  private static let ada = "ada@example.com"
+  private static let home = "192.0.2.1"
+
+  private func logIn(_ name: String = ada, from address: String? = home) -> Attempt {
+    Attempt(.logIn, of: name, from: address)
+  }
+
+  /// Seconds that the attempt has to wait; nil if it was admitted, and so counted.
+  private func wait(_ attempts: Attempts, _ attempt: Attempt) async throws -> Int? {
+    do {
+      try await attempts.admit(attempt)
+      return nil
+    } catch PortalError.tooManyRequests(let seconds) {
+      return seconds
+    }
+  }
+
+  /// Runs `body` with a database whose clock stands still, so that delays are what they are on a machine of any speed.
+  private func withStoppedClock(_ body: (PostgresPool) async throws -> Void) async throws {
+    try await withDatabase { database in
+      try await PostgresPool.with(database.configuration) { pool in
+        try await pool.type(
+          """
+          create schema clock;
+          create table clock.moment as select clock_timestamp() as moment;
+          create function clock.clock_timestamp() returns timestamptz language sql
+            as 'select moment from clock.moment';
+          grant usage on schema clock to public;
+          grant select on clock.moment to public;
+          alter database \(database.name) set search_path = clock, pg_catalog, public
+          """)
+      }
+      try await PostgresPool.with(database.configuration, body)
+    }
+  }
+
+  private func pass(_ seconds: Int, _ pool: PostgresPool) async throws {
+    try await pool.type("update clock.moment set moment = moment + interval '\(seconds) s'")
+  }
+
+  /// Fails until it has to wait, from other places if there are any.
+  private func failUntilRefused(_ attempts: Attempts, _ attempt: (Int) -> Attempt) async throws -> Int {
+    var count = 0
+    while count < 1_000, try await wait(attempts, attempt(count)) == nil { count += 1 }
+    return count
+  }
+
+  @Test("five attempts are free; then each doubles the wait, up to a quarter of an hour, to the second")
+  func grows() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      for _ in 0..<5 { #expect(try await wait(attempts, logIn()) == nil) }
+      for expected in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
+        #expect(try await wait(attempts, logIn()) == expected)
+        if expected > 1 {
+          // A second early is too early.
+          try await pass(expected - 1, pool)
+          #expect(try await wait(attempts, logIn()) == 1)
+        }
+        try await pass(1, pool)
+        #expect(try await wait(attempts, logIn()) == nil)
+      }
+    }
+  }
+
+  @Test("what is refused is not counted, however often it is tried")
+  func refusedIsNotCounted() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      for _ in 0..<5 { try await attempts.admit(logIn()) }
+      for _ in 0..<20 { #expect(try await wait(attempts, logIn()) == 1) }
+      #expect(try await pool.number("select max(attempt_count) from attempt_counts") == 5)
+    }
+  }
+
+  @Test("after an hour without an attempt counting begins anew")
+  func forgets() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      for _ in 0..<5 { #expect(try await wait(attempts, logIn()) == nil) }
+      try await pass(3_500, pool)
+      #expect(try await wait(attempts, logIn()) == nil)
+      #expect(try await wait(attempts, logIn()) == 2)
+      try await pass(3_601, pool)
+      for _ in 0..<5 { #expect(try await wait(attempts, logIn()) == nil) }
+      #expect(try await wait(attempts, logIn()) == 1)
+    }
+  }
+
+  @Test("a success forgets the failures of this user from this block, and nobody else's")
+  func success() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      for name in [Self.ada, "eve@example.com"] {
+        for _ in 0..<4 { try await attempts.admit(logIn(name)) }
+      }
+      try await attempts.succeeded(try await attempts.admit(logIn()))
+      for _ in 0..<5 { #expect(try await wait(attempts, logIn()) == nil) }
+      #expect(try await wait(attempts, logIn()) == 1)
+      #expect(try await wait(attempts, logIn("eve@example.com")) == nil)
+      #expect(try await wait(attempts, logIn("eve@example.com")) == 1)
+    }
+  }
+
+  @Test("a block may fail fifty times with whatever names; one with an account of its own gets no more by using it")
+  func block() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      var (failures, waited) = (0, 0)
+      while failures < 60 {
+        // Its own account, after each guess.
+        for (name, isRight) in [("\(failures)@example.com", false), ("mallory@example.com", true)] {
+          while true {
+            do {
+              let admission = try await attempts.admit(logIn(name))
+              if isRight { try await attempts.succeeded(admission) } else { failures += 1 }
+              break
+            } catch PortalError.tooManyRequests(let seconds) {
+              waited += seconds
+              try await pass(seconds, pool)
+            }
+          }
+        }
+      }
+      // The last of the delays is cut off by a success, or waited for: in sum they double all the same.
+      #expect(waited >= 512)
+      #expect(try await wait(attempts, logIn(from: "192.0.2.2")) == nil)
+    }
+  }
+
+  @Test("the addresses of an IPv6 /64 are one block; the next /64 and each IPv4 address are others")
+  func blocks() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      let refused = try await failUntilRefused(attempts) { logIn(from: "2001:db8:0:1:\($0)::1") }
+      #expect(refused == 5)
+      #expect(try await wait(attempts, logIn(from: "2001:db8:0:1:ffff:ffff:ffff:ffff")) == 1)
+      #expect(try await wait(attempts, logIn(from: "2001:db8:0:2::1")) == nil)
+      for _ in 0..<5 { #expect(try await wait(attempts, logIn(from: "::ffff:192.0.2.1")) == nil) }
+      #expect(try await wait(attempts, logIn(from: "192.0.2.1")) == 1)
+      #expect(try await wait(attempts, logIn(from: "192.0.2.2")) == nil)
+    }
+  }
+
+  @Test("guesses from very many addresses are slowed down; the user, where they have logged in before, is not")
+  func noLockout() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      try await attempts.succeeded(try await attempts.admit(logIn()))
+      #expect(try await failUntilRefused(attempts) { logIn(from: "198.51.100.\($0)") } == 20)
+      // Days of it: the delay is at its longest.
+      for number in 0..<20 {
+        try await pass(300, pool)
+        try await attempts.admit(logIn(from: "203.0.113.\(number)"))
+      }
+      #expect(try await wait(attempts, logIn(from: "203.0.113.99")) == 300)
+      for _ in 0..<10 { try await attempts.succeeded(try await attempts.admit(logIn())) }
+      #expect(try await wait(attempts, logIn(from: "203.0.113.99")) == 300, "and that helps nobody else")
+      // Their own mistakes count where they are made.
+      #expect(try await failUntilRefused(attempts) { _ in logIn() } == 5)
+      #expect(try await wait(attempts, logIn("eve@example.com", from: "203.0.113.99")) == nil)
+    }
+  }
+
+  @Test("who has proven the mailbox may log in from there at once, while strangers attack")
+  func proved() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      #expect(try await failUntilRefused(attempts) { logIn(from: "198.51.100.\($0)") } == 20)
+      #expect(try await wait(attempts, logIn()) == 1)
+      try await attempts.proved(logIn())
+      for _ in 0..<5 { #expect(try await wait(attempts, logIn()) == nil) }
+      #expect(try await wait(attempts, logIn(from: "198.51.100.99")) == 1)
+    }
+  }
+
+  @Test("a block is forgotten to be a user's after ninety days")
+  func known() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      try await attempts.succeeded(try await attempts.admit(logIn()))
+      try await pass(89 * 86_400, pool)
+      #expect(try await failUntilRefused(attempts) { logIn(from: "198.51.100.\($0)") } == 20)
+      #expect(try await wait(attempts, logIn()) == nil)
+      try await pass(2 * 86_400, pool)
+      #expect(try await failUntilRefused(attempts) { logIn(from: "198.51.100.\($0)") } == 20)
+      #expect(try await wait(attempts, logIn()) == 1)
+    }
+  }
+
+  @Test("two hundred at once are as many as two hundred in turn", arguments: 1...5)
+  func concurrent(_ round: Int) async throws {
+    try await withStoppedClock { pool in
+      let outcomes = await concurrently(200) { number in
+        try await Attempts(pool: pool).admit(
+          Attempt(.logIn, of: Self.ada, from: number.isMultiple(of: 3) ? Self.home : "192.0.2.\(number)"))
+      }
+      let count = try await pool.number("select max(attempt_count) from attempt_counts")
+      #expect(outcomes.values.count == 20 && count == 20)
+      #expect(outcomes.errors.allSatisfy { if case PortalError.tooManyRequests = $0 { true } else { false } })
+    }
+  }
+
+  @Test("admitting and settling at the same time leaves no count behind and never deadlocks", arguments: 1...5)
+  func settledConcurrently(_ round: Int) async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      let outcomes = await concurrently(40) { number in
+        let admission = try await attempts.admit(
+          Attempt(.logIn, of: "\(number % 4)@example.com", from: "192.0.2.\(number)"))
+        if number.isMultiple(of: 2) {
+          try await attempts.succeeded(admission)
+        } else {
+          try await attempts.takeBack(admission)
+        }
+      }
+      #expect(outcomes.errors.isEmpty)
+      let counted = try await pool.number("select sum(attempt_count) from attempt_counts")
+      let known = try await pool.number("select count(*) from attempt_counts where known_until > now()")
+      #expect(counted == 0 && known == 20)
+    }
+  }
+
+  @Test("the second factor and the password again are slow for a user from everywhere together, each by itself")
+  func withinUser() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      for kind in [Attempt.Kind.secondFactor, .stepUp] {
+        let count = try await failUntilRefused(attempts) { Attempt(kind, of: "1", from: "192.0.2.\($0)") }
+        #expect(count == 5)
+        #expect(try await wait(attempts, Attempt(kind, of: "2", from: nil)) == nil)
+      }
+      #expect(try await wait(attempts, logIn("1")) == nil)
+    }
+  }
+
+  @Test("kinds are counted apart; without an address there is no block to count for")
+  func apart() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      for kind in [Attempt.Kind.logIn, .staffLogIn, .passwordReset] {
+        let count = try await failUntilRefused(attempts) { _ in Attempt(kind, of: Self.ada, from: Self.home) }
+        #expect(count == 5)
+      }
+      for number in 0..<60 {
+        #expect(try await wait(attempts, Attempt(.logIn, of: "\(number)@example.com", from: nil)) == nil)
+      }
+    }
+  }
+
+  @Test("rows that slow nobody down any more go with the job; those of known blocks stay; nothing typed is in any")
+  func expires() async throws {
+    try await withPool { pool in
+      let attempts = Attempts(pool: pool)
+      try await attempts.succeeded(try await attempts.admit(logIn()))
+      try await attempts.admit(logIn("eve@example.com", from: "192.0.2.9"))
+      let rows = try await pool.lines("select c::text from attempt_counts c").joined()
+      #expect(!rows.contains("ada") && !rows.contains("192.0.2"))
+      let job = try #require(Job.all(Retention(), Outbox(isOpen: false)).first { $0.name == "attempts" })
+      let run = JobRun(name: job.name, pool: pool, caller: World.caller)
+      #expect(try await job.perform(run) == 0)
+      try await age("3601 s", pool)
+      let count = try await pool.number("select count(*) from attempt_counts")
+      #expect(try await job.perform(run) == count - 1)
+      #expect(try await pool.number("select count(*) from attempt_counts where known_until > now()") == 1)
+      try await age("91 days", pool)
+      #expect(try await job.perform(run) == 1)
+    }
+  }
+
+  /// As if so much time had gone by for what is stored.
+  private func age(_ interval: String, _ pool: PostgresPool) async throws {
+    try await pool.type(
+      """
+      update attempt_counts set forgotten_at = forgotten_at - interval '\(interval)',
+        known_until = known_until - interval '\(interval)'
+      """)
+  }
+}

@@ -1,0 +1,203 @@
+import Foundation
+import PortalTesting
+import Postgres
+import Testing
+
+@testable import Portal
+
+@Suite("Second factors")
+struct SecondFactorsTests {
+  private static let box = SecretBox(base64: Data(repeating: 7, count: 32).base64EncodedString())
+  private let password = Password(presented: World.password)
+
+  /// A hasher of one's own, whose places a test may take.
+  private func sessions(_ pool: PostgresPool, box: SecretBox? = box) -> Sessions {
+    Sessions(
+      pool: pool, passwords: PasswordHasher(cost: World.cost), attempts: Attempts(pool: pool), box: box,
+      lifetime: .seconds(3_600))
+  }
+
+  private func logIn(
+    _ sessions: Sessions, _ code: String? = nil, _ email: String = "ada@example.com"
+  ) async throws -> Login<CustomerSession> {
+    try await sessions.logIn(email: email, password: password, code: code, from: Origin())
+  }
+
+  /// Somebody with a second factor in use, as of some minutes ago.
+  private func enrol(
+    _ pool: PostgresPool, _ sessions: Sessions
+  ) async throws -> (factor: TOTP, codes: [RecoveryCode], login: Login<CustomerSession>) {
+    _ = try await World(pool).makeAccount()
+    let session = try await logIn(sessions).session
+    let factor = try await sessions.secondFactors.start(password, of: session)
+    let (codes, login) = try await sessions.secondFactors.confirm(
+      factor.code(atStep: TOTP.step(at: Date())), of: session, ip: nil)
+    try await letTimePass(pool)
+    return (factor, codes, login)
+  }
+
+  /// As if the steps whose codes were used were long over, and the delays, too.
+  private func letTimePass(_ pool: PostgresPool) async throws {
+    try await pool.type("update second_factors set last_step = 0; truncate attempt_counts")
+  }
+
+  private func present(_ factor: TOTP) -> String { factor.code(atStep: TOTP.step(at: Date())) }
+
+  @Test("with one in use, logging in takes the password and a code: neither opens a session alone")
+  func logIn() async throws {
+    try await withPool { pool in
+      let sessions = sessions(pool)
+      let (factor, _, _) = try await enrol(pool, sessions)
+      let before = try await pool.number("select count(*) from sessions")
+      await #expect(throws: PortalError.secondFactorRequired) { try await logIn(sessions) }
+      await #expect(throws: PortalError.secondFactorInvalid) { try await logIn(sessions, "000000") }
+      await #expect(throws: PortalError.invalidCredentials) {
+        try await sessions.logIn(
+          email: "ada@example.com", password: Password(presented: "wrong"), code: present(factor), from: Origin())
+      }
+      #expect(try await pool.number("select count(*) from sessions") == before)
+      #expect(try await logIn(sessions, present(factor)).session.email == "ada@example.com")
+    }
+  }
+
+  @Test("a code is good once, and none of an earlier step after it; the code that confirmed is used, too")
+  func once() async throws {
+    try await withPool { pool in
+      let sessions = sessions(pool)
+      let (factor, _, _) = try await enrol(pool, sessions)
+      let now = Date()
+      let step = TOTP.step(at: now)
+      let person = try await logIn(sessions, factor.code(atStep: step)).session.personID
+      for earlier in [step, step - 1] {
+        await #expect(throws: PortalError.secondFactorInvalid) {
+          try await sessions.secondFactors.use(factor.code(atStep: earlier), of: person, at: now)
+        }
+      }
+      _ = try await sessions.secondFactors.use(factor.code(atStep: step + 1), of: person, at: now)
+    }
+  }
+
+  @Test("of fifty logins at once with one code, one succeeds", arguments: 1...5)
+  func parallelCodes(_ round: Int) async throws {
+    try await withPool { pool in
+      let sessions = sessions(pool)
+      let (factor, _, login) = try await enrol(pool, sessions)
+      let (code, person) = (present(factor), login.session.personID)
+      try await pool.type("drop function admit_attempt; \(Self.unthrottled)")
+      let outcomes = await concurrently(50) { _ in try await sessions.secondFactors.use(code, of: person) }
+      #expect(outcomes.values.count == 1 && outcomes.count(of: .secondFactorInvalid) == 49)
+    }
+  }
+
+  @Test("of fifty uses at once of one recovery code, one succeeds; the others are left as they were", arguments: 1...5)
+  func parallelRecoveryCodes(_ round: Int) async throws {
+    try await withPool { pool in
+      let sessions = sessions(pool)
+      let (_, codes, login) = try await enrol(pool, sessions)
+      try await pool.type("drop function admit_attempt; \(Self.unthrottled)")
+      let (code, person) = (codes[3].reveal(), login.session.personID)
+      let outcomes = await concurrently(50) { _ in try await sessions.secondFactors.use(code, of: person) }
+      #expect(outcomes.values.count == 1 && outcomes.count(of: .secondFactorInvalid) == 49)
+      #expect(try await sessions.secondFactors.status(of: login.session).recoveryCodeCount == 9)
+      for other in codes.indices where other != 3 { _ = try await logIn(sessions, codes[other].reveal()) }
+      #expect(try await sessions.secondFactors.status(of: login.session).recoveryCodeCount == 0)
+    }
+  }
+
+  /// Fifty at once would be slowed down, and then nothing would race.
+  private static let unthrottled = """
+    create function admit_attempt(
+      pair uuid, waived uuid, ids uuid[], free_counts integer[], delay_maxima integer[], forget_seconds integer[],
+      out wait_seconds integer, out is_known boolean
+    ) language sql as 'select 0, false'
+    """
+
+  @Test("guessing codes is slowed down for the user, from wherever; a right one clears it")
+  func throttled() async throws {
+    try await withPool { pool in
+      let sessions = sessions(pool)
+      let (factor, _, _) = try await enrol(pool, sessions)
+      for number in 0..<5 {
+        await #expect(throws: PortalError.secondFactorInvalid) {
+          try await sessions.logIn(
+            email: "ada@example.com", password: password, code: "000000", from: Origin(ip: "192.0.2.\(number)"))
+        }
+      }
+      try await pool.type("update attempt_counts set blocked_until = now() + interval '1 hour' where attempt_count = 5")
+      await #expect {
+        try await sessions.logIn(
+          email: "ada@example.com", password: password, code: present(factor), from: Origin(ip: "192.0.2.9"))
+      } throws: {
+        if case PortalError.tooManyRequests = $0 { true } else { false }
+      }
+      try await pool.type("update attempt_counts set blocked_until = 'epoch'")
+      _ = try await logIn(sessions, present(factor))
+      #expect(try await pool.number("select max(attempt_count) from attempt_counts") < 7)
+    }
+  }
+
+  @Test("asking which factor it takes is no guess: a right password without a code slows nobody down")
+  func askingIsFree() async throws {
+    try await withPool { pool in
+      let sessions = sessions(pool)
+      let (factor, _, _) = try await enrol(pool, sessions)
+      for _ in 0..<12 {
+        await #expect(throws: PortalError.secondFactorRequired) { try await logIn(sessions) }
+      }
+      _ = try await logIn(sessions, present(factor))
+    }
+  }
+
+  @Test("nothing of it can be read in the database; without the key it opens nothing, but recovery codes do")
+  func sealed() async throws {
+    try await withPool { pool in
+      let sessions = sessions(pool)
+      let (factor, codes, _) = try await enrol(pool, sessions)
+      let rows = try await pool.lines("select f::text from second_factors f").joined()
+      #expect(!rows.contains(factor.secret.map { String(format: "%02x", $0) }.joined()))
+      #expect(!rows.contains(factor.reveal()))
+      for code in codes {
+        #expect(!rows.contains(code.reveal()) && !rows.contains(code.reveal().replacing("-", with: "")))
+      }
+      let wrong = SecretBox(base64: Data(repeating: 8, count: 32).base64EncodedString())
+      for (box, index) in [(nil, 0), (wrong, 1)] {
+        let others = self.sessions(pool, box: box)
+        for _ in 0..<7 {
+          await #expect {
+            try await logIn(others, present(factor))
+          } throws: {
+            if case PortalError.unavailable = $0 { true } else { false }
+          }
+        }
+        try await letTimePass(pool)
+        _ = try await logIn(others, codes[index].reveal())
+      }
+    }
+  }
+
+  @Test(
+    "a password that is changed, and a factor that is taken into use, leave no session of a login meanwhile",
+    arguments: 1...50)
+  func racingLogins(_ round: Int) async throws {
+    try await withPool { pool in
+      _ = try await World(pool).makeAccount()
+      let sessions = sessions(pool)
+      let session = try await logIn(sessions).session
+      let isPassword = round.isMultiple(of: 2)
+      let factor = isPassword ? nil : try await sessions.secondFactors.start(password, of: session)
+      let next = Password(presented: "another horse battery")
+      let outcomes = await concurrently(4) { number in
+        if number > 0 { return try await logIn(sessions) }
+        guard let factor else {
+          return try await sessions.ownCredentials.changePassword(password, to: next, of: session, ip: nil)
+        }
+        return try await sessions.secondFactors.confirm(present(factor), of: session, ip: nil).login
+      }
+      // Whoever logged in before is logged out, and whoever came later did not get in.
+      #expect(try await pool.lines("select id from sessions") == [session.id.text])
+      for error in outcomes.errors {
+        #expect([.invalidCredentials, .secondFactorRequired].contains(error as? PortalError))
+      }
+    }
+  }
+}

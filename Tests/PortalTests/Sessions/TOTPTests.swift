@@ -1,0 +1,126 @@
+import Foundation
+import PostgresTesting
+import Testing
+
+@testable import Portal
+
+@Suite("TOTP")
+struct TOTPTests {
+  private let factor = TOTP(secret: Array("12345678901234567890".utf8))
+
+  @Test(
+    "gives the codes of RFC 6238, appendix B",
+    arguments: [
+      (59, "94287082"), (1_111_111_109, "07081804"), (1_111_111_111, "14050471"), (1_234_567_890, "89005924"),
+      (2_000_000_000, "69279037"), (20_000_000_000, "65353130"),
+    ])
+  func vectors(_ seconds: Int, _ code: String) {
+    let step = TOTP.step(at: Date(timeIntervalSince1970: Double(seconds)))
+    #expect(factor.code(atStep: step, digitCount: 8) == code)
+    #expect(factor.code(atStep: step) == code.suffix(6))
+  }
+
+  @Test(
+    "and those of RFC 4226, appendix D",
+    arguments: zip(
+      0...9,
+      ["755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489"]))
+  func counterVectors(_ counter: Int, _ code: String) {
+    #expect(factor.code(atStep: counter) == code)
+  }
+
+  @Test("takes the codes of this step and of the one before and after it, and no others")
+  func window() {
+    let now = Date(timeIntervalSince1970: 59.9)
+    for step in 0...6 {
+      #expect(factor.step(of: factor.code(atStep: step), at: now) == (step <= 2 ? step : nil))
+    }
+    #expect(factor.step(of: factor.code(atStep: 0), at: Date(timeIntervalSince1970: 0)) == 0)
+  }
+
+  @Test("takes no text that is anything but the six digits")
+  func wrongTexts() {
+    let code = factor.code(atStep: 1)
+    for text in ["", "0", String(code.dropLast()), code + "0", " " + code, code + " ", "000000", "²²²²²²", "28708２"] {
+      #expect(factor.step(of: text, at: Date(timeIntervalSince1970: 59)) == nil, "\(text)")
+    }
+  }
+
+  @Test(
+    "is shown in base 32 (RFC 4648, 10)",
+    arguments: [
+      ("", ""), ("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"), ("fooba", "MZXW6YTB"),
+      ("foobar", "MZXW6YTBOI"), ("12345678901234567890", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"),
+    ])
+  func base32(_ text: String, _ shown: String) {
+    #expect(TOTP(secret: Array(text.utf8)).reveal() == shown)
+  }
+
+  @Test("is put into the form that authenticators scan, whatever stands in the address")
+  func uri() throws {
+    #expect(
+      factor.uri(for: "ada+1@example.com")
+        == "otpauth://totp/Latchkey:ada%2B1%40example%2Ecom?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Latchkey"
+        + "&algorithm=SHA1&digits=6&period=30")
+    let components = try #require(URLComponents(string: factor.uri(for: "ä?&#/%@例え.jp")))
+    #expect(components.path == "/Latchkey:ä?&#/%@例え.jp" && components.queryItems?.count == 5)
+  }
+
+  @Test("two are never the same, and neither they nor recovery codes are printed by accident")
+  func secrets() {
+    #expect(Set((0..<100).map { _ in TOTP.random().reveal() }).count == 100)
+    let code = RecoveryCode.random()
+    for text in ["\(factor)", "\([factor])", String(reflecting: factor), "\(code)", String(reflecting: [code])] {
+      #expect(!text.contains("GEZD") && !text.contains(code.reveal().prefix(4)))
+    }
+    var dumped = ""
+    dump([factor], to: &dumped)
+    dump([code], to: &dumped)
+    #expect(!dumped.contains("49") && !dumped.contains(code.reveal().prefix(4)))
+  }
+
+  @Test("a recovery code is read as people type it")
+  func recoveryCodes() throws {
+    let code = RecoveryCode.random()
+    let text = code.reveal()
+    #expect(text.wholeMatch(of: /([a-z2-9]{4}-){3}[a-z2-9]{4}/) != nil)
+    for typed in [text, text.uppercased(), text.replacing("-", with: ""), text.replacing("-", with: " "), " \(text) "] {
+      #expect(try #require(RecoveryCode(typed: typed)).hash == code.hash)
+    }
+    for typed in ["", "123456", String(text.dropLast()), text + "a", String(repeating: "é", count: 16)] {
+      #expect(RecoveryCode(typed: typed) == nil)
+    }
+  }
+}
+
+@Suite("SecretBox")
+struct SecretBoxTests {
+  private let key = Data(repeating: 7, count: 32).base64EncodedString()
+
+  @Test("what is sealed is opened with the same key for the same owner, and by nobody else; each seal is another")
+  func sealed() throws {
+    let box = try #require(SecretBox(base64: key))
+    let (owner, secret) = (UUID(), Array("twenty bytes exactly".utf8))
+    let sealed = try box.seal(secret, for: owner)
+    #expect(sealed.count == 48 && !sealed.indices.contains { sealed[$0...].starts(with: secret.prefix(4)) })
+    #expect(try box.seal(secret, for: owner) != sealed)
+    #expect(box.open(sealed, for: owner) == secret)
+    #expect(box.open(sealed, for: UUID()) == nil)
+    let other = try #require(SecretBox(base64: Data(repeating: 8, count: 32).base64EncodedString()))
+    #expect(other.open(sealed, for: owner) == nil)
+    for index in sealed.indices {
+      var changed = sealed
+      changed[index] ^= 1
+      #expect(box.open(changed, for: owner) == nil)
+    }
+    for length in [0, 11, 27, 47] { #expect(box.open(Array(sealed.prefix(length)), for: owner) == nil) }
+  }
+
+  @Test("a key is 32 bytes in base 64")
+  func keys() {
+    for count in [0, 16, 31, 33, 64] {
+      #expect(SecretBox(base64: Data(repeating: 1, count: count).base64EncodedString()) == nil)
+    }
+    for text in ["x", key + "!", String(repeating: "a", count: 32)] { #expect(SecretBox(base64: text) == nil) }
+  }
+}
