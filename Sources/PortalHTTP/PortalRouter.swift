@@ -89,17 +89,14 @@ func makeRouter(
   MembersController(members: services.members).addRoutes(to: customers)
   invitations.addRoutes(to: customers)
 
-  func staff(needsSecondFactor: Bool) -> RouterGroup<StaffContext> {
+  let staff = StaffRoutes(
     routes.group()
-      .add(middleware: StaffAuthentication(sessions: services.sessions, needsSecondFactor: needsSecondFactor))
-      .group(context: StaffContext.self)
-  }
-  let ownStaff = staff(needsSecondFactor: false)
-  support.addOwnRoutes(to: ownStaff)
+      .add(middleware: StaffAuthentication(sessions: services.sessions))
+      .group(context: StaffContext.self), needsSecondFactor: needsStaffSecondFactor, table: table)
   PersonController<StaffContext>(path: "v1/support/me", sessions: services.sessions, cookie: nil)
-    .addRoutes(to: ownStaff)
-  let staff = staff(needsSecondFactor: needsStaffSecondFactor)
+    .addRoutes(to: staff)
   support.addRoutes(to: staff)
+  ConfirmationsController(desk: services.desk).addRoutes(to: staff)
   PlansController(plans: services.plans).addRoutes(to: staff)
 
   let analysts = routes.group()

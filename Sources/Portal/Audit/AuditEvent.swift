@@ -104,6 +104,9 @@ package struct AuditEvent: Sendable, Equatable {
     case secondFactorEnabled = "user.second_factor_enabled"
     case secondFactorDisabled = "user.second_factor_disabled"
     case recoveryCodesRenewed = "user.recovery_codes_renewed"
+    case revocationRequested = "revocation.requested"
+    case revocationConfirmed = "revocation.confirmed"
+    case revocationWithdrawn = "revocation.withdrawn"
   }
 
   package var id: UUID

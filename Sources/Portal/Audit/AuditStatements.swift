@@ -46,6 +46,14 @@ struct InsertAuditEvent: PostgresStatement {
       accountID: accountID, caller: caller, action: action, targetKind: "invitation", targetID: id, reason: reason)
   }
 
+  /// What one member of staff asks for and another confirms, in an account.
+  static func onConfirmation(
+    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
+  ) -> InsertAuditEvent {
+    InsertAuditEvent(
+      accountID: accountID, caller: caller, action: action, targetKind: "confirmation", targetID: id, reason: reason)
+  }
+
   /// Somebody's own doing: in an account's trail, or in the one that belongs to none.
   static func onPerson<Session: PersonSession>(
     of session: Session, in accountID: UUID?, _ action: AuditEvent.Action, ip: String?

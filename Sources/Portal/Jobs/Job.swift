@@ -47,6 +47,10 @@ extension Job {
         name: "attempts", interval: .seconds(600),
         summary: "Forgets attempts to log in that no longer slow anybody down."
       ) { try await $0.deleteAll(DeleteOldAttempts(limit: deletedRowCountMax)) },
+      Job(
+        name: "staff-confirmations", interval: .seconds(600),
+        summary: "Forgets what staff asked for and nobody confirmed within a day."
+      ) { try await $0.execute(DeleteExpiredConfirmations()) },
       Job(name: "sessions", interval: .seconds(600), summary: "Forgets logins that are over.") { run in
         let (hours, limit) = (retention.idleSessionHours, deletedRowCountMax)
         return try await run.deleteAll(DeleteExpiredSessions<CustomerSession>(idleHours: hours, limit: limit))

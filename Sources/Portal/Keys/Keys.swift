@@ -170,16 +170,29 @@ package struct Keys: Sendable {
   ) async throws -> (count: Int, propagation: Propagation) {
     let clock = ContinuousClock.now
     let count = try await pool.withTransaction(as: .account(accountID)) { transaction in
-      let (accounts, ids) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), RevokeAllKeys(accountID: accountID))
-      guard !accounts.isEmpty else { throw PortalError.notFound }
-      if !ids.isEmpty {
-        try await transaction.execute(
-          InsertKeyAuditEvents(accountID: accountID, keyIDs: ids, action: .keyRevoked, caller: caller, reason: reason))
-      }
-      return ids.count
+      guard try await !transaction.query(LockAccount(accountID: accountID)).isEmpty else { throw PortalError.notFound }
+      return try await revokeAll(of: accountID, by: caller, reason, on: transaction)
     }
+    outbox.ring()
     return (count, await propagations.wait(since: clock))
+  }
+
+  /// As ``revokeAll(of:by:_:)``, in a transaction that has locked the account. `requesterName` is who asked for it, where
+  /// that is another than who does it.
+  func revokeAll(
+    of accountID: UUID, by caller: Caller, _ reason: SupportReason?, requesterName: String? = nil,
+    on transaction: PostgresConnection
+  ) async throws -> Int {
+    let ids = try await transaction.query(RevokeAllKeys(accountID: accountID))
+    guard !ids.isEmpty else { return 0 }
+    _ = try await transaction.pipeline(
+      InsertKeyAuditEvents(accountID: accountID, keyIDs: ids, action: .keyRevoked, caller: caller, reason: reason),
+      outbox.notice(
+        .keysRevoked, of: accountID, subjectID: accountID, if: !caller.actor.isCustomer,
+        Mail.Parameters(
+          actorName: caller.actor.name, requesterName: requesterName, keyCount: ids.count, reason: reason?.text,
+          ticket: reason?.ticket)))
+    return ids.count
   }
 
   /// Replaces a key by one with the same name and settings. Without a grace the old one is revoked, else it expires after

@@ -73,6 +73,12 @@ extension [AddressBlock] {
   }
 }
 
+/// Of `api_keys key` and `plans plan`: keys that count towards the cap, neither revoked nor expired, nor in the grace after
+/// a roll.
+let liveKeyCondition = """
+  key.revoked_at is null and key.rolled_at is null and coalesce(\(effectiveExpiry), 'infinity') > now()
+  """
+
 /// Serialises whatever counts or changes the account's keys: creating, changing, rolling, suspending. The plan is joined to
 /// what was locked: joined before, an account that got another plan meanwhile would have none. No row where it was deleted.
 struct LockAccount: PostgresStatement {
@@ -86,14 +92,12 @@ struct LockAccount: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Account { try Account(row: &row) }
 }
 
-/// Keys that count towards the cap: neither revoked nor expired, nor in the grace after a roll.
 struct CountLiveKeys: PostgresStatement {
   static let sql = """
     select count(*)
     from api_keys key join accounts account on account.id = key.account_id
     join plans plan on plan.name = account.plan
-    where key.account_id = $1 and key.revoked_at is null and key.rolled_at is null
-      and coalesce(\(effectiveExpiry), 'infinity') > now()
+    where key.account_id = $1 and \(liveKeyCondition)
     """
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
@@ -173,7 +177,7 @@ struct ListKeys: PostgresStatement {
 
 extension String {
   /// As it stands for itself in a pattern of `like`.
-  fileprivate var withoutWildcards: String {
+  var withoutWildcards: String {
     replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_")
   }
 }
@@ -215,6 +219,14 @@ struct RevokeKey: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
+/// Keys that ``RevokeAllKeys`` would revoke.
+struct CountUnrevokedKeys: PostgresStatement {
+  static let sql = "select count(*) from api_keys where account_id = $1 and revoked_at is null"
+  let accountID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
 /// Revokes what is not revoked yet; the ids of those keys.
 struct RevokeAllKeys: PostgresStatement {
   static let sql = """
@@ -241,14 +253,16 @@ struct RetireRolledKey: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id, graceSeconds) }
 }
 
-/// Support's search: any account, by id, by account or by the beginning of the start; the newest first.
+/// Support's search in any account, by whatever is given; the newest first.
 struct SearchKeys: PostgresStatement {
   static let sql = """
     select \(keyColumns) from \(keyTables)
     where ($1::uuid is null or key.id = $1) and ($2::uuid is null or key.account_id = $2)
       and ($3::text is null or key.key_start like $3) and ($4::bytea is null or key.key_hash = $4)
+      and ($5::text is null or key.account_id = any(\(accountsOfMember("$5"))))
+      and ($6::text is null or key.account_id = any(array(select id from accounts where name ilike $6)))
     order by key.id desc
-    limit $5
+    limit $7
     """
   let search: KeySearch
   let count: Int
@@ -256,7 +270,9 @@ struct SearchKeys: PostgresStatement {
     bindings.append(search.id, search.accountID)
     // Its own alphabet is letters, digits and `_`, and `_` is a wildcard.
     bindings.append(search.start.map { $0.withoutWildcards + "%" })
-    bindings.append(search.hash.map { PostgresBytes($0.bytes) }, count)
+    bindings.append(
+      search.hash.map { PostgresBytes($0.bytes) }, search.email?.text,
+      search.accountName.map { "%" + $0.withoutWildcards + "%" }, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }

@@ -15,9 +15,12 @@ package struct Mail: Sendable, Equatable {
     case emailChanged = "email_changed"
     case keyCreated = "key_created"
     case keyRevoked = "key_revoked"
+    /// All that the account had.
+    case keysRevoked = "keys_revoked"
     case keyExpiring = "key_expiring"
     case accountSuspended = "account_suspended"
     case accountDeleted = "account_deleted"
+    case accountResumed = "account_resumed"
 
     /// What the token in such a mail is for; nil where it has none.
     var purpose: OneTimeToken.Purpose? {
@@ -26,7 +29,8 @@ package struct Mail: Sendable, Equatable {
       case .emailVerification: .emailVerification
       case .signUp: .signUp
       case .invitation: .invitation
-      case .passwordChanged, .emailChanged, .keyCreated, .keyRevoked, .keyExpiring, .accountSuspended, .accountDeleted:
+      case .passwordChanged, .emailChanged, .keyCreated, .keyRevoked, .keysRevoked, .keyExpiring, .accountSuspended,
+        .accountResumed, .accountDeleted:
         nil
       }
     }
@@ -37,6 +41,9 @@ package struct Mail: Sendable, Equatable {
     package var accountName: String?
     /// Who did it.
     package var actorName: String?
+    /// Who asked for it, where that is another.
+    package var requesterName: String?
+    package var keyCount: Int?
     package var keyName: String?
     /// The characters by which a customer knows the key.
     package var keyStart: String?
@@ -47,11 +54,14 @@ package struct Mail: Sendable, Equatable {
     package var role: String?
 
     package init(
-      accountName: String? = nil, actorName: String? = nil, keyName: String? = nil, keyStart: String? = nil,
-      reason: String? = nil, ticket: String? = nil, expiresAt: String? = nil, role: String? = nil
+      accountName: String? = nil, actorName: String? = nil, requesterName: String? = nil, keyCount: Int? = nil,
+      keyName: String? = nil, keyStart: String? = nil, reason: String? = nil, ticket: String? = nil,
+      expiresAt: String? = nil, role: String? = nil
     ) {
       self.accountName = accountName
       self.actorName = actorName
+      self.requesterName = requesterName
+      self.keyCount = keyCount
       self.keyName = keyName
       self.keyStart = keyStart
       self.reason = reason

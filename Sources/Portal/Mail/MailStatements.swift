@@ -4,7 +4,7 @@ import Postgres
 extension Mail.Parameters {
   /// As JSON.
   var text: String {
-    // Texts alone are in it: nothing that JSON lacks.
+    // Texts and whole numbers are in it: nothing that JSON lacks.
     (try? JSONEncoder().encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
   }
 

@@ -63,6 +63,13 @@ struct MailText: Sendable, Equatable {
         "Our staff (\(quoted.actorName)) revoked an API key of the account \(quoted.accountName). Requests with it are"
           + " refused from now on.", quoted.key, quoted.reasons, "The account's audit trail has the details:", link,
       ]
+    case .keysRevoked:
+      subject = "All API keys revoked in \(quoted.accountName)"
+      paragraphs = [
+        "Our staff (\(quoted.staff)) revoked all API keys of the account \(quoted.accountName):"
+          + " \(quoted.keyCount). Requests with them are refused from now on.", quoted.reasons,
+        "The account's audit trail has the details:", link,
+      ]
     case .keyExpiring:
       subject = "API key expires soon in \(quoted.accountName)"
       paragraphs = [
@@ -80,6 +87,12 @@ struct MailText: Sendable, Equatable {
       paragraphs = [
         "\(quoted.actorName) deleted the account \(quoted.accountName). Its keys are revoked, and nobody can log in to it any"
           + " more.", "This cannot be undone. If nobody should have, tell our staff:", link,
+      ]
+    case .accountResumed:
+      subject = "Account resumed: \(quoted.accountName)"
+      paragraphs = [
+        "Our staff (\(quoted.actorName)) resumed the account \(quoted.accountName). Its keys work as before it was"
+          + " suspended.", quoted.reasons, "The account's audit trail has the details:", link,
       ]
     }
     let greeting = ["Hello,"]
@@ -107,6 +120,9 @@ private struct Quoted {
 
   var accountName: String { Self.clean(parameters.accountName ?? "your account") }
   var actorName: String { Self.clean(parameters.actorName ?? "somebody") }
+  /// Who did it, and who had asked for it.
+  var staff: String { actorName + (parameters.requesterName.map { ", as \(Self.clean($0)) had asked" } ?? "") }
+  var keyCount: String { parameters.keyCount.map { $0 == 1 ? "1 key" : "\($0) keys" } ?? "all there were" }
   var expiresAt: String { Self.clean(parameters.expiresAt ?? "its date") }
   var role: String? { parameters.role.map(Self.clean) }
 

@@ -89,11 +89,7 @@ struct KeysController {
   @Sendable private func revokeAll(_ request: Request, _ context: CustomerContext) async throws -> Response {
     try await RequestFields(request, sizeMax: Self.bodySizeMax, isOptional: true).finish()
     let (count, propagation) = try await keys.revokeAll(of: context.accountID, by: context.caller)
-    return Response(
-      json: .object { json in
-        json.field("revoked", count)
-        json.propagation(propagation)
-      })
+    return Response(revokedKeyCount: count, propagation)
   }
 
   @Sendable private func revoke(_ request: Request, _ context: CustomerContext) async throws -> Response {
@@ -134,6 +130,15 @@ struct KeysController {
 }
 
 extension Response {
+  /// The answer to the revocation of all keys, by whomever.
+  init(revokedKeyCount count: Int, _ propagation: Propagation) {
+    self.init(
+      json: .object { json in
+        json.field("revoked", count)
+        json.propagation(propagation)
+      })
+  }
+
   /// The answer to a revocation, by whomever.
   init(_ revoked: Keys.Revoked) {
     self.init(

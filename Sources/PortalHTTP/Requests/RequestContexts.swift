@@ -50,20 +50,15 @@ package struct StaffContext: ChildRequestContext, PersonContext {
   package var coreContext: CoreRequestContextStorage
   let session: StaffSession
   let caller: Caller
-  let role: StaffMember.Role
 
   package init(context: AppRequestContext) throws {
     guard let session = context.staff else { throw PortalError.unauthenticated }
     coreContext = context.coreContext
     self.session = session
     caller = session.caller(ip: context.clientAddress)
-    role = session.member.role
   }
 
-  /// Throws `.forbidden` for who only supports customers.
-  func requireAdmin() throws {
-    guard role == .admin else { throw PortalError.forbidden(reason: "Only staff with the role admin may do that.") }
-  }
+  var member: StaffMember { session.member }
 }
 
 /// A request with a good service token.

@@ -6,6 +6,7 @@ import Synchronization
 package final class RouteTable: Sendable {
   private let routes = Mutex<[(segments: [String], method: HTTPRequest.Method)]>([])
   private let required = Mutex<[String: Permission]>([:])
+  private let requiredOfStaff = Mutex<[String: StaffPermission]>([:])
 
   package init() {}
 
@@ -16,6 +17,9 @@ package final class RouteTable: Sendable {
 
   /// What the routes of an account's members take, by route as in ``all``.
   package var permissions: [String: Permission] { required.withLock { $0 } }
+
+  /// What the routes of staff take, by route as in ``all``.
+  package var staffPermissions: [String: StaffPermission] { requiredOfStaff.withLock { $0 } }
 
   /// The methods that the path takes; none where there is no such path. A path that stands there by its own name is not
   /// also an id, as the router has it.
@@ -32,8 +36,15 @@ package final class RouteTable: Sendable {
   }
 
   func require(_ permission: Permission, at path: RouterPath, _ method: HTTPRequest.Method) {
-    let segments = path.description.split(separator: "/")
-    required.withLock { $0["\(method.rawValue) /" + segments.joined(separator: "/")] = permission }
+    required.withLock { $0[Self.name(path, method)] = permission }
+  }
+
+  func require(_ permission: StaffPermission, at path: RouterPath, _ method: HTTPRequest.Method) {
+    requiredOfStaff.withLock { $0[Self.name(path, method)] = permission }
+  }
+
+  private static func name(_ path: RouterPath, _ method: HTTPRequest.Method) -> String {
+    "\(method.rawValue) /" + path.description.split(separator: "/").joined(separator: "/")
   }
 
   fileprivate func record(_ path: RouterPath, _ method: HTTPRequest.Method) {

@@ -29,8 +29,6 @@ struct CustomerAuthentication: RouterMiddleware {
 /// Finds out which member of staff is logged in, by bearer token.
 struct StaffAuthentication: RouterMiddleware {
   let sessions: Sessions
-  /// Whether who has no second factor is refused.
-  let needsSecondFactor: Bool
 
   func handle(
     _ request: Request, context: AppRequestContext,
@@ -38,7 +36,7 @@ struct StaffAuthentication: RouterMiddleware {
   ) async throws -> Response {
     guard let token = request.bearer else { throw PortalError.unauthenticated }
     var context = context
-    context.staff = try await sessions.findStaff(token, needsSecondFactor)
+    context.staff = try await sessions.findStaff(token)
     return try await next(request, context)
   }
 }
@@ -82,17 +80,19 @@ struct AnalystAuthentication: RouterMiddleware {
       try token.require(.readAnalytics)
       context.token = token
     } else {
-      context.staff = try await sessions.findStaff(secret, needsSecondFactor)
+      let session = try await sessions.findStaff(secret)
+      try session.member.require(.readUsage)
+      if needsSecondFactor { try session.requireSecondFactor() }
+      context.staff = session
     }
     return try await next(request, context)
   }
 }
 
-extension Sessions {
-  fileprivate func findStaff(_ token: Secret, _ needsSecondFactor: Bool) async throws -> StaffSession {
-    let session = try await findStaff(token)
-    if needsSecondFactor, !session.hasSecondFactor { throw PortalError.enrolmentRequired }
-    return session
+extension StaffSession {
+  /// Throws `.enrolmentRequired` for who has none.
+  func requireSecondFactor() throws(PortalError) {
+    guard hasSecondFactor else { throw .enrolmentRequired }
   }
 }
 

@@ -135,8 +135,8 @@ extension PersonController<CustomerContext> {
 }
 
 extension PersonController<StaffContext> {
-  func addRoutes(to group: some RouterMethods<StaffContext>) {
-    for route in routes { group.on(route.path, method: route.method, use: route.handler) }
+  func addRoutes(to group: StaffRoutes) {
+    for route in routes { group.on(route.path, route.method, .useSession, route.handler) }
   }
 }
 

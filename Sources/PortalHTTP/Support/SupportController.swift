@@ -13,18 +13,17 @@ struct SupportController {
     routes.post("v1/support/login", use: logIn)
   }
 
-  /// What staff may do before they have the second factor that they need.
-  func addOwnRoutes(to routes: some RouterMethods<StaffContext>) {
-    routes.post("v1/support/logout", use: logOut)
-  }
-
-  func addRoutes(to routes: some RouterMethods<StaffContext>) {
-    routes.get("v1/support/keys", use: search)
-    routes.post("v1/support/keys/lookup", use: lookUp)
-    routes.post("v1/support/keys/{id}/revoke", use: revoke)
-    routes.get("v1/support/instances", use: instances)
-    routes.post("v1/support/accounts/{id}/suspend") { try await setSuspension(true, $0, $1) }
-    routes.post("v1/support/accounts/{id}/resume") { try await setSuspension(false, $0, $1) }
+  func addRoutes(to routes: StaffRoutes) {
+    routes.get("v1/support/me", .useSession, use: me)
+    routes.post("v1/support/logout", .useSession, use: logOut)
+    routes.get("v1/support/keys", .readCustomers, use: search)
+    routes.get("v1/support/accounts", .readCustomers, use: searchAccounts)
+    routes.post("v1/support/keys/lookup", .readCustomers, use: lookUp)
+    routes.post("v1/support/keys/{id}/revoke", .revokeKeys, use: revoke)
+    routes.post("v1/support/accounts/{id}/revoke-keys", .revokeKeys, use: revokeKeys)
+    routes.get("v1/support/instances", .readCustomers, use: instances)
+    routes.post("v1/support/accounts/{id}/suspend", .suspendAccounts) { try await setSuspension(true, $0, $1) }
+    routes.post("v1/support/accounts/{id}/resume", .suspendAccounts) { try await setSuspension(false, $0, $1) }
   }
 
   @Sendable private func logIn(_ request: Request, _ context: AppRequestContext) async throws -> Response {
@@ -46,6 +45,19 @@ struct SupportController {
       })
   }
 
+  @Sendable private func me(_ request: Request, _ context: StaffContext) async throws -> Response {
+    let member = context.member
+    return Response(
+      json: .object { json in
+        json.object("staff") { json in
+          json.field("id", member.id)
+          json.field("email", member.email)
+          json.field("name", member.name)
+        }
+        json.field("role", member.role.rawValue)
+      })
+  }
+
   @Sendable private func logOut(_ request: Request, _ context: StaffContext) async throws -> Response {
     try await sessions.logOut(context.session, ip: context.caller.ip)
     return Response(status: .noContent)
@@ -57,11 +69,23 @@ struct SupportController {
       throw PortalError.invalid("query.start", "must be 1 to \(Key.startLength) characters")
     }
     let search = KeySearch(
-      id: try request.queryUUID("id"), accountID: try request.queryUUID("accountId"), start: start)
+      id: try request.queryUUID("id"), accountID: try request.queryUUID("accountId"), start: start,
+      email: try request.queryEmail("email"), accountName: try request.queryNamePart("accountName"))
     guard search != KeySearch() else {
-      throw PortalError.invalid("query", "needs one of start, id, accountId")
+      throw PortalError.invalid("query", "needs one of start, id, accountId, email, accountName")
     }
     return response(try await desk.search(search))
+  }
+
+  @Sendable private func searchAccounts(_ request: Request, _ context: StaffContext) async throws -> Response {
+    let search = AccountSearch(
+      id: try request.queryUUID("id"), email: try request.queryEmail("email"), name: try request.queryNamePart("name"))
+    guard search != AccountSearch() else { throw PortalError.invalid("query", "needs one of id, email, name") }
+    let found = try await desk.search(search)
+    return Response(
+      json: .object { json in
+        json.array("accounts", found) { json, found in json.object { $0.fields(of: found) } }
+      })
   }
 
   /// A pasted key goes no further than its hash.
@@ -75,6 +99,17 @@ struct SupportController {
   @Sendable private func revoke(_ request: Request, _ context: StaffContext) async throws -> Response {
     let reason = try await reason(request)
     return Response(try await desk.revokeKey(try context.pathID, by: context.caller, reason))
+  }
+
+  @Sendable private func revokeKeys(_ request: Request, _ context: StaffContext) async throws -> Response {
+    let reason = try await reason(request)
+    switch try await desk.revokeKeys(of: try context.pathID, by: context.caller, reason) {
+    case .done(let count, let propagation):
+      return Response(revokedKeyCount: count, propagation)
+    case .waits(let confirmation):
+      return Response(
+        status: .accepted, json: .object { json in json.object("confirmation") { $0.fields(of: confirmation) } })
+    }
   }
 
   @Sendable private func instances(_ request: Request, _ context: StaffContext) async throws -> Response {
@@ -126,6 +161,48 @@ struct SupportController {
           json.object(key, at: now) { $0.field("accountId", key.accountID) }
         }
       })
+  }
+}
+
+extension Request {
+  fileprivate func queryEmail(_ name: String) throws(PortalError) -> EmailAddress? {
+    guard let text = query(name) else { return nil }
+    guard let email = EmailAddress(text) else { throw .invalid("query.\(name)", "must be an e-mail address") }
+    return email
+  }
+
+  /// A part of an account's name.
+  fileprivate func queryNamePart(_ name: String) throws(PortalError) -> String? {
+    guard let text = query(name) else { return nil }
+    let length = AccountSearch.nameLengthMin...Account.nameLengthMax
+    guard length.contains(text.unicodeScalars.count), !text.utf8.contains(0) else {
+      throw .invalid("query.\(name)", "must be \(length.lowerBound) to \(length.upperBound) characters")
+    }
+    return text
+  }
+}
+
+extension JSONWriter {
+  fileprivate mutating func fields(of found: FoundAccount) {
+    field("id", found.account.id)
+    field("name", found.account.name)
+    object("plan") { $0.fields(of: found.account.plan) }
+    field("suspendedAt", found.account.suspendedAt)
+    field("suspensionReason", found.suspensionReason)
+    field("createdAt", found.createdAt)
+    object("keys") { json in
+      json.field("total", found.keys.total)
+      json.field("unrevoked", found.keys.unrevoked)
+      json.field("live", found.keys.live)
+    }
+    field("memberCount", found.memberCount)
+    array("members", found.members) { json, member in
+      json.object { json in
+        json.field("id", member.user.id)
+        json.field("email", member.user.email)
+        json.field("role", member.role.rawValue)
+      }
+    }
   }
 }
 

@@ -28,6 +28,9 @@ enum Contract {
     "p99LatencyMs",
   ]
   static let auditEvent = ["id", "at", "actor", "action", "target", "reason", "ticket", "ip"]
+  static let confirmation = [
+    "id", "accountId", "accountName", "keys", "requestedBy", "reason", "ticket", "createdAt", "expiresAt",
+  ]
   static let warning = "Store this key securely: it won't be shown again."
 }
 
@@ -111,6 +114,7 @@ struct CountAllRows: PostgresStatement {
       + (select coalesce(sum(revision), 0)::bigint from api_keys)
       + (select count(*) from accounts where suspended_at is not null)
       + (select count(*) from accounts where plan <> 'default') + (select count(*) from key_policies)
+      + (select count(*) from staff_confirmations)
       + (select sum(key_cap) from plans)::bigint
     """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }

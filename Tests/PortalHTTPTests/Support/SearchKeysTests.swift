@@ -1,4 +1,5 @@
 import Foundation
+import Portal
 import PortalHTTP
 import PortalTesting
 import Testing
@@ -37,6 +38,30 @@ struct SearchKeysTests {
     }
   }
 
+  @Test("keys are found by the address of a member, and by a part of their account's name, in whatever case")
+  func people() async throws {
+    try await withPortal { portal in
+      let staff = try await portal.logInStaff()
+      let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
+      let (first, second) = (try await ada.createKey().id, try await eve.createKey().id)
+      try await ada.add("eve@example.com", .viewer)
+      try await portal.script("update accounts set name = 'Größe_100% GmbH' where id = '\(ada.accountID)'")
+      for (query, ids) in [
+        ("email=ada@example.com", [first]), ("email=%20EVE@example.com", [second, first]),
+        ("email=bob@example.com", []), ("email=eve@example.com&accountId=\(eve.accountID)", [second]),
+        ("email=ada%25@example.com", []),
+        ("accountName=gr%C3%B6%C3%9Fe", [first]), ("accountName=GMBH", [first]), ("accountName=eve@", [second]),
+        ("accountName=_100%25%20g", [first]), ("accountName=%25%25%25", []), ("accountName=___", []),
+        ("accountName=%27--", []), ("accountName=gmbh&email=eve@example.com", [first]),
+        ("accountName=gmbh&id=\(second)", []),
+      ] {
+        let answer = try await portal.get("/v1/support/keys?" + query, token: staff)
+        #expect(answer.status == 200, "\(query)")
+        #expect(answer.body["keys"].array.compactMap { $0["id"].string } == ids, "\(query)")
+      }
+    }
+  }
+
   @Test("a search without anything to look for, or with a wrong value, is refused at its place")
   func badQueries() async throws {
     try await withPortal { portal in
@@ -45,7 +70,12 @@ struct SearchKeysTests {
         ("", "query"), ("?", "query"), ("?limit=5", "query"), ("?start=", "query.start"),
         ("?start=lk_live_12345", "query.start"), ("?start=%00", "query.start"), ("?id=", "query.id"),
         ("?id=1", "query.id"), ("?id=%00", "query.id"), ("?accountId=x", "query.accountId"),
-        ("?accountId=018f4e6a00007000800000000000000", "query.accountId"),
+        ("?accountId=018f4e6a00007000800000000000000", "query.accountId"), ("?email=", "query.email"),
+        ("?email=ada", "query.email"), ("?email=a%00@example.com", "query.email"),
+        ("?accountName=", "query.accountName"), ("?accountName=ab", "query.accountName"),
+        ("?accountName=ab%00", "query.accountName"),
+        ("?accountName=" + String(repeating: "x", count: 101), "query.accountName"),
+        ("?name=account", "query"),
       ] {
         expectProblem(
           try await portal.get("/v1/support/keys" + query, token: staff), 400, "invalid_request", at: location,

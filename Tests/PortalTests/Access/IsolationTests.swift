@@ -87,6 +87,7 @@ private struct Tenant {
     return [
       TenantCase(CountInvitations(accountID: accountID), .emptyRows(1)),
       TenantCase(CountLiveKeys(accountID: accountID), .emptyRows(1)),
+      TenantCase(CountUnrevokedKeys(accountID: accountID), .emptyRows(1)),
       TenantCase(DeleteMembership(accountID: accountID, userID: user)),
       TenantCase(DisableIdleKeys(accountID: accountID)),
       TenantCase(
@@ -177,7 +178,8 @@ private struct Undone: Error {}
 struct IsolationTests {
   /// Statements that name an account without running for it: logins and staff.
   private static let others: Set = [
-    "FindUserForLogin", "InsertSession", "MoveSession", "SetAccountPlan", "SetAccountSuspension",
+    "DeleteExpiredConfirmation", "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertSession",
+    "MoveSession", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation",
   ]
 
   @Test("every statement of an account finds nothing, and changes nothing, for another one, if it forgets the account")
@@ -261,6 +263,7 @@ struct IsolationTests {
       let (one, other) = (
         try await world.makeAccount("ada@example.com"), try await world.makeAccount("bob@example.com")
       )
+      try await world.makeKey(one)
       let suspend = SetAccountSuspension(accountID: one, isSuspended: true, reason: "why")
       #expect(try await pool.execute(suspend, as: .staff) == 0)
       #expect(try await pool.execute(suspend, as: .staff(in: other)) == 0)
@@ -269,6 +272,49 @@ struct IsolationTests {
       #expect(try await pool.execute(assign, as: .staff) == 0)
       #expect(try await pool.execute(assign, as: .staff(in: other)) == 0)
       #expect(try await pool.execute(assign, as: .staff(in: one)) == 1)
+      let revoke = RevokeAllKeys(accountID: one)
+      #expect(try await pool.execute(revoke, as: .staff) == 0)
+      #expect(try await pool.execute(revoke, as: .staff(in: other)) == 0)
+      #expect(try await pool.execute(revoke, as: .staff(in: one)) == 1)
+    }
+  }
+
+  @Test("what waits to be confirmed is made and taken in the account that staff named, and accounts see none of it")
+  func confirmations() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (one, other) = (
+        try await world.makeAccount("ada@example.com"), try await world.makeAccount("bob@example.com")
+      )
+      let id = UUID.version7()
+      let grace = Caller(actor: .staff(id: .numbered(7), name: "Grace"))
+      let insert = InsertConfirmation(
+        id: id, accountID: one, keyCount: 26, caller: grace, reason: SupportReason(text: "leaked"))
+      let take = TakeConfirmation(accountID: one, id: id)
+      for settings in [PostgresSettings.staff, .staff(in: other), .account(one)] {
+        let error = await #expect(throws: PostgresError.self) { try await pool.execute(insert, as: settings) }
+        #expect(error?.sqlState == "42501")
+      }
+      #expect(try await pool.execute(insert, as: .staff(in: one)) == 1)
+      #expect(try await pool.query(FindConfirmation(accountID: one), as: .staff).count == 1)
+      for settings in [PostgresSettings.staff, .staff(in: other)] {
+        #expect(try await pool.query(take, as: settings).isEmpty)
+      }
+      for sql in ["find", "take"] {
+        let error = await #expect(throws: PostgresError.self) {
+          if sql == "find" {
+            _ = try await pool.query(FindConfirmation(accountID: one), as: .account(one))
+          } else {
+            _ = try await pool.query(take, as: .account(one))
+          }
+        }
+        #expect(error?.sqlState == "42501")
+      }
+      try await pool.type("update staff_confirmations set expires_at = now()")
+      for settings in [PostgresSettings.staff, .staff(in: other)] {
+        #expect(try await pool.execute(DeleteExpiredConfirmation(accountID: one), as: settings) == 0)
+      }
+      #expect(try await pool.execute(DeleteExpiredConfirmation(accountID: one), as: .staff(in: one)) == 1)
     }
   }
 

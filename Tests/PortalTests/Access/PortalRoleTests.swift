@@ -75,14 +75,16 @@ struct PortalRoleTests {
   @Test(
     "what each may change is what its purpose needs",
     arguments: [
-      ("api_keys", "insert", ["portal"]), ("api_keys", "update", ["portal"]), ("api_keys", "delete", []),
+      ("api_keys", "insert", ["portal"]), ("api_keys", "update", ["portal", "staff"]), ("api_keys", "delete", []),
       ("audit_events", "insert", ["identity", "jobs", "portal", "staff"]), ("audit_events", "update", []),
       ("audit_events", "delete", []),
       ("audit_events", "truncate", []), ("key_usage", "update", ["gateway"]), ("plans", "update", ["staff"]),
       ("plans", "insert", ["staff"]), ("plans", "delete", []), ("key_policies", "insert", ["portal"]),
       ("key_policies", "update", ["portal"]), ("key_policies", "delete", []),
       ("invalidation_log", "insert", []), ("invalidation_head", "update", []),
-      ("service_tokens", "insert", ["staff"]), ("staff", "insert", ["staff"]),
+      ("service_tokens", "insert", ["staff"]),
+      ("staff_confirmations", "insert", ["staff"]), ("staff_confirmations", "update", []),
+      ("staff_confirmations", "delete", ["jobs", "staff"]), ("staff", "insert", ["staff"]),
     ])
   func changes(_ table: String, _ privilege: String, _ roles: [String]) async throws {
     let found = try await withPool { pool in
@@ -96,6 +98,18 @@ struct PortalRoleTests {
         """)
     }
     #expect(found == roles)
+  }
+
+  @Test("staff change of a key only that it is revoked")
+  func staffKeys() async throws {
+    let columns = try await withPool { pool in
+      try await pool.lines(
+        """
+        select attname from pg_attribute where attrelid = 'api_keys'::regclass and attnum > 0 and not attisdropped
+          and has_column_privilege('latchkey_staff', attrelid, attnum, 'update')
+        """)
+    }
+    #expect(columns == ["revoked_at"])
   }
 
   @Test("functions that act with their owner's rights are called by the jobs, by triggers, or to end one's own account")

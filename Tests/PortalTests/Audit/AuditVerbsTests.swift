@@ -102,6 +102,18 @@ private struct Stage: Sendable {
     return token
   }
 
+  var grace: Caller { Caller(actor: .staff(id: staff.id, name: staff.name)) }
+  var hedy: Caller { Caller(actor: .staff(id: .numbered(8), name: "Hedy")) }
+
+  /// With as many keys as need another's word.
+  func requestRevocation() async throws -> StaffConfirmation {
+    try await world.insertKeys(upTo: 26, account)
+    guard case .waits(let confirmation) = try await world.desk.revokeKeys(of: account, by: grace, reason) else {
+      throw PortalError.notFound
+    }
+    return confirmation
+  }
+
   func run(_ job: String, _ caller: Caller? = nil) async throws {
     let jobs = Jobs(pool: world.pool, instance: "here", retention: Retention(), observer: Observer([]))
     let job = try #require(jobs.all.first { $0.name == job })
@@ -133,6 +145,35 @@ struct AuditVerbsTests {
     },
     Verb("an account is resumed, which was not suspended", []) {
       _ = try await $0.world.desk.setSuspension(of: $0.account, to: false, by: World.caller, $0.reason)
+    },
+    Verb("support revokes all keys of an account, twice", ["account staff key.revoked key"]) { stage in
+      for _ in 1...2 { _ = try await stage.world.desk.revokeKeys(of: stage.account, by: stage.grace, stage.reason) }
+    },
+    Verb(
+      "support asks twice for all keys of an account, which another confirms",
+      ["account staff revocation.requested confirmation"]
+        + Array(repeating: "account staff key.revoked key", count: 26)
+        + ["account staff revocation.confirmed confirmation"]
+    ) { stage in
+      let confirmation = try await stage.requestRevocation()
+      _ = try await stage.requestRevocation()
+      await #expect(throws: PortalError.self) {
+        _ = try await stage.world.desk.confirm(confirmation.id, by: stage.grace)
+      }
+      _ = try await stage.world.desk.confirm(confirmation.id, by: stage.hedy)
+      await #expect(throws: PortalError.notFound) {
+        _ = try await stage.world.desk.confirm(confirmation.id, by: stage.hedy)
+      }
+    },
+    Verb(
+      "support withdraws what was asked for, once",
+      ["account staff revocation.requested confirmation", "account staff revocation.withdrawn confirmation"]
+    ) { stage in
+      let confirmation = try await stage.requestRevocation()
+      try await stage.world.desk.withdraw(confirmation.id, by: stage.hedy)
+      await #expect(throws: PortalError.notFound) {
+        try await stage.world.desk.withdraw(confirmation.id, by: stage.grace)
+      }
     },
     Verb("an account gets another plan, once", ["account staff account.plan_changed account"]) {
       try await $0.world.pool.type(

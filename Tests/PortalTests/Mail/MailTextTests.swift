@@ -5,7 +5,8 @@ import Testing
 @Suite("MailText")
 struct MailTextTests {
   private let everything = Mail.Parameters(
-    accountName: "Acme", actorName: "Grace", keyName: "Orders", keyStart: "lk_live_abcd", reason: "leaked",
+    accountName: "Acme", actorName: "Grace", requesterName: "Hedy", keyCount: 26, keyName: "Orders",
+    keyStart: "lk_live_abcd", reason: "leaked",
     ticket: "SUP-1", expiresAt: "2030-01-02 03:04 UTC", role: "viewer")
 
   private func text(_ kind: Mail.Kind, _ parameters: Mail.Parameters, _ token: Secret? = nil) -> MailText {
@@ -32,12 +33,23 @@ struct MailTextTests {
     for (kind, wanted) in [
       (Mail.Kind.keyCreated, ["Grace", "Acme", "Orders", "lk_live_abcd"]),
       (.keyRevoked, ["Grace", "Acme", "Orders", "lk_live_abcd", "leaked", "SUP-1"]),
+      (.keysRevoked, ["Grace", "Hedy", "26 keys", "Acme", "leaked", "SUP-1"]),
       (.accountSuspended, ["Grace", "Acme", "leaked", "SUP-1"]),
+      (.accountResumed, ["Grace", "Acme", "leaked", "SUP-1"]),
       (.keyExpiring, ["Acme", "Orders", "lk_live_abcd", "2030-01-02 03:04 UTC"]),
       (.invitation, ["Grace", "Acme", "viewer"]),
     ] {
       for word in wanted { #expect(text(kind, everything).body.contains(word), "\(kind) \(word)") }
     }
+  }
+
+  @Test("a notice of all keys names who asked only where that is another, and one key is one key")
+  func keysRevoked() {
+    let alone = Mail.Parameters(accountName: "Acme", actorName: "Grace", keyCount: 1, reason: "leaked")
+    let body = text(.keysRevoked, alone).body
+    #expect(body.contains("Our staff (Grace) revoked all API keys of the account Acme: 1 key. "))
+    #expect(!body.contains("asked"))
+    #expect(text(.keysRevoked, everything).body.contains("(Grace, as Hedy had asked)"))
   }
 
   @Test("an address that has an account gets a text of its own when somebody signs up with it, without a token")
@@ -51,7 +63,8 @@ struct MailTextTests {
   func quoting() {
     let nasty = "Acme\r\nBcc: eve@example.com\n\nYour password is over\u{2028}\u{202E}\u{7}"
     let parameters = Mail.Parameters(
-      accountName: nasty, actorName: nasty, keyName: nasty, keyStart: nasty, reason: nasty, ticket: nasty,
+      accountName: nasty, actorName: nasty, requesterName: nasty, keyCount: 26, keyName: nasty, keyStart: nasty,
+      reason: nasty, ticket: nasty,
       expiresAt: nasty, role: nasty)
     for kind in Mail.Kind.allCases {
       let (plain, quoted) = (text(kind, everything), text(kind, parameters))

@@ -84,7 +84,40 @@ struct NoticeTests {
     }
   }
 
-  @Test("a suspended account is told of once, with who and why")
+  @Test("that staff revoke all keys is told of once, with how many, who, why and who had asked; by a member it is not")
+  func revokedAll() async throws {
+    try await withPool { pool in
+      let world = World(pool, hasMail: true)
+      let account = try await makeAccount(world)
+      let hedy = Caller(actor: .staff(id: .numbered(9), name: "Hedy"))
+      let reason = SupportReason(text: "leaked", ticket: "SUP-1")
+      try await world.insertKeys(upTo: 3, account)
+      _ = try await world.keys.revokeAll(of: account, by: ada)
+      #expect(try await mails(pool) == [])
+      func parameters() async throws -> Mail.Parameters {
+        #expect(try await mails(pool) == toAdmins("keys_revoked"))
+        let text = try await pool.text("select parameters from mails limit 1")
+        try await pool.type("delete from mails")
+        return try Mail.Parameters(column: text!)
+      }
+      try await world.insertKeys(upTo: 25, account)
+      for _ in 0..<2 { _ = try await world.desk.revokeKeys(of: account, by: grace, reason) }
+      var expected = Mail.Parameters(
+        accountName: "Account", actorName: "Grace", keyCount: 25, reason: "leaked", ticket: "SUP-1")
+      #expect(try await parameters() == expected)
+
+      try await world.insertKeys(upTo: 26, account)
+      _ = try await world.desk.revokeKeys(of: account, by: grace, reason)
+      #expect(try await mails(pool) == [])
+      _ = try await world.desk.confirm(try await world.desk.confirmations()[0].id, by: hedy)
+      expected.actorName = "Hedy"
+      expected.requesterName = "Grace"
+      expected.keyCount = 26
+      #expect(try await parameters() == expected)
+    }
+  }
+
+  @Test("a suspended account is told of once, and that it is resumed, with who and why")
   func suspended() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -93,7 +126,7 @@ struct NoticeTests {
         _ = try await world.desk.setSuspension(
           of: account, to: isSuspended, by: grace, SupportReason(text: "unpaid"))
       }
-      #expect(try await mails(pool) == toAdmins("account_suspended"))
+      #expect(try await mails(pool) == toAdmins("account_resumed") + toAdmins("account_suspended"))
       #expect(try await pool.lines("select distinct parameters ->> 'reason' from mails") == ["unpaid"])
     }
   }

@@ -50,6 +50,17 @@ struct World {
     return made
   }
 
+  /// Behind the portal's back, so that the account has so many that are not revoked.
+  func insertKeys(upTo count: Int, _ accountID: UUID) async throws {
+    try await pool.type(
+      """
+      insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes)
+      select id, '\(accountID)', 'Key', 'lk_live_0000', sha256(id::text::bytea), 'live', '{a}'
+      from (select gen_random_uuid() as id from generate_series(1, \(count) - (
+        select count(*) from api_keys where account_id = '\(accountID)' and revoked_at is null))) new
+      """)
+  }
+
   func makeVerifier(
     _ limits: CoherentCacheState<VerifiableKey>.Limits = .init(), usage: UsageRecorder = UsageRecorder(),
     observer: Observer = Observer([])

@@ -1,0 +1,171 @@
+import Foundation
+import Postgres
+
+/// Accounts of any tenant, the newest first, each with its keys counted and its members, owners first.
+struct SearchAccounts: PostgresStatement {
+  static let sql = """
+    with found as (
+      select * from accounts account
+      where ($1::uuid is null or account.id = $1)
+        and ($2::text is null or account.name ilike $2)
+        and ($3::text is null or account.id = any(\(accountsOfMember("$3"))))
+      order by account.id desc
+      limit $4
+    )
+    select account.id, account.name, \(planColumns), account.suspended_at, account.suspension_reason, account.created_at,
+      keys.total, keys.unrevoked, keys.live,
+      (select count(*) from memberships membership where membership.account_id = account.id),
+      members.ids, members.emails, members.roles
+    from found account
+    join plans plan on plan.name = account.plan
+    cross join lateral (
+      select count(*) as total, count(*) filter (where key.revoked_at is null) as unrevoked,
+        count(*) filter (where \(liveKeyCondition)) as live
+      from api_keys key where key.account_id = account.id) keys
+    cross join lateral (
+      select coalesce(array_agg(id order by place), '{}') as ids, coalesce(array_agg(email order by place), '{}') as emails,
+        coalesce(array_agg(role order by place), '{}') as roles
+      from (
+        select person.id, person.email, membership.role, row_number() over (
+          order by array_position('{owner,admin,developer,viewer}', membership.role), person.email) as place
+        from memberships membership join users person on person.id = membership.user_id
+        where membership.account_id = account.id
+        order by place
+        limit $5) member) members
+    order by account.id desc
+    """
+  let search: AccountSearch
+  let count: Int
+  let memberCount: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      search.id, search.name.map { "%" + $0.withoutWildcards + "%" }, search.email?.text, count, memberCount)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundAccount {
+    let account = try Account(row: &row)
+    let (reason, createdAt) = (try row.next(String?.self), try row.next(Date.self))
+    let keys = FoundAccount.KeyCounts(total: try row.next(), unrevoked: try row.next(), live: try row.next())
+    let memberCount = try row.next(Int.self)
+    let (ids, emails, roles) = (
+      try row.next([UUID].self), try row.next([String].self), try row.next([String].self)
+    )
+    var members: [FoundAccount.Member] = []
+    for (id, (email, role)) in zip(ids, zip(emails, roles)) {
+      members.append(.init(user: User(id: id, email: email), role: try Role(column: role, "role")))
+    }
+    return FoundAccount(
+      account: account, suspensionReason: reason, createdAt: createdAt, keys: keys, memberCount: memberCount,
+      members: members)
+  }
+}
+
+/// The ids of the accounts that the person with an address belongs to, as an array that an index can be asked for.
+func accountsOfMember(_ email: String) -> String {
+  """
+  array(
+    select membership.account_id from memberships membership join users person on person.id = membership.user_id
+    where person.email = \(email))
+  """
+}
+
+// MARK: Confirmations
+
+/// Of `staff_confirmations confirmation` and `accounts account`.
+private let confirmationColumns = """
+  confirmation.id, confirmation.account_id, account.name, confirmation.key_count, confirmation.requester_id,
+  confirmation.requester_name, confirmation.reason, confirmation.ticket, confirmation.created_at, confirmation.expires_at
+  """
+
+extension StaffConfirmation {
+  fileprivate init(row: inout PostgresRow) throws(PostgresError) {
+    self.init(
+      id: try row.next(), accountID: try row.next(), accountName: try row.next(), keyCount: try row.next(),
+      requesterID: try row.next(), requesterName: try row.next(),
+      reason: SupportReason(text: try row.next(), ticket: try row.next()), createdAt: try row.next(),
+      expiresAt: try row.next())
+  }
+}
+
+/// Those that can be confirmed, the newest first.
+struct ListConfirmations: PostgresStatement {
+  static let sql = """
+    select \(confirmationColumns)
+    from staff_confirmations confirmation join accounts account on account.id = confirmation.account_id
+    where confirmation.expires_at > now()
+    order by confirmation.id desc
+    limit $1
+    """
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffConfirmation {
+    try StaffConfirmation(row: &row)
+  }
+}
+
+/// Which account a confirmation is about.
+struct FindConfirmationAccount: PostgresStatement {
+  static let sql = "select account_id from staff_confirmations where id = $1"
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
+}
+
+/// The one of an account that can be confirmed. The account must be locked before.
+struct FindConfirmation: PostgresStatement {
+  static let sql = """
+    select \(confirmationColumns)
+    from staff_confirmations confirmation join accounts account on account.id = confirmation.account_id
+    where confirmation.account_id = $1 and confirmation.expires_at > now()
+    """
+  let accountID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffConfirmation {
+    try StaffConfirmation(row: &row)
+  }
+}
+
+/// Takes a confirmation away, to do what it is about, or not to: it is nobody else's any more. The account must be locked
+/// before.
+struct TakeConfirmation: PostgresStatement {
+  static let sql = """
+    delete from staff_confirmations confirmation using accounts account
+    where confirmation.account_id = $1 and confirmation.id = $2 and confirmation.expires_at > now()
+      and account.id = confirmation.account_id
+    returning \(confirmationColumns)
+    """
+  let accountID: UUID
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffConfirmation {
+    try StaffConfirmation(row: &row)
+  }
+}
+
+/// Makes room for another one.
+struct DeleteExpiredConfirmation: PostgresStatement {
+  static let sql = "delete from staff_confirmations where account_id = $1 and expires_at <= now()"
+  let accountID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
+}
+
+struct InsertConfirmation: PostgresStatement {
+  static let sql = """
+    insert into staff_confirmations
+      (id, account_id, key_count, requester_id, requester_name, reason, ticket, expires_at)
+    values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
+    """
+  let id: UUID
+  let accountID: UUID
+  let keyCount: Int
+  let caller: Caller
+  let reason: SupportReason
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      id, accountID, Int32(clamping: keyCount), caller.actor.id, caller.actor.name, reason.text, reason.ticket,
+      StaffConfirmation.lifetime / .seconds(1))
+  }
+}
+
+struct DeleteExpiredConfirmations: PostgresStatement {
+  static let sql = "delete from staff_confirmations where expires_at <= now()"
+}
