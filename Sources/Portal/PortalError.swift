@@ -32,6 +32,8 @@ package enum PortalError: Error, Sendable, Equatable {
   case keyCapReached(cap: Int)
   /// A revoked key cannot be changed, an expired or already rolled one not rolled.
   case keyNotActive
+  /// A service token that is revoked, expired or rolled is not rolled.
+  case tokenNotActive
   /// It is another version by now than the one that the client has seen.
   case preconditionFailed
   case emailTaken

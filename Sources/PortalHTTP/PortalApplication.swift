@@ -111,7 +111,7 @@ package struct PortalApplication: Sendable {
         lifetime: settings.sessionLifetime, idleHours: settings.retention.idleSessionHours),
       credentials: Credentials(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox),
       keys: keys, policies: KeyPolicies(pool: pool), plans: Plans(pool: pool, propagations: propagations),
-      verifier: verifier, tokens: tokens,
+      verifier: verifier, tokens: tokens, serviceTokens: ServiceTokens(pool: pool, propagations: propagations),
       usages: Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool),
       analytics: Analytics(pool: analyticsPool ?? pool),
       audit: AuditEvents(pool: pool),
@@ -120,7 +120,7 @@ package struct PortalApplication: Sendable {
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
         warnings: { Self.warnings(recorder.holdings, mailSender) }))
-    usage = UsageFlusher(pool: gatewayPool, recorder: recorder, observer: observer)
+    usage = UsageFlusher(pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, observer: observer)
     let scheduler = JobScheduler(
       Jobs(
         pool: pool, instance: settings.instanceName, retention: settings.retention, observer: observer,

@@ -14,6 +14,7 @@ package struct PortalServices: Sendable {
   package var plans: Plans
   package var verifier: Verifier
   package var tokens: ServiceTokenCheck
+  package var serviceTokens: ServiceTokens
   package var usages: Usages
   package var analytics: Analytics
   package var audit: AuditEvents
@@ -24,8 +25,8 @@ package struct PortalServices: Sendable {
   package init(
     accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
     keys: Keys, policies: KeyPolicies, plans: Plans, verifier: Verifier,
-    tokens: ServiceTokenCheck, usages: Usages, analytics: Analytics, audit: AuditEvents, desk: SupportDesk,
-    deletion: AccountDeletion,
+    tokens: ServiceTokenCheck, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics, audit: AuditEvents,
+    desk: SupportDesk, deletion: AccountDeletion,
     readiness: Readiness
   ) {
     self.accounts = accounts
@@ -38,6 +39,7 @@ package struct PortalServices: Sendable {
     self.plans = plans
     self.verifier = verifier
     self.tokens = tokens
+    self.serviceTokens = serviceTokens
     self.usages = usages
     self.analytics = analytics
     self.audit = audit
@@ -64,6 +66,7 @@ func makeRouter(
   let credentials = CredentialsController(credentials: services.credentials)
   let invitations = InvitationsController(invitations: services.invitations)
   let support = SupportController(desk: services.desk, sessions: services.sessions)
+  let keys = KeysController(keys: services.keys)
   let usage = UsageController(usages: services.usages)
 
   HealthController(readiness: services.readiness).addRoutes(to: routes)
@@ -82,7 +85,7 @@ func makeRouter(
   PersonController<CustomerContext>(path: "v1/me", sessions: services.sessions, cookie: cookie)
     .addRoutes(to: customers)
   AccountController(sessions: services.sessions, deletion: services.deletion, cookie: cookie).addRoutes(to: customers)
-  KeysController(keys: services.keys).addRoutes(to: customers)
+  keys.addRoutes(to: customers)
   KeyPolicyController(policies: services.policies).addRoutes(to: customers)
   usage.addRoutes(to: customers)
   AuditController(events: services.audit).addRoutes(to: customers)
@@ -98,6 +101,7 @@ func makeRouter(
   support.addRoutes(to: staff)
   ConfirmationsController(desk: services.desk).addRoutes(to: staff)
   PlansController(plans: services.plans).addRoutes(to: staff)
+  ServiceTokensController(tokens: services.serviceTokens).addRoutes(to: staff)
 
   let analysts = routes.group()
     .add(
@@ -118,5 +122,8 @@ func makeRouter(
   verification.addRoutes(to: gateways(.verifyKeys))
   verification.addHeaderRoutes(to: gateways(.verifyKeys, header: .xLatchkeyToken))
   usage.addGatewayRoutes(to: gateways(.writeUsage))
+  keys.addRoutes(toReaders: gateways(.readKeys))
+  usage.addRoutes(toReaders: gateways(.readKeys))
+  keys.addRoutes(toWriters: gateways(.writeKeys))
   return router
 }

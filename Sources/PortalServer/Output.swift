@@ -31,6 +31,7 @@ private func explanation(of error: any Error) -> String {
   switch error {
   case PortalError.emailTaken: "the e-mail address is taken"
   case PortalError.notFound: "there is no such thing"
+  case PortalError.tokenNotActive: "the token is revoked, expired or rolled already"
   case let error as PostgresError: "the database says: \(error.message.trimmingCharacters(in: .whitespacesAndNewlines))"
   default: "\(error)"
   }

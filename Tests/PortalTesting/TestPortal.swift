@@ -112,9 +112,12 @@ extension TestPortal {
   }
 
   /// A gateway's token.
-  package func makeToken(_ permissions: [ServiceToken.Permission] = [.verifyKeys, .writeUsage]) async throws -> String {
-    try await ServiceTokens(pool: pool, propagations: Propagations(pool: pool))
-      .create(name: "gateway", permissions: permissions, by: Caller(actor: .command(name: "test"))).secret.reveal()
+  package func makeToken(
+    _ permissions: [ServiceToken.Permission] = [.verifyKeys, .writeUsage], in environment: Key.Environment? = nil
+  ) async throws -> String {
+    try await services.serviceTokens.create(
+      name: "gateway", permissions: permissions, environment: environment, by: Caller(actor: .command(name: "test"))
+    ).secret.reveal()
   }
 
   /// A session of a member of staff.

@@ -24,7 +24,7 @@ struct MigrationsContractTests {
       "accounts", "attempt_counts", "installation", "instances", "invalidation_head", "jobs", "plans",
       "rate_limit_counts",
       "rate_limit_windows",
-      "schema_migrations", "second_factors", "service_tokens", "signups", "staff",
+      "schema_migrations", "second_factors", "service_token_activity", "service_tokens", "signups", "staff",
       "staff_sessions", "usage_batches", "usage_sources", "users",
     ]
     let others = try await offenders(

@@ -3,7 +3,7 @@ package import Foundation
 /// Who did something to a tenant, or to what belongs to none.
 package enum Actor: Sendable, Equatable {
   package enum Kind: String, Sendable, CaseIterable {
-    case user, staff, command, job
+    case user, staff, command, job, token
   }
 
   case user(id: UUID, email: String)
@@ -12,6 +12,8 @@ package enum Actor: Sendable, Equatable {
   case command(name: String)
   /// Something that is done in the background.
   case job(name: String)
+  /// A service token, for the account.
+  case token(id: UUID, name: String)
 
   var kind: Kind {
     switch self {
@@ -19,15 +21,21 @@ package enum Actor: Sendable, Equatable {
     case .staff: .staff
     case .command: .command
     case .job: .job
+    case .token: .token
     }
   }
 
-  /// Whether it is one of the tenant's own people.
-  var isCustomer: Bool { if case .user = self { true } else { false } }
+  /// Whether it is one of the tenant's own people, or acts for them.
+  var isCustomer: Bool {
+    switch self {
+    case .user, .token: true
+    case .staff, .command, .job: false
+    }
+  }
 
   var id: UUID? {
     switch self {
-    case .user(let id, _), .staff(let id, _): id
+    case .user(let id, _), .staff(let id, _), .token(let id, _): id
     case .command, .job: nil
     }
   }
@@ -35,7 +43,7 @@ package enum Actor: Sendable, Equatable {
   var name: String {
     switch self {
     case .user(_, let email): email
-    case .staff(_, let name), .command(let name), .job(let name): name
+    case .staff(_, let name), .command(let name), .job(let name), .token(_, let name): name
     }
   }
 }
@@ -45,10 +53,13 @@ package struct Caller: Sendable, Equatable {
   package var actor: Actor
   /// The client's address, where there is one.
   package var ip: String?
+  /// The only one whose keys the caller knows of; nil: all.
+  package var environment: Key.Environment?
 
-  package init(actor: Actor, ip: String? = nil) {
+  package init(actor: Actor, ip: String? = nil, environment: Key.Environment? = nil) {
     self.actor = actor
     self.ip = ip
+    self.environment = environment
   }
 }
 
@@ -89,6 +100,7 @@ package struct AuditEvent: Sendable, Equatable {
     case staffCreated = "staff.created"
     case tokenCreated = "token.created"
     case tokenRevoked = "token.revoked"
+    case tokenRolled = "token.rolled"
     case usageDeleted = "usage.deleted"
     case analyticsGranted = "analytics.granted"
     case portalGranted = "portal.granted"

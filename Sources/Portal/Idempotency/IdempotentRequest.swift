@@ -17,13 +17,16 @@ package struct IdempotentRequest: Sendable {
   /// what is sealed with it.
   private let sealingKey: SymmetricKey
 
-  /// `request` is what a repeat must have in common with the first. Nil unless the key is printable ASCII of an allowed
-  /// length.
-  package init?(key: String, request: some Sequence<UInt8>, accountID: UUID, session: Secret) {
+  /// `request` is what a repeat must have in common with the first. The people of an account share their keys; a service
+  /// token has its own. Nil unless the key is printable ASCII of an allowed length.
+  package init?(
+    key: String, of token: UUID? = nil, request: some Sequence<UInt8>, accountID: UUID, session: Secret
+  ) {
     let bytes = Array(key.utf8)
     guard Self.keyLength.contains(bytes.count), bytes.allSatisfy({ (0x20...0x7E).contains($0) }) else { return nil }
     self.accountID = accountID
-    keyHash = SecretHash(of: bytes)
+    // No printable key begins so.
+    keyHash = SecretHash(of: (token.map { Array("\($0.text)\n".utf8) } ?? []) + bytes)
     requestHash = SecretHash(of: request)
     sealingKey = HKDF<SHA256>.deriveKey(
       inputKeyMaterial: SymmetricKey(data: Array(session.reveal().utf8)), salt: Array("latchkey-idempotency-1".utf8),

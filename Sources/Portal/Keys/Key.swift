@@ -4,6 +4,9 @@ package import Foundation
 package struct Key: Sendable, Equatable {
   package enum Environment: String, Sendable, CaseIterable {
     case live, test
+
+    /// Whether it is one that somebody knows of who may be restricted to one; nil: to none.
+    package func isWithin(_ restriction: Environment?) -> Bool { restriction == nil || restriction == self }
   }
 
   package enum Status: String, Sendable, CaseIterable {

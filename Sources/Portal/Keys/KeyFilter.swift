@@ -7,11 +7,15 @@ package struct KeyFilter: Sendable, Equatable {
   package var tags: [String]
   /// A part of the name, the description or the start, in whatever case.
   package var text: String?
+  package var environment: Key.Environment?
 
-  package init(status: Key.Status? = nil, tags: [String] = [], text: String? = nil) {
+  package init(
+    status: Key.Status? = nil, tags: [String] = [], text: String? = nil, environment: Key.Environment? = nil
+  ) {
     self.status = status
     self.tags = tags
     self.text = text
+    self.environment = environment
   }
 }
 

@@ -38,20 +38,26 @@ package struct Keys: Sendable {
     package var propagation: Propagation
   }
 
+  /// Throws `.notFound` if there is no such account.
   package func list(
     of accountID: UUID, _ filter: KeyFilter = KeyFilter(), page: PageRequest = PageRequest()
   ) async throws -> Page<Key> {
     let keys = try await pool.query(
       ListKeys(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
       as: .account(accountID))
+    if keys.isEmpty, try await pool.query(FindKeyRules(accountID: accountID), as: .account(accountID)).isEmpty {
+      throw PortalError.notFound
+    }
     return Page(keys, limit: page.limit, id: \.id)
   }
 
-  /// Throws `.notFound` for another account's key, too.
-  package func find(_ id: UUID, of accountID: UUID) async throws -> Key {
-    guard let key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first else {
-      throw PortalError.notFound
-    }
+  /// Throws `.notFound` for another account's key, too, and for one of another environment, where one is given.
+  package func find(
+    _ id: UUID, of accountID: UUID, in environment: Key.Environment? = nil
+  ) async throws -> Key {
+    guard let key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first,
+      key.environment.isWithin(environment)
+    else { throw PortalError.notFound }
     return key
   }
 
@@ -96,6 +102,9 @@ package struct Keys: Sendable {
     on transaction: PostgresConnection
   ) async throws -> IssuedKey {
     guard let account, let rules else { throw PortalError.notFound }
+    if let only = caller.environment, only != settings.environment {
+      throw PortalError.forbidden(reason: "The token is restricted to the environment \(only.rawValue).")
+    }
     try account.checkActive()
     try rules.check(settings, madeAt: Date(), at: "body")
     guard count < rules.plan.keyCap else { throw PortalError.keyCapReached(cap: rules.plan.keyCap) }
@@ -110,7 +119,7 @@ package struct Keys: Sendable {
     let revokedAt = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (_, found) = try await transaction.pipeline(
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id))
-      guard let key = found.first else { throw PortalError.notFound }
+      guard let key = found.first, caller.reaches(key) else { throw PortalError.notFound }
       if let revokedAt = key.revokedAt { return revokedAt }
       let (revoked, _, _) = try await transaction.pipeline(
         RevokeKey(accountID: accountID, id: id),
@@ -135,7 +144,9 @@ package struct Keys: Sendable {
     let key = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (accounts, found, counts) = try await transaction.pipeline(
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id), CountLiveKeys(accountID: accountID))
-      guard let account = accounts.first, let key = found.first else { throw PortalError.notFound }
+      guard let account = accounts.first, let key = found.first, caller.reaches(key) else {
+        throw PortalError.notFound
+      }
       guard key.mayTake(changes) else { throw PortalError.keyNotActive }
       if let revisions, !revisions.contains(key.revision) { throw PortalError.preconditionFailed }
       let old = KeySettings(of: key)
@@ -233,7 +244,7 @@ package struct Keys: Sendable {
   private func roll(
     _ key: Key?, of account: Account?, graceSeconds: Int, by caller: Caller, on transaction: PostgresConnection
   ) async throws -> (IssuedKey, Key) {
-    guard let account, let key else { throw PortalError.notFound }
+    guard let account, let key, caller.reaches(key) else { throw PortalError.notFound }
     try account.checkActive()
     guard key.status(at: Date()) == .active, key.rolledAt == nil else { throw PortalError.keyNotActive }
     let settings = KeySettings(of: key)
@@ -288,6 +299,10 @@ extension Key {
   fileprivate func mayTake(_ changes: KeyChanges) -> Bool {
     revokedAt == nil && (rolledAt == nil || changes.expiresAt == .keep)
   }
+}
+
+extension Caller {
+  fileprivate func reaches(_ key: Key) -> Bool { key.environment.isWithin(environment) }
 }
 
 extension Account {

@@ -160,8 +160,9 @@ struct ListKeys: PostgresStatement {
       else 'active' end)
       and ($4::text[] is null or key.tags @> $4)
       and ($5::text is null or key.name ilike $5 or key.description ilike $5 or key.key_start ilike $5)
+      and ($6::text is null or key.environment = $6)
     order by key.id desc
-    limit $6
+    limit $7
     """
   let accountID: UUID
   let filter: KeyFilter
@@ -170,7 +171,7 @@ struct ListKeys: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       accountID, before, filter.status?.rawValue, filter.tags.isEmpty ? nil : filter.tags,
-      filter.text.map { "%" + $0.withoutWildcards + "%" }, count)
+      filter.text.map { "%" + $0.withoutWildcards + "%" }, filter.environment?.rawValue, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }

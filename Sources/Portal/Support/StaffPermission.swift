@@ -13,11 +13,13 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   case suspendAccounts
   /// What plans allow, and which account has which.
   case changePlans
+  /// Service tokens, their list included.
+  case changeTokens
 
   package var roles: Set<StaffMember.Role> {
     switch self {
     case .useSession, .readCustomers, .readUsage, .revokeKeys, .suspendAccounts: [.support, .admin]
-    case .changePlans: [.admin]
+    case .changePlans, .changeTokens: [.admin]
     }
   }
 }

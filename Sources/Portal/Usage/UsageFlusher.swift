@@ -4,6 +4,7 @@ package import Postgres
 import ServiceLifecycle
 
 /// Writes the counters to the database every second, and once more at shutdown; those that dead processes left, too.
+/// Beside them, when service tokens were last used.
 ///
 /// What was taken is written under numbers, one after the other, and nothing more is taken before all of it stands in the
 /// database: a flush whose commit was in doubt is repeated under its number and counts once, and while PostgreSQL is away
@@ -22,6 +23,7 @@ package actor UsageFlusher: Service {
 
   private let pool: PostgresPool
   private let recorder: UsageRecorder
+  private let tokenUses: ServiceTokenUses
   private let observer: Observer
   /// For what waits for the disk.
   private let queue = DispatchQueue(label: "usage-spool", qos: .utility)
@@ -31,9 +33,12 @@ package actor UsageFlusher: Service {
   /// The flush that was begun last: the next waits for it, since an actor lets others in while it waits.
   private var last: Task<Bool, Never>?
 
-  package init(pool: PostgresPool, recorder: UsageRecorder, observer: Observer) {
+  package init(
+    pool: PostgresPool, recorder: UsageRecorder, tokenUses: ServiceTokenUses = ServiceTokenUses(), observer: Observer
+  ) {
     self.pool = pool
     self.recorder = recorder
+    self.tokenUses = tokenUses
     self.observer = observer
   }
 
@@ -93,12 +98,20 @@ package actor UsageFlusher: Service {
         // A folder that holds what was set aside is looked at again and again.
         if count > 0 { observer.observe(.usageAdopted(counters: count)) }
       }
+      try await writeTokenUses()
       return true
     } catch {
       observer.observe(.usageFlushFailed("\(error)"))
       await synchronize()
       return false
     }
+  }
+
+  private func writeTokenUses() async throws {
+    let uses = tokenUses.pending()
+    if uses.isEmpty { return }
+    try await pool.execute(WriteServiceTokenUses(uses: uses))
+    tokenUses.wrote(uses)
   }
 
   private func writeTaken() async throws {

@@ -48,10 +48,14 @@ struct InsertUsageBatch: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
+/// Of one environment, where one is given.
 struct FindKeyAccounts: PostgresStatement {
-  static let sql = "select id, account_id from api_keys where id = any ($1)"
+  static let sql = """
+    select id, account_id from api_keys where id = any ($1) and ($2::text is null or environment = $2)
+    """
   let ids: [UUID]
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids) }
+  let environment: Key.Environment?
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids, environment?.rawValue) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (UUID, UUID) {
     (try row.next(), try row.next())
   }

@@ -28,13 +28,16 @@ package struct Usages: Sendable {
     }
   }
 
-  /// The last `days` days, today included. Throws `.notFound` for another account's key, too.
-  package func report(onKey id: UUID, of accountID: UUID, days: Int) async throws -> UsageReport {
+  /// The last `days` days, today included. Throws `.notFound` for another account's key, too, and for one of another
+  /// environment, where one is given.
+  package func report(
+    onKey id: UUID, of accountID: UUID, in environment: Key.Environment? = nil, days: Int
+  ) async throws -> UsageReport {
     let range = range(accountID, days)
     // A replica may not have heard of the key yet.
-    guard try await !pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).isEmpty else {
-      throw PortalError.notFound
-    }
+    guard let key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first,
+      key.environment.isWithin(environment)
+    else { throw PortalError.notFound }
     let (complete, daily, endpoints) = try await reportPool.pipeline(
       ReadCompleteThrough(), SumKeyUsageByDay(range: range, keyID: id),
       SumKeyUsageByEndpoint(range: range, keyID: id),
@@ -43,7 +46,7 @@ package struct Usages: Sendable {
       from: range.from, to: range.to, days: daily, endpoints: endpoints, completeThrough: complete[0])
   }
 
-  /// As ``report(onKey:of:days:)``, over all keys of an account, and with its last hours.
+  /// As ``report(onKey:of:in:days:)``, over all keys of an account, and with its last hours.
   package func report(onAccount accountID: UUID, days: Int) async throws -> UsageReport {
     let range = range(accountID, days)
     let (complete, daily, endpoints, keys, hourly) = try await reportPool.pipeline(
@@ -61,7 +64,8 @@ package struct Usages: Sendable {
     _ outcomes: [ReportedOutcome], batchID: String?, from token: ServiceToken
   ) async throws -> Receipt {
     let accounts = Dictionary(
-      try await gatewayPool.query(FindKeyAccounts(ids: Array(Set(outcomes.map(\.keyID)))))
+      try await gatewayPool.query(
+        FindKeyAccounts(ids: Array(Set(outcomes.map(\.keyID))), environment: token.environment))
     ) { one, _ in one }
     let now = Date()
     var receipt = Receipt()

@@ -14,16 +14,19 @@ package struct VerificationRequest: Sendable, Equatable {
   package var clientIP: AddressBlock?
   package var endpoint: String
   package var cost: Int
+  /// The only one whose keys whoever asks knows of; nil: all.
+  package var environment: Key.Environment?
 
   package init(
     hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
-    endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1
+    endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1, environment: Key.Environment? = nil
   ) {
     self.hash = hash
     self.scopes = scopes
     self.clientIP = clientIP
     self.endpoint = endpoint
     self.cost = cost
+    self.environment = environment
   }
 
   /// What a request is counted under by its method and its target, as gateways pass them on. What stands behind "?" would

@@ -81,8 +81,8 @@ struct FindVerifiableKeysByID: PostgresStatement {
 /// Service tokens by hash, as `FindVerifiableKeys`.
 struct FindServiceTokens: PostgresStatement {
   static let sql = """
-    select head.epoch, head.seq, token.token_hash, token.id, token.name, token.permissions, token.expires_at,
-      token.revoked_at is not null
+    select head.epoch, head.seq, token.token_hash, token.id, token.name, token.permissions, token.environment,
+      token.expires_at, token.revoked_at is not null
     from invalidation_head head left join service_tokens token on token.token_hash = any ($1)
     """
   struct Row {
@@ -96,7 +96,7 @@ struct FindServiceTokens: PostgresStatement {
     guard let hash = try SecretHash(column: row.next()) else { return Row(position: position, found: nil) }
     let token = ServiceToken(
       id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
-      expiresAt: try row.next(), isRevoked: try row.next())
+      environment: try Key.Environment(optional: row.next()), expiresAt: try row.next(), isRevoked: try row.next())
     return Row(position: position, found: (hash, token))
   }
 }

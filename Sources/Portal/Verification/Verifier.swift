@@ -96,8 +96,12 @@ package struct Verifier: Sendable {
     // All are looked for before anything is taken. What is known of a key is not copied more often than needed: each copy
     // would touch the memory of all its parts.
     for request in requests {
-      guard let key = cachedKey(request, at: moment) else { return nil }
-      verdicts.append(key.map { Verdict(code: .valid, found: ($0, .undecided)) } ?? .notFound)
+      guard let found = cachedKey(request, at: moment) else { return nil }
+      if let key = found, key.environment.isWithin(request.environment) {
+        verdicts.append(Verdict(code: .valid, found: (key, .undecided)))
+      } else {
+        verdicts.append(.notFound)
+      }
     }
     let now = moment.date
     var taken = RateLimiter.Taken()
@@ -177,7 +181,7 @@ package struct Verifier: Sendable {
   }
 
   private func judge(_ key: VerifiableKey?, _ request: VerificationRequest, at now: Date) -> Judgement {
-    guard let key else { return .final(.notFound) }
+    guard let key, key.environment.isWithin(request.environment) else { return .final(.notFound) }
     guard let refusal = key.refusal(of: request, at: now) else { return .admissible(key) }
     return .final(Verdict(code: refusal, found: (key, limiter.peek(key, at: now.milliseconds))))
   }

@@ -56,25 +56,26 @@ final class FastPath: Sendable {
     var status = 200
     switch request.target {
     case .verify:
-      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: now),
+      guard let token = token(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: now),
         Self.isJSON(request, bytes), request.bodyCount <= VerificationController.bodySizeMax
       else { return .notHere }
-      let judged = judged(bytes, after: lookUp, at: now) { VerificationScanner.request($0, request.body) }
+      let judged = judged(bytes, with: token, after: lookUp, at: now) { VerificationScanner.request($0, request.body) }
       guard let verdict = judged.verdict else { return judged.outcome }
       write(verdict, &scratch, at: now)
       route = "/v1/verify"
     case .verifyBatch:
-      guard isAllowed(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: now),
+      guard let token = token(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: now),
         Self.isJSON(request, bytes)
       else { return .notHere }
-      let judged = judgedAll(bytes, request.body, after: lookUp, at: now)
+      let judged = judgedAll(bytes, request.body, with: token, after: lookUp, at: now)
       guard let verdicts = judged.verdicts else { return judged.outcome }
       write(verdicts, &scratch, at: now)
       route = "/v1/verify/batch"
     case .authorize:
-      guard isAllowed(request.fields.token, isBearer: false, bytes, &scratch.token, at: now), request.bodyCount == 0
+      guard let token = token(request.fields.token, isBearer: false, bytes, &scratch.token, at: now),
+        request.bodyCount == 0
       else { return .notHere }
-      let judged = judged(bytes, after: lookUp, at: now) { Self.question(request.fields, $0) }
+      let judged = judged(bytes, with: token, after: lookUp, at: now) { Self.question(request.fields, $0) }
       guard let verdict = judged.verdict else { return judged.outcome }
       status = writeHead(authorizing: verdict, &scratch, at: now)
       route = "/v1/authorize"
@@ -95,22 +96,26 @@ final class FastPath: Sendable {
   // MARK: Verdicts
 
   private func judged(
-    _ bytes: Span<UInt8>, after lookUp: LookUp?, at moment: Moment,
+    _ bytes: Span<UInt8>, with token: KnownServiceToken, after lookUp: LookUp?, at moment: Moment,
     _ asked: (Span<UInt8>) -> VerificationScanner.Asked?
   ) -> (verdict: Verdict?, outcome: Outcome) {
     if let lookUp { return (verdicts(after: lookUp, at: moment)?.first, .notHere) }
-    guard let asked = asked(bytes) else { return (nil, .notHere) }
+    guard var asked = asked(bytes) else { return (nil, .notHere) }
+    asked.request.environment = token.token.environment
     if let verdict = verifier.verifyAtOnce(asked.request, at: moment) { return (verdict, .answered) }
     let (verdicts, outcome) = missing([asked.request], [asked.key], bytes, at: moment)
     return (verdicts?.first, outcome)
   }
 
-  /// As ``judged(_:after:at:_:)``, of a batch.
+  /// As ``judged(_:with:after:at:_:)``, of a batch.
   private func judgedAll(
-    _ bytes: Span<UInt8>, _ body: Range<Int>, after lookUp: LookUp?, at moment: Moment
+    _ bytes: Span<UInt8>, _ body: Range<Int>, with token: KnownServiceToken, after lookUp: LookUp?, at moment: Moment
   ) -> (verdicts: [Verdict]?, outcome: Outcome) {
     if let lookUp { return (verdicts(after: lookUp, at: moment), .notHere) }
-    guard let asked = VerificationScanner.requests(bytes, body) else { return (nil, .notHere) }
+    guard var asked = VerificationScanner.requests(bytes, body) else { return (nil, .notHere) }
+    if let environment = token.token.environment {
+      for place in asked.requests.indices { asked.requests[place].environment = environment }
+    }
     if let verdicts = verifier.verifyAtOnce(asked.requests, at: moment) { return (verdicts, .answered) }
     return missing(asked.requests, asked.keys, bytes, at: moment)
   }
@@ -136,13 +141,14 @@ final class FastPath: Sendable {
 
   // MARK: Questions
 
-  private func isAllowed(
+  /// The service token that is shown, if it is known to be good.
+  private func token(
     _ field: Range<Int>?, isBearer: Bool, _ bytes: Span<UInt8>, _ remembered: inout RememberedToken, at moment: Moment
-  ) -> Bool {
+  ) -> KnownServiceToken? {
     guard let field, let token = isBearer ? Self.bearer(field, bytes) : field,
       (1...Secret.lengthMax).contains(token.count)
-    else { return false }
-    return tokens.allowsAtOnce(remembered.hash(of: bytes.extracting(token)), .verifyKeys, at: moment)
+    else { return nil }
+    return tokens.findAtOnce(remembered.hash(of: bytes.extracting(token)), for: .verifyKeys, at: moment)
   }
 
   /// The place of the token behind `Bearer `, in whatever case, if there is one space and no other.

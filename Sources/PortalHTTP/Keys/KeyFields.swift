@@ -72,7 +72,7 @@ extension RequestFields {
     }
   }
 
-  private mutating func futureDate(_ name: String, after now: Date) -> Date? {
+  mutating func futureDate(_ name: String, after now: Date) -> Date? {
     let date = optionalDate(name)
     if let date, date <= now { refuse(name, "must lie in the future") }
     return date

@@ -2,7 +2,7 @@ import Foundation
 import Hummingbird
 import Portal
 
-/// `/v1/keys`: a customer's own keys.
+/// `/v1/keys`: a customer's own keys; and `/v1/accounts/{id}/keys`: those of an account, for service tokens.
 struct KeysController {
   static let bodySizeMax = 64 << 10
   private static let warning = "Store this key securely: it won't be shown again."
@@ -10,19 +10,33 @@ struct KeysController {
   let keys: Keys
 
   func addRoutes(to routes: MemberRoutes) {
-    routes.get("v1/keys", .readKeys, use: list)
-    routes.post("v1/keys", .changeKeys, use: create)
-    routes.get("v1/keys/{id}", .readKeys, use: get)
-    routes.patch("v1/keys/{id}", .changeKeys, use: update)
-    routes.delete("v1/keys/{id}", .changeKeys, use: revoke)
+    routes.get("v1/keys", .readKeys) { try await list($0, of: $1.keyHolder) }
+    routes.post("v1/keys", .changeKeys) { try await create($0, for: $1.keyHolder) }
+    routes.get("v1/keys/{id}", .readKeys) { try await get($1.pathID, of: $1.keyHolder) }
+    routes.patch("v1/keys/{id}", .changeKeys) { try await update($1.pathID, $0, of: $1.keyHolder) }
+    routes.delete("v1/keys/{id}", .changeKeys) { try await revoke($1.pathID, of: $1.keyHolder) }
     // Not `DELETE /v1/keys`, which a client hits whose variable for the id is empty.
     routes.post("v1/keys/revoke-all", .changeKeys, use: revokeAll)
-    routes.post("v1/keys/{id}/roll", .changeKeys, use: roll)
+    routes.post("v1/keys/{id}/roll", .changeKeys) { try await roll($1.pathID, $0, of: $1.keyHolder) }
   }
 
-  @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  func addRoutes(toReaders readers: some RouterMethods<GatewayContext>) {
+    readers.get("v1/accounts/{id}/keys") { try await list($0, of: $1.keyHolder) }
+    readers.get("v1/accounts/{id}/keys/{keyId}") { try await get($1.keyID, of: $1.keyHolder) }
+  }
+
+  func addRoutes(toWriters writers: some RouterMethods<GatewayContext>) {
+    writers.post("v1/accounts/{id}/keys") { try await create($0, for: $1.keyHolder) }
+    writers.patch("v1/accounts/{id}/keys/{keyId}") { try await update($1.keyID, $0, of: $1.keyHolder) }
+    writers.delete("v1/accounts/{id}/keys/{keyId}") { try await revoke($1.keyID, of: $1.keyHolder) }
+    writers.post("v1/accounts/{id}/keys/{keyId}/roll") { try await roll($1.keyID, $0, of: $1.keyHolder) }
+  }
+
+  private func list(_ request: Request, of holder: KeyHolder) async throws -> Response {
     let page = try request.page()
-    let found = try await keys.list(of: context.accountID, try request.keyFilter(), page: page)
+    var filter = try request.keyFilter()
+    filter.environment = holder.caller.environment
+    let found = try await keys.list(of: holder.accountID, filter, page: page)
     let now = Date()
     return Response(
       json: .object { json in
@@ -31,30 +45,32 @@ struct KeysController {
       })
   }
 
-  @Sendable private func get(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    let key = try await keys.find(try context.pathID, of: context.accountID)
+  private func get(_ id: UUID, of holder: KeyHolder) async throws -> Response {
+    let key = try await keys.find(id, of: holder.accountID, in: holder.caller.environment)
     return Response(
       json: .object { $0.fields(of: key, at: Date()) }, headers: [.eTag: EntityTag.text(of: key.revision)])
   }
 
-  @Sendable private func create(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  private func create(_ request: Request, for holder: KeyHolder) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let once = try request.idempotent(fields, context)
+    let once = try request.idempotent(fields, holder)
     let settings = fields.keySettings(at: Date())
     // The first time lay in the future what a repeat may find in the past.
     if let once, !fields.finalProblems.isEmpty {
-      if let answer = try await keys.firstAnswer(to: once) { return response(created: answer) }
+      if let answer = try await keys.firstAnswer(to: once) { return response(created: answer, for: holder) }
     }
     try fields.finish()
     if let once {
-      return response(created: try await keys.create(settings, by: context.caller, once: once, Self.show))
+      let answer = try await keys.create(settings, by: holder.caller, once: once, Self.show)
+      return response(created: answer, for: holder)
     }
-    let issued = try await keys.create(settings, for: context.accountID, by: context.caller)
+    let issued = try await keys.create(settings, for: holder.accountID, by: holder.caller)
     return response(
-      created: FirstAnswer(shownKeys: [Self.show(issued.key)], newKeyID: issued.key.id, secret: issued.secret))
+      created: FirstAnswer(shownKeys: [Self.show(issued.key)], newKeyID: issued.key.id, secret: issued.secret),
+      for: holder)
   }
 
-  private func response(created answer: FirstAnswer) -> Response {
+  private func response(created answer: FirstAnswer, for holder: KeyHolder) -> Response {
     let json = JSONWriter.object { json in
       json.fields(ofObject: answer.shownKeys[0])
       json.field("key", answer.secret?.reveal())
@@ -63,7 +79,7 @@ struct KeysController {
     return Response(
       status: .created, json: json,
       headers: [
-        .location: "/v1/keys/" + answer.newKeyID.text, .eTag: EntityTag.text(of: Key.firstRevision),
+        .location: "\(holder.path)/\(answer.newKeyID.text)", .eTag: EntityTag.text(of: Key.firstRevision),
       ])
   }
 
@@ -72,13 +88,13 @@ struct KeysController {
     String(decoding: JSONWriter.object { $0.fields(of: key, at: Date()) }.bytes, as: UTF8.self)
   }
 
-  @Sendable private func update(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  private func update(_ id: UUID, _ request: Request, of holder: KeyHolder) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let changes = fields.keyChanges(at: Date())
     try fields.finish()
     let revisions = try request.ifMatch()
     let updated = try await keys.update(
-      try context.pathID, of: context.accountID, changes, ifRevision: revisions, by: context.caller)
+      id, of: holder.accountID, changes, ifRevision: revisions, by: holder.caller)
     let json = JSONWriter.object { json in
       json.fields(of: updated.key, at: Date())
       json.propagation(updated.propagation)
@@ -92,30 +108,30 @@ struct KeysController {
     return Response(revokedKeyCount: count, propagation)
   }
 
-  @Sendable private func revoke(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    let revoked = try await keys.revoke(try context.pathID, of: context.accountID, by: context.caller)
-    return Response(revoked)
+  private func revoke(_ id: UUID, of holder: KeyHolder) async throws -> Response {
+    Response(try await keys.revoke(id, of: holder.accountID, by: holder.caller))
   }
 
-  @Sendable private func roll(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  private func roll(_ id: UUID, _ request: Request, of holder: KeyHolder) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax, isOptional: true)
-    let once = try request.idempotent(fields, context)
+    let once = try request.idempotent(fields, holder)
     let grace = fields.integer("graceSeconds", 0...Key.graceSecondsMax, default: 0)
     try fields.finish()
-    let id = try context.pathID
     if let once {
       let (answer, propagation) = try await keys.roll(
-        id, graceSeconds: grace, by: context.caller, once: once, Self.show)
-      return response(rolled: answer, propagation)
+        id, graceSeconds: grace, by: holder.caller, once: once, Self.show)
+      return response(rolled: answer, propagation, for: holder)
     }
-    let rolled = try await keys.roll(id, of: context.accountID, graceSeconds: grace, by: context.caller)
+    let rolled = try await keys.roll(id, of: holder.accountID, graceSeconds: grace, by: holder.caller)
     let answer = FirstAnswer(
       shownKeys: [rolled.successor.key, rolled.predecessor].map(Self.show), newKeyID: rolled.successor.key.id,
       secret: rolled.successor.secret)
-    return response(rolled: answer, rolled.propagation)
+    return response(rolled: answer, rolled.propagation, for: holder)
   }
 
-  private func response(rolled answer: FirstAnswer, _ propagation: Propagation) -> Response {
+  private func response(
+    rolled answer: FirstAnswer, _ propagation: Propagation, for holder: KeyHolder
+  ) -> Response {
     let json = JSONWriter.object { json in
       json.object("newKey") { json in
         json.fields(ofObject: answer.shownKeys[0])
@@ -125,7 +141,7 @@ struct KeysController {
       json.propagation(propagation)
       json.field("warning", Self.warning)
     }
-    return Response(status: .created, json: json, headers: [.location: "/v1/keys/" + answer.newKeyID.text])
+    return Response(status: .created, json: json, headers: [.location: "\(holder.path)/\(answer.newKeyID.text)"])
   }
 }
 

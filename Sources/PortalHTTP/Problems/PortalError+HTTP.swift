@@ -63,6 +63,8 @@ extension Problem {
       self.init(.conflict, .keyCapReached, "The account has \(cap) live keys, as many as its plan allows.")
     case .keyNotActive:
       self.init(.conflict, .keyNotActive, "The key is revoked, expired, disabled or rolled, so this cannot be done.")
+    case .tokenNotActive:
+      self.init(.conflict, .tokenNotActive, "The token is revoked, expired or rolled, so this cannot be done.")
     case .preconditionFailed:
       self.init(
         .preconditionFailed, .preconditionFailed, "It has been changed since; read it again for its present ETag.")

@@ -22,6 +22,7 @@ struct Problem: Error, Sendable {
     case methodNotAllowed = "method_not_allowed"
     case keyCapReached = "key_cap_reached"
     case keyNotActive = "key_not_active"
+    case tokenNotActive = "token_not_active"
     case preconditionFailed = "precondition_failed"
     case emailTaken = "email_taken"
     case lastOwner = "last_owner"

@@ -5,13 +5,13 @@ import Portal
 extension Request {
   /// What `Idempotency-Key` makes of this request, if it is there. A repeat has the same method, path and body, whose members
   /// may be in another order.
-  func idempotent(_ fields: RequestFields, _ context: CustomerContext) throws(PortalError) -> IdempotentRequest? {
+  func idempotent(_ fields: RequestFields, _ holder: KeyHolder) throws(PortalError) -> IdempotentRequest? {
     let keys = headers[values: .idempotencyKey]
     guard let key = keys.first else { return nil }
     guard keys.count == 1,
       let request = IdempotentRequest(
-        key: key, request: Array("\(method) \(uri.path)\n".utf8) + fields.fingerprint, accountID: context.accountID,
-        session: context.token)
+        key: key, of: holder.tokenID, request: Array("\(method) \(uri.path)\n".utf8) + fields.fingerprint,
+        accountID: holder.accountID, session: holder.secret)
     else {
       let length = IdempotentRequest.keyLength
       throw .invalid(

@@ -88,11 +88,14 @@ enum Cursor {
 }
 
 extension RequestContext {
-  /// The `{id}` of the path. What is no UUID names nothing.
+  /// The `{id}` of the path.
   var pathID: UUID {
-    get throws(PortalError) {
-      guard let text = parameters.get("id"), let id = UUID(uuidString: text) else { throw .notFound }
-      return id
-    }
+    get throws(PortalError) { try pathUUID("id") }
+  }
+
+  /// An id of the path. What is no UUID names nothing.
+  func pathUUID(_ name: String) throws(PortalError) -> UUID {
+    guard let text = parameters.get(name), let id = UUID(uuidString: text) else { throw .notFound }
+    return id
   }
 }

@@ -12,6 +12,7 @@ package struct AppRequestContext: RequestContext {
   package var customerToken: Secret?
   package var staff: StaffSession?
   package var token: ServiceToken?
+  package var tokenSecret: Secret?
 
   package init(source: ApplicationRequestContextSource) {
     coreContext = .init(source: source)
@@ -65,11 +66,15 @@ package struct StaffContext: ChildRequestContext, PersonContext {
 package struct GatewayContext: ChildRequestContext {
   package var coreContext: CoreRequestContextStorage
   let token: ServiceToken
+  let secret: Secret
+  let caller: Caller
 
   package init(context: AppRequestContext) throws {
-    guard let token = context.token else { throw PortalError.unauthenticated }
+    guard let token = context.token, let secret = context.tokenSecret else { throw PortalError.unauthenticated }
     coreContext = context.coreContext
     self.token = token
+    self.secret = secret
+    caller = token.caller(ip: context.clientAddress)
   }
 }
 

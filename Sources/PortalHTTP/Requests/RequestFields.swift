@@ -162,6 +162,13 @@ struct RequestFields {
     return choice(name, value) ?? `default`
   }
 
+  /// One of the values of an enum; nil if it is missing or null, and after a problem.
+  mutating func optionalChoice<Choice: RawRepresentable & CaseIterable>(
+    _ name: String
+  ) -> Choice? where Choice.RawValue == String {
+    value(name).flatMap { choice(name, $0) }
+  }
+
   /// One that must be there; nil after a problem.
   mutating func choice<Choice: RawRepresentable & CaseIterable>(
     _ name: String

@@ -58,6 +58,7 @@ struct GatewayAuthentication: RouterMiddleware {
     try token.require(permission)
     var context = context
     context.token = token
+    context.tokenSecret = secret
     return try await next(request, context)
   }
 }

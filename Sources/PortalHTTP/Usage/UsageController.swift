@@ -2,7 +2,8 @@ import Foundation
 import Hummingbird
 import Portal
 
-/// `GET /v1/keys/{id}/usage` and `GET /v1/usage` for customers, `POST /v1/usage` for gateways.
+/// `GET /v1/keys/{id}/usage` and `GET /v1/usage` for customers, `GET /v1/accounts/{id}/keys/{keyId}/usage` and
+/// `POST /v1/usage` for service tokens.
 struct UsageController {
   /// Room for 10,000 events.
   static let bodySizeMax = 4 << 20
@@ -10,17 +11,21 @@ struct UsageController {
   let usages: Usages
 
   func addRoutes(to routes: MemberRoutes) {
-    routes.get("v1/keys/{id}/usage", .readUsage, use: ofKey)
+    routes.get("v1/keys/{id}/usage", .readUsage) { try await ofKey($1.pathID, $0, of: $1.keyHolder) }
     routes.get("v1/usage", .readUsage, use: ofAccount)
+  }
+
+  func addRoutes(toReaders readers: some RouterMethods<GatewayContext>) {
+    readers.get("v1/accounts/{id}/keys/{keyId}/usage") { try await ofKey($1.keyID, $0, of: $1.keyHolder) }
   }
 
   func addGatewayRoutes(to routes: some RouterMethods<GatewayContext>) {
     routes.post("v1/usage", use: take)
   }
 
-  @Sendable private func ofKey(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    let id = try context.pathID
-    let report = try await usages.report(onKey: id, of: context.accountID, days: try request.days)
+  private func ofKey(_ id: UUID, _ request: Request, of holder: KeyHolder) async throws -> Response {
+    let report = try await usages.report(
+      onKey: id, of: holder.accountID, in: holder.caller.environment, days: try request.days)
     return Response(
       json: .object { json in
         json.field("keyId", id)

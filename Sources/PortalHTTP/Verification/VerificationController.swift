@@ -23,7 +23,8 @@ struct VerificationController {
 
   @Sendable private func verify(_ request: Request, _ context: GatewayContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let question = fields.verification(verifier.format)
+    var question = fields.verification(verifier.format)
+    question.environment = context.token.environment
     try fields.finish()
     let verdict = try await verifier.verify(question)
     var response = Response(json: .object { $0.fields(of: verdict) })
@@ -33,7 +34,11 @@ struct VerificationController {
 
   @Sendable private func verifyBatch(_ request: Request, _ context: GatewayContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
-    let questions = fields.objects("requests", 1...Self.batchCountMax) { $0.verification(verifier.format) }
+    let questions = fields.objects("requests", 1...Self.batchCountMax) { fields in
+      var question = fields.verification(verifier.format)
+      question.environment = context.token.environment
+      return question
+    }
     try fields.finish()
     let verdicts = try await verifier.verify(questions)
     return Response(
@@ -44,7 +49,8 @@ struct VerificationController {
 
   @Sendable private func authorize(_ request: Request, _ context: GatewayContext) async throws -> Response {
     let key = request.bearer ?? request.headers[.xAPIKey].map { Secret(presented: $0) }
-    let question = try request.verification(of: key.flatMap(verifier.format.hash))
+    var question = try request.verification(of: key.flatMap(verifier.format.hash))
+    question.environment = context.token.environment
     return Response(authorizing: try await verifier.verify(question))
   }
 }

@@ -123,7 +123,7 @@ struct AuditCommand: AsyncParsableCommand {
       transform: ValidationError.parse(trail:))
     var account: AuditTrail?
     @Option(
-      help: ArgumentHelp("Only what this actor did: an id, user, staff, command or job.", valueName: "actor"),
+      help: ArgumentHelp("Only what this actor did: an id, user, staff, command, job or token.", valueName: "actor"),
       transform: AuditFilter.ByActor.init(argument:))
     var actor: AuditFilter.ByActor?
     @Option(help: "Only this action, such as key.revoked.") var action: AuditEvent.Action?
@@ -193,14 +193,14 @@ extension AuditHead {
 extension AuditFilter.ByActor {
   fileprivate init(argument text: String) throws {
     guard let actor = AuditFilter.ByActor(text) else {
-      throw ValidationError("--actor must be a UUID, user, staff, command or job.")
+      throw ValidationError("--actor must be a UUID, user, staff, command, job or token.")
     }
     self = actor
   }
 }
 
 extension ValidationError {
-  fileprivate static func parse(time text: String) throws -> Date {
+  static func parse(time text: String) throws -> Date {
     guard let time = Timestamp.date(from: text) else { throw ValidationError("\(text) is no time in RFC 3339.") }
     return time
   }

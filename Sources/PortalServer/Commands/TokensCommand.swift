@@ -6,10 +6,12 @@ import Postgres
 
 extension ServiceToken.Permission: ExpressibleByArgument {}
 
+extension Key.Environment: ExpressibleByArgument {}
+
 struct TokensCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "tokens", abstract: "Manage the tokens of gateways and analysts.",
-    subcommands: [Create.self, Revoke.self])
+    commandName: "tokens", abstract: "Manage the tokens of gateways, backends and analysts.",
+    subcommands: [Create.self, List.self, Roll.self, Revoke.self])
 
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make a service token; it is shown once.")
@@ -17,22 +19,103 @@ struct TokensCommand: AsyncParsableCommand {
     @OptionGroup var options: ConfigurationOptions
     @Option(help: "What the token is for.") var name: String
     @Option(help: "What it allows; may be given several times.") var permission: [ServiceToken.Permission]
+    @Option(help: "The only environment whose keys it knows of; leave it out for all.")
+    var environment: Key.Environment?
+    @Option(
+      help: "Days that it is good for, 1 to \(ServiceToken.lifetimeDaysMax); leave it out for as long as it likes.")
+    var expiresInDays: Int?
+    @Option(
+      help: ArgumentHelp("When it expires, as 2026-12-31T23:59:59Z.", valueName: "time"),
+      transform: ValidationError.parse(time:))
+    var expiresAt: Date?
+
+    func validate() throws {
+      try ValidationError.check(name: name, ServiceToken.nameLengthMax)
+      guard !permission.isEmpty else { throw ValidationError("--permission is needed at least once.") }
+      guard Set(permission).count == permission.count else { throw ValidationError("a --permission stands twice.") }
+      if environment != nil, let other = permission.first(where: { !$0.isRestrictable }) {
+        throw ValidationError("--environment does not go with --permission \(other.rawValue).")
+      }
+      guard expiresInDays == nil || expiresAt == nil else {
+        throw ValidationError("--expires-in-days and --expires-at do not go together.")
+      }
+      guard (1...ServiceToken.lifetimeDaysMax).contains(expiresInDays ?? 1) else {
+        throw ValidationError("--expires-in-days must be a whole number from 1 to \(ServiceToken.lifetimeDaysMax).")
+      }
+      guard expiresAt.map({ $0 > Date() }) ?? true else {
+        throw ValidationError("--expires-at must lie in the future.")
+      }
+    }
 
     func run() async throws {
       let configuration = try await options.load()
-      try ValidationError.check(name: name, ServiceToken.nameLengthMax)
-      guard !permission.isEmpty else { throw ValidationError("--permission is needed at least once.") }
+      let expiry = expiresAt ?? expiresInDays.map { Date().addingTimeInterval(Double($0) * 86_400) }
       try await reportingFailure {
-        let (id, secret) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
-          try await ServiceTokens(pool: pool, propagations: Propagations(pool: pool))
-            .create(name: name, permissions: permission, by: commandCaller)
+        let issued = try await configuration.withTokens {
+          try await $0.create(
+            name: name, permissions: permission, environment: environment, expiresAt: expiry, by: commandCaller)
         }
         Output(isJSON: options.json).print(
-          "token \(id.text) \(secret.reveal())",
-          json: .object {
-            $0.field("id", id)
-            $0.field("token", secret.reveal())
+          "token \(issued.id.text) \(issued.secret.reveal())", json: .object { $0.fields(of: issued, at: Date()) })
+      }
+    }
+  }
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "List the service tokens, the newest first.",
+      discussion: "A token may have been used again up to a minute after what is shown.")
+
+    @OptionGroup var options: ConfigurationOptions
+
+    func run() async throws {
+      let configuration = try await options.load()
+      try await reportingFailure {
+        let tokens = try await configuration.withTokens { tokens in
+          var (found, page) = ([ServiceTokenDetails](), PageRequest(limit: PageRequest.limitMax))
+          repeat {
+            let next = try await tokens.list(page: page)
+            found += next.items
+            page.before = next.next
+          } while page.before != nil
+          return found
+        }
+        let now = Date()
+        Output(isJSON: options.json).print(
+          tokens.map { $0.text(at: now) }.joined(separator: "\n"),
+          json: .object { json in
+            json.array("tokens", tokens) { json, token in json.object { $0.fields(of: token, at: now) } }
           })
+      }
+    }
+  }
+
+  struct Roll: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Replace a service token by a new one, which is shown once.",
+      discussion: "The new one has the same name, permissions, environment and expiry.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: "The token's id.", transform: ValidationError.parse(id:)) var id: UUID
+    @Option(help: "Seconds that the old one stays good for, 0 to \(Key.graceSecondsMax); 0 if left out.")
+    var graceSeconds: Int?
+
+    func validate() throws {
+      guard (0...Key.graceSecondsMax).contains(graceSeconds ?? 0) else {
+        throw ValidationError("--grace-seconds must be a whole number from 0 to \(Key.graceSecondsMax).")
+      }
+    }
+
+    func run() async throws {
+      let configuration = try await options.load()
+      try await reportingFailure {
+        let rolled = try await configuration.withTokens {
+          try await $0.roll(id, graceSeconds: graceSeconds ?? 0, by: commandCaller)
+        }
+        let successor = rolled.successor
+        Output(isJSON: options.json).print(
+          "token \(successor.id.text) \(successor.secret.reveal())", json: .object { $0.fields(of: rolled, at: Date()) }
+        )
       }
     }
   }
@@ -46,12 +129,33 @@ struct TokensCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let (revokedAt, propagation) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
-          try await ServiceTokens(pool: pool, propagations: Propagations(pool: pool)).revoke(id, by: commandCaller)
+        let (revokedAt, propagation) = try await configuration.withTokens {
+          try await $0.revoke(id, by: commandCaller)
         }
         Output(isJSON: options.json).printRevocation("token", id, revokedAt, propagation)
       }
     }
+  }
+}
+
+extension PortalConfiguration {
+  fileprivate func withTokens<Value: Sendable>(
+    _ body: (ServiceTokens) async throws -> Value
+  ) async throws -> Value {
+    try await PostgresPool.with(database.with(.portal)) { pool in
+      try await body(ServiceTokens(pool: pool, propagations: Propagations(pool: pool)))
+    }
+  }
+}
+
+extension ServiceTokenDetails {
+  fileprivate func text(at now: Date) -> String {
+    let parts = [
+      id.text, status(at: now).rawValue, environment?.rawValue ?? "any",
+      permissions.map(\.rawValue).joined(separator: ","),
+      "used " + (lastUsedAt.map { Timestamp.text(of: $0) } ?? "never"), name,
+    ]
+    return parts.joined(separator: "  ")
   }
 }
 

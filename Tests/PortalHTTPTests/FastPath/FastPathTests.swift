@@ -60,6 +60,9 @@ private struct Seed: Sendable {
   let keys = (0..<13).map { _ in Secret.random(prefix: "lk_live").reveal() }
   let token = Secret.random(prefix: "lk_svc").reveal()
   let weakToken = Secret.random(prefix: "lk_svc").reveal()
+  /// Of one environment each.
+  let liveToken = Secret.random(prefix: "lk_svc").reveal()
+  let testToken = Secret.random(prefix: "lk_svc").reveal()
 
   var script: String {
     func hash(_ text: String) -> String { "sha256('\(text)')" }
@@ -88,8 +91,11 @@ private struct Seed: Sendable {
     return """
       insert into accounts (id, name, suspended_at, shared_limit_per_minute) values
         (\(plain), 'a', null, null), (\(limited), 'b', null, 1000000), (\(suspended), 'c', now(), null);
-      insert into service_tokens (id, name, token_hash, permissions) values
-        (\(id(80)), 'a', \(hash(token)), '{keys.verify}'), (\(id(81)), 'b', \(hash(weakToken)), '{usage.write}');
+      insert into service_tokens (id, name, token_hash, permissions, environment) values
+        (\(id(80)), 'a', \(hash(token)), '{keys.verify}', null),
+        (\(id(81)), 'b', \(hash(weakToken)), '{usage.write}', null),
+        (\(id(82)), 'c', \(hash(liveToken)), '{keys.verify}', 'live'),
+        (\(id(83)), 'd', \(hash(testToken)), '{keys.verify}', 'test');
       """ + rows.joined(separator: "\n")
   }
 }
@@ -162,7 +168,8 @@ private struct RequestGenerator {
   }
 
   private mutating func token() -> String {
-    oneIn(15) ? pick("lk_svc_none", seed.weakToken, "") : seed.token
+    if oneIn(15) { return pick("lk_svc_none", seed.weakToken, "") }
+    return oneIn(4) ? pick(seed.liveToken, seed.testToken) : seed.token
   }
 
   private mutating func fields() -> String {

@@ -25,9 +25,10 @@ struct RouteTableTests {
   ]
   private static let staff = [
     "DELETE /v1/support/confirmations/{id}", "DELETE /v1/support/me/second-factor", "DELETE /v1/support/me/sessions",
-    "DELETE /v1/support/me/sessions/{id}", "GET /v1/support/accounts", "GET /v1/support/confirmations",
-    "GET /v1/support/instances", "GET /v1/support/keys", "GET /v1/support/me", "GET /v1/support/me/second-factor",
-    "GET /v1/support/me/sessions", "GET /v1/support/plans", "PUT /v1/support/plans/{name}",
+    "DELETE /v1/support/me/sessions/{id}", "DELETE /v1/support/tokens/{id}", "GET /v1/support/accounts",
+    "GET /v1/support/confirmations", "GET /v1/support/instances", "GET /v1/support/keys", "GET /v1/support/me",
+    "GET /v1/support/me/second-factor", "GET /v1/support/me/sessions", "GET /v1/support/plans", "GET /v1/support/tokens",
+    "POST /v1/support/tokens", "POST /v1/support/tokens/{id}/roll", "PUT /v1/support/plans/{name}",
     "POST /v1/support/accounts/{id}/plan", "POST /v1/support/accounts/{id}/resume",
     "POST /v1/support/accounts/{id}/revoke-keys", "POST /v1/support/accounts/{id}/suspend",
     "POST /v1/support/confirmations/{id}/confirm",
@@ -39,7 +40,11 @@ struct RouteTableTests {
     "GET /v1/analytics/error-rates", "GET /v1/analytics/growth", "GET /v1/analytics/top",
     "GET /v1/analytics/unused-keys", "GET /v1/analytics/usage",
   ]
-  private static let gateways = ["POST /v1/usage", "POST /v1/verify", "POST /v1/verify/batch"]
+  private static let gateways = [
+    "DELETE /v1/accounts/{id}/keys/{keyId}", "GET /v1/accounts/{id}/keys", "GET /v1/accounts/{id}/keys/{keyId}",
+    "GET /v1/accounts/{id}/keys/{keyId}/usage", "PATCH /v1/accounts/{id}/keys/{keyId}", "POST /v1/accounts/{id}/keys",
+    "POST /v1/accounts/{id}/keys/{keyId}/roll", "POST /v1/usage", "POST /v1/verify", "POST /v1/verify/batch",
+  ]
   /// Those with the token in a header of its own.
   private static let headerGateways = ["GET /v1/authorize"]
 
@@ -100,7 +105,7 @@ struct RouteTableTests {
           #expect(answer.header("Allow") == allowed.joined(separator: ", "), "\(method) \(path)")
         }
       }
-      #expect(byPath.count == 66)
+      #expect(byPath.count == 73)
     }
   }
 
@@ -109,7 +114,8 @@ struct RouteTableTests {
     return (
       String(parts[0]),
       String(parts[1]).replacing("{id}", with: "018f4e6a-0000-7000-8000-000000000000").replacing(
-        "{name}", with: "small")
+        "{keyId}", with: "018f4e6a-0000-7000-8000-000000000001"
+      ).replacing("{name}", with: "small")
     )
   }
 }

@@ -23,6 +23,7 @@ private struct Case: Sendable {
   let customer: String
   /// What somebody else among staff asked for.
   let confirmation: String
+  let token: String
 }
 
 @Suite("What each role of staff may do")
@@ -49,6 +50,10 @@ struct StaffPermissionTests {
     Sample(
       route: "PUT /v1/support/plans/{name}",
       body: #"{"keyCap":3,"scopes":["orders:*"],"rateLimitPerMinuteMax":100,"maxKeyLifetimeDays":30}"#, status: 200),
+    Sample(route: "GET /v1/support/tokens", status: 200),
+    Sample(route: "POST /v1/support/tokens", body: #"{"name":"gateway","permissions":["keys.verify"]}"#, status: 201),
+    Sample(route: "POST /v1/support/tokens/{id}/roll", id: { $0.token }, status: 201),
+    Sample(route: "DELETE /v1/support/tokens/{id}", id: { $0.token }, status: 200),
     Sample(route: "GET /v1/support/me/sessions", status: 200),
     Sample(route: "GET /v1/support/me/second-factor", status: 200),
     Sample(route: "POST /v1/support/me/second-factor", body: #"{"password":"correct horse battery"}"#, status: 201),
@@ -69,7 +74,7 @@ struct StaffPermissionTests {
   ]
 
   /// What only admins may do; as in docs/SUPPORT.md.
-  private static let ofAdmins: Set<StaffPermission> = [.changePlans]
+  private static let ofAdmins: Set<StaffPermission> = [.changePlans, .changeTokens]
 
   @Test("support does what has to do with single customers, admins what there is")
   func permissions() {
@@ -175,6 +180,9 @@ struct StaffPermissionTests {
       """)
     return Case(
       account: customer.accountID.uuidString.lowercased(), key: try await customer.createKey().id,
-      customer: customer.token, confirmation: confirmation.uuidString.lowercased())
+      customer: customer.token, confirmation: confirmation.uuidString.lowercased(),
+      token: try await portal.services.serviceTokens.create(
+        name: "gateway", permissions: [.verifyKeys], by: Caller(actor: .command(name: "test"))
+      ).id.uuidString.lowercased())
   }
 }

@@ -41,11 +41,11 @@ struct VerifyKeyRequestTests {
     try await withPortal { portal in
       let tokens = ServiceTokens(pool: portal.pool, propagations: Propagations(pool: portal.pool))
       for _ in 0..<5 {
-        let (id, secret) = try await tokens.create(
+        let made = try await tokens.create(
           name: "gateway", permissions: [.verifyKeys], by: Caller(actor: .command(name: "test")))
-        #expect(try await portal.verify("x", token: secret.reveal()).status == 200)
-        _ = try await tokens.revoke(id, by: Caller(actor: .command(name: "test")))
-        expectProblem(try await portal.verify("x", token: secret.reveal()), 401, "unauthenticated")
+        #expect(try await portal.verify("x", token: made.secret.reveal()).status == 200)
+        _ = try await tokens.revoke(made.id, by: Caller(actor: .command(name: "test")))
+        expectProblem(try await portal.verify("x", token: made.secret.reveal()), 401, "unauthenticated")
       }
     }
   }

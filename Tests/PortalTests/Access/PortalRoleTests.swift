@@ -82,7 +82,8 @@ struct PortalRoleTests {
       ("plans", "insert", ["staff"]), ("plans", "delete", []), ("key_policies", "insert", ["portal"]),
       ("key_policies", "update", ["portal"]), ("key_policies", "delete", []),
       ("invalidation_log", "insert", []), ("invalidation_head", "update", []),
-      ("service_tokens", "insert", ["staff"]),
+      ("service_tokens", "insert", ["staff"]), ("service_tokens", "update", ["staff"]),
+      ("service_token_activity", "insert", ["gateway"]), ("service_token_activity", "update", ["gateway"]),
       ("staff_confirmations", "insert", ["staff"]), ("staff_confirmations", "update", []),
       ("staff_confirmations", "delete", ["jobs", "staff"]), ("staff", "insert", ["staff"]),
     ])

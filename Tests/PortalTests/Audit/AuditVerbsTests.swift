@@ -364,6 +364,31 @@ struct AuditVerbsTests {
     Verb("a service token is revoked, twice", ["system command token.revoked token"]) {
       for _ in 1...2 { _ = try await $0.world.tokens.revoke($0.token, by: World.caller) }
     },
+    Verb(
+      "a service token is rolled, by which one is made, and not once more",
+      ["system command token.created token", "system command token.rolled token"]
+    ) { stage in
+      _ = try await stage.world.tokens.roll(stage.token, graceSeconds: 60, by: World.caller)
+      await #expect(throws: PortalError.tokenNotActive) {
+        try await stage.world.tokens.roll(stage.token, graceSeconds: 60, by: World.caller)
+      }
+    },
+    Verb(
+      "a service token makes and revokes a key", ["account token key.created key", "account token key.revoked key"]
+    ) { stage in
+      let caller = Caller(actor: .token(id: stage.token, name: "gateway"))
+      let id = try await stage.world.keys.create(.plain, for: stage.account, by: caller).key.id
+      _ = try await stage.world.keys.revoke(id, of: stage.account, by: caller)
+    },
+    Verb("a service token of the other environment tries to", []) { stage in
+      let caller = Caller(actor: .token(id: stage.token, name: "gateway"), environment: .test)
+      await #expect(throws: PortalError.self) {
+        try await stage.world.keys.create(.plain, for: stage.account, by: caller)
+      }
+      await #expect(throws: PortalError.notFound) {
+        try await stage.world.keys.revoke(stage.key, of: stage.account, by: caller)
+      }
+    },
     Verb("a role is let into analytics", ["system command analytics.granted role"]) {
       let role = "analyst_\(UUID().uuidString.prefix(8).lowercased())"
       try await AnalyticsRole(pool: $0.world.pool).grant(to: role, by: World.caller)

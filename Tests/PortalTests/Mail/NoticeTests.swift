@@ -64,14 +64,18 @@ struct NoticeTests {
     }
   }
 
-  @Test("a key that staff revoke is told of with who, why and the ticket, once; one that a member revokes is not")
+  @Test(
+    "a key that staff revoke is told of with who, why and the ticket, once; one that a member, or a service token for them, revokes is not"
+  )
   func revoked() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
       let account = try await makeAccount(world)
-      let keys = try await world.makeKeys(2, account)
+      let keys = try await world.makeKeys(3, account)
       try await pool.type("delete from mails")
       _ = try await world.keys.revoke(keys[0].key.id, of: account, by: ada)
+      let backend = Caller(actor: .token(id: .numbered(9), name: "shop"))
+      _ = try await world.keys.revoke(keys[2].key.id, of: account, by: backend)
       #expect(try await mails(pool) == [])
       for _ in 0..<2 {
         _ = try await world.desk.revokeKey(
