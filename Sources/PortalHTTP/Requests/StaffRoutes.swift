@@ -36,7 +36,7 @@ struct StaffRoutes {
     _ path: RouterPath, _ method: HTTPRequest.Method, _ permission: StaffPermission, _ handler: @escaping Handler
   ) {
     table.require(permission, at: path, method)
-    group.on(path, method: method) { request, context in
+    group.on(path, method: method) { [needsSecondFactor] request, context in
       try context.member.require(permission)
       if needsSecondFactor, permission != .useSession { try context.session.requireSecondFactor() }
       return try await handler(request, context)
