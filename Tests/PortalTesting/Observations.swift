@@ -24,6 +24,9 @@ package final class Observations: Sendable {
     }
   }
 
+  /// All of it.
+  var text: String { state.withLock { $0.seen.map { "\($0)" }.joined(separator: "\n") } }
+
   package func count(_ observation: Observation) -> Int {
     state.withLock { $0.seen.count { $0 == observation } }
   }

@@ -7,6 +7,8 @@ import Synchronization
 package struct TestDatabase: Sendable {
   package let url: String
   package let name: String
+  /// Runs over the database when the test is over.
+  package let sweep: SecretsSweep
 
   /// Patient, because hundreds of tests share the machine.
   package var configuration: PostgresConfiguration {
@@ -17,18 +19,20 @@ package struct TestDatabase: Sendable {
 
   /// The same one, reached through a socket in another folder.
   package func through(_ folder: String) -> TestDatabase {
-    TestDatabase(url: url + " host=" + folder, name: name + "_through_" + URL(filePath: folder).lastPathComponent)
+    TestDatabase(
+      url: url + " host=" + folder, name: name + "_through_" + URL(filePath: folder).lastPathComponent, sweep: sweep)
   }
 }
 
 package let migrationsFolder = repositoryRoot + "/migrations"
 
-/// Runs `body` with a fresh, migrated database.
+/// Runs `body` with a fresh, migrated database, and then looks for secrets in it.
 package func withDatabase<Value>(_ body: (TestDatabase) async throws -> Value) async throws -> Value {
   let cluster = try await TestCluster.shared.value
   let database = try await cluster.makeDatabase()
   do {
     let value = try await body(database)
+    try await database.sweep.check(database)
     try await cluster.drop(database)
     return value
   } catch {
@@ -45,7 +49,7 @@ package func withOwnDatabase<Value>(_ body: (OwnServer, TestDatabase) async thro
     try await PostgresPool.with(PostgresConfiguration(url: url)) { pool in
       try await pool.withConnection { try await $0.executeScript("create database \(name)") }
     }
-    let database = TestDatabase(url: url + " dbname=" + name, name: name)
+    let database = TestDatabase(url: url + " dbname=" + name, name: name, sweep: SecretsSweep())
     try await PostgresPool.with(database.configuration) { pool in
       _ = try await Migrations(folder: migrationsFolder).apply(on: pool)
     }
@@ -77,7 +81,9 @@ private final class TestCluster: Sendable {
     let target = PostgresConfiguration(url: try serverURL(database: template))
     try await PostgresPool.with(target) { pool in
       _ = try await Migrations(folder: migrationsFolder).apply(on: pool)
-      try await pool.withConnection { try await $0.executeScript("create extension pg_stat_statements") }
+      try await pool.withConnection {
+        try await $0.executeScript("create extension pg_stat_statements; " + SecretsSweep.function)
+      }
     }
   }
 
@@ -85,7 +91,7 @@ private final class TestCluster: Sendable {
     let number = count.add(1, ordering: .relaxed).newValue
     let name = "portal_\(ProcessInfo.processInfo.processIdentifier)_\(number)"
     try await script("create database \(name) template \(template) strategy file_copy")
-    return TestDatabase(url: try serverURL(database: name), name: name)
+    return TestDatabase(url: try serverURL(database: name), name: name, sweep: SecretsSweep())
   }
 
   func drop(_ database: TestDatabase) async throws {

@@ -115,7 +115,10 @@ package final class TestMailServer: Sendable {
       guard let port = Int(try String(contentsOf: file, encoding: .utf8)) else {
         throw TestSetupError(description: "the mail server has no port")
       }
-      result = .success(try await body(TestMailServer(port: port, folder: folder)))
+      let server = TestMailServer(port: port, folder: folder)
+      let value = try await body(server)
+      try server.mails().checkForSecrets()
+      result = .success(value)
     } catch {
       result = .failure(error)
     }
@@ -154,6 +157,16 @@ package final class TestMailServer: Sendable {
   }
 }
 
+extension [TestMail] {
+  /// Throws where one has a secret that no mail is for.
+  fileprivate func checkForSecrets() throws {
+    for mail in self {
+      try SecretsSweep().check(
+        mail.raw + mail.text, allowing: Set(OneTimeToken.Purpose.allCases.map(\.prefix)), "a mail")
+    }
+  }
+}
+
 extension MailSettings {
   /// Quick, for tests: what fails is tried again within milliseconds, and a look costs little.
   package static func test(_ transport: MailTransport) throws -> MailSettings {
@@ -176,7 +189,9 @@ package struct TestMailFolder: Sendable {
     let folder = TestMailFolder(
       path: FileManager.default.temporaryDirectory.appending(path: "latchkey-mail-\(UUID())").path)
     defer { try? FileManager.default.removeItem(atPath: folder.path) }
-    return try await body(folder)
+    let value = try await body(folder)
+    try folder.mails().checkForSecrets()
+    return value
   }
 
   /// What was sent, to one address if it is given; the newest last as far as their ids tell.

@@ -48,16 +48,20 @@ package func withPortal(
   let application = PortalApplication(
     settings, database: given.configuration, analyticsDatabase: analytics?.configuration,
     observer: Observer([observations.sink]))
-  var logger = Logger(label: "test")
-  logger.logLevel = .critical
+  let log = KeptLog.Storage()
+  let logger = Logger(label: "test") { _ in KeptLog(log) }
   let server = application.makeServer(address: .hostname("127.0.0.1", port: 0), logger: logger)
   try await PostgresPool.with(given.configuration) { pool in
     try await server.test(transport == .live ? .live : .router) { client in
       try await body(
         TestPortal(
           application: application, client: client, pool: pool, database: given, observations: observations))
+      try await given.sweep.check(
+        client.execute(uri: "/metrics", method: .get) { String(buffer: $0.body) }, "what is measured")
     }
   }
+  try given.sweep.check(log.text, "what is logged")
+  try given.sweep.check(observations.text, "what is observed")
 }
 
 /// What came back, with its JSON read.

@@ -22,7 +22,8 @@ extension TestPortal {
       fields[name] = value
     }
     if let token { fields[.authorization] = "Bearer " + token }
-    return try await client.execute(
+    if let bytes { database.sweep.note(request: bytes) }
+    let answer = try await client.execute(
       uri: path, method: method, headers: fields, body: bytes.map { ByteBuffer(bytes: $0) }
     ) { response in
       let body = Array(response.body.readableBytesView)
@@ -30,6 +31,8 @@ extension TestPortal {
         status: response.status.code, headers: response.headers,
         body: body.isEmpty ? .null : try JSONParser.parse(body))
     }
+    database.sweep.note(answer: answer.body)
+    return answer
   }
 
   package func get(

@@ -204,16 +204,18 @@ struct GatewayTests {
       }
       expectUnavailable(try await world.ask("/orders", key: world.demo.key))
 
-      try await PostgresPool.with(PostgresConfiguration(url: try serverURL())) { pool in
-        try await pool.withConnection {
-          try await $0.executeScript(
-            """
-            alter database \(world.database.name) with allow_connections false;
-            select pg_terminate_backend(pid) from pg_stat_activity where datname = '\(world.database.name)'
-            """)
+      func administer(_ sql: String) async throws {
+        try await PostgresPool.with(PostgresConfiguration(url: try serverURL())) { pool in
+          try await pool.withConnection { try await $0.executeScript(sql) }
         }
       }
+      try await administer(
+        """
+        alter database \(world.database.name) with allow_connections false;
+        select pg_terminate_backend(pid) from pg_stat_activity where datname = '\(world.database.name)'
+        """)
       expectUnavailable(try await world.ask("/orders", key: world.demo.key))
+      try await administer("alter database \(world.database.name) with allow_connections true")
     }
   }
 

@@ -59,7 +59,9 @@ final class RunningServer: Sendable {
   /// Sends a signal and waits for the end; the exit status.
   func end(_ signal: Int32 = SIGTERM) async throws -> Int32 {
     process.send(signal)
-    return await process.wait()
+    let status = await process.wait()
+    try SecretsSweep().check(readLog(), "a server's log")
+    return status
   }
 }
 

@@ -1,0 +1,138 @@
+import Foundation
+import Logging
+import Portal
+package import PortalHTTP
+import Postgres
+import Synchronization
+
+/// Secrets that were found where none may be.
+package struct SecretsFound: Error, CustomStringConvertible {
+  package let description: String
+}
+
+/// Looks for secrets in all that a test has left: its database, logs, metrics and mails.
+///
+/// Tokens are known by their form and checksum, however they came about; passwords and codes by having been sent or
+/// answered. The text of a finding does not have the secret itself in it, only how it begins.
+package final class SecretsSweep: Sendable {
+  /// What most tests log in with; requests that are no ``TestPortal``'s send them, too.
+  private static let passwords = ["correct horse battery", "another horse battery", "another battery staple"]
+  /// Shorter ones are found by chance.
+  private static let lengthMin = 12
+
+  private let issued: Mutex<Set<String>>
+
+  package init() { issued = Mutex(Set(Self.passwords)) }
+
+  package var all: Set<String> { issued.withLock { $0 } }
+
+  package func note(_ secret: String) {
+    guard secret.utf8.count >= Self.lengthMin else { return }
+    issued.withLock { _ = $0.insert(secret) }
+  }
+
+  /// Remembers what a request proves somebody with.
+  package func note(request: [UInt8]) {
+    guard let body = try? JSONParser.parse(request) else { return }
+    for name in ["password", "newPassword"] { body[name].string.map(note) }
+  }
+
+  /// Remembers what an answer shows once.
+  package func note(answer: JSONValue) {
+    // Tokens are known by their form.
+    answer["secret"].string.map(note)
+    answer["recoveryCodes"].array.compactMap(\.string).forEach(note)
+  }
+
+  /// How those begin that stand in a text, plainly, in hexadecimal or in base 64. Tokens with one of `allowed` prefixes
+  /// may be there.
+  package func hits(in text: String, allowing allowed: Set<String> = []) -> [String] {
+    var hits: [String] = []
+    for part in text.components(separatedBy: "lk_").dropFirst() {
+      let token = "lk_" + part.prefix { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }
+      guard let end = token.lastIndex(of: "_") else { continue }
+      let prefix = String(token[..<end])
+      if !allowed.contains(prefix), Secret(presented: token).isWellFormed(prefix: prefix) {
+        hits.append(String(token.prefix(16)))
+      }
+    }
+    for secret in all where !allowed.contains(where: { secret.hasPrefix($0 + "_") }) {
+      let forms = [
+        secret, secret.utf8.map { String(format: "%02x", $0) }.joined(), Data(secret.utf8).base64EncodedString(),
+      ]
+      if forms.contains(where: { text.contains($0) }) { hits.append(String(secret.prefix(6))) }
+    }
+    return hits
+  }
+
+  /// Throws where there is one.
+  package func check(_ text: String, allowing allowed: Set<String> = [], _ place: String) throws {
+    let hits = hits(in: text, allowing: allowed)
+    if !hits.isEmpty { throw SecretsFound(description: "\(place) has secrets that begin with \(hits)") }
+  }
+
+  /// Throws where a row of any table has one. ``function`` must be there.
+  package func check(_ database: TestDatabase) async throws {
+    let found = try await PostgresPool.with(database.configuration) { pool in
+      try await pool.query(SweepTables(issued: Array(all)))
+    }
+    if !found.isEmpty { throw SecretsFound(description: "the database has secrets: \(found)") }
+  }
+
+  /// What looks through all tables, of a copy of the template.
+  static let function = """
+    create schema sweep;
+    create function sweep.tables(issued text[]) returns setof text language plpgsql as $$
+    declare
+      name text;
+      forms constant text[] := issued || array(
+        select unnest(array[encode(convert_to(secret, 'UTF8'), 'hex'), encode(convert_to(secret, 'UTF8'), 'base64')])
+        from unnest(issued) secret);
+      hit text;
+    begin
+      for name in select oid::regclass::text from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' loop
+        execute format(
+          $query$
+            select %L || ': ' || left(
+              coalesce((regexp_match(t::text, $1))[1], (select form from unnest($2) form where strpos(t::text, form) > 0 limit 1)), 16)
+            from %s t
+            where t::text ~ $1 or exists (select from unnest($2) form where strpos(t::text, form) > 0) limit 1
+          $query$, name, name)
+          into hit using '(lk_[a-z]+_[0-9A-Za-z]{49}|6c6b5f(?:[67][0-9a-f])+5f(?:[3-7][0-9a-f]){49})', forms;
+        if hit is not null then return next hit; end if;
+        hit := null;
+      end loop;
+    end $$;
+    """
+}
+
+private struct SweepTables: PostgresStatement {
+  static let sql = "select * from sweep.tables($1)"
+  let issued: [String]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(issued) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
+}
+
+/// Keeps all that is logged, from the most talkative level on.
+struct KeptLog: LogHandler {
+  final class Storage: Sendable {
+    private let lines = Mutex<[String]>([])
+    var text: String { lines.withLock { $0.joined(separator: "\n") } }
+    func add(_ line: String) { lines.withLock { $0.append(line) } }
+  }
+
+  let storage: Storage
+  var logLevel = Logger.Level.trace
+  var metadata: Logger.Metadata = [:]
+
+  init(_ storage: Storage) { self.storage = storage }
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    storage.add("\(event.message) \(metadata) \(event.metadata ?? [:])")
+  }
+}
