@@ -44,34 +44,53 @@ grant update (email) on users to latchkey_identity;
 alter table accounts add column deleted_at timestamptz
   constraint accounts_deleted_suspended check (deleted_at is null or suspended_at is not null);
 
--- Ends the current account, all of it but what happened there. People who are in no other account lose address, password
--- and second factor, so that the address can sign up again; their rows stay, because others name them. With its owner's
--- rights: nobody else needs to be able to mark an account or to change a stranger.
+-- What is confirmed may also be the address that a user wants to have from now on.
+alter table one_time_tokens
+  drop constraint one_time_tokens_purpose_known,
+  add constraint one_time_tokens_purpose_known
+    check (purpose in ('password_reset', 'email_verification', 'email_change', 'sign_up', 'invitation'));
+
+-- Whose invitations end with their rights. NULL: it was made before this was noted.
+alter table invitations add column inviter_id uuid;
+
+-- Takes address, password and second factor from those of some people who are in no account any more, so that the address
+-- can sign up again; their rows stay, because others name them. With its owner's rights: nobody else needs to be able to
+-- change a stranger. Their rows are to be locked before, so that of two accounts that end, or are left, at the same time the
+-- second sees the first.
+create function forget_people(people uuid[]) returns void language sql security definer as $$
+  with forgotten as (
+    update users person set
+      email = 'deleted+' || person.id || '@deleted.invalid', password_hash = '', email_verified_at = null
+    where person.id = any (people) and not exists (
+      select from memberships membership join accounts account on account.id = membership.account_id
+      where membership.user_id = person.id and account.deleted_at is null)
+    returning person.id
+  ), factors as (
+    delete from second_factors using forgotten where second_factors.user_id = forgotten.id
+  )
+  delete from one_time_tokens using forgotten where one_time_tokens.user_id = forgotten.id
+$$;
+
+-- Ends the current account, all of it but what happened there. With its owner's rights, as above.
 create function delete_current_account() returns timestamptz language plpgsql security definer as $$
 declare
   ended constant uuid := current_account();
-  forgotten uuid[];
 begin
   delete from sessions where account_id = ended;
   delete from one_time_tokens where account_id = ended;
   update invitations set revoked_at = now() where account_id = ended and accepted_at is null and revoked_at is null;
-  with gone as (
-    update users person set
-      email = 'deleted+' || person.id || '@deleted.invalid', password_hash = '', email_verified_at = null
-    from memberships membership
-    where membership.account_id = ended and membership.user_id = person.id and not exists (
-      select from memberships other join accounts account on account.id = other.account_id
-      where other.user_id = person.id and account.id <> ended and account.deleted_at is null)
-    returning person.id)
-  select array_agg(gone.id) into forgotten from gone;
-  delete from second_factors where user_id = any (forgotten);
-  delete from one_time_tokens where user_id = any (forgotten);
-  update accounts set deleted_at = now(), suspended_at = coalesce(suspended_at, now()) where accounts.id = ended;
+  update accounts set deleted_at = now(), suspended_at = coalesce(suspended_at, now()) where id = ended;
+  perform forget_people(array(select user_id from memberships where account_id = ended));
   return now();
 end $$;
 
-do $$ begin
-  execute format('alter function delete_current_account() set search_path = %I, pg_temp', current_schema());
+do $$
+declare
+  signature regprocedure;
+begin
+  foreach signature in array array['forget_people(uuid[])', 'delete_current_account()']::regprocedure[] loop
+    execute format('alter function %s set search_path = %I, pg_temp', signature, current_schema());
+    execute format('revoke execute on function %s from public', signature);
+    execute format('grant execute on function %s to latchkey_portal', signature);
+  end loop;
 end $$;
-revoke execute on function delete_current_account() from public;
-grant execute on function delete_current_account() to latchkey_portal;

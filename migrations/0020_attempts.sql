@@ -1,6 +1,7 @@
 -- How often somebody tried to prove who they are, for all instances together. A row counts the attempts of one bucket: a
 -- user from a block of addresses, a block, or a user; its id is a digest, so that nothing of what was typed stands here.
--- Unlogged: after a crash of PostgreSQL counting begins anew, and nobody waits for the disk at a login.
+-- Unlogged, so that nobody waits for the disk at a login: after a crash of PostgreSQL counting begins anew, and nobody is
+-- known anywhere until the next login.
 
 create unlogged table attempt_counts (
   id uuid constraint attempt_counts_pkey primary key,

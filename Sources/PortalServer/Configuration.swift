@@ -79,7 +79,7 @@ struct PortalConfiguration: Sendable {
     hasFastPath = try keys.boolean("fast.path", default: true)
     sessionHours = try keys.integer("session.hours", 1...8_760, default: 720)
     passwordCost = ScryptCost.standard
-    passwordCost.logN = try keys.integer("password.cost", 10...20, default: ScryptCost.standard.logN)
+    passwordCost.logN = try keys.integer("password.cost", 10...16, default: ScryptCost.standard.logN)
     passwordThreadCount = try keys.integer("password.threads", 1...64, default: 2)
     secretBox = try keys.optional("secret.key", isSecret: true).map {
       try keys.parsed(

@@ -56,7 +56,7 @@ struct CommandTests {
     arguments: [
       ("HTTP_PORT", "eighty"), ("HTTP_PORT", "65536"), ("SIGNUP_OPEN", "maybe"), ("KEY_PREFIX", "SK"),
       ("CACHE_LEASE_SECONDS", "0"), ("PUBLIC_URL", "http://portal.example.com"), ("PUBLIC_URL", "not a url"),
-      ("LOG_LEVEL", "loud"), ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "40"), ("SESSION_HOURS", "1.5"),
+      ("LOG_LEVEL", "loud"), ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "17"), ("SESSION_HOURS", "1.5"),
       ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("FAST_PATH", "sometimes"),
       ("TRUSTED_PROXIES", "10.0.0.0/33"), ("SESSION_IDLE_HOURS", "0"), ("SECRET_KEY", "short"),
       ("STAFF_SECOND_FACTOR", "always"), ("STAFF_SECOND_FACTOR", "required"),

@@ -29,6 +29,8 @@ package struct AccountDeletion: Sendable {
   ) async throws -> DeletedAccount {
     let (clock, id) = (ContinuousClock.now, session.account.id)
     let (deletedAt, keyCount) = try await pool.withTransaction(as: .identity) { transaction in
+      // Of two accounts that end at the same time the second sees, of each member, that the first is gone.
+      _ = try await transaction.query(LockMembers(accountID: id))
       try await transaction.check(proof, of: session)
       // The role may be another since the session was looked up, and the account deleted by another owner.
       let (_, accounts, members) = try await transaction.pipeline(

@@ -55,11 +55,10 @@ package struct Invitations: Sendable {
         ])
       }
       let (_, _, _, _, _, made) = try await transaction.pipeline(
-        VoidInvitationTokens(accountID: accountID, invitationID: nil, email: email.text),
-        RevokeInvitation(accountID: accountID, id: nil, email: email.text),
+        VoidInvitationTokens(accountID: accountID, of: .address(email.text)),
+        RevokeInvitations(accountID: accountID, of: .address(email.text)),
         InsertInvitation(
-          id: id, accountID: accountID, email: email.text, role: role, inviterName: session.user.email,
-          isMailed: token == nil),
+          id: id, accountID: accountID, email: email.text, role: role, inviter: session.user, isMailed: token == nil),
         InsertAuditEvent.onInvitation(
           id, of: accountID, .memberInvited, by: session.caller(ip: ip),
           SupportReason(text: "\(email.text) as \(role.rawValue)")),
@@ -84,8 +83,8 @@ package struct Invitations: Sendable {
         LockAccount(accountID: accountID), FindInvitation(accountID: accountID, id: id))
       guard let invitation = found.first else { throw PortalError.notFound }
       _ = try await transaction.pipeline(
-        VoidInvitationTokens(accountID: accountID, invitationID: id, email: nil),
-        RevokeInvitation(accountID: accountID, id: id, email: nil),
+        VoidInvitationTokens(accountID: accountID, of: .id(id)),
+        RevokeInvitations(accountID: accountID, of: .id(id)),
         InsertAuditEvent.onInvitation(
           id, of: accountID, .invitationRevoked, by: session.caller(ip: ip), SupportReason(text: invitation.email)))
     }
@@ -117,7 +116,7 @@ package struct Invitations: Sendable {
       newPassword = try await passwords.hash(password)
     }
     do {
-      return try await join(user, newPassword, token, offer, ip)
+      return try await join(user, known?.password, newPassword, token, offer, ip)
     } catch let error as PostgresError where error.violates("users_email_unique") {
       // Somebody has made a user of the address at this moment: it takes that one's password.
       throw PortalError.invalidCredentials
@@ -127,12 +126,20 @@ package struct Invitations: Sendable {
   }
 
   private func join(
-    _ user: User, _ newPassword: PasswordHash?, _ token: Secret, _ offer: InvitationOffer, _ ip: String?
+    _ user: User, _ password: PasswordHash?, _ newPassword: PasswordHash?, _ token: Secret, _ offer: InvitationOffer,
+    _ ip: String?
   ) async throws -> Accepted {
     let caller = Caller(actor: .user(id: user.id, email: user.email), ip: ip)
-    return try await pool.withTransaction(as: .account(offer.accountID)) { transaction in
-      let (accounts, _, accepted, used) = try await transaction.pipeline(
-        LockAccount(accountID: offer.accountID), SetLocally(.identity), AcceptInvitation(id: offer.id),
+    return try await pool.withTransaction(as: .identity) { transaction in
+      // Who has shown a password is still who they were, and the password is theirs.
+      if let password,
+        try await transaction.query(LockKnownUser(user: user, password: password)).isEmpty
+      {
+        throw PortalError.invalidCredentials
+      }
+      let (_, accounts, _, accepted, used) = try await transaction.pipeline(
+        SetLocally(.account(offer.accountID)), LockAccount(accountID: offer.accountID), SetLocally(.identity),
+        AcceptInvitation(id: offer.id),
         UseOneTimeToken(token: token.hash, purpose: .invitation))
       guard let account = accounts.first, !accepted.isEmpty, !used.isEmpty else { throw PortalError.invalidToken }
       try account.checkActive()

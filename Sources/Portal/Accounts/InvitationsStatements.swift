@@ -44,31 +44,56 @@ struct CountInvitations: PostgresStatement {
 
 struct InsertInvitation: PostgresStatement {
   static let sql = """
-    insert into invitations (id, account_id, email, role, inviter_name, is_mailed, expires_at)
-    values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+    insert into invitations (id, account_id, email, role, inviter_id, inviter_name, is_mailed, expires_at)
+    values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
     """
   let id: UUID
   let accountID: UUID
   let email: String
   let role: Role
-  let inviterName: String
+  let inviter: User
   let isMailed: Bool
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      id, accountID, email, role.rawValue, inviterName, isMailed, Invitation.lifetime / .seconds(1))
+      id, accountID, email, role.rawValue, inviter.id, inviter.email, isMailed, Invitation.lifetime / .seconds(1))
   }
 }
 
-/// Takes back one, or all of an address.
-struct RevokeInvitation: PostgresStatement {
+/// Which open invitations are meant.
+enum InvitationChoice {
+  case id(UUID)
+  case address(String)
+  case inviter(UUID)
+
+  /// Of `invitations`, by `$2` to `$4`, of which one is there.
+  fileprivate static let condition = """
+    account_id = $1 and (id = $2 or email = $3 or inviter_id = $4) and accepted_at is null and revoked_at is null
+    """
+
+  fileprivate func bind(_ bindings: inout PostgresBindings) {
+    let (none, noText) = (UUID?.none, String?.none)
+    switch self {
+    case .id(let id): bindings.append(id, noText, none)
+    case .address(let address): bindings.append(none, address, none)
+    case .inviter(let id): bindings.append(none, noText, id)
+    }
+  }
+}
+
+/// Takes invitations back; which.
+struct RevokeInvitations: PostgresStatement {
   static let sql = """
-    update invitations set revoked_at = now()
-    where account_id = $1 and (id = $2 or email = $3) and accepted_at is null and revoked_at is null
+    update invitations set revoked_at = now() where \(InvitationChoice.condition) returning id, email
     """
   let accountID: UUID
-  let id: UUID?
-  let email: String?
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id, email) }
+  let of: InvitationChoice
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID)
+    of.bind(&bindings)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (id: UUID, email: String) {
+    (try row.next(), try row.next())
+  }
 }
 
 /// The token of an invitation that goes out without mail.
@@ -87,12 +112,11 @@ struct InsertInvitationToken: PostgresStatement {
   }
 }
 
-/// Ends the tokens of one invitation, or of all of an address, and takes back mails with more that are not sent yet.
+/// Ends the tokens of invitations, and takes back mails with more that are not sent yet.
 struct VoidInvitationTokens: PostgresStatement {
   static let sql = """
     with taken_back as (
-      select id from invitations
-      where account_id = $1 and (id = $2 or email = $3) and accepted_at is null and revoked_at is null
+      select id from invitations where \(InvitationChoice.condition)
     ), unsent as (
       delete from mails using taken_back
       where mails.subject_id = taken_back.id and mails.kind = 'invitation' and mails.state = 'waiting'
@@ -101,9 +125,11 @@ struct VoidInvitationTokens: PostgresStatement {
     where one_time_tokens.subject_id = taken_back.id and one_time_tokens.used_at is null
     """
   let accountID: UUID
-  let invitationID: UUID?
-  let email: String?
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, invitationID, email) }
+  let of: InvitationChoice
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID)
+    of.bind(&bindings)
+  }
 }
 
 struct FindMemberByEmail: PostgresStatement {
@@ -160,4 +186,15 @@ struct FindPassword: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (user: User, password: PasswordHash) {
     (User(id: try row.next(), email: try row.next()), PasswordHash(stored: try row.next()))
   }
+}
+
+/// Holds somebody as they were when their password was checked. No row: they are not so any more.
+struct LockKnownUser: PostgresStatement {
+  static let sql = """
+    select true from users where id = $1 and email = $2 and password_hash = $3 for no key update
+    """
+  let user: User
+  let password: PasswordHash
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(user.id, user.email, password.text) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }

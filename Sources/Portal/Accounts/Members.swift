@@ -20,7 +20,7 @@ package struct Members: Sendable {
     try await pool.query(ListOwnAccounts(userID: user.id), as: .identity)
   }
 
-  /// Gives a member another role. Throws `.notFound`, `.forbidden` where it takes an owner, and `.lastOwner`.
+  /// Gives a member another role; with a lower one the invitations end that they made. Throws `.notFound`, `.forbidden` where it takes an owner, and `.lastOwner`.
   package func setRole(
     _ role: Role, of userID: UUID, in accountID: UUID, by session: CustomerSession, ip: String?
   ) async throws -> Member {
@@ -33,12 +33,15 @@ package struct Members: Sendable {
           userID, of: accountID, .memberRoleChanged, by: session.caller(ip: ip),
           SupportReason(text: "\(member.user.email): from \(member.role.rawValue) to \(role.rawValue)")),
         FindMember(accountID: accountID, userID: userID))
+      if role < member.role {
+        try await Self.revokeInvitations(of: userID, in: accountID, by: session, ip, transaction)
+      }
       return changed[0]
     }
   }
 
-  /// Ends a membership and the sessions that stand on it; one's own is left. The keys that they made stay. Throws
-  /// `.notFound`, `.forbidden` and `.lastOwner`.
+  /// Ends a membership, with the sessions that stand on it and the invitations that they made; one's own is left. The keys
+  /// that they made stay. Who is in no account any more is forgotten. Throws `.notFound`, `.forbidden` and `.lastOwner`.
   package func remove(_ userID: UUID, from accountID: UUID, by session: CustomerSession, ip: String?) async throws {
     try await change(userID, in: accountID, by: session) { member, transaction in
       try await Self.check(member.role, nil, by: session, in: accountID, transaction)
@@ -47,6 +50,8 @@ package struct Members: Sendable {
         InsertAuditEvent.onMember(
           userID, of: accountID, userID == session.user.id ? .memberLeft : .memberRemoved,
           by: session.caller(ip: ip), SupportReason(text: member.user.email)))
+      try await Self.revokeInvitations(of: userID, in: accountID, by: session, ip, transaction)
+      _ = try await transaction.query(ForgetPeople(userIDs: [userID]))
     }
   }
 
@@ -54,9 +59,11 @@ package struct Members: Sendable {
     _ userID: UUID, in accountID: UUID, by session: CustomerSession,
     _ body: (Member, PostgresConnection) async throws -> Value
   ) async throws -> Value {
-    try await pool.withTransaction(as: .account(accountID)) { transaction in
-      let (_, actors, members) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), FindMember(accountID: accountID, userID: session.user.id),
+    try await pool.withTransaction(as: .identity) { transaction in
+      // Before the account, as a login does that goes on at the same time.
+      let (_, _, _, actors, members) = try await transaction.pipeline(
+        LockPerson<CustomerSession>(id: userID), SetLocally(.account(accountID)), LockAccount(accountID: accountID),
+        FindMember(accountID: accountID, userID: session.user.id),
         FindMember(accountID: accountID, userID: userID))
       guard let actor = actors.first else { throw PortalError.unauthenticated }
       guard let member = members.first else { throw PortalError.notFound }
@@ -65,6 +72,21 @@ package struct Members: Sendable {
       }
       return try await body(member, transaction)
     }
+  }
+
+  /// Whoever was invited by somebody who may not invite any more does not come.
+  private static func revokeInvitations(
+    of userID: UUID, in accountID: UUID, by session: CustomerSession, _ ip: String?, _ transaction: PostgresConnection
+  ) async throws {
+    let (_, revoked) = try await transaction.pipeline(
+      VoidInvitationTokens(accountID: accountID, of: .inviter(userID)),
+      RevokeInvitations(accountID: accountID, of: .inviter(userID)))
+    _ = try await transaction.pipeline(
+      each: revoked.map { invitation in
+        InsertAuditEvent.onInvitation(
+          invitation.id, of: accountID, .invitationRevoked, by: session.caller(ip: ip),
+          SupportReason(text: invitation.email))
+      })
   }
 
   /// What makes an owner, and what one is no longer, takes an owner; and one of them has to stay.

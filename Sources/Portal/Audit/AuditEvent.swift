@@ -115,6 +115,7 @@ package struct AuditEvent: Sendable, Equatable {
     case emailChanged = "user.email_changed"
     case secondFactorEnabled = "user.second_factor_enabled"
     case secondFactorDisabled = "user.second_factor_disabled"
+    case recoveryCodeUsed = "user.recovery_code_used"
     case recoveryCodesRenewed = "user.recovery_codes_renewed"
     case revocationRequested = "revocation.requested"
     case revocationConfirmed = "revocation.confirmed"

@@ -50,6 +50,7 @@ package struct Credentials: Sendable {
     }
     outbox.ring()
     try await attempts.proved(Attempt(.logIn, of: user.email, from: ip))
+    try await attempts.endWait(forSecondFactorOf: user.id)
   }
 
   // MARK: Addresses
@@ -65,11 +66,14 @@ package struct Credentials: Sendable {
     outbox.ring()
   }
 
-  /// Confirms an address: of a user, or of a sign-up, which becomes an account by this. Throws `.invalidToken`;
+  /// Confirms an address: of a user, one that a user wants to have, or of a sign-up, which becomes an account by this. Throws `.invalidToken`;
   /// `.emailTaken` where somebody has made a user of the address meanwhile.
   package func verifyEmail(_ token: Secret, from ip: String?) async throws {
     if token.isWellFormed(prefix: OneTimeToken.Purpose.signUp.prefix) {
       return try await confirmSignUp(token, from: ip)
+    }
+    if token.isWellFormed(prefix: OneTimeToken.Purpose.emailChange.prefix) {
+      return try await confirmEmailChange(token, from: ip)
     }
     let purpose = OneTimeToken.Purpose.emailVerification
     guard token.isWellFormed(prefix: purpose.prefix) else { throw PortalError.invalidToken }
@@ -79,6 +83,25 @@ package struct Credentials: Sendable {
         MarkEmailVerified(userID: user.id), ListUserAccounts(userID: user.id))
       try await audit(.userEmailVerified, user, accounts, ip, on: transaction)
     }
+  }
+
+  /// All sessions of the user are over, and the old address is told.
+  private func confirmEmailChange(_ token: Secret, from ip: String?) async throws {
+    do {
+      try await pool.withTransaction(as: .identity) { transaction in
+        guard let change = try await transaction.query(LockEmailChange(token: token.hash)).first,
+          try await !transaction.query(UseOneTimeToken(token: token.hash, purpose: .emailChange)).isEmpty
+        else { throw PortalError.invalidToken }
+        let user = change.user
+        let (_, _, _, accounts) = try await transaction.pipeline(
+          UpdateUserEmail(userID: user.id, email: change.email, isVerified: true), DeleteUserSessions(userID: user.id),
+          outbox.mail(.emailChanged, to: user.email, userID: user.id), ListUserAccounts(userID: user.id))
+        try await audit(.emailChanged, user, accounts, ip, on: transaction)
+      }
+    } catch let error as PostgresError where error.violates("users_email_unique") {
+      throw PortalError.emailTaken
+    }
+    outbox.ring()
   }
 
   // MARK: Signing up

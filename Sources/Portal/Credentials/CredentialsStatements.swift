@@ -29,6 +29,21 @@ struct LockTokenUser: PostgresStatement {
   }
 }
 
+/// Who wants to have another address, and which, by the token that was sent there. The row is held as by `LockTokenUser`.
+struct LockEmailChange: PostgresStatement {
+  static let sql = """
+    select person.id, person.email, token.email
+    from one_time_tokens token join users person on person.id = token.user_id
+    where token.token_hash = $1 and token.purpose = 'email_change'
+    for no key update of person
+    """
+  let token: SecretHash
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (user: User, email: String) {
+    (User(id: try row.next(), email: try row.next()), try row.next())
+  }
+}
+
 /// Uses a token, once; the others that were sent to the address for the same thing are over with it. No row: it was used,
 /// is over, or never was.
 struct UseOneTimeToken: PostgresStatement {

@@ -3,6 +3,8 @@ package enum OneTimeToken {
   package enum Purpose: String, Sendable, CaseIterable {
     case passwordReset = "password_reset"
     case emailVerification = "email_verification"
+    /// Of the address that a user wants to have.
+    case emailChange = "email_change"
     case signUp = "sign_up"
     case invitation
 
@@ -10,6 +12,7 @@ package enum OneTimeToken {
       switch self {
       case .passwordReset: "lk_reset"
       case .emailVerification: "lk_verify"
+      case .emailChange: "lk_email"
       case .signUp: "lk_signup"
       case .invitation: "lk_invite"
       }
@@ -19,7 +22,7 @@ package enum OneTimeToken {
     var lifetime: Duration {
       switch self {
       case .passwordReset: .seconds(30 * 60)
-      case .emailVerification, .signUp: .seconds(24 * 3_600)
+      case .emailVerification, .emailChange, .signUp: .seconds(24 * 3_600)
       case .invitation: .seconds(72 * 3_600)
       }
     }
@@ -28,7 +31,7 @@ package enum OneTimeToken {
     var lifetimeText: String {
       switch self {
       case .passwordReset: "30 minutes"
-      case .emailVerification, .signUp: "24 hours"
+      case .emailVerification, .emailChange, .signUp: "24 hours"
       case .invitation: "72 hours"
       }
     }
@@ -37,7 +40,7 @@ package enum OneTimeToken {
     var path: String {
       switch self {
       case .passwordReset: "/password/reset"
-      case .emailVerification, .signUp: "/email/verify"
+      case .emailVerification, .emailChange, .signUp: "/email/verify"
       case .invitation: "/invitations/accept"
       }
     }

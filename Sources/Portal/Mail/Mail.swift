@@ -6,6 +6,8 @@ package struct Mail: Sendable, Equatable {
   package enum Kind: String, Sendable, CaseIterable {
     case passwordReset = "password_reset"
     case emailVerification = "email_verification"
+    /// To the address that a user wants to have.
+    case emailChange = "email_change"
     /// Somebody asked for an account with this address, which may have one already.
     case signUp = "sign_up"
     /// Of a person into an account; `subjectID` is the invitation's.
@@ -27,6 +29,7 @@ package struct Mail: Sendable, Equatable {
       switch self {
       case .passwordReset: .passwordReset
       case .emailVerification: .emailVerification
+      case .emailChange: .emailChange
       case .signUp: .signUp
       case .invitation: .invitation
       case .passwordChanged, .emailChanged, .keyCreated, .keyRevoked, .keysRevoked, .keyExpiring, .accountSuspended,

@@ -130,12 +130,15 @@ package final class MailSender: Service {
     switch purpose {
     case .passwordReset where user == nil: return nil
     case .emailVerification where user?.id != mail.userID || user?.isVerified != false: return nil
+    // It is somebody's already.
+    case .emailChange where user != nil: return nil
     case .signUp where user != nil: return text(of: mail, token: nil)
     default: break
     }
     let token = Secret.random(prefix: purpose.prefix)
+    let userID = purpose == .emailChange ? mail.userID : user?.id
     let kept = try await pool.query(
-      InsertOneTimeToken(mailID: mail.id, token: token.hash, purpose: purpose, userID: user?.id), as: .identity)
+      InsertOneTimeToken(mailID: mail.id, token: token.hash, purpose: purpose, userID: userID), as: .identity)
     return kept.isEmpty ? nil : text(of: mail, token: token)
   }
 

@@ -15,23 +15,23 @@ extension Mail.Parameters {
   }
 }
 
-/// One mail, unless its address was sent as many of this kind within the last hour. Two at the same time may both count
-/// before either is there.
+/// One mail, unless its address was sent as many of this kind within the last half hour, in which a token for another
+/// password is good. An account counts what it has put in itself. Two at the same time may both count before either is there.
 struct EnqueueMail: PostgresStatement {
-  private static let perHourMax = 5
+  private static let countMax = 5
 
   static let sql = """
     insert into mails (id, kind, recipient, account_id, user_id, subject_id, parameters)
     select $1, $2, $3, $4, $5, $6, $7::text::jsonb
     where $8 and $9 > (
-      select count(*) from mails where recipient = $3 and kind = $2 and created_at > now() - interval '1 hour')
+      select count(*) from mails where recipient = $3 and kind = $2 and created_at > now() - interval '30 minutes')
     """
   let mail: Mail
   let isOpen: Bool
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       mail.id, mail.kind.rawValue, mail.recipient, mail.accountID, mail.userID, mail.subjectID, mail.parameters.text,
-      isOpen, Self.perHourMax)
+      isOpen, Self.countMax)
   }
 }
 

@@ -19,6 +19,12 @@ struct MailText: Sendable, Equatable {
     case .emailVerification:
       subject = "Confirm your e-mail address"
       paragraphs = ["Please confirm that mail to this address reaches you.", link]
+    case .emailChange:
+      subject = "Confirm your new e-mail address"
+      paragraphs = [
+        "Somebody, probably you, wants to log in with this address from now on. It is theirs when you confirm it, and all of"
+          + " their sessions end.", link, "If it was not you, do nothing.",
+      ]
     case .signUp where token == nil:
       subject = "You have an account already"
       paragraphs = [

@@ -16,7 +16,7 @@ package final class Outbox: Sendable {
   /// After the transaction. Without it a mail waits for the sender's next look.
   package func ring() { hammer.yield() }
 
-  /// Puts in a mail to one address; more than a few of a kind within an hour are not put in, so that nobody can fill a
+  /// Puts in a mail to one address; more than a few of a kind within half an hour are not put in, so that nobody fills a
   /// stranger's mailbox.
   func mail(
     _ kind: Mail.Kind, to recipient: String, accountID: UUID? = nil, userID: UUID? = nil, subjectID: UUID? = nil,

@@ -11,8 +11,9 @@ import Foundation
 /// - **The block**: against trying one password on many users. It, too, concerns only who shares it.
 /// - **The user, from wherever**: against guessing from very many addresses at once. This is the one that a stranger could
 ///   use against a user, so it does not count for a block that the user has logged in from in the last 90 days, nor do
-///   attempts from there count in it. Whoever comes from a new place while somebody attacks waits minutes at most for a turn,
-///   or resets the password by mail: proving the mailbox makes the block known.
+///   attempts from there count in it. Whoever comes from a new place while somebody attacks has to win a turn from the
+///   attacker, of which there is one in five minutes at worst; or resets the password by mail, if they are a customer:
+///   proving the mailbox makes the block known.
 ///
 /// A user that does not exist has the same buckets, because they are made of what was typed: a 429 tells nothing. (Who
 /// shares a block with a user, and attacks from elsewhere, too, can find out that the user has logged in from there.)
@@ -22,12 +23,12 @@ import Foundation
 /// One that is broken off counts, or guesses would be free for who hangs up.
 ///
 /// The second factor has one bucket, the user, which is strict and knows no exception: only who has the password gets
-/// there, and three of a million codes are right at any time. So has asking for the password again within a session.
+/// there, and three of a million codes are right at any time. Who has it can make its owner wait; another password ends
+/// that. Asking for the password again within a session has such a bucket, too.
 package struct Attempt: Sendable {
   package enum Kind: String, Sendable {
     case logIn, staffLogIn
-    /// Asking for a mail to reset the password. Every request that is admitted sends the mail, so who uses up the user's
-    /// turns only fills the user's mailbox with what they need.
+    /// Asking for a mail to reset the password.
     case passwordReset
     case signUp
     case secondFactor
@@ -64,6 +65,8 @@ package struct Attempt: Sendable {
   let shared: [Bucket]
   /// The one of `shared` that does not count where the user is known.
   let waived: UUID?
+  /// The bucket of logins that tells whether they are.
+  let knownBy: UUID?
 
   /// `name` is an e-mail address as it was typed, or the id of somebody who has shown a password. Without an address the
   /// attempt counts for none.
@@ -74,17 +77,18 @@ package struct Attempt: Sendable {
       own = Bucket(id: Self.digest("pair", kind, name, block ?? ""), policy: Self.pairPolicy)
       let user = Bucket(id: Self.digest("user", kind, name), policy: Self.userPolicy)
       waived = user.id
+      knownBy = Self.digest("pair", kind == .staffLogIn ? .staffLogIn : .logIn, name, block ?? "")
       shared = [user] + (block.map { [Bucket(id: Self.digest("block", kind, $0), policy: Self.blockPolicy)] } ?? [])
     case .secondFactor, .stepUp:
       own = Bucket(
         id: Self.digest("user", kind, name),
         policy: kind == .secondFactor ? Self.secondFactorPolicy : Self.stepUpPolicy)
-      (shared, waived) = ([], nil)
+      (shared, waived, knownBy) = ([], nil, nil)
     }
   }
 
-  /// Whether there is a block that a success makes known.
-  var knowsPlaces: Bool { waived != nil }
+  /// Whether a success makes the block known.
+  var isLogIn: Bool { knownBy == own.id }
 
   private static func block(of address: String) -> String {
     AddressBlock(address)?.neighbourhood(ipv6PrefixLength: ipv6PrefixLength).description ?? address

@@ -1,3 +1,4 @@
+import Foundation
 package import Postgres
 
 /// Slows down guessing, for all instances together; ``Attempt`` says how, and why so.
@@ -32,6 +33,12 @@ package struct Attempts: Sendable {
   /// Clears what an attempt that succeeded counts towards.
   func succeeded(_ admission: Admission) async throws {
     try await pool.execute(SettleAttempts(succeeded: [admission]), as: .identity)
+  }
+
+  /// Ends the wait for a person's second factor, for who has got another password: whoever made them wait with the old one
+  /// is out. What was counted stays, but for one, so that this is no way to guess on.
+  func endWait(forSecondFactorOf personID: UUID) async throws {
+    try await takeBack(Admission(attempt: Attempt(.secondFactor, of: personID.text, from: nil), counted: []))
   }
 
   /// As if `attempt` had succeeded, for who has proven in another way who they are: resetting a password by mail lets its

@@ -7,7 +7,7 @@ struct AdmitAttempt: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     let buckets = [attempt.own] + attempt.shared
     bindings.append(
-      attempt.own.id, attempt.waived, buckets.map(\.id), buckets.map { Int32($0.policy.freeCount) },
+      attempt.knownBy, attempt.waived, buckets.map(\.id), buckets.map { Int32($0.policy.freeCount) },
       buckets.map { Int32($0.policy.delaySecondsMax) }, buckets.map { Int32($0.policy.forgetSeconds) })
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (waitSeconds: Int, isKnown: Bool) {
@@ -25,7 +25,7 @@ struct SettleAttempts: PostgresStatement {
   init(succeeded admissions: [Attempts.Admission]) {
     cleared = admissions.map(\.attempt.own.id)
     returned = admissions.flatMap { $0.counted.map(\.id) }
-    known = admissions.first { $0.attempt.knowsPlaces }?.attempt.own.id
+    known = admissions.first { $0.attempt.isLogIn }?.attempt.own.id
   }
 
   init(takingBack admission: Attempts.Admission) {

@@ -53,28 +53,39 @@ package struct OwnCredentials: Sendable {
       return try await transaction.rotate(session)
     }
     outbox.ring()
+    try await attempts.endWait(forSecondFactorOf: session.personID)
     return login
   }
 
-  /// Changes the address that a customer logs in with. The old one is told, and the new one is to be confirmed. Throws
-  /// `.emailTaken`.
+  /// Whether another address has to be confirmed before it holds.
+  package var isMailOpen: Bool { outbox.isOpen }
+
+  /// Has a token sent to another address, which holds when it is used. What is answered, and done, is the same whether
+  /// the address is somebody's or not.
+  package func requestEmailChange(to email: EmailAddress, _ proof: Proof, of session: CustomerSession) async throws {
+    try await pool.withTransaction(as: .identity) { transaction in
+      try await transaction.check(proof, of: session)
+      try await transaction.execute(outbox.mail(.emailChange, to: email.text, userID: session.user.id))
+    }
+    outbox.ring()
+  }
+
+  /// Changes the address that a customer logs in with, where there is no mail to confirm it by. All other sessions end.
+  /// Throws `.emailTaken`.
   package func changeEmail(
     to email: EmailAddress, _ proof: Proof, of session: CustomerSession, ip: String?
   ) async throws -> Login<CustomerSession> {
     do {
-      let login = try await pool.withTransaction(as: .identity) { transaction in
+      return try await pool.withTransaction(as: .identity) { transaction in
         try await transaction.check(proof, of: session)
         _ = try await transaction.pipeline(
-          UpdateUserEmail(userID: session.user.id, email: email),
-          outbox.mail(.emailChanged, to: session.email, userID: session.user.id),
-          outbox.mail(.emailVerification, to: email.text, userID: session.user.id))
+          UpdateUserEmail(userID: session.user.id, email: email.text, isVerified: false),
+          DeleteOtherSessions<CustomerSession>(id: session.id, personID: session.personID))
         try await transaction.note(.emailChanged, of: session, ip: ip)
         var login = try await transaction.rotate(session)
         login.session.user.email = email.text
         return login
       }
-      outbox.ring()
-      return login
     } catch let error as PostgresError where error.violates("users_email_unique") {
       throw PortalError.emailTaken
     }

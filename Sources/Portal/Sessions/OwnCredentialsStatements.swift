@@ -32,8 +32,9 @@ struct ReplacePassword<Session: PersonSession>: PostgresStatement {
 }
 
 struct UpdateUserEmail: PostgresStatement {
-  static let sql = "update users set email = $2, email_verified_at = null where id = $1"
+  static let sql = "update users set email = $2, email_verified_at = case when $3 then now() end where id = $1"
   let userID: UUID
-  let email: EmailAddress
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, email.text) }
+  let email: String
+  let isVerified: Bool
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, email, isVerified) }
 }

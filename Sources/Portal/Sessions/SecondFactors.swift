@@ -40,15 +40,11 @@ package struct SecondFactors: Sendable {
   package func confirm<Session: PersonSession>(
     _ code: String, of session: Session, ip: String?, at now: Date = Date()
   ) async throws -> (codes: [RecoveryCode], login: Login<Session>) {
-    let admission = try await admit(session.personID)
     guard let stored = try await pool.query(FindSecondFactor(personID: session.personID), as: .identity).first else {
-      try await attempts.takeBack(admission)
       throw PortalError.notFound
     }
-    guard stored.confirmedAt == nil else {
-      try await attempts.takeBack(admission)
-      throw PortalError.secondFactorEnabled
-    }
+    guard stored.confirmedAt == nil else { throw PortalError.secondFactorEnabled }
+    let admission = try await admit(session.personID)
     guard let step = try await open(stored, of: session.personID, admission).step(of: code, at: now) else {
       throw PortalError.secondFactorInvalid
     }
@@ -71,7 +67,7 @@ package struct SecondFactors: Sendable {
   package func renewCodes<Session: PersonSession>(
     _ password: Password, _ code: String, of session: Session, ip: String?
   ) async throws -> [RecoveryCode] {
-    let proof = try await prove(password, code, of: session)
+    let proof = try await prove(password, code, of: session, ip)
     let codes = (0..<RecoveryCode.count).map { _ in RecoveryCode.random() }
     try await pool.withTransaction(as: .identity) { transaction in
       try await transaction.check(proof, of: session)
@@ -83,24 +79,27 @@ package struct SecondFactors: Sendable {
     return codes
   }
 
-  /// Logging in takes the password alone again.
+  /// Logging in takes the password alone again. All other sessions end.
   package func disable<Session: PersonSession>(
     _ password: Password, _ code: String, of session: Session, ip: String?
   ) async throws -> Login<Session> {
-    let proof = try await prove(password, code, of: session)
+    let proof = try await prove(password, code, of: session, ip)
     return try await pool.withTransaction(as: .identity) { transaction in
       try await transaction.check(proof, of: session)
       guard try await transaction.execute(DeleteSecondFactor(personID: session.personID)) > 0 else {
         throw PortalError.notFound
       }
+      try await transaction.execute(DeleteOtherSessions<Session>(id: session.id, personID: session.personID))
       try await transaction.note(.secondFactorDisabled, of: session, ip: ip)
       return try await transaction.rotate(session)
     }
   }
 
-  /// Uses up a code of the authenticator or a recovery code. Throws `.secondFactorInvalid` for a wrong one, and for one that
+  /// Uses up a code of the authenticator, or a recovery code, which is told. Throws `.secondFactorInvalid` for a wrong one, and for one that
   /// was used before. The attempt is to be settled by who relies on it.
-  func use(_ code: String, of personID: UUID, at now: Date = Date()) async throws -> Attempts.Admission {
+  func use<Session: PersonSession>(
+    _ code: String, of _: Session.Type, _ personID: UUID, _ ip: String?, at now: Date = Date()
+  ) async throws -> Attempts.Admission {
     let admission = try await admit(personID)
     guard let stored = try await pool.query(FindSecondFactor(personID: personID), as: .identity).first,
       stored.confirmedAt != nil
@@ -108,8 +107,12 @@ package struct SecondFactors: Sendable {
       throw PortalError.secondFactorInvalid
     }
     if let recovery = RecoveryCode(typed: code) {
-      let used = try await pool.execute(UseRecoveryCode(personID: personID, code: recovery.hash), as: .identity)
-      guard used > 0 else { throw PortalError.secondFactorInvalid }
+      try await pool.withTransaction(as: .identity) { transaction in
+        let names = try await transaction.query(UseRecoveryCode<Session>(personID: personID, code: recovery.hash))
+        guard let name = names.first else { throw PortalError.secondFactorInvalid }
+        try await transaction.note(
+          .recoveryCodeUsed, Session.self, personID, by: Caller(actor: Session.actor(id: personID, name: name), ip: ip))
+      }
       return admission
     }
     guard let step = try await open(stored, of: personID, admission).step(of: code, at: now),
@@ -119,12 +122,12 @@ package struct SecondFactors: Sendable {
   }
 
   private func prove<Session: PersonSession>(
-    _ password: Password, _ code: String, of session: Session
+    _ password: Password, _ code: String, of session: Session, _ ip: String?
   ) async throws -> OwnCredentials.Proof {
     let status = try await status(of: session)
     guard status.confirmedAt != nil else { throw PortalError.notFound }
     let proof = try await credentials.prove(password, of: session)
-    try await attempts.succeeded(try await use(code, of: session.personID))
+    try await attempts.succeeded(try await use(code, of: Session.self, session.personID, ip))
     return proof
   }
 

@@ -54,15 +54,20 @@ struct UseSecondFactorStep: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, step) }
 }
 
-/// As ``UseSecondFactorStep``.
-struct UseRecoveryCode: PostgresStatement {
-  static let sql = """
-    update second_factors set recovery_code_hashes = array_remove(recovery_code_hashes, $2)
-    where person_id = $1 and confirmed_at is not null and $2 = any (recovery_code_hashes)
+/// As ``UseSecondFactorStep``; whose it was, by name.
+struct UseRecoveryCode<Session: PersonSession>: PostgresStatement {
+  static var sql: String {
     """
+    update second_factors set recovery_code_hashes = array_remove(recovery_code_hashes, $2)
+    from \(Session.personTable) person
+    where person_id = $1 and confirmed_at is not null and $2 = any (recovery_code_hashes) and person.id = person_id
+    returning person.\(Session.nameColumn)
+    """
+  }
   let personID: UUID
   let code: SecretHash
   func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, PostgresBytes(code.bytes)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 struct ReplaceRecoveryCodes: PostgresStatement {

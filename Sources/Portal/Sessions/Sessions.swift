@@ -47,7 +47,7 @@ package struct Sessions: Sendable {
     let session = try await pool.withTransaction(as: .identity) { transaction in
       let (_, _, ended, _, found) = try await transaction.pipeline(
         SettleAttempts(succeeded: proven.admissions), ShareLockPerson<CustomerSession>(id: proven.candidate.personID),
-        DeleteSession<CustomerSession>(token: replaced?.hash),
+        DeleteSession(token: replaced?.hash),
         InsertSession(
           token: token.hash, accountID: accountID, userID: proven.candidate.personID, expiresAt: expiry(),
           origin: origin, candidate: proven.candidate),
@@ -174,6 +174,7 @@ package struct Sessions: Sendable {
     of session: Session, ip: String?
   ) async throws -> (count: Int, login: Login<Session>) {
     try await pool.withTransaction(as: .identity) { transaction in
+      _ = try await transaction.query(LockPerson<Session>(id: session.personID))
       let login = try await transaction.rotate(session)
       let ended = try await transaction.query(
         DeleteOtherSessions<Session>(id: session.id, personID: session.personID))
@@ -195,9 +196,17 @@ package struct Sessions: Sendable {
       let result = await place.verify(password, against: found?.password)
       guard result.isMatch, var candidate = found else { throw PortalError.invalidCredentials }
       if let renewed = result.renewed {
-        try await pool.execute(
+        let replaced = try await pool.execute(
           ReplacePassword<Session>(personID: candidate.personID, from: candidate.password, to: renewed), as: .identity)
-        candidate.password = renewed
+        if replaced > 0 {
+          candidate.password = renewed
+        } else {
+          // Another login of theirs has renewed it at the same time.
+          guard let again = try await find(email), await place.verify(password, against: again.password).isMatch else {
+            throw PortalError.invalidCredentials
+          }
+          candidate = again
+        }
       }
       guard candidate.hasSecondFactor else { return (candidate, [admission]) }
       guard let code else {
@@ -205,7 +214,9 @@ package struct Sessions: Sendable {
         throw PortalError.secondFactorRequired
       }
       do {
-        return (candidate, [admission, try await secondFactors.use(code, of: candidate.personID)])
+        return (
+          candidate, [admission, try await secondFactors.use(code, of: Session.self, candidate.personID, origin.ip)]
+        )
       } catch let error as PortalError where error != .secondFactorInvalid {
         // The password was right, and the code was not looked at.
         try await attempts.takeBack(admission)
@@ -226,17 +237,15 @@ struct LoginCandidate: Sendable {
   var accountID: UUID?
 }
 
-/// A session that was ended by its token.
-struct EndedSession<Session: PersonSession>: Sendable {
-  var personID: UUID
-  var personName: String
-  /// Nil for staff.
-  var accountID: UUID?
+/// A customer's session that was ended by its token.
+struct EndedSession: Sendable {
+  var user: User
+  var accountID: UUID
 
   func event(ip: String?) -> InsertAuditEvent {
     .onPerson(
-      personID, Session.personKind, in: accountID, .sessionClosed,
-      by: Caller(actor: Session.actor(id: personID, name: personName), ip: ip))
+      user.id, CustomerSession.personKind, in: accountID, .sessionClosed,
+      by: Caller(actor: CustomerSession.actor(id: user.id, name: user.email), ip: ip))
   }
 }
 
@@ -263,8 +272,13 @@ extension PostgresConnection {
   nonisolated func note<Session: PersonSession>(
     _ action: AuditEvent.Action, of session: Session, ip: String?
   ) async throws {
-    let accounts: [UUID?] =
-      Session.haveAccounts ? try await query(ListUserAccounts(userID: session.personID)) : [nil]
-    try await tell(accounts.map { .onPerson(of: session, in: $0, action, ip: ip) })
+    try await note(action, Session.self, session.personID, by: session.caller(ip: ip))
+  }
+
+  nonisolated func note<Session: PersonSession>(
+    _ action: AuditEvent.Action, _: Session.Type, _ personID: UUID, by caller: Caller
+  ) async throws {
+    let accounts: [UUID?] = Session.haveAccounts ? try await query(ListUserAccounts(userID: personID)) : [nil]
+    try await tell(accounts.map { .onPerson(personID, Session.personKind, in: $0, action, by: caller) })
   }
 }

@@ -169,19 +169,16 @@ struct ListSessions<Session: PersonSession>: PostgresStatement {
   }
 }
 
-/// Nothing for no token, and for one of a session that is over.
-struct DeleteSession<Session: PersonSession>: PostgresStatement {
-  static var sql: String {
+/// A customer's, whose and where it was. No row for no token, and for one that is no session's.
+struct DeleteSession: PostgresStatement {
+  static let sql = """
+    delete from sessions session using users person where token_hash = $1 and person.id = session.user_id
+    returning person.id, person.email, session.account_id
     """
-    delete from \(Session.table) session using \(Session.personTable) person
-    where token_hash = $1 and person.id = session.\(Session.personColumn)
-    returning person.id, person.\(Session.nameColumn), \(Session.accountColumn)
-    """
-  }
   let token: SecretHash?
   func bind(_ bindings: inout PostgresBindings) { bindings.append(token.map { PostgresBytes($0.bytes) }) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> EndedSession<Session> {
-    EndedSession(personID: try row.next(), personName: try row.next(), accountID: try row.next())
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> EndedSession {
+    EndedSession(user: User(id: try row.next(), email: try row.next()), accountID: try row.next())
   }
 }
 

@@ -12,7 +12,8 @@ struct AccountController {
     routes.delete("v1/account", .closeAccount, use: delete)
   }
 
-  /// The new address holds at once.
+  /// Where there is mail, the new address holds when it is confirmed, and nobody learns whether it is somebody's; else it
+  /// holds at once.
   @Sendable private func changeEmail(_ request: Request, _ context: CustomerContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
     let password = fields.presentedPassword("password")
@@ -20,6 +21,10 @@ struct AccountController {
     try fields.finish()
     guard let email else { throw Problem.internalError }
     let proof = try await sessions.ownCredentials.prove(password, of: context.session)
+    if sessions.ownCredentials.isMailOpen {
+      try await sessions.ownCredentials.requestEmailChange(to: email, proof, of: context.session)
+      return .mailAccepted
+    }
     let login = try await sessions.ownCredentials.changeEmail(
       to: email, proof, of: context.session, ip: context.caller.ip)
     return Response(login, cookie) { $0.field("email", login.session.user.email) }

@@ -39,8 +39,7 @@ package struct SessionCookie: Sendable {
   /// does not, so it needs no such check).
   func checkOrigin(of request: Request) throws {
     if [.get, .head, .options].contains(request.method) { return }
-    guard let origin = request.headers[.origin] else { return }
-    guard origin == self.origin else {
+    guard request.headers[.origin] == origin else {
       throw Problem(.forbidden, .originNotAllowed, "Changes by cookie are taken from \(self.origin) alone.")
     }
   }

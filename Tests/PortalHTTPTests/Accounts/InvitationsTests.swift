@@ -127,6 +127,26 @@ struct InvitationsTests {
     }
   }
 
+  @Test("whoever may not invite any more has invited nobody", arguments: ["removed", "demoted", "left"])
+  func outlived(_ how: String) async throws {
+    try await withPortal { portal in
+      let owner = try await portal.signUp()
+      let admin = try await owner.makeMember("bob@example.com", .admin)
+      let asAdmin = TestCustomer(portal: portal, token: admin.token, accountID: owner.accountID)
+      let token = try #require(try await invite(asAdmin, "back@example.com", "admin").body["token"].string)
+      let kept = try #require(try await invite(owner, "eve@example.com").body["token"].string)
+      switch how {
+      case "removed": #expect(try await owner.delete("/v1/members/" + admin.userID).status == 204)
+      case "left": #expect(try await asAdmin.post("/v1/leave").status == 204)
+      default: #expect(try await owner.patch("/v1/members/" + admin.userID, #"{"role":"developer"}"#).status == 200)
+      }
+      expectProblem(try await accept(portal, token), 400, "invalid_token")
+      #expect(try await accept(portal, kept).status == 200)
+      #expect(
+        try await portal.actions(owner.token).contains("invitation.revoked"))
+    }
+  }
+
   @Test("only an owner invites an owner, and a suspended account nobody")
   func limits() async throws {
     try await withPortal { portal in

@@ -30,6 +30,19 @@ struct ForgotPasswordTests {
     }
   }
 
+  @Test("asking again and again is slowed down, for anybody's address")
+  func throttled() async throws {
+    try await withMailPortal { portal, _ in
+      try await portal.makeUser("ada@example.com")
+      for email in ["ada@example.com", "eve@example.com"] {
+        for _ in 0..<5 { #expect(try await forgot(portal, email).status == 202) }
+        let answer = try await forgot(portal, email)
+        expectProblem(answer, 429, "too_many_requests", "\(email)")
+        #expect(answer.header("Retry-After") != nil)
+      }
+    }
+  }
+
   @Test("what is no e-mail address is refused")
   func badInput() async throws {
     try await withMailPortal { portal, _ in

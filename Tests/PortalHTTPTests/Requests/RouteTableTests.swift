@@ -83,7 +83,7 @@ struct RouteTableTests {
             #expect(answer.header("WWW-Authenticate") == "Bearer realm=\"latchkey\"")
           }
           for (holder, token) in credentials where holder != "customer" || owners != ["customer"] {
-            let headers = ["Cookie": "latchkey=" + token]
+            let headers = ["Cookie": "latchkey=" + token, "Origin": "http://127.0.0.1:8080"]
             expectProblem(
               try await portal.request(method, path, headers: headers), 401, "unauthenticated",
               "\(holder)'s as a cookie at \(route)")

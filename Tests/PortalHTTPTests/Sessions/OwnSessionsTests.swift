@@ -93,6 +93,19 @@ struct OwnSessionsTests {
     }
   }
 
+  @Test("two sessions of a person that end all others at the same time leave one", arguments: 1...10)
+  func everywhereAtOnce(_ round: Int) async throws {
+    try await withPortal { portal in
+      let ada = try await portal.signUp()
+      let tokens = [ada.token, try await portal.logIn().body["token"].string ?? ""]
+      let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+        for token in tokens { group.addTask { try await portal.delete("/v1/me/sessions", token: token).status } }
+        return try await group.reduce(into: [Int]()) { $0.append($1) }.sorted()
+      }
+      #expect(statuses == [200, 401])
+    }
+  }
+
   @Test("that a session was seen is written once a minute, however many requests there are")
   func lastSeen() async throws {
     try await withPortal { portal in

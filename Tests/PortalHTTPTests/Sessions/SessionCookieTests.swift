@@ -49,6 +49,8 @@ struct SessionCookieTests {
       let customer = try await portal.signUp()
       let cookie = "__Host-latchkey=" + customer.token
       let body = #"{"name":"n","scopes":["a"]}"#
+      expectProblem(
+        try await portal.post("/v1/keys", body, headers: ["Cookie": cookie]), 403, "origin_not_allowed", "none")
       for origin in [
         "https://evil.example.com", "null", "http://keys.example.com", "https://keys.example.com:444",
         "https://keys.example.com.evil.com", "https://keys.example.com/", "https://KEYS.example.com@evil.com", "x",

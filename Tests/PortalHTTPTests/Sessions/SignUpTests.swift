@@ -62,6 +62,16 @@ struct SignUpTests {
     }
   }
 
+  @Test("trying an address again and again is slowed down")
+  func throttled() async throws {
+    try await withPortal { portal in
+      _ = try await portal.signUp()
+      let body = #"{"email":"ada@example.com","password":"correct horse battery","accountName":"a"}"#
+      for _ in 0..<4 { expectProblem(try await portal.post("/v1/signup", body), 409, "email_taken") }
+      expectProblem(try await portal.post("/v1/signup", body), 429, "too_many_requests")
+    }
+  }
+
   @Test("a sign-up that is closed makes nothing")
   func closed() async throws {
     try await withPortal(configure: { $0.isSignupOpen = false }) { portal in

@@ -2,6 +2,8 @@ import Foundation
 import Portal
 import PortalHTTP
 import PortalTesting
+import Postgres
+import PostgresTesting
 import Testing
 
 @Suite("What takes the password again")
@@ -98,6 +100,61 @@ struct StepUpTests {
       expectProblem(try await portal.logIn(), 401, "invalid_credentials")
       #expect(try await portal.logIn("lovelace@example.com").status == 200)
       _ = try await portal.signUp("ada@example.com")
+    }
+  }
+}
+
+@Suite("POST /v1/me/email, where mail is sent")
+struct ChangeEmailByMailTests {
+  private func change(_ portal: TestPortal, _ token: String, _ email: String) async throws -> TestAnswer {
+    try await portal.post(
+      "/v1/me/email", "{\"password\":\"correct horse battery\",\"email\":\"\(email)\"}", token: token)
+  }
+
+  @Test("another address holds when it is confirmed: all sessions are over, and the old address is told")
+  func confirmed() async throws {
+    try await withMailPortal { portal, folder in
+      try await portal.makeUser("ada@example.com")
+      let token = try #require(try await portal.logIn().body["token"].string)
+      let answer = try await change(portal, token, "Lovelace@example.com")
+      #expect(answer.status == 202 && answer.body == .object([("status", .string("accepted"))]))
+      #expect(try await portal.get("/v1/me", token: token).body["user"]["email"].string == "ada@example.com")
+      let proof = try #require(try await folder.mails(to: "lovelace@example.com", count: 1)[0].token)
+      let verified = try await portal.post("/v1/email/verify", "{\"token\":\"\(proof)\"}")
+      #expect(verified.status == 204)
+      expectProblem(try await portal.get("/v1/me", token: token), 401, "unauthenticated")
+      expectProblem(try await portal.logIn(), 401, "invalid_credentials")
+      let login = try await portal.logIn("lovelace@example.com")
+      #expect(login.status == 200)
+      #expect(try await portal.actions(login.body["token"].string ?? "").contains("user.email_changed"))
+      expectProblem(
+        try await portal.post("/v1/email/verification", token: login.body["token"].string), 409, "email_verified")
+      #expect(
+        try await folder.mails(to: "ada@example.com", count: 1).last?.header("Subject")
+          == "Your e-mail address was changed")
+      expectProblem(
+        try await portal.post("/v1/email/verify", "{\"token\":\"\(proof)\"}"), 400, "invalid_token", "once")
+    }
+  }
+
+  @Test(
+    "the answer does not tell whether the address is somebody's, who gets no token; nor is one taken that is not confirmed"
+  )
+  func neutral() async throws {
+    try await withMailPortal { portal, folder in
+      for email in ["ada@example.com", "eve@example.com"] { try await portal.makeUser(email) }
+      let token = try #require(try await portal.logIn().body["token"].string)
+      let known = try await change(portal, token, "eve@example.com")
+      let unknown = try await change(portal, token, "tom@example.com")
+      #expect(known.status == 202 && known.body == unknown.body)
+      let proof = try #require(try await folder.mails(to: "tom@example.com", count: 1)[0].token)
+      try await portal.waitForMails()
+      #expect(try folder.mails(to: "eve@example.com").isEmpty)
+      // Somebody else has it before it is confirmed.
+      try await portal.makeUser("tom@example.com")
+      expectProblem(
+        try await portal.post("/v1/email/verify", "{\"token\":\"\(proof)\"}"), 409, "email_taken")
+      #expect(try await portal.get("/v1/me", token: token).body["user"]["email"].string == "ada@example.com")
     }
   }
 }
@@ -205,4 +262,30 @@ struct DeleteAccountTests {
       #expect(try await portal.get("/v1/me", token: ada.token).status == 401)
     }
   }
+
+  @Test("of somebody's two accounts that end at the same time none keeps their address", arguments: 1...10)
+  func bothAtOnce(_ round: Int) async throws {
+    try await withPortal { portal in
+      let owners = [try await portal.signUp("ada@example.com"), try await portal.signUp("eve@example.com")]
+      _ = try await portal.signUp("bob@example.com")
+      for owner in owners { try await owner.add("bob@example.com", .viewer) }
+      try await portal.script(
+        "delete from memberships where role = 'owner' and user_id = (select id from users where email = 'bob@example.com')"
+      )
+      try await withThrowingTaskGroup(of: Int.self) { group in
+        for owner in owners {
+          group.addTask { try await portal.deleteWithBody("/v1/account", Self.body, token: owner.token).status }
+        }
+        for try await status in group { #expect(status == 200) }
+      }
+      #expect(try await portal.pool.query(CountUsers()).first == 0)
+      _ = try await portal.signUp("bob@example.com")
+    }
+  }
+}
+
+/// Those whose address is still theirs.
+private struct CountUsers: PostgresStatement {
+  static let sql = "select count(*) from users where email not like 'deleted+%'"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

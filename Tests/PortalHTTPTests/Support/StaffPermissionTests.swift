@@ -146,8 +146,9 @@ struct StaffPermissionTests {
       for route in routes {
         let parts = route.split(separator: " ").map(String.init)
         let path = parts[1].replacing("{id}", with: route.contains("accounts") ? place.account : place.key)
-        for (token, headers) in [(staff, [:]), (nil, ["Cookie": "latchkey=" + staff])] as [(String?, [String: String])]
-        {
+        for (token, headers) in [
+          (staff, [:]), (nil, ["Cookie": "latchkey=" + staff, "Origin": "http://127.0.0.1:8080"]),
+        ] as [(String?, [String: String])] {
           expectProblem(
             try await portal.request(parts[0], path, token: token, headers: headers), 401, "unauthenticated", "\(route)"
           )

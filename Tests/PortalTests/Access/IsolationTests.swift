@@ -61,8 +61,8 @@ private struct Tenant {
     try await world.pool.type("update api_keys set created_at = now() - interval '8 days' where id = '\(spare)'")
     try await world.pool.execute(
       InsertInvitation(
-        id: invitation, accountID: accountID, email: "guest@example.com", role: .viewer, inviterName: email,
-        isMailed: false), as: .account(accountID))
+        id: invitation, accountID: accountID, email: "guest@example.com", role: .viewer,
+        inviter: User(id: user, email: email), isMailed: false), as: .account(accountID))
     try await world.pool.execute(
       InsertInvitationToken(
         token: Secret.random(prefix: "lk_invite").hash, accountID: accountID, invitationID: invitation,
@@ -115,8 +115,8 @@ private struct Tenant {
         .refusal),
       TenantCase(
         InsertInvitation(
-          id: .version7(), accountID: accountID, email: "eve@example.com", role: .owner, inviterName: "Eve",
-          isMailed: false), .refusal),
+          id: .version7(), accountID: accountID, email: "eve@example.com", role: .owner,
+          inviter: User(id: user, email: email), isMailed: false), .refusal),
       TenantCase(
         InsertInvitationToken(
           token: Secret.random(prefix: "lk_invite").hash, accountID: accountID, invitationID: invitation,
@@ -137,8 +137,8 @@ private struct Tenant {
       TenantCase(LockKey(accountID: accountID, id: key)),
       TenantCase(RetireRolledKey(accountID: accountID, id: spare, graceSeconds: 0)),
       TenantCase(RevokeAllKeys(accountID: accountID)),
-      TenantCase(RevokeInvitation(accountID: accountID, id: invitation, email: nil)),
-      TenantCase(VoidInvitationTokens(accountID: accountID, invitationID: invitation, email: nil)),
+      TenantCase(RevokeInvitations(accountID: accountID, of: .id(invitation))),
+      TenantCase(VoidInvitationTokens(accountID: accountID, of: .id(invitation))),
       TenantCase(RevokeKey(accountID: accountID, id: key)),
       TenantCase(SetKeyPolicy(accountID: accountID, policy: KeyPolicy()), .refusal),
       TenantCase(SetMemberRole(accountID: accountID, userID: user, role: .viewer)),
@@ -179,6 +179,7 @@ struct IsolationTests {
   /// Statements that name an account without running for it: logins and staff.
   private static let others: Set = [
     "DeleteExpiredConfirmation", "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertSession",
+    "LockMembers",
     "MoveSession", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation",
   ]
 

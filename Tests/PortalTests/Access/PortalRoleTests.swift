@@ -113,16 +113,17 @@ struct PortalRoleTests {
     #expect(columns == ["revoked_at"])
   }
 
-  @Test("functions that act with their owner's rights are called by the jobs, by triggers, or to end one's own account")
+  @Test("functions that act with their owner's rights are called by the jobs, by triggers, or to end an account")
   func definers() async throws {
     try await withPool { pool in
       let open = try await pool.lines(
         """
-        select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef
-          and proname <> 'delete_current_account' and (
+        select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef and (
           proconfig is null or not exists (select from unnest(proconfig) as setting where setting like 'search_path=%pg_temp')
           or exists (
-            select from aclexplode(proacl) where grantee <> proowner and grantee::regrole::text <> 'latchkey_jobs')
+            select from aclexplode(proacl) where grantee <> proowner and (grantee::regrole::text, proname) not in (
+              ('latchkey_portal', 'delete_current_account'), ('latchkey_portal', 'forget_people'))
+              and grantee::regrole::text <> 'latchkey_jobs')
           or proacl is null)
         """)
       #expect(open == [])

@@ -209,6 +209,23 @@ struct AuditVerbsTests {
       let (user, session) = (try await $0.addMember(), try await $0.customerSession())
       try await $0.members.remove(user, from: $0.account, by: session, ip: nil)
     },
+    Verb(
+      "a member is removed whose invitation is open",
+      [
+        "account user member.invited invitation", "account user member.removed user",
+        "account user invitation.revoked invitation",
+      ]
+    ) {
+      let (user, session) = (try await $0.addMember("admin"), try await $0.customerSession())
+      _ = try await $0.invite()
+      try await $0.world.pool.type("update invitations set inviter_id = '\(user)'")
+      try await $0.members.remove(user, from: $0.account, by: session, ip: nil)
+    },
+    Verb("a user confirms another address", ["account user user.email_changed user"]) {
+      let token = try await $0.sendToken(.emailChange)
+      try await $0.world.pool.type("update one_time_tokens set email = 'new@example.com'")
+      try await $0.world.credentials.verifyEmail(token, from: nil)
+    },
     Verb("a member leaves", ["account user member.left user"]) {
       _ = try await $0.addMember("owner")
       let session = try await $0.customerSession()
@@ -328,7 +345,8 @@ struct AuditVerbsTests {
     Verb(
       "a second factor is set up, its codes are renewed, and it is taken away",
       [
-        "system staff user.second_factor_enabled staff", "system staff user.recovery_codes_renewed staff",
+        "system staff user.second_factor_enabled staff", "system staff user.recovery_code_used staff",
+        "system staff user.recovery_codes_renewed staff", "system staff user.recovery_code_used staff",
         "system staff user.second_factor_disabled staff",
       ]
     ) { stage in

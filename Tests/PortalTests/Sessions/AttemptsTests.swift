@@ -172,6 +172,18 @@ struct AttemptsTests {
     }
   }
 
+  @Test("where the user has logged in before, strangers keep them from asking for another password as little")
+  func resetsAtHome() async throws {
+    try await withStoppedClock { pool in
+      let attempts = Attempts(pool: pool)
+      func reset(from address: String) -> Attempt { Attempt(.passwordReset, of: Self.ada, from: address) }
+      try await attempts.succeeded(try await attempts.admit(logIn()))
+      #expect(try await failUntilRefused(attempts) { reset(from: "198.51.100.\($0)") } == 20)
+      #expect(try await wait(attempts, reset(from: "203.0.113.1")) == 1)
+      #expect(try await wait(attempts, reset(from: Self.home)) == nil)
+    }
+  }
+
   @Test("who has proven the mailbox may log in from there at once, while strangers attack")
   func proved() async throws {
     try await withStoppedClock { pool in

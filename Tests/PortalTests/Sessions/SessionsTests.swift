@@ -92,6 +92,15 @@ struct SessionsTests {
         }
         return answers
       }
+      // What an answer costs in statements and in hashing is the same, so that its time does not tell.
+      func cost(_ email: String) async throws -> [UInt64] {
+        let before = (pool.statistics.batchCount, pool.statistics.statementCount)
+        _ = try? await sessions.logIn(email: email, password: wrong, from: Origin(ip: "192.0.2.77"))
+        return [UInt64(pool.statistics.batchCount - before.0), UInt64(pool.statistics.statementCount - before.1)]
+      }
+      _ = try await cost("tom@example.com")
+      let costOfKnown = try await cost("ada@example.com")
+      #expect(try await cost("nobody@example.com") == costOfKnown)
       let known = try await answers("ada@example.com")
       #expect(known.prefix(5).allSatisfy { $0 == .invalidCredentials })
       #expect(known.suffix(2).allSatisfy { if case .tooManyRequests = $0 { true } else { false } })
@@ -152,6 +161,18 @@ struct SessionsTests {
       for table in ["users", "staff"] {
         #expect(try await pool.text("select split_part(password_hash, '$', 3) from \(table)") == "ln=5,r=8,p=1")
       }
+    }
+  }
+
+  @Test("ten logins at once with a hash of another cost all succeed, and one of them renews it")
+  func renewedAtOnce() async throws {
+    try await withPool { pool in
+      _ = try await World(pool).makeAccount()
+      let sessions = sessions(pool, cost: ScryptCost(logN: 5, r: 8, p: 1))
+      let outcomes = await concurrently(10) { number in
+        try await sessions.logIn(email: "ada@example.com", password: right, from: Origin(ip: "192.0.2.\(number)"))
+      }
+      #expect(outcomes.values.count == 10, "\(outcomes.errors)")
     }
   }
 
