@@ -3,9 +3,6 @@ package import Postgres
 
 /// The database role of tools that read the views for analytics.
 package struct AnalyticsRole: Sendable {
-  /// In bytes: PostgreSQL cuts off what is longer.
-  package static let nameLength = 1...63
-
   let pool: PostgresPool
 
   package init(pool: PostgresPool) { self.pool = pool }

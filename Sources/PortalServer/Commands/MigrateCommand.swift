@@ -24,11 +24,10 @@ struct MigrateCommand: AsyncParsableCommand {
 
   func run() async throws {
     let configuration = try await options.load()
-    if let analyticsRole, !AnalyticsRole.nameLength.contains(analyticsRole.utf8.count) {
-      throw ValidationError("--analytics-role must have \(AnalyticsRole.nameLength.upperBound) bytes at most.")
-    }
-    if let serveRole, !PortalAccess.roleNameLength.contains(serveRole.utf8.count) {
-      throw ValidationError("--serve-role must have \(PortalAccess.roleNameLength.upperBound) bytes at most.")
+    let length = PortalAccess.roleNameLength
+    for (option, name) in [("--analytics-role", analyticsRole), ("--serve-role", serveRole)] {
+      guard let name, !length.contains(name.utf8.count) else { continue }
+      throw ValidationError("\(option) must have \(length.upperBound) bytes at most.")
     }
     try await reportingFailure {
       let migrations = try Migrations(folder: configuration.migrationsFolder)

@@ -200,6 +200,24 @@ struct NoticeTests {
     }
   }
 
+  @Test("a key that its plan lets expire is told of, too: at once, where the plan was lowered", arguments: [nil, 300, 10_000])
+  func byPlan(_ ownHours: Int?) async throws {
+    try await withPool { pool in
+      let world = World(pool, hasMail: true)
+      let account = try await world.makeAccount()
+      try await makeKey(world, account, hours: ownHours ?? 0, name: "key")
+      if ownHours == nil { try await pool.type("update api_keys set expires_at = null") }
+      try await pool.type("delete from mails")
+      let jobs = makeJobs(world)
+      // It was made ninety days ago.
+      for (lifetime, count) in [(105, 0), (100, 1), (92, 1), (91, 1), (89, 0)] {
+        try await pool.type("update plans set max_key_lifetime_days = \(lifetime)")
+        let told = ownHours == 300 && lifetime == 105 ? 1 : count
+        #expect(try await run("expiry-notices", jobs) == .done(told), "\(lifetime)")
+      }
+    }
+  }
+
   @Test("a key whose expiry is moved is told of anew")
   func moved() async throws {
     try await withPool { pool in
