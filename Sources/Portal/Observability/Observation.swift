@@ -18,6 +18,8 @@ package enum Observation: Sendable, Equatable {
   case listenerFailed(String)
   case usageFlushed(counters: Int)
   case usageFlushFailed(String)
+  /// When service tokens were used could not be written.
+  case tokenUsesFailed(String)
   /// What a dead process had left was written.
   case usageAdopted(counters: Int)
   /// A file of the spool cannot be counted, or not be written to the disk.
@@ -65,6 +67,9 @@ package struct Observer: Sendable {
           "the invalidation listener lost its connection and will reconnect", metadata: ["reason": "\(reason)"])
       case .usageFlushFailed(let reason):
         logger.warning("usage could not be flushed and is kept", metadata: ["reason": "\(reason)"])
+      case .tokenUsesFailed(let reason):
+        logger.warning(
+          "when service tokens were used could not be written and is kept", metadata: ["reason": "\(reason)"])
       case .usageAdopted(let counters):
         logger.notice("counters that a dead process left were written", metadata: ["counters": "\(counters)"])
       case .usageSpoolFailed(let reason):
@@ -148,7 +153,7 @@ package struct Observer: Sendable {
       case .mailDeferred(let kind, _): mails("mails_deferred", kind).increment()
       case .mailFailed(let kind, _): mails("mails_failed", kind).increment()
       case .outboxFailed: outboxFailures.increment()
-      case .listening, .jobFinished, .usageUnplaced: break
+      case .listening, .jobFinished, .usageUnplaced, .tokenUsesFailed: break
       }
     }
   }

@@ -98,7 +98,7 @@ package actor UsageFlusher: Service {
         // A folder that holds what was set aside is looked at again and again.
         if count > 0 { observer.observe(.usageAdopted(counters: count)) }
       }
-      try await writeTokenUses()
+      await writeTokenUses()
       return true
     } catch {
       observer.observe(.usageFlushFailed("\(error)"))
@@ -107,11 +107,16 @@ package actor UsageFlusher: Service {
     }
   }
 
-  private func writeTokenUses() async throws {
+  /// What fails of it is written next time; nothing that was counted depends on it.
+  private func writeTokenUses() async {
     let uses = tokenUses.pending()
     if uses.isEmpty { return }
-    try await pool.execute(WriteServiceTokenUses(uses: uses))
-    tokenUses.wrote(uses)
+    do {
+      try await pool.execute(WriteServiceTokenUses(uses: uses))
+      tokenUses.wrote(uses)
+    } catch {
+      observer.observe(.tokenUsesFailed("\(error)"))
+    }
   }
 
   private func writeTaken() async throws {

@@ -35,7 +35,7 @@ package struct ServiceTokens: Sendable {
       name: name, permissions: permissions, environment: environment, expiresAt: expiresAt)
     let (made, _) = try await pool.pipeline(
       InsertServiceToken(token: token),
-      InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller), as: .staff)
+      InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, token.summary), as: .staff)
     return token.issued(at: made[0])
   }
 
@@ -51,7 +51,7 @@ package struct ServiceTokens: Sendable {
         replacesID: id)
       let (made, _, _, _, retired) = try await transaction.pipeline(
         InsertServiceToken(token: token), RetireRolledServiceToken(id: id, graceSeconds: graceSeconds),
-        InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller),
+        InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, token.summary),
         InsertAuditEvent.inSystem(.tokenRolled, "token", id, by: caller), LockServiceToken(id: id))
       return (token.issued(at: made[0]), retired[0])
     }
@@ -82,6 +82,12 @@ struct NewServiceToken: Sendable {
   var environment: Key.Environment?
   var expiresAt: Date?
   var replacesID: UUID?
+
+  /// What the trail tells of it.
+  var summary: SupportReason {
+    let environment = environment.map { " in \($0.rawValue)" } ?? ""
+    return SupportReason(text: "\(name): \(permissions.map(\.rawValue).joined(separator: ", "))\(environment)")
+  }
 
   func issued(at createdAt: Date) -> IssuedServiceToken {
     IssuedServiceToken(

@@ -55,9 +55,10 @@ struct ListServiceTokens: PostgresStatement {
   }
 }
 
-/// A token, holding its row until the end of the transaction.
+/// A token, holding its row until the end of the transaction; but not against rows that name it, or a token that is in
+/// use all the time could never be revoked.
 struct LockServiceToken: PostgresStatement {
-  static let sql = "select \(tokenColumns) from \(tokenTables) where token.id = $1 for update of token"
+  static let sql = "select \(tokenColumns) from \(tokenTables) where token.id = $1 for no key update of token"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> ServiceTokenDetails {

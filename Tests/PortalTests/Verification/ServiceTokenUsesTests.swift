@@ -78,27 +78,34 @@ struct ServiceTokenUsesTests {
       #expect(await flusher.flush())
       #expect(pool.statistics.statementCount == before + 1)
 
-      // Another instance has seen it later.
+      // Another instance has seen it later than the fast path of this one.
       try await pool.type("update service_token_activity set last_used_at = '2099-01-01'")
       let now = Moment.now
       let later = Moment(instant: now.instant, date: now.date.addingTimeInterval(120))
+      #expect(check.uses.pending().isEmpty)
       #expect(check.findAtOnce(made[0].secret.hash, for: .verifyKeys, at: later) != nil)
+      #expect(check.uses.pending().map(\.id) == [made[0].id])
       #expect(await flusher.flush())
+      #expect(check.uses.pending().isEmpty)
       #expect(
         try await pool.number("select count(*) from service_token_activity where last_used_at = '2099-01-01'") == 2)
     }
   }
 
-  @Test("is not lost while the database is away, and a token that is gone keeps nothing from being written")
+  @Test("is tried again where it failed, which keeps no counter from being written; nor does a token that is gone")
   func failures() async throws {
     try await withPool { pool in
       let world = World(pool)
       let uses = ServiceTokenUses()
-      let flusher = UsageFlusher(pool: pool, recorder: UsageRecorder(), tokenUses: uses, observer: Observer([]))
+      let observations = Observations()
+      let flusher = UsageFlusher(
+        pool: pool, recorder: UsageRecorder(), tokenUses: uses, observer: Observer([observations.sink]))
       let token = try await world.tokens.create(name: "one", permissions: [.verifyKeys], by: World.caller)
       for id in [token.id, .version7()] { uses.use(of: id).note(at: Date()) }
       try await pool.type("alter table service_token_activity rename to away")
-      #expect(await flusher.flush() == false)
+      #expect(await flusher.flush())
+      #expect(observations.count { if case .tokenUsesFailed = $0 { true } else { false } } == 1)
+      #expect(observations.count { if case .usageFlushFailed = $0 { true } else { false } } == 0)
       #expect(uses.pending().count == 2)
       try await pool.type("alter table away rename to service_token_activity")
       #expect(await flusher.flush())

@@ -78,6 +78,40 @@ struct ServiceTokensTests {
     }
   }
 
+  @Test("a token is revoked while a batch that it reported is being counted", .timeLimit(.minutes(1)))
+  func revokeBusy() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let token = try await world.tokens.create(name: "busy", permissions: [.writeUsage], by: World.caller)
+      try await pool.withTransaction { transaction in
+        #expect(try await transaction.query(InsertUsageBatch(tokenID: token.id, batchID: "one")).count == 1)
+        _ = try await world.tokens.revoke(token.id, by: World.caller)
+      }
+      #expect(try await world.tokens.list().items.first?.revokedAt != nil)
+      #expect(try await pool.number("select count(*) from usage_batches") == 1)
+    }
+  }
+
+  @Test("the trail tells with what a token was made: its name, its permissions and its environment")
+  func trail() async throws {
+    try await withPool { pool in
+      let tokens = World(pool).tokens
+      let token = try await tokens.create(
+        name: "shop", permissions: [.readKeys, .writeKeys], environment: .test, by: World.caller)
+      _ = try await tokens.create(
+        name: String(repeating: "x", count: ServiceToken.nameLengthMax),
+        permissions: ServiceToken.Permission.allCases, by: World.caller)
+      _ = try await tokens.roll(token.id, graceSeconds: 0, by: World.caller)
+      let (shop, all) = ("shop: keys.read, keys.write in test", String(repeating: "x", count: 100))
+      #expect(
+        try await pool.lines(
+          "select coalesce(reason, action) from audit_events where target_kind = 'token' order by seq")
+          == [
+            shop, all + ": keys.verify, usage.write, keys.read, keys.write, analytics.read", shop, "token.rolled",
+          ])
+    }
+  }
+
   @Test("a token of one environment, with an expiry, is found as it was made, and analytics are not had for one")
   func restricted() async throws {
     try await withPool { pool in
