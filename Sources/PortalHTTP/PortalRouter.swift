@@ -103,27 +103,23 @@ func makeRouter(
   PlansController(plans: services.plans).addRoutes(to: staff)
   ServiceTokensController(tokens: services.serviceTokens).addRoutes(to: staff)
 
-  let analysts = routes.group()
-    .add(
-      middleware: AnalystAuthentication(
-        tokens: services.tokens, sessions: services.sessions, needsSecondFactor: needsStaffSecondFactor)
-    )
-    .group(context: AnalystContext.self)
+  let analysts = AnalystRoutes(
+    routes.group()
+      .add(middleware: AnalystAuthentication(tokens: services.tokens, sessions: services.sessions))
+      .group(context: AnalystContext.self), needsStaffSecondFactor: needsStaffSecondFactor, table: table)
   AnalyticsController(analytics: services.analytics).addRoutes(to: analysts)
 
-  func gateways(
-    _ permission: ServiceToken.Permission, header: HTTPField.Name? = nil
-  ) -> RouterGroup<GatewayContext> {
-    routes.group()
-      .add(middleware: GatewayAuthentication(tokens: services.tokens, permission: permission, header: header))
-      .group(context: GatewayContext.self)
+  func tokenRoutes(header: HTTPField.Name? = nil) -> TokenRoutes {
+    TokenRoutes(
+      routes.group()
+        .add(middleware: GatewayAuthentication(tokens: services.tokens, header: header))
+        .group(context: GatewayContext.self), table: table)
   }
+  let gateways = tokenRoutes()
   let verification = VerificationController(verifier: services.verifier)
-  verification.addRoutes(to: gateways(.verifyKeys))
-  verification.addHeaderRoutes(to: gateways(.verifyKeys, header: .xLatchkeyToken))
-  usage.addGatewayRoutes(to: gateways(.writeUsage))
-  keys.addRoutes(toReaders: gateways(.readKeys))
-  usage.addRoutes(toReaders: gateways(.readKeys))
-  keys.addRoutes(toWriters: gateways(.writeKeys))
+  verification.addRoutes(to: gateways)
+  verification.addHeaderRoutes(to: tokenRoutes(header: .xLatchkeyToken))
+  usage.addRoutes(to: gateways)
+  keys.addRoutes(to: gateways)
   return router
 }

@@ -8,12 +8,12 @@ import Portal
 struct AnalyticsController {
   let analytics: Analytics
 
-  func addRoutes(to routes: some RouterMethods<AnalystContext>) {
-    routes.get("v1/analytics/usage", use: usage)
-    routes.get("v1/analytics/top", use: top)
-    routes.get("v1/analytics/unused-keys", use: unusedKeys)
-    routes.get("v1/analytics/error-rates", use: errorRates)
-    routes.get("v1/analytics/growth", use: growth)
+  func addRoutes(to routes: AnalystRoutes) {
+    routes.get("v1/analytics/usage", .readAnalytics, .readUsage, use: usage)
+    routes.get("v1/analytics/top", .readAnalytics, .readUsage, use: top)
+    routes.get("v1/analytics/unused-keys", .readAnalytics, .readUsage, use: unusedKeys)
+    routes.get("v1/analytics/error-rates", .readAnalytics, .readUsage, use: errorRates)
+    routes.get("v1/analytics/growth", .readAnalytics, .readUsage, use: growth)
   }
 
   @Sendable private func usage(_ request: Request, _ context: AnalystContext) async throws -> Response {

@@ -20,16 +20,15 @@ struct KeysController {
     routes.post("v1/keys/{id}/roll", .changeKeys) { try await roll($1.pathID, $0, of: $1.keyHolder) }
   }
 
-  func addRoutes(toReaders readers: some RouterMethods<GatewayContext>) {
-    readers.get("v1/accounts/{id}/keys") { try await list($0, of: $1.keyHolder) }
-    readers.get("v1/accounts/{id}/keys/{keyId}") { try await get($1.keyID, of: $1.keyHolder) }
-  }
-
-  func addRoutes(toWriters writers: some RouterMethods<GatewayContext>) {
-    writers.post("v1/accounts/{id}/keys") { try await create($0, for: $1.keyHolder) }
-    writers.patch("v1/accounts/{id}/keys/{keyId}") { try await update($1.keyID, $0, of: $1.keyHolder) }
-    writers.delete("v1/accounts/{id}/keys/{keyId}") { try await revoke($1.keyID, of: $1.keyHolder) }
-    writers.post("v1/accounts/{id}/keys/{keyId}/roll") { try await roll($1.keyID, $0, of: $1.keyHolder) }
+  func addRoutes(to routes: TokenRoutes) {
+    routes.get("v1/accounts/{id}/keys", .readKeys) { try await list($0, of: $1.keyHolder) }
+    routes.get("v1/accounts/{id}/keys/{keyId}", .readKeys) { try await get($1.keyID, of: $1.keyHolder) }
+    routes.post("v1/accounts/{id}/keys", .writeKeys) { try await create($0, for: $1.keyHolder) }
+    routes.patch("v1/accounts/{id}/keys/{keyId}", .writeKeys) {
+      try await update($1.keyID, $0, of: $1.keyHolder)
+    }
+    routes.delete("v1/accounts/{id}/keys/{keyId}", .writeKeys) { try await revoke($1.keyID, of: $1.keyHolder) }
+    routes.post("v1/accounts/{id}/keys/{keyId}/roll", .writeKeys) { try await roll($1.keyID, $0, of: $1.keyHolder) }
   }
 
   private func list(_ request: Request, of holder: KeyHolder) async throws -> Response {

@@ -80,10 +80,20 @@ package struct GatewayContext: ChildRequestContext {
 
 /// A request of somebody who may ask about all accounts: staff, or a service token for it.
 struct AnalystContext: ChildRequestContext {
+  enum Analyst: Sendable {
+    case token(ServiceToken)
+    case staff(StaffSession)
+  }
+
   var coreContext: CoreRequestContextStorage
+  let analyst: Analyst
 
   init(context: AppRequestContext) throws {
-    guard context.staff != nil || context.token?.permissions.contains(.readAnalytics) == true else {
+    if let token = context.token {
+      analyst = .token(token)
+    } else if let session = context.staff {
+      analyst = .staff(session)
+    } else {
       throw PortalError.unauthenticated
     }
     coreContext = context.coreContext

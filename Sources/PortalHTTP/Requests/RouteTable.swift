@@ -7,6 +7,7 @@ package final class RouteTable: Sendable {
   private let routes = Mutex<[(segments: [String], method: HTTPRequest.Method)]>([])
   private let required = Mutex<[String: Permission]>([:])
   private let requiredOfStaff = Mutex<[String: StaffPermission]>([:])
+  private let requiredOfTokens = Mutex<[String: ServiceToken.Permission]>([:])
 
   package init() {}
 
@@ -20,6 +21,9 @@ package final class RouteTable: Sendable {
 
   /// What the routes of staff take, by route as in ``all``.
   package var staffPermissions: [String: StaffPermission] { requiredOfStaff.withLock { $0 } }
+
+  /// What the routes of service tokens take, by route as in ``all``.
+  package var tokenPermissions: [String: ServiceToken.Permission] { requiredOfTokens.withLock { $0 } }
 
   /// The methods that the path takes; none where there is no such path. A path that stands there by its own name is not
   /// also an id, as the router has it.
@@ -41,6 +45,10 @@ package final class RouteTable: Sendable {
 
   func require(_ permission: StaffPermission, at path: RouterPath, _ method: HTTPRequest.Method) {
     requiredOfStaff.withLock { $0[Self.name(path, method)] = permission }
+  }
+
+  func require(_ permission: ServiceToken.Permission, at path: RouterPath, _ method: HTTPRequest.Method) {
+    requiredOfTokens.withLock { $0[Self.name(path, method)] = permission }
   }
 
   private static func name(_ path: RouterPath, _ method: HTTPRequest.Method) -> String {

@@ -41,10 +41,9 @@ struct StaffAuthentication: RouterMiddleware {
   }
 }
 
-/// Lets in a service token that has the permission.
+/// Finds out which service token somebody shows.
 struct GatewayAuthentication: RouterMiddleware {
   let tokens: ServiceTokenCheck
-  let permission: ServiceToken.Permission
   /// The header that the token is in; nil for `Authorization: Bearer`.
   var header: HTTPField.Name?
 
@@ -54,21 +53,17 @@ struct GatewayAuthentication: RouterMiddleware {
   ) async throws -> Response {
     let presented = if let header { request.headers[header].map { Secret(presented: $0) } } else { request.bearer }
     guard let secret = presented else { throw PortalError.unauthenticated }
-    let token = try await tokens.find(secret)
-    try token.require(permission)
     var context = context
-    context.token = token
+    context.token = try await tokens.find(secret)
     context.tokenSecret = secret
     return try await next(request, context)
   }
 }
 
-/// Lets in a service token for analytics, and staff.
+/// Finds out which service token somebody shows, or which member of staff is logged in.
 struct AnalystAuthentication: RouterMiddleware {
   let tokens: ServiceTokenCheck
   let sessions: Sessions
-  /// Whether staff without a second factor are refused.
-  let needsSecondFactor: Bool
 
   func handle(
     _ request: Request, context: AppRequestContext,
@@ -77,14 +72,9 @@ struct AnalystAuthentication: RouterMiddleware {
     guard let secret = request.bearer else { throw PortalError.unauthenticated }
     var context = context
     if secret.isWellFormed(prefix: ServiceToken.secretPrefix) {
-      let token = try await tokens.find(secret)
-      try token.require(.readAnalytics)
-      context.token = token
+      context.token = try await tokens.find(secret)
     } else {
-      let session = try await sessions.findStaff(secret)
-      try session.member.require(.readUsage)
-      if needsSecondFactor { try session.requireSecondFactor() }
-      context.staff = session
+      context.staff = try await sessions.findStaff(secret)
     }
     return try await next(request, context)
   }
@@ -94,13 +84,5 @@ extension StaffSession {
   /// Throws `.enrolmentRequired` for who has none.
   func requireSecondFactor() throws(PortalError) {
     guard hasSecondFactor else { throw .enrolmentRequired }
-  }
-}
-
-extension ServiceToken {
-  fileprivate func require(_ permission: Permission) throws(PortalError) {
-    guard permissions.contains(permission) else {
-      throw .forbidden(reason: "The token lacks the permission \(permission.rawValue).")
-    }
   }
 }

@@ -15,12 +15,11 @@ struct UsageController {
     routes.get("v1/usage", .readUsage, use: ofAccount)
   }
 
-  func addRoutes(toReaders readers: some RouterMethods<GatewayContext>) {
-    readers.get("v1/accounts/{id}/keys/{keyId}/usage") { try await ofKey($1.keyID, $0, of: $1.keyHolder) }
-  }
-
-  func addGatewayRoutes(to routes: some RouterMethods<GatewayContext>) {
-    routes.post("v1/usage", use: take)
+  func addRoutes(to routes: TokenRoutes) {
+    routes.get("v1/accounts/{id}/keys/{keyId}/usage", .readKeys) {
+      try await ofKey($1.keyID, $0, of: $1.keyHolder)
+    }
+    routes.post("v1/usage", .writeUsage, use: take)
   }
 
   private func ofKey(_ id: UUID, _ request: Request, of holder: KeyHolder) async throws -> Response {

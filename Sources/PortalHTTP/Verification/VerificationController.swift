@@ -11,14 +11,14 @@ struct VerificationController {
 
   let verifier: Verifier
 
-  func addRoutes(to routes: some RouterMethods<GatewayContext>) {
-    routes.post("v1/verify", use: verify)
-    routes.post("v1/verify/batch", use: verifyBatch)
+  func addRoutes(to routes: TokenRoutes) {
+    routes.post("v1/verify", .verifyKeys, use: verify)
+    routes.post("v1/verify/batch", .verifyKeys, use: verifyBatch)
   }
 
   /// For gateways that send headers and nothing else: their token is in a header of its own.
-  func addHeaderRoutes(to routes: some RouterMethods<GatewayContext>) {
-    routes.get("v1/authorize", use: authorize)
+  func addHeaderRoutes(to routes: TokenRoutes) {
+    routes.get("v1/authorize", .verifyKeys, use: authorize)
   }
 
   @Sendable private func verify(_ request: Request, _ context: GatewayContext) async throws -> Response {

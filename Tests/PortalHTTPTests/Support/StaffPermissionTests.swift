@@ -71,6 +71,11 @@ struct StaffPermissionTests {
       route: "POST /v1/support/me/password",
       body: #"{"password":"correct horse battery","newPassword":"another battery staple"}"#, status: 200),
     Sample(route: "POST /v1/support/logout", status: 204),
+    Sample(route: "GET /v1/analytics/error-rates", status: 200),
+    Sample(route: "GET /v1/analytics/growth", status: 200),
+    Sample(route: "GET /v1/analytics/top", status: 200),
+    Sample(route: "GET /v1/analytics/unused-keys", status: 200),
+    Sample(route: "GET /v1/analytics/usage", status: 200),
   ]
 
   /// What only admins may do; as in docs/SUPPORT.md.
@@ -88,7 +93,9 @@ struct StaffPermissionTests {
   func complete() async throws {
     try await withPortal { portal in
       let table = portal.application.table
-      let routes = table.all.filter { $0.contains(" /v1/support/") && $0 != "POST /v1/support/login" }
+      let routes = table.all.filter {
+        ($0.contains(" /v1/support/") || $0.contains(" /v1/analytics/")) && $0 != "POST /v1/support/login"
+      }
       #expect(table.staffPermissions.keys.sorted() == routes)
       #expect(Self.samples.map(\.route).sorted() == routes)
       #expect(Set(table.permissions.keys).isDisjoint(with: routes))
@@ -126,7 +133,9 @@ struct StaffPermissionTests {
       for (index, sample) in Self.samples.enumerated() {
         let place = try await place(portal, index)
         let before = try await portal.rowCount()
-        for token in [place.customer, gateway, left, nil] {
+        // Analytics are for service tokens, too.
+        let isForTokens = portal.application.table.tokenPermissions[sample.route] != nil
+        for token in [place.customer, left, nil] + (isForTokens ? [] : [gateway]) {
           expectProblem(try await send(sample, to: portal, place, token), 401, "unauthenticated", "\(sample.route)")
         }
         #expect(try await portal.rowCount() == before, "\(sample.route)")
