@@ -7,20 +7,20 @@ package struct IdempotentRequest: Sendable {
   package static let keyLength = 1...255
   /// How long an answer is remembered.
   static let answerSeconds = 86_400
-  /// How long a repeat in the same session is shown the secret.
+  /// How long whoever repeats it with the same session or service token is shown the secret.
   static let secretSeconds = 600
 
   let accountID: UUID
   let keyHash: SecretHash
   let requestHash: SecretHash
-  /// Made of the session's token and the client's key, which are not stored: whoever has the database alone cannot open
-  /// what is sealed with it.
+  /// Made of what the client shows, a session's token or a service token, and of the client's key. Neither is stored:
+  /// whoever has the database alone cannot open what is sealed with it.
   private let sealingKey: SymmetricKey
 
   /// `request` is what a repeat must have in common with the first. The people of an account share their keys; a service
-  /// token has its own. Nil unless the key is printable ASCII of an allowed length.
+  /// token has its own. `holder` is what the client shows. Nil unless the key is printable ASCII of an allowed length.
   package init?(
-    key: String, of token: UUID? = nil, request: some Sequence<UInt8>, accountID: UUID, session: Secret
+    key: String, of token: UUID? = nil, request: some Sequence<UInt8>, accountID: UUID, holder: Secret
   ) {
     let bytes = Array(key.utf8)
     guard Self.keyLength.contains(bytes.count), bytes.allSatisfy({ (0x20...0x7E).contains($0) }) else { return nil }
@@ -29,18 +29,18 @@ package struct IdempotentRequest: Sendable {
     keyHash = SecretHash(of: (token.map { Array("\($0.text)\n".utf8) } ?? []) + bytes)
     requestHash = SecretHash(of: request)
     sealingKey = HKDF<SHA256>.deriveKey(
-      inputKeyMaterial: SymmetricKey(data: Array(session.reveal().utf8)), salt: Array("latchkey-idempotency-1".utf8),
+      inputKeyMaterial: SymmetricKey(data: Array(holder.reveal().utf8)), salt: Array("latchkey-idempotency-1".utf8),
       info: Array(accountID.text.utf8) + bytes, outputByteCount: 32)
   }
 
-  /// The secret of a new key, for the same session to be shown again.
+  /// The secret of a new key, for the same holder to be shown again.
   func seal(_ secret: Secret, of keyID: UUID) throws -> [UInt8] {
     let box = try AES.GCM.seal(
       Array(secret.reveal().utf8), using: sealingKey, authenticating: Array(keyID.text.utf8))
     return Array(box.nonce) + box.ciphertext + box.tag
   }
 
-  /// Nil if another session, or another request, has sealed it.
+  /// Nil if another holder, or another request, has sealed it.
   func open(_ sealed: [UInt8], of keyID: UUID) -> Secret? {
     guard let box = try? AES.GCM.SealedBox(combined: sealed),
       let text = try? AES.GCM.open(box, using: sealingKey, authenticating: Array(keyID.text.utf8))

@@ -11,7 +11,7 @@ extension Request {
     guard keys.count == 1,
       let request = IdempotentRequest(
         key: key, of: holder.tokenID, request: Array("\(method) \(uri.path)\n".utf8) + fields.fingerprint,
-        accountID: holder.accountID, session: holder.secret)
+        accountID: holder.accountID, holder: holder.secret)
     else {
       let length = IdempotentRequest.keyLength
       throw .invalid(

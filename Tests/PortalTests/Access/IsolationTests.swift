@@ -68,7 +68,7 @@ private struct Tenant {
         token: Secret.random(prefix: "lk_invite").hash, accountID: accountID, invitationID: invitation,
         email: "guest@example.com"), as: .account(accountID))
     request = IdempotentRequest(
-      key: "once", request: [1], accountID: accountID, session: .random(prefix: "lk_session"))!
+      key: "once", request: [1], accountID: accountID, holder: .random(prefix: "lk_session"))!
     try await world.pool.execute(
       InsertFirstAnswer(
         request: request, answer: FirstAnswer(shownKeys: ["{}"], newKeyID: key, secret: nil), sealedSecret: [1]),

@@ -6,13 +6,13 @@ import Testing
 @Suite("IdempotentRequest")
 struct IdempotentRequestTests {
   private let account = UUID.version7()
-  private let session = Secret.random(prefix: "lk_session")
+  private let holder = Secret.random(prefix: "lk_session")
 
   private func request(
-    _ key: String, _ text: String = "POST", _ accountID: UUID? = nil, session: Secret? = nil
+    _ key: String, _ text: String = "POST", _ accountID: UUID? = nil, holder: Secret? = nil
   ) -> IdempotentRequest? {
     IdempotentRequest(
-      key: key, request: text.utf8, accountID: accountID ?? account, session: session ?? self.session)
+      key: key, request: text.utf8, accountID: accountID ?? account, holder: holder ?? self.holder)
   }
 
   @Test("a key has 1 to 255 printable characters of ASCII")
@@ -27,7 +27,7 @@ struct IdempotentRequestTests {
     }
   }
 
-  @Test("only the same session with the same key opens what was sealed, and only for the same API key")
+  @Test("only the same holder with the same key opens what was sealed, and only for the same API key")
   func seal() throws {
     let (secret, keyID) = (Secret.random(prefix: "lk_live"), UUID.version7())
     let own = try #require(request("once"))
@@ -36,7 +36,7 @@ struct IdempotentRequestTests {
     // What the request is, is compared before.
     #expect(request("once", "other")?.open(sealed, of: keyID)?.reveal() == secret.reveal())
     #expect(request("twice")?.open(sealed, of: keyID) == nil)
-    #expect(request("once", session: .random(prefix: "lk_session"))?.open(sealed, of: keyID) == nil)
+    #expect(request("once", holder: .random(prefix: "lk_session"))?.open(sealed, of: keyID) == nil)
     #expect(request("once", "POST", .version7())?.open(sealed, of: keyID) == nil)
     #expect(own.open(sealed, of: .version7()) == nil)
     for index in sealed.indices {
@@ -47,12 +47,12 @@ struct IdempotentRequestTests {
     for count in [0, 1, 27, 28, sealed.count - 1] { #expect(own.open(Array(sealed.prefix(count)), of: keyID) == nil) }
   }
 
-  @Test("the same secret is sealed in another way each time, and the session's hash does not open it")
+  @Test("the same secret is sealed in another way each time, and the holder's hash does not open it")
   func fresh() throws {
     let (secret, keyID) = (Secret.random(prefix: "lk_live"), UUID.version7())
     let own = try #require(request("once"))
     #expect(try own.seal(secret, of: keyID) != own.seal(secret, of: keyID))
-    let hash = Secret(presented: String(decoding: session.hash.bytes, as: UTF8.self))
-    #expect(request("once", session: hash)?.open(try own.seal(secret, of: keyID), of: keyID) == nil)
+    let hash = Secret(presented: String(decoding: holder.hash.bytes, as: UTF8.self))
+    #expect(request("once", holder: hash)?.open(try own.seal(secret, of: keyID), of: keyID) == nil)
   }
 }

@@ -7,13 +7,13 @@ import Testing
 
 @Suite("Keys that are made once")
 struct KeysOnceTests {
-  private let session = Secret.random(prefix: "lk_session")
+  private let holder = Secret.random(prefix: "lk_session")
 
   private func once(
-    _ account: UUID, _ key: String = "once", _ text: String = "create", session: Secret? = nil
+    _ account: UUID, _ key: String = "once", _ text: String = "create", holder: Secret? = nil
   ) throws -> IdempotentRequest {
     try #require(
-      IdempotentRequest(key: key, request: text.utf8, accountID: account, session: session ?? self.session))
+      IdempotentRequest(key: key, request: text.utf8, accountID: account, holder: holder ?? self.holder))
   }
 
   private func create(_ world: World, _ request: IdempotentRequest) async throws -> FirstAnswer {
@@ -126,7 +126,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("the secret is shown again for ten minutes, to the same session alone; the answer is remembered for a day")
+  @Test("the secret is shown again for ten minutes, to the same holder alone; the answer is remembered for a day")
   func times() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -144,7 +144,7 @@ struct KeysOnceTests {
       }
       let other = Secret.random(prefix: "lk_session")
       #expect(try await create(world, once(account)).secret?.reveal() == first.secret?.reveal())
-      #expect(try await create(world, once(account, session: other)).secret == nil)
+      #expect(try await create(world, once(account, holder: other)).secret == nil)
       try await age("9 minutes 50 seconds", isSealed: true)
       #expect(try await create(world, once(account)).secret?.reveal() == first.secret?.reveal())
       // Without the job, too.
@@ -174,7 +174,7 @@ struct KeysOnceTests {
       let rolled = try await roll(world, made.newKeyID, once(account, "another key of the client's"))
       let dump = try #require(try await pool.text("select string_agg(r::text, chr(10)) from idempotent_requests r"))
       #expect(dump.split(separator: "\n").count == 2)
-      let secrets = [made.secret?.reveal(), rolled.secret?.reveal(), session.reveal(), "the client", "another key"]
+      let secrets = [made.secret?.reveal(), rolled.secret?.reveal(), holder.reveal(), "the client", "another key"]
       for secret in secrets {
         let text = try #require(secret).suffix(20)
         #expect(!dump.contains(text))
