@@ -24,7 +24,7 @@ struct FindKeyRules: PostgresStatement {
     select \(planColumns), \(keyPolicyColumns)
     from accounts account join plans plan on plan.name = account.plan
     left join key_policies policy on policy.account_id = account.id
-    where account.id = $1
+    where account.id = $1 and account.deleted_at is null
     """
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }

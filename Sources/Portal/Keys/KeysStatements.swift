@@ -13,7 +13,7 @@ private let keyColumns = """
 
 private let keyTables = """
   api_keys key
-  join accounts account on account.id = key.account_id
+  join accounts account on account.id = key.account_id and account.deleted_at is null
   join plans plan on plan.name = account.plan
   left join key_policies policy on policy.account_id = key.account_id
   left join key_activity activity on activity.account_id = key.account_id and activity.key_id = key.id

@@ -188,9 +188,9 @@ package struct SupportDesk: Sendable {
     let clock = ContinuousClock.now
     let accountID = try await accountID(ofConfirmation: id)
     let count = try await pool.withTransaction(as: .staff(in: accountID)) { transaction in
-      let (_, taken) = try await transaction.pipeline(
+      let (accounts, taken) = try await transaction.pipeline(
         LockAccount(accountID: accountID), TakeConfirmation(accountID: accountID, id: id))
-      guard let confirmation = taken.first else { throw PortalError.notFound }
+      guard !accounts.isEmpty, let confirmation = taken.first else { throw PortalError.notFound }
       try confirmation.checkConfirmation(by: caller)
       let count = try await keys.revokeAll(
         of: accountID, by: caller, confirmation.reason, requesterName: confirmation.requesterName, on: transaction)
@@ -206,9 +206,9 @@ package struct SupportDesk: Sendable {
   package func withdraw(_ id: UUID, by caller: Caller) async throws {
     let accountID = try await accountID(ofConfirmation: id)
     try await pool.withTransaction(as: .staff(in: accountID)) { transaction in
-      let (_, taken) = try await transaction.pipeline(
+      let (accounts, taken) = try await transaction.pipeline(
         LockAccount(accountID: accountID), TakeConfirmation(accountID: accountID, id: id))
-      guard let confirmation = taken.first else { throw PortalError.notFound }
+      guard !accounts.isEmpty, let confirmation = taken.first else { throw PortalError.notFound }
       try await transaction.execute(
         InsertAuditEvent.onConfirmation(id, of: accountID, .revocationWithdrawn, by: caller, confirmation.reason))
     }

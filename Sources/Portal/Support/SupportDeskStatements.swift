@@ -6,7 +6,8 @@ struct SearchAccounts: PostgresStatement {
   static let sql = """
     with found as (
       select * from accounts account
-      where ($1::uuid is null or account.id = $1)
+      where account.deleted_at is null
+        and ($1::uuid is null or account.id = $1)
         and ($2::text is null or account.name ilike $2)
         and ($3::text is null or account.id = any(\(accountsOfMember("$3"))))
       order by account.id desc
@@ -91,7 +92,7 @@ struct ListConfirmations: PostgresStatement {
   static let sql = """
     select \(confirmationColumns)
     from staff_confirmations confirmation join accounts account on account.id = confirmation.account_id
-    where confirmation.expires_at > now()
+    where confirmation.expires_at > now() and account.deleted_at is null
     order by confirmation.id desc
     limit $1
     """

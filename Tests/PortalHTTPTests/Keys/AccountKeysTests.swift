@@ -147,6 +147,25 @@ struct AccountKeysTests {
     }
   }
 
+  @Test("an account that its owner has deleted is not found, nor any of its keys, revoked as they are")
+  func deleted() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let id = try await customer.createKey().id
+      let token = try await portal.makeToken([.readKeys, .writeKeys])
+      #expect(try await portal.get(keys(customer, "/" + id), token: token).status == 200)
+      let answer = try await portal.deleteWithBody(
+        "/v1/account", #"{"password":"correct horse battery"}"#, token: customer.token)
+      #expect(answer.status == 200)
+      let account = customer.accountID.uuidString
+      let all: [(String, String, String?)] = [
+        ("GET", "/v1/accounts/\(account)/keys", nil), ("GET", "/v1/accounts/\(account)/keys?status=revoked", nil),
+        ("POST", "/v1/accounts/\(account)/keys", Self.body),
+      ]
+      try await expectNotFound(requests(account, id) + all, portal, token)
+    }
+  }
+
   @Test("a token of one environment finds no key of the other, and makes none")
   func restricted() async throws {
     try await withPortal { portal in

@@ -104,6 +104,9 @@ struct ConfirmationsTests {
           try await portal.post(path(confirmation, "/confirm"), body, token: hedy), 400, "invalid_request",
           at: body.hasPrefix("{") ? "body.reason" : "body", "\(body)")
       }
+      #expect(try await portal.rowCount() == rows)
+      // Not the rows from here on: the job that forgets what is over may come at any time.
+      let told = try await customer.get("/v1/audit").body["events"]
       try await portal.script("update staff_confirmations set expires_at = now()")
       for id in [
         confirmation["id"].string ?? "", "018f4e6a-0000-7000-8000-000000000000", "x", "%00",
@@ -113,7 +116,7 @@ struct ConfirmationsTests {
         expectProblem(try await portal.post(path + "/confirm", "{}", token: hedy), 404, "not_found", "\(id)")
         expectProblem(try await portal.delete(path, token: hedy), 404, "not_found", "\(id)")
       }
-      #expect(try await portal.rowCount() == rows)
+      #expect(try await customer.get("/v1/audit").body["events"] == told)
     }
   }
 }

@@ -68,6 +68,34 @@ struct SearchAccountsTests {
     }
   }
 
+  @Test("an account that its owner has deleted is found no more, nor are its keys")
+  func deleted() async throws {
+    try await withPortal { portal in
+      let staff = try await portal.logInStaff()
+      let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
+      let (gone, kept) = (try await ada.createKey(), try await eve.createKey())
+      func accounts(_ query: String) async throws -> [String?] {
+        try await portal.get("/v1/support/accounts?" + query, token: staff).body["accounts"].array.map {
+          $0["name"].string
+        }
+      }
+      func keys(_ query: String) async throws -> [String?] {
+        try await portal.get("/v1/support/keys?" + query, token: staff).body["keys"].array.map { $0["id"].string }
+      }
+      #expect(try await accounts("name=account").count == 2)
+      #expect(try await keys("start=lk_") == [kept.id, gone.id])
+      let answer = try await portal.deleteWithBody(
+        "/v1/account", #"{"password":"correct horse battery"}"#, token: ada.token)
+      #expect(answer.status == 200)
+      #expect(try await accounts("name=account") == ["Account of eve@example.com"])
+      #expect(try await accounts("id=\(ada.accountID)") == [])
+      #expect(try await keys("start=lk_") == [kept.id])
+      #expect(try await keys("id=\(gone.id)") == [])
+      let pasted = try await portal.post("/v1/support/keys/lookup", "{\"key\":\"\(gone.key)\"}", token: staff)
+      #expect(pasted.status == 200 && pasted.body["keys"] == .array([]))
+    }
+  }
+
   @Test("a hundred accounts, and fifty members of each, are told of at most; how many there are is")
   func bounded() async throws {
     try await withPortal { portal in

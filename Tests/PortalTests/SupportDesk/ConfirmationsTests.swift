@@ -273,4 +273,149 @@ struct ConfirmationsTests {
       #expect(actions[place...].count { $0 == "key.created" } == 46 - revokedCount)
     }
   }
+
+  @Test("confirming while few enough are left for who asked: the keys are revoked once, by one of the two")
+  func confirmAndRevokeAlone() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let (roundCount, hedy, grace, reason) = (20, hedy, grace, reason)
+      var confirmedCount = 0
+      for round in 0..<roundCount {
+        try await world.insertKeys(upTo: 26, account)
+        let id = try await ask(world, account).id
+        try await pool.type(
+          "update api_keys set revoked_at = now() where id in (select id from api_keys where revoked_at is null limit 1)"
+        )
+        let isConfirmFirst = round.isMultiple(of: 2)
+        let outcomes = await concurrently(2) { index in
+          if (index == 0) == isConfirmFirst {
+            return (isConfirmed: true, count: try await world.desk.confirm(id, by: hedy).keyCount)
+          }
+          guard case .done(let count, _) = try await world.desk.revokeKeys(of: account, by: grace, reason) else {
+            throw PortalError.keyNotActive
+          }
+          return (isConfirmed: false, count: count)
+        }
+        let isConfirmed = outcomes.values.contains { $0.isConfirmed }
+        confirmedCount += isConfirmed ? 1 : 0
+        #expect(outcomes.errors.count == outcomes.count(of: .notFound), "round \(round)")
+        #expect(outcomes.values.count == (isConfirmed ? 2 : 1), "round \(round)")
+        #expect(outcomes.values.map(\.count).sorted() == (isConfirmed ? [0, 25] : [25]), "round \(round)")
+        #expect(try await aliveCount(pool, account) == 0, "round \(round)")
+        let last = try await world.actions(on: account).last
+        #expect(last == (isConfirmed ? "revocation.confirmed" : "revocation.withdrawn"), "round \(round)")
+        #expect(try await world.desk.confirmations() == [], "round \(round)")
+      }
+      print("confirm and revoke alone: \(roundCount) rounds, confirmed in \(confirmedCount)")
+      let actions = try await world.actions(on: account)
+      #expect(actions.count { $0 == "key.revoked" } == 25 * roundCount)
+      #expect(actions.count { $0 == "revocation.confirmed" } == confirmedCount)
+      #expect(actions.count { $0 == "revocation.withdrawn" } == roundCount - confirmedCount)
+    }
+  }
+
+  @Test("confirming while the customer revokes all keys: each key is revoked once, and both are answered")
+  func confirmAndRevokeAll() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let (roundCount, hedy) = (20, hedy)
+      for round in 0..<roundCount {
+        try await world.insertKeys(upTo: 26, account)
+        let id = try await ask(world, account).id
+        let isConfirmFirst = round.isMultiple(of: 2)
+        let outcomes = await concurrently(2) { index in
+          if (index == 0) == isConfirmFirst { return try await world.desk.confirm(id, by: hedy).keyCount }
+          return try await world.keys.revokeAll(of: account, by: World.caller).count
+        }
+        #expect(outcomes.errors.isEmpty && outcomes.values.sorted() == [0, 26], "round \(round)")
+        #expect(try await aliveCount(pool, account) == 0, "round \(round)")
+      }
+      let actions = try await world.actions(on: account)
+      #expect(actions.count { $0 == "key.revoked" } == 26 * roundCount)
+      #expect(actions.count { $0 == "revocation.confirmed" } == roundCount)
+      #expect(try await AuditChains(pool: pool).verify { _ in }.isIntact)
+    }
+  }
+
+  @Test(
+    "confirming while the owner deletes the account: it is deleted, each key is revoked once, nobody waits for ever")
+  func confirmAndDelete() async throws {
+    try await withPool { pool in
+      let world = World(pool, hasMail: true)
+      let (roundCount, hedy) = (20, hedy)
+      var confirmedCount = 0
+      for round in 0..<roundCount {
+        // Who was in no other account is forgotten, so that the address is free again.
+        let account = try await world.makeAccount()
+        try await world.insertKeys(upTo: 26, account)
+        let id = try await ask(world, account).id
+        let owner = try await Owner(world)
+        let isConfirmFirst = round.isMultiple(of: 2)
+        let outcomes = await concurrently(2) { index in
+          if (index == 0) == isConfirmFirst {
+            return (isConfirmed: true, count: try await world.desk.confirm(id, by: hedy).keyCount)
+          }
+          return (isConfirmed: false, count: try await owner.deleteAccount())
+        }
+        let isConfirmed = outcomes.values.contains { $0.isConfirmed }
+        confirmedCount += isConfirmed ? 1 : 0
+        #expect(outcomes.errors.count == outcomes.count(of: .notFound), "round \(round)")
+        #expect(outcomes.values.map(\.count).sorted() == (isConfirmed ? [0, 26] : [26]), "round \(round)")
+        #expect(try await aliveCount(pool, account) == 0, "round \(round)")
+        #expect(
+          try await pool.number("select count(*) from accounts where id = '\(account)' and deleted_at is not null") == 1
+        )
+        let actions = try await world.actions(on: account)
+        #expect(actions.last == "account.deleted", "round \(round)")
+        #expect(actions.count { $0 == "key.revoked" } == 26, "round \(round)")
+        #expect(actions.contains("revocation.confirmed") == isConfirmed, "round \(round)")
+      }
+      print("confirm and delete: \(roundCount) rounds, confirmed in \(confirmedCount)")
+    }
+  }
+
+  // MARK: Deleted accounts
+
+  @Test("what waits for an account that its owner deleted is listed no more, and neither confirmed nor withdrawn")
+  func deleted() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      try await world.insertKeys(upTo: 26, account)
+      let id = try await ask(world, account).id
+      #expect(try await Owner(world).deleteAccount() == 26)
+      #expect(try await world.desk.confirmations() == [])
+      let rows = try await pool.number("select count(*) from audit_events")
+      await #expect(throws: PortalError.notFound) { try await world.desk.confirm(id, by: hedy) }
+      await #expect(throws: PortalError.notFound) { try await world.desk.withdraw(id, by: grace) }
+      await #expect(throws: PortalError.notFound) { try await world.desk.revokeKeys(of: account, by: grace, reason) }
+      #expect(try await pool.number("select count(*) from audit_events") == rows)
+    }
+  }
+}
+
+/// Who owns the account that was made last, with a session.
+private struct Owner: Sendable {
+  let world: World
+  let session: CustomerSession
+  /// From before, since it takes longer than all the rest.
+  let proof: OwnCredentials.Proof
+
+  init(_ world: World) async throws {
+    self.world = world
+    let sessions = Sessions(
+      pool: world.pool, passwords: World.hasher, attempts: world.attempts, lifetime: .seconds(600))
+    let login = try await sessions.logIn(
+      email: "ada@example.com", password: Password(presented: World.password), from: Origin())
+    session = try await sessions.find(login.token)
+    proof = try await sessions.ownCredentials.prove(Password(presented: World.password), of: session)
+  }
+
+  /// How many keys were revoked with it.
+  func deleteAccount() async throws -> Int {
+    try await AccountDeletion(pool: world.pool, propagations: world.propagations, outbox: world.outbox)
+      .delete(proof, of: session, ip: nil).revokedKeyCount
+  }
 }
