@@ -1,4 +1,5 @@
 import Foundation
+import Portal
 import PortalTesting
 import Postgres
 import PostgresTesting
@@ -17,8 +18,14 @@ struct CutOffTests {
       let owner = try await world.makeOwner("ada", keyCount: 3)
       let (staying, first, second) = (owner.keys[0], owner.keys[1], owner.keys[2])
       let ports = world.ports
+      let tokens = ServiceTokens(pool: world.pool, propagations: Propagations(pool: world.pool))
+      let caller = Caller(actor: .command(name: "test"))
+      let leaked = try await tokens.create(name: "leaked", permissions: [.verifyKeys], by: caller)
       try await TestConnection.with(ports) { connections in
-        for connection in connections { try await world.warm(owner.keys, at: connection) }
+        for connection in connections {
+          try await world.warm(owner.keys, at: connection)
+          #expect(try await connection.verify([staying.secret], token: leaked.secret.reveal()).status == 200)
+        }
         proxy.cut(mode)
         let cutAt = ContinuousClock.now
 
@@ -33,12 +40,18 @@ struct CutOffTests {
           #expect(receipt.instances == 3, "\(mode)")
           #expect((1_000..<2_000).contains(receipt.milliseconds), "\(mode)")
         }
+        _ = try await tokens.revoke(leaked.id, by: caller)
         try await eventually("the server that was cut off is counted out") {
           let again = try await world.revoke(first, of: owner, at: connections[2])
           return again.instances == 2 && again.acknowledged == 2
         }
         let countedOut = ContinuousClock.now - cutAt
         _ = try await world.revoke(second, of: owner, at: connections[1])
+        try await eventually("the lease is over") { ContinuousClock.now > lateFrom }
+        for (index, connection) in connections.enumerated() {
+          let answer = try await connection.verify([staying.secret], token: leaked.secret.reveal())
+          #expect(answer.status == 401 || index == 0 && answer.status == 503, "\(mode): \(answer)")
+        }
 
         let (answers, others) = try await (cutAnswers, otherAnswers)
         #expect(others.allSatisfy { $0.codes == ["VALID"] }, "\(mode)")
@@ -52,6 +65,7 @@ struct CutOffTests {
 
         proxy.open()
         let recovery = try await recover(world, staying, [first, second], at: connections[0])
+        #expect(try await connections[0].verify([staying.secret], token: leaked.secret.reveal()).status == 401)
         print(
           "cut off (\(mode)): the last yes was asked for \(lastYes.inMilliseconds) after the cut, \(refusals.count) answers "
             + "of 503, the slowest after \(slowest.inMilliseconds); receipt \(receipt.acknowledged) of "
