@@ -29,7 +29,7 @@ package struct Credentials: Sendable {
     outbox.ring()
   }
 
-  /// Sets a new password: all sessions of the user are over, and so are all tokens for another. Who does that is let in from
+  /// Sets a new password: all sessions of the user are over, and so are all tokens for another, and for another address. Who does that is let in from
   /// where they are, whatever strangers try meanwhile. Throws `.invalidToken`.
   package func resetPassword(_ token: Secret, to password: Password, from ip: String?) async throws {
     let purpose = OneTimeToken.Purpose.passwordReset
@@ -41,8 +41,9 @@ package struct Credentials: Sendable {
     let user = try await pool.withTransaction(as: .identity) { transaction in
       let user = try await use(token, for: purpose, mail: .passwordReset, on: transaction)
       // Who reads mail to this address has shown it by this, too.
-      let (_, _, _, _, accounts) = try await transaction.pipeline(
+      let (_, _, _, _, _, accounts) = try await transaction.pipeline(
         SetPassword(userID: user.id, password: hash), MarkEmailVerified(userID: user.id),
+        VoidEmailChanges(userID: user.id),
         DeleteUserSessions(userID: user.id), outbox.mail(.passwordChanged, to: user.email, userID: user.id),
         ListUserAccounts(userID: user.id))
       try await audit(.userPasswordReset, user, accounts, ip, on: transaction)

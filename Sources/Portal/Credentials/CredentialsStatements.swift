@@ -29,6 +29,17 @@ struct LockTokenUser: PostgresStatement {
   }
 }
 
+/// Ends the tokens that would give a user another address, and takes back mails with more: whoever has asked for them may
+/// be who the password was changed for.
+struct VoidEmailChanges: PostgresStatement {
+  static let sql = """
+    with unsent as (delete from mails where user_id = $1 and kind = 'email_change' and state = 'waiting')
+    update one_time_tokens set used_at = now() where user_id = $1 and purpose = 'email_change' and used_at is null
+    """
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+}
+
 /// Who wants to have another address, and which, by the token that was sent there. The row is held as by `LockTokenUser`.
 struct LockEmailChange: PostgresStatement {
   static let sql = """

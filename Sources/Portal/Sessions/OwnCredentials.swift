@@ -36,7 +36,7 @@ package struct OwnCredentials: Sendable {
     }
   }
 
-  /// Changes the password, and ends all other sessions.
+  /// Changes the password, and ends all other sessions; another address that was asked for is not taken any more.
   package func changePassword<Session: PersonSession>(
     _ password: Password, to new: Password, of session: Session, ip: String?
   ) async throws -> Login<Session> {
@@ -47,6 +47,7 @@ package struct OwnCredentials: Sendable {
       _ = try await transaction.pipeline(
         ReplacePassword<Session>(personID: session.personID, from: proof.password, to: hash),
         DeleteOtherSessions<Session>(id: session.id, personID: session.personID),
+        VoidEmailChanges(userID: session.personID),
         outbox.mail(
           .passwordChanged, to: session.email, userID: Session.haveAccounts ? session.personID : nil))
       try await transaction.note(.passwordChanged, of: session, ip: ip)

@@ -137,6 +137,28 @@ struct ChangeEmailByMailTests {
     }
   }
 
+  @Test("with another password, another address that was asked for is not taken any more", arguments: [true, false])
+  func voided(_ isReset: Bool) async throws {
+    try await withMailPortal { portal, folder in
+      try await portal.makeUser("ada@example.com")
+      let token = try #require(try await portal.logIn().body["token"].string)
+      #expect(try await change(portal, token, "thief@example.com").status == 202)
+      let proof = try #require(try await folder.mails(to: "thief@example.com", count: 1)[0].token)
+      if isReset {
+        #expect(try await portal.post("/v1/password/forgot", #"{"email":"ada@example.com"}"#).status == 202)
+        let reset = try #require(try await folder.mails(to: "ada@example.com", count: 1)[0].token)
+        let answer = try await portal.post(
+          "/v1/password/reset", "{\"token\":\"\(reset)\",\"password\":\"another horse battery\"}")
+        #expect(answer.status == 204)
+      } else {
+        let body = #"{"password":"correct horse battery","newPassword":"another horse battery"}"#
+        #expect(try await portal.post("/v1/me/password", body, token: token).status == 200)
+      }
+      expectProblem(
+        try await portal.post("/v1/email/verify", "{\"token\":\"\(proof)\"}"), 400, "invalid_token")
+    }
+  }
+
   @Test(
     "the answer does not tell whether the address is somebody's, who gets no token; nor is one taken that is not confirmed"
   )

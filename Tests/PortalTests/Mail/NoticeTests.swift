@@ -200,7 +200,9 @@ struct NoticeTests {
     }
   }
 
-  @Test("a key that its plan lets expire is told of, too: at once, where the plan was lowered", arguments: [nil, 300, 10_000])
+  @Test(
+    "a key that its plan lets expire is told of, too: at once, where the plan was lowered",
+    arguments: [nil, 300, 10_000])
   func byPlan(_ ownHours: Int?) async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
