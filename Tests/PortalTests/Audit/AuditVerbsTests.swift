@@ -1,6 +1,7 @@
 import Foundation
 import PortalTesting
 import Postgres
+import PostgresTesting
 import Testing
 
 @testable import Portal
@@ -462,6 +463,13 @@ struct AuditVerbsTests {
       #expect(events == verb.events)
       #expect(try await AuditChains(pool: pool).verify { _ in }.isIntact)
     }
+  }
+
+  @Test("docs/AUDIT.md has every action")
+  func documented() throws {
+    let text = try String(contentsOfFile: repositoryRoot + "/docs/AUDIT.md", encoding: .utf8)
+    let missing = AuditEvent.Action.allCases.map(\.rawValue).filter { !text.contains("`\($0)`") }
+    #expect(missing == [])
   }
 
   /// So that a new verb is not forgotten here.
