@@ -138,11 +138,14 @@ struct SessionsTests {
       _ = try await World(pool).makeAccount()
       // A hasher of its own, whose places it may take.
       let sessions = sessions(pool, cost: ScryptCost(logN: 5, r: 8, p: 1))
+      let start = ContinuousClock.now
       let outcomes = await concurrently(200) { _ in
         try await sessions.logIn(email: "ada@example.com", password: wrong, from: Origin())
       }
+      // On a slow machine the delay after the fifth may be over while some are still to come.
+      let seconds = Int((ContinuousClock.now - start) / .seconds(1))
       #expect(outcomes.values.isEmpty && outcomes.errors.allSatisfy { $0 is PortalError })
-      #expect(outcomes.count(of: .invalidCredentials) <= 5)
+      #expect(outcomes.count(of: .invalidCredentials) <= 5 + seconds)
     }
   }
 
