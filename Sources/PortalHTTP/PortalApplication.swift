@@ -116,7 +116,7 @@ package struct PortalApplication: Sendable {
       analytics: Analytics(pool: analyticsPool ?? pool),
       audit: AuditEvents(pool: pool),
       desk: SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
-      deletion: AccountDeletion(pool: pool, propagations: propagations, outbox: outbox),
+      deletion: AccountDeletion(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
         warnings: { Self.warnings(recorder.holdings, mailSender) }))

@@ -29,8 +29,7 @@ struct AuditController {
       })
   }
 
-  /// No more than a thousand events are in memory at a time. What goes wrong on the way breaks the connection, so that
-  /// nobody takes a part for the whole.
+  /// No more than a thousand events are in memory at a time.
   private func response(_ export: AuditEvents.Export) -> Response {
     Response(
       status: .ok,
@@ -38,16 +37,13 @@ struct AuditController {
         .contentType: Self.linesMediaType, .cacheControl: "no-store",
         .contentDisposition: "attachment; filename=\"audit.jsonl\"",
       ],
-      body: ResponseBody { given in
-        // Safe: it is used here alone, and each write is waited for before the next.
-        nonisolated(unsafe) var writer = given
+      body: .streamed { write in
         var json = JSONWriter()
         try await export.read { events in
           json.clear()
           json.lines(of: events)
-          try await writer.write(ByteBuffer(bytes: json.bytes))
+          try await write(json.bytes)
         }
-        try await writer.finish(nil)
       })
   }
 }

@@ -1,0 +1,32 @@
+import Hummingbird
+import Portal
+
+/// What a route of analysts takes: of a service token, and of staff.
+struct AnalystPermission {
+  let token: ServiceToken.Permission
+  let staff: StaffPermission
+
+  static let readUsage = AnalystPermission(token: .readAnalytics, staff: .readUsage)
+}
+
+/// The routes of analysts: service tokens and staff.
+typealias AnalystRoutes = GuardedRoutes<AnalystContext, AnalystPermission>
+
+extension GuardedRoutes<AnalystContext, AnalystPermission> {
+  init(_ group: RouterGroup<AnalystContext>, needsStaffSecondFactor: Bool, table: RouteTable) {
+    self.init(
+      group,
+      record: { permission, path, method in
+        table.require(permission.token, at: path, method)
+        table.require(permission.staff, at: path, method)
+      },
+      check: { permission, context in
+        switch context.analyst {
+        case .token(let token): try token.require(permission.token)
+        case .staff(let session):
+          try session.member.require(permission.staff)
+          if needsStaffSecondFactor { try session.requireSecondFactor() }
+        }
+      })
+  }
+}

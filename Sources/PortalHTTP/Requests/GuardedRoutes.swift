@@ -1,0 +1,38 @@
+import Hummingbird
+
+/// Routes of which each says what it takes to use it, so that there is none that forgot to ask.
+struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
+  typealias Handler = @Sendable (Request, Context) async throws -> Response
+
+  private let group: RouterGroup<Context>
+  private let record: (Right, RouterPath, HTTPRequest.Method) -> Void
+  private let check: @Sendable (Right, Context) throws -> Void
+
+  /// `record` hears of each route; `check` throws for whoever may not use one.
+  init(
+    _ group: RouterGroup<Context>, record: @escaping (Right, RouterPath, HTTPRequest.Method) -> Void,
+    check: @escaping @Sendable (Right, Context) throws -> Void
+  ) {
+    self.group = group
+    self.record = record
+    self.check = check
+  }
+
+  func get(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .get, right, handler) }
+
+  func post(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .post, right, handler) }
+
+  func put(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .put, right, handler) }
+
+  func patch(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .patch, right, handler) }
+
+  func delete(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .delete, right, handler) }
+
+  func on(_ path: RouterPath, _ method: HTTPRequest.Method, _ right: Right, _ handler: @escaping Handler) {
+    record(right, path, method)
+    group.on(path, method: method) { [check] request, context in
+      try check(right, context)
+      return try await handler(request, context)
+    }
+  }
+}
