@@ -52,10 +52,18 @@ struct VerifyKeyCacheTests {
         #expect(try await portal.verify(typo, token: token).body["code"].string == "NOT_FOUND", "\(typo)")
       }
       #expect(try await portal.lookUpCount() == 0)
-      for _ in 0..<20 {
-        #expect(try await portal.verify(key, token: token).body["code"].string == "NOT_FOUND")
+      // What is unknown is looked up again after two seconds, which a slow machine may take for twenty requests.
+      try await eventually("twenty are asked about within a second") {
+        try await portal.forgetLookUps()
+        let unknown = Secret.random(prefix: "lk_live").reveal()
+        let start = ContinuousClock.now
+        for _ in 0..<20 {
+          #expect(try await portal.verify(unknown, token: token).body["code"].string == "NOT_FOUND")
+        }
+        guard .now - start < .seconds(1) else { return false }
+        #expect(try await portal.lookUpCount() == 1)
+        return true
       }
-      #expect(try await portal.lookUpCount() == 1)
     }
   }
 
