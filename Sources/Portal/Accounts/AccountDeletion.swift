@@ -14,11 +14,13 @@ package struct DeletedAccount: Sendable {
 /// Usage and the audit trail stay, for whoever runs the portal: what happened has happened.
 package struct AccountDeletion: Sendable {
   let pool: PostgresPool
+  let keys: Keys
   let propagations: Propagations
   let outbox: Outbox
 
-  package init(pool: PostgresPool, propagations: Propagations, outbox: Outbox) {
+  package init(pool: PostgresPool, keys: Keys, propagations: Propagations, outbox: Outbox) {
     self.pool = pool
+    self.keys = keys
     self.propagations = propagations
     self.outbox = outbox
   }
@@ -40,17 +42,13 @@ package struct AccountDeletion: Sendable {
         throw PortalError.forbidden(reason: "Only an owner may delete the account.")
       }
       let caller = session.caller(ip: ip)
-      let keys = try await transaction.query(RevokeAllKeys(accountID: id))
-      if !keys.isEmpty {
-        try await transaction.execute(
-          InsertKeyAuditEvents(accountID: id, keyIDs: keys, action: .keyRevoked, caller: caller))
-      }
+      let keyCount = try await keys.revokeAll(of: id, by: caller, nil, on: transaction)
       let (_, _, deleted) = try await transaction.pipeline(
         InsertAuditEvent.onAccount(id, .accountDeleted, by: caller),
         outbox.notice(
           .accountDeleted, of: id, subjectID: id, Mail.Parameters(actorName: session.user.email)),
         DeleteCurrentAccount())
-      return (deleted[0], keys.count)
+      return (deleted[0], keyCount)
     }
     outbox.ring()
     return DeletedAccount(

@@ -33,10 +33,9 @@ struct InsertAuditEvent: PostgresStatement {
   }
 
   static func onMember(
-    _ userID: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason? = nil
+    _ userID: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
   ) -> InsertAuditEvent {
-    InsertAuditEvent(
-      accountID: accountID, caller: caller, action: action, targetKind: "user", targetID: userID, reason: reason)
+    onPerson(userID, CustomerSession.personKind, in: accountID, action, by: caller, reason)
   }
 
   static func onInvitation(
@@ -62,9 +61,11 @@ struct InsertAuditEvent: PostgresStatement {
   }
 
   static func onPerson(
-    _ id: UUID, _ kind: String, in accountID: UUID?, _ action: AuditEvent.Action, by caller: Caller
+    _ id: UUID, _ kind: String, in accountID: UUID?, _ action: AuditEvent.Action, by caller: Caller,
+    _ reason: SupportReason? = nil
   ) -> InsertAuditEvent {
-    InsertAuditEvent(accountID: accountID, caller: caller, action: action, targetKind: kind, targetID: id)
+    InsertAuditEvent(
+      accountID: accountID, caller: caller, action: action, targetKind: kind, targetID: id, reason: reason)
   }
 
   /// What belongs to no account.

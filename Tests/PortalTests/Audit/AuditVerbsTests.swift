@@ -363,8 +363,7 @@ struct AuditVerbsTests {
     {
       let session = try await $0.customerSession()
       let proof = try await $0.sessions.ownCredentials.prove($0.password, of: session)
-      _ = try await AccountDeletion(pool: $0.world.pool, propagations: $0.world.propagations, outbox: $0.world.outbox)
-        .delete(proof, of: session, ip: nil)
+      _ = try await $0.world.deletion.delete(proof, of: session, ip: nil)
     },
     Verb("a member of staff is made", ["system command staff.created staff"]) {
       _ = try await $0.world.accounts.createStaff(

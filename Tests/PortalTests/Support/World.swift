@@ -29,6 +29,9 @@ struct World {
   var credentials: Credentials {
     Credentials(pool: pool, passwords: Self.hasher, attempts: attempts, outbox: outbox)
   }
+  var deletion: AccountDeletion {
+    AccountDeletion(pool: pool, keys: keys, propagations: propagations, outbox: outbox)
+  }
   var policies: KeyPolicies { KeyPolicies(pool: pool) }
   var plans: Plans { Plans(pool: pool, propagations: propagations) }
   var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations) }

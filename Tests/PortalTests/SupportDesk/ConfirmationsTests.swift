@@ -415,7 +415,6 @@ private struct Owner: Sendable {
 
   /// How many keys were revoked with it.
   func deleteAccount() async throws -> Int {
-    try await AccountDeletion(pool: world.pool, propagations: world.propagations, outbox: world.outbox)
-      .delete(proof, of: session, ip: nil).revokedKeyCount
+    try await world.deletion.delete(proof, of: session, ip: nil).revokedKeyCount
   }
 }
