@@ -21,9 +21,10 @@ private struct Footprint {
   }
 }
 
-/// An error that leaves such a process ends it by a signal, and is never heard of.
+/// An error that leaves such a process ends it by a signal, and is never heard of; of one that is recorded as such only
+/// that there was one.
 private func recordingErrors(_ body: () async throws -> Void) async {
-  do { try await body() } catch { Issue.record(error) }
+  do { try await body() } catch { Issue.record("\(String(reflecting: error))") }
 }
 
 @Suite("Endurance")

@@ -1,3 +1,5 @@
+import Foundation
+import Synchronization
 import Testing
 
 @testable import Portal
@@ -61,6 +63,19 @@ struct PasswordHasherTests {
     #expect(try await hasher.verify(password, against: hasher.hash(password)).isMatch)
   }
 
+  /// Without help it would take a minute: the threads' share is a three-hundredth of a processor or less.
+  @Test(
+    "where something else wants all processors all the time, passwords are hashed all the same", .timeLimit(.minutes(1))
+  )
+  func starved() async throws {
+    let hasher = PasswordHasher(
+      cost: ScryptCost(logN: 15, r: 8, p: 1), threadCount: 1, patience: .milliseconds(100))
+    let processors = BusyProcessors(for: .seconds(25))
+    defer { processors.rest() }
+    let hash = try await hasher.hash(password)
+    #expect(processors.areBusy && hash.matches(password))
+  }
+
   @Test("callers that are cancelled give their places back")
   func cancelled() async throws {
     let hasher = PasswordHasher(cost: Self.quick, threadCount: 1)
@@ -72,6 +87,23 @@ struct PasswordHasherTests {
     let outcomes = await concurrently(64) { _ in try await hasher.hash(password) }
     #expect(outcomes.values.count == 64)
   }
+}
+
+/// Threads that keep all processors busy.
+private final class BusyProcessors: Sendable {
+  private let end: ContinuousClock.Instant
+  private let isResting = Atomic(false)
+
+  init(for duration: Duration) {
+    end = .now + duration
+    for _ in 0..<2 * ProcessInfo.processInfo.activeProcessorCount {
+      Thread.detachNewThread { [self] in while areBusy, !isResting.load(ordering: .relaxed) {} }
+    }
+  }
+
+  var areBusy: Bool { .now < end }
+
+  func rest() { isResting.store(true, ordering: .relaxed) }
 }
 
 extension PasswordHasher {

@@ -82,6 +82,7 @@ final class BlockingConnection {
   }
 
   private let descriptor: Int32
+  private let buffer = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 1 << 18)
   private var received: [UInt8] = []
 
   init(port: Int) throws { descriptor = try connectedSocket(port: port) }
@@ -102,7 +103,10 @@ final class BlockingConnection {
     guard isConnected else { throw Failure(description: "no connection to \(path)") }
   }
 
-  deinit { close(descriptor) }
+  deinit {
+    close(descriptor)
+    buffer.deallocate()
+  }
 
   func send(_ bytes: [UInt8]) throws {
     var rest = bytes[...]
@@ -115,11 +119,9 @@ final class BlockingConnection {
 
   /// Appends what has come to `bytes`.
   func receive(into bytes: inout [UInt8]) throws {
-    let part = [UInt8](unsafeUninitializedCapacity: 1 << 18) { buffer, count in
-      count = max(0, recv(descriptor, buffer.baseAddress, buffer.count, 0))
-    }
-    guard !part.isEmpty else { throw Failure(description: "the server closed a connection") }
-    bytes += part
+    let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+    guard count > 0 else { throw Failure(description: "the server closed a connection") }
+    bytes += buffer[..<count]
   }
 
   /// Sends a request, and gives its answer to `handle`.

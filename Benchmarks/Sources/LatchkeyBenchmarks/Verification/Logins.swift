@@ -132,7 +132,8 @@ private final class LoginFlood: Sendable {
       let connection = SendableConnection(try BlockingConnection(port: port))
       Thread.detachNewThread { [self] in
         cpus?.pinThread()
-        bench_prefer(10)
+        // What the good keys' generator waits for this one would be counted as the server's.
+        bench_run_last()
         logIn(connection.value)
         ended.signal()
       }
