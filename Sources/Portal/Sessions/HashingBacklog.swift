@@ -3,6 +3,7 @@ import DequeModule
 /// Work for threads that run when nothing else wants their processor, and for one that helps out when something else always
 /// does: then what they have begun and what is waiting is done all the same, by a thread that gets its share.
 struct HashingBacklog<Work: Sendable> {
+  /// What a thread does now, and tells of when it has finished.
   struct Begun: Sendable {
     fileprivate let number: Int
     let work: Work
@@ -36,6 +37,7 @@ struct HashingBacklog<Work: Sendable> {
     return true
   }
 
+  /// What has waited longest; nil if nothing waits.
   mutating func begin() -> Begun? {
     guard let work = waiting.popFirst() else { return nil }
     begunCount += 1
@@ -44,11 +46,13 @@ struct HashingBacklog<Work: Sendable> {
     return next
   }
 
+  /// Also of what was helped with meanwhile: its thread has got a processor, which is what the patience is about.
   mutating func finish(_ done: Begun, at now: ContinuousClock.Instant) {
     begun.removeAll { $0.number == done.number }
     progressAt = now
   }
 
+  /// What the helper does next. What it finishes it tells nobody: that the threads are starved is as true as before.
   mutating func help(at now: ContinuousClock.Instant) -> Help {
     guard !(waiting.isEmpty && begun.isEmpty) else { return .rest }
     guard now >= progressAt + patience else { return .wait(until: progressAt + patience) }

@@ -76,7 +76,10 @@ private final class Threads {
   }
 
   func finish(_ work: String, at seconds: Int) {
-    guard let done = begun.removeValue(forKey: work) else { return }
+    guard let done = begun.removeValue(forKey: work) else {
+      Issue.record("\(work) was not begun")
+      return
+    }
     backlog.finish(done, at: start + .seconds(seconds))
   }
 
