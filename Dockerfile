@@ -1,4 +1,4 @@
-# The image: `latchkey` and its migrations, on a slim Debian, run by an unprivileged user.
+# The image: `latchkey` on a slim Debian, run by an unprivileged user.
 #
 #   docker build --tag latchkey .
 #   docker run --env DATABASE_URL=… latchkey migrate
@@ -17,6 +17,8 @@ COPY Package.swift ./
 RUN swift package resolve
 
 COPY Sources Sources
+# They become part of the program.
+COPY migrations migrations
 # Not compiled, but Package.swift names them.
 COPY Tests Tests
 RUN swift build --configuration release --product latchkey --static-swift-stdlib
@@ -34,11 +36,9 @@ RUN groupadd --system --gid 10001 latchkey \
 
 WORKDIR /app
 COPY --from=builder /build/.build/release/latchkey ./
-COPY migrations migrations
 
 ENV HTTP_HOST=0.0.0.0 \
     HTTP_PORT=8080 \
-    MIGRATIONS=/app/migrations \
     USAGE_SPOOL=/var/lib/latchkey/usage
 
 USER 10001:10001

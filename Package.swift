@@ -40,6 +40,9 @@ let package = Package(
       name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]
     ),
 
+    // The files of migrations/, as bytes in the program.
+    .target(name: "CMigrations"),
+
     .target(
       name: "Postgres",
       dependencies: [
@@ -55,6 +58,7 @@ let package = Package(
       name: "Portal",
       dependencies: [
         "CCurl",
+        "CMigrations",
         "COpenSSL",
         "Postgres",
         .product(name: "Crypto", package: "swift-crypto"),

@@ -2,7 +2,8 @@
 -- bare update typed into psql.
 --
 -- invalidation_head.seq counts without gaps and in the order of commits, because whoever advances it holds the row's
--- lock until its commit. A sequence would do neither: a reader that polls it misses the late committer of a lower number.
+-- lock until its commit. A sequence would do neither: a reader that polls it misses the late committer of a lower
+-- number.
 
 create table invalidation_head (
   only_row boolean constraint invalidation_head_pkey primary key default true
@@ -102,5 +103,7 @@ create table instances (
   lease_milliseconds integer not null,
   applied_seq bigint not null,
   heartbeat_at timestamptz not null default now(),
-  started_at timestamptz not null default now()
+  started_at timestamptz not null default now(),
+  -- By its own clock: everything that it counted before stands in the database. NULL: it has not said yet.
+  usage_complete_through timestamptz
 ) with (fillfactor = 50);

@@ -40,7 +40,6 @@ struct PortalConfiguration: Sendable {
   var retention: Retention
   /// Nil: no mail is sent.
   var mail: MailSettings?
-  var migrationsFolder: String
   var logLevel: Logger.Level
 
   /// Reads and checks; a wrong value is a `ValidationError` that names the key.
@@ -102,7 +101,6 @@ struct PortalConfiguration: Sendable {
       "usage.sources.retention.days", 30...36_500, default: retention.usageSourceDays)
     retention.mailDays = try keys.integer("mail.retention.days", 1...3_650, default: retention.mailDays)
     mail = try Self.mail(keys)
-    migrationsFolder = keys.optional("migrations") ?? "migrations"
     logLevel = try keys.parsed(
       "log.level", default: "info", "must be one of trace, debug, info, notice, warning, error, critical",
       Logger.Level.init(rawValue:))

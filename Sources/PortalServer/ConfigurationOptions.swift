@@ -7,9 +7,6 @@ struct ConfigurationOptions: ParsableArguments {
   @Option(help: ArgumentHelp("PostgreSQL, as a libpq connection string or URI.", valueName: "url"))
   var databaseURL: String?
 
-  @Option(help: ArgumentHelp("The folder with the migrations.", valueName: "folder"))
-  var migrations: String?
-
   @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
   var logLevel: String?
 
@@ -17,7 +14,7 @@ struct ConfigurationOptions: ParsableArguments {
   var json = false
 
   var values: [String: String?] {
-    ["database.url": databaseURL, "migrations": migrations, "log.level": logLevel]
+    ["database.url": databaseURL, "log.level": logLevel]
   }
 
   /// Reads flags over environment over `.env`.

@@ -32,6 +32,7 @@ private func explanation(of error: any Error) -> String {
   case PortalError.emailTaken: "the e-mail address is taken"
   case PortalError.notFound: "there is no such thing"
   case PortalError.tokenNotActive: "the token is revoked, expired or rolled already"
+  case let error as PostgresError where error.code == .migrationMismatch: error.message
   case let error as PostgresError: "the database says: \(error.message.trimmingCharacters(in: .whitespacesAndNewlines))"
   default: "\(error)"
   }

@@ -23,13 +23,8 @@ struct FindMigrationsTable: PostgresStatement {
 
 struct ListMigrations: PostgresStatement {
   static let sql = "select number, name, checksum from schema_migrations order by number"
-  struct Row {
-    let number: Int
-    let name: String
-    let checksum: String
-  }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
-    Row(number: try row.next(), name: try row.next(), checksum: try row.next())
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Migrations.Applied {
+    Migrations.Applied(number: try row.next(), name: try row.next(), checksum: try row.next())
   }
 }
 

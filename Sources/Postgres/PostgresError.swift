@@ -26,7 +26,7 @@ public struct PostgresError: Error, Sendable {
     case decoding
     /// libpq or the server behaved against the protocol, or the caller broke a rule of this library.
     case protocolViolation
-    /// The migrations on disk and those applied do not agree.
+    /// The migrations that there are and those applied do not agree.
     case migrationMismatch
   }
 

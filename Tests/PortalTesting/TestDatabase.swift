@@ -1,4 +1,5 @@
 import Foundation
+import Portal
 package import Postgres
 package import PostgresTesting
 import Synchronization
@@ -23,8 +24,6 @@ package struct TestDatabase: Sendable {
       url: url + " host=" + folder, name: name + "_through_" + URL(filePath: folder).lastPathComponent, sweep: sweep)
   }
 }
-
-package let migrationsFolder = repositoryRoot + "/migrations"
 
 /// Runs `body` with a fresh, migrated database, and then looks for secrets in it.
 package func withDatabase<Value>(_ body: (TestDatabase) async throws -> Value) async throws -> Value {
@@ -51,7 +50,7 @@ package func withOwnDatabase<Value>(_ body: (OwnServer, TestDatabase) async thro
     }
     let database = TestDatabase(url: url + " dbname=" + name, name: name, sweep: SecretsSweep())
     try await PostgresPool.with(database.configuration) { pool in
-      _ = try await Migrations(folder: migrationsFolder).apply(on: pool)
+      _ = try await Migrations.embedded().apply(on: pool)
     }
     return try await body(server, database)
   }
@@ -80,7 +79,7 @@ private final class TestCluster: Sendable {
     try await script("create database \(template)")
     let target = PostgresConfiguration(url: try serverURL(database: template))
     try await PostgresPool.with(target) { pool in
-      _ = try await Migrations(folder: migrationsFolder).apply(on: pool)
+      _ = try await Migrations.embedded().apply(on: pool)
       try await pool.withConnection {
         try await $0.executeScript("create extension pg_stat_statements; " + SecretsSweep.function)
       }

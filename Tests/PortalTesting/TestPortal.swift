@@ -39,7 +39,7 @@ package func withPortal(
     throw TestSetupError(description: "the test settings are wrong")
   }
   var settings = PortalSettings(
-    keyFormat: format, cookie: cookie, migrationCount: try Migrations(folder: migrationsFolder).files.count)
+    keyFormat: format, cookie: cookie, migrationCount: try Migrations.embedded().files.count)
   settings.isSignupOpen = true
   settings.passwordCost = ScryptCost(logN: 10, r: 8, p: 1)
   settings.propagationTimeout = muchTooLong

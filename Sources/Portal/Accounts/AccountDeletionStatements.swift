@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// Marks the transaction's account as deleted, with all that goes with it; migration 0019 says what.
+/// Marks the transaction's account as deleted, with all that goes with it; its function says what.
 struct DeleteCurrentAccount: PostgresStatement {
   static let sql = "select delete_current_account()"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
@@ -20,7 +20,7 @@ struct LockMembers: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
-/// Of these people, those who are in no account any more; migration 0019 says how. Their rows must be locked before.
+/// Of these people, those who are in no account any more; its function says how. Their rows must be locked before.
 struct ForgetPeople: PostgresStatement {
   static let sql = "select true from (select forget_people($1)) forgotten"
   let userIDs: [UUID]

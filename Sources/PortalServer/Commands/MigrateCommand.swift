@@ -30,16 +30,22 @@ struct MigrateCommand: AsyncParsableCommand {
       throw ValidationError("\(option) must have \(length.upperBound) bytes at most.")
     }
     try await reportingFailure {
-      let migrations = try Migrations(folder: configuration.migrationsFolder)
+      let migrations = try Migrations.embedded()
+      let output = Output(isJSON: options.json)
+      var isAdopted = false
       let applied = try await PostgresPool.with(configuration.database) { pool in
-        let applied = try await migrations.apply(on: pool)
+        let applied = try await migrations.apply(on: pool) { if $0 == .adopted { isAdopted = true } }
         if let analyticsRole { try await AnalyticsRole(pool: pool).grant(to: analyticsRole, by: commandCaller) }
         if let serveRole { try await PortalAccess(pool: pool).grant(to: serveRole, by: commandCaller) }
         return applied
       }
-      Output(isJSON: options.json).print(
-        applied.isEmpty ? "The database is up to date." : applied.map { "applied \($0)" }.joined(separator: "\n"),
-        json: .object { $0.field("applied", applied) })
+      let lines = (isAdopted ? ["adopted the schema under its new numbers"] : []) + applied.map { "applied \($0)" }
+      output.print(
+        lines.isEmpty ? "The database is up to date." : lines.joined(separator: "\n"),
+        json: .object {
+          $0.field("adopted", isAdopted)
+          $0.field("applied", applied)
+        })
     }
   }
 }

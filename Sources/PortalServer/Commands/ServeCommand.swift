@@ -32,7 +32,7 @@ struct ServeCommand: AsyncParsableCommand {
   private func serve(_ configuration: PortalConfiguration) async throws {
     var logger = Logger(label: "latchkey")
     logger.logLevel = configuration.logLevel
-    let migrations = try Migrations(folder: configuration.migrationsFolder)
+    let migrations = try Migrations.embedded()
     try prepareSpool(configuration.usageSpool)
     try await PostgresPool.with(configuration.database) { try await checkSchema(migrations, $0) }
     let installation = try await PostgresPool.with(configuration.database.with(.gateway)) {
@@ -49,9 +49,13 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private func checkSchema(_ migrations: Migrations, _ pool: PostgresPool) async throws {
-    guard case .pending(let names) = try await migrations.status(on: pool) else { return }
-    FileHandle.standardError.write(
-      Data("latchkey: \(names.count) migrations are pending (next: \(names[0])); run latchkey migrate first\n".utf8))
+    let reason: String
+    switch try await migrations.status(on: pool) {
+    case .current: return
+    case .pending(let names): reason = "\(names.count) migrations are pending (next: \(names[0]))"
+    case .adoptable: reason = "the database was made before the migrations had these numbers"
+    }
+    FileHandle.standardError.write(Data("latchkey: \(reason); run latchkey migrate first\n".utf8))
     throw ExitCode.failure
   }
 

@@ -176,36 +176,6 @@ struct AuditChainsTests {
     }
   }
 
-  @Test("the events that there were before are chained by the migration, in the order in which they were listed")
-  func migration() async throws {
-    try await withPool { pool in
-      let files = try Migrations(folder: migrationsFolder).files
-      try await pool.type("drop schema public cascade; create schema public")
-      let chain = try #require(files.first { $0.name.hasSuffix("_audit_chain") }).number
-      try await pool.type("create table schema_migrations (number integer)")
-      for file in files where file.number < chain { try await pool.type(file.sql) }
-      try await pool.type(
-        """
-        insert into accounts (id, name) select gen_random_uuid(), 'Account ' || n from generate_series(1, 3) n;
-        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, target_id, ip)
-          select gen_random_uuid(), id, 'command', 'x', 'x', 'account', id, '192.0.2.1'
-          from accounts, generate_series(1, 4);
-        """)
-      for file in files where file.number >= chain { try await pool.type(file.sql) }
-      #expect(try await findings(pool) == [])
-      #expect(try await verify(pool).count == 3)
-      #expect(
-        try await pool.number(
-          "select count(*) from (select seq <> row_number() over (partition by account_id order by id) as is_other from audit_events) e where is_other"
-        ) == 0)
-      try await pool.type(
-        "insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind) select gen_random_uuid(), id, 'job', 'x', 'x', 'x' from accounts"
-      )
-      #expect(try await findings(pool) == [])
-      await #expect(throws: PostgresError.self) { try await pool.type("update audit_events set reason = 'x'") }
-    }
-  }
-
   // MARK: Tampering
 
   /// Ada's trail has the numbers 1 to 6; `:it` is her account.

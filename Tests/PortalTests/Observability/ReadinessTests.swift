@@ -14,7 +14,7 @@ struct ReadinessTests {
 
   @Test("with its migrations and its lease it is ready, also when a newer version has migrated further")
   func ready() async throws {
-    let count = try Migrations(folder: migrationsFolder).files.count
+    let count = try Migrations.embedded().files.count
     try await withPool { pool in
       for count in [count, count - 1] { #expect(await check(pool, count) == []) }
       #expect(await check(pool, count + 1) == ["migrations are pending"])

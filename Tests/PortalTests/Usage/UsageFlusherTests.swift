@@ -113,7 +113,7 @@ struct UsageFlusherTests {
       let url = try await server.url()
       let observing = PostgresConfiguration(url: url + " options='-c synchronous_commit=local'")
       try await PostgresPool.with(observing) { observer in
-        _ = try await Migrations(folder: migrationsFolder).apply(on: observer)
+        _ = try await Migrations.embedded().apply(on: observer)
         try await observer.type("alter system set synchronous_standby_names = 'nobody'")
         try await observer.type("select pg_reload_conf()")
         try await PostgresPool.with(PostgresConfiguration(url: url)) { pool in

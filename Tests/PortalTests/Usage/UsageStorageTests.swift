@@ -473,36 +473,6 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("days that were packed before accounts had sums are summed up by the migration")
-  func migration() async throws {
-    try await withPool { pool async throws in
-      try await count(pool, keys: 5, first: 3, last: 40)
-      try await count(pool, keys: 2, first: 700, last: 701)
-      try await pack(pool)
-      let before = try await UsageSums(pool)
-      let rows = "select usage from packed_account_usage usage order by account_id, day"
-      let sums = try await pool.lines(rows)
-      let file = try #require(
-        try FileManager.default.contentsOfDirectory(atPath: migrationsFolder)
-          .first { $0.hasSuffix("_account_usage.sql") })
-      let sql = try String(contentsOfFile: migrationsFolder + "/" + file, encoding: .utf8)
-      try await pool.withConnection { connection in
-        try await connection.executeScript(
-          """
-          drop function sum_packed_usage cascade;
-          drop table packed_account_usage cascade;
-          drop function add_packed_account_usage, usage_of_account_endpoints;
-          """)
-        try await connection.executeScript("begin;" + sql + "; commit")
-      }
-      #expect(try await pool.lines(rows) == sums && sums.count == 2 * 39)
-      #expect(try await UsageSums(pool) == before)
-      try await count(pool, keys: 5, first: 3, last: 40)
-      try await pack(pool)
-      #expect(try await differences(pool) == [])
-    }
-  }
-
   // MARK: Updates
 
   /// Such an update changes no index, and what it replaces is removed without a vacuum.

@@ -1,9 +1,5 @@
--- Mail: what is to be sent, and the tokens that were sent. A mail waits without its token: whoever sends it makes one, and
--- the SHA-256 of that is committed before the mail goes out. So no token stands anywhere in the database.
-
-alter table users
-  -- When somebody showed that mail to this address reaches them. NULL: not yet.
-  add column email_verified_at timestamptz;
+-- Mail: what is to be sent, and the tokens that were sent. A mail waits without its token: whoever sends it makes one,
+-- and the SHA-256 of that is committed before the mail goes out. So no token stands anywhere in the database.
 
 -- The outbox. Written in the transaction of the change that it tells of, and read by whichever instance comes first.
 create table mails (
@@ -38,8 +34,9 @@ create index mails_finished_at_idx on mails (finished_at) where finished_at is n
 create table one_time_tokens (
   token_hash bytea constraint one_time_tokens_pkey primary key
     constraint one_time_tokens_token_hash_length check (length(token_hash) = 32),
+  -- An address is changed to the one that is confirmed.
   purpose text not null constraint one_time_tokens_purpose_known
-    check (purpose in ('password_reset', 'email_verification', 'sign_up', 'invitation')),
+    check (purpose in ('password_reset', 'email_verification', 'email_change', 'sign_up', 'invitation')),
   -- Where it was sent. It proves that somebody reads mail to this address, and nothing of any other.
   email text not null,
   -- NULL where there is no user yet.
@@ -81,27 +78,3 @@ create table key_expiry_notices (
   created_at timestamptz not null default now(),
   constraint key_expiry_notices_pkey primary key (key_id, expires_at, days)
 );
-
-create index api_keys_expires_at_idx on api_keys (expires_at)
-  where expires_at is not null and revoked_at is null and rolled_at is null;
-
--- Those who find out who is logged in send what proves an address, and take it back. Mail about an account is put in by whoever
--- acts there.
-select isolate_accounts('mails'), isolate_accounts('one_time_tokens'), isolate_accounts('key_expiry_notices');
-select open_to('mails', 'latchkey_identity', 'latchkey_jobs'),
-  open_to('one_time_tokens', 'latchkey_identity', 'latchkey_jobs'), open_to('key_expiry_notices', 'latchkey_jobs');
-create policy staff_act on mails for insert to latchkey_staff with check (account_id = (select current_account()));
-grant select, insert on mails to latchkey_portal;
-grant insert on mails to latchkey_staff;
-grant select, insert, update, delete on mails, one_time_tokens, signups to latchkey_identity;
-grant select (email_verified_at), update (email_verified_at) on users to latchkey_identity;
-
--- Telling of keys that expire, and forgetting what was done with.
-select open_to('api_keys', 'latchkey_jobs'), open_to('accounts', 'latchkey_jobs'), open_to('memberships', 'latchkey_jobs'),
-  open_to('users', 'latchkey_jobs');
-grant select (id, account_id, name, key_start, expires_at, rolled_at, revoked_at, created_at) on api_keys to latchkey_jobs;
-grant select (id, name, suspended_at) on accounts to latchkey_jobs;
-grant select (account_id, user_id, role) on memberships to latchkey_jobs;
-grant select (id, email) on users to latchkey_jobs;
-grant select, insert, delete on mails, key_expiry_notices to latchkey_jobs;
-grant select, delete on one_time_tokens, signups to latchkey_jobs;

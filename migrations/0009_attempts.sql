@@ -1,7 +1,7 @@
--- How often somebody tried to prove who they are, for all instances together. A row counts the attempts of one bucket: a
--- user from a block of addresses, a block, or a user; its id is a digest, so that nothing of what was typed stands here.
--- Unlogged, so that nobody waits for the disk at a login: after a crash of PostgreSQL counting begins anew, and nobody is
--- known anywhere until the next login.
+-- How often somebody tried to prove who they are, for all instances together. A row counts the attempts of one bucket:
+-- a user from a block of addresses, a block, or a user; its id is a digest, so that nothing of what was typed stands
+-- here. Unlogged, so that nobody waits for the disk at a login: after a crash of PostgreSQL counting begins anew, and
+-- nobody is known anywhere until the next login.
 
 create unlogged table attempt_counts (
   id uuid constraint attempt_counts_pkey primary key,
@@ -24,9 +24,9 @@ begin
   end loop;
 end $$;
 
--- Counts an attempt in all of its buckets, or says after how many seconds the next is admitted. `pair` is the bucket that
--- tells whether the user is known where the attempt comes from; then `waived` does not count. After `free_counts` attempts
--- each delays the next, by a second, two, four and so on up to `delay_maxima` seconds.
+-- Counts an attempt in all of its buckets, or says after how many seconds the next is admitted. `pair` is the bucket
+-- that tells whether the user is known where the attempt comes from; then `waived` does not count. After `free_counts`
+-- attempts each delays the next, by a second, two, four and so on up to `delay_maxima` seconds.
 create function admit_attempt(
   pair uuid, waived uuid, ids uuid[], free_counts integer[], delay_maxima integer[], forget_seconds integer[],
   out wait_seconds integer, out is_known boolean
@@ -62,8 +62,8 @@ begin
     attempt_count = excluded.attempt_count, blocked_until = excluded.blocked_until, forgotten_at = excluded.forgotten_at;
 end $$;
 
--- Ends attempts that did not fail: `cleared` begin anew, `returned` have one less, and the user of `pair` is known there
--- from now on.
+-- Ends attempts that did not fail: `cleared` begin anew, `returned` have one less, and the user of `pair` is known
+-- there from now on.
 create function settle_attempts(cleared uuid[], returned uuid[], pair uuid, known_seconds integer) returns void
 language plpgsql as $$
 begin
@@ -76,6 +76,3 @@ begin
   select pair, clock_timestamp() + make_interval(secs => known_seconds) where pair is not null
   on conflict (id) do update set known_until = excluded.known_until;
 end $$;
-
-grant select, insert, update on attempt_counts to latchkey_identity;
-grant select, delete on attempt_counts to latchkey_jobs;

@@ -1,19 +1,8 @@
 -- What analysts and their tools read: until when the numbers are final, and views whose names and columns stay.
 
--- How far each instance has written what it counted.
-alter table instances
-  -- By its own clock: everything that it counted before stands in the database. NULL: it has not said yet.
-  add column usage_complete_through timestamptz;
-
--- An instance says so after each flush, also one that had nothing to write. Never backwards.
-create function note_usage_progress(instance_id uuid, through timestamptz) returns void language sql as $$
-  update instances set usage_complete_through = greatest(usage_complete_through, through)
-  where id = instance_id and usage_complete_through is distinct from greatest(usage_complete_through, through)
-$$;
-
--- Until when the numbers are final. An instance that was heard of within an hour is waited for, whether it lives or not: it
--- may come back with what it had counted. One that has not said anything yet has counted nothing from before its start.
--- With no instance at all nothing is outstanding. On a replica nothing is later than what has arrived there.
+-- Until when the numbers are final. An instance that was heard of within an hour is waited for, whether it lives or
+-- not: it may come back with what it had counted. One that has not said anything yet has counted nothing from before
+-- its start. With no instance at all nothing is outstanding. On a replica nothing is later than what has arrived there.
 create view usage_complete_v1 as
 select least(
   coalesce(case when pg_is_in_recovery() then pg_last_xact_replay_timestamp() end, now()),
@@ -44,7 +33,7 @@ select day, account_id, key_id,
   sum(success_count + error_count + denied_count)::bigint as requests,
   sum(total_latency_ms) as latency_sum_ms, sum(latency_count)::bigint as latency_count,
   latency_percentile(sum_latency_buckets(latency_buckets), 0.95) as p95_latency_ms
-from usage_by_key
+from all_usage_by_key
 group by day, account_id, key_id;
 
 comment on view usage_daily_v1 is 'Requests by day (UTC), account and key.';
@@ -67,10 +56,11 @@ select day, account_id, key_id, endpoint,
   sum(success_count + error_count + denied_count)::bigint as requests,
   sum(total_latency_ms) as latency_sum_ms, sum(latency_count)::bigint as latency_count,
   latency_percentile(sum_latency_buckets(latency_buckets), 0.95) as p95_latency_ms
-from usage_by_endpoint
+from all_usage_by_endpoint
 group by day, account_id, key_id, endpoint;
 
-comment on view usage_endpoints_daily_v1 is 'Requests by day (UTC), account, key and endpoint. Larger than usage_daily_v1.';
+comment on view usage_endpoints_daily_v1 is
+  'Requests by day (UTC), account, key and endpoint. Larger than usage_daily_v1.';
 comment on column usage_endpoints_daily_v1.day is 'The day, in UTC.';
 comment on column usage_endpoints_daily_v1.account_id is 'Whose key it is: accounts_v1.id.';
 comment on column usage_endpoints_daily_v1.key_id is 'The key: keys_v1.id.';
@@ -146,8 +136,8 @@ comment on column keys_v1.created_at is 'When it was made.';
 comment on column keys_v1.last_used_at is 'When it was last shown or reported.';
 comment on column keys_v1.total_requests is 'Requests in all.';
 
--- Lets a role read those views and nothing else; makes it, unable to log in, if there is none. Not called by any migration,
--- because making roles needs a right that not every server gives.
+-- Lets a role read those views and nothing else; makes it, unable to log in, if there is none. Not called by any
+-- migration, because making roles needs a right that not every server gives.
 create function grant_analytics(role_name name) returns void language plpgsql as $$
 begin
   if not exists (select from pg_roles where rolname = role_name) then
@@ -159,5 +149,6 @@ begin
      to %I', role_name);
 end $$;
 
--- Anybody may call functions by default; this one acts with the rights of its caller, and still is nobody else's business.
+-- Anybody may call functions by default; this one acts with the rights of its caller, and still is nobody else's
+-- business.
 revoke execute on function grant_analytics(name) from public;

@@ -1,27 +1,6 @@
--- Limits beyond the one per minute that every key has: several named ones for a key, and one that the keys of an account
--- share. In the mode 'fast' an instance decides by itself and the instances tell each other what they admitted; in the
--- mode 'consistent' PostgreSQL decides, and nothing is ever admitted beyond the limit.
-
-alter table accounts
-  -- NULL: none.
-  add column shared_limit_per_minute integer
-    constraint accounts_shared_limit_range check (shared_limit_per_minute between 1 and 1000000),
-  add column rate_limit_mode text not null default 'fast'
-    constraint accounts_rate_limit_mode_known check (rate_limit_mode in ('fast', 'consistent'));
-
-alter table api_keys
-  add column rate_limit_mode text not null default 'fast'
-    constraint api_keys_rate_limit_mode_known check (rate_limit_mode in ('fast', 'consistent')),
-  -- The named limits, one place of each array a limit.
-  add column limit_names text[] not null default '{}'
-    constraint api_keys_limit_names_count check (cardinality(limit_names) <= 8),
-  add column limit_values integer[] not null default '{}'
-    constraint api_keys_limit_values_range check (0 < all (limit_values)),
-  add column limit_window_seconds integer[] not null default '{}'
-    constraint api_keys_limit_windows_range check (0 < all (limit_window_seconds) and 86400 >= all (limit_window_seconds)),
-  add constraint api_keys_limits_paired check (
-    cardinality(limit_names) = cardinality(limit_values)
-    and cardinality(limit_names) = cardinality(limit_window_seconds));
+-- Limits beyond the one per minute that every key has: several named ones for a key, and one that the keys of an
+-- account share. In the mode 'fast' an instance decides by itself and the instances tell each other what they admitted;
+-- in the mode 'consistent' PostgreSQL decides, and nothing is ever admitted beyond the limit.
 
 -- What each instance has admitted of a limit in a fixed window: a row of its own for each, which only grows. Unlogged,
 -- because after a crash of PostgreSQL the windows of a minute are over before anybody could miss them. What is over is
@@ -47,8 +26,8 @@ do $$ begin
 end $$;
 
 -- Publishes what an instance admitted in windows, and answers what the others did, in the same order; one snapshot. The
--- tables are filled and truncated faster than they are analyzed: a plan made while they were empty would read all of them
--- for every window.
+-- tables are filled and truncated faster than they are analyzed: a plan made while they were empty would read all of
+-- them for every window.
 create function exchange_rate_limits(
   instance uuid, slots bigint[], subjects uuid[], digests bigint[], indexes bigint[], counts bigint[]
 ) returns bigint[] language sql set enable_seqscan = off as $$
@@ -100,8 +79,8 @@ create table rate_limit_windows (
 ) with (fillfactor = 50);
 
 -- Takes `cost` from all of the limits, or from none if one of them has not as much left. The sliding window is that of
--- SlidingWindow.swift: what was used in this fixed window, and the part of the one before that still counts, rounded up.
--- The clock is read behind the rows' locks, so that time goes forward from one decision to the next.
+-- SlidingWindow.swift: what was used in this fixed window, and the part of the one before that still counts, rounded
+-- up. The clock is read behind the rows' locks, so that time goes forward from one decision to the next.
 create function take_rate_limits(
   subjects uuid[], digests bigint[], seconds integer[], limits bigint[], cost bigint,
   out is_admitted boolean, out at_milliseconds bigint, out indexes bigint[], out used bigint[], out used_before bigint[]

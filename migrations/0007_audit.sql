@@ -1,25 +1,53 @@
--- Chains the audit trail: each event carries the hash of the one before it, so that whoever edits, removes or moves one,
+-- Who did what, to which tenant, and why; readable by the tenant. Written in the transaction of the change itself, and
+-- only ever added to. Each event carries the hash of the one before it, so that whoever edits, removes or moves one,
 -- with whatever rights, leaves a chain that does not add up. docs/AUDIT.md has the encoding to the letter.
 --
 -- An account's events are one chain; those that belong to no account (staff, service tokens, jobs) are another. The
 -- database itself makes number and hash, so an event that somebody types into psql is chained like all others.
 
-alter table audit_events disable trigger audit_events_append_only;
-
-alter table audit_events
+create table audit_events (
+  id uuid constraint audit_events_pkey primary key,
   -- NULL: it belongs to no account.
-  alter account_id drop not null,
-  alter target_id drop not null,
-  -- From 1, without gaps, in the order of commits.
-  add column seq bigint,
-  -- The hash of the event before; zeros for the first.
-  add column prev_hash bytea,
-  add column hash bytea,
-  drop constraint audit_events_actor_kind_known,
-  add constraint audit_events_actor_kind_known check (actor_kind in ('user', 'staff', 'command', 'job')),
+  account_id uuid constraint audit_events_account_fkey references accounts (id),
   -- What the encoding can write, each time in one way.
-  add constraint audit_events_at_range
-    check (at between '0001-01-01 00:00:00+00' and '9999-12-31 23:59:59.999999+00');
+  at timestamptz not null default now() constraint audit_events_at_range
+    check (at between '0001-01-01 00:00:00+00' and '9999-12-31 23:59:59.999999+00'),
+  actor_kind text not null constraint audit_events_actor_kind_known
+    check (actor_kind in ('user', 'staff', 'command', 'job', 'token')),
+  actor_id uuid,
+  actor_name text not null,
+  action text not null,
+  target_kind text not null,
+  target_id uuid,
+  reason text,
+  ticket text,
+  ip inet,
+  -- From 1, without gaps, in the order of commits.
+  seq bigint not null,
+  -- The hash of the event before; zeros for the first.
+  prev_hash bytea not null constraint audit_events_prev_hash_length check (length(prev_hash) = 32),
+  hash bytea not null constraint audit_events_hash_length check (length(hash) = 32)
+);
+
+create index audit_events_account_idx on audit_events (account_id, id desc);
+create unique index audit_events_chain_unique on audit_events (account_id nulls first, seq) nulls not distinct;
+
+-- What the trail is searched by, the newest first.
+create index audit_events_action_idx on audit_events (account_id, action, id desc);
+create index audit_events_actor_idx on audit_events (account_id, actor_id, id desc);
+create index audit_events_target_idx on audit_events (account_id, target_id, id desc);
+create index audit_events_at_idx on audit_events (account_id, at);
+-- Nearly all are by users, and who looks for theirs need not look far.
+create index audit_events_actor_kind_idx on audit_events (account_id, actor_kind, id desc)
+  where actor_kind <> 'user';
+
+create function refuse_change() returns trigger language plpgsql as $$
+begin
+  raise exception '% is append-only', tg_table_name using errcode = 'insufficient_privilege';
+end $$;
+
+create trigger audit_events_append_only before update or delete or truncate on audit_events
+  for each statement execute function refuse_change();
 
 -- Four bytes of length, then the bytes; a length of ffffffff, and nothing, for NULL.
 create function audit_field(value text) returns bytea language sql immutable parallel safe as $$
@@ -40,41 +68,6 @@ create function audit_event_hash(event audit_events) returns bytea language sql 
     || audit_field(encode(event.prev_hash, 'hex')))
 $$;
 
--- The events there are, in the order in which they were listed.
-do $$
-declare
-  event audit_events;
-  previous audit_events;
-begin
-  for event in select * from audit_events order by account_id, id loop
-    event.seq := case when event.account_id = previous.account_id then previous.seq + 1 else 1 end;
-    event.prev_hash := case when event.seq > 1 then previous.hash else decode(repeat('00', 32), 'hex') end;
-    event.hash := audit_event_hash(event);
-    update audit_events set seq = event.seq, prev_hash = event.prev_hash, hash = event.hash where id = event.id;
-    previous := event;
-  end loop;
-end $$;
-
-alter table audit_events
-  alter seq set not null,
-  alter prev_hash set not null,
-  alter hash set not null,
-  add constraint audit_events_prev_hash_length check (length(prev_hash) = 32),
-  add constraint audit_events_hash_length check (length(hash) = 32);
-
-alter table audit_events enable trigger audit_events_append_only;
-
-create unique index audit_events_chain_unique on audit_events (account_id nulls first, seq) nulls not distinct;
-
--- What the trail is searched by, the newest first.
-create index audit_events_action_idx on audit_events (account_id, action, id desc);
-create index audit_events_actor_idx on audit_events (account_id, actor_id, id desc);
-create index audit_events_target_idx on audit_events (account_id, target_id, id desc);
-create index audit_events_at_idx on audit_events (account_id, at);
--- Nearly all are by users, and who looks for theirs need not look far.
-create index audit_events_actor_kind_idx on audit_events (account_id, actor_kind, id desc)
-  where actor_kind <> 'user';
-
 -- How far each chain has come: whoever removes the last events has to forge this, too.
 create table audit_heads (
   -- Zeros for the chain that belongs to no account.
@@ -83,15 +76,10 @@ create table audit_heads (
   hash bytea not null constraint audit_heads_hash_length check (length(hash) = 32)
 ) with (fillfactor = 50);
 
-insert into audit_heads (account_id, seq, hash)
-select distinct on (account_id) account_id, seq, hash from audit_events order by account_id, seq desc;
-
 -- Locks in the order account, chain head. The foreign key asks for the account as well, but only after the head is
 -- locked: it would wait for whoever holds the account, who waits for the head. Everything else that a transaction locks
 -- comes before its event; the head of the invalidation log follows at the commit.
---
--- As its owner, so that nobody else needs a right to the heads.
-create function chain_audit_event() returns trigger language plpgsql security definer as $$
+create function chain_audit_event() returns trigger language plpgsql as $$
 declare
   chain constant uuid := coalesce(new.account_id, '00000000-0000-0000-0000-000000000000');
   head audit_heads;
@@ -127,7 +115,7 @@ create trigger audit_heads_append_only before delete or truncate on audit_heads
   for each statement execute function refuse_change();
 
 -- An insert with "on conflict do nothing" may advance the head and then leave no event: it fails at the commit.
-create function check_audit_head() returns trigger language plpgsql security definer as $$
+create function check_audit_head() returns trigger language plpgsql as $$
 declare
   is_there boolean;
 begin
@@ -146,20 +134,3 @@ end $$;
 
 create constraint trigger audit_heads_check after insert or update on audit_heads
   deferrable initially deferred for each row when (new.seq > 0) execute function check_audit_head();
-
--- What acts with its owner's rights finds the tables of this schema, whatever its caller searches first.
-do $$ begin
-  execute format('alter function chain_audit_event() set search_path = %I, pg_temp', current_schema());
-  execute format('alter function check_audit_head() set search_path = %I, pg_temp', current_schema());
-end $$;
-revoke execute on function chain_audit_event(), check_audit_head() from public;
-
--- Who reads and writes what of it.
-select isolate_accounts('audit_heads');
-create policy staff_look on audit_heads for select to latchkey_staff using (true);
-grant select on audit_heads to latchkey_portal, latchkey_staff;
--- Those who find out who is logged in tell of logins, wherever they are; what belongs to no account is told by whoever does it.
-create policy logins on audit_events for insert to latchkey_identity with check (target_kind in ('user', 'staff'));
-create policy system_events on audit_events for insert to latchkey_staff, latchkey_identity, latchkey_jobs
-  with check (account_id is null);
-grant insert on audit_events to latchkey_identity, latchkey_jobs;

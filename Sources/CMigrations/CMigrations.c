@@ -1,0 +1,59 @@
+#include "CMigrations.h"
+
+// The migrations stand in the program, so that one file is all that is copied. Each file of migrations/ has two lines here;
+// a test holds the list against the folder.
+#pragma clang diagnostic ignored "-Wc23-extensions"
+
+static const unsigned char sql_0001[] = {
+#embed "../../migrations/0001_accounts_and_people.sql"
+};
+static const unsigned char sql_0002[] = {
+#embed "../../migrations/0002_keys.sql"
+};
+static const unsigned char sql_0003[] = {
+#embed "../../migrations/0003_invalidation.sql"
+};
+static const unsigned char sql_0004[] = {
+#embed "../../migrations/0004_rate_limits.sql"
+};
+static const unsigned char sql_0005[] = {
+#embed "../../migrations/0005_usage.sql"
+};
+static const unsigned char sql_0006[] = {
+#embed "../../migrations/0006_analytics.sql"
+};
+static const unsigned char sql_0007[] = {
+#embed "../../migrations/0007_audit.sql"
+};
+static const unsigned char sql_0008[] = {
+#embed "../../migrations/0008_mail.sql"
+};
+static const unsigned char sql_0009[] = {
+#embed "../../migrations/0009_attempts.sql"
+};
+static const unsigned char sql_0010[] = {
+#embed "../../migrations/0010_jobs.sql"
+};
+static const unsigned char sql_0011[] = {
+#embed "../../migrations/0011_row_level_security.sql"
+};
+
+#define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
+
+static const struct embedded_migration migrations[] = {
+    MIGRATION(0001, accounts_and_people),
+    MIGRATION(0002, keys),
+    MIGRATION(0003, invalidation),
+    MIGRATION(0004, rate_limits),
+    MIGRATION(0005, usage),
+    MIGRATION(0006, analytics),
+    MIGRATION(0007, audit),
+    MIGRATION(0008, mail),
+    MIGRATION(0009, attempts),
+    MIGRATION(0010, jobs),
+    MIGRATION(0011, row_level_security),
+};
+
+const struct embedded_migration *embedded_migration_at(size_t index) {
+  return index < sizeof migrations / sizeof migrations[0] ? &migrations[index] : NULL;
+}

@@ -1,0 +1,2781 @@
+-- The schema as the migrations make it. Written by scripts/schema; not to be edited.
+
+CREATE FUNCTION public.add_latency_buckets(one bigint[], other bigint[]) RETURNS bigint[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select case
+    when one is null then other
+    when other is null then one
+    else add_present_latency_buckets(one, other)
+  end
+$$;
+
+CREATE FUNCTION public.add_packed_account_usage(changes text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $_$
+  select format($statement$
+    with changes as materialized (%s), known as materialized (
+      select usage.* from (select distinct account_id, day from changes) days
+        join packed_account_usage usage using (account_id, day)
+    ), totals as (
+      select account_id, day, sum(verified_count)::bigint as verified_count, sum(denied_count)::bigint as denied_count,
+        sum(reported_count)::bigint as reported_count, sum(error_count)::bigint as error_count,
+        sum(success_count)::bigint as success_count, sum(total_latency_ms) as total_latency_ms,
+        sum(latency_count)::bigint as latency_count,
+        pack_latency_buckets(sum_latency_buckets(buckets) filter (where buckets is not null)) as latency
+      from (
+        select account_id, day, sign * verified_count as verified_count, sign * denied_count as denied_count,
+          sign * reported_count as reported_count, sign * error_count as error_count,
+          sign * success_count as success_count, sign * total_latency_ms as total_latency_ms,
+          sign * latency_count as latency_count, case sign
+            when 1 then unpack_latency_buckets(latency)
+            else array(select -count from unnest(unpack_latency_buckets(latency)) as count) end as buckets
+        from changes
+        union all
+        select account_id, day, verified_count, denied_count, reported_count, error_count, success_count,
+          total_latency_ms, latency_count, unpack_latency_buckets(latency)
+        from known
+      ) parts
+      group by account_id, day
+    ), counters as (
+      select account_id, day, number, coalesce(sum(verified), 0)::bigint as verified,
+        coalesce(sum(denied), 0)::bigint as denied, coalesce(sum(reported), 0)::bigint as reported,
+        coalesce(sum(errors), 0)::bigint as errors, sum(successes)::bigint as successes,
+        coalesce(sum(latency_sum), 0) as latency_sum, coalesce(sum(latency_count), 0)::bigint as latency_count
+      from (
+        select account_id, day, number, sign * verified as verified, sign * denied as denied,
+          sign * reported as reported, sign * errors as errors,
+          sign * (greatest(verified, reported, 0)::bigint - coalesce(errors, 0)) as successes,
+          sign * latency_sum as latency_sum, sign * latency_count as latency_count
+        from (
+          select sign, account_id, day, unnest(endpoints) as number, unnest(verified) as verified,
+            unnest(denied) as denied, unnest(reported) as reported, unnest(errors) as errors,
+            unnest(latency_sums) as latency_sum, unnest(latency_counts) as latency_count
+          from changes
+        ) changed
+        union all
+        select account_id, day, unnest(endpoints), unnest(verified), unnest(denied), unnest(reported), unnest(errors),
+          unnest(coalesce(successes, verified)), unnest(latency_sums), unnest(latency_counts)
+        from known
+      ) parts
+      group by account_id, day, number
+    ), arrays as (
+      select account_id, day, array_agg(number order by number) as endpoints,
+        case when bool_or(verified <> 0) then array_agg(verified order by number) end as verified,
+        case when bool_or(denied <> 0) then array_agg(denied order by number) end as denied,
+        case when bool_or(reported <> 0) then array_agg(reported order by number) end as reported,
+        case when bool_or(errors <> 0) then array_agg(errors order by number) end as errors,
+        case when bool_or(successes <> verified) then array_agg(successes order by number) end as successes,
+        case when bool_or(latency_sum <> 0) then array_agg(latency_sum order by number) end as latency_sums,
+        case when bool_or(latency_count <> 0) then array_agg(latency_count order by number) end as latency_counts
+      from counters
+      -- Nothing is left of what was deleted.
+      where verified <> 0 or denied <> 0 or reported <> 0 or errors <> 0 or latency_count <> 0
+      group by account_id, day
+    )
+    insert into packed_account_usage as usage (account_id, day, verified_count, denied_count, reported_count,
+      error_count, success_count, total_latency_ms, latency_count, latency, endpoints, verified, denied, reported,
+      errors, successes, latency_sums, latency_counts)
+    select account_id, day, verified_count, denied_count, reported_count, error_count, success_count,
+      total_latency_ms, totals.latency_count, latency, coalesce(endpoints, '{}'), verified, denied, reported, errors,
+      successes, latency_sums, latency_counts
+    from totals left join arrays using (account_id, day)
+    order by account_id, day
+    on conflict (account_id, day) do update set
+      verified_count = excluded.verified_count, denied_count = excluded.denied_count,
+      reported_count = excluded.reported_count, error_count = excluded.error_count,
+      success_count = excluded.success_count, total_latency_ms = excluded.total_latency_ms,
+      latency_count = excluded.latency_count, latency = excluded.latency, endpoints = excluded.endpoints,
+      verified = excluded.verified, denied = excluded.denied, reported = excluded.reported, errors = excluded.errors,
+      successes = excluded.successes, latency_sums = excluded.latency_sums, latency_counts = excluded.latency_counts
+    $statement$, changes)
+$_$;
+
+CREATE FUNCTION public.add_present_latency_buckets(one bigint[], other bigint[]) RETURNS bigint[]
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+begin
+  if cardinality(other) > cardinality(one) then
+    one := one || array_fill(0::bigint, array[cardinality(other) - cardinality(one)]);
+  end if;
+  for place in 1..cardinality(other) loop
+    if other[place] <> 0 then one[place] := one[place] + other[place]; end if;
+  end loop;
+  return one;
+end $$;
+
+CREATE FUNCTION public.admit_attempt(pair uuid, waived uuid, ids uuid[], free_counts integer[], delay_maxima integer[], forget_seconds integer[], OUT wait_seconds integer, OUT is_known boolean) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+declare
+  moment timestamptz := clock_timestamp();
+  counted uuid[];
+  blocked timestamptz;
+begin
+  is_known := exists (select from attempt_counts where id = pair and known_until > moment);
+  counted := case when is_known then array_remove(ids, waived) else ids end;
+  -- Most that are refused are refused here, and nothing is locked or written for them.
+  select max(blocked_until) into blocked from attempt_counts where id = any (counted);
+  if blocked is null or blocked <= moment then
+    perform lock_attempts(counted);
+    moment := clock_timestamp();
+    select max(blocked_until) into blocked from attempt_counts where id = any (counted);
+  end if;
+  wait_seconds := greatest(0, ceil(extract(epoch from blocked - moment)));
+  if wait_seconds > 0 then return; end if;
+  wait_seconds := 0;
+  insert into attempt_counts as stored (id, attempt_count, blocked_until, forgotten_at)
+  select bucket.id, made.count,
+    case when made.count < bucket.free_count then 'epoch' else moment + make_interval(
+      secs => least(bucket.delay_max, 2 ^ least(made.count - bucket.free_count, 30))) end,
+    moment + make_interval(secs => bucket.forget_seconds)
+  from unnest(ids, free_counts, delay_maxima, forget_seconds)
+      bucket (id, free_count, delay_max, forget_seconds)
+    left join attempt_counts old on old.id = bucket.id and old.forgotten_at > moment
+    cross join lateral (select least(coalesce(old.attempt_count, 0), 1000000) + 1) made (count)
+  where bucket.id = any (counted)
+  on conflict (id) do update set
+    attempt_count = excluded.attempt_count, blocked_until = excluded.blocked_until, forgotten_at = excluded.forgotten_at;
+end $$;
+
+CREATE TABLE public.audit_events (
+    id uuid NOT NULL,
+    account_id uuid,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    actor_kind text NOT NULL,
+    actor_id uuid,
+    actor_name text NOT NULL,
+    action text NOT NULL,
+    target_kind text NOT NULL,
+    target_id uuid,
+    reason text,
+    ticket text,
+    ip inet,
+    seq bigint NOT NULL,
+    prev_hash bytea NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT audit_events_actor_kind_known CHECK ((actor_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'job'::text, 'token'::text]))),
+    CONSTRAINT audit_events_at_range CHECK (((at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (at <= '9999-12-31 23:59:59.999999+00'::timestamp with time zone))),
+    CONSTRAINT audit_events_hash_length CHECK ((length(hash) = 32)),
+    CONSTRAINT audit_events_prev_hash_length CHECK ((length(prev_hash) = 32))
+);
+
+CREATE FUNCTION public.audit_event_hash(event public.audit_events) RETURNS bytea
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+  select sha256(
+    convert_to('latchkey-audit-1', 'UTF8') || audit_field(event.account_id::text) || audit_field(event.seq::text)
+    || audit_field(event.id::text)
+    || audit_field(to_char(event.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+    || audit_field(event.actor_kind) || audit_field(event.actor_id::text) || audit_field(event.actor_name)
+    || audit_field(event.action) || audit_field(event.target_kind) || audit_field(event.target_id::text)
+    || audit_field(event.reason) || audit_field(event.ticket) || audit_field(abbrev(event.ip))
+    || audit_field(encode(event.prev_hash, 'hex')))
+$$;
+
+CREATE FUNCTION public.audit_field(value text) RETURNS bytea
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select case
+    when value is null then '\xffffffff'::bytea
+    else int4send(octet_length(convert_to(value, 'UTF8'))) || convert_to(value, 'UTF8')
+  end
+$$;
+
+CREATE FUNCTION public.chain_audit_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  chain constant uuid := coalesce(new.account_id, '00000000-0000-0000-0000-000000000000');
+  head audit_heads;
+begin
+  perform from accounts where id = new.account_id for key share;
+  select * into head from audit_heads where account_id = chain for update;
+  if not found then
+    insert into audit_heads (account_id, seq, hash) values (chain, 0, decode(repeat('00', 32), 'hex'))
+    on conflict do nothing;
+    select * into strict head from audit_heads where account_id = chain for update;
+  end if;
+  new.seq := head.seq + 1;
+  new.prev_hash := head.hash;
+  new.hash := audit_event_hash(new);
+  update audit_heads set seq = new.seq, hash = new.hash where account_id = chain;
+  return new;
+end $$;
+
+CREATE FUNCTION public.check_audit_head() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  is_there boolean;
+begin
+  if new.account_id = '00000000-0000-0000-0000-000000000000' then
+    select exists (select from audit_events where account_id is null and seq = new.seq and hash = new.hash)
+    into is_there;
+  else
+    select exists (select from audit_events where account_id = new.account_id and seq = new.seq and hash = new.hash)
+    into is_there;
+  end if;
+  if not is_there then
+    raise exception 'the audit trail of % has no event %', new.account_id, new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.count_key_revision() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  new.revision := old.revision + 1;
+  return new;
+end $$;
+
+CREATE FUNCTION public.count_usage(accounts uuid[], keys uuid[], hours timestamp with time zone[], endpoints text[], verified bigint[], denied bigint[], used_at timestamp with time zone[], reported bigint[], errors bigint[], latency_sums double precision[], latency_counts bigint[], buckets text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  perform remember_endpoints(accounts, endpoints);
+
+  insert into key_usage as usage (account_id, key_id, day, endpoint, verified_count, denied_count, reported_count,
+    error_count, total_latency_ms, latency_count, latency_buckets)
+  select account_id, key_id, (hour at time zone 'UTC')::date, coalesce(known.endpoint, 'other'), sum(batch.verified),
+    sum(batch.denied), coalesce(sum(batch.reported), 0), coalesce(sum(batch.errors), 0),
+    coalesce(sum(latency_sum), 0), coalesce(sum(latency_count), 0),
+    sum_latency_buckets(histogram::bigint[]) filter (where histogram <> '')
+  from unnest(accounts, keys, hours, endpoints, verified, denied, reported, errors, latency_sums, latency_counts, buckets)
+    as batch (account_id, key_id, hour, endpoint, verified, denied, reported, errors, latency_sum, latency_count,
+      histogram)
+    left join account_endpoints known using (account_id, endpoint)
+  group by 1, 2, 3, 4 order by 1, 2, 3, 4
+  on conflict (account_id, key_id, day, endpoint) do update set
+    verified_count = usage.verified_count + excluded.verified_count,
+    denied_count = usage.denied_count + excluded.denied_count,
+    reported_count = usage.reported_count + excluded.reported_count,
+    error_count = usage.error_count + excluded.error_count,
+    total_latency_ms = usage.total_latency_ms + excluded.total_latency_ms,
+    latency_count = usage.latency_count + excluded.latency_count,
+    latency_buckets = add_latency_buckets(usage.latency_buckets, excluded.latency_buckets);
+
+  insert into key_activity as activity
+    (account_id, key_id, last_used_at, verified_count, denied_count, reported_count)
+  select account_id, key_id, max(used), sum(batch.verified), sum(batch.denied), coalesce(sum(batch.reported), 0)
+  from unnest(accounts, keys, used_at, verified, denied, reported)
+    as batch (account_id, key_id, used, verified, denied, reported)
+  group by 1, 2 order by 1, 2
+  on conflict (account_id, key_id) do update set
+    last_used_at = greatest(activity.last_used_at, excluded.last_used_at),
+    verified_count = activity.verified_count + excluded.verified_count,
+    denied_count = activity.denied_count + excluded.denied_count,
+    reported_count = activity.reported_count + excluded.reported_count;
+
+  insert into account_usage_hours as usage (account_id, hour, verified_count, denied_count, reported_count,
+    error_count, total_latency_ms, latency_count, latency_buckets)
+  select account_id, batch.hour, sum(batch.verified), sum(batch.denied), coalesce(sum(batch.reported), 0),
+    coalesce(sum(batch.errors), 0), coalesce(sum(latency_sum), 0), coalesce(sum(latency_count), 0),
+    sum_latency_buckets(histogram::bigint[]) filter (where histogram <> '')
+  from unnest(accounts, hours, verified, denied, reported, errors, latency_sums, latency_counts, buckets)
+    as batch (account_id, hour, verified, denied, reported, errors, latency_sum, latency_count, histogram)
+  group by 1, 2 order by 1, 2
+  on conflict (account_id, hour) do update set
+    verified_count = usage.verified_count + excluded.verified_count,
+    denied_count = usage.denied_count + excluded.denied_count,
+    reported_count = usage.reported_count + excluded.reported_count,
+    error_count = usage.error_count + excluded.error_count,
+    total_latency_ms = usage.total_latency_ms + excluded.total_latency_ms,
+    latency_count = usage.latency_count + excluded.latency_count,
+    latency_buckets = add_latency_buckets(usage.latency_buckets, excluded.latency_buckets);
+end $$;
+
+CREATE FUNCTION public.current_account() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+  select nullif(current_setting('latchkey.account_id', true), '')::uuid
+$$;
+
+CREATE FUNCTION public.delete_current_account() RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  ended constant uuid := current_account();
+begin
+  delete from sessions where account_id = ended;
+  delete from one_time_tokens where account_id = ended;
+  update invitations set revoked_at = now() where account_id = ended and accepted_at is null and revoked_at is null;
+  update accounts set deleted_at = now(), suspended_at = coalesce(suspended_at, now()) where id = ended;
+  perform forget_people(array(select user_id from memberships where account_id = ended));
+  return now();
+end $$;
+
+CREATE FUNCTION public.drop_usage_partition(before date) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET lock_timeout TO '2s'
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+declare
+  partition name;
+begin
+  select child.relname into partition
+  from pg_inherits join pg_class child on child.oid = inhrelid
+  where inhparent in ('key_usage'::regclass, 'packed_usage'::regclass, 'packed_account_usage'::regclass)
+    and child.relname ~ '_\d{4,}_\d\d$'
+    and to_date(right(child.relname, -length(inhparent::regclass::text) - 1), 'YYYY_MM') + interval '1 month' <= before
+  order by child.relname limit 1;
+  if partition is not null then execute format('drop table %I', partition); end if;
+  return partition;
+end $_$;
+
+CREATE FUNCTION public.ensure_usage_partitions(first date, months integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  month date := date_trunc('month', first);
+  made integer := 0;
+  is_new boolean;
+begin
+  perform pg_advisory_xact_lock(hashtext('ensure_usage_partitions'));
+  for step in 0..months loop
+    is_new := make_month_partition('key_usage', month, key_usage_options());
+    is_new := make_month_partition('packed_usage', month, 'fillfactor = 100') or is_new;
+    if make_month_partition('packed_account_usage', month, 'fillfactor = 100') or is_new then made := made + 1; end if;
+    month := month + interval '1 month';
+  end loop;
+  return made;
+end $$;
+
+CREATE FUNCTION public.exchange_rate_limits(instance uuid, slots bigint[], subjects uuid[], digests bigint[], indexes bigint[], counts bigint[]) RETURNS bigint[]
+    LANGUAGE sql
+    SET enable_seqscan TO 'off'
+    AS $$
+  with asked as (
+    select * from unnest(slots, subjects, digests, indexes, counts) with ordinality
+      as asked (slot, subject_id, limit_digest, window_index, used, place)
+  ), published as (
+    insert into rate_limit_counts as mine (slot, subject_id, limit_digest, window_index, instance_id, used)
+    select slot, subject_id, limit_digest, window_index, instance, used from asked where used > 0
+    on conflict (slot, subject_id, limit_digest, window_index, instance_id)
+    do update set used = excluded.used where mine.used < excluded.used
+  )
+  select array(
+    select (
+      select coalesce(sum(other.used), 0)::bigint from rate_limit_counts other
+      where other.slot = asked.slot and other.subject_id = asked.subject_id
+        and other.limit_digest = asked.limit_digest and other.window_index = asked.window_index
+        and other.instance_id <> instance)
+    from asked order by place)
+$$;
+
+CREATE FUNCTION public.expire_rate_limit_counts() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  slot integer;
+  has_rows boolean;
+  truncated integer := 0;
+begin
+  for ahead in 26..31 loop
+    slot := (floor(extract(epoch from now()) / 7200)::bigint + ahead) % 32;
+    execute format('select exists (select from rate_limit_counts_%s)', slot) into has_rows;
+    if has_rows then
+      execute format('truncate rate_limit_counts_%s', slot);
+      truncated := truncated + 1;
+    end if;
+  end loop;
+  return truncated;
+end $$;
+
+CREATE FUNCTION public.expire_rate_limit_windows() RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  with over as (
+    delete from rate_limit_windows
+    where (window_index + 2) * window_seconds < extract(epoch from now())
+    returning 1)
+  select count(*) from over
+$$;
+
+CREATE FUNCTION public.flush_verdicts(source_id uuid, number bigint, accounts uuid[], keys uuid[], hours timestamp with time zone[], endpoints text[], verified bigint[], denied bigint[], used_at timestamp with time zone[]) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+begin
+  insert into usage_sources as source (id, flushed_number) values (source_id, number)
+  on conflict (id) do update set flushed_number = excluded.flushed_number, updated_at = now()
+    where source.flushed_number < excluded.flushed_number;
+  if not found then return false; end if;
+  perform count_usage(accounts, keys, hours, endpoints, verified, denied, used_at, '{}', '{}', '{}', '{}', '{}');
+  return true;
+end $$;
+
+CREATE FUNCTION public.forget_people(people uuid[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  with forgotten as (
+    update users person set
+      email = 'deleted+' || person.id || '@deleted.invalid', password_hash = '', email_verified_at = null
+    where person.id = any (people) and not exists (
+      select from memberships membership join accounts account on account.id = membership.account_id
+      where membership.user_id = person.id and account.deleted_at is null)
+    returning person.id
+  ), factors as (
+    delete from second_factors using forgotten where second_factors.user_id = forgotten.id
+  )
+  delete from one_time_tokens using forgotten where one_time_tokens.user_id = forgotten.id
+$$;
+
+CREATE FUNCTION public.grant_analytics(role_name name) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if not exists (select from pg_roles where rolname = role_name) then
+    execute format('create role %I nologin', role_name);
+  end if;
+  execute format('grant usage on schema %I to %I', current_schema(), role_name);
+  execute format(
+    'grant select on usage_daily_v1, usage_endpoints_daily_v1, usage_hourly_v1, usage_complete_v1, accounts_v1, keys_v1
+     to %I', role_name);
+end $$;
+
+CREATE FUNCTION public.grant_portal(role_name name) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  execute format(
+    'grant latchkey_portal, latchkey_identity, latchkey_gateway, latchkey_staff, latchkey_analyst, latchkey_jobs to %I',
+    role_name);
+end $$;
+
+CREATE FUNCTION public.guard_audit_heads() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if pg_trigger_depth() < 2 then
+    raise exception 'audit_heads is written by audit_events alone' using errcode = 'insufficient_privilege';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.invalidate_accounts() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  insert into invalidation_log (kind, account_id) select 'account', id from old_accounts;
+  return null;
+end $$;
+
+CREATE FUNCTION public.invalidate_everything() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  insert into invalidation_log (kind) values ('everything');
+  return null;
+end $$;
+
+CREATE FUNCTION public.invalidate_keys() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  insert into invalidation_log (kind, account_id, key_id)
+  select case when count(*) = 1 then 'key' else 'account' end, account_id,
+    case when count(*) = 1 then min(id::text)::uuid end
+  from old_keys group by account_id;
+  return null;
+end $$;
+
+CREATE FUNCTION public.invalidate_service_tokens() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  insert into invalidation_log (kind, token_id) select 'service_token', id from old_tokens;
+  return null;
+end $$;
+
+CREATE FUNCTION public.isolate_accounts(tenant_table regclass, account_column name DEFAULT 'account_id'::name) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  execute format('alter table %s enable row level security', tenant_table);
+  execute format(
+    'create policy current_account on %s to latchkey_portal using (%I = (select current_account()))',
+    tenant_table, account_column);
+end $$;
+
+CREATE FUNCTION public.key_usage_options() RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  select 'fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05'
+$$;
+
+CREATE FUNCTION public.latency_percentile(buckets bigint[], quantile double precision) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select 0.2 * power(1.05 / 0.95::double precision, place - 1) / (1.05 / 0.95::double precision + 1)
+  from (
+    select place, sum(count) over (order by place) as seen, sum(count) over () as total
+    from unnest(buckets) with ordinality as bucket (count, place)
+  ) ranked
+  where total > 0 and seen >= greatest(1, ceil(quantile * total::double precision))
+  order by place limit 1
+$$;
+
+CREATE FUNCTION public.lock_attempts(ids uuid[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+declare
+  key bigint;
+begin
+  for key in select distinct hashtextextended(id::text, 16) from unnest(ids) id order by 1 loop
+    perform pg_advisory_xact_lock(key);
+  end loop;
+end $$;
+
+CREATE FUNCTION public.make_month_partition(parent text, month date, options text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET lock_timeout TO '2s'
+    AS $$
+declare
+  name constant text := parent || to_char(month, '_YYYY_MM');
+  until constant date := month + interval '1 month';
+  columns text;
+  has_rows boolean;
+begin
+  if to_regclass(name) is not null then return false; end if;
+  select string_agg(quote_ident(attname), ', ' order by attnum) into columns
+  from pg_attribute where attrelid = parent::regclass and attnum > 0 and not attisdropped and attgenerated = '';
+  execute format('create table %I (like %I including all) with (%s)', name, parent, options);
+  execute format('select exists (select from %I where day >= %L and day < %L)', parent || '_default', month, until)
+  into has_rows;
+  execute format(
+    'lock table only %I in %s mode', parent, case when has_rows then 'access exclusive' else 'share row exclusive' end);
+  execute format('lock table %I in access exclusive mode', parent || '_default');
+  execute format(
+    'with moved as (delete from %I where day >= %L and day < %L returning %s) insert into %I (%s) select * from moved',
+    parent || '_default', month, until, columns, name, columns);
+  execute format('alter table %I attach partition %I for values from (%L) to (%L)', parent, name, month, until);
+  return true;
+end $$;
+
+CREATE FUNCTION public.note_usage_progress(instance_id uuid, through timestamp with time zone) RETURNS void
+    LANGUAGE sql
+    AS $$
+  update instances set usage_complete_through = greatest(usage_complete_through, through)
+  where id = instance_id and usage_complete_through is distinct from greatest(usage_complete_through, through)
+$$;
+
+CREATE FUNCTION public.number_invalidation() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  with head as (update invalidation_head set seq = seq + 1 returning seq)
+  update invalidation_log set seq = head.seq from head where id = new.id;
+  -- Empty and always the same, so that PostgreSQL folds many into one; what changed stands in the log.
+  perform pg_notify('latchkey_invalidation', '');
+  return null;
+end $$;
+
+CREATE FUNCTION public.open_to(tenant_table regclass, VARIADIC role_names name[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+declare
+  name name;
+begin
+  foreach name in array role_names loop
+    execute format('create policy %I on %s to %I using (true)', name, tenant_table, name);
+  end loop;
+end $$;
+
+CREATE FUNCTION public.open_to_staff(tenant_table regclass, account_column name DEFAULT 'account_id'::name) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  execute format('create policy staff_look on %s for select to latchkey_staff using (true)', tenant_table);
+  execute format(
+    'create policy staff_act on %s to latchkey_staff using (%I = (select current_account()))', tenant_table,
+    account_column);
+end $$;
+
+CREATE FUNCTION public.pack_latency_buckets(buckets bigint[]) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select min(position) - 1 || ' ' || array_to_string(buckets[min(position):], ' ')
+  from unnest(buckets) with ordinality as places (count, position) where count <> 0
+$$;
+
+CREATE FUNCTION public.pack_usage(before date, counter_count_max integer, after_account uuid, after_key uuid, after_day date, OUT counter_count bigint, OUT last_account uuid, OUT last_key uuid, OUT last_day date) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  greatest_id constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  end_account uuid;
+  end_key uuid;
+  end_day date;
+  accounts uuid[];
+  names text[];
+begin
+  perform pg_advisory_xact_lock(hashtext('pack_usage'));
+  after_account := coalesce(after_account, '00000000-0000-0000-0000-000000000000');
+  after_key := coalesce(after_key, '00000000-0000-0000-0000-000000000000');
+  after_day := coalesce(after_day, '-infinity');
+  select account_id, key_id, day into last_account, last_key, last_day
+  from key_usage
+  where day < before and (account_id, key_id, day) > (after_account, after_key, after_day)
+  order by account_id, key_id, day offset counter_count_max - 1 limit 1;
+  end_account := coalesce(last_account, greatest_id);
+  end_key := coalesce(last_key, greatest_id);
+  end_day := coalesce(last_day, 'infinity');
+
+  -- Whatever has to be waited for is waited for before a counter is locked.
+  select array_agg(account_id), array_agg(endpoint) into accounts, names
+  from (
+    select distinct account_id, endpoint from key_usage
+    where day < before and (account_id, key_id, day) > (after_account, after_key, after_day)
+      and (account_id, key_id, day) <= (end_account, end_key, end_day)
+  ) as used;
+  perform remember_endpoints(accounts, names, 32767);
+
+  with locked as materialized (
+    select usage.account_id, usage.key_id, usage.day, usage.endpoint, coalesce(known.number, 0::smallint) as number
+    from key_usage usage
+      left join account_endpoints known
+        on known.account_id = usage.account_id and known.endpoint = usage.endpoint
+      left join packed_usage packed
+        on packed.account_id = usage.account_id and packed.key_id = usage.key_id and packed.day = usage.day
+    where usage.day < before
+      and (usage.account_id, usage.key_id, usage.day) > (after_account, after_key, after_day)
+      and (usage.account_id, usage.key_id, usage.day) <= (end_account, end_key, end_day)
+      and (known.number is not null or usage.endpoint = 'other')
+      and greatest(usage.verified_count, usage.denied_count, usage.reported_count, usage.error_count,
+          usage.latency_count)
+        + coalesce(greatest(packed.verified_count, packed.denied_count, packed.reported_count, packed.error_count,
+          packed.latency_count), 0) <= 2147483647
+    order by usage.account_id, usage.key_id, usage.day, usage.endpoint
+    for update of usage skip locked
+  ), taken as (
+    delete from key_usage usage using locked
+    where usage.account_id = locked.account_id and usage.key_id = locked.key_id and usage.day = locked.day
+      and usage.endpoint = locked.endpoint
+    returning usage.account_id, usage.key_id, usage.day, locked.number, usage.verified_count as verified,
+      usage.denied_count as denied, usage.reported_count as reported, usage.error_count as errors,
+      usage.total_latency_ms as latency_sum, usage.latency_count, usage.latency_buckets
+  ), known as (
+    select packed.account_id, packed.key_id, packed.day, unnest(endpoints) as number, unnest(verified) as verified,
+      unnest(denied) as denied, unnest(reported) as reported, unnest(errors) as errors,
+      unnest(latency_sums) as latency_sum, unnest(latency_counts) as latency_count, unnest(latencies) as latency
+    from (select distinct account_id, key_id, day from taken) as fresh
+      join packed_usage packed
+        on packed.account_id = fresh.account_id and packed.key_id = fresh.key_id and packed.day = fresh.day
+  ), merged as (
+    select account_id, key_id, day, number, coalesce(sum(verified), 0)::bigint as verified,
+      coalesce(sum(denied), 0)::bigint as denied, coalesce(sum(reported), 0)::bigint as reported,
+      coalesce(sum(errors), 0)::bigint as errors, coalesce(sum(latency_sum), 0) as latency_sum,
+      coalesce(sum(latency_count), 0)::bigint as latency_count, sum_latency_buckets(latency_buckets) as latency_buckets
+    from (
+      select account_id, key_id, day, number, verified, denied, reported, errors, latency_sum, latency_count,
+        latency_buckets
+      from taken
+      union all
+      select account_id, key_id, day, number, verified, denied, reported, errors, latency_sum, latency_count,
+        unpack_latency_buckets(latency)
+      from known
+    ) as parts
+    group by account_id, key_id, day, number
+  ), stored as (
+    insert into packed_usage as packed (account_id, key_id, day, verified_count, denied_count, reported_count,
+      error_count, success_count, total_latency_ms, latency_count, latency, endpoints, verified, denied, reported,
+      errors, latency_sums, latency_counts, latencies)
+    select account_id, key_id, day, sum(verified), sum(denied), sum(reported), sum(errors),
+      sum(greatest(verified, reported) - errors), sum(latency_sum), sum(latency_count),
+      pack_latency_buckets(sum_latency_buckets(latency_buckets)), array_agg(number order by number),
+      case when bool_or(verified <> 0) then array_agg(verified::integer order by number) end,
+      case when bool_or(denied <> 0) then array_agg(denied::integer order by number) end,
+      case when bool_or(reported <> 0) then array_agg(reported::integer order by number) end,
+      case when bool_or(errors <> 0) then array_agg(errors::integer order by number) end,
+      case when bool_or(latency_sum <> 0) then array_agg(latency_sum order by number) end,
+      case when bool_or(latency_count <> 0) then array_agg(latency_count::integer order by number) end,
+      case when bool_or(latency_buckets is not null)
+        then array_agg(pack_latency_buckets(latency_buckets) order by number) end
+    from merged
+    group by account_id, key_id, day
+    order by account_id, key_id, day
+    on conflict (account_id, key_id, day) do update set
+      verified_count = excluded.verified_count, denied_count = excluded.denied_count,
+      reported_count = excluded.reported_count, error_count = excluded.error_count,
+      success_count = excluded.success_count, total_latency_ms = excluded.total_latency_ms,
+      latency_count = excluded.latency_count, latency = excluded.latency, endpoints = excluded.endpoints,
+      verified = excluded.verified, denied = excluded.denied, reported = excluded.reported, errors = excluded.errors,
+      latency_sums = excluded.latency_sums, latency_counts = excluded.latency_counts, latencies = excluded.latencies
+  )
+  select count(*) into counter_count from taken;
+end $$;
+
+CREATE FUNCTION public.place_usage() RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  unplaced date := coalesce(
+    (select day from key_usage_default where isfinite(day) limit 1),
+    (select day from packed_usage_default where isfinite(day) limit 1));
+begin
+  return unplaced is not null and ensure_usage_partitions(unplaced, 0) > 0;
+end $$;
+
+CREATE FUNCTION public.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception '% is append-only', tg_table_name using errcode = 'insufficient_privilege';
+end $$;
+
+CREATE FUNCTION public.remember_endpoints(accounts uuid[], endpoints text[]) RETURNS void
+    LANGUAGE sql
+    AS $$
+  select remember_endpoints(accounts, endpoints, 500)
+$$;
+
+CREATE FUNCTION public.remember_endpoints(accounts uuid[], endpoints text[], name_count_max integer) RETURNS void
+    LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  if not exists (
+    select from unnest(accounts, endpoints) as batch (account_id, endpoint)
+    where endpoint <> 'other' and not exists (
+      select from account_endpoints known
+      where known.account_id = batch.account_id and known.endpoint = batch.endpoint)
+  ) then
+    return;
+  end if;
+  perform pg_advisory_xact_lock(hashtext('remember_endpoints'));
+  insert into account_endpoints (account_id, endpoint, number)
+  select account_id, endpoint, number from (
+    select account_id, endpoint, row_number() over (partition by account_id order by endpoint)
+      + (select coalesce(max(known.number), 0) from account_endpoints known where known.account_id = new.account_id)
+      as number
+    from (
+      select distinct account_id, endpoint from unnest(accounts, endpoints) as batch (account_id, endpoint)
+      where endpoint <> 'other' and not exists (
+        select from account_endpoints known
+        where known.account_id = batch.account_id and known.endpoint = batch.endpoint)
+    ) as new
+  ) as numbered
+  where number <= name_count_max;
+end $$;
+
+CREATE FUNCTION public.settle_attempts(cleared uuid[], returned uuid[], pair uuid, known_seconds integer) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform lock_attempts(cleared || returned || pair);
+  update attempt_counts set
+    attempt_count = case when id = any (cleared) then 0 else greatest(attempt_count - 1, 0) end,
+    blocked_until = 'epoch'
+  where id = any (cleared || returned);
+  insert into attempt_counts as stored (id, known_until)
+  select pair, clock_timestamp() + make_interval(secs => known_seconds) where pair is not null
+  on conflict (id) do update set known_until = excluded.known_until;
+end $$;
+
+CREATE FUNCTION public.sum_packed_usage() RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    AS $$
+begin
+  perform pg_advisory_xact_lock(hashtext('pack_usage'));
+  execute add_packed_account_usage(case TG_OP
+    when 'INSERT' then 'select 1 as sign, added.* from added'
+    when 'DELETE' then 'select -1 as sign, removed.* from removed'
+    else 'select 1 as sign, added.* from added union all select -1, removed.* from removed' end);
+  return null;
+end $$;
+
+CREATE FUNCTION public.take_rate_limits(subjects uuid[], digests bigint[], seconds integer[], limits bigint[], cost bigint, OUT is_admitted boolean, OUT at_milliseconds bigint, OUT indexes bigint[], OUT used bigint[], OUT used_before bigint[]) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+declare
+  entry record;
+  length bigint;
+  index bigint;
+begin
+  insert into rate_limit_windows
+  select subject, digest, window_seconds, 0, 0, 0 from unnest(subjects, digests, seconds)
+    as wanted (subject, digest, window_seconds)
+  order by subject, digest
+  on conflict do nothing;
+  perform from rate_limit_windows present
+  where (present.subject_id, present.limit_digest) in (select * from unnest(subjects, digests))
+  order by present.subject_id, present.limit_digest
+  for update;
+
+  at_milliseconds := floor(extract(epoch from clock_timestamp()) * 1000);
+  is_admitted := true;
+  for entry in
+    select present.*, wanted.place, wanted.amount
+    from unnest(subjects, digests, limits) with ordinality as wanted (subject, digest, amount, place)
+    join rate_limit_windows present on present.subject_id = wanted.subject and present.limit_digest = wanted.digest
+    order by wanted.place
+  loop
+    length := entry.window_seconds * 1000;
+    index := greatest(entry.window_index, at_milliseconds / length);
+    indexes[entry.place] := index;
+    used[entry.place] := case when index = entry.window_index then entry.used else 0 end;
+    used_before[entry.place] := case index - entry.window_index
+      when 0 then entry.used_before when 1 then entry.used else 0 end;
+    is_admitted := is_admitted and entry.amount >= cost + used[entry.place] + ceil(
+      used_before[entry.place] * greatest(0, length - greatest(0, at_milliseconds - index * length))::numeric / length);
+  end loop;
+  if not is_admitted then
+    return;
+  end if;
+  for place in 1..cardinality(subjects) loop
+    used[place] := used[place] + cost;
+    update rate_limit_windows present
+    set window_index = indexes[place], used = take_rate_limits.used[place],
+      used_before = take_rate_limits.used_before[place]
+    where present.subject_id = subjects[place] and present.limit_digest = digests[place];
+  end loop;
+end $$;
+
+CREATE FUNCTION public.unpack_latency_buckets(packed text) RETURNS bigint[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select case
+    when packed is not null then
+      array_fill(0::bigint, array[split_part(packed, ' ', 1)::integer]) || (string_to_array(packed, ' ')::bigint[])[2:]
+  end
+$$;
+
+CREATE FUNCTION public.unplaced_usage_count() RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  select count(*) from (
+    select from key_usage_default union all select from packed_usage_default limit 10000) as unplaced
+$$;
+
+CREATE FUNCTION public.usage_of_account_endpoints(account uuid, first date, last date) RETURNS TABLE(endpoint text, verified_count bigint, denied_count bigint, reported_count bigint, success_count bigint, error_count bigint, total_latency_ms double precision, latency_count bigint)
+    LANGUAGE sql STABLE ROWS 50 PARALLEL SAFE
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+  select usage.endpoint, sum(usage.verified_count)::bigint, sum(usage.denied_count)::bigint,
+    sum(usage.reported_count)::bigint, sum(usage.success_count)::bigint, sum(usage.error_count)::bigint,
+    sum(usage.total_latency_ms), sum(usage.latency_count)::bigint
+  from key_usage usage
+  where usage.account_id = account and usage.day between first and last
+  group by usage.endpoint
+  union all
+  select coalesce(known.endpoint, 'other'), coalesce(packed.verified, 0)::bigint, coalesce(packed.denied, 0)::bigint,
+    coalesce(packed.reported, 0)::bigint, coalesce(packed.success, 0)::bigint, coalesce(packed.errors, 0)::bigint,
+    coalesce(packed.latency_sum, 0), coalesce(packed.latency_count, 0)::bigint
+  from (
+      select number, sum(verified) as verified, sum(denied) as denied, sum(reported) as reported,
+        sum(success) as success, sum(errors) as errors, sum(latency_sum) as latency_sum,
+        sum(latency_count) as latency_count
+      from (
+        select unnest(endpoints) as number, unnest(verified) as verified, unnest(denied) as denied,
+          unnest(reported) as reported, unnest(errors) as errors, unnest(coalesce(successes, verified)) as success,
+          unnest(latency_sums) as latency_sum, unnest(latency_counts) as latency_count
+        from packed_account_usage usage
+        where usage.account_id = account and usage.day between first and last
+      ) as counters
+      group by number
+    ) as packed
+    left join account_endpoints known on known.account_id = account and known.number = packed.number
+$$;
+
+CREATE FUNCTION public.usage_of_endpoints(account uuid, key uuid, first date, last date, with_latency_buckets boolean DEFAULT true) RETURNS TABLE(endpoint text, verified_count bigint, denied_count bigint, reported_count bigint, success_count bigint, error_count bigint, total_latency_ms double precision, latency_count bigint, latency_buckets bigint[])
+    LANGUAGE sql STABLE ROWS 50 PARALLEL SAFE
+    AS $$
+  select usage.endpoint, sum(usage.verified_count)::bigint, sum(usage.denied_count)::bigint,
+    sum(usage.reported_count)::bigint, sum(usage.success_count)::bigint, sum(usage.error_count)::bigint,
+    sum(usage.total_latency_ms), sum(usage.latency_count)::bigint,
+    sum_latency_buckets(case when with_latency_buckets then usage.latency_buckets end)
+  from key_usage usage
+  where usage.account_id = account and (key is null or usage.key_id = key) and usage.day between first and last
+  group by usage.endpoint
+  union all
+  select coalesce(known.endpoint, 'other'), packed.verified, packed.denied, packed.reported, packed.success,
+    packed.errors, packed.latency_sum, packed.latency_count, packed.latency
+  from (
+      select number, coalesce(sum(verified), 0) as verified, coalesce(sum(denied), 0) as denied,
+        coalesce(sum(reported), 0) as reported,
+        coalesce(sum(greatest(verified, reported)), 0) - coalesce(sum(errors), 0) as success,
+        coalesce(sum(errors), 0) as errors, coalesce(sum(latency_sum), 0) as latency_sum,
+        coalesce(sum(latency_count), 0) as latency_count,
+        sum_latency_buckets(case when with_latency_buckets then unpack_latency_buckets(latency) end) as latency
+      from (
+        select unnest(endpoints) as number, unnest(verified) as verified, unnest(denied) as denied,
+          unnest(reported) as reported, unnest(errors) as errors, unnest(latency_sums) as latency_sum,
+          unnest(latency_counts) as latency_count, unnest(latencies) as latency
+        from packed_usage usage
+        where usage.account_id = account and (key is null or usage.key_id = key) and usage.day between first and last
+      ) as counters
+      group by number
+    ) as packed
+    left join account_endpoints known on known.account_id = account and known.number = packed.number
+$$;
+
+CREATE AGGREGATE public.sum_latency_buckets(bigint[]) (
+    SFUNC = public.add_present_latency_buckets,
+    STYPE = bigint[],
+    COMBINEFUNC = public.add_present_latency_buckets,
+    PARALLEL = safe
+);
+
+CREATE TABLE public.account_endpoints (
+    account_id uuid NOT NULL,
+    endpoint text NOT NULL,
+    number smallint NOT NULL,
+    CONSTRAINT account_endpoints_endpoint_length CHECK (((length(endpoint) >= 1) AND (length(endpoint) <= 200))),
+    CONSTRAINT account_endpoints_number_range CHECK ((number > 0))
+);
+
+CREATE TABLE public.account_usage_hours (
+    account_id uuid NOT NULL,
+    hour timestamp with time zone NOT NULL,
+    verified_count bigint DEFAULT 0 NOT NULL,
+    denied_count bigint DEFAULT 0 NOT NULL,
+    reported_count bigint DEFAULT 0 NOT NULL,
+    error_count bigint DEFAULT 0 NOT NULL,
+    total_latency_ms double precision DEFAULT 0 NOT NULL,
+    latency_count bigint DEFAULT 0 NOT NULL,
+    latency_buckets bigint[],
+    success_count bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) - error_count)) STORED NOT NULL,
+    CONSTRAINT account_usage_hours_hour_whole CHECK ((((EXTRACT(epoch FROM hour))::bigint % (3600)::bigint) = 0))
+)
+WITH (fillfactor='45', autovacuum_vacuum_scale_factor='0.05');
+
+CREATE TABLE public.accounts (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    plan text DEFAULT 'default'::text NOT NULL,
+    suspended_at timestamp with time zone,
+    suspension_reason text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    shared_limit_per_minute integer,
+    rate_limit_mode text DEFAULT 'fast'::text NOT NULL,
+    deleted_at timestamp with time zone,
+    CONSTRAINT accounts_deleted_suspended CHECK (((deleted_at IS NULL) OR (suspended_at IS NOT NULL))),
+    CONSTRAINT accounts_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT accounts_rate_limit_mode_known CHECK ((rate_limit_mode = ANY (ARRAY['fast'::text, 'consistent'::text]))),
+    CONSTRAINT accounts_shared_limit_range CHECK (((shared_limit_per_minute >= 1) AND (shared_limit_per_minute <= 1000000)))
+);
+
+CREATE VIEW public.accounts_v1 AS
+ SELECT accounts.id,
+    accounts.name,
+    accounts.plan,
+    accounts.suspended_at,
+    accounts.created_at
+   FROM public.accounts;
+
+COMMENT ON VIEW public.accounts_v1 IS 'The customers'' accounts.';
+
+COMMENT ON COLUMN public.accounts_v1.id IS 'The account.';
+
+COMMENT ON COLUMN public.accounts_v1.name IS 'As its owner named it: anything may stand there.';
+
+COMMENT ON COLUMN public.accounts_v1.plan IS 'The plan''s name.';
+
+COMMENT ON COLUMN public.accounts_v1.suspended_at IS 'Since when none of its keys is accepted; NULL: they are.';
+
+COMMENT ON COLUMN public.accounts_v1.created_at IS 'When it was made.';
+
+CREATE TABLE public.key_usage (
+    account_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    day date NOT NULL,
+    endpoint text NOT NULL,
+    verified_count bigint DEFAULT 0 NOT NULL,
+    denied_count bigint DEFAULT 0 NOT NULL,
+    reported_count bigint DEFAULT 0 NOT NULL,
+    error_count bigint DEFAULT 0 NOT NULL,
+    total_latency_ms double precision DEFAULT 0 NOT NULL,
+    latency_count bigint DEFAULT 0 NOT NULL,
+    latency_buckets bigint[],
+    success_count bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) - error_count)) STORED NOT NULL,
+    CONSTRAINT key_usage_endpoint_length CHECK (((length(endpoint) >= 1) AND (length(endpoint) <= 200)))
+)
+PARTITION BY RANGE (day);
+
+CREATE TABLE public.packed_usage (
+    account_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    day date NOT NULL,
+    verified_count bigint NOT NULL,
+    denied_count bigint NOT NULL,
+    reported_count bigint NOT NULL,
+    error_count bigint NOT NULL,
+    success_count bigint NOT NULL,
+    total_latency_ms double precision NOT NULL,
+    latency_count bigint NOT NULL,
+    latency text,
+    endpoints smallint[] NOT NULL,
+    verified integer[],
+    denied integer[],
+    reported integer[],
+    errors integer[],
+    latency_sums double precision[],
+    latency_counts integer[],
+    latencies text[]
+)
+PARTITION BY RANGE (day);
+
+CREATE VIEW public.all_usage_by_endpoint AS
+ SELECT key_usage.account_id,
+    key_usage.key_id,
+    key_usage.day,
+    key_usage.endpoint,
+    key_usage.verified_count,
+    key_usage.denied_count,
+    key_usage.reported_count,
+    key_usage.success_count,
+    key_usage.error_count,
+    key_usage.total_latency_ms,
+    key_usage.latency_count,
+    key_usage.latency_buckets
+   FROM public.key_usage
+UNION ALL
+ SELECT packed.account_id,
+    packed.key_id,
+    packed.day,
+    COALESCE(known.endpoint, 'other'::text) AS endpoint,
+    (COALESCE(packed.verified, 0))::bigint AS verified_count,
+    (COALESCE(packed.denied, 0))::bigint AS denied_count,
+    (COALESCE(packed.reported, 0))::bigint AS reported_count,
+    ((GREATEST(COALESCE(packed.verified, 0), COALESCE(packed.reported, 0)))::bigint - COALESCE(packed.errors, 0)) AS success_count,
+    (COALESCE(packed.errors, 0))::bigint AS error_count,
+    COALESCE(packed.latency_sum, (0)::double precision) AS total_latency_ms,
+    (COALESCE(packed.latency_count, 0))::bigint AS latency_count,
+    public.unpack_latency_buckets(packed.latency) AS latency_buckets
+   FROM (( SELECT packed_usage.account_id,
+            packed_usage.key_id,
+            packed_usage.day,
+            unnest(packed_usage.endpoints) AS number,
+            unnest(packed_usage.verified) AS verified,
+            unnest(packed_usage.denied) AS denied,
+            unnest(packed_usage.reported) AS reported,
+            unnest(packed_usage.errors) AS errors,
+            unnest(packed_usage.latency_sums) AS latency_sum,
+            unnest(packed_usage.latency_counts) AS latency_count,
+            unnest(packed_usage.latencies) AS latency
+           FROM public.packed_usage) packed
+     LEFT JOIN public.account_endpoints known ON (((known.account_id = packed.account_id) AND (known.number = packed.number))));
+
+CREATE VIEW public.all_usage_by_key AS
+ SELECT key_usage.account_id,
+    key_usage.key_id,
+    key_usage.day,
+    key_usage.verified_count,
+    key_usage.denied_count,
+    key_usage.reported_count,
+    key_usage.success_count,
+    key_usage.error_count,
+    key_usage.total_latency_ms,
+    key_usage.latency_count,
+    key_usage.latency_buckets
+   FROM public.key_usage
+UNION ALL
+ SELECT packed_usage.account_id,
+    packed_usage.key_id,
+    packed_usage.day,
+    packed_usage.verified_count,
+    packed_usage.denied_count,
+    packed_usage.reported_count,
+    packed_usage.success_count,
+    packed_usage.error_count,
+    packed_usage.total_latency_ms,
+    packed_usage.latency_count,
+    public.unpack_latency_buckets(packed_usage.latency) AS latency_buckets
+   FROM public.packed_usage;
+
+CREATE TABLE public.api_keys (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    name text NOT NULL,
+    key_start text NOT NULL,
+    key_hash bytea NOT NULL,
+    environment text NOT NULL,
+    scopes text[] NOT NULL,
+    rate_limit_per_minute integer DEFAULT 60 NOT NULL,
+    allowed_ips cidr[],
+    expires_at timestamp with time zone,
+    disabled_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    rolled_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    rate_limit_mode text DEFAULT 'fast'::text NOT NULL,
+    limit_names text[] DEFAULT '{}'::text[] NOT NULL,
+    limit_values integer[] DEFAULT '{}'::integer[] NOT NULL,
+    limit_window_seconds integer[] DEFAULT '{}'::integer[] NOT NULL,
+    revision bigint DEFAULT 1 NOT NULL,
+    description text,
+    tags text[] DEFAULT '{}'::text[] NOT NULL,
+    metadata text,
+    created_by_kind text,
+    created_by_id uuid,
+    created_by_name text,
+    enabled_at timestamp with time zone,
+    CONSTRAINT api_keys_allowed_ips_count CHECK (((cardinality(allowed_ips) >= 1) AND (cardinality(allowed_ips) <= 64))),
+    CONSTRAINT api_keys_created_by_kind_known CHECK ((created_by_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'token'::text]))),
+    CONSTRAINT api_keys_created_by_whole CHECK (((created_by_kind IS NULL) = (created_by_name IS NULL))),
+    CONSTRAINT api_keys_description_length CHECK ((length(description) <= 500)),
+    CONSTRAINT api_keys_environment_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT api_keys_key_hash_length CHECK ((length(key_hash) = 32)),
+    CONSTRAINT api_keys_key_start_length CHECK (((length(key_start) >= 1) AND (length(key_start) <= 12))),
+    CONSTRAINT api_keys_limit_names_count CHECK ((cardinality(limit_names) <= 8)),
+    CONSTRAINT api_keys_limit_values_range CHECK ((0 < ALL (limit_values))),
+    CONSTRAINT api_keys_limit_windows_range CHECK (((0 < ALL (limit_window_seconds)) AND (86400 >= ALL (limit_window_seconds)))),
+    CONSTRAINT api_keys_limits_paired CHECK (((cardinality(limit_names) = cardinality(limit_values)) AND (cardinality(limit_names) = cardinality(limit_window_seconds)))),
+    CONSTRAINT api_keys_metadata_object CHECK ((json_typeof((metadata)::json) = 'object'::text)),
+    CONSTRAINT api_keys_metadata_size CHECK ((octet_length(metadata) <= 4096)),
+    CONSTRAINT api_keys_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT api_keys_rate_limit_mode_known CHECK ((rate_limit_mode = ANY (ARRAY['fast'::text, 'consistent'::text]))),
+    CONSTRAINT api_keys_rate_limit_range CHECK (((rate_limit_per_minute >= 1) AND (rate_limit_per_minute <= 10000))),
+    CONSTRAINT api_keys_scopes_count CHECK (((cardinality(scopes) >= 1) AND (cardinality(scopes) <= 64))),
+    CONSTRAINT api_keys_tags_count CHECK ((cardinality(tags) <= 16))
+);
+
+CREATE UNLOGGED TABLE public.attempt_counts (
+    id uuid NOT NULL,
+    attempt_count integer DEFAULT 0 NOT NULL,
+    blocked_until timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
+    forgotten_at timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
+    known_until timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.audit_heads (
+    account_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT audit_heads_hash_length CHECK ((length(hash) = 32))
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.idempotent_requests (
+    account_id uuid NOT NULL,
+    key_hash bytea NOT NULL,
+    request_hash bytea NOT NULL,
+    new_key_id uuid NOT NULL,
+    shown_keys text[] NOT NULL,
+    sealed_secret bytea,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT idempotent_requests_key_hash_length CHECK ((length(key_hash) = 32)),
+    CONSTRAINT idempotent_requests_request_hash_length CHECK ((length(request_hash) = 32)),
+    CONSTRAINT idempotent_requests_shown_keys_count CHECK ((cardinality(shown_keys) = ANY (ARRAY[1, 2])))
+);
+
+CREATE TABLE public.installation (
+    is_only boolean DEFAULT true NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    CONSTRAINT installation_is_only_one CHECK (is_only)
+);
+
+CREATE TABLE public.instances (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    lease_milliseconds integer NOT NULL,
+    applied_seq bigint NOT NULL,
+    heartbeat_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    usage_complete_through timestamp with time zone
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.invalidation_head (
+    only_row boolean DEFAULT true NOT NULL,
+    epoch uuid DEFAULT gen_random_uuid() NOT NULL,
+    seq bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT invalidation_head_single CHECK (only_row)
+);
+
+CREATE TABLE public.invalidation_log (
+    id bigint NOT NULL,
+    seq bigint,
+    kind text NOT NULL,
+    account_id uuid,
+    key_id uuid,
+    token_id uuid,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT invalidation_log_kind_known CHECK ((kind = ANY (ARRAY['key'::text, 'account'::text, 'service_token'::text, 'everything'::text])))
+);
+
+ALTER TABLE public.invalidation_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.invalidation_log_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.invitations (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    email text NOT NULL,
+    role text NOT NULL,
+    inviter_name text NOT NULL,
+    is_mailed boolean NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    accepted_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    inviter_id uuid,
+    CONSTRAINT invitations_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254)))),
+    CONSTRAINT invitations_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'developer'::text, 'viewer'::text])))
+);
+
+CREATE TABLE public.jobs (
+    name text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    instance text NOT NULL,
+    finished_at timestamp with time zone,
+    succeeded_at timestamp with time zone,
+    duration_ms double precision,
+    result_count bigint,
+    error text,
+    failure_count bigint DEFAULT 0 NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.key_activity (
+    account_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    last_used_at timestamp with time zone NOT NULL,
+    verified_count bigint DEFAULT 0 NOT NULL,
+    denied_count bigint DEFAULT 0 NOT NULL,
+    reported_count bigint DEFAULT 0 NOT NULL,
+    total_requests bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) + denied_count)) STORED NOT NULL
+)
+WITH (fillfactor='45');
+
+CREATE TABLE public.key_expiry_notices (
+    account_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    days integer NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.key_policies (
+    account_id uuid NOT NULL,
+    expiry_required boolean NOT NULL,
+    max_lifetime_days integer,
+    allowlist_required boolean NOT NULL,
+    allowed_scopes text[],
+    disable_after_idle_days integer,
+    CONSTRAINT key_policies_allowed_scopes_count CHECK (((cardinality(allowed_scopes) >= 1) AND (cardinality(allowed_scopes) <= 64))),
+    CONSTRAINT key_policies_idle_range CHECK (((disable_after_idle_days >= 1) AND (disable_after_idle_days <= 3650))),
+    CONSTRAINT key_policies_max_lifetime_range CHECK (((max_lifetime_days >= 1) AND (max_lifetime_days <= 36500)))
+);
+
+CREATE TABLE public.key_usage_default (
+    account_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    day date NOT NULL,
+    endpoint text NOT NULL,
+    verified_count bigint DEFAULT 0 NOT NULL,
+    denied_count bigint DEFAULT 0 NOT NULL,
+    reported_count bigint DEFAULT 0 NOT NULL,
+    error_count bigint DEFAULT 0 NOT NULL,
+    total_latency_ms double precision DEFAULT 0 NOT NULL,
+    latency_count bigint DEFAULT 0 NOT NULL,
+    latency_buckets bigint[],
+    success_count bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) - error_count)) STORED NOT NULL,
+    CONSTRAINT key_usage_endpoint_length CHECK (((length(endpoint) >= 1) AND (length(endpoint) <= 200)))
+)
+WITH (fillfactor='45', autovacuum_vacuum_scale_factor='0.05');
+
+CREATE VIEW public.keys_v1 AS
+ SELECT key.id,
+    key.account_id,
+    key.name,
+    key.key_start AS start,
+    key.environment,
+    key.scopes,
+    key.rate_limit_per_minute,
+        CASE
+            WHEN (key.revoked_at IS NOT NULL) THEN 'revoked'::text
+            WHEN (account.suspended_at IS NOT NULL) THEN 'suspended'::text
+            WHEN (key.disabled_at IS NOT NULL) THEN 'disabled'::text
+            WHEN (key.expires_at <= now()) THEN 'expired'::text
+            ELSE 'active'::text
+        END AS status,
+    key.expires_at,
+    key.disabled_at,
+    key.rolled_at,
+    key.revoked_at,
+    key.created_at,
+    activity.last_used_at,
+    COALESCE(activity.total_requests, (0)::bigint) AS total_requests
+   FROM ((public.api_keys key
+     JOIN public.accounts account ON ((account.id = key.account_id)))
+     LEFT JOIN public.key_activity activity ON (((activity.account_id = key.account_id) AND (activity.key_id = key.id))));
+
+COMMENT ON VIEW public.keys_v1 IS 'The customers'' keys, without anything that would open a door.';
+
+COMMENT ON COLUMN public.keys_v1.id IS 'The key.';
+
+COMMENT ON COLUMN public.keys_v1.account_id IS 'Whose it is: accounts_v1.id.';
+
+COMMENT ON COLUMN public.keys_v1.name IS 'As the customer named it: anything may stand there.';
+
+COMMENT ON COLUMN public.keys_v1.start IS 'Its first twelve characters, to recognise it by.';
+
+COMMENT ON COLUMN public.keys_v1.environment IS 'live or test.';
+
+COMMENT ON COLUMN public.keys_v1.scopes IS 'What it may be used for.';
+
+COMMENT ON COLUMN public.keys_v1.rate_limit_per_minute IS 'Requests a minute that it is good for.';
+
+COMMENT ON COLUMN public.keys_v1.status IS 'active, disabled, expired, revoked or suspended, now.';
+
+COMMENT ON COLUMN public.keys_v1.expires_at IS 'When it ends; NULL: never.';
+
+COMMENT ON COLUMN public.keys_v1.disabled_at IS 'When it was switched off.';
+
+COMMENT ON COLUMN public.keys_v1.rolled_at IS 'When it was replaced by a successor.';
+
+COMMENT ON COLUMN public.keys_v1.revoked_at IS 'When it was revoked.';
+
+COMMENT ON COLUMN public.keys_v1.created_at IS 'When it was made.';
+
+COMMENT ON COLUMN public.keys_v1.last_used_at IS 'When it was last shown or reported.';
+
+COMMENT ON COLUMN public.keys_v1.total_requests IS 'Requests in all.';
+
+CREATE TABLE public.mails (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    recipient text NOT NULL,
+    account_id uuid,
+    user_id uuid,
+    subject_id uuid,
+    parameters jsonb DEFAULT '{}'::jsonb NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    attempt_count integer DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_error text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT mails_finished CHECK (((state = 'waiting'::text) = (finished_at IS NULL))),
+    CONSTRAINT mails_kind_form CHECK ((kind ~ '^[a-z_]{1,64}$'::text)),
+    CONSTRAINT mails_last_error_length CHECK ((length(last_error) <= 500)),
+    CONSTRAINT mails_parameters_size CHECK (((jsonb_typeof(parameters) = 'object'::text) AND (octet_length((parameters)::text) <= 8192))),
+    CONSTRAINT mails_recipient_length CHECK (((length(recipient) >= 3) AND (length(recipient) <= 254))),
+    CONSTRAINT mails_state_known CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'failed'::text, 'dropped'::text])))
+);
+
+CREATE TABLE public.memberships (
+    account_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT memberships_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'developer'::text, 'viewer'::text])))
+);
+
+CREATE TABLE public.one_time_tokens (
+    token_hash bytea NOT NULL,
+    purpose text NOT NULL,
+    email text NOT NULL,
+    user_id uuid,
+    account_id uuid,
+    subject_id uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT one_time_tokens_purpose_known CHECK ((purpose = ANY (ARRAY['password_reset'::text, 'email_verification'::text, 'email_change'::text, 'sign_up'::text, 'invitation'::text]))),
+    CONSTRAINT one_time_tokens_token_hash_length CHECK ((length(token_hash) = 32))
+);
+
+CREATE TABLE public.packed_account_usage (
+    account_id uuid NOT NULL,
+    day date NOT NULL,
+    verified_count bigint NOT NULL,
+    denied_count bigint NOT NULL,
+    reported_count bigint NOT NULL,
+    error_count bigint NOT NULL,
+    success_count bigint NOT NULL,
+    total_latency_ms double precision NOT NULL,
+    latency_count bigint NOT NULL,
+    latency text,
+    endpoints smallint[] NOT NULL,
+    verified bigint[],
+    denied bigint[],
+    reported bigint[],
+    errors bigint[],
+    successes bigint[],
+    latency_sums double precision[],
+    latency_counts bigint[]
+)
+PARTITION BY RANGE (day);
+
+CREATE TABLE public.packed_account_usage_default (
+    account_id uuid NOT NULL,
+    day date NOT NULL,
+    verified_count bigint NOT NULL,
+    denied_count bigint NOT NULL,
+    reported_count bigint NOT NULL,
+    error_count bigint NOT NULL,
+    success_count bigint NOT NULL,
+    total_latency_ms double precision NOT NULL,
+    latency_count bigint NOT NULL,
+    latency text,
+    endpoints smallint[] NOT NULL,
+    verified bigint[],
+    denied bigint[],
+    reported bigint[],
+    errors bigint[],
+    successes bigint[],
+    latency_sums double precision[],
+    latency_counts bigint[]
+);
+
+CREATE TABLE public.packed_usage_default (
+    account_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    day date NOT NULL,
+    verified_count bigint NOT NULL,
+    denied_count bigint NOT NULL,
+    reported_count bigint NOT NULL,
+    error_count bigint NOT NULL,
+    success_count bigint NOT NULL,
+    total_latency_ms double precision NOT NULL,
+    latency_count bigint NOT NULL,
+    latency text,
+    endpoints smallint[] NOT NULL,
+    verified integer[],
+    denied integer[],
+    reported integer[],
+    errors integer[],
+    latency_sums double precision[],
+    latency_counts integer[],
+    latencies text[]
+);
+
+CREATE TABLE public.plans (
+    name text NOT NULL,
+    key_cap integer NOT NULL,
+    scopes text[] NOT NULL,
+    rate_limit_per_minute_max integer NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    max_key_lifetime_days integer,
+    CONSTRAINT plans_key_cap_range CHECK (((key_cap >= 1) AND (key_cap <= 10000))),
+    CONSTRAINT plans_max_key_lifetime_range CHECK (((max_key_lifetime_days >= 1) AND (max_key_lifetime_days <= 36500))),
+    CONSTRAINT plans_rate_limit_range CHECK (((rate_limit_per_minute_max >= 1) AND (rate_limit_per_minute_max <= 10000))),
+    CONSTRAINT plans_scopes_present CHECK ((cardinality(scopes) > 0))
+);
+
+CREATE UNLOGGED TABLE public.rate_limit_counts (
+    slot smallint NOT NULL,
+    subject_id uuid NOT NULL,
+    limit_digest bigint NOT NULL,
+    window_index bigint NOT NULL,
+    instance_id uuid NOT NULL,
+    used bigint NOT NULL
+)
+PARTITION BY LIST (slot);
+
+CREATE UNLOGGED TABLE public.rate_limit_counts_0 (
+    slot smallint NOT NULL,
+    subject_id uuid NOT NULL,
+    limit_digest bigint NOT NULL,
+    window_index bigint NOT NULL,
+    instance_id uuid NOT NULL,
+    used bigint NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.rate_limit_windows (
+    subject_id uuid NOT NULL,
+    limit_digest bigint NOT NULL,
+    window_seconds integer NOT NULL,
+    window_index bigint NOT NULL,
+    used bigint NOT NULL,
+    used_before bigint NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.schema_migrations (
+    number integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.second_factors (
+    person_id uuid GENERATED ALWAYS AS (COALESCE(user_id, staff_id)) STORED NOT NULL,
+    user_id uuid,
+    staff_id uuid,
+    sealed_secret bytea NOT NULL,
+    last_step bigint DEFAULT 0 NOT NULL,
+    confirmed_at timestamp with time zone,
+    recovery_code_hashes bytea[] DEFAULT '{}'::bytea[] NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT second_factors_one_person CHECK ((num_nonnulls(user_id, staff_id) = 1)),
+    CONSTRAINT second_factors_recovery_codes_count CHECK ((cardinality(recovery_code_hashes) <= 10)),
+    CONSTRAINT second_factors_sealed_secret_length CHECK ((length(sealed_secret) = 48))
+);
+
+CREATE TABLE public.service_token_activity (
+    token_id uuid NOT NULL,
+    last_used_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.service_tokens (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    token_hash bytea NOT NULL,
+    permissions text[] NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    environment text,
+    rolled_at timestamp with time zone,
+    replaces_id uuid,
+    CONSTRAINT service_tokens_analytics_unrestricted CHECK (((environment IS NULL) OR (NOT ('analytics.read'::text = ANY (permissions))))),
+    CONSTRAINT service_tokens_environment_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT service_tokens_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT service_tokens_permissions_known CHECK (((cardinality(permissions) > 0) AND (permissions <@ ARRAY['keys.verify'::text, 'usage.write'::text, 'keys.read'::text, 'keys.write'::text, 'analytics.read'::text]))),
+    CONSTRAINT service_tokens_token_hash_length CHECK ((length(token_hash) = 32))
+);
+
+CREATE TABLE public.sessions (
+    token_hash bytea NOT NULL,
+    account_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    ip inet,
+    user_agent text,
+    CONSTRAINT sessions_token_hash_length CHECK ((length(token_hash) = 32)),
+    CONSTRAINT sessions_user_agent_length CHECK ((length(user_agent) <= 256))
+);
+
+CREATE TABLE public.signups (
+    id uuid NOT NULL,
+    email text NOT NULL,
+    password_hash text NOT NULL,
+    account_name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT signups_account_name_length CHECK (((length(account_name) >= 1) AND (length(account_name) <= 100))),
+    CONSTRAINT signups_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254))))
+);
+
+CREATE TABLE public.staff (
+    id uuid NOT NULL,
+    email text NOT NULL,
+    name text NOT NULL,
+    role text NOT NULL,
+    password_hash text NOT NULL,
+    disabled_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT staff_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254)))),
+    CONSTRAINT staff_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT staff_role_known CHECK ((role = ANY (ARRAY['support'::text, 'admin'::text])))
+);
+
+CREATE TABLE public.staff_confirmations (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    key_count integer NOT NULL,
+    requester_id uuid NOT NULL,
+    requester_name text NOT NULL,
+    reason text NOT NULL,
+    ticket text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT staff_confirmations_key_count_positive CHECK ((key_count > 0)),
+    CONSTRAINT staff_confirmations_reason_length CHECK (((length(reason) >= 3) AND (length(reason) <= 500))),
+    CONSTRAINT staff_confirmations_requester_name_length CHECK (((length(requester_name) >= 1) AND (length(requester_name) <= 100))),
+    CONSTRAINT staff_confirmations_ticket_length CHECK (((length(ticket) >= 1) AND (length(ticket) <= 100)))
+);
+
+CREATE TABLE public.staff_sessions (
+    token_hash bytea NOT NULL,
+    staff_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    ip inet,
+    user_agent text,
+    CONSTRAINT staff_sessions_token_hash_length CHECK ((length(token_hash) = 32)),
+    CONSTRAINT staff_sessions_user_agent_length CHECK ((length(user_agent) <= 256))
+);
+
+CREATE TABLE public.usage_batches (
+    token_id uuid NOT NULL,
+    batch_id text NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT usage_batches_batch_id_length CHECK (((length(batch_id) >= 1) AND (length(batch_id) <= 255)))
+);
+
+CREATE VIEW public.usage_by_account WITH (security_invoker='true') AS
+ SELECT key_usage.account_id,
+    key_usage.day,
+    key_usage.verified_count,
+    key_usage.denied_count,
+    key_usage.reported_count,
+    key_usage.success_count,
+    key_usage.error_count,
+    key_usage.total_latency_ms,
+    key_usage.latency_count,
+    key_usage.latency_buckets
+   FROM public.key_usage
+UNION ALL
+ SELECT packed_account_usage.account_id,
+    packed_account_usage.day,
+    packed_account_usage.verified_count,
+    packed_account_usage.denied_count,
+    packed_account_usage.reported_count,
+    packed_account_usage.success_count,
+    packed_account_usage.error_count,
+    packed_account_usage.total_latency_ms,
+    packed_account_usage.latency_count,
+    public.unpack_latency_buckets(packed_account_usage.latency) AS latency_buckets
+   FROM public.packed_account_usage;
+
+CREATE VIEW public.usage_by_endpoint WITH (security_invoker='true') AS
+ SELECT key_usage.account_id,
+    key_usage.key_id,
+    key_usage.day,
+    key_usage.endpoint,
+    key_usage.verified_count,
+    key_usage.denied_count,
+    key_usage.reported_count,
+    key_usage.success_count,
+    key_usage.error_count,
+    key_usage.total_latency_ms,
+    key_usage.latency_count,
+    key_usage.latency_buckets
+   FROM public.key_usage
+UNION ALL
+ SELECT packed.account_id,
+    packed.key_id,
+    packed.day,
+    COALESCE(known.endpoint, 'other'::text) AS endpoint,
+    (COALESCE(packed.verified, 0))::bigint AS verified_count,
+    (COALESCE(packed.denied, 0))::bigint AS denied_count,
+    (COALESCE(packed.reported, 0))::bigint AS reported_count,
+    ((GREATEST(COALESCE(packed.verified, 0), COALESCE(packed.reported, 0)))::bigint - COALESCE(packed.errors, 0)) AS success_count,
+    (COALESCE(packed.errors, 0))::bigint AS error_count,
+    COALESCE(packed.latency_sum, (0)::double precision) AS total_latency_ms,
+    (COALESCE(packed.latency_count, 0))::bigint AS latency_count,
+    public.unpack_latency_buckets(packed.latency) AS latency_buckets
+   FROM (( SELECT packed_usage.account_id,
+            packed_usage.key_id,
+            packed_usage.day,
+            unnest(packed_usage.endpoints) AS number,
+            unnest(packed_usage.verified) AS verified,
+            unnest(packed_usage.denied) AS denied,
+            unnest(packed_usage.reported) AS reported,
+            unnest(packed_usage.errors) AS errors,
+            unnest(packed_usage.latency_sums) AS latency_sum,
+            unnest(packed_usage.latency_counts) AS latency_count,
+            unnest(packed_usage.latencies) AS latency
+           FROM public.packed_usage) packed
+     LEFT JOIN public.account_endpoints known ON (((known.account_id = packed.account_id) AND (known.number = packed.number))));
+
+CREATE VIEW public.usage_by_key WITH (security_invoker='true') AS
+ SELECT key_usage.account_id,
+    key_usage.key_id,
+    key_usage.day,
+    key_usage.verified_count,
+    key_usage.denied_count,
+    key_usage.reported_count,
+    key_usage.success_count,
+    key_usage.error_count,
+    key_usage.total_latency_ms,
+    key_usage.latency_count,
+    key_usage.latency_buckets
+   FROM public.key_usage
+UNION ALL
+ SELECT packed_usage.account_id,
+    packed_usage.key_id,
+    packed_usage.day,
+    packed_usage.verified_count,
+    packed_usage.denied_count,
+    packed_usage.reported_count,
+    packed_usage.success_count,
+    packed_usage.error_count,
+    packed_usage.total_latency_ms,
+    packed_usage.latency_count,
+    public.unpack_latency_buckets(packed_usage.latency) AS latency_buckets
+   FROM public.packed_usage;
+
+CREATE VIEW public.usage_complete_v1 AS
+ SELECT LEAST(COALESCE(
+        CASE
+            WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp()
+            ELSE NULL::timestamp with time zone
+        END, now()), min(COALESCE(instances.usage_complete_through, instances.started_at))) AS complete_through
+   FROM public.instances
+  WHERE (instances.heartbeat_at > (now() - '01:00:00'::interval));
+
+COMMENT ON VIEW public.usage_complete_v1 IS 'One row: until when the numbers of usage are final.';
+
+COMMENT ON COLUMN public.usage_complete_v1.complete_through IS 'Every instance heard of within the last hour has written all that it counted before this moment.';
+
+CREATE VIEW public.usage_daily_v1 AS
+ SELECT all_usage_by_key.day,
+    all_usage_by_key.account_id,
+    all_usage_by_key.key_id,
+    (sum(all_usage_by_key.success_count))::bigint AS successes,
+    (sum(all_usage_by_key.error_count))::bigint AS errors,
+    (sum(all_usage_by_key.denied_count))::bigint AS denied,
+    (sum(((all_usage_by_key.success_count + all_usage_by_key.error_count) + all_usage_by_key.denied_count)))::bigint AS requests,
+    sum(all_usage_by_key.total_latency_ms) AS latency_sum_ms,
+    (sum(all_usage_by_key.latency_count))::bigint AS latency_count,
+    public.latency_percentile(public.sum_latency_buckets(all_usage_by_key.latency_buckets), (0.95)::double precision) AS p95_latency_ms
+   FROM public.all_usage_by_key
+  GROUP BY all_usage_by_key.day, all_usage_by_key.account_id, all_usage_by_key.key_id;
+
+COMMENT ON VIEW public.usage_daily_v1 IS 'Requests by day (UTC), account and key.';
+
+COMMENT ON COLUMN public.usage_daily_v1.day IS 'The day, in UTC.';
+
+COMMENT ON COLUMN public.usage_daily_v1.account_id IS 'Whose key it is: accounts_v1.id.';
+
+COMMENT ON COLUMN public.usage_daily_v1.key_id IS 'The key: keys_v1.id.';
+
+COMMENT ON COLUMN public.usage_daily_v1.successes IS 'Requests let through that did not fail.';
+
+COMMENT ON COLUMN public.usage_daily_v1.errors IS 'Requests let through whose reported status was 400 or more.';
+
+COMMENT ON COLUMN public.usage_daily_v1.denied IS 'Requests that were refused.';
+
+COMMENT ON COLUMN public.usage_daily_v1.requests IS 'The sum of successes, errors and denied.';
+
+COMMENT ON COLUMN public.usage_daily_v1.latency_sum_ms IS 'Milliseconds of all requests with a reported latency. An average is sum(latency_sum_ms) / sum(latency_count).';
+
+COMMENT ON COLUMN public.usage_daily_v1.latency_count IS 'Requests with a reported latency.';
+
+COMMENT ON COLUMN public.usage_daily_v1.p95_latency_ms IS 'Milliseconds that 95 % of them did not exceed, within 5 %. Does not add up: neither sums nor averages of it mean anything.';
+
+CREATE VIEW public.usage_endpoints_daily_v1 AS
+ SELECT all_usage_by_endpoint.day,
+    all_usage_by_endpoint.account_id,
+    all_usage_by_endpoint.key_id,
+    all_usage_by_endpoint.endpoint,
+    (sum(all_usage_by_endpoint.success_count))::bigint AS successes,
+    (sum(all_usage_by_endpoint.error_count))::bigint AS errors,
+    (sum(all_usage_by_endpoint.denied_count))::bigint AS denied,
+    (sum(((all_usage_by_endpoint.success_count + all_usage_by_endpoint.error_count) + all_usage_by_endpoint.denied_count)))::bigint AS requests,
+    sum(all_usage_by_endpoint.total_latency_ms) AS latency_sum_ms,
+    (sum(all_usage_by_endpoint.latency_count))::bigint AS latency_count,
+    public.latency_percentile(public.sum_latency_buckets(all_usage_by_endpoint.latency_buckets), (0.95)::double precision) AS p95_latency_ms
+   FROM public.all_usage_by_endpoint
+  GROUP BY all_usage_by_endpoint.day, all_usage_by_endpoint.account_id, all_usage_by_endpoint.key_id, all_usage_by_endpoint.endpoint;
+
+COMMENT ON VIEW public.usage_endpoints_daily_v1 IS 'Requests by day (UTC), account, key and endpoint. Larger than usage_daily_v1.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.day IS 'The day, in UTC.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.account_id IS 'Whose key it is: accounts_v1.id.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.key_id IS 'The key: keys_v1.id.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.endpoint IS 'As the gateway named it; "other" for what came beyond the 500 names of an account.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.successes IS 'Requests let through that did not fail.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.errors IS 'Requests let through whose reported status was 400 or more.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.denied IS 'Requests that were refused.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.requests IS 'The sum of successes, errors and denied.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.latency_sum_ms IS 'Milliseconds of all requests with a reported latency.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.latency_count IS 'Requests with a reported latency.';
+
+COMMENT ON COLUMN public.usage_endpoints_daily_v1.p95_latency_ms IS 'Milliseconds that 95 % of them did not exceed, within 5 %. Does not add up.';
+
+CREATE VIEW public.usage_hourly_v1 AS
+ SELECT account_usage_hours.hour,
+    account_usage_hours.account_id,
+    account_usage_hours.success_count AS successes,
+    account_usage_hours.error_count AS errors,
+    account_usage_hours.denied_count AS denied,
+    ((account_usage_hours.success_count + account_usage_hours.error_count) + account_usage_hours.denied_count) AS requests,
+    account_usage_hours.total_latency_ms AS latency_sum_ms,
+    account_usage_hours.latency_count,
+    public.latency_percentile(account_usage_hours.latency_buckets, (0.95)::double precision) AS p95_latency_ms
+   FROM public.account_usage_hours;
+
+COMMENT ON VIEW public.usage_hourly_v1 IS 'Requests by hour and account.';
+
+COMMENT ON COLUMN public.usage_hourly_v1.hour IS 'When the hour begins.';
+
+COMMENT ON COLUMN public.usage_hourly_v1.account_id IS 'Whose keys they are: accounts_v1.id.';
+
+COMMENT ON COLUMN public.usage_hourly_v1.successes IS 'Requests let through that did not fail.';
+
+COMMENT ON COLUMN public.usage_hourly_v1.errors IS 'Requests let through whose reported status was 400 or more.';
+
+COMMENT ON COLUMN public.usage_hourly_v1.denied IS 'Requests that were refused.';
+
+COMMENT ON COLUMN public.usage_hourly_v1.requests IS 'The sum of successes, errors and denied.';
+
+COMMENT ON COLUMN public.usage_hourly_v1.latency_sum_ms IS 'Milliseconds of all requests with a reported latency.';
+
+COMMENT ON COLUMN public.usage_hourly_v1.latency_count IS 'Requests with a reported latency.';
+
+COMMENT ON COLUMN public.usage_hourly_v1.p95_latency_ms IS 'Milliseconds that 95 % of them did not exceed, within 5 %. Does not add up.';
+
+CREATE TABLE public.usage_sources (
+    id uuid NOT NULL,
+    flushed_number bigint NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.users (
+    id uuid NOT NULL,
+    email text NOT NULL,
+    password_hash text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    email_verified_at timestamp with time zone,
+    CONSTRAINT users_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254))))
+);
+
+ALTER TABLE ONLY public.key_usage ATTACH PARTITION public.key_usage_default DEFAULT;
+
+ALTER TABLE ONLY public.packed_account_usage ATTACH PARTITION public.packed_account_usage_default DEFAULT;
+
+ALTER TABLE ONLY public.packed_usage ATTACH PARTITION public.packed_usage_default DEFAULT;
+
+ALTER TABLE ONLY public.rate_limit_counts ATTACH PARTITION public.rate_limit_counts_0 FOR VALUES IN ('0');
+
+ALTER TABLE ONLY public.account_endpoints
+    ADD CONSTRAINT account_endpoints_number_unique UNIQUE (account_id, number);
+
+ALTER TABLE ONLY public.account_endpoints
+    ADD CONSTRAINT account_endpoints_pkey PRIMARY KEY (account_id, endpoint);
+
+ALTER TABLE ONLY public.account_usage_hours
+    ADD CONSTRAINT account_usage_hours_pkey PRIMARY KEY (account_id, hour);
+
+ALTER TABLE ONLY public.accounts
+    ADD CONSTRAINT accounts_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_key_hash_unique UNIQUE (key_hash);
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.attempt_counts
+    ADD CONSTRAINT attempt_counts_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.audit_events
+    ADD CONSTRAINT audit_events_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.audit_heads
+    ADD CONSTRAINT audit_heads_pkey PRIMARY KEY (account_id);
+
+ALTER TABLE ONLY public.idempotent_requests
+    ADD CONSTRAINT idempotent_requests_pkey PRIMARY KEY (account_id, key_hash);
+
+ALTER TABLE ONLY public.installation
+    ADD CONSTRAINT installation_pkey PRIMARY KEY (is_only);
+
+ALTER TABLE ONLY public.instances
+    ADD CONSTRAINT instances_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.invalidation_head
+    ADD CONSTRAINT invalidation_head_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY public.invalidation_log
+    ADD CONSTRAINT invalidation_log_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.invalidation_log
+    ADD CONSTRAINT invalidation_log_seq_unique UNIQUE (seq);
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.jobs
+    ADD CONSTRAINT jobs_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY public.key_activity
+    ADD CONSTRAINT key_activity_pkey PRIMARY KEY (account_id, key_id);
+
+ALTER TABLE ONLY public.key_expiry_notices
+    ADD CONSTRAINT key_expiry_notices_pkey PRIMARY KEY (key_id, expires_at, days);
+
+ALTER TABLE ONLY public.key_policies
+    ADD CONSTRAINT key_policies_pkey PRIMARY KEY (account_id);
+
+ALTER TABLE ONLY public.key_usage
+    ADD CONSTRAINT key_usage_pkey PRIMARY KEY (account_id, key_id, day, endpoint);
+
+ALTER TABLE ONLY public.key_usage_default
+    ADD CONSTRAINT key_usage_default_pkey PRIMARY KEY (account_id, key_id, day, endpoint);
+
+ALTER TABLE ONLY public.mails
+    ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.memberships
+    ADD CONSTRAINT memberships_pkey PRIMARY KEY (user_id, account_id);
+
+ALTER TABLE ONLY public.one_time_tokens
+    ADD CONSTRAINT one_time_tokens_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY public.packed_account_usage
+    ADD CONSTRAINT packed_account_usage_pkey PRIMARY KEY (account_id, day);
+
+ALTER TABLE ONLY public.packed_account_usage_default
+    ADD CONSTRAINT packed_account_usage_default_pkey PRIMARY KEY (account_id, day);
+
+ALTER TABLE ONLY public.packed_usage
+    ADD CONSTRAINT packed_usage_pkey PRIMARY KEY (account_id, key_id, day);
+
+ALTER TABLE ONLY public.packed_usage_default
+    ADD CONSTRAINT packed_usage_default_pkey PRIMARY KEY (account_id, key_id, day);
+
+ALTER TABLE ONLY public.plans
+    ADD CONSTRAINT plans_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY public.rate_limit_counts
+    ADD CONSTRAINT rate_limit_counts_pkey PRIMARY KEY (slot, subject_id, limit_digest, window_index, instance_id);
+
+ALTER TABLE ONLY public.rate_limit_counts_0
+    ADD CONSTRAINT rate_limit_counts_0_pkey PRIMARY KEY (slot, subject_id, limit_digest, window_index, instance_id);
+
+ALTER TABLE ONLY public.rate_limit_windows
+    ADD CONSTRAINT rate_limit_windows_pkey PRIMARY KEY (subject_id, limit_digest);
+
+ALTER TABLE ONLY public.schema_migrations
+    ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY public.second_factors
+    ADD CONSTRAINT second_factors_pkey PRIMARY KEY (person_id);
+
+ALTER TABLE ONLY public.second_factors
+    ADD CONSTRAINT second_factors_staff_id_unique UNIQUE (staff_id);
+
+ALTER TABLE ONLY public.second_factors
+    ADD CONSTRAINT second_factors_user_id_unique UNIQUE (user_id);
+
+ALTER TABLE ONLY public.service_token_activity
+    ADD CONSTRAINT service_token_activity_pkey PRIMARY KEY (token_id);
+
+ALTER TABLE ONLY public.service_tokens
+    ADD CONSTRAINT service_tokens_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.service_tokens
+    ADD CONSTRAINT service_tokens_replaces_unique UNIQUE (replaces_id);
+
+ALTER TABLE ONLY public.service_tokens
+    ADD CONSTRAINT service_tokens_token_hash_unique UNIQUE (token_hash);
+
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_id_unique UNIQUE (id);
+
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY public.signups
+    ADD CONSTRAINT signups_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.staff_confirmations
+    ADD CONSTRAINT staff_confirmations_account_unique UNIQUE (account_id);
+
+ALTER TABLE ONLY public.staff_confirmations
+    ADD CONSTRAINT staff_confirmations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.staff
+    ADD CONSTRAINT staff_email_unique UNIQUE (email);
+
+ALTER TABLE ONLY public.staff
+    ADD CONSTRAINT staff_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.staff_sessions
+    ADD CONSTRAINT staff_sessions_id_unique UNIQUE (id);
+
+ALTER TABLE ONLY public.staff_sessions
+    ADD CONSTRAINT staff_sessions_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY public.usage_batches
+    ADD CONSTRAINT usage_batches_pkey PRIMARY KEY (token_id, batch_id);
+
+ALTER TABLE ONLY public.usage_sources
+    ADD CONSTRAINT usage_sources_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_email_unique UNIQUE (email);
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+
+CREATE INDEX account_usage_hours_hour_idx ON public.account_usage_hours USING btree (hour);
+
+CREATE INDEX api_keys_account_idx ON public.api_keys USING btree (account_id, id DESC);
+
+CREATE INDEX api_keys_expires_at_idx ON public.api_keys USING btree (expires_at) WHERE ((expires_at IS NOT NULL) AND (revoked_at IS NULL) AND (rolled_at IS NULL));
+
+CREATE INDEX api_keys_key_start_idx ON public.api_keys USING btree (key_start text_pattern_ops);
+
+CREATE INDEX audit_events_account_idx ON public.audit_events USING btree (account_id, id DESC);
+
+CREATE INDEX audit_events_action_idx ON public.audit_events USING btree (account_id, action, id DESC);
+
+CREATE INDEX audit_events_actor_idx ON public.audit_events USING btree (account_id, actor_id, id DESC);
+
+CREATE INDEX audit_events_actor_kind_idx ON public.audit_events USING btree (account_id, actor_kind, id DESC) WHERE (actor_kind <> 'user'::text);
+
+CREATE INDEX audit_events_at_idx ON public.audit_events USING btree (account_id, at);
+
+CREATE UNIQUE INDEX audit_events_chain_unique ON public.audit_events USING btree (account_id NULLS FIRST, seq) NULLS NOT DISTINCT;
+
+CREATE INDEX audit_events_target_idx ON public.audit_events USING btree (account_id, target_id, id DESC);
+
+CREATE INDEX idempotent_requests_created_at_idx ON public.idempotent_requests USING btree (created_at);
+
+CREATE INDEX idempotent_requests_sealed_secret_idx ON public.idempotent_requests USING btree (created_at) WHERE (sealed_secret IS NOT NULL);
+
+CREATE INDEX invalidation_log_at_idx ON public.invalidation_log USING btree (at);
+
+CREATE INDEX invitations_account_idx ON public.invitations USING btree (account_id, id DESC);
+
+CREATE UNIQUE INDEX invitations_open_unique ON public.invitations USING btree (account_id, email) WHERE ((accepted_at IS NULL) AND (revoked_at IS NULL));
+
+CREATE INDEX mails_due_at_idx ON public.mails USING btree (due_at) WHERE (state = 'waiting'::text);
+
+CREATE INDEX mails_finished_at_idx ON public.mails USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+
+CREATE INDEX mails_recipient_idx ON public.mails USING btree (recipient, kind, created_at);
+
+CREATE INDEX memberships_account_idx ON public.memberships USING btree (account_id);
+
+CREATE INDEX one_time_tokens_account_idx ON public.one_time_tokens USING btree (account_id) WHERE (account_id IS NOT NULL);
+
+CREATE INDEX one_time_tokens_email_idx ON public.one_time_tokens USING btree (email, purpose);
+
+CREATE INDEX one_time_tokens_expires_at_idx ON public.one_time_tokens USING btree (expires_at);
+
+CREATE INDEX one_time_tokens_user_idx ON public.one_time_tokens USING btree (user_id) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX sessions_expires_at_idx ON public.sessions USING btree (expires_at);
+
+CREATE INDEX sessions_membership_idx ON public.sessions USING btree (user_id, account_id);
+
+CREATE INDEX signups_created_at_idx ON public.signups USING btree (created_at);
+
+CREATE INDEX signups_email_idx ON public.signups USING btree (email);
+
+CREATE INDEX staff_confirmations_expires_at_idx ON public.staff_confirmations USING btree (expires_at);
+
+CREATE INDEX staff_sessions_expires_at_idx ON public.staff_sessions USING btree (expires_at);
+
+CREATE INDEX staff_sessions_staff_idx ON public.staff_sessions USING btree (staff_id);
+
+CREATE INDEX usage_batches_received_at_idx ON public.usage_batches USING btree (received_at);
+
+ALTER INDEX public.key_usage_pkey ATTACH PARTITION public.key_usage_default_pkey;
+
+ALTER INDEX public.packed_account_usage_pkey ATTACH PARTITION public.packed_account_usage_default_pkey;
+
+ALTER INDEX public.packed_usage_pkey ATTACH PARTITION public.packed_usage_default_pkey;
+
+ALTER INDEX public.rate_limit_counts_pkey ATTACH PARTITION public.rate_limit_counts_0_pkey;
+
+CREATE TRIGGER accounts_invalidate_delete AFTER DELETE ON public.accounts REFERENCING OLD TABLE AS old_accounts FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_accounts();
+
+CREATE TRIGGER accounts_invalidate_truncate AFTER TRUNCATE ON public.accounts FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER accounts_invalidate_update AFTER UPDATE ON public.accounts REFERENCING OLD TABLE AS old_accounts FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_accounts();
+
+CREATE TRIGGER api_keys_invalidate_delete AFTER DELETE ON public.api_keys REFERENCING OLD TABLE AS old_keys FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_keys();
+
+CREATE TRIGGER api_keys_invalidate_truncate AFTER TRUNCATE ON public.api_keys FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER api_keys_invalidate_update AFTER UPDATE ON public.api_keys REFERENCING OLD TABLE AS old_keys FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_keys();
+
+CREATE TRIGGER api_keys_revision BEFORE UPDATE ON public.api_keys FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION public.count_key_revision();
+
+CREATE TRIGGER audit_events_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
+CREATE TRIGGER audit_events_chain BEFORE INSERT ON public.audit_events FOR EACH ROW EXECUTE FUNCTION public.chain_audit_event();
+
+CREATE TRIGGER audit_heads_append_only BEFORE DELETE OR TRUNCATE ON public.audit_heads FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
+CREATE CONSTRAINT TRIGGER audit_heads_check AFTER INSERT OR UPDATE ON public.audit_heads DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.seq > 0)) EXECUTE FUNCTION public.check_audit_head();
+
+CREATE TRIGGER audit_heads_guard BEFORE INSERT OR UPDATE ON public.audit_heads FOR EACH STATEMENT EXECUTE FUNCTION public.guard_audit_heads();
+
+CREATE CONSTRAINT TRIGGER invalidation_log_number AFTER INSERT ON public.invalidation_log DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.number_invalidation();
+
+CREATE TRIGGER packed_usage_sum_delete AFTER DELETE ON public.packed_usage REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION public.sum_packed_usage();
+
+CREATE TRIGGER packed_usage_sum_insert AFTER INSERT ON public.packed_usage REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.sum_packed_usage();
+
+CREATE TRIGGER packed_usage_sum_update AFTER UPDATE ON public.packed_usage REFERENCING OLD TABLE AS removed NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.sum_packed_usage();
+
+CREATE TRIGGER plans_invalidate AFTER DELETE OR UPDATE OR TRUNCATE ON public.plans FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER service_tokens_invalidate_delete AFTER DELETE ON public.service_tokens REFERENCING OLD TABLE AS old_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_service_tokens();
+
+CREATE TRIGGER service_tokens_invalidate_truncate AFTER TRUNCATE ON public.service_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER service_tokens_invalidate_update AFTER UPDATE ON public.service_tokens REFERENCING OLD TABLE AS old_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_service_tokens();
+
+ALTER TABLE ONLY public.accounts
+    ADD CONSTRAINT accounts_plan_fkey FOREIGN KEY (plan) REFERENCES public.plans(name) ON UPDATE CASCADE;
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.audit_events
+    ADD CONSTRAINT audit_events_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.idempotent_requests
+    ADD CONSTRAINT idempotent_requests_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.key_policies
+    ADD CONSTRAINT key_policies_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.memberships
+    ADD CONSTRAINT memberships_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.memberships
+    ADD CONSTRAINT memberships_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.one_time_tokens
+    ADD CONSTRAINT one_time_tokens_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.one_time_tokens
+    ADD CONSTRAINT one_time_tokens_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.second_factors
+    ADD CONSTRAINT second_factors_staff_fkey FOREIGN KEY (staff_id) REFERENCES public.staff(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.second_factors
+    ADD CONSTRAINT second_factors_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.service_token_activity
+    ADD CONSTRAINT service_token_activity_token_fkey FOREIGN KEY (token_id) REFERENCES public.service_tokens(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.service_tokens
+    ADD CONSTRAINT service_tokens_replaces_fkey FOREIGN KEY (replaces_id) REFERENCES public.service_tokens(id);
+
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_membership_fkey FOREIGN KEY (user_id, account_id) REFERENCES public.memberships(user_id, account_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.staff_confirmations
+    ADD CONSTRAINT staff_confirmations_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.staff_sessions
+    ADD CONSTRAINT staff_sessions_staff_fkey FOREIGN KEY (staff_id) REFERENCES public.staff(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.usage_batches
+    ADD CONSTRAINT usage_batches_token_fkey FOREIGN KEY (token_id) REFERENCES public.service_tokens(id) ON DELETE CASCADE;
+
+ALTER TABLE public.account_endpoints ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.account_usage_hours ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.accounts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_heads ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY current_account ON public.account_endpoints TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.account_usage_hours TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.accounts TO latchkey_portal USING ((id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.api_keys TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.audit_events TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.audit_heads TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.idempotent_requests TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.invitations TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.key_activity TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.key_expiry_notices TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.key_policies TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.key_usage TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.mails TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.memberships TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.one_time_tokens TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.packed_account_usage TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.packed_usage TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.sessions TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.staff_confirmations TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.users TO latchkey_portal USING ((EXISTS ( SELECT
+   FROM public.memberships membership
+  WHERE ((membership.user_id = users.id) AND (membership.account_id = ( SELECT public.current_account() AS current_account))))));
+
+ALTER TABLE public.idempotent_requests ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.key_activity ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.key_expiry_notices ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.key_policies ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.key_usage ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY latchkey_analyst ON public.account_endpoints TO latchkey_analyst USING (true);
+
+CREATE POLICY latchkey_analyst ON public.account_usage_hours TO latchkey_analyst USING (true);
+
+CREATE POLICY latchkey_analyst ON public.accounts TO latchkey_analyst USING (true);
+
+CREATE POLICY latchkey_analyst ON public.api_keys TO latchkey_analyst USING (true);
+
+CREATE POLICY latchkey_analyst ON public.key_activity TO latchkey_analyst USING (true);
+
+CREATE POLICY latchkey_analyst ON public.key_usage TO latchkey_analyst USING (true);
+
+CREATE POLICY latchkey_analyst ON public.packed_account_usage TO latchkey_analyst USING (true);
+
+CREATE POLICY latchkey_analyst ON public.packed_usage TO latchkey_analyst USING (true);
+
+CREATE POLICY latchkey_gateway ON public.account_endpoints TO latchkey_gateway USING (true);
+
+CREATE POLICY latchkey_gateway ON public.account_usage_hours TO latchkey_gateway USING (true);
+
+CREATE POLICY latchkey_gateway ON public.accounts TO latchkey_gateway USING (true);
+
+CREATE POLICY latchkey_gateway ON public.api_keys TO latchkey_gateway USING (true);
+
+CREATE POLICY latchkey_gateway ON public.key_activity TO latchkey_gateway USING (true);
+
+CREATE POLICY latchkey_gateway ON public.key_usage TO latchkey_gateway USING (true);
+
+CREATE POLICY latchkey_identity ON public.accounts TO latchkey_identity USING (true);
+
+CREATE POLICY latchkey_identity ON public.invitations TO latchkey_identity USING (true);
+
+CREATE POLICY latchkey_identity ON public.mails TO latchkey_identity USING (true);
+
+CREATE POLICY latchkey_identity ON public.memberships TO latchkey_identity USING (true);
+
+CREATE POLICY latchkey_identity ON public.one_time_tokens TO latchkey_identity USING (true);
+
+CREATE POLICY latchkey_identity ON public.sessions TO latchkey_identity USING (true);
+
+CREATE POLICY latchkey_identity ON public.users TO latchkey_identity USING (true);
+
+CREATE POLICY latchkey_jobs ON public.account_usage_hours TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.accounts TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.api_keys TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.idempotent_requests TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.key_expiry_notices TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.key_policies TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.mails TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.memberships TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.one_time_tokens TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.sessions TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.staff_confirmations TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.users TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_staff ON public.users TO latchkey_staff USING (true);
+
+CREATE POLICY logins ON public.audit_events FOR INSERT TO latchkey_identity WITH CHECK ((target_kind = ANY (ARRAY['user'::text, 'staff'::text])));
+
+ALTER TABLE public.mails ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY newcomers ON public.users FOR INSERT TO latchkey_portal WITH CHECK (true);
+
+ALTER TABLE public.one_time_tokens ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.packed_account_usage ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.packed_usage ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY staff_act ON public.accounts TO latchkey_staff USING ((id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY staff_act ON public.api_keys TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY staff_act ON public.audit_events TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY staff_act ON public.key_activity TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY staff_act ON public.key_policies TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY staff_act ON public.mails FOR INSERT TO latchkey_staff WITH CHECK ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY staff_act ON public.memberships TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY staff_act ON public.staff_confirmations TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+ALTER TABLE public.staff_confirmations ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY staff_look ON public.accounts FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY staff_look ON public.api_keys FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY staff_look ON public.audit_events FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY staff_look ON public.audit_heads FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY staff_look ON public.key_activity FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY staff_look ON public.key_policies FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY staff_look ON public.memberships FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY staff_look ON public.staff_confirmations FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY system_events ON public.audit_events FOR INSERT TO latchkey_identity, latchkey_staff, latchkey_jobs WITH CHECK ((account_id IS NULL));
+
+ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+
+GRANT USAGE ON SCHEMA public TO latchkey_portal;
+GRANT USAGE ON SCHEMA public TO latchkey_identity;
+GRANT USAGE ON SCHEMA public TO latchkey_gateway;
+GRANT USAGE ON SCHEMA public TO latchkey_staff;
+GRANT USAGE ON SCHEMA public TO latchkey_analyst;
+GRANT USAGE ON SCHEMA public TO latchkey_jobs;
+
+GRANT SELECT,INSERT ON TABLE public.audit_events TO latchkey_portal;
+GRANT INSERT ON TABLE public.audit_events TO latchkey_identity;
+GRANT SELECT,INSERT ON TABLE public.audit_events TO latchkey_staff;
+GRANT INSERT ON TABLE public.audit_events TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.chain_audit_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.check_audit_head() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.delete_current_account() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.delete_current_account() TO latchkey_portal;
+
+REVOKE ALL ON FUNCTION public.drop_usage_partition(before date) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.drop_usage_partition(before date) TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.ensure_usage_partitions(first date, months integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.ensure_usage_partitions(first date, months integer) TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.expire_rate_limit_counts() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.expire_rate_limit_counts() TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.expire_rate_limit_windows() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.expire_rate_limit_windows() TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.forget_people(people uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.forget_people(people uuid[]) TO latchkey_portal;
+
+REVOKE ALL ON FUNCTION public.grant_analytics(role_name name) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.grant_portal(role_name name) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.invalidate_accounts() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.invalidate_everything() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.invalidate_keys() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.invalidate_service_tokens() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.isolate_accounts(tenant_table regclass, account_column name) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.number_invalidation() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.open_to(tenant_table regclass, VARIADIC role_names name[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.open_to_staff(tenant_table regclass, account_column name) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.pack_usage(before date, counter_count_max integer, after_account uuid, after_key uuid, after_day date, OUT counter_count bigint, OUT last_account uuid, OUT last_key uuid, OUT last_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.pack_usage(before date, counter_count_max integer, after_account uuid, after_key uuid, after_day date, OUT counter_count bigint, OUT last_account uuid, OUT last_key uuid, OUT last_day date) TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.place_usage() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.place_usage() TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.unplaced_usage_count() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.unplaced_usage_count() TO latchkey_jobs;
+
+GRANT SELECT ON TABLE public.account_endpoints TO latchkey_portal;
+GRANT SELECT,INSERT ON TABLE public.account_endpoints TO latchkey_gateway;
+GRANT SELECT ON TABLE public.account_endpoints TO latchkey_analyst;
+
+GRANT SELECT ON TABLE public.account_usage_hours TO latchkey_portal;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.account_usage_hours TO latchkey_gateway;
+GRANT SELECT ON TABLE public.account_usage_hours TO latchkey_analyst;
+GRANT SELECT,DELETE,UPDATE ON TABLE public.account_usage_hours TO latchkey_jobs;
+
+GRANT SELECT,INSERT ON TABLE public.accounts TO latchkey_portal;
+GRANT SELECT ON TABLE public.accounts TO latchkey_identity;
+GRANT SELECT ON TABLE public.accounts TO latchkey_staff;
+
+GRANT SELECT(id) ON TABLE public.accounts TO latchkey_gateway;
+GRANT SELECT(id) ON TABLE public.accounts TO latchkey_analyst;
+GRANT SELECT(id) ON TABLE public.accounts TO latchkey_jobs;
+
+GRANT UPDATE(name) ON TABLE public.accounts TO latchkey_portal;
+GRANT SELECT(name) ON TABLE public.accounts TO latchkey_analyst;
+GRANT SELECT(name) ON TABLE public.accounts TO latchkey_jobs;
+
+GRANT SELECT(plan) ON TABLE public.accounts TO latchkey_gateway;
+GRANT UPDATE(plan) ON TABLE public.accounts TO latchkey_staff;
+GRANT SELECT(plan) ON TABLE public.accounts TO latchkey_analyst;
+GRANT SELECT(plan) ON TABLE public.accounts TO latchkey_jobs;
+
+GRANT SELECT(suspended_at) ON TABLE public.accounts TO latchkey_gateway;
+GRANT UPDATE(suspended_at) ON TABLE public.accounts TO latchkey_staff;
+GRANT SELECT(suspended_at) ON TABLE public.accounts TO latchkey_analyst;
+GRANT SELECT(suspended_at) ON TABLE public.accounts TO latchkey_jobs;
+
+GRANT UPDATE(suspension_reason) ON TABLE public.accounts TO latchkey_staff;
+
+GRANT SELECT(created_at) ON TABLE public.accounts TO latchkey_analyst;
+
+GRANT UPDATE(shared_limit_per_minute) ON TABLE public.accounts TO latchkey_portal;
+GRANT SELECT(shared_limit_per_minute) ON TABLE public.accounts TO latchkey_gateway;
+
+GRANT UPDATE(rate_limit_mode) ON TABLE public.accounts TO latchkey_portal;
+GRANT SELECT(rate_limit_mode) ON TABLE public.accounts TO latchkey_gateway;
+
+GRANT SELECT ON TABLE public.key_usage TO latchkey_portal;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.key_usage TO latchkey_gateway;
+GRANT SELECT ON TABLE public.key_usage TO latchkey_analyst;
+
+GRANT SELECT ON TABLE public.packed_usage TO latchkey_portal;
+GRANT SELECT ON TABLE public.packed_usage TO latchkey_analyst;
+
+GRANT INSERT,UPDATE ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT ON TABLE public.api_keys TO latchkey_staff;
+
+GRANT SELECT(id) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(id) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT SELECT(id) ON TABLE public.api_keys TO latchkey_analyst;
+GRANT SELECT(id) ON TABLE public.api_keys TO latchkey_jobs;
+
+GRANT SELECT(account_id) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(account_id) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT SELECT(account_id) ON TABLE public.api_keys TO latchkey_analyst;
+GRANT SELECT(account_id) ON TABLE public.api_keys TO latchkey_jobs;
+
+GRANT SELECT(name) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(name) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT SELECT(name) ON TABLE public.api_keys TO latchkey_analyst;
+GRANT SELECT(name) ON TABLE public.api_keys TO latchkey_jobs;
+
+GRANT SELECT(key_start) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(key_start) ON TABLE public.api_keys TO latchkey_analyst;
+GRANT SELECT(key_start) ON TABLE public.api_keys TO latchkey_jobs;
+
+GRANT SELECT(key_hash) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(environment) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(environment) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT SELECT(environment) ON TABLE public.api_keys TO latchkey_analyst;
+
+GRANT SELECT(scopes) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(scopes) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(rate_limit_per_minute) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(rate_limit_per_minute) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(allowed_ips) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(allowed_ips) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(expires_at) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(expires_at) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT SELECT(expires_at) ON TABLE public.api_keys TO latchkey_analyst;
+GRANT SELECT(expires_at) ON TABLE public.api_keys TO latchkey_jobs;
+
+GRANT SELECT(disabled_at) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(disabled_at) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT SELECT(disabled_at) ON TABLE public.api_keys TO latchkey_analyst;
+
+GRANT SELECT(revoked_at) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(revoked_at) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT UPDATE(revoked_at) ON TABLE public.api_keys TO latchkey_staff;
+GRANT SELECT(revoked_at) ON TABLE public.api_keys TO latchkey_analyst;
+GRANT SELECT(revoked_at) ON TABLE public.api_keys TO latchkey_jobs;
+
+GRANT SELECT(rolled_at) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(rolled_at) ON TABLE public.api_keys TO latchkey_analyst;
+GRANT SELECT(rolled_at) ON TABLE public.api_keys TO latchkey_jobs;
+
+GRANT SELECT(created_at) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(created_at) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT SELECT(created_at) ON TABLE public.api_keys TO latchkey_analyst;
+GRANT SELECT(created_at) ON TABLE public.api_keys TO latchkey_jobs;
+
+GRANT SELECT(rate_limit_mode) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(rate_limit_mode) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(limit_names) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(limit_names) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(limit_values) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(limit_values) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(limit_window_seconds) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(limit_window_seconds) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(revision) ON TABLE public.api_keys TO latchkey_portal;
+
+GRANT SELECT(description) ON TABLE public.api_keys TO latchkey_portal;
+
+GRANT SELECT(tags) ON TABLE public.api_keys TO latchkey_portal;
+
+GRANT SELECT(metadata) ON TABLE public.api_keys TO latchkey_portal;
+
+GRANT SELECT(created_by_kind) ON TABLE public.api_keys TO latchkey_portal;
+
+GRANT SELECT(created_by_id) ON TABLE public.api_keys TO latchkey_portal;
+
+GRANT SELECT(created_by_name) ON TABLE public.api_keys TO latchkey_portal;
+
+GRANT SELECT(enabled_at) ON TABLE public.api_keys TO latchkey_portal;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.attempt_counts TO latchkey_identity;
+GRANT SELECT,DELETE ON TABLE public.attempt_counts TO latchkey_jobs;
+
+GRANT SELECT ON TABLE public.audit_heads TO latchkey_portal;
+GRANT SELECT ON TABLE public.audit_heads TO latchkey_staff;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.idempotent_requests TO latchkey_portal;
+GRANT SELECT,DELETE ON TABLE public.idempotent_requests TO latchkey_jobs;
+
+GRANT UPDATE(sealed_secret) ON TABLE public.idempotent_requests TO latchkey_jobs;
+
+GRANT SELECT ON TABLE public.installation TO latchkey_gateway;
+
+GRANT SELECT ON TABLE public.instances TO latchkey_portal;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.instances TO latchkey_gateway;
+GRANT SELECT ON TABLE public.instances TO latchkey_staff;
+GRANT SELECT,DELETE ON TABLE public.instances TO latchkey_jobs;
+
+GRANT SELECT ON TABLE public.invalidation_head TO latchkey_portal;
+GRANT SELECT ON TABLE public.invalidation_head TO latchkey_gateway;
+GRANT SELECT ON TABLE public.invalidation_head TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.invalidation_log TO latchkey_gateway;
+GRANT SELECT,DELETE ON TABLE public.invalidation_log TO latchkey_jobs;
+
+GRANT SELECT,INSERT ON TABLE public.invitations TO latchkey_portal;
+GRANT SELECT ON TABLE public.invitations TO latchkey_identity;
+
+GRANT UPDATE(accepted_at) ON TABLE public.invitations TO latchkey_identity;
+
+GRANT UPDATE(revoked_at) ON TABLE public.invitations TO latchkey_portal;
+
+GRANT SELECT ON TABLE public.jobs TO latchkey_staff;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.jobs TO latchkey_jobs;
+
+GRANT SELECT ON TABLE public.key_activity TO latchkey_portal;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.key_activity TO latchkey_gateway;
+GRANT SELECT ON TABLE public.key_activity TO latchkey_staff;
+GRANT SELECT ON TABLE public.key_activity TO latchkey_analyst;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.key_expiry_notices TO latchkey_jobs;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.key_policies TO latchkey_portal;
+GRANT SELECT ON TABLE public.key_policies TO latchkey_staff;
+GRANT SELECT ON TABLE public.key_policies TO latchkey_jobs;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.mails TO latchkey_portal;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.mails TO latchkey_identity;
+GRANT INSERT ON TABLE public.mails TO latchkey_staff;
+GRANT SELECT,INSERT,DELETE ON TABLE public.mails TO latchkey_jobs;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.memberships TO latchkey_portal;
+GRANT SELECT,UPDATE ON TABLE public.memberships TO latchkey_identity;
+GRANT SELECT ON TABLE public.memberships TO latchkey_staff;
+
+GRANT SELECT(account_id) ON TABLE public.memberships TO latchkey_jobs;
+
+GRANT SELECT(user_id) ON TABLE public.memberships TO latchkey_jobs;
+
+GRANT UPDATE(role) ON TABLE public.memberships TO latchkey_portal;
+GRANT SELECT(role) ON TABLE public.memberships TO latchkey_jobs;
+
+GRANT INSERT ON TABLE public.one_time_tokens TO latchkey_portal;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.one_time_tokens TO latchkey_identity;
+GRANT SELECT,DELETE ON TABLE public.one_time_tokens TO latchkey_jobs;
+
+GRANT SELECT(account_id) ON TABLE public.one_time_tokens TO latchkey_portal;
+
+GRANT SELECT(subject_id) ON TABLE public.one_time_tokens TO latchkey_portal;
+
+GRANT SELECT(used_at),UPDATE(used_at) ON TABLE public.one_time_tokens TO latchkey_portal;
+
+GRANT SELECT ON TABLE public.packed_account_usage TO latchkey_portal;
+GRANT SELECT ON TABLE public.packed_account_usage TO latchkey_analyst;
+
+GRANT SELECT ON TABLE public.plans TO latchkey_portal;
+GRANT SELECT ON TABLE public.plans TO latchkey_identity;
+GRANT SELECT ON TABLE public.plans TO latchkey_gateway;
+GRANT SELECT,INSERT ON TABLE public.plans TO latchkey_staff;
+GRANT SELECT ON TABLE public.plans TO latchkey_analyst;
+GRANT SELECT ON TABLE public.plans TO latchkey_jobs;
+
+GRANT UPDATE(key_cap) ON TABLE public.plans TO latchkey_staff;
+
+GRANT UPDATE(scopes) ON TABLE public.plans TO latchkey_staff;
+
+GRANT UPDATE(rate_limit_per_minute_max) ON TABLE public.plans TO latchkey_staff;
+
+GRANT UPDATE(max_key_lifetime_days) ON TABLE public.plans TO latchkey_staff;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.rate_limit_counts TO latchkey_gateway;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.rate_limit_windows TO latchkey_gateway;
+
+GRANT SELECT ON TABLE public.schema_migrations TO latchkey_gateway;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.second_factors TO latchkey_identity;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.service_token_activity TO latchkey_gateway;
+GRANT SELECT ON TABLE public.service_token_activity TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.service_tokens TO latchkey_gateway;
+GRANT INSERT ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT SELECT(id) ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT SELECT(name) ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT SELECT(permissions) ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT SELECT(expires_at),UPDATE(expires_at) ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT SELECT(revoked_at),UPDATE(revoked_at) ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT SELECT(created_at) ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT SELECT(environment) ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT SELECT(rolled_at),UPDATE(rolled_at) ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT SELECT(replaces_id) ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT DELETE ON TABLE public.sessions TO latchkey_portal;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sessions TO latchkey_identity;
+GRANT SELECT,DELETE,UPDATE ON TABLE public.sessions TO latchkey_jobs;
+
+GRANT SELECT(account_id) ON TABLE public.sessions TO latchkey_portal;
+
+GRANT SELECT(user_id) ON TABLE public.sessions TO latchkey_portal;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.signups TO latchkey_identity;
+GRANT SELECT,DELETE ON TABLE public.signups TO latchkey_jobs;
+
+GRANT SELECT ON TABLE public.staff TO latchkey_identity;
+GRANT INSERT ON TABLE public.staff TO latchkey_staff;
+
+GRANT SELECT(id) ON TABLE public.staff TO latchkey_staff;
+
+GRANT SELECT(email) ON TABLE public.staff TO latchkey_staff;
+
+GRANT SELECT(name) ON TABLE public.staff TO latchkey_staff;
+
+GRANT SELECT(role) ON TABLE public.staff TO latchkey_staff;
+
+GRANT UPDATE(password_hash) ON TABLE public.staff TO latchkey_identity;
+
+GRANT SELECT(disabled_at) ON TABLE public.staff TO latchkey_staff;
+
+GRANT SELECT(created_at) ON TABLE public.staff TO latchkey_staff;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.staff_confirmations TO latchkey_staff;
+GRANT SELECT,DELETE ON TABLE public.staff_confirmations TO latchkey_jobs;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.staff_sessions TO latchkey_identity;
+GRANT SELECT,DELETE,UPDATE ON TABLE public.staff_sessions TO latchkey_jobs;
+
+GRANT SELECT,INSERT ON TABLE public.usage_batches TO latchkey_gateway;
+GRANT SELECT,DELETE,UPDATE ON TABLE public.usage_batches TO latchkey_jobs;
+
+GRANT SELECT ON TABLE public.usage_by_account TO latchkey_portal;
+GRANT SELECT ON TABLE public.usage_by_account TO latchkey_analyst;
+
+GRANT SELECT ON TABLE public.usage_by_endpoint TO latchkey_portal;
+GRANT SELECT ON TABLE public.usage_by_endpoint TO latchkey_analyst;
+
+GRANT SELECT ON TABLE public.usage_by_key TO latchkey_portal;
+GRANT SELECT ON TABLE public.usage_by_key TO latchkey_analyst;
+
+GRANT SELECT ON TABLE public.usage_complete_v1 TO latchkey_portal;
+GRANT SELECT ON TABLE public.usage_complete_v1 TO latchkey_analyst;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.usage_sources TO latchkey_gateway;
+GRANT SELECT,DELETE,UPDATE ON TABLE public.usage_sources TO latchkey_jobs;
+
+GRANT INSERT ON TABLE public.users TO latchkey_portal;
+GRANT SELECT ON TABLE public.users TO latchkey_identity;
+
+GRANT SELECT(id) ON TABLE public.users TO latchkey_portal;
+GRANT SELECT(id) ON TABLE public.users TO latchkey_staff;
+GRANT SELECT(id) ON TABLE public.users TO latchkey_jobs;
+
+GRANT SELECT(email) ON TABLE public.users TO latchkey_portal;
+GRANT UPDATE(email) ON TABLE public.users TO latchkey_identity;
+GRANT SELECT(email) ON TABLE public.users TO latchkey_staff;
+GRANT SELECT(email) ON TABLE public.users TO latchkey_jobs;
+
+GRANT UPDATE(password_hash) ON TABLE public.users TO latchkey_identity;
+
+GRANT SELECT(created_at) ON TABLE public.users TO latchkey_portal;
+GRANT SELECT(created_at) ON TABLE public.users TO latchkey_staff;
+
+GRANT SELECT(email_verified_at),UPDATE(email_verified_at) ON TABLE public.users TO latchkey_identity;
+
