@@ -138,6 +138,32 @@ begin
     attempt_count = excluded.attempt_count, blocked_until = excluded.blocked_until, forgotten_at = excluded.forgotten_at;
 end $$;
 
+CREATE FUNCTION public.advance_audit_heads() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  broken uuid;
+begin
+  with chains as materialized (
+    select coalesce(account_id, '00000000-0000-0000-0000-000000000000') as account_id, count(*) as count,
+      min(seq) as first_seq, (array_agg(prev_hash order by seq))[1] as first_prev_hash,
+      max(seq) as last_seq, (array_agg(hash order by seq desc))[1] as last_hash
+    from chained_events group by 1
+  ), advanced as (
+    update audit_heads head set seq = last_seq, hash = last_hash from chains
+    where head.account_id = chains.account_id and first_seq = head.seq + 1 and first_prev_hash = head.hash
+      and last_seq = head.seq + count
+    returning head.account_id
+  )
+  select account_id into broken from chains where account_id not in (select account_id from advanced) limit 1;
+  if found then
+    raise exception 'the events of % do not continue its audit trail', broken
+      using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $$;
+
 CREATE TABLE public.audit_events (
     id uuid NOT NULL,
     account_id uuid,
@@ -174,7 +200,7 @@ CREATE FUNCTION public.audit_event_hash(event public.audit_events) RETURNS bytea
 $$;
 
 CREATE FUNCTION public.audit_field(value text) RETURNS bytea
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
   select case
     when value is null then '\xffffffff'::bytea
@@ -182,46 +208,59 @@ CREATE FUNCTION public.audit_field(value text) RETURNS bytea
   end
 $$;
 
+CREATE FUNCTION public.begin_invalidation_epoch() RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  begun uuid;
+begin
+  update invalidation_head
+  set epoch = gen_random_uuid(), seq = greatest(seq, (select coalesce(max(log.seq), 0) from invalidation_log log))
+  returning epoch into begun;
+  insert into invalidation_log (kind) values ('everything');
+  return begun;
+end $$;
+
 CREATE FUNCTION public.chain_audit_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
     SET search_path TO 'public', 'pg_temp'
     AS $$
 declare
   chain constant uuid := coalesce(new.account_id, '00000000-0000-0000-0000-000000000000');
   head audit_heads;
 begin
-  perform from accounts where id = new.account_id for key share;
-  select * into head from audit_heads where account_id = chain for update;
+  -- An event ahead of its head is of this statement, which has locked the head. Two statements, because the index is reached
+  -- by each of the two conditions, and not by both in one.
+  if new.account_id is null then
+    select last.seq, last.hash into head.seq, head.hash
+    from audit_heads known, lateral (
+      select seq, hash from audit_events where account_id is null
+      -- As the index has them: of a condition like this it is not known that it leaves one value alone.
+      order by account_id desc nulls last, seq desc limit 1) last
+    where known.account_id = chain and last.seq > known.seq;
+  else
+    select last.seq, last.hash into head.seq, head.hash
+    from audit_heads known, lateral (
+      select seq, hash from audit_events where account_id = new.account_id order by seq desc limit 1) last
+    where known.account_id = chain and last.seq > known.seq;
+  end if;
   if not found then
-    insert into audit_heads (account_id, seq, hash) values (chain, 0, decode(repeat('00', 32), 'hex'))
-    on conflict do nothing;
-    select * into strict head from audit_heads where account_id = chain for update;
+    perform from accounts where id = new.account_id for key share;
+    select * into head from audit_heads where account_id = chain for update;
+    if not found then
+      insert into audit_heads (account_id, seq, hash) values (chain, 0, decode(repeat('00', 32), 'hex'))
+      on conflict do nothing;
+      select * into strict head from audit_heads where account_id = chain for update;
+    end if;
   end if;
   new.seq := head.seq + 1;
   new.prev_hash := head.hash;
   new.hash := audit_event_hash(new);
-  update audit_heads set seq = new.seq, hash = new.hash where account_id = chain;
   return new;
-end $$;
-
-CREATE FUNCTION public.check_audit_head() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'public', 'pg_temp'
-    AS $$
-declare
-  is_there boolean;
-begin
-  if new.account_id = '00000000-0000-0000-0000-000000000000' then
-    select exists (select from audit_events where account_id is null and seq = new.seq and hash = new.hash)
-    into is_there;
-  else
-    select exists (select from audit_events where account_id = new.account_id and seq = new.seq and hash = new.hash)
-    into is_there;
-  end if;
-  if not is_there then
-    raise exception 'the audit trail of % has no event %', new.account_id, new.seq using errcode = 'integrity_constraint_violation';
-  end if;
-  return null;
 end $$;
 
 CREATE FUNCTION public.count_key_revision() RETURNS trigger
@@ -317,14 +356,19 @@ CREATE FUNCTION public.drop_usage_partition(before date) RETURNS text
     AS $_$
 declare
   partition name;
+  month date;
 begin
-  select child.relname into partition
+  select child.relname, to_date(right(child.relname, -length(inhparent::regclass::text) - 1), 'YYYY_MM')
+  into partition, month
   from pg_inherits join pg_class child on child.oid = inhrelid
   where inhparent in ('key_usage'::regclass, 'packed_usage'::regclass, 'packed_account_usage'::regclass)
     and child.relname ~ '_\d{4,}_\d\d$'
     and to_date(right(child.relname, -length(inhparent::regclass::text) - 1), 'YYYY_MM') + interval '1 month' <= before
   order by child.relname limit 1;
   if partition is not null then execute format('drop table %I', partition); end if;
+  if partition ~ '^packed_usage_' then
+    delete from packed_usage_totals where day >= month and day < month + interval '1 month';
+  end if;
   return partition;
 end $_$;
 
@@ -400,16 +444,23 @@ CREATE FUNCTION public.expire_rate_limit_windows() RETURNS bigint
   select count(*) from over
 $$;
 
-CREATE FUNCTION public.flush_verdicts(source_id uuid, number bigint, accounts uuid[], keys uuid[], hours timestamp with time zone[], endpoints text[], verified bigint[], denied bigint[], used_at timestamp with time zone[]) RETURNS boolean
+CREATE FUNCTION public.flush_verdicts(source_id uuid, previous bigint, number bigint, accounts uuid[], keys uuid[], hours timestamp with time zone[], endpoints text[], verified bigint[], denied bigint[], used_at timestamp with time zone[]) RETURNS bigint
     LANGUAGE plpgsql
     AS $$
 begin
-  insert into usage_sources as source (id, flushed_number) values (source_id, number)
-  on conflict (id) do update set flushed_number = excluded.flushed_number, updated_at = now()
-    where source.flushed_number < excluded.flushed_number;
-  if not found then return false; end if;
+  if previous = 0 then
+    insert into usage_sources as source (id, flushed_number) values (source_id, number)
+    on conflict (id) do update set flushed_number = excluded.flushed_number, updated_at = now()
+      where source.flushed_number < excluded.flushed_number;
+  else
+    update usage_sources set flushed_number = number, updated_at = now()
+    where id = source_id and flushed_number >= previous and flushed_number < number;
+  end if;
+  if not found then
+    return coalesce((select flushed_number from usage_sources where id = source_id), 0);
+  end if;
   perform count_usage(accounts, keys, hours, endpoints, verified, denied, used_at, '{}', '{}', '{}', '{}', '{}');
-  return true;
+  return null;
 end $$;
 
 CREATE FUNCTION public.forget_people(people uuid[]) RETURNS void
@@ -500,6 +551,14 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION public.is_in_invalidation_history(seq bigint, mark uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+  select exists (select from invalidation_head head where head.seq = $1 and head.mark = $2)
+    or exists (select from invalidation_log log where log.seq = $1 + 1 and log.follows = $2)
+$_$;
+
 CREATE FUNCTION public.isolate_accounts(tenant_table regclass, account_column name DEFAULT 'account_id'::name) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -539,6 +598,24 @@ begin
   end loop;
 end $$;
 
+CREATE FUNCTION public.log_new_keys() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  insert into invalidation_log (kind, account_id, key_id) select 'key', account_id, id from new_keys limit 1;
+  return null;
+end $$;
+
+CREATE FUNCTION public.log_new_service_tokens() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  insert into invalidation_log (kind, token_id) select 'service_token', id from new_tokens limit 1;
+  return null;
+end $$;
+
 CREATE FUNCTION public.make_month_partition(parent text, month date, options text) RETURNS boolean
     LANGUAGE plpgsql
     SET lock_timeout TO '2s'
@@ -565,6 +642,26 @@ begin
   return true;
 end $$;
 
+CREATE FUNCTION public.note_made_at() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  update key_activity set made_at = new.created_at where account_id = new.account_id and key_id = new.id;
+  return null;
+end $$;
+
+CREATE FUNCTION public.note_new_keys() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  insert into key_activity (account_id, key_id, made_at)
+  select account_id, id, created_at from new_keys order by account_id, id
+  on conflict (account_id, key_id) do update set made_at = excluded.made_at;
+  return null;
+end $$;
+
 CREATE FUNCTION public.note_usage_progress(instance_id uuid, through timestamp with time zone) RETURNS void
     LANGUAGE sql
     AS $$
@@ -577,10 +674,18 @@ CREATE FUNCTION public.number_invalidation() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS $$
 begin
-  with head as (update invalidation_head set seq = seq + 1 returning seq)
-  update invalidation_log set seq = head.seq from head where id = new.id;
+  -- The right-hand sides are what stood there before, also after a wait for the row's lock.
+  with head as (
+    update invalidation_head set seq = seq + 1, former_mark = mark, mark = gen_random_uuid()
+    returning seq, former_mark
+  )
+  update invalidation_log set seq = head.seq, follows = head.former_mark from head where id = new.id;
   -- Empty and always the same, so that PostgreSQL folds many into one; what changed stands in the log.
   perform pg_notify('latchkey_invalidation', '');
+  -- What is acknowledged must not be lost by a crash, even where a session does not wait for the disk otherwise.
+  if current_setting('synchronous_commit') = 'off' then
+    perform set_config('synchronous_commit', 'on', true);
+  end if;
   return null;
 end $$;
 
@@ -753,16 +858,23 @@ CREATE FUNCTION public.remember_endpoints(accounts uuid[], endpoints text[], nam
     LANGUAGE plpgsql
     SET enable_seqscan TO 'off'
     AS $$
+declare
+  place integer;
+  newcomers uuid[] := array(
+    select distinct account_id from unnest(accounts, endpoints) as batch (account_id, endpoint)
+    where endpoint <> 'other'
+      and not exists (
+        select from account_endpoints known
+        where known.account_id = batch.account_id and known.endpoint = batch.endpoint)
+      and not exists (
+        select from account_endpoints last
+        where last.account_id = batch.account_id and last.number >= name_count_max));
 begin
-  if not exists (
-    select from unnest(accounts, endpoints) as batch (account_id, endpoint)
-    where endpoint <> 'other' and not exists (
-      select from account_endpoints known
-      where known.account_id = batch.account_id and known.endpoint = batch.endpoint)
-  ) then
-    return;
-  end if;
-  perform pg_advisory_xact_lock(hashtext('remember_endpoints'));
+  if newcomers = '{}' then return; end if;
+  -- In one order for all.
+  for place in select distinct hashtext(account_id::text) & 127 from unnest(newcomers) account_id order by 1 loop
+    perform pg_advisory_xact_lock(hashtext('remember_endpoints'), place);
+  end loop;
   insert into account_endpoints (account_id, endpoint, number)
   select account_id, endpoint, number from (
     select account_id, endpoint, row_number() over (partition by account_id order by endpoint)
@@ -770,7 +882,7 @@ begin
       as number
     from (
       select distinct account_id, endpoint from unnest(accounts, endpoints) as batch (account_id, endpoint)
-      where endpoint <> 'other' and not exists (
+      where endpoint <> 'other' and account_id = any (newcomers) and not exists (
         select from account_endpoints known
         where known.account_id = batch.account_id and known.endpoint = batch.endpoint)
     ) as new
@@ -797,15 +909,26 @@ CREATE FUNCTION public.sum_packed_usage() RETURNS trigger
     SET enable_seqscan TO 'off'
     SET enable_mergejoin TO 'off'
     SET jit TO 'off'
-    AS $$
-begin
-  perform pg_advisory_xact_lock(hashtext('pack_usage'));
-  execute add_packed_account_usage(case TG_OP
+    AS $_$
+declare
+  changes constant text := case TG_OP
     when 'INSERT' then 'select 1 as sign, added.* from added'
     when 'DELETE' then 'select -1 as sign, removed.* from removed'
-    else 'select 1 as sign, added.* from added union all select -1, removed.* from removed' end);
+    else 'select 1 as sign, added.* from added union all select -1, removed.* from removed' end;
+begin
+  perform pg_advisory_xact_lock(hashtext('pack_usage'));
+  execute add_packed_account_usage(changes);
+  execute format($statement$
+    insert into packed_usage_totals as total (day, success_count, error_count, denied_count)
+    select day, sum(sign * success_count), sum(sign * error_count), sum(sign * denied_count)
+    from (%s) changes group by day order by day
+    on conflict (day) do update set
+      success_count = total.success_count + excluded.success_count,
+      error_count = total.error_count + excluded.error_count,
+      denied_count = total.denied_count + excluded.denied_count
+    $statement$, changes);
   return null;
-end $$;
+end $_$;
 
 CREATE FUNCTION public.take_rate_limits(subjects uuid[], digests bigint[], seconds integer[], limits bigint[], cost bigint, OUT is_admitted boolean, OUT at_milliseconds bigint, OUT indexes bigint[], OUT used bigint[], OUT used_before bigint[]) RETURNS record
     LANGUAGE plpgsql
@@ -834,7 +957,17 @@ begin
     order by wanted.place
   loop
     length := entry.window_seconds * 1000;
-    index := greatest(entry.window_index, at_milliseconds / length);
+    index := at_milliseconds / length;
+    if entry.window_index > index then
+      -- Set back. All that was used counts as used now: no less than before, and forgotten when two windows have passed.
+      -- Written also where the request is refused, so that it is forgotten.
+      entry.window_index := index;
+      entry.used := entry.used + entry.used_before;
+      entry.used_before := 0;
+      update rate_limit_windows present
+      set window_index = index, used = entry.used, used_before = 0
+      where present.subject_id = entry.subject_id and present.limit_digest = entry.limit_digest;
+    end if;
     indexes[entry.place] := index;
     used[entry.place] := case when index = entry.window_index then entry.used else 0 end;
     used_before[entry.place] := case index - entry.window_index
@@ -1201,10 +1334,14 @@ CREATE TABLE public.instances (
 )
 WITH (fillfactor='50');
 
+COMMENT ON COLUMN public.instances.usage_complete_through IS 'By PostgreSQL''s clock as the instance knows it: everything that it counted before stands in the database.';
+
 CREATE TABLE public.invalidation_head (
     only_row boolean DEFAULT true NOT NULL,
     epoch uuid DEFAULT gen_random_uuid() NOT NULL,
     seq bigint DEFAULT 0 NOT NULL,
+    mark uuid DEFAULT gen_random_uuid() NOT NULL,
+    former_mark uuid,
     CONSTRAINT invalidation_head_single CHECK (only_row)
 );
 
@@ -1216,6 +1353,7 @@ CREATE TABLE public.invalidation_log (
     key_id uuid,
     token_id uuid,
     at timestamp with time zone DEFAULT now() NOT NULL,
+    follows uuid,
     CONSTRAINT invalidation_log_kind_known CHECK ((kind = ANY (ARRAY['key'::text, 'account'::text, 'service_token'::text, 'everything'::text])))
 );
 
@@ -1226,6 +1364,14 @@ ALTER TABLE public.invalidation_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDEN
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.invalidation_server (
+    only_row boolean DEFAULT true NOT NULL,
+    postmaster_started_at timestamp with time zone NOT NULL,
+    head_oid oid NOT NULL,
+    since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT invalidation_server_single CHECK (only_row)
 );
 
 CREATE TABLE public.invitations (
@@ -1260,11 +1406,13 @@ WITH (fillfactor='50');
 CREATE TABLE public.key_activity (
     account_id uuid NOT NULL,
     key_id uuid NOT NULL,
-    last_used_at timestamp with time zone NOT NULL,
+    last_used_at timestamp with time zone,
     verified_count bigint DEFAULT 0 NOT NULL,
     denied_count bigint DEFAULT 0 NOT NULL,
     reported_count bigint DEFAULT 0 NOT NULL,
-    total_requests bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) + denied_count)) STORED NOT NULL
+    total_requests bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) + denied_count)) STORED NOT NULL,
+    made_at timestamp with time zone,
+    idle_since date GENERATED ALWAYS AS (((COALESCE(last_used_at, made_at) AT TIME ZONE 'UTC'::text))::date) STORED
 )
 WITH (fillfactor='45');
 
@@ -1472,6 +1620,13 @@ CREATE TABLE public.packed_usage_default (
     latencies text[]
 );
 
+CREATE TABLE public.packed_usage_totals (
+    day date NOT NULL,
+    success_count bigint NOT NULL,
+    error_count bigint NOT NULL,
+    denied_count bigint NOT NULL
+);
+
 CREATE TABLE public.plans (
     name text NOT NULL,
     key_cap integer NOT NULL,
@@ -1515,11 +1670,16 @@ CREATE TABLE public.rate_limit_windows (
 )
 WITH (fillfactor='50');
 
+CREATE VIEW public.running_invalidation_server AS
+ SELECT pg_postmaster_start_time() AS postmaster_started_at,
+    ('public.invalidation_head'::regclass)::oid AS head_oid;
+
 CREATE TABLE public.schema_migrations (
     number integer NOT NULL,
     name text NOT NULL,
     checksum text NOT NULL,
-    applied_at timestamp with time zone DEFAULT now() NOT NULL
+    applied_at timestamp with time zone DEFAULT now() NOT NULL,
+    compatible_from integer NOT NULL
 );
 
 CREATE TABLE public.second_factors (
@@ -1915,6 +2075,9 @@ ALTER TABLE ONLY public.invalidation_log
 ALTER TABLE ONLY public.invalidation_log
     ADD CONSTRAINT invalidation_log_seq_unique UNIQUE (seq);
 
+ALTER TABLE ONLY public.invalidation_server
+    ADD CONSTRAINT invalidation_server_pkey PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_pkey PRIMARY KEY (id);
 
@@ -1956,6 +2119,9 @@ ALTER TABLE ONLY public.packed_usage
 
 ALTER TABLE ONLY public.packed_usage_default
     ADD CONSTRAINT packed_usage_default_pkey PRIMARY KEY (account_id, key_id, day);
+
+ALTER TABLE ONLY public.packed_usage_totals
+    ADD CONSTRAINT packed_usage_totals_pkey PRIMARY KEY (day);
 
 ALTER TABLE ONLY public.plans
     ADD CONSTRAINT plans_pkey PRIMARY KEY (name);
@@ -2034,6 +2200,8 @@ ALTER TABLE ONLY public.users
 
 CREATE INDEX account_usage_hours_hour_idx ON public.account_usage_hours USING btree (hour);
 
+CREATE INDEX accounts_name_trigram_idx ON public.accounts USING gin (name public.gin_trgm_ops);
+
 CREATE INDEX api_keys_account_idx ON public.api_keys USING btree (account_id, id DESC);
 
 CREATE INDEX api_keys_expires_at_idx ON public.api_keys USING btree (expires_at) WHERE ((expires_at IS NOT NULL) AND (revoked_at IS NULL) AND (rolled_at IS NULL));
@@ -2063,6 +2231,8 @@ CREATE INDEX invalidation_log_at_idx ON public.invalidation_log USING btree (at)
 CREATE INDEX invitations_account_idx ON public.invitations USING btree (account_id, id DESC);
 
 CREATE UNIQUE INDEX invitations_open_unique ON public.invitations USING btree (account_id, email) WHERE ((accepted_at IS NULL) AND (revoked_at IS NULL));
+
+CREATE INDEX key_activity_idle_idx ON public.key_activity USING btree (key_id, idle_since);
 
 CREATE INDEX mails_due_at_idx ON public.mails USING btree (due_at) WHERE (state = 'waiting'::text);
 
@@ -2096,6 +2266,8 @@ CREATE INDEX staff_sessions_staff_idx ON public.staff_sessions USING btree (staf
 
 CREATE INDEX usage_batches_received_at_idx ON public.usage_batches USING btree (received_at);
 
+CREATE INDEX users_email_trigram_idx ON public.users USING gin (email public.gin_trgm_ops);
+
 ALTER INDEX public.key_usage_pkey ATTACH PARTITION public.key_usage_default_pkey;
 
 ALTER INDEX public.packed_account_usage_pkey ATTACH PARTITION public.packed_account_usage_default_pkey;
@@ -2116,15 +2288,21 @@ CREATE TRIGGER api_keys_invalidate_truncate AFTER TRUNCATE ON public.api_keys FO
 
 CREATE TRIGGER api_keys_invalidate_update AFTER UPDATE ON public.api_keys REFERENCING OLD TABLE AS old_keys FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_keys();
 
+CREATE TRIGGER api_keys_log_insert AFTER INSERT ON public.api_keys REFERENCING NEW TABLE AS new_keys FOR EACH STATEMENT EXECUTE FUNCTION public.log_new_keys();
+
+CREATE TRIGGER api_keys_note_made_at AFTER UPDATE OF created_at ON public.api_keys FOR EACH ROW WHEN ((old.created_at IS DISTINCT FROM new.created_at)) EXECUTE FUNCTION public.note_made_at();
+
+CREATE TRIGGER api_keys_note_new AFTER INSERT ON public.api_keys REFERENCING NEW TABLE AS new_keys FOR EACH STATEMENT EXECUTE FUNCTION public.note_new_keys();
+
 CREATE TRIGGER api_keys_revision BEFORE UPDATE ON public.api_keys FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION public.count_key_revision();
+
+CREATE TRIGGER audit_events_advance AFTER INSERT ON public.audit_events REFERENCING NEW TABLE AS chained_events FOR EACH STATEMENT EXECUTE FUNCTION public.advance_audit_heads();
 
 CREATE TRIGGER audit_events_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
 CREATE TRIGGER audit_events_chain BEFORE INSERT ON public.audit_events FOR EACH ROW EXECUTE FUNCTION public.chain_audit_event();
 
 CREATE TRIGGER audit_heads_append_only BEFORE DELETE OR TRUNCATE ON public.audit_heads FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
-
-CREATE CONSTRAINT TRIGGER audit_heads_check AFTER INSERT OR UPDATE ON public.audit_heads DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.seq > 0)) EXECUTE FUNCTION public.check_audit_head();
 
 CREATE TRIGGER audit_heads_guard BEFORE INSERT OR UPDATE ON public.audit_heads FOR EACH STATEMENT EXECUTE FUNCTION public.guard_audit_heads();
 
@@ -2143,6 +2321,8 @@ CREATE TRIGGER service_tokens_invalidate_delete AFTER DELETE ON public.service_t
 CREATE TRIGGER service_tokens_invalidate_truncate AFTER TRUNCATE ON public.service_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
 
 CREATE TRIGGER service_tokens_invalidate_update AFTER UPDATE ON public.service_tokens REFERENCING OLD TABLE AS old_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_service_tokens();
+
+CREATE TRIGGER service_tokens_log_insert AFTER INSERT ON public.service_tokens REFERENCING NEW TABLE AS new_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.log_new_service_tokens();
 
 ALTER TABLE ONLY public.accounts
     ADD CONSTRAINT accounts_plan_fkey FOREIGN KEY (plan) REFERENCES public.plans(name) ON UPDATE CASCADE;
@@ -2393,14 +2573,17 @@ GRANT USAGE ON SCHEMA public TO latchkey_staff;
 GRANT USAGE ON SCHEMA public TO latchkey_analyst;
 GRANT USAGE ON SCHEMA public TO latchkey_jobs;
 
+REVOKE ALL ON FUNCTION public.advance_audit_heads() FROM PUBLIC;
+
 GRANT SELECT,INSERT ON TABLE public.audit_events TO latchkey_portal;
 GRANT INSERT ON TABLE public.audit_events TO latchkey_identity;
 GRANT SELECT,INSERT ON TABLE public.audit_events TO latchkey_staff;
 GRANT INSERT ON TABLE public.audit_events TO latchkey_jobs;
 
-REVOKE ALL ON FUNCTION public.chain_audit_event() FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.begin_invalidation_epoch() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.begin_invalidation_epoch() TO latchkey_staff;
 
-REVOKE ALL ON FUNCTION public.check_audit_head() FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.chain_audit_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.delete_current_account() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.delete_current_account() TO latchkey_portal;
@@ -2432,7 +2615,19 @@ REVOKE ALL ON FUNCTION public.invalidate_keys() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.invalidate_service_tokens() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.is_in_invalidation_history(seq bigint, mark uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.is_in_invalidation_history(seq bigint, mark uuid) TO latchkey_portal;
+GRANT ALL ON FUNCTION public.is_in_invalidation_history(seq bigint, mark uuid) TO latchkey_gateway;
+
 REVOKE ALL ON FUNCTION public.isolate_accounts(tenant_table regclass, account_column name) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.log_new_keys() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.log_new_service_tokens() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.note_made_at() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.note_new_keys() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.number_invalidation() FROM PUBLIC;
 
@@ -2611,6 +2806,15 @@ GRANT SELECT ON TABLE public.invalidation_head TO latchkey_staff;
 GRANT SELECT ON TABLE public.invalidation_log TO latchkey_gateway;
 GRANT SELECT,DELETE ON TABLE public.invalidation_log TO latchkey_jobs;
 
+GRANT SELECT ON TABLE public.invalidation_server TO latchkey_portal;
+GRANT SELECT ON TABLE public.invalidation_server TO latchkey_gateway;
+
+GRANT UPDATE(postmaster_started_at) ON TABLE public.invalidation_server TO latchkey_gateway;
+
+GRANT UPDATE(head_oid) ON TABLE public.invalidation_server TO latchkey_gateway;
+
+GRANT UPDATE(since) ON TABLE public.invalidation_server TO latchkey_gateway;
+
 GRANT SELECT,INSERT ON TABLE public.invitations TO latchkey_portal;
 GRANT SELECT ON TABLE public.invitations TO latchkey_identity;
 
@@ -2661,6 +2865,8 @@ GRANT SELECT(used_at),UPDATE(used_at) ON TABLE public.one_time_tokens TO latchke
 GRANT SELECT ON TABLE public.packed_account_usage TO latchkey_portal;
 GRANT SELECT ON TABLE public.packed_account_usage TO latchkey_analyst;
 
+GRANT SELECT ON TABLE public.packed_usage_totals TO latchkey_analyst;
+
 GRANT SELECT ON TABLE public.plans TO latchkey_portal;
 GRANT SELECT ON TABLE public.plans TO latchkey_identity;
 GRANT SELECT ON TABLE public.plans TO latchkey_gateway;
@@ -2679,6 +2885,9 @@ GRANT UPDATE(max_key_lifetime_days) ON TABLE public.plans TO latchkey_staff;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rate_limit_counts TO latchkey_gateway;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rate_limit_windows TO latchkey_gateway;
+
+GRANT SELECT ON TABLE public.running_invalidation_server TO latchkey_portal;
+GRANT SELECT ON TABLE public.running_invalidation_server TO latchkey_gateway;
 
 GRANT SELECT ON TABLE public.schema_migrations TO latchkey_gateway;
 

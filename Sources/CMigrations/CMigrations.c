@@ -37,6 +37,30 @@ static const unsigned char sql_0010[] = {
 static const unsigned char sql_0011[] = {
 #embed "../../migrations/0011_row_level_security.sql"
 };
+static const unsigned char sql_0012[] = {
+#embed "../../migrations/0012_invalidation_marks.sql"
+};
+static const unsigned char sql_0013[] = {
+#embed "../../migrations/0013_usage_written_again.sql"
+};
+static const unsigned char sql_0014[] = {
+#embed "../../migrations/0014_set_back_windows.sql"
+};
+static const unsigned char sql_0015[] = {
+#embed "../../migrations/0015_audit_heads.sql"
+};
+static const unsigned char sql_0016[] = {
+#embed "../../migrations/0016_endpoint_name_locks.sql"
+};
+static const unsigned char sql_0017[] = {
+#embed "../../migrations/0017_trigrams.sql"
+};
+static const unsigned char sql_0018[] = {
+#embed "../../migrations/0018_idle_keys.sql"
+};
+static const unsigned char sql_0019[] = {
+#embed "../../migrations/0019_busiest_keys.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -52,6 +76,14 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0009, attempts),
     MIGRATION(0010, jobs),
     MIGRATION(0011, row_level_security),
+    MIGRATION(0012, invalidation_marks),
+    MIGRATION(0013, usage_written_again),
+    MIGRATION(0014, set_back_windows),
+    MIGRATION(0015, audit_heads),
+    MIGRATION(0016, endpoint_name_locks),
+    MIGRATION(0017, trigrams),
+    MIGRATION(0018, idle_keys),
+    MIGRATION(0019, busiest_keys),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

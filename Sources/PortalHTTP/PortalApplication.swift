@@ -33,6 +33,8 @@ package struct PortalSettings: Sendable {
   package var listenerURL: String?
   /// The folder that keeps counters until they are written; nil: memory alone does.
   package var usageSpool: String?
+  /// How long counters that were written are kept, in case the database loses them in a failover.
+  package var usageKeptFor: Duration = .seconds(60)
   package var instanceName = "latchkey"
   package var retention = Retention()
   /// Nil: no mail is sent.
@@ -75,15 +77,21 @@ package struct PortalApplication: Sendable {
     observer: Observer
   ) {
     self.settings = settings
-    let pool = PostgresPool(database.with(.portal))
-    let gatewayPool = PostgresPool(database.with(.gateway))
-    let analyticsPool = analyticsDatabase.map { PostgresPool($0.with(.portal)) }
+    let registry = PrometheusMetrics()
+    let observer = observer.adding(Observer.metrics(registry))
+    func makePool(_ database: PostgresConfiguration, _ role: PortalRole) -> PostgresPool {
+      var configuration = database.with(role)
+      configuration.observe = { observer.observe(.postgres($0)) }
+      return PostgresPool(configuration)
+    }
+    let pool = makePool(database, .portal)
+    let gatewayPool = makePool(database, .gateway)
+    let analyticsPool = analyticsDatabase.map { makePool($0, .portal) }
     self.pool = pool
     self.gatewayPool = gatewayPool
     self.analyticsPool = analyticsPool
-    let registry = PrometheusMetrics()
-    let observer = observer.adding(Observer.metrics(registry))
-    let instance = Instance(name: settings.instanceName, lease: settings.lease)
+    let clock = DatabaseClock(observer: observer)
+    let instance = Instance(name: settings.instanceName, lease: settings.lease, clock: clock)
     let recorder = UsageRecorder(spoolFolder: settings.usageSpool, sourceID: instance.id)
     let passwords = PasswordHasher(cost: settings.passwordCost, threadCount: settings.passwordThreadCount)
     let attempts = Attempts(pool: pool)
@@ -93,34 +101,38 @@ package struct PortalApplication: Sendable {
       MailSender(pool: pool, outbox: outbox, settings: $0, portalURL: settings.cookie.origin, observer: observer)
     }
     self.mailSender = mailSender
-    let keys = Keys(pool: pool, format: settings.keyFormat, propagations: propagations, outbox: outbox)
+    let keys = Keys(pool: pool, format: settings.keyFormat, propagations: propagations, outbox: outbox, clock: clock)
     var cacheLimits = CoherentCacheState<VerifiableKey>.Limits()
     cacheLimits.lease = settings.lease
     cacheLimits.entryCountMax = settings.cacheEntryCountMax
     let limiter = RateLimiter()
-    limits = RateLimits(pool: gatewayPool, limiter: limiter, instanceID: instance.id, observer: observer)
+    limits = RateLimits(pool: gatewayPool, limiter: limiter, instanceID: instance.id, clock: clock, observer: observer)
     let verifier = Verifier(
       pool: gatewayPool, format: settings.keyFormat, cacheLimits: cacheLimits, limiter: limiter, limits: limits,
-      usage: recorder, observer: observer)
-    let tokens = ServiceTokenCheck(pool: gatewayPool, lease: settings.lease, observer: observer)
+      usage: recorder, clock: clock, observer: observer)
+    let tokens = ServiceTokenCheck(pool: gatewayPool, lease: settings.lease, clock: clock, observer: observer)
     services = PortalServices(
       accounts: Accounts(pool: pool, passwords: passwords), members: Members(pool: pool),
       invitations: Invitations(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox),
       sessions: Sessions(
         pool: pool, passwords: passwords, attempts: attempts, box: settings.secretBox, outbox: outbox,
-        lifetime: settings.sessionLifetime, idleHours: settings.retention.idleSessionHours),
+        lifetime: settings.sessionLifetime, idleHours: settings.retention.idleSessionHours,
+        clock: clock),
       credentials: Credentials(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox),
       keys: keys, policies: KeyPolicies(pool: pool), plans: Plans(pool: pool, propagations: propagations),
-      verifier: verifier, tokens: tokens, serviceTokens: ServiceTokens(pool: pool, propagations: propagations),
-      usages: Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool),
-      analytics: Analytics(pool: analyticsPool ?? pool),
+      verifier: verifier, tokens: tokens,
+      serviceTokens: ServiceTokens(pool: pool, propagations: propagations, clock: clock),
+      usages: Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool, clock: clock),
+      analytics: Analytics(pool: analyticsPool ?? pool, clock: clock),
       audit: AuditEvents(pool: pool),
       desk: SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       deletion: AccountDeletion(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
-        warnings: { Self.warnings(recorder.holdings, mailSender) }))
-    usage = UsageFlusher(pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, observer: observer)
+        warnings: { Self.warnings(recorder.holdings, mailSender, clock) }))
+    usage = UsageFlusher(
+      pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor, clock: clock,
+      observer: observer)
     let scheduler = JobScheduler(
       Jobs(
         pool: pool, instance: settings.instanceName, retention: settings.retention, observer: observer,
@@ -132,9 +144,14 @@ package struct PortalApplication: Sendable {
     }
     listener = InvalidationListener(
       pool: gatewayPool, listenerURL: settings.listenerURL, instance: instance, observer: observer
-    ) { sync in
-      verifier.keys.cache.apply(sync)
-      tokens.tokens.cache.apply(sync)
+    ) { [pool, gatewayPool] sync in
+      limiter.instanceCount = instance.liveInstanceCount
+      let outcome = verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync)
+      if outcome.isHistoryBroken {
+        // What is open may lead to a server that has been replaced and does not know it yet.
+        for pool in [pool, gatewayPool] { pool.condemnConnections() }
+      }
+      return outcome
     }
   }
 
@@ -169,8 +186,10 @@ package struct PortalApplication: Sendable {
   }
 
   /// What is not as it should be, but keeps nobody from being served.
-  private static func warnings(_ usage: UsageRecorder.Holdings, _ mailSender: MailSender?) -> [String] {
-    var warnings: [String] = []
+  private static func warnings(
+    _ usage: UsageRecorder.Holdings, _ mailSender: MailSender?, _ clock: DatabaseClock
+  ) -> [String] {
+    var warnings = clock.warning.map { [$0] } ?? []
     if let failure = usage.failure {
       warnings.append("usage is counted in memory alone, and lost if the process dies: \(failure)")
     }
@@ -197,6 +216,7 @@ package struct PortalApplication: Sendable {
       .init("latchkey_usage_unprotected", usage.failure == nil ? 0 : 1),
       .init("latchkey_usage_lost_verdicts", Double(usage.lostCount)),
     ]
+      + (instance.clock.machineOffsetSeconds.map { [.init("latchkey_clock_offset_seconds", $0)] } ?? [])
       + pools.flatMap { name, pool in
         let connections = pool.gauges
         return [
@@ -205,6 +225,9 @@ package struct PortalApplication: Sendable {
           PrometheusMetrics.Gauge(
             "latchkey_pool_connections", Double(connections.open - connections.leased),
             labels: [("pool", name), ("state", "idle")]),
+          PrometheusMetrics.Gauge(
+            "latchkey_pool_connections", Double(pool.pendingCommitCount),
+            labels: [("pool", name), ("state", "committing")]),
           PrometheusMetrics.Gauge("latchkey_pool_waiters", Double(connections.waiting), labels: [("pool", name)]),
         ]
       }

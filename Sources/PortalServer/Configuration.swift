@@ -37,6 +37,7 @@ struct PortalConfiguration: Sendable {
   var secretBox: SecretBox?
   var needsStaffSecondFactor: Bool
   var usageSpool: String
+  var usageSpoolKeepSeconds: Int
   var retention: Retention
   /// Nil: no mail is sent.
   var mail: MailSettings?
@@ -50,6 +51,8 @@ struct PortalConfiguration: Sendable {
     let seconds = try keys.integer("database.timeout.seconds", 1...3_600, default: 30)
     database.queryTimeout = .seconds(seconds)
     database.statementTimeout = .seconds(seconds)
+    database.preparing = try keys.parsed(
+      "database.prepare", default: "auto", "must be auto, always or never", PostgresPreparing.init(rawValue:))
     listenerURL = keys.optional("database.listener.url", isSecret: true)
     if let url = keys.optional("analytics.database.url", isSecret: true) {
       var configuration = database
@@ -89,6 +92,7 @@ struct PortalConfiguration: Sendable {
       throw ValidationError("STAFF_SECOND_FACTOR can be required only with a SECRET_KEY.")
     }
     usageSpool = keys.optional("usage.spool") ?? "usage"
+    usageSpoolKeepSeconds = try keys.integer("usage.spool.keep.seconds", 0...86_400, default: 60)
     retention = Retention()
     retention.idleSessionHours = try keys.integer("session.idle.hours", 1...8_760, default: retention.idleSessionHours)
     retention.usageDays = try keys.integer("usage.retention.days", 7...36_500, default: retention.usageDays)

@@ -14,9 +14,20 @@ struct ConnectionState<Command, Output, Waiter> {
   struct Batch {
     let id: BatchID
     let commands: [Command]
-    /// Whether it ends a transaction: if the connection breaks under it, nobody knows whether it was committed.
-    var isCommit = false
+    var effect = Effect.none
     let waiter: Waiter
+  }
+
+  /// What a batch can leave behind by itself.
+  enum Effect {
+    /// Nothing: it reads, or it is part of a transaction whose `commit` is still to come.
+    case none
+    /// It changes something, and is a transaction of its own (PostgreSQL manual 34.5.1.1): it commits at its end.
+    case ownCommit
+    /// It is `commit`.
+    case commit
+    /// A script, which may hold any number of transactions.
+    case script
   }
 
   /// What the server (or libpq) said.
@@ -36,20 +47,38 @@ struct ConnectionState<Command, Output, Waiter> {
     case fail(Waiter)
     /// Ask the server to cancel what it runs.
     case requestCancel
+    /// The server commits. To cancel that would make the change visible before a standby has it, so only the waiter is
+    /// told; ``isSettling`` holds until the server has answered.
+    case leave(Waiter)
   }
 
   struct Completion {
-    let waiter: Waiter
+    /// Nil when the waiter has been told before that the outcome is unknown.
+    let waiter: Waiter?
     let outcome: Result<[Output], PostgresError>
   }
 
   private struct Running {
     let id: BatchID
-    let isCommit: Bool
-    let waiter: Waiter
+    let commandCount: Int
+    var effect: Effect
+    var waiter: Waiter?
     var outputs: [Output] = []
     var error: PostgresError?
     var cancelReason: PostgresError.Code?
+    /// What the server said of a commit that no standby may have.
+    var replicationWarning: String?
+
+    var isAnswered: Bool { outputs.count == commandCount }
+
+    /// Whether all that is left to come is the end of a commit.
+    var isCommitting: Bool {
+      switch effect {
+      case .none, .script: false
+      case .ownCommit: error == nil && isAnswered
+      case .commit: error == nil
+      }
+    }
   }
 
   private var running: Running?
@@ -62,6 +91,10 @@ struct ConnectionState<Command, Output, Waiter> {
   /// Whether the server has been asked to cancel, and either its answer or the end of the asking is still to come.
   var isCancelling: Bool { isCancelRequestOut || running?.cancelReason != nil }
   var runningID: BatchID? { running?.id }
+  /// Whether the server commits what nobody waits for any more. The connection takes no other batch.
+  var isSettling: Bool { running.map { $0.waiter == nil } ?? false }
+  /// Whether the server has refused a statement of the batch under way.
+  var hasFailed: Bool { running?.error != nil }
 
   /// Adds a batch; the caller sends what comes back. Must not be called once closed.
   mutating func submit(_ batch: Batch) -> Batch? {
@@ -89,15 +122,27 @@ struct ConnectionState<Command, Output, Waiter> {
   /// The batch to send now that the one before is over, if any.
   mutating func startNext() -> Batch? {
     guard running == nil, !isCancelRequestOut, let batch = queue.popFirst() else { return nil }
-    running = Running(id: batch.id, isCommit: batch.isCommit, waiter: batch.waiter)
+    running = Running(
+      id: batch.id, commandCount: batch.commands.count, effect: batch.effect, waiter: batch.waiter)
     return batch
+  }
+
+  /// The batch under way turns out to be part of a transaction.
+  mutating func runsInTransaction() {
+    if running?.effect == .ownCommit { running?.effect = .none }
+  }
+
+  /// The server has given up waiting for a standby, and will answer that it has committed (PostgreSQL manual 27.2.8).
+  mutating func committedWithoutStandby(_ warning: String) {
+    running?.replicationWarning = warning
   }
 
   /// Gives a batch up, because its caller was cancelled (`.cancelled`) or its time is over (`.timeout`).
   mutating func cancel(_ id: BatchID, reason: PostgresError.Code) -> CancelAction {
-    if running?.id == id {
-      guard running?.cancelReason == nil else { return .none }
-      running?.cancelReason = reason
+    if let running, running.id == id {
+      if running.isCommitting { return leave() }
+      guard running.cancelReason == nil else { return .none }
+      self.running?.cancelReason = reason
       isCancelRequestOut = true
       return .requestCancel
     }
@@ -105,30 +150,51 @@ struct ConnectionState<Command, Output, Waiter> {
     return .fail(queue.remove(at: index).waiter)
   }
 
+  /// Lets the waiter go, if the server commits.
+  mutating func leave() -> CancelAction {
+    guard let running, running.isCommitting, let waiter = running.waiter else { return .none }
+    self.running?.waiter = nil
+    return .leave(waiter)
+  }
+
   /// The cancel request has come to its end, whether it succeeded or not.
   mutating func cancelRequestEnded() {
     isCancelRequestOut = false
   }
 
-  /// Closes for good; every waiter is to be told.
-  mutating func close(_ error: PostgresError) -> [Completion] {
+  /// Closes for good; every waiter is to be told. `isRecent` says that the batch under way was sent a moment ago, so that
+  /// what ended the connection was not meant for it.
+  mutating func close(_ error: PostgresError, isRecent: Bool = false) -> [Completion] {
     guard closedBy == nil else { return [] }
-    closedBy = error
+    var unsent = error
+    unsent.hasNoEffect = true
+    closedBy = unsent
     var completions: [Completion] = []
-    if let running { completions.append(Completion(waiter: running.waiter, outcome: .failure(lost(running, error)))) }
-    completions += queue.map { Completion(waiter: $0.waiter, outcome: .failure(error)) }
+    if let running {
+      completions.append(Completion(waiter: running.waiter, outcome: .failure(lost(running, error, isRecent))))
+    }
+    completions += queue.map { Completion(waiter: $0.waiter, outcome: .failure(unsent)) }
     running = nil
     queue = []
     return completions
   }
 
   /// What the batch under way is told when the connection closes.
-  private func lost(_ running: Running, _ error: PostgresError) -> PostgresError {
+  private func lost(_ running: Running, _ error: PostgresError, _ isRecent: Bool) -> PostgresError {
     var error = error
     if let reason = running.cancelReason { error.code = reason }
-    if running.isCommit { error.code = .commitUnknown }
     error.sqlState = error.sqlState ?? running.error?.sqlState
     error.statement = error.statement ?? running.error?.statement
+    let isRolledBack =
+      switch running.effect {
+      case .none: true
+      case .script: false
+      // Results come in order: where a parting word stands in place of one, the commit behind it was never reached.
+      case .ownCommit: running.error != nil && !running.isAnswered
+      case .commit: false
+      }
+    if !isRolledBack, running.effect != .script { error.code = .commitUnknown }
+    error.hasNoEffect = isRolledBack && isRecent && running.cancelReason == nil
     return error
   }
 
@@ -136,6 +202,9 @@ struct ConnectionState<Command, Output, Waiter> {
     guard let running else { return nil }
     self.running = nil
     guard var error = running.error else {
+      if let warning = running.replicationWarning {
+        return Completion(waiter: running.waiter, outcome: .failure(PostgresError(.commitUnknown, warning)))
+      }
       return Completion(waiter: running.waiter, outcome: .success(running.outputs))
     }
     // 57014 is query_canceled: our own request, so the reason is ours to name.

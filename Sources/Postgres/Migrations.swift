@@ -1,17 +1,22 @@
 /// Forward-only SQL files `NNNN_what_it_does.sql`, applied in order, one transaction each, with a checksum.
 ///
-/// The files that have been applied must be a prefix of these, unchanged; anything else is a mismatch.
+/// The files that have been applied must be a prefix of these, unchanged. A database may also be ahead: it has all of
+/// these, and newer ones that say that this version still works with them. Anything else is a mismatch.
 public struct Migrations: Sendable {
   public struct File: Sendable, Hashable {
     public let number: Int
     /// Begins with the number in four digits, `NNNN_what_it_does`.
     public let name: String
     public let sql: String
+    /// A version whose newest migration has this number, or a later one, works with a database that has this file. Of the
+    /// line `-- compatible-from: NNNN`; without one it is the file's own number.
+    public let compatibleFrom: Int
 
-    /// Throws `.migrationMismatch` for a name of another form.
+    /// Throws `.migrationMismatch` for a name of another form, for a wrong `compatible-from`, and for a file that ends the
+    /// transaction that it runs in.
     public init(name: String, sql: String) throws(PostgresError) {
       let digits = name.prefix(4)
-      guard digits.count == 4, digits.allSatisfy(\.isASCII), let number = Int(digits), number > 0,
+      guard digits.count == 4, digits.allSatisfy({ ("0"..."9").contains($0) }), let number = Int(digits), number > 0,
         name.dropFirst(4).hasPrefix("_")
       else {
         throw PostgresError(.migrationMismatch, "\(name) should begin with a number in four digits, and _")
@@ -19,6 +24,26 @@ public struct Migrations: Sendable {
       self.number = number
       self.name = name
       self.sql = sql
+      compatibleFrom = try Self.compatibleFrom(name, number, sql)
+      // What stands before a commit would stay where what comes after it fails.
+      let words = sql.split(whereSeparator: \.isNewline).map { $0.lowercased().split { !$0.isLetter }.first ?? "" }
+      if let word = words.first(where: { ["commit", "rollback", "abort"].contains($0) }) {
+        throw PostgresError(.migrationMismatch, "\(name) must not have a line that begins with \(word)")
+      }
+    }
+
+    private static func compatibleFrom(_ name: String, _ own: Int, _ sql: String) throws(PostgresError) -> Int {
+      let mark = "-- compatible-from:"
+      let lines = sql.split(whereSeparator: \.isNewline).filter { $0.hasPrefix(mark) }
+      guard let line = lines.first else { return own }
+      let value = line.dropFirst(mark.count).drop { $0 == " " }
+      guard lines.count == 1, value.count == 4, value.allSatisfy({ ("0"..."9").contains($0) }), let number = Int(value),
+        (1...own).contains(number)
+      else {
+        throw PostgresError(
+          .migrationMismatch, "\(name) should have one line '\(mark) NNNN', with a number up to its own")
+      }
+      return number
     }
   }
 
@@ -28,11 +53,15 @@ public struct Migrations: Sendable {
     public let name: String
     /// The MD5 of the file, in hexadecimal.
     public let checksum: String
+    /// As ``File/compatibleFrom``.
+    public let compatibleFrom: Int
 
-    public init(number: Int, name: String, checksum: String) {
+    /// Without `compatibleFrom` it is compatible with no version that does not know it.
+    public init(number: Int, name: String, checksum: String, compatibleFrom: Int? = nil) {
       self.number = number
       self.name = name
       self.checksum = checksum
+      self.compatibleFrom = compatibleFrom ?? number
     }
   }
 
@@ -41,6 +70,8 @@ public struct Migrations: Sendable {
     case current
     /// The names of the files still to be applied.
     case pending([String])
+    /// It has newer files, with these names, that this version works with.
+    case ahead([String])
     /// It has all of what `replaced` lists: its schema is that of the files, under other numbers.
     case adoptable
   }
@@ -50,6 +81,28 @@ public struct Migrations: Sendable {
     case adopted
     /// The file's name.
     case applied(String)
+    /// The database has newer files, and there is nothing to do.
+    case ahead([String])
+    /// Another runner is at work.
+    case waitsForRunner
+    /// A lock did not come free within ``Migrations/lockWaitMax``. The file was undone, and is tried again.
+    case waitsForLock(Wait)
+  }
+
+  public struct Wait: Sendable, Equatable {
+    /// The file's name.
+    public var name: String
+    /// How often it was tried.
+    public var attemptCount: Int
+    /// Probably whom it waits for; nil where the login may not see it.
+    public var oldestTransaction: OldestTransaction?
+  }
+
+  /// The client of this database that has been in a transaction for longest.
+  public struct OldestTransaction: Sendable, Equatable {
+    /// Of its backend.
+    public var processID: Int
+    public var seconds: Int
   }
 
   /// The key of the advisory lock, so that two runners take turns: "latchkey" in ASCII.
@@ -58,6 +111,12 @@ public struct Migrations: Sendable {
   public let files: [File]
   /// What an earlier version applied to arrive at the same schema; empty if there is none.
   public let replaced: [Applied]
+
+  /// For how long a statement waits for a lock before the file is undone and tried again. Whoever comes meanwhile, for as
+  /// little as reading a row, waits behind it.
+  public var lockWaitMax = Duration.seconds(1)
+  /// For how long others have their turn before the next attempt.
+  public var lockPause = Duration.seconds(1)
 
   /// Throws `.migrationMismatch` when there is no file, or the numbers are not 1, 2, 3 and so on.
   public init(_ files: [File], replacing replaced: [Applied] = []) throws(PostgresError) {
@@ -73,9 +132,17 @@ public struct Migrations: Sendable {
   ///
   /// A database that has all of `replaced` is adopted: its rows in `schema_migrations` become those of the files.
   ///
+  /// A file that does not get a lock within ``lockWaitMax`` is undone and tried again, until it gets it or the task is
+  /// cancelled.
+  ///
   /// On a connection of its own without time limits: a migration may take long, and so may the wait for another runner.
   /// Closing it gives up the lock, and whatever a failed file left open.
   public func apply(on pool: PostgresPool, report: (Progress) -> Void = { _ in }) async throws -> [String] {
+    guard try await pool.trySession() != .shared else {
+      throw PostgresError(
+        .protocolViolation,
+        "migrating needs a session of its own, and a pooler is between that gives each transaction another server")
+    }
     var configuration = pool.configuration
     configuration.queryTimeout = .seconds(86_400)
     configuration.statementTimeout = .zero
@@ -93,48 +160,74 @@ public struct Migrations: Sendable {
   private func apply(
     on connection: PostgresConnection, _ report: (Progress) -> Void
   ) async throws(PostgresError) -> [String] {
-    try await connection.execute(LockMigrations(key: Self.lockKey))
+    if try await connection.query(TryLockMigrations(key: Self.lockKey)).first != true {
+      report(.waitsForRunner)
+      try await connection.execute(LockMigrations(key: Self.lockKey))
+    }
     try await connection.execute(CreateMigrationsTable())
     switch try await status(on: connection) {
     case .current: return []
+    case .ahead(let names):
+      report(.ahead(names))
+      return []
     case .adoptable:
-      try await adopt(on: connection)
+      try await adopt(on: connection, report)
       report(.adopted)
       return []
     case .pending(let names):
       for file in files.suffix(names.count) {
-        try await apply(file, on: connection)
+        try await apply(file, on: connection, report)
         report(.applied(file.name))
       }
       return names
     }
   }
 
-  private func adopt(on connection: PostgresConnection) async throws(PostgresError) {
-    try await connection.executeScript(
+  private func adopt(
+    on connection: PostgresConnection, _ report: (Progress) -> Void
+  ) async throws(PostgresError) {
+    try await runPatiently(
       """
-      begin;
       delete from schema_migrations;
+      alter table schema_migrations add column if not exists compatible_from integer not null;
       \(files.map(Self.insert).joined(separator: "\n"))
-      commit;
-      """)
+      """, "schema_migrations", on: connection, report)
   }
 
-  private func apply(_ file: File, on connection: PostgresConnection) async throws(PostgresError) {
-    // The number first: a second runner, if the lock were ever lost, would stop at the primary key.
-    let sql = """
-      begin;
-      \(Self.insert(file))
-      \(file.sql)
-      ;
-      commit;
-      """
+  private func apply(
+    _ file: File, on connection: PostgresConnection, _ report: (Progress) -> Void
+  ) async throws(PostgresError) {
     do throws(PostgresError) {
-      try await connection.executeScript(sql)
+      // The number first: a second runner, if the lock were ever lost, would stop at the primary key.
+      try await runPatiently(Self.insert(file) + "\n" + file.sql, file.name, on: connection, report)
     } catch {
       var error = error
       error.message = "\(file.name): \(error.message)"
       throw error
+    }
+  }
+
+  /// Runs a script as one transaction, again and again until it gets its locks.
+  private func runPatiently(
+    _ script: String, _ name: String, on connection: PostgresConnection, _ report: (Progress) -> Void
+  ) async throws(PostgresError) {
+    let sql = """
+      begin;
+      set local lock_timeout = \(max(1, Int(lockWaitMax / .milliseconds(1))));
+      \(script)
+      ;
+      commit;
+      """
+    for attempt in 1... {
+      do throws(PostgresError) {
+        return try await connection.executeScript(sql)
+      } catch {
+        guard error.isLockFailure else { throw error }
+      }
+      try await connection.executeScript("rollback")
+      let oldest = try await connection.query(FindOldestTransaction()).first
+      report(.waitsForLock(Wait(name: name, attemptCount: attempt, oldestTransaction: oldest)))
+      do { try await Task.sleep(for: lockPause) } catch { throw PostgresError(.cancelled, "cancelled") }
     }
   }
 
@@ -164,24 +257,43 @@ public struct Migrations: Sendable {
     }
     for (index, row) in applied.enumerated() {
       guard index < files.count else {
-        throw PostgresError(.migrationMismatch, "the database has \(row.name), which this version does not know")
+        if row.compatibleFrom <= files.count { continue }
+        throw PostgresError(
+          .migrationMismatch,
+          """
+          the database has \(row.name), which needs a version with migration \(Self.padded(row.compatibleFrom)) or a later \
+          one; this version ends at \(files[files.count - 1].name)
+          """)
       }
       guard row.number == files[index].number, row.checksum == checksums[index] else {
         throw PostgresError(.migrationMismatch, "\(files[index].name) differs from what was applied")
       }
     }
+    if applied.count > files.count { return .ahead(applied.dropFirst(files.count).map(\.name)) }
     let pending = files.dropFirst(applied.count).map(\.name)
     return pending.isEmpty ? .current : .pending(pending)
   }
 
   private static func insert(_ file: File) -> String {
     """
-    insert into schema_migrations (number, name, checksum)
-    values (\(file.number), \(quote(file.name)), md5(\(quote(file.sql))));
+    insert into schema_migrations (number, name, checksum, compatible_from)
+    values (\(file.number), \(quote(file.name)), md5(\(quote(file.sql))), \(file.compatibleFrom));
     """
+  }
+
+  private static func padded(_ number: Int) -> String {
+    String(repeating: "0", count: max(0, 4 - String(number).count)) + String(number)
   }
 
   private static func quote(_ text: String) -> String {
     "'" + text.replacing("'", with: "''") + "'"
+  }
+}
+
+extension Migrations.Wait: CustomStringConvertible {
+  public var description: String {
+    let oldest =
+      oldestTransaction.map { "; the oldest transaction, of process \($0.processID), is \($0.seconds) s old" } ?? ""
+    return "\(name) did not get a lock and is tried again (attempt \(attemptCount)\(oldest))"
   }
 }

@@ -1,3 +1,11 @@
+/// False if another connection holds it.
+struct TryLockMigrations: PostgresStatement {
+  static let sql = "select pg_try_advisory_lock($1)"
+  let key: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(key) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
 /// Held until its connection closes.
 struct LockMigrations: PostgresStatement {
   static let sql = "select pg_advisory_lock($1) is null"
@@ -11,7 +19,8 @@ struct CreateMigrationsTable: PostgresStatement {
       number integer constraint schema_migrations_pkey primary key,
       name text not null,
       checksum text not null,
-      applied_at timestamptz not null default now()
+      applied_at timestamptz not null default now(),
+      compatible_from integer not null
     )
     """
 }
@@ -22,9 +31,26 @@ struct FindMigrationsTable: PostgresStatement {
 }
 
 struct ListMigrations: PostgresStatement {
-  static let sql = "select number, name, checksum from schema_migrations order by number"
+  /// Through JSON, because the table of a database that is to be adopted lacks the last column.
+  static let sql = """
+    select number, name, checksum, (to_jsonb(migration) ->> 'compatible_from')::integer
+    from schema_migrations migration order by number
+    """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Migrations.Applied {
-    Migrations.Applied(number: try row.next(), name: try row.next(), checksum: try row.next())
+    Migrations.Applied(
+      number: try row.next(), name: try row.next(), checksum: try row.next(), compatibleFrom: try row.next())
+  }
+}
+
+struct FindOldestTransaction: PostgresStatement {
+  static let sql = """
+    select pid, extract(epoch from clock_timestamp() - xact_start)::integer from pg_stat_activity
+    where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
+      and xact_start is not null
+    order by xact_start limit 1
+    """
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Migrations.OldestTransaction {
+    Migrations.OldestTransaction(processID: try row.next(), seconds: try row.next())
   }
 }
 

@@ -18,6 +18,8 @@ struct Pipeline {
     }
   }
 
+  /// Whether statements are prepared under names.
+  let preparesNames: Bool
   private var prepared: [ObjectIdentifier: String] = [:]
   private var preparedCount = 0
   private var steps: [Step] = []
@@ -25,15 +27,20 @@ struct Pipeline {
   /// Whether the batch is a script, whose statements nobody has counted.
   private(set) var isScript = false
 
+  init(preparesNames: Bool) { self.preparesNames = preparesNames }
+
   /// The step that the next result answers.
   var current: Step? { index < steps.count ? steps[index] : nil }
 
-  /// Hands a batch to libpq, without flushing; false if that can't be.
-  mutating func send(_ commands: [PostgresCommand], opening: [PostgresCommand], on raw: OpaquePointer) -> Bool {
+  /// Hands a batch to libpq, without flushing; false if that can't be. With `announcesCommit`, the server sends its
+  /// results before it commits, not with the end of the batch.
+  mutating func send(
+    _ commands: [PostgresCommand], opening: [PostgresCommand], announcesCommit: Bool, on raw: OpaquePointer
+  ) -> Bool {
     steps.removeAll(keepingCapacity: true)
     index = 0
     isScript = commands.first?.isScript == true
-    return isScript ? sendScript(commands, opening, raw) : sendStatements(commands, opening, raw)
+    return isScript ? sendScript(commands, opening, raw) : sendStatements(commands, opening, announcesCommit, raw)
   }
 
   /// The current step went well; whether its result is one that the caller asked for.
@@ -67,7 +74,7 @@ struct Pipeline {
     guard commands.count == 1, case .script(let sql) = commands[0].kind else { return false }
     var script = ""
     for command in opening {
-      guard case .plain(let sql) = command.kind else { return false }
+      guard let sql = command.text else { return false }
       script += sql + ";"
     }
     steps.append(.execute(commands[0].label))
@@ -75,7 +82,7 @@ struct Pipeline {
   }
 
   private mutating func sendStatements(
-    _ commands: [PostgresCommand], _ opening: [PostgresCommand], _ raw: OpaquePointer
+    _ commands: [PostgresCommand], _ opening: [PostgresCommand], _ announcesCommit: Bool, _ raw: OpaquePointer
   ) -> Bool {
     for command in opening {
       guard send(command, as: .opening(command.label), raw) else { return false }
@@ -83,6 +90,7 @@ struct Pipeline {
     for command in commands {
       guard send(command, as: .execute(command.label), raw) else { return false }
     }
+    if announcesCommit, PQsendFlushRequest(raw) != 1 { return false }
     return PQpipelineSync(raw) == 1
   }
 
@@ -93,6 +101,9 @@ struct Pipeline {
     case .plain(let sql), .end(let sql):
       steps.append(step)
       return Self.sendPlain(sql, raw)
+    case .prepared(let type) where !preparesNames:
+      steps.append(step)
+      return Self.sendUnnamed(type.sql, command.bindings, raw)
     case .prepared(let type):
       guard let name = preparedName(type) ?? sendPrepare(type, command.bindings, raw) else { return false }
       steps.append(step)
@@ -125,6 +136,21 @@ struct Pipeline {
   }
 
   private static func sendExecute(_ name: String, _ bindings: PostgresBindings, _ raw: OpaquePointer) -> Bool {
+    withParameters(bindings) { count, values, lengths, formats in
+      PQsendQueryPrepared(raw, name, count, values, lengths, formats, 1) == 1
+    }
+  }
+
+  private static func sendUnnamed(_ sql: String, _ bindings: PostgresBindings, _ raw: OpaquePointer) -> Bool {
+    withParameters(bindings) { count, values, lengths, formats in
+      PQsendQueryParams(raw, sql, count, bindings.values.map(\.type), values, lengths, formats, 1) == 1
+    }
+  }
+
+  private static func withParameters(
+    _ bindings: PostgresBindings,
+    _ body: (Int32, UnsafePointer<UnsafePointer<CChar>?>?, UnsafePointer<Int32>?, UnsafePointer<Int32>?) -> Bool
+  ) -> Bool {
     let count = bindings.values.count
     return bindings.buffer.withUnsafeBytes { buffer in
       withUnsafeTemporaryAllocation(of: UnsafePointer<CChar>?.self, capacity: count) { addresses in
@@ -137,9 +163,8 @@ struct Pipeline {
             numbers.initializeElement(at: index, to: Int32(value.range?.count ?? 0))
             numbers.initializeElement(at: count + index, to: 1)
           }
-          return PQsendQueryPrepared(
-            raw, name, Int32(count), addresses.baseAddress, numbers.baseAddress,
-            numbers.baseAddress?.advanced(by: count), 1) == 1
+          let lengths = UnsafePointer(numbers.baseAddress)
+          return body(Int32(count), UnsafePointer(addresses.baseAddress), lengths, lengths?.advanced(by: count))
         }
       }
     }

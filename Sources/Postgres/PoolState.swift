@@ -8,6 +8,7 @@ struct PoolState<Connection, Waiter> {
   typealias ConnectionID = UInt64
 
   struct Limits {
+    /// How many connections there are at most, and how many more that wait for a commit outside the pool.
     var connectionCountMax: Int
     var waiterCountMax: Int
     var idleTimeout: Duration
@@ -28,6 +29,17 @@ struct PoolState<Connection, Waiter> {
     case none
     case hand(Connection, Waiter)
     case close(Connection)
+    /// Open a connection for those who wait.
+    case connect
+  }
+
+  /// How a connection comes back.
+  enum Condition: UInt8 {
+    /// Something is under way still, or a transaction is open.
+    case inUse
+    case reusable
+    /// The server commits what nobody waits for any more.
+    case settling
   }
 
   private struct Idle {
@@ -36,11 +48,27 @@ struct PoolState<Connection, Waiter> {
     let since: ContinuousClock.Instant
   }
 
+  private struct Leased {
+    let connection: Connection
+    let changes: Bool
+    /// To be closed when it comes back.
+    var isCondemned = false
+  }
+
+  private struct Waiting {
+    let id: WaiterID
+    let waiter: Waiter
+    let changes: Bool
+  }
+
   let limits: Limits
   private var idle: Deque<Idle> = []
-  private var leased: [ConnectionID: Connection] = [:]
+  private var leased: [ConnectionID: Leased] = [:]
+  private var changingCount = 0
+  /// Outside the pool.
+  private var settling: [ConnectionID: Connection] = [:]
   private var connectingCount = 0
-  private var waiters: Deque<(id: WaiterID, waiter: Waiter)> = []
+  private var waiters: Deque<Waiting> = []
   private var lastFailure: (error: PostgresError, until: ContinuousClock.Instant)?
   private var backoff: Duration
   private(set) var isShuttingDown = false
@@ -53,27 +81,35 @@ struct PoolState<Connection, Waiter> {
   var openCount: Int { idle.count + leased.count }
   var idleCount: Int { idle.count }
   var leasedCount: Int { leased.count }
+  var settlingCount: Int { settling.count }
   var waiterCount: Int { waiters.count }
   var isDrained: Bool { leased.isEmpty && connectingCount == 0 }
 
   /// Takes an idle connection, the one used last (it is the warmest), without queueing.
-  mutating func leaseIdle() -> Connection? {
-    guard !isShuttingDown, waiters.isEmpty, let entry = idle.popLast() else { return nil }
-    leased[entry.id] = entry.connection
+  mutating func leaseIdle(changes: Bool) -> Connection? {
+    guard !isShuttingDown, !idle.isEmpty, admits(changes), nextWaiterIndex == nil, let entry = idle.popLast()
+    else { return nil }
+    lend(entry.connection, entry.id, changes: changes)
     return entry.connection
   }
 
-  /// Asks for a connection on behalf of a waiter, who is queued unless the answer is final.
-  mutating func lease(_ id: WaiterID, _ waiter: Waiter, at now: ContinuousClock.Instant) -> LeaseAction {
+  /// Asks for a connection on behalf of a waiter, who is queued unless the answer is final. `changes` tells those who may
+  /// leave a commit behind from those who only read.
+  mutating func lease(
+    _ id: WaiterID, _ waiter: Waiter, changes: Bool, at now: ContinuousClock.Instant
+  ) -> LeaseAction {
     if isShuttingDown { return .fail(PostgresError(.shutdown, "the pool is shutting down")) }
-    if let connection = leaseIdle() { return .use(connection) }
+    if changes, settling.count >= limits.connectionCountMax {
+      return .fail(PostgresError(.commitsPending, "\(settling.count) commits outlast their deadline"))
+    }
+    if let connection = leaseIdle(changes: changes) { return .use(connection) }
     if openCount == 0, connectingCount == 0, let lastFailure, lastFailure.until > now {
       return .fail(lastFailure.error)
     }
     guard waiters.count < limits.waiterCountMax else {
       return .fail(PostgresError(.poolQueueFull, "\(waiters.count) callers wait for a connection already"))
     }
-    waiters.append((id, waiter))
+    waiters.append(Waiting(id: id, waiter: waiter, changes: changes))
     return .wait(connect: reserveConnect())
   }
 
@@ -90,8 +126,7 @@ struct PoolState<Connection, Waiter> {
     lastFailure = nil
     backoff = limits.backoffMin
     if isShuttingDown { return .close(connection) }
-    leased[id] = connection
-    return release(connection, id, isReusable: true, at: now)
+    return place(connection, id, at: now)
   }
 
   /// A connection attempt that was asked for has failed. With nothing open to wait for, everybody is told at once.
@@ -105,25 +140,38 @@ struct PoolState<Connection, Waiter> {
     return waiters.map(\.waiter)
   }
 
-  /// A leased connection comes back. It goes to the longest-waiting caller, or to the idle ones.
+  /// A leased connection comes back. It goes to the longest-waiting caller, or to the idle ones; one whose commit has not
+  /// ended leaves the pool.
   mutating func release(
-    _ connection: Connection, _ id: ConnectionID, isReusable: Bool, at now: ContinuousClock.Instant
+    _ connection: Connection, _ id: ConnectionID, _ condition: Condition, at now: ContinuousClock.Instant
   ) -> ReturnAction {
     // Not among the leased: it broke meanwhile and was removed.
-    guard leased.removeValue(forKey: id) != nil else { return .none }
-    guard isReusable, !isShuttingDown else { return .close(connection) }
-    if let next = waiters.popFirst() {
-      leased[id] = connection
-      return .hand(connection, next.waiter)
+    guard let lease = takeLease(id) else { return .none }
+    if condition == .settling, !isShuttingDown {
+      settling[id] = connection
+      return reserveConnect() ? .connect : .none
     }
-    idle.append(Idle(id: id, connection: connection, since: now))
-    return .none
+    guard condition == .reusable, !isShuttingDown, !lease.isCondemned else { return .close(connection) }
+    return place(connection, id, at: now)
   }
 
-  /// A connection broke, or was closed. True when another is to be opened for those who wait.
-  mutating func removed(_ id: ConnectionID) -> Bool {
-    if leased.removeValue(forKey: id) == nil { idle.removeAll { $0.id == id } }
-    return !waiters.isEmpty && reserveConnect()
+  /// A connection broke, or was closed.
+  mutating func removed(_ id: ConnectionID) -> ReturnAction {
+    if settling.removeValue(forKey: id) != nil {
+      // There is room for another change now, and an idle connection may be there for it.
+      guard let index = nextWaiterIndex, let entry = idle.popLast() else { return .none }
+      return hand(entry.connection, entry.id, at: index)
+    }
+    if takeLease(id) == nil { idle.removeAll { $0.id == id } }
+    return !waiters.isEmpty && reserveConnect() ? .connect : .none
+  }
+
+  /// Gives up every connection that is open, because the others may lead to the same silence as one that ended without a
+  /// word, or to a server that has been replaced: the idle ones are to be closed now, those in use when they come back.
+  mutating func condemn() -> [Connection] {
+    for id in leased.keys { leased[id]?.isCondemned = true }
+    defer { idle = [] }
+    return idle.map(\.connection)
   }
 
   /// Takes out the connections that have been idle too long.
@@ -146,10 +194,47 @@ struct PoolState<Connection, Waiter> {
     return (idle.map(\.connection), waiters.map(\.waiter))
   }
 
-  /// The connections still in use when the time for giving them back is over.
+  /// The connections still in use when the time for giving them back is over, and those that wait for a commit.
   mutating func takeLeased() -> [Connection] {
-    defer { leased = [:] }
-    return Array(leased.values)
+    defer {
+      leased = [:]
+      changingCount = 0
+      settling = [:]
+    }
+    return leased.values.map(\.connection) + settling.values
+  }
+
+  /// Whether a caller may begin: each change that is under way may become one more commit outside the pool.
+  private func admits(_ changes: Bool) -> Bool {
+    !changes || settling.isEmpty || settling.count + changingCount < limits.connectionCountMax
+  }
+
+  /// The longest-waiting caller who may begin.
+  private var nextWaiterIndex: Int? { waiters.firstIndex { admits($0.changes) } }
+
+  private mutating func lend(_ connection: Connection, _ id: ConnectionID, changes: Bool) {
+    leased[id] = Leased(connection: connection, changes: changes)
+    if changes { changingCount += 1 }
+  }
+
+  private mutating func takeLease(_ id: ConnectionID) -> Leased? {
+    guard let lease = leased.removeValue(forKey: id) else { return nil }
+    if lease.changes { changingCount -= 1 }
+    return lease
+  }
+
+  private mutating func place(
+    _ connection: Connection, _ id: ConnectionID, at now: ContinuousClock.Instant
+  ) -> ReturnAction {
+    if let index = nextWaiterIndex { return hand(connection, id, at: index) }
+    idle.append(Idle(id: id, connection: connection, since: now))
+    return .none
+  }
+
+  private mutating func hand(_ connection: Connection, _ id: ConnectionID, at index: Int) -> ReturnAction {
+    let next = waiters.remove(at: index)
+    lend(connection, id, changes: next.changes)
+    return .hand(connection, next.waiter)
   }
 
   /// Counts an attempt as begun if one more connection is wanted and allowed.

@@ -1,9 +1,9 @@
 /// One statement on its way to the server.
 struct PostgresCommand: Sendable {
   enum Kind: Sendable {
-    /// Prepared once per connection under a name made of the type's.
+    /// With parameters; prepared once per connection under a name made of the type's, where that can be.
     case prepared(any PostgresStatement.Type)
-    /// Sent without preparing, and without parameters: `listen` …
+    /// Sent without preparing, and without parameters: `begin`, `listen` …
     case plain(String)
     /// `commit` or `rollback`; not sent when the `begin` before it has not been, either.
     case end(String)
@@ -22,6 +22,22 @@ struct PostgresCommand: Sendable {
   }
 
   var isScript: Bool { if case .script = kind { true } else { false } }
+  /// What has no parameters, or says how it is written without them; for scripts, which have none.
+  var text: String? {
+    switch kind {
+    case .plain(let sql): sql
+    case .prepared, .end, .script: nil
+    }
+  }
+  var isBegin: Bool { if case .plain(let sql) = kind { sql.hasPrefix("begin") } else { false } }
+  /// Whether it changes nothing that outlasts the connection.
+  var isRead: Bool {
+    switch kind {
+    case .prepared(let type): type.isRead
+    case .plain: true
+    case .end, .script: false
+    }
+  }
   var isEnd: Bool { if case .end = kind { true } else { false } }
 
   var label: StatementLabel {

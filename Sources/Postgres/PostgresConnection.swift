@@ -11,19 +11,25 @@ import Synchronization
 public actor PostgresConnection {
   typealias Outcome = Result<[QueryResult], PostgresError>
   typealias State = ConnectionState<PostgresCommand, QueryResult, CheckedContinuation<Outcome, Never>>
+  typealias Condition = PoolState<PostgresConnection, PostgresPool.Waiter>.Condition
+  /// Called once when the connection has closed; false if the server has gone without a word.
+  typealias CloseHandler = @Sendable (_ id: UInt64, _ hadWord: Bool) -> Void
 
-  /// How long a cancelled batch, and the request to cancel it, may take to end before the connection is given up.
-  private static let cancelGrace: Duration = .seconds(5)
+  /// Who terminates the backend of a statement that has run for longer means the statement, which is not run again.
+  private static let recent: Duration = .seconds(1)
 
   public nonisolated let id: UInt64
   /// The server's `server_version_num`, for instance 150018.
   public nonisolated let serverVersion: Int
+  /// Whether a pooler is between, so that nothing that is set, or listened to, is sure to last beyond a transaction.
+  public nonisolated let isPooled: Bool
   nonisolated let loop: EventLoop
   private nonisolated let statistics: PostgresStatistics
-  private nonisolated let queryTimeout: Duration
-  private nonisolated let onClose: @Sendable (UInt64) -> Void
+  private nonisolated let configuration: PostgresConfiguration
+  private nonisolated let notices: NoticeReceiver
+  private nonisolated let onClose: CloseHandler
   private nonisolated let lastBatchID = Atomic<UInt64>(0)
-  private nonisolated let isFree = Atomic<Bool>(true)
+  private nonisolated let storedCondition = Atomic<UInt8>(Condition.reusable.rawValue)
 
   /// Nil once closed.
   private var raw: OpaquePointer?
@@ -31,8 +37,8 @@ public actor PostgresConnection {
   private var isRegistered = false
   private var hasWriteInterest = false
   private var state = State()
-  private var opening: [PostgresCommand] = []
-  private var pipeline = Pipeline()
+  private var opening: Opening?
+  private var pipeline: Pipeline
   private var deadline: ContinuousClock.Instant?
   private var isTimerArmed = false
   private var cancelGraceEnd: ContinuousClock.Instant?
@@ -43,12 +49,16 @@ public actor PostgresConnection {
   /// Takes ownership of a connected `PGconn` in pipeline mode.
   init(
     owning opened: consuming OpenedConnection, id: UInt64, loop: EventLoop, statistics: PostgresStatistics,
-    queryTimeout: Duration, onClose: @escaping @Sendable (UInt64) -> Void
+    configuration: PostgresConfiguration, onClose: @escaping CloseHandler
   ) {
     self.id = id
     self.loop = loop
     self.statistics = statistics
-    self.queryTimeout = queryTimeout
+    self.configuration = configuration
+    notices = opened.notices
+    isPooled = opened.isPooled
+    pipeline = Pipeline(
+      preparesNames: configuration.preparing == .always || configuration.preparing == .auto && !opened.isPooled)
     self.onClose = onClose
     serverVersion = Int(opened.serverVersion)
     descriptor = opened.descriptor
@@ -65,15 +75,27 @@ public actor PostgresConnection {
 
   public var isClosed: Bool { raw == nil }
 
-  /// Whether it is open, no transaction is, and nothing is under way: fit for the next user. True of the moment when the
-  /// last answer was handed out, so that nobody has to hop to the loop to ask.
-  nonisolated var isReusable: Bool { isFree.load(ordering: .acquiring) }
+  /// How it would come back to the pool now. True of the moment when the last answer was handed out, so that nobody has to
+  /// hop to the loop to ask.
+  nonisolated var condition: Condition {
+    Condition(rawValue: storedCondition.load(ordering: .acquiring)) ?? .inUse
+  }
 
-  /// Sends `commands` with the next batch and before it, which saves a round trip; their results are nobody's.
-  nonisolated func open(with commands: [PostgresCommand]) {
-    guard !commands.isEmpty else { return }
-    isFree.store(false, ordering: .releasing)
-    onLoop { $0.opening = commands }
+  private nonisolated func store(_ condition: Condition) {
+    storedCondition.store(condition.rawValue, ordering: .releasing)
+  }
+
+  /// What is sent with the next batch and before it, which saves a round trip; the results are nobody's.
+  struct Opening {
+    /// `begin`, if it opens a transaction.
+    var begin: String?
+    var settings: PostgresSettings
+  }
+
+  nonisolated func open(with opening: Opening) {
+    guard opening.begin != nil || opening.settings != .none else { return }
+    store(.inUse)
+    onLoop { $0.opening = opening }
   }
 
   /// Listens on `channels` and hands on what arrives from then on, in order; ends by throwing when the connection does.
@@ -91,6 +113,11 @@ public actor PostgresConnection {
       throw error
     }
     return stream
+  }
+
+  static func quoteLiteral(_ text: String) -> String {
+    // PostgreSQL 15 reads a backslash as itself only by a setting; this form does not depend on it.
+    " E'" + text.replacing("\\", with: "\\\\").replacing("'", with: "''") + "'"
   }
 
   static func quoteIdentifier(_ name: String) -> String {
@@ -131,34 +158,61 @@ public actor PostgresConnection {
   }
 
   private func submit(_ commands: [PostgresCommand], _ id: UInt64, _ waiter: CheckedContinuation<Outcome, Never>) {
+    // What has come since the last answer may be that the server has closed: then nothing is sent, and may be elsewhere.
+    if state.isIdle { receive() }
     if let error = state.closedBy {
       waiter.resume(returning: .failure(error))
       return
     }
-    var isCommit = false
-    if case .end("commit")? = commands.first?.kind { isCommit = true }
-    let batch = State.Batch(id: id, commands: commands, isCommit: isCommit, waiter: waiter)
-    isFree.store(false, ordering: .releasing)
+    guard !state.isSettling else {
+      waiter.resume(returning: .failure(PostgresError(.protocolViolation, "the connection waits for a commit")))
+      return
+    }
+    let batch = State.Batch(id: id, commands: commands, effect: Self.effect(of: commands), waiter: waiter)
+    store(.inUse)
     if let next = state.submit(batch) { send(next) }
+  }
+
+  private static func effect(of commands: [PostgresCommand]) -> State.Effect {
+    switch commands.first?.kind {
+    case .end("commit")?: .commit
+    case .end?: .none
+    case .script?: .script
+    default: commands.allSatisfy(\.isRead) ? .none : .ownCommit
+    }
   }
 
   private func send(_ batch: State.Batch) {
     guard let raw else { return }
-    let opening = opening
-    self.opening = []
-    if !opening.isEmpty, batch.commands.first?.isEnd == true {
+    if opening != nil, batch.commands.first?.isEnd == true {
+      opening = nil
       // The transaction never reached the server.
       complete(state.receive(.end))
       return
     }
-    deadline = .now + queryTimeout
+    let isOpen = PQtransactionStatus(raw) != PQTRANS_IDLE
+    let opening = takeOpening(isInTransaction: isOpen, isScript: batch.commands.first?.isScript == true)
+    let isInTransaction = isOpen || opening.contains(where: \.isBegin)
+    if isInTransaction { state.runsInTransaction() }
+    deadline = .now + configuration.queryTimeout
     armTimer()
     statistics.sent(batch.commands.count + opening.count)
-    if pipeline.send(batch.commands, opening: opening, on: raw) {
+    let announcesCommit = batch.effect == .ownCommit && !isInTransaction
+    if pipeline.send(batch.commands, opening: opening, announcesCommit: announcesCommit, on: raw) {
       flush()
     } else {
       close(PostgresError(.connectionLost, lastMessage(raw)))
     }
+  }
+
+  /// Where the session is not ours, each transaction sets all that a session would have.
+  private func takeOpening(isInTransaction: Bool, isScript: Bool) -> [PostgresCommand] {
+    defer { opening = nil }
+    var settings = opening?.settings ?? .none
+    if isPooled, !isInTransaction { settings = settings.over(configuration.settings) }
+    let begin = opening?.begin.map { [PostgresCommand(.plain($0))] } ?? []
+    // A script binds no parameters.
+    return begin + (isScript ? settings.text.map { [PostgresCommand(.plain($0))] } ?? [] : settings.commands)
   }
 
   // MARK: The socket
@@ -200,7 +254,9 @@ public actor PostgresConnection {
     deliverNotifications()
     // Any of these may have closed the connection and freed `raw`.
     guard self.raw != nil else { return }
-    if !isOpen || PQstatus(raw) == CONNECTION_BAD {
+    if let parting = notices.parting {
+      close(PostgresError(.connectionLost, parting.message, sqlState: parting.sqlState))
+    } else if !isOpen || PQstatus(raw) == CONNECTION_BAD {
       close(PostgresError(.connectionLost, lastMessage(raw)))
     } else if hasWriteInterest {
       flush()
@@ -236,6 +292,7 @@ public actor PostgresConnection {
     switch PQresultStatus(result) {
     case PGRES_PIPELINE_SYNC:
       PQclear(result)
+      if let notice = notices.takeMissingStandby() { state.committedWithoutStandby(notice.message) }
       complete(state.receive(.end))
       return
     case PGRES_COMMAND_OK, PGRES_TUPLES_OK, PGRES_EMPTY_QUERY:
@@ -259,10 +316,14 @@ public actor PostgresConnection {
 
   private func complete(_ completion: State.Completion?) {
     guard let raw, let completion else { return }
+    guard let waiter = completion.waiter else {
+      settled(completion.outcome)
+      return
+    }
     deadline = nil
     let isInTransaction = PQtransactionStatus(raw) != PQTRANS_IDLE
-    isFree.store(state.isIdle && !isInTransaction && opening.isEmpty, ordering: .releasing)
-    completion.waiter.resume(returning: completion.outcome)
+    store(state.isIdle && !isInTransaction && opening == nil ? .reusable : .inUse)
+    waiter.resume(returning: completion.outcome)
     if let next = state.startNext() { send(next) }
   }
 
@@ -304,7 +365,25 @@ public actor PostgresConnection {
       waiter.resume(returning: .failure(PostgresError(reason, "given up before it was sent")))
     case .requestCancel:
       requestCancel()
+    case .leave(let waiter):
+      leave(waiter, reason)
     }
+  }
+
+  /// Lets the caller of a commit go, which the server goes on with.
+  private func leave(_ waiter: CheckedContinuation<Outcome, Never>, _ reason: PostgresError.Code) {
+    deadline = nil
+    store(.settling)
+    configuration.observe(.commitLeft)
+    waiter.resume(returning: .failure(PostgresError(.commitUnknown, "the commit has not ended yet (\(reason))")))
+  }
+
+  /// The commit that nobody waited for any more has ended.
+  private func settled(_ outcome: Outcome) {
+    var isCommitted = false
+    if case .success = outcome { isCommitted = true }
+    configuration.observe(.commitSettled(isCommitted: isCommitted))
+    close()
   }
 
   private func requestCancel() {
@@ -312,7 +391,7 @@ public actor PostgresConnection {
       close(PostgresError(.connectionLost, "no cancel request could be made"))
       return
     }
-    let graceEnd = ContinuousClock.now + Self.cancelGrace
+    let graceEnd = ContinuousClock.now + configuration.cancelTimeout
     cancelGraceEnd = graceEnd
     loop.schedule(at: graceEnd) { [weak self] in self?.assumeIsolated { $0.graceTimerFired() } }
     // Safe: PGcancel is a copy of what is needed, used by this closure alone.
@@ -334,6 +413,9 @@ public actor PostgresConnection {
 
   private func graceTimerFired() {
     guard state.isCancelling, let cancelGraceEnd, cancelGraceEnd <= .now else { return }
+    // The request came just too late to end the statement before its commit.
+    if case .leave(let waiter) = state.leave() { return leave(waiter, .timeout) }
+    guard !state.isSettling else { return }
     close(PostgresError(.connectionLost, "no answer to a cancel request"))
   }
 
@@ -341,11 +423,18 @@ public actor PostgresConnection {
 
   private func close(_ error: PostgresError) {
     guard raw != nil else { return }
-    isFree.store(false, ordering: .releasing)
+    store(.inUse)
     finish()
     notificationSink?.finish(error)
-    for completion in state.close(error) { completion.waiter.resume(returning: completion.outcome) }
-    onClose(id)
+    let hadWord = error.code != .connectionLost || error.sqlState != nil || state.hasFailed
+    let sentAt = deadline.map { $0 - configuration.queryTimeout }
+    let isRecent = sentAt.map { .now - $0 < Self.recent } ?? false
+    if state.isSettling { configuration.observe(.commitSettled(isCommitted: false)) }
+    // Before anybody is told, so that nobody who asks again is given one of the others that lead to the same silence.
+    onClose(id, hadWord)
+    for completion in state.close(error, isRecent: isRecent) {
+      completion.waiter?.resume(returning: completion.outcome)
+    }
   }
 
   private func finish() {

@@ -6,10 +6,13 @@ public struct PostgresError: Error, Sendable {
     case server
     /// No connection could be made.
     case connectFailed
-    /// The connection broke while statements were under way; whether they ran is unknown unless they were reads.
+    /// The connection broke while statements were under way. Nothing of them stands, unless it was a script.
     case connectionLost
-    /// The connection broke while `commit` was under way: the transaction may or may not stand.
+    /// The connection broke under a commit, or the commit outlasted its deadline, or PostgreSQL stopped waiting for a
+    /// synchronous standby: the change may or may not stand, or may be lost with the primary.
     case commitUnknown
+    /// As many commits as the pool has connections outlast their deadline, so no other change is begun.
+    case commitsPending
     /// The client's own deadline passed; the statement was cancelled on the server.
     case timeout
     /// The calling task was cancelled; so was the statement.
@@ -39,6 +42,9 @@ public struct PostgresError: Error, Sendable {
   public var constraint: String?
   /// The statement's type name, when known.
   public var statement: String?
+  /// Whether what was to be run certainly left nothing behind, and was not itself what ended: it may be sent again on
+  /// another connection.
+  var hasNoEffect = false
 
   public init(
     _ code: Code, _ message: String, sqlState: String? = nil, constraint: String? = nil, statement: String? = nil
@@ -55,11 +61,16 @@ public struct PostgresError: Error, Sendable {
     code == .server && (sqlState == "40001" || sqlState == "40P01")
   }
 
+  /// Whether a lock did not come free in time, or never would have. The transaction may be run again.
+  var isLockFailure: Bool {
+    code == .server && (sqlState == "55P03" || sqlState == "40P01")
+  }
+
   /// Whether PostgreSQL could not be asked, as opposed to having refused: unreachable, overloaded, restarting, too slow.
   public var isUnavailable: Bool {
     switch code {
-    case .connectFailed, .connectionLost, .commitUnknown, .timeout, .poolTimeout, .poolQueueFull, .shutdown,
-      .notificationOverflow:
+    case .connectFailed, .connectionLost, .commitUnknown, .commitsPending, .timeout, .poolTimeout, .poolQueueFull,
+      .shutdown, .notificationOverflow:
       true
     case .server:
       // Classes 08 (connection), 53 (resources), 57 (operator intervention) and a read-only server after a failover.

@@ -72,12 +72,21 @@ public final class PostgresPool: Service {
     for connection in state.withLock({ $0.takeLeased() }) { await connection.close() }
   }
 
+  /// Gives up every connection that is open now, because it may lead to a server that one should not ask any more: the
+  /// idle ones at once, those in use when they come back.
+  public func condemnConnections() {
+    close(state.withLock { $0.condemn() })
+  }
+
   /// A sleep that the cancellation of the task, which may be why the pool shuts down, doesn't cut short.
   private func pause(_ duration: Duration) async {
     await withCheckedContinuation { continuation in
       loop.execute { [loop] in loop.schedule(at: .now + duration) { continuation.resume() } }
     }
   }
+
+  /// Connections outside the pool that wait for a commit which outlasted its deadline, now.
+  public var pendingCommitCount: Int { state.withLock { $0.settlingCount } }
 
   /// Connections open, connections in use, and callers waiting, now.
   public var gauges: (open: Int, leased: Int, waiting: Int) {
@@ -94,7 +103,13 @@ public final class PostgresPool: Service {
   public func withConnection<Value>(
     _ body: (PostgresConnection) async throws -> Value
   ) async throws -> Value {
-    let connection = try await lease()
+    try await withConnection(changes: true, body)
+  }
+
+  private func withConnection<Value>(
+    changes: Bool, _ body: (PostgresConnection) async throws -> Value
+  ) async throws -> Value {
+    let connection = try await lease(changes: changes)
     do {
       let value = try await body(connection)
       giveBack(connection)
@@ -105,11 +120,14 @@ public final class PostgresPool: Service {
     }
   }
 
-  /// Runs one statement on any connection and decodes its rows.
+  /// Runs one statement on any connection and decodes its rows. What a connection that was terminated, or found closed, has
+  /// certainly not carried out is sent again on another, here and in the methods below.
   public func query<Statement: PostgresStatement>(
     _ statement: Statement, as settings: PostgresSettings = .none
   ) async throws(PostgresError) -> [Statement.Row] {
-    try await lend(as: settings) { connection throws(PostgresError) in try await connection.query(statement) }
+    try await lend(changes: !Statement.isRead, as: settings) { connection throws(PostgresError) in
+      try await connection.query(statement)
+    }
   }
 
   /// As ``query(_:as:)``; throws `.timeout` when there is no answer by `deadline`, whatever the server is doing. Whether the
@@ -136,94 +154,115 @@ public final class PostgresPool: Service {
 
   /// Runs one statement on any connection; the number of rows that it touched.
   @discardableResult
-  public func execute(
-    _ statement: some PostgresStatement, as settings: PostgresSettings = .none
+  public func execute<Statement: PostgresStatement>(
+    _ statement: Statement, as settings: PostgresSettings = .none
   ) async throws(PostgresError) -> Int {
-    try await lend(as: settings) { connection throws(PostgresError) in try await connection.execute(statement) }
+    try await lend(changes: !Statement.isRead, as: settings) { connection throws(PostgresError) in
+      try await connection.execute(statement)
+    }
   }
 
   /// Runs several statements as one transaction in one round trip.
   public func pipeline<each Statement: PostgresStatement>(
     _ statement: repeat each Statement, as settings: PostgresSettings = .none
   ) async throws(PostgresError) -> (repeat [(each Statement).Row]) {
-    let connection = try await lease()
-    connection.open(with: settings.commands)
-    do throws(PostgresError) {
-      let rows = try await connection.pipeline(repeat each statement)
-      giveBack(connection)
-      return rows
-    } catch {
-      giveBack(connection)
-      throw error
+    var changes = false
+    func note<Next: PostgresStatement>(_: Next.Type) { if !Next.isRead { changes = true } }
+    repeat note((each Statement).self)
+    return try await lend(changes: changes, as: settings) { connection throws(PostgresError) in
+      try await connection.pipeline(repeat each statement)
     }
   }
 
-  /// Runs `body` in a transaction: commits when it returns, rolls back when it throws or its task is cancelled, and runs
-  /// it again after a serialization failure or a deadlock, so it must have no effect but through the connection.
+  /// Runs `body` in a transaction: commits when it returns, rolls back when it throws or its task is cancelled. Runs it
+  /// again after a serialization failure or a deadlock, and on another connection when its own was terminated before the
+  /// commit, so it must have no effect but through the connection.
   public func withTransaction<Value>(
     isolation: PostgresIsolation = .readCommitted, as settings: PostgresSettings = .none,
     _ body: (PostgresConnection) async throws -> Value
   ) async throws -> Value {
-    var attempt = 1
+    var (attempt, resendCount) = (1, 0)
     while true {
       do {
-        return try await withConnection { connection in
-          connection.open(with: [PostgresCommand(.plain(isolation.begin))] + settings.commands)
+        return try await withConnection(changes: true) { connection in
+          connection.open(with: .init(begin: isolation.begin, settings: settings))
+          let value: Value
           do {
-            let value = try await body(connection)
+            value = try await body(connection)
             try Task.checkCancellation()
-            try await connection.commit()
-            return value
           } catch {
             await connection.rollback()
             throw error
           }
+          // If this fails, nothing is left to roll back.
+          try await connection.commit()
+          return value
         }
       } catch let error as PostgresError where error.isRetryable && attempt < Self.retryCountMax {
         try await Task.sleep(for: .milliseconds(Int.random(in: 1...(4 << attempt))))
         attempt += 1
+      } catch let error as PostgresError where error.hasNoEffect && resendCount < resendCountMax {
+        resendCount += 1
+        configuration.observe(.sentAgain)
       }
     }
   }
 
-  /// Opens a connection outside the pool, for `listen`; to another server if `url` is given. Close it when done.
-  public func openConnection(url: String? = nil) async throws(PostgresError) -> PostgresConnection {
+  /// Opens a connection outside the pool, for `listen`; to another server if `url` is given, and with another deadline
+  /// than the pool's if there is one: who waits for nothing else notices sooner that the server is silent. Close it when done.
+  public func openConnection(
+    url: String? = nil, deadline: Duration? = nil
+  ) async throws(PostgresError) -> PostgresConnection {
     var configuration = configuration
     if let url { configuration.url = url }
+    if let deadline {
+      configuration.queryTimeout = deadline
+      configuration.acknowledgementTimeout = deadline
+      configuration.cancelTimeout = .seconds(1)
+    }
     return try await openConnection(configuration)
   }
 
   /// Opens a connection outside the pool, with limits of its own.
   func openConnection(_ configuration: PostgresConfiguration) async throws(PostgresError) -> PostgresConnection {
     let result: Result<PostgresConnection, PostgresError> = await withCheckedContinuation { continuation in
-      open(configuration, onClose: { _ in }) { continuation.resume(returning: $0) }
+      open(configuration, onClose: { _, _ in }) { continuation.resume(returning: $0) }
     }
     return try result.get()
   }
 
   // MARK: Lending
 
+  /// Each of the connections may have been terminated, and each attempt finds one of them.
+  private var resendCountMax: Int { configuration.poolSizeMax + 1 }
+
   private func lend<Value>(
-    as settings: PostgresSettings, _ body: (PostgresConnection) async throws(PostgresError) -> Value
+    changes: Bool, as settings: PostgresSettings,
+    _ body: (PostgresConnection) async throws(PostgresError) -> Value
   ) async throws(PostgresError) -> Value {
-    let connection = try await lease()
-    connection.open(with: settings.commands)
-    do throws(PostgresError) {
-      let value = try await body(connection)
-      giveBack(connection)
-      return value
-    } catch {
-      giveBack(connection)
-      throw error
+    var resendCount = 0
+    while true {
+      let connection = try await lease(changes: changes)
+      connection.open(with: .init(settings: settings))
+      do throws(PostgresError) {
+        let value = try await body(connection)
+        giveBack(connection)
+        return value
+      } catch {
+        giveBack(connection)
+        guard error.hasNoEffect, resendCount < resendCountMax else { throw error }
+        resendCount += 1
+        configuration.observe(.sentAgain)
+      }
     }
   }
 
-  private func lease() async throws(PostgresError) -> PostgresConnection {
-    if let connection = state.withLock({ $0.leaseIdle() }) { return connection }
+  private func lease(changes: Bool) async throws(PostgresError) -> PostgresConnection {
+    if let connection = state.withLock({ $0.leaseIdle(changes: changes) }) { return connection }
     let id = nextID.add(1, ordering: .relaxed).oldValue
     let result = await withTaskCancellationHandler {
       await withCheckedContinuation { (waiter: Waiter) in
-        wait(id, waiter)
+        wait(id, waiter, changes: changes)
         // The cancellation may have come before the waiter was there to be dismissed.
         if Task.isCancelled { dismissCancelled(id) }
       }
@@ -234,8 +273,8 @@ public final class PostgresPool: Service {
   }
 
   /// Answers the waiter at once, or leaves it in the queue for at most `leaseTimeout`.
-  private func wait(_ id: UInt64, _ waiter: Waiter) {
-    switch state.withLock({ $0.lease(id, waiter, at: .now) }) {
+  private func wait(_ id: UInt64, _ waiter: Waiter, changes: Bool) {
+    switch state.withLock({ $0.lease(id, waiter, changes: changes, at: .now) }) {
     case .use(let connection):
       waiter.resume(returning: .success(connection))
     case .fail(let error):
@@ -260,8 +299,8 @@ public final class PostgresPool: Service {
   }
 
   private func giveBack(_ connection: PostgresConnection) {
-    let isReusable = connection.isReusable
-    perform(state.withLock { $0.release(connection, connection.id, isReusable: isReusable, at: .now) })
+    let condition = connection.condition
+    perform(state.withLock { $0.release(connection, connection.id, condition, at: .now) })
   }
 
   private func perform(_ action: State.ReturnAction) {
@@ -271,14 +310,20 @@ public final class PostgresPool: Service {
     case .hand(let connection, let waiter):
       waiter.resume(returning: .success(connection))
     case .close(let connection):
-      loop.execute { connection.assumeIsolated { $0.close() } }
+      close([connection])
+    case .connect:
+      connect()
     }
+  }
+
+  private func close(_ connections: [PostgresConnection]) {
+    for connection in connections { loop.execute { connection.assumeIsolated { $0.close() } } }
   }
 
   // MARK: Connecting
 
   private func connect() {
-    open(configuration, onClose: { [weak self] id in self?.removed(id) }) { [self] result in
+    open(configuration, onClose: { [weak self] in self?.removed($0, hadWord: $1) }) { [self] result in
       switch result {
       case .success(let connection):
         perform(state.withLock { $0.connected(connection, connection.id, at: .now) })
@@ -290,23 +335,30 @@ public final class PostgresPool: Service {
     }
   }
 
-  private func removed(_ id: UInt64) {
-    if state.withLock({ $0.removed(id) }) { connect() }
+  private func removed(_ id: UInt64, hadWord: Bool) {
+    let (action, condemned) = state.withLock { state in
+      (state.removed(id), hadWord ? [] : state.condemn())
+    }
+    if !condemned.isEmpty {
+      configuration.observe(.condemned(connections: condemned.count))
+      close(condemned)
+    }
+    perform(action)
   }
 
   /// Connecting blocks, so it has a thread of its own meanwhile.
   private func open(
-    _ configuration: PostgresConfiguration, onClose: @escaping @Sendable (UInt64) -> Void,
+    _ configuration: PostgresConfiguration, onClose: @escaping PostgresConnection.CloseHandler,
     _ completion: @escaping @Sendable (Result<PostgresConnection, PostgresError>) -> Void
   ) {
     let id = nextID.add(1, ordering: .relaxed).oldValue
     DispatchQueue.global().async { [loop, statistics] in
       do throws(PostgresError) {
-        let opened = try OpenedConnection(configuration)
+        let opened = try OpenedConnection.open(configuration)
         completion(
           .success(
             PostgresConnection(
-              owning: opened, id: id, loop: loop, statistics: statistics, queryTimeout: configuration.queryTimeout,
+              owning: opened, id: id, loop: loop, statistics: statistics, configuration: configuration,
               onClose: onClose)))
       } catch {
         completion(.failure(error))

@@ -7,6 +7,22 @@ public struct PostgresSettings: Sendable, Equatable {
 
   public init(_ values: [String: String]) { self.values = values }
 
+  /// These, and of `other` what these do not set.
+  func over(_ other: PostgresSettings) -> PostgresSettings {
+    PostgresSettings(values.merging(other.values) { own, _ in own })
+  }
+
+  /// The same as ``commands``, without parameters.
+  var text: String? {
+    values.isEmpty
+      ? nil
+      : "select "
+        + values.map { name, value in
+          let (name, value) = (PostgresConnection.quoteLiteral(name), PostgresConnection.quoteLiteral(value))
+          return "set_config(\(name), \(value), true)"
+        }.joined(separator: ", ")
+  }
+
   /// What opens the transaction.
   var commands: [PostgresCommand] {
     values.isEmpty ? [] : [PostgresCommand(SetLocally(self))]

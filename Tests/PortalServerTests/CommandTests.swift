@@ -13,7 +13,8 @@ struct CommandTests {
       [], ["serve"], ["migrate"], ["accounts", "create"], ["staff", "create"], ["tokens", "create"],
       ["tokens", "list"], ["tokens", "revoke"], ["tokens", "roll"], ["keys", "revoke"], ["accounts", "limit"], ["jobs"],
       ["jobs", "run"],
-      ["audit"], ["audit", "verify"], ["audit", "export"], ["accounts", "plan"], ["plans"], ["plans", "set"],
+      ["audit"], ["audit", "verify"], ["audit", "export"], ["accounts", "plan"], ["plans"], ["plans", "set"], ["epoch"],
+      ["epoch", "new"],
     ] {
       let result = try await latchkey(command + ["--help"])
       #expect(result.status == 0)
@@ -46,6 +47,7 @@ struct CommandTests {
       ["plans", "set", "small", "--key-cap", "1", "--per-minute-max", "1"],
       ["plans", "set", "small", "--key-cap", "1", "--scope", "a", "--per-minute-max", "1", "--max-lifetime-days", "0"],
       ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--mode", "strict"],
+      ["epoch", "new"], ["epoch", "new", "--reason", "no"],
     ] {
       #expect(try await latchkey(arguments, environment: ["DATABASE_URL": "host=/nowhere"]).status == 64)
     }

@@ -25,8 +25,10 @@ struct UsageCrashTests {
     let spool: String
     let port: Int
 
-    func start() async throws -> RunningServer {
-      try await RunningServer(on: database, spool: spool, port: port)
+    /// What was written is not kept, unless it is asked for: so each file in the spool has something that is not.
+    func start(keepSeconds: Int = 0) async throws -> RunningServer {
+      try await RunningServer(
+        on: database, spool: spool, port: port, environment: ["USAGE_SPOOL_KEEP_SECONDS": "\(keepSeconds)"])
     }
 
     /// Of its files, wherever they lie in it.

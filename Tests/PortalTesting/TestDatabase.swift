@@ -3,6 +3,7 @@ import Portal
 package import Postgres
 package import PostgresTesting
 import Synchronization
+import Testing
 
 /// A database of one test's own, copied from a template that has all migrations, and dropped afterwards.
 package struct TestDatabase: Sendable {
@@ -41,8 +42,11 @@ package func withDatabase<Value>(_ body: (TestDatabase) async throws -> Value) a
 }
 
 /// Runs `body` with a migrated database on a server of its own, which it may stop.
-package func withOwnDatabase<Value>(_ body: (OwnServer, TestDatabase) async throws -> Value) async throws -> Value {
-  try await OwnServer.with { server in
+package func withOwnDatabase<Value>(
+  environment: [String: String] = ProcessInfo.processInfo.environment,
+  _ body: (OwnServer, TestDatabase) async throws -> Value
+) async throws -> Value {
+  try await OwnServer.with(environment: environment) { server in
     let name = "portal_\(UUID().uuidString.prefix(8).lowercased())"
     let url = try await server.url()
     try await PostgresPool.with(PostgresConfiguration(url: url)) { pool in
@@ -53,6 +57,25 @@ package func withOwnDatabase<Value>(_ body: (OwnServer, TestDatabase) async thro
       _ = try await Migrations.embedded().apply(on: pool)
     }
     return try await body(server, database)
+  }
+}
+
+/// Runs `body` with a migrated database on a server of its own that has a streaming standby. The database's URL names both
+/// hosts, and leads to the one that is the primary.
+package func withReplicatedDatabase<Value>(
+  _ body: (_ primary: OwnServer, _ standby: OwnServer, TestDatabase) async throws -> Value
+) async throws -> Value {
+  try await withOwnDatabase { primary, database in
+    try await primary.withStandby { standby in
+      let hosts = try await [primary.url(), standby.url()].map { url in
+        try #require(url.split(separator: " ").first { $0.hasPrefix("host=") }.map { $0.dropFirst(5) })
+      }
+      let url = """
+        host=\(hosts.joined(separator: ",")) port=5432 user=postgres dbname=\(database.name) \
+        target_session_attrs=read-write
+        """
+      return try await body(primary, standby, TestDatabase(url: url, name: database.name, sweep: database.sweep))
+    }
   }
 }
 

@@ -22,14 +22,52 @@ package func serverURL(database: String? = nil) throws -> String {
 /// A PostgreSQL server of one test's own, made by `scripts/cluster`, which that test may stop and start.
 package struct OwnServer: Sendable {
   package let directory: String
+  private let environment: [String: String]
 
-  package static func with<Value>(_ body: (OwnServer) async throws -> Value) async throws -> Value {
-    let server = OwnServer(directory: "/tmp/latchkey-test-\(UUID().uuidString.prefix(8))")
+  /// `environment` is that of the server, too.
+  package static func with<Value>(
+    environment: [String: String] = ProcessInfo.processInfo.environment, _ body: (OwnServer) async throws -> Value
+  ) async throws -> Value {
+    let server = OwnServer(
+      directory: "/tmp/latchkey-test-\(UUID().uuidString.prefix(8))", environment: environment)
     try await server.script("start", "--fast")
     let result: Result<Value, any Error>
     do { result = .success(try await body(server)) } catch { result = .failure(error) }
     try await server.script("destroy")
     return try result.get()
+  }
+
+  /// Runs `body` with a streaming standby of this server.
+  package func withStandby<Value>(_ body: (OwnServer) async throws -> Value) async throws -> Value {
+    let standby = OwnServer(directory: directory + "-standby", environment: environment)
+    let result: Result<Value, any Error>
+    do {
+      try await standby.script("standby", directory)
+      result = .success(try await body(standby))
+    } catch { result = .failure(error) }
+    try await standby.script("destroy")
+    return try result.get()
+  }
+
+  /// Makes a standby a primary.
+  package func promote() async throws { try await script("promote") }
+
+  /// Runs `body` and puts the data back that there was before, as of a cold backup. It runs before and afterwards.
+  package func losing(_ body: () async throws -> Void) async throws {
+    let saved = directory + "-saved"
+    try await stop()
+    _ = try await run("/bin/cp", ["-a", directory + "/data", saved])
+    do {
+      try await start()
+      try await body()
+      try await stop()
+      try FileManager.default.removeItem(atPath: directory + "/data")
+      try FileManager.default.moveItem(atPath: saved, toPath: directory + "/data")
+      try await start()
+    } catch {
+      try? FileManager.default.removeItem(atPath: saved)
+      throw error
+    }
   }
 
   package func url() async throws -> String { try await script("url").trimmingCharacters(in: .newlines) }
@@ -40,10 +78,23 @@ package struct OwnServer: Sendable {
   /// Ends it as a crash would: nothing is written any more, and the next start recovers from the log.
   package func crash() async throws { try await script("stop", "immediate") }
 
+  /// Its processes, the first of which is the one that starts the others.
+  package func processes() throws -> [Int32] {
+    let location = try? String(contentsOfFile: directory + "/location", encoding: .utf8)
+    let home = location?.trimmingCharacters(in: .newlines) ?? directory
+    let file = try String(contentsOfFile: home + "/data/postmaster.pid", encoding: .utf8)
+    guard let parent = file.split(separator: "\n").first.flatMap({ Int32($0) }) else {
+      throw TestSetupError(description: "no process in \(home)/data/postmaster.pid")
+    }
+    let children = try String(contentsOfFile: "/proc/\(parent)/task/\(parent)/children", encoding: .utf8)
+    return [parent] + children.split(separator: " ").compactMap { Int32($0) }
+  }
+
   /// Runs the script; what it printed.
   @discardableResult
   private func script(_ command: String, _ options: String...) async throws -> String {
-    let result = try await run(repositoryRoot + "/scripts/cluster", [command, directory] + options)
+    let result = try await run(
+      repositoryRoot + "/scripts/cluster", [command, directory] + options, environment: environment)
     guard result.status == 0 else {
       throw TestSetupError(
         description: "scripts/cluster \(command) ended with \(result.status): \(result.output)\(result.errors)")

@@ -10,8 +10,18 @@ struct ConnectionStateTests {
   private let failure = PostgresError(.server, "no", sqlState: "23505", statement: "Insert")
   private let lost = PostgresError(.connectionLost, "gone")
 
-  private func batch(_ id: UInt64, isCommit: Bool = false) -> State.Batch {
-    State.Batch(id: id, commands: ["command \(id)"], isCommit: isCommit, waiter: "waiter \(id)")
+  private let terminated = PostgresError(.server, "terminating", sqlState: "57P01", statement: "Sleep")
+
+  private func batch(_ id: UInt64, _ effect: State.Effect = .none) -> State.Batch {
+    State.Batch(id: id, commands: ["command \(id)"], effect: effect, waiter: "waiter \(id)")
+  }
+
+  /// What the waiters are told when the connection closes: code, and whether it may be sent again.
+  private mutating func ends(isRecent: Bool = true) -> [String] {
+    state.close(lost, isRecent: isRecent).map { completion in
+      guard case .failure(let error) = completion.outcome else { return "success" }
+      return "\(error.code)" + (error.hasNoEffect ? ", again" : "")
+    }
   }
 
   @Test("a batch given to an idle connection is sent at once")
@@ -211,11 +221,126 @@ struct ConnectionStateTests {
 
   @Test("closing under a commit leaves its outcome unknown; a commit not yet sent was not made")
   mutating func closeCommitting() throws {
-    _ = state.submit(batch(1, isCommit: true))
-    _ = state.submit(batch(2, isCommit: true))
-    let codes = state.close(lost).map { completion in
-      if case .failure(let error) = completion.outcome { error.code } else { PostgresError.Code.server }
+    _ = state.submit(batch(1, .commit))
+    _ = state.submit(batch(2, .commit))
+    #expect(ends() == ["commitUnknown", "connectionLost, again"])
+  }
+
+  // MARK: Sending again
+
+  @Test("what was not sent yet may be sent elsewhere", arguments: [State.Effect.none, .ownCommit, .script])
+  mutating func unsent(effect: State.Effect) {
+    _ = state.submit(batch(1, .commit))
+    _ = state.submit(batch(2, effect))
+    #expect(ends()[1] == "connectionLost, again")
+    #expect(state.closedBy?.hasNoEffect == true)
+  }
+
+  @Test("a read may be sent again, unless it ran for long: then it may be what was meant")
+  mutating func reads() {
+    _ = state.submit(batch(1))
+    #expect(ends() == ["connectionLost, again"])
+    state = State()
+    _ = state.submit(batch(1))
+    #expect(ends(isRecent: false) == ["connectionLost"])
+  }
+
+  @Test("a change may be sent again when the server's parting word came in place of a result: it was not committed")
+  mutating func terminatedChange() {
+    _ = state.submit(batch(1, .ownCommit))
+    _ = state.receive(.failure(terminated))
+    #expect(ends() == ["connectionLost, again"])
+  }
+
+  @Test("the outcome of a change is unknown when the word came after its results, or none came")
+  mutating func unknownChange() {
+    _ = state.submit(batch(1, .ownCommit))
+    #expect(ends() == ["commitUnknown"])
+    state = State()
+    _ = state.submit(batch(1, .ownCommit))
+    _ = state.receive(.success(1, isWanted: true))
+    _ = state.receive(.failure(terminated))
+    #expect(ends() == ["commitUnknown"])
+  }
+
+  @Test("a change within a transaction is gone with it")
+  mutating func changeInTransaction() {
+    _ = state.submit(batch(1, .ownCommit))
+    state.runsInTransaction()
+    #expect(ends() == ["connectionLost, again"])
+  }
+
+  @Test("a script is never sent again once it was sent")
+  mutating func script() {
+    _ = state.submit(batch(1, .script))
+    _ = state.receive(.failure(terminated))
+    #expect(ends() == ["connectionLost"])
+  }
+
+  @Test("what was cancelled is not sent again")
+  mutating func cancelledNotAgain() {
+    _ = state.submit(batch(1))
+    _ = state.cancel(1, reason: .cancelled)
+    #expect(ends() == ["cancelled"])
+  }
+
+  // MARK: Commits
+
+  @Test(
+    "a commit is not cancelled: its waiter is let go, and its end is nobody's",
+    arguments: [
+      PostgresError.Code.timeout, .cancelled,
+    ])
+  mutating func leave(reason: PostgresError.Code) {
+    _ = state.submit(batch(1, .commit))
+    guard case .leave("waiter 1") = state.cancel(1, reason: reason) else {
+      Issue.record("not left")
+      return
     }
-    #expect(codes == [.commitUnknown, .connectionLost])
+    #expect(state.isSettling)
+    guard case .none = state.cancel(1, reason: reason) else {
+      Issue.record("left twice")
+      return
+    }
+    let completion = state.receive(.end)
+    #expect(completion != nil && completion?.waiter == nil)
+    #expect(!state.isSettling)
+  }
+
+  @Test("a change that is its own transaction is cancelled while it runs, and let go once it commits")
+  mutating func leaveOwnCommit() {
+    _ = state.submit(batch(1, .ownCommit))
+    guard case .requestCancel = state.cancel(1, reason: .timeout) else {
+      Issue.record("not cancelled")
+      return
+    }
+    state.cancelRequestEnded()
+    // The request came too late.
+    _ = state.receive(.success(1, isWanted: true))
+    guard case .leave("waiter 1") = state.leave() else {
+      Issue.record("not left")
+      return
+    }
+  }
+
+  @Test("a read that has its results is not a commit")
+  mutating func readIsNoCommit() {
+    _ = state.submit(batch(1))
+    _ = state.receive(.success(1, isWanted: true))
+    guard case .none = state.leave() else {
+      Issue.record("left")
+      return
+    }
+  }
+
+  @Test("a commit that no standby may have has an unknown outcome")
+  mutating func withoutStandby() throws {
+    _ = state.submit(batch(1, .ownCommit))
+    _ = state.receive(.success(1, isWanted: true))
+    state.committedWithoutStandby("canceling wait")
+    let completion = state.receive(.end)
+    let error = #expect(throws: PostgresError.self) { try completion?.outcome.get() }
+    #expect(error?.code == .commitUnknown)
+    #expect(error?.message == "canceling wait")
   }
 }

@@ -35,6 +35,30 @@ struct MigrationsTests {
     #expect(error?.message.contains(part) == true)
   }
 
+  @Test(
+    "a wrong line of compatibility is refused, naming the file",
+    arguments: ["0003", "0000", "2", "two", "", "0001\n-- compatible-from: 0001", "0001 0002", "+001"])
+  func wrongCompatibility(value: String) {
+    let error = #expect(throws: PostgresError.self) {
+      try Migrations.File(name: "0002_b", sql: "-- A file.\n-- compatible-from: \(value)\nselect 1")
+    }
+    #expect(error?.message.contains("0002_b") == true)
+  }
+
+  @Test("a file says from which version on it is compatible; without a word, from its own on")
+  func compatibility() throws {
+    let file = try Migrations.File(name: "0012_b", sql: "-- A file.\n-- compatible-from: 0009\nselect 1")
+    #expect(file.compatibleFrom == 9)
+    #expect(try Migrations.File(name: "0012_b", sql: "select 1 -- compatible-from: 0009").compatibleFrom == 12)
+  }
+
+  @Test(
+    "a file that would end its transaction is refused, for what stands before could not be undone",
+    arguments: ["select 1;\ncommit;\nselect 2", "  ROLLBACK", "abort;"])
+  func ownTransaction(sql: String) {
+    #expect(throws: PostgresError.self) { try Migrations.File(name: "0001_a", sql: sql) }
+  }
+
   // MARK: Applying
 
   @Test("what is pending is applied once, in order; applying again does nothing")
@@ -129,6 +153,114 @@ struct MigrationsTests {
       #expect(try await pool.value(of: "d") == nil)
       let works = try migrations(files.merging(["0003_works": "create table half_done ()"]) { $1 })
       #expect(try await works.apply(on: pool) == ["0003_works"])
+    }
+  }
+
+  // MARK: Waiting for locks
+
+  private struct Insert: PostgresStatement {
+    static let sql = "insert into counters values ($1, 1)"
+    let name: String
+    func bind(_ bindings: inout PostgresBindings) { bindings.append(name) }
+  }
+
+  @Test("a file that does not get its lock is undone and tried again, and others have their turn meanwhile")
+  func lockWait() async throws {
+    try await withDatabasePool(createCounters + "create table undone (id integer);") { pool in
+      var migrations = try migrations([
+        "0001_alters": "insert into undone values (1);\nalter table counters add column more integer;"
+      ])
+      migrations.lockWaitMax = .milliseconds(200)
+      migrations.lockPause = .milliseconds(50)
+      let reader = try await pool.openConnection()
+      try await reader.executeScript("begin; select * from counters")
+      var waits: [Migrations.Wait] = []
+      let waitCounter = Counter()
+      // Writes that come while the reader is there wait behind the migration only.
+      async let writes: Void = {
+        var number = 0
+        repeat {
+          number += 1
+          try await pool.execute(Insert(name: "w\(number)"))
+        } while number < 20 || waitCounter.count < 2 && number < 100_000
+        await reader.close()
+      }()
+      let applied = try await migrations.apply(on: pool) { progress in
+        if case .waitsForLock(let wait) = progress {
+          waits.append(wait)
+          waitCounter.increment()
+        }
+      }
+      try await writes
+      #expect(applied == ["0001_alters"])
+      #expect(!waits.isEmpty)
+      #expect(waits.map(\.attemptCount) == Array(1...max(1, waits.count)))
+      #expect(waits.allSatisfy { $0.name == "0001_alters" })
+      #expect(try await pool.query(CountUndone()) == [1])
+    }
+  }
+
+  private struct CountUndone: PostgresStatement {
+    static let sql = "select count(*) from undone"
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+  }
+
+  @Test("a cancelled runner that waits for a lock leaves nothing behind")
+  func cancelledWait() async throws {
+    try await withDatabasePool(createCounters) { pool in
+      var migrations = try migrations(["0001_alters": "alter table counters add column more integer"])
+      migrations.lockWaitMax = .milliseconds(50)
+      let reader = try await pool.openConnection()
+      try await reader.executeScript("begin; select * from counters")
+      let (waits, continuation) = AsyncStream<Void>.makeStream()
+      let runner = Task { [migrations] in
+        try await migrations.apply(on: pool) { if case .waitsForLock = $0 { continuation.yield() } }
+      }
+      for await _ in waits { break }
+      runner.cancel()
+      let error = await #expect(throws: PostgresError.self) { try await runner.value }
+      #expect(error?.code == .cancelled)
+      #expect(try await migrations.status(on: pool) == .pending(["0001_alters"]))
+      await reader.close()
+      #expect(try await migrations.apply(on: pool) == ["0001_alters"])
+    }
+  }
+
+  @Test("a runner that finds another at work says so")
+  func waitsForRunner() async throws {
+    try await withDatabasePool("") { pool in
+      let migrations = try migrations(["0001_counters": createCounters])
+      let other = try await pool.openConnection()
+      try await other.execute(LockMigrations(key: Migrations.lockKey))
+      var progress: [Migrations.Progress] = []
+      _ = try await migrations.apply(on: pool) { step in
+        progress.append(step)
+        if step == .waitsForRunner { Task { await other.close() } }
+      }
+      #expect(progress == [.waitsForRunner, .applied("0001_counters")])
+    }
+  }
+
+  // MARK: Databases that are ahead
+
+  @Test("newer files that this version is compatible with are no mismatch, and nothing is applied; others are named")
+  func ahead() async throws {
+    try await withDatabasePool("") { pool in
+      let older = try migrations(files)
+      let compatible = files.merging(["0003_c": "-- compatible-from: 0002\nselect 1"]) { $1 }
+      _ = try await migrations(compatible).apply(on: pool)
+      #expect(try await older.status(on: pool) == .ahead(["0003_c"]))
+      #expect(try await older.apply(on: pool) == [])
+      let oldest = try migrations(files.filter { $0.key.hasPrefix("0001") })
+      try await expectMismatch(
+        oldest, on: pool,
+        naming: """
+          the database has 0002_more, which needs a version with migration 0002 or a later one; this version ends at \
+          0001_counters
+          """)
+      _ = try await migrations(compatible.merging(["0004_d": "-- compatible-from: 0003\nselect 1"]) { $1 }).apply(
+        on: pool)
+      try await expectMismatch(older, on: pool, naming: "0004_d, which needs a version with migration 0003")
     }
   }
 

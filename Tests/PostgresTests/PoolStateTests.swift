@@ -25,10 +25,11 @@ struct PoolStateTests {
     case none
     case hand(String, to: String)
     case close(String)
+    case connect
   }
 
-  private mutating func lease(_ id: UInt64, after delay: Duration = .zero) -> Answer {
-    switch state.lease(id, "w\(id)", at: start + delay) {
+  private mutating func lease(_ id: UInt64, changes: Bool = false, after delay: Duration = .zero) -> Answer {
+    switch state.lease(id, "w\(id)", changes: changes, at: start + delay) {
     case .use(let connection): .use(connection)
     case .wait(let connect): .wait(connect: connect)
     case .fail(let error): .fail(error.code)
@@ -40,14 +41,19 @@ struct PoolStateTests {
     case .none: .none
     case .hand(let connection, let waiter): .hand(connection, to: waiter)
     case .close(let connection): .close(connection)
+    case .connect: .connect
     }
   }
 
   private mutating func connected(_ id: UInt64) -> Back { back(state.connected("c\(id)", id, at: start)) }
 
-  private mutating func release(_ id: UInt64, isReusable: Bool = true, after delay: Duration = .zero) -> Back {
-    back(state.release("c\(id)", id, isReusable: isReusable, at: start + delay))
+  private mutating func release(
+    _ id: UInt64, _ condition: State.Condition = .reusable, after delay: Duration = .zero
+  ) -> Back {
+    back(state.release("c\(id)", id, condition, at: start + delay))
   }
+
+  private mutating func removed(_ id: UInt64) -> Back { back(state.removed(id)) }
 
   /// Both connections lent out: c1 to w1, c2 to w2.
   private mutating func fill() {
@@ -61,7 +67,7 @@ struct PoolStateTests {
 
   @Test("the first caller makes the pool connect, and is handed the new connection")
   mutating func firstCaller() {
-    #expect(state.leaseIdle() == nil)
+    #expect(state.leaseIdle(changes: false) == nil)
     #expect(lease(1) == .wait(connect: true))
     #expect(!state.isDrained)
     #expect(connected(1) == .hand("c1", to: "w1"))
@@ -83,9 +89,9 @@ struct PoolStateTests {
     fill()
     _ = release(1)
     _ = release(2)
-    #expect(state.leaseIdle() == "c2")
-    #expect(state.leaseIdle() == "c1")
-    #expect(state.leaseIdle() == nil)
+    #expect(state.leaseIdle(changes: false) == "c2")
+    #expect(state.leaseIdle(changes: false) == "c1")
+    #expect(state.leaseIdle(changes: false) == nil)
   }
 
   @Test("no more connections are made than allowed")
@@ -113,7 +119,7 @@ struct PoolStateTests {
   mutating func noBarging() {
     fill()
     _ = lease(3)
-    #expect(state.leaseIdle() == nil)
+    #expect(state.leaseIdle(changes: false) == nil)
     #expect(release(1) == .hand("c1", to: "w3"))
     #expect(lease(4) == .wait(connect: false))
   }
@@ -151,8 +157,8 @@ struct PoolStateTests {
   mutating func unfit() {
     fill()
     _ = lease(3)
-    #expect(release(1, isReusable: false) == .close("c1"))
-    #expect(state.removed(1) == true)
+    #expect(release(1, .inUse) == .close("c1"))
+    #expect(removed(1) == .connect)
     #expect(connected(3) == .hand("c3", to: "w3"))
   }
 
@@ -161,7 +167,7 @@ struct PoolStateTests {
     _ = lease(1)
     _ = connected(1)
     _ = release(1)
-    #expect(state.removed(1) == false)
+    #expect(removed(1) == .none)
     #expect(state.openCount == 0)
     #expect(lease(2) == .wait(connect: true))
   }
@@ -170,8 +176,8 @@ struct PoolStateTests {
   mutating func leasedBreaks() {
     fill()
     _ = lease(3)
-    #expect(state.removed(1) == true)
-    #expect(release(1, isReusable: false) == .none)
+    #expect(removed(1) == .connect)
+    #expect(release(1, .inUse) == .none)
     #expect(connected(3) == .hand("c3", to: "w3"))
     #expect(state.openCount == 2)
   }
@@ -179,8 +185,108 @@ struct PoolStateTests {
   @Test("a connection that breaks when nobody waits is not replaced")
   mutating func breaksUnwanted() {
     fill()
-    #expect(state.removed(1) == false)
+    #expect(removed(1) == .none)
     #expect(state.openCount == 1)
+  }
+
+  // MARK: Silence
+
+  @Test("a connection that ended without a word condemns the idle ones, and those in use when they come back")
+  mutating func condemned() {
+    fill()
+    _ = release(1)
+    #expect(removed(2) == .none)
+    #expect(state.condemn() == ["c1"])
+    #expect(state.openCount == 0)
+    fill()
+    #expect(state.condemn().isEmpty)
+    #expect(release(1) == .close("c1"))
+    #expect(removed(1) == .none)
+    #expect(lease(5) == .wait(connect: true))
+    #expect(connected(5) == .hand("c5", to: "w5"))
+    #expect(release(5) == .none)
+    #expect(state.idleCount == 1)
+  }
+
+  @Test("a condemned connection is not handed to who waits")
+  mutating func condemnedNotHanded() {
+    fill()
+    _ = lease(3)
+    #expect(state.condemn().isEmpty)
+    #expect(release(1) == .close("c1"))
+    #expect(removed(1) == .connect)
+    #expect(connected(3) == .hand("c3", to: "w3"))
+  }
+
+  // MARK: Commits that outlast their deadline
+
+  @Test("a connection whose commit goes on leaves the pool, and another is made for who waits")
+  mutating func settlingLeaves() {
+    _ = lease(1, changes: true)
+    _ = connected(1)
+    _ = lease(2)
+    _ = connected(2)
+    _ = lease(3)
+    #expect(release(1, .settling) == .connect)
+    #expect((state.openCount, state.settlingCount) == (1, 1))
+    #expect(connected(3) == .hand("c3", to: "w3"))
+    #expect(removed(1) == .none)
+    #expect(state.settlingCount == 0)
+  }
+
+  @Test("with as many commits outside as there are connections, changes are refused before they begin, reads are not")
+  mutating func settlingMax() {
+    for id in [UInt64(1), 2] {
+      _ = lease(id, changes: true)
+      _ = connected(id)
+    }
+    #expect(release(1, .settling) == .none)
+    #expect(release(2, .settling) == .none)
+    #expect(lease(3, changes: true) == .fail(.commitsPending))
+    #expect(lease(4) == .wait(connect: true))
+    #expect(connected(4) == .hand("c4", to: "w4"))
+    #expect(removed(1) == .none)
+    #expect(lease(5, changes: true) == .wait(connect: true))
+  }
+
+  @Test("changes under way count as commits to come, so that there are never more outside than allowed")
+  mutating func settlingNeverOver() {
+    for id in [UInt64(1), 2] {
+      _ = lease(id, changes: true)
+      _ = connected(id)
+    }
+    _ = release(1, .settling)
+    #expect(lease(3, changes: true) == .wait(connect: true))
+    // One outside and one under way: a third has to wait, though there is a connection for it; a read has not.
+    #expect(connected(3) == .none)
+    #expect(state.leaseIdle(changes: true) == nil)
+    #expect(state.leaseIdle(changes: false) == "c3")
+    #expect(release(3) == .none)
+    #expect(release(2) == .hand("c2", to: "w3"))
+    #expect(release(2, .settling) == .none)
+    #expect(state.settlingCount == 2)
+  }
+
+  @Test("who waits with a change goes on when a commit outside has ended")
+  mutating func settlingEnds() {
+    for id in [UInt64(1), 2] {
+      _ = lease(id, changes: true)
+      _ = connected(id)
+    }
+    _ = release(1, .settling)
+    _ = lease(3, changes: true)
+    _ = connected(3)
+    #expect(removed(1) == .hand("c3", to: "w3"))
+  }
+
+  @Test("a pool that shuts down does not wait for commits outside, and closes their connections in the end")
+  mutating func settlingAtShutdown() {
+    _ = lease(1, changes: true)
+    _ = connected(1)
+    _ = release(1, .settling)
+    _ = state.shutDown()
+    #expect(state.isDrained)
+    #expect(state.takeLeased() == ["c1"])
   }
 
   // MARK: Failing to connect
@@ -257,7 +363,7 @@ struct PoolStateTests {
     #expect(idle == ["c1"])
     #expect(waiters.isEmpty)
     #expect(lease(3) == .fail(.shutdown))
-    #expect(state.leaseIdle() == nil)
+    #expect(state.leaseIdle(changes: false) == nil)
     (idle, waiters) = state.shutDown()
     #expect(idle.isEmpty)
   }
@@ -271,7 +377,7 @@ struct PoolStateTests {
     #expect(!state.isDrained)
     #expect(release(2) == .close("c2"))
     #expect(state.isDrained)
-    #expect(state.removed(1) == false)
+    #expect(removed(1) == .none)
   }
 
   @Test("a connection that is made while the pool shuts down is closed")

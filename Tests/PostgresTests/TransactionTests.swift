@@ -261,15 +261,43 @@ struct TransactionTests {
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
   }
 
-  @Test("a commit that takes too long is cancelled, and certainly did not happen")
+  @Test("a commit that outlasts its deadline goes on outside the pool, and its caller is told that nobody knows")
   func commitTimeout() async throws {
-    try await withDatabasePool(createCounters + Self.slowCommit, { $0.queryTimeout = .milliseconds(300) }) {
-      pool async throws in
-      let error = await #expect(throws: PostgresError.self) {
-        try await pool.withTransaction { try await $0.execute(IncrementCounter(name: "a")) }
+    let events = Recorder<PostgresEvent>()
+    let slow = createCounters + Self.slowCommit.replacing("pg_sleep(30)", with: "pg_sleep(2)")
+    try await withDatabasePool(
+      slow,
+      { configuration in
+        configuration.queryTimeout = .milliseconds(300)
+        configuration.poolSizeMax = 1
+        configuration.observe = { events.append($0) }
       }
-      #expect(error?.code == .timeout)
-      #expect(try await pool.value(of: "a") == 0)
+    ) { pool async throws in
+      for change in ["transaction", "statement"] {
+        let error = await #expect(throws: PostgresError.self) {
+          if change == "transaction" {
+            try await pool.withTransaction { try await $0.execute(IncrementCounter(name: "a")) }
+          } else {
+            try await pool.execute(IncrementCounter(name: "b"))
+          }
+        }
+        #expect(error?.code == .commitUnknown)
+        #expect(pool.pendingCommitCount == 1)
+        #expect(pool.gauges.leased == 0)
+        // Reads go on, changes are refused before they begin.
+        #expect(try await pool.query(One()) == [1])
+        let refused = await #expect(throws: PostgresError.self) {
+          try await pool.execute(IncrementCounter(name: "b"))
+        }
+        #expect(refused?.code == .commitsPending)
+        try await eventually("the commit ended") { pool.pendingCommitCount == 0 }
+      }
+      #expect(try await pool.value(of: "a") == 1)
+      #expect(try await pool.value(of: "b") == 1)
+      #expect(
+        events.elements == [
+          .commitLeft, .commitSettled(isCommitted: true), .commitLeft, .commitSettled(isCommitted: true),
+        ])
     }
   }
 }

@@ -20,22 +20,43 @@ struct Client: AsyncParsableCommand {
 
   func run() async throws {
     let (url, settings) = (try settings.url, settings)
+    var unprepared = PostgresConfiguration(url: url)
+    unprepared.poolSizeMax = settings.connections
+    unprepared.preparing = .never
+    unprepared.role = "postgres"
+    // What each transaction sets behind a pooler.
+    let byTransaction = PostgresSettings(["role": "postgres", "statement_timeout": "30000", "TimeZone": "UTC"])
     try await settings.withPool { pool in
-      try await compare(
-        [
-          Candidate(name: "pgbench -M prepared") { try await PGBench.selectOnly(url, settings, threads: 1) },
-          Candidate(name: "pgbench -M prepared -j 2") { try await PGBench.selectOnly(url, settings, threads: 2) },
-          Candidate(name: "PostgresPool.query") {
-            try await measure(seconds: settings.seconds, concurrency: settings.connections) { _ in
-              _ = try await pool.query(SelectBalance.random())
-            }
-          },
-          Candidate(name: "… on its executor") {
-            try await measure(
-              seconds: settings.seconds, concurrency: settings.connections, on: pool.executor
-            ) { _ in _ = try await pool.query(SelectBalance.random()) }
-          },
-        ], rounds: settings.rounds, unit: "queries")
+      try await PostgresPool.with(unprepared) { unprepared in
+        try await compare(
+          [
+            Candidate(name: "pgbench -M prepared") { try await PGBench.selectOnly(url, settings, threads: 1) },
+            Candidate(name: "pgbench -M extended") {
+              try await PGBench.selectOnly(url, settings, threads: 1, protocol: "extended")
+            },
+            Candidate(name: "pgbench -M prepared -j 2") { try await PGBench.selectOnly(url, settings, threads: 2) },
+            Candidate(name: "PostgresPool.query") {
+              try await measure(seconds: settings.seconds, concurrency: settings.connections) { _ in
+                _ = try await pool.query(SelectBalance.random())
+              }
+            },
+            Candidate(name: "… on its executor") {
+              try await measure(
+                seconds: settings.seconds, concurrency: settings.connections, on: pool.executor
+              ) { _ in _ = try await pool.query(SelectBalance.random()) }
+            },
+            Candidate(name: "… settings by transaction") {
+              try await measure(seconds: settings.seconds, concurrency: settings.connections) { _ in
+                _ = try await pool.query(SelectBalance.random(), as: byTransaction)
+              }
+            },
+            Candidate(name: "… and not prepared") {
+              try await measure(seconds: settings.seconds, concurrency: settings.connections) { _ in
+                _ = try await unprepared.query(SelectBalance.random())
+              }
+            },
+          ], rounds: settings.rounds, unit: "queries")
+      }
     }
   }
 }
@@ -51,10 +72,13 @@ enum PGBench {
     _ = try await run(["--initialize", "--quiet", "--scale=1", url])
   }
 
-  static func selectOnly(_ url: String, _ settings: Settings, threads: Int) async throws -> Measurement {
+  static func selectOnly(
+    _ url: String, _ settings: Settings, threads: Int, protocol: String = "prepared"
+  ) async throws -> Measurement {
     let cpu = cpuSeconds(of: RUSAGE_CHILDREN)
     let output = try await run([
-      "--select-only", "--protocol=prepared", "--no-vacuum", "--client=\(settings.connections)", "--jobs=\(threads)",
+      "--select-only", "--protocol=\(`protocol`)", "--no-vacuum", "--client=\(settings.connections)",
+      "--jobs=\(threads)",
       "--time=\(max(1, Int(settings.seconds.rounded())))", url,
     ])
     guard let match = output.firstMatch(of: /processed: (\d+)/), let operations = Int(match.output.1),

@@ -3,6 +3,7 @@ import Postgres
 
 /// Marks the transaction's account as deleted, with all that goes with it; its function says what.
 struct DeleteCurrentAccount: PostgresStatement {
+  static let isRead = false
   static let sql = "select delete_current_account()"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
@@ -22,6 +23,7 @@ struct LockMembers: PostgresStatement {
 
 /// Of these people, those who are in no account any more; its function says how. Their rows must be locked before.
 struct ForgetPeople: PostgresStatement {
+  static let isRead = false
   static let sql = "select true from (select forget_people($1)) forgotten"
   let userIDs: [UUID]
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userIDs) }

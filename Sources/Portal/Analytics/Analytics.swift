@@ -5,9 +5,13 @@ import Synchronization
 /// Questions across accounts, for staff and analysts.
 package struct Analytics: Sendable {
   let pool: PostgresPool
+  package let clock: DatabaseClock
   private let exports = ExportGate()
 
-  package init(pool: PostgresPool) { self.pool = pool }
+  package init(pool: PostgresPool, clock: DatabaseClock = DatabaseClock()) {
+    self.pool = pool
+    self.clock = clock
+  }
 
   /// By day the oldest first, else those with most requests first.
   package func usage(_ question: UsageQuestion) -> AnalyticsRows<UsageRow> {
@@ -26,8 +30,8 @@ package struct Analytics: Sendable {
   /// Those with most requests.
   package func top(_ consumers: Consumers, _ range: DayRange, limit: Int) -> AnalyticsRows<TopRow> {
     switch consumers {
-    case .account: rows(limit) { ListTopConsumers<ByAccount>(range: range, count: $0) }
-    case .key: rows(limit) { ListTopConsumers<ByKey>(range: range, count: $0) }
+    case .account: rows(limit) { ListTopAccounts(range: range, count: $0) }
+    case .key: rows(limit) { ListTopKeys(range: range, count: $0) }
     }
   }
 

@@ -9,7 +9,7 @@ struct PlanForAnalytics: PostgresStatement {
 /// Locks the tables behind the views until the transaction ends. A cursor takes its snapshot before it locks and plans: rows
 /// that were moved into a new partition in between would be in neither.
 struct LockUsage: PostgresStatement {
-  static let sql = "select from usage_by_key where false"
+  static let sql = "select from usage_by_key, usage_by_account where false"
 }
 
 /// In a transaction: gives up after so long without the next question, because whoever reads an export may just stop.
@@ -178,20 +178,24 @@ struct SumUsageOfEndpoints<Size: AnswerSize>: PostgresStatement {
 
 // MARK: Consumers
 
-/// What questions are asked of: the columns that make it up, and what `Consumer` takes.
+/// What questions are asked of: where its counters stand, the columns that make it up, and what `Consumer` takes.
 protocol ConsumerGrouping: Sendable {
+  static var view: String { get }
   static var group: String { get }
   static var columns: String { get }
   static var tables: String { get }
 }
 
 enum ByAccount: ConsumerGrouping {
+  /// A packed day has a row for each account, not for each of its keys.
+  static let view = "usage_by_account"
   static let group = "account_id"
   static let columns = "account_id, account.name, null::uuid, null::text, null::text"
   static let tables = "left join accounts account on account.id = account_id"
 }
 
 enum ByKey: ConsumerGrouping {
+  static let view = "usage_by_key"
   static let group = "account_id, key_id"
   static let columns = "account_id, account.name, key_id, key.name, key.key_start"
   static let tables = ByAccount.tables + " " + keyNames
@@ -205,29 +209,107 @@ extension Consumer {
   }
 }
 
-/// Those with most requests.
-struct ListTopConsumers<Grouping: ConsumerGrouping>: PostgresStatement {
-  static var sql: String {
-    """
+/// Accounts with most requests.
+struct ListTopAccounts: PostgresStatement {
+  static let isRead = true
+  static let sql = """
     with found as materialized (
-      select \(Grouping.group), sum(success_count)::bigint as successes, sum(error_count)::bigint as errors,
+      select account_id, sum(success_count)::bigint as successes, sum(error_count)::bigint as errors,
         sum(denied_count)::bigint as denied, sum(success_count + error_count + denied_count) as total,
         sum(sum(success_count + error_count + denied_count)) over () as everybody
-      from usage_by_key where day between $1 and $2
-      group by \(Grouping.group) order by total desc, \(Grouping.group) limit $3
+      from \(ByAccount.view) where day between $1 and $2
+      group by account_id order by total desc, account_id limit $3
     )
-    select \(Grouping.columns), successes, errors, denied, coalesce(total / nullif(everybody, 0), 0)::double precision
-    from found \(Grouping.tables)
-    order by total desc, \(Grouping.group)
+    select \(ByAccount.columns), successes, errors, denied, coalesce(total / nullif(everybody, 0), 0)::double precision
+    from found \(ByAccount.tables)
+    order by total desc, account_id
     """
-  }
   let range: DayRange
   let count: Int
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(range.from.postgresDate, range.to.postgresDate, count)
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> TopRow {
-    TopRow(
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> TopRow { try TopRow(row: &row) }
+}
+
+/// Keys with most requests, of a million keys without summing them all up.
+///
+/// What a key has been asked for in its life bounds what it was asked for on any days. So the keys with the greatest bounds
+/// (`ranked`) are looked at first: with the sums of twice as many of them as are wanted, `least` is what a key needs to be
+/// in the answer, and no key whose bound is below can be. If the keys that are left out of `ranked` are (`is_sure`), those
+/// of `ranked` whose bound reaches `least` are summed up, one by one through their indexes. Else, where all keys are used
+/// about alike or many are wanted, everything is summed up.
+///
+/// The bound is not `total_requests`: that is the greater of all verifications and all reports, and the requests of days and
+/// endpoints, of which each is the greater of its own, may be more.
+struct ListTopKeys: PostgresStatement {
+  static let isRead = true
+  /// Keys that are looked at, and how many may be wanted for that.
+  private static let rankedCount = 4_000
+  private static let wantedCountMax = 1_000
+
+  private static let sums = """
+    sum(success_count)::bigint as successes, sum(error_count)::bigint as errors, sum(denied_count)::bigint as denied,
+      sum(success_count + error_count + denied_count) as total
+    """
+
+  private static func sums(of key: String) -> String {
+    """
+    select \(sums) from usage_by_key usage
+        where usage.account_id = \(key).account_id and usage.key_id = \(key).key_id and usage.day between $1 and $2
+    """
+  }
+
+  static let sql = """
+    with ranked as materialized (
+      select account_id, key_id, verified_count + denied_count + reported_count as bound
+      from key_activity
+      where $3 <= \(wantedCountMax) and last_used_at >= ($1::date - 1)::timestamp at time zone 'UTC'
+      order by verified_count + denied_count + reported_count desc limit \(rankedCount)
+    ), first as (
+      select total from (select * from ranked order by bound desc limit 2 * $3) busiest cross join lateral (
+        \(sums(of: "busiest"))
+      ) sums
+      where total is not null order by total desc limit $3
+    ), least as materialized (
+      select case when count(*) = $3 then min(total) else 0 end as total from first
+    ), proof as materialized (
+      select $3 <= \(wantedCountMax)
+        and (count(*) < \(rankedCount) or min(bound) < (select total from least)) as is_sure
+      from ranked
+    ), counted as (
+      select account_id, key_id, successes, errors, denied, total from ranked cross join lateral (
+        \(sums(of: "ranked"))
+      ) sums
+      where (select is_sure from proof) and bound >= (select total from least) and total is not null
+      union all
+      select account_id, key_id, \(sums)
+      from usage_by_key where day between $1 and $2 and not (select is_sure from proof)
+      group by account_id, key_id
+    ), everybody as materialized (
+      select coalesce((
+          select sum(success_count + error_count + denied_count) from packed_usage_totals where day between $1 and $2), 0)
+        + coalesce((
+          select sum(success_count + error_count + denied_count) from key_usage where day between $1 and $2), 0) as total
+    ), found as materialized (
+      select * from counted order by total desc, account_id, key_id limit $3
+    )
+    select \(ByKey.columns), successes, errors, denied,
+      coalesce(found.total / nullif(everybody.total, 0), 0)::double precision
+    from found cross join everybody \(ByKey.tables)
+    order by found.total desc, account_id, key_id
+    """
+  let range: DayRange
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(range.from.postgresDate, range.to.postgresDate, count)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> TopRow { try TopRow(row: &row) }
+}
+
+extension TopRow {
+  fileprivate init(row: inout PostgresRow) throws(PostgresError) {
+    self.init(
       consumer: try Consumer(row: &row), successes: try row.next(), errors: try row.next(), denied: try row.next(),
       share: try row.next())
   }
@@ -244,13 +326,14 @@ struct ListTopConsumers<Grouping: ConsumerGrouping>: PostgresStatement {
 /// leaves 0.05 % above it by chance, because many are compared at once. Fewer than five failures are passed over: there
 /// the interval, which takes the binomial distribution for a normal one, is too narrow.
 struct ListErrorRates<Grouping: ConsumerGrouping>: PostgresStatement {
+  static var isRead: Bool { true }
   static var sql: String {
     """
     with counted as (
       select \(Grouping.group), sum(success_count)::bigint as successes, sum(error_count)::bigint as errors,
         sum(success_count + error_count)::double precision as n,
         sum(error_count)::double precision / nullif(sum(success_count + error_count), 0)::double precision as p
-      from usage_by_key where day between $1 and $2
+      from \(Grouping.view) where day between $1 and $2
       group by \(Grouping.group)
     ), everybody as (
       select sum(errors)::double precision / nullif(sum(n), 0) as rate from counted
@@ -291,6 +374,7 @@ struct ListErrorRates<Grouping: ConsumerGrouping>: PostgresStatement {
 /// An outlier has |score| > 3.5 and, because s may be next to nothing, has at least doubled or halved against what is usual.
 /// Fewer than eight accounts do not say what is usual.
 struct ListGrowth: PostgresStatement {
+  static let isRead = true
   static let sql = """
     with found as materialized (
       select account_id, current, previous,
@@ -300,7 +384,7 @@ struct ListGrowth: PostgresStatement {
         select account_id,
           coalesce(sum(success_count + error_count + denied_count) filter (where day >= $2), 0)::bigint as current,
           coalesce(sum(success_count + error_count + denied_count) filter (where day < $2), 0)::bigint as previous
-        from usage_by_key where day between $1 and $3
+        from \(ByAccount.view) where day between $1 and $3
         group by account_id
       ) traffic
       where current > 0 or previous > 0
@@ -336,18 +420,22 @@ struct ListGrowth: PostgresStatement {
 }
 
 /// Active keys that were not used for so many days, or never and made before; the newest first, from below `before`.
+///
+/// `idle_since` is that very day, for the index, in which keys stand in this order: those that are in use are passed over
+/// there. Keys are joined by their ids alone; with their accounts, the planner would expect none to be left.
 struct ListUnusedKeys: PostgresStatement {
   static let sql = """
     select key.account_id, account.name, key.id, key.name, key.key_start, key.created_at, activity.last_used_at
-    from api_keys key
+    from key_activity activity
+      join api_keys key on key.id = activity.key_id
       join accounts account on account.id = key.account_id
       join plans plan on plan.name = account.plan
-      left join key_activity activity on activity.account_id = key.account_id and activity.key_id = key.id
-    where ($2::uuid is null or key.id < $2)
+    where ($2::uuid is null or activity.key_id < $2)
+      and activity.idle_since <= ((now() - make_interval(days => $1::integer)) at time zone 'UTC')::date
       and key.revoked_at is null and key.disabled_at is null and account.suspended_at is null
       and coalesce(\(effectiveExpiry), 'infinity') > now()
       and coalesce(activity.last_used_at, key.created_at) < now() - make_interval(days => $1::integer)
-    order by key.id desc
+    order by activity.key_id desc
     limit $3
     """
   let days: Int
@@ -360,6 +448,7 @@ struct ListUnusedKeys: PostgresStatement {
 }
 
 struct GrantAnalytics: PostgresStatement {
+  static let isRead = false
   static let sql = "select grant_analytics($1::text::name)"
   let role: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(role) }

@@ -120,6 +120,7 @@ package struct AuditEvent: Sendable, Equatable {
     case revocationRequested = "revocation.requested"
     case revocationConfirmed = "revocation.confirmed"
     case revocationWithdrawn = "revocation.withdrawn"
+    case epochBegun = "epoch.begun"
   }
 
   package var id: UUID

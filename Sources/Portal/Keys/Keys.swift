@@ -8,14 +8,17 @@ package struct Keys: Sendable {
   let format: KeyFormat
   let propagations: Propagations
   let outbox: Outbox
+  package let clock: DatabaseClock
 
   package init(
-    pool: PostgresPool, format: KeyFormat, propagations: Propagations, outbox: Outbox = Outbox(isOpen: false)
+    pool: PostgresPool, format: KeyFormat, propagations: Propagations, outbox: Outbox = Outbox(isOpen: false),
+    clock: DatabaseClock = DatabaseClock()
   ) {
     self.pool = pool
     self.format = format
     self.propagations = propagations
     self.outbox = outbox
+    self.clock = clock
   }
 
   /// What a roll leaves: the successor with its secret, and the key it replaces.
@@ -42,8 +45,8 @@ package struct Keys: Sendable {
   package func list(
     of accountID: UUID, _ filter: KeyFilter = KeyFilter(), page: PageRequest = PageRequest()
   ) async throws -> Page<Key> {
-    let keys = try await pool.query(
-      ListKeys(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
+    let (_, keys) = try await pool.pipeline(
+      PlanForFilters(), ListKeys(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
       as: .account(accountID))
     if keys.isEmpty, try await pool.query(FindKeyRules(accountID: accountID), as: .account(accountID)).isEmpty {
       throw PortalError.notFound
@@ -64,11 +67,12 @@ package struct Keys: Sendable {
   /// Makes a key, unless the plan does not allow it or the account has as many as it may. The account's row stays locked
   /// from the count to the commit, so that the cap holds however many ask at once.
   package func create(_ settings: KeySettings, for accountID: UUID, by caller: Caller) async throws -> IssuedKey {
+    let now = try await clock.now(on: pool)
     let issued = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (accounts, rules, counts) = try await transaction.pipeline(
         LockAccount(accountID: accountID), FindKeyRules(accountID: accountID), CountLiveKeys(accountID: accountID))
       return try await create(
-        settings, for: accounts.first, under: rules.first, having: counts[0], by: caller, on: transaction)
+        settings, for: accounts.first, under: rules.first, having: counts[0], by: caller, at: now, on: transaction)
     }
     outbox.ring()
     return issued
@@ -79,13 +83,14 @@ package struct Keys: Sendable {
   package func create(
     _ settings: KeySettings, by caller: Caller, once request: IdempotentRequest, _ show: (Key) -> String
   ) async throws -> FirstAnswer {
+    let now = try await clock.now(on: pool)
     let answer = try await pool.withTransaction(as: .account(request.accountID)) { transaction in
       let (accounts, rules, counts, answers) = try await transaction.pipeline(
         LockAccount(accountID: request.accountID), FindKeyRules(accountID: request.accountID),
         CountLiveKeys(accountID: request.accountID), FindFirstAnswer(request: request))
       if let answer = answers.first { return try answer.answer(to: request) }
       let issued = try await create(
-        settings, for: accounts.first, under: rules.first, having: counts[0], by: caller, on: transaction)
+        settings, for: accounts.first, under: rules.first, having: counts[0], by: caller, at: now, on: transaction)
       return try await remember([issued.key], issued.secret, of: request, on: transaction, show)
     }
     outbox.ring()
@@ -99,14 +104,14 @@ package struct Keys: Sendable {
 
   private func create(
     _ settings: KeySettings, for account: Account?, under rules: KeyRules?, having count: Int, by caller: Caller,
-    on transaction: PostgresConnection
+    at now: Moment, on transaction: PostgresConnection
   ) async throws -> IssuedKey {
     guard let account, let rules else { throw PortalError.notFound }
     if let only = caller.environment, only != settings.environment {
       throw PortalError.forbidden(reason: "The token is restricted to the environment \(only.rawValue).")
     }
     try account.checkActive()
-    try rules.check(settings, madeAt: Date(), at: "body")
+    try rules.check(settings, madeAt: now.date, at: "body")
     guard count < rules.plan.keyCap else { throw PortalError.keyCapReached(cap: rules.plan.keyCap) }
     return try await issue(settings, for: account.id, by: caller, on: transaction)
   }
@@ -115,7 +120,7 @@ package struct Keys: Sendable {
   package func revoke(
     _ id: UUID, of accountID: UUID, by caller: Caller, _ reason: SupportReason? = nil
   ) async throws -> Revoked {
-    let clock = ContinuousClock.now
+    let start = ContinuousClock.now
     let revokedAt = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (_, found) = try await transaction.pipeline(
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id))
@@ -132,7 +137,7 @@ package struct Keys: Sendable {
       return revoked[0]
     }
     outbox.ring()
-    return Revoked(id: id, revokedAt: revokedAt, propagation: await propagations.wait(since: clock))
+    return Revoked(id: id, revokedAt: revokedAt, propagation: await propagations.wait(since: start))
   }
 
   /// Changes a key, unless it is revoked, or its revision is none of `revisions`. Where nothing changes, nothing is
@@ -140,7 +145,8 @@ package struct Keys: Sendable {
   package func update(
     _ id: UUID, of accountID: UUID, _ changes: KeyChanges, ifRevision revisions: Set<Int>? = nil, by caller: Caller
   ) async throws -> Updated {
-    let clock = ContinuousClock.now
+    let start = ContinuousClock.now
+    let now = try await clock.now(on: pool).expiryDate
     let key = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (accounts, found, counts) = try await transaction.pipeline(
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id), CountLiveKeys(accountID: accountID))
@@ -159,7 +165,6 @@ package struct Keys: Sendable {
       try key.rules.check(
         settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old), at: "body")
       // A key that comes back to life counts again.
-      let now = Date()
       if key.isExpired(at: now), !key.expiring(at: settings.expiresAt).isExpired(at: now),
         counts[0] >= key.rules.plan.keyCap
       {
@@ -172,20 +177,20 @@ package struct Keys: Sendable {
         InsertAuditEvent.onKey(id, of: accountID, action, by: caller), FindKey(accountID: accountID, id: id))
       return changed[0]
     }
-    return Updated(key: key, propagation: await propagations.wait(since: clock))
+    return Updated(key: key, propagation: await propagations.wait(since: start))
   }
 
   /// Revokes all keys that are not revoked yet, in one statement; how many there were.
   package func revokeAll(
     of accountID: UUID, by caller: Caller, _ reason: SupportReason? = nil
   ) async throws -> (count: Int, propagation: Propagation) {
-    let clock = ContinuousClock.now
+    let start = ContinuousClock.now
     let count = try await pool.withTransaction(as: .account(accountID)) { transaction in
       guard try await !transaction.query(LockAccount(accountID: accountID)).isEmpty else { throw PortalError.notFound }
       return try await revokeAll(of: accountID, by: caller, reason, on: transaction)
     }
     outbox.ring()
-    return (count, await propagations.wait(since: clock))
+    return (count, await propagations.wait(since: start))
   }
 
   /// As ``revokeAll(of:by:_:)``, in a transaction that has locked the account. `requesterName` is who asked for it, where
@@ -211,44 +216,48 @@ package struct Keys: Sendable {
   package func roll(
     _ id: UUID, of accountID: UUID, graceSeconds: Int, by caller: Caller
   ) async throws -> Rolled {
-    let clock = ContinuousClock.now
+    let start = ContinuousClock.now
+    let now = try await clock.now(on: pool)
     let (successor, predecessor) = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (accounts, found) = try await transaction.pipeline(
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id))
-      return try await roll(found.first, of: accounts.first, graceSeconds: graceSeconds, by: caller, on: transaction)
+      return try await roll(
+        found.first, of: accounts.first, graceSeconds: graceSeconds, by: caller, at: now, on: transaction)
     }
     outbox.ring()
     return Rolled(
-      successor: successor, predecessor: predecessor, propagation: await propagations.wait(since: clock))
+      successor: successor, predecessor: predecessor, propagation: await propagations.wait(since: start))
   }
 
   /// As ``roll(_:of:graceSeconds:by:)``, once; as ``create(_:by:once:_:)``. How far the news has come is as of now.
   package func roll(
     _ id: UUID, graceSeconds: Int, by caller: Caller, once request: IdempotentRequest, _ show: (Key) -> String
   ) async throws -> (answer: FirstAnswer, propagation: Propagation) {
-    let clock = ContinuousClock.now
+    let start = ContinuousClock.now
+    let now = try await clock.now(on: pool)
     let answer = try await pool.withTransaction(as: .account(request.accountID)) { transaction in
       let (accounts, found, answers) = try await transaction.pipeline(
         LockAccount(accountID: request.accountID), LockKey(accountID: request.accountID, id: id),
         FindFirstAnswer(request: request))
       if let answer = answers.first { return try answer.answer(to: request) }
       let (successor, predecessor) = try await roll(
-        found.first, of: accounts.first, graceSeconds: graceSeconds, by: caller, on: transaction)
+        found.first, of: accounts.first, graceSeconds: graceSeconds, by: caller, at: now, on: transaction)
       return try await remember(
         [successor.key, predecessor], successor.secret, of: request, on: transaction, show)
     }
     outbox.ring()
-    return (answer, await propagations.wait(since: clock))
+    return (answer, await propagations.wait(since: start))
   }
 
   private func roll(
-    _ key: Key?, of account: Account?, graceSeconds: Int, by caller: Caller, on transaction: PostgresConnection
+    _ key: Key?, of account: Account?, graceSeconds: Int, by caller: Caller, at now: Moment,
+    on transaction: PostgresConnection
   ) async throws -> (IssuedKey, Key) {
     guard let account, let key, caller.reaches(key) else { throw PortalError.notFound }
     try account.checkActive()
-    guard key.status(at: Date()) == .active, key.rolledAt == nil else { throw PortalError.keyNotActive }
+    guard key.status(at: now.expiryDate) == .active, key.rolledAt == nil else { throw PortalError.keyNotActive }
     let settings = KeySettings(of: key)
-    try key.rules.check(settings, madeAt: Date(), at: "key")
+    try key.rules.check(settings, madeAt: now.date, at: "key")
     let successor = try await issue(settings, for: account.id, by: caller, on: transaction)
     let (_, _, retired) = try await transaction.pipeline(
       RetireRolledKey(accountID: account.id, id: key.id, graceSeconds: graceSeconds),

@@ -11,13 +11,39 @@ private let keyColumns = """
   \(planColumns), \(keyPolicyColumns)
   """
 
-private let keyTables = """
-  api_keys key
+private let keyTables = tables(joinedTo: "api_keys")
+
+private func tables(joinedTo keys: String) -> String {
+  """
+  \(keys) key
   join accounts account on account.id = key.account_id and account.deleted_at is null
   join plans plan on plan.name = account.plan
   left join key_policies policy on policy.account_id = key.account_id
   left join key_activity activity on activity.account_id = key.account_id and activity.key_id = key.id
   """
+}
+
+/// Keys in the order of their ids, the newest first. Those that are asked for are found first, and joined with the rest of
+/// what makes up a `Key` then: an account may have ten thousand keys of which a page is shown. `condition` is of
+/// `api_keys key`, `accounts account` and `plans plan`.
+private func newestKeys(where condition: String, limit: String) -> String {
+  """
+  with found as materialized (
+    select key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
+      key.limit_names, key.limit_values, key.limit_window_seconds, key.rate_limit_mode, key.allowed_ips, key.expires_at,
+      key.revoked_at, key.disabled_at, key.rolled_at, key.created_at, key.description, key.tags, key.metadata,
+      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision
+    from api_keys key
+      join accounts account on account.id = key.account_id and account.deleted_at is null
+      join plans plan on plan.name = account.plan
+    where \(condition)
+    order by key.id desc
+    limit \(limit)
+  )
+  select \(keyColumns) from \(tables(joinedTo: "found"))
+  order by key.id desc
+  """
+}
 
 /// Of `api_keys key` and `plans plan`: the earlier of the key's own expiry and the end of the plan's lifetime.
 let effectiveExpiry = """
@@ -150,9 +176,9 @@ struct LockKey: PostgresStatement {
 
 /// The newest first, from below `before`. What the filter leaves open is null.
 struct ListKeys: PostgresStatement {
-  static let sql = """
-    select \(keyColumns) from \(keyTables)
-    where key.account_id = $1 and ($2::uuid is null or key.id < $2) and ($3::text is null or $3 = case
+  static let sql = newestKeys(
+    where: """
+      key.account_id = $1 and ($2::uuid is null or key.id < $2) and ($3::text is null or $3 = case
       when key.revoked_at is not null then 'revoked'
       when account.suspended_at is not null then 'suspended'
       when key.disabled_at is not null then 'disabled'
@@ -161,9 +187,8 @@ struct ListKeys: PostgresStatement {
       and ($4::text[] is null or key.tags @> $4)
       and ($5::text is null or key.name ilike $5 or key.description ilike $5 or key.key_start ilike $5)
       and ($6::text is null or key.environment = $6)
-    order by key.id desc
-    limit $7
-    """
+      """,
+    limit: "$7")
   let accountID: UUID
   let filter: KeyFilter
   let before: UUID?
@@ -171,12 +196,15 @@ struct ListKeys: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       accountID, before, filter.status?.rawValue, filter.tags.isEmpty ? nil : filter.tags,
-      filter.text.map { "%" + $0.withoutWildcards + "%" }, filter.environment?.rawValue, count)
+      filter.text?.anywhere, filter.environment?.rawValue, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
 extension String {
+  /// A pattern of `like` for what contains it.
+  var anywhere: String { "%" + withoutWildcards + "%" }
+
   /// As it stands for itself in a pattern of `like`.
   var withoutWildcards: String {
     replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_")
@@ -256,15 +284,15 @@ struct RetireRolledKey: PostgresStatement {
 
 /// Support's search in any account, by whatever is given; the newest first.
 struct SearchKeys: PostgresStatement {
-  static let sql = """
-    select \(keyColumns) from \(keyTables)
-    where ($1::uuid is null or key.id = $1) and ($2::uuid is null or key.account_id = $2)
+  static let sql = newestKeys(
+    where: """
+      ($1::uuid is null or key.id = $1) and ($2::uuid is null or key.account_id = $2)
       and ($3::text is null or key.key_start like $3) and ($4::bytea is null or key.key_hash = $4)
-      and ($5::text is null or key.account_id = any(\(accountsOfMember("$5"))))
-      and ($6::text is null or key.account_id = any(array(select id from accounts where name ilike $6)))
-    order by key.id desc
-    limit $7
-    """
+      and ($5::text is null or key.account_id = any(\(accountsOfMembers("person.email = $5"))))
+      and ($6::text is null or key.account_id = any(\(accountsOfMembers("person.email like $6"))))
+      and ($7::text is null or key.account_id = any(array(select id from accounts where name ilike $7)))
+      """,
+    limit: "$8")
   let search: KeySearch
   let count: Int
   func bind(_ bindings: inout PostgresBindings) {
@@ -272,8 +300,8 @@ struct SearchKeys: PostgresStatement {
     // Its own alphabet is letters, digits and `_`, and `_` is a wildcard.
     bindings.append(search.start.map { $0.withoutWildcards + "%" })
     bindings.append(
-      search.hash.map { PostgresBytes($0.bytes) }, search.email?.text,
-      search.accountName.map { "%" + $0.withoutWildcards + "%" }, count)
+      search.hash.map { PostgresBytes($0.bytes) }, search.email?.text, search.emailPart?.anywhere,
+      search.accountName?.anywhere, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }

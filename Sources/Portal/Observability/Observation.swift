@@ -1,5 +1,6 @@
 package import Logging
 package import Metrics
+package import Postgres
 import Synchronization
 
 /// All that is worth telling about the running portal, in one type: logs, metrics and the tests that wait for something
@@ -10,18 +11,25 @@ package enum Observation: Sendable, Equatable {
   /// A look-up past the lease of the cache.
   case cacheStale
   case fillStored
-  /// A fill that an invalidation had overtaken, or that could not be judged.
+  /// A fill that an invalidation had overtaken, of another history, or that could not be judged.
   case fillDiscarded
   case verified(Verdict.Code)
   case listening
   case synced
   case listenerFailed(String)
+  /// The database goes on from another history than the one that was followed, or what was missed cannot be told: the
+  /// caches were emptied, or what was read was thrown away.
+  case historyBroken
+  /// PostgreSQL's clock was set forward, or back where it is negative.
+  case databaseClockSet(seconds: Double)
   case usageFlushed(counters: Int)
   case usageFlushFailed(String)
   /// When service tokens were used could not be written.
   case tokenUsesFailed(String)
   /// What a dead process had left was written.
   case usageAdopted(counters: Int)
+  /// The database had lost counters that it had, and they were written again.
+  case usageWrittenAgain(counters: Int)
   /// A file of the spool cannot be counted, or not be written to the disk.
   case usageSpoolFailed(String)
   /// Counters that a power cut has torn.
@@ -40,6 +48,8 @@ package enum Observation: Sendable, Equatable {
   case mailFailed(Mail.Kind, String)
   /// The outbox could not be read or written.
   case outboxFailed(String)
+  /// On a connection to PostgreSQL, without anybody having asked.
+  case postgres(PostgresEvent)
   /// A request was answered; `route` as it was declared, "NotFound" where there is none.
   case answered(route: String, method: String, status: Int, nanoseconds: Int64)
 }
@@ -65,6 +75,11 @@ package struct Observer: Sendable {
       case .listenerFailed(let reason):
         logger.warning(
           "the invalidation listener lost its connection and will reconnect", metadata: ["reason": "\(reason)"])
+      case .historyBroken:
+        logger.warning(
+          "the database's history is not the one that was followed; caches are emptied and connections renewed")
+      case .databaseClockSet(let seconds):
+        logger.warning("PostgreSQL's clock was set, and is followed", metadata: ["seconds": "\(seconds)"])
       case .usageFlushFailed(let reason):
         logger.warning("usage could not be flushed and is kept", metadata: ["reason": "\(reason)"])
       case .tokenUsesFailed(let reason):
@@ -72,6 +87,9 @@ package struct Observer: Sendable {
           "when service tokens were used could not be written and is kept", metadata: ["reason": "\(reason)"])
       case .usageAdopted(let counters):
         logger.notice("counters that a dead process left were written", metadata: ["counters": "\(counters)"])
+      case .usageWrittenAgain(let counters):
+        logger.warning(
+          "the database had lost counters, and they were written again", metadata: ["counters": "\(counters)"])
       case .usageSpoolFailed(let reason):
         logger.error("something is wrong with the spool of counters", metadata: ["reason": "\(reason)"])
       case .usageDamaged(let counters):
@@ -97,9 +115,33 @@ package struct Observer: Sendable {
         logger.warning("the outbox cannot be reached", metadata: ["reason": "\(reason)"])
       case .listening:
         logger.info("listening for invalidations")
+      case .postgres(let event):
+        log(event, logger)
       default:
         break
       }
+    }
+  }
+
+  private static func log(_ event: PostgresEvent, _ logger: Logger) {
+    switch event {
+    case .notice(let notice):
+      let needsAttention = [.warning, .error, .fatal, .panic].contains(notice.severity)
+      logger.log(
+        level: needsAttention ? .warning : .debug, "PostgreSQL said something",
+        metadata: [
+          "severity": "\(notice.severity.rawValue)", "sqlstate": "\(notice.sqlState)", "message": "\(notice.message)",
+        ])
+    case .sentAgain:
+      logger.debug("what an ended connection had not carried out was sent on another one")
+    case .condemned(let connections):
+      logger.warning(
+        "a connection to PostgreSQL ended without a word; the idle ones were closed",
+        metadata: ["connections": "\(connections)"])
+    case .commitLeft:
+      logger.error("a commit outlasted its deadline and goes on; is a synchronous standby away?")
+    case .commitSettled(let isCommitted):
+      logger.notice("a commit that outlasted its deadline has ended", metadata: ["committed": "\(isCommitted)"])
     }
   }
 
@@ -112,8 +154,10 @@ package struct Observer: Sendable {
     let bypasses = counter("cache_bypasses", [("reason", "lease_over")])
     let (stored, discarded) = (counter("cache_fills_stored"), counter("cache_fills_discarded"))
     let (syncs, failures) = (counter("listener_syncs"), counter("listener_failures"))
+    let brokenHistories = counter("history_breaks")
     let (flushed, flushFailures) = (counter("usage_counters_flushed"), counter("usage_flush_failures"))
-    let adopted = counter("usage_counters_adopted")
+    let (adopted, writtenAgain) = (counter("usage_counters_adopted"), counter("usage_counters_written_again"))
+    let clockJumps = counter("database_clock_jumps")
     let (spoolFailures, damaged) = (counter("usage_spool_failures"), counter("usage_counters_damaged"))
     let (exchanges, exchangedWindows) = (counter("limit_exchanges"), counter("limit_windows_exchanged"))
     let exchangeFailures = counter("limit_exchange_failures")
@@ -126,6 +170,7 @@ package struct Observer: Sendable {
       Counter(label: "latchkey_\(name)_total", dimensions: [("kind", kind.rawValue)], factory: factory)
     }
     let outboxFailures = counter("outbox_failures")
+    let postgres = PostgresCounters(counter)
     let durations = RequestDurations(factory)
     return { observation in
       switch observation {
@@ -136,9 +181,12 @@ package struct Observer: Sendable {
       case .fillDiscarded: discarded.increment()
       case .synced: syncs.increment()
       case .listenerFailed: failures.increment()
+      case .historyBroken: brokenHistories.increment()
+      case .databaseClockSet: clockJumps.increment()
       case .usageFlushed(let counters): flushed.increment(by: counters)
       case .usageFlushFailed: flushFailures.increment()
       case .usageAdopted(let counters): adopted.increment(by: counters)
+      case .usageWrittenAgain(let counters): writtenAgain.increment(by: counters)
       case .usageSpoolFailed: spoolFailures.increment()
       case .usageDamaged(let counters): damaged.increment(by: counters)
       case .limitsExchanged(let windows):
@@ -153,8 +201,37 @@ package struct Observer: Sendable {
       case .mailDeferred(let kind, _): mails("mails_deferred", kind).increment()
       case .mailFailed(let kind, _): mails("mails_failed", kind).increment()
       case .outboxFailed: outboxFailures.increment()
+      case .postgres(let event): postgres.count(event)
       case .listening, .jobFinished, .usageUnplaced, .tokenUsesFailed: break
       }
+    }
+  }
+}
+
+/// The counters of what happens on connections to PostgreSQL.
+private struct PostgresCounters: Sendable {
+  private let notices: [PostgresNotice.Severity: Counter]
+  private let sentAgain, condemned, commitsLeft, commitsStood, commitsFailed: Counter
+
+  init(_ counter: (String, [(String, String)]) -> Counter) {
+    notices = Dictionary(
+      uniqueKeysWithValues: PostgresNotice.Severity.allCases.map {
+        ($0, counter("postgres_notices", [("severity", $0.rawValue.lowercased())]))
+      })
+    sentAgain = counter("postgres_sent_again", [])
+    condemned = counter("postgres_connections_condemned", [])
+    commitsLeft = counter("postgres_commits_left", [])
+    commitsStood = counter("postgres_commits_settled", [("outcome", "committed")])
+    commitsFailed = counter("postgres_commits_settled", [("outcome", "unknown")])
+  }
+
+  func count(_ event: PostgresEvent) {
+    switch event {
+    case .notice(let notice): notices[notice.severity]?.increment()
+    case .sentAgain: sentAgain.increment()
+    case .condemned(let connections): condemned.increment(by: connections)
+    case .commitLeft: commitsLeft.increment()
+    case .commitSettled(let isCommitted): (isCommitted ? commitsStood : commitsFailed).increment()
     }
   }
 }

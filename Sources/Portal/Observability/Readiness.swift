@@ -8,7 +8,8 @@ package struct Readiness: Sendable {
   /// What is not as it should be, but keeps nobody from being served.
   package let warnings: @Sendable () -> [String]
 
-  /// `isFresh` tells whether the caches hold their lease; `migrationCount` is what the database should have.
+  /// `isFresh` tells whether the caches hold their lease; `migrationCount` is what the database should have
+  /// at least; newer migrations must say that a version with so many works with them.
   package init(
     pool: PostgresPool, migrationCount: Int, isFresh: @escaping @Sendable () -> Bool,
     warnings: @escaping @Sendable () -> [String] = { [] }
@@ -23,8 +24,10 @@ package struct Readiness: Sendable {
   package func check() async -> [String] {
     var reasons: [String] = []
     do {
-      let count = try await pool.query(CountMigrations()).first ?? 0
-      if count < migrationCount { reasons.append("migrations are pending") }
+      if let migrations = try await pool.query(CompareMigrations(count: migrationCount)).first {
+        if migrations.count < migrationCount { reasons.append("migrations are pending") }
+        if let name = migrations.incompatible { reasons.append("migration \(name) needs a newer version") }
+      }
     } catch {
       reasons.append("the database cannot be reached")
     }

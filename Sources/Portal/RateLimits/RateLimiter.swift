@@ -17,14 +17,28 @@ package final class RateLimiter: Sendable {
 
   private let keys = (0..<RateLimiter.shardCount).map { _ in Shard() }
   private let accounts = (0..<RateLimiter.shardCount).map { _ in Shard() }
-  private let allowanceBits = Atomic<Int>(RateLimitAllowance().bits)
+  private let liveInstanceCount = Atomic<Int>(RateLimitAllowance().instanceCount)
+  private let connected = Atomic<Bool>(RateLimitAllowance().isConnected)
 
   package init() {}
 
   /// What an instance may admit before the next exchange.
   var allowance: RateLimitAllowance {
-    get { RateLimitAllowance(bits: allowanceBits.load(ordering: .relaxed)) }
-    set { allowanceBits.store(newValue.bits, ordering: .relaxed) }
+    RateLimitAllowance(
+      instanceCount: liveInstanceCount.load(ordering: .relaxed), isConnected: connected.load(ordering: .relaxed))
+  }
+
+  /// Whether the last exchange came to its end.
+  var isConnected: Bool {
+    get { connected.load(ordering: .relaxed) }
+    set { connected.store(newValue, ordering: .relaxed) }
+  }
+
+  /// Instances that are live, this one too. Whoever follows the invalidation log says so before the caches are fresh by
+  /// what it has read, so that no verdict is given by a count that is older than the lease.
+  package var instanceCount: Int {
+    get { liveInstanceCount.load(ordering: .relaxed) }
+    set { liveInstanceCount.store(newValue, ordering: .relaxed) }
   }
 
   /// Takes `cost` from every limit of the key if it fits into all of them; nothing otherwise. Nil if this cannot be said
@@ -149,10 +163,4 @@ package final class RateLimiter: Sendable {
   private static func shard(_ subject: UUID, _ shards: [Shard]) -> Shard {
     shards[Int(subject.uuid.15) % shards.count]
   }
-}
-
-extension RateLimitAllowance {
-  /// In one word, so that it is read without a lock.
-  fileprivate var bits: Int { instanceCount << 1 | (isConnected ? 1 : 0) }
-  fileprivate init(bits: Int) { self.init(instanceCount: bits >> 1, isConnected: bits & 1 == 1) }
 }

@@ -7,32 +7,33 @@ import ServiceLifecycle
 package actor RateLimits: Service {
   /// Between two exchanges.
   private static let interval: Duration = .milliseconds(200)
-  /// An instance that is alone looks so often whether it still is.
-  private static let intervalAlone: Duration = .seconds(1)
-  /// And every so many times it publishes what whoever comes after it will miss: windows longer than this. The others
-  /// it publishes when it is not alone any more, and at the end.
-  private static let intervalsPerExchangeAlone = 5
+  /// An instance that is alone publishes every so many times, and only what whoever comes after it will miss: windows
+  /// longer than this. The others it publishes when it is not alone any more, and at the end.
+  private static let intervalsPerExchangeAlone = 25
   private static let windowSecondsMinAlone = 61
   /// Windows in one statement.
   private static let windowsPerExchangeMax = 5_000
 
   private let pool: PostgresPool
   private let limiter: RateLimiter
+  private let clock: DatabaseClock
   private let instanceID: UUID
   private let observer: Observer
   /// How long PostgreSQL may take for a decision or an exchange.
   private let timeout: Duration
-  /// Whether there was no other instance when it was last looked.
-  private var isAlone = false
+  /// Whether it is about to stop: then it publishes everything.
+  private var isEnding = false
   private var last: Task<Bool, Never>?
   /// An exchange that has not begun: it will publish what was admitted before it does.
   private var next: Task<Bool, Never>?
 
   package init(
-    pool: PostgresPool, limiter: RateLimiter, instanceID: UUID, observer: Observer, timeout: Duration = .seconds(2)
+    pool: PostgresPool, limiter: RateLimiter, instanceID: UUID, clock: DatabaseClock = DatabaseClock(),
+    observer: Observer, timeout: Duration = .seconds(2)
   ) {
     self.pool = pool
     self.limiter = limiter
+    self.clock = clock
     self.instanceID = instanceID
     self.observer = observer
     self.timeout = timeout
@@ -42,18 +43,19 @@ package actor RateLimits: Service {
     try? await cancelWhenGracefulShutdown {
       for number in 0... {
         await self.perform(number)
-        try await Task.sleep(for: await self.isAlone ? Self.intervalAlone : Self.interval)
+        try await Task.sleep(for: Self.interval)
       }
     }
-    isAlone = false
+    isEnding = true
     await exchange()
   }
 
   private func perform(_ number: Int) async {
-    // Among others, the exchange itself says how many there are.
-    if isAlone { isAlone = (try? await pool.query(CountLiveInstances(), by: .now + timeout).first) == 1 }
     if !isAlone || number % Self.intervalsPerExchangeAlone == 0 { await exchange() }
   }
+
+  /// By the last heartbeat, see ``RateLimiter/instanceCount``.
+  private var isAlone: Bool { limiter.instanceCount == 1 }
 
   /// Takes `cost` from every limit of the key, or from none, as ``RateLimiter/admit(_:cost:at:)``, with whatever of
   /// PostgreSQL that takes. Throws `.unavailable`, or what the database threw, when it cannot be said.
@@ -76,7 +78,8 @@ package actor RateLimits: Service {
   ) async throws -> RateLimitDecision {
     var isConnected = true
     while true {
-      if let decision = limiter.admitFast(key, cost: cost, at: Date().milliseconds, &taken) { return decision }
+      let now = try await clock.now(on: pool)
+      if let decision = limiter.admitFast(key, cost: cost, at: now.milliseconds, &taken) { return decision }
       guard isConnected else {
         throw PortalError.unavailable(reason: "the instances cannot tell each other of a limit")
       }
@@ -109,7 +112,8 @@ package actor RateLimits: Service {
   }
 
   /// Tells the other instances what was admitted here until now, and hears of them. Those who ask while an exchange is
-  /// under way wait for the next one together. False when PostgreSQL did not answer.
+  /// under way wait for the next one together. Where nothing was admitted since the last one, there is nothing to tell or to
+  /// hear of, and PostgreSQL is not asked, unless it did not answer the last time. False when it did not answer.
   @discardableResult
   package func exchange() async -> Bool {
     if let next { return await next.value }
@@ -124,24 +128,24 @@ package actor RateLimits: Service {
   private func exchangeNow() async -> Bool {
     last = next
     next = nil
-    let secondsMin = isAlone ? Self.windowSecondsMinAlone : 0
+    let secondsMin = isAlone && !isEnding ? Self.windowSecondsMinAlone : 0
     var queued = limiter.takeQueued(Self.windowsPerExchangeMax, secondsMin: secondsMin)
+    if queued.isEmpty, limiter.isConnected { return true }
     repeat {
       do {
         let exchange = ExchangeRateLimits(instanceID: instanceID, queued)
-        guard let answer = try await pool.query(exchange, by: .now + timeout).first else {
+        guard let used = try await pool.query(exchange, by: .now + timeout).first else {
           throw PostgresError(.protocolViolation, "the exchange answered nothing")
         }
         for (place, (window, publication)) in queued.enumerated() {
-          let told = SharedWindow.Pair(current: answer.used[2 * place], previous: answer.used[2 * place + 1])
+          let told = SharedWindow.Pair(current: used[2 * place], previous: used[2 * place + 1])
           limiter.exchanged(window, publication, others: told)
         }
-        limiter.allowance = RateLimitAllowance(instanceCount: answer.instanceCount)
-        isAlone = answer.instanceCount == 1
+        limiter.isConnected = true
         observer.observe(.limitsExchanged(windows: queued.count))
       } catch {
         for (window, publication) in queued { limiter.exchanged(window, publication, others: nil) }
-        limiter.allowance.isConnected = false
+        limiter.isConnected = false
         observer.observe(.limitExchangeFailed("\(error)"))
         return false
       }

@@ -1,19 +1,11 @@
 import Foundation
 import Postgres
 
-private let liveInstanceCount = """
-  (select count(*) from instances where heartbeat_at > now() - lease_milliseconds * interval '1 millisecond')
-  """
-
-struct CountLiveInstances: PostgresStatement {
-  static let sql = "select \(liveInstanceCount)"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
-}
-
 /// Publishes what this instance admitted in the windows, and reads what the others published, both for the current fixed
 /// window and for the one before. One statement, one snapshot.
 struct ExchangeRateLimits: PostgresStatement {
-  static let sql = "select \(liveInstanceCount), exchange_rate_limits($1, $2, $3, $4, $5, $6)"
+  static let isRead = false
+  static let sql = "select exchange_rate_limits($1, $2, $3, $4, $5, $6)"
   /// A window stops to count in one of so many slots of so many seconds; as in the migration.
   private static let slotCount = 32
   private static let slotSeconds = 7_200
@@ -44,13 +36,12 @@ struct ExchangeRateLimits: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(instanceID, slots, subjects, digests, indexes, used)
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (instanceCount: Int, used: [Int]) {
-    (instanceCount: max(1, try row.next()), used: try row.next())
-  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [Int] { try row.next() }
 }
 
 /// Takes from limits of the mode `consistent`: all of them, or none.
 struct TakeRateLimits: PostgresStatement {
+  static let isRead = false
   static let sql = """
     select is_admitted, at_milliseconds, indexes, used, used_before
     from take_rate_limits($1, $2, $3::bigint[]::integer[], $4, $5)
@@ -79,9 +70,11 @@ struct TakeRateLimits: PostgresStatement {
 
 /// Truncates what no window counts any more.
 struct ExpireRateLimitCounts: PostgresStatement {
+  static let isRead = false
   static let sql = "select expire_rate_limit_counts()"
 }
 
 struct ExpireRateLimitWindows: PostgresStatement {
+  static let isRead = false
   static let sql = "select expire_rate_limit_windows()"
 }

@@ -38,9 +38,13 @@ struct SharedWindow: Sendable, Equatable {
     var current = 0
     var previous = 0
 
-    fileprivate mutating func roll(isNext: Bool) {
-      previous = isNext ? current : 0
-      current = 0
+    fileprivate mutating func take(_ step: SlidingWindow.Step) {
+      switch step {
+      case .stay: break
+      case .next: (current, previous) = (0, current)
+      case .skip: (current, previous) = (0, 0)
+      case .back: (current, previous) = (current + previous, 0)
+      }
     }
   }
 
@@ -50,6 +54,9 @@ struct SharedWindow: Sendable, Equatable {
     var index: Int
     var own: Pair
   }
+
+  /// A decision of the database arrives this much later than another at most.
+  private static let lateSecondsMax = 5
 
   private let seconds: Int
   private var index = 0
@@ -117,20 +124,21 @@ struct SharedWindow: Sendable, Equatable {
 
   /// Takes over how the window stands in the database, which decided.
   mutating func decided(index: Int, current: Int, previous: Int) {
-    guard index >= self.index else { return }
+    // What comes late is not taken over. A window that is far ahead is from before the clock was set back.
+    guard index >= self.index || (self.index - index) * seconds > Self.lateSecondsMax else { return }
     self.index = index
     own = Pair()
     others = Pair(current: current, previous: previous)
   }
 
   private mutating func advance(to now: Int) {
-    let newIndex = now / (seconds * 1_000)
-    // A clock that was set back leaves the counts where they are.
-    guard newIndex > index else { return }
-    let isNext = newIndex == index + 1
-    own.roll(isNext: isNext)
-    published.roll(isNext: isNext)
-    others.roll(isNext: isNext)
-    index = newIndex
+    let step = SlidingWindow.Step(from: index, to: now, lengthMilliseconds: seconds * 1_000)
+    if case .stay = step { return }
+    own.take(step)
+    others.take(step)
+    published.take(step)
+    // The others have heard of it under the index it had, all but what was not published yet.
+    if case .back = step { published = own }
+    index = now / (seconds * 1_000)
   }
 }

@@ -50,12 +50,37 @@ package struct SlidingWindow: Sendable, Equatable {
   package func isOver(at now: Int) -> Bool { now / lengthMilliseconds > index + 1 }
 
   private mutating func advance(to now: Int) {
-    let newIndex = now / lengthMilliseconds
-    // A clock that was set back leaves the counts where they are.
-    guard newIndex > index else { return }
-    previous = newIndex == index + 1 ? current : 0
-    current = 0
-    index = newIndex
+    switch Step(from: index, to: now, lengthMilliseconds: lengthMilliseconds) {
+    case .stay: break
+    case .next: (index, current, previous) = (now / lengthMilliseconds, 0, current)
+    case .skip: (index, current, previous) = (now / lengthMilliseconds, 0, 0)
+    case .back: (index, current, previous) = (now / lengthMilliseconds, current + previous, 0)
+    }
+  }
+
+  /// How a window comes to a time.
+  enum Step {
+    case stay
+    /// The fixed window that follows is the current one.
+    case next
+    /// A later one is: nothing that was used counts any more.
+    case skip
+    /// The clock was set back. All that was used counts as used in the window that is the current one again: no less than
+    /// before, and forgotten when two windows have passed.
+    case back
+
+    /// Requests come out of order, but none is later than this behind another.
+    private static let lateMillisecondsMax = 5_000
+
+    init(from index: Int, to now: Int, lengthMilliseconds: Int) {
+      let newIndex = now / lengthMilliseconds
+      self =
+        if newIndex > index {
+          newIndex == index + 1 ? .next : .skip
+        } else {
+          index * lengthMilliseconds - now > Self.lateMillisecondsMax ? .back : .stay
+        }
+    }
   }
 
   private func elapsed(at now: Int) -> Int { max(0, now - index * lengthMilliseconds) }

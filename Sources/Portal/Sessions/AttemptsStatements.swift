@@ -2,6 +2,7 @@ import Foundation
 import Postgres
 
 struct AdmitAttempt: PostgresStatement {
+  static let isRead = false
   static let sql = "select wait_seconds, is_known from admit_attempt($1, $2, $3, $4, $5, $6)"
   let attempt: Attempt
   func bind(_ bindings: inout PostgresBindings) {
@@ -17,6 +18,7 @@ struct AdmitAttempt: PostgresStatement {
 
 /// Goes into the transaction of what the attempts opened.
 struct SettleAttempts: PostgresStatement {
+  static let isRead = false
   static let sql = "select true from (select settle_attempts($1, $2, $3, $4)) settled"
   private var cleared: [UUID] = []
   private var returned: [UUID] = []

@@ -8,6 +8,7 @@ package struct SecondFactors: Sendable {
   /// Nil where the deployment has no `SECRET_KEY`: then nobody can set one up.
   let box: SecretBox?
   let credentials: OwnCredentials
+  let clock: DatabaseClock
 
   package struct Status: Sendable, Equatable {
     /// Since when logging in takes it; nil: it does not.
@@ -38,12 +39,13 @@ package struct SecondFactors: Sendable {
 
   /// Takes the secret into use, if `code` is one of it. All other sessions end, because they were opened without.
   package func confirm<Session: PersonSession>(
-    _ code: String, of session: Session, ip: String?, at now: Date = Date()
+    _ code: String, of session: Session, ip: String?
   ) async throws -> (codes: [RecoveryCode], login: Login<Session>) {
     guard let stored = try await pool.query(FindSecondFactor(personID: session.personID), as: .identity).first else {
       throw PortalError.notFound
     }
     guard stored.confirmedAt == nil else { throw PortalError.secondFactorEnabled }
+    let now = try await clock.now(on: pool).date
     let admission = try await admit(session.personID)
     guard let step = try await open(stored, of: session.personID, admission).step(of: code, at: now) else {
       throw PortalError.secondFactorInvalid
@@ -98,8 +100,9 @@ package struct SecondFactors: Sendable {
   /// Uses up a code of the authenticator, or a recovery code, which is told. Throws `.secondFactorInvalid` for a wrong one, and for one that
   /// was used before. The attempt is to be settled by who relies on it.
   func use<Session: PersonSession>(
-    _ code: String, of _: Session.Type, _ personID: UUID, _ ip: String?, at now: Date = Date()
+    _ code: String, of _: Session.Type, _ personID: UUID, _ ip: String?
   ) async throws -> Attempts.Admission {
+    let now = try await clock.now(on: pool).date
     let admission = try await admit(personID)
     guard let stored = try await pool.query(FindSecondFactor(personID: personID), as: .identity).first,
       stored.confirmedAt != nil

@@ -15,19 +15,22 @@ package struct Sessions: Sendable {
   let attempts: Attempts
   package let ownCredentials: OwnCredentials
   package let secondFactors: SecondFactors
-  let lifetime: Duration
+  package let clock: DatabaseClock
+  let lifetimeSeconds: Int
   let idleSeconds: Int
 
   package init(
     pool: PostgresPool, passwords: PasswordHasher, attempts: Attempts, box: SecretBox? = nil,
-    outbox: Outbox = Outbox(isOpen: false), lifetime: Duration, idleHours: Int = idleHoursDefault
+    outbox: Outbox = Outbox(isOpen: false), lifetime: Duration, idleHours: Int = idleHoursDefault,
+    clock: DatabaseClock = DatabaseClock()
   ) {
     self.pool = pool
     self.passwords = passwords
     self.attempts = attempts
     ownCredentials = OwnCredentials(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox)
-    secondFactors = SecondFactors(pool: pool, attempts: attempts, box: box, credentials: ownCredentials)
-    self.lifetime = lifetime
+    secondFactors = SecondFactors(pool: pool, attempts: attempts, box: box, credentials: ownCredentials, clock: clock)
+    self.clock = clock
+    lifetimeSeconds = Int(lifetime.components.seconds)
     idleSeconds = idleHours * 3_600
   }
 
@@ -49,7 +52,7 @@ package struct Sessions: Sendable {
         SettleAttempts(succeeded: proven.admissions), ShareLockPerson<CustomerSession>(id: proven.candidate.personID),
         DeleteSession(token: replaced?.hash),
         InsertSession(
-          token: token.hash, accountID: accountID, userID: proven.candidate.personID, expiresAt: expiry(),
+          token: token.hash, accountID: accountID, userID: proven.candidate.personID, lifetimeSeconds: lifetimeSeconds,
           origin: origin, candidate: proven.candidate),
         FindSession(token: token.hash, idleSeconds: idleSeconds))
       // What was proven was changed in the meantime.
@@ -72,7 +75,8 @@ package struct Sessions: Sendable {
       let (_, _, found) = try await transaction.pipeline(
         ShareLockPerson<CustomerSession>(id: user.id),
         InsertSession(
-          token: token.hash, accountID: accountID, userID: user.id, expiresAt: expiry(), origin: origin, candidate: nil),
+          token: token.hash, accountID: accountID, userID: user.id, lifetimeSeconds: lifetimeSeconds, origin: origin,
+          candidate: nil),
         FindSession(token: token.hash, idleSeconds: idleSeconds))
       guard let session = found.first else { throw PortalError.unauthenticated }
       try await transaction.tell([.onPerson(of: session, in: accountID, .sessionOpened, ip: origin.ip)])
@@ -127,7 +131,8 @@ package struct Sessions: Sendable {
     let session = try await pool.withTransaction(as: .identity) { transaction in
       let (_, _, _, found) = try await transaction.pipeline(
         SettleAttempts(succeeded: proven.admissions), ShareLockPerson<StaffSession>(id: proven.candidate.personID),
-        InsertStaffSession(token: token.hash, candidate: proven.candidate, expiresAt: expiry(), origin: origin),
+        InsertStaffSession(
+          token: token.hash, candidate: proven.candidate, lifetimeSeconds: lifetimeSeconds, origin: origin),
         FindStaffSession(token: token.hash, idleSeconds: idleSeconds))
       guard let session = found.first else { throw PortalError.invalidCredentials }
       try await transaction.tell([.onPerson(of: session, in: nil, .sessionOpened, ip: origin.ip)])
@@ -224,8 +229,6 @@ package struct Sessions: Sendable {
       }
     }
   }
-
-  private func expiry() -> Date { Date().addingTimeInterval(Double(lifetime.components.seconds)) }
 }
 
 /// Who may log in, if the password is right.

@@ -49,7 +49,7 @@ struct ShareLockPerson<Session: PersonSession>: PostgresStatement {
 struct InsertSession: PostgresStatement {
   static let sql = """
     insert into sessions (id, token_hash, account_id, user_id, expires_at, ip, user_agent)
-    select $1, $2, account.id, person.id, $5, $6::text::inet, $7
+    select $1, $2, account.id, person.id, now() + make_interval(secs => $5::bigint), $6::text::inet, $7
     from users person
     join memberships membership on membership.user_id = person.id and membership.account_id = $3
     join accounts account on account.id = membership.account_id and account.deleted_at is null
@@ -60,13 +60,13 @@ struct InsertSession: PostgresStatement {
   let token: SecretHash
   let accountID: UUID
   let userID: UUID
-  let expiresAt: Date
+  let lifetimeSeconds: Int
   let origin: Origin
   /// Nil where it was not a password that was shown.
   let candidate: LoginCandidate?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      UUID.version7(), PostgresBytes(token.bytes), accountID, userID, expiresAt, origin.ip, origin.userAgent,
+      UUID.version7(), PostgresBytes(token.bytes), accountID, userID, lifetimeSeconds, origin.ip, origin.userAgent,
       candidate?.password.text, candidate?.hasSecondFactor)
   }
 }
@@ -75,18 +75,18 @@ struct InsertSession: PostgresStatement {
 struct InsertStaffSession: PostgresStatement {
   static let sql = """
     insert into staff_sessions (id, token_hash, staff_id, expires_at, ip, user_agent)
-    select $1, $2, member.id, $4, $5::text::inet, $6
+    select $1, $2, member.id, now() + make_interval(secs => $4::bigint), $5::text::inet, $6
     from staff member left join second_factors factor on factor.person_id = member.id
     where member.id = $3 and member.disabled_at is null and member.password_hash = $7
       and (factor.confirmed_at is not null) = $8
     """
   let token: SecretHash
   let candidate: LoginCandidate
-  let expiresAt: Date
+  let lifetimeSeconds: Int
   let origin: Origin
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      UUID.version7(), PostgresBytes(token.bytes), candidate.personID, expiresAt, origin.ip, origin.userAgent,
+      UUID.version7(), PostgresBytes(token.bytes), candidate.personID, lifetimeSeconds, origin.ip, origin.userAgent,
       candidate.password.text, candidate.hasSecondFactor)
   }
 }

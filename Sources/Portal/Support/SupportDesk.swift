@@ -10,36 +10,42 @@ package struct KeySearch: Sendable, Equatable {
   package var hash: SecretHash?
   /// Of a member of the key's account.
   package var email: EmailAddress?
+  /// A part of the address of a member, in whatever case.
+  package var emailPart: String?
   /// A part of the account's name, in whatever case.
   package var accountName: String?
 
   package init(
     id: UUID? = nil, accountID: UUID? = nil, start: String? = nil, hash: SecretHash? = nil,
-    email: EmailAddress? = nil, accountName: String? = nil
+    email: EmailAddress? = nil, emailPart: String? = nil, accountName: String? = nil
   ) {
     self.id = id
     self.accountID = accountID
     self.start = start
     self.hash = hash
     self.email = email
+    self.emailPart = emailPart?.lowercased()
     self.accountName = accountName
   }
 }
 
 /// Which accounts staff look for: all of these that are given.
 package struct AccountSearch: Sendable, Equatable {
-  /// A shorter part of a name would be found nearly everywhere.
-  package static let nameLengthMin = 3
+  /// A shorter part of a name or an address would be found nearly everywhere, and has no trigram for the index.
+  package static let partLengthMin = 3
 
   package var id: UUID?
   /// Of a member.
   package var email: EmailAddress?
+  /// A part of the address of a member, in whatever case.
+  package var emailPart: String?
   /// A part of it, in whatever case.
   package var name: String?
 
-  package init(id: UUID? = nil, email: EmailAddress? = nil, name: String? = nil) {
+  package init(id: UUID? = nil, email: EmailAddress? = nil, emailPart: String? = nil, name: String? = nil) {
     self.id = id
     self.email = email
+    self.emailPart = emailPart?.lowercased()
     self.name = name
   }
 }
@@ -78,6 +84,7 @@ package struct SupportDesk: Sendable {
   let keys: Keys
   let propagations: Propagations
   let outbox: Outbox
+  package var clock: DatabaseClock { keys.clock }
 
   package init(
     pool: PostgresPool, keys: Keys, propagations: Propagations, outbox: Outbox = Outbox(isOpen: false)

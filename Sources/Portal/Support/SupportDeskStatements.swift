@@ -3,15 +3,17 @@ import Postgres
 
 /// Accounts of any tenant, the newest first, each with its keys counted and its members, owners first.
 struct SearchAccounts: PostgresStatement {
+  static let isRead = true
   static let sql = """
     with found as (
       select * from accounts account
       where account.deleted_at is null
         and ($1::uuid is null or account.id = $1)
         and ($2::text is null or account.name ilike $2)
-        and ($3::text is null or account.id = any(\(accountsOfMember("$3"))))
+        and ($3::text is null or account.id = any(\(accountsOfMembers("person.email = $3"))))
+        and ($4::text is null or account.id = any(\(accountsOfMembers("person.email like $4"))))
       order by account.id desc
-      limit $4
+      limit $5
     )
     select account.id, account.name, \(planColumns), account.suspended_at, account.suspension_reason, account.created_at,
       keys.total, keys.unrevoked, keys.live,
@@ -32,7 +34,7 @@ struct SearchAccounts: PostgresStatement {
         from memberships membership join users person on person.id = membership.user_id
         where membership.account_id = account.id
         order by place
-        limit $5) member) members
+        limit $6) member) members
     order by account.id desc
     """
   let search: AccountSearch
@@ -40,7 +42,7 @@ struct SearchAccounts: PostgresStatement {
   let memberCount: Int
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      search.id, search.name.map { "%" + $0.withoutWildcards + "%" }, search.email?.text, count, memberCount)
+      search.id, search.name?.anywhere, search.email?.text, search.emailPart?.anywhere, count, memberCount)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundAccount {
     let account = try Account(row: &row)
@@ -60,12 +62,13 @@ struct SearchAccounts: PostgresStatement {
   }
 }
 
-/// The ids of the accounts that the person with an address belongs to, as an array that an index can be asked for.
-func accountsOfMember(_ email: String) -> String {
+/// The ids of the accounts that people belong to, as an array that an index can be asked for. `condition` is of
+/// `users person`.
+func accountsOfMembers(_ condition: String) -> String {
   """
   array(
     select membership.account_id from memberships membership join users person on person.id = membership.user_id
-    where person.email = \(email))
+    where \(condition))
   """
 }
 

@@ -9,6 +9,9 @@ import ServiceLifecycle
 /// What was taken is written under numbers, one after the other, and nothing more is taken before all of it stands in the
 /// database: a flush whose commit was in doubt is repeated under its number and counts once, and while PostgreSQL is away
 /// there is no more on the disk than what is counted in.
+///
+/// What was written is kept for a while. Each statement names the number that the database must have before it; where it has
+/// less, it has lost commits, and what was kept is written again under its numbers.
 package actor UsageFlusher: Service {
   private static let interval: Duration = .seconds(1)
   private static let intervalsPerAdoption = 60
@@ -20,25 +23,39 @@ package actor UsageFlusher: Service {
   private static let statementBits = 16
   /// From the moment of a verdict until it is counted, at most.
   private static let verdictSecondsMax = 5.0
+  /// Of files that are kept although they were written.
+  private static let keptByteCountMax = 256 << 20
 
   private let pool: PostgresPool
   private let recorder: UsageRecorder
   private let tokenUses: ServiceTokenUses
+  private let clock: DatabaseClock
   private let observer: Observer
   /// For what waits for the disk.
   private let queue = DispatchQueue(label: "usage-spool", qos: .utility)
   /// What was taken and is not known to be written, the oldest first.
   private var taken: [UsageExtent] = []
   private var orphans: [UsageSpool.Orphan] = []
+  private var written: WrittenExtents<WrittenExtent>
   /// The flush that was begun last: the next waits for it, since an actor lets others in while it waits.
   private var last: Task<Bool, Never>?
 
+  /// With the orphan whose folder is to be removed with its last file.
+  private struct WrittenExtent: Sendable {
+    let extent: UsageExtent
+    var orphan: UsageSpool.Orphan?
+  }
+
+  /// `keptFor` is how long what was written is kept, from the commit on.
   package init(
-    pool: PostgresPool, recorder: UsageRecorder, tokenUses: ServiceTokenUses = ServiceTokenUses(), observer: Observer
+    pool: PostgresPool, recorder: UsageRecorder, tokenUses: ServiceTokenUses = ServiceTokenUses(),
+    keptFor: Duration = .seconds(60), clock: DatabaseClock = DatabaseClock(), observer: Observer
   ) {
     self.pool = pool
     self.recorder = recorder
     self.tokenUses = tokenUses
+    written = WrittenExtents(keptFor: keptFor, byteCountMax: Self.keptByteCountMax)
+    self.clock = clock
     self.observer = observer
   }
 
@@ -81,29 +98,47 @@ package actor UsageFlusher: Service {
     do {
       // What was taken before first, since its numbers are lower.
       try await writeTaken()
-      let through = Date().addingTimeInterval(-Self.verdictSecondsMax)
+      let through = try await clock.now(on: pool).date.addingTimeInterval(-Self.verdictSecondsMax)
       taken = await blocking { [recorder] in recorder.seal() }
       try await writeTaken()
-      try await pool.execute(NoteUsageProgress(instanceID: recorder.sourceID, through: through))
+      try await noteProgress(through)
       while let orphan = orphans.first {
         var count = 0
-        for extent in orphan.extents { count += try await write(extent) }
+        for extent in orphan.extents { count += try await write(WrittenExtent(extent: extent, orphan: orphan)) }
         // It is dead, and has nothing any more that anybody could wait for.
-        try await pool.execute(NoteUsageProgress(instanceID: orphan.sourceID, through: .distantFuture))
-        await blocking {
-          for extent in orphan.extents { extent.removeFile() }
-          orphan.close()
-        }
+        _ = try await pool.query(NoteUsageProgress(instanceID: orphan.sourceID, through: .distantFuture))
+        if orphan.extents.isEmpty { await blocking { orphan.close() } }
         orphans.removeFirst()
         // A folder that holds what was set aside is looked at again and again.
         if count > 0 { observer.observe(.usageAdopted(counters: count)) }
       }
+      await removeExpired()
       await writeTokenUses()
       return true
     } catch {
       observer.observe(.usageFlushFailed("\(error)"))
       await synchronize()
       return false
+    }
+  }
+
+  /// Says how far this instance has come, and sees whether the database has all that it had of what is kept.
+  private func noteProgress(_ through: Date) async throws {
+    let progress = NoteUsageProgress(
+      instanceID: recorder.sourceID, through: through, sourceIDs: written.sourceIDs)
+    for (sourceID, number) in try await pool.query(progress).compactMap({ $0 }) where !written.look(number, sourceID) {
+      try await writeAgain(sourceID, after: number)
+    }
+  }
+
+  private func removeExpired() async {
+    let expired = written.takeExpired(at: .now)
+    if expired.isEmpty { return }
+    await blocking {
+      for kept in expired {
+        kept.extent.extent.removeFile()
+        kept.extent.orphan?.close()
+      }
     }
   }
 
@@ -122,23 +157,54 @@ package actor UsageFlusher: Service {
   private func writeTaken() async throws {
     var count = 0
     while let extent = taken.first {
-      count += try await write(extent)
+      count += try await write(WrittenExtent(extent: extent))
       taken.removeFirst()
-      await blocking { extent.removeFile() }
     }
     if count > 0 { observer.observe(.usageFlushed(counters: count)) }
   }
 
-  /// Returns how many counters it has.
-  private func write(_ extent: UsageExtent) async throws -> Int {
+  /// Writes all of an extent and keeps it; returns how many counters were added.
+  private func write(_ new: WrittenExtent) async throws -> Int {
+    let (number, addedCount) = try await send(new.extent)
+    written.wrote(new, new.extent.sourceID, number: number, byteCount: new.extent.byteCount, at: .now)
+    return addedCount
+  }
+
+  /// Writes what is kept of a source beyond the number that the database has fallen back to.
+  private func writeAgain(_ sourceID: UUID, after number: Int) async throws {
+    var count = 0
+    for kept in written.kept(of: sourceID, after: number) {
+      count += try await send(kept.extent.extent).addedCount
+      written.wroteAgain(sourceID, number: kept.number, at: .now)
+    }
+    observer.observe(.usageWrittenAgain(counters: count))
+  }
+
+  /// Sends the statements of an extent, and what the database has lost before them. Returns the number of the last one,
+  /// and how many of its counters were added.
+  private func send(_ extent: UsageExtent) async throws -> (number: Int, addedCount: Int) {
+    let sourceID = extent.sourceID
     let (counters, damagedCount) = await blocking { extent.read() }
-    for (part, start) in stride(from: 0, to: counters.count, by: Self.countersPerStatementMax).enumerated() {
+    var (part, start, addedCount) = (0, 0, 0)
+    var number = extent.number << Self.statementBits
+    while start < counters.count {
+      number = extent.number << Self.statementBits | part
       let slice = counters[start..<min(start + Self.countersPerStatementMax, counters.count)]
-      let number = extent.number << Self.statementBits | part
-      _ = try await pool.query(FlushVerdicts(sourceID: extent.sourceID, number: number, counters: slice))
+      let flush = FlushVerdicts(
+        sourceID: sourceID, previous: written.number(of: sourceID), number: number, counters: slice)
+      let standing = try await pool.query(flush).first ?? nil
+      switch written.answered(standing, sourceID, number: number) {
+      case .counted:
+        (part, start) = (part + 1, start + slice.count)
+        if standing == nil { addedCount += slice.count }
+      case .fellBack(let number):
+        try await writeAgain(sourceID, after: number)
+        // Its own first statements may have been lost, too.
+        (part, start) = (0, 0)
+      }
     }
     if damagedCount > 0 { observer.observe(.usageDamaged(counters: damagedCount)) }
-    return counters.count
+    return (number, addedCount)
   }
 
   /// As long as the database is away the counters are on the disk alone: then a power cut is to cost no more than what was

@@ -17,10 +17,23 @@ struct ReadCompleteThrough: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
-/// Says that everything that an instance counted before `through`, by its own clock, stands in the database.
+/// Says that everything that an instance counted before `through`, by PostgreSQL's clock as it knows it, stands in the
+/// database. Answers with the numbers up to which it has the counters of some sources, 0 for none; without sources, one row
+/// of nil.
 struct NoteUsageProgress: PostgresStatement {
-  static let sql = "select note_usage_progress($1, $2)"
+  static let isRead = false
+  static let sql = """
+    select asked.id, coalesce(source.flushed_number, 0)
+    from note_usage_progress($1, $2)
+    left join unnest($3::uuid[]) as asked (id) on true
+    left join usage_sources source on source.id = asked.id
+    """
   let instanceID: UUID
   let through: Date
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(instanceID, through) }
+  var sourceIDs: [UUID] = []
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(instanceID, through, sourceIDs) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (sourceID: UUID, number: Int)? {
+    guard let id = try row.next(UUID?.self) else { return nil }
+    return (id, try row.next())
+  }
 }

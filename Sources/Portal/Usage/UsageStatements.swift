@@ -1,24 +1,29 @@
 import Foundation
 import Postgres
 
-/// Adds verdicts that a source has counted under a number. False, and nothing is added, if that number or a later one has
-/// been added before.
+/// Adds verdicts that a source has counted under a number. Nil if they were added. Else nothing is, and the answer is the
+/// number that stands in the database: this one or a later one if it has been added before, or one below `previous` if the
+/// database has lost what it had.
 struct FlushVerdicts: PostgresStatement {
-  static let sql = "select flush_verdicts($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+  static let isRead = false
+  static let sql = "select flush_verdicts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
   let sourceID: UUID
+  /// What the database must have of this source already; 0 for nothing.
+  let previous: Int
   let number: Int
   let counters: ArraySlice<UsageCounter>
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      sourceID, number, counters.map(\.accountID), counters.map(\.keyID),
+      sourceID, previous, number, counters.map(\.accountID), counters.map(\.keyID),
       counters.map { UsageCounter.date(ofHour: $0.hour) }, counters.map(\.endpoint), counters.map(\.verified),
       counters.map(\.denied), counters.map { Date(milliseconds: $0.lastUsedAt) })
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int? { try row.next() }
 }
 
 /// Adds reported outcomes.
 struct CountOutcomes: PostgresStatement {
+  static let isRead = false
   static let sql = """
     select count_usage($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10, $11)
     """

@@ -6,6 +6,7 @@ struct PackUsage: PostgresStatement {
   /// Days that are left as they are: outcomes may be reported 48 hours late.
   private static let openDayCount = 3
 
+  static let isRead = false
   static let sql = """
     select counter_count, last_account, last_key, last_day
     from pack_usage((now() at time zone 'UTC')::date - \(openDayCount), $1::integer, $2, $3, $4)
@@ -32,12 +33,14 @@ struct PackUsage: PostgresStatement {
 
 /// Makes the partitions of this month and three months ahead; how many months lacked one.
 struct EnsureUsagePartitions: PostgresStatement {
+  static let isRead = false
   static let sql = "select ensure_usage_partitions(current_date, 3)"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Makes a partition for something that stands in a default partition; false if there is nothing of the kind.
 struct PlaceUsage: PostgresStatement {
+  static let isRead = false
   static let sql = "select place_usage()"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
@@ -50,6 +53,7 @@ struct CountUnplacedUsage: PostgresStatement {
 
 /// Drops a partition that is over; its name, nil if there is none.
 struct DropUsagePartition: PostgresStatement {
+  static let isRead = false
   static let sql = "select drop_usage_partition((now() at time zone 'UTC')::date - $1::integer)"
   let days: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(days) }

@@ -8,8 +8,13 @@ package struct Usages: Sendable {
   let gatewayPool: PostgresPool
   /// Where reports are read: the same as `pool`, or that of a replica.
   let reportPool: PostgresPool
+  let clock: DatabaseClock
 
-  package init(pool: PostgresPool, gatewayPool: PostgresPool, reportPool: PostgresPool? = nil) {
+  package init(
+    pool: PostgresPool, gatewayPool: PostgresPool, reportPool: PostgresPool? = nil,
+    clock: DatabaseClock = DatabaseClock()
+  ) {
+    self.clock = clock
     self.pool = pool
     self.gatewayPool = gatewayPool
     self.reportPool = reportPool ?? pool
@@ -33,7 +38,7 @@ package struct Usages: Sendable {
   package func report(
     onKey id: UUID, of accountID: UUID, in environment: Key.Environment? = nil, days: Int
   ) async throws -> UsageReport {
-    let range = range(accountID, days)
+    let range = try await range(accountID, days)
     // A replica may not have heard of the key yet.
     guard let key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first,
       key.environment.isWithin(environment)
@@ -48,7 +53,7 @@ package struct Usages: Sendable {
 
   /// As ``report(onKey:of:in:days:)``, over all keys of an account, and with its last hours.
   package func report(onAccount accountID: UUID, days: Int) async throws -> UsageReport {
-    let range = range(accountID, days)
+    let range = try await range(accountID, days)
     let (complete, daily, endpoints, keys, hourly) = try await reportPool.pipeline(
       ReadCompleteThrough(), SumUsageByDay(range: range), SumUsageByEndpoint(range: range),
       SumUsageByKey(range: range), ListUsageHours(accountID: accountID, count: UsageReport.hourCount),
@@ -67,7 +72,7 @@ package struct Usages: Sendable {
       try await gatewayPool.query(
         FindKeyAccounts(ids: Array(Set(outcomes.map(\.keyID))), environment: token.environment))
     ) { one, _ in one }
-    let now = Date()
+    let now = try await clock.now(on: gatewayPool).date
     var receipt = Receipt()
     var accepted: [(outcome: ReportedOutcome, accountID: UUID, at: Date)] = []
     for (index, outcome) in outcomes.enumerated() {
@@ -110,8 +115,8 @@ package struct Usages: Sendable {
     }
   }
 
-  private func range(_ accountID: UUID, _ days: Int) -> UsageRange {
-    let today = Day(containing: Date())
+  private func range(_ accountID: UUID, _ days: Int) async throws -> UsageRange {
+    let today = Day(containing: try await clock.now(on: pool).date)
     return UsageRange(accountID: accountID, from: today.advanced(by: 1 - days), to: today)
   }
 }

@@ -62,6 +62,10 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     insert(hash, Entry(value: value, older: newest))
   }
 
+  mutating func remove(_ hash: SecretHash) {
+    if let place = place(of: hash) { remove(place) }
+  }
+
   mutating func remove(id: UUID) {
     if let place = byID.find(id.indexBits, { entries[Int($0)]?.value.id == id }) { remove(place) }
   }

@@ -20,6 +20,7 @@ package final class CoherentCache<Value: Invalidatable>: Sendable {
     var share = limits
     share.entryCountMax = max(1, limits.entryCountMax / Self.shardCount)
     share.absentCountMax = max(1, limits.absentCountMax / Self.shardCount)
+    share.waitingCountMax = max(1, limits.waitingCountMax / Self.shardCount)
     shards = (0..<Self.shardCount).map { _ in Shard(share) }
   }
 
@@ -33,8 +34,9 @@ package final class CoherentCache<Value: Invalidatable>: Sendable {
     shard(hash).state.withLock { $0.fill(hash, value, readAt: position, at: now) }
   }
 
-  package func apply(_ sync: SyncResult) {
-    for shard in shards { shard.state.withLock { $0.apply(sync) } }
+  /// Results that are applied at the same time must be of different caches, or shards might disagree on which was the last.
+  package func apply(_ sync: SyncResult) -> SyncOutcome {
+    shards.reduce(SyncOutcome()) { outcome, shard in outcome + shard.state.withLock { $0.apply(sync) } }
   }
 
   package func isFresh(at now: ContinuousClock.Instant) -> Bool { freshFor(at: now) > .zero }

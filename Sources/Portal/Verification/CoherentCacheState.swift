@@ -5,9 +5,13 @@ import Foundation
 ///
 /// - It follows `invalidation_log`. Each successful sync makes it fresh until the *start* of that sync plus the lease;
 ///   past that moment nothing is a hit, however it came in.
-/// - A fill carries the position of the log at which it was read. It is stored only if no invalidation of it has been
-///   applied since; if the ring of recent invalidations does not reach back that far, it is not stored.
-/// - A position of another epoch empties it.
+/// - A sync continues what was applied only if its rows prove it: they reach from the applied position to the head without
+///   a gap, and the first of them follows the applied position's mark. Everything else drops all entries.
+/// - A fill carries the position of the log at which it was read. It is stored only if that position is proven to be on the
+///   applied history, and no invalidation of it has been applied since. One that was read ahead of what is applied waits,
+///   unseen, for the sync that passes it; what was known of its secret is forgotten, so that answers never go back.
+///
+/// A model checker went through the protocol; `docs/ARCHITECTURE.md` ("Histories") has what each rule is for.
 ///
 /// `Value` is what is known of a secret that exists. Secrets that don't are remembered apart, few and briefly, so that a
 /// flood of invented keys pushes out no real one.
@@ -21,6 +25,8 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     package var absentLifetime: Duration = .seconds(2)
     /// Recent invalidations remembered, against which late fills are judged.
     package var recentCountMax = 4_096
+    /// Fills read ahead of what is applied that wait for the next syncs, for the lease at most.
+    package var waitingCountMax = 8_192
 
     package init() {}
   }
@@ -36,10 +42,22 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
 
   package enum FillOutcome: Sendable, Equatable {
     case stored
-    /// An invalidation of it was applied after it was read.
+    /// Read ahead of what is applied: judged when a sync passes it. Good for whoever asked.
+    case waiting
+    /// An invalidation of it was applied after it was read, or so many were that it cannot be told: to be read again.
     case overtaken
-    /// Read at a position that cannot be judged: before the ring, of another epoch, or before the first sync.
+    /// Read from another history than the applied one, or under another epoch: to be read again over another connection.
+    case anotherHistory
+    /// Nothing has been applied yet.
     case unjudged
+  }
+
+  /// What was read ahead of what is applied.
+  private struct WaitingFill {
+    let hash: SecretHash
+    let value: Value?
+    let position: LogPosition
+    let receivedAt: ContinuousClock.Instant
   }
 
   private let limits: Limits
@@ -47,8 +65,10 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
   private var absent: [SecretHash: ContinuousClock.Instant] = [:]
   private var absentOrder: Deque<SecretHash> = []
   private var recent: Deque<Invalidation> = []
-  /// Every invalidation above this seq, up to the applied one, is in `recent`.
+  /// `recent` has the invalidations from the one after this seq up to the applied one, without a gap.
   private var recentFloor = 0
+  private var waiting: Deque<WaitingFill> = []
+  private var lastSyncStartedAt: ContinuousClock.Instant?
   private var freshUntil: ContinuousClock.Instant?
   package private(set) var applied: LogPosition?
 
@@ -72,40 +92,107 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
   package mutating func fill(
     _ hash: SecretHash, _ value: Value?, readAt position: LogPosition, at now: ContinuousClock.Instant
   ) -> FillOutcome {
-    guard let applied, applied.epoch == position.epoch, position.seq >= recentFloor else { return .unjudged }
-    guard let value else {
-      // Somebody read it later than this and found it.
-      guard !entries.contains(hash) else { return .overtaken }
-      storeAbsent(hash, until: now + limits.absentLifetime)
-      return .stored
+    let fill = WaitingFill(hash: hash, value: value, position: position, receivedAt: now)
+    // Somebody was told what was read later.
+    if waiting.contains(where: { $0.hash == hash && $0.position.seq > position.seq }) { return .overtaken }
+    let outcome = settle(fill)
+    if outcome == .waiting {
+      // Whoever asked gets the newer value: nobody may be told the older one after that.
+      entries.remove(hash)
+      absent[hash] = nil
+      while let oldest = waiting.first, waiting.count >= limits.waitingCountMax || isTooOld(oldest, at: now) {
+        waiting.removeFirst()
+      }
+      waiting.append(fill)
     }
-    let isOvertaken = recent.reversed().prefix { $0.seq > position.seq }.contains { value.isHit(by: $0.target) }
-    if isOvertaken { return .overtaken }
-    store(hash, value)
-    return .stored
+    return outcome
   }
 
-  /// Takes the result of a sync: drops what it names, and is fresh again from the sync's start.
-  package mutating func apply(_ sync: SyncResult) {
-    let syncFreshUntil = sync.startedAt + limits.lease
-    if continues(sync) {
-      for invalidation in sync.invalidations where invalidation.seq > applied?.seq ?? 0 { drop(invalidation) }
-      freshUntil = max(freshUntil ?? syncFreshUntil, syncFreshUntil)
+  /// Takes the result of a sync: drops what it names, or all where it does not continue what was applied, judges the fills
+  /// that waited for it, and is fresh again from the sync's start.
+  package mutating func apply(_ sync: SyncResult) -> SyncOutcome {
+    // Whoever began earlier may have read a server that is the primary no more. That its rows continue what was applied
+    // proves nothing: what was applied since may be of another history.
+    if let lastSyncStartedAt, sync.startedAt < lastSyncStartedAt { return SyncOutcome(isTaken: false) }
+    var outcome = SyncOutcome()
+    if let news = continuation(sync) {
+      for invalidation in news { drop(invalidation) }
     } else {
-      // The late result of a sync that began on a connection lost since, before the last one: it may know less.
-      if let freshUntil, syncFreshUntil < freshUntil { return }
-      // The first sync, another history, or rows that are gone from the log already.
+      outcome.isHistoryBroken = applied != nil
       dropAll(at: sync.head.seq)
-      freshUntil = syncFreshUntil
     }
     applied = sync.head
+    judgeWaiting(sync.startedAt, &outcome)
+    lastSyncStartedAt = sync.startedAt
+    freshUntil = sync.startedAt + limits.lease
+    return outcome
   }
 
-  /// Whether nothing is missing between what was applied and the head. Rows may be gone anywhere: those of a transaction
-  /// that stayed open for long are old when they are committed.
-  private func continues(_ sync: SyncResult) -> Bool {
-    guard let applied, applied.epoch == sync.head.epoch, applied.seq <= sync.head.seq else { return false }
-    return sync.invalidations.count { $0.seq > applied.seq } == sync.head.seq - applied.seq
+  // MARK: Proofs
+
+  /// The invalidations between what was applied and the head; nil where it is not proven that they are all there are. Rows
+  /// may be gone from the log anywhere: those of a transaction that stayed open for long are old when they are committed.
+  private func continuation(_ sync: SyncResult) -> ArraySlice<Invalidation>? {
+    guard let applied, applied.epoch == sync.head.epoch, applied.seq <= sync.head.seq else { return nil }
+    let news = sync.invalidations.drop { $0.seq <= applied.seq }
+    guard news.count == sync.head.seq - applied.seq else { return nil }
+    guard let first = news.first else { return applied.mark == sync.head.mark ? news : nil }
+    let isGapless = zip(news, first.seq...).allSatisfy { $0.seq == $1 }
+    return first.seq == applied.seq + 1 && isGapless && first.follows == applied.mark ? news : nil
+  }
+
+  /// How a position stands to the applied history.
+  private enum Standing {
+    /// It is on it, and these were applied since.
+    case proven(since: Deque<Invalidation>.SubSequence)
+    case unproven(FillOutcome)
+  }
+
+  private func standing(of position: LogPosition) -> Standing {
+    guard let applied else { return .unproven(.unjudged) }
+    guard position.epoch == applied.epoch else { return .unproven(.anotherHistory) }
+    if position.seq > applied.seq { return .unproven(.waiting) }
+    guard position.seq >= recentFloor else { return .unproven(.overtaken) }
+    let since = recent.suffix(applied.seq - position.seq)
+    let mark = since.isEmpty ? applied.mark : since.first?.follows
+    return position.mark == mark ? .proven(since: since) : .unproven(.anotherHistory)
+  }
+
+  private mutating func settle(_ fill: WaitingFill) -> FillOutcome {
+    switch standing(of: fill.position) {
+    case .unproven(let outcome): return outcome
+    case .proven(let since):
+      guard let value = fill.value else {
+        // Somebody read it later than this and found it.
+        guard !entries.contains(fill.hash) else { return .overtaken }
+        storeAbsent(fill.hash, until: fill.receivedAt + limits.absentLifetime)
+        return .stored
+      }
+      if since.contains(where: { value.isHit(by: $0.target) }) { return .overtaken }
+      store(fill.hash, value)
+      return .stored
+    }
+  }
+
+  private mutating func judgeWaiting(_ syncStartedAt: ContinuousClock.Instant, _ outcome: inout SyncOutcome) {
+    guard !waiting.isEmpty else { return }
+    let fills = waiting
+    waiting = []
+    for fill in fills where !isTooOld(fill, at: syncStartedAt) {
+      switch settle(fill) {
+      case .stored: outcome.fillsStored += 1
+      case .waiting where fill.receivedAt > syncStartedAt: waiting.append(fill)
+      case .waiting, .anotherHistory:
+        // It was read before this sync, from a log that was further: from another server, or before one was put back.
+        outcome.isHistoryBroken = true
+        outcome.fillsDiscarded += 1
+      case .overtaken, .unjudged: outcome.fillsDiscarded += 1
+      }
+    }
+  }
+
+  private func isTooOld(_ fill: WaitingFill, at now: ContinuousClock.Instant) -> Bool {
+    fill.receivedAt + limits.lease <= now
   }
 
   // MARK: Dropping and storing

@@ -10,23 +10,34 @@ package struct Invalidation: Sendable, Equatable {
   }
 
   package var seq: Int
+  /// The mark of the position before this one: the link to the history that this row continues. Nil in rows that were
+  /// written before there were marks.
+  package var follows: UUID?
   package var target: Target
 
-  package init(seq: Int, target: Target) {
+  package init(seq: Int, follows: UUID?, target: Target) {
     self.seq = seq
+    self.follows = follows
     self.target = target
   }
 }
 
-/// Where the log stood when something was read from the database.
+/// Where the invalidation log stood when something was read from the database.
+///
+/// Every commit that adds to the log takes the next `seq` and a random `mark`. A server that goes on from less than it once
+/// had (a failover that lost commits, a restore) gives the same numbers to other changes, but never the same marks. What
+/// PostgreSQL writes is lost or restored only from some point on. So two positions that are equal have an equal history,
+/// and an equal state of all that is logged.
 package struct LogPosition: Sendable, Equatable {
-  /// Another one means that the history is another: after a restore, or a failover that lost commits.
+  /// Changed by hand (`latchkey epoch new`) after changes that bypassed the log's triggers.
   package var epoch: UUID
   package var seq: Int
+  package var mark: UUID
 
-  package init(epoch: UUID, seq: Int) {
+  package init(epoch: UUID, seq: Int, mark: UUID) {
     self.epoch = epoch
     self.seq = seq
+    self.mark = mark
   }
 }
 
@@ -34,13 +45,33 @@ package struct LogPosition: Sendable, Equatable {
 package struct SyncResult: Sendable, Equatable {
   package var head: LogPosition
   package var invalidations: [Invalidation]
-  /// When the statement was sent: freshness counts from here.
+  /// Before the statement was sent: freshness counts from here.
   package var startedAt: ContinuousClock.Instant
 
   package init(head: LogPosition, invalidations: [Invalidation], startedAt: ContinuousClock.Instant) {
     self.head = head
     self.invalidations = invalidations
     self.startedAt = startedAt
+  }
+}
+
+/// What the caches made of a sync.
+package struct SyncOutcome: Sendable, Equatable {
+  /// False for the late result of a sync that began before the last one applied: it was thrown away.
+  package var isTaken = true
+  /// Whether something was cached or read that the log does not prove to belong to the history that was synced: after a
+  /// failover that lost commits, a restore, or where rows of the log are missing. Connections that were open before may
+  /// lead to a server of another history.
+  package var isHistoryBroken = false
+  /// Fills that had waited for this sync.
+  package var fillsStored = 0
+  package var fillsDiscarded = 0
+
+  /// Of two caches, or two shards of one, that were given the same result.
+  package static func + (one: SyncOutcome, other: SyncOutcome) -> SyncOutcome {
+    SyncOutcome(
+      isTaken: one.isTaken && other.isTaken, isHistoryBroken: one.isHistoryBroken || other.isHistoryBroken,
+      fillsStored: one.fillsStored + other.fillsStored, fillsDiscarded: one.fillsDiscarded + other.fillsDiscarded)
   }
 }
 

@@ -24,11 +24,11 @@ package struct InvalidationListener: Service {
   let listenerURL: String?
   let instance: Instance
   let observer: Observer
-  let apply: @Sendable (SyncResult) -> Void
+  let apply: @Sendable (SyncResult) -> SyncOutcome
 
   package init(
     pool: PostgresPool, listenerURL: String? = nil, instance: Instance, observer: Observer,
-    apply: @escaping @Sendable (SyncResult) -> Void
+    apply: @escaping @Sendable (SyncResult) -> SyncOutcome
   ) {
     self.pool = pool
     self.listenerURL = listenerURL
@@ -148,10 +148,19 @@ package struct InvalidationListener: Service {
   }
 
   private func connect() async throws -> PostgresConnection {
-    let connection = try await pool.openConnection(url: listenerURL)
-    // A heartbeat is worth no wait for the disk. The name is for operators, in pg_stat_activity.
-    try await connection.executeScript(
-      "set synchronous_commit = off; set application_name = '\(Self.applicationName)'")
+    let connection = try await pool.openConnection(url: listenerURL, deadline: .seconds(3))
+    do throws(PostgresError) {
+      // The name is for operators, in pg_stat_activity. Local, because no standby that is away may keep an instance from
+      // following the log.
+      try await connection.executeScript(
+        "set synchronous_commit = local; set application_name = '\(Self.applicationName)'")
+      try await instance.register(on: connection)
+      // From here on a heartbeat is worth no wait for the disk.
+      try await connection.executeScript("set synchronous_commit = off")
+    } catch {
+      await connection.close()
+      throw error
+    }
     return connection
   }
 
@@ -169,7 +178,13 @@ package struct InvalidationListener: Service {
 
   private func sync(on connection: PostgresConnection, _ send: @Sendable (ListenerState.Event) -> Void) async {
     do {
-      try await instance.sync(on: connection, rowsMax: Self.rowsPerSyncMax, apply)
+      try await instance.sync(on: connection, rowsMax: Self.rowsPerSyncMax) { result in
+        let outcome = apply(result)
+        for _ in 0..<outcome.fillsStored { observer.observe(.fillStored) }
+        for _ in 0..<outcome.fillsDiscarded { observer.observe(.fillDiscarded) }
+        if outcome.isHistoryBroken { observer.observe(.historyBroken) }
+        return outcome
+      }
       observer.observe(.synced)
       send(.synced)
     } catch {

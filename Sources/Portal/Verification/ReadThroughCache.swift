@@ -15,8 +15,9 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
 
   private struct LookedUp: Sendable {
     var value: Value?
-    /// Whether a change of it was applied after it was read: then somebody may have been told that it is gone.
-    var isOvertaken: Bool
+    /// Whether a change of it was applied after it was read, so that somebody may have been told that it is gone; or it was
+    /// read from another history than the one that is followed.
+    var isToBeReadAgain: Bool
   }
 
   package let cache: CoherentCache<Value>
@@ -24,18 +25,26 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   private let read: Read
   private let executor: any TaskExecutor
   private let observer: Observer
+  private let onAnotherHistory: @Sendable () -> Void
+
+  private static var retryPauses: [Duration] {
+    [.zero, .milliseconds(1), .milliseconds(5), .milliseconds(20), .milliseconds(50)]
+  }
 
   private static var tooLate: PortalError { .unavailable(reason: "the database takes longer than the lease to answer") }
 
-  /// `read` runs on `executor`: that of the pool which it asks.
+  /// `read` runs on `executor`: that of the pool which it asks. `onAnotherHistory` is to see that the next read asks over
+  /// another connection, because this one leads to a server whose history is not the one that is followed.
   package init(
-    _ limits: CoherentCacheState<Value>.Limits, executor: any TaskExecutor, observer: Observer, read: @escaping Read
+    _ limits: CoherentCacheState<Value>.Limits, executor: any TaskExecutor, observer: Observer,
+    onAnotherHistory: @escaping @Sendable () -> Void = {}, read: @escaping Read
   ) {
     cache = CoherentCache(limits)
     fills = Mutex(FillState(limits: .init(lease: limits.lease)))
     self.read = read
     self.executor = executor
     self.observer = observer
+    self.onAnotherHistory = onAnotherHistory
   }
 
   /// What may be said without asking the database; nil if it must be asked.
@@ -66,11 +75,15 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
 
   private func lookUp(_ hash: SecretHash) async throws -> Value? {
     let deadline = ContinuousClock.now + cache.lease
+    var pauses = Self.retryPauses.makeIterator()
+    var pause = Duration.zero
     while true {
       let found = try await lookUpOnce(hash)
-      guard found.isOvertaken else { return found.value }
+      guard found.isToBeReadAgain else { return found.value }
       if let cached = Self.answer(cache.lookup(hash, at: .now)) { return cached }
       guard .now < deadline else { throw Self.tooLate }
+      pause = pauses.next() ?? pause
+      if pause > .zero { try await Task.sleep(for: pause) }
     }
   }
 
@@ -132,24 +145,35 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   /// was read before it, and a receipt that says so is true.
   private func end(_ batch: FillState<Waiter>.Batch, _ result: Result<SecretsRead<Value>, any Error>) {
     let action = fills.withLock { $0.ended(batch.id, at: .now) }
-    var overtaken: Set<SecretHash> = []
-    if case .success(let read) = result { overtaken = store(batch.hashes, read) }
+    var again: Set<SecretHash> = []
+    if case .success(let read) = result { again = store(batch.hashes, read) }
     let result = action.isTooLate ? .failure(Self.tooLate) : result
     for (hash, waiters) in action.deliver {
-      let found = result.map { LookedUp(value: $0.values[hash], isOvertaken: overtaken.contains(hash)) }
+      let found = result.map { LookedUp(value: $0.values[hash], isToBeReadAgain: again.contains(hash)) }
       for waiter in waiters { waiter.resume(returning: found) }
     }
     if let next = action.send { start(next) }
   }
 
-  /// Those that a change has overtaken.
+  /// Those that are to be read again.
   private func store(_ hashes: [SecretHash], _ read: SecretsRead<Value>) -> Set<SecretHash> {
-    var overtaken: Set<SecretHash> = []
+    var again: Set<SecretHash> = []
+    var isOfAnotherHistory = false
     for hash in hashes {
       let outcome = cache.fill(hash, read.values[hash], readAt: read.position, at: .now)
-      observer.observe(outcome == .stored ? .fillStored : .fillDiscarded)
-      if outcome == .overtaken { overtaken.insert(hash) }
+      switch outcome {
+      case .stored: observer.observe(.fillStored)
+      // Counted when it is judged.
+      case .waiting: break
+      case .overtaken, .anotherHistory, .unjudged: observer.observe(.fillDiscarded)
+      }
+      if outcome == .anotherHistory { isOfAnotherHistory = true }
+      if outcome == .overtaken || outcome == .anotherHistory { again.insert(hash) }
     }
-    return overtaken
+    if isOfAnotherHistory {
+      observer.observe(.historyBroken)
+      onAnotherHistory()
+    }
+    return again
   }
 }

@@ -5,10 +5,12 @@ package import Postgres
 package struct ServiceTokens: Sendable {
   let pool: PostgresPool
   let propagations: Propagations
+  package let clock: DatabaseClock
 
-  package init(pool: PostgresPool, propagations: Propagations) {
+  package init(pool: PostgresPool, propagations: Propagations, clock: DatabaseClock = DatabaseClock()) {
     self.pool = pool
     self.propagations = propagations
+    self.clock = clock
   }
 
   /// What a roll leaves: the successor with its secret, and the token it replaces.
@@ -42,10 +44,11 @@ package struct ServiceTokens: Sendable {
   /// Replaces a token by one with the same name, permissions, environment and expiry. Without a grace the old one is
   /// revoked, else it expires after the grace.
   package func roll(_ id: UUID, graceSeconds: Int, by caller: Caller) async throws -> Rolled {
-    let clock = ContinuousClock.now
+    let start = ContinuousClock.now
+    let now = try await clock.now(on: pool)
     let (successor, predecessor) = try await pool.withTransaction(as: .staff) { transaction in
       guard let old = try await transaction.query(LockServiceToken(id: id)).first else { throw PortalError.notFound }
-      guard old.status(at: Date()) == .active, old.rolledAt == nil else { throw PortalError.tokenNotActive }
+      guard old.status(at: now.expiryDate) == .active, old.rolledAt == nil else { throw PortalError.tokenNotActive }
       let token = NewServiceToken(
         name: old.name, permissions: old.permissions, environment: old.environment, expiresAt: old.expiresAt,
         replacesID: id)
@@ -56,12 +59,12 @@ package struct ServiceTokens: Sendable {
       return (token.issued(at: made[0]), retired[0])
     }
     return Rolled(
-      successor: successor, predecessor: predecessor, propagation: await propagations.wait(since: clock))
+      successor: successor, predecessor: predecessor, propagation: await propagations.wait(since: start))
   }
 
   /// Revokes; a second time changes nothing and answers with the first time's moment.
   package func revoke(_ id: UUID, by caller: Caller) async throws -> (revokedAt: Date, propagation: Propagation) {
-    let clock = ContinuousClock.now
+    let start = ContinuousClock.now
     let revokedAt = try await pool.withTransaction(as: .staff) { transaction in
       guard let token = try await transaction.query(LockServiceToken(id: id)).first else { throw PortalError.notFound }
       if let before = token.revokedAt { return before }
@@ -69,7 +72,7 @@ package struct ServiceTokens: Sendable {
         RevokeServiceToken(id: id), InsertAuditEvent.inSystem(.tokenRevoked, "token", id, by: caller))
       return revoked[0]
     }
-    return (revokedAt, await propagations.wait(since: clock))
+    return (revokedAt, await propagations.wait(since: start))
   }
 }
 
@@ -116,14 +119,22 @@ package final class KnownServiceToken: Invalidatable {
 package struct ServiceTokenCheck: Sendable {
   package let tokens: ReadThroughCache<KnownServiceToken>
   package let uses: ServiceTokenUses
+  private let pool: PostgresPool
+  private let clock: DatabaseClock
 
-  package init(pool: PostgresPool, lease: Duration, observer: Observer) {
+  package init(
+    pool: PostgresPool, lease: Duration, clock: DatabaseClock = DatabaseClock(), observer: Observer
+  ) {
+    self.pool = pool
+    self.clock = clock
     var limits = CoherentCacheState<KnownServiceToken>.Limits()
     limits.lease = lease
     limits.entryCountMax = 10_000
     let uses = ServiceTokenUses()
     self.uses = uses
-    tokens = ReadThroughCache(limits, executor: pool.executor, observer: observer) { hashes in
+    tokens = ReadThroughCache(
+      limits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() }
+    ) { hashes in
       let rows = try await pool.query(FindServiceTokens(hashes: hashes))
       return try SecretsRead(
         rows.map { row in
@@ -136,7 +147,8 @@ package struct ServiceTokenCheck: Sendable {
   package func findAtOnce(
     _ hash: SecretHash, for permission: ServiceToken.Permission, at moment: Moment
   ) -> KnownServiceToken? {
-    guard case .hit(let known) = tokens.cache.lookup(hash, at: moment.instant), known.token.isGood(at: moment.date),
+    guard case .hit(let known) = tokens.cache.lookup(hash, at: moment.instant),
+      known.token.isGood(at: moment.expiryDate),
       known.token.permissions.contains(permission)
     else { return nil }
     known.use.note(at: moment.date)
@@ -145,11 +157,11 @@ package struct ServiceTokenCheck: Sendable {
 
   /// Throws `.unauthenticated` unless the token is good.
   package func find(_ secret: Secret) async throws -> ServiceToken {
-    let now = Date()
-    guard secret.isWellFormed(prefix: ServiceToken.secretPrefix), let known = try await tokens.value(of: secret.hash),
-      known.token.isGood(at: now)
+    guard secret.isWellFormed(prefix: ServiceToken.secretPrefix), let known = try await tokens.value(of: secret.hash)
     else { throw PortalError.unauthenticated }
-    known.use.note(at: now)
+    let now = try await clock.now(on: pool)
+    guard known.token.isGood(at: now.expiryDate) else { throw PortalError.unauthenticated }
+    known.use.note(at: now.date)
     return known.token
   }
 }

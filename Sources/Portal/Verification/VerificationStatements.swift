@@ -1,6 +1,15 @@
 import Foundation
 import Postgres
 
+/// Of `invalidation_head head`: what `LogPosition.init(columns:)` takes.
+private let headColumns = "head.epoch, head.seq, head.mark"
+
+extension LogPosition {
+  fileprivate init(columns row: inout PostgresRow) throws(PostgresError) {
+    self.init(epoch: try row.next(), seq: try row.next(), mark: try row.next())
+  }
+}
+
 /// Of `api_keys key` and what it is joined with: what ``FoundKey`` takes.
 private let verifiableKeyColumns = """
   key.key_hash, key.id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
@@ -22,7 +31,7 @@ struct FoundKey {
   let found: (hash: SecretHash, key: VerifiableKey)?
 
   init(row: inout PostgresRow) throws(PostgresError) {
-    position = LogPosition(epoch: try row.next(), seq: try row.next())
+    position = try LogPosition(columns: &row)
     guard let hash = try SecretHash(column: row.next()) else {
       found = nil
       return
@@ -43,7 +52,7 @@ struct FoundKey {
 /// Keys by hash, together with the position of the log in the same snapshot.
 struct FindVerifiableKeys: PostgresStatement {
   static let sql = """
-    select head.epoch, head.seq, found.* from invalidation_head head left join (
+    select \(headColumns), found.* from invalidation_head head left join (
       select \(verifiableKeyColumns) from \(verifiableKeyTables) where key.key_hash = any ($1)
     ) found on true
     """
@@ -55,7 +64,8 @@ struct FindVerifiableKeys: PostgresStatement {
 /// Opens a cursor over the keys, those first that were used last.
 struct DeclareRecentlyUsedKeys: PostgresStatement {
   static let sql = """
-    declare recently_used_keys no scroll cursor for select key_id from key_activity order by last_used_at desc
+    declare recently_used_keys no scroll cursor for
+    select key_id from key_activity where last_used_at is not null order by last_used_at desc
     """
 }
 
@@ -69,7 +79,7 @@ struct FetchRecentlyUsedKeys: PostgresStatement {
 /// Keys by id, as `FindVerifiableKeys`.
 struct FindVerifiableKeysByID: PostgresStatement {
   static let sql = """
-    select head.epoch, head.seq, found.* from invalidation_head head left join (
+    select \(headColumns), found.* from invalidation_head head left join (
       select \(verifiableKeyColumns) from \(verifiableKeyTables) where key.id = any ($1)
     ) found on true
     """
@@ -81,7 +91,7 @@ struct FindVerifiableKeysByID: PostgresStatement {
 /// Service tokens by hash, as `FindVerifiableKeys`.
 struct FindServiceTokens: PostgresStatement {
   static let sql = """
-    select head.epoch, head.seq, token.token_hash, token.id, token.name, token.permissions, token.environment,
+    select \(headColumns), token.token_hash, token.id, token.name, token.permissions, token.environment,
       token.expires_at, token.revoked_at is not null
     from invalidation_head head left join service_tokens token on token.token_hash = any ($1)
     """
@@ -92,7 +102,7 @@ struct FindServiceTokens: PostgresStatement {
   let hashes: [SecretHash]
   func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes.map { PostgresBytes($0.bytes) }) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
-    let position = LogPosition(epoch: try row.next(), seq: try row.next())
+    let position = try LogPosition(columns: &row)
     guard let hash = try SecretHash(column: row.next()) else { return Row(position: position, found: nil) }
     let token = ServiceToken(
       id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
@@ -123,7 +133,7 @@ extension [ServiceToken.Permission] {
 /// The head and all above `after`, oldest first, in one snapshot; one row without an invalidation if there is none.
 struct ReadInvalidations: PostgresStatement {
   static let sql = """
-    select head.epoch, head.seq, log.seq, log.kind, log.account_id, log.key_id, log.token_id
+    select \(headColumns), log.seq, log.follows, log.kind, log.account_id, log.key_id, log.token_id
     from invalidation_head head left join invalidation_log log on log.seq > $1
     order by log.seq
     limit $2
@@ -136,8 +146,9 @@ struct ReadInvalidations: PostgresStatement {
   let limit: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(after, limit) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
-    let head = LogPosition(epoch: try row.next(), seq: try row.next())
+    let head = try LogPosition(columns: &row)
     guard let seq = try row.next(Int?.self) else { return Row(head: head, invalidation: nil) }
+    let follows = try row.next(UUID?.self)
     let kind = try row.next(String.self)
     let (account, key, token) = (try row.next(UUID?.self), try row.next(UUID?.self), try row.next(UUID?.self))
     let target: Invalidation.Target =
@@ -148,23 +159,51 @@ struct ReadInvalidations: PostgresStatement {
       // Also of a kind that only a later version knows: dropping too much is never wrong.
       default: .everything
       }
-    return Row(head: head, invalidation: Invalidation(seq: seq, target: target))
+    return Row(head: head, invalidation: Invalidation(seq: seq, follows: follows, target: target))
   }
 }
 
-/// Says that this instance lives and how far it has come.
+/// Says that this instance lives and how far it has come. What it has applied counts only if it is on the history of the
+/// server that is asked: an acknowledgement of another one is no receipt here. -1 stands for none. Answers what time it is,
+/// and how many instances live, this one too.
 struct Heartbeat: PostgresStatement {
   static let sql = """
-    insert into instances (id, name, lease_milliseconds, applied_seq) values ($1, $2, $3, $4)
+    insert into instances (id, name, lease_milliseconds, applied_seq)
+    values ($1, $2, $3, case when is_in_invalidation_history($4, $5) then $4 else -1 end)
     on conflict (id) do update set heartbeat_at = now(), applied_seq = excluded.applied_seq
+    returning clock_timestamp(), 1 + (
+      select count(*) from instances other
+      where other.id <> $1 and other.heartbeat_at > now() - other.lease_milliseconds * interval '1 millisecond')
     """
   let id: UUID
   let name: String
   let lease: Duration
-  let appliedSeq: Int
+  let applied: LogPosition?
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(id, name, Int32(lease / .milliseconds(1)), appliedSeq)
+    bindings.append(id, name, Int32(lease / .milliseconds(1)), applied?.seq, applied?.mark)
   }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (time: Date, liveInstanceCount: Int) {
+    (try row.next(), try row.next())
+  }
+}
+
+/// Notes that another server, or a restored copy, has the database now, if it is so: what instances said of themselves
+/// last may have been lost on the way.
+struct NoteInvalidationServer: PostgresStatement {
+  static let sql = """
+    update invalidation_server server
+    set postmaster_started_at = running.postmaster_started_at, head_oid = running.head_oid, since = clock_timestamp()
+    from running_invalidation_server running
+    where (server.postmaster_started_at, server.head_oid) is distinct from
+      (running.postmaster_started_at, running.head_oid)
+    """
+}
+
+/// Changes the epoch, by which every cache is emptied; answers with the new one.
+struct BeginInvalidationEpoch: PostgresStatement {
+  static let isRead = false
+  static let sql = "select begin_invalidation_epoch()"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 struct DeleteInstance: PostgresStatement {
@@ -173,19 +212,45 @@ struct DeleteInstance: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
 }
 
-/// The instances whose lease may still run, and how many of them have applied the log up to `seq`, or up to its head.
+/// The instances whose lease may still run, and how many of them have applied the log up to `position`, or up to its head.
+///
+/// - A live instance is counted for a second longer than its lease: after a crash of PostgreSQL, its last heartbeats, which
+///   do not wait for the disk, may be lost.
+/// - When another server has taken over less than a lease ago, or has not been noted yet, there may be instances whose
+///   rows were lost: they count as one more, which has not heard.
+/// - When `position` is not on this server's history any more, nobody has acknowledged it.
 struct CountAcknowledgements: PostgresStatement {
   static let sql = """
-    select target.seq, count(instance.id), count(instance.id) filter (where instance.applied_seq >= target.seq)
-    from (select coalesce($1, seq) as seq from invalidation_head) target
+    select target.seq, target.mark, count(instance.id) + (server.may_have_lost_instances)::int,
+      count(instance.id) filter (where target.is_in_history and instance.applied_seq >= target.seq)
+    from (
+      select coalesce($1, head.seq) as seq, coalesce($2, head.mark) as mark,
+        $1::bigint is null or is_in_invalidation_history($1, $2) as is_in_history
+      from invalidation_head head
+    ) target
+    cross join (
+      select (noted.postmaster_started_at, noted.head_oid)
+          is distinct from (running.postmaster_started_at, running.head_oid)
+        or noted.since > now() - interval '1 millisecond' * greatest(
+          $3, (select max(lease_milliseconds) from instances)) as may_have_lost_instances
+      from invalidation_server noted cross join running_invalidation_server running
+    ) server
     left join instances instance
-      on instance.heartbeat_at > now() - instance.lease_milliseconds * interval '1 millisecond'
-    group by target.seq
+      on instance.heartbeat_at > now() - (instance.lease_milliseconds + 1000) * interval '1 millisecond'
+    group by target.seq, target.mark, target.is_in_history, server.may_have_lost_instances
     """
-  let seq: Int?
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(seq) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (seq: Int, live: Int, acknowledged: Int) {
-    (seq: try row.next(), live: try row.next(), acknowledged: try row.next())
+  struct Row {
+    let target: (seq: Int, mark: UUID)
+    let live: Int
+    let acknowledged: Int
+  }
+  let target: (seq: Int, mark: UUID)?
+  func bind(_ bindings: inout PostgresBindings) {
+    let defaultLease = CoherentCacheState<VerifiableKey>.Limits().lease
+    bindings.append(target?.seq, target?.mark, Int32(defaultLease / .milliseconds(1)))
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
+    Row(target: (seq: try row.next(), mark: try row.next()), live: try row.next(), acknowledged: try row.next())
   }
 }
 

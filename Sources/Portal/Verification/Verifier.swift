@@ -12,21 +12,26 @@ package struct Verifier: Sendable {
   let limiter: RateLimiter
   let limits: RateLimits
   let usage: UsageRecorder
+  package let clock: DatabaseClock
   let observer: Observer
 
   package init(
     pool: PostgresPool, format: KeyFormat, cacheLimits: CoherentCacheState<VerifiableKey>.Limits,
-    limiter: RateLimiter, limits: RateLimits, usage: UsageRecorder, observer: Observer
+    limiter: RateLimiter, limits: RateLimits, usage: UsageRecorder, clock: DatabaseClock = DatabaseClock(),
+    observer: Observer
   ) {
     self.format = format
     self.pool = pool
     self.limiter = limiter
     self.limits = limits
     self.usage = usage
+    self.clock = clock
     self.observer = observer
     let scopeLists = SharedValues<[String]>(countMax: Self.scopeListCountMax)
     self.scopeLists = scopeLists
-    keys = ReadThroughCache(cacheLimits, executor: pool.executor, observer: observer) { hashes in
+    keys = ReadThroughCache(
+      cacheLimits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() }
+    ) { hashes in
       let rows = try await pool.query(FindVerifiableKeys(hashes: hashes))
       return try SecretsRead(rows.map { ($0.position, $0.found.map { ($0.hash, $0.key.sharing(scopeLists)) }) })
     }
@@ -74,16 +79,15 @@ package struct Verifier: Sendable {
   /// can give it.
   package func verifyAtOnce(_ request: VerificationRequest, at moment: Moment) -> Verdict? {
     guard let key = cachedKey(request, at: moment) else { return nil }
-    let now = moment.date
     let verdict: Verdict
-    switch judge(key, request, at: now) {
+    switch judge(key, request, at: moment) {
     case .final(let final): verdict = final
     case .admissible(let key):
-      guard let decision = limiter.admit(key, cost: request.cost, at: now.milliseconds) else { return nil }
+      guard let decision = limiter.admit(key, cost: request.cost, at: moment.milliseconds) else { return nil }
       verdict = Verdict(key, decision)
     }
     if request.hash != nil { observer.observe(.cacheHit) }
-    return counted(verdict, request, at: now)
+    return counted(verdict, request, at: moment)
   }
 
   /// The verdicts on many requests, in their order, if all of them can be given from memory; else nil, and nothing was
@@ -103,10 +107,9 @@ package struct Verifier: Sendable {
         verdicts.append(.notFound)
       }
     }
-    let now = moment.date
     var taken = RateLimiter.Taken()
     for (place, request) in requests.enumerated() {
-      guard decide(&verdicts[place], request, at: now, &taken) else {
+      guard decide(&verdicts[place], request, at: moment, &taken) else {
         limiter.giveBack(taken)
         return nil
       }
@@ -114,7 +117,7 @@ package struct Verifier: Sendable {
     var hitCount = -lookedUp
     for (place, request) in requests.enumerated() {
       if request.hash != nil { hitCount += 1 }
-      count(verdicts[place], request, at: now)
+      count(verdicts[place], request, at: moment)
     }
     for _ in 0..<max(0, hitCount) { observer.observe(.cacheHit) }
     return verdicts
@@ -122,10 +125,10 @@ package struct Verifier: Sendable {
 
   /// Puts the verdict in place of one that knows the key alone. False if that takes PostgreSQL.
   private func decide(
-    _ verdict: inout Verdict, _ request: VerificationRequest, at now: Date, _ taken: inout RateLimiter.Taken
+    _ verdict: inout Verdict, _ request: VerificationRequest, at now: Moment, _ taken: inout RateLimiter.Taken
   ) -> Bool {
     guard let (key, _) = verdict.found else { return true }
-    if let refusal = key.refusal(of: request, at: now) {
+    if let refusal = key.refusal(of: request, at: now.expiryDate) {
       verdict.code = refusal
       verdict.found?.limits = limiter.peek(key, at: now.milliseconds)
       return true
@@ -163,7 +166,7 @@ package struct Verifier: Sendable {
   }
 
   private func verify(_ key: VerifiableKey?, _ request: VerificationRequest) async throws -> Verdict {
-    let now = Date()
+    let now = try await clock.now(on: pool)
     switch judge(key, request, at: now) {
     case .final(let verdict): return counted(verdict, request, at: now)
     case .admissible(let key):
@@ -180,19 +183,19 @@ package struct Verifier: Sendable {
     case admissible(VerifiableKey)
   }
 
-  private func judge(_ key: VerifiableKey?, _ request: VerificationRequest, at now: Date) -> Judgement {
+  private func judge(_ key: VerifiableKey?, _ request: VerificationRequest, at now: Moment) -> Judgement {
     guard let key, key.environment.isWithin(request.environment) else { return .final(.notFound) }
-    guard let refusal = key.refusal(of: request, at: now) else { return .admissible(key) }
+    guard let refusal = key.refusal(of: request, at: now.expiryDate) else { return .admissible(key) }
     return .final(Verdict(code: refusal, found: (key, limiter.peek(key, at: now.milliseconds))))
   }
 
-  private func counted(_ verdict: Verdict, _ request: VerificationRequest, at now: Date) -> Verdict {
+  private func counted(_ verdict: Verdict, _ request: VerificationRequest, at now: Moment) -> Verdict {
     count(verdict, request, at: now)
     return verdict
   }
 
-  private func count(_ verdict: Verdict, _ request: VerificationRequest, at now: Date) {
-    if let key = verdict.found?.key { usage.verified(key, request.endpoint, isValid: verdict.isValid, at: now) }
+  private func count(_ verdict: Verdict, _ request: VerificationRequest, at now: Moment) {
+    if let key = verdict.found?.key { usage.verified(key, request.endpoint, isValid: verdict.isValid, at: now.date) }
     observer.observe(.verified(verdict.code))
   }
 }

@@ -17,7 +17,7 @@ struct AnalyticsController {
   }
 
   @Sendable private func usage(_ request: Request, _ context: AnalystContext) async throws -> Response {
-    let range = try request.dayRange()
+    let range = try request.dayRange(at: analytics.clock.now.date)
     let grouping = try request.queryChoice("groupBy", UsageGrouping.self) ?? .day
     let question = UsageQuestion(
       range: range, grouping: grouping, accountID: try request.queryUUID("accountId"),
@@ -28,7 +28,7 @@ struct AnalyticsController {
   }
 
   @Sendable private func top(_ request: Request, _ context: AnalystContext) async throws -> Response {
-    let (range, by) = (try request.dayRange(), try request.consumers)
+    let (range, by) = (try request.dayRange(at: analytics.clock.now.date), try request.consumers)
     let rows = analytics.top(by, range, limit: try request.rowLimit)
     return try await answer(request, "top", rows, TopRow.columns(by)) { json, _ in json.fields(of: range) }
   }
@@ -44,7 +44,7 @@ struct AnalyticsController {
   }
 
   @Sendable private func errorRates(_ request: Request, _ context: AnalystContext) async throws -> Response {
-    let (range, by) = (try request.dayRange(), try request.consumers)
+    let (range, by) = (try request.dayRange(at: analytics.clock.now.date), try request.consumers)
     let rows = analytics.errorRates(by, range, limit: try request.rowLimit)
     return try await answer(request, "error-rates", rows, ErrorRateRow.columns(by)) { json, _ in
       json.fields(of: range)
@@ -52,7 +52,7 @@ struct AnalyticsController {
   }
 
   @Sendable private func growth(_ request: Request, _ context: AnalystContext) async throws -> Response {
-    let range = try request.dayRange()
+    let range = try request.dayRange(at: analytics.clock.now.date)
     let rows = analytics.growth(range, limit: try request.rowLimit)
     return try await answer(request, "growth", rows, GrowthRow.columns) { json, _ in
       json.fields(of: range)

@@ -51,7 +51,7 @@ final class FastPath: Sendable {
     into output: inout ByteBuffer
   ) -> Outcome {
     guard !request.fields.hasRepetition else { return .notHere }
-    let now = Moment.now
+    let now = verifier.clock.now
     let route: String
     var status = 200
     switch request.target {

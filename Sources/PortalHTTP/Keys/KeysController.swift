@@ -36,7 +36,7 @@ struct KeysController {
     var filter = try request.keyFilter()
     filter.environment = holder.caller.environment
     let found = try await keys.list(of: holder.accountID, filter, page: page)
-    let now = Date()
+    let now = keys.clock.now.expiryDate
     return Response(
       json: .object { json in
         json.array("keys", found.items) { $0.object($1, at: now) }
@@ -47,25 +47,26 @@ struct KeysController {
   private func get(_ id: UUID, of holder: KeyHolder) async throws -> Response {
     let key = try await keys.find(id, of: holder.accountID, in: holder.caller.environment)
     return Response(
-      json: .object { $0.fields(of: key, at: Date()) }, headers: [.eTag: EntityTag.text(of: key.revision)])
+      json: .object { $0.fields(of: key, at: keys.clock.now.expiryDate) },
+      headers: [.eTag: EntityTag.text(of: key.revision)])
   }
 
   private func create(_ request: Request, for holder: KeyHolder) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let once = try request.idempotent(fields, holder)
-    let settings = fields.keySettings(at: Date())
+    let settings = fields.keySettings(at: keys.clock.now.expiryDate)
     // The first time lay in the future what a repeat may find in the past.
     if let once, !fields.finalProblems.isEmpty {
       if let answer = try await keys.firstAnswer(to: once) { return response(created: answer, for: holder) }
     }
     try fields.finish()
     if let once {
-      let answer = try await keys.create(settings, by: holder.caller, once: once, Self.show)
+      let answer = try await keys.create(settings, by: holder.caller, once: once, show)
       return response(created: answer, for: holder)
     }
     let issued = try await keys.create(settings, for: holder.accountID, by: holder.caller)
     return response(
-      created: FirstAnswer(shownKeys: [Self.show(issued.key)], newKeyID: issued.key.id, secret: issued.secret),
+      created: FirstAnswer(shownKeys: [show(issued.key)], newKeyID: issued.key.id, secret: issued.secret),
       for: holder)
   }
 
@@ -83,19 +84,19 @@ struct KeysController {
   }
 
   /// A key as it is now.
-  private static func show(_ key: Key) -> String {
-    String(decoding: JSONWriter.object { $0.fields(of: key, at: Date()) }.bytes, as: UTF8.self)
+  private func show(_ key: Key) -> String {
+    String(decoding: JSONWriter.object { $0.fields(of: key, at: keys.clock.now.expiryDate) }.bytes, as: UTF8.self)
   }
 
   private func update(_ id: UUID, _ request: Request, of holder: KeyHolder) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let changes = fields.keyChanges(at: Date())
+    let changes = fields.keyChanges(at: keys.clock.now.expiryDate)
     try fields.finish()
     let revisions = try request.ifMatch()
     let updated = try await keys.update(
       id, of: holder.accountID, changes, ifRevision: revisions, by: holder.caller)
     let json = JSONWriter.object { json in
-      json.fields(of: updated.key, at: Date())
+      json.fields(of: updated.key, at: keys.clock.now.expiryDate)
       json.propagation(updated.propagation)
     }
     return Response(json: json, headers: [.eTag: EntityTag.text(of: updated.key.revision)])
@@ -118,12 +119,12 @@ struct KeysController {
     try fields.finish()
     if let once {
       let (answer, propagation) = try await keys.roll(
-        id, graceSeconds: grace, by: holder.caller, once: once, Self.show)
+        id, graceSeconds: grace, by: holder.caller, once: once, show)
       return response(rolled: answer, propagation, for: holder)
     }
     let rolled = try await keys.roll(id, of: holder.accountID, graceSeconds: grace, by: holder.caller)
     let answer = FirstAnswer(
-      shownKeys: [rolled.successor.key, rolled.predecessor].map(Self.show), newKeyID: rolled.successor.key.id,
+      shownKeys: [rolled.successor.key, rolled.predecessor].map(show), newKeyID: rolled.successor.key.id,
       secret: rolled.successor.secret)
     return response(rolled: answer, rolled.propagation, for: holder)
   }

@@ -93,7 +93,12 @@ extension Problem {
   }
 
   private init(_ error: PostgresError) {
-    self = error.isUnavailable || error.code == .cancelled ? .unavailable : .internalError
+    self =
+      if error.code == .commitUnknown {
+        .outcomeUnknown
+      } else {
+        error.isUnavailable || error.code == .cancelled ? .unavailable : .internalError
+      }
   }
 
   /// What the framework itself threw.
@@ -125,6 +130,12 @@ extension Problem {
   static let unavailable = Problem(
     .serviceUnavailable, .unavailable, "The service cannot answer right now.",
     headers: [.retryAfter: "\(retryAfterSeconds)"])
+
+  /// Without `Retry-After`: to repeat it blindly might do it twice.
+  static let outcomeUnknown = Problem(
+    .serviceUnavailable, .outcomeUnknown,
+    "The change was begun, and whether it stands is not known yet. Read what you wanted to change after a while; "
+      + "or repeat the request, if it had an Idempotency-Key or does no harm when it is done twice.")
 
   static let internalError = Problem(
     .internalServerError, .internalError, "Something went wrong on our side; the request id helps to find out what.")

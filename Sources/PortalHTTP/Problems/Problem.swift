@@ -35,6 +35,7 @@ struct Problem: Error, Sendable {
     case headersTooLarge = "headers_too_large"
     case tooManyRequests = "too_many_requests"
     case unavailable
+    case outcomeUnknown = "outcome_unknown"
     case internalError = "internal_error"
     case idempotencyConflict = "idempotency_conflict"
   }

@@ -47,9 +47,9 @@ extension Request {
     return day
   }
 
-  /// The days from `from` to `to`; the last thirty where neither is given.
-  func dayRange() throws(PortalError) -> DayRange {
-    let to = try queryDay("to") ?? Day(containing: Date())
+  /// The days from `from` to `to`; the last thirty where neither is given, `now` included.
+  func dayRange(at now: Date) throws(PortalError) -> DayRange {
+    let to = try queryDay("to") ?? Day(containing: now)
     let from = try queryDay("from") ?? to.advanced(by: 1 - DayRange.dayCountDefault)
     guard from <= to else { throw .invalid("query.from", "must not be after query.to (\(to))") }
     guard let range = DayRange(from: from, to: to) else {

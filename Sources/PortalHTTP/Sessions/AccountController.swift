@@ -27,7 +27,7 @@ struct AccountController {
     }
     let login = try await sessions.ownCredentials.changeEmail(
       to: email, proof, of: context.session, ip: context.caller.ip)
-    return Response(login, cookie) { $0.field("email", login.session.user.email) }
+    return Response(login, cookie, at: sessions.clock.now.date) { $0.field("email", login.session.user.email) }
   }
 
   @Sendable private func delete(_ request: Request, _ context: CustomerContext) async throws -> Response {

@@ -28,6 +28,7 @@ struct PersonController<Context: PersonContext>: Sendable {
   private func at(_ rest: String) -> RouterPath { RouterPath("\(path)/\(rest)") }
 
   private var secondFactors: SecondFactors { sessions.secondFactors }
+  private var now: Date { sessions.clock.now.date }
 
   // MARK: Sessions
 
@@ -59,7 +60,7 @@ struct PersonController<Context: PersonContext>: Sendable {
 
   @Sendable private func endOthers(_ request: Request, _ context: Context) async throws -> Response {
     let (count, login) = try await sessions.endOthers(of: context.session, ip: context.caller.ip)
-    return Response(login, cookie) { $0.field("ended", count) }
+    return Response(login, cookie, at: now) { $0.field("ended", count) }
   }
 
   // MARK: Password
@@ -73,7 +74,7 @@ struct PersonController<Context: PersonContext>: Sendable {
     guard let new else { throw Problem.internalError }
     return Response(
       try await sessions.ownCredentials.changePassword(password, to: new, of: context.session, ip: context.caller.ip),
-      cookie)
+      cookie, at: now)
   }
 
   // MARK: Second factor
@@ -105,7 +106,7 @@ struct PersonController<Context: PersonContext>: Sendable {
     let code = fields.code()
     try fields.finish()
     let (codes, login) = try await secondFactors.confirm(code, of: context.session, ip: context.caller.ip)
-    return Response(login, cookie) { $0.field("recoveryCodes", codes.map { $0.reveal() }) }
+    return Response(login, cookie, at: now) { $0.field("recoveryCodes", codes.map { $0.reveal() }) }
   }
 
   @Sendable private func renewRecoveryCodes(_ request: Request, _ context: Context) async throws -> Response {
@@ -117,7 +118,7 @@ struct PersonController<Context: PersonContext>: Sendable {
   @Sendable private func disableSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
     let (password, code) = try await passwordAndCode(request)
     return Response(
-      try await secondFactors.disable(password, code, of: context.session, ip: context.caller.ip), cookie)
+      try await secondFactors.disable(password, code, of: context.session, ip: context.caller.ip), cookie, at: now)
   }
 
   private func passwordAndCode(_ request: Request) async throws -> (Password, String) {
@@ -147,7 +148,8 @@ extension RequestFields {
 extension Response {
   /// What a session's owner gets when its token has changed, with what `more` puts before it.
   init(
-    _ login: Login<some PersonSession>, _ cookie: SessionCookie?, _ more: (inout JSONWriter) -> Void = { _ in }
+    _ login: Login<some PersonSession>, _ cookie: SessionCookie?, at now: Date,
+    _ more: (inout JSONWriter) -> Void = { _ in }
   ) {
     self.init(
       json: .object { json in
@@ -155,6 +157,6 @@ extension Response {
         json.field("token", login.token.reveal())
         json.field("expiresAt", login.session.expiresAt)
       },
-      headers: cookie.map { [.setCookie: $0.header(login.token, expiresAt: login.session.expiresAt)] } ?? [:])
+      headers: cookie.map { [.setCookie: $0.header(login.token, expiresAt: login.session.expiresAt, at: now)] } ?? [:])
   }
 }

@@ -25,8 +25,8 @@ package struct SessionCookie: Sendable {
     origin = scheme + "://" + host + port
   }
 
-  func header(_ token: Secret, expiresAt: Date) -> String {
-    header(value: token.reveal(), maxAge: max(0, Int(expiresAt.timeIntervalSinceNow)))
+  func header(_ token: Secret, expiresAt: Date, at now: Date) -> String {
+    header(value: token.reveal(), maxAge: max(0, Int(expiresAt.timeIntervalSince(now))))
   }
 
   var clearingHeader: String { header(value: "", maxAge: 0) }

@@ -119,7 +119,11 @@ struct SessionsController {
       json.field("expiresAt", session.expiresAt)
     }
     return Response(
-      status: status, json: json, headers: [.setCookie: cookie.header(login.token, expiresAt: session.expiresAt)])
+      status: status, json: json,
+      headers: [
+        .setCookie: cookie.header(
+          login.token, expiresAt: session.expiresAt, at: sessions.clock.now.date)
+      ])
   }
 }
 

@@ -17,7 +17,7 @@ struct ServiceTokensController {
 
   @Sendable private func list(_ request: Request, _ context: StaffContext) async throws -> Response {
     let found = try await tokens.list(page: try request.page())
-    let now = Date()
+    let now = tokens.clock.now.expiryDate
     return Response(
       json: .object { json in
         json.array("tokens", found.items) { json, token in json.object { $0.fields(of: token, at: now) } }
@@ -27,7 +27,7 @@ struct ServiceTokensController {
 
   @Sendable private func create(_ request: Request, _ context: StaffContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
-    let now = Date()
+    let now = tokens.clock.now.expiryDate
     let name = fields.string("name", 1...ServiceToken.nameLengthMax)
     let permissions = fields.permissions()
     let environment: Key.Environment? = fields.optionalChoice("environment")
@@ -62,7 +62,7 @@ struct ServiceTokensController {
     return Response(
       status: .created,
       json: .object { json in
-        json.fields(of: rolled, at: Date())
+        json.fields(of: rolled, at: tokens.clock.now.expiryDate)
         json.field("warning", Self.warning)
       })
   }

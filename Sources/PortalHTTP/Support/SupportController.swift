@@ -70,17 +70,22 @@ struct SupportController {
     }
     let search = KeySearch(
       id: try request.queryUUID("id"), accountID: try request.queryUUID("accountId"), start: start,
-      email: try request.queryEmail("email"), accountName: try request.queryNamePart("accountName"))
+      email: try request.queryEmail("email"), emailPart: try request.queryPart("emailPart", EmailAddress.lengthMax),
+      accountName: try request.queryPart("accountName", Account.nameLengthMax))
     guard search != KeySearch() else {
-      throw PortalError.invalid("query", "needs one of start, id, accountId, email, accountName")
+      throw PortalError.invalid("query", "needs one of start, id, accountId, email, emailPart, accountName")
     }
     return response(try await desk.search(search))
   }
 
   @Sendable private func searchAccounts(_ request: Request, _ context: StaffContext) async throws -> Response {
     let search = AccountSearch(
-      id: try request.queryUUID("id"), email: try request.queryEmail("email"), name: try request.queryNamePart("name"))
-    guard search != AccountSearch() else { throw PortalError.invalid("query", "needs one of id, email, name") }
+      id: try request.queryUUID("id"), email: try request.queryEmail("email"),
+      emailPart: try request.queryPart("emailPart", EmailAddress.lengthMax),
+      name: try request.queryPart("name", Account.nameLengthMax))
+    guard search != AccountSearch() else {
+      throw PortalError.invalid("query", "needs one of id, email, emailPart, name")
+    }
     let found = try await desk.search(search)
     return Response(
       json: .object { json in
@@ -154,7 +159,7 @@ struct SupportController {
   }
 
   private func response(_ keys: [Key]) -> Response {
-    let now = Date()
+    let now = desk.clock.now.expiryDate
     return Response(
       json: .object { json in
         json.array("keys", keys) { json, key in
@@ -171,10 +176,10 @@ extension Request {
     return email
   }
 
-  /// A part of an account's name.
-  fileprivate func queryNamePart(_ name: String) throws(PortalError) -> String? {
+  /// A part of an account's name, or of an address.
+  fileprivate func queryPart(_ name: String, _ lengthMax: Int) throws(PortalError) -> String? {
     guard let text = query(name) else { return nil }
-    let length = AccountSearch.nameLengthMin...Account.nameLengthMax
+    let length = AccountSearch.partLengthMin...lengthMax
     guard length.contains(text.unicodeScalars.count), !text.utf8.contains(0) else {
       throw .invalid("query.\(name)", "must be \(length.lowerBound) to \(length.upperBound) characters")
     }

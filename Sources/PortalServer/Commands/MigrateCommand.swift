@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import Portal
 import PortalHTTP
 import Postgres
@@ -6,7 +7,11 @@ import Postgres
 struct MigrateCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "migrate", abstract: "Apply the pending migrations, each in a transaction of its own.",
-    discussion: "Safe to run from several places at once: they take turns. Does nothing when all are applied.")
+    discussion: """
+      Safe to run from several places at once: they take turns. Does nothing when all are applied. A migration that does not \
+      get a lock within two seconds is undone and tried again, so that nobody waits behind it for longer; what it waits for \
+      is told on standard error.
+      """)
 
   @OptionGroup var options: ConfigurationOptions
 
@@ -32,20 +37,34 @@ struct MigrateCommand: AsyncParsableCommand {
     try await reportingFailure {
       let migrations = try Migrations.embedded()
       let output = Output(isJSON: options.json)
+      var notes: [String] = []
       var isAdopted = false
       let applied = try await PostgresPool.with(configuration.database) { pool in
-        let applied = try await migrations.apply(on: pool) { if $0 == .adopted { isAdopted = true } }
+        let applied = try await migrations.apply(on: pool) { progress in
+          switch progress {
+          case .adopted:
+            isAdopted = true
+            notes.append("adopted the schema under its new numbers")
+          case .applied(let name): notes.append("applied \(name)")
+          case .ahead(let names): notes.append("The database is ahead, by \(names.joined(separator: ", ")).")
+          case .waitsForRunner: tell("another latchkey migrate is at work; waiting for it")
+          case .waitsForLock(let wait): tell("\(wait)")
+          }
+        }
         if let analyticsRole { try await AnalyticsRole(pool: pool).grant(to: analyticsRole, by: commandCaller) }
         if let serveRole { try await PortalAccess(pool: pool).grant(to: serveRole, by: commandCaller) }
         return applied
       }
-      let lines = (isAdopted ? ["adopted the schema under its new numbers"] : []) + applied.map { "applied \($0)" }
       output.print(
-        lines.isEmpty ? "The database is up to date." : lines.joined(separator: "\n"),
+        notes.isEmpty ? "The database is up to date." : notes.joined(separator: "\n"),
         json: .object {
           $0.field("adopted", isAdopted)
           $0.field("applied", applied)
         })
     }
+  }
+
+  private func tell(_ line: String) {
+    FileHandle.standardError.write(Data("latchkey: \(line)\n".utf8))
   }
 }

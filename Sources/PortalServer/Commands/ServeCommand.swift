@@ -9,7 +9,10 @@ import Postgres
 struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "serve", abstract: "Run the portal until SIGTERM or SIGINT, then drain and exit.",
-    discussion: "Refuses to start while migrations are pending; run latchkey migrate first.")
+    discussion: """
+      Refuses to start while migrations are pending; run latchkey migrate first. Starts where the database is ahead, if all \
+      newer migrations say that this version works with them.
+      """)
 
   @OptionGroup var options: ConfigurationOptions
 
@@ -34,7 +37,10 @@ struct ServeCommand: AsyncParsableCommand {
     logger.logLevel = configuration.logLevel
     let migrations = try Migrations.embedded()
     try prepareSpool(configuration.usageSpool)
-    try await PostgresPool.with(configuration.database) { try await checkSchema(migrations, $0) }
+    try await PostgresPool.with(configuration.database) { pool in
+      try await checkSchema(migrations, pool, logger)
+      try await checkSessions(configuration.listenerURL, pool, logger)
+    }
     let installation = try await PostgresPool.with(configuration.database.with(.gateway)) {
       try await Installation(in: $0)
     }
@@ -48,14 +54,42 @@ struct ServeCommand: AsyncParsableCommand {
     try await server.runService()
   }
 
-  private func checkSchema(_ migrations: Migrations, _ pool: PostgresPool) async throws {
+  private func checkSchema(_ migrations: Migrations, _ pool: PostgresPool, _ logger: Logger) async throws {
     let reason: String
     switch try await migrations.status(on: pool) {
     case .current: return
+    case .ahead(let names):
+      logger.notice(
+        "the database has newer migrations that this version works with", metadata: ["migrations": "\(names)"])
+      return
     case .pending(let names): reason = "\(names.count) migrations are pending (next: \(names[0]))"
     case .adoptable: reason = "the database was made before the migrations had these numbers"
     }
     FileHandle.standardError.write(Data("latchkey: \(reason); run latchkey migrate first\n".utf8))
+    throw ExitCode.failure
+  }
+
+  /// Behind a pooler that shares servers, a listener would hear nothing, and what it sets would be left to strangers.
+  private func checkSessions(_ listenerURL: String?, _ pool: PostgresPool, _ logger: Logger) async throws {
+    let session = try await pool.trySession()
+    if session != .own {
+      logger.notice(
+        "DATABASE_URL leads through a pooler; each transaction sets its role and its limits",
+        metadata: ["sessions": "\(session)"])
+    }
+    let (key, listening) =
+      if let listenerURL {
+        ("DATABASE_LISTENER_URL", try await pool.trySession(url: listenerURL))
+      } else {
+        ("DATABASE_URL", session)
+      }
+    guard listening == .shared else { return }
+    FileHandle.standardError.write(
+      Data(
+        """
+        latchkey: \(key) leads through a pooler that gives each transaction another server, where nobody can listen; \
+        set DATABASE_LISTENER_URL to PostgreSQL itself\n
+        """.utf8))
     throw ExitCode.failure
   }
 
@@ -79,6 +113,7 @@ extension PortalSettings {
     lease = .seconds(configuration.leaseSeconds)
     cacheEntryCountMax = configuration.cacheEntryCountMax
     cachePreloadCount = configuration.cachePreloadCount
+    usageKeptFor = .seconds(configuration.usageSpoolKeepSeconds)
     hasFastPath = configuration.hasFastPath
     sessionLifetime = .seconds(configuration.sessionHours * 3_600)
     passwordCost = configuration.passwordCost

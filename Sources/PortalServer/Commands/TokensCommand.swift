@@ -49,14 +49,14 @@ struct TokensCommand: AsyncParsableCommand {
 
     func run() async throws {
       let configuration = try await options.load()
-      let expiry = expiresAt ?? expiresInDays.map { Date().addingTimeInterval(Double($0) * 86_400) }
       try await reportingFailure {
-        let issued = try await configuration.withTokens {
-          try await $0.create(
+        let (issued, now) = try await configuration.withTokens { tokens, now in
+          let expiry = expiresAt ?? expiresInDays.map { now.addingTimeInterval(Double($0) * 86_400) }
+          return try await tokens.create(
             name: name, permissions: permission, environment: environment, expiresAt: expiry, by: commandCaller)
         }
         Output(isJSON: options.json).print(
-          "token \(issued.id.text) \(issued.secret.reveal())", json: .object { $0.fields(of: issued, at: Date()) })
+          "token \(issued.id.text) \(issued.secret.reveal())", json: .object { $0.fields(of: issued, at: now) })
       }
     }
   }
@@ -71,7 +71,7 @@ struct TokensCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let tokens = try await configuration.withTokens { tokens in
+        let (tokens, now) = try await configuration.withTokens { tokens, _ in
           var (found, page) = ([ServiceTokenDetails](), PageRequest(limit: PageRequest.limitMax))
           repeat {
             let next = try await tokens.list(page: page)
@@ -80,7 +80,6 @@ struct TokensCommand: AsyncParsableCommand {
           } while page.before != nil
           return found
         }
-        let now = Date()
         Output(isJSON: options.json).print(
           tokens.map { $0.text(at: now) }.joined(separator: "\n"),
           json: .object { json in
@@ -109,12 +108,12 @@ struct TokensCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let rolled = try await configuration.withTokens {
-          try await $0.roll(id, graceSeconds: graceSeconds ?? 0, by: commandCaller)
+        let (rolled, now) = try await configuration.withTokens { tokens, _ in
+          try await tokens.roll(id, graceSeconds: graceSeconds ?? 0, by: commandCaller)
         }
         let successor = rolled.successor
         Output(isJSON: options.json).print(
-          "token \(successor.id.text) \(successor.secret.reveal())", json: .object { $0.fields(of: rolled, at: Date()) }
+          "token \(successor.id.text) \(successor.secret.reveal())", json: .object { $0.fields(of: rolled, at: now) }
         )
       }
     }
@@ -129,21 +128,24 @@ struct TokensCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let (revokedAt, propagation) = try await configuration.withTokens {
-          try await $0.revoke(id, by: commandCaller)
+        let (revoked, _) = try await configuration.withTokens { tokens, _ in
+          try await tokens.revoke(id, by: commandCaller)
         }
-        Output(isJSON: options.json).printRevocation("token", id, revokedAt, propagation)
+        Output(isJSON: options.json).printRevocation("token", id, revoked.revokedAt, revoked.propagation)
       }
     }
   }
 }
 
 extension PortalConfiguration {
+  /// Calls `body` with the time, which is PostgreSQL's, and returns it, too.
   fileprivate func withTokens<Value: Sendable>(
-    _ body: (ServiceTokens) async throws -> Value
-  ) async throws -> Value {
+    _ body: (ServiceTokens, Date) async throws -> Value
+  ) async throws -> (Value, now: Date) {
     try await PostgresPool.with(database.with(.portal)) { pool in
-      try await body(ServiceTokens(pool: pool, propagations: Propagations(pool: pool)))
+      let tokens = ServiceTokens(pool: pool, propagations: Propagations(pool: pool))
+      let now = try await tokens.clock.now(on: pool).expiryDate
+      return (try await body(tokens, now), now)
     }
   }
 }

@@ -28,8 +28,8 @@ struct UnusedKeysTests {
         guard let used else { continue }
         try await portal.script(
           """
-          insert into key_activity (account_id, key_id, last_used_at, verified_count)
-          values ('\(customer.accountID)', '\(key)', now() - interval '\(used) days', 1)
+          update key_activity set last_used_at = now() - interval '\(used) days', verified_count = 1
+          where key_id = '\(key)'
           """)
       }
       for (name, change) in [

@@ -22,6 +22,23 @@ struct HealthTests {
     }
   }
 
+  @Test("where the machine's clock is not PostgreSQL's, a warning and a metric say so, and it is ready all the same")
+  func clockIsWrong() async throws {
+    try await withDatabase { database in
+      try await database.setClock(aheadSeconds: 100)
+      try await withPortal(on: database) { portal in
+        let answer = try await portal.get("/readyz")
+        #expect(answer.status == 200)
+        let warning = try #require(answer.body["warnings"].array.first?.string)
+        #expect(warning.wholeMatch(of: /the clock of this machine is (99|100)\.\d s behind PostgreSQL's/) != nil)
+        let name = "latchkey_clock_offset_seconds "
+        let lines = try await portal.text("/metrics").text.split(separator: "\n")
+        let value = try #require(lines.first { $0.hasPrefix(name) }?.dropFirst(name.count))
+        #expect(abs(try #require(Double(value)) + 100) < 5)
+      }
+    }
+  }
+
   @Test("with migrations pending it is not ready, and says why")
   func migrationsPending() async throws {
     try await withPortal(configure: { $0.migrationCount += 1 }) { portal in

@@ -20,6 +20,7 @@ struct SearchAccountsTests {
       for (query, ids) in [
         ("id=" + one, [one]), ("id=" + other.uppercased(), [other]), ("id=018f4e6a-0000-7000-8000-000000000000", []),
         ("email=ada@example.com", [other, one]), ("email=Eve@example.com", [other]), ("email=bob@example.com", []),
+        ("emailPart=ADA@", [other, one]), ("emailPart=e@exam", [other]), ("emailPart=%25%25%25", []),
         ("name=account", [other, one]), ("name=OF%20EVE", [other]), ("name=%25%25%25", []), ("name=___", []),
         ("name=account&email=eve@example.com", [other]), ("id=\(one)&name=of%20eve", []),
       ] {
@@ -124,7 +125,8 @@ struct SearchAccountsTests {
       let staff = try await portal.logInStaff()
       for (query, location) in [
         ("", "query"), ("?limit=5", "query"), ("?accountName=account", "query"), ("?id=", "query.id"),
-        ("?id=x", "query.id"), ("?email=", "query.email"), ("?email=ada", "query.email"), ("?name=", "query.name"),
+        ("?id=x", "query.id"), ("?email=", "query.email"), ("?email=ada", "query.email"),
+        ("?emailPart=ad", "query.emailPart"), ("?name=", "query.name"),
         ("?name=ab", "query.name"), ("?name=a%00b", "query.name"),
         ("?name=" + String(repeating: "x", count: 101), "query.name"),
       ] {

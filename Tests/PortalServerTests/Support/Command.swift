@@ -36,16 +36,21 @@ final class RunningServer: Sendable {
 
   /// Starts the server, on a free port if none is given, and waits until it is ready.
   init(
-    on database: TestDatabase, spool: String, port: Int? = nil, environment: [String: String] = [:]
+    on database: TestDatabase, spool: String, port: Int? = nil, environment: [String: String] = [:],
+    clock: FakeClock? = nil
   ) async throws {
     self.port = try port ?? freePort()
     log = spool + ".\(self.port).log"
+    // Through a shell, which the library of a fake clock gives its variable: a program that it gives it to at its own start
+    // does not find its arguments any more.
+    let (program, arguments) =
+      clock == nil ? (latchkeyBinary, ["serve"]) : ("/bin/sh", ["-c", "exec \"$0\" serve", latchkeyBinary])
     process = try ChildProcess(
-      latchkeyBinary, ["serve"],
+      program, arguments,
       environment: baseEnvironment.merging([
         "DATABASE_URL": database.url, "HTTP_PORT": "\(self.port)", "SIGNUP_OPEN": "true", "USAGE_SPOOL": spool,
         "PASSWORD_COST": "10",
-      ]) { $1 }.merging(environment) { $1 }, output: log)
+      ]) { $1 }.merging(environment) { $1 }.merging(clock?.environment ?? [:]) { $1 }, output: log)
     try await eventually("the server is ready", within: .seconds(30)) {
       guard process.isRunning else { throw TestSetupError(description: "the server ended: \(readLog())") }
       return try await curl(["-o", "/dev/null", "-w", "%{http_code}", url + "/readyz"]).output == "200"
@@ -53,6 +58,8 @@ final class RunningServer: Sendable {
   }
 
   func readLog() -> String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
+
+  var processID: Int32 { process.id }
 
   func send(_ signal: Int32) { process.send(signal) }
 

@@ -114,16 +114,111 @@ struct AuditChainsTests {
   }
 
   @Test(
-    "an insert that leaves no event because of a conflict is refused at its commit, since the chain would have a gap")
+    "an insert that leaves no event because of a conflict leaves no gap in the chain either")
   func conflict() async throws {
     try await withPool { pool in
-      let account = try await World(pool).makeAccount()
-      let error = await #expect(throws: PostgresError.self) {
-        try await pool.type(
-          "insert into audit_events select * from audit_events where account_id = '\(account)' on conflict do nothing")
-      }
-      #expect(error?.sqlState == "23000")
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      // Of the two rows of each event one is an event already.
+      try await pool.type(
+        """
+        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
+        select case number when 1 then id else gen_random_uuid() end, account_id, actor_kind, actor_name, 'x', target_kind
+        from audit_events, generate_series(1, 2) number where account_id = '\(account)'
+        on conflict do nothing
+        """)
+      try await world.makeKey(account)
+      #expect(try await world.actions(on: account) == ["account.created", "x", "key.created"])
       #expect(try await findings(pool) == [])
+    }
+  }
+
+  @Test("events of several trails that one statement brings are chained in the order in which it brings them")
+  func oneStatement() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let accounts = [try await world.makeAccount(), try await world.makeAccount("bob@example.com")]
+      let trails = accounts.map { "'\($0)'::uuid" } + ["null"]
+      try await pool.type(
+        """
+        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, reason, ip)
+        select gen_random_uuid(), (array[\(trails.joined(separator: ","))])[1 + abs(hashint4(number)) % 3], 'job', 'brought',
+          number::text, 'x', case when number % 2 = 0 then 'ü' end, case when number % 5 = 0 then inet '192.0.2.1' end
+        from generate_series(1, 600) brought (number) order by brought.number
+        """)
+      let counts = try await pool.lines(
+        """
+        select count(*) || ' ' || bool_and(in_order) from (
+          select account_id, seq > coalesce(lag(seq) over (partition by account_id order by action::integer), 0) as in_order
+          from audit_events where actor_name = 'brought') events
+        group by account_id order by account_id nulls last
+        """)
+      #expect(counts.count == 3 && counts.allSatisfy { $0.hasSuffix("true") }, "\(counts)")
+      #expect(try await findings(pool) == [])
+      try await world.makeKey(accounts[0])
+      #expect(try await findings(pool) == [])
+    }
+  }
+
+  @Test("a statement writes the head of a trail once, however many events it brings")
+  func oneHead() async throws {
+    try await withPool { pool in
+      let account = try await World(pool).makeAccount()
+      let writes = try await pool.withConnection { connection in
+        // It may have those of transactions that this connection has ended just before.
+        let count = "select n_tup_upd from pg_stat_xact_user_tables where relname = 'audit_heads'"
+        try await connection.executeScript("begin")
+        let before = try await connection.text(count).flatMap { Int($0) } ?? 0
+        try await connection.executeScript(
+          """
+          insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
+          select gen_random_uuid(), '\(account)', 'job', 'x', 'x', 'x' from generate_series(1, 1000)
+          """)
+        let after = try await connection.text(count).flatMap { Int($0) } ?? 0
+        try await connection.executeScript("commit")
+        return after - before
+      }
+      #expect(writes == 1)
+      #expect(try await findings(pool) == [])
+    }
+  }
+
+  @Test("statements of many events at the same time form one chain")
+  func manyStatements() async throws {
+    try await withPool { pool async throws in
+      let account = try await World(pool).makeAccount()
+      let outcomes = await concurrently(12) { _ async throws in
+        for _ in 0..<5 {
+          try await pool.type(
+            """
+            insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
+            select gen_random_uuid(), '\(account)', 'job', 'x', 'x', 'x' from generate_series(1, 20)
+            """)
+        }
+      }
+      #expect(outcomes.errors.isEmpty)
+      #expect(try await pool.number("select max(seq) from audit_events where account_id = '\(account)'") == 1_201)
+      #expect(try await findings(pool) == [])
+    }
+  }
+
+  @Test("an event that was forged behind the head is not continued", arguments: [1, 3])
+  func forgedBehindHead(_ count: Int) async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      try await pool.type(
+        """
+        set session_replication_role = replica;
+        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, seq, prev_hash, hash)
+        select gen_random_uuid(), '\(account)', 'job', 'x', 'x', 'x', head.seq + number, head.hash, sha256('x')
+        from audit_heads head, generate_series(1, \(count)) number where account_id = '\(account)';
+        reset session_replication_role
+        """)
+      let error = await #expect(throws: PostgresError.self) { try await world.makeKey(account) }
+      #expect(error?.sqlState == "23000")
+      let found = try await findings(pool)
+      #expect(found.contains { $0.hasPrefix("2") }, "\(found)")
     }
   }
 

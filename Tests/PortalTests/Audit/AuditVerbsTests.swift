@@ -443,6 +443,10 @@ struct AuditVerbsTests {
         """)
       try await $0.run("usage-sources")
     },
+    Verb("another epoch of the invalidation log begins", ["system command epoch.begun epoch"]) {
+      _ = try await InvalidationEpochs(pool: $0.world.pool, propagations: $0.world.propagations)
+        .begin(by: World.caller, SupportReason(text: "A table was restored."))
+    },
     Verb("there is nothing for the jobs to delete", []) {
       for job in ["usage-retention", "usage-hours", "usage-batches", "usage-sources"] { try await $0.run(job) }
     },

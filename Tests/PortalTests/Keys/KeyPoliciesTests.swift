@@ -106,8 +106,7 @@ struct KeyPoliciesTests {
       for (name, days) in [("idle", "8 days"), ("used", "6 days"), ("enabled", "90 days")] {
         try await pool.type(
           """
-          insert into key_activity (account_id, key_id, last_used_at)
-          values ('\(account)', '\(ids[name]!)', now() - interval '\(days)')
+          update key_activity set last_used_at = now() - interval '\(days)' where key_id = '\(ids[name]!)'
           """)
       }
       for (name, change) in [

@@ -165,6 +165,39 @@ struct SharedWindowTests {
     #expect(window.fit(cost: 4, limit: 10, alone, at: start + 10_000) == .fits)
   }
 
+  @Test(
+    "a clock that is set back gives nothing away, and stops nobody for longer than two windows",
+    arguments: [9_000, 15_000, 3_600_000])
+  func clockSetBack(_ back: Int) {
+    for exchangesBefore in [false, true] {
+      var cluster = Cluster(2, limit: 100, seconds: 10)
+      func exchange(_ cluster: inout Cluster) {
+        // Twice, since what one publishes the other may have asked for just before.
+        for instance in [0, 1, 0, 1] {
+          cluster.beginExchange(instance)
+          cluster.endExchange(instance)
+        }
+      }
+      func flood(_ cluster: inout Cluster, at now: Int) -> Int {
+        var count = 0
+        for number in 0..<400 {
+          switch cluster.request(number % 2, cost: 1, at: start + now) {
+          case .fits: count += 1
+          case .unsure: exchange(&cluster)
+          case .refused: break
+          }
+        }
+        return count
+      }
+      #expect((100...110).contains(flood(&cluster, at: 2_000)))
+      if exchangesBefore { exchange(&cluster) }
+      #expect(flood(&cluster, at: 2_500 - back) <= 10, "nothing is given away")
+      // All is forgotten within two windows, but for what the other had published in a window that comes a second time.
+      #expect((50...110).contains(flood(&cluster, at: 22_500 - back)))
+      #expect(flood(&cluster, at: 23_000 - back) <= 10)
+    }
+  }
+
   @Test("the answer to an exchange that a window outlived counts for the window before, or not at all")
   func lateAnswer() {
     for (windows, expected) in [(0, 40), (1, 40), (2, 100)] {

@@ -11,10 +11,12 @@ struct SecondFactorsTests {
   private let password = Password(presented: World.password)
 
   /// A hasher of one's own, whose places a test may take.
-  private func sessions(_ pool: PostgresPool, box: SecretBox? = box) -> Sessions {
+  private func sessions(
+    _ pool: PostgresPool, box: SecretBox? = box, clock: DatabaseClock = DatabaseClock()
+  ) -> Sessions {
     Sessions(
       pool: pool, passwords: PasswordHasher(cost: World.cost), attempts: Attempts(pool: pool), box: box,
-      lifetime: .seconds(3_600))
+      lifetime: .seconds(3_600), clock: clock)
   }
 
   private func logIn(
@@ -63,19 +65,20 @@ struct SecondFactorsTests {
   @Test("a code is good once, and none of an earlier step after it; the code that confirmed is used, too")
   func once() async throws {
     try await withPool { pool in
-      let sessions = sessions(pool)
+      let uptime = ContinuousClock.now
+      let clock = DatabaseClock(uptime: { uptime })
+      let sessions = sessions(pool, clock: clock)
       let (factor, _, _) = try await enrol(pool, sessions)
-      let now = Date()
-      let step = TOTP.step(at: now)
+      let step = TOTP.step(at: clock.now.date)
       let person = try await logIn(sessions, factor.code(atStep: step)).session.personID
       for earlier in [step, step - 1] {
         await #expect(throws: PortalError.secondFactorInvalid) {
           try await sessions.secondFactors.use(
-            factor.code(atStep: earlier), of: CustomerSession.self, person, nil, at: now)
+            factor.code(atStep: earlier), of: CustomerSession.self, person, nil)
         }
       }
       _ = try await sessions.secondFactors.use(
-        factor.code(atStep: step + 1), of: CustomerSession.self, person, nil, at: now)
+        factor.code(atStep: step + 1), of: CustomerSession.self, person, nil)
     }
   }
 

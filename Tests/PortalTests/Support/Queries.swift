@@ -1,3 +1,4 @@
+import Foundation
 import Postgres
 
 @testable import Portal
@@ -47,11 +48,47 @@ extension PostgresConnection {
   }
 }
 
+private struct Explain: PostgresStatement {
+  static let sql = "select explain_plan($1)"
+  let question: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(question) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
+}
+
+extension PostgresPool {
+  /// The plan of a statement for some values, made for these (as after `PlanForFilters`), under the role that runs it.
+  /// `types` are those of its parameters. `isRun`: with the rows that there really were.
+  func plan<Statement: PostgresStatement>(
+    of _: Statement.Type, _ types: String, _ values: String, as role: PortalRole, in accountID: UUID? = nil,
+    isRun: Bool = false
+  ) async throws -> String {
+    try await withConnection { connection in
+      try await connection.executeScript(
+        """
+        create or replace function explain_plan(question text) returns text language plpgsql as $$
+          declare line text; plan text := '';
+          begin for line in execute question loop plan := plan || line || chr(10); end loop; return plan; end $$;
+        set plan_cache_mode = force_custom_plan;
+        set jit = off;
+        set latchkey.account_id = '\(accountID?.uuidString ?? "")';
+        set role \(role.rawValue);
+        prepare planned (\(types)) as \(Statement.sql)
+        """)
+      let options = isRun ? "analyze, timing off, costs off" : "costs off"
+      let plan = try await connection.query(
+        Explain(question: "explain (\(options)) execute planned (\(values))")
+      ).joined()
+      try await connection.executeScript("reset role; reset all; deallocate planned")
+      return plan
+    }
+  }
+}
+
 /// Where the invalidation log stands.
 private struct ReadHead: PostgresStatement {
-  static let sql = "select epoch, seq from invalidation_head"
+  static let sql = "select epoch, seq, mark from invalidation_head"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> LogPosition {
-    LogPosition(epoch: try row.next(), seq: try row.next())
+    LogPosition(epoch: try row.next(), seq: try row.next(), mark: try row.next())
   }
 }
 

@@ -21,6 +21,29 @@ extension UUID {
   }
 }
 
+/// One line of the invalidation log's history, by its marks: the main one, or one that left it after some seq.
+struct History {
+  static let main = History(number: 0, leftMainAfter: .max)
+
+  let number: Int
+  let leftMainAfter: Int
+
+  /// That of the position with this seq.
+  func mark(_ seq: Int) -> UUID { .numbered(1_000_000 * (seq > leftMainAfter ? number + 1 : 1) + seq) }
+}
+
+extension LogPosition {
+  init(epoch: UUID, seq: Int, on history: History = .main) {
+    self.init(epoch: epoch, seq: seq, mark: history.mark(seq))
+  }
+}
+
+extension Invalidation {
+  init(seq: Int, target: Target, on history: History = .main) {
+    self.init(seq: seq, follows: history.mark(seq - 1), target: target)
+  }
+}
+
 extension CoherentCacheState.Lookup where Value: Equatable {
   var hit: Value? {
     if case .hit(let value) = self { value } else { nil }

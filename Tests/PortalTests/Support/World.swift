@@ -13,6 +13,8 @@ struct World {
   let pool: PostgresPool
   let format = KeyFormat(prefix: "lk")!
   let outbox: Outbox
+  /// Unmeasured, until something needs it.
+  let clock = DatabaseClock()
 
   /// Without mail, unless it is asked for.
   init(_ pool: PostgresPool, hasMail: Bool = false) {
@@ -21,7 +23,7 @@ struct World {
   }
 
   var propagations: Propagations { Propagations(pool: pool) }
-  var keys: Keys { Keys(pool: pool, format: format, propagations: propagations, outbox: outbox) }
+  var keys: Keys { Keys(pool: pool, format: format, propagations: propagations, outbox: outbox, clock: clock) }
   var accounts: Accounts { Accounts(pool: pool, passwords: Self.hasher) }
   var audit: AuditEvents { AuditEvents(pool: pool) }
   var desk: SupportDesk { SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox) }
@@ -34,7 +36,7 @@ struct World {
   }
   var policies: KeyPolicies { KeyPolicies(pool: pool) }
   var plans: Plans { Plans(pool: pool, propagations: propagations) }
-  var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations) }
+  var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations, clock: clock) }
 
   func makeAccount(_ email: String = "ada@example.com") async throws -> UUID {
     try await accounts.create(
@@ -66,13 +68,14 @@ struct World {
 
   func makeVerifier(
     _ limits: CoherentCacheState<VerifiableKey>.Limits = .init(), usage: UsageRecorder = UsageRecorder(),
-    observer: Observer = Observer([])
+    clock: DatabaseClock? = nil, observer: Observer = Observer([])
   ) -> Verifier {
-    let limiter = RateLimiter()
-    let rateLimits = RateLimits(pool: pool, limiter: limiter, instanceID: .version7(), observer: observer)
+    let (limiter, clock) = (RateLimiter(), clock ?? self.clock)
+    let rateLimits = RateLimits(
+      pool: pool, limiter: limiter, instanceID: .version7(), clock: clock, observer: observer)
     return Verifier(
       pool: pool, format: format, cacheLimits: limits, limiter: limiter, limits: rateLimits, usage: usage,
-      observer: observer)
+      clock: clock, observer: observer)
   }
 
   func actions(on accountID: UUID) async throws -> [String] {

@@ -10,9 +10,11 @@ import Testing
 struct UsageFlusherTests {
   private let observations = Observations()
   private let recorder = UsageRecorder()
+  private let clock = DatabaseClock()
 
   private func flusher(_ pool: PostgresPool, _ recorder: UsageRecorder? = nil) -> UsageFlusher {
-    UsageFlusher(pool: pool, recorder: recorder ?? self.recorder, observer: Observer([observations.sink]))
+    UsageFlusher(
+      pool: pool, recorder: recorder ?? self.recorder, clock: clock, observer: Observer([observations.sink]))
   }
 
   private func record(_ number: Int = 1, _ endpoint: String = "/", times: Int = 1, in recorder: UsageRecorder? = nil) {
@@ -33,6 +35,7 @@ struct UsageFlusherTests {
   func roundTrips() async throws {
     try await withPool { pool async throws in
       let flusher = flusher(pool)
+      _ = try await clock.now(on: pool)
       for count in [1, 1_000, 10_000, 10_001] {
         for number in 0..<count { record(number, "/e\(number % 10)") }
         let (batches, statements) = (pool.statistics.batchCount, pool.statistics.statementCount)
@@ -144,6 +147,72 @@ struct UsageFlusherTests {
     }
   }
 
+  /// Makes the database what it was when `flushed` was the last number of the source: as a standby that had received no more.
+  private func goBack(_ pool: PostgresPool, to flushed: String, losing endpoints: String...) async throws {
+    for endpoint in endpoints { try await pool.type("delete from key_usage where endpoint = '\(endpoint)'") }
+    try await pool.type("update usage_sources set flushed_number = \(flushed)")
+  }
+
+  @Test("what the database had and has lost is written again under its numbers, whether there is news or not")
+  func lost() async throws {
+    try await withPool { pool async throws in
+      let flusher = flusher(pool)
+      func numbers() async throws -> String? { try await pool.text("select flushed_number from usage_sources") }
+      func counts() async throws -> [String] {
+        try await pool.lines("select endpoint || ' ' || verified_count from key_usage order by endpoint")
+      }
+      record(1, "/a", times: 1)
+      #expect(await flusher.flush())
+      let first = try #require(try await numbers())
+      record(1, "/b", times: 2)
+      #expect(await flusher.flush())
+      record(1, "/c", times: 3)
+      #expect(await flusher.flush())
+      let last = try await numbers()
+      try await goBack(pool, to: first, losing: "/b", "/c")
+      #expect(await flusher.flush())
+      #expect(try await counts() == ["/a 1", "/b 2", "/c 3"])
+      #expect(try await numbers() == last)
+      #expect(observations.count(.usageWrittenAgain(counters: 2)) == 1)
+      try await goBack(pool, to: first, losing: "/b", "/c")
+      record(1, "/d", times: 4)
+      #expect(await flusher.flush())
+      #expect(try await counts() == ["/a 1", "/b 2", "/c 3", "/d 4"])
+      try await pool.type("delete from key_usage; delete from usage_sources")
+      record(1, "/e", times: 5)
+      #expect(await flusher.flush())
+      #expect(try await counts() == ["/a 1", "/b 2", "/c 3", "/d 4", "/e 5"])
+      #expect(await flusher.flush())
+      #expect(try await counts() == ["/a 1", "/b 2", "/c 3", "/d 4", "/e 5"])
+      #expect(failedCount() == 0)
+    }
+  }
+
+  @Test("what was written stays in the spool for its time, and is counted once by whoever adopts it")
+  func kept() async throws {
+    try await withPool { pool async throws in
+      let folder = FileManager.default.temporaryDirectory.appending(path: "spool-\(UUID())").path
+      defer { try? FileManager.default.removeItem(atPath: folder) }
+      func files() throws -> Int {
+        try FileManager.default.subpathsOfDirectory(atPath: folder).count { $0.hasSuffix(".counters") }
+      }
+      do {
+        let recorder = UsageRecorder(spoolFolder: folder)
+        let flusher = flusher(pool, recorder)
+        record(times: 5, in: recorder)
+        #expect(await flusher.flush())
+        #expect(try files() == 2, "the one that was written, and the one that is counted in")
+      }
+      let next = UsageRecorder(spoolFolder: folder)
+      let adopter = UsageFlusher(pool: pool, recorder: next, keptFor: .zero, observer: Observer([observations.sink]))
+      await adopter.adopt()
+      #expect(await adopter.flush())
+      #expect(try await verified(pool) == 5)
+      #expect(try files() == 1)
+      #expect(observations.count(.usageAdopted(counters: 1)) == 0)
+    }
+  }
+
   @Test("instances that write the same counters at the same time wait for each other in one order")
   func noDeadlock() async throws {
     try await withPool { pool async throws in
@@ -153,7 +222,7 @@ struct UsageFlusherTests {
           for number in 0..<60 { record(number % 12, "/e\((number + instance) % 5)", in: recorder) }
           let counters = recorder.seal().flatMap { $0.read().counters }.shuffled()
           _ = try await pool.query(
-            FlushVerdicts(sourceID: .numbered(instance), number: number, counters: counters[...]))
+            FlushVerdicts(sourceID: .numbered(instance), previous: 0, number: number, counters: counters[...]))
         }
       }
       #expect(outcomes.errors.isEmpty, "\(outcomes.errors)")

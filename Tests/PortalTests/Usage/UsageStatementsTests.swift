@@ -77,7 +77,8 @@ struct UsageStatementsTests {
       let verdicts = UsageCounter(
         accountID: .numbered(100), keyID: .numbered(1), hour: UsageCounter.hour(ofMilliseconds: now.milliseconds),
         endpoint: "/", verified: verified, denied: 9, lastUsedAt: now.milliseconds)
-      #expect(try await pool.query(FlushVerdicts(sourceID: .version7(), number: 1, counters: [verdicts])) == [true])
+      let flush = FlushVerdicts(sourceID: .version7(), previous: 0, number: 1, counters: [verdicts])
+      #expect(try await pool.query(flush) == [nil])
       var counts = OutcomeCounts()
       (counts.reported, counts.errors, counts.lastAt) = (reported, errors, now)
       try await pool.execute(CountOutcomes(outcomes: [(.numbered(1, at: now), counts)]))
@@ -94,12 +95,30 @@ struct UsageStatementsTests {
       let counter = UsageCounter(
         accountID: .numbered(100), keyID: .numbered(1), hour: UsageCounter.hour(ofMilliseconds: now), endpoint: "/",
         verified: 1, denied: 0, lastUsedAt: now)
-      for (number, isNew) in [(1, true), (1, false), (2, true), (1, false), (4, true), (3, false), (5, true)] {
-        let flush = FlushVerdicts(sourceID: id, number: number, counters: [counter])
-        #expect(try await pool.query(flush) == [isNew], "\(number)")
+      for (number, standing) in [(1, nil), (1, 1), (2, nil), (1, 2), (4, nil), (3, 4), (5, nil)] {
+        let flush = FlushVerdicts(sourceID: id, previous: 0, number: number, counters: [counter])
+        #expect(try await pool.query(flush) == [standing], "\(number)")
       }
-      #expect(try await pool.query(FlushVerdicts(sourceID: .version7(), number: 1, counters: [counter])) == [true])
+      let other = FlushVerdicts(sourceID: .version7(), previous: 0, number: 1, counters: [counter])
+      #expect(try await pool.query(other) == [nil])
       #expect(try await pool.number("select verified_count from key_usage") == 5)
+    }
+  }
+
+  @Test("nothing is added where the database has less of the source than it must have, and it says what it has")
+  func previous() async throws {
+    try await withPool { pool async throws in
+      let id = UUID.version7()
+      let counter = UsageCounter(
+        accountID: .numbered(100), keyID: .numbered(1), hour: 480_000, endpoint: "/", verified: 1, denied: 0,
+        lastUsedAt: 0)
+      for (previous, number, standing) in [
+        (7, 8, 0), (0, 5, nil), (7, 8, 5), (5, 8, nil), (5, 8, 8), (7, 9, nil), (12, 13, 9), (9, 10, nil),
+      ] {
+        let flush = FlushVerdicts(sourceID: id, previous: previous, number: number, counters: [counter])
+        #expect(try await pool.query(flush) == [standing], "\(previous) \(number)")
+      }
+      #expect(try await pool.number("select verified_count from key_usage") == 4)
     }
   }
 
@@ -113,7 +132,8 @@ struct UsageStatementsTests {
           lastUsedAt: $0 * UsageCounter.millisecondsPerHour + $2)
       }
       for number in 1...2 {
-        _ = try await pool.query(FlushVerdicts(sourceID: .numbered(9), number: number, counters: counters[...]))
+        _ = try await pool.query(
+          FlushVerdicts(sourceID: .numbered(9), previous: 0, number: number, counters: counters[...]))
       }
       #expect(
         try await pool.lines(
@@ -138,7 +158,8 @@ struct UsageStatementsTests {
             accountID: .numbered(100), keyID: .numbered(instance), hour: 480_000, endpoint: "/\(instance)/\($0)",
             verified: 1, denied: 0, lastUsedAt: 0)
         }
-        _ = try await pool.query(FlushVerdicts(sourceID: .version7(), number: 1, counters: counters[...]))
+        let flush = FlushVerdicts(sourceID: .version7(), previous: 0, number: 1, counters: counters[...])
+        _ = try await pool.query(flush)
       }
       #expect(outcomes.errors.isEmpty, "\(outcomes.errors)")
       #expect(try await pool.number("select count(distinct endpoint) from key_usage") == 501)

@@ -207,6 +207,98 @@ struct UsageStorageTests {
     }
   }
 
+  @Test("new names wait for new names of the same account, and for nobody else's")
+  func namesOfOthers() async throws {
+    try await withPool { pool async throws in
+      // Accounts share locks; these two do not.
+      let account = "c4ca4238-a0b9-2382-0dcc-509a6f75849b"
+      let other = try #require(
+        try await pool.text(
+          """
+          select id from (select pg_catalog.md5(n::text)::uuid as id from generate_series(2, 99) n) accounts
+          where hashtext(id::text) & 127 <> hashtext('\(account)') & 127 limit 1
+          """))
+      func remember(_ account: String, _ name: String) -> String {
+        "set lock_timeout = '300ms'; select remember_endpoints(array['\(account)'::uuid], array['\(name)'])"
+      }
+      try await pool.type(remember(account, "/known"))
+      try await pool.withTransaction { transaction in
+        try await transaction.executeScript("select remember_endpoints(array['\(account)'::uuid], array['/new'])")
+        try await pool.type(remember(other, "/new"))
+        try await pool.type(remember(account, "/known"))
+        let error = await #expect(throws: PostgresError.self) { try await pool.type(remember(account, "/newer")) }
+        #expect(error?.sqlState == "55P03")
+      }
+      try await pool.type(remember(account, "/newer"))
+      #expect(
+        try await pool.lines(
+          "select number || endpoint from account_endpoints order by account_id = '\(other)', number")
+          == ["1/known", "2/new", "3/newer", "1/new"])
+    }
+  }
+
+  @Test("an account that has all its names keeps nobody waiting with more of them")
+  func namesOfFullAccount() async throws {
+    try await withPool { pool async throws in
+      try await pool.type(
+        """
+        select remember_endpoints(array_agg('\(UUID.numbered(1))'::uuid), array_agg('/' || number))
+        from generate_series(1, 500) number
+        """)
+      try await pool.withTransaction { transaction in
+        try await transaction.executeScript(
+          "select remember_endpoints(array['\(UUID.numbered(1))'::uuid], array['/x'])")
+        try await pool.type(
+          "set lock_timeout = '300ms'; select remember_endpoints(array['\(UUID.numbered(1))'::uuid], array['/y'])")
+      }
+      #expect(try await pool.number("select count(*) from account_endpoints") == 500)
+    }
+  }
+
+  @Test("instances that bring new names of many accounts in different orders do not block each other for good")
+  func namesOfMany() async throws {
+    try await withPool { pool async throws in
+      let outcomes = await concurrently(8) { instance async throws in
+        for part in 0..<5 {
+          try await pool.type(
+            """
+            select remember_endpoints(array_agg(pg_catalog.md5(n::text)::uuid), array_agg('/\(instance % 3)/\(part)'::text))
+            from (select n from generate_series(1, 400) n order by pg_catalog.md5(n::text || \(instance))) accounts
+            """)
+        }
+      }
+      #expect(outcomes.errors.isEmpty, "\(outcomes.errors)")
+      #expect(try await pool.number("select count(*) from account_endpoints") == 400 * 15)
+    }
+  }
+
+  @Test("the sums of everybody's packed days are those of the packed days, whatever happens to these")
+  func everybody() async throws {
+    try await withPool { pool async throws in
+      let differences = """
+        select count(*) from (
+          select day, sum(success_count) as successes, sum(error_count) as errors, sum(denied_count) as denied
+          from packed_usage group by day
+        ) sums full join (select * from packed_usage_totals where success_count + error_count + denied_count > 0) totals
+          using (day)
+        where (successes, errors, sums.denied) is distinct from (success_count, error_count, denied_count)
+        """
+      for round in 1...3 {
+        try await count(pool, keys: 5 * round, first: 3, last: 90)
+        try await pack(pool)
+        #expect(try await pool.number(differences) == 0)
+      }
+      #expect(try await pool.number("select count(*) from packed_usage_totals") > 80)
+      try await pool.type("delete from packed_usage where key_id in (select key_id from packed_usage limit 1)")
+      #expect(try await pool.number(differences) == 0)
+      while try await pool.text("select place_usage()") == "true" {}
+      #expect(try await pool.number(differences) == 0)
+      while try await pool.text("select drop_usage_partition(current_date - 40)") != nil {}
+      #expect(try await pool.number(differences) == 0)
+      #expect(try await pool.number("select count(*) from packed_usage_totals") < 80)
+    }
+  }
+
   @Test("a histogram is the same after it was text", arguments: ["{0,0,0,5,0,12}", "{1}", "{9223372036854775807}"])
   func histograms(_ buckets: String) async throws {
     try await withPool { pool async throws in
@@ -489,7 +581,7 @@ struct UsageStorageTests {
         for flush in 1...40 {
           try await connection.executeScript(
             """
-            select flush_verdicts('\(UUID.numbered(1))', \(flush), \(counters), array_agg(now()))
+            select flush_verdicts('\(UUID.numbered(1))', 0, \(flush), \(counters), array_agg(now()))
             from generate_series(1, 100) key, generate_series(1, 20) endpoint;
             """)
           try await connection.executeScript(

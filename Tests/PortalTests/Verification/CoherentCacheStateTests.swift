@@ -21,20 +21,28 @@ struct CoherentCacheStateTests {
     return State(limits: limits)
   }
 
-  private func position(_ seq: Int, _ epoch: UUID? = nil) -> LogPosition {
-    LogPosition(epoch: epoch ?? self.epoch, seq: seq)
+  private func position(_ seq: Int, _ epoch: UUID? = nil, on history: History = .main) -> LogPosition {
+    LogPosition(epoch: epoch ?? self.epoch, seq: seq, on: history)
   }
 
+  @discardableResult
   private mutating func sync(
-    _ seq: Int, _ news: [Invalidation] = [], epoch: UUID? = nil, startedAfter delay: Duration = .zero
-  ) {
-    state.apply(SyncResult(head: position(seq, epoch), invalidations: news, startedAt: start + delay))
+    _ seq: Int, _ news: [Invalidation] = [], epoch: UUID? = nil, on history: History = .main,
+    startedAfter delay: Duration = .zero
+  ) -> SyncOutcome {
+    state.apply(SyncResult(head: position(seq, epoch, on: history), invalidations: news, startedAt: start + delay))
   }
 
   private mutating func fill(
-    _ hash: SecretHash, _ thing: Thing?, readAt seq: Int, epoch: UUID? = nil, after delay: Duration = .zero
+    _ hash: SecretHash, _ thing: Thing?, readAt seq: Int, epoch: UUID? = nil, on history: History = .main,
+    after delay: Duration = .zero
   ) -> State.FillOutcome {
-    state.fill(hash, thing, readAt: position(seq, epoch), at: start + delay)
+    state.fill(hash, thing, readAt: position(seq, epoch, on: history), at: start + delay)
+  }
+
+  /// Rows of the log that are about something else.
+  private func strangers(_ seqs: ClosedRange<Int>, on history: History = .main) -> [Invalidation] {
+    seqs.map { Invalidation(seq: $0, target: .key(.numbered(50 + $0), account: .numbered(9)), on: history) }
   }
 
   /// Leaves no mark, so that it may be called anywhere.
@@ -165,8 +173,7 @@ struct CoherentCacheStateTests {
             syncs.append(SyncResult(head: position(database.seq), invalidations: news, startedAt: now))
           case .firstSyncApplies, .secondSyncApplies:
             let sync = syncs[step == .firstSyncApplies ? 0 : 1]
-            test.state.apply(sync)
-            if sync.head.seq == 11 { isNewsApplied = true }
+            if test.state.apply(sync).isTaken, sync.head.seq == 11 { isNewsApplied = true }
           case .fill: _ = test.fill(hash, read.value, readAt: read.seq, after: start.duration(to: now))
           }
           let isAccepted = test.state.lookup(hash, at: now).hit == thing
@@ -181,11 +188,84 @@ struct CoherentCacheStateTests {
     }
   }
 
-  @Test("a value read after the revocation is stored, though the sync that names the revocation comes later")
-  mutating func readAfterCommit() {
+  // MARK: Fills that wait
+
+  @Test("a value read ahead of what is applied is not seen before the sync that passes it, and is a hit after it")
+  mutating func readAhead() {
     sync(10)
-    #expect(fill(hash, thing, readAt: 11) == .stored)
+    #expect(fill(hash, thing, readAt: 11) == .waiting)
+    #expect(fill(.numbered(2), nil, readAt: 11) == .waiting)
+    #expect(lookup(hash).name == "miss" && lookup(.numbered(2)).name == "miss")
+    #expect(sync(11, strangers(11...11), startedAfter: .milliseconds(1)).fillsStored == 2)
     #expect(lookup(hash).hit == thing)
+    #expect(lookup(.numbered(2)).name == "absent")
+  }
+
+  /// A sync that was sent before a revocation may make the cache fresh again after somebody was told of it.
+  @Test("once something newer was read, what was known of the secret before is not told any more")
+  mutating func neverBack() {
+    sync(10)
+    #expect(fill(hash, thing, readAt: 10) == .stored)
+    #expect(fill(.numbered(2), nil, readAt: 10) == .stored)
+    let revoked = Thing(id: thing.id, owner: thing.owner, version: 1)
+    #expect(fill(hash, revoked, readAt: 11, after: .milliseconds(5)) == .waiting)
+    #expect(fill(.numbered(2), numbered(2), readAt: 12, after: .milliseconds(5)) == .waiting)
+    #expect(lookup(hash).name == "miss" && lookup(.numbered(2)).name == "miss")
+    sync(10, startedAfter: .milliseconds(1))
+    #expect(fill(hash, thing, readAt: 10) == .overtaken)
+    #expect(lookup(hash).name == "miss")
+  }
+
+  @Test("a waiting value that the next sync revokes is not stored")
+  mutating func aheadAndRevoked() {
+    sync(10)
+    #expect(fill(hash, thing, readAt: 11) == .waiting)
+    let news = strangers(11...11) + [Invalidation(seq: 12, target: .key(thing.id, account: .numbered(100)))]
+    #expect(sync(12, news).fillsDiscarded == 1)
+    #expect(lookup(hash).name == "miss")
+  }
+
+  @Test("a value that waits for a later sync than the next one goes on waiting")
+  mutating func aheadOfTwo() {
+    sync(10)
+    #expect(fill(hash, thing, readAt: 12, after: .milliseconds(5)) == .waiting)
+    // Sent before the value had come.
+    #expect(sync(11, strangers(11...11), startedAfter: .milliseconds(1)) == SyncOutcome())
+    #expect(lookup(hash).name == "miss")
+    #expect(sync(12, strangers(12...12), startedAfter: .milliseconds(6)).fillsStored == 1)
+    #expect(lookup(hash).hit == thing)
+  }
+
+  @Test("a waiting value that a later look at the log does not reach came from another history")
+  mutating func aheadOfOther() {
+    sync(10)
+    #expect(fill(hash, thing, readAt: 12, after: .milliseconds(5)) == .waiting)
+    let outcome = sync(11, strangers(11...11), startedAfter: .milliseconds(6))
+    #expect(outcome.isHistoryBroken && outcome.fillsDiscarded == 1)
+    sync(12, strangers(12...12), startedAfter: .milliseconds(7))
+    #expect(lookup(hash).name == "miss")
+  }
+
+  @Test("a value that waits at the very position to which everything is dropped is stored")
+  mutating func aheadOfDrop() {
+    let other = History(number: 1, leftMainAfter: 8)
+    sync(10)
+    #expect(fill(hash, thing, readAt: 20, on: other) == .waiting)
+    let outcome = sync(20, strangers(11...20, on: other), on: other, startedAfter: .milliseconds(1))
+    #expect(outcome.isHistoryBroken && outcome.fillsStored == 1)
+    #expect(lookup(hash).hit == thing)
+  }
+
+  @Test("values that wait are bounded, the oldest go first, and none waits longer than the lease")
+  mutating func waitingBound() {
+    state = Self.makeState { $0.waitingCountMax = 3 }
+    sync(10)
+    for number in 1...5 { #expect(fill(.numbered(number), numbered(number), readAt: 11) == .waiting) }
+    sync(11, strangers(11...11), startedAfter: .milliseconds(1))
+    #expect((1...5).filter { lookup(.numbered($0)).hit != nil } == [3, 4, 5])
+    #expect(fill(.numbered(6), numbered(6), readAt: 12) == .waiting)
+    sync(12, strangers(12...12), startedAfter: .seconds(2))
+    #expect(lookup(.numbered(6), after: .seconds(2)).name == "miss")
   }
 
   // MARK: Fills that cannot be judged
@@ -195,9 +275,9 @@ struct CoherentCacheStateTests {
     state = Self.makeState { $0.recentCountMax = 3 }
     sync(0)
     for seq in 1...5 { sync(seq, [Invalidation(seq: seq, target: .key(.numbered(50 + seq), account: .numbered(9)))]) }
-    #expect(fill(hash, thing, readAt: 1) == .unjudged)
+    #expect(fill(hash, thing, readAt: 1) == .overtaken)
     #expect(fill(hash, thing, readAt: 2) == .stored)
-    #expect(fill(.numbered(9), nil, readAt: 1) == .unjudged)
+    #expect(fill(.numbered(9), nil, readAt: 1) == .overtaken)
   }
 
   @Test("another epoch drops all, and fills of the one before are refused")
@@ -209,7 +289,7 @@ struct CoherentCacheStateTests {
     sync(5, epoch: other)
     #expect(lookup(hash).name == "miss")
     #expect(lookup(.numbered(2)).name == "miss")
-    #expect(fill(hash, thing, readAt: 5) == .unjudged)
+    #expect(fill(hash, thing, readAt: 5) == .anotherHistory)
     #expect(fill(hash, thing, readAt: 5, epoch: other) == .stored)
   }
 
@@ -222,7 +302,7 @@ struct CoherentCacheStateTests {
     _ = fill(hash, thing, readAt: 0)
     sync(3, seqs.map { Invalidation(seq: $0, target: stranger) })
     #expect(lookup(hash).name == "miss")
-    #expect(fill(hash, thing, readAt: 2) == .unjudged)
+    #expect(fill(hash, thing, readAt: 2) == .overtaken)
     #expect(fill(hash, thing, readAt: 3) == .stored)
   }
 
@@ -236,18 +316,121 @@ struct CoherentCacheStateTests {
   }
 
   /// After a reconnect, the sync of the lost connection may end last. It must neither revive what later news dropped
-  /// nor lend the caches the freshness of another sync.
-  @Test("the late result of a sync that began before the last one changes nothing")
+  /// nor lend the caches the freshness of another sync; and that it continues what was applied proves nothing.
+  @Test("the late result of a sync that began before the last one changes nothing, whether it continues it or not")
   mutating func lateSync() {
     sync(5)
     sync(6, [Invalidation(seq: 6, target: .key(thing.id, account: .numbered(100)))], startedAfter: .seconds(1))
     _ = fill(.numbered(2), numbered(2), readAt: 6)
-    sync(5, startedAfter: .milliseconds(500))
+    #expect(!sync(5, startedAfter: .milliseconds(500)).isTaken)
     #expect(fill(hash, thing, readAt: 5) == .overtaken)
     #expect(lookup(.numbered(2)).hit == numbered(2))
+    #expect(!sync(5, epoch: .numbered(2_000), startedAfter: .milliseconds(600)).isTaken)
+    let continuing = [Invalidation(seq: 7, target: .everything)]
+    #expect(!sync(7, continuing, startedAfter: .milliseconds(999)).isTaken)
     #expect(state.applied == position(6))
-    sync(5, epoch: .numbered(2_000), startedAfter: .milliseconds(600))
-    #expect(state.applied == position(6))
+    #expect(lookup(.numbered(2)).hit == numbered(2))
+    #expect(sync(7, continuing, startedAfter: .seconds(1)).isTaken)
+  }
+
+  // MARK: Two histories
+
+  private static let forkAfter8 = History(number: 1, leftMainAfter: 8)
+
+  @Test("a log that goes on with another mark than the applied one drops all, however complete its rows are")
+  mutating func otherLink() {
+    sync(10)
+    _ = fill(hash, thing, readAt: 10)
+    #expect(sync(20, strangers(11...20), startedAfter: .milliseconds(1)) == SyncOutcome())
+    #expect(lookup(hash).hit == thing)
+    let other = History(number: 1, leftMainAfter: 19)
+    #expect(sync(30, strangers(21...30, on: other), on: other, startedAfter: .milliseconds(2)).isHistoryBroken)
+    #expect(lookup(hash).name == "miss")
+    #expect(state.applied == position(30, on: other))
+  }
+
+  @Test("the same seq with another mark drops all")
+  mutating func sameSeq() {
+    sync(10)
+    _ = fill(hash, thing, readAt: 10)
+    #expect(sync(10, on: Self.forkAfter8, startedAfter: .milliseconds(1)).isHistoryBroken)
+    #expect(lookup(hash).name == "miss")
+  }
+
+  @Test("rows without a mark, of before there were any, prove nothing")
+  mutating func noMark() {
+    sync(10)
+    _ = fill(hash, thing, readAt: 10)
+    sync(11, [Invalidation(seq: 11, follows: nil, target: .account(.numbered(9)))], startedAfter: .milliseconds(1))
+    #expect(lookup(hash).name == "miss")
+  }
+
+  @Test("the row of the applied position may be gone from the log, since the next one says what it follows")
+  mutating func trimmed() {
+    sync(10)
+    _ = fill(hash, thing, readAt: 10)
+    #expect(sync(12, strangers(11...12), startedAfter: .milliseconds(1)) == SyncOutcome())
+    #expect(lookup(hash).hit == thing)
+    #expect(sync(14, strangers(14...14), startedAfter: .milliseconds(2)).isHistoryBroken)
+    #expect(lookup(hash).name == "miss")
+  }
+
+  @Test("what was read from another history is refused, equal to the applied position or behind it, known or not")
+  mutating func foreignFills() {
+    sync(10)
+    sync(14, strangers(11...14), startedAfter: .milliseconds(1))
+    let other = History(number: 1, leftMainAfter: 11)
+    for value in [thing, nil] {
+      #expect(fill(hash, value, readAt: 14, on: other) == .anotherHistory)
+      #expect(fill(hash, value, readAt: 13, on: other) == .anotherHistory)
+      #expect(fill(hash, value, readAt: 10, on: Self.forkAfter8) == .anotherHistory)
+      #expect(fill(hash, value, readAt: 9) == .overtaken)
+      #expect(lookup(hash).name == "miss")
+    }
+    // Where both were one still.
+    #expect(fill(hash, thing, readAt: 11, on: other) == .stored)
+  }
+
+  /// The shortest ways in which each rule, left out, lets a wrong yes stand for ever.
+  @Test("a revocation under a number that another history had used is not skipped")
+  mutating func reusedNumber() {
+    let other = History(number: 1, leftMainAfter: 0)
+    sync(0)
+    sync(1, strangers(1...1), startedAfter: .milliseconds(1))
+    _ = fill(hash, thing, readAt: 1)
+    sync(1, on: other, startedAfter: .milliseconds(2))
+    #expect(lookup(hash).name == "miss")
+  }
+
+  @Test("a fill read ahead on the old server is not stored when the new one goes on from before")
+  mutating func lateFillAhead() {
+    sync(0)
+    let read = position(1)
+    sync(0, startedAfter: .milliseconds(1))
+    #expect(state.fill(hash, thing, readAt: read, at: start + .milliseconds(2)) == .waiting)
+    #expect(sync(0, startedAfter: .milliseconds(3)).isHistoryBroken)
+    let other = History(number: 1, leftMainAfter: 0)
+    sync(1, strangers(1...1, on: other), on: other, startedAfter: .milliseconds(4))
+    #expect(lookup(hash, after: .milliseconds(5)).name == "miss")
+  }
+
+  @Test("a fill read on the old server is not stored behind rows of the new one that do not name it")
+  mutating func lateFillBehind() {
+    let other = History(number: 1, leftMainAfter: 0)
+    sync(0)
+    sync(2, strangers(1...2, on: other), on: other, startedAfter: .milliseconds(1))
+    #expect(fill(hash, thing, readAt: 1) == .anotherHistory)
+    #expect(lookup(hash).name == "miss")
+  }
+
+  @Test("a late sync of the old server does not make a fill of it look like the newest")
+  mutating func lateSyncOfOldServer() {
+    sync(0)
+    // The new server, of which nothing is committed.
+    sync(0, startedAfter: .milliseconds(2))
+    #expect(!sync(1, strangers(1...1), startedAfter: .milliseconds(1)).isTaken)
+    #expect(fill(hash, thing, readAt: 1) == .waiting)
+    #expect(lookup(hash).name == "miss")
   }
 
   // MARK: Unknown secrets
@@ -348,6 +531,7 @@ struct Bookkeeping {
   let absent: Set<SecretHash>
   let absentOrder: [SecretHash]
   let recentCount: Int
+  let waitingCount: Int
 
   init(_ state: CoherentCacheState<Thing>) {
     let mirror = Mirror(reflecting: state)
@@ -355,15 +539,16 @@ struct Bookkeeping {
     absent = Set((mirror.descendant("absent") as! [SecretHash: ContinuousClock.Instant]).keys)
     absentOrder = Mirror(reflecting: mirror.descendant("absentOrder")!).children.map { $0.value as! SecretHash }
     recentCount = Mirror(reflecting: mirror.descendant("recent")!).children.count
+    waitingCount = Mirror(reflecting: mirror.descendant("waiting")!).children.count
   }
 
   /// Whether nothing is both known and absent, and nothing grows beyond its bound.
-  func check(entryCountMax: Int, absentCountMax: Int, recentCountMax: Int = 4_096) {
+  func check(entryCountMax: Int, absentCountMax: Int, recentCountMax: Int = 4_096, waitingCountMax: Int = 8_192) {
     #expect(Set(absentOrder).isSuperset(of: absent))
     #expect(!absent.contains { entries.contains($0) })
     #expect(entries.count <= entryCountMax && Mirror(entries).placeCount <= entryCountMax)
     #expect(absent.count <= absentCountMax && absentOrder.count <= 2 * absentCountMax)
-    #expect(recentCount <= recentCountMax)
+    #expect(recentCount <= recentCountMax && waitingCount <= waitingCountMax)
   }
 }
 

@@ -23,13 +23,13 @@ struct CoherentCacheTests {
   func allShards() {
     let cache = CoherentCache<Thing>(.init())
     let now = ContinuousClock.now
-    cache.apply(sync(0, at: now))
+    _ = cache.apply(sync(0, at: now))
     for number in 0..<500 {
       let position = LogPosition(epoch: epoch, seq: 0)
       #expect(cache.fill(.numbered(number), thing(number), readAt: position, at: now) == .stored)
     }
     #expect(cache.count == 500)
-    cache.apply(sync(1, .account(.numbered(10_003)), at: now))
+    _ = cache.apply(sync(1, .account(.numbered(10_003)), at: now))
     for number in 0..<500 {
       #expect((cache.lookup(.numbered(number), at: now).hit == nil) == (number % 7 == 3))
     }
@@ -40,7 +40,7 @@ struct CoherentCacheTests {
     let cache = CoherentCache<Thing>(.init())
     let now = ContinuousClock.now
     #expect(!cache.isFresh(at: now))
-    cache.apply(sync(0, at: now))
+    _ = cache.apply(sync(0, at: now))
     #expect(cache.isFresh(at: now + .milliseconds(1_999)))
     #expect(!cache.isFresh(at: now + .seconds(2)))
   }
@@ -51,7 +51,7 @@ struct CoherentCacheTests {
     limits.entryCountMax = 160
     let cache = CoherentCache<Thing>(limits)
     let now = ContinuousClock.now
-    cache.apply(sync(0, at: now))
+    _ = cache.apply(sync(0, at: now))
     for number in 0..<2_000 {
       _ = cache.fill(.numbered(number), thing(number), readAt: LogPosition(epoch: epoch, seq: 0), at: now)
     }
@@ -62,7 +62,7 @@ struct CoherentCacheTests {
   @Test("looked up, filled and invalidated from many tasks at once, it never goes back to a dropped version")
   func hammering() async {
     let cache = CoherentCache<Thing>(.init())
-    cache.apply(sync(0))
+    _ = cache.apply(sync(0))
     let rounds = 300
     await withTaskGroup { group in
       for key in 0..<4 {
@@ -78,7 +78,7 @@ struct CoherentCacheTests {
       group.addTask {
         for seq in 1...(rounds * 4) {
           let (round, key) = ((seq - 1) / 4 + 1, (seq - 1) % 4)
-          cache.apply(self.sync(seq, .key(.numbered(key), account: .numbered(0))))
+          _ = cache.apply(self.sync(seq, .key(.numbered(key), account: .numbered(0))))
           // What was read before this invalidation is of an earlier round.
           let late = LogPosition(epoch: self.epoch, seq: seq - 1)
           #expect(cache.fill(.numbered(key), self.thing(key, version: round - 1), readAt: late, at: .now) != .stored)

@@ -54,11 +54,10 @@ private func withListener(
       var limits = CoherentCacheState<VerifiableKey>.Limits()
       limits.lease = lease
       let verifier = world.makeVerifier(limits, observer: observer)
-      let tokens = ServiceTokenCheck(pool: pool, lease: lease, observer: observer)
-      let instance = Instance(name: "test", lease: lease)
+      let tokens = ServiceTokenCheck(pool: pool, lease: lease, clock: world.clock, observer: observer)
+      let instance = Instance(name: "test", lease: lease, clock: world.clock)
       let listener = InvalidationListener(pool: pool, instance: instance, observer: observer) { sync in
-        verifier.keys.cache.apply(sync)
-        tokens.tokens.cache.apply(sync)
+        verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync)
       }
       let following = Following(
         world: world, database: database, observations: observations, verifier: verifier, tokens: tokens,
@@ -105,6 +104,40 @@ struct InvalidationListenerTests {
       try await eventually("the plan's limit holds") { try await limit() == 7 }
       try await world.pool.type("delete from api_keys")
       try await eventually("it is gone") { try await following.code(issued.secret) == .notFound }
+    }
+  }
+
+  @Test("PostgreSQL's clock is followed within a heartbeat; a key or token that has expired by it is never good again")
+  func databaseClock() async throws {
+    try await withListener { following in
+      let world = following.world
+      let account = try await world.makeAccount()
+      func key(_ minutes: Double) async throws -> Secret {
+        let settings = KeySettings(name: "Key", scopes: ["a"], expiresAt: Date(timeIntervalSinceNow: minutes * 60))
+        return try await world.makeKey(account, settings).secret
+      }
+      func set(aheadMinutes: Int) async throws {
+        try await following.database.setClock(aheadSeconds: aheadMinutes * 60)
+        let distance = { abs(world.clock.now.date.timeIntervalSinceNow - Double(aheadMinutes) * 60) }
+        try await eventually("it is followed") { distance() < 50 }
+      }
+      let (soon, later) = (try await key(30), try await key(90))
+      let token = try await world.tokens.create(
+        name: "gateway", permissions: [.verifyKeys], expiresAt: Date(timeIntervalSinceNow: 1_800), by: World.caller)
+      #expect(try await following.code(soon) == .valid)
+      #expect(try await following.tokens.find(token.secret).id == token.id)
+      // The listener's connection is to see the other clock.
+      try await following.database.setClock(aheadSeconds: 0)
+      try await following.endListener()
+      try await set(aheadMinutes: 60)
+      for minutes in [60, 0, -600, 5] {
+        try await set(aheadMinutes: minutes)
+        #expect(try await following.code(soon) == .expired)
+        #expect(try await following.code(later) == .valid)
+        await #expect(throws: PortalError.unauthenticated) { try await following.tokens.find(token.secret) }
+      }
+      try await set(aheadMinutes: 91)
+      #expect(try await following.code(later) == .expired)
     }
   }
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Portal
 
-/// The triggers of `migrations/0003_invalidation.sql`: what the log says of a change, whoever makes it.
+/// What the invalidation log says of a change, whoever makes it.
 @Suite("Invalidation triggers")
 struct InvalidationTriggersTests {
   /// The log from the beginning, one row a line.
@@ -17,6 +17,7 @@ struct InvalidationTriggersTests {
       """)
   }
 
+  /// Begins anew after what a test has prepared.
   private func empty(_ pool: PostgresPool) async throws {
     try await pool.type("delete from invalidation_log; update invalidation_head set seq = 0")
   }
@@ -29,7 +30,7 @@ struct InvalidationTriggersTests {
       let key = try await world.makeKey(one).key.id
       _ = try await world.makeKeys(3, one)
       _ = try await world.makeKeys(2, other)
-      #expect(try await log(pool) == [])
+      try await empty(pool)
       try await pool.type("update api_keys set revoked_at = now() where id = '\(key)'")
       #expect(try await log(pool) == ["1 key \(one.text) \(key.text)"])
       try await empty(pool)
@@ -47,6 +48,7 @@ struct InvalidationTriggersTests {
       let world = World(pool)
       let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
       let key = try await world.makeKey(one).key.id
+      try await empty(pool)
       try await pool.type("update api_keys set account_id = '\(other)'")
       #expect(try await log(pool) == ["1 key \(one.text) \(key.text)"])
     }
@@ -58,7 +60,7 @@ struct InvalidationTriggersTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let token = try await world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller).id
-      #expect(try await log(pool) == [])
+      try await empty(pool)
       try await pool.type("update accounts set suspended_at = now()")
       try await pool.type("update service_tokens set revoked_at = now()")
       try await pool.type("update plans set key_cap = 3")
@@ -72,13 +74,45 @@ struct InvalidationTriggersTests {
     }
   }
 
-  @Test("a statement that touches nothing logs nothing, and a new key logs nothing")
+  @Test("a statement that touches nothing logs nothing")
   func nothing() async throws {
     try await withPool { pool in
       let world = World(pool)
       try await world.makeKey(try await world.makeAccount())
-      try await pool.type("update api_keys set name = 'x' where false; delete from accounts where false")
+      try await empty(pool)
+      try await pool.type(
+        """
+        update api_keys set name = 'x' where false; delete from accounts where false;
+        insert into service_tokens select * from service_tokens where false
+        """)
       #expect(try await log(pool) == [])
+    }
+  }
+
+  /// Else a history that has lost nothing but new keys could not be told from one that has them all.
+  @Test("a statement that makes keys or service tokens logs one of them, however many it makes")
+  func made() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      try await empty(pool)
+      let key = try await world.makeKey(account).key.id
+      let token = try await world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller).id
+      #expect(try await log(pool) == ["1 key \(account.text) \(key.text)", "2 service_token \(token.text)"])
+      let copies = """
+        insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes)
+        select gen_random_uuid(), account_id, name, key_start, sha256(number::text::bytea), environment, scopes
+        from api_keys, generate_series(1, 5) number
+        """
+      try await pool.type(copies)
+      #expect(try await pool.number("select count(*) from invalidation_log") == 3)
+      // The first two are there, three are new.
+      try await pool.type(
+        copies.replacing("(1, 5) number", with: "(4, 8) number where api_keys.id = '\(key)'")
+          + " on conflict (key_hash) do update set name = 'again'")
+      #expect(
+        try await pool.lines("select kind from invalidation_log where seq > 3 order by kind") == ["account", "key"])
+      #expect(try await pool.number("select seq from invalidation_head") == 5)
     }
   }
 
@@ -87,6 +121,7 @@ struct InvalidationTriggersTests {
     try await withPool { pool in
       let world = World(pool)
       try await world.makeKey(try await world.makeAccount())
+      try await empty(pool)
       try await pool.type("update api_keys set name = 'a'")
       try await pool.type("begin; update api_keys set name = 'b'; rollback")
       try await pool.type("begin; savepoint s; update api_keys set name = 'c'; rollback to s; commit")
@@ -103,6 +138,7 @@ struct InvalidationTriggersTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let keys = try await world.makeKeys(2, account).map(\.key.id)
+      try await empty(pool)
       try await pool.withConnection { first in
         try await first.executeScript("begin; update api_keys set name = 'x' where id = '\(keys[0])'")
         try await pool.type("set lock_timeout = '5s'; update api_keys set name = 'y' where id = '\(keys[1])'")
@@ -120,6 +156,7 @@ struct InvalidationTriggersTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let keys = try await world.makeKeys(20, account).map(\.key.id)
+      try await empty(pool)
       async let writing = concurrently(20) { index in
         for round in 0..<8 {
           if round % 4 == 3 {
@@ -136,11 +173,14 @@ struct InvalidationTriggersTests {
         }
       }
       var lookCount = 0
+      var marks: [Int: Set<String>] = [:]
       while true {
         let isOver = try await pool.number("select seq from invalidation_head") == 20 * 6 * 2
         let missing = try await pool.number(
           "select head.seq - (select count(*) from invalidation_log where seq <= head.seq) from invalidation_head head")
         #expect(missing == 0)
+        let head = try await pool.text("select seq || ' ' || mark from invalidation_head") ?? ""
+        if let seq = head.split(separator: " ").first.flatMap({ Int($0) }) { marks[seq, default: []].insert(head) }
         lookCount += 1
         if isOver || lookCount > 100_000 { break }
       }
@@ -148,6 +188,35 @@ struct InvalidationTriggersTests {
       #expect(
         try await pool.number("select count(distinct seq) from invalidation_log where seq between 1 and 240") == 240)
       #expect(try await pool.number("select count(*) from invalidation_log") == 240)
+      // Whoever saw the head at a number finds the mark that it had then in the row of the next number.
+      let links = Set(
+        try await pool.lines(
+          """
+          select seq - 1 || ' ' || follows from invalidation_log
+          union all select seq || ' ' || mark from invalidation_head
+          """))
+      #expect(links.count == 241)
+      #expect(!marks.isEmpty && marks.values.allSatisfy { $0.count == 1 && links.isSuperset(of: $0) })
+    }
+  }
+
+  /// Else a crash could lose a revocation that was acknowledged.
+  @Test("a change of a key waits for the disk, though its session does not otherwise")
+  func synchronousCommit() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      try await world.makeKey(try await world.makeAccount())
+      for (setting, expected) in [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")] {
+        try await pool.withConnection { connection in
+          try await connection.executeScript(
+            """
+            begin; set local synchronous_commit = '\(setting)';
+            update api_keys set revoked_at = now(); set constraints all immediate
+            """)
+          #expect(try await connection.text("select current_setting('synchronous_commit')") == expected)
+          try await connection.executeScript("rollback")
+        }
+      }
     }
   }
 }

@@ -78,7 +78,7 @@ struct ReadThroughCacheTests {
 
   private func sync(_ cache: ReadThroughCache<Thing>, _ seq: Int, _ targets: Invalidation.Target...) {
     let news = targets.enumerated().map { Invalidation(seq: seq - targets.count + 1 + $0.offset, target: $0.element) }
-    cache.cache.apply(
+    _ = cache.cache.apply(
       SyncResult(head: LogPosition(epoch: epoch, seq: seq), invalidations: news, startedAt: .now))
   }
 

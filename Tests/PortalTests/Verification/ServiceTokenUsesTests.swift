@@ -54,15 +54,15 @@ struct ServiceTokenUsesTests {
   func flush() async throws {
     try await withPool { pool in
       let world = World(pool)
-      let check = ServiceTokenCheck(pool: pool, lease: .seconds(60), observer: Observer([]))
+      let check = ServiceTokenCheck(pool: pool, lease: .seconds(60), clock: world.clock, observer: Observer([]))
       let flusher = UsageFlusher(
-        pool: pool, recorder: UsageRecorder(), tokenUses: check.uses, observer: Observer([]))
+        pool: pool, recorder: UsageRecorder(), tokenUses: check.uses, clock: world.clock, observer: Observer([]))
       let made = [
         try await world.tokens.create(name: "one", permissions: [.verifyKeys], by: World.caller),
         try await world.tokens.create(name: "two", permissions: [.verifyKeys], by: World.caller),
         try await world.tokens.create(name: "unused", permissions: [.verifyKeys], by: World.caller),
       ]
-      try await check.tokens.cache.apply(pool.newestSync())
+      _ = try await check.tokens.cache.apply(pool.newestSync())
       for token in made.prefix(2) { _ = try await check.find(token.secret) }
       let log = try await pool.number("select count(*) from invalidation_log")
       let statements = pool.statistics.statementCount
@@ -80,7 +80,7 @@ struct ServiceTokenUsesTests {
 
       // Another instance has seen it later than the fast path of this one.
       try await pool.type("update service_token_activity set last_used_at = '2099-01-01'")
-      let now = Moment.now
+      let now = world.clock.now
       let later = Moment(instant: now.instant, date: now.date.addingTimeInterval(120))
       #expect(check.uses.pending().isEmpty)
       #expect(check.findAtOnce(made[0].secret.hash, for: .verifyKeys, at: later) != nil)

@@ -250,11 +250,11 @@ struct ServiceTokensTests {
       let check = check(pool, observations)
       let made = try await World(pool).tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller)
       try await pool.type("update service_tokens set expires_at = clock_timestamp() + interval '1 hour'")
-      try await check.tokens.cache.apply(pool.newestSync())
+      _ = try await check.tokens.cache.apply(pool.newestSync())
       #expect(try await check.find(made.secret).id == made.id)
       let before = pool.statistics.batchCount
       #expect(try await check.find(made.secret).id == made.id)
-      let now = Moment.now
+      let now = DatabaseClock().now
       #expect(check.findAtOnce(made.secret.hash, for: .verifyKeys, at: now)?.token.id == made.id)
       let later = Moment(instant: now.instant, date: now.date.addingTimeInterval(3_601))
       #expect(check.findAtOnce(made.secret.hash, for: .verifyKeys, at: later) == nil)

@@ -47,6 +47,25 @@ struct TerminateBackend: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
+/// Whether a backend has been at the same statement for over a second.
+struct RunsLong: PostgresStatement {
+  static let sql = """
+    select state = 'active' and clock_timestamp() - query_start > interval '1.1 seconds'
+    from pg_stat_activity where pid = $1
+    """
+  let pid: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(pid)) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// Terminates all backends of an application; how many there were.
+struct TerminateBackends: PostgresStatement {
+  static let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1"
+  let applicationName: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(applicationName) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
 /// The backends that belong to the application of this name.
 struct CountBackends: PostgresStatement {
   static let sql = "select count(*) from pg_stat_activity where application_name = $1"

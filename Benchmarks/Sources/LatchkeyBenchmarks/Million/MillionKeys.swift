@@ -1,0 +1,171 @@
+import ArgumentParser
+import Foundation
+
+struct MillionKeys: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "million", abstract: "What people ask of a million keys in 40,000 accounts, and what nobody asks for.",
+    discussion: """
+      Requests over HTTP to a server, one after the other, by the client's clock, after one for warming up. CPU is that of \
+      PostgreSQL's processes for a request, parallel workers included, which a busy machine changes least. A statement that \
+      the portal makes as a part of more is run by itself, with its commit. --binary names the server: an earlier one is \
+      measured in the same way, and what it does not know has no figure.
+      """)
+
+  @OptionGroup var settings: VerificationSettings
+  @Option(help: "Keys. One in a hundred is in one account, 25 are in each of the others.") var keys = 1_000_000
+  @Option(help: "How often each question is asked.") var runs = 20
+
+  func validate() throws {
+    guard (100_000...10_000_000).contains(keys), (5...1_000).contains(runs) else {
+      throw ValidationError("100,000…10,000,000 keys, 5…1,000 runs")
+    }
+  }
+
+  func run() throws {
+    try settings.withDatabase(pinned: false) { database, folder, _ in
+      let fill = MillionFill(database: database, keys: keys)
+      try fill.run()
+      let load = try String(contentsOfFile: "/proc/loadavg", encoding: .utf8).split(separator: " ")[0]
+      report("\(ProcessInfo.processInfo.activeProcessorCount) processors, a load of \(load) on the machine before")
+      let server = try LatchkeyServer(
+        binary: settings.binary, database: database, cpus: nil, folder: folder, name: "million")
+      let questions = MillionQuestions(database: database, port: server.port, runs: runs)
+      report("questions, \(runs) runs each:")
+      try questions.askOverHTTP(fill)
+      server.process.stop()
+      report("statements:")
+      try questions.runStatements(fill, folder: folder)
+      report("nobody asks anything:")
+      try reportIdle(database, folder)
+    }
+  }
+
+  /// What eight instances without any request cost PostgreSQL.
+  private func reportIdle(_ database: BenchmarkDatabase, _ folder: String) throws {
+    let seconds = 20.0
+    let servers = try (1...8).map { number in
+      try LatchkeyServer(
+        binary: settings.binary, database: database, cpus: nil, folder: folder, name: "idle-\(number)")
+    }
+    defer { for server in servers { server.process.stop() } }
+    // Until each knows of all others.
+    Thread.sleep(forTimeInterval: 5)
+    try database.execute("select pg_stat_statements_reset()")
+    let cpu = ProcessTable.cpuSeconds(ofTree: database.postmaster)
+    Thread.sleep(forTimeInterval: seconds)
+    let used = ProcessTable.cpuSeconds(ofTree: database.postmaster) - cpu
+    let counts = try database.rows(
+      """
+      select coalesce(sum(calls) filter (where query like '%exchange_rate_limits%'), 0), sum(calls)
+      from pg_stat_statements
+      """)[0].compactMap { Double($0) }
+    report(
+      """
+        8 instances for \(Int(seconds)) s: \(column(used * 1_000 / seconds, 1, width: 0)) ms of PostgreSQL's CPU a second, \
+      \(column(counts[0] / seconds, 1, width: 0)) of \(column(counts[1] / seconds, 1, width: 0)) statements a second \
+      exchange limits
+      """)
+  }
+}
+
+/// What people ask.
+struct MillionQuestions {
+  let database: BenchmarkDatabase
+  let port: Int
+  let runs: Int
+
+  func askOverHTTP(_ fill: MillionFill) throws {
+    let owner = try fill.logInOwner()
+    let staff = try fill.logInStaff()
+    let list = "an account of \(fill.largeAccountKeyCount) keys: "
+    try ask(list + "the newest 50", owner) { _ in "/v1/keys?limit=50" }
+    try ask(list + "the newest 50 that are revoked", owner) { _ in "/v1/keys?limit=50&status=revoked" }
+    try ask(list + "by a text that none has", owner) { "/v1/keys?q=nothing\($0)" }
+    for days in [90, 365, 3_650] {
+      try ask("unused for \(days) days, the newest 100 of them", staff, target: 500) { _ in
+        "/v1/analytics/unused-keys?days=\(days)"
+      }
+    }
+    let (from, to) = (try database.value("select current_date - 29"), try database.value("select current_date"))
+    let days = "from=\(from)&to=\(to)"
+    try ask("top 100 keys of 30 days", staff, target: 500) { _ in "/v1/analytics/top?by=key&\(days)" }
+    try ask("top 2,000 keys of 30 days (all are added up)", staff, runs: 5) { _ in
+      "/v1/analytics/top?by=key&\(days)&limit=2000"
+    }
+    try ask("top 100 accounts of 30 days", staff) { _ in "/v1/analytics/top?by=account&\(days)" }
+    try ask("accounts by a part of the name", staff) { "/v1/support/accounts?name=labs%20\(100 + $0)7" }
+    try ask("accounts by a part of a member's address", staff) { "/v1/support/accounts?emailPart=son1\($0)7@" }
+    try ask("keys by a part of the account's name", staff) { "/v1/support/keys?accountName=labs%20\(100 + $0)7" }
+    try ask("keys by a part of a member's address", staff) { "/v1/support/keys?emailPart=son1\($0)7@" }
+  }
+
+  private func ask(
+    _ name: String, _ token: String, runs: Int? = nil, target: Double? = nil, _ path: (Int) -> String
+  ) throws {
+    let connection = try BlockingConnection(port: port)
+    var timings = Timings()
+    var cpu = 0.0
+    for run in -1..<(runs ?? self.runs) {
+      if run == 0 { cpu = ProcessTable.cpuSeconds(ofTree: database.postmaster) }
+      let request = """
+        GET \(path(abs(run))) HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer \(token)\r\n\r\n
+        """
+      let start = ContinuousClock.now
+      let status = try connection.request(Array(request.utf8)) { $0.status }
+      guard status == 200 else {
+        report("  \(name.padding(toLength: 62, withPad: " ", startingAt: 0)) – (HTTP \(status))")
+        return
+      }
+      if run >= 0 { timings.milliseconds.append((ContinuousClock.now - start) / .milliseconds(1)) }
+    }
+    timings.processorSeconds = ProcessTable.cpuSeconds(ofTree: database.postmaster) - cpu
+    report("  " + timings.row(name, target: target))
+  }
+
+  func runStatements(_ fill: MillionFill, folder: String) throws {
+    try time("10,000 audit events of one account", target: nil) { _ in
+      """
+      insert into audit_events
+        (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ip)
+      select bench_id('event', number, clock_timestamp()), (select id from bench_accounts where number = 0), 'staff',
+        bench_id('staff', 1, now()), 'Grace', 'key.revoked', 'key', bench_id('key', number, now()), 'leaked', '192.0.2.1'
+      from generate_series(1, 10000) number
+      """
+    }
+    let names = """
+      select remember_endpoints(array_agg(id), array_agg('/new/' || pg_backend_pid() || '/' || %))
+      from bench_accounts where number between
+      """
+    try time("new endpoint names of 1,000 accounts", target: nil) { run in
+      names.replacing("%", with: "\(run + 1)") + " 1 and 1000"
+    }
+    // Another instance's flush that is slow.
+    let other = try ServerProcess(
+      [
+        "psql", "--quiet", database.url, "-c",
+        "begin", "-c", names.replacing("%", with: "0") + " 2000 and 2000", "-c", "select pg_sleep(2)", "-c", "commit",
+      ], cpus: nil, log: "\(folder)/psql.log")
+    Thread.sleep(forTimeInterval: 0.5)
+    // Of an account that shares no lock with the other.
+    try time("… of another account, beside a flush that takes 2 s", runs: 1, target: nil) { _ in
+      """
+      \(names.replacing("%", with: "0")) 3000 and 3050 and hashtext(id::text) & 127 <> (
+        select hashtext(id::text) & 127 from bench_accounts where number = 2000)
+      """
+    }
+    other.stop()
+  }
+
+  private func time(_ name: String, runs: Int = 5, target: Double?, _ sql: (Int) -> String) throws {
+    var timings = Timings()
+    let backend = pid_t(try database.value("select pg_backend_pid()")) ?? 0
+    let cpu = ProcessTable.cpuSeconds(ofTree: backend)
+    for run in 0..<runs {
+      let start = ContinuousClock.now
+      try database.execute(sql(run))
+      timings.milliseconds.append((ContinuousClock.now - start) / .milliseconds(1))
+    }
+    timings.processorSeconds = ProcessTable.cpuSeconds(ofTree: backend) - cpu
+    report("  " + timings.row(name, target: target))
+  }
+}

@@ -1,0 +1,42 @@
+import ArgumentParser
+import Foundation
+import Portal
+import PortalHTTP
+import Postgres
+
+struct EpochCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "epoch", abstract: "Make every server drop what it has cached.", subcommands: [New.self])
+
+  struct New: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Begin another epoch of the invalidation log, after changes that bypassed its triggers.",
+      discussion: """
+        Needed after a restore of single tables, a restore with --disable-triggers, or changes made under \
+        session_replication_role = replica. A failover, or a restore of the whole database, is noticed without it. \
+        docs/BACKUP.md has the cases.
+        """)
+
+    @OptionGroup var options: ConfigurationOptions
+    @Option(help: "Why, in 3 to 500 characters.") var reason: String
+    @Option(help: "The ticket that asked for it.") var ticket: String?
+
+    func run() async throws {
+      let configuration = try await options.load()
+      try ValidationError.check(reason: reason)
+      try await reportingFailure {
+        let (epoch, propagation) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
+          try await InvalidationEpochs(pool: pool, propagations: Propagations(pool: pool))
+            .begin(by: commandCaller, SupportReason(text: reason, ticket: ticket))
+        }
+        Output(isJSON: options.json).print(
+          "Epoch \(epoch.text) has begun; \(propagation.acknowledged) of \(propagation.instances) servers have dropped "
+            + "what they had cached, after \(propagation.milliseconds) ms.",
+          json: .object { json in
+            json.field("epoch", epoch)
+            json.propagation(propagation)
+          })
+      }
+    }
+  }
+}

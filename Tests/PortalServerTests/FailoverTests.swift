@@ -1,0 +1,145 @@
+import Foundation
+import PortalTesting
+import Postgres
+import PostgresTesting
+import Synchronization
+import Testing
+
+/// A standby takes over from a primary that crashes, under load: what docs/FAILOVER.md promises.
+@Suite("Failover", .serialized)
+struct FailoverTests {
+  private static let lease: Duration = .seconds(2)
+  private static let revocationCount = 40
+
+  @Test(
+    """
+    with a synchronous standby, no revocation is lost or late, no live key is not found, and every verdict is counted
+    """)
+  func synchronous() async throws {
+    try await withReplicatedDatabase { primary, standby, database in
+      try await primary.administer("alter system set synchronous_standby_names = '*'", "select pg_reload_conf()")
+      try await eventually("the standby is synchronous") {
+        try await primary.ask(CountSynchronousStandbys()) == 1
+      }
+      try await withServers(3, on: database) { servers in
+        try await RevocationWorld.with(servers, on: database) { world in
+          let owner = try await world.makeOwner("ada", keyCount: Self.revocationCount + 20)
+          let (revoked, staying) = (owner.keys[..<Self.revocationCount], Array(owner.keys[Self.revocationCount...]))
+          let tally = try await CountedLoad.run(on: world.ports[0], staying, token: world.token) { load in
+            try await TestConnection.with(world.ports) { connections in
+              // The others are for the load alone, so that their verdicts can be told to the last.
+              for connection in connections { try await world.warm(Array(revoked), at: connection) }
+              let done = Atomic(0)
+              async let failover: Void = {
+                try await eventually("some are revoked") { done.load(ordering: .relaxed) > 10 }
+                try await primary.crash()
+                try await standby.promote()
+              }()
+              var slowest = Duration.zero
+              for key in revoked {
+                let revocation = try await world.revoke([key]) {
+                  _ = try await world.revoke(key, of: owner, at: connections[1])
+                }
+                for connection in connections {
+                  let heard = try await world.askUntilRefused([key], at: connection)
+                  #expect(heard.problems.isEmpty, "\(heard.problems.prefix(3))")
+                  let late = heard.accepted.joined().filter { $0 > revocation.knownAt + Self.lease }
+                  #expect(late.isEmpty, "accepted later than the lease")
+                  slowest = max(slowest, (heard.refused[0] ?? .now) - revocation.knownAt)
+                }
+                done.add(1, ordering: .relaxed)
+              }
+              try await failover
+              for connection in connections {
+                let codes = try await connection.verify(revoked.map(\.secret), token: world.token).codes
+                #expect(codes == revoked.map { _ in "REVOKED" })
+              }
+              print(
+                "a failover to a synchronous standby: \(Self.revocationCount) revocations, the slowest refusal "
+                  + "\(slowest.inMilliseconds) after its commit was known")
+            }
+            let before = load.tally.acknowledged
+            try await eventually("it answers on the new primary") { load.tally.acknowledged > before }
+          }
+          try await check(tally, staying, "a synchronous standby", servers, world)
+        }
+      }
+    }
+  }
+
+  @Test("with an asynchronous standby that lags by seconds, every verdict is counted all the same")
+  func asynchronous() async throws {
+    try await withReplicatedDatabase { primary, standby, database in
+      try await withServers(1, on: database) { servers in
+        try await RevocationWorld.with(servers, on: database) { world in
+          let keys = try await world.makeOwner("ada", keyCount: 50).keys
+          var lostCount = 0
+          let tally = try await CountedLoad.run(on: world.ports[0], keys, token: world.token) { load in
+            try await eventually("some are counted") { try await counted(keys, world) > 0 }
+            try await standby.administer("alter system set primary_conninfo = ''", "select pg_reload_conf()")
+            try await eventually("nobody follows the primary") { try await primary.ask(CountStandbys()) == 0 }
+            let before = try await counted(keys, world)
+            try await eventually("more is counted, which the standby does not get") {
+              lostCount = try await counted(keys, world) - before
+              return lostCount > 1_000
+            }
+            try await primary.crash()
+            try await standby.promote()
+            let acknowledged = load.tally.acknowledged
+            try await eventually("it answers on the new primary") { load.tally.acknowledged > acknowledged }
+          }
+          print("the standby lacked \(lostCount) verdicts that the primary had")
+          try await check(tally, keys, "an asynchronous standby", servers, world)
+        }
+      }
+    }
+  }
+
+  private func check(
+    _ tally: CountedLoad.Tally, _ keys: [OwnedKey], _ what: String, _ servers: [RunningServer], _ world: RevocationWorld
+  ) async throws {
+    for server in servers { #expect(try await server.end() == 0) }
+    let stored = try await counted(keys, world)
+    print(
+      "a failover to \(what): \(tally.acknowledged) verdicts acknowledged, \(stored) stored, difference "
+        + "\(stored - tally.acknowledged); \(tally.unavailableCount) answers of 503")
+    #expect(tally.problems.isEmpty, "\(tally.problems.prefix(3))")
+    #expect(stored == tally.acknowledged && tally.failureCount == 0)
+  }
+
+  private func counted(_ keys: [OwnedKey], _ world: RevocationWorld) async throws -> Int {
+    try await world.pool.query(SumVerdictsOfKeys(ids: keys.map(\.id))).first ?? 0
+  }
+}
+
+extension OwnServer {
+  /// Runs statements, each by itself.
+  fileprivate func administer(_ statements: String...) async throws {
+    try await PostgresPool.with(PostgresConfiguration(url: try await url())) { pool in
+      for statement in statements { try await pool.withConnection { try await $0.executeScript(statement) } }
+    }
+  }
+
+  fileprivate func ask<Statement: PostgresStatement>(_ statement: Statement) async throws -> Statement.Row? {
+    try await PostgresPool.with(PostgresConfiguration(url: try await url())) { try await $0.query(statement).first }
+  }
+}
+
+private struct CountSynchronousStandbys: PostgresStatement {
+  static let sql = "select count(*) from pg_stat_replication where sync_state = 'sync'"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+private struct CountStandbys: PostgresStatement {
+  static let sql = "select count(*) from pg_stat_replication"
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+private struct SumVerdictsOfKeys: PostgresStatement {
+  static let sql = """
+    select coalesce(sum(verified_count + denied_count), 0)::bigint from key_usage where key_id = any ($1)
+    """
+  let ids: [UUID]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}

@@ -1,0 +1,48 @@
+import Foundation
+import PortalTesting
+import PostgresTesting
+import Testing
+
+/// What every statement has to keep to, of whatever feature.
+@Suite("Statements keep to the rules")
+struct StatementsContractTests {
+  /// The text of each type that is a statement, by its name.
+  private func statements() throws -> [(name: String, text: Substring)] {
+    let folder = URL(filePath: repositoryRoot + "/Sources/Portal")
+    let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?.compactMap { $0 as? URL }
+    return try (files ?? []).filter { $0.lastPathComponent.hasSuffix("Statements.swift") }.flatMap { file in
+      let source = try String(contentsOf: file, encoding: .utf8)
+      return source.matches(of: /struct (\w+)[^{\n]*: PostgresStatement[^{\n]*\{[\s\S]*?\n\}/).map {
+        (String($0.output.1), source[$0.range])
+      }
+    }
+  }
+
+  /// A read may be sent twice, and is not waited for as a change is.
+  @Test("a select that calls a function which writes says that it is no read")
+  func writingFunctions() async throws {
+    let functions = try await withPool {
+      try await $0.lines(
+        """
+        select proname from pg_proc
+        where pronamespace = 'public'::regnamespace and provolatile = 'v' and prorettype <> 'trigger'::regtype
+        """)
+    }
+    #expect(functions.count > 10)
+    let statements = try statements()
+    #expect(statements.count > 100)
+    let offenders = statements.filter { _, text in
+      text.firstMatch(of: /sql[^"]*"+\s*select/) != nil && !text.contains("isRead = false")
+        && functions.contains { text.contains($0 + "(") }
+    }
+    #expect(offenders.map(\.name) == [])
+  }
+
+  @Test("what says that it is a read contains no word of a change")
+  func statedReads() throws {
+    let stated = try statements().filter { $0.text.contains(/isRead(: Bool \{| =) true/) }
+    #expect(!stated.isEmpty)
+    let offenders = stated.filter { $0.text.contains(/\b(insert into|update|delete from|merge into)\s/) }
+    #expect(offenders.map(\.name) == [])
+  }
+}
