@@ -224,7 +224,6 @@ struct HistoryTests {
       // At once, before any listener is back.
       for key in revoked { _ = try await world.revoke([key]) { try await world.revokeByHand([key]) } }
       let revokedAt = ContinuousClock.now
-      try await Task.sleep(for: .milliseconds(300))
       suspended.send(SIGCONT)
       for (number, connection) in connections.enumerated() {
         let heard = try await world.askUntilRefused(revoked, at: connection)

@@ -27,7 +27,7 @@ struct WrittenExtents<Extent: Sendable>: Sendable {
   /// Of all files together; beyond it the oldest go first.
   let byteCountMax: Int
   private(set) var kept: [Kept] = []
-  /// The highest number of each source that the database is known to have had.
+  /// The highest number that the database is known to have had, of each source of which something is kept or being sent.
   private var numbers: [UUID: Int] = [:]
 
   init(keptFor: Duration, byteCountMax: Int) {
@@ -86,6 +86,10 @@ struct WrittenExtents<Extent: Sendable>: Sendable {
       return true
     }
     kept.removeFirst(expired.count)
+    // Where nothing is kept there is nothing to write again, so it does not matter what the database has lost. Else the
+    // sources of dead processes would add up.
+    let sources = Set(kept.map(\.sourceID))
+    numbers = numbers.filter { sources.contains($0.key) }
     return Array(expired)
   }
 }

@@ -71,6 +71,16 @@ struct WrittenExtentsTests {
     #expect(gone == [["a"], []])
   }
 
+  @Test("the number of a source is forgotten with the last that is kept of it")
+  mutating func forgotten() {
+    _ = written.answered(nil, one, number: 4)
+    write("a", one, 4)
+    _ = written.answered(nil, other, number: 9)
+    write("b", other, 9, after: 30)
+    let gone = expired(after: 60)
+    #expect(gone == ["a"] && written.number(of: one) == 0 && written.number(of: other) == 9)
+  }
+
   @Test("nothing is kept where nothing is to be")
   mutating func none() {
     written = WrittenExtents(keptFor: .zero, byteCountMax: 100)
