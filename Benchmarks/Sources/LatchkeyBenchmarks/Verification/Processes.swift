@@ -1,4 +1,6 @@
 import CBench
+// For sigset_t, which the compiler ascribes to the first C module that includes it.
+import CLibPQ
 import Foundation
 
 /// Some of the machine's processors.
