@@ -16,6 +16,9 @@ struct PoolState<Connection, Waiter> {
     /// attempt fails, too, up to `backoffMax`, instead of each waiting for a database that is away.
     var backoffMin: Duration = .milliseconds(50)
     var backoffMax: Duration = .seconds(1)
+    /// The first attempt that fails within this time is repeated at once: the server was there, and its backend may have
+    /// been terminated while it started, like those before it.
+    var promptFailureMax: Duration = .milliseconds(500)
   }
 
   enum LeaseAction {
@@ -31,6 +34,13 @@ struct PoolState<Connection, Waiter> {
     case close(Connection)
     /// Open a connection for those who wait.
     case connect
+  }
+
+  enum FailureAction {
+    /// Try once more.
+    case connect
+    /// Tell those that nothing comes.
+    case dismiss([Waiter])
   }
 
   /// How a connection comes back.
@@ -71,6 +81,8 @@ struct PoolState<Connection, Waiter> {
   private var waiters: Deque<Waiting> = []
   private var lastFailure: (error: PostgresError, until: ContinuousClock.Instant)?
   private var backoff: Duration
+  /// Whether an attempt was repeated since one succeeded.
+  private var hasTriedAgain = false
   private(set) var isShuttingDown = false
 
   init(limits: Limits) {
@@ -124,20 +136,28 @@ struct PoolState<Connection, Waiter> {
   {
     connectingCount -= 1
     lastFailure = nil
+    hasTriedAgain = false
     backoff = limits.backoffMin
     if isShuttingDown { return .close(connection) }
     return place(connection, id, at: now)
   }
 
-  /// A connection attempt that was asked for has failed. With nothing open to wait for, everybody is told at once.
-  mutating func connectFailed(_ error: PostgresError, at now: ContinuousClock.Instant) -> [Waiter] {
+  /// A connection attempt that was asked for has failed after `duration`. With nothing open to wait for, everybody is told
+  /// at once.
+  mutating func connectFailed(
+    _ error: PostgresError, after duration: Duration, at now: ContinuousClock.Instant
+  ) -> FailureAction {
+    if !hasTriedAgain, duration < limits.promptFailureMax, !waiters.isEmpty {
+      hasTriedAgain = true
+      return .connect
+    }
     connectingCount -= 1
     // Attempts that were under way together fail together, and count as one.
     if let lastFailure, lastFailure.until <= now { backoff = min(backoff * 2, limits.backoffMax) }
     lastFailure = (error, now + backoff)
-    guard openCount == 0, connectingCount == 0 else { return [] }
+    guard openCount == 0, connectingCount == 0 else { return .dismiss([]) }
     defer { waiters = [] }
-    return waiters.map(\.waiter)
+    return .dismiss(waiters.map(\.waiter))
   }
 
   /// A leased connection comes back. It goes to the longest-waiting caller, or to the idle ones; one whose commit has not

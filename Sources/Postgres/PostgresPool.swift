@@ -323,13 +323,16 @@ public final class PostgresPool: Service {
   // MARK: Connecting
 
   private func connect() {
+    let begunAt = ContinuousClock.now
     open(configuration, onClose: { [weak self] in self?.removed($0, hadWord: $1) }) { [self] result in
       switch result {
       case .success(let connection):
         perform(state.withLock { $0.connected(connection, connection.id, at: .now) })
       case .failure(let error):
-        for waiter in state.withLock({ $0.connectFailed(error, at: .now) }) {
-          waiter.resume(returning: .failure(error))
+        let now = ContinuousClock.now
+        switch state.withLock({ $0.connectFailed(error, after: now - begunAt, at: now) }) {
+        case .connect: connect()
+        case .dismiss(let waiters): for waiter in waiters { waiter.resume(returning: .failure(error)) }
         }
       }
     }

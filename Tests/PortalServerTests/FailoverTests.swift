@@ -9,7 +9,7 @@ import Testing
 @Suite("Failover", .serialized)
 struct FailoverTests {
   private static let lease: Duration = .seconds(2)
-  private static let revocationCount = 40
+  private static let revocationCount = isSoak ? 200 : 40
 
   @Test(
     """

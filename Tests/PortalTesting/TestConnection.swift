@@ -4,9 +4,14 @@ import HummingbirdTesting
 import NIOCore
 package import PortalHTTP
 import PostgresTesting
+import Synchronization
 
-/// A connection that is kept, to a server in another process.
-package struct TestConnection: Sendable {
+/// A connection that is kept, to a server in another process. One that was silent for so long that the server may be
+/// closing it is replaced by another before the next request, as gateways do.
+package final class TestConnection: Sendable {
+  /// Well below the time after which a server closes a connection that is idle.
+  private static let silenceMax: Duration = .seconds(30)
+
   package struct Answer: Sendable {
     package var status: Int
     package var text: String
@@ -21,21 +26,56 @@ package struct TestConnection: Sendable {
     }
   }
 
-  private let client: TestClient
+  private struct State {
+    var client: TestClient
+    var lastUsedAt = ContinuousClock.now
+    var requestCount = 0
+  }
+
+  private let port: Int
+  private let state: Mutex<State>
+
+  private init(port: Int) {
+    self.port = port
+    state = Mutex(State(client: Self.connect(port)))
+  }
+
+  private static func connect(_ port: Int) -> TestClient {
+    // Longer than any server is suspended, or waits for a database that is away.
+    let client = TestClient(host: "127.0.0.1", port: port, configuration: .init(timeout: .seconds(60)))
+    client.connect()
+    return client
+  }
 
   /// Runs `body` with a connection to each of the ports.
   package static func with<Value>(
     _ ports: [Int], _ body: ([TestConnection]) async throws -> Value
   ) async throws -> Value {
-    let connections = ports.map { port in
-      // Longer than any server is suspended, or waits for a database that is away.
-      TestConnection(client: TestClient(host: "127.0.0.1", port: port, configuration: .init(timeout: .seconds(60))))
-    }
-    for connection in connections { connection.client.connect() }
+    let connections = ports.map(TestConnection.init)
     let result: Result<Value, any Error>
     do { result = .success(try await body(connections)) } catch { result = .failure(error) }
-    for connection in connections { try? await connection.client.shutdown() }
+    for connection in connections { try? await connection.state.withLock { $0.client }.shutdown() }
     return try result.get()
+  }
+
+  private func execute(_ request: TestClient.Request) async throws -> TestClient.Response {
+    let (client, silent) = state.withLock { state in
+      var silent: TestClient?
+      if state.requestCount == 0, .now - state.lastUsedAt > Self.silenceMax {
+        silent = state.client
+        state.client = Self.connect(port)
+      }
+      state.requestCount += 1
+      return (state.client, silent)
+    }
+    defer {
+      state.withLock { state in
+        state.requestCount -= 1
+        state.lastUsedAt = .now
+      }
+    }
+    try? await silent?.shutdown()
+    return try await client.execute(request)
   }
 
   package func send(
@@ -48,7 +88,7 @@ package struct TestConnection: Sendable {
     let request = TestClient.Request(
       path, method: method, authority: "127.0.0.1", headers: headers, body: json.map { ByteBuffer(string: $0) })
     let response: TestClient.Response
-    do { response = try await client.execute(request) } catch {
+    do { response = try await execute(request) } catch {
       throw TestSetupError(description: "\(method) \(path) \(json ?? ""): \(error)")
     }
     return Answer(

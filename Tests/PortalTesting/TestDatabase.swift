@@ -26,13 +26,16 @@ package struct TestDatabase: Sendable {
   }
 }
 
-/// Runs `body` with a fresh, migrated database, and then looks for secrets in it.
-package func withDatabase<Value>(_ body: (TestDatabase) async throws -> Value) async throws -> Value {
+/// Runs `body` with a fresh, migrated database, and then looks for secrets in it, unless it is so large that this would
+/// take longer than the test.
+package func withDatabase<Value>(
+  isSwept: Bool = true, _ body: (TestDatabase) async throws -> Value
+) async throws -> Value {
   let cluster = try await TestCluster.shared.value
   let database = try await cluster.makeDatabase()
   do {
     let value = try await body(database)
-    try await database.sweep.check(database)
+    if isSwept { try await database.sweep.check(database) }
     try await cluster.drop(database)
     return value
   } catch {
@@ -79,9 +82,11 @@ package func withReplicatedDatabase<Value>(
   }
 }
 
-/// Runs `body` with a fresh, migrated database and a pool on it.
-package func withPool<Value>(_ body: (PostgresPool) async throws -> Value) async throws -> Value {
-  try await withDatabase { database in try await PostgresPool.with(database.configuration, body) }
+/// Runs `body` with a fresh, migrated database, as ``withDatabase(isSwept:_:)``, and a pool on it.
+package func withPool<Value>(
+  isSwept: Bool = true, _ body: (PostgresPool) async throws -> Value
+) async throws -> Value {
+  try await withDatabase(isSwept: isSwept) { database in try await PostgresPool.with(database.configuration, body) }
 }
 
 /// The cluster with its template database, which is made once a run.

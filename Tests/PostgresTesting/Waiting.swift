@@ -1,7 +1,12 @@
+import Foundation
+
 package struct NeverHappened: Error, CustomStringConvertible {
   let what: String
   package var description: String { "within its time it never happened that \(what)" }
 }
+
+/// Whether this is `make soak`: what is shortened in every run of the tests is done in full.
+package let isSoak = ProcessInfo.processInfo.environment["SOAK"] == "1"
 
 /// What takes as long as this is wrong, however busy the machine; what should be quick takes milliseconds.
 package let muchTooLong: Duration = .seconds(15)

@@ -291,12 +291,47 @@ struct PoolStateTests {
 
   // MARK: Failing to connect
 
+  /// An attempt fails after so long that it is not repeated; those that are told.
+  private mutating func connectFailed(after now: Duration = .zero) -> [String]? {
+    guard case .dismiss(let waiters) = state.connectFailed(down, after: .seconds(3), at: start + now) else { return nil }
+    return waiters
+  }
+
+  /// An attempt fails at once; nil where it is to be repeated.
+  private mutating func connectFailedPromptly() -> [String]? {
+    guard case .dismiss(let waiters) = state.connectFailed(down, after: .milliseconds(1), at: start) else { return nil }
+    return waiters
+  }
+
+  @Test("the first attempt that fails promptly is repeated, once until one succeeds")
+  mutating func repeatedAttempt() {
+    _ = lease(1)
+    #expect(connectFailedPromptly() == nil)
+    #expect(connectFailedPromptly() == ["w1"])
+    #expect(lease(2, after: .seconds(1)) == .wait(connect: true))
+    #expect(connectFailedPromptly() == ["w2"])
+    #expect(lease(3, after: .seconds(2)) == .wait(connect: true))
+    _ = connected(1)
+    _ = state.removed(1)
+    #expect(lease(4, after: .seconds(3)) == .wait(connect: true))
+    #expect(connectFailedPromptly() == nil)
+    #expect(state.isDrained == false)
+  }
+
+  @Test("an attempt for which nobody waits any more is not repeated")
+  mutating func unwantedAttempt() {
+    _ = lease(1)
+    _ = state.removeWaiter(1)
+    #expect(connectFailedPromptly() == [])
+    #expect(state.isDrained)
+  }
+
   @Test("when the only attempt fails, everybody who waits is told")
   mutating func connectFails() {
     _ = lease(1)
     _ = lease(2)
-    #expect(state.connectFailed(down, at: start).isEmpty)
-    #expect(state.connectFailed(down, at: start) == ["w1", "w2"])
+    #expect(connectFailed() == [])
+    #expect(connectFailed() == ["w1", "w2"])
     #expect(state.waiterCount == 0)
     #expect(state.isDrained)
   }
@@ -306,7 +341,7 @@ struct PoolStateTests {
     _ = lease(1)
     _ = connected(1)
     #expect(lease(2) == .wait(connect: true))
-    #expect(state.connectFailed(down, at: start).isEmpty)
+    #expect(connectFailed() == [])
     #expect(release(1) == .hand("c1", to: "w2"))
   }
 
@@ -315,7 +350,7 @@ struct PoolStateTests {
     var now = Duration.zero
     for wait in [50, 100, 150, 150] {
       #expect(lease(1, after: now) == .wait(connect: true))
-      #expect(state.connectFailed(down, at: start + now) == ["w1"])
+      #expect(connectFailed(after: now) == ["w1"])
       #expect(lease(1, after: now + .milliseconds(wait - 1)) == .fail(.connectFailed))
       now += .milliseconds(wait)
     }
@@ -325,8 +360,8 @@ struct PoolStateTests {
   mutating func failTogether() {
     _ = lease(1)
     _ = lease(2)
-    _ = state.connectFailed(down, at: start)
-    _ = state.connectFailed(down, at: start)
+    _ = connectFailed()
+    _ = connectFailed()
     #expect(lease(3, after: .milliseconds(49)) == .fail(.connectFailed))
     #expect(lease(3, after: .milliseconds(50)) == .wait(connect: true))
   }
@@ -334,12 +369,12 @@ struct PoolStateTests {
   @Test("the first success makes the next failure's wait short again")
   mutating func backoffResets() {
     _ = lease(1)
-    _ = state.connectFailed(down, at: start)
+    _ = connectFailed()
     _ = lease(1, after: .milliseconds(50))
     _ = connected(1)
     _ = state.removed(1)
     #expect(lease(2) == .wait(connect: true))
-    _ = state.connectFailed(down, at: start)
+    _ = connectFailed()
     #expect(lease(3, after: .milliseconds(50)) == .wait(connect: true))
   }
 

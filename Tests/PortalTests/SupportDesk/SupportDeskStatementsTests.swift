@@ -9,7 +9,7 @@ import Testing
 struct SupportDeskStatementsTests {
   /// Twenty thousand accounts with an owner and two keys each.
   private func withAccounts(_ body: (PostgresPool) async throws -> Void) async throws {
-    try await withPool { pool in
+    try await withPool(isSwept: false) { pool in
       try await pool.type(
         """
         insert into accounts (id, name)
