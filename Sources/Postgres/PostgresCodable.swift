@@ -105,7 +105,8 @@ extension UUID: PostgresCodable {
 }
 
 /// `timestamptz`: microseconds from 2000-01-01 UTC on the wire, kept to the microsecond for any date between 1730 and
-/// 2270. An infinite date is sent as `infinity`, but `infinity` does not decode.
+/// 2270. An infinite date is sent as `infinity`, which is read as the last or the first date that Foundation has a name for:
+/// whoever judges by it comes to the same, and whoever reckons with it comes to no end.
 extension Date: PostgresCodable {
   public static var oid: UInt32 { 1184 }
   public static var arrayOID: UInt32 { 1185 }
@@ -115,11 +116,14 @@ extension Date: PostgresCodable {
   public func encode(into buffer: inout [UInt8]) { microsecondsSince2000.appendBigEndian(to: &buffer) }
 
   public init?(binary: UnsafeRawBufferPointer, oid: UInt32) {
-    guard oid == Self.oid, let microseconds = Int64(bigEndianBytes: binary),
-      microseconds != .max, microseconds != .min
-    else { return nil }
-    self.init(
-      timeIntervalSinceReferenceDate: Double(microseconds &- Self.epochDistanceSeconds * 1_000_000) / 1_000_000)
+    guard oid == Self.oid, let microseconds = Int64(bigEndianBytes: binary) else { return nil }
+    switch microseconds {
+    case .max: self = .distantFuture
+    case .min: self = .distantPast
+    default:
+      self.init(
+        timeIntervalSinceReferenceDate: Double(microseconds &- Self.epochDistanceSeconds * 1_000_000) / 1_000_000)
+    }
   }
 
   private var microsecondsSince2000: Int64 {
@@ -194,7 +198,10 @@ extension Array: PostgresBindable, PostgresCodable where Element: PostgresCodabl
     else { return nil }
     self.init()
     if dimensions == 0 { return }
-    guard dimensions == 1, let count = reader.integer(), count >= 0, reader.integer() != nil else { return nil }
+    guard dimensions == 1, let count = reader.integer(), count >= 0, reader.integer() != nil,
+      // Each has at least its length.
+      Int(count) <= reader.remainingCount / 4
+    else { return nil }
     reserveCapacity(Int(count))
     for _ in 0..<count {
       guard let length = reader.integer(), length >= 0, let bytes = reader.take(Int(length)),
@@ -211,8 +218,10 @@ private struct BinaryReader {
 
   init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
+  var remainingCount: Int { bytes.count - position }
+
   mutating func take(_ count: Int) -> UnsafeRawBufferPointer? {
-    guard position + count <= bytes.count else { return nil }
+    guard count <= remainingCount else { return nil }
     defer { position += count }
     return UnsafeRawBufferPointer(rebasing: bytes[position..<position + count])
   }

@@ -5,6 +5,7 @@ extension PostgresConnection {
   public nonisolated func query<Statement: PostgresStatement>(
     _ statement: Statement
   ) async throws(PostgresError) -> [Statement.Row] {
+    // A batch that succeeds has a result for each of its statements.
     try await run([PostgresCommand(statement)])[0].decodeRows(of: Statement.self)
   }
 

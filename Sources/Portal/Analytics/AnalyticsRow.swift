@@ -26,7 +26,7 @@ package struct TopRow: Sendable, Equatable {
   /// Of the requests of everybody.
   package var share: Double
 
-  package var totalRequests: Int { successes + errors + denied }
+  package var totalRequests: Int { successes.addingBounded(errors).addingBounded(denied) }
 }
 
 /// A key that could be used and is not.
@@ -47,7 +47,7 @@ package struct ErrorRateRow: Sendable, Equatable {
   /// Everybody's.
   package var overallErrorRate: Double
 
-  package var errorRate: Double { Double(errors) / Double(successes + errors) }
+  package var errorRate: Double { Double(errors) / (Double(successes) + Double(errors)) }
 }
 
 /// Traffic against that of as many days right before.
@@ -59,7 +59,7 @@ package struct GrowthRow: Sendable, Equatable {
   package var score: Double?
   package var isOutlier: Bool
 
-  package var difference: Int { requests - previousRequests }
+  package var difference: Int { requests.subtractingBounded(previousRequests) }
   /// nil where there was nothing before.
   package var ratio: Double? { previousRequests == 0 ? nil : Double(requests) / Double(previousRequests) }
 }

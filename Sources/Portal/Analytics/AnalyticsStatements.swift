@@ -117,9 +117,7 @@ extension UsageTotals {
   fileprivate init(sparse row: inout PostgresRow) throws(PostgresError) {
     try self.init(countsIn: &row)
     let (places, counts) = (try row.next([Int32].self), try row.next([Int].self))
-    var buckets = Array(repeating: 0, count: Int(places.max() ?? 0))
-    for (place, count) in zip(places, counts) { buckets[Int(place) - 1] = count }
-    latencies = LatencyHistogram(buckets: buckets)
+    latencies = LatencyHistogram(places: places.map(Int.init), counts: counts)
   }
 }
 

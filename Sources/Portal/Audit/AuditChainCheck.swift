@@ -91,10 +91,11 @@ struct AuditChainCheck {
       begin(event.trail, head)
     }
     eventCount += 1
-    if event.seq > seq + 1 {
-      find(.missingBefore(seq + 1...event.seq - 1), event.seq, event.id)
-    } else if event.seq <= seq {
+    // In this order, and no sum of them overflows, whatever numbers somebody has put there.
+    if event.seq <= seq {
       find(.repeated, event.seq, event.id)
+    } else if event.seq - seq > 1 {
+      find(.missingBefore(seq + 1...event.seq - 1), event.seq, event.id)
     } else if event.prevHash != hash {
       find(.unlinked, event.seq, event.id)
     }

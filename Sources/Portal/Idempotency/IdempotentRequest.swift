@@ -1,5 +1,6 @@
 import Crypto
 package import Foundation
+import Postgres
 
 /// A request that is carried out once, however often it comes.
 package struct IdempotentRequest: Sendable {
@@ -61,5 +62,13 @@ package struct FirstAnswer: Sendable {
     self.shownKeys = shownKeys
     self.newKeyID = newKeyID
     self.secret = secret
+  }
+
+  /// The keys in the answer, of which there are so many. Throws `.decoding` where a row says otherwise.
+  package func shown(_ count: Int) throws -> [String] {
+    guard shownKeys.count == count else {
+      throw PostgresError(.decoding, "\(shownKeys.count) keys were shown in an answer of \(count)")
+    }
+    return shownKeys
   }
 }

@@ -10,6 +10,13 @@ package struct Job: Sendable {
 }
 
 extension Job {
+  /// Whether its interval is over since the last run. Not by a `Duration`, which no age is that is infinite: that of a run
+  /// which, by its row, began at `-infinity`.
+  func isDue(_ last: JobRecord?) -> Bool {
+    guard let last else { return true }
+    return !(last.ageSeconds < interval / .seconds(1))
+  }
+
   /// Rows that one statement deletes at most.
   static let deletedRowCountMax = 10_000
   /// Counters that one transaction packs, about.

@@ -65,10 +65,7 @@ package struct Jobs: Sendable {
 
   /// Runs those whose interval is over. One that fails keeps none of the others from being done.
   func runDue(_ report: JobReport) async {
-    for job in all where !Task.isCancelled {
-      if let record = report.records[job.name], .seconds(record.ageSeconds) < job.interval { continue }
-      _ = await run(job)
-    }
+    for job in all where !Task.isCancelled && job.isDue(report.records[job.name]) { _ = await run(job) }
   }
 
   /// Runs a job if its interval is over, or in any case; never while another instance does. `caller` is who wants it, if

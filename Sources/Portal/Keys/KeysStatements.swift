@@ -82,11 +82,14 @@ extension RawRepresentable where RawValue == String {
 }
 
 extension [RateLimit] {
-  /// From three arrays: names, amounts and windows.
+  /// From three arrays: names, amounts and windows. Throws `.decoding` where no limit can be so.
   init(columns row: inout PostgresRow) throws(PostgresError) {
     let (names, limits, seconds) = (
       try row.next([String].self), try row.next([Int].self), try row.next([Int].self)
     )
+    guard limits.allSatisfy({ (0...Int(Int32.max)).contains($0) }),
+      seconds.allSatisfy({ (1...RateLimit.windowSecondsMax).contains($0) })
+    else { throw PostgresError(.decoding, "a limit is out of its range") }
     self = zip(names, zip(limits, seconds)).map { RateLimit(name: $0, limit: $1.0, windowSeconds: $1.1) }
   }
 }

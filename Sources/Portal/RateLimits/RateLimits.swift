@@ -137,8 +137,7 @@ package actor RateLimits: Service {
         guard let used = try await pool.query(exchange, by: .now + timeout).first else {
           throw PostgresError(.protocolViolation, "the exchange answered nothing")
         }
-        for (place, (window, publication)) in queued.enumerated() {
-          let told = SharedWindow.Pair(current: used[2 * place], previous: used[2 * place + 1])
+        for ((window, publication), told) in try zip(queued, exchange.told(used)) {
           limiter.exchanged(window, publication, others: told)
         }
         limiter.isConnected = true

@@ -37,6 +37,16 @@ struct ExchangeRateLimits: PostgresStatement {
     bindings.append(instanceID, slots, subjects, digests, indexes, used)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [Int] { try row.next() }
+
+  /// The others' counts of each window in `used`, which is the answer. Throws where it is not of as many.
+  func told(_ used: [Int]) throws(PostgresError) -> [SharedWindow.Pair] {
+    guard used.count == subjects.count else {
+      throw PostgresError(.protocolViolation, "the exchange answered \(used.count) counts of \(subjects.count)")
+    }
+    return stride(from: 0, to: used.count, by: 2).map {
+      SharedWindow.Pair(current: used[$0], previous: used[$0 + 1])
+    }
+  }
 }
 
 /// Takes from limits of the mode `consistent`: all of them, or none.

@@ -38,12 +38,17 @@ struct SharedWindow: Sendable, Equatable {
     var current = 0
     var previous = 0
 
+    /// Of rows, which hold whatever somebody put there.
+    fileprivate var bounded: Pair {
+      Pair(current: SlidingWindow.bounded(count: current), previous: SlidingWindow.bounded(count: previous))
+    }
+
     fileprivate mutating func take(_ step: SlidingWindow.Step) {
       switch step {
       case .stay: break
       case .next: (current, previous) = (0, current)
       case .skip: (current, previous) = (0, 0)
-      case .back: (current, previous) = (current + previous, 0)
+      case .back: (current, previous) = (SlidingWindow.bounded(count: current + previous), 0)
       }
     }
   }
@@ -66,12 +71,13 @@ struct SharedWindow: Sendable, Equatable {
   /// Whether it waits to be published.
   var isQueued = false
 
-  init(seconds: Int) { self.seconds = seconds }
+  init(seconds: Int) { self.seconds = SlidingWindow.lengthMilliseconds(seconds) / 1_000 }
 
   /// By all, as far as is known.
   var window: SlidingWindow {
     SlidingWindow(
-      seconds: seconds, index: index, current: own.current + others.current, previous: own.previous + others.previous)
+      lengthMilliseconds: seconds * 1_000, index: index, current: own.current + others.current,
+      previous: own.previous + others.previous)
   }
 
   var publication: Publication { Publication(seconds: seconds, index: index, own: own) }
@@ -110,6 +116,7 @@ struct SharedWindow: Sendable, Equatable {
 
   /// Takes the others' counts, which the database had beside `publication`.
   mutating func exchanged(_ publication: Publication, others told: Pair) {
+    let told = told.bounded
     switch index - publication.index {
     case 0:
       published = publication.own
@@ -125,10 +132,11 @@ struct SharedWindow: Sendable, Equatable {
   /// Takes over how the window stands in the database, which decided.
   mutating func decided(index: Int, current: Int, previous: Int) {
     // What comes late is not taken over. A window that is far ahead is from before the clock was set back.
+    let index = SlidingWindow.bounded(index: index, seconds: seconds)
     guard index >= self.index || (self.index - index) * seconds > Self.lateSecondsMax else { return }
     self.index = index
     own = Pair()
-    others = Pair(current: current, previous: previous)
+    others = Pair(current: current, previous: previous).bounded
   }
 
   private mutating func advance(to now: Int) {

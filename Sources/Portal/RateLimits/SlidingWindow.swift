@@ -2,6 +2,9 @@ package import Foundation
 
 /// A sliding-window counter: what was used in the current fixed window, and in the one before it, which counts by the
 /// part of it that the sliding window still covers. Two integers a limit, whatever the rate.
+///
+/// Part of it comes from rows, which hold what others, or an operator, put there. What is beyond any clock, or any limit, is
+/// taken for the most that there can be, so that nothing here overflows.
 package struct SlidingWindow: Sendable, Equatable {
   /// What a limit says of one request.
   package struct Decision: Sendable, Equatable {
@@ -14,6 +17,12 @@ package struct SlidingWindow: Sendable, Equatable {
     package var retryAfterSeconds: Int
   }
 
+  /// More than any limit is, and so much less than what a number holds that it can be multiplied with the length of any
+  /// window.
+  static let countMax = 1 << 32
+  /// The end of the year 9999: clocks of the database are believed up to there.
+  private static let millisecondsMax = 253_402_300_799_999
+
   private let lengthMilliseconds: Int
   private var index: Int
   private var current: Int
@@ -21,11 +30,26 @@ package struct SlidingWindow: Sendable, Equatable {
 
   /// `index` is that of the current fixed window since 1970, in units of its length.
   package init(seconds: Int, index: Int = 0, current: Int = 0, previous: Int = 0) {
-    lengthMilliseconds = seconds * 1_000
+    self.init(
+      lengthMilliseconds: Self.lengthMilliseconds(seconds), index: Self.bounded(index: index, seconds: seconds),
+      current: Self.bounded(count: current), previous: Self.bounded(count: previous))
+  }
+
+  /// Of what is bounded already; the counts may be sums of two.
+  init(lengthMilliseconds: Int, index: Int, current: Int, previous: Int) {
+    self.lengthMilliseconds = lengthMilliseconds
     self.index = index
     self.current = current
     self.previous = previous
   }
+
+  static func lengthMilliseconds(_ seconds: Int) -> Int { min(max(1, seconds), RateLimit.windowSecondsMax) * 1_000 }
+
+  static func bounded(index: Int, seconds: Int) -> Int {
+    min(max(0, index), millisecondsMax / lengthMilliseconds(seconds))
+  }
+
+  static func bounded(count: Int) -> Int { min(max(0, count), countMax) }
 
   /// Takes `cost` if it fits; nothing otherwise. `now` is in milliseconds since 1970.
   @discardableResult
@@ -54,7 +78,7 @@ package struct SlidingWindow: Sendable, Equatable {
     case .stay: break
     case .next: (index, current, previous) = (now / lengthMilliseconds, 0, current)
     case .skip: (index, current, previous) = (now / lengthMilliseconds, 0, 0)
-    case .back: (index, current, previous) = (now / lengthMilliseconds, current + previous, 0)
+    case .back: (index, current, previous) = (now / lengthMilliseconds, Self.bounded(count: current + previous), 0)
     }
   }
 
@@ -119,7 +143,7 @@ package struct SlidingWindow: Sendable, Equatable {
 
 extension Date {
   /// Milliseconds since 1970.
-  package var milliseconds: Int { Int(timeIntervalSince1970 * 1_000) }
+  package var milliseconds: Int { Int(bounding: timeIntervalSince1970 * 1_000) }
 
   init(milliseconds: Int) { self.init(timeIntervalSince1970: Double(milliseconds) / 1_000) }
 }

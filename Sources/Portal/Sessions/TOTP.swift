@@ -43,11 +43,13 @@ package struct TOTP: Sendable, CustomStringConvertible, CustomReflectable {
       + "&digits=\(Self.digitCount)&period=\(Self.stepSeconds)"
   }
 
-  package static func step(at date: Date) -> Int { Int(date.timeIntervalSince1970) / stepSeconds }
+  package static func step(at date: Date) -> Int {
+    Int(bounding: date.timeIntervalSince1970) / stepSeconds
+  }
 
   /// The code of a step (RFC 4226, 5.3).
   package func code(atStep step: Int, digitCount: Int = digitCount) -> String {
-    let counter = withUnsafeBytes(of: UInt64(step).bigEndian) { Array($0) }
+    let counter = withUnsafeBytes(of: UInt64(clamping: step).bigEndian) { Array($0) }
     let mac = Array(
       HMAC<Insecure.SHA1>.authenticationCode(for: counter, using: SymmetricKey(data: secret)))
     let offset = Int(mac[mac.count - 1] & 15)
@@ -59,7 +61,7 @@ package struct TOTP: Sendable, CustomStringConvertible, CustomReflectable {
   /// The step near `date` whose code it is, the latest if there are several; nil for a wrong one. It takes as long for
   /// any text of six bytes.
   func step(of code: String, at date: Date) -> Int? {
-    let present = Self.step(at: date)
+    let present = max(0, Self.step(at: date))
     var found: Int?
     for step in max(0, present - Self.windowSteps)...present + Self.windowSteps
     where isSame(code, self.code(atStep: step)) {

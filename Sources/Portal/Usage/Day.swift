@@ -13,29 +13,30 @@ package struct Day: Hashable, Comparable, Sendable, CustomStringConvertible {
   package init(number: Int) { self.number = number }
 
   package init(containing date: Date) {
-    number = Int((date.timeIntervalSince1970 / Self.secondsPerDay).rounded(.down))
+    number = Int(bounding: (date.timeIntervalSince1970 / Self.secondsPerDay).rounded(.down))
   }
 
   package static func < (one: Day, other: Day) -> Bool { one.number < other.number }
 
   package func advanced(by days: Int) -> Day { Day(number: number + days) }
 
-  var postgresDate: PostgresDate { PostgresDate(daysSince2000: Int32(number - Self.postgresEpoch)) }
+  var postgresDate: PostgresDate { PostgresDate(daysSince2000: Int32(clamping: number - Self.postgresEpoch)) }
 
   init(_ date: PostgresDate) { number = Int(date.daysSince2000) + Self.postgresEpoch }
 
   /// `2026-01-31`
   package var description: String {
     let (year, month, day) = civil
-    return "\(year)-\(month < 10 ? "0" : "")\(month)-\(day < 10 ? "0" : "")\(day)"
+    let zeros = String(repeating: "0", count: (0..<1_000).contains(year) ? 4 - "\(year)".count : 0)
+    return "\(zeros)\(year)-\(month < 10 ? "0" : "")\(month)-\(day < 10 ? "0" : "")\(day)"
   }
 
   /// Year, month and day in the Gregorian calendar: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-  /// `civil_from_days`; for days from 0000-03-01 on.
+  /// `civil_from_days`.
   package var civil: (year: Int, month: Int, day: Int) {
     let shifted = number + 719_468
-    let era = shifted / 146_097
-    let dayOfEra = shifted % 146_097
+    let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+    let dayOfEra = shifted - era * 146_097
     let yearOfEra = (dayOfEra - dayOfEra / 1_460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
     let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
     let monthFromMarch = (5 * dayOfYear + 2) / 153

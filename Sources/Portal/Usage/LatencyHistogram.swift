@@ -15,7 +15,15 @@ package struct LatencyHistogram: Sendable, Equatable {
   /// Counts, without trailing zeros.
   package private(set) var buckets: [Int]
 
-  package init(buckets: [Int] = []) { self.buckets = buckets }
+  /// Of counts as they were stored. There are no buckets beyond the last.
+  package init(buckets: [Int] = []) { self.buckets = Array(buckets.prefix(Self.bucketCountMax)) }
+
+  /// Of the buckets that are not empty, from 1 on, and what is in them. What is no bucket is left out.
+  init(places: [Int], counts: [Int]) {
+    let filled = zip(places, counts).filter { (1...Self.bucketCountMax).contains($0.0) }
+    buckets = Array(repeating: 0, count: filled.map { $0.0 }.max() ?? 0)
+    for (place, count) in filled { buckets[place - 1] = count }
+  }
 
   package mutating func add(milliseconds: Double) {
     let index = Self.index(of: milliseconds)
@@ -27,17 +35,17 @@ package struct LatencyHistogram: Sendable, Equatable {
     if other.buckets.count > buckets.count {
       buckets += Array(repeating: 0, count: other.buckets.count - buckets.count)
     }
-    for (index, count) in other.buckets.enumerated() { buckets[index] += count }
+    for (index, count) in other.buckets.enumerated() { buckets[index] = buckets[index].addingBounded(count) }
   }
 
   /// The latency, in milliseconds, that the share `quantile` (0…1) of the requests did not exceed; nil without any.
   package func percentile(_ quantile: Double) -> Double? {
-    let total = buckets.reduce(0, +)
+    let total = buckets.reduce(0) { $0.addingBounded($1) }
     guard total > 0 else { return nil }
-    let rank = max(1, Int((quantile * Double(total)).rounded(.up)))
+    let rank = max(1, Int(bounding: (quantile * Double(total)).rounded(.up)))
     var seen = 0
     for (index, count) in buckets.enumerated() {
-      seen += count
+      seen = seen.addingBounded(count)
       if seen >= rank { return Self.value(of: index) }
     }
     return nil
@@ -45,7 +53,7 @@ package struct LatencyHistogram: Sendable, Equatable {
 
   private static func index(of milliseconds: Double) -> Int {
     let bounded = min(max(milliseconds, millisecondsMin), millisecondsMax)
-    return max(0, Int((log(bounded / millisecondsMin) / logGrowth).rounded(.up)))
+    return max(0, Int(bounding: (log(bounded / millisecondsMin) / logGrowth).rounded(.up)))
   }
 
   /// The value whose relative distance to both bounds of the bucket is the same.

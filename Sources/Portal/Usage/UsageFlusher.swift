@@ -36,14 +36,37 @@ package actor UsageFlusher: Service {
   /// What was taken and is not known to be written, the oldest first.
   private var taken: [UsageExtent] = []
   private var orphans: [UsageSpool.Orphan] = []
-  private var written: WrittenExtents<WrittenExtent>
+  private var written: WrittenExtents<Extent>
   /// The flush that was begun last: the next waits for it, since an actor lets others in while it waits.
   private var last: Task<Bool, Never>?
 
-  /// With the orphan whose folder is to be removed with its last file.
-  private struct WrittenExtent: Sendable {
-    let extent: UsageExtent
-    var orphan: UsageSpool.Orphan?
+  private enum Extent: Sendable {
+    case own(UsageExtent)
+    /// With the orphan whose folder is to be removed with its last file.
+    case left(UsageFile, UsageSpool.Orphan)
+
+    var layout: UsageLayout {
+      switch self {
+      case .own(let extent): extent.layout
+      case .left(let file, _): file.layout
+      }
+    }
+
+    func read() -> Result<UsageExtent.Contents, UsageExtent.Failure> {
+      switch self {
+      case .own(let extent): .success(extent.read())
+      case .left(let file, _): Result { () throws(UsageExtent.Failure) in try file.read() }
+      }
+    }
+
+    func remove() {
+      switch self {
+      case .own(let extent): extent.removeFile()
+      case .left(let file, let orphan):
+        file.remove()
+        orphan.close()
+      }
+    }
   }
 
   /// `keptFor` is how long what was written is kept, from the commit on.
@@ -88,8 +111,9 @@ package actor UsageFlusher: Service {
   /// Takes over what dead processes left on the disk.
   package func adopt() async {
     guard let spool = recorder.spool else { return }
-    for orphan in await blocking({ spool.adopt() }) {
-      for reason in orphan.setAside { observer.observe(.usageSpoolFailed(reason)) }
+    let countMax = UsageSpool.orphanCountMax - orphans.count
+    for orphan in await blocking({ spool.adopt(atMost: countMax) }) {
+      for reason in orphan.setAside + orphan.left { observer.observe(.usageSpoolFailed(reason)) }
       orphans.append(orphan)
     }
   }
@@ -102,16 +126,7 @@ package actor UsageFlusher: Service {
       taken = await blocking { [recorder] in recorder.seal() }
       try await writeTaken()
       try await noteProgress(through)
-      while let orphan = orphans.first {
-        var count = 0
-        for extent in orphan.extents { count += try await write(WrittenExtent(extent: extent, orphan: orphan)) }
-        // It is dead, and has nothing any more that anybody could wait for.
-        _ = try await pool.query(NoteUsageProgress(instanceID: orphan.sourceID, through: .distantFuture))
-        if orphan.extents.isEmpty { await blocking { orphan.close() } }
-        orphans.removeFirst()
-        // A folder that holds what was set aside is looked at again and again.
-        if count > 0 { observer.observe(.usageAdopted(counters: count)) }
-      }
+      while let orphan = orphans.first { try await write(orphan) }
       await removeExpired()
       await writeTokenUses()
       return true
@@ -120,6 +135,36 @@ package actor UsageFlusher: Service {
       await synchronize()
       return false
     }
+  }
+
+  /// Writes what the first of the orphans has left. What cannot be read, or is nothing that the database takes, is set aside
+  /// and keeps nothing else from being written.
+  private func write(_ orphan: UsageSpool.Orphan) async throws {
+    var count = 0
+    for file in orphan.files {
+      do {
+        count += try await write(.left(file, orphan))
+      } catch let failure as UsageExtent.Failure where failure.kind != .shortage {
+        await refuse(file, failure)
+      } catch let error as PostgresError where error.refusesData {
+        await refuse(file, UsageExtent.Failure("\(file.path) is nothing that the database takes: \(error)"))
+      }
+      // What was dealt with is not tried again when the next one fails.
+      orphans[0].removeFirst()
+    }
+    // It is dead, and has nothing any more that anybody could wait for.
+    if orphan.left.isEmpty {
+      _ = try await pool.query(NoteUsageProgress(instanceID: orphan.sourceID, through: .distantFuture))
+    }
+    if orphan.files.isEmpty { await blocking { orphan.close() } }
+    orphans.removeFirst()
+    // A folder that holds what was set aside is looked at again and again.
+    if count > 0 { observer.observe(.usageAdopted(counters: count)) }
+  }
+
+  private func refuse(_ file: UsageFile, _ failure: UsageExtent.Failure) async {
+    observer.observe(.usageSpoolFailed(failure.description))
+    if failure.kind == .damage { await blocking { file.setAside() } }
   }
 
   /// Says how far this instance has come, and sees whether the database has all that it had of what is kept.
@@ -135,10 +180,7 @@ package actor UsageFlusher: Service {
     let expired = written.takeExpired(at: .now)
     if expired.isEmpty { return }
     await blocking {
-      for kept in expired {
-        kept.extent.extent.removeFile()
-        kept.extent.orphan?.close()
-      }
+      for kept in expired { kept.extent.remove() }
     }
   }
 
@@ -157,16 +199,17 @@ package actor UsageFlusher: Service {
   private func writeTaken() async throws {
     var count = 0
     while let extent = taken.first {
-      count += try await write(WrittenExtent(extent: extent))
+      count += try await write(.own(extent))
       taken.removeFirst()
     }
     if count > 0 { observer.observe(.usageFlushed(counters: count)) }
   }
 
   /// Writes all of an extent and keeps it; returns how many counters were added.
-  private func write(_ new: WrittenExtent) async throws -> Int {
-    let (number, addedCount) = try await send(new.extent)
-    written.wrote(new, new.extent.sourceID, number: number, byteCount: new.extent.byteCount, at: .now)
+  private func write(_ extent: Extent) async throws -> Int {
+    let (number, addedCount) = try await send(extent)
+    let layout = extent.layout
+    written.wrote(extent, layout.sourceID, number: number, byteCount: layout.byteCount, at: .now)
     return addedCount
   }
 
@@ -174,21 +217,28 @@ package actor UsageFlusher: Service {
   private func writeAgain(_ sourceID: UUID, after number: Int) async throws {
     var count = 0
     for kept in written.kept(of: sourceID, after: number) {
-      count += try await send(kept.extent.extent).addedCount
-      written.wroteAgain(sourceID, number: kept.number, at: .now)
+      do {
+        count += try await send(kept.extent).addedCount
+        written.wroteAgain(sourceID, number: kept.number, at: .now)
+      } catch let failure as UsageExtent.Failure where failure.kind != .shortage {
+        observer.observe(.usageSpoolFailed(failure.description))
+      }
     }
     observer.observe(.usageWrittenAgain(counters: count))
   }
 
   /// Sends the statements of an extent, and what the database has lost before them. Returns the number of the last one,
   /// and how many of its counters were added.
-  private func send(_ extent: UsageExtent) async throws -> (number: Int, addedCount: Int) {
-    let sourceID = extent.sourceID
-    let (counters, damagedCount) = await blocking { extent.read() }
+  private func send(_ extent: Extent) async throws -> (number: Int, addedCount: Int) {
+    let layout = extent.layout
+    let sourceID = layout.sourceID
+    let contents = try await blocking { extent.read() }.get()
+    let counters = contents.counters
     var (part, start, addedCount) = (0, 0, 0)
-    var number = extent.number << Self.statementBits
+    // Bounded by `UsageLayout.numberMax`, so nothing is shifted out.
+    var number = layout.number << Self.statementBits
     while start < counters.count {
-      number = extent.number << Self.statementBits | part
+      number = layout.number << Self.statementBits | part
       let slice = counters[start..<min(start + Self.countersPerStatementMax, counters.count)]
       let flush = FlushVerdicts(
         sourceID: sourceID, previous: written.number(of: sourceID), number: number, counters: slice)
@@ -203,7 +253,7 @@ package actor UsageFlusher: Service {
         (part, start) = (0, 0)
       }
     }
-    if damagedCount > 0 { observer.observe(.usageDamaged(counters: damagedCount)) }
+    if contents.damagedCount > 0 { observer.observe(.usageDamaged(counters: contents.damagedCount)) }
     return (number, addedCount)
   }
 
@@ -226,5 +276,13 @@ package actor UsageFlusher: Service {
     await withCheckedContinuation { continuation in
       queue.async { continuation.resume(returning: body()) }
     }
+  }
+}
+
+extension PostgresError {
+  /// Whether the server refuses what it was given, and would refuse it again: classes 22 (data exception) and 23 (integrity
+  /// constraint violation).
+  fileprivate var refusesData: Bool {
+    code == .server && (sqlState?.hasPrefix("22") == true || sqlState?.hasPrefix("23") == true)
   }
 }

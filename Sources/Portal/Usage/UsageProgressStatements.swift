@@ -12,6 +12,8 @@ import Postgres
 ///
 /// Gateways may report outcomes up to ``ReportedOutcome/ageSecondsMax`` late: these are counted in the day they belong to,
 /// whatever was said of it.
+///
+/// One row, whatever instances there are: the view is an aggregate.
 struct ReadCompleteThrough: PostgresStatement {
   static let sql = "select complete_through from usage_complete_v1"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }

@@ -50,21 +50,21 @@ package final class UsageRecorder: Sendable {
     self.sourceID = sourceID
     var extents = Extents()
     Self.openSpool(spoolFolder, sourceID, &extents)
-    let first = Self.makeExtent(&extents, UsageExtent.slotsPerShardMin, sourceID)
+    let first = Self.makeExtent(&extents, UsageLayout.slotsPerShardMin, sourceID)
     extents.current = [first]
     self.extents = Mutex(extents)
-    shards = (0..<UsageExtent.shardCount).map { Shard($0, first) }
+    shards = (0..<UsageLayout.shardCount).map { Shard($0, first) }
   }
 
   // MARK: Counting
 
   func verified(_ key: VerifiableKey, _ endpoint: String, isValid: Bool, at now: Date) {
-    count(key.accountID, key.id, endpoint, isValid, at: now.milliseconds)
+    count(key.accountID, key.id, endpoint, isValid, at: max(0, now.milliseconds))
   }
 
   private func count(_ accountID: UUID, _ keyID: UUID, _ endpoint: String, _ isValid: Bool, at now: Int) {
     let hour = UsageCounter.hour(ofMilliseconds: now)
-    let shard = shards[Int(keyID.uuid.15) % UsageExtent.shardCount]
+    let shard = shards[Int(keyID.uuid.15) % UsageLayout.shardCount]
     var text = endpoint
     text.withUTF8 { bytes in
       EndpointName.withNormalized(bytes) { bytes in
@@ -100,8 +100,10 @@ package final class UsageRecorder: Sendable {
   private func extent(after full: UsageExtent) -> UsageExtent? {
     extents.withLock { extents in
       if let last = extents.current.last, last !== full { return last }
-      let slotsPerShard = min(full.slotsPerShard * 2, UsageExtent.slotsPerShardMax)
-      let byteCount = extents.current.reduce(UsageExtent.byteCount(slotsPerShard)) { $0 + $1.byteCount }
+      let slotsPerShard = min(full.slotsPerShard * 2, UsageLayout.slotsPerShardMax)
+      let byteCount = extents.current.reduce(UsageLayout.byteCount(slotsPerShard: slotsPerShard)) {
+        $0 + $1.byteCount
+      }
       guard byteCount <= Self.byteCountMax else { return nil }
       let next = Self.makeExtent(&extents, slotsPerShard, sourceID)
       extents.current.append(next)
@@ -138,10 +140,10 @@ package final class UsageRecorder: Sendable {
   }
 
   private static func slotsPerShard(after taken: [UsageExtent]) -> Int {
-    guard let last = taken.last else { return UsageExtent.slotsPerShardMin }
+    guard let last = taken.last else { return UsageLayout.slotsPerShardMin }
     // Only an estimate: somebody may still be counting.
-    let isRoomy = last.takenCount < last.slotsPerShard * UsageExtent.shardCount / shrinkDivisor
-    return isRoomy && taken.count == 1 ? max(last.slotsPerShard / 2, UsageExtent.slotsPerShardMin) : last.slotsPerShard
+    let isRoomy = last.takenCount < last.slotsPerShard * UsageLayout.shardCount / shrinkDivisor
+    return isRoomy && taken.count == 1 ? max(last.slotsPerShard / 2, UsageLayout.slotsPerShardMin) : last.slotsPerShard
   }
 
   private static func openSpool(_ folder: String?, _ sourceID: UUID, _ extents: inout Extents) {
@@ -156,18 +158,18 @@ package final class UsageRecorder: Sendable {
   private static func makeExtent(_ extents: inout Extents, _ slotsPerShard: Int, _ sourceID: UUID)
     -> UsageExtent
   {
-    let number = extents.nextNumber
+    let layout = UsageLayout(sourceID: sourceID, number: extents.nextNumber, slotsPerShard: slotsPerShard)
     extents.nextNumber += 1
     if let spool = extents.spool {
       do throws(UsageExtent.Failure) {
-        let extent = try spool.makeExtent(number: number, slotsPerShard: slotsPerShard)
+        let extent = try spool.makeExtent(layout)
         extents.failure = nil
         return extent
       } catch {
         extents.failure = error.description
       }
     }
-    return .anonymous(sourceID, number: number, slotsPerShard: slotsPerShard)
+    return .anonymous(layout)
   }
 
   // MARK: Spool

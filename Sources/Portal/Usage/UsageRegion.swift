@@ -44,7 +44,10 @@ struct UsageRegion {
     headByteCount + slotCount * (Slot.byteCount + endpointBytesPerSlot)
   }
 
-  var takenCount: Int { Int(base.load(as: UInt32.self)) }
+  /// Of its head, which nothing is read by.
+  var takenCount: Int { min(Int(load(UInt32.self, 0)), slotCount) }
+
+  private var endpointByteCount: Int { slotCount * Self.endpointBytesPerSlot }
 
   // MARK: Counting
 
@@ -56,7 +59,7 @@ struct UsageRegion {
     let endpoint: UnsafeBufferPointer<UInt8>
   }
 
-  /// Adds one to a counter that is here; false if it is not.
+  /// Adds one to a counter that is here; false if it is not. `now` is in milliseconds since 1970, and not before.
   func add(_ name: Name, isValid: Bool, at now: Int) -> Bool {
     let tag = tag(of: name)
     guard let slot = slot(of: name, tag), load(UInt64.self, slot + Slot.tag) == tag else { return false }
@@ -68,8 +71,8 @@ struct UsageRegion {
   func insert(_ name: Name, isValid: Bool, at now: Int) -> Bool {
     let tag = tag(of: name)
     let (taken, endpointOffset) = (takenCount, Int(load(UInt32.self, 4)))
-    guard taken < slotCount / 4 * Self.quartersTakenMax,
-      endpointOffset + name.endpoint.count <= slotCount * Self.endpointBytesPerSlot, let slot = slot(of: name, tag)
+    guard taken < slotCount / 4 * Self.quartersTakenMax, let length = UInt16(exactly: name.endpoint.count),
+      endpointOffset + name.endpoint.count <= endpointByteCount, let slot = slot(of: name, tag)
     else { return false }
     if let bytes = name.endpoint.baseAddress {
       (endpoints + endpointOffset).copyMemory(from: bytes, byteCount: name.endpoint.count)
@@ -79,7 +82,7 @@ struct UsageRegion {
     store(name.keyID.uuid, slot + Slot.keyID)
     store(UInt32(truncatingIfNeeded: name.hour), slot + Slot.hour)
     store(UInt32(endpointOffset), slot + Slot.endpointOffset)
-    store(UInt16(name.endpoint.count), slot + Slot.endpointLength)
+    store(length, slot + Slot.endpointLength)
     count(isValid, at: now, in: slot)
     store(UInt32(taken + 1), 0)
     // Whoever reads what a killed process left sees the tag only behind all that it stands for.
@@ -109,15 +112,17 @@ struct UsageRegion {
   private func holds(_ name: Name, _ slot: Int) -> Bool {
     guard UUID(uuid: load(uuid_t.self, slot + Slot.keyID)) == name.keyID,
       load(UInt32.self, slot + Slot.hour) == UInt32(truncatingIfNeeded: name.hour),
-      load(UInt16.self, slot + Slot.endpointLength) == UInt16(name.endpoint.count)
+      load(UInt16.self, slot + Slot.endpointLength) == name.endpoint.count
     else { return false }
     guard let bytes = name.endpoint.baseAddress else { return true }
-    return memcmp(endpoints + Int(load(UInt32.self, slot + Slot.endpointOffset)), bytes, name.endpoint.count) == 0
+    let offset = Int(load(UInt32.self, slot + Slot.endpointOffset))
+    return offset + name.endpoint.count <= endpointByteCount
+      && memcmp(endpoints + offset, bytes, name.endpoint.count) == 0
   }
 
   /// Never 0. Seeded, so that nobody who chooses endpoints can choose where they go.
   private func tag(of name: Name) -> UInt64 {
-    var hash = Self.mixed(name.keyID.lowBits ^ seed, name.keyID.highBits ^ UInt64(name.hour))
+    var hash = Self.mixed(name.keyID.lowBits ^ seed, name.keyID.highBits ^ UInt64(truncatingIfNeeded: name.hour))
     hash = Self.mixed(hash ^ name.accountID.lowBits, name.accountID.highBits)
     var rest = UnsafeRawBufferPointer(name.endpoint)
     while rest.count >= 8 {
@@ -137,7 +142,8 @@ struct UsageRegion {
 
   // MARK: Reading
 
-  /// Calls `body` with every counter; returns how many slots are damaged. Nobody may be counting.
+  /// Calls `body` with every counter; returns how many slots are damaged: torn, or with what no counter can be. Nobody may
+  /// be counting. Whatever the memory holds, it is read within its bounds.
   func read(_ body: (UsageCounter) -> Void) -> Int {
     var damagedCount = 0
     for index in 0..<slotCount {
@@ -152,19 +158,23 @@ struct UsageRegion {
   private func counter(_ slot: Int, _ tag: UInt64) -> UsageCounter? {
     let offset = Int(load(UInt32.self, slot + Slot.endpointOffset))
     let length = Int(load(UInt16.self, slot + Slot.endpointLength))
-    guard offset + length <= slotCount * Self.endpointBytesPerSlot else { return nil }
+    guard offset + length <= endpointByteCount else { return nil }
     let bytes = UnsafeRawBufferPointer(start: endpoints + offset, count: length)
     return bytes.withMemoryRebound(to: UInt8.self) { endpoint in
       let name = Name(
         accountID: UUID(uuid: load(uuid_t.self, slot + Slot.accountID)),
         keyID: UUID(uuid: load(uuid_t.self, slot + Slot.keyID)), hour: Int(load(UInt32.self, slot + Slot.hour)),
         endpoint: endpoint)
-      guard self.tag(of: name) == tag else { return nil }
+      let (verified, denied, lastUsed) = (
+        Int(load(UInt32.self, slot + Slot.verified)), Int(load(UInt32.self, slot + Slot.denied)),
+        Int(load(UInt32.self, slot + Slot.lastUsed))
+      )
+      guard self.tag(of: name) == tag, name.hour <= UsageCounter.hourMax, lastUsed < UsageCounter.millisecondsPerHour,
+        max(verified, denied) <= UsageCounter.countMax, let text = UsageCounter.endpoint(endpoint)
+      else { return nil }
       return UsageCounter(
-        accountID: name.accountID, keyID: name.keyID, hour: name.hour,
-        endpoint: String(decoding: endpoint, as: UTF8.self), verified: Int(load(UInt32.self, slot + Slot.verified)),
-        denied: Int(load(UInt32.self, slot + Slot.denied)),
-        lastUsedAt: name.hour * UsageCounter.millisecondsPerHour + Int(load(UInt32.self, slot + Slot.lastUsed)))
+        accountID: name.accountID, keyID: name.keyID, hour: name.hour, endpoint: text, verified: verified,
+        denied: denied, lastUsedAt: name.hour * UsageCounter.millisecondsPerHour + lastUsed)
     }
   }
 

@@ -11,10 +11,11 @@ package struct UsageTotals: Sendable, Equatable {
 
   package init() {}
 
-  package var totalRequests: Int { successes + errors + denied }
+  package var totalRequests: Int { successes.addingBounded(errors).addingBounded(denied) }
   /// The share of the requests that were let through which failed; 0 without any.
   package var errorRate: Double {
-    successes + errors == 0 ? 0 : Double(errors) / Double(successes + errors)
+    let answered = Double(successes) + Double(errors)
+    return answered == 0 ? 0 : Double(errors) / answered
   }
   /// Over all reported requests, not over days; nil where nothing was reported.
   package var averageLatencyMilliseconds: Double? {
@@ -23,11 +24,11 @@ package struct UsageTotals: Sendable, Equatable {
   package func latencyPercentile(_ quantile: Double) -> Double? { latencies.percentile(quantile) }
 
   package mutating func merge(_ other: UsageTotals) {
-    successes += other.successes
-    errors += other.errors
-    denied += other.denied
+    successes = successes.addingBounded(other.successes)
+    errors = errors.addingBounded(other.errors)
+    denied = denied.addingBounded(other.denied)
     latencySumMilliseconds += other.latencySumMilliseconds
-    latencyCount += other.latencyCount
+    latencyCount = latencyCount.addingBounded(other.latencyCount)
     latencies.merge(other.latencies)
   }
 }

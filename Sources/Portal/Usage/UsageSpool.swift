@@ -7,8 +7,8 @@ import Glibc
 /// not locked was left by one that is dead, and may be adopted. Everything here blocks.
 final class UsageSpool: Sendable {
   fileprivate static let suffix = ".counters"
-  /// What could not be read, or is a copy, gets this, and is not looked at again.
-  fileprivate static let asideSuffix = ".aside"
+  /// Dead processes whose files a server has at a time: each keeps a descriptor.
+  static let orphanCountMax = 64
 
   let sourceID: UUID
   private let root: String
@@ -29,8 +29,8 @@ final class UsageSpool: Sendable {
     self.folder = folder
   }
 
-  func makeExtent(number: Int, slotsPerShard: Int) throws(UsageExtent.Failure) -> UsageExtent {
-    try .make(at: "\(folder.path)/\(number)\(Self.suffix)", sourceID, number: number, slotsPerShard: slotsPerShard)
+  func makeExtent(_ layout: UsageLayout) throws(UsageExtent.Failure) -> UsageExtent {
+    try .make(at: "\(folder.path)/\(layout.number)\(Self.suffix)", layout)
   }
 
   /// Removes the folder, if nothing is left in it.
@@ -41,37 +41,70 @@ final class UsageSpool: Sendable {
   /// What a dead process left. Nobody else can adopt it as long as this lives.
   struct Orphan: Sendable {
     /// In the order of their numbers.
-    let extents: [UsageExtent]
+    private(set) var files: [UsageFile] = []
     /// Why files were set aside.
-    let setAside: [String]
+    private(set) var setAside: [String] = []
+    /// Why files were left where they are, to be looked at again.
+    private(set) var left: [String] = []
     let sourceID: UUID
-    fileprivate let folder: FolderLock
+    private let folder: FolderLock
 
     fileprivate init(_ folder: FolderLock, of sourceID: UUID) {
       self.folder = folder
       self.sourceID = sourceID
-      var (extents, setAside): ([UsageExtent], [String]) = ([], [])
-      for path in folder.filePaths where path.hasSuffix(UsageSpool.suffix) {
+      let named = folder.filePaths.filter { $0.hasSuffix(UsageSpool.suffix) }.map { ($0, UsageSpool.number(of: $0)) }
+      for (path, number) in named.sorted(by: { ($0.1 ?? 0, $0.0) < ($1.1 ?? 0, $1.0) }) {
         do throws(UsageExtent.Failure) {
-          if let extent = try UsageExtent.open(leftAt: path) { extents.append(extent) } else { unlink(path) }
+          guard let number else { throw UsageExtent.Failure("\(path) has no number for a name") }
+          if let file = try UsageFile(at: path, sourceID: sourceID, number: number) {
+            files.append(file)
+          } else {
+            unlink(path)
+          }
         } catch {
-          setAside.append(error.description)
-          rename(path, path + UsageSpool.asideSuffix)
+          refuse(path, error)
+          // What comes after it would be written before it, and it would never count.
+          if error.kind == .shortage { break }
         }
       }
-      self.extents = extents.sorted { $0.number < $1.number }
-      self.setAside = setAside
     }
+
+    /// Deals with a file that is not to be written: damaged, it is set aside.
+    mutating func refuse(_ path: String, _ failure: UsageExtent.Failure) {
+      if failure.kind == .damage {
+        setAside.append(failure.description)
+        UsageFile.setAside(path)
+      } else {
+        left.append(failure.description)
+      }
+    }
+
+    /// The first of the files was dealt with.
+    mutating func removeFirst() { files.removeFirst() }
 
     func close() { folder.removeIfEmpty() }
   }
 
-  func adopt() -> [Orphan] {
+  /// The number that a file is named by.
+  private static func number(of path: String) -> Int? {
+    guard let name = path.split(separator: "/").last?.dropLast(suffix.count), let number = Int(name),
+      name == "\(number)", number > 0
+    else { return nil }
+    return number
+  }
+
+  /// Takes over what so many dead processes at most have left. Which of them comes first is left to chance, since a folder
+  /// with what was set aside stays.
+  func adopt(atMost countMax: Int = orphanCountMax) -> [Orphan] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
-    return names.sorted().compactMap { name in
-      guard name != sourceID.text, let id = UUID(uuidString: name) else { return nil }
-      return FolderLock(root + "/" + name).map { Orphan($0, of: id) }
+    var orphans: [Orphan] = []
+    for name in names.shuffled() where orphans.count < countMax {
+      guard name != sourceID.text, let id = UUID(uuidString: name), id.text == name,
+        let folder = FolderLock(root + "/" + name)
+      else { continue }
+      orphans.append(Orphan(folder, of: id))
     }
+    return orphans
   }
 }
 
@@ -82,9 +115,12 @@ private final class FolderLock: Sendable {
 
   private static func lockPath(_ folder: String) -> String { folder + "/lock" }
 
-  /// Nil where it cannot be had, for example because another process holds it. Afterwards the folder is called `path`.
+  /// Nil where it cannot be had, for example because another process holds it, or it is no folder of ours. Afterwards the
+  /// folder is called `path`.
   init?(_ folder: String, renamedTo path: String? = nil) {
-    let descriptor = open(Self.lockPath(folder), O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    var status = stat()
+    guard lstat(folder, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return nil }
+    let descriptor = open(Self.lockPath(folder), O_RDWR | O_CREAT | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { return nil }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0, path.map({ rename(folder, $0) == 0 }) ?? true else {
       close(descriptor)

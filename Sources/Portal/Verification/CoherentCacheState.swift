@@ -134,11 +134,12 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
   /// may be gone from the log anywhere: those of a transaction that stayed open for long are old when they are committed.
   private func continuation(_ sync: SyncResult) -> ArraySlice<Invalidation>? {
     guard let applied, applied.epoch == sync.head.epoch, applied.seq <= sync.head.seq else { return nil }
+    // Of seqs that are not negative, as those of rows are, no difference overflows.
     let news = sync.invalidations.drop { $0.seq <= applied.seq }
     guard news.count == sync.head.seq - applied.seq else { return nil }
     guard let first = news.first else { return applied.mark == sync.head.mark ? news : nil }
-    let isGapless = zip(news, first.seq...).allSatisfy { $0.seq == $1 }
-    return first.seq == applied.seq + 1 && isGapless && first.follows == applied.mark ? news : nil
+    let isGapless = zip(news, news.dropFirst()).allSatisfy { $1.seq - $0.seq == 1 }
+    return first.seq - applied.seq == 1 && isGapless && first.follows == applied.mark ? news : nil
   }
 
   /// How a position stands to the applied history.

@@ -12,7 +12,7 @@ package final class ServiceTokenUse: Sendable {
   var seconds: Int { noted.load(ordering: .relaxed) }
 
   func note(at now: Date) {
-    let seconds = Int(now.timeIntervalSince1970)
+    let seconds = Int(bounding: now.timeIntervalSince1970)
     // Of two that store at once, either may win: they are of the same second, or nearly.
     if seconds - noted.load(ordering: .relaxed) >= Self.precisionSeconds { noted.store(seconds, ordering: .relaxed) }
   }

@@ -6,7 +6,15 @@ private let headColumns = "head.epoch, head.seq, head.mark"
 
 extension LogPosition {
   fileprivate init(columns row: inout PostgresRow) throws(PostgresError) {
-    self.init(epoch: try row.next(), seq: try row.next(), mark: try row.next())
+    self.init(epoch: try row.next(), seq: try Invalidation.seq(column: row.next()), mark: try row.next())
+  }
+}
+
+extension Invalidation {
+  /// Throws `.decoding` for what nobody has counted to: two of these can be subtracted, and each has a next one.
+  fileprivate static func seq(column: Int) throws(PostgresError) -> Int {
+    guard (0..<Int.max).contains(column) else { throw PostgresError(.decoding, "a seq of \(column)") }
+    return column
   }
 }
 
@@ -159,7 +167,8 @@ struct ReadInvalidations: PostgresStatement {
       // Also of a kind that only a later version knows: dropping too much is never wrong.
       default: .everything
       }
-    return Row(head: head, invalidation: Invalidation(seq: seq, follows: follows, target: target))
+    return Row(
+      head: head, invalidation: Invalidation(seq: try Invalidation.seq(column: seq), follows: follows, target: target))
   }
 }
 

@@ -39,7 +39,7 @@ struct CSVWriter {
 
   /// With as many decimals as in JSON.
   private mutating func append(_ number: Double?, _ scale: Double) {
-    if let number { bytes.append(text: "\((number * scale).rounded() / scale)") }
+    if let text = number?.text(parts: scale) { bytes.append(text: text) }
   }
 
   /// Customers choose these texts, and staff open them in spreadsheets. A cell that begins like a formula gets an apostrophe

@@ -280,7 +280,7 @@ final class FastPath: Sendable {
     scratch.head.append("X-Request-Id: ")
     requestIDs.append(to: &scratch.head)
     scratch.head.append("\r\nDate: ")
-    scratch.head.append(contentsOf: scratch.date.bytes(at: Int(moment.date.timeIntervalSince1970)))
+    scratch.head.append(contentsOf: scratch.date.bytes(at: Int(bounding: moment.date.timeIntervalSince1970)))
     scratch.head.append("\r\n\r\n")
   }
 }

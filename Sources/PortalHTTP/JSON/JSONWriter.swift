@@ -109,12 +109,12 @@ package struct JSONWriter {
 
   /// With three decimals at most: what is measured here is no finer.
   package mutating func field(_ name: StaticString, _ value: Double?) {
-    field(name, literal: value.map { "\(($0 * 1_000).rounded() / 1_000)" } ?? "null")
+    field(name, literal: value?.text(parts: 1_000) ?? "null")
   }
 
   /// With six decimals at most: a share of very many.
   package mutating func field(_ name: StaticString, ratio value: Double?) {
-    field(name, literal: value.map { "\(($0 * 1_000_000).rounded() / 1_000_000)" } ?? "null")
+    field(name, literal: value?.text(parts: 1_000_000) ?? "null")
   }
 
   package mutating func field(_ name: StaticString, _ values: [String]?) {
@@ -242,5 +242,13 @@ package struct JSONWriter {
     bytes.append(text)
     quote(value)
     needsComma = true
+  }
+}
+
+extension Double {
+  /// Rounded to so many parts of one; nil for what JSON has no text for.
+  func text(parts: Double) -> String? {
+    let rounded = (self * parts).rounded() / parts
+    return rounded.isFinite ? "\(rounded)" : nil
   }
 }

@@ -4,14 +4,18 @@ import Portal
 /// Times as `API.md` has them: RFC 3339 in UTC with milliseconds.
 package enum Timestamp {
   private static let millisecondsPerDay = 86_400_000
+  /// The beginning of the year 1, in milliseconds since 1970.
+  private static let millisecondsMin = -62_135_596_800_000
   /// The end of the year 9999, the last that RFC 3339 can write, in milliseconds since 1970.
   private static let millisecondsMax = 253_402_300_799_999
 
+  /// What lies before the year 1 or after 9999 is written as the first or the last moment of them.
   package static func text(of date: Date) -> String {
     // Few milliseconds are a binary fraction of a second. Two units in the last place make up for what `Date` has lost, so
     // that cutting off microseconds does not cut off a millisecond.
-    let seconds = date.timeIntervalSince1970
-    let milliseconds = Int(((seconds + 2 * seconds.ulp) * 1_000).rounded(.down))
+    let seconds = min(
+      max(date.timeIntervalSince1970, Double(millisecondsMin) / 1_000), Double(millisecondsMax) / 1_000)
+    let milliseconds = min(Int(bounding: ((seconds + 2 * seconds.ulp) * 1_000).rounded(.down)), millisecondsMax)
     let day = Day(number: Int((Double(milliseconds) / Double(millisecondsPerDay)).rounded(.down)))
     let rest = milliseconds - day.number * millisecondsPerDay
     let (hour, minute, second) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60)

@@ -57,22 +57,23 @@ struct KeysController {
     let settings = fields.keySettings(at: keys.clock.now.expiryDate)
     // The first time lay in the future what a repeat may find in the past.
     if let once, !fields.finalProblems.isEmpty {
-      if let answer = try await keys.firstAnswer(to: once) { return response(created: answer, for: holder) }
+      if let answer = try await keys.firstAnswer(to: once) { return try response(created: answer, for: holder) }
     }
     try fields.finish()
     if let once {
       let answer = try await keys.create(settings, by: holder.caller, once: once, show)
-      return response(created: answer, for: holder)
+      return try response(created: answer, for: holder)
     }
     let issued = try await keys.create(settings, for: holder.accountID, by: holder.caller)
-    return response(
+    return try response(
       created: FirstAnswer(shownKeys: [show(issued.key)], newKeyID: issued.key.id, secret: issued.secret),
       for: holder)
   }
 
-  private func response(created answer: FirstAnswer, for holder: KeyHolder) -> Response {
+  private func response(created answer: FirstAnswer, for holder: KeyHolder) throws -> Response {
+    let shown = try answer.shown(1)
     let json = JSONWriter.object { json in
-      json.fields(ofObject: answer.shownKeys[0])
+      json.fields(ofObject: shown[0])
       json.field("key", answer.secret?.reveal())
       json.field("warning", Self.warning)
     }
@@ -120,24 +121,25 @@ struct KeysController {
     if let once {
       let (answer, propagation) = try await keys.roll(
         id, graceSeconds: grace, by: holder.caller, once: once, show)
-      return response(rolled: answer, propagation, for: holder)
+      return try response(rolled: answer, propagation, for: holder)
     }
     let rolled = try await keys.roll(id, of: holder.accountID, graceSeconds: grace, by: holder.caller)
     let answer = FirstAnswer(
       shownKeys: [rolled.successor.key, rolled.predecessor].map(show), newKeyID: rolled.successor.key.id,
       secret: rolled.successor.secret)
-    return response(rolled: answer, rolled.propagation, for: holder)
+    return try response(rolled: answer, rolled.propagation, for: holder)
   }
 
   private func response(
     rolled answer: FirstAnswer, _ propagation: Propagation, for holder: KeyHolder
-  ) -> Response {
+  ) throws -> Response {
+    let shown = try answer.shown(2)
     let json = JSONWriter.object { json in
       json.object("newKey") { json in
-        json.fields(ofObject: answer.shownKeys[0])
+        json.fields(ofObject: shown[0])
         json.field("key", answer.secret?.reveal())
       }
-      json.object("oldKey") { $0.fields(ofObject: answer.shownKeys[1]) }
+      json.object("oldKey") { $0.fields(ofObject: shown[1]) }
       json.propagation(propagation)
       json.field("warning", Self.warning)
     }

@@ -26,7 +26,7 @@ package struct SessionCookie: Sendable {
   }
 
   func header(_ token: Secret, expiresAt: Date, at now: Date) -> String {
-    header(value: token.reveal(), maxAge: max(0, Int(expiresAt.timeIntervalSince(now))))
+    header(value: token.reveal(), maxAge: max(0, Int(bounding: expiresAt.timeIntervalSince(now))))
   }
 
   var clearingHeader: String { header(value: "", maxAge: 0) }

@@ -38,5 +38,6 @@ struct CSVWriterTests {
         .count(-5), .number(-1.23456), .ratio(0.1234567), .flag(true), .id(id), .time(Date(timeIntervalSince1970: 0)))
         == "-5,-1.235,0.123457,true,018f4e6a-0000-7000-8000-00000000000a,1970-01-01T00:00:00.000Z\r\n")
     #expect(line(.number(nil), .ratio(nil), .id(nil), .time(nil)) == ",,,\r\n")
+    #expect(line(.number(.nan), .ratio(.infinity), .number(1e308)) == ",,\r\n")
   }
 }

@@ -22,4 +22,12 @@ struct DateTextTests {
       #expect(String(decoding: text.bytes(at: second), as: UTF8.self) == expected)
     }
   }
+
+  @Test("a second that no clock shows has a text of the same length")
+  func impossibleSeconds() {
+    var text = DateText()
+    let first = text.bytes(at: 0)
+    for second in [-1, -86_400, -(1 << 53)] { #expect(text.bytes(at: second) == first) }
+    for second in [253_402_300_800, 1 << 53] { #expect(text.bytes(at: second).count == first.count) }
+  }
 }

@@ -53,6 +53,12 @@ struct JSONWriterTests {
     #expect(throws: Never.self) { try JSONParser.parse(written.utf8) }
   }
 
+  @Test("a number that JSON has no text for is null", arguments: [.nan, .infinity, -.infinity, 1e308] as [Double])
+  func impossibleDoubles(_ number: Double) {
+    #expect(text { $0.field("a", number) } == #"{"a":null}"#)
+    #expect(text { $0.field("a", ratio: number) } == #"{"a":null}"#)
+  }
+
   @Test("what it writes, the parser reads back: 5,000 random values")
   func roundTrip() throws {
     var random = SeededGenerator(seed: 3)

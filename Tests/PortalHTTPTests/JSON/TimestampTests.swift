@@ -19,6 +19,21 @@ struct TimestampTests {
     }
   }
 
+  @Test(
+    "what no RFC 3339 text can say is written as the nearest moment that one can",
+    arguments: [
+      (.infinity, "9999-12-31T23:59:59.999Z"), (1e300, "9999-12-31T23:59:59.999Z"),
+      (253_402_300_800, "9999-12-31T23:59:59.999Z"), (253_402_300_799.9995, "9999-12-31T23:59:59.999Z"),
+      (9_224_318_015_999.999, "9999-12-31T23:59:59.999Z"), (64_092_211_200, "4001-01-01T00:00:00.000Z"),
+      (-30_610_224_000, "1000-01-01T00:00:00.000Z"), (-30_610_224_001, "0999-12-31T23:59:59.000Z"),
+      (-62_135_596_800, "0001-01-01T00:00:00.000Z"), (-62_135_596_801, "0001-01-01T00:00:00.000Z"),
+      (-210_866_803_200, "0001-01-01T00:00:00.000Z"), (-1e300, "0001-01-01T00:00:00.000Z"),
+      (-.infinity, "0001-01-01T00:00:00.000Z"), (-0.5, "1969-12-31T23:59:59.500Z"), (.nan, "1970-01-01T00:00:00.000Z"),
+    ] as [(Double, String)])
+  func extremes(_ seconds: Double, _ expected: String) {
+    #expect(Timestamp.text(of: Date(timeIntervalSince1970: seconds)) == expected)
+  }
+
   @Test("what it writes, it reads back to the same text: every millisecond survives")
   func roundTrip() throws {
     var random = SeededGenerator(seed: 5)

@@ -34,6 +34,24 @@ struct AuditChainCheckTests {
     #expect(check.takeOutcomes() == [] && check.findingCount == 0 && check.eventCount == 9 && check.chainCount == 3)
   }
 
+  @Test("numbers from one end to the other are findings, and end nothing")
+  func extremeNumbers() {
+    func event(_ seq: Int, after event: ChainedAuditEvent) -> ChainedAuditEvent {
+      var next = ChainedAuditEvent.sample(event.trail, after: event.hash)
+      next.seq = seq
+      return next.hashed()
+    }
+    let chain = makeChain(1)
+    let last = event(.max, after: chain[0])
+    let found = problems([chain[0], last, event(.max, after: last), event(.min, after: last)], head: chain.head)
+    #expect(found.contains("\(Int.max) \(AuditFinding.Problem.missingBefore(2...Int.max - 1))"))
+    #expect(found.count { $0.hasSuffix("\(AuditFinding.Problem.repeated)") } == 2)
+    let head = AuditHead(trail: chain[0].trail, seq: .max, hash: .zero)
+    #expect(problems(chain, head: head) == ["- \(AuditFinding.Problem.missingAtEnd(2...Int.max))"])
+    let negative = event(.min, after: chain[0])
+    #expect(problems([negative], head: AuditHead(trail: negative.trail, seq: .min, hash: .zero)).count == 1)
+  }
+
   @Test("whatever is removed is found, wherever it was, and named by its numbers")
   func removed() {
     let chain = makeChain(6)

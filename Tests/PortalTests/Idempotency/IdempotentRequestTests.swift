@@ -1,4 +1,5 @@
 import Foundation
+import Postgres
 import Testing
 
 @testable import Portal
@@ -45,6 +46,16 @@ struct IdempotentRequestTests {
       #expect(own.open(changed, of: keyID) == nil)
     }
     for count in [0, 1, 27, 28, sealed.count - 1] { #expect(own.open(Array(sealed.prefix(count)), of: keyID) == nil) }
+  }
+
+  @Test("an answer has as many keys as it had, or its row was changed by hand")
+  func shownKeys() throws {
+    for count in 0...3 {
+      let answer = FirstAnswer(shownKeys: Array(repeating: "{}", count: count), newKeyID: .version7(), secret: nil)
+      #expect(try answer.shown(count).count == count)
+      let error = #expect(throws: PostgresError.self) { try answer.shown(count + 1) }
+      #expect(error?.code == .decoding)
+    }
   }
 
   @Test("the same secret is sealed in another way each time, and the holder's hash does not open it")

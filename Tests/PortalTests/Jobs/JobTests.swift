@@ -26,6 +26,17 @@ struct JobTests {
     observations.count { if case .jobFailed = $0 { true } else { false } }
   }
 
+  @Test("a job is due when its interval is over, or it never ran, whatever its row says of its age")
+  func due() throws {
+    let job = try #require(Job.all(Retention(), Outbox(isOpen: false)).first { $0.interval == .seconds(600) })
+    func record(_ ageSeconds: Double) -> JobRecord {
+      JobRecord(ageSeconds: ageSeconds, startedAt: .distantPast, instance: "here", failureCount: 0)
+    }
+    #expect(job.isDue(nil))
+    for age in [600, 601, 1e300, .infinity, .nan] as [Double] { #expect(job.isDue(record(age)), "\(age)") }
+    for age in [599.9, 0, -1, -1e300, -.infinity] as [Double] { #expect(!job.isDue(record(age)), "\(age)") }
+  }
+
   @Test("rows of the invalidation log that are older than any lease are removed, and the head stays where it is")
   func invalidations() async throws {
     try await withPool { pool in

@@ -129,6 +129,39 @@ struct RateLimitsTests {
     }
   }
 
+  @Test("counts that somebody typed into the tables of limits refuse, and end nothing")
+  func typedCounts() async throws {
+    try await withInstances(2) { instances, pool in
+      var key = VerifiableKey.limited(.version7(), 1_000)
+      key.namedLimits = [RateLimit(name: "day", limit: 1_000, windowSeconds: 86_400)]
+      for instance in instances {
+        #expect(try await instance.admits(key))
+        #expect(await instance.limits.exchange())
+      }
+      try await pool.type("update rate_limit_counts set used = \(Int.max)")
+      #expect(try await instances[0].admits(key), "it has not heard yet")
+      #expect(await instances[0].limits.exchange())
+      #expect(try await !instances[0].admits(key))
+      key.rateLimitMode = .consistent
+      #expect(try await instances[0].admits(key))
+      try await pool.type("update rate_limit_windows set used = 1::bigint << 60, used_before = 1::bigint << 60")
+      #expect(try await !instances[0].admits(key))
+      #expect(instances[0].limiter.peek(key, at: Date().milliseconds).binding.remaining == 0)
+    }
+  }
+
+  @Test("an answer of another length than the question is an error with a name")
+  func answerOfAnotherLength() throws {
+    let window = RateLimitWindowID(subject: .numbered(1), digest: 1, isAccount: false)
+    let publication = SharedWindow.Publication(seconds: 60, index: 30_000_000, own: .init(current: 1, previous: 2))
+    let exchange = ExchangeRateLimits(instanceID: .numbered(2), [(window, publication)])
+    #expect(try exchange.told([3, 4]) == [SharedWindow.Pair(current: 3, previous: 4)])
+    for used in [[], [1], [1, 2, 3], Array(repeating: 1, count: 4)] {
+      let error = #expect(throws: PostgresError.self) { try exchange.told(used) }
+      #expect(error?.code == .protocolViolation)
+    }
+  }
+
   @Test("in the mode consistent a thousand requests on three instances are admitted to the limit and never beyond")
   func consistent() async throws {
     try await withInstances(3) { instances, _ in

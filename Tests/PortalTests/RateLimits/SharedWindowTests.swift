@@ -133,6 +133,28 @@ struct SharedWindowTests {
     #expect(cluster.request(1, cost: 59, at: start + 15_000) == .fits)
   }
 
+  @Test("whatever others have published, or the database has decided, it goes on")
+  func typedNumbers() {
+    let extremes = [0, 1, -1, 100, 1 << 31, 1 << 32, 1 << 53, .max, .max - 1, .min]
+    var random = SeededGenerator(seed: 6)
+    for _ in 0..<500 {
+      var window = SharedWindow(seconds: extremes.randomElement(using: &random) ?? 1)
+      var now = start
+      for _ in 0..<40 {
+        let (one, other) = (extremes.randomElement(using: &random) ?? 0, extremes.randomElement(using: &random) ?? 0)
+        now += Int.random(in: -100_000...100_000, using: &random)
+        let allowance = RateLimitAllowance(instanceCount: Int.random(in: 1...5, using: &random))
+        switch Int.random(in: 0..<4, using: &random) {
+        case 0: window.decided(index: one, current: other, previous: one)
+        case 1: window.exchanged(window.publication, others: .init(current: one, previous: other))
+        case 2: _ = window.window.peek(cost: 1_000, limit: 1_000_000, at: now)
+        default: if window.fit(cost: 5, limit: 1_000, allowance, at: now) == .fits { window.take(5) }
+        }
+        _ = (window.isOver(at: now), window.window.decision(false, cost: 1, limit: 10, at: now))
+      }
+    }
+  }
+
   @Test("while the instances cannot hear of each other, their shares add up to what was left")
   func disconnected() {
     var cluster = Cluster(4, limit: 1_000, seconds: 10)

@@ -218,9 +218,44 @@ struct SlidingWindowTests {
           isAdmitted: false, limit: 10, remaining: 0, resetSeconds: 10, retryAfterSeconds: 19))
   }
 
+  // MARK: What a row may hold
+
+  @Test("whatever numbers stand in a row, a window of them decides, and in a moment that makes sense to come back in")
+  func typedNumbers() {
+    let extremes = [0, 1, -1, 60, 86_400, 1 << 31, 1 << 32, 1 << 53, .max, .max - 1, .min, .min + 1]
+    var random = SeededGenerator(seed: 4)
+    func pick() -> Int {
+      Bool.random(using: &random)
+        ? extremes.randomElement(using: &random) ?? 0 : Int.random(in: .min ... .max, using: &random)
+    }
+    for _ in 0..<20_000 {
+      var window = SlidingWindow(seconds: pick(), index: pick(), current: pick(), previous: pick())
+      let limit = Int.random(in: 0...Int(Int32.max), using: &random)
+      let now = Int.random(in: 0...253_402_300_799_999, using: &random)
+      for decision in [
+        window.peek(cost: 1_000, limit: limit, at: now), window.decision(false, cost: 1, limit: limit, at: now),
+        window.admit(cost: 1, limit: limit, at: now),
+      ] {
+        #expect((0...limit).contains(decision.remaining))
+        #expect((0...2 * RateLimit.windowSecondsMax).contains(decision.retryAfterSeconds))
+      }
+      _ = window.isOver(at: now)
+    }
+  }
+
+  @Test("a window of no length, or of more than a day, is one of a second, or of a day")
+  func typedLengths() {
+    for (seconds, milliseconds) in [(0, 1_000), (-5, 1_000), (.min, 1_000), (86_401, 86_400_000), (.max, 86_400_000)] {
+      #expect(SlidingWindow.lengthMilliseconds(seconds) == milliseconds)
+    }
+  }
+
   @Test("milliseconds of a date are whole ones, rounded down")
   func milliseconds() {
     #expect(Date(timeIntervalSince1970: 1_800_000_000.125).milliseconds == 1_800_000_000_125)
     #expect(Date(timeIntervalSince1970: 0.0009).milliseconds == 0)
+    for seconds in [Double.infinity, -.infinity, .nan, 1e300] {
+      #expect((-(1 << 53)...(1 << 53)).contains(Date(timeIntervalSince1970: seconds).milliseconds))
+    }
   }
 }

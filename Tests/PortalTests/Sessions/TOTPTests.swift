@@ -29,6 +29,17 @@ struct TOTPTests {
     #expect(factor.code(atStep: counter) == code)
   }
 
+  @Test("at a time that no clock shows, no code is taken, or that of the first step")
+  func impossibleTimes() {
+    for seconds in [-31, -61, -1e12, -.infinity] as [Double] {
+      let date = Date(timeIntervalSince1970: seconds)
+      #expect(factor.step(of: factor.code(atStep: 0), at: date) == 0)
+      #expect(factor.step(of: "000000", at: date) == nil)
+    }
+    #expect(factor.step(of: "000000", at: Date(timeIntervalSince1970: .infinity)) == nil)
+    #expect(factor.code(atStep: -1) == factor.code(atStep: 0))
+  }
+
   @Test("takes the codes of this step and of the one before and after it, and no others")
   func window() {
     let now = Date(timeIntervalSince1970: 59.9)

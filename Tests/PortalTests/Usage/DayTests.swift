@@ -24,6 +24,40 @@ struct DayTests {
     #expect(Day(number: number).description == "2101-01-01")
   }
 
+  @Test("the calendar goes on before the year 1 and before 0000-03-01, and every year has four digits at least")
+  func firstYears() {
+    let lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+    // The year 0 begins 719,528 days before 1970.
+    var number = -719_528 - (366 + 3 * 365)
+    for year in -4...4 {
+      let isLeap = year.isMultiple(of: 4)
+      for (index, length) in lengths.enumerated() {
+        for day in 1...(index == 1 && isLeap ? 29 : length) {
+          #expect(Day(number: number).civil == (year, index + 1, day))
+          number += 1
+        }
+      }
+    }
+    #expect(Day(number: -719_528).description == "0000-01-01")
+    #expect(Day(number: -719_162).description == "0001-01-01")
+    #expect(Day(number: -354_285).description == "1000-01-01")
+    #expect(Day(number: -354_286).description == "0999-12-31")
+  }
+
+  @Test("a moment that no calendar has is some day, and PostgreSQL's first or last")
+  func impossibleDays() {
+    for seconds in [Double.infinity, 1e300, -1e300, -.infinity, .nan] {
+      let day = Day(containing: Date(timeIntervalSince1970: seconds))
+      #expect(!day.description.isEmpty)
+      let expected: Int32 = seconds.isNaN ? -10_957 : seconds > 0 ? .max : .min
+      #expect(day.postgresDate.daysSince2000 == expected)
+    }
+    for days in [Int32.min, .max] {
+      let day = Day(PostgresDate(daysSince2000: days))
+      #expect(day.postgresDate.daysSince2000 == days && (1...12).contains(day.civil.month))
+    }
+  }
+
   @Test("Foundation and PostgreSQL write the same day")
   func agrees() async throws {
     let numbers = Array(stride(from: 0, to: 47_847, by: 331)) + [11_016, 19_782]

@@ -61,6 +61,35 @@ struct LatencyHistogramTests {
     #expect(LatencyHistogram.bucketCountMax < 150)
   }
 
+  @Test("whatever counts a row holds, they add up to a bound, and a percentile is one of the buckets")
+  func typedCounts() {
+    let extremes = [0, 1, -1, .max, .min, .max - 1]
+    var random = SeededGenerator(seed: 8)
+    for _ in 0..<200 {
+      let count = Int.random(in: 0...400, using: &random)
+      var one = LatencyHistogram(buckets: (0..<count).map { _ in extremes.randomElement(using: &random) ?? 0 })
+      #expect(one.buckets.count == min(count, LatencyHistogram.bucketCountMax))
+      one.merge(LatencyHistogram(buckets: Array(repeating: .max, count: 3)))
+      one.merge(LatencyHistogram(buckets: Array(repeating: .min, count: 5)))
+      for quantile in [0, 0.5, 1] {
+        let value = one.percentile(quantile) ?? 0
+        #expect(value >= 0 && value <= LatencyHistogram.millisecondsMax * 1.06)
+      }
+    }
+    #expect(LatencyHistogram(buckets: [.max, .max, .max]).percentile(0) != nil)
+  }
+
+  @Test("buckets that are told one by one stand in their places, and what is no bucket is left out")
+  func places() {
+    #expect(LatencyHistogram(places: [3, 1], counts: [7, 9]).buckets == [9, 0, 7])
+    #expect(LatencyHistogram(places: [], counts: []).buckets == [])
+    #expect(LatencyHistogram(places: [1, 2], counts: [5]).buckets == [5])
+    let outside = [0, -1, .min, .max, Int(Int32.min), Int(Int32.max), LatencyHistogram.bucketCountMax + 1]
+    #expect(LatencyHistogram(places: outside + [2], counts: Array(1...8)).buckets == [0, 8])
+    let last = LatencyHistogram.bucketCountMax
+    #expect(LatencyHistogram(places: [last], counts: [1]).buckets.count == last)
+  }
+
   @Test("merging is adding up, in any order and grouping, and nothing is the neutral element")
   func merging() {
     var random = SeededGenerator(seed: 7)

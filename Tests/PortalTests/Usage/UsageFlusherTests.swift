@@ -213,6 +213,76 @@ struct UsageFlusherTests {
     }
   }
 
+  /// How often something was wrong with the spool, and the files that were set aside.
+  private func refused(_ dead: DeadSpool) -> (count: Int, files: [String]) {
+    let count = observations.count { if case .usageSpoolFailed = $0 { true } else { false } }
+    return (count, dead.fileNames.filter { $0.hasSuffix(".aside") })
+  }
+
+  /// A server that starts on what another left.
+  private func withAdopter(
+    _ body: (PostgresPool, UsageFlusher, DeadSpool) async throws -> Void
+  ) async throws {
+    try await withPool { pool in
+      try await withFolder { root in
+        let dead = try DeadSpool(in: root)
+        let recorder = UsageRecorder(spoolFolder: root)
+        let adopter = UsageFlusher(
+          pool: pool, recorder: recorder, keptFor: .zero, observer: Observer([observations.sink]))
+        try await body(pool, adopter, dead)
+      }
+    }
+  }
+
+  @Test("of what a dead process left, a damaged file is set aside, told of once, and keeps nothing else from counting")
+  func damaged() async throws {
+    try await withAdopter { pool, adopter, dead in
+      try overwrite(dead.path(2), at: 8, Array(repeating: 0xFF, count: 8))
+      for _ in 0..<2 {
+        await adopter.adopt()
+        #expect(await adopter.flush())
+      }
+      #expect(try await verified(pool) == 2 * DeadSpool.counterCount)
+      #expect(refused(dead).count == 1 && refused(dead).files == ["2.counters.aside"])
+    }
+  }
+
+  @Test("a file that is cut short between its adoption and its turn is set aside, and keeps nothing else from counting")
+  func cutShort() async throws {
+    try await withAdopter { pool, adopter, dead async throws in
+      await adopter.adopt()
+      #expect(truncate(dead.path(1), 50_000) == 0)
+      #expect(await adopter.flush())
+      #expect(try await verified(pool) == 2 * DeadSpool.counterCount)
+      #expect(refused(dead).count == 1 && refused(dead).files == ["1.counters.aside"])
+    }
+  }
+
+  @Test("a file that the database does not take is set aside, and keeps nothing else from counting")
+  func notTaken() async throws {
+    try await withAdopter { pool, adopter, dead in
+      try await pool.type("alter table key_usage add constraint odd check (endpoint not like '%a2%')")
+      await adopter.adopt()
+      #expect(await adopter.flush())
+      #expect(try await verified(pool) == 2 * DeadSpool.counterCount)
+      #expect(refused(dead).count == 1 && refused(dead).files == ["2.counters.aside"])
+      #expect(await adopter.flush())
+      #expect(dead.fileNames == ["2.counters.aside"], "what was written is gone after its time")
+    }
+  }
+
+  @Test("a file of another version waits for a server that reads it, and holds up no other")
+  func otherVersion() async throws {
+    try await withAdopter { pool, adopter, dead in
+      try overwrite(dead.path(1), at: 6, Array("02".utf8))
+      await adopter.adopt()
+      #expect(await adopter.flush())
+      #expect(try await verified(pool) == 2 * DeadSpool.counterCount)
+      #expect(dead.fileNames == ["1.counters"])
+      #expect(refused(dead).count == 1)
+    }
+  }
+
   @Test("instances that write the same counters at the same time wait for each other in one order")
   func noDeadlock() async throws {
     try await withPool { pool async throws in

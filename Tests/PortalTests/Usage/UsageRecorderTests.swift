@@ -80,10 +80,19 @@ struct UsageRecorderTests {
       recorder.verified(.counted(1), "/", isValid: true, at: now)
       sizes += recorder.seal().map(\.slotsPerShard)
     }
-    #expect(sizes.last == UsageExtent.slotsPerShardMin && sizes == sizes.sorted(by: >))
+    #expect(sizes.last == UsageLayout.slotsPerShardMin && sizes == sizes.sorted(by: >))
   }
 
   // MARK: Bounds
+
+  @Test("what comes before 1970, by a clock that is wrong, counts in its first hour")
+  func beforeTheEpoch() {
+    for seconds in [-1.0, -1e9, -1e300, -.infinity] {
+      recorder.verified(.counted(1), "/a", isValid: true, at: Date(timeIntervalSince1970: seconds))
+    }
+    let counters = seal()
+    #expect(counters.map(\.verified) == [4] && counters.map(\.hour) == [0] && counters.map(\.lastUsedAt) == [0])
+  }
 
   @Test("an account's five hundred and first endpoint of a day, and all after it, are counted as other")
   func endpoints() {

@@ -17,6 +17,15 @@ private final class OwnedRegion {
 
   deinit { bytes.deallocate() }
 
+  /// Counts under a name that nobody has looked at; false if there is no room.
+  func count(named endpoint: [UInt8], hour: Int = 480_012, lastUsed: Int = 5) -> Bool {
+    endpoint.withUnsafeBufferPointer { bytes in
+      region.insert(
+        UsageRegion.Name(accountID: .numbered(100), keyID: .numbered(1), hour: hour, endpoint: bytes), isValid: true,
+        at: hour * UsageCounter.millisecondsPerHour + lastUsed)
+    }
+  }
+
   /// False if there is no room.
   func count(_ key: Int, _ endpoint: String, isValid: Bool = true, at now: Int = 0, account: Int = 100) -> Bool {
     var endpoint = endpoint
@@ -45,7 +54,7 @@ struct UsageRegionTests {
     for (isValid, offset) in [(true, 5), (true, 3), (false, 9), (false, 8), (true, 2)] {
       #expect(owned.count(1, "GET /things", isValid: isValid, at: noon + offset))
     }
-    for (key, endpoint, hour) in [(1, "GET /other", 0), (2, "GET /things", 0), (1, "GET /things", 1), (1, "", 0)] {
+    for (key, endpoint, hour) in [(1, "GET /other", 0), (2, "GET /things", 0), (1, "GET /things", 1), (1, "x", 0)] {
       #expect(owned.count(key, endpoint, at: noon + hour * UsageCounter.millisecondsPerHour))
     }
     let counters = owned.counters
@@ -101,6 +110,65 @@ struct UsageRegionTests {
       owned.bytes[start + offset] = byte
     }
     #expect(owned.counters.count == 1)
+  }
+
+  @Test(
+    "a name that the database would refuse is left out, however whole its slot is: no text, with U+0000, too long",
+    arguments: [
+      [], [0], Array("a\u{0}b".utf8), [0xFF], [0xC3], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xC0, 0x80],
+      Array(repeating: UInt8(ascii: "x"), count: 201), Array(String(repeating: "ü", count: 201).utf8),
+    ] as [[UInt8]])
+  func refusedNames(_ endpoint: [UInt8]) {
+    let owned = OwnedRegion(slotCount: 64)
+    #expect(owned.count(named: endpoint) && owned.count(named: Array(String(repeating: "ü", count: 200).utf8)))
+    var found: [UsageCounter] = []
+    #expect(owned.region.read { found.append($0) } == 1)
+    #expect(found.map(\.endpoint) == [String(repeating: "ü", count: 200)])
+  }
+
+  @Test("a count that no hour has, or a moment outside its hour, is left out, of a slot that is whole else")
+  func refusedCounts() {
+    // The last bytes of both counts and of the moment.
+    for offset in [51, 55, 59] {
+      let owned = OwnedRegion(slotCount: 64)
+      #expect(owned.count(named: Array("a".utf8)))
+      for slot in stride(from: 64, to: 64 * 65, by: 64) where owned.bytes[slot] != 0 {
+        owned.bytes[slot + offset] = 0x80
+      }
+      #expect(owned.region.read { _ in Issue.record("it was counted") } == 1)
+    }
+  }
+
+  @Test("an hour that no calendar has is left out")
+  func refusedHours() {
+    let hours = OwnedRegion(slotCount: 64)
+    for (place, hour) in [UsageCounter.hourMax, UsageCounter.hourMax + 1, Int(UInt32.max)].enumerated() {
+      #expect(hours.count(named: [UInt8(ascii: "a") + UInt8(place)], hour: hour))
+    }
+    var found: [UsageCounter] = []
+    #expect(hours.region.read { found.append($0) } == 2)
+    #expect(found.map(\.hour) == [UsageCounter.hourMax])
+  }
+
+  @Test("whatever a region says of itself, it is counted in within its bounds")
+  func lyingHead() {
+    for byte in 0..<8 {
+      for value: UInt8 in [0x01, 0x7F, 0x80, 0xFF] {
+        let owned = OwnedRegion(slotCount: 64)
+        for key in 0..<10 { #expect(owned.count(key, "/things/of/\(key)x")) }
+        owned.bytes[byte] = value
+        #expect((0...64).contains(owned.region.takenCount))
+        for key in 0..<200 { _ = owned.count(key, "/more/than/there/is/room/for/\(key)x") }
+        for key in 0..<10 { #expect(owned.count(key, "/things/of/\(key)x") || byte >= 4) }
+      }
+    }
+  }
+
+  @Test("a name that is longer than a slot can say has no room")
+  func hugeName() {
+    let owned = OwnedRegion(slotCount: 4_096)
+    #expect(!owned.count(named: Array(repeating: UInt8(ascii: "x"), count: 65_536)))
+    #expect(owned.count(named: Array(repeating: UInt8(ascii: "x"), count: 65_535)))
   }
 
   @Test("random bytes are read without a crash")

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Portal
@@ -28,6 +29,26 @@ struct UsageReportTests {
     #expect(totals(3, 1, 96).totalRequests == 100)
     #expect(totals(0, 2, 5).errorRate == 1)
     #expect(totals(0, 0, 5).errorRate == 0)
+  }
+
+  @Test("counts that nobody can have counted add up to a bound, and to a share")
+  func typedCounts() {
+    var most = totals(.max, .max, .max)
+    #expect(most.totalRequests == .max && most.errorRate == 0.5)
+    most.merge(totals(1, .max, .max))
+    #expect(most.successes == .max && most.errors == .max && most.denied == .max)
+    most.merge(totals(.min, .min, .min))
+    #expect(most.totalRequests == -3)
+    #expect(totals(.min, .min, .min).totalRequests == .min)
+    let consumer = Consumer(accountID: .numbered(1))
+    #expect(TopRow(consumer: consumer, successes: .max, errors: .max, denied: 1, share: 1).totalRequests == .max)
+    let errors = ErrorRateRow(
+      consumer: consumer, successes: .max, errors: .max, lowerBound: 0, overallErrorRate: 0)
+    #expect(errors.errorRate == 0.5)
+    for (requests, previous, expected) in [(Int.min, Int.max, Int.min), (.max, .min, .max), (5, 7, -2)] {
+      let row = GrowthRow(consumer: consumer, requests: requests, previousRequests: previous, isOutlier: false)
+      #expect(row.difference == expected)
+    }
   }
 
   @Test("every day of the range has its entry, oldest first, and what is missing is zero")

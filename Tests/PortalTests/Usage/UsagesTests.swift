@@ -62,6 +62,22 @@ struct UsagesTests {
     }
   }
 
+  @Test("a report of counts that somebody typed ends nothing: its sums stop at their bounds")
+  func typedCounts() async throws {
+    try await withMetered { metered in
+      // Each fits into a row, two of them into no number.
+      for daysAgo in [0, 1] { try await metered.insert(Int.max / 2 + 1, "/\(daysAgo)", daysAgo: daysAgo) }
+      try await metered.world.pool.type(
+        """
+        update key_usage set latency_buckets = array_fill(\(Int.max), array[200]), latency_count = \(Int.max),
+          total_latency_ms = 'NaN'
+        """)
+      let report = try await metered.usages.report(onKey: metered.key, of: metered.account, days: 7)
+      #expect(report.summary.successes == .max && report.summary.totalRequests == .max)
+      #expect(report.summary.latencyCount == .max && report.summary.latencyPercentile(0.99) != nil)
+    }
+  }
+
   @Test("endpoints are the ten with most requests, the busiest first, and names decide between equals")
   func endpoints() async throws {
     try await withMetered { metered in

@@ -55,6 +55,30 @@ struct CoherentCacheStateTests {
     Thing(id: .numbered(number), owner: .numbered(owner))
   }
 
+  // MARK: The ends of numbers
+
+  @Test("seqs up to the highest are followed and judged, and a jump to it drops all")
+  mutating func highestSeqs() {
+    let epoch = epoch
+    func position(_ seq: Int) -> LogPosition { LogPosition(epoch: epoch, seq: seq, mark: .numbered(seq % 1_000)) }
+    func row(_ seq: Int) -> Invalidation {
+      Invalidation(seq: seq, follows: position(seq - 1).mark, target: .key(.numbered(7), account: .numbered(9)))
+    }
+    let seqs = (Int.max - 3)...Int.max
+    var breaks: [Bool] = []
+    for (head, news) in [
+      (seqs.lowerBound, []), (.max, seqs.dropFirst().map(row)), (.max, []), (0, []), (.max, [row(.max)]),
+    ] as [(Int, [Invalidation])] {
+      let sync = SyncResult(head: position(head), invalidations: news, startedAt: start)
+      breaks.append(state.apply(sync).isHistoryBroken)
+      guard head == .max, !breaks.contains(true) else { continue }
+      let outcome = state.fill(hash, thing, readAt: position(.max), at: start)
+      #expect(outcome == .stored && lookup(hash).name == "hit")
+    }
+    #expect(breaks == [false, false, false, true, true])
+    #expect(state.applied?.seq == .max && lookup(hash).name == "miss")
+  }
+
   // MARK: Freshness
 
   @Test("before the first sync everything is stale, and no fill can be judged")

@@ -1,3 +1,4 @@
+import Foundation
 import PortalTesting
 import Postgres
 import Testing
@@ -40,6 +41,49 @@ struct VerificationStatementsTests {
         let plan = try await connection.query(ExplainSync()).joined(separator: "\n")
         #expect(plan.contains("invalidation_log_seq_unique"), "\(plan)")
       }
+    }
+  }
+
+  @Test("a key that never expires, or always has, by what somebody typed into its row, is one as any other")
+  func infiniteExpiry() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let key = try await world.makeKey(world.makeAccount())
+      for (typed, expected) in [("infinity", Date.distantFuture), ("-infinity", .distantPast)] {
+        try await pool.type("update api_keys set expires_at = '\(typed)'")
+        let found = try #require(
+          try await pool.query(FindVerifiableKeys(hashes: [key.secret.hash])).first?.found?.key)
+        #expect(found.expiresAt == expected)
+        let request = VerificationRequest(hash: key.secret.hash)
+        #expect(found.refusal(of: request, at: Date()) == (expected < Date() ? .expired : nil))
+      }
+    }
+  }
+
+  @Test(
+    "what somebody typed and no key has is an error with a name",
+    arguments: [
+      "update api_keys set scopes = '{{a,b},{c,d}}'", "update api_keys set scopes = array[null, 'a']",
+      "update api_keys set limit_names = '{a}', limit_values = '{null}', limit_window_seconds = '{60}'",
+      """
+      alter table api_keys drop constraint api_keys_limit_windows_range;
+      update api_keys set limit_names = '{a}', limit_values = '{1}', limit_window_seconds = '{0}'
+      """,
+      """
+      alter table api_keys drop constraint api_keys_limit_values_range;
+      update api_keys set limit_names = '{a}', limit_values = '{-1}', limit_window_seconds = '{60}'
+      """,
+      "update invalidation_head set seq = -1", "update invalidation_head set seq = 9223372036854775807",
+    ])
+  func typedRows(_ sql: String) async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let key = try await world.makeKey(world.makeAccount())
+      let find = FindVerifiableKeys(hashes: [key.secret.hash])
+      #expect(try await pool.query(find).first?.found != nil)
+      try await pool.type(sql)
+      let error = await #expect(throws: PostgresError.self) { try await pool.query(find) }
+      #expect(error?.code == .decoding)
     }
   }
 }

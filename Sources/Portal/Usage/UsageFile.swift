@@ -1,0 +1,120 @@
+import Foundation
+import Glibc
+
+/// A file of counters that another process left, with what was judged of it when it was found.
+///
+/// It is read into memory a region at a time, and never mapped: whoever shares the folder may cut it short at any moment.
+struct UsageFile: Sendable {
+  /// What could not be read, or is a copy, gets this, and is not looked at again.
+  private static let asideSuffix = ".aside"
+
+  let path: String
+  let layout: UsageLayout
+
+  /// Nil if nothing was ever counted in it. Throws where it is damaged, or is a copy: the original may be counted, or be
+  /// counted in, elsewhere. `sourceID` and `number` are what the names of folder and file say. Blocks.
+  init?(at path: String, sourceID: UUID, number: Int) throws(UsageExtent.Failure) {
+    let descriptor = try Descriptor(path)
+    guard let layout = try descriptor.judge(sourceID: sourceID, number: number) else { return nil }
+    self.path = path
+    self.layout = layout
+  }
+
+  /// All of its counters. Throws where it is not what it was when it was found. Blocks.
+  func read() throws(UsageExtent.Failure) -> UsageExtent.Contents {
+    let descriptor = try Descriptor(path)
+    guard try descriptor.judge(sourceID: layout.sourceID, number: layout.number) == layout else {
+      throw UsageExtent.Failure("\(path) was changed since it was found")
+    }
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: layout.regionByteCount, alignment: 64)
+    defer { buffer.deallocate() }
+    var contents = UsageExtent.Contents()
+    guard let base = buffer.baseAddress else { return contents }
+    for shard in 0..<UsageLayout.shardCount {
+      guard try descriptor.read(layout.regionOffset(shard), into: buffer) == buffer.count else {
+        throw UsageExtent.Failure("\(path) was cut short since it was found")
+      }
+      contents.read(UsageRegion(at: base, slotCount: layout.slotsPerShard, seed: layout.seed))
+    }
+    return contents
+  }
+
+  func remove() { unlink(path) }
+
+  func setAside() { Self.setAside(path) }
+
+  static func setAside(_ path: String) { rename(path, path + asideSuffix) }
+}
+
+/// A regular file that is open for reading.
+private struct Descriptor: ~Copyable {
+  private static let chunkByteCount = 64 << 10
+
+  private let path: String
+  private let number: Int32
+  private let status: stat
+
+  /// Waits for nobody, as a FIFO would make it, and follows no link.
+  init(_ path: String) throws(UsageExtent.Failure) {
+    let number = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC)
+    guard number >= 0 else { throw .last("\(path) cannot be opened") }
+    var status = stat()
+    guard fstat(number, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      close(number)
+      throw UsageExtent.Failure("\(path) is no regular file")
+    }
+    self.path = path
+    self.number = number
+    self.status = status
+  }
+
+  deinit { close(number) }
+
+  /// Nil if nothing was ever counted in it.
+  func judge(sourceID: UUID, number: Int) throws(UsageExtent.Failure) -> UsageLayout? {
+    let page = UnsafeMutableRawBufferPointer.allocate(byteCount: UsageLayout.headByteCount, alignment: 64)
+    defer { page.deallocate() }
+    let count = try read(0, into: page)
+    let judgement = UsageLayout.judge(
+      UnsafeRawBufferPointer(rebasing: page[..<count]), byteCount: Int(status.st_size),
+      inode: UInt64(status.st_ino), sourceID: sourceID, number: number)
+    switch judgement {
+    case .good(let layout): return layout
+    case .unfinished:
+      guard try isZero(from: UsageLayout.headByteCount) else {
+        throw UsageExtent.Failure("\(path) has counters and no head")
+      }
+      return nil
+    case .otherVersion: throw UsageExtent.Failure("\(path) is of another version", .otherVersion)
+    case .damaged(let reason): throw UsageExtent.Failure("\(path) \(reason)")
+    }
+  }
+
+  /// Whether there is nothing but zeros from `offset` on.
+  private func isZero(from offset: Int) throws(UsageExtent.Failure) -> Bool {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.chunkByteCount, alignment: 64)
+    defer { buffer.deallocate() }
+    var offset = offset
+    while offset < Int(status.st_size), case let count = try read(offset, into: buffer), count > 0 {
+      guard !buffer[..<count].contains(where: { $0 != 0 }) else { return false }
+      offset += count
+    }
+    return true
+  }
+
+  /// Fills the buffer with what stands at `offset`; how many bytes there are.
+  func read(_ offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(UsageExtent.Failure) -> Int {
+    guard let base = buffer.baseAddress else { return 0 }
+    var count = 0
+    while count < buffer.count {
+      let result = pread(number, base + count, buffer.count - count, off_t(offset + count))
+      if result == 0 { break }
+      if result > 0 {
+        count += result
+      } else if errno != EINTR {
+        throw .last("\(path) cannot be read")
+      }
+    }
+    return count
+  }
+}

@@ -1,0 +1,114 @@
+import Foundation
+import Synchronization
+
+/// Where everything stands in an extent, and whose it is: what its first page says, judged. Whatever is read of an extent
+/// is read by these numbers.
+///
+/// A file may have been left by a process that was killed at any instruction, torn by a power cut, or changed by whoever
+/// shares the folder.
+struct UsageLayout: Equatable, Sendable {
+  /// What is to be said of a file by its first page.
+  enum Judgement: Equatable, Sendable {
+    case good(UsageLayout)
+    /// Its head was never finished, so nothing was counted in it by then.
+    case unfinished
+    /// Another version of this program reads it.
+    case otherVersion
+    /// What is wrong with it.
+    case damaged(String)
+  }
+
+  static let shardCount = 16
+  static let slotsPerShardMin = 64
+  /// A million slots: 100 MB.
+  static let slotsPerShardMax = 1 << 16
+  /// One a second for 35,000 years. Far enough from where a number ends to be shifted, and to have a next one.
+  static let numberMax = 1 << 40
+  /// A page.
+  static let headByteCount = 4_096
+  static let byteCountMax = byteCount(slotsPerShard: slotsPerShardMax)
+
+  /// Offsets in the first page, in bytes.
+  private enum Head {
+    static let magic = 0
+    static let slotsPerShard = 8
+    static let seed = 16
+    static let sourceID = 24
+    static let number = 40
+    static let inode = 48
+  }
+
+  /// `LUSACE01`: the last two characters are the version.
+  private static let magic: UInt64 = 0x3130_4543_4153_554C
+  private static let nameMask: UInt64 = 0x0000_FFFF_FFFF_FFFF
+
+  let slotsPerShard: Int
+  let seed: UInt64
+  let sourceID: UUID
+  /// Extents of a source are written to the database in this order.
+  let number: Int
+
+  /// Of a new extent. `slotsPerShard` is a power of two within the bounds.
+  init(sourceID: UUID, number: Int, slotsPerShard: Int, seed: UInt64 = .random(in: 1...(.max))) {
+    self.slotsPerShard = slotsPerShard
+    self.seed = seed
+    self.sourceID = sourceID
+    self.number = number
+  }
+
+  // Neither overflows: a power of two within the bounds is all that `slotsPerShard` can be.
+  var byteCount: Int { Self.byteCount(slotsPerShard: slotsPerShard) }
+  var regionByteCount: Int { UsageRegion.byteCount(slotCount: slotsPerShard) }
+
+  func regionOffset(_ shard: Int) -> Int { Self.headByteCount + shard * regionByteCount }
+
+  static func byteCount(slotsPerShard: Int) -> Int {
+    headByteCount + shardCount * UsageRegion.byteCount(slotCount: slotsPerShard)
+  }
+
+  // MARK: The first page
+
+  /// The magic last: without it a file is not counted.
+  func write(to page: UnsafeMutableRawPointer, inode: UInt64) {
+    page.storeBytes(of: UInt64(slotsPerShard), toByteOffset: Head.slotsPerShard, as: UInt64.self)
+    page.storeBytes(of: seed, toByteOffset: Head.seed, as: UInt64.self)
+    page.storeBytes(of: sourceID.uuid, toByteOffset: Head.sourceID, as: uuid_t.self)
+    page.storeBytes(of: UInt64(number), toByteOffset: Head.number, as: UInt64.self)
+    page.storeBytes(of: inode, toByteOffset: Head.inode, as: UInt64.self)
+    (page + Head.magic).assumingMemoryBound(to: Atomic<UInt64>.self).pointee.store(Self.magic, ordering: .releasing)
+  }
+
+  /// Judges a file by its first page, or by as much of it as there is. `byteCount` and `inode` are the file's own; it
+  /// must be the one that its name (`number`) and its folder's (`sourceID`) say.
+  static func judge(
+    _ page: UnsafeRawBufferPointer, byteCount: Int, inode: UInt64, sourceID: UUID, number: Int
+  ) -> Judgement {
+    guard byteCount <= byteCountMax else { return .damaged("is larger than any such file") }
+    guard page.count >= headByteCount else {
+      return page.contains { $0 != 0 } ? .damaged("ends within its head") : .unfinished
+    }
+    let foundMagic = page.loadUnaligned(fromByteOffset: Head.magic, as: UInt64.self)
+    if foundMagic == 0 { return .unfinished }
+    guard foundMagic == magic else {
+      return foundMagic & nameMask == magic & nameMask ? .otherVersion : .damaged("is no file of counters")
+    }
+    guard
+      let slotsPerShard = Int(
+        exactly: page.loadUnaligned(fromByteOffset: Head.slotsPerShard, as: UInt64.self)),
+      (slotsPerShardMin...slotsPerShardMax).contains(slotsPerShard), slotsPerShard.nonzeroBitCount == 1,
+      byteCount == Self.byteCount(slotsPerShard: slotsPerShard)
+    else { return .damaged("has another size than it says") }
+    guard (1...numberMax).contains(number), page.loadUnaligned(fromByteOffset: Head.number, as: UInt64.self) == number
+    else { return .damaged("has another number than its name") }
+    guard UUID(uuid: page.loadUnaligned(fromByteOffset: Head.sourceID, as: uuid_t.self)) == sourceID else {
+      return .damaged("is of another process than its folder")
+    }
+    guard page.loadUnaligned(fromByteOffset: Head.inode, as: UInt64.self) == inode else {
+      return .damaged("is a copy")
+    }
+    return .good(
+      UsageLayout(
+        sourceID: sourceID, number: number, slotsPerShard: slotsPerShard,
+        seed: page.loadUnaligned(fromByteOffset: Head.seed, as: UInt64.self)))
+  }
+}
