@@ -14,9 +14,9 @@ struct SessionsController {
   let cookie: SessionCookie
   let isSignupOpen: Bool
 
-  func addPublicRoutes(to routes: some RouterMethods<AppRequestContext>) {
-    routes.post("v1/signup", use: signUp)
-    routes.post("v1/login", use: logIn)
+  func addRoutes(to routes: PublicRoutes) {
+    routes.post("v1/signup", .anybody, use: signUp)
+    routes.post("v1/login", .anybody, use: logIn)
   }
 
   func addRoutes(to routes: MemberRoutes) {

@@ -11,12 +11,12 @@ struct UsageController {
   let usages: Usages
 
   func addRoutes(to routes: MemberRoutes) {
-    routes.get("v1/keys/{id}/usage", .readUsage) { try await ofKey($1.pathID, $0, of: $1.keyHolder) }
-    routes.get("v1/usage", .readUsage, use: ofAccount)
+    routes.get("v1/keys/{id}/usage", .readUsage, query: ["days"]) { try await ofKey($1.pathID, $0, of: $1.keyHolder) }
+    routes.get("v1/usage", .readUsage, query: ["days"], use: ofAccount)
   }
 
   func addRoutes(to routes: TokenRoutes) {
-    routes.get("v1/accounts/{id}/keys/{keyId}/usage", .readKeys) {
+    routes.get("v1/accounts/{id}/keys/{keyId}/usage", .readKeys, query: ["days"]) {
       try await ofKey($1.keyID, $0, of: $1.keyHolder)
     }
     routes.post("v1/usage", .writeUsage, use: take)
