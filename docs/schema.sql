@@ -1267,6 +1267,7 @@ CREATE TABLE public.api_keys (
     created_by_id uuid,
     created_by_name text,
     enabled_at timestamp with time zone,
+    lineage_id uuid,
     CONSTRAINT api_keys_allowed_ips_count CHECK (((cardinality(allowed_ips) >= 1) AND (cardinality(allowed_ips) <= 64))),
     CONSTRAINT api_keys_created_by_kind_known CHECK ((created_by_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'token'::text]))),
     CONSTRAINT api_keys_created_by_whole CHECK (((created_by_kind IS NULL) = (created_by_name IS NULL))),
@@ -1314,7 +1315,7 @@ CREATE TABLE public.idempotent_requests (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT idempotent_requests_key_hash_length CHECK ((length(key_hash) = 32)),
     CONSTRAINT idempotent_requests_request_hash_length CHECK ((length(request_hash) = 32)),
-    CONSTRAINT idempotent_requests_shown_keys_count CHECK ((cardinality(shown_keys) = ANY (ARRAY[1, 2])))
+    CONSTRAINT idempotent_requests_shown_keys_count CHECK ((cardinality(shown_keys) >= 1))
 );
 
 CREATE TABLE public.installation (
@@ -2780,6 +2781,9 @@ GRANT SELECT(created_by_id) ON TABLE public.api_keys TO latchkey_portal;
 GRANT SELECT(created_by_name) ON TABLE public.api_keys TO latchkey_portal;
 
 GRANT SELECT(enabled_at) ON TABLE public.api_keys TO latchkey_portal;
+
+GRANT SELECT(lineage_id) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(lineage_id) ON TABLE public.api_keys TO latchkey_gateway;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.attempt_counts TO latchkey_identity;
 GRANT SELECT,DELETE ON TABLE public.attempt_counts TO latchkey_jobs;

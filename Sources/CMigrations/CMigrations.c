@@ -61,6 +61,9 @@ static const unsigned char sql_0018[] = {
 static const unsigned char sql_0019[] = {
 #embed "../../migrations/0019_busiest_keys.sql"
 };
+static const unsigned char sql_0020[] = {
+#embed "../../migrations/0020_key_lineages.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -84,6 +87,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0017, trigrams),
     MIGRATION(0018, idle_keys),
     MIGRATION(0019, busiest_keys),
+    MIGRATION(0020, key_lineages),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

@@ -51,7 +51,8 @@ package struct IdempotentRequest: Sendable {
 
 /// What somebody is answered who made a key: the first time, and when the request comes again.
 package struct FirstAnswer: Sendable {
-  /// The API keys as they were shown the first time; that which was made comes first.
+  /// The API keys as they were shown the first time: that which was made, the one that it replaces, and those that this
+  /// has ended.
   package var shownKeys: [String]
   package var newKeyID: UUID
   /// Nil where it may not be shown again.

@@ -125,8 +125,8 @@ struct KeysController {
     }
     let rolled = try await keys.roll(id, of: holder.accountID, graceSeconds: grace, by: holder.caller)
     let answer = FirstAnswer(
-      shownKeys: [rolled.successor.key, rolled.predecessor].map(show), newKeyID: rolled.successor.key.id,
-      secret: rolled.successor.secret)
+      shownKeys: ([rolled.successor.key, rolled.predecessor] + rolled.ended).map(show),
+      newKeyID: rolled.successor.key.id, secret: rolled.successor.secret)
     return response(rolled: answer, rolled.propagation, for: holder)
   }
 
@@ -139,6 +139,10 @@ struct KeysController {
         json.field("key", answer.secret?.reveal())
       }
       json.object("oldKey") { $0.fields(ofObject: answer.shownKeys[1]) }
+      let ended = answer.shownKeys.dropFirst(2)
+      if !ended.isEmpty {
+        json.array("endedKeys", ended) { json, key in json.object { $0.fields(ofObject: key) } }
+      }
       json.propagation(propagation)
       json.field("warning", Self.warning)
     }
