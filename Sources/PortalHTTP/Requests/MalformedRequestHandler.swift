@@ -26,17 +26,19 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   private let path: FastPath?
   private let idleTimeout: TimeAmount
+  private let limit: ConnectionLimit
 
   /// Also puts a ``FastPathHandler`` at the beginning of the pipeline, where the framework lets nobody in.
-  init(_ path: FastPath?, idleTimeout: TimeAmount) {
+  init(_ path: FastPath?, idleTimeout: TimeAmount, limit: ConnectionLimit) {
     self.path = path
     self.idleTimeout = idleTimeout
+    self.limit = limit
   }
 
   func handlerAdded(context: ChannelHandlerContext) {
     do {
       try context.pipeline.syncOperations.addHandler(
-        FastPathHandler(path, idleTimeout: idleTimeout), position: .first)
+        FastPathHandler(path, idleTimeout: idleTimeout, limit: limit), position: .first)
     } catch {
       // The connection is closed already.
       context.fireErrorCaught(error)
