@@ -27,18 +27,20 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   private let path: FastPath?
   private let idleTimeout: TimeAmount
+  private let limit: ConnectionLimit
 
-  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline and an ``ASCIIHeadHandler`` behind the decoder, where the
-  /// framework lets nobody in.
-  init(_ path: FastPath?, idleTimeout: TimeAmount) {
+  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline and an ``ASCIIHeadHandler`` behind the decoder, where
+  /// the framework lets nobody in.
+  init(_ path: FastPath?, idleTimeout: TimeAmount, limit: ConnectionLimit) {
     self.path = path
     self.idleTimeout = idleTimeout
+    self.limit = limit
   }
 
   func handlerAdded(context: ChannelHandlerContext) {
     do {
       let pipeline = context.pipeline.syncOperations
-      try pipeline.addHandler(FastPathHandler(path, idleTimeout: idleTimeout), position: .first)
+      try pipeline.addHandler(FastPathHandler(path, idleTimeout: idleTimeout, limit: limit), position: .first)
       let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self).handler
       try pipeline.addHandler(ASCIIHeadHandler(), position: .before(codec))
     } catch {
