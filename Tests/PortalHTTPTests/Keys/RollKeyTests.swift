@@ -1,4 +1,5 @@
 import Foundation
+import Portal
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
