@@ -214,7 +214,7 @@ extension JSONWriter {
 extension RequestFields {
   /// Why a member of staff acts.
   mutating func supportReason() -> SupportReason {
-    let text = string("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
-    return SupportReason(text: text, ticket: optionalString("ticket", 1...100))
+    let text = typedLines("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
+    return SupportReason(text: text, ticket: optionalTypedLine("ticket", 1...SupportReason.ticketLengthMax))
   }
 }
