@@ -47,7 +47,14 @@ struct CommandTests {
       ["plans", "set", "small", "--key-cap", "1", "--per-minute-max", "1"],
       ["plans", "set", "small", "--key-cap", "1", "--scope", "a", "--per-minute-max", "1", "--max-lifetime-days", "0"],
       ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--mode", "strict"],
-      ["epoch", "new"], ["epoch", "new", "--reason", "no"],
+      ["epoch", "new"], ["epoch", "new", "--reason", "no"], ["epoch", "new", "--reason", "a \u{200B}\u{202E} "],
+      ["epoch", "new", "--reason", "restored", "--ticket", " "],
+      ["epoch", "new", "--reason", "restored", "--ticket", "SUP\n1"],
+      ["accounts", "create", "--name", " ", "--email", "a@example.com"],
+      ["accounts", "create", "--name", "a\u{202E}b", "--email", "a@example.com"],
+      ["staff", "create", "--name", "\u{200B}", "--email", "a@example.com"],
+      ["tokens", "create", "--name", "a\tb", "--permission", "keys.read"],
+      ["tokens", "create", "--name", String(repeating: "a", count: 101), "--permission", "keys.read"],
     ] {
       #expect(try await latchkey(arguments, environment: ["DATABASE_URL": "host=/nowhere"]).status == 64)
     }
@@ -113,10 +120,11 @@ struct CommandTests {
   func create() async throws {
     try await withDatabase { database in
       let environment = ["DATABASE_URL": database.url, "PASSWORD_COST": "10"]
-      let account = ["accounts", "create", "--name", "Acme", "--email", "Ada@Example.com", "--json"]
+      let account = ["accounts", "create", "--name", " Acme\n", "--email", "Ada@Example.com", "--json"]
       let made = try await latchkey(account, environment: environment)
       #expect(made.status == 0)
       #expect(try made.json().names == ["id", "name", "user", "password"])
+      #expect(try made.json()["name"].string == "Acme")
       #expect(try made.json()["user"]["email"].string == "ada@example.com")
       let again = try await latchkey(account, environment: environment)
       #expect(again.status == 1)

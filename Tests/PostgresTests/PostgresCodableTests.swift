@@ -108,7 +108,7 @@ struct PostgresCodableTests {
         let date = Date(timeIntervalSinceReferenceDate: seconds)
         #expect(try await pool.query(IsInfinite(date: date)) == [true])
         let error = await #expect(throws: PostgresError.self) { try await pool.query(Echo(value: date)) }
-        #expect(error?.code == .decoding)
+        #expect(error?.code == .decoding && error?.message == "column 1 is infinite")
       }
       for seconds in [Double.nan, 1e13, -1e13, .greatestFiniteMagnitude] {
         let date = Date(timeIntervalSinceReferenceDate: seconds)
@@ -133,6 +133,18 @@ struct PostgresCodableTests {
     try await withPool { pool async throws in
       let day = PostgresDate(daysSince2000: -7)
       #expect(try await pool.query(Day(date: day)) == [day])
+    }
+  }
+
+  @Test("an infinite day is none")
+  func infiniteDays() async throws {
+    try await withPool { pool async throws in
+      for days in [Int32.max, .min] {
+        let error = await #expect(throws: PostgresError.self) {
+          try await pool.query(Echo(value: PostgresDate(daysSince2000: days)))
+        }
+        #expect(error?.message == "column 1 is infinite")
+      }
     }
   }
 

@@ -14,6 +14,8 @@ package enum Observation: Sendable, Equatable {
   /// A fill that an invalidation had overtaken, of another history, or that could not be judged.
   case fillDiscarded
   case verified(Verdict.Code)
+  /// A question of a batch could not be understood.
+  case verificationInvalid
   case listening
   case synced
   case listenerFailed(String)
@@ -172,6 +174,7 @@ package struct Observer: Sendable {
     }
     let verdicts = Dictionary(
       uniqueKeysWithValues: Verdict.Code.allCases.map { ($0, counter("verifications", [("code", $0.rawValue)])) })
+    let invalid = counter("verifications", [("code", "INVALID_REQUEST")])
     let mails: @Sendable (String, Mail.Kind) -> Counter = { name, kind in
       Counter(label: "latchkey_\(name)_total", dimensions: [("kind", kind.rawValue)], factory: factory)
     }
@@ -202,6 +205,7 @@ package struct Observer: Sendable {
       case .limitExchangeFailed: exchangeFailures.increment()
       case .jobFailed(let job, _): jobFailures(job).increment()
       case .verified(let code): verdicts[code]?.increment()
+      case .verificationInvalid: invalid.increment()
       case .answered(let route, let method, let status, let nanoseconds):
         durations.timer(route, method, status).recordNanoseconds(nanoseconds)
       case .mailSent(let kind): mails("mails_sent", kind).increment()

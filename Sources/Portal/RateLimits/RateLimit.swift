@@ -107,9 +107,13 @@ package struct RateLimitDecision: Sendable, Equatable {
       if binding.isAdmitted != other.window.isAdmitted { return binding.isAdmitted ? other.window : binding }
       return binding.isAdmitted
         ? (other.window.remaining < binding.remaining ? other.window : binding)
-        : (other.window.retryAfterSeconds > binding.retryAfterSeconds ? other.window : binding)
+        : (other.window.waitSeconds > binding.waitSeconds ? other.window : binding)
     }
   }
+}
+
+extension SlidingWindow.Decision {
+  fileprivate var waitSeconds: Int { retryAfterSeconds ?? .max }
 }
 
 /// A limit of a request, and whose it is.

@@ -144,7 +144,7 @@ extension UsageRow {
 
   private static func groupColumns(_ grouping: UsageGrouping) -> [Column<UsageRow>] {
     switch grouping {
-    case .day: [Column("date") { .text($0.day?.description) }]
+    case .day: [Column("date") { .day($0.day) }]
     case .account:
       [
         Column("accountId") { .id($0.consumer?.accountID) }, Column("accountName") { .text($0.consumer?.accountName) },

@@ -30,7 +30,7 @@ struct SessionsController {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let email = fields.email("email")
     let password = fields.password("password")
-    let name = fields.string("accountName", 1...Account.nameLengthMax)
+    let name = fields.typedLine("accountName", 1...Account.nameLengthMax)
     try fields.finish()
     guard isSignupOpen else { throw PortalError.forbidden(reason: "Sign-up is closed; ask for an account.") }
     guard let email, let password else { throw Problem.internalError }

@@ -28,7 +28,7 @@ struct ServiceTokensController {
   @Sendable private func create(_ request: Request, _ context: StaffContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
     let now = tokens.clock.now.expiryDate
-    let name = fields.string("name", 1...ServiceToken.nameLengthMax)
+    let name = fields.typedLine("name", 1...ServiceToken.nameLengthMax)
     let permissions = fields.permissions()
     let environment: Key.Environment? = fields.optionalChoice("environment")
     let expiresAt = fields.futureDate("expiresAt", after: now)

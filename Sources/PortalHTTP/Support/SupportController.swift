@@ -98,9 +98,9 @@ struct SupportController {
   /// A pasted key goes no further than its hash.
   @Sendable private func lookUp(_ request: Request, _ context: StaffContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let key = Secret(presented: fields.string("key", 1...Secret.lengthMax))
+    let text = fields.string("key", 1...KeyFormat.pastedLengthMax)
     try fields.finish()
-    return response(try await desk.search(KeySearch(hash: key.hash)))
+    return response(try await desk.lookUp(pasted: text))
   }
 
   @Sendable private func revoke(_ request: Request, _ context: StaffContext) async throws -> Response {
@@ -216,7 +216,7 @@ extension JSONWriter {
 extension RequestFields {
   /// Why a member of staff acts.
   mutating func supportReason() -> SupportReason {
-    let text = string("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
-    return SupportReason(text: text, ticket: optionalString("ticket", 1...100))
+    let text = typedLines("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
+    return SupportReason(text: text, ticket: optionalTypedLine("ticket", 1...SupportReason.ticketLengthMax))
   }
 }

@@ -141,6 +141,21 @@ struct RateLimiterTests {
     #expect(left(other) == [25, 975, 0] && left(one) == [45, 0, 0])
   }
 
+  @Test("of several limits the one that a request costs too much for is told, also beside one that is used up")
+  func tooExpensive() {
+    var key = VerifiableKey.limited(.version7(), 10)
+    key.namedLimits = [RateLimit(name: "hourly", limit: 5, windowSeconds: 3_600)]
+    for cost in [6, 10, 11] {
+      let refused = limiter.admit(key, cost: cost, at: milliseconds(0))
+      #expect(refused?.isAdmitted == false && refused?.binding.retryAfterSeconds == nil)
+      #expect(refused?.binding.limit == (cost > 10 ? 10 : 5))
+    }
+    #expect(limiter.admit(key, cost: 5, at: milliseconds(0))?.binding.retryAfterSeconds == 0)
+    let waiting = limiter.admit(key, cost: 1, at: milliseconds(0))?.binding
+    #expect(waiting?.isAdmitted == false && (waiting?.retryAfterSeconds ?? 0) > 0)
+    #expect(limiter.admit(key, cost: 6, at: milliseconds(0))?.binding.retryAfterSeconds == nil)
+  }
+
   @Test("a thousand requests at once on several limits take as much from each as was admitted")
   func severalLimitsAtOnce() async {
     let account = UUID.version7()
