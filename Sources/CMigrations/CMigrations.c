@@ -63,6 +63,7 @@ static const unsigned char sql_0019[] = {
 };
 static const unsigned char sql_0020[] = {
 #embed "../../migrations/0020_key_lineages.sql"
+};
 static const unsigned char sql_0021[] = {
 #embed "../../migrations/0021_finite_times.sql"
 };

@@ -158,7 +158,8 @@ struct MigrationsContractTests {
   @Test("no time can be infinite, in whatever column, nor in a partition that is made later")
   func finiteTimes() async throws {
     try await withPool { pool in
-      #expect(try await pool.lines(Self.unboundedTimes) == [])
+      let unbounded = try await pool.lines(Self.unboundedTimes)
+      #expect(unbounded == [])
       #expect(try await pool.number("select ensure_usage_partitions('2040-01-01', 2)") == 3)
       #expect(try await pool.lines(Self.unboundedTimes) == [])
       #expect(try await pool.number("select count(*) from pg_constraint where conname like '%\\_finite'") > 70)
