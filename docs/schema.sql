@@ -1092,6 +1092,7 @@ CREATE TABLE public.account_usage_hours (
     latency_count bigint DEFAULT 0 NOT NULL,
     latency_buckets bigint[],
     success_count bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) - error_count)) STORED NOT NULL,
+    CONSTRAINT account_usage_hours_hour_finite CHECK (isfinite(hour)),
     CONSTRAINT account_usage_hours_hour_whole CHECK ((((EXTRACT(epoch FROM hour))::bigint % (3600)::bigint) = 0))
 )
 WITH (fillfactor='45', autovacuum_vacuum_scale_factor='0.05');
@@ -1106,10 +1107,13 @@ CREATE TABLE public.accounts (
     shared_limit_per_minute integer,
     rate_limit_mode text DEFAULT 'fast'::text NOT NULL,
     deleted_at timestamp with time zone,
+    CONSTRAINT accounts_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT accounts_deleted_at_finite CHECK (isfinite(deleted_at)),
     CONSTRAINT accounts_deleted_suspended CHECK (((deleted_at IS NULL) OR (suspended_at IS NOT NULL))),
     CONSTRAINT accounts_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
     CONSTRAINT accounts_rate_limit_mode_known CHECK ((rate_limit_mode = ANY (ARRAY['fast'::text, 'consistent'::text]))),
-    CONSTRAINT accounts_shared_limit_range CHECK (((shared_limit_per_minute >= 1) AND (shared_limit_per_minute <= 1000000)))
+    CONSTRAINT accounts_shared_limit_range CHECK (((shared_limit_per_minute >= 1) AND (shared_limit_per_minute <= 1000000))),
+    CONSTRAINT accounts_suspended_at_finite CHECK (isfinite(suspended_at))
 );
 
 CREATE VIEW public.accounts_v1 AS
@@ -1145,6 +1149,7 @@ CREATE TABLE public.key_usage (
     latency_count bigint DEFAULT 0 NOT NULL,
     latency_buckets bigint[],
     success_count bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) - error_count)) STORED NOT NULL,
+    CONSTRAINT key_usage_day_finite CHECK (isfinite(day)),
     CONSTRAINT key_usage_endpoint_length CHECK (((length(endpoint) >= 1) AND (length(endpoint) <= 200)))
 )
 PARTITION BY RANGE (day);
@@ -1168,7 +1173,8 @@ CREATE TABLE public.packed_usage (
     errors integer[],
     latency_sums double precision[],
     latency_counts integer[],
-    latencies text[]
+    latencies text[],
+    CONSTRAINT packed_usage_day_finite CHECK (isfinite(day))
 )
 PARTITION BY RANGE (day);
 
@@ -1267,11 +1273,16 @@ CREATE TABLE public.api_keys (
     created_by_id uuid,
     created_by_name text,
     enabled_at timestamp with time zone,
+    lineage_id uuid,
     CONSTRAINT api_keys_allowed_ips_count CHECK (((cardinality(allowed_ips) >= 1) AND (cardinality(allowed_ips) <= 64))),
+    CONSTRAINT api_keys_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT api_keys_created_by_kind_known CHECK ((created_by_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'token'::text]))),
     CONSTRAINT api_keys_created_by_whole CHECK (((created_by_kind IS NULL) = (created_by_name IS NULL))),
     CONSTRAINT api_keys_description_length CHECK ((length(description) <= 500)),
+    CONSTRAINT api_keys_disabled_at_finite CHECK (isfinite(disabled_at)),
+    CONSTRAINT api_keys_enabled_at_finite CHECK (isfinite(enabled_at)),
     CONSTRAINT api_keys_environment_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT api_keys_expires_at_finite CHECK (isfinite(expires_at)),
     CONSTRAINT api_keys_key_hash_length CHECK ((length(key_hash) = 32)),
     CONSTRAINT api_keys_key_start_length CHECK (((length(key_start) >= 1) AND (length(key_start) <= 12))),
     CONSTRAINT api_keys_limit_names_count CHECK ((cardinality(limit_names) <= 8)),
@@ -1283,6 +1294,8 @@ CREATE TABLE public.api_keys (
     CONSTRAINT api_keys_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
     CONSTRAINT api_keys_rate_limit_mode_known CHECK ((rate_limit_mode = ANY (ARRAY['fast'::text, 'consistent'::text]))),
     CONSTRAINT api_keys_rate_limit_range CHECK (((rate_limit_per_minute >= 1) AND (rate_limit_per_minute <= 10000))),
+    CONSTRAINT api_keys_revoked_at_finite CHECK (isfinite(revoked_at)),
+    CONSTRAINT api_keys_rolled_at_finite CHECK (isfinite(rolled_at)),
     CONSTRAINT api_keys_scopes_count CHECK (((cardinality(scopes) >= 1) AND (cardinality(scopes) <= 64))),
     CONSTRAINT api_keys_tags_count CHECK ((cardinality(tags) <= 16))
 );
@@ -1292,7 +1305,10 @@ CREATE UNLOGGED TABLE public.attempt_counts (
     attempt_count integer DEFAULT 0 NOT NULL,
     blocked_until timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
     forgotten_at timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
-    known_until timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL
+    known_until timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
+    CONSTRAINT attempt_counts_blocked_until_finite CHECK (isfinite(blocked_until)),
+    CONSTRAINT attempt_counts_forgotten_at_finite CHECK (isfinite(forgotten_at)),
+    CONSTRAINT attempt_counts_known_until_finite CHECK (isfinite(known_until))
 )
 WITH (fillfactor='50');
 
@@ -1312,9 +1328,10 @@ CREATE TABLE public.idempotent_requests (
     shown_keys text[] NOT NULL,
     sealed_secret bytea,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT idempotent_requests_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT idempotent_requests_key_hash_length CHECK ((length(key_hash) = 32)),
     CONSTRAINT idempotent_requests_request_hash_length CHECK ((length(request_hash) = 32)),
-    CONSTRAINT idempotent_requests_shown_keys_count CHECK ((cardinality(shown_keys) = ANY (ARRAY[1, 2])))
+    CONSTRAINT idempotent_requests_shown_keys_count CHECK ((cardinality(shown_keys) >= 1))
 );
 
 CREATE TABLE public.installation (
@@ -1330,7 +1347,10 @@ CREATE TABLE public.instances (
     applied_seq bigint NOT NULL,
     heartbeat_at timestamp with time zone DEFAULT now() NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
-    usage_complete_through timestamp with time zone
+    usage_complete_through timestamp with time zone,
+    CONSTRAINT instances_heartbeat_at_finite CHECK (isfinite(heartbeat_at)),
+    CONSTRAINT instances_started_at_finite CHECK (isfinite(started_at)),
+    CONSTRAINT instances_usage_complete_through_finite CHECK (isfinite(usage_complete_through))
 )
 WITH (fillfactor='50');
 
@@ -1354,6 +1374,7 @@ CREATE TABLE public.invalidation_log (
     token_id uuid,
     at timestamp with time zone DEFAULT now() NOT NULL,
     follows uuid,
+    CONSTRAINT invalidation_log_at_finite CHECK (isfinite(at)),
     CONSTRAINT invalidation_log_kind_known CHECK ((kind = ANY (ARRAY['key'::text, 'account'::text, 'service_token'::text, 'everything'::text])))
 );
 
@@ -1371,6 +1392,8 @@ CREATE TABLE public.invalidation_server (
     postmaster_started_at timestamp with time zone NOT NULL,
     head_oid oid NOT NULL,
     since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT invalidation_server_postmaster_started_at_finite CHECK (isfinite(postmaster_started_at)),
+    CONSTRAINT invalidation_server_since_finite CHECK (isfinite(since)),
     CONSTRAINT invalidation_server_single CHECK (only_row)
 );
 
@@ -1386,7 +1409,11 @@ CREATE TABLE public.invitations (
     accepted_at timestamp with time zone,
     revoked_at timestamp with time zone,
     inviter_id uuid,
+    CONSTRAINT invitations_accepted_at_finite CHECK (isfinite(accepted_at)),
+    CONSTRAINT invitations_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT invitations_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254)))),
+    CONSTRAINT invitations_expires_at_finite CHECK (isfinite(expires_at)),
+    CONSTRAINT invitations_revoked_at_finite CHECK (isfinite(revoked_at)),
     CONSTRAINT invitations_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'developer'::text, 'viewer'::text])))
 );
 
@@ -1399,7 +1426,10 @@ CREATE TABLE public.jobs (
     duration_ms double precision,
     result_count bigint,
     error text,
-    failure_count bigint DEFAULT 0 NOT NULL
+    failure_count bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT jobs_finished_at_finite CHECK (isfinite(finished_at)),
+    CONSTRAINT jobs_started_at_finite CHECK (isfinite(started_at)),
+    CONSTRAINT jobs_succeeded_at_finite CHECK (isfinite(succeeded_at))
 )
 WITH (fillfactor='50');
 
@@ -1412,7 +1442,10 @@ CREATE TABLE public.key_activity (
     reported_count bigint DEFAULT 0 NOT NULL,
     total_requests bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) + denied_count)) STORED NOT NULL,
     made_at timestamp with time zone,
-    idle_since date GENERATED ALWAYS AS (((COALESCE(last_used_at, made_at) AT TIME ZONE 'UTC'::text))::date) STORED
+    idle_since date GENERATED ALWAYS AS (((COALESCE(last_used_at, made_at) AT TIME ZONE 'UTC'::text))::date) STORED,
+    CONSTRAINT key_activity_idle_since_finite CHECK (isfinite(idle_since)),
+    CONSTRAINT key_activity_last_used_at_finite CHECK (isfinite(last_used_at)),
+    CONSTRAINT key_activity_made_at_finite CHECK (isfinite(made_at))
 )
 WITH (fillfactor='45');
 
@@ -1421,7 +1454,9 @@ CREATE TABLE public.key_expiry_notices (
     key_id uuid NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     days integer NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT key_expiry_notices_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT key_expiry_notices_expires_at_finite CHECK (isfinite(expires_at))
 );
 
 CREATE TABLE public.key_policies (
@@ -1449,6 +1484,7 @@ CREATE TABLE public.key_usage_default (
     latency_count bigint DEFAULT 0 NOT NULL,
     latency_buckets bigint[],
     success_count bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) - error_count)) STORED NOT NULL,
+    CONSTRAINT key_usage_day_finite CHECK (isfinite(day)),
     CONSTRAINT key_usage_endpoint_length CHECK (((length(endpoint) >= 1) AND (length(endpoint) <= 200)))
 )
 WITH (fillfactor='45', autovacuum_vacuum_scale_factor='0.05');
@@ -1525,7 +1561,10 @@ CREATE TABLE public.mails (
     last_error text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
+    CONSTRAINT mails_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT mails_due_at_finite CHECK (isfinite(due_at)),
     CONSTRAINT mails_finished CHECK (((state = 'waiting'::text) = (finished_at IS NULL))),
+    CONSTRAINT mails_finished_at_finite CHECK (isfinite(finished_at)),
     CONSTRAINT mails_kind_form CHECK ((kind ~ '^[a-z_]{1,64}$'::text)),
     CONSTRAINT mails_last_error_length CHECK ((length(last_error) <= 500)),
     CONSTRAINT mails_parameters_size CHECK (((jsonb_typeof(parameters) = 'object'::text) AND (octet_length((parameters)::text) <= 8192))),
@@ -1538,6 +1577,7 @@ CREATE TABLE public.memberships (
     user_id uuid NOT NULL,
     role text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT memberships_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT memberships_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'developer'::text, 'viewer'::text])))
 );
 
@@ -1551,8 +1591,11 @@ CREATE TABLE public.one_time_tokens (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     used_at timestamp with time zone,
+    CONSTRAINT one_time_tokens_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT one_time_tokens_expires_at_finite CHECK (isfinite(expires_at)),
     CONSTRAINT one_time_tokens_purpose_known CHECK ((purpose = ANY (ARRAY['password_reset'::text, 'email_verification'::text, 'email_change'::text, 'sign_up'::text, 'invitation'::text]))),
-    CONSTRAINT one_time_tokens_token_hash_length CHECK ((length(token_hash) = 32))
+    CONSTRAINT one_time_tokens_token_hash_length CHECK ((length(token_hash) = 32)),
+    CONSTRAINT one_time_tokens_used_at_finite CHECK (isfinite(used_at))
 );
 
 CREATE TABLE public.packed_account_usage (
@@ -1573,7 +1616,8 @@ CREATE TABLE public.packed_account_usage (
     errors bigint[],
     successes bigint[],
     latency_sums double precision[],
-    latency_counts bigint[]
+    latency_counts bigint[],
+    CONSTRAINT packed_account_usage_day_finite CHECK (isfinite(day))
 )
 PARTITION BY RANGE (day);
 
@@ -1595,7 +1639,8 @@ CREATE TABLE public.packed_account_usage_default (
     errors bigint[],
     successes bigint[],
     latency_sums double precision[],
-    latency_counts bigint[]
+    latency_counts bigint[],
+    CONSTRAINT packed_account_usage_day_finite CHECK (isfinite(day))
 );
 
 CREATE TABLE public.packed_usage_default (
@@ -1617,14 +1662,16 @@ CREATE TABLE public.packed_usage_default (
     errors integer[],
     latency_sums double precision[],
     latency_counts integer[],
-    latencies text[]
+    latencies text[],
+    CONSTRAINT packed_usage_day_finite CHECK (isfinite(day))
 );
 
 CREATE TABLE public.packed_usage_totals (
     day date NOT NULL,
     success_count bigint NOT NULL,
     error_count bigint NOT NULL,
-    denied_count bigint NOT NULL
+    denied_count bigint NOT NULL,
+    CONSTRAINT packed_usage_totals_day_finite CHECK (isfinite(day))
 );
 
 CREATE TABLE public.plans (
@@ -1634,6 +1681,7 @@ CREATE TABLE public.plans (
     rate_limit_per_minute_max integer NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     max_key_lifetime_days integer,
+    CONSTRAINT plans_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT plans_key_cap_range CHECK (((key_cap >= 1) AND (key_cap <= 10000))),
     CONSTRAINT plans_max_key_lifetime_range CHECK (((max_key_lifetime_days >= 1) AND (max_key_lifetime_days <= 36500))),
     CONSTRAINT plans_rate_limit_range CHECK (((rate_limit_per_minute_max >= 1) AND (rate_limit_per_minute_max <= 10000))),
@@ -1691,6 +1739,8 @@ CREATE TABLE public.second_factors (
     confirmed_at timestamp with time zone,
     recovery_code_hashes bytea[] DEFAULT '{}'::bytea[] NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT second_factors_confirmed_at_finite CHECK (isfinite(confirmed_at)),
+    CONSTRAINT second_factors_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT second_factors_one_person CHECK ((num_nonnulls(user_id, staff_id) = 1)),
     CONSTRAINT second_factors_recovery_codes_count CHECK ((cardinality(recovery_code_hashes) <= 10)),
     CONSTRAINT second_factors_sealed_secret_length CHECK ((length(sealed_secret) = 48))
@@ -1698,7 +1748,8 @@ CREATE TABLE public.second_factors (
 
 CREATE TABLE public.service_token_activity (
     token_id uuid NOT NULL,
-    last_used_at timestamp with time zone NOT NULL
+    last_used_at timestamp with time zone NOT NULL,
+    CONSTRAINT service_token_activity_last_used_at_finite CHECK (isfinite(last_used_at))
 )
 WITH (fillfactor='50');
 
@@ -1714,9 +1765,13 @@ CREATE TABLE public.service_tokens (
     rolled_at timestamp with time zone,
     replaces_id uuid,
     CONSTRAINT service_tokens_analytics_unrestricted CHECK (((environment IS NULL) OR (NOT ('analytics.read'::text = ANY (permissions))))),
+    CONSTRAINT service_tokens_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT service_tokens_environment_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT service_tokens_expires_at_finite CHECK (isfinite(expires_at)),
     CONSTRAINT service_tokens_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
     CONSTRAINT service_tokens_permissions_known CHECK (((cardinality(permissions) > 0) AND (permissions <@ ARRAY['keys.verify'::text, 'usage.write'::text, 'keys.read'::text, 'keys.write'::text, 'analytics.read'::text]))),
+    CONSTRAINT service_tokens_revoked_at_finite CHECK (isfinite(revoked_at)),
+    CONSTRAINT service_tokens_rolled_at_finite CHECK (isfinite(rolled_at)),
     CONSTRAINT service_tokens_token_hash_length CHECK ((length(token_hash) = 32))
 );
 
@@ -1730,6 +1785,9 @@ CREATE TABLE public.sessions (
     last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     ip inet,
     user_agent text,
+    CONSTRAINT sessions_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT sessions_expires_at_finite CHECK (isfinite(expires_at)),
+    CONSTRAINT sessions_last_seen_at_finite CHECK (isfinite(last_seen_at)),
     CONSTRAINT sessions_token_hash_length CHECK ((length(token_hash) = 32)),
     CONSTRAINT sessions_user_agent_length CHECK ((length(user_agent) <= 256))
 );
@@ -1741,6 +1799,7 @@ CREATE TABLE public.signups (
     account_name text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT signups_account_name_length CHECK (((length(account_name) >= 1) AND (length(account_name) <= 100))),
+    CONSTRAINT signups_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT signups_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254))))
 );
 
@@ -1752,6 +1811,8 @@ CREATE TABLE public.staff (
     password_hash text NOT NULL,
     disabled_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT staff_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT staff_disabled_at_finite CHECK (isfinite(disabled_at)),
     CONSTRAINT staff_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254)))),
     CONSTRAINT staff_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
     CONSTRAINT staff_role_known CHECK ((role = ANY (ARRAY['support'::text, 'admin'::text])))
@@ -1767,6 +1828,8 @@ CREATE TABLE public.staff_confirmations (
     ticket text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT staff_confirmations_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT staff_confirmations_expires_at_finite CHECK (isfinite(expires_at)),
     CONSTRAINT staff_confirmations_key_count_positive CHECK ((key_count > 0)),
     CONSTRAINT staff_confirmations_reason_length CHECK (((length(reason) >= 3) AND (length(reason) <= 500))),
     CONSTRAINT staff_confirmations_requester_name_length CHECK (((length(requester_name) >= 1) AND (length(requester_name) <= 100))),
@@ -1782,6 +1845,9 @@ CREATE TABLE public.staff_sessions (
     last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     ip inet,
     user_agent text,
+    CONSTRAINT staff_sessions_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT staff_sessions_expires_at_finite CHECK (isfinite(expires_at)),
+    CONSTRAINT staff_sessions_last_seen_at_finite CHECK (isfinite(last_seen_at)),
     CONSTRAINT staff_sessions_token_hash_length CHECK ((length(token_hash) = 32)),
     CONSTRAINT staff_sessions_user_agent_length CHECK ((length(user_agent) <= 256))
 );
@@ -1790,7 +1856,8 @@ CREATE TABLE public.usage_batches (
     token_id uuid NOT NULL,
     batch_id text NOT NULL,
     received_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT usage_batches_batch_id_length CHECK (((length(batch_id) >= 1) AND (length(batch_id) <= 255)))
+    CONSTRAINT usage_batches_batch_id_length CHECK (((length(batch_id) >= 1) AND (length(batch_id) <= 255))),
+    CONSTRAINT usage_batches_received_at_finite CHECK (isfinite(received_at))
 );
 
 CREATE VIEW public.usage_by_account WITH (security_invoker='true') AS
@@ -2009,7 +2076,8 @@ COMMENT ON COLUMN public.usage_hourly_v1.p95_latency_ms IS 'Milliseconds that 95
 CREATE TABLE public.usage_sources (
     id uuid NOT NULL,
     flushed_number bigint NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT usage_sources_updated_at_finite CHECK (isfinite(updated_at))
 )
 WITH (fillfactor='50');
 
@@ -2019,7 +2087,9 @@ CREATE TABLE public.users (
     password_hash text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     email_verified_at timestamp with time zone,
-    CONSTRAINT users_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254))))
+    CONSTRAINT users_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT users_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254)))),
+    CONSTRAINT users_email_verified_at_finite CHECK (isfinite(email_verified_at))
 );
 
 ALTER TABLE ONLY public.key_usage ATTACH PARTITION public.key_usage_default DEFAULT;
@@ -2780,6 +2850,9 @@ GRANT SELECT(created_by_id) ON TABLE public.api_keys TO latchkey_portal;
 GRANT SELECT(created_by_name) ON TABLE public.api_keys TO latchkey_portal;
 
 GRANT SELECT(enabled_at) ON TABLE public.api_keys TO latchkey_portal;
+
+GRANT SELECT(lineage_id) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(lineage_id) ON TABLE public.api_keys TO latchkey_gateway;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.attempt_counts TO latchkey_identity;
 GRANT SELECT,DELETE ON TABLE public.attempt_counts TO latchkey_jobs;

@@ -61,6 +61,15 @@ static const unsigned char sql_0018[] = {
 static const unsigned char sql_0019[] = {
 #embed "../../migrations/0019_busiest_keys.sql"
 };
+static const unsigned char sql_0020[] = {
+#embed "../../migrations/0020_key_lineages.sql"
+};
+static const unsigned char sql_0021[] = {
+#embed "../../migrations/0021_finite_times.sql"
+};
+static const unsigned char sql_0022[] = {
+#embed "../../migrations/0022_finite_times_checked.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -84,6 +93,9 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0017, trigrams),
     MIGRATION(0018, idle_keys),
     MIGRATION(0019, busiest_keys),
+    MIGRATION(0020, key_lineages),
+    MIGRATION(0021, finite_times),
+    MIGRATION(0022, finite_times_checked),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

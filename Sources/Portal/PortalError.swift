@@ -28,6 +28,8 @@ package enum PortalError: Error, Sendable, Equatable {
   case notFound
   /// Input that breaks the contract.
   case invalid([FieldProblem])
+  /// What was looked for can be no key of this portal.
+  case notAKey
   /// The account has as many live keys as its plan allows.
   case keyCapReached(cap: Int)
   /// A revoked key cannot be changed, an expired or already rolled one not rolled.

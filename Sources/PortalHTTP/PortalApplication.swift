@@ -14,6 +14,10 @@ package struct PortalSettings: Sendable {
   package var trustedProxies = TrustedProxies.none
   /// Event loops that serve connections; nil for one a processor.
   package var httpThreadCount: Int?
+  /// HTTP connections at most; of more, the most idle are closed.
+  package var connectionCountMax = DescriptorBudget.connectionCountStandard
+  /// How the process's descriptors are divided; nil: nobody is warned that they are few.
+  package var descriptors: DescriptorBudget?
   package var isSignupOpen = false
   /// How long an instance may answer from its cache without hearing from the database.
   package var lease: Duration = .seconds(2)
@@ -60,6 +64,7 @@ package struct PortalApplication: Sendable {
   package let table = RouteTable()
   package let usage: UsageFlusher
   private let metrics: MetricsController
+  private let connectionLimit: ConnectionLimit
   private let settings: PortalSettings
   private let pool: PostgresPool
   package let gatewayPool: PostgresPool
@@ -129,7 +134,7 @@ package struct PortalApplication: Sendable {
       deletion: AccountDeletion(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
-        warnings: { Self.warnings(recorder.holdings, mailSender, clock) }))
+        warnings: { Self.warnings(settings.descriptors, recorder.holdings, mailSender, clock) }))
     usage = UsageFlusher(
       pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor, clock: clock,
       observer: observer)
@@ -138,9 +143,11 @@ package struct PortalApplication: Sendable {
         pool: pool, instance: settings.instanceName, retention: settings.retention, observer: observer,
         outbox: outbox))
     self.scheduler = scheduler
+    let connectionLimit = ConnectionLimit(countMax: settings.connectionCountMax, observer: observer)
+    self.connectionLimit = connectionLimit
     metrics = MetricsController(registry: registry, observer: observer) {
       Self.gauges([("portal", pool), ("gateway", gatewayPool)], verifier.keys.cache, instance, recorder.holdings)
-        + Self.gauges(scheduler.lastReport)
+        + Self.gauges(connectionLimit) + Self.gauges(scheduler.lastReport)
     }
     listener = InvalidationListener(
       pool: gatewayPool, listenerURL: settings.listenerURL, instance: instance, observer: observer
@@ -167,11 +174,14 @@ package struct PortalApplication: Sendable {
         isSignupOpen: settings.isSignupOpen, needsStaffSecondFactor: settings.needsStaffSecondFactor, table: table),
       server: .http1(
         configuration: .init(
-          additionalChannelHandlers: [MalformedRequestHandler(fastPath, idleTimeout: Self.idleTimeout)],
+          additionalChannelHandlers: [
+            MalformedRequestHandler(fastPath, idleTimeout: Self.idleTimeout, limit: connectionLimit)
+          ],
           httpDecoderConfiguration: .init(
             maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,
             maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),
-      configuration: .init(address: address, backlog: 1_024),
+      configuration: .init(
+        address: address, backlog: 1_024, availableConnectionsDelegate: connectionLimit.acceptanceLimit(logger)),
       services: [pool, gatewayPool] + (analyticsPool.map { [$0] } ?? []) + [scheduler, listener, limits, usage]
         + (mailSender.map { [$0] } ?? []),
       eventLoopGroupProvider: settings.httpThreadCount.map {
@@ -187,9 +197,9 @@ package struct PortalApplication: Sendable {
 
   /// What is not as it should be, but keeps nobody from being served.
   private static func warnings(
-    _ usage: UsageRecorder.Holdings, _ mailSender: MailSender?, _ clock: DatabaseClock
+    _ descriptors: DescriptorBudget?, _ usage: UsageRecorder.Holdings, _ mailSender: MailSender?, _ clock: DatabaseClock
   ) -> [String] {
-    var warnings = clock.warning.map { [$0] } ?? []
+    var warnings = [clock.warning, descriptors?.warning].compactMap { $0 }
     if let failure = usage.failure {
       warnings.append("usage is counted in memory alone, and lost if the process dies: \(failure)")
     }
@@ -231,6 +241,13 @@ package struct PortalApplication: Sendable {
           PrometheusMetrics.Gauge("latchkey_pool_waiters", Double(connections.waiting), labels: [("pool", name)]),
         ]
       }
+  }
+
+  private static func gauges(_ connections: ConnectionLimit) -> [PrometheusMetrics.Gauge] {
+    [
+      .init("latchkey_http_connections", Double(connections.count)),
+      .init("latchkey_http_connections_max", Double(connections.countMax)),
+    ]
   }
 
   /// The same on every instance, whichever ran the jobs.

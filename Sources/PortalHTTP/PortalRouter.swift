@@ -54,7 +54,7 @@ func makeRouter(
   _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, cookie: SessionCookie,
   isSignupOpen: Bool, needsStaffSecondFactor: Bool, table: RouteTable
 ) -> Router<AppRequestContext> {
-  let router = Router(context: AppRequestContext.self)
+  let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
   let routes = RecordingRouter(router: router, table: table)
   routes.add(middleware: metrics)
   routes.add(middleware: ProblemMiddleware(routes: table))
@@ -69,12 +69,13 @@ func makeRouter(
   let keys = KeysController(keys: services.keys)
   let usage = UsageController(usages: services.usages)
 
-  HealthController(readiness: services.readiness).addRoutes(to: routes)
-  metrics.addRoutes(to: routes)
-  sessions.addPublicRoutes(to: routes)
-  credentials.addPublicRoutes(to: routes)
-  invitations.addPublicRoutes(to: routes)
-  support.addPublicRoutes(to: routes)
+  let everybody = PublicRoutes(routes.group())
+  HealthController(readiness: services.readiness).addRoutes(to: everybody)
+  metrics.addRoutes(to: everybody)
+  sessions.addRoutes(to: everybody)
+  credentials.addRoutes(to: everybody)
+  invitations.addRoutes(to: everybody)
+  support.addRoutes(to: everybody)
 
   let customers = MemberRoutes(
     routes.group()

@@ -69,17 +69,27 @@ var commandCaller: Caller {
 }
 
 extension ValidationError {
-  /// Unless the name has an allowed length.
-  static func check(name: String, _ lengthMax: Int) throws {
-    guard (1...lengthMax).contains(name.unicodeScalars.count) else {
-      throw ValidationError("--name must have 1 to \(lengthMax) characters.")
-    }
+  /// The name as it is kept, unless it is refused.
+  static func check(name: String, _ lengthMax: Int) throws -> String {
+    try check(name, "--name", 1...lengthMax, .line)
   }
 
-  static func check(reason: String) throws {
-    guard (SupportReason.textLengthMin...SupportReason.textLengthMax).contains(reason.unicodeScalars.count) else {
-      throw ValidationError("--reason must have 3 to 500 characters.")
+  /// The reason as it is kept, unless it or the ticket is refused.
+  static func check(reason: String, ticket: String?) throws -> SupportReason {
+    SupportReason(
+      text: try check(reason, "--reason", SupportReason.textLengthMin...SupportReason.textLengthMax, .lines),
+      ticket: try ticket.map { try check($0, "--ticket", 1...SupportReason.ticketLengthMax, .line) })
+  }
+
+  private static func check(
+    _ typed: String, _ option: String, _ length: ClosedRange<Int>, _ form: TypedText.Form
+  ) throws -> String {
+    let text = TypedText.trimmed(typed)
+    guard length.contains(text.unicodeScalars.count) else {
+      throw ValidationError("\(option) must have \(length.lowerBound) to \(length.upperBound) characters.")
     }
+    guard TypedText.isReadable(text, form) else { throw ValidationError("\(option) \(TypedText.problem).") }
+    return text
   }
 
   static func parse(id text: String) throws -> UUID {

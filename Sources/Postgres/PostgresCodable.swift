@@ -23,6 +23,17 @@ extension FixedWidthInteger {
   }
 }
 
+extension UnsafeRawBufferPointer {
+  /// Whether a column of type `oid` holds `infinity` or `-infinity` here, which is no time.
+  func isInfinity(ofType oid: UInt32) -> Bool {
+    switch oid {
+    case Date.oid: Int64(bigEndianBytes: self).map { $0 == .max || $0 == .min } ?? false
+    case PostgresDate.oid: Int32(bigEndianBytes: self).map { $0 == .max || $0 == .min } ?? false
+    default: false
+    }
+  }
+}
+
 extension Bool: PostgresCodable {
   public static var oid: UInt32 { 16 }
   public static var arrayOID: UInt32 { 1000 }
@@ -105,8 +116,7 @@ extension UUID: PostgresCodable {
 }
 
 /// `timestamptz`: microseconds from 2000-01-01 UTC on the wire, kept to the microsecond for any date between 1730 and
-/// 2270. An infinite date is sent as `infinity`, which is read as the last or the first date that Foundation has a name for:
-/// whoever judges by it comes to the same, and whoever reckons with it comes to no end.
+/// 2270. An infinite date is sent as `infinity`, which does not decode.
 extension Date: PostgresCodable {
   public static var oid: UInt32 { 1184 }
   public static var arrayOID: UInt32 { 1185 }
@@ -116,14 +126,11 @@ extension Date: PostgresCodable {
   public func encode(into buffer: inout [UInt8]) { microsecondsSince2000.appendBigEndian(to: &buffer) }
 
   public init?(binary: UnsafeRawBufferPointer, oid: UInt32) {
-    guard oid == Self.oid, let microseconds = Int64(bigEndianBytes: binary) else { return nil }
-    switch microseconds {
-    case .max: self = .distantFuture
-    case .min: self = .distantPast
-    default:
-      self.init(
-        timeIntervalSinceReferenceDate: Double(microseconds &- Self.epochDistanceSeconds * 1_000_000) / 1_000_000)
+    guard oid == Self.oid, !binary.isInfinity(ofType: oid), let microseconds = Int64(bigEndianBytes: binary) else {
+      return nil
     }
+    self.init(
+      timeIntervalSinceReferenceDate: Double(microseconds &- Self.epochDistanceSeconds * 1_000_000) / 1_000_000)
   }
 
   private var microsecondsSince2000: Int64 {
@@ -138,7 +145,7 @@ extension Date: PostgresCodable {
   }
 }
 
-/// `date`: a day of the calendar, without a time or a zone.
+/// `date`: a day of the calendar, without a time or a zone. `infinity` does not decode.
 public struct PostgresDate: PostgresCodable, Hashable, Comparable {
   /// Days from 2000-01-01.
   public var daysSince2000: Int32
@@ -150,7 +157,9 @@ public struct PostgresDate: PostgresCodable, Hashable, Comparable {
   public static func < (one: Self, other: Self) -> Bool { one.daysSince2000 < other.daysSince2000 }
   public func encode(into buffer: inout [UInt8]) { daysSince2000.appendBigEndian(to: &buffer) }
   public init?(binary: UnsafeRawBufferPointer, oid: UInt32) {
-    guard oid == Self.oid, let days = Int32(bigEndianBytes: binary) else { return nil }
+    guard oid == Self.oid, !binary.isInfinity(ofType: oid), let days = Int32(bigEndianBytes: binary) else {
+      return nil
+    }
     self.init(daysSince2000: days)
   }
 }

@@ -44,7 +44,8 @@ public struct PostgresRow {
     self.index = index
   }
 
-  /// Takes the next column. Throws `.decoding` on NULL, on another type, and past the last column.
+  /// Takes the next column. Throws `.decoding` on NULL, on another type, on a time that is infinite, and past the last
+  /// column.
   public mutating func next<Value: PostgresCodable>(
     _: Value.Type = Value.self
   ) throws(PostgresError) -> Value {
@@ -69,7 +70,9 @@ public struct PostgresRow {
     let bytes = UnsafeRawBufferPointer(
       start: PQgetvalue(result.raw, index, position), count: Int(PQgetlength(result.raw, index, position)))
     let type = PQftype(result.raw, position)
-    guard let value = Value(binary: bytes, oid: type) else { throw failure("of type \(type) is no \(Value.self)") }
+    guard let value = Value(binary: bytes, oid: type) else {
+      throw failure(bytes.isInfinity(ofType: type) ? "is infinite" : "of type \(type) is no \(Value.self)")
+    }
     return value
   }
 

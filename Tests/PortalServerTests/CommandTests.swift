@@ -47,7 +47,14 @@ struct CommandTests {
       ["plans", "set", "small", "--key-cap", "1", "--per-minute-max", "1"],
       ["plans", "set", "small", "--key-cap", "1", "--scope", "a", "--per-minute-max", "1", "--max-lifetime-days", "0"],
       ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--mode", "strict"],
-      ["epoch", "new"], ["epoch", "new", "--reason", "no"],
+      ["epoch", "new"], ["epoch", "new", "--reason", "no"], ["epoch", "new", "--reason", "a \u{200B}\u{202E} "],
+      ["epoch", "new", "--reason", "restored", "--ticket", " "],
+      ["epoch", "new", "--reason", "restored", "--ticket", "SUP\n1"],
+      ["accounts", "create", "--name", " ", "--email", "a@example.com"],
+      ["accounts", "create", "--name", "a\u{202E}b", "--email", "a@example.com"],
+      ["staff", "create", "--name", "\u{200B}", "--email", "a@example.com"],
+      ["tokens", "create", "--name", "a\tb", "--permission", "keys.read"],
+      ["tokens", "create", "--name", String(repeating: "a", count: 101), "--permission", "keys.read"],
     ] {
       #expect(try await latchkey(arguments, environment: ["DATABASE_URL": "host=/nowhere"]).status == 64)
     }
@@ -59,7 +66,8 @@ struct CommandTests {
       ("HTTP_PORT", "eighty"), ("HTTP_PORT", "65536"), ("SIGNUP_OPEN", "maybe"), ("KEY_PREFIX", "SK"),
       ("CACHE_LEASE_SECONDS", "0"), ("PUBLIC_URL", "http://portal.example.com"), ("PUBLIC_URL", "not a url"),
       ("LOG_LEVEL", "loud"), ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "17"), ("SESSION_HOURS", "1.5"),
-      ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("FAST_PATH", "sometimes"),
+      ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("HTTP_CONNECTIONS_MAX", "1000001"),
+      ("FAST_PATH", "sometimes"),
       ("TRUSTED_PROXIES", "10.0.0.0/33"), ("SESSION_IDLE_HOURS", "0"), ("SECRET_KEY", "short"),
       ("STAFF_SECOND_FACTOR", "always"), ("STAFF_SECOND_FACTOR", "required"),
       ("USAGE_RETENTION_DAYS", "6"), ("USAGE_HOURS_RETENTION_HOURS", "0"), ("USAGE_BATCHES_RETENTION_DAYS", "2"),
@@ -112,10 +120,11 @@ struct CommandTests {
   func create() async throws {
     try await withDatabase { database in
       let environment = ["DATABASE_URL": database.url, "PASSWORD_COST": "10"]
-      let account = ["accounts", "create", "--name", "Acme", "--email", "Ada@Example.com", "--json"]
+      let account = ["accounts", "create", "--name", " Acme\n", "--email", "Ada@Example.com", "--json"]
       let made = try await latchkey(account, environment: environment)
       #expect(made.status == 0)
       #expect(try made.json().names == ["id", "name", "user", "password"])
+      #expect(try made.json()["name"].string == "Acme")
       #expect(try made.json()["user"]["email"].string == "ada@example.com")
       let again = try await latchkey(account, environment: environment)
       #expect(again.status == 1)

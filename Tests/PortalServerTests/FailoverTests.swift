@@ -31,7 +31,7 @@ struct FailoverTests {
               for connection in connections { try await world.warm(Array(revoked), at: connection) }
               let done = Atomic(0)
               async let failover: Void = {
-                try await eventually("some are revoked") { done.load(ordering: .relaxed) > 10 }
+                try await eventually("some are revoked", within: .seconds(60)) { done.load(ordering: .relaxed) > 10 }
                 try await primary.crash()
                 try await standby.promote()
               }()

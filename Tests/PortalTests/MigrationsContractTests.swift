@@ -140,6 +140,32 @@ struct MigrationsContractTests {
     }
   }
 
+  /// Columns of time, in partitions, too, in which an infinite one could stand.
+  private static let unboundedTimes = """
+    select relname || '.' || attname from pg_attribute join pg_class on pg_class.oid = attrelid
+    where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and attnum > 0 and not attisdropped
+      and atttypid in ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+      and relname <> 'schema_migrations'
+      -- It is bounded on both sides.
+      and (relname, attname) <> ('audit_events', 'at')
+      and not exists (
+        select from pg_constraint where conrelid = attrelid and contype = 'c' and convalidated
+          and conkey = array[attnum]
+          and pg_get_constraintdef(pg_constraint.oid) = format('CHECK (isfinite(%I))', attname))
+    order by 1
+    """
+
+  @Test("no time can be infinite, in whatever column, nor in a partition that is made later")
+  func finiteTimes() async throws {
+    try await withPool { pool in
+      let unbounded = try await pool.lines(Self.unboundedTimes)
+      #expect(unbounded == [])
+      #expect(try await pool.number("select ensure_usage_partitions('2040-01-01', 2)") == 3)
+      #expect(try await pool.lines(Self.unboundedTimes) == [])
+      #expect(try await pool.number("select count(*) from pg_constraint where conname like '%\\_finite'") > 70)
+    }
+  }
+
   @Test("every moment is kept with its time zone, and every text without a length that nobody chose")
   func types() async throws {
     let found = try await offenders(

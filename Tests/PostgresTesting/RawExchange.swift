@@ -9,10 +9,11 @@ package func rawExchange(port: Int, _ parts: [[UInt8]]) async throws -> String {
   }
 }
 
-private func blockingExchange(port: Int, _ parts: [[UInt8]]) throws -> String {
-  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+/// A connection to a port of this machine, which no program that is started meanwhile inherits; the caller closes it. Blocks
+/// until the system has accepted it.
+package func tcpConnection(to port: Int) throws -> Int32 {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
   guard descriptor >= 0 else { throw TestSetupError(description: "no socket") }
-  defer { close(descriptor) }
   // Far longer than any answer takes, also where other tests keep both processors busy.
   var limit = timeval(tv_sec: 120, tv_usec: 0)
   setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
@@ -26,7 +27,16 @@ private func blockingExchange(port: Int, _ parts: [[UInt8]]) throws -> String {
       connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
     }
   }
-  guard isConnected else { throw TestSetupError(description: "the server does not accept connections") }
+  guard isConnected else {
+    close(descriptor)
+    throw TestSetupError(description: "the server does not accept connections")
+  }
+  return descriptor
+}
+
+private func blockingExchange(port: Int, _ parts: [[UInt8]]) throws -> String {
+  let descriptor = try tcpConnection(to: port)
+  defer { close(descriptor) }
   for part in parts {
     var sent = 0
     while sent < part.count {

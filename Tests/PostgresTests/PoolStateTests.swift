@@ -293,7 +293,8 @@ struct PoolStateTests {
 
   /// An attempt fails after so long that it is not repeated; those that are told.
   private mutating func connectFailed(after now: Duration = .zero) -> [String]? {
-    guard case .dismiss(let waiters) = state.connectFailed(down, after: .seconds(3), at: start + now) else { return nil }
+    let action = state.connectFailed(down, after: .seconds(3), at: start + now)
+    guard case .dismiss(let waiters) = action else { return nil }
     return waiters
   }
 

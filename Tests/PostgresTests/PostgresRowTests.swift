@@ -1,3 +1,4 @@
+import Foundation
 import Postgres
 import Testing
 
@@ -45,6 +46,36 @@ struct PostgresRowTests {
     #expect(error.code == .decoding)
     #expect(error.statement == "UnexpectedNull")
     #expect(error.message == "column 1 is NULL")
+  }
+
+  private struct InfiniteTime: PostgresStatement {
+    static let sql = "select now(), '-infinity'::timestamptz"
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date {
+      _ = try row.next(Date.self)
+      return try row.next()
+    }
+  }
+
+  private struct InfiniteDay: PostgresStatement {
+    static let sql = "select 'infinity'::date"
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> PostgresDate? { try row.next() }
+  }
+
+  private struct InfiniteTimes: PostgresStatement {
+    static let sql = "select array['infinity'::timestamptz, '-infinity']"
+    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [Date] { try row.next() }
+  }
+
+  @Test("a time or a day without end is a decoding error that says so, and names the column and the statement")
+  func infiniteTimes() async throws {
+    let time = try await decodingError(InfiniteTime())
+    #expect(time.code == .decoding)
+    #expect(time.statement == "InfiniteTime")
+    #expect(time.message == "column 2 is infinite")
+    let day = try await decodingError(InfiniteDay())
+    #expect(day.code == .decoding)
+    #expect(day.message == "column 1 is infinite")
+    #expect(try await decodingError(InfiniteTimes()).code == .decoding)
   }
 
   @Test("reading past the last column is a decoding error that names the column and the statement")

@@ -58,6 +58,7 @@ package struct EmailAddress: Sendable, Equatable {
   /// Asks for the form only (one `@`, a dot in the domain, no spaces or control characters); whether mail arrives is
   /// another question.
   package init?(_ text: String) {
+    guard text.utf8.count <= Self.lengthMax else { return nil }
     let text = text.trimmingCharacters(in: .whitespaces).lowercased()
     let parts = text.split(separator: "@", omittingEmptySubsequences: false)
     guard text.utf8.count <= Self.lengthMax, parts.count == 2, !parts[0].isEmpty,

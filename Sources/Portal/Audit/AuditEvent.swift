@@ -67,6 +67,7 @@ package struct Caller: Sendable, Equatable {
 package struct SupportReason: Sendable, Equatable {
   package static let textLengthMin = 3
   package static let textLengthMax = 500
+  package static let ticketLengthMax = 100
 
   package var text: String
   package var ticket: String?

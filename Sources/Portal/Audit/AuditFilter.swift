@@ -39,7 +39,7 @@ extension AuditFilter.ByActor {
   package init?(_ text: String) {
     if let id = UUID(uuidString: text) {
       self = .id(id)
-    } else if let kind = Actor.Kind(rawValue: text) {
+    } else if let kind = Actor.Kind(named: text) {
       self = .kind(kind)
     } else {
       return nil

@@ -52,7 +52,8 @@ package struct IdempotentRequest: Sendable {
 
 /// What somebody is answered who made a key: the first time, and when the request comes again.
 package struct FirstAnswer: Sendable {
-  /// The API keys as they were shown the first time; that which was made comes first.
+  /// The API keys as they were shown the first time: that which was made, the one that it replaces, and those that this
+  /// has ended.
   package var shownKeys: [String]
   package var newKeyID: UUID
   /// Nil where it may not be shown again.
@@ -64,9 +65,9 @@ package struct FirstAnswer: Sendable {
     self.secret = secret
   }
 
-  /// The keys in the answer, of which there are so many. Throws `.decoding` where a row says otherwise.
-  package func shown(_ count: Int) throws -> [String] {
-    guard shownKeys.count == count else {
+  /// The keys in the answer, of which there are so many at least. Throws `.decoding` where a row says otherwise.
+  package func shown(atLeast count: Int) throws -> [String] {
+    guard shownKeys.count >= count else {
       throw PostgresError(.decoding, "\(shownKeys.count) keys were shown in an answer of \(count)")
     }
     return shownKeys

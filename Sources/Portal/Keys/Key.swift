@@ -123,7 +123,7 @@ package struct KeyFormat: Sendable {
     guard !text.isEmpty, text.utf8.count <= Secret.lengthMax else { return false }
     for environment in Key.Environment.allCases {
       let own = prefix + "_" + environment.rawValue
-      if text.hasPrefix(own + "_") { return secret.isWellFormed(prefix: own) }
+      if text.utf8.starts(with: (own + "_").utf8) { return secret.isWellFormed(prefix: own) }
     }
     return true
   }

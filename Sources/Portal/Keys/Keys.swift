@@ -2,8 +2,11 @@ package import Foundation
 package import Postgres
 
 /// The verbs of an account's keys. Each change is one transaction together with its audit event; a trigger tells the
-/// instances. Locks are taken in the order account, key.
+/// instances. Locks are taken in the order account, keys.
 package struct Keys: Sendable {
+  /// Why a key that was in its grace is revoked by a roll, for the trail.
+  private static let rolledAgain = SupportReason(text: "Its successor was rolled.")
+
   let pool: PostgresPool
   let format: KeyFormat
   let propagations: Propagations
@@ -21,10 +24,12 @@ package struct Keys: Sendable {
     self.clock = clock
   }
 
-  /// What a roll leaves: the successor with its secret, and the key it replaces.
+  /// What a roll leaves: the successor with its secret, the key it replaces, and those that were in the grace of an
+  /// earlier roll, which it has ended.
   package struct Rolled: Sendable {
     package var successor: IssuedKey
     package var predecessor: Key
+    package var ended: [Key]
     package var propagation: Propagation
   }
 
@@ -126,18 +131,25 @@ package struct Keys: Sendable {
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id))
       guard let key = found.first, caller.reaches(key) else { throw PortalError.notFound }
       if let revokedAt = key.revokedAt { return revokedAt }
-      let (revoked, _, _) = try await transaction.pipeline(
-        RevokeKey(accountID: accountID, id: id),
-        InsertAuditEvent.onKey(id, of: accountID, .keyRevoked, by: caller, reason),
-        outbox.notice(
-          .keyRevoked, of: accountID, subjectID: id, if: !caller.actor.isCustomer,
-          Mail.Parameters(
-            actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text,
-            ticket: reason?.ticket)))
-      return revoked[0]
+      return try await revoke(key, by: caller, reason, on: transaction)
     }
     outbox.ring()
     return Revoked(id: id, revokedAt: revokedAt, propagation: await propagations.wait(since: start))
+  }
+
+  /// Revokes a key that is locked and not revoked yet; when.
+  private func revoke(
+    _ key: Key, by caller: Caller, _ reason: SupportReason?, on transaction: PostgresConnection
+  ) async throws -> Date {
+    let (revoked, _, _) = try await transaction.pipeline(
+      RevokeKey(accountID: key.accountID, id: key.id),
+      InsertAuditEvent.onKey(key.id, of: key.accountID, .keyRevoked, by: caller, reason),
+      outbox.notice(
+        .keyRevoked, of: key.accountID, subjectID: key.id, if: !caller.actor.isCustomer,
+        Mail.Parameters(
+          actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text,
+          ticket: reason?.ticket)))
+    return revoked[0]
   }
 
   /// Changes a key, unless it is revoked, or its revision is none of `revisions`. Where nothing changes, nothing is
@@ -149,7 +161,8 @@ package struct Keys: Sendable {
     let now = try await clock.now(on: pool).expiryDate
     let key = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (accounts, found, counts) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id), CountLiveKeys(accountID: accountID))
+        LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id),
+        CountLiveKeys(accountID: accountID, otherThan: id))
       guard let account = accounts.first, let key = found.first, caller.reaches(key) else {
         throw PortalError.notFound
       }
@@ -211,22 +224,26 @@ package struct Keys: Sendable {
     return ids.count
   }
 
-  /// Replaces a key by one with the same name and settings. Without a grace the old one is revoked, else it expires after
-  /// the grace. The cap does not stand in the way: the number of keys that count stays the same.
+  /// Replaces a key by one with the same name and settings, which goes on with the windows of its limits. Without a
+  /// grace the old one is revoked, else it expires after the grace. What an earlier roll has left in its grace is
+  /// revoked in any case: no more than two of a lineage work, however often it is rolled. The cap does not stand in the
+  /// way: the number of keys that count stays the same.
   package func roll(
     _ id: UUID, of accountID: UUID, graceSeconds: Int, by caller: Caller
   ) async throws -> Rolled {
     let start = ContinuousClock.now
     let now = try await clock.now(on: pool)
-    let (successor, predecessor) = try await pool.withTransaction(as: .account(accountID)) { transaction in
-      let (accounts, found) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id))
+    let (successor, predecessor, ended) = try await pool.withTransaction(as: .account(accountID)) { transaction in
+      let (accounts, found, others) = try await transaction.pipeline(
+        LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id),
+        LockPredecessors(accountID: accountID, id: id))
       return try await roll(
-        found.first, of: accounts.first, graceSeconds: graceSeconds, by: caller, at: now, on: transaction)
+        found.first, ending: others, of: accounts.first, graceSeconds: graceSeconds, by: caller, at: now,
+        on: transaction)
     }
     outbox.ring()
     return Rolled(
-      successor: successor, predecessor: predecessor, propagation: await propagations.wait(since: start))
+      successor: successor, predecessor: predecessor, ended: ended, propagation: await propagations.wait(since: start))
   }
 
   /// As ``roll(_:of:graceSeconds:by:)``, once; as ``create(_:by:once:_:)``. How far the news has come is as of now.
@@ -236,34 +253,38 @@ package struct Keys: Sendable {
     let start = ContinuousClock.now
     let now = try await clock.now(on: pool)
     let answer = try await pool.withTransaction(as: .account(request.accountID)) { transaction in
-      let (accounts, found, answers) = try await transaction.pipeline(
+      let (accounts, found, others, answers) = try await transaction.pipeline(
         LockAccount(accountID: request.accountID), LockKey(accountID: request.accountID, id: id),
-        FindFirstAnswer(request: request))
+        LockPredecessors(accountID: request.accountID, id: id), FindFirstAnswer(request: request))
       if let answer = answers.first { return try answer.answer(to: request) }
-      let (successor, predecessor) = try await roll(
-        found.first, of: accounts.first, graceSeconds: graceSeconds, by: caller, at: now, on: transaction)
+      let (successor, predecessor, ended) = try await roll(
+        found.first, ending: others, of: accounts.first, graceSeconds: graceSeconds, by: caller, at: now,
+        on: transaction)
       return try await remember(
-        [successor.key, predecessor], successor.secret, of: request, on: transaction, show)
+        [successor.key, predecessor] + ended, successor.secret, of: request, on: transaction, show)
     }
     outbox.ring()
     return (answer, await propagations.wait(since: start))
   }
 
+  /// `others` are those of the key's lineage that are in the grace of an earlier roll.
   private func roll(
-    _ key: Key?, of account: Account?, graceSeconds: Int, by caller: Caller, at now: Moment,
+    _ key: Key?, ending others: [Key], of account: Account?, graceSeconds: Int, by caller: Caller, at now: Moment,
     on transaction: PostgresConnection
-  ) async throws -> (IssuedKey, Key) {
+  ) async throws -> (successor: IssuedKey, predecessor: Key, ended: [Key]) {
     guard let account, let key, caller.reaches(key) else { throw PortalError.notFound }
     try account.checkActive()
     guard key.status(at: now.expiryDate) == .active, key.rolledAt == nil else { throw PortalError.keyNotActive }
     let settings = KeySettings(of: key)
     try key.rules.check(settings, madeAt: now.date, at: "key")
-    let successor = try await issue(settings, for: account.id, by: caller, on: transaction)
+    let successor = try await issue(settings, for: account.id, inPlaceOf: key.id, by: caller, on: transaction)
     let (_, _, retired) = try await transaction.pipeline(
       RetireRolledKey(accountID: account.id, id: key.id, graceSeconds: graceSeconds),
       InsertAuditEvent.onKey(key.id, of: account.id, .keyRolled, by: caller),
       FindKey(accountID: account.id, id: key.id))
-    return (successor, retired[0])
+    for other in others { _ = try await revoke(other, by: caller, Self.rolledAgain, on: transaction) }
+    let ended = try await transaction.pipeline(each: others.map { FindKey(accountID: account.id, id: $0.id) })
+    return (successor, retired[0], Array(ended.joined()))
   }
 
   /// `keys` are those in the answer, the new one first.
@@ -279,12 +300,15 @@ package struct Keys: Sendable {
   }
 
   private func issue(
-    _ settings: KeySettings, for accountID: UUID, by caller: Caller, on transaction: PostgresConnection
+    _ settings: KeySettings, for accountID: UUID, inPlaceOf predecessorID: UUID? = nil, by caller: Caller,
+    on transaction: PostgresConnection
   ) async throws -> IssuedKey {
     let id = UUID.version7()
     let secret = format.makeSecret(settings.environment)
     let (_, _, _, found) = try await transaction.pipeline(
-      InsertKey(id: id, accountID: accountID, settings: settings, secret: secret, maker: caller.actor),
+      InsertKey(
+        id: id, accountID: accountID, settings: settings, secret: secret, maker: caller.actor,
+        predecessorID: predecessorID),
       InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller),
       outbox.notice(
         .keyCreated, of: accountID, subjectID: id,

@@ -102,10 +102,16 @@ extension [AddressBlock] {
   }
 }
 
-/// Of `api_keys key` and `plans plan`: keys that count towards the cap, neither revoked nor expired, nor in the grace after
-/// a roll.
-let liveKeyCondition = """
-  key.revoked_at is null and key.rolled_at is null and coalesce(\(effectiveExpiry), 'infinity') > now()
+/// Of `api_keys key`: the key that its lineage began with, which is the key itself unless it was rolled.
+private let lineage = "coalesce(key.lineage_id, key.id)"
+
+/// Of `api_keys key` and `plans plan`: what counts towards the cap. A key and the predecessor in its grace count once,
+/// and so does a predecessor whose successor is over: else whoever revokes successors collects keys that work. What was
+/// rolled before there were lineages does not count.
+let liveKeyCount = """
+  count(distinct \(lineage)) filter (
+    where key.revoked_at is null and (key.rolled_at is null or key.lineage_id is not null)
+      and coalesce(\(effectiveExpiry), 'infinity') > now())
   """
 
 /// Serialises whatever counts or changes the account's keys: creating, changing, rolling, suspending. The plan is joined to
@@ -121,15 +127,19 @@ struct LockAccount: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Account { try Account(row: &row) }
 }
 
+/// What counts towards the account's cap.
 struct CountLiveKeys: PostgresStatement {
   static let sql = """
-    select count(*)
+    select \(liveKeyCount)
     from api_keys key join accounts account on account.id = key.account_id
     join plans plan on plan.name = account.plan
-    where key.account_id = $1 and \(liveKeyCondition)
+    where key.account_id = $1 and \(lineage) is distinct from (
+      select \(lineage) from api_keys key where key.account_id = $1 and key.id = $2)
     """
   let accountID: UUID
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
+  /// A key that is left out, with all of its lineage.
+  var otherThan: UUID?
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, otherThan) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
@@ -138,8 +148,9 @@ struct InsertKey: PostgresStatement {
     insert into api_keys
       (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
       limit_names, limit_values, limit_window_seconds, rate_limit_mode, description, tags, metadata, created_by_kind,
-      created_by_id, created_by_name)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+      created_by_id, created_by_name, lineage_id)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+      (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21))
     returning created_at
     """
   let id: UUID
@@ -147,6 +158,8 @@ struct InsertKey: PostgresStatement {
   let settings: KeySettings
   let secret: Secret
   let maker: Actor
+  /// The key whose successor it is.
+  var predecessorID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       id, accountID, settings.name, secret.start(Key.startLength), PostgresBytes(secret.hash.bytes),
@@ -155,7 +168,7 @@ struct InsertKey: PostgresStatement {
       settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) },
       settings.rateLimitMode.rawValue, settings.description, settings.tags, settings.metadata, maker.kind.rawValue,
       maker.id,
-      maker.name)
+      maker.name, predecessorID)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
@@ -171,6 +184,23 @@ struct FindKey: PostgresStatement {
 /// As `FindKey`, holding the key's row until the end of the transaction. The account must be locked before.
 struct LockKey: PostgresStatement {
   static let sql = FindKey.sql + " for update of key"
+  let accountID: UUID
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
+}
+
+/// What of a key's lineage is still in the grace of a roll, but for the key itself; held as by `LockKey`. By its own
+/// expiry: what only the plan lets expire may come back with another plan.
+struct LockPredecessors: PostgresStatement {
+  static let sql = """
+    select \(keyColumns) from \(keyTables)
+    where key.account_id = $1 and key.id <> $2 and key.rolled_at is not null and key.revoked_at is null
+      and coalesce(key.expires_at, 'infinity') > now()
+      and key.lineage_id = (select \(lineage) from api_keys key where key.account_id = $1 and key.id = $2)
+    order by key.id
+    for update of key
+    """
   let accountID: UUID
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id) }
@@ -269,11 +299,13 @@ struct RevokeAllKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
-/// Marks a key as rolled: revoked at once without a grace, else expiring after it, never later than it would have.
+/// Marks a key as rolled: revoked at once without a grace, else expiring after it, never later than it would have. The
+/// first of a lineage comes to belong to it.
 struct RetireRolledKey: PostgresStatement {
   static let sql = """
-    update api_keys set
+    update api_keys key set
       rolled_at = now(),
+      lineage_id = \(lineage),
       revoked_at = case when $3::bigint = 0 then now() end,
       expires_at = case when $3::bigint = 0 then expires_at
         else least(coalesce(expires_at, 'infinity'), now() + make_interval(secs => $3)) end

@@ -14,6 +14,8 @@ package enum Observation: Sendable, Equatable {
   /// A fill that an invalidation had overtaken, of another history, or that could not be judged.
   case fillDiscarded
   case verified(Verdict.Code)
+  /// A question of a batch could not be understood.
+  case verificationInvalid
   case listening
   case synced
   case listenerFailed(String)
@@ -50,6 +52,8 @@ package enum Observation: Sendable, Equatable {
   case outboxFailed(String)
   /// On a connection to PostgreSQL, without anybody having asked.
   case postgres(PostgresEvent)
+  /// There were too many HTTP connections, and some of them were closed. Of a flood only some are logged.
+  case connectionsClosed(connections: Int, isLogged: Bool)
   /// A request was answered; `route` as it was declared, "NotFound" where there is none.
   case answered(route: String, method: String, status: Int, nanoseconds: Int64)
 }
@@ -113,6 +117,10 @@ package struct Observer: Sendable {
         logger.error("a mail was given up", metadata: ["kind": "\(kind.rawValue)", "reason": "\(reason)"])
       case .outboxFailed(let reason):
         logger.warning("the outbox cannot be reached", metadata: ["reason": "\(reason)"])
+      case .connectionsClosed(let connections, isLogged: true):
+        logger.warning(
+          "there are as many HTTP connections as there may be; those that were idle for longest are closed",
+          metadata: ["connections": "\(connections)"])
       case .listening:
         logger.info("listening for invalidations")
       case .postgres(let event):
@@ -166,10 +174,12 @@ package struct Observer: Sendable {
     }
     let verdicts = Dictionary(
       uniqueKeysWithValues: Verdict.Code.allCases.map { ($0, counter("verifications", [("code", $0.rawValue)])) })
+    let invalid = counter("verifications", [("code", "INVALID_REQUEST")])
     let mails: @Sendable (String, Mail.Kind) -> Counter = { name, kind in
       Counter(label: "latchkey_\(name)_total", dimensions: [("kind", kind.rawValue)], factory: factory)
     }
     let outboxFailures = counter("outbox_failures")
+    let closedConnections = counter("http_connections_closed")
     let postgres = PostgresCounters(counter)
     let durations = RequestDurations(factory)
     return { observation in
@@ -195,12 +205,14 @@ package struct Observer: Sendable {
       case .limitExchangeFailed: exchangeFailures.increment()
       case .jobFailed(let job, _): jobFailures(job).increment()
       case .verified(let code): verdicts[code]?.increment()
+      case .verificationInvalid: invalid.increment()
       case .answered(let route, let method, let status, let nanoseconds):
         durations.timer(route, method, status).recordNanoseconds(nanoseconds)
       case .mailSent(let kind): mails("mails_sent", kind).increment()
       case .mailDeferred(let kind, _): mails("mails_deferred", kind).increment()
       case .mailFailed(let kind, _): mails("mails_failed", kind).increment()
       case .outboxFailed: outboxFailures.increment()
+      case .connectionsClosed(let connections, _): closedConnections.increment(by: connections)
       case .postgres(let event): postgres.count(event)
       case .listening, .jobFinished, .usageUnplaced, .tokenUsesFailed: break
       }

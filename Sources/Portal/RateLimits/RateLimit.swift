@@ -107,9 +107,13 @@ package struct RateLimitDecision: Sendable, Equatable {
       if binding.isAdmitted != other.window.isAdmitted { return binding.isAdmitted ? other.window : binding }
       return binding.isAdmitted
         ? (other.window.remaining < binding.remaining ? other.window : binding)
-        : (other.window.retryAfterSeconds > binding.retryAfterSeconds ? other.window : binding)
+        : (other.window.waitSeconds > binding.waitSeconds ? other.window : binding)
     }
   }
+}
+
+extension SlidingWindow.Decision {
+  fileprivate var waitSeconds: Int { retryAfterSeconds ?? .max }
 }
 
 /// A limit of a request, and whose it is.
@@ -118,11 +122,12 @@ struct AppliedLimit: Sendable, Equatable {
   let mode: RateLimitMode
   let window: RateLimitWindowID
 
-  /// `subject` is the key, or the account.
+  /// `subject` is the lineage of a key, or the account.
   init(_ limit: RateLimit, _ mode: RateLimitMode, of subject: UUID, isAccount: Bool = false) {
     self.limit = limit
     self.mode = mode
-    window = RateLimitWindowID(subject: subject, digest: limit.digest, isAccount: isAccount)
+    window = RateLimitWindowID(
+      subject: subject, digest: limit.digest, isAccount: isAccount, isConsistent: mode == .consistent)
   }
 }
 
@@ -132,6 +137,9 @@ struct RateLimitWindowID: Hashable, Sendable {
   let digest: Int
   /// Those of accounts are kept apart from those of keys.
   let isAccount: Bool
+  /// A key and its predecessor may be of different modes. Were their window one, what PostgreSQL decided for the one
+  /// would take the place of what was counted here for the other, again and again.
+  let isConsistent: Bool
 
   /// In one word, since this is done for every verification: the last bytes of a UUID are random.
   func hash(into hasher: inout Hasher) { hasher.combine(subject.lowBits ^ UInt64(bitPattern: Int64(digest))) }

@@ -2,7 +2,8 @@ import Foundation
 import Synchronization
 
 /// The windows of this instance in memory: it decides in the mode `fast`, and remembers what PostgreSQL decided in the
-/// mode `consistent`. Those of keys and those of accounts are apart, and locked in this order.
+/// mode `consistent`. Those of keys and those of accounts are apart, and locked in this order. Keys of one lineage use
+/// the same ones.
 package final class RateLimiter: Sendable {
   private static let shardCount = 16
 
@@ -77,7 +78,7 @@ package final class RateLimiter: Sendable {
     _ key: VerifiableKey, cost: Int, at now: Int
   ) -> (decision: RateLimitDecision, window: RateLimitWindowID, index: Int)? {
     let allowance = allowance
-    let limit = AppliedLimit(.ofKey(perMinute: key.rateLimitPerMinute), .fast, of: key.id)
+    let limit = AppliedLimit(.ofKey(perMinute: key.rateLimitPerMinute), .fast, of: key.lineageID)
     return shard(limit.window).windows.withLock { windows in
       windows.sweepIfLarge(at: now)
       return windows.admit(limit, cost: cost, allowance, at: now).map { standing, index in
@@ -151,7 +152,7 @@ package final class RateLimiter: Sendable {
   private func withWindows<Result>(
     of key: VerifiableKey, _ body: (inout RateLimitWindows, inout RateLimitWindows) -> Result
   ) -> Result {
-    Self.shard(key.id, keys).windows.withLock { keyWindows in
+    Self.shard(key.lineageID, keys).windows.withLock { keyWindows in
       Self.shard(key.accountID, accounts).windows.withLock { body(&keyWindows, &$0) }
     }
   }

@@ -13,8 +13,9 @@ package struct SlidingWindow: Sendable, Equatable {
     package var remaining: Int
     /// Until the current window ends.
     package var resetSeconds: Int
-    /// Until the same request would be admitted if nothing else came; 0 when it was.
-    package var retryAfterSeconds: Int
+    /// Until the same request would be admitted if nothing else came; 0 when it was. Nil if it never would be, since it
+    /// costs more than the limit.
+    package var retryAfterSeconds: Int?
   }
 
   /// More than any limit is, and so much less than what a number holds that it can be multiplied with the length of any
@@ -122,14 +123,15 @@ package struct SlidingWindow: Sendable, Equatable {
       retryAfterSeconds: isAdmitted ? 0 : retryAfterSeconds(cost: cost, limit: limit, at: now))
   }
 
-  private func retryAfterSeconds(cost: Int, limit: Int, at now: Int) -> Int {
+  private func retryAfterSeconds(cost: Int, limit: Int, at now: Int) -> Int? {
+    guard cost <= limit else { return nil }
     let elapsed = elapsed(at: now)
     let spare = limit - cost - current
     let milliseconds =
       if spare >= 0, previous > 0 {
         // Within this window, once enough of the one before has slid out.
         lengthMilliseconds - spare * lengthMilliseconds / previous - elapsed
-      } else if limit >= cost, current > 0 {
+      } else if current > 0 {
         // In the next window, when enough of this one has slid out.
         lengthMilliseconds - elapsed + lengthMilliseconds - (limit - cost) * lengthMilliseconds / current
       } else {

@@ -34,11 +34,12 @@ package struct Secret: Sendable, CustomStringConvertible, CustomReflectable {
 
   /// Whether this can be one of ours with `prefix`: right length, right alphabet, right checksum.
   package func isWellFormed(prefix: String) -> Bool {
-    let bytes = Array(text.utf8)
     let bodyLength = prefix.utf8.count + 1 + Self.randomLength
-    guard bytes.count == bodyLength + Self.checksumLength, text.hasPrefix(prefix + "_"),
-      bytes[(prefix.utf8.count + 1)...].allSatisfy(Base62.isDigit)
-    else { return false }
+    guard text.utf8.count == bodyLength + Self.checksumLength, text.utf8.starts(with: (prefix + "_").utf8) else {
+      return false
+    }
+    let bytes = Array(text.utf8)
+    guard bytes[(prefix.utf8.count + 1)...].allSatisfy(Base62.isDigit) else { return false }
     return bytes[bodyLength...].elementsEqual(Self.checksum(of: bytes[..<bodyLength]).utf8)
   }
 

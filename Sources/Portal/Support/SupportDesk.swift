@@ -101,6 +101,13 @@ package struct SupportDesk: Sendable {
     ).1
   }
 
+  /// The key that somebody pasted, with what came along with it; none if nobody has it. Throws `.notAKey` for what can
+  /// be none.
+  package func lookUp(pasted text: String) async throws -> [Key] {
+    guard let secret = keys.format.key(pasted: text) else { throw PortalError.notAKey }
+    return try await search(KeySearch(hash: secret.hash))
+  }
+
   package func search(_ search: AccountSearch) async throws -> [FoundAccount] {
     try await pool.pipeline(
       PlanForFilters(),

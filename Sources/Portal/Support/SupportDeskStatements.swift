@@ -23,7 +23,7 @@ struct SearchAccounts: PostgresStatement {
     join plans plan on plan.name = account.plan
     cross join lateral (
       select count(*) as total, count(*) filter (where key.revoked_at is null) as unrevoked,
-        count(*) filter (where \(liveKeyCondition)) as live
+        \(liveKeyCount) as live
       from api_keys key where key.account_id = account.id) keys
     cross join lateral (
       select coalesce(array_agg(id order by place), '{}') as ids, coalesce(array_agg(email order by place), '{}') as emails,

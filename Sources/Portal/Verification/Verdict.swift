@@ -66,6 +66,9 @@ package struct Verdict: Sendable {
 package struct VerifiableKey: Sendable, Equatable {
   // Large before small: a cache holds a million of these.
   package var id: UUID
+  /// What the windows of its limits are found by: the key that its lineage began with, so that a successor goes on with
+  /// its predecessor's.
+  package var lineageID: UUID
   package var accountID: UUID
   package var name: String
   package var scopes: [String]
@@ -84,12 +87,13 @@ package struct VerifiableKey: Sendable, Equatable {
   package var isDisabled: Bool
 
   init(
-    id: UUID, accountID: UUID, name: String, environment: Key.Environment, scopes: [String], rateLimitPerMinute: Int,
-    namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil, rateLimitMode: RateLimitMode = .fast,
-    accountLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil,
-    isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false
+    id: UUID, lineageID: UUID? = nil, accountID: UUID, name: String, environment: Key.Environment, scopes: [String],
+    rateLimitPerMinute: Int, namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil,
+    rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil,
+    expiresAt: Date? = nil, isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false
   ) {
     self.id = id
+    self.lineageID = lineageID ?? id
     self.accountID = accountID
     self.name = name
     self.scopes = scopes
@@ -108,8 +112,8 @@ package struct VerifiableKey: Sendable, Equatable {
 
   /// All of its limits: its own per minute, its named ones, and the account's.
   var limits: [AppliedLimit] {
-    var limits = [AppliedLimit(.ofKey(perMinute: rateLimitPerMinute), rateLimitMode, of: id)]
-    limits += namedLimits.map { AppliedLimit($0, rateLimitMode, of: id) }
+    var limits = [AppliedLimit(.ofKey(perMinute: rateLimitPerMinute), rateLimitMode, of: lineageID)]
+    limits += namedLimits.map { AppliedLimit($0, rateLimitMode, of: lineageID) }
     if let accountLimitPerMinute {
       limits.append(
         AppliedLimit(.ofAccount(perMinute: accountLimitPerMinute), accountLimitMode, of: accountID, isAccount: true))

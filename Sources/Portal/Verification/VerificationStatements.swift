@@ -20,7 +20,7 @@ extension Invalidation {
 
 /// Of `api_keys key` and what it is joined with: what ``FoundKey`` takes.
 private let verifiableKeyColumns = """
-  key.key_hash, key.id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
+  key.key_hash, key.id, key.lineage_id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
   least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
   key.limit_values::bigint[], key.limit_window_seconds::bigint[], account.shared_limit_per_minute,
   key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
@@ -45,7 +45,7 @@ struct FoundKey {
       return
     }
     let key = VerifiableKey(
-      id: try row.next(), accountID: try row.next(), name: try row.next(),
+      id: try row.next(), lineageID: try row.next(), accountID: try row.next(), name: try row.next(),
       environment: try Key.Environment(column: row.next(), "environment"),
       scopes: Scope.intersection(try row.next(), try row.next()),
       rateLimitPerMinute: try row.next(), namedLimits: try [RateLimit](columns: &row),

@@ -75,6 +75,9 @@ package struct Verifier: Sendable {
     return verdicts
   }
 
+  /// Notes that somebody asked what cannot be understood, which is shown beside the verdicts.
+  package func noteInvalidRequest() { observer.observe(.verificationInvalid) }
+
   /// The verdict, if it can be given from memory; else nil, and nothing was counted. Then ``verify(_:)-(VerificationRequest)``
   /// can give it.
   package func verifyAtOnce(_ request: VerificationRequest, at moment: Moment) -> Verdict? {

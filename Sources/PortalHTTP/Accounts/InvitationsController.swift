@@ -8,12 +8,12 @@ struct InvitationsController {
 
   let invitations: Invitations
 
-  func addPublicRoutes(to routes: some RouterMethods<AppRequestContext>) {
-    routes.post("v1/accept-invitation", use: accept)
+  func addRoutes(to routes: PublicRoutes) {
+    routes.post("v1/accept-invitation", .anybody, use: accept)
   }
 
   func addRoutes(to routes: MemberRoutes) {
-    routes.get("v1/invitations", .readMembers, use: list)
+    routes.get("v1/invitations", .readMembers, query: .page, use: list)
     routes.post("v1/invitations", .changeMembers, use: invite)
     routes.delete("v1/invitations/{id}", .changeMembers, use: revoke)
   }

@@ -9,7 +9,7 @@ struct MembersController {
   let members: Members
 
   func addRoutes(to routes: MemberRoutes) {
-    routes.get("v1/members", .readMembers, use: list)
+    routes.get("v1/members", .readMembers, query: .page, use: list)
     routes.patch("v1/members/{id}", .changeMembers, use: setRole)
     routes.delete("v1/members/{id}", .changeMembers, use: remove)
     routes.post("v1/leave", .useSession, use: leave)

@@ -9,11 +9,11 @@ struct AnalyticsController {
   let analytics: Analytics
 
   func addRoutes(to routes: AnalystRoutes) {
-    routes.get("v1/analytics/usage", .readUsage, use: usage)
-    routes.get("v1/analytics/top", .readUsage, use: top)
-    routes.get("v1/analytics/unused-keys", .readUsage, use: unusedKeys)
-    routes.get("v1/analytics/error-rates", .readUsage, use: errorRates)
-    routes.get("v1/analytics/growth", .readUsage, use: growth)
+    routes.get("v1/analytics/usage", .readUsage, query: .days + ["groupBy", "accountId", "keyId", "limit"], use: usage)
+    routes.get("v1/analytics/top", .readUsage, query: .days + ["by", "limit"], use: top)
+    routes.get("v1/analytics/unused-keys", .readUsage, query: .page + ["days"], use: unusedKeys)
+    routes.get("v1/analytics/error-rates", .readUsage, query: .days + ["by", "limit"], use: errorRates)
+    routes.get("v1/analytics/growth", .readUsage, query: .days + ["limit"], use: growth)
   }
 
   @Sendable private func usage(_ request: Request, _ context: AnalystContext) async throws -> Response {
@@ -144,7 +144,7 @@ extension UsageRow {
 
   private static func groupColumns(_ grouping: UsageGrouping) -> [Column<UsageRow>] {
     switch grouping {
-    case .day: [Column("date") { .text($0.day?.description) }]
+    case .day: [Column("date") { .day($0.day) }]
     case .account:
       [
         Column("accountId") { .id($0.consumer?.accountID) }, Column("accountName") { .text($0.consumer?.accountName) },

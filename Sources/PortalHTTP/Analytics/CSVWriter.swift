@@ -1,6 +1,7 @@
 import Foundation
+import Portal
 
-/// Writes CSV (RFC 4180): a header line, CRLF, quotes where they are needed. What is missing is empty.
+/// Writes CSV (RFC 4180): a header line, CRLF, quotes around texts. What is missing is empty.
 struct CSVWriter {
   static let mediaType = "text/csv; charset=utf-8; header=present"
 
@@ -30,6 +31,7 @@ struct CSVWriter {
     case .text(let text): if let text { append(text) }
     case .id(let id): if let id { bytes.append(hex: id) }
     case .time(let time): if let time { bytes.append(text: Timestamp.text(of: time)) }
+    case .day(let day): if let day { bytes.append(text: day.description) }
     case .count(let count): bytes.append(decimal: count)
     case .number(let number): append(number, 1_000)
     case .ratio(let ratio): append(ratio, 1_000_000)
@@ -42,14 +44,36 @@ struct CSVWriter {
     if let text = number?.text(parts: scale) { bytes.append(text: text) }
   }
 
-  /// Customers choose these texts, and staff open them in spreadsheets. A cell that begins like a formula gets an apostrophe
-  /// in front, which makes it text there (OWASP, "CSV Injection").
+  /// Customers choose these texts, and staff open them in spreadsheets. Each stands in quotes, whatever is in it. One
+  /// that begins like a formula gets an apostrophe in front, which makes it text there (OWASP, "CSV Injection").
   private mutating func append(_ text: String) {
-    let isFormula = text.utf8.first.map { "=+-@\t\r\n".utf8.contains($0) } ?? false
-    let needsQuotes = text.utf8.contains { "\",\r\n".utf8.contains($0) }
-    if needsQuotes { bytes.append("\"") }
-    if isFormula { bytes.append("'") }
-    bytes.append(text: needsQuotes ? text.replacing("\"", with: "\"\"") : text)
-    if needsQuotes { bytes.append("\"") }
+    bytes.append("\"")
+    if text.isFormula { bytes.append("'") }
+    // By bytes: a quote with an accent on it is another character, and the same end of the cell.
+    let quote = UInt8(ascii: "\"")
+    if text.utf8.contains(quote) {
+      for byte in text.utf8 {
+        if byte == quote { bytes.append(quote) }
+        bytes.append(byte)
+      }
+    } else {
+      bytes.append(text: text)
+    }
+    bytes.append("\"")
+  }
+}
+
+extension String {
+  /// Whether a spreadsheet might take it for a formula, by the first character that is neither a blank nor invisible.
+  /// Full-width signs are made plain ones there.
+  fileprivate var isFormula: Bool {
+    for scalar in unicodeScalars {
+      switch scalar {
+      case "=", "+", "-", "@", "\t", "\r", "\n", "\u{FF1D}", "\u{FF0B}", "\u{FF0D}", "\u{FF20}": return true
+      default:
+        guard scalar.properties.isWhitespace || scalar.properties.isDefaultIgnorableCodePoint else { return false }
+      }
+    }
+    return false
   }
 }

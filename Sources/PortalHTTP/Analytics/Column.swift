@@ -1,10 +1,12 @@
 import Foundation
+import Portal
 
 /// A value in a table that is answered as JSON or as CSV.
 enum Cell {
   case text(String?)
   case id(UUID?)
   case time(Date?)
+  case day(Day?)
   case count(Int)
   case number(Double?)
   case ratio(Double?)
@@ -30,6 +32,7 @@ extension JSONWriter {
         case .text(let value): json.field(column.name, value)
         case .id(let value): json.field(column.name, value)
         case .time(let value): json.field(column.name, value)
+        case .day(let value): json.field(column.name, value?.description)
         case .count(let value): json.field(column.name, value)
         case .number(let value): json.field(column.name, value)
         case .ratio(let value): json.field(column.name, ratio: value)

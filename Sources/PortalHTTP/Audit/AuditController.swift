@@ -5,18 +5,19 @@ import Portal
 /// `GET /v1/audit`: who did what to the account, and why; a page as JSON, or all as JSON Lines to
 /// `Accept: application/x-ndjson`.
 struct AuditController {
+  private static let query: [QueryParameter] = .page + ["action", "actor", "target", "from", "to"]
   private static let linesMediaType = "application/x-ndjson"
 
   let events: AuditEvents
 
   func addRoutes(to routes: MemberRoutes) {
-    routes.get("v1/audit", .readAudit, use: list)
+    routes.get("v1/audit", .readAudit, query: Self.query, use: list)
   }
 
   @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
     let filter = try request.auditFilter()
     if request.prefers(Self.linesMediaType) {
-      for name in ["limit", "cursor"] where request.query(name) != nil {
+      for name in ["limit", "cursor"] where try request.query(name) != nil {
         throw PortalError.invalid("query." + name, "is for pages; an export has all events")
       }
       return response(try await events.export(.account(context.accountID), filter))
@@ -53,7 +54,7 @@ extension Request {
     var filter = AuditFilter(
       action: try queryChoice("action", AuditEvent.Action.self), targetID: try queryUUID("target"),
       from: try queryTime("from"), to: try queryTime("to"))
-    if let text = query("actor") {
+    if let text = try query("actor") {
       guard let actor = AuditFilter.ByActor(text) else {
         let kinds = Actor.Kind.allCases.map(\.rawValue).joined(separator: ", ")
         throw .invalid("query.actor", "must be a UUID or one of \(kinds)")

@@ -7,10 +7,10 @@ struct CredentialsController {
 
   let credentials: Credentials
 
-  func addPublicRoutes(to routes: some RouterMethods<AppRequestContext>) {
-    routes.post("v1/password/forgot", use: forgotPassword)
-    routes.post("v1/password/reset", use: resetPassword)
-    routes.post("v1/email/verify", use: verifyEmail)
+  func addRoutes(to routes: PublicRoutes) {
+    routes.post("v1/password/forgot", .anybody, use: forgotPassword)
+    routes.post("v1/password/reset", .anybody, use: resetPassword)
+    routes.post("v1/email/verify", .anybody, use: verifyEmail)
   }
 
   func addRoutes(to routes: MemberRoutes) {

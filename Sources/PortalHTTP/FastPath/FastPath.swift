@@ -310,8 +310,12 @@ extension [UInt8] {
     append("\r\nX-RateLimit-Reset: ")
     append(decimal: binding.resetSeconds)
     if !binding.isAdmitted {
-      append("\r\nRetry-After: ")
-      append(decimal: binding.retryAfterSeconds)
+      if let seconds = binding.retryAfterSeconds {
+        append("\r\nRetry-After: ")
+        append(decimal: seconds)
+      } else {
+        append("\r\nX-Latchkey-Retry: never")
+      }
     }
     append("\r\n")
   }

@@ -17,7 +17,7 @@ enum RequestProgress: Sendable {
 /// connection, since only the decoder then knows where a request ends.
 ///
 /// It also closes connections that have been silent for too long, because the framework's own handler for that sees
-/// nothing of what is answered here.
+/// nothing of what is answered here; and it is the connection's place in the limit of all of them.
 final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = ByteBuffer
   typealias InboundOut = ByteBuffer
@@ -41,6 +41,12 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   /// Nil if all is handed on.
   private let path: FastPath?
   private let idleTimeout: TimeAmount
+  private let limit: ConnectionLimit
+  private let activity = NotedActivity()
+  /// The number under which it leaves the limit; nil when it has left.
+  private var place: UInt64?
+  /// Whether the limit has chosen this connection to be closed.
+  private var isGivenUp = false
   private var phase: Phase
   private var pending = ByteBuffer()
   /// Less than this is known not to be a whole request.
@@ -62,9 +68,10 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   private var unansweredCount = 0
   private var idleCheck: Scheduled<Void>?
 
-  init(_ path: FastPath?, idleTimeout: TimeAmount) {
+  init(_ path: FastPath?, idleTimeout: TimeAmount, limit: ConnectionLimit) {
     self.path = path
     self.idleTimeout = idleTimeout
+    self.limit = limit
     phase = path == nil ? .decoding : .plain
   }
 
@@ -76,6 +83,8 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     var bytes = unwrapInboundIn(data)
     if pending.readableBytes == 0 { pending = bytes } else { pending.writeBuffer(&bytes) }
     drain(context)
+    // Whoever hands a request on has noted it already.
+    if hasOutput { noteActivity(context) }
   }
 
   func channelReadComplete(context: ChannelHandlerContext) {
@@ -152,6 +161,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   private func begin(_ lookUp: FastPath.LookUp, _ context: ChannelHandlerContext) {
     guard let path else { return }
     phase = .lookingUp
+    noteActivity(context)
     lookUpNumber += 1
     let number = lookUpNumber
     let eventLoop = context.eventLoop
@@ -171,6 +181,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     self.lookUp = lookUp
     lastRead = context.eventLoop.now
     drain(context)
+    noteActivity(context)
     channelReadComplete(context: context)
     let events = heldEvents
     heldEvents = []
@@ -178,6 +189,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     for event in events { userInboundEventTriggered(context: context, event: event) }
     endInput(context)
     readHeld(context)
+    if isGivenUp { giveUp(context) }
   }
 
   // MARK: Out
@@ -200,7 +212,8 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   func read(context: ChannelHandlerContext) {
-    if phase == .waiting || phase == .lookingUp, pending.readableBytes > Self.waitingSizeMax {
+    let isFull = (phase == .waiting || phase == .lookingUp) && pending.readableBytes > Self.waitingSizeMax
+    if isFull || isGivenUp {
       isReadHeld = true
     } else {
       context.read()
@@ -213,11 +226,14 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
     promise?.succeed(())
     switch progress {
-    case .received: unansweredCount += 1
+    case .received:
+      unansweredCount += 1
+      noteActivity(context)
     case .answered:
       unansweredCount -= 1
       lastRead = context.eventLoop.now
-      guard phase == .waiting else { return }
+      noteActivity(context)
+      guard phase == .waiting || isGivenUp else { return }
       // Not from within the write of that answer.
       let handler = NIOLoopBound((self, context), eventLoop: context.eventLoop)
       context.eventLoop.execute { handler.value.0.goOn(handler.value.1) }
@@ -225,6 +241,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   private func goOn(_ context: ChannelHandlerContext) {
+    if isGivenUp { return giveUp(context) }
     guard phase == .waiting, context.channel.isActive else { return }
     phase = .plain
     drain(context)
@@ -240,17 +257,63 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     read(context: context)
   }
 
+  // MARK: The limit of connections
+
+  private func enterLimit(_ context: ChannelHandlerContext) {
+    noteActivity(context)
+    let eventLoop = context.eventLoop
+    let handler = NIOLoopBound((self, context), eventLoop: eventLoop)
+    place = limit.admit(activity, at: lastRead.uptimeNanoseconds) {
+      eventLoop.execute { handler.value.0.giveUp(handler.value.1) }
+    }
+  }
+
+  private func leaveLimit() {
+    guard let place else { return }
+    limit.leave(place)
+    self.place = nil
+  }
+
+  /// What the connection does since `lastRead`, for the limit.
+  private func noteActivity(_ context: ChannelHandlerContext) {
+    activity.note(ConnectionActivity(since: lastRead.uptimeNanoseconds, isAnswering: isAnswering(context)))
+  }
+
+  /// False if the client does not take its answer: else whoever reads nothing could never be closed.
+  private func isAnswering(_ context: ChannelHandlerContext) -> Bool {
+    (unansweredCount > 0 || phase == .lookingUp) && context.channel.isWritable
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    context.fireChannelWritabilityChanged()
+    guard unansweredCount > 0 || phase == .lookingUp else { return }
+    lastRead = context.eventLoop.now
+    noteActivity(context)
+    if isGivenUp { giveUp(context) }
+  }
+
+  /// Closes the connection because there are too many: after the answer, if a request has come in since it was chosen.
+  private func giveUp(_ context: ChannelHandlerContext) {
+    isGivenUp = true
+    if !isAnswering(context) { context.close(promise: nil) }
+  }
+
   // MARK: Idle connections
 
   func handlerAdded(context: ChannelHandlerContext) {
     lastRead = context.eventLoop.now
     checkIdle(context, after: idleTimeout)
+    enterLimit(context)
   }
 
-  func handlerRemoved(context: ChannelHandlerContext) { idleCheck?.cancel() }
+  func handlerRemoved(context: ChannelHandlerContext) {
+    idleCheck?.cancel()
+    leaveLimit()
+  }
 
   func channelInactive(context: ChannelHandlerContext) {
     idleCheck?.cancel()
+    leaveLimit()
     context.fireChannelInactive()
   }
 

@@ -2,7 +2,7 @@ import Portal
 
 /// Reads the bodies of the hot routes in place: an object whose members all are as documented, in plain ASCII without
 /// escapes. Anything else is nil, and `JSONParser` with `RequestFields` judges it; whatever is read here, those would read
-/// in the same way. Only that a key which is not well formed has a hash here.
+/// in the same way. Only that a key which is not well formed has a hash here, unless its length is one that no key has.
 struct VerificationScanner {
   private var position: Int
   private let end: Int
@@ -59,11 +59,12 @@ struct VerificationScanner {
     repeat {
       guard let name = string(bytes), take(":", bytes), member(name, &members, bytes) else { return nil }
     } while take(",", bytes)
-    guard take("}", bytes), let key = members.key, (1...Secret.lengthMax).contains(key.count) else { return nil }
+    guard take("}", bytes), let key = members.key else { return nil }
     var scopes = members.scopes ?? []
     if let scope = members.scope { scopes.append(scope) }
+    let isKey = (1...Secret.lengthMax).contains(key.count)
     let request = VerificationRequest(
-      hash: SecretHash(of: bytes.extracting(key)), scopes: scopes, clientIP: members.clientIP,
+      hash: isKey ? SecretHash(of: bytes.extracting(key)) : nil, scopes: scopes, clientIP: members.clientIP,
       endpoint: members.endpoint.map { bytes.text($0) } ?? VerificationRequest.endpointDefault,
       cost: members.cost ?? 1)
     return (request, key)

@@ -1,5 +1,8 @@
+import Portal
+
 /// A strict parser of RFC 8259. Beyond the grammar it refuses what would be ambiguous further on: a name twice in one
-/// object, invalid UTF-8, lone surrogates, U+0000 in strings (PostgreSQL's text has none), and deep nesting.
+/// object, invalid UTF-8, lone surrogates, U+0000 in strings (PostgreSQL's text has none), and deep nesting. A byte order mark
+/// at the beginning is passed over (section 8.1).
 package struct JSONParser {
   package static let depthMax = 16
 
@@ -20,6 +23,7 @@ package struct JSONParser {
   private init(bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
 
   private mutating func document() throws(JSONError) -> JSONValue {
+    skipByteOrderMark()
     let value = try value()
     skipSpace()
     guard position == bytes.count else { throw error("unexpected text after the end") }
@@ -40,6 +44,10 @@ package struct JSONParser {
     }
   }
 
+  private mutating func skipByteOrderMark() {
+    if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { position = 3 }
+  }
+
   private mutating func nested(
     _ body: (inout JSONParser) throws(JSONError) -> JSONValue
   ) throws(JSONError) -> JSONValue {
@@ -53,13 +61,15 @@ package struct JSONParser {
 
   private mutating func object() throws(JSONError) -> JSONValue {
     var members: [(name: String, value: JSONValue)] = []
-    var names: Set<String> = []
+    var names: Set<ByteText> = []
     if take(UInt8(ascii: "}")) { return .object([]) }
     repeat {
       skipSpace()
       guard peek == UInt8(ascii: "\"") else { throw error("expected a name in quotes") }
       let name = try string()
-      guard names.insert(name).inserted else { throw error("the name \"\(name.prefix(64))\" stands twice") }
+      guard names.insert(ByteText(name)).inserted else {
+        throw error("the name \"\(name.shortened())\" stands twice")
+      }
       guard take(UInt8(ascii: ":")) else { throw error("expected a colon") }
       members.append((name, try value()))
     } while take(UInt8(ascii: ","))

@@ -1,3 +1,5 @@
+import Portal
+
 /// A JSON text as it was sent (RFC 8259): members in order, numbers as they were written.
 package enum JSONValue: Sendable, Equatable {
   case null
@@ -12,9 +14,10 @@ package enum JSONValue: Sendable, Equatable {
     switch (one, other) {
     case (.null, .null): true
     case (.bool(let one), .bool(let other)): one == other
-    case (.number(let one), .number(let other)), (.string(let one), .string(let other)): one == other
+    case (.number(let one), .number(let other)), (.string(let one), .string(let other)): one.hasSameBytes(as: other)
     case (.array(let one), .array(let other)): one == other
-    case (.object(let one), .object(let other)): one.elementsEqual(other, by: ==)
+    case (.object(let one), .object(let other)):
+      one.elementsEqual(other) { $0.name.hasSameBytes(as: $1.name) && $0.value == $1.value }
     default: false
     }
   }

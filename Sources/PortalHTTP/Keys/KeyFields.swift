@@ -4,7 +4,7 @@ import Portal
 /// A key's settings as a body has them: all of them for a new key, those that change for one that there is.
 extension RequestFields {
   mutating func keySettings(at now: Date) -> KeySettings {
-    let name = string("name", 1...Key.nameLengthMax)
+    let name = typedLine("name", 1...Key.nameLengthMax)
     let scopes = scopes()
     if scopes == nil, !problems.contains(where: { $0.location.hasPrefix("body.scopes") }) {
       refuse("scopes", "is required")
@@ -18,7 +18,7 @@ extension RequestFields {
 
   mutating func keyChanges(at now: Date) -> KeyChanges {
     KeyChanges(
-      name: change("name") { $0.string("name", 1...Key.nameLengthMax) }, scopes: change("scopes") { $0.scopes() },
+      name: change("name") { $0.typedLine("name", 1...Key.nameLengthMax) }, scopes: change("scopes") { $0.scopes() },
       rateLimitPerMinute: change("rateLimitPerMinute") { $0.rateLimitPerMinute() },
       limits: change("limits") { $0.namedLimits() },
       rateLimitMode: change("rateLimitMode") { $0.choice("rateLimitMode", default: RateLimitMode.fast) },
@@ -78,7 +78,9 @@ extension RequestFields {
     return date
   }
 
-  private mutating func keyDescription() -> String? { optionalString("description", 0...Key.descriptionLengthMax) }
+  private mutating func keyDescription() -> String? {
+    optionalTypedLines("description", 0...Key.descriptionLengthMax)
+  }
 
   private mutating func tags() -> [String] {
     var seen: Set<String> = []

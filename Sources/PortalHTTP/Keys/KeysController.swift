@@ -5,12 +5,13 @@ import Portal
 /// `/v1/keys`: a customer's own keys; and `/v1/accounts/{id}/keys`: those of an account, for service tokens.
 struct KeysController {
   static let bodySizeMax = 64 << 10
+  private static let query: [QueryParameter] = .page + ["status", "q", .list("tag")]
   private static let warning = "Store this key securely: it won't be shown again."
 
   let keys: Keys
 
   func addRoutes(to routes: MemberRoutes) {
-    routes.get("v1/keys", .readKeys) { try await list($0, of: $1.keyHolder) }
+    routes.get("v1/keys", .readKeys, query: Self.query) { try await list($0, of: $1.keyHolder) }
     routes.post("v1/keys", .changeKeys) { try await create($0, for: $1.keyHolder) }
     routes.get("v1/keys/{id}", .readKeys) { try await get($1.pathID, of: $1.keyHolder) }
     routes.patch("v1/keys/{id}", .changeKeys) { try await update($1.pathID, $0, of: $1.keyHolder) }
@@ -21,7 +22,7 @@ struct KeysController {
   }
 
   func addRoutes(to routes: TokenRoutes) {
-    routes.get("v1/accounts/{id}/keys", .readKeys) { try await list($0, of: $1.keyHolder) }
+    routes.get("v1/accounts/{id}/keys", .readKeys, query: Self.query) { try await list($0, of: $1.keyHolder) }
     routes.get("v1/accounts/{id}/keys/{keyId}", .readKeys) { try await get($1.keyID, of: $1.keyHolder) }
     routes.post("v1/accounts/{id}/keys", .writeKeys) { try await create($0, for: $1.keyHolder) }
     routes.patch("v1/accounts/{id}/keys/{keyId}", .writeKeys) {
@@ -71,7 +72,7 @@ struct KeysController {
   }
 
   private func response(created answer: FirstAnswer, for holder: KeyHolder) throws -> Response {
-    let shown = try answer.shown(1)
+    let shown = try answer.shown(atLeast: 1)
     let json = JSONWriter.object { json in
       json.fields(ofObject: shown[0])
       json.field("key", answer.secret?.reveal())
@@ -125,21 +126,25 @@ struct KeysController {
     }
     let rolled = try await keys.roll(id, of: holder.accountID, graceSeconds: grace, by: holder.caller)
     let answer = FirstAnswer(
-      shownKeys: [rolled.successor.key, rolled.predecessor].map(show), newKeyID: rolled.successor.key.id,
-      secret: rolled.successor.secret)
+      shownKeys: ([rolled.successor.key, rolled.predecessor] + rolled.ended).map(show),
+      newKeyID: rolled.successor.key.id, secret: rolled.successor.secret)
     return try response(rolled: answer, rolled.propagation, for: holder)
   }
 
   private func response(
     rolled answer: FirstAnswer, _ propagation: Propagation, for holder: KeyHolder
   ) throws -> Response {
-    let shown = try answer.shown(2)
+    let shown = try answer.shown(atLeast: 2)
     let json = JSONWriter.object { json in
       json.object("newKey") { json in
         json.fields(ofObject: shown[0])
         json.field("key", answer.secret?.reveal())
       }
       json.object("oldKey") { $0.fields(ofObject: shown[1]) }
+      let ended = shown.dropFirst(2)
+      if !ended.isEmpty {
+        json.array("endedKeys", ended) { json, key in json.object { $0.fields(ofObject: key) } }
+      }
       json.propagation(propagation)
       json.field("warning", Self.warning)
     }
@@ -170,11 +175,11 @@ extension Response {
 
 extension Request {
   fileprivate func keyFilter() throws(PortalError) -> KeyFilter {
-    let tags = uri.queryParameters[values: "tag"].map(String.init)
+    let tags = try queryValues("tag")
     guard tags.count <= KeyTag.countMax, tags.allSatisfy(KeyTag.isValid) else {
       throw .invalid("query.tag", "must match ^[a-z0-9][a-z0-9:._-]{0,31}$, at most \(KeyTag.countMax) times")
     }
-    let text = query("q")
+    let text = try query("q")
     if let text, !(1...KeyFilter.textLengthMax).contains(text.unicodeScalars.count) || text.utf8.contains(0) {
       throw .invalid("query.q", "must be 1 to \(KeyFilter.textLengthMax) characters")
     }

@@ -5,9 +5,9 @@ import Portal
 struct HealthController {
   let readiness: Readiness
 
-  func addRoutes(to routes: some RouterMethods<AppRequestContext>) {
-    routes.get("healthz") { _, _ in Response(json: .object { $0.field("status", "ok") }) }
-    routes.get("readyz", use: ready)
+  func addRoutes(to routes: PublicRoutes) {
+    routes.get("healthz", .anybody) { _, _ in Response(json: .object { $0.field("status", "ok") }) }
+    routes.get("readyz", .anybody, use: ready)
   }
 
   @Sendable private func ready(_ request: Request, _ context: AppRequestContext) async throws -> Response {

@@ -12,8 +12,8 @@ struct MetricsController: RouterMiddleware {
   let observer: Observer
   let gauges: @Sendable () -> [PrometheusMetrics.Gauge]
 
-  func addRoutes(to routes: some RouterMethods<AppRequestContext>) {
-    routes.get("metrics") { _, _ in
+  func addRoutes(to routes: PublicRoutes) {
+    routes.get("metrics", .anybody) { _, _ in
       Response(
         status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8", .cacheControl: "no-store"],
         body: ResponseBody(byteBuffer: ByteBuffer(string: registry.text(gauges()))))

@@ -59,6 +59,11 @@ extension Problem {
       self.init(.notFound, .notFound, "There is no such thing here.")
     case .invalid(let errors):
       self = .invalid(errors)
+    case .notAKey:
+      self.init(
+        .badRequest, .notAKey,
+        "This is no key of this portal, whoever's: it is mistyped, cut off, another secret, or something else.",
+        errors: [FieldProblem(location: "body.key", message: "is no key of this portal")])
     case .keyCapReached(let cap):
       self.init(.conflict, .keyCapReached, "The account has \(cap) live keys, as many as its plan allows.")
     case .keyNotActive:

@@ -20,6 +20,7 @@ struct Problem: Error, Sendable {
     case originNotAllowed = "origin_not_allowed"
     case notFound = "not_found"
     case methodNotAllowed = "method_not_allowed"
+    case notAKey = "not_a_key"
     case keyCapReached = "key_cap_reached"
     case keyNotActive = "key_not_active"
     case tokenNotActive = "token_not_active"

@@ -18,7 +18,9 @@ struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
     self.check = check
   }
 
-  func get(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .get, right, handler) }
+  func get(
+    _ path: RouterPath, _ right: Right, query: [QueryParameter] = [], use handler: @escaping Handler
+  ) { on(path, .get, right, query: query, handler) }
 
   func post(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .post, right, handler) }
 
@@ -28,10 +30,15 @@ struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
 
   func delete(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .delete, right, handler) }
 
-  func on(_ path: RouterPath, _ method: HTTPRequest.Method, _ right: Right, _ handler: @escaping Handler) {
+  /// The query of a request must have no other parameters than those given.
+  func on(
+    _ path: RouterPath, _ method: HTTPRequest.Method, _ right: Right, query: [QueryParameter] = [],
+    _ handler: @escaping Handler
+  ) {
     record(right, path, method)
     group.on(path, method: method) { [check] request, context in
       try check(right, context)
+      try request.checkQuery(query)
       return try await handler(request, context)
     }
   }

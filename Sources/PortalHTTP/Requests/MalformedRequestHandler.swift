@@ -4,6 +4,7 @@ import Hummingbird
 import NIOCore
 import NIOHTTP1
 import NIOHTTPTypes
+import NIOHTTPTypesHTTP1
 
 /// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes, too,
 /// after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes behind it. Asks
@@ -26,17 +27,22 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   private let path: FastPath?
   private let idleTimeout: TimeAmount
+  private let limit: ConnectionLimit
 
-  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline, where the framework lets nobody in.
-  init(_ path: FastPath?, idleTimeout: TimeAmount) {
+  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline and an ``ASCIIHeadHandler`` behind the decoder, where
+  /// the framework lets nobody in.
+  init(_ path: FastPath?, idleTimeout: TimeAmount, limit: ConnectionLimit) {
     self.path = path
     self.idleTimeout = idleTimeout
+    self.limit = limit
   }
 
   func handlerAdded(context: ChannelHandlerContext) {
     do {
-      try context.pipeline.syncOperations.addHandler(
-        FastPathHandler(path, idleTimeout: idleTimeout), position: .first)
+      let pipeline = context.pipeline.syncOperations
+      try pipeline.addHandler(FastPathHandler(path, idleTimeout: idleTimeout, limit: limit), position: .first)
+      let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self).handler
+      try pipeline.addHandler(ASCIIHeadHandler(), position: .before(codec))
     } catch {
       // The connection is closed already.
       context.fireErrorCaught(error)

@@ -4,12 +4,10 @@ import Portal
 
 /// Values out of the path and the query, with the same named refusals as those of a body.
 extension Request {
-  func query(_ name: String) -> String? {
-    uri.queryParameters[name[...]].map(String.init)
-  }
+  func query(_ name: String) throws(PortalError) -> String? { try queryValues(name).first }
 
   func queryInteger(_ name: String, _ range: ClosedRange<Int>, default: Int) throws(PortalError) -> Int {
-    guard let text = query(name) else { return `default` }
+    guard let text = try query(name) else { return `default` }
     guard let number = Int(text), range.contains(number) else {
       throw .invalid("query.\(name)", "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
     }
@@ -17,7 +15,7 @@ extension Request {
   }
 
   func queryUUID(_ name: String) throws(PortalError) -> UUID? {
-    guard let text = query(name) else { return nil }
+    guard let text = try query(name) else { return nil }
     guard let id = UUID(uuidString: text) else { throw .invalid("query.\(name)", "must be a UUID") }
     return id
   }
@@ -25,8 +23,8 @@ extension Request {
   func queryChoice<Choice: RawRepresentable & CaseIterable>(
     _ name: String, _: Choice.Type
   ) throws(PortalError) -> Choice? where Choice.RawValue == String {
-    guard let text = query(name) else { return nil }
-    guard let choice = Choice(rawValue: text) else {
+    guard let text = try query(name) else { return nil }
+    guard let choice = Choice(named: text) else {
       throw .invalid(
         "query.\(name)", "must be one of " + Choice.allCases.map(\.rawValue).joined(separator: ", "))
     }
@@ -34,7 +32,7 @@ extension Request {
   }
 
   func queryTime(_ name: String) throws(PortalError) -> Date? {
-    guard let text = query(name) else { return nil }
+    guard let text = try query(name) else { return nil }
     guard let time = Timestamp.date(from: text) else {
       throw .invalid("query.\(name)", "must be a time in RFC 3339, such as 2026-12-31T23:59:59Z")
     }
@@ -42,7 +40,7 @@ extension Request {
   }
 
   func queryDay(_ name: String) throws(PortalError) -> Day? {
-    guard let text = query(name) else { return nil }
+    guard let text = try query(name) else { return nil }
     guard let day = Timestamp.day(from: text) else { throw .invalid("query.\(name)", "must be a day, as 2026-01-31") }
     return day
   }
@@ -64,7 +62,7 @@ extension Request {
   }
 
   func queryCursor() throws(PortalError) -> UUID? {
-    guard let cursor = query("cursor") else { return nil }
+    guard let cursor = try query("cursor") else { return nil }
     guard let before = Cursor.id(from: cursor) else {
       throw .invalid("query.cursor", "must be a nextCursor of an earlier answer")
     }

@@ -8,7 +8,7 @@ struct RequestFields {
   /// Problems that are told at most: a client that sends 10,000 wrong events need not read of each.
   private static let problemCountMax = 100
 
-  private var members: [String: JSONValue]
+  private var members: [ByteText: JSONValue]
   private let location: String
   private(set) var problems: [FieldProblem] = []
 
@@ -32,12 +32,12 @@ struct RequestFields {
   }
 
   init(_ members: [(name: String, value: JSONValue)], location: String) {
-    self.members = Dictionary(members.map { ($0.name, $0.value) }) { first, _ in first }
+    self.members = Dictionary(members.map { (ByteText($0.name), $0.value) }) { first, _ in first }
     self.location = location
   }
 
   /// What is the same for the same members, as long as none has been taken; see ``JSONValue/fingerprint``.
-  var fingerprint: [UInt8] { JSONValue.object(members.map { ($0.key, $0.value) }).fingerprint }
+  var fingerprint: [UInt8] { JSONValue.object(members.map { ($0.key.text, $0.value) }).fingerprint }
 
   /// Throws what was wrong, all of it.
   func finish() throws(PortalError) {
@@ -48,7 +48,8 @@ struct RequestFields {
   /// What was wrong, with the members that nobody took.
   var finalProblems: [FieldProblem] {
     let unknown = members.keys.sorted().prefix(Self.problemCountMax - problems.count)
-    return problems + unknown.map { FieldProblem(location: at($0), message: "is not a known field") }
+    return problems
+      + unknown.map { FieldProblem(location: at($0.text.shortened()), message: "is not a known field") }
   }
 
   mutating func refuse(_ name: String, _ message: String) {
@@ -63,18 +64,18 @@ struct RequestFields {
   // MARK: Members
 
   /// Whether there is a member that nobody has taken, be it null.
-  func has(_ name: String) -> Bool { members[name] != nil }
+  func has(_ name: String) -> Bool { members[ByteText(name)] != nil }
 
   /// Takes a member if it is null; whether it was.
   mutating func takeNull(_ name: String) -> Bool {
-    guard members[name] == .null else { return false }
-    members.removeValue(forKey: name)
+    guard members[ByteText(name)] == .null else { return false }
+    members.removeValue(forKey: ByteText(name))
     return true
   }
 
   /// A member, nil if it is missing or null.
   mutating func value(_ name: String) -> JSONValue? {
-    let value = members.removeValue(forKey: name)
+    let value = members.removeValue(forKey: ByteText(name))
     return value == .null ? nil : value
   }
 
@@ -181,7 +182,7 @@ struct RequestFields {
   private mutating func choice<Choice: RawRepresentable & CaseIterable>(
     _ name: String, _ value: JSONValue
   ) -> Choice? where Choice.RawValue == String {
-    if case .string(let text) = value, let choice = Choice(rawValue: text) { return choice }
+    if case .string(let text) = value, let choice = Choice(named: text) { return choice }
     refuse(name, "must be one of " + Choice.allCases.map(\.rawValue).joined(separator: ", "))
     return nil
   }

@@ -35,7 +35,8 @@ package final class RouteTable: Sendable {
           && zip(route.segments, segments).allSatisfy { $0 == $1 || $0.hasPrefix("{") }
       }
       let literal = matches.filter { route in !route.segments.contains { $0.hasPrefix("{") } }
-      return (literal.isEmpty ? matches : literal).map(\.method)
+      // HEAD is answered wherever GET is (RFC 9110 9.3.2).
+      return (literal.isEmpty ? matches : literal).flatMap { $0.method == .get ? [.get, .head] : [$0.method] }
     }
   }
 

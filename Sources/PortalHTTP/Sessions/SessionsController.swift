@@ -14,9 +14,9 @@ struct SessionsController {
   let cookie: SessionCookie
   let isSignupOpen: Bool
 
-  func addPublicRoutes(to routes: some RouterMethods<AppRequestContext>) {
-    routes.post("v1/signup", use: signUp)
-    routes.post("v1/login", use: logIn)
+  func addRoutes(to routes: PublicRoutes) {
+    routes.post("v1/signup", .anybody, use: signUp)
+    routes.post("v1/login", .anybody, use: logIn)
   }
 
   func addRoutes(to routes: MemberRoutes) {
@@ -30,7 +30,7 @@ struct SessionsController {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let email = fields.email("email")
     let password = fields.password("password")
-    let name = fields.string("accountName", 1...Account.nameLengthMax)
+    let name = fields.typedLine("accountName", 1...Account.nameLengthMax)
     try fields.finish()
     guard isSignupOpen else { throw PortalError.forbidden(reason: "Sign-up is closed; ask for an account.") }
     guard let email, let password else { throw Problem.internalError }

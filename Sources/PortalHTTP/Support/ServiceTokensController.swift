@@ -9,7 +9,7 @@ struct ServiceTokensController {
   let tokens: ServiceTokens
 
   func addRoutes(to routes: StaffRoutes) {
-    routes.get("v1/support/tokens", .changeTokens, use: list)
+    routes.get("v1/support/tokens", .changeTokens, query: .page, use: list)
     routes.post("v1/support/tokens", .changeTokens, use: create)
     routes.delete("v1/support/tokens/{id}", .changeTokens, use: revoke)
     routes.post("v1/support/tokens/{id}/roll", .changeTokens, use: roll)
@@ -28,7 +28,7 @@ struct ServiceTokensController {
   @Sendable private func create(_ request: Request, _ context: StaffContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
     let now = tokens.clock.now.expiryDate
-    let name = fields.string("name", 1...ServiceToken.nameLengthMax)
+    let name = fields.typedLine("name", 1...ServiceToken.nameLengthMax)
     let permissions = fields.permissions()
     let environment: Key.Environment? = fields.optionalChoice("environment")
     let expiresAt = fields.futureDate("expiresAt", after: now)
@@ -77,7 +77,7 @@ extension RequestFields {
       "permissions", 1...all.count,
       "must be one of \(all.map(\.rawValue).joined(separator: ", ")), and stand there once"
     ) { text in
-      ServiceToken.Permission(rawValue: text).flatMap { seen.insert($0).inserted ? $0 : nil }
+      ServiceToken.Permission(named: text).flatMap { seen.insert($0).inserted ? $0 : nil }
     }
     if permissions == nil, problems.count == problemCount { refuse("permissions", "is required") }
     return permissions ?? []

@@ -5,19 +5,21 @@ import Portal
 /// `/v1/support`: what staff do.
 struct SupportController {
   static let bodySizeMax = 16 << 10
+  private static let keyQuery: [QueryParameter] = ["start", "id", "accountId", "email", "emailPart", "accountName"]
+  private static let accountQuery: [QueryParameter] = ["id", "email", "emailPart", "name"]
 
   let desk: SupportDesk
   let sessions: Sessions
 
-  func addPublicRoutes(to routes: some RouterMethods<AppRequestContext>) {
-    routes.post("v1/support/login", use: logIn)
+  func addRoutes(to routes: PublicRoutes) {
+    routes.post("v1/support/login", .anybody, use: logIn)
   }
 
   func addRoutes(to routes: StaffRoutes) {
     routes.get("v1/support/me", .useSession, use: me)
     routes.post("v1/support/logout", .useSession, use: logOut)
-    routes.get("v1/support/keys", .readCustomers, use: search)
-    routes.get("v1/support/accounts", .readCustomers, use: searchAccounts)
+    routes.get("v1/support/keys", .readCustomers, query: Self.keyQuery, use: search)
+    routes.get("v1/support/accounts", .readCustomers, query: Self.accountQuery, use: searchAccounts)
     routes.post("v1/support/keys/lookup", .readCustomers, use: lookUp)
     routes.post("v1/support/keys/{id}/revoke", .revokeKeys, use: revoke)
     routes.post("v1/support/accounts/{id}/revoke-keys", .revokeKeys, use: revokeKeys)
@@ -64,7 +66,7 @@ struct SupportController {
   }
 
   @Sendable private func search(_ request: Request, _ context: StaffContext) async throws -> Response {
-    let start = request.query("start")
+    let start = try request.query("start")
     if let start, !(1...Key.startLength).contains(start.unicodeScalars.count) || start.utf8.contains(0) {
       throw PortalError.invalid("query.start", "must be 1 to \(Key.startLength) characters")
     }
@@ -96,9 +98,9 @@ struct SupportController {
   /// A pasted key goes no further than its hash.
   @Sendable private func lookUp(_ request: Request, _ context: StaffContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let key = Secret(presented: fields.string("key", 1...Secret.lengthMax))
+    let text = fields.string("key", 1...KeyFormat.pastedLengthMax)
     try fields.finish()
-    return response(try await desk.search(KeySearch(hash: key.hash)))
+    return response(try await desk.lookUp(pasted: text))
   }
 
   @Sendable private func revoke(_ request: Request, _ context: StaffContext) async throws -> Response {
@@ -171,14 +173,14 @@ struct SupportController {
 
 extension Request {
   fileprivate func queryEmail(_ name: String) throws(PortalError) -> EmailAddress? {
-    guard let text = query(name) else { return nil }
+    guard let text = try query(name) else { return nil }
     guard let email = EmailAddress(text) else { throw .invalid("query.\(name)", "must be an e-mail address") }
     return email
   }
 
   /// A part of an account's name, or of an address.
   fileprivate func queryPart(_ name: String, _ lengthMax: Int) throws(PortalError) -> String? {
-    guard let text = query(name) else { return nil }
+    guard let text = try query(name) else { return nil }
     let length = AccountSearch.partLengthMin...lengthMax
     guard length.contains(text.unicodeScalars.count), !text.utf8.contains(0) else {
       throw .invalid("query.\(name)", "must be \(length.lowerBound) to \(length.upperBound) characters")
@@ -214,7 +216,7 @@ extension JSONWriter {
 extension RequestFields {
   /// Why a member of staff acts.
   mutating func supportReason() -> SupportReason {
-    let text = string("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
-    return SupportReason(text: text, ticket: optionalString("ticket", 1...100))
+    let text = typedLines("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
+    return SupportReason(text: text, ticket: optionalTypedLine("ticket", 1...SupportReason.ticketLengthMax))
   }
 }

@@ -11,12 +11,12 @@ struct UsageController {
   let usages: Usages
 
   func addRoutes(to routes: MemberRoutes) {
-    routes.get("v1/keys/{id}/usage", .readUsage) { try await ofKey($1.pathID, $0, of: $1.keyHolder) }
-    routes.get("v1/usage", .readUsage, use: ofAccount)
+    routes.get("v1/keys/{id}/usage", .readUsage, query: ["days"]) { try await ofKey($1.pathID, $0, of: $1.keyHolder) }
+    routes.get("v1/usage", .readUsage, query: ["days"], use: ofAccount)
   }
 
   func addRoutes(to routes: TokenRoutes) {
-    routes.get("v1/accounts/{id}/keys/{keyId}/usage", .readKeys) {
+    routes.get("v1/accounts/{id}/keys/{keyId}/usage", .readKeys, query: ["days"]) {
       try await ofKey($1.keyID, $0, of: $1.keyHolder)
     }
     routes.post("v1/usage", .writeUsage, use: take)
@@ -58,21 +58,57 @@ struct UsageController {
   @Sendable private func take(_ request: Request, _ context: GatewayContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let batchID = fields.optionalString("batchId", 1...ReportedOutcome.batchIDLengthMax)
-    let outcomes = fields.outcomes()
+    let events = fields.events()
     try fields.finish()
-    let receipt = try await usages.take(outcomes, batchID: batchID, from: context.token)
+    var rejected = events.enumerated().compactMap { index, event in
+      event.problem.map { RejectedEvent(index: index, code: "invalid_request", message: $0) }
+    }
+    let places = events.indices.filter { events[$0].outcome != nil }
+    var (accepted, duplicates) = (0, 0)
+    // A batch of which nothing can be read is not remembered: it may come again when it is mended.
+    if !places.isEmpty || events.isEmpty {
+      let receipt = try await usages.take(events.compactMap(\.outcome), batchID: batchID, from: context.token)
+      (accepted, duplicates) = (receipt.accepted, receipt.duplicates)
+      rejected += receipt.rejected.map { RejectedEvent(index: places[$0.index], code: $0.code) }
+      rejected.sort { $0.index < $1.index }
+    }
     return Response(
       status: .accepted,
       json: .object { json in
-        json.field("accepted", receipt.accepted)
-        json.field("duplicates", receipt.duplicates)
-        json.array("rejected", receipt.rejected) { json, rejected in
+        json.field("accepted", accepted)
+        json.field("duplicates", duplicates)
+        json.array("rejected", rejected) { json, rejected in
           json.object {
             $0.field("index", rejected.index)
             $0.field("code", rejected.code)
+            $0.field("message", rejected.message)
           }
         }
       })
+  }
+}
+
+/// An event of a batch that is not counted.
+private struct RejectedEvent {
+  var index: Int
+  var code: String
+  var message: String
+
+  init(index: Int, code: String, message: String) {
+    self.index = index
+    self.code = code
+    self.message = message
+  }
+
+  /// One that was understood.
+  init(index: Int, code: String) {
+    let message =
+      switch code {
+      case "not_found": "keyId is the id of no key"
+      case "out_of_range": "at lies more than 48 hours back, or more than 5 minutes ahead"
+      default: "cannot be counted"
+      }
+    self.init(index: index, code: code, message: "body.events[\(index)].\(message)")
   }
 }
 
@@ -84,20 +120,76 @@ extension Request {
   }
 }
 
+/// One event of a batch: what it tells, or what is wrong with it, which refuses no other.
+private struct ReportedEvent {
+  private static let problemLengthMax = 200
+
+  var outcome: ReportedOutcome?
+  var problem: String?
+
+  init(_ outcome: ReportedOutcome) { self.outcome = outcome }
+
+  init(_ problem: FieldProblem) {
+    let text = "\(problem.location) \(problem.message)"
+    self.problem = String(String.UnicodeScalarView(text.unicodeScalars.prefix(Self.problemLengthMax)))
+  }
+}
+
 extension RequestFields {
-  fileprivate mutating func outcomes() -> [ReportedOutcome] {
-    objects("events", 0...ReportedOutcome.countPerBatchMax) { $0.outcome() }
+  private static let statuses = 100...599
+  /// An error: what nginx has for a client that closed the connection.
+  private static let clientClosedRequest = 499
+
+  fileprivate mutating func events() -> [ReportedEvent] {
+    let count = 0...ReportedOutcome.countPerBatchMax
+    guard case .array(let values)? = value("events"), count.contains(values.count) else {
+      refuse("events", "must be a list of \(count.lowerBound) to \(count.upperBound) objects")
+      return []
+    }
+    return values.enumerated().map { index, value in
+      let location = "body.events[\(index)]"
+      guard case .object(let members) = value else {
+        return ReportedEvent(FieldProblem(location: location, message: "must be an object"))
+      }
+      var fields = RequestFields(members, location: location)
+      let outcome = fields.outcome()
+      if let outcome, fields.finalProblems.isEmpty { return ReportedEvent(outcome) }
+      return ReportedEvent(
+        fields.finalProblems.first ?? FieldProblem(location: location, message: "cannot be read"))
+    }
   }
 
+  /// Nil after a problem.
   private mutating func outcome() -> ReportedOutcome? {
     let id = uuid("keyId")
     let endpoint = string("endpoint", 1...VerificationRequest.endpointLengthMax)
-    let status = optionalInteger("status", 100...599)
-    if status == nil, problems.last?.location.hasSuffix(".status") != true { refuse("status", "is required") }
+    let status = status()
     let latency = optionalNumber("latencyMs", 0...ReportedOutcome.latencyMillisecondsMax)
     let at = optionalDate("at")
-    guard problems.isEmpty, let id, let status else { return nil }
+    guard let id, let status else { return nil }
     return ReportedOutcome(keyID: id, endpoint: endpoint, status: status, latencyMilliseconds: latency, at: at)
+  }
+
+  /// Of a client that went away before there was one, nginx logs 000, and Envoy 0.
+  private mutating func status() -> Int? {
+    guard let value = value("status") else {
+      refuse("status", "is required")
+      return nil
+    }
+    guard let number = value.statusNumber, number == 0 || Self.statuses.contains(number) else {
+      refuse("status", "must be a whole number from \(Self.statuses.lowerBound) to \(Self.statuses.upperBound), or 0")
+      return nil
+    }
+    return number == 0 ? Self.clientClosedRequest : number
+  }
+}
+
+extension JSONValue {
+  /// A whole number, or up to three digits in quotes, as logs have them.
+  fileprivate var statusNumber: Int? {
+    guard case .string(let digits) = self else { return integer }
+    let isNumber = (1...3).contains(digits.utf8.count) && digits.utf8.allSatisfy { (0x30...0x39).contains($0) }
+    return isNumber ? Int(digits) : nil
   }
 }
 

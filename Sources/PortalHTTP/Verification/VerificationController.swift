@@ -34,16 +34,21 @@ struct VerificationController {
 
   @Sendable private func verifyBatch(_ request: Request, _ context: GatewayContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
-    let questions = fields.objects("requests", 1...Self.batchCountMax) { fields in
-      var question = fields.verification(verifier.format)
-      question.environment = context.token.environment
-      return question
-    }
+    let items = fields.batchItems(verifier.format, context.token.environment)
     try fields.finish()
-    let verdicts = try await verifier.verify(questions)
+    var verdicts = try await verifier.verify(items.filter(\.problems.isEmpty).map(\.question))[...]
+    for item in items where !item.problems.isEmpty { verifier.noteInvalidRequest() }
     return Response(
       json: .object { json in
-        json.array("results", verdicts) { json, verdict in json.object { $0.fields(of: verdict) } }
+        json.array("results", items) { json, item in
+          json.object { json in
+            if item.problems.isEmpty, let verdict = verdicts.popFirst() {
+              json.fields(of: verdict)
+            } else {
+              json.fields(ofInvalid: item.problems)
+            }
+          }
+        }
       })
   }
 
@@ -104,9 +109,47 @@ extension Request {
   }
 }
 
+/// One question of a batch. What is wrong with it is said in its own result, and refuses no other.
+private struct BatchItem {
+  /// No more of them are told.
+  static let problemCountMax = 8
+
+  /// Not to be answered if there are problems.
+  var question = VerificationRequest(hash: nil)
+  var problems: [FieldProblem] = []
+}
+
 extension RequestFields {
+  fileprivate mutating func batchItems(_ format: KeyFormat, _ environment: Key.Environment?) -> [BatchItem] {
+    let count = 1...VerificationController.batchCountMax
+    guard case .array(let values)? = value("requests"), count.contains(values.count) else {
+      refuse("requests", "must be a list of \(count.lowerBound) to \(count.upperBound) objects")
+      return []
+    }
+    return values.enumerated().map { index, value in
+      let location = "body.requests[\(index)]"
+      guard case .object(let members) = value else {
+        return BatchItem(problems: [FieldProblem(location: location, message: "must be an object")])
+      }
+      var fields = RequestFields(members, location: location)
+      var question = fields.verification(format)
+      question.environment = environment
+      return BatchItem(question: question, problems: Array(fields.finalProblems.prefix(BatchItem.problemCountMax)))
+    }
+  }
+
+  /// What was presented as a key, whatever it is; nil if it is missing or no text, which is told.
+  private mutating func presentedKey(_ name: String) -> Secret? {
+    switch value(name) {
+    case .string(let text)?: return Secret(presented: text)
+    case nil: refuse(name, "is required")
+    default: refuse(name, "must be a string")
+    }
+    return nil
+  }
+
   mutating func verification(_ format: KeyFormat) -> VerificationRequest {
-    let key = string("key", 1...Secret.lengthMax)
+    let key = presentedKey("key")
     var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []
     if let scope = optionalString("scope", 1...Scope.lengthMax) {
       if Scope.isValid(scope) { scopes.append(scope) } else { refuse("scope", "must be a scope") }
@@ -117,7 +160,7 @@ extension RequestFields {
       if clientIP?.isSingleAddress != true { refuse("clientIP", "must be an IPv4 or IPv6 address") }
     }
     return VerificationRequest(
-      hash: format.hash(of: Secret(presented: key)), scopes: scopes, clientIP: clientIP,
+      hash: key.flatMap { format.hash(of: $0) }, scopes: scopes, clientIP: clientIP,
       endpoint: optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
         ?? VerificationRequest.endpointDefault,
       cost: integer("cost", 1...VerificationRequest.costMax, default: 1))
@@ -142,6 +185,19 @@ extension JSONWriter {
     piece(#","limits":[{"name":"#, limits.own)
     for standing in limits.others { piece(#",{"name":"#, standing) }
     piece("]")
+    // Null where no waiting would help.
+    if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding.retryAfterSeconds) }
+  }
+
+  /// The result of a question that cannot be understood.
+  fileprivate mutating func fields(ofInvalid problems: [FieldProblem]) {
+    piece(#""valid":false,"code":"INVALID_REQUEST""#)
+    array("errors", problems) { json, problem in
+      json.object {
+        $0.field("location", problem.location)
+        $0.field("message", problem.message)
+      }
+    }
   }
 
   private mutating func piece(_ text: StaticString, _ standing: RateLimitDecision.Standing) {
@@ -159,7 +215,8 @@ extension JSONWriter {
 }
 
 extension HTTPFields {
-  /// draft-ietf-httpapi-ratelimit-headers, the older `X-RateLimit-*` beside it, and `Retry-After` when limited.
+  /// draft-ietf-httpapi-ratelimit-headers, the older `X-RateLimit-*` beside it, and `Retry-After` when limited, or
+  /// `X-Latchkey-Retry: never` if no waiting would help.
   fileprivate init(_ limits: RateLimitDecision) {
     self.init()
     let (all, binding) = (limits.all, limits.binding)
@@ -170,7 +227,12 @@ extension HTTPFields {
     self[.xRateLimitLimit] = "\(binding.limit)"
     self[.xRateLimitRemaining] = "\(binding.remaining)"
     self[.xRateLimitReset] = "\(binding.resetSeconds)"
-    if !binding.isAdmitted { self[.retryAfter] = "\(binding.retryAfterSeconds)" }
+    guard !binding.isAdmitted else { return }
+    if let seconds = binding.retryAfterSeconds {
+      self[.retryAfter] = "\(seconds)"
+    } else {
+      self[.xLatchkeyRetry] = "never"
+    }
   }
 }
 
@@ -187,6 +249,7 @@ extension HTTPField.Name {
   fileprivate static let xLatchkeyKeyID = HTTPField.Name("X-Latchkey-Key-Id")!
   fileprivate static let xLatchkeyAccountID = HTTPField.Name("X-Latchkey-Account-Id")!
   fileprivate static let xLatchkeyScopes = HTTPField.Name("X-Latchkey-Scopes")!
+  fileprivate static let xLatchkeyRetry = HTTPField.Name("X-Latchkey-Retry")!
   fileprivate static let rateLimitPolicy = HTTPField.Name("RateLimit-Policy")!
   fileprivate static let rateLimit = HTTPField.Name("RateLimit")!
   fileprivate static let xRateLimitLimit = HTTPField.Name("X-RateLimit-Limit")!

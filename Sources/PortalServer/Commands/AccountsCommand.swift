@@ -21,7 +21,7 @@ struct AccountsCommand: AsyncParsableCommand {
 
     func run() async throws {
       let configuration = try await options.load()
-      try ValidationError.check(name: name, Account.nameLengthMax)
+      let name = try ValidationError.check(name: name, Account.nameLengthMax)
       let address = try ValidationError.check(email: email)
       let (password, isGenerated) = try passwordOptions.read()
       try await reportingFailure {
@@ -91,12 +91,12 @@ struct AccountsCommand: AsyncParsableCommand {
 
     func run() async throws {
       let configuration = try await options.load()
-      try ValidationError.check(reason: reason)
+      let reason = try ValidationError.check(reason: reason, ticket: ticket)
       try await reportingFailure {
         let (account, propagation) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           do {
             return try await Plans(pool: pool, propagations: Propagations(pool: pool))
-              .assign(plan, to: id, by: commandCaller, SupportReason(text: reason, ticket: ticket))
+              .assign(plan, to: id, by: commandCaller, reason)
           } catch PortalError.invalid {
             throw CommandFailure(description: "there is no plan \(plan); latchkey plans lists them")
           }

@@ -23,11 +23,11 @@ struct EpochCommand: AsyncParsableCommand {
 
     func run() async throws {
       let configuration = try await options.load()
-      try ValidationError.check(reason: reason)
+      let reason = try ValidationError.check(reason: reason, ticket: ticket)
       try await reportingFailure {
         let (epoch, propagation) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           try await InvalidationEpochs(pool: pool, propagations: Propagations(pool: pool))
-            .begin(by: commandCaller, SupportReason(text: reason, ticket: ticket))
+            .begin(by: commandCaller, reason)
         }
         Output(isJSON: options.json).print(
           "Epoch \(epoch.text) has begun; \(propagation.acknowledged) of \(propagation.instances) servers have dropped "

@@ -20,7 +20,7 @@ struct KeysCommand: AsyncParsableCommand {
 
     func run() async throws {
       let configuration = try await options.load()
-      try ValidationError.check(reason: reason)
+      let reason = try ValidationError.check(reason: reason, ticket: ticket)
       try await reportingFailure {
         let revoked = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           let propagations = Propagations(pool: pool)
@@ -29,7 +29,7 @@ struct KeysCommand: AsyncParsableCommand {
           let keys = Keys(
             pool: pool, format: configuration.keyFormat, propagations: propagations, outbox: outbox)
           return try await SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox)
-            .revokeKey(id, by: commandCaller, SupportReason(text: reason, ticket: ticket))
+            .revokeKey(id, by: commandCaller, reason)
         }
         Output(isJSON: options.json).printRevocation("key", revoked.id, revoked.revokedAt, revoked.propagation)
       }

@@ -35,6 +35,7 @@ struct ServeCommand: AsyncParsableCommand {
   private func serve(_ configuration: PortalConfiguration) async throws {
     var logger = Logger(label: "latchkey")
     logger.logLevel = configuration.logLevel
+    let descriptors = try divideDescriptors(configuration, logger)
     let migrations = try Migrations.embedded()
     try prepareSpool(configuration.usageSpool)
     try await PostgresPool.with(configuration.database) { pool in
@@ -46,12 +47,29 @@ struct ServeCommand: AsyncParsableCommand {
     }
     var settings = PortalSettings(configuration, migrationCount: migrations.files.count)
     settings.usageSpool = configuration.usageSpool + "/" + installation.id.text
+    settings.descriptors = descriptors
+    settings.connectionCountMax = descriptors.connectionCountMax(configuration.http.connectionCountMax)
     let portal = PortalApplication(
       settings, database: configuration.database, analyticsDatabase: configuration.analyticsDatabase,
       observer: Observer([Observer.logging(logger)]))
     let server = portal.makeServer(
       address: .hostname(configuration.http.host, port: configuration.http.port), logger: logger)
     try await server.runService()
+  }
+
+  /// Raises the limit of descriptors, and refuses the start where it is too low all the same.
+  private func divideDescriptors(_ configuration: PortalConfiguration, _ logger: Logger) throws -> DescriptorBudget {
+    let budget = DescriptorBudget(configuration, limit: DescriptorLimit.raise())
+    if let refusal = budget.refusal {
+      FileHandle.standardError.write(Data("latchkey: \(refusal)\n".utf8))
+      throw ExitCode.failure
+    }
+    if let wanted = configuration.http.connectionCountMax, wanted > budget.connectionCountAllowed {
+      logger.warning(
+        "HTTP_CONNECTIONS_MAX is more than the descriptors allow, and was lowered",
+        metadata: ["connections": "\(budget.connectionCountAllowed)", "descriptors": "\(budget.limit)"])
+    }
+    return budget
   }
 
   private func checkSchema(_ migrations: Migrations, _ pool: PostgresPool, _ logger: Logger) async throws {
@@ -100,6 +118,18 @@ struct ServeCommand: AsyncParsableCommand {
     } catch {
       throw ValidationError("USAGE_SPOOL must be a folder that can be made or written: \(path).")
     }
+  }
+}
+
+extension DescriptorBudget {
+  /// Of a server that is configured so, where the process may have `limit` descriptors.
+  init(_ configuration: PortalConfiguration, limit: Int) {
+    let poolSize = configuration.database.poolSizeMax
+    self.init(
+      limit: limit,
+      poolSizes: [poolSize, poolSize] + (configuration.analyticsDatabase.map { [$0.poolSizeMax] } ?? []),
+      eventLoopCount: configuration.http.threadCount ?? Self.eventLoopCountStandard,
+      mailThreadCount: configuration.mail?.threadCount ?? 0)
   }
 }
 

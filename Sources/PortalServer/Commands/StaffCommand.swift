@@ -20,7 +20,7 @@ struct StaffCommand: AsyncParsableCommand {
 
     func run() async throws {
       let configuration = try await options.load()
-      try ValidationError.check(name: name, Account.nameLengthMax)
+      let name = try ValidationError.check(name: name, Account.nameLengthMax)
       let address = try ValidationError.check(email: email)
       let (password, isGenerated) = try passwordOptions.read()
       try await reportingFailure {

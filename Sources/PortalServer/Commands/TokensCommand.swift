@@ -30,7 +30,7 @@ struct TokensCommand: AsyncParsableCommand {
     var expiresAt: Date?
 
     func validate() throws {
-      try ValidationError.check(name: name, ServiceToken.nameLengthMax)
+      _ = try ValidationError.check(name: name, ServiceToken.nameLengthMax)
       guard !permission.isEmpty else { throw ValidationError("--permission is needed at least once.") }
       guard Set(permission).count == permission.count else { throw ValidationError("a --permission stands twice.") }
       if environment != nil, let other = permission.first(where: { !$0.isRestrictable }) {
@@ -48,6 +48,7 @@ struct TokensCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+      let name = try ValidationError.check(name: name, ServiceToken.nameLengthMax)
       let configuration = try await options.load()
       try await reportingFailure {
         let (issued, now) = try await configuration.withTokens { tokens, now in

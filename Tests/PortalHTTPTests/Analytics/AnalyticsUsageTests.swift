@@ -201,7 +201,8 @@ struct AnalyticsUsageTests {
         #expect(lines.count == rows.count + 1)
       }
       let account = try await portal.table(Self.path + "&groupBy=account&accountId=\(ids.ada)", token: token)
-      #expect(account.lines[1].hasPrefix("\(ids.ada.uuidString.lowercased()),Account of ada@example.com,13,2,4,25.0,"))
+      let ada = ids.ada.uuidString.lowercased()
+      #expect(account.lines[1].hasPrefix("\(ada),\"Account of ada@example.com\",13,2,4,25.0,"))
     }
   }
 
@@ -248,7 +249,7 @@ struct AnalyticsUsageTests {
       #expect(chunks.count >= count / 1_000 && chunks.allSatisfy { $0.utf8.count < 100_000 })
       let lines = chunks.joined().components(separatedBy: "\r\n").dropLast()
       #expect(lines.count == count + 1)
-      #expect(lines.dropFirst().elementsEqual((1...count).reversed().map { "endpoint \($0),\($0),0,0,," }))
+      #expect(lines.dropFirst().elementsEqual((1...count).reversed().map { "\"endpoint \($0)\",\($0),0,0,," }))
     }
   }
 

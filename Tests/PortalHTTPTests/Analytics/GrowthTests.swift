@@ -101,7 +101,8 @@ struct GrowthTests {
       #expect(rows.map { $0["difference"].integer } == [-60, 3])
       #expect(rows.map { $0["ratio"].double } == [0.25, nil])
       let lines = try await portal.table(Self.path, token: token).lines
-      #expect(lines[1] == "\(ada.accountID.uuidString.lowercased()),Account of ada@example.com,20,80,-60,0.25,,false")
+      let id = ada.accountID.uuidString.lowercased()
+      #expect(lines[1] == "\(id),\"Account of ada@example.com\",20,80,-60,0.25,,false")
       #expect(lines[2].hasSuffix(",3,0,3,,,false"))
     }
   }

@@ -43,7 +43,7 @@ struct TopTests {
       #expect(first["rows"].array == [byKey[0]] && first["hasMore"] == .bool(true))
       let lines = try await portal.table(Self.path + "&by=key", token: token).lines
       #expect(lines[0] == byKey[0].names.joined(separator: ",") && lines.count == 4)
-      #expect(lines[2].hasSuffix(",three,\(try #require(byKey[1]["start"].string)),40,40,0,0,0.4"))
+      #expect(lines[2].hasSuffix(",\"three\",\"\(try #require(byKey[1]["start"].string))\",40,40,0,0,0.4"))
     }
   }
 

@@ -45,7 +45,7 @@ private struct Connection {
   let decoder = Decoder()
   let reads = Reads()
 
-  init() throws {
+  init(limit: ConnectionLimit = ConnectionLimit(countMax: 100, observer: Observer([]))) throws {
     let pool = PostgresPool(PostgresConfiguration(url: "host=/nowhere"))
     let observer = Observer([])
     let limiter = RateLimiter()
@@ -58,7 +58,9 @@ private struct Connection {
       observer: observer)
     channel = EmbeddedChannel()
     try channel.connect(to: try SocketAddress(unixDomainSocketPath: "/x")).wait()
-    try channel.pipeline.syncOperations.addHandlers([reads, FastPathHandler(path, idleTimeout: .seconds(75)), decoder])
+    try channel.pipeline.syncOperations.addHandlers([
+      reads, FastPathHandler(path, idleTimeout: .seconds(75), limit: limit), decoder,
+    ])
   }
 
   func send(_ texts: String...) throws {
@@ -69,6 +71,18 @@ private struct Connection {
   func tell(_ progress: RequestProgress) throws {
     try channel.triggerUserOutboundEvent(progress).wait()
     channel.embeddedEventLoop.run()
+  }
+
+  /// Whether it is open, after all that its event loop has to do now.
+  var isOpen: Bool {
+    channel.embeddedEventLoop.run()
+    return channel.isActive
+  }
+
+  /// As the kernel tells of a client that takes its answers again, or no longer.
+  func setWritable(_ isWritable: Bool) {
+    channel.isWritable = isWritable
+    channel.pipeline.fireChannelWritabilityChanged()
   }
 }
 
@@ -152,5 +166,56 @@ struct FastPathHandlerTests {
     #expect(connection.channel.isActive)
     loop.advanceTime(by: .seconds(80))
     #expect(!connection.channel.isActive)
+  }
+
+  @Test("of too many connections the one with the oldest answer is closed; what else it has sent does not count")
+  func limit() throws {
+    let limit = ConnectionLimit(countMax: 2, observer: Observer([]))
+    let (first, second) = (try Connection(limit: limit), try Connection(limit: limit))
+    first.channel.embeddedEventLoop.advanceTime(by: .seconds(10))
+    try first.send(Connection.verify)
+    try first.tell(.received)
+    try first.tell(.answered)
+    second.channel.embeddedEventLoop.advanceTime(by: .seconds(20))
+    try second.send("GET")
+    let third = try Connection(limit: limit)
+    #expect(!second.isOpen && first.isOpen && third.isOpen)
+    #expect(limit.count == 2)
+    try first.channel.close().wait()
+    first.channel.embeddedEventLoop.run()
+    #expect(limit.count == 1)
+  }
+
+  @Test("who is being answered is not closed, unless it does not take the answer; if nobody is idle, the new one is")
+  func answering() throws {
+    let limit = ConnectionLimit(countMax: 1, observer: Observer([]))
+    let asking = try Connection(limit: limit)
+    try asking.send(Connection.verify)
+    try asking.tell(.received)
+    #expect(try !Connection(limit: limit).isOpen)
+    #expect(asking.isOpen && limit.count == 1)
+    asking.setWritable(false)
+    asking.setWritable(true)
+    #expect(try !Connection(limit: limit).isOpen)
+    asking.setWritable(false)
+    #expect(try Connection(limit: limit).isOpen)
+    #expect(!asking.isOpen)
+  }
+
+  @Test("a request that comes after its connection was chosen is answered first, and nothing more is read")
+  func lateRequest() throws {
+    let limit = ConnectionLimit(countMax: 1, observer: Observer([]))
+    let chosen = try Connection(limit: limit)
+    let next = try Connection(limit: limit)
+    try chosen.send(Connection.verify + Connection.health)
+    try chosen.tell(.received)
+    #expect(chosen.isOpen && next.isOpen)
+    let before = chosen.reads.count
+    chosen.channel.read()
+    #expect(chosen.reads.count == before)
+    try chosen.tell(.answered)
+    #expect(!chosen.isOpen)
+    #expect(chosen.decoder.received == [Connection.verify])
+    #expect(limit.count == 1)
   }
 }

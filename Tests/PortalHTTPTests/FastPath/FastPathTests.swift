@@ -47,7 +47,7 @@ private struct Twins: Sendable {
     var text = text.replacing("\r\n", with: "⏎\n").replacing(/X-Request-Id: [0-9a-f-]+/, with: "X-Request-Id: …")
       .replacing(/"requestId":"[0-9a-f-]+"/, with: "\"requestId\":\"…\"").replacing(/Date: [^⏎]+/, with: "Date: …")
     if !isSameTime {
-      text = text.replacing(/(;t=|Reset: |Retry-After: |"resetSeconds":)\d+/, with: { "\($0.output.1)…" })
+      text = text.replacing(/(;t=|Reset: |Retry-After: |"(reset|retryAfter)Seconds":)\d+/, with: { "\($0.output.1)…" })
         .replacing(/Content-Length: \d+/, with: "Content-Length: …")
         .replacing(/(;r=|Remaining: |"remaining":)\d+/, with: { "\($0.output.1)…" })
     }
@@ -151,7 +151,9 @@ private struct RequestGenerator {
       members.append(pick(#""endpoint":"GET /a""#, #""endpoint":"é""#, #""endpoint":"""#, #""endpoint":"\u0041""#))
     }
     if oneIn(3) {
-      members.append(pick(#""cost":1"#, #""cost":2"#, #""cost":0"#, #""cost":1.0"#, #""cost":"1""#, #""cost":null"#))
+      members.append(
+        pick(
+          #""cost":1"#, #""cost":2"#, #""cost":0"#, #""cost":1.0"#, #""cost":"1""#, #""cost":null"#, #""cost":1000"#))
     }
     if oneIn(3) {
       members.append(
@@ -353,6 +355,48 @@ struct FastPathTests {
       }
       #expect(answerers(answer) == [false, true])
       #expect(answer.components(separatedBy: "\"code\":\"VALID\"").count == 4)
+    }
+  }
+
+  @Test("what can be no key is answered before the decoder, alone and among others; an item that is wrong is not")
+  func noKeys() async throws {
+    try await withTwins { twins in
+      let (seed, keys) = (twins.seed, twins.seed.keys)
+      _ = try await twins.expectSame([batch([keys[0]], token: seed.token), Self.last])
+      let long = String(repeating: "k", count: 300)
+      let body = "{\"requests\":[{\"key\":\"\(keys[0])\"},{\"key\":\"\(keys[0])\",\"clientIP\":\"unknown\"}]}"
+      let requests = [
+        batch([""], token: seed.token), batch([long], token: seed.token),
+        batch([keys[0], "", long, keys[0]], token: seed.token),
+        Array(
+          ("POST /v1/verify/batch HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer \(seed.token)\r\n"
+            + "Content-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)").utf8),
+      ]
+      let answer = try await twins.expectSame([requests.flatMap(\.self) + Self.last])
+      #expect(answerers(answer) == [true, true, true, false])
+      #expect(answer.components(separatedBy: "\"NOT_FOUND\"").count == 5)
+      #expect(answer.components(separatedBy: "\"VALID\"").count == 4)
+      #expect(answer.components(separatedBy: "\"INVALID_REQUEST\"").count == 2)
+    }
+  }
+
+  @Test("a cost above a limit is answered in the same bytes, without saying when to try again")
+  func costAboveLimit() async throws {
+    try await withTwins { twins in
+      let (seed, keys) = (twins.seed, twins.seed.keys)
+      _ = try await twins.expectSame([batch([keys[8], keys[9]], token: seed.token), Self.last])
+      var requests: [UInt8] = []
+      for (key, cost) in [(keys[8], 4), (keys[9], 21), (keys[9], 51), (keys[9], 1_000)] {
+        let body = "{\"key\":\"\(key)\",\"cost\":\(cost)}"
+        requests += Array(
+          ("POST /v1/verify HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer \(seed.token)\r\n"
+            + "Content-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)").utf8)
+      }
+      let answer = try await twins.expectSame([requests + Self.last])
+      #expect(answerers(answer) == [true, true, true, true])
+      #expect(answer.components(separatedBy: "X-Latchkey-Retry: never").count == 5)
+      #expect(answer.components(separatedBy: "\"retryAfterSeconds\":null").count == 5)
+      #expect(!answer.contains("Retry-After"))
     }
   }
 

@@ -85,18 +85,42 @@ struct CreateKeyTests {
     try await withPortal { portal in
       let customer = try await portal.signUp()
       for name in [
-        "Żółć", "日本語", "👩‍👩‍👧‍👦 🇩🇪", "שלום עולם", "\u{202E}olleh", "e\u{301}", "ﷺ", "'; drop table api_keys; --",
-        "<b>&amp;", " ", "\\", "\u{7F}\u{1}", "%s${x}{{y}}", "\u{FFFE}\u{10FFFF}",
+        "Żółć", "日本語", "👩‍👩‍👧‍👦 🇩🇪", "שלום עולם", "e\u{301}", "ﷺ", "'; drop table api_keys; --", "<b>&amp;", "\\",
+        "%s${x}{{y}}", "می\u{200C}خواهم", "a\u{A0}b", "=1+1",
       ] {
-        let body = JSONWriter.object { json in
-          json.field("name", name)
-          json.field("scopes", ["a"])
-        }
-        let answer = try await customer.post("/v1/keys", String(decoding: body.bytes, as: UTF8.self))
-        #expect(answer.status == 201)
+        let answer = try await customer.post("/v1/keys", TypedNames.body(name, #","scopes":["a"]"#))
+        #expect(answer.status == 201, "\(name)")
         let id = try #require(answer.body["id"].string)
         let read = try await customer.get("/v1/keys/" + id).body["name"].string
         #expect(read.map { Array($0.utf8) } == Array(name.utf8))
+      }
+    }
+  }
+
+  @Test(
+    "a name without anything to see, or with something that nobody sees, is refused at its place, and makes nothing")
+  func hiddenNames() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      for name in TypedNames.bad {
+        let answer = try await customer.post("/v1/keys", TypedNames.body(name, #","scopes":["a"]"#))
+        expectProblem(answer, 400, "invalid_request", at: "body.name", "\(name.debugDescription)")
+      }
+      #expect(try await portal.keyCount() == 0)
+    }
+  }
+
+  @Test("the white space around a name is not part of it, and does not count")
+  func paddedNames() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let longest = String(repeating: "😀", count: 100)
+      for (name, kept) in [(" Billing\n", "Billing"), ("\u{3000}a  b\u{A0}", "a  b"), (" \(longest) ", longest)] {
+        let answer = try await customer.post("/v1/keys", TypedNames.body(name, #","scopes":["a"]"#))
+        #expect(answer.status == 201 && answer.body["name"].string == kept)
+        let id = try #require(answer.body["id"].string)
+        let again = try await customer.patch("/v1/keys/" + id, TypedNames.body("\t\(name)"))
+        #expect(again.body["name"].string == kept && again.header("ETag") == answer.header("ETag"))
       }
     }
   }

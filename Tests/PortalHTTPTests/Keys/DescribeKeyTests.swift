@@ -13,7 +13,7 @@ struct DescribeKeyTests {
       let made = try await customer.post(
         "/v1/keys",
         """
-        {"name":"n","scopes":["a"],"description":"What it is\\nfor: \\u0001","tags":["prod","team:a.b_c-d","0"],
+        {"name":"n","scopes":["a"],"description":" What it is\\r\\nfor:\\t👩‍💻\\n","tags":["prod","team:a.b_c-d","0"],
          "metadata": \(metadata.replacing(",", with: " ,\n "))}
         """)
       #expect(made.status == 201)
@@ -25,7 +25,7 @@ struct DescribeKeyTests {
         made.body, try await customer.get("/v1/keys/" + id).body, rolled.body["newKey"], rolled.body["oldKey"], list[0],
         list[1],
       ] {
-        #expect(key["description"].string == "What it is\nfor: \u{1}")
+        #expect(key["description"].string == "What it is\r\nfor:\t👩‍💻")
         #expect(key["tags"].array.compactMap(\.string) == ["prod", "team:a.b_c-d", "0"])
         #expect(key["metadata"] == expected)
       }
@@ -40,6 +40,10 @@ struct DescribeKeyTests {
         "/v1/keys", #"{"name":"n","scopes":["a"],"description":null,"tags":null,"metadata":null}"#)
       #expect(plain.body["description"] == .null && plain.body["metadata"] == .null)
       #expect(plain.body["tags"] == .array([]))
+      for blank in ["", " \\n"] {
+        let empty = try await customer.post("/v1/keys", #"{"name":"n","scopes":["a"],"description":"\#(blank)"}"#)
+        #expect(empty.body["description"].string == "")
+      }
       let tags = (0..<16).map { "\"\(String(repeating: "x", count: 30))\(10 + $0)\"" }.joined(separator: ",")
       let largest = try await customer.post(
         "/v1/keys",

@@ -1,4 +1,5 @@
 import Foundation
+import Portal
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
@@ -123,6 +124,92 @@ struct RollKeyTests {
         expectProblem(try await customer.post("/v1/keys/\(id)/roll"), 409, "key_not_active")
       }
       #expect(try await portal.rowCount() == before)
+    }
+  }
+
+  @Test(
+    "a roll ends the predecessor that is in its grace, and its answer shows it, also that to a repeat",
+    arguments: [false, true])
+  func rolledAgain(_ isBackend: Bool) async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let gateway = try await portal.makeToken()
+      let (id, key) = try await customer.createKey()
+      let path = isBackend ? "/v1/accounts/\(customer.accountID.uuidString.lowercased())/keys" : "/v1/keys"
+      let token = try await isBackend ? portal.makeToken([.writeKeys]) : customer.token
+      func roll(_ id: String) async throws -> TestAnswer {
+        try await portal.post(
+          "\(path)/\(id)/roll", #"{"graceSeconds":604800}"#, token: token, headers: ["Idempotency-Key": id])
+      }
+      let first = try await roll(id)
+      #expect(first.status == 201 && first.body.names == Self.names)
+      let next = try #require(first.body["newKey"]["id"].string)
+      let answers = [try await roll(next), try await roll(next)]
+      for answer in answers {
+        #expect(answer.status == 201)
+        #expect(answer.body.names == ["newKey", "oldKey", "endedKeys", "propagation", "warning"])
+        let ended = answer.body["endedKeys"]
+        expectKey(ended[0])
+        #expect(ended.array.count == 1 && ended[0]["id"].string == id && ended[0]["status"].string == "revoked")
+        #expect(answer.body["oldKey"]["id"].string == next && answer.body["oldKey"]["status"].string == "active")
+        #expect(answer.body["newKey"] == answers[0].body["newKey"])
+        expectPropagation(answer.body["propagation"])
+      }
+      let secrets = [key, first.body["newKey"]["key"].string, answers[0].body["newKey"]["key"].string]
+      for (secret, code) in zip(secrets, ["REVOKED", "VALID", "VALID"]) {
+        #expect(try await portal.verify(secret ?? "", token: gateway).body["code"].string == code)
+      }
+      let events = try await customer.get("/v1/audit?action=key.revoked").body["events"].array
+      #expect(events.map { $0["target"]["id"].string } == [id])
+      #expect(events.map { $0["reason"].string } == ["Its successor was rolled."])
+    }
+  }
+
+  @Test("a key that is rolled eleven times in a minute admits no more in it than one that is not")
+  func limited() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      var (id, key) = try await customer.createKey(#","rateLimitPerMinute":5"#)
+      var count = 0
+      for number in 0...11 {
+        if number > 0 {
+          let new = try await customer.post("/v1/keys/\(id)/roll").body["newKey"]
+          (id, key) = (try #require(new["id"].string), try #require(new["key"].string))
+        }
+        for _ in 0..<5 where try await portal.verify(key, token: token).body["code"].string == "VALID" { count += 1 }
+      }
+      #expect(count == 5)
+    }
+  }
+
+  /// In the mode fast, two instances together may be over by two (docs/ARCHITECTURE.md).
+  @Test("so it is with two instances that share its limit", arguments: [("fast", 7), ("consistent", 5)])
+  func limitedTogether(_ mode: String, _ countMax: Int) async throws {
+    try await withDatabase { database in
+      try await withPortal(on: database) { one in
+        try await withPortal(on: database) { other in
+          let customer = try await one.signUp()
+          let token = try await one.makeToken()
+          var (id, key) = try await customer.createKey(
+            #","limits":[{"name":"hourly","limit":5,"windowSeconds":3600}],"rateLimitMode":"\#(mode)""#)
+          var count = 0
+          for number in 1...11 {
+            let portal = number.isMultiple(of: 2) ? one : other
+            let answer = try await portal.post(
+              "/v1/keys/\(id)/roll", #"{"graceSeconds":60}"#, token: customer.token)
+            #expect(answer.body["propagation"]["acknowledged"].integer == 2)
+            let new = answer.body["newKey"]
+            (id, key) = (try #require(new["id"].string), try #require(new["key"].string))
+            for instance in [one, other] {
+              for _ in 0..<3 where try await instance.verify(key, token: token).body["code"].string == "VALID" {
+                count += 1
+              }
+            }
+          }
+          #expect((5...countMax).contains(count), "\(count)")
+        }
+      }
     }
   }
 

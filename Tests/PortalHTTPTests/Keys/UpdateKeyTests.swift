@@ -186,7 +186,9 @@ struct UpdateKeyTests {
             ].map { "body." + $0 }))
       for (body, location) in KeySettingsCases.bad + [
         (#"{"enabled":"yes"}"#, "body.enabled"), (#"{"enabled":1}"#, "body.enabled"), (#"{"name":""}"#, "body.name"),
-        (#"{"scopes":[]}"#, "body.scopes"), (#"{"scopes":["A"]}"#, "body.scopes[0]"),
+        (#"{"name":" \n"}"#, "body.name"), (#"{"name":"\u200B"}"#, "body.name"),
+        (#"{"name":"a\u202Eb"}"#, "body.name"), (#"{"scopes":[]}"#, "body.scopes"),
+        (#"{"scopes":["A"]}"#, "body.scopes[0]"),
         (#"{"rateLimitPerMinute":0}"#, "body.rateLimitPerMinute"), (#"{"rateLimitMode":"slow"}"#, "body.rateLimitMode"),
         (#"{"limits":[{"name":"day"}]}"#, "body.limits[0].limit"), (#"{"allowedIPs":[]}"#, "body.allowedIPs"),
         (#"{"allowedIPs":["x"]}"#, "body.allowedIPs[0]"), (#"{"expiresAt":"2020-01-01T00:00:00Z"}"#, "body.expiresAt"),
@@ -243,7 +245,9 @@ struct UpdateKeyTests {
 enum KeySettingsCases {
   static let bad = [
     ("{\"description\":\"\(String(repeating: "x", count: 501))\"}", "body.description"),
-    (#"{"description":7}"#, "body.description"), (#"{"tags":"a"}"#, "body.tags"),
+    (#"{"description":7}"#, "body.description"), (#"{"description":"a\u0001b"}"#, "body.description"),
+    (#"{"description":"a\u202Eb"}"#, "body.description"), (#"{"description":"\u200B"}"#, "body.description"),
+    (#"{"description":"a\u2028b"}"#, "body.description"), (#"{"tags":"a"}"#, "body.tags"),
     ("{\"tags\":[\((0..<17).map { "\"t\($0)\"" }.joined(separator: ","))]}", "body.tags"),
     (#"{"tags":["A"]}"#, "body.tags[0]"), (#"{"tags":["a","a"]}"#, "body.tags[1]"), (#"{"tags":[""]}"#, "body.tags[0]"),
     (#"{"tags":["a*"]}"#, "body.tags[0]"), (#"{"tags":["-a"]}"#, "body.tags[0]"), (#"{"tags":[7]}"#, "body.tags[0]"),

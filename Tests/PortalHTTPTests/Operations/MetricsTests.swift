@@ -85,8 +85,10 @@ struct MetricsTests {
       try await withPortal(on: first.database) { second in
         try await first.script(
           """
+          -- Its partition cannot be made.
+          create table key_usage_3000_01 ();
           insert into key_usage (account_id, key_id, day, endpoint)
-            values (gen_random_uuid(), gen_random_uuid(), 'infinity', '/')
+            values (gen_random_uuid(), gen_random_uuid(), '3000-01-15', '/')
           """)
         let names = first.application.scheduler.jobs.all.map(\.name)
         for scheduler in [first.application.scheduler, second.application.scheduler] {

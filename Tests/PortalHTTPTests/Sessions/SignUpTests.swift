@@ -103,6 +103,21 @@ struct SignUpTests {
     }
   }
 
+  @Test("an account's name has something to see and nothing hidden; the white space around it is not part of it")
+  func names() async throws {
+    try await withPortal { portal in
+      let more = #","email":"ada@example.com","password":"correct horse battery""#
+      let before = try await portal.rowCount()
+      for name in TypedNames.bad {
+        let answer = try await portal.post("/v1/signup", TypedNames.body(name, more, as: "accountName"))
+        expectProblem(answer, 400, "invalid_request", at: "body.accountName", "\(name.debugDescription)")
+      }
+      #expect(try await portal.rowCount() == before)
+      let answer = try await portal.post("/v1/signup", TypedNames.body(" Analytical 🚂\n", more, as: "accountName"))
+      #expect(answer.body["account"]["name"].string == "Analytical 🚂")
+    }
+  }
+
   @Test("what is no e-mail address is refused; any script is taken")
   func addresses() async throws {
     try await withPortal { portal in

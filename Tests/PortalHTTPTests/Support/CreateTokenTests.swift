@@ -74,6 +74,20 @@ struct CreateTokenTests {
     }
   }
 
+  @Test("a name that nobody could tell from another is refused, and the white space around one is not part of it")
+  func names() async throws {
+    try await withPortal { portal in
+      let admin = try await portal.logInStaff(role: .admin)
+      for name in TypedNames.bad {
+        let body = TypedNames.body(name, #","permissions":["keys.read"]"#)
+        let answer = try await portal.post(Self.path, body, token: admin)
+        expectProblem(answer, 400, "invalid_request", at: "body.name", "\(name.debugDescription)")
+      }
+      let body = TypedNames.body(" shop 🛒\n", #","permissions":["keys.read"]"#)
+      #expect(try await portal.post(Self.path, body, token: admin).body["name"].string == "shop 🛒")
+    }
+  }
+
   @Test("support makes none")
   func support() async throws {
     try await withPortal { portal in

@@ -28,20 +28,60 @@ struct LookUpKeyTests {
     }
   }
 
-  @Test("what is no key finds nothing, and looking leaves no trace in the tenant's trail")
+  @Test("a key is found with what came along when it was pasted")
+  func pasted() async throws {
+    try await withPortal { portal in
+      let staff = try await portal.logInStaff()
+      let made = try await portal.signUp().createKey()
+      let (key, start) = (made.key, made.key.prefix(20))
+      let texts: [String] = [
+        "\(key)\\n", " \(key)", "\\t\(key)\\r\\n", "Bearer \(key)", "bearer  \(key)\\n", "Authorization: Bearer \(key)",
+        "X-API-Key: \(key)", #"\"\#(key)\""#, "\\u00a0\(key)\\u200b", "\\ufeff\(key)", "API_KEY=\(key)",
+        "\(start)\\n\(key.dropFirst(20))",
+      ]
+      for text in texts {
+        let answer = try await portal.lookUp(text, staff)
+        #expect(answer.status == 200, "\(text)")
+        #expect(answer.body["keys"].array.map { $0["id"].string } == [made.id], "\(text)")
+        #expect(!"\(answer)".contains(key))
+      }
+    }
+  }
+
+  @Test("a key that is nobody's finds nothing, and looking leaves no trace in the tenant's trail")
   func missing() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
-      let customer = try await portal.signUp()
-      let key = try await customer.createKey().key
+      _ = try await portal.signUp().createKey()
       let rows = try await portal.rowCount()
       for text in [
-        String(key.dropLast()), key + "x", String(key.prefix(12)), key.uppercased(), "%", "' or true --", "🔑",
-        Secret.random(prefix: "lk_live").reveal(), String(repeating: "k", count: 256), customer.token, staff,
+        Secret.random(prefix: "lk_live").reveal(), Secret.random(prefix: "lk_test").reveal(), "sk_12345",
+        String(repeating: "k", count: 256),
       ] {
         let answer = try await portal.lookUp(text, staff)
         #expect(answer.status == 200)
         #expect(answer.body == .object([("keys", .array([]))]), "\(text)")
+      }
+      #expect(try await portal.rowCount() == rows)
+    }
+  }
+
+  @Test("what can be no key of this portal is not_a_key, so that nobody takes it for an all-clear, and is not repeated")
+  func notAKey() async throws {
+    try await withPortal { portal in
+      let staff = try await portal.logInStaff()
+      let customer = try await portal.signUp()
+      let key = try await customer.createKey().key
+      let texts: [String] = [
+        String(key.dropLast()), "\(key)x", String(key.prefix(12)), "\(key.prefix(12))…", key.uppercased(), " ", "\\n",
+        "' or true --", "🔑", "\(key) lk_live_x", String(repeating: "k", count: 257), customer.token, staff,
+        try await portal.makeToken(), "Bearer \(customer.token)",
+      ]
+      let rows = try await portal.rowCount()
+      for text in texts {
+        let answer = try await portal.lookUp(text, staff)
+        expectProblem(answer, 400, "not_a_key", at: "body.key", "\(text)")
+        #expect(!"\(answer)".contains(key.prefix(12)))
       }
       #expect(try await portal.rowCount() == rows)
     }
@@ -56,7 +96,7 @@ struct LookUpKeyTests {
         ("{}", "body.key"), (#"{"key":""}"#, "body.key"), (#"{"key":null}"#, "body.key"),
         ("{\"key\":[\"\(secret)\"]}", "body.key"), ("{\"key\":\"\(secret)\",\"reason\":\"x\"}", "body.reason"),
         ("{\"key\":\"\(secret)\"", "body"), ("\"\(secret)\"", "body"), ("\(secret)", "body"), ("", "body"),
-        ("{\"key\":\"\(secret)\(String(repeating: "k", count: 256))\"}", "body.key"),
+        ("{\"key\":\"\(secret)\(String(repeating: "k", count: 1_024))\"}", "body.key"),
       ] {
         let answer = try await portal.post("/v1/support/keys/lookup", body, token: staff)
         expectProblem(answer, 400, "invalid_request", at: location, "\(body)")

@@ -45,7 +45,7 @@ struct StaffPermissionTests {
     Sample(route: "POST /v1/support/accounts/{id}/revoke-keys", body: reason, status: 200),
     Sample(route: "POST /v1/support/confirmations/{id}/confirm", id: { $0.confirmation }, status: 200),
     Sample(route: "POST /v1/support/accounts/{id}/suspend", body: reason, status: 200),
-    Sample(route: "POST /v1/support/keys/lookup", body: #"{"key":"lk_live_x"}"#, status: 200),
+    Sample(route: "POST /v1/support/keys/lookup", body: #"{"key":"sk_12345"}"#, status: 200),
     Sample(route: "POST /v1/support/keys/{id}/revoke", id: { $0.key }, body: reason, status: 200),
     Sample(
       route: "PUT /v1/support/plans/{name}",

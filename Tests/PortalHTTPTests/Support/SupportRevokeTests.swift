@@ -8,7 +8,7 @@ enum SupportReasons {
   static let good = [
     #"{"reason":"abc"}"#, "{\"reason\":\"\(String(repeating: "😀", count: 500))\"}",
     "{\"reason\":\"leaked\",\"ticket\":\"\(String(repeating: "t", count: 100))\"}",
-    #"{"reason":"leaked","ticket":null}"#,
+    #"{"reason":"leaked","ticket":null}"#, #"{"reason":" leaked:\n- on a forum\n","ticket":" SUP-1 "}"#,
   ]
   static let bad = [
     ("{}", "body.reason"), (#"{"reason":null}"#, "body.reason"), (#"{"reason":7}"#, "body.reason"),
@@ -17,7 +17,10 @@ enum SupportReasons {
     (#"{"reason":"leaked","ticket":""}"#, "body.ticket"), (#"{"reason":"leaked","ticket":7}"#, "body.ticket"),
     ("{\"reason\":\"leaked\",\"ticket\":\"\(String(repeating: "t", count: 101))\"}", "body.ticket"),
     (#"{"reason":"leaked","tickets":"SUP-1"}"#, "body.tickets"), (#"{"reason":"\u0000\u0000\u0000"}"#, "body"),
-    (#"["leaked"]"#, "body"), ("", "body"),
+    (#"{"reason":"a  "}"#, "body.reason"), (#"{"reason":"\u200B\u200B\u200B"}"#, "body.reason"),
+    (#"{"reason":"leaked\u202E"}"#, "body.reason"), (#"{"reason":"leaked\u0007"}"#, "body.reason"),
+    (#"{"reason":"leaked","ticket":" "}"#, "body.ticket"), (#"{"reason":"leaked","ticket":"SUP\n1"}"#, "body.ticket"),
+    (#"{"reason":"leaked","ticket":"\u200F"}"#, "body.ticket"), (#"["leaked"]"#, "body"), ("", "body"),
   ]
 }
 

@@ -83,33 +83,13 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("what is wrong is refused at its place, and nothing of its batch is counted")
+  @Test("a request of the wrong shape is refused at its place, and nothing of it is counted")
   func refused() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
       let token = try await portal.makeToken()
       let id = try await customer.createKey().id
       let rows = try await portal.rowCount()
-      let rest = "\"keyId\":\"\(id)\",\"endpoint\":\"/\",\"status\":200,\"latencyMs\":1"
-      let long = String(repeating: "a", count: 201)
-      for (wrong, name) in [
-        ("{\"endpoint\":\"/\",\"status\":200}", ".keyId"), (event("1"), ".keyId"),
-        ("{\"keyId\":1,\"endpoint\":\"/\",\"status\":200}", ".keyId"),
-        ("{\"keyId\":\"\(id)\",\"status\":200}", ".endpoint"), (event(id, endpoint: ""), ".endpoint"),
-        (event(id, endpoint: long), ".endpoint"), ("{\"keyId\":\"\(id)\",\"endpoint\":\"/\"}", ".status"),
-        (event(id, status: 99), ".status"), (event(id, status: 600), ".status"), (event(id, status: -200), ".status"),
-        ("{\"keyId\":\"\(id)\",\"endpoint\":\"/\",\"status\":\"200\"}", ".status"),
-        ("{\"keyId\":\"\(id)\",\"endpoint\":\"/\",\"status\":200.5}", ".status"),
-        (event(id, latency: "-1"), ".latencyMs"), (event(id, latency: "\"1\""), ".latencyMs"),
-        (event(id, latency: "1e999"), ".latencyMs"), (event(id, latency: "86400001"), ".latencyMs"),
-        (event(id, at: "yesterday"), ".at"), (event(id, at: "2026-02-30T00:00:00Z"), ".at"),
-        ("{\(rest),\"at\":1700000000}", ".at"), ("{\(rest),\"path\":\"/\"}", ".path"), ("1", ""), ("[]", ""),
-        ("null", ""),
-      ] {
-        let answer = try await portal.report([event(id), wrong, event(id)], batch: "b", token: token)
-        expectProblem(answer, 400, "invalid_request", at: "body.events[1]" + name, "\(wrong)")
-        #expect(answer.locations.count == 1, "\(wrong)")
-      }
       let good = event(id)
       for (body, location) in [
         ("{}", "body.events"), ("{\"events\":null}", "body.events"), ("{\"events\":\(good)}", "body.events"),
@@ -128,7 +108,103 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("ten thousand events are a batch, one more is not, and of many mistakes the first hundred are told")
+  @Test("what is wrong in an event rejects it at its index, with what is wrong, and the others are counted")
+  func wrongEvents() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let id = try await customer.createKey().id
+      let rest = "\"keyId\":\"\(id)\",\"endpoint\":\"/\",\"status\":200,\"latencyMs\":1"
+      func status(_ json: String) -> String { "{\"keyId\":\"\(id)\",\"endpoint\":\"/\",\"status\":\(json)}" }
+      let long = String(repeating: "a", count: 201)
+      let wrong: [(event: String, name: String)] = [
+        ("{\"endpoint\":\"/\",\"status\":200}", ".keyId"), (event("1"), ".keyId"),
+        ("{\"keyId\":1,\"endpoint\":\"/\",\"status\":200}", ".keyId"),
+        ("{\"keyId\":\"\(id)\",\"status\":200}", ".endpoint"), (event(id, endpoint: ""), ".endpoint"),
+        (event(id, endpoint: long), ".endpoint"), ("{\"keyId\":\"\(id)\",\"endpoint\":\"/\"}", ".status"),
+        (event(id, status: 1), ".status"), (event(id, status: 99), ".status"), (event(id, status: 600), ".status"),
+        (event(id, status: 999), ".status"), (event(id, status: -200), ".status"), (status("null"), ".status"),
+        (status("200.5"), ".status"), (status("true"), ".status"), (status(#""""#), ".status"),
+        (status(#""999""#), ".status"), (status(#""0200""#), ".status"), (status(#""+20""#), ".status"),
+        (status(#"" 20""#), ".status"), (status(#""OK""#), ".status"), (event(id, latency: "-1"), ".latencyMs"),
+        (event(id, latency: "\"1\""), ".latencyMs"), (event(id, latency: "1e999"), ".latencyMs"),
+        (event(id, latency: "86400001"), ".latencyMs"), (event(id, at: "yesterday"), ".at"),
+        (event(id, at: "2026-02-30T00:00:00Z"), ".at"), ("{\(rest),\"at\":1700000000}", ".at"),
+        ("{\(rest),\"path\":\"/\"}", ".path"), ("1", ""), ("[]", ""), ("null", ""),
+      ]
+      for (number, (item, name)) in wrong.enumerated() {
+        let answer = try await portal.report([event(id), item, event(id)], batch: "b\(number)", token: token)
+        #expect(answer.status == 202)
+        #expect(answer.body["accepted"].integer == 2)
+        let rejected = answer.body["rejected"]
+        #expect(rejected.array.count == 1 && rejected[0].names == ["index", "code", "message"])
+        #expect(rejected[0]["index"].integer == 1 && rejected[0]["code"].string == "invalid_request")
+        #expect(rejected[0]["message"].string?.hasPrefix("body.events[1]\(name) ") == true, "\(item)")
+      }
+      #expect(try await customer.usage(of: id)["summary"]["totalRequests"].integer == 2 * wrong.count)
+    }
+  }
+
+  @Test("of a client that went away nobody got an answer: 0, as Envoy logs it, and 000, as nginx does, are errors")
+  func clientWentAway() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let id = try await customer.createKey().id
+      let events = ["0", #""000""#, #""0""#, "0.0", #""499""#, #""200""#, "200"].map {
+        "{\"keyId\":\"\(id)\",\"endpoint\":\"/\",\"status\":\($0),\"latencyMs\":7}"
+      }
+      let answer = try await portal.report(events, token: token)
+      #expect(answer.body["accepted"].integer == 7 && answer.body["rejected"] == .array([]))
+      let summary = try await customer.usage(of: id)["summary"]
+      #expect(summary["errors"].integer == 5 && summary["successes"].integer == 2)
+      #expect(summary["averageLatencyMs"].double == 7)
+    }
+  }
+
+  @Test("all that is rejected is told in the order of the events, for whatever reason")
+  func mixed() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let id = try await customer.createKey().id
+      let answer = try await portal.report(
+        [
+          event(Self.nobody), event(id), "1", event(id, at: "1970-01-01T00:00:00Z"), event(id, status: 600), event(id),
+          event(Self.nobody),
+        ], batch: "b", token: token)
+      #expect(answer.body["accepted"].integer == 2)
+      let rejected = answer.body["rejected"].array
+      #expect(rejected.compactMap { $0["index"].integer } == [0, 2, 3, 4, 6])
+      #expect(
+        rejected.map { $0["code"].string }
+          == ["not_found", "invalid_request", "out_of_range", "invalid_request", "not_found"])
+      for entry in rejected {
+        let index = try #require(entry["index"].integer)
+        #expect(entry["message"].string?.hasPrefix("body.events[\(index)]") == true)
+      }
+      // Sent again, the same are rejected, and what was counted is not again.
+      let again = try await portal.report([event(id), "1"], batch: "b", token: token)
+      #expect(again.body["accepted"].integer == 0 && again.body["duplicates"].integer == 1)
+      #expect(again.body["rejected"][0]["index"].integer == 1)
+    }
+  }
+
+  @Test("a batch of which nothing can be read may come again under its name, mended")
+  func mended() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let id = try await customer.createKey().id
+      let broken = try await portal.report([event(id, status: 600), "1"], batch: "b", token: token)
+      #expect(broken.status == 202 && broken.body["accepted"].integer == 0)
+      #expect(broken.body["rejected"].array.count == 2)
+      let mended = try await portal.report([event(id), event(id)], batch: "b", token: token)
+      #expect(mended.body["accepted"].integer == 2 && mended.body["duplicates"].integer == 0)
+    }
+  }
+
+  @Test("ten thousand events are a batch, one more is not, and what is told of each is short")
   func limits() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -140,10 +216,11 @@ struct ReportUsageTests {
       #expect(answer.body["accepted"].integer == 10_000)
       expectProblem(
         try await portal.report(events + [event(id)], token: token), 400, "invalid_request", at: "body.events")
-      for wrong in [event(id, status: 0), "1"] {
-        let answer = try await portal.report(Array(repeating: wrong, count: 1_000), token: token)
-        expectProblem(answer, 400, "invalid_request")
-        #expect((1...100).contains(answer.locations.count), "\(wrong)")
+      let unknown = "{\"\(String(repeating: "x", count: 200))\":1,\(event(id).dropFirst())"
+      for wrong in [event(id, status: 600), "1", unknown] {
+        let rejected = try await portal.report(Array(repeating: wrong, count: 10_000), token: token).body["rejected"]
+        #expect(rejected.array.count == 10_000, "\(wrong)")
+        #expect(rejected.array.allSatisfy { $0["message"].string?.unicodeScalars.count ?? .max <= 200 }, "\(wrong)")
       }
       #expect(try await customer.usage(of: id)["summary"]["totalRequests"].integer == 10_000)
     }

@@ -54,9 +54,9 @@ struct RestrictedTokenTests {
       let token = try await portal.makeToken([.writeUsage], in: .test)
       let answer = try await portal.report([event(live), event(test)], batch: "b", token: token)
       #expect(answer.status == 202 && answer.body["accepted"].integer == 1)
-      #expect(
-        answer.body["rejected"]
-          == .array([.object([("index", .number("0")), ("code", .string("not_found"))])]))
+      #expect(answer.body["rejected"].array.count == 1)
+      #expect(answer.body["rejected"][0]["index"].integer == 0)
+      #expect(answer.body["rejected"][0]["code"].string == "not_found")
       #expect(try await customer.usage(of: live)["summary"]["totalRequests"].integer == 0)
       #expect(try await customer.usage(of: test)["summary"]["totalRequests"].integer == 1)
     }

@@ -59,23 +59,87 @@ struct VerifyBatchTests {
     }
   }
 
-  @Test("what is wrong in one of them refuses all, at its place, and nothing was counted")
+  @Test(
+    "what is wrong in one of them is its own result, at its place, and the others are answered and counted",
+    arguments: [false, true])
+  func invalidItems(isLive: Bool) async throws {
+    try await withPortal(isLive ? .live : .router) { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let (id, key) = try await customer.createKey(",\"rateLimitPerMinute\":1000")
+      let good = "{\"key\":\"\(key)\"}"
+      let wrong: [(item: String, locations: [String])] = [
+        ("{}", [".key"]), (#"{"key":null}"#, [".key"]), (#"{"key":1}"#, [".key"]), ("1", [""]), ("null", [""]),
+        ("[]", [""]),
+        ("{\"key\":\"\(key)\",\"clientIP\":\"unknown\"}", [".clientIP"]),
+        ("{\"key\":\"\(key)\",\"clientIP\":\"203.0.113.7:51234\"}", [".clientIP"]),
+        (#"{"key":"","clientIP":"unknown"}"#, [".clientIP"]), (#"{"key":"a","cost":0}"#, [".cost"]),
+        (#"{"key":"a","x":1}"#, [".x"]), (#"{"key":"a","endpoint":""}"#, [".endpoint"]),
+        (#"{"key":"a","scope":"A","cost":-1,"clientIP":""}"#, [".scope", ".clientIP", ".cost"]),
+        (#"{"key":"a","scopes":["a","B"]}"#, [".scopes[1]"]),
+        ("{\"key\":\"a\"\((0..<100).map { ",\"x\($0)\":1" }.joined())}", []),
+      ]
+      // Twice: the second time the key is in the cache.
+      for _ in 0..<2 {
+        for (item, locations) in wrong {
+          let answer = try await batch(portal, [good, item, good], token: token)
+          #expect(answer.status == 200)
+          let results = answer.body["results"].array
+          #expect(results.map { $0["code"].string } == ["VALID", "INVALID_REQUEST", "VALID"], "\(item)")
+          #expect(results[1].names == ["valid", "code", "errors"] && results[1]["valid"] == .bool(false))
+          let errors = results[1]["errors"].array
+          #expect((1...8).contains(errors.count))
+          for error in errors { #expect(error.names == ["location", "message"]) }
+          if !locations.isEmpty {
+            #expect(errors.map { $0["location"].string } == locations.map { "body.requests[1]" + $0 }, "\(item)")
+          }
+        }
+        // Nothing but such.
+        let answer = try await batch(portal, wrong.map(\.item), token: token)
+        #expect(answer.body["results"].array.allSatisfy { $0["code"].string == "INVALID_REQUEST" })
+      }
+      try await portal.flushUsage()
+      #expect(try await customer.get("/v1/keys/" + id).body["totalRequests"].integer == 4 * wrong.count)
+      let metrics = try await portal.text("/metrics").text
+      #expect(metrics.contains("latchkey_verifications_total{code=\"INVALID_REQUEST\"} \(4 * wrong.count)"))
+    }
+  }
+
+  @Test("what can be nobody's key is NOT_FOUND, and the others are answered", arguments: [false, true])
+  func notFound(isLive: Bool) async throws {
+    try await withPortal(isLive ? .live : .router) { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let key = try await customer.createKey().key
+      let keys = ["", String(repeating: "k", count: 257), String(repeating: "k", count: 10_000), " ", "ü", "lk_live_x"]
+      let items = ([key] + keys + [key]).map { "{\"key\":\"\($0)\"}" }
+      for _ in 0..<2 {
+        let results = try await batch(portal, items, token: token).body["results"].array
+        #expect(
+          results.map { $0["code"].string }
+            == ["VALID"] + Array(repeating: "NOT_FOUND", count: keys.count) + ["VALID"])
+        for result in results.dropFirst().dropLast() { #expect(result.names == ["valid", "code"]) }
+      }
+    }
+  }
+
+  @Test("a request of the wrong shape is refused as a whole, and nothing was counted")
   func refused() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
       let token = try await portal.makeToken()
       let (id, key) = try await customer.createKey()
       let good = "{\"key\":\"\(key)\"}"
-      for (requests, location) in [
-        ([good, "{}"], "body.requests[1].key"), ([good, good, #"{"key":"a","cost":0}"#], "body.requests[2].cost"),
-        ([good, "1"], "body.requests[1]"), ([#"{"key":"a","x":1}"#], "body.requests[0].x"), ([], "body.requests"),
-        (Array(repeating: #"{"key":"a"}"#, count: 1_001), "body.requests"),
+      let many = Array(repeating: good, count: 1_001).joined(separator: ",")
+      for (body, location) in [
+        (#"{"requests":[]}"#, "body.requests"), ("{}", "body.requests"), (#"{"requests":null}"#, "body.requests"),
+        ("{\"requests\":\(good)}", "body.requests"), ("{\"requests\":[\(good)],\"more\":1}", "body.more"),
+        ("[\(good)]", "body"), ("{\"requests\":[\(good),]}", "body"), ("{\"requests\":[\(good)]", "body"),
+        ("{\"requests\":[\(many)]}", "body.requests"),
       ] {
-        expectProblem(try await batch(portal, requests, token: token), 400, "invalid_request", at: location)
+        let answer = try await portal.post("/v1/verify/batch", body, token: token)
+        expectProblem(answer, 400, "invalid_request", at: location, "\(body.prefix(100))")
       }
-      expectProblem(
-        try await portal.post("/v1/verify/batch", #"{"requests":[],"more":1}"#, token: token), 400, "invalid_request",
-        at: "body.more")
       expectProblem(
         try await batch(portal, [String(repeating: " ", count: 1 << 20)], token: token), 413, "body_too_large")
       try await portal.flushUsage()

@@ -56,8 +56,9 @@ struct VerifyKeyRequestTests {
       let token = try await portal.makeToken()
       let long = { String(repeating: "a", count: $0) }
       for (body, location) in [
-        ("{}", "body.key"), (#"{"key":null}"#, "body.key"), (#"{"key":1}"#, "body.key"), (#"{"key":""}"#, "body.key"),
-        (#"{"key":["k"]}"#, "body.key"), ("{\"key\":\"\(long(257))\"}", "body.key"),
+        ("{}", "body.key"), (#"{"key":null}"#, "body.key"), (#"{"key":1}"#, "body.key"),
+        (#"{"key":["k"]}"#, "body.key"), (#"{"key":"","cost":0}"#, "body.cost"),
+        (#"{"key":"k","clientIP":"unknown"}"#, "body.clientIP"),
         (#"{"key":"k","scope":""}"#, "body.scope"), (#"{"key":"k","scope":"Orders"}"#, "body.scope"),
         (#"{"key":"k","scope":"a b"}"#, "body.scope"), (#"{"key":"k","scope":["a"]}"#, "body.scope"),
         ("{\"key\":\"k\",\"scope\":\"\(long(65))\"}", "body.scope"), (#"{"key":"k","scopes":"a"}"#, "body.scopes"),

@@ -45,18 +45,24 @@ struct VerifyKeyTests {
     }
   }
 
-  @Test("what is nobody's key is NOT_FOUND, of which there is nothing more to tell")
-  func notFound() async throws {
-    try await withPortal { portal in
+  @Test(
+    "what is nobody's key is NOT_FOUND, of which there is nothing more to tell, also what can't be anybody's",
+    arguments: [false, true])
+  func notFound(isLive: Bool) async throws {
+    try await withPortal(isLive ? .live : .router) { portal in
       let token = try await portal.makeToken()
       let unknown = Secret.random(prefix: "lk_live").reveal()
-      for key in [
-        unknown, String(unknown.dropLast()), unknown + "x", "lk_live_", "x", " ", "🔑", "' or true --", token,
-        String(repeating: "k", count: 256),
-      ] {
+      let keys: [String] = [
+        unknown, String(unknown.dropLast()), "\(unknown)x", "lk_live_", "x", " ", "🔑", "' or true --", token,
+        String(repeating: "k", count: 256), "", String(repeating: "k", count: 257),
+        String(repeating: "k", count: 60_000),
+        String(repeating: "é", count: 129), String(repeating: "\u{301}", count: 300), "\\n", "\\u007f",
+      ]
+      for key in keys {
         let answer = try await portal.verify(key, token: token)
         #expect(answer.status == 200)
-        #expect(answer.body == .object([("valid", .bool(false)), ("code", .string("NOT_FOUND"))]), "\(key)")
+        #expect(
+          answer.body == .object([("valid", .bool(false)), ("code", .string("NOT_FOUND"))]), "\(key.prefix(300))")
         for name in Self.rateLimitHeaders + ["Retry-After"] { #expect(answer.header(name) == nil) }
       }
     }
@@ -75,22 +81,26 @@ struct VerifyKeyTests {
         ("FORBIDDEN_ADDRESS", "\(key), allowed_ips = '{192.0.2.0/24}'", ""),
         ("FORBIDDEN_ADDRESS", "\(key), allowed_ips = '{192.0.2.0/24}'", #","clientIP":"192.0.3.1""#),
         ("INSUFFICIENT_SCOPE", "\(key), scopes = '{orders:write}'", #","scope":"orders:read""#),
-        ("RATE_LIMITED", "\(key)", #","cost":61"#),
+        ("RATE_LIMITED", "\(key)", #","cost":60"#),
       ] {
         let customer = try await portal.signUp("\(UUID())@example.com")
         let (id, key) = try await customer.createKey()
         // The portal has not looked at the key yet, so it will see it so.
         let column = change.hasPrefix("accounts") ? "id" : "account_id"
         try await portal.script("update \(change) where \(column) = '\(customer.accountID)'")
+        let isLimited = code == "RATE_LIMITED"
+        if isLimited { _ = try await portal.verify(key, token: token) }
         let answer = try await portal.verify(key, token: token, question)
         #expect(answer.status == 200)
-        #expect(answer.body.names == Contract.verdict, "\(code)")
+        #expect(answer.body.names == Contract.verdict + (isLimited ? ["retryAfterSeconds"] : []), "\(code)")
         #expect(answer.body["valid"] == .bool(false))
         #expect(answer.body["code"].string == code)
         #expect(answer.body["keyId"].string == id)
-        #expect(answer.body["rateLimit"]["remaining"].integer == 60, "\(code)")
+        #expect(answer.body["rateLimit"]["remaining"].integer == (isLimited ? 59 : 60), "\(code)")
         for name in Self.rateLimitHeaders { #expect(answer.header(name) != nil, "\(code)") }
-        #expect((answer.header("Retry-After") != nil) == (code == "RATE_LIMITED"), "\(code)")
+        #expect((answer.header("Retry-After") != nil) == isLimited, "\(code)")
+        #expect(answer.header("Retry-After") == answer.body["retryAfterSeconds"].integer.map { "\($0)" }, "\(code)")
+        #expect(answer.header("X-Latchkey-Retry") == nil)
       }
     }
   }
@@ -136,7 +146,7 @@ struct VerifyKeyTests {
       let (_, key) = try await customer.createKey(",\"rateLimitPerMinute\":5")
       for (question, code, remaining) in [
         ("", "VALID", 4), (",\"cost\":2", "VALID", 2), (",\"cost\":3", "RATE_LIMITED", 2),
-        (#","scope":"users:read""#, "INSUFFICIENT_SCOPE", 2), (",\"cost\":1000", "RATE_LIMITED", 2),
+        (#","scope":"users:read""#, "INSUFFICIENT_SCOPE", 2), (",\"cost\":5", "RATE_LIMITED", 2),
         (",\"cost\":2.0", "VALID", 0), ("", "RATE_LIMITED", 0),
       ] {
         let answer = try await portal.verify(key, token: token, question)
@@ -147,6 +157,44 @@ struct VerifyKeyTests {
         let retryAfter = answer.header("Retry-After").flatMap { Int($0) }
         #expect(code == "RATE_LIMITED" ? (1...120).contains(retryAfter ?? 0) : retryAfter == nil)
       }
+    }
+  }
+
+  @Test(
+    "what costs more than a limit is told that no waiting helps, by whichever limit and however it is asked",
+    arguments: [false, true], [RateLimitMode.fast, .consistent])
+  func costAboveLimit(isLive: Bool, mode: RateLimitMode) async throws {
+    try await withPortal(isLive ? .live : .router) { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let more = ",\"rateLimitMode\":\"\(mode.rawValue)\""
+      let own = try await customer.createKey(",\"rateLimitPerMinute\":5" + more)
+      let named = try await customer.createKey(
+        #","limits":[{"name":"hourly","limit":7,"windowSeconds":3600}]"# + more)
+      // Twice: the second time the key is in the cache.
+      for (key, limit) in [(own.key, 5), (named.key, 7), (own.key, 5), (named.key, 7)] {
+        for cost in [limit + 1, 60] {
+          let answer = try await portal.verify(key, token: token, ",\"cost\":\(cost)")
+          #expect(answer.body["code"].string == "RATE_LIMITED")
+          #expect(answer.body.names == Contract.verdict + ["retryAfterSeconds"])
+          #expect(answer.body["retryAfterSeconds"] == .null)
+          #expect(answer.body["rateLimit"]["remaining"].integer == limit)
+          #expect(answer.header("Retry-After") == nil)
+          #expect(answer.header("X-Latchkey-Retry") == "never")
+          #expect(answer.header("X-RateLimit-Limit") == "\(limit)")
+        }
+        let batch = try await portal.post(
+          "/v1/verify/batch", "{\"requests\":[{\"key\":\"\(key)\",\"cost\":\(limit + 1)}]}", token: token)
+        #expect(batch.body["results"][0]["retryAfterSeconds"] == .null)
+        #expect(batch.body["results"][0].names.last == "retryAfterSeconds")
+      }
+      // The whole limit fits once; then waiting helps.
+      #expect(try await portal.verify(own.key, token: token, ",\"cost\":5").body["code"].string == "VALID")
+      let limited = try await portal.verify(own.key, token: token, ",\"cost\":5")
+      #expect((1...120).contains(limited.body["retryAfterSeconds"].integer ?? 0))
+      #expect(limited.header("X-Latchkey-Retry") == nil)
+      let unlimited = try await portal.verify(own.key, token: token, ",\"cost\":6")
+      #expect(unlimited.body["retryAfterSeconds"] == .null && unlimited.header("Retry-After") == nil)
     }
   }
 

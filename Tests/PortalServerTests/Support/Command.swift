@@ -34,17 +34,20 @@ final class RunningServer: Sendable {
 
   var url: String { "http://127.0.0.1:\(port)" }
 
-  /// Starts the server, on a free port if none is given, and waits until it is ready.
+  /// Starts the server, on a free port if none is given, and waits until it is ready. `shell` is what a shell does before,
+  /// for the limits that the server is to have.
   init(
     on database: TestDatabase, spool: String, port: Int? = nil, environment: [String: String] = [:],
-    clock: FakeClock? = nil
+    clock: FakeClock? = nil, shell: String? = nil
   ) async throws {
     self.port = try port ?? freePort()
     log = spool + ".\(self.port).log"
     // Through a shell, which the library of a fake clock gives its variable: a program that it gives it to at its own start
     // does not find its arguments any more.
     let (program, arguments) =
-      clock == nil ? (latchkeyBinary, ["serve"]) : ("/bin/sh", ["-c", "exec \"$0\" serve", latchkeyBinary])
+      clock == nil && shell == nil
+      ? (latchkeyBinary, ["serve"])
+      : ("/bin/sh", ["-c", (shell.map { $0 + " && " } ?? "") + "exec \"$0\" serve", latchkeyBinary])
     process = try ChildProcess(
       program, arguments,
       environment: baseEnvironment.merging([
@@ -74,13 +77,17 @@ final class RunningServer: Sendable {
 
 /// Runs `body` with servers on one database, and ends what is left of them. A port may be given if it is one server.
 func withServers(
-  _ count: Int, on database: TestDatabase, port: Int? = nil, _ body: ([RunningServer]) async throws -> Void
+  _ count: Int, on database: TestDatabase, port: Int? = nil, environment: [String: String] = [:], shell: String? = nil,
+  _ body: ([RunningServer]) async throws -> Void
 ) async throws {
   let spool = FileManager.default.temporaryDirectory.appending(path: database.name).path
   defer { try? FileManager.default.removeItem(atPath: spool) }
   var servers: [RunningServer] = []
   do {
-    for _ in 0..<count { servers.append(try await RunningServer(on: database, spool: spool, port: port)) }
+    for _ in 0..<count {
+      servers.append(
+        try await RunningServer(on: database, spool: spool, port: port, environment: environment, shell: shell))
+    }
     try await body(servers)
     for server in servers { _ = try await server.end(SIGKILL) }
   } catch {

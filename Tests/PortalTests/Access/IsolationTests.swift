@@ -53,7 +53,10 @@ private struct Tenant {
   init(_ world: World, _ email: String) async throws {
     self.email = email
     accountID = try await world.makeAccount(email)
-    key = try await world.makeKey(accountID).key.id
+    // Rolled from one that is in its grace.
+    key = try await world.keys.roll(
+      try await world.makeKey(accountID).key.id, of: accountID, graceSeconds: 60, by: World.caller
+    ).successor.key.id
     spare = try await world.makeKey(accountID).key.id
     user = UUID(
       uuidString: try await world.pool.text("select user_id from memberships where account_id = '\(accountID)'") ?? "")!
@@ -135,6 +138,7 @@ private struct Tenant {
       TenantCase(ListUsageHours(accountID: accountID, count: 2), .emptyRows(2)),
       TenantCase(LockAccount(accountID: accountID), .itself),
       TenantCase(LockKey(accountID: accountID, id: key)),
+      TenantCase(LockPredecessors(accountID: accountID, id: key)),
       TenantCase(RetireRolledKey(accountID: accountID, id: spare, graceSeconds: 0)),
       TenantCase(RevokeAllKeys(accountID: accountID)),
       TenantCase(RevokeInvitations(accountID: accountID, of: .id(invitation))),

@@ -280,6 +280,19 @@ struct AuditVerbsTests {
     Verb(
       "a key is rolled, by which one is made", ["account command key.created key", "account command key.rolled key"]
     ) { _ = try await $0.world.keys.roll($0.key, of: $0.account, graceSeconds: 0, by: World.caller) },
+    Verb(
+      "a key is rolled, and its successor while it is in its grace, by which it is revoked",
+      [
+        "account command key.created key", "account command key.rolled key", "account command key.created key",
+        "account command key.rolled key", "account command key.revoked key",
+      ]
+    ) { stage in
+      var key = stage.key
+      for _ in 1...2 {
+        key = try await stage.world.keys.roll(key, of: stage.account, graceSeconds: 60, by: World.caller)
+          .successor.key.id
+      }
+    },
     Verb("a key is rolled that cannot be", []) { stage in
       await #expect(throws: PortalError.keyNotActive) {
         try await stage.world.keys.roll(stage.revokedKey, of: stage.account, graceSeconds: 0, by: World.caller)

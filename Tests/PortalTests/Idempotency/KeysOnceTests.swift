@@ -44,6 +44,27 @@ struct KeysOnceTests {
     }
   }
 
+  @Test("a roll that has ended a key in its grace is answered with it each time, and ends it once")
+  func ended() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let key = try await world.makeKey(account).key
+      let first = try await roll(world, key.id, once(account, "first", "first"))
+      #expect(first.shownKeys.count == 2 && first.shownKeys[1] == key.start)
+      let second = try await roll(world, first.newKeyID, once(account, "second", "second"))
+      #expect(second.shownKeys == [second.shownKeys[0], first.shownKeys[0], key.start])
+      let third = try await roll(world, second.newKeyID, once(account, "third", "third"))
+      let outcomes = await concurrently(20) { _ in
+        try await roll(world, first.newKeyID, once(account, "second", "second")).shownKeys
+      }
+      #expect(outcomes.values == Array(repeating: second.shownKeys, count: 20))
+      #expect(try await world.keys.find(second.newKeyID, of: account).status(at: Date()) == .active)
+      #expect(try await world.keys.find(third.newKeyID, of: account).status(at: Date()) == .active)
+      #expect(try await world.actions(on: account).count { $0 == "key.revoked" } == 2)
+    }
+  }
+
   @Test("many keys of many clients at once make one API key each")
   func manyRaces() async throws {
     try await withPool { pool in

@@ -29,7 +29,9 @@ struct KeyFormatTests {
   func typo() {
     let text = format.makeSecret(.live).reveal()
     let last = text.last == "0" ? "1" : "0"
-    for text in [text.dropLast() + last, text + "0", String(text.dropLast()), "lk_live_", "lk_test_x"] {
+    for text in [
+      text.dropLast() + last, text + "0", String(text.dropLast()), "lk_live_", "lk_test_x", "lk_live_\u{301}x",
+    ] {
       #expect(!format.mayExist(Secret(presented: text)), "\(text)")
     }
     #expect(!format.mayExist(Secret(presented: text.replacing("live", with: "test"))))

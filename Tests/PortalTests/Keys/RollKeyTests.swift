@@ -96,6 +96,217 @@ struct RollKeyTests {
     }
   }
 
+  // MARK: One predecessor
+
+  /// Keys that verification would accept.
+  private func workingCount(_ pool: PostgresPool) async throws -> Int {
+    try await pool.number(
+      "select count(*) from api_keys where revoked_at is null and coalesce(expires_at, 'infinity') > now()")
+  }
+
+  @Test("a key that is rolled 149 times with the longest grace leaves two that work: each roll ends the one before")
+  func oneInGrace() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      var keys = [try await world.makeKey(account)]
+      for number in 0..<149 {
+        let rolled = try await roll(world, keys[number].key.id, account, grace: Key.graceSecondsMax)
+        keys.append(rolled.successor)
+        #expect(rolled.predecessor.status(at: Date()) == .active)
+        #expect(rolled.ended.map(\.id) == (number == 0 ? [] : [keys[number - 1].key.id]))
+        #expect(rolled.ended.allSatisfy { $0.status(at: Date()) == .revoked && $0.rolledAt != nil })
+      }
+      #expect(try await workingCount(pool) == 2)
+      let verifier = world.makeVerifier()
+      for (number, key) in keys.enumerated().suffix(4) {
+        let code = try await verifier.verify(VerificationRequest(hash: key.secret.hash)).code
+        #expect(code == (number < 148 ? .revoked : .valid), "\(number)")
+      }
+      let events = try await pool.lines(
+        "select target_id || ' ' || reason from audit_events where action = 'key.revoked' order by seq")
+      #expect(events == keys.prefix(148).map { "\($0.key.id.text) Its successor was rolled." })
+      #expect(try await AuditChains(pool: pool).verify { _ in }.isIntact)
+    }
+  }
+
+  @Test("a roll without a grace ends the one in its grace, too, and so it does if that is disabled")
+  func endedInAnyCase() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      for isDisabled in [false, true] {
+        let old = try await world.makeKey(account).key
+        let key = try await roll(world, old.id, account, grace: 3_600).successor.key
+        if isDisabled {
+          _ = try await world.keys.update(old.id, of: account, KeyChanges(isEnabled: false), by: World.caller)
+        }
+        let rolled = try await roll(world, key.id, account)
+        #expect(rolled.ended.map(\.id) == [old.id] && rolled.predecessor.revokedAt != nil)
+        await #expect(throws: PortalError.keyNotActive) {
+          try await world.keys.update(old.id, of: account, KeyChanges(isEnabled: true), by: World.caller)
+        }
+      }
+      #expect(try await workingCount(pool) == 2)
+    }
+  }
+
+  @Test("what is over already is not ended again, nor told of: not a grace that has passed, nor a key that was revoked")
+  func overAlready() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      for change in ["expires_at = now()", "revoked_at = now()"] {
+        let old = try await world.makeKey(account).key.id
+        let key = try await roll(world, old, account, grace: 3_600).successor.key.id
+        try await pool.type("update api_keys set \(change) where id = '\(old)'")
+        let before = try await world.keys.find(old, of: account)
+        #expect(try await roll(world, key, account, grace: 60).ended == [])
+        #expect(try await world.keys.find(old, of: account) == before)
+      }
+      #expect(try await world.actions(on: account).allSatisfy { $0 != "key.revoked" })
+    }
+  }
+
+  @Test("a grace that the plan alone has ended does not come back with another plan")
+  func endedByPlan() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let old = try await world.makeKey(account)
+      let key = try await roll(world, old.key.id, account, grace: 3_600).successor.key.id
+      try await pool.type(
+        """
+        update api_keys set created_at = now() - interval '2 days' where id = '\(old.key.id)';
+        update plans set max_key_lifetime_days = 1;
+        update api_keys set expires_at = now() + interval '1 hour' where id = '\(key)'
+        """)
+      #expect(try await roll(world, key, account, grace: 60).ended.map(\.id) == [old.key.id])
+      try await pool.type("update plans set max_key_lifetime_days = null")
+      let code = try await world.makeVerifier().verify(VerificationRequest(hash: old.secret.hash)).code
+      #expect(code == .revoked)
+    }
+  }
+
+  @Test("another key's predecessor is left alone, also one of the same account")
+  func otherLineages() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
+      let accounts = [one, one, other]
+      var ids: [UUID] = []
+      for account in accounts {
+        let id = try await world.makeKey(account).key.id
+        ids.append(try await roll(world, id, account, grace: 3_600).successor.key.id)
+      }
+      #expect(try await workingCount(pool) == 6)
+      #expect(try await roll(world, ids[0], one).ended.count == 1)
+      #expect(try await workingCount(pool) == 5)
+      for number in 1...2 { #expect(try await roll(world, ids[number], accounts[number]).ended.count == 1) }
+    }
+  }
+
+  @Test("rolls of a key and revocations of its predecessor at once leave two keys that work, and tell each end once")
+  func endedMeanwhile() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      for _ in 0..<20 {
+        try await pool.type("update api_keys set revoked_at = now() where revoked_at is null")
+        let old = try await world.makeKey(account).key.id
+        let key = try await roll(world, old, account, grace: 3_600).successor.key.id
+        let outcomes = await concurrently(6) { index -> Int in
+          if index < 4 { return try await roll(world, key, account, grace: 3_600).ended.count }
+          _ = try await world.keys.revoke(old, of: account, by: World.caller)
+          return 0
+        }
+        #expect(outcomes.count(of: .keyNotActive) == 3 && outcomes.values.count == 3)
+        #expect(try await workingCount(pool) == 2)
+        let told = try await pool.lines("select action from audit_events where target_id = '\(old)' order by seq")
+        #expect(told == ["key.created", "key.rolled", "key.revoked"])
+      }
+    }
+  }
+
+  // MARK: The cap
+
+  @Test("whoever makes, rolls and ends keys has no more lineages than the cap, and so twice as many keys that work")
+  func twiceTheCap() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      try await pool.type("update plans set key_cap = 3")
+      let endings: [@Sendable (UUID) async throws -> Void] = [
+        { _ = try await world.keys.revoke($0, of: account, by: World.caller) },
+        {
+          // It expires at once.
+          _ = try await world.keys.update(
+            $0, of: account, KeyChanges(expiresAt: .set(Date(timeIntervalSinceNow: 0.01))), by: World.caller)
+        },
+        { _ = try await roll(world, $0, account, grace: 3_600) },
+      ]
+      for end in endings {
+        // The successor is over, and its predecessor works until its grace is.
+        let key = try await world.makeKey(account).key.id
+        try await end(try await roll(world, key, account, grace: Key.graceSecondsMax).successor.key.id)
+      }
+      try await Task.sleep(for: .milliseconds(20))
+      await #expect(throws: PortalError.keyCapReached(cap: 3)) { try await world.makeKey(account) }
+      #expect(try await workingCount(pool) == 4)
+      // Where a predecessor is over, too, there is room.
+      try await pool.type(
+        """
+        update api_keys set expires_at = now() where id = (
+          select id from api_keys where rolled_at is not null and revoked_at is null order by id limit 1)
+        """)
+      try await world.makeKey(account)
+      await #expect(throws: PortalError.keyCapReached(cap: 3)) { try await world.makeKey(account) }
+    }
+  }
+
+  @Test("an expired key comes back to life at the cap if its predecessor counts, and else does not")
+  func revived() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      try await pool.type("update plans set key_cap = 2")
+      func expire(_ id: UUID) async throws {
+        try await pool.type("update api_keys set expires_at = now() where id = '\(id)'")
+      }
+      func revive(_ id: UUID) async throws {
+        _ = try await world.keys.update(id, of: account, KeyChanges(expiresAt: .remove), by: World.caller)
+      }
+      let alone = try await world.makeKey(account).key.id
+      try await expire(alone)
+      let old = try await world.makeKey(account).key.id
+      let key = try await roll(world, old, account, grace: 3_600).successor.key.id
+      try await expire(key)
+      try await world.makeKey(account)
+      await #expect(throws: PortalError.keyCapReached(cap: 2)) { try await revive(alone) }
+      try await revive(key)
+      #expect(try await workingCount(pool) == 3)
+    }
+  }
+
+  /// As those that were rolled before lineages were written down.
+  @Test("a key that was rolled without a lineage does not count, is not ended, and its successor begins a lineage")
+  func withoutLineage() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      try await pool.type("update plans set key_cap = 1")
+      let old = try await world.makeKey(account).key.id
+      let key = try await roll(world, old, account, grace: 3_600).successor.key.id
+      try await pool.type("update api_keys set lineage_id = null")
+      await #expect(throws: PortalError.keyCapReached(cap: 1)) { try await world.makeKey(account) }
+      let rolled = try await roll(world, key, account, grace: 3_600)
+      #expect(rolled.ended == [] && rolled.predecessor.status(at: Date()) == .active)
+      #expect(try await roll(world, rolled.successor.key.id, account).ended.map(\.id) == [key])
+      #expect(
+        try await pool.lines("select distinct lineage_id from api_keys where id <> '\(old)'") == [key.text])
+    }
+  }
+
   @Test("a key of a suspended account is not rolled, nor one that does not exist")
   func suspended() async throws {
     try await withPool { pool in

@@ -64,6 +64,27 @@ struct NoticeTests {
     }
   }
 
+  @Test("a key that a roll ends in its grace is told of as one that is revoked: by a member it is not")
+  func endedByRoll() async throws {
+    try await withPool { pool in
+      let world = World(pool, hasMail: true)
+      let account = try await makeAccount(world)
+      for (caller, kinds) in [(ada, ["key_created"]), (grace, ["key_created", "key_revoked"])] {
+        let old = try await world.keys.create(.plain, for: account, by: ada).key
+        let key = try await world.keys.roll(old.id, of: account, graceSeconds: 60, by: ada).successor.key
+        try await pool.type("delete from mails")
+        _ = try await world.keys.roll(key.id, of: account, graceSeconds: 60, by: caller)
+        #expect(try await mails(pool) == kinds.flatMap { toAdmins($0) })
+        let told = try await pool.lines(
+          """
+          select distinct subject_id || ' ' || (parameters ->> 'keyStart') || ' ' || (parameters ->> 'reason')
+          from mails where kind = 'key_revoked'
+          """)
+        #expect(told == (kinds.count == 1 ? [] : ["\(old.id.text) \(old.start) Its successor was rolled."]))
+      }
+    }
+  }
+
   @Test(
     "a key that staff revoke is told of with who, why and the ticket, once; one that a member, or a service token for them, revokes is not"
   )

@@ -23,7 +23,7 @@ struct RateLimitTests {
     #expect(RateLimit.ofKey(perMinute: 1).digest != RateLimit.ofAccount(perMinute: 1).digest)
   }
 
-  private func standing(_ isAdmitted: Bool, remaining: Int, retry: Int) -> RateLimitDecision.Standing {
+  private func standing(_ isAdmitted: Bool, remaining: Int, retry: Int?) -> RateLimitDecision.Standing {
     .init(
       limit: .ofKey(perMinute: 10),
       window: .init(
@@ -42,5 +42,8 @@ struct RateLimitTests {
     #expect(binding(narrow, short, wide) == short.window && binding(short, narrow) == short.window)
     #expect(binding(short, long) == long.window && binding(long, wide, short) == long.window)
     #expect(!RateLimitDecision([wide, short]).isAdmitted)
+    // One that no waiting helps with refuses for longest.
+    let never = standing(false, remaining: 5, retry: nil)
+    #expect(binding(short, never, long) == never.window && binding(never, long, wide) == never.window)
   }
 }

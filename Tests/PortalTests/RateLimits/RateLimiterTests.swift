@@ -58,6 +58,46 @@ struct RateLimiterTests {
     #expect(remaining(key, limit: 5) == 0 && remaining(key, limit: 20) == 8)
   }
 
+  @Test("keys of one lineage share their limits, whichever of them is asked about, and a changed one holds for its key")
+  func lineage() {
+    for windowSeconds in [60, 3_600] {
+      func makeKey(_ id: UUID, of lineage: UUID, limit: Int) -> VerifiableKey {
+        var key = VerifiableKey.limited(id, windowSeconds == 60 ? limit : 1_000)
+        key.lineageID = lineage
+        if windowSeconds != 60 {
+          key.namedLimits = [RateLimit(name: "hourly", limit: limit, windowSeconds: windowSeconds)]
+        }
+        return key
+      }
+      func admittedCount(_ keys: [VerifiableKey]) -> Int {
+        (0..<40).count { limiter.admit(keys[$0 % keys.count], cost: 1, at: milliseconds(0))?.isAdmitted == true }
+      }
+      let root = UUID.version7()
+      let keys = (0..<5).map { number in makeKey(number == 0 ? root : .version7(), of: root, limit: 10) }
+      #expect(admittedCount(keys) == 10)
+      #expect(keys.allSatisfy { limiter.peek($0, at: milliseconds(0)).binding.remaining == 0 })
+      #expect(admittedCount([makeKey(.version7(), of: root, limit: 12)]) == 2)
+      #expect(admittedCount(keys) == 0)
+      #expect(admittedCount([makeKey(.version7(), of: .version7(), limit: 10)]) == 10)
+    }
+  }
+
+  @Test("what PostgreSQL decides for a key of the mode consistent makes no room for its predecessor of the mode fast")
+  func lineageOfBothModes() {
+    let fast = VerifiableKey.limited(.version7(), 10)
+    var consistent = VerifiableKey.limited(.version7(), 10)
+    consistent.lineageID = fast.id
+    consistent.rateLimitMode = .consistent
+    var count = 0
+    for number in 0..<50 {
+      if limiter.admit(fast, cost: 1, at: milliseconds(0))?.isAdmitted == true { count += 1 }
+      limiter.decided(consistent.limits[0], index: milliseconds(0) / 60_000, current: number % 10, previous: 0)
+    }
+    #expect(count == 10)
+    #expect(limiter.peek(consistent, at: milliseconds(0)).binding.remaining == 1)
+    #expect(limiter.peek(fast, at: milliseconds(0)).binding.remaining == 0)
+  }
+
   /// A swept window shows itself if the clock is set back: without the sweep, the key would be at its limit still.
   @Test("however many keys come and go, no more are remembered than twice those in use and a fixed number")
   func boundedMemory() {
@@ -99,6 +139,21 @@ struct RateLimiterTests {
     let refused = limiter.admit(other, cost: 1, at: milliseconds(0))
     #expect(refused?.all.map(\.window.isAdmitted) == [true, true, false] && refused?.binding.limit == 30)
     #expect(left(other) == [25, 975, 0] && left(one) == [45, 0, 0])
+  }
+
+  @Test("of several limits the one that a request costs too much for is told, also beside one that is used up")
+  func tooExpensive() {
+    var key = VerifiableKey.limited(.version7(), 10)
+    key.namedLimits = [RateLimit(name: "hourly", limit: 5, windowSeconds: 3_600)]
+    for cost in [6, 10, 11] {
+      let refused = limiter.admit(key, cost: cost, at: milliseconds(0))
+      #expect(refused?.isAdmitted == false && refused?.binding.retryAfterSeconds == nil)
+      #expect(refused?.binding.limit == (cost > 10 ? 10 : 5))
+    }
+    #expect(limiter.admit(key, cost: 5, at: milliseconds(0))?.binding.retryAfterSeconds == 0)
+    let waiting = limiter.admit(key, cost: 1, at: milliseconds(0))?.binding
+    #expect(waiting?.isAdmitted == false && (waiting?.retryAfterSeconds ?? 0) > 0)
+    #expect(limiter.admit(key, cost: 6, at: milliseconds(0))?.binding.retryAfterSeconds == nil)
   }
 
   @Test("a thousand requests at once on several limits take as much from each as was admitted")

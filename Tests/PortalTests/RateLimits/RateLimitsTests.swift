@@ -295,6 +295,29 @@ struct RateLimitsTests {
     }
   }
 
+  @Test("keys of one lineage have one limit on all instances together, also when its first key is gone")
+  func lineage() async throws {
+    try await withInstances(2) { (instances, _) async throws in
+      for mode in RateLimitMode.allCases {
+        let lineage = UUID.version7()
+        let keys = (0..<12).map { _ in
+          var key = VerifiableKey.limited(.version7(), 1_000_000)
+          key.lineageID = lineage
+          key.rateLimitMode = mode
+          key.namedLimits = [RateLimit(name: "daily", limit: 100, windowSeconds: 86_400)]
+          return key
+        }
+        var count = 0
+        for key in keys {
+          for instance in instances {
+            for _ in 0..<25 where try await instance.admits(key) { count += 1 }
+          }
+        }
+        #expect(mode == .fast ? (100...110).contains(count) : count == 100, "\(mode): \(count)")
+      }
+    }
+  }
+
   @Test("an instance that has admitted nothing since does not ask PostgreSQL")
   func idle() async throws {
     try await withInstances(2) { instances, pool in

@@ -93,17 +93,29 @@ struct SlidingWindowTests {
           isAdmitted: true, limit: 100, remaining: 0, resetSeconds: 10, retryAfterSeconds: 0))
   }
 
-  @Test("what costs more than the limit is never admitted, and is told to come back in a window's time")
+  @Test("what costs more than the limit is never admitted, and is not told when to come back, whatever was used")
   func tooExpensive() {
-    var window = window()
-    for at in [0, 5_000, 10_000] {
-      let decision = window.admit(cost: 101, limit: 100, at: start + at)
-      #expect(!decision.isAdmitted && decision.retryAfterSeconds == 10 && decision.remaining == 100)
+    let histories: [[(at: Int, cost: Int)]] = [[], [(0, 60)], [(0, 100)]]
+    for used in histories {
+      var window = window(used, limit: 100)
+      for at in [0, 5_000, 10_000] {
+        for cost in [101, 1_000] {
+          let decision = window.admit(cost: cost, limit: 100, at: start + at)
+          #expect(!decision.isAdmitted && decision.retryAfterSeconds == nil)
+          #expect(decision.remaining == remaining(window, at: at))
+        }
+        // A limit that was lowered to below the cost.
+        #expect(window.peek(cost: 60, limit: 59, at: start + at).retryAfterSeconds == nil)
+        #expect(window.peek(cost: 0, limit: 100, at: start + at).retryAfterSeconds == 0)
+      }
     }
+    var window = window()
+    #expect(window.admit(cost: 100, limit: 100, at: start).retryAfterSeconds == 0)
+    #expect(window.admit(cost: 100, limit: 100, at: start).retryAfterSeconds == 20)
   }
 
   @Test("after the seconds it names the same request is admitted, and a second earlier it is not", arguments: 0..<20)
-  func retryAfter(_ seed: Int) {
+  func retryAfter(_ seed: Int) throws {
     var random = SeededGenerator(seed: UInt64(seed))
     var checkedCount = 0
     for _ in 0..<300 {
@@ -119,7 +131,7 @@ struct SlidingWindowTests {
       let newLimit = Int.random(in: cost...limit, using: &random)
       let refusal = window.peek(cost: cost, limit: newLimit, at: now)
       guard !refusal.isAdmitted else { continue }
-      let seconds = refusal.retryAfterSeconds
+      let seconds = try #require(refusal.retryAfterSeconds)
       #expect((1...20).contains(seconds))
       #expect(window.peek(cost: cost, limit: newLimit, at: now + seconds * 1_000).isAdmitted)
       if seconds > 1 {
@@ -178,7 +190,7 @@ struct SlidingWindowTests {
     #expect(remaining(window, at: now) <= 24, "not more than before")
     #expect(!window.isOver(at: start + now))
     let refused = window.peek(cost: 100, limit: 100, at: start + now)
-    #expect((1...20).contains(refused.retryAfterSeconds))
+    #expect((1...20).contains(refused.retryAfterSeconds ?? 0))
     #expect(remaining(window, at: now + 20_000) == 100)
     #expect(window.admit(cost: 100, limit: 100, at: start + now + 20_000).isAdmitted)
     #expect(!window.admit(cost: 1, limit: 100, at: start + now + 20_000).isAdmitted)

@@ -44,22 +44,6 @@ struct VerificationStatementsTests {
     }
   }
 
-  @Test("a key that never expires, or always has, by what somebody typed into its row, is one as any other")
-  func infiniteExpiry() async throws {
-    try await withPool { pool in
-      let world = World(pool)
-      let key = try await world.makeKey(world.makeAccount())
-      for (typed, expected) in [("infinity", Date.distantFuture), ("-infinity", .distantPast)] {
-        try await pool.type("update api_keys set expires_at = '\(typed)'")
-        let found = try #require(
-          try await pool.query(FindVerifiableKeys(hashes: [key.secret.hash])).first?.found?.key)
-        #expect(found.expiresAt == expected)
-        let request = VerificationRequest(hash: key.secret.hash)
-        #expect(found.refusal(of: request, at: Date()) == (expected < Date() ? .expired : nil))
-      }
-    }
-  }
-
   @Test(
     "what somebody typed and no key has is an error with a name",
     arguments: [

@@ -62,6 +62,45 @@ struct VerifierTests {
     }
   }
 
+  @Test(
+    "a key that is rolled eleven times in a minute admits what one would that is not, by whichever of its limits",
+    arguments: RateLimitMode.allCases, [true, false])
+  func rolled(_ mode: RateLimitMode, _ isNamed: Bool) async throws {
+    try await withGate { gate in
+      let settings = KeySettings(
+        name: "Key", scopes: ["a"], rateLimitPerMinute: isNamed ? 500 : 5,
+        limits: isNamed ? [RateLimit(name: "hourly", limit: 5, windowSeconds: 3_600)] : [], rateLimitMode: mode)
+      var key = try await gate.world.makeKey(gate.account, settings)
+      var count = 0
+      for number in 0..<12 {
+        if number > 0 {
+          key = try await gate.world.keys.roll(
+            key.key.id, of: gate.account, graceSeconds: number % 2 * 60, by: World.caller
+          ).successor
+        }
+        try await gate.catchUp()
+        for _ in 0..<5 where try await gate.verify(key.secret).isValid { count += 1 }
+      }
+      #expect(count == 5)
+    }
+  }
+
+  @Test("a key and its predecessor in the grace are limited as one")
+  func grace() async throws {
+    try await withGate { gate in
+      let old = try await gate.world.makeKey(
+        gate.account, KeySettings(name: "Key", scopes: ["a"], rateLimitPerMinute: 5))
+      try await gate.catchUp()
+      for _ in 0..<2 { #expect(try await gate.verify(old.secret).code == .valid) }
+      let new = try await gate.world.keys.roll(
+        old.key.id, of: gate.account, graceSeconds: 60, by: World.caller
+      ).successor
+      try await gate.catchUp()
+      for key in [new, old, new] { #expect(try await gate.verify(key.secret).code == .valid) }
+      for key in [new, old] { #expect(try await gate.verify(key.secret).code == .rateLimited) }
+    }
+  }
+
   @Test("a typo costs no look-up, an unknown key one, and neither is counted for anybody")
   func notFound() async throws {
     try await withGate { gate in

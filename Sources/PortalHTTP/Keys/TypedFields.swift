@@ -1,0 +1,44 @@
+import Portal
+
+/// Names and other texts that somebody typed, all by the rule of ``TypedText``. White space around them does not count.
+extension RequestFields {
+  /// A line that must be there; empty after a problem.
+  mutating func typedLine(_ name: String, _ length: ClosedRange<Int>) -> String { typed(name, length, .line) }
+
+  /// As ``typedLine(_:_:)``, with line breaks.
+  mutating func typedLines(_ name: String, _ length: ClosedRange<Int>) -> String { typed(name, length, .lines) }
+
+  /// A line; nil if it is missing or null, and after a problem.
+  mutating func optionalTypedLine(_ name: String, _ length: ClosedRange<Int>) -> String? {
+    optionalTyped(name, length, .line)
+  }
+
+  /// As ``optionalTypedLine(_:_:)``, with line breaks.
+  mutating func optionalTypedLines(_ name: String, _ length: ClosedRange<Int>) -> String? {
+    optionalTyped(name, length, .lines)
+  }
+
+  private mutating func typed(_ name: String, _ length: ClosedRange<Int>, _ form: TypedText.Form) -> String {
+    let problemCount = problems.count
+    if let text = optionalTyped(name, length, form) { return text }
+    if problems.count == problemCount { refuse(name, "is required") }
+    return ""
+  }
+
+  private mutating func optionalTyped(
+    _ name: String, _ length: ClosedRange<Int>, _ form: TypedText.Form
+  ) -> String? {
+    guard let value = value(name) else { return nil }
+    guard case .string(let typed) = value, case let text = TypedText.trimmed(typed),
+      length.contains(text.unicodeScalars.count)
+    else {
+      refuse(name, "must be a string of \(length.lowerBound) to \(length.upperBound) characters")
+      return nil
+    }
+    guard text.isEmpty || TypedText.isReadable(text, form) else {
+      refuse(name, TypedText.problem)
+      return nil
+    }
+    return text
+  }
+}

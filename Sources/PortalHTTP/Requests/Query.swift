@@ -1,0 +1,113 @@
+import Hummingbird
+import Portal
+
+/// A parameter that a route takes in its query.
+struct QueryParameter: Sendable, ExpressibleByStringLiteral {
+  let name: String
+  /// Whether it may stand there more than once.
+  var isList = false
+
+  init(stringLiteral name: String) { self.name = name }
+
+  static func list(_ name: String) -> QueryParameter {
+    var parameter = QueryParameter(stringLiteral: name)
+    parameter.isList = true
+    return parameter
+  }
+}
+
+extension [QueryParameter] {
+  /// Of a list that is given in pages.
+  static let page: [QueryParameter] = ["limit", "cursor"]
+  /// Of a range of days.
+  static let days: [QueryParameter] = ["from", "to"]
+}
+
+/// The parameters of a query: `name=value` with `&` between, in percent-encoding (RFC 3986 2.1 and 3.4). A `+` is itself.
+struct Query {
+  static let byteCountMax = 8 << 10
+  static let parameterCountMax = 100
+
+  private let parameters: [(name: String, value: String)]
+
+  /// Throws `.invalid` for what is too long or is not percent-encoded UTF-8.
+  init(_ text: String) throws(PortalError) {
+    guard text.utf8.count <= Self.byteCountMax else {
+      throw .invalid("query", "must be at most \(Self.byteCountMax) bytes")
+    }
+    let parts = text.utf8.split(separator: UInt8(ascii: "&"))
+    guard parts.count <= Self.parameterCountMax else {
+      throw .invalid("query", "must have at most \(Self.parameterCountMax) parameters")
+    }
+    var parameters: [(name: String, value: String)] = []
+    for part in parts {
+      let end = part.firstIndex(of: UInt8(ascii: "=")) ?? part.endIndex
+      guard let name = Self.decoded(part[..<end]), let value = Self.decoded(part[end...].dropFirst()) else {
+        throw .invalid("query", "must be percent-encoded UTF-8")
+      }
+      parameters.append((name, value))
+    }
+    self.parameters = parameters
+  }
+
+  /// Throws `.invalid` where there is a parameter that the route does not take, or one twice that it takes once.
+  func check(_ known: [QueryParameter]) throws(PortalError) {
+    var problems: [FieldProblem] = []
+    var seen: Set<ByteText> = []
+    for (name, _) in parameters {
+      let isFirst = seen.insert(ByteText(name)).inserted
+      func refuse(_ message: String) {
+        problems.append(FieldProblem(location: "query." + name.shortened(), message: message))
+      }
+      guard let parameter = known.first(where: { $0.name.hasSameBytes(as: name) }) else {
+        if isFirst { refuse("is not a known parameter") }
+        continue
+      }
+      if !isFirst, !parameter.isList { refuse("must stand there once") }
+    }
+    if !problems.isEmpty { throw .invalid(problems) }
+  }
+
+  /// The values of a parameter, in order.
+  func values(_ name: String) -> [String] { parameters.lazy.filter { $0.name.hasSameBytes(as: name) }.map(\.value) }
+
+  private static func decoded(_ text: Substring.UTF8View) -> String? {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(text.count)
+    var rest = text[...]
+    while let byte = rest.popFirst() {
+      guard byte == UInt8(ascii: "%") else {
+        bytes.append(byte)
+        continue
+      }
+      guard let high = rest.popFirst().flatMap(hexDigit), let low = rest.popFirst().flatMap(hexDigit) else {
+        return nil
+      }
+      bytes.append(high << 4 | low)
+    }
+    return String(validating: bytes, as: UTF8.self)
+  }
+
+  private static func hexDigit(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
+    default: nil
+    }
+  }
+}
+
+extension Request {
+  /// Throws where the query is not one that the route takes; before anything else is done.
+  func checkQuery(_ known: [QueryParameter]) throws(PortalError) {
+    guard let text = uri.query else { return }
+    try Query(text).check(known)
+  }
+
+  /// The values of a parameter that ``checkQuery(_:)`` has seen.
+  func queryValues(_ name: String) throws(PortalError) -> [String] {
+    guard let text = uri.query else { return [] }
+    return try Query(text).values(name)
+  }
+}
