@@ -16,6 +16,8 @@ package struct PortalSettings: Sendable {
   package var httpThreadCount: Int?
   /// HTTP connections at most; of more, the most idle are closed.
   package var connectionCountMax = DescriptorBudget.connectionCountStandard
+  /// How long the client of a connection may take.
+  package var connectionTimeouts = ConnectionTimeouts()
   /// How the process's descriptors are divided; nil: nobody is warned that they are few.
   package var descriptors: DescriptorBudget?
   package var isSignupOpen = false
@@ -57,8 +59,6 @@ package struct PortalSettings: Sendable {
 package struct PortalApplication: Sendable {
   /// How long a start waits for the first look at the invalidation log.
   private static let firstSyncTimeout: Duration = .seconds(10)
-  /// How long a connection may be silent.
-  private static let idleTimeout = TimeAmount.seconds(75)
 
   package let services: PortalServices
   package let table = RouteTable()
@@ -175,7 +175,7 @@ package struct PortalApplication: Sendable {
       server: .http1(
         configuration: .init(
           additionalChannelHandlers: [
-            MalformedRequestHandler(fastPath, idleTimeout: Self.idleTimeout, limit: connectionLimit)
+            MalformedRequestHandler(fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit)
           ],
           httpDecoderConfiguration: .init(
             maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,

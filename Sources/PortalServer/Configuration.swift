@@ -20,6 +20,7 @@ struct PortalConfiguration: Sendable {
     var threadCount: Int?
     /// Nil for what the descriptors allow, and the standard at most.
     var connectionCountMax: Int?
+    var shutdownSeconds: Int
   }
 
   var database: PostgresConfiguration
@@ -69,11 +70,12 @@ struct PortalConfiguration: Sendable {
       "must be https://host, or http:// with 127.0.0.1 or localhost", SessionCookie.init(publicURL:))
     let threads = try keys.integer("http.threads", 0...1_024, default: 0)
     let connections = try keys.integer("http.connections.max", 0...1_000_000, default: 0)
+    let shutdownSeconds = try keys.integer("shutdown.seconds", 1...3_600, default: 10)
     let proxies = try keys.parsed(
       "trusted.proxies", default: "", "must be addresses or CIDR blocks with commas between", TrustedProxies.init)
     http = HTTP(
       host: host, port: port, cookie: cookie, trustedProxies: proxies, threadCount: threads == 0 ? nil : threads,
-      connectionCountMax: connections == 0 ? nil : connections)
+      connectionCountMax: connections == 0 ? nil : connections, shutdownSeconds: shutdownSeconds)
 
     isSignupOpen = try keys.boolean("signup.open", default: false)
     keyFormat = try keys.parsed(

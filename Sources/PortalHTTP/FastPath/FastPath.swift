@@ -44,6 +44,19 @@ final class FastPath: Sendable {
     let hashes: [SecretHash]
   }
 
+  /// Whether the body of a request is gathered here. Only one is that may be answered here: of a hot route, as large as that
+  /// takes it, and from somebody whose token is known to be good. So nobody else has memory filled.
+  func gathers(_ request: PlainRequest, _ bytes: Span<UInt8>, _ scratch: inout Scratch) -> Bool {
+    let sizeMax: Int
+    switch request.target {
+    case .verify: sizeMax = VerificationController.bodySizeMax
+    case .verifyBatch: sizeMax = VerificationController.batchBodySizeMax
+    case .authorize, .other: return false
+    }
+    guard !request.fields.hasRepetition, request.bodyCount <= sizeMax, Self.isJSON(request, bytes) else { return false }
+    return token(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: verifier.clock.now) != nil
+  }
+
   /// Writes the answer, or does nothing. Whoever is told of missing keys asks again, about the same request, after
   /// ``perform(_:)``.
   func answer(

@@ -9,7 +9,7 @@ struct PlainRequest: Equatable {
   /// Bytes of the request line and the header fields, and fields; the decoder takes as many.
   static let headSizeMax = MalformedRequestHandler.headerSizeMax
   static let fieldCountMax = 100
-  /// Bytes of a body that is waited for; a larger one is the decoder's.
+  /// Bytes of a body; a request with a larger one is the decoder's.
   static let bodySizeMax = VerificationController.batchBodySizeMax
 
   enum Target: Equatable {
@@ -19,9 +19,11 @@ struct PlainRequest: Equatable {
   }
 
   enum Framing: Equatable {
-    /// The rest is still to come: at least so many bytes in all.
+    /// The rest of the head is still to come: at least so many bytes in all.
     case incomplete(atLeast: Int)
     case notPlain
+    /// The head is whole, and at least a part of the body is still to come.
+    case body(PlainRequest)
     case complete(PlainRequest)
   }
 
@@ -94,8 +96,8 @@ private struct HeadReader {
     let bodyCount = contentLength ?? 0
     guard position <= PlainRequest.headSizeMax, bodyCount <= PlainRequest.bodySizeMax else { return .notPlain }
     let byteCount = position + bodyCount
-    guard byteCount <= bytes.count else { return .incomplete(atLeast: byteCount) }
-    return .complete(PlainRequest(target: target, fields: fields, byteCount: byteCount, bodyCount: bodyCount))
+    let request = PlainRequest(target: target, fields: fields, byteCount: byteCount, bodyCount: bodyCount)
+    return byteCount <= bytes.count ? .complete(request) : .body(request)
   }
 
   private func incomplete(_ bytes: Span<UInt8>) -> PlainRequest.Framing {

@@ -26,21 +26,21 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   private var isComplete = false
 
   private let path: FastPath?
-  private let idleTimeout: TimeAmount
+  private let timeouts: ConnectionTimeouts
   private let limit: ConnectionLimit
 
   /// Also puts a ``FastPathHandler`` at the beginning of the pipeline and an ``ASCIIHeadHandler`` behind the decoder, where
   /// the framework lets nobody in.
-  init(_ path: FastPath?, idleTimeout: TimeAmount, limit: ConnectionLimit) {
+  init(_ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit) {
     self.path = path
-    self.idleTimeout = idleTimeout
+    self.timeouts = timeouts
     self.limit = limit
   }
 
   func handlerAdded(context: ChannelHandlerContext) {
     do {
       let pipeline = context.pipeline.syncOperations
-      try pipeline.addHandler(FastPathHandler(path, idleTimeout: idleTimeout, limit: limit), position: .first)
+      try pipeline.addHandler(FastPathHandler(path, timeouts: timeouts, limit: limit), position: .first)
       let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self).handler
       try pipeline.addHandler(ASCIIHeadHandler(), position: .before(codec))
     } catch {
@@ -55,6 +55,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
       unansweredCount += 1
       isClosing = head.headerFields[.connection]?.hasToken("close") ?? false
       isComplete = false
+      context.triggerUserOutboundEvent(RequestProgress.begun, promise: nil)
       // The client waits before it sends its body (RFC 9110 10.1.1). Behind another answer this would be out of order, and
       // the client goes on by itself after a while.
       if unansweredCount == 1, head.headerFields[.expect]?.lowercased() == "100-continue" {

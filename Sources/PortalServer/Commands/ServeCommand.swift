@@ -139,6 +139,7 @@ extension PortalSettings {
       keyFormat: configuration.keyFormat, cookie: configuration.http.cookie, migrationCount: migrationCount)
     trustedProxies = configuration.http.trustedProxies
     httpThreadCount = configuration.http.threadCount
+    connectionTimeouts.shutdown = .seconds(configuration.http.shutdownSeconds)
     isSignupOpen = configuration.isSignupOpen
     lease = .seconds(configuration.leaseSeconds)
     cacheEntryCountMax = configuration.cacheEntryCountMax
