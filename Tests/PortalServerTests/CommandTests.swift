@@ -66,7 +66,7 @@ struct CommandTests {
       ("HTTP_PORT", "eighty"), ("HTTP_PORT", "65536"), ("SIGNUP_OPEN", "maybe"), ("KEY_PREFIX", "SK"),
       ("CACHE_LEASE_SECONDS", "0"), ("PUBLIC_URL", "http://portal.example.com"), ("PUBLIC_URL", "not a url"),
       ("LOG_LEVEL", "loud"), ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "17"), ("SESSION_HOURS", "1.5"),
-      ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("HTTP_CONNECTIONS_MAX", "1000001"),
+      ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("HTTP_CONNECTIONS_MAX", "1000001"), ("SHUTDOWN_SECONDS", "0"),
       ("FAST_PATH", "sometimes"),
       ("TRUSTED_PROXIES", "10.0.0.0/33"), ("SESSION_IDLE_HOURS", "0"), ("SECRET_KEY", "short"),
       ("STAFF_SECOND_FACTOR", "always"), ("STAFF_SECOND_FACTOR", "required"),
