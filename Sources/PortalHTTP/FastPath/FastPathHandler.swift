@@ -67,7 +67,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   /// What was looked up for the request that comes next.
   private var lookUp: FastPath.LookUp?
   private var lookUpNumber = 0
-  /// What came during a look-up, and is not to end the connection before its answer.
+  /// What came during a look-up or with half a request, and is not to end the connection before its answer.
   private var heldEvents: [Any] = []
   private var hasHandedOn = false
   /// Of the request that was handed on: what is still to come of its body, and whether its answer has been written.
