@@ -147,11 +147,14 @@ struct PoolState<Connection, Waiter> {
   mutating func connectFailed(
     _ error: PostgresError, after duration: Duration, at now: ContinuousClock.Instant
   ) -> FailureAction {
-    if !hasTriedAgain, duration < limits.promptFailureMax, !waiters.isEmpty {
+    let isLast = hasTriedAgain || duration >= limits.promptFailureMax
+    if !isLast {
       hasTriedAgain = true
-      return .connect
+      if !waiters.isEmpty { return .connect }
     }
     connectingCount -= 1
+    // Whoever comes next is to try.
+    if !isLast { return .dismiss([]) }
     // Attempts that were under way together fail together, and count as one.
     if let lastFailure, lastFailure.until <= now { backoff = min(backoff * 2, limits.backoffMax) }
     lastFailure = (error, now + backoff)

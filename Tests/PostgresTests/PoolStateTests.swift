@@ -319,12 +319,15 @@ struct PoolStateTests {
     #expect(state.isDrained == false)
   }
 
-  @Test("an attempt for which nobody waits any more is not repeated")
+  @Test("an attempt for which nobody waits any more is not repeated, and refuses nobody who comes next")
   mutating func unwantedAttempt() {
     _ = lease(1)
     _ = state.removeWaiter(1)
     #expect(connectFailedPromptly() == [])
     #expect(state.isDrained)
+    #expect(lease(2) == .wait(connect: true))
+    #expect(connectFailedPromptly() == ["w2"])
+    #expect(lease(3) == .fail(.connectFailed))
   }
 
   @Test("when the only attempt fails, everybody who waits is told")

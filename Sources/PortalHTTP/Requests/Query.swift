@@ -42,8 +42,11 @@ struct Query {
     var parameters: [(name: String, value: String)] = []
     for part in parts {
       let end = part.firstIndex(of: UInt8(ascii: "=")) ?? part.endIndex
-      guard let name = Self.decoded(part[..<end]), let value = Self.decoded(part[end...].dropFirst()) else {
+      guard let name = Self.decoded(part[..<end]) else {
         throw .invalid("query", "must be percent-encoded UTF-8")
+      }
+      guard let value = Self.decoded(part[end...].dropFirst()) else {
+        throw .invalid("query." + name.shortened(), "must be percent-encoded UTF-8")
       }
       parameters.append((name, value))
     }

@@ -165,12 +165,16 @@ struct AnalyticsUsageTests {
     }
   }
 
-  @Test("four hundred days can be asked for, and parameters that nobody knows change nothing")
+  @Test("four hundred days can be asked for, and parameters that nobody knows are refused")
   func bounds() async throws {
     try await withTraffic { portal, _ in
       let token = try await portal.analyst()
-      let body = try await portal.get("/v1/analytics/usage?from=2025-01-01&to=2026-02-04&colour=red", token: token).body
+      let body = try await portal.get("/v1/analytics/usage?from=2025-01-01&to=2026-02-04", token: token).body
       #expect(body["rows"].array.count == 5)
+      for name in ["colour", "accountID", "days"] {
+        expectProblem(
+          try await portal.get(Self.path + "&\(name)=1", token: token), 400, "invalid_request", at: "query.\(name)")
+      }
       let table = try await portal.table(Self.path + "&limit=1000001", token: token)
       #expect(table.status == 400 && table.header("Content-Type") == "application/problem+json")
     }

@@ -9,7 +9,7 @@ struct JSONParserTests {
     "accepts what RFC 8259 accepts",
     arguments: [
       ("null", .null), ("true", .bool(true)), ("false", .bool(false)), ("\"\"", .string("")), ("[]", .array([])),
-      ("{}", .object([])), (" \t\r\n[ ] \t\r\n", .array([])), ("{ }", .object([])),
+      ("{}", .object([])), (" \t\r\n[ ] \t\r\n", .array([])), ("{ }", .object([])), ("\u{FEFF}{}", .object([])),
       ("0", .number("0")), ("-0", .number("-0")), ("10", .number("10")), ("-1.5e+10", .number("-1.5e+10")),
       ("1E400", .number("1E400")), ("0.0e-0", .number("0.0e-0")), ("1e5", .number("1e5")),
       ("9223372036854775808", .number("9223372036854775808")),
@@ -32,7 +32,8 @@ struct JSONParserTests {
   @Test(
     "refuses what RFC 8259 does not have",
     arguments: [
-      "", " ", "nul", "nulll", "True", "NaN", "Infinity", "-Infinity", "undefined", "'a'", "a", "\u{FEFF}{}", "{} {}",
+      "", " ", "nul", "nulll", "True", "NaN", "Infinity", "-Infinity", "undefined", "'a'", "a", "{} {}",
+      "\u{FEFF}", "\u{FEFF}\u{FEFF}{}", "{}\u{FEFF}",
       "[] x", "1 2", ",", ":", "[", "]", "{", "}", "[,]", "[1,]", "[,1]", "[1 2]", "[1,,2]", "[1", "[1,", "[\"a",
       "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "{a:1}", "{'a':1}", "{1:1}", "{\"a\":1 \"b\":2}", "{\"a\" 1}",
       "{\"a\"::1}", "{\"a\":1", "{\"a\":1]", "[1}", "// c\n1", "/* c */1", "1 // c",

@@ -96,7 +96,7 @@ struct ListKeysTests {
         let answer = try await customer.get("/v1/keys?cursor=" + cursor)
         expectProblem(answer, 400, "invalid_request", at: "query.cursor", "\(cursor)")
       }
-      for status in ["", "Active", "deleted", "active,revoked", "%00", "%ff"] {
+      for status in ["", "Active", "deleted", "active,revoked", "%00", "%ff", "%"] {
         let answer = try await customer.get("/v1/keys?status=" + status)
         expectProblem(answer, 400, "invalid_request", at: "query.status", "\(status)")
       }

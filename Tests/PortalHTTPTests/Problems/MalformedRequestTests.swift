@@ -164,11 +164,15 @@ struct MalformedRequestTests {
   @Test("the answer to HEAD has no body, which the client would take for the beginning of the next answer")
   func head() async throws {
     try await withPortal(.live) { portal in
-      for path in ["/healthz", "/v1/keys", "/nowhere"] {
+      let statuses = [
+        ("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/v1/keys", 401), ("/v1/login", 405),
+        ("/nowhere", 404),
+      ]
+      for (path, status) in statuses {
         let text = try await exchange(portal, "HEAD \(path) HTTP/1.1\r\n\(Line.host)\r\n", Line.lastHealth)
         let parts = text.components(separatedBy: "\r\n\r\n")
         #expect(parts.count == 3)
-        #expect(parts[0].hasPrefix("HTTP/1.1 40"), "\(path)")
+        #expect(parts[0].hasPrefix("HTTP/1.1 \(status) "), "\(path)")
         #expect(parts[1].hasPrefix("HTTP/1.1 200 "), "\(path)")
       }
     }

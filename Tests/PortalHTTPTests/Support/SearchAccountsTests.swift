@@ -126,7 +126,7 @@ struct SearchAccountsTests {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
       for (query, location) in [
-        ("", "query"), ("?limit=5", "query"), ("?accountName=account", "query"), ("?id=", "query.id"),
+        ("", "query"), ("?limit=5", "query.limit"), ("?accountName=account", "query.accountName"), ("?id=", "query.id"),
         ("?id=x", "query.id"), ("?email=", "query.email"), ("?email=ada", "query.email"),
         ("?emailPart=ad", "query.emailPart"), ("?name=", "query.name"),
         ("?name=ab", "query.name"), ("?name=a%00b", "query.name"),

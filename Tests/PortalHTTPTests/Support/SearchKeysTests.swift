@@ -68,7 +68,7 @@ struct SearchKeysTests {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
       for (query, location) in [
-        ("", "query"), ("?", "query"), ("?limit=5", "query"), ("?start=", "query.start"),
+        ("", "query"), ("?", "query"), ("?limit=5", "query.limit"), ("?start=", "query.start"),
         ("?start=lk_live_12345", "query.start"), ("?start=%00", "query.start"), ("?id=", "query.id"),
         ("?id=1", "query.id"), ("?id=%00", "query.id"), ("?accountId=x", "query.accountId"),
         ("?accountId=018f4e6a00007000800000000000000", "query.accountId"), ("?email=", "query.email"),
@@ -77,7 +77,7 @@ struct SearchKeysTests {
         ("?accountName=", "query.accountName"), ("?accountName=ab", "query.accountName"),
         ("?accountName=ab%00", "query.accountName"),
         ("?accountName=" + String(repeating: "x", count: 101), "query.accountName"),
-        ("?name=account", "query"),
+        ("?name=account", "query.name"), ("?id=x&id=x", "query.id"),
       ] {
         expectProblem(
           try await portal.get("/v1/support/keys" + query, token: staff), 400, "invalid_request", at: location,

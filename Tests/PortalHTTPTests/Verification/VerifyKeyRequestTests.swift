@@ -82,7 +82,8 @@ struct VerifyKeyRequestTests {
       }
       for body in [
         #"{"key":"k","cost":1e0,"endpoint":null,"clientIP":null,"scope":null,"scopes":null}"#,
-        " \n{ \"key\" : \"\\u006b\" } ", "{\"key\":\"k\",\"endpoint\":\"\(String(repeating: "😀", count: 200))\"}",
+        " \n{ \"key\" : \"\\u006b\" } ", "\u{FEFF}{\"key\":\"k\"}",
+        "{\"key\":\"k\",\"endpoint\":\"\(String(repeating: "😀", count: 200))\"}",
       ] {
         #expect(try await portal.post("/v1/verify", body, token: token).body["code"].string == "NOT_FOUND", "\(body)")
       }
@@ -97,7 +98,7 @@ struct VerifyKeyRequestTests {
         "", " ", "{", "[]", "[{\"key\":\"k\"}]", "null", "\"k\"", "1", "{\"key\":\"k\"}}", "{\"key\":\"k\",}",
         "{'key':'k'}", "{key:\"k\"}", "{\"key\":\"k\",\"key\":\"k\"}", "{\"key\":NaN}", "{\"key\":\"k\",\"cost\":01}",
         #"{"key":"\u0000"}"#, #"{"key":"\ud800"}"#, #"{"key":"\udc00\ud800"}"#, #"{"key":"\x41"}"#, "{\"key\":\"\n\"}",
-        "{\"key\":\"k\",\"scopes\":" + String(repeating: "[", count: 10_000), "\u{FEFF}{\"key\":\"k\"}",
+        "{\"key\":\"k\",\"scopes\":" + String(repeating: "[", count: 10_000), "\u{FEFF}\u{FEFF}{\"key\":\"k\"}",
       ]
       for bytes in texts.map({ Array($0.utf8) }) + [
         Array("{\"key\":\"".utf8) + [0x00] + Array("\"}".utf8), Array("{\"key\":\"".utf8) + [0xFF] + Array("\"}".utf8),

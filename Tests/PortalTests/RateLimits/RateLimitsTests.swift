@@ -152,7 +152,7 @@ struct RateLimitsTests {
 
   @Test("an answer of another length than the question is an error with a name")
   func answerOfAnotherLength() throws {
-    let window = RateLimitWindowID(subject: .numbered(1), digest: 1, isAccount: false)
+    let window = RateLimitWindowID(subject: .numbered(1), digest: 1, isAccount: false, isConsistent: false)
     let publication = SharedWindow.Publication(seconds: 60, index: 30_000_000, own: .init(current: 1, previous: 2))
     let exchange = ExchangeRateLimits(instanceID: .numbered(2), [(window, publication)])
     #expect(try exchange.told([3, 4]) == [SharedWindow.Pair(current: 3, previous: 4)])
