@@ -58,7 +58,7 @@ func makeRouter(
   let routes = RecordingRouter(router: router, table: table)
   routes.add(middleware: metrics)
   routes.add(middleware: ProblemMiddleware(routes: table))
-  routes.add(middleware: ClientAddressMiddleware(proxies: proxies))
+  routes.add(middleware: ClientAddressMiddleware(proxies: proxies, observer: metrics.observer))
 
   let sessions = SessionsController(
     accounts: services.accounts, members: services.members, sessions: services.sessions,
