@@ -19,6 +19,8 @@ package struct PortalSettings: Sendable {
   /// How the process's descriptors are divided; nil: nobody is warned that they are few.
   package var descriptors: DescriptorBudget?
   package var isSignupOpen = false
+  /// What `/metrics` takes; nil: it opens to everybody who reaches it.
+  package var metricsToken: Secret?
   /// How long an instance may answer from its cache without hearing from the database.
   package var lease: Duration = .seconds(2)
   package var cacheEntryCountMax = 200_000
@@ -145,7 +147,7 @@ package struct PortalApplication: Sendable {
     self.scheduler = scheduler
     let connectionLimit = ConnectionLimit(countMax: settings.connectionCountMax, observer: observer)
     self.connectionLimit = connectionLimit
-    metrics = MetricsController(registry: registry, observer: observer) {
+    metrics = MetricsController(registry: registry, observer: observer, token: settings.metricsToken?.hash) {
       Self.gauges([("portal", pool), ("gateway", gatewayPool)], verifier.keys.cache, instance, recorder.holdings)
         + Self.gauges(connectionLimit) + Self.gauges(scheduler.lastReport)
     }

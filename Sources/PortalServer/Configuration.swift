@@ -28,6 +28,8 @@ struct PortalConfiguration: Sendable {
   var analyticsDatabase: PostgresConfiguration?
   var http: HTTP
   var isSignupOpen: Bool
+  /// Nil: metrics are for everybody who reaches the port.
+  var metricsToken: Secret?
   var keyFormat: KeyFormat
   var leaseSeconds: Int
   var cacheEntryCountMax: Int
@@ -79,6 +81,11 @@ struct PortalConfiguration: Sendable {
       connectionCountMax: connections == 0 ? nil : connections)
 
     isSignupOpen = try keys.boolean("signup.open", default: false)
+    metricsToken = try keys.optional("metrics.token", isSecret: true).map {
+      try keys.parsed(
+        $0, "metrics.token",
+        "must be \(Self.metricsTokenLengthMin) to \(Secret.lengthMax) visible characters of ASCII", Self.metricsToken)
+    }
     keyFormat = try keys.parsed(
       "key.prefix", default: "lk", "must be 2 to 16 lower-case letters and digits, beginning with a letter",
       KeyFormat.init(prefix:))
@@ -119,6 +126,16 @@ struct PortalConfiguration: Sendable {
 }
 
 extension PortalConfiguration {
+  /// Characters of a token that nobody guesses, if it is random.
+  private static let metricsTokenLengthMin = 16
+
+  private static func metricsToken(_ text: String) -> Secret? {
+    guard (metricsTokenLengthMin...Secret.lengthMax).contains(text.utf8.count),
+      text.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
+    else { return nil }
+    return Secret(presented: text)
+  }
+
   /// From whom mail to a folder is, if nothing is said: nobody can answer it.
   private static let developmentSender = "Latchkey <latchkey@example.invalid>"
 

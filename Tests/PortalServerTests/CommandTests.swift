@@ -71,6 +71,7 @@ struct CommandTests {
       ("TRUSTED_PROXIES", "10.0.0.0/33"), ("FORWARDED_HEADER", "x-real-ip"),
       ("SESSION_IDLE_HOURS", "0"), ("SECRET_KEY", "short"),
       ("STAFF_SECOND_FACTOR", "always"), ("STAFF_SECOND_FACTOR", "required"),
+      ("METRICS_TOKEN", "fifteen-letters"), ("METRICS_TOKEN", "one two three four five"),
       ("USAGE_RETENTION_DAYS", "6"), ("USAGE_HOURS_RETENTION_HOURS", "0"), ("USAGE_BATCHES_RETENTION_DAYS", "2"),
       ("USAGE_SOURCES_RETENTION_DAYS", "many"), ("MAIL_URL", "mail.example.com"), ("MAIL_RETENTION_DAYS", "0"),
     ])

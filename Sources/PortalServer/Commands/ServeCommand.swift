@@ -140,6 +140,7 @@ extension PortalSettings {
     trustedProxies = configuration.http.trustedProxies
     httpThreadCount = configuration.http.threadCount
     isSignupOpen = configuration.isSignupOpen
+    metricsToken = configuration.metricsToken
     lease = .seconds(configuration.leaseSeconds)
     cacheEntryCountMax = configuration.cacheEntryCountMax
     cachePreloadCount = configuration.cachePreloadCount

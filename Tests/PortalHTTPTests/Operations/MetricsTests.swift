@@ -79,6 +79,24 @@ struct MetricsTests {
     }
   }
 
+  @Test("where a token is set they take it, and nothing else")
+  func token() async throws {
+    let token = "a-token-of-its-own"
+    try await withPortal(configure: { $0.metricsToken = Secret(presented: token) }) { portal in
+      let gateway = try await portal.makeToken()
+      let staff = try await portal.logInStaff()
+      let wrong = ["", "x", token + "x", String(token.dropLast()), String(repeating: "x", count: 300), gateway, staff]
+      for other in wrong {
+        expectProblem(try await portal.get("/metrics", token: other), 401, "unauthenticated")
+      }
+      expectProblem(try await portal.get("/metrics"), 401, "unauthenticated")
+      let answer = try await portal.text("/metrics", token: token)
+      #expect(answer.status == 200 && answer.text.contains("latchkey_cache_entries"))
+      let health = try await portal.get("/healthz")
+      #expect(health.status == 200)
+    }
+  }
+
   @Test("when each job was last done, how long it took, and what has no partition; by whichever instance it was")
   func jobs() async throws {
     try await withPortal { first in
