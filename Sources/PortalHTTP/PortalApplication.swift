@@ -14,6 +14,8 @@ package struct PortalSettings: Sendable {
   package var trustedProxies = TrustedProxies.none
   /// Event loops that serve connections; nil for one a processor.
   package var httpThreadCount: Int?
+  /// How long a connection may be silent before it is closed.
+  package var httpIdleSeconds = 75
   /// HTTP connections at most; of more, the most idle are closed.
   package var connectionCountMax = DescriptorBudget.connectionCountStandard
   /// How the process's descriptors are divided; nil: nobody is warned that they are few.
@@ -59,8 +61,6 @@ package struct PortalSettings: Sendable {
 package struct PortalApplication: Sendable {
   /// How long a start waits for the first look at the invalidation log.
   private static let firstSyncTimeout: Duration = .seconds(10)
-  /// How long a connection may be silent.
-  private static let idleTimeout = TimeAmount.seconds(75)
 
   package let services: PortalServices
   package let table = RouteTable()
@@ -177,7 +177,8 @@ package struct PortalApplication: Sendable {
       server: .http1(
         configuration: .init(
           additionalChannelHandlers: [
-            MalformedRequestHandler(fastPath, idleTimeout: Self.idleTimeout, limit: connectionLimit)
+            MalformedRequestHandler(
+              fastPath, idleTimeout: .seconds(Int64(settings.httpIdleSeconds)), limit: connectionLimit)
           ],
           httpDecoderConfiguration: .init(
             maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,

@@ -16,6 +16,7 @@ struct PortalConfiguration: Sendable {
     var port: Int
     var cookie: SessionCookie
     var trustedProxies: TrustedProxies
+    var idleSeconds: Int
     /// Nil for one a processor.
     var threadCount: Int?
     /// Nil for what the descriptors allow, and the standard at most.
@@ -71,14 +72,15 @@ struct PortalConfiguration: Sendable {
       "must be https://host, or http:// with 127.0.0.1 or localhost", SessionCookie.init(publicURL:))
     let threads = try keys.integer("http.threads", 0...1_024, default: 0)
     let connections = try keys.integer("http.connections.max", 0...1_000_000, default: 0)
+    let idleSeconds = try keys.integer("http.idle.seconds", 1...86_400, default: 75)
     var proxies = try keys.parsed(
       "trusted.proxies", default: "", "must be addresses or CIDR blocks with commas between", TrustedProxies.init)
     proxies.header = try keys.parsed(
       "forwarded.header", default: ForwardedHeader.xForwardedFor.rawValue, "must be x-forwarded-for or forwarded"
     ) { ForwardedHeader(rawValue: $0.lowercased()) }
     http = HTTP(
-      host: host, port: port, cookie: cookie, trustedProxies: proxies, threadCount: threads == 0 ? nil : threads,
-      connectionCountMax: connections == 0 ? nil : connections)
+      host: host, port: port, cookie: cookie, trustedProxies: proxies, idleSeconds: idleSeconds,
+      threadCount: threads == 0 ? nil : threads, connectionCountMax: connections == 0 ? nil : connections)
 
     isSignupOpen = try keys.boolean("signup.open", default: false)
     metricsToken = try keys.optional("metrics.token", isSecret: true).map {
