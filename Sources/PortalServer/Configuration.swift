@@ -47,6 +47,7 @@ struct PortalConfiguration: Sendable {
   /// Nil: no mail is sent.
   var mail: MailSettings?
   var logLevel: Logger.Level
+  var logFormat: LogFormat
 
   /// Reads and checks; a wrong value is a `ValidationError` that names the key.
   init(_ reader: ConfigReader) throws {
@@ -124,6 +125,7 @@ struct PortalConfiguration: Sendable {
     logLevel = try keys.parsed(
       "log.level", default: "info", "must be one of trace, debug, info, notice, warning, error, critical",
       Logger.Level.init(rawValue:))
+    logFormat = try keys.parsed("log.format", default: "text", "must be text or json", LogFormat.init(rawValue:))
   }
 }
 

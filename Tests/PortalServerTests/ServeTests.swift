@@ -61,6 +61,23 @@ struct ServeTests {
     }
   }
 
+  @Test("with LOG_FORMAT=json every line of the log is an object")
+  func jsonLog() async throws {
+    try await withDatabase { database in
+      try await withServers(1, on: database, environment: ["LOG_FORMAT": "json", "LOG_LEVEL": "debug"]) { servers in
+        #expect(try await servers[0].end() == 0)
+        let lines = servers[0].readLog().split(separator: "\n")
+        #expect(!lines.isEmpty)
+        for line in lines {
+          let object = try JSONParser.parse(line.utf8)
+          #expect(object.names.starts(with: ["time", "level", "message"]), "\(line)")
+          let time = object["time"].string.flatMap { Timestamp.date(from: $0) }
+          #expect(time != nil, "\(line)")
+        }
+      }
+    }
+  }
+
   @Test("promtool finds nothing wrong with the metrics")
   func metrics() async throws {
     try await withDatabase { database in

@@ -33,7 +33,7 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private func serve(_ configuration: PortalConfiguration) async throws {
-    var logger = Logger(label: "latchkey")
+    var logger = configuration.logFormat.makeLogger()
     logger.logLevel = configuration.logLevel
     let descriptors = try divideDescriptors(configuration, logger)
     let migrations = try Migrations.embedded()
