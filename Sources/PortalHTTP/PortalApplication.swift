@@ -12,6 +12,7 @@ package struct PortalSettings: Sendable {
   package var keyFormat: KeyFormat
   package var cookie: SessionCookie
   package var trustedProxies = TrustedProxies.none
+  package var crossOrigins = CrossOrigins.none
   /// Event loops that serve connections; nil for one a processor.
   package var httpThreadCount: Int?
   /// How long a connection may be silent before it is closed.
@@ -173,7 +174,8 @@ package struct PortalApplication: Sendable {
     var application = Application(
       router: makeRouter(
         services, metrics: metrics, proxies: settings.trustedProxies, cookie: settings.cookie,
-        isSignupOpen: settings.isSignupOpen, needsStaffSecondFactor: settings.needsStaffSecondFactor, table: table),
+        crossOrigins: settings.crossOrigins, isSignupOpen: settings.isSignupOpen,
+        needsStaffSecondFactor: settings.needsStaffSecondFactor, table: table),
       server: .http1(
         configuration: .init(
           additionalChannelHandlers: [

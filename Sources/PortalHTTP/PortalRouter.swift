@@ -52,11 +52,12 @@ package struct PortalServices: Sendable {
 /// All routes. Each group has a context in which its identity is not optional.
 func makeRouter(
   _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, cookie: SessionCookie,
-  isSignupOpen: Bool, needsStaffSecondFactor: Bool, table: RouteTable
+  crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool, table: RouteTable
 ) -> Router<AppRequestContext> {
   let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
   let routes = RecordingRouter(router: router, table: table)
   routes.add(middleware: metrics)
+  if !crossOrigins.isEmpty { routes.add(middleware: CrossOriginMiddleware(origins: crossOrigins, table: table)) }
   routes.add(middleware: ProblemMiddleware(routes: table))
   routes.add(middleware: ClientAddressMiddleware(proxies: proxies, observer: metrics.observer))
 

@@ -16,6 +16,7 @@ struct PortalConfiguration: Sendable {
     var port: Int
     var cookie: SessionCookie
     var trustedProxies: TrustedProxies
+    var crossOrigins: CrossOrigins
     var idleSeconds: Int
     /// Nil for one a processor.
     var threadCount: Int?
@@ -79,8 +80,13 @@ struct PortalConfiguration: Sendable {
     proxies.header = try keys.parsed(
       "forwarded.header", default: ForwardedHeader.xForwardedFor.rawValue, "must be x-forwarded-for or forwarded"
     ) { ForwardedHeader(rawValue: $0.lowercased()) }
+    let crossOrigins = try keys.parsed(
+      "cors.origins", default: "",
+      "must be origins with commas between, https://host[:port], or http:// with 127.0.0.1 or localhost",
+      CrossOrigins.init)
     http = HTTP(
-      host: host, port: port, cookie: cookie, trustedProxies: proxies, idleSeconds: idleSeconds,
+      host: host, port: port, cookie: cookie, trustedProxies: proxies, crossOrigins: crossOrigins,
+      idleSeconds: idleSeconds,
       threadCount: threads == 0 ? nil : threads, connectionCountMax: connections == 0 ? nil : connections)
 
     isSignupOpen = try keys.boolean("signup.open", default: false)

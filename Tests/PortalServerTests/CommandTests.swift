@@ -65,7 +65,7 @@ struct CommandTests {
     arguments: [
       ("HTTP_PORT", "eighty"), ("HTTP_PORT", "65536"), ("SIGNUP_OPEN", "maybe"), ("KEY_PREFIX", "SK"),
       ("CACHE_LEASE_SECONDS", "0"), ("PUBLIC_URL", "http://portal.example.com"), ("PUBLIC_URL", "not a url"),
-      ("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml"),
+      ("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml"), ("CORS_ORIGINS", "*"),
       ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "17"), ("SESSION_HOURS", "1.5"),
       ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("HTTP_IDLE_SECONDS", "0"),
       ("HTTP_CONNECTIONS_MAX", "1000001"),

@@ -138,6 +138,7 @@ extension PortalSettings {
     self.init(
       keyFormat: configuration.keyFormat, cookie: configuration.http.cookie, migrationCount: migrationCount)
     trustedProxies = configuration.http.trustedProxies
+    crossOrigins = configuration.http.crossOrigins
     httpIdleSeconds = configuration.http.idleSeconds
     httpThreadCount = configuration.http.threadCount
     isSignupOpen = configuration.isSignupOpen
