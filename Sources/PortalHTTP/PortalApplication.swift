@@ -62,6 +62,12 @@ package struct PortalSettings: Sendable {
 package struct PortalApplication: Sendable {
   /// How long a start waits for the first look at the invalidation log.
   private static let firstSyncTimeout: Duration = .seconds(10)
+  /// Connections to the port of health and metrics; of more, the most idle are closed.
+  private static let operationsConnectionCountMax = 16
+  /// Connections to it that are being closed, or were accepted and not counted yet.
+  private static let operationsSurplusMax = 16
+  /// Descriptors that this port takes, with the socket that listens.
+  package static let operationsDescriptorCount = operationsConnectionCountMax + operationsSurplusMax + 1
 
   package let services: PortalServices
   package let table = RouteTable()
@@ -166,38 +172,51 @@ package struct PortalApplication: Sendable {
   }
 
   /// The server with all that runs beside it. It is shut down from the end: first no more requests, then the last
-  /// counters are written, then the listener and the pool end.
-  package func makeServer(address: BindAddress, logger: Logger) -> some ApplicationProtocol {
+  /// counters are written, then the listener and the pool end. Health and metrics are at `operationsAddress` alone, if there is
+  /// one.
+  package func makeServer(
+    address: BindAddress, operationsAddress: BindAddress? = nil, logger: Logger
+  ) -> some ApplicationProtocol {
     let fastPath =
       settings.hasFastPath
       ? FastPath(verifier: services.verifier, tokens: services.tokens, observer: metrics.observer) : nil
+    let eventLoops: EventLoopGroupProvider =
+      settings.httpThreadCount.map { .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0)) } ?? .singleton
+    var parts: [any Service] = [pool, gatewayPool]
+    if let analyticsPool { parts.append(analyticsPool) }
+    parts += [scheduler, listener, limits, usage] as [any Service]
+    if let mailSender { parts.append(mailSender) }
+    if let operationsAddress { parts.append(makeOperationsServer(operationsAddress, eventLoops, logger)) }
     var application = Application(
       router: makeRouter(
         services, metrics: metrics, proxies: settings.trustedProxies, cookie: settings.cookie,
         crossOrigins: settings.crossOrigins, isSignupOpen: settings.isSignupOpen,
-        needsStaffSecondFactor: settings.needsStaffSecondFactor, table: table),
-      server: .http1(
-        configuration: .init(
-          additionalChannelHandlers: [
-            MalformedRequestHandler(
-              fastPath, idleTimeout: .seconds(Int64(settings.httpIdleSeconds)), limit: connectionLimit)
-          ],
-          httpDecoderConfiguration: .init(
-            maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,
-            maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),
+        needsStaffSecondFactor: settings.needsStaffSecondFactor, hasOperations: operationsAddress == nil, table: table),
+      server: .portal(fastPath, idleTimeout: idleTimeout, limit: connectionLimit),
       configuration: .init(
         address: address, backlog: 1_024, availableConnectionsDelegate: connectionLimit.acceptanceLimit(logger)),
-      services: [pool, gatewayPool] + (analyticsPool.map { [$0] } ?? []) + [scheduler, listener, limits, usage]
-        + (mailSender.map { [$0] } ?? []),
-      eventLoopGroupProvider: settings.httpThreadCount.map {
-        .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0))
-      } ?? .singleton,
-      logger: logger)
+      services: parts, eventLoopGroupProvider: eventLoops, logger: logger)
     application.beforeServerStarts {
       await waitForFirstSync()
       await preload(logger)
     }
     return application
+  }
+
+  private var idleTimeout: TimeAmount { .seconds(Int64(settings.httpIdleSeconds)) }
+
+  /// With connections of its own, so that health can be asked for, however many there are on the other port.
+  private func makeOperationsServer(
+    _ address: BindAddress, _ eventLoops: EventLoopGroupProvider, _ logger: Logger
+  ) -> some ApplicationProtocol {
+    let limit = ConnectionLimit(countMax: Self.operationsConnectionCountMax, observer: metrics.observer)
+    return Application(
+      router: makeOperationsRouter(services.readiness, metrics: metrics),
+      server: .portal(nil, idleTimeout: idleTimeout, limit: limit),
+      configuration: .init(
+        address: address,
+        availableConnectionsDelegate: limit.acceptanceLimit(logger, surplusMax: Self.operationsSurplusMax)),
+      eventLoopGroupProvider: eventLoops, logger: logger)
   }
 
   /// What is not as it should be, but keeps nobody from being served.

@@ -14,6 +14,8 @@ struct PortalConfiguration: Sendable {
   struct HTTP: Sendable {
     var host: String
     var port: Int
+    /// Nil where health and metrics are served on `port`.
+    var operationsPort: Int?
     var cookie: SessionCookie
     var trustedProxies: TrustedProxies
     var crossOrigins: CrossOrigins
@@ -84,9 +86,13 @@ struct PortalConfiguration: Sendable {
       "cors.origins", default: "",
       "must be origins with commas between, https://host[:port], or http:// with 127.0.0.1 or localhost",
       CrossOrigins.init)
+    let operationsPort = try keys.integer("operations.port", 0...65_535, default: 0)
+    guard operationsPort == 0 || operationsPort != port else {
+      throw keys.error("operations.port", "must be another port than HTTP_PORT")
+    }
     http = HTTP(
-      host: host, port: port, cookie: cookie, trustedProxies: proxies, crossOrigins: crossOrigins,
-      idleSeconds: idleSeconds,
+      host: host, port: port, operationsPort: operationsPort == 0 ? nil : operationsPort, cookie: cookie,
+      trustedProxies: proxies, crossOrigins: crossOrigins, idleSeconds: idleSeconds,
       threadCount: threads == 0 ? nil : threads, connectionCountMax: connections == 0 ? nil : connections)
 
     isSignupOpen = try keys.boolean("signup.open", default: false)

@@ -68,6 +68,7 @@ struct CommandTests {
       ("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml"), ("CORS_ORIGINS", "*"),
       ("DATABASE_POOL_SIZE", "-1"), ("PASSWORD_COST", "17"), ("SESSION_HOURS", "1.5"),
       ("CACHE_PRELOAD", "-1"), ("HTTP_THREADS", "many"), ("HTTP_IDLE_SECONDS", "0"),
+      ("OPERATIONS_PORT", "65536"), ("OPERATIONS_PORT", "8080"),
       ("HTTP_CONNECTIONS_MAX", "1000001"),
       ("FAST_PATH", "sometimes"),
       ("TRUSTED_PROXIES", "10.0.0.0/33"), ("FORWARDED_HEADER", "x-real-ip"),

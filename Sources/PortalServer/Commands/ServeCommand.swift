@@ -52,8 +52,10 @@ struct ServeCommand: AsyncParsableCommand {
     let portal = PortalApplication(
       settings, database: configuration.database, analyticsDatabase: configuration.analyticsDatabase,
       observer: Observer([Observer.logging(logger)]))
+    let http = configuration.http
     let server = portal.makeServer(
-      address: .hostname(configuration.http.host, port: configuration.http.port), logger: logger)
+      address: .hostname(http.host, port: http.port),
+      operationsAddress: http.operationsPort.map { .hostname(http.host, port: $0) }, logger: logger)
     try await server.runService()
   }
 
@@ -130,6 +132,7 @@ extension DescriptorBudget {
       poolSizes: [poolSize, poolSize] + (configuration.analyticsDatabase.map { [$0.poolSizeMax] } ?? []),
       eventLoopCount: configuration.http.threadCount ?? Self.eventLoopCountStandard,
       mailThreadCount: configuration.mail?.threadCount ?? 0)
+    operationsCount = configuration.http.operationsPort == nil ? 0 : PortalApplication.operationsDescriptorCount
   }
 }
 
