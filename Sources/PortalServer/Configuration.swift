@@ -99,7 +99,7 @@ struct PortalConfiguration: Sendable {
     metricsToken = try keys.optional("metrics.token", isSecret: true).map {
       try keys.parsed(
         $0, "metrics.token",
-        "must be \(Self.metricsTokenLengthMin) to \(Secret.lengthMax) visible characters of ASCII", Self.metricsToken)
+        "must be \(Self.metricsTokenLengthMin) to \(Secret.lengthMax) visible characters of ASCII", Self.parseMetricsToken)
     }
     keyFormat = try keys.parsed(
       "key.prefix", default: "lk", "must be 2 to 16 lower-case letters and digits, beginning with a letter",
@@ -145,7 +145,7 @@ extension PortalConfiguration {
   /// Characters of a token that nobody guesses, if it is random.
   private static let metricsTokenLengthMin = 16
 
-  private static func metricsToken(_ text: String) -> Secret? {
+  private static func parseMetricsToken(_ text: String) -> Secret? {
     guard (metricsTokenLengthMin...Secret.lengthMax).contains(text.utf8.count),
       text.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
     else { return nil }

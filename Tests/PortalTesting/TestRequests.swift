@@ -73,7 +73,8 @@ extension TestPortal {
   package func text(
     _ path: String, token: String? = nil
   ) async throws -> (status: Int, type: String?, text: String) {
-    let headers: HTTPFields = token.map { [.authorization: "Bearer " + $0] } ?? [:]
+    var headers: HTTPFields = [:]
+    if let token { headers[.authorization] = "Bearer " + token }
     return try await client.execute(uri: path, method: .get, headers: headers) { response in
       (response.status.code, response.headers[.contentType], String(buffer: response.body))
     }

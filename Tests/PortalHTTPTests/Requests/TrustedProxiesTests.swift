@@ -1,3 +1,4 @@
+import Portal
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
