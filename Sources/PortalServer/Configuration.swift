@@ -99,7 +99,8 @@ struct PortalConfiguration: Sendable {
     metricsToken = try keys.optional("metrics.token", isSecret: true).map {
       try keys.parsed(
         $0, "metrics.token",
-        "must be \(Self.metricsTokenLengthMin) to \(Secret.lengthMax) visible characters of ASCII", Self.parseMetricsToken)
+        "must be \(Self.metricsTokenLengthMin) to \(Secret.lengthMax) visible characters of ASCII",
+        Self.parseMetricsToken)
     }
     keyFormat = try keys.parsed(
       "key.prefix", default: "lk", "must be 2 to 16 lower-case letters and digits, beginning with a letter",
