@@ -131,6 +131,7 @@ let package = Package(
       name: "PortalHTTPTests",
       dependencies: [
         "Portal", "PortalHTTP", "PortalTesting", "Postgres", "PostgresTesting",
+        .product(name: "Logging", package: "swift-log"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOEmbedded", package: "swift-nio"),
       ],

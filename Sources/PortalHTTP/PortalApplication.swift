@@ -12,6 +12,7 @@ package struct PortalSettings: Sendable {
   package var keyFormat: KeyFormat
   package var cookie: SessionCookie
   package var trustedProxies = TrustedProxies.none
+  package var crossOrigins = CrossOrigins.none
   /// Event loops that serve connections; nil for one a processor.
   package var httpThreadCount: Int?
   /// HTTP connections at most; of more, the most idle are closed.
@@ -21,6 +22,8 @@ package struct PortalSettings: Sendable {
   /// How the process's descriptors are divided; nil: nobody is warned that they are few.
   package var descriptors: DescriptorBudget?
   package var isSignupOpen = false
+  /// What `/metrics` takes; nil: it opens to everybody who reaches it.
+  package var metricsToken: Secret?
   /// How long an instance may answer from its cache without hearing from the database.
   package var lease: Duration = .seconds(2)
   package var cacheEntryCountMax = 200_000
@@ -59,6 +62,12 @@ package struct PortalSettings: Sendable {
 package struct PortalApplication: Sendable {
   /// How long a start waits for the first look at the invalidation log.
   private static let firstSyncTimeout: Duration = .seconds(10)
+  /// Connections to the port of health and metrics; of more, the most idle are closed.
+  private static let operationsConnectionCountMax = 16
+  /// Connections to it that are being closed, or were accepted and not counted yet.
+  private static let operationsSurplusMax = 16
+  /// Descriptors that this port takes, with the socket that listens.
+  package static let operationsDescriptorCount = operationsConnectionCountMax + operationsSurplusMax + 1
 
   package let services: PortalServices
   package let table = RouteTable()
@@ -145,7 +154,7 @@ package struct PortalApplication: Sendable {
     self.scheduler = scheduler
     let connectionLimit = ConnectionLimit(countMax: settings.connectionCountMax, observer: observer)
     self.connectionLimit = connectionLimit
-    metrics = MetricsController(registry: registry, observer: observer) {
+    metrics = MetricsController(registry: registry, observer: observer, token: settings.metricsToken?.hash) {
       Self.gauges([("portal", pool), ("gateway", gatewayPool)], verifier.keys.cache, instance, recorder.holdings)
         + Self.gauges(connectionLimit) + Self.gauges(scheduler.lastReport)
     }
@@ -163,36 +172,49 @@ package struct PortalApplication: Sendable {
   }
 
   /// The server with all that runs beside it. It is shut down from the end: first no more requests, then the last
-  /// counters are written, then the listener and the pool end.
-  package func makeServer(address: BindAddress, logger: Logger) -> some ApplicationProtocol {
+  /// counters are written, then the listener and the pool end. Health and metrics are at `operationsAddress` alone, if there is
+  /// one.
+  package func makeServer(
+    address: BindAddress, operationsAddress: BindAddress? = nil, logger: Logger
+  ) -> some ApplicationProtocol {
     let fastPath =
       settings.hasFastPath
       ? FastPath(verifier: services.verifier, tokens: services.tokens, observer: metrics.observer) : nil
+    let eventLoops: EventLoopGroupProvider =
+      settings.httpThreadCount.map { .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0)) } ?? .singleton
+    var parts: [any Service] = [pool, gatewayPool]
+    if let analyticsPool { parts.append(analyticsPool) }
+    parts += [scheduler, listener, limits, usage] as [any Service]
+    if let mailSender { parts.append(mailSender) }
+    if let operationsAddress { parts.append(makeOperationsServer(operationsAddress, eventLoops, logger)) }
     var application = Application(
       router: makeRouter(
         services, metrics: metrics, proxies: settings.trustedProxies, cookie: settings.cookie,
-        isSignupOpen: settings.isSignupOpen, needsStaffSecondFactor: settings.needsStaffSecondFactor, table: table),
-      server: .http1(
-        configuration: .init(
-          additionalChannelHandlers: [
-            MalformedRequestHandler(fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit)
-          ],
-          httpDecoderConfiguration: .init(
-            maxHeaderFieldSize: MalformedRequestHandler.headerSizeMax,
-            maxHeaderListSize: MalformedRequestHandler.headerSizeMax, maxHeaderFieldCount: 100))),
+        crossOrigins: settings.crossOrigins, isSignupOpen: settings.isSignupOpen,
+        needsStaffSecondFactor: settings.needsStaffSecondFactor, hasOperations: operationsAddress == nil, table: table),
+      server: .portal(fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit),
       configuration: .init(
         address: address, backlog: 1_024, availableConnectionsDelegate: connectionLimit.acceptanceLimit(logger)),
-      services: [pool, gatewayPool] + (analyticsPool.map { [$0] } ?? []) + [scheduler, listener, limits, usage]
-        + (mailSender.map { [$0] } ?? []),
-      eventLoopGroupProvider: settings.httpThreadCount.map {
-        .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0))
-      } ?? .singleton,
-      logger: logger)
+      services: parts, eventLoopGroupProvider: eventLoops, logger: logger)
     application.beforeServerStarts {
       await waitForFirstSync()
       await preload(logger)
     }
     return application
+  }
+
+  /// With connections of its own, so that health can be asked for, however many there are on the other port.
+  private func makeOperationsServer(
+    _ address: BindAddress, _ eventLoops: EventLoopGroupProvider, _ logger: Logger
+  ) -> some ApplicationProtocol {
+    let limit = ConnectionLimit(countMax: Self.operationsConnectionCountMax, observer: metrics.observer)
+    return Application(
+      router: makeOperationsRouter(services.readiness, metrics: metrics),
+      server: .portal(nil, timeouts: settings.connectionTimeouts, limit: limit),
+      configuration: .init(
+        address: address,
+        availableConnectionsDelegate: limit.acceptanceLimit(logger, surplusMax: Self.operationsSurplusMax)),
+      eventLoopGroupProvider: eventLoops, logger: logger)
   }
 
   /// What is not as it should be, but keeps nobody from being served.

@@ -49,16 +49,30 @@ package struct PortalServices: Sendable {
   }
 }
 
-/// All routes. Each group has a context in which its identity is not optional.
+/// The routes of a port for health and metrics alone.
+func makeOperationsRouter(_ readiness: Readiness, metrics: MetricsController) -> Router<AppRequestContext> {
+  let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
+  let table = RouteTable()
+  let routes = RecordingRouter(router: router, table: table)
+  routes.add(middleware: metrics)
+  routes.add(middleware: ProblemMiddleware(routes: table))
+  let everybody = PublicRoutes(routes.group())
+  HealthController(readiness: readiness).addRoutes(to: everybody)
+  metrics.addRoutes(to: everybody)
+  return router
+}
+
+/// All routes, those of health and metrics only if `hasOperations`. Each group has a context in which its identity is not optional.
 func makeRouter(
   _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, cookie: SessionCookie,
-  isSignupOpen: Bool, needsStaffSecondFactor: Bool, table: RouteTable
+  crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool, hasOperations: Bool, table: RouteTable
 ) -> Router<AppRequestContext> {
   let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
   let routes = RecordingRouter(router: router, table: table)
   routes.add(middleware: metrics)
+  if !crossOrigins.isEmpty { routes.add(middleware: CrossOriginMiddleware(origins: crossOrigins, table: table)) }
   routes.add(middleware: ProblemMiddleware(routes: table))
-  routes.add(middleware: ClientAddressMiddleware(proxies: proxies))
+  routes.add(middleware: ClientAddressMiddleware(proxies: proxies, observer: metrics.observer))
 
   let sessions = SessionsController(
     accounts: services.accounts, members: services.members, sessions: services.sessions,
@@ -70,8 +84,10 @@ func makeRouter(
   let usage = UsageController(usages: services.usages)
 
   let everybody = PublicRoutes(routes.group())
-  HealthController(readiness: services.readiness).addRoutes(to: everybody)
-  metrics.addRoutes(to: everybody)
+  if hasOperations {
+    HealthController(readiness: services.readiness).addRoutes(to: everybody)
+    metrics.addRoutes(to: everybody)
+  }
   sessions.addRoutes(to: everybody)
   credentials.addRoutes(to: everybody)
   invitations.addRoutes(to: everybody)

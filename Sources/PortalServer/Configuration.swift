@@ -14,8 +14,12 @@ struct PortalConfiguration: Sendable {
   struct HTTP: Sendable {
     var host: String
     var port: Int
+    /// Nil where health and metrics are served on `port`.
+    var operationsPort: Int?
     var cookie: SessionCookie
     var trustedProxies: TrustedProxies
+    var crossOrigins: CrossOrigins
+    var idleSeconds: Int
     /// Nil for one a processor.
     var threadCount: Int?
     /// Nil for what the descriptors allow, and the standard at most.
@@ -29,6 +33,8 @@ struct PortalConfiguration: Sendable {
   var analyticsDatabase: PostgresConfiguration?
   var http: HTTP
   var isSignupOpen: Bool
+  /// Nil: metrics are for everybody who reaches the port.
+  var metricsToken: Secret?
   var keyFormat: KeyFormat
   var leaseSeconds: Int
   var cacheEntryCountMax: Int
@@ -45,6 +51,7 @@ struct PortalConfiguration: Sendable {
   /// Nil: no mail is sent.
   var mail: MailSettings?
   var logLevel: Logger.Level
+  var logFormat: LogFormat
 
   /// Reads and checks; a wrong value is a `ValidationError` that names the key.
   init(_ reader: ConfigReader) throws {
@@ -71,13 +78,33 @@ struct PortalConfiguration: Sendable {
     let threads = try keys.integer("http.threads", 0...1_024, default: 0)
     let connections = try keys.integer("http.connections.max", 0...1_000_000, default: 0)
     let shutdownSeconds = try keys.integer("shutdown.seconds", 1...3_600, default: 10)
-    let proxies = try keys.parsed(
+    let idleSeconds = try keys.integer("http.idle.seconds", 1...86_400, default: 75)
+    var proxies = try keys.parsed(
       "trusted.proxies", default: "", "must be addresses or CIDR blocks with commas between", TrustedProxies.init)
+    proxies.header = try keys.parsed(
+      "forwarded.header", default: ForwardedHeader.xForwardedFor.rawValue, "must be x-forwarded-for or forwarded"
+    ) { ForwardedHeader(rawValue: $0.lowercased()) }
+    let crossOrigins = try keys.parsed(
+      "cors.origins", default: "",
+      "must be origins with commas between, https://host[:port], or http:// with 127.0.0.1 or localhost",
+      CrossOrigins.init)
+    let operationsPort = try keys.integer("operations.port", 0...65_535, default: 0)
+    guard operationsPort == 0 || operationsPort != port else {
+      throw keys.error("operations.port", "must be another port than HTTP_PORT")
+    }
     http = HTTP(
-      host: host, port: port, cookie: cookie, trustedProxies: proxies, threadCount: threads == 0 ? nil : threads,
-      connectionCountMax: connections == 0 ? nil : connections, shutdownSeconds: shutdownSeconds)
+      host: host, port: port, operationsPort: operationsPort == 0 ? nil : operationsPort, cookie: cookie,
+      trustedProxies: proxies, crossOrigins: crossOrigins, idleSeconds: idleSeconds,
+      threadCount: threads == 0 ? nil : threads, connectionCountMax: connections == 0 ? nil : connections,
+      shutdownSeconds: shutdownSeconds)
 
     isSignupOpen = try keys.boolean("signup.open", default: false)
+    metricsToken = try keys.optional("metrics.token", isSecret: true).map {
+      try keys.parsed(
+        $0, "metrics.token",
+        "must be \(Self.metricsTokenLengthMin) to \(Secret.lengthMax) visible characters of ASCII",
+        Self.parseMetricsToken)
+    }
     keyFormat = try keys.parsed(
       "key.prefix", default: "lk", "must be 2 to 16 lower-case letters and digits, beginning with a letter",
       KeyFormat.init(prefix:))
@@ -114,10 +141,21 @@ struct PortalConfiguration: Sendable {
     logLevel = try keys.parsed(
       "log.level", default: "info", "must be one of trace, debug, info, notice, warning, error, critical",
       Logger.Level.init(rawValue:))
+    logFormat = try keys.parsed("log.format", default: "text", "must be text or json", LogFormat.init(rawValue:))
   }
 }
 
 extension PortalConfiguration {
+  /// Characters of a token that nobody guesses, if it is random.
+  private static let metricsTokenLengthMin = 16
+
+  private static func parseMetricsToken(_ text: String) -> Secret? {
+    guard (metricsTokenLengthMin...Secret.lengthMax).contains(text.utf8.count),
+      text.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
+    else { return nil }
+    return Secret(presented: text)
+  }
+
   /// From whom mail to a folder is, if nothing is said: nobody can answer it.
   private static let developmentSender = "Latchkey <latchkey@example.invalid>"
 

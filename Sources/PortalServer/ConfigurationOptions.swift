@@ -27,6 +27,7 @@ struct ConfigurationOptions: ParsableArguments {
       ))
     let secrets = SecretsSpecifier<String, String>.specific([
       "DATABASE_URL", "DATABASE_LISTENER_URL", "ANALYTICS_DATABASE_URL", "MAIL_URL", "SECRET_KEY",
+      "METRICS_TOKEN",
     ])
     let reader = ConfigReader(providers: [
       arguments,

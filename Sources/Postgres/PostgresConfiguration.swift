@@ -46,7 +46,11 @@ public struct PostgresConfiguration: Sendable {
 
   /// What each connection has set: for its session, or for each transaction where the session is not its own.
   var settings: PostgresSettings {
-    var values = ["statement_timeout": "\(statementTimeout.milliseconds)", "TimeZone": "UTC"]
+    var values = [
+      "statement_timeout": "\(statementTimeout.milliseconds)", "TimeZone": "UTC",
+      // Statements, and migrations above all, are written for it; a database may have the opposite.
+      "standard_conforming_strings": "on",
+    ]
     values["role"] = role
     return PostgresSettings(values)
   }

@@ -61,6 +61,62 @@ struct ServeTests {
     }
   }
 
+  @Test("with LOG_FORMAT=json every line of the log is an object")
+  func jsonLog() async throws {
+    try await withDatabase { database in
+      try await withServers(1, on: database, environment: ["LOG_FORMAT": "json", "LOG_LEVEL": "debug"]) { servers in
+        #expect(try await servers[0].end() == 0)
+        let lines = servers[0].readLog().split(separator: "\n")
+        #expect(!lines.isEmpty)
+        for line in lines {
+          let object = try JSONParser.parse(line.utf8)
+          #expect(object.names.starts(with: ["time", "level", "message"]), "\(line)")
+          let time = object["time"].string.flatMap { Timestamp.date(from: $0) }
+          #expect(time != nil, "\(line)")
+        }
+      }
+    }
+  }
+
+  @Test("with OPERATIONS_PORT, health and metrics are there alone, and nothing else is")
+  func operations() async throws {
+    try await withDatabase { database in
+      let port = try freePort()
+      try await withServers(1, on: database, environment: ["OPERATIONS_PORT": "\(port)"]) { servers in
+        func status(_ url: String) async throws -> String {
+          try await curl(["-o", "/dev/null", "-w", "%{http_code}", url]).output
+        }
+        let operations = "http://127.0.0.1:\(port)"
+        for path in ["/healthz", "/readyz", "/metrics"] {
+          let there = try await status(operations + path)
+          let here = try await status(servers[0].url + path)
+          #expect(there == "200" && here == "404", "\(path)")
+        }
+        let keys = try await status(operations + "/v1/keys")
+        let doubled = try await status(operations + "//metrics")
+        let portal = try await status(servers[0].url + "/v1/keys")
+        #expect(keys == "404" && doubled == "404" && portal == "401")
+        // What was asked on one port is counted in what the other shows.
+        let metrics = try await curl([operations + "/metrics"]).output
+        #expect(metrics.contains(#"_count{route="/v1/keys",method="GET",status="401"} 1"#))
+        let end = try await servers[0].end()
+        #expect(end == 0)
+      }
+    }
+  }
+
+  @Test("promtool finds nothing wrong with the metrics")
+  func metrics() async throws {
+    try await withDatabase { database in
+      try await withServers(1, on: database) { servers in
+        let metrics = try await curl([servers[0].url + "/metrics"])
+        #expect(metrics.output.contains("# HELP latchkey_cache_entries "))
+        let result = try await run("/usr/bin/env", ["promtool", "check", "metrics"], input: metrics.output)
+        #expect(result.status == 0 && result.output.isEmpty && result.errors.isEmpty, "\(result)")
+      }
+    }
+  }
+
   @Test("a second server on a taken port says so and exits with 1")
   func takenPort() async throws {
     try await withDatabase { database in

@@ -70,8 +70,12 @@ extension TestPortal {
   }
 
   /// An answer that is no JSON.
-  package func text(_ path: String) async throws -> (status: Int, type: String?, text: String) {
-    try await client.execute(uri: path, method: .get) { response in
+  package func text(
+    _ path: String, token: String? = nil
+  ) async throws -> (status: Int, type: String?, text: String) {
+    var headers: HTTPFields = [:]
+    if let token { headers[.authorization] = "Bearer " + token }
+    return try await client.execute(uri: path, method: .get, headers: headers) { response in
       (response.status.code, response.headers[.contentType], String(buffer: response.body))
     }
   }

@@ -75,6 +75,32 @@ struct MigrationsTests {
     }
   }
 
+  @Test("a database that takes backslashes in strings for escapes gets the same")
+  func backslashes() async throws {
+    struct ReadPaths: PostgresStatement {
+      static let sql = "select path from paths"
+      static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
+    }
+    try await withDatabase { url in
+      try await PostgresPool.with(testConfiguration(url)) { pool in
+        let script = """
+          do $$ begin
+            execute format('alter database %I set standard_conforming_strings = off', current_database());
+          end $$
+          """
+        try await pool.withConnection { try await $0.executeScript(script) }
+      }
+      try await PostgresPool.with(testConfiguration(url)) { pool in
+        let sql = #"create table paths (path text check (path <> 'a\')); insert into paths values ('\b\')"#
+        _ = try await migrations(["0001_paths": sql]).apply(on: pool)
+        let paths = try await pool.query(ReadPaths())
+        #expect(paths == [#"\b\"#])
+        let status = try await migrations(["0001_paths": sql]).status(on: pool)
+        #expect(status == .current)
+      }
+    }
+  }
+
   @Test("asking for the status changes nothing")
   func status() async throws {
     struct CountTables: PostgresStatement {

@@ -114,6 +114,19 @@ struct PostgresPoolTests {
     }
   }
 
+  @Test("a backslash in a string is a backslash, whatever the login has set", arguments: PostgresPreparing.allCases)
+  func backslashes(preparing: PostgresPreparing) async throws {
+    struct Backslashes: PostgresStatement {
+      static let sql = #"select '\\'"#
+      static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
+    }
+    let url = try serverURL() + " options='-c standard_conforming_strings=off'"
+    try await PostgresPool.with(testConfiguration(url) { $0.preparing = preparing }) { pool in
+      let texts = try await pool.query(Backslashes())
+      #expect(texts == [#"\\"#])
+    }
+  }
+
   @Test("connections carry the name, the time zone and the time limit that were asked for")
   func session() async throws {
     struct Settings: PostgresStatement {

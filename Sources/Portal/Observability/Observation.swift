@@ -54,6 +54,8 @@ package enum Observation: Sendable, Equatable {
   case postgres(PostgresEvent)
   /// There were too many HTTP connections, and some of them were closed. Of a flood only some are logged.
   case connectionsClosed(connections: Int, isLogged: Bool)
+  /// A trusted proxy has said where a request comes from, and it is no address. Of many only some are logged.
+  case forwardedUnreadable(isLogged: Bool)
   /// A request was answered; `route` as it was declared, "NotFound" where there is none.
   case answered(route: String, method: String, status: Int, nanoseconds: Int64)
 }
@@ -121,6 +123,9 @@ package struct Observer: Sendable {
         logger.warning(
           "there are as many HTTP connections as there may be; those that were idle for longest are closed",
           metadata: ["connections": "\(connections)"])
+      case .forwardedUnreadable(isLogged: true):
+        logger.warning(
+          "a trusted proxy names no address for its client, whose requests count as its own; see FORWARDED_HEADER")
       case .listening:
         logger.info("listening for invalidations")
       case .postgres(let event):
@@ -180,6 +185,7 @@ package struct Observer: Sendable {
     }
     let outboxFailures = counter("outbox_failures")
     let closedConnections = counter("http_connections_closed")
+    let unreadableForwards = counter("forwarded_unreadable")
     let postgres = PostgresCounters(counter)
     let durations = RequestDurations(factory)
     return { observation in
@@ -213,6 +219,7 @@ package struct Observer: Sendable {
       case .mailFailed(let kind, _): mails("mails_failed", kind).increment()
       case .outboxFailed: outboxFailures.increment()
       case .connectionsClosed(let connections, _): closedConnections.increment(by: connections)
+      case .forwardedUnreadable: unreadableForwards.increment()
       case .postgres(let event): postgres.count(event)
       case .listening, .jobFinished, .usageUnplaced, .tokenUsesFailed: break
       }

@@ -33,9 +33,9 @@ package final class PrometheusMetrics: MetricsFactory {
     for (name, family) in families.withLock({ $0 }).sorted(by: { $0.key < $1.key }) {
       let series = family.sorted { $0.key < $1.key }
       if case .counter? = series.first?.value {
-        lines.append("# TYPE \(name) counter")
+        lines += Self.head(name, "counter")
       } else {
-        lines.append("# TYPE \(name) histogram")
+        lines += Self.head(name, "histogram")
       }
       for (labels, one) in series {
         switch one {
@@ -45,7 +45,7 @@ package final class PrometheusMetrics: MetricsFactory {
       }
     }
     for (name, gauges) in Dictionary(grouping: gauges, by: \.name).sorted(by: { $0.key < $1.key }) {
-      lines.append("# TYPE \(name) gauge")
+      lines += Self.head(name, "gauge")
       lines += gauges.map { "\(name)\(Self.braced(Self.text(of: $0.labels))) \($0.value)" }
     }
     return lines.joined(separator: "\n") + "\n"
@@ -93,6 +93,11 @@ package final class PrometheusMetrics: MetricsFactory {
       if let new { families[name, default: [:]][labels] = new }
       return handler
     }
+  }
+
+  /// What stands before the samples of a metric.
+  private static func head(_ name: String, _ type: String) -> [String] {
+    (help[name].map { ["# HELP \(name) \($0)"] } ?? []) + ["# TYPE \(name) \(type)"]
   }
 
   /// `code="VALID",method="GET"`

@@ -61,9 +61,11 @@ final class ConnectionLimit: Sendable {
   /// Forgets a connection that has ended, or was chosen to be closed before.
   func leave(_ number: UInt64) { state.withLock { $0.leave(number) } }
 
-  /// Has the server accept no more while ``surplusMax`` connections beyond the bound are open. Nothing else bounds those that
+  /// Has the server accept no more while `surplusMax` connections beyond the bound are open. Nothing else bounds those that
   /// were accepted and not admitted yet, and those that are being closed, since that happens on other event loops.
-  func acceptanceLimit(_ logger: Logger) -> any AvailableConnectionsDelegate {
-    MaximumAvailableConnections(countMax + Self.surplusMax, logger: logger)
+  func acceptanceLimit(
+    _ logger: Logger, surplusMax: Int = ConnectionLimit.surplusMax
+  ) -> any AvailableConnectionsDelegate {
+    MaximumAvailableConnections(countMax + surplusMax, logger: logger)
   }
 }

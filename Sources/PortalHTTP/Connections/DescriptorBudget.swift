@@ -41,6 +41,8 @@ package struct DescriptorBudget: Equatable, Sendable {
   package var eventLoopCount: Int
   /// Mails that are sent at once.
   package var mailThreadCount: Int
+  /// Of the port that health and metrics have to themselves, where there is one.
+  package var operationsCount = 0
 
   package init(limit: Int, poolSizes: [Int], eventLoopCount: Int, mailThreadCount: Int) {
     self.limit = limit
@@ -56,7 +58,7 @@ package struct DescriptorBudget: Equatable, Sendable {
   package var keptBackCount: Int {
     poolSizes.reduce(0) { $0 + $1 * Kept.perPoolConnection + Kept.perPool } + Kept.listener
       + eventLoopCount * Kept.perEventLoop + mailThreadCount * Kept.perMailThread + Kept.accepting + Kept.spool
-      + Kept.dispatch + Kept.margin
+      + Kept.dispatch + Kept.margin + operationsCount
   }
 
   /// HTTP connections that the descriptors allow.

@@ -84,6 +84,14 @@ package struct JSONWriter {
     needsComma = true
   }
 
+  /// A member whose name comes from somewhere else.
+  package mutating func field(named name: String, _ value: String) {
+    string(name)
+    bytes.append(UInt8(ascii: ":"))
+    quote(value)
+    needsComma = true
+  }
+
   package mutating func field(_ name: StaticString, _ value: Int) {
     self.name(name)
     bytes.append(decimal: value)

@@ -10,11 +10,14 @@ struct MetricsController: RouterMiddleware {
 
   let registry: PrometheusMetrics
   let observer: Observer
+  /// What Prometheus has to show; nil: nothing.
+  let token: SecretHash?
   let gauges: @Sendable () -> [PrometheusMetrics.Gauge]
 
   func addRoutes(to routes: PublicRoutes) {
-    routes.get("metrics", .anybody) { _, _ in
-      Response(
+    routes.get("metrics", .anybody) { request, _ in
+      if let token, request.bearer?.hash != token { throw PortalError.unauthenticated }
+      return Response(
         status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8", .cacheControl: "no-store"],
         body: ResponseBody(byteBuffer: ByteBuffer(string: registry.text(gauges()))))
     }

@@ -5,6 +5,9 @@ import Portal
 import Postgres
 
 /// Outermost: turns every error into a problem document, and puts the request id on every answer.
+///
+/// A path with an empty segment is not found. The router would take it for the one without, so that `/metrics/` would get past
+/// a proxy that keeps `/metrics` to itself.
 struct ProblemMiddleware: RouterMiddleware {
   let routes: RouteTable
 
@@ -14,6 +17,10 @@ struct ProblemMiddleware: RouterMiddleware {
   ) async throws -> Response {
     var response: Response
     do {
+      if RouteTable.hasEmptySegment(request.uri.path) {
+        context.coreContext.endpointPath.value = nil
+        throw PortalError.notFound
+      }
       response = try await next(request, context)
     } catch {
       let problem = self.problem(for: error, request)

@@ -40,6 +40,16 @@ package final class RouteTable: Sendable {
     }
   }
 
+  /// Whether two slashes follow each other in it, or one stands at its end.
+  static func hasEmptySegment(_ path: String) -> Bool {
+    var last: UInt8?
+    for byte in path.utf8 {
+      if byte == UInt8(ascii: "/"), byte == last { return true }
+      last = byte
+    }
+    return last == UInt8(ascii: "/")
+  }
+
   func require(_ permission: Permission, at path: RouterPath, _ method: HTTPRequest.Method) {
     required.withLock { $0[Self.name(path, method)] = permission }
   }

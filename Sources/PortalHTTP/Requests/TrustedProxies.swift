@@ -2,6 +2,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import Portal
+import Synchronization
 
 /// The proxies whose word is taken for where a request comes from.
 ///
@@ -9,8 +10,25 @@ import Portal
 /// trusted proxy added is true, and what stands left of the first address that is not a trusted proxy's is hearsay.
 package struct TrustedProxies: Sendable, Equatable {
   package static let none = TrustedProxies(blocks: [])
+  /// Elements of a header that are looked at, from the right. No chain of proxies is so long.
+  private static let hopCountMax = 32
 
   private let blocks: [AddressBlock]
+  /// Where they say it.
+  package var header = ForwardedHeader.xForwardedFor
+
+  /// Where a request comes from.
+  package struct Origin: Sendable, Equatable {
+    /// Nil where there is no socket.
+    package var address: String?
+    /// Whether a trusted proxy has said what is no address, so that `address` is the proxy's.
+    package var isUnreadable: Bool
+
+    package init(address: String?, isUnreadable: Bool = false) {
+      self.address = address
+      self.isUnreadable = isUnreadable
+    }
+  }
 
   /// Parses addresses and CIDR blocks with commas between; nil if one is neither.
   package init?(_ text: String) {
@@ -24,18 +42,18 @@ package struct TrustedProxies: Sendable, Equatable {
 
   private init(blocks: [AddressBlock]) { self.blocks = blocks }
 
-  /// The nearest address that is not a trusted proxy's, walking `forwarded` from the right; the farthest trusted one where
-  /// the walk ends before that, at the left end or at what is no address.
-  package func client(peer: String?, forwarded: [String]) -> String? {
-    guard let peer, var nearest = AddressBlock(peer) else { return peer }
-    let hops = forwarded.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }
-    for hop in hops.reversed() {
-      guard isTrusted(nearest), let address = AddressBlock(hop.trimmingCharacters(in: .whitespaces)),
-        !hop.contains("/")
-      else { break }
+  /// The nearest address that is not a trusted proxy's, walking `forwarded`, the values of ``header``, from the right; the
+  /// farthest trusted one where the walk ends before that, at the left end or at what is no address.
+  package func origin(peer: String?, forwarded: [String]) -> Origin {
+    guard let peer, var nearest = AddressBlock(peer) else { return Origin(address: peer) }
+    var hops = ForwardedHops(header, forwarded)
+    var count = 0
+    while count < Self.hopCountMax, isTrusted(nearest), let hop = hops.next() {
+      guard let address = hop else { return Origin(address: nearest.description, isUnreadable: true) }
       nearest = address
+      count += 1
     }
-    return nearest.description
+    return Origin(address: nearest.description)
   }
 
   private func isTrusted(_ address: AddressBlock) -> Bool { blocks.contains { $0.contains(address) } }
@@ -44,20 +62,37 @@ package struct TrustedProxies: Sendable, Equatable {
 /// Finds out where a request comes from; everything that counts, limits or writes down addresses reads the context's.
 struct ClientAddressMiddleware: RouterMiddleware {
   let proxies: TrustedProxies
+  let observer: Observer
+  private let pace = WarningPace()
+
+  init(proxies: TrustedProxies, observer: Observer) {
+    self.proxies = proxies
+    self.observer = observer
+  }
 
   func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
     var context = context
-    context.clientAddress = proxies.client(
-      peer: context.clientAddress, forwarded: request.headers[values: .xForwardedFor])
+    let origin = proxies.origin(
+      peer: context.clientAddress, forwarded: request.headers[values: proxies.header.name])
+    context.clientAddress = origin.address
+    if origin.isUnreadable { observer.observe(.forwardedUnreadable(isLogged: pace.isDue(at: .now))) }
     return try await next(request, context)
   }
 }
 
-extension HTTPField.Name {
-  // Safe: it is a valid name.
-  // swift-format-ignore: NeverForceUnwrap
-  static let xForwardedFor = HTTPField.Name("X-Forwarded-For")!
+/// Whether it is time for a warning again: what comes with every request is not logged with every one.
+private final class WarningPace: Sendable {
+  private static let interval: Duration = .seconds(60)
+  private let next = Mutex<ContinuousClock.Instant?>(nil)
+
+  func isDue(at now: ContinuousClock.Instant) -> Bool {
+    next.withLock { next in
+      if let next, now < next { return false }
+      next = now + Self.interval
+      return true
+    }
+  }
 }

@@ -33,7 +33,7 @@ struct ServeCommand: AsyncParsableCommand {
   }
 
   private func serve(_ configuration: PortalConfiguration) async throws {
-    var logger = Logger(label: "latchkey")
+    var logger = configuration.logFormat.makeLogger()
     logger.logLevel = configuration.logLevel
     let descriptors = try divideDescriptors(configuration, logger)
     let migrations = try Migrations.embedded()
@@ -52,8 +52,10 @@ struct ServeCommand: AsyncParsableCommand {
     let portal = PortalApplication(
       settings, database: configuration.database, analyticsDatabase: configuration.analyticsDatabase,
       observer: Observer([Observer.logging(logger)]))
+    let http = configuration.http
     let server = portal.makeServer(
-      address: .hostname(configuration.http.host, port: configuration.http.port), logger: logger)
+      address: .hostname(http.host, port: http.port),
+      operationsAddress: http.operationsPort.map { .hostname(http.host, port: $0) }, logger: logger)
     try await server.runService()
   }
 
@@ -130,6 +132,7 @@ extension DescriptorBudget {
       poolSizes: [poolSize, poolSize] + (configuration.analyticsDatabase.map { [$0.poolSizeMax] } ?? []),
       eventLoopCount: configuration.http.threadCount ?? Self.eventLoopCountStandard,
       mailThreadCount: configuration.mail?.threadCount ?? 0)
+    operationsCount = configuration.http.operationsPort == nil ? 0 : PortalApplication.operationsDescriptorCount
   }
 }
 
@@ -138,9 +141,12 @@ extension PortalSettings {
     self.init(
       keyFormat: configuration.keyFormat, cookie: configuration.http.cookie, migrationCount: migrationCount)
     trustedProxies = configuration.http.trustedProxies
+    crossOrigins = configuration.http.crossOrigins
+    connectionTimeouts.idle = .seconds(configuration.http.idleSeconds)
     httpThreadCount = configuration.http.threadCount
     connectionTimeouts.shutdown = .seconds(configuration.http.shutdownSeconds)
     isSignupOpen = configuration.isSignupOpen
+    metricsToken = configuration.metricsToken
     lease = .seconds(configuration.leaseSeconds)
     cacheEntryCountMax = configuration.cacheEntryCountMax
     cachePreloadCount = configuration.cachePreloadCount

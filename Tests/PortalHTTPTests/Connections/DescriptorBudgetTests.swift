@@ -30,6 +30,10 @@ struct DescriptorBudgetTests {
     #expect(budget(1_024, poolSizes: [10, 10, 10]).keptBackCount > usual + 10 * 3)
     #expect(budget(1_024, eventLoopCount: 3).keptBackCount == usual + 3)
     #expect(budget(1_024, mailThreadCount: 4).keptBackCount > usual + 4)
+    var operations = budget(1_024)
+    operations.operationsCount = PortalApplication.operationsDescriptorCount
+    // As docs/OPERATIONS.md says.
+    #expect(operations.keptBackCount == usual + 33)
   }
 
   @Test("what was asked for is taken if the descriptors allow it, and so is the standard")

@@ -14,9 +14,15 @@ struct MetricsTests {
     #expect(answer.type == "text/plain; version=0.0.4; charset=utf-8")
     var samples: [String: Double] = [:]
     var types: [String: String] = [:]
+    var help: String?
     for line in answer.text.split(separator: "\n") {
+      if let match = line.wholeMatch(of: /# HELP ([a-z_]+) [A-Z0-9].*\./) {
+        help = String(match.output.1)
+        continue
+      }
       if let match = line.wholeMatch(of: /# TYPE ([a-z_]+) (counter|gauge|histogram)/) {
         #expect(types.updateValue(String(match.output.2), forKey: String(match.output.1)) == nil)
+        #expect(help == String(match.output.1), "\(line)")
         continue
       }
       let sample = try #require(line.wholeMatch(of: /([a-z_]+)(\{.*\})? ([0-9.e+-]+)/), "\(line)").output
@@ -76,6 +82,57 @@ struct MetricsTests {
       for text in [id, key, customer.token, "made-up", "BREW"] {
         #expect(!samples.keys.contains { $0.contains(text) })
       }
+    }
+  }
+
+  /// The metrics that a text has the types of.
+  private func names(_ text: String) -> Set<String> {
+    Set(text.matches(of: /# TYPE ([a-z_]+) [a-z]+/).map { String($0.output.1) })
+  }
+
+  @Test("each that there is has its help, and stands in docs/OPERATIONS.md; and no other does")
+  func described() async throws {
+    let documentation = try String(contentsOfFile: repositoryRoot + "/docs/OPERATIONS.md", encoding: .utf8)
+    let rows = documentation.split(separator: "\n").filter { $0.hasPrefix("| `latchkey_") }
+    let cells = rows.compactMap { $0.split(separator: "|").first }
+    let documented = cells.flatMap { $0.matches(of: /`(latchkey_[a-z_]+)`/).map { String($0.output.1) } }
+    #expect(Set(documented) == Set(PrometheusMetrics.help.keys))
+    #expect(documented.count == Set(documented).count)
+
+    // Those that come with what they count.
+    let registry = PrometheusMetrics()
+    let observe = Observer.metrics(registry)
+    for observation in [
+      Observation.mailSent(.invitation), .mailDeferred(.invitation, "x"), .mailFailed(.invitation, "x"),
+      .jobFailed("x", "x"), .answered(route: "/", method: "GET", status: 200, nanoseconds: 1),
+    ] {
+      observe(observation)
+    }
+    let counted = names(registry.text())
+    try await withPortal { portal in
+      let scheduler = portal.application.scheduler
+      try await eventually("jobs are done, and the clock is known") {
+        await scheduler.look()
+        return try await names(portal.text("/metrics").text).union(counted) == Set(PrometheusMetrics.help.keys)
+      }
+    }
+  }
+
+  @Test("where a token is set they take it, and nothing else")
+  func token() async throws {
+    let token = "a-token-of-its-own"
+    try await withPortal(configure: { $0.metricsToken = Secret(presented: token) }) { portal in
+      let gateway = try await portal.makeToken()
+      let staff = try await portal.logInStaff()
+      let wrong = ["", "x", token + "x", String(token.dropLast()), String(repeating: "x", count: 300), gateway, staff]
+      for other in wrong {
+        expectProblem(try await portal.get("/metrics", token: other), 401, "unauthenticated")
+      }
+      expectProblem(try await portal.get("/metrics"), 401, "unauthenticated")
+      let answer = try await portal.text("/metrics", token: token)
+      #expect(answer.status == 200 && answer.text.contains("latchkey_cache_entries"))
+      let health = try await portal.get("/healthz")
+      #expect(health.status == 200)
     }
   }
 

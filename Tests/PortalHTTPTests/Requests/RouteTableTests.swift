@@ -112,6 +112,23 @@ struct RouteTableTests {
     }
   }
 
+  @Test("a path with an empty segment is none, whatever the method and whoever asks")
+  func emptySegments() async throws {
+    try await withPortal { portal in
+      for route in portal.application.table.all {
+        let (method, path) = parts(of: route)
+        let doubled = path.replacing("/", with: "//")
+        for wrong in [path + "/", path + "//", "/" + path, doubled, path + "/?limit=1"] {
+          expectProblem(try await portal.request(method, wrong), 404, "not_found", "\(method) \(wrong)")
+        }
+        expectProblem(try await portal.request("BREW", path + "/"), 404, "not_found", "\(path)/")
+      }
+      let metrics = try await portal.text("/metrics").text
+      #expect(metrics.contains(#"{route="NotFound",method="GET",status="404"}"#))
+      #expect(!metrics.contains(#"route="/metrics",method="GET",status="404""#))
+    }
+  }
+
   private func parts(of route: String) -> (method: String, path: String) {
     let parts = route.split(separator: " ")
     return (

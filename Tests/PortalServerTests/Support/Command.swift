@@ -54,9 +54,10 @@ final class RunningServer: Sendable {
         "DATABASE_URL": database.url, "HTTP_PORT": "\(self.port)", "SIGNUP_OPEN": "true", "USAGE_SPOOL": spool,
         "PASSWORD_COST": "10",
       ]) { $1 }.merging(environment) { $1 }.merging(clock?.environment ?? [:]) { $1 }, output: log)
+    let readiness = "http://127.0.0.1:\(environment["OPERATIONS_PORT"] ?? "\(self.port)")/readyz"
     try await eventually("the server is ready", within: .seconds(30)) {
       guard process.isRunning else { throw TestSetupError(description: "the server ended: \(readLog())") }
-      return try await curl(["-o", "/dev/null", "-w", "%{http_code}", url + "/readyz"]).output == "200"
+      return try await curl(["-o", "/dev/null", "-w", "%{http_code}", readiness]).output == "200"
     }
   }
 

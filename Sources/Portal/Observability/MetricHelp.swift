@@ -1,0 +1,56 @@
+extension PrometheusMetrics {
+  /// What each metric is, in one sentence, by its name; `docs/OPERATIONS.md` says more.
+  package static let help = [
+    "latchkey_cache_bypasses_total": "Look-ups past the lease of the cache, which go to the database.",
+    "latchkey_cache_entries": "Keys in the cache now.",
+    "latchkey_cache_fills_discarded_total": "Results that were read and not kept in the cache.",
+    "latchkey_cache_fills_stored_total": "Results that were read and kept in the cache.",
+    "latchkey_cache_fresh_seconds": "What is left of the lease of the cache.",
+    "latchkey_cache_hits_total": "Look-ups of keys and service tokens that memory could answer.",
+    "latchkey_cache_misses_total": "Look-ups of keys and service tokens that memory could not answer.",
+    "latchkey_clock_offset_seconds": "By how much the clock of this machine is ahead of PostgreSQL's.",
+    "latchkey_database_clock_jumps_total": "How often PostgreSQL's clock was set.",
+    "latchkey_forwarded_unreadable_total": "Requests for which a trusted proxy named no address.",
+    "latchkey_history_breaks_total":
+      "How often the database went on from another history than the one that was followed.",
+    "latchkey_http_connections": "HTTP connections now.",
+    "latchkey_http_connections_closed_total": "HTTP connections that were closed because there were too many.",
+    "latchkey_http_connections_max": "HTTP connections that there may be at most.",
+    "latchkey_job_duration_seconds": "How long the last run of a job took.",
+    "latchkey_job_failures_total": "Runs of a job that failed on this instance.",
+    "latchkey_job_last_success_timestamp_seconds": "When a job was last done, in seconds from 1970.",
+    "latchkey_limit_exchange_failures_total": "Exchanges of limits between instances that failed.",
+    "latchkey_limit_exchanges_total": "Exchanges of limits between instances.",
+    "latchkey_limit_windows_exchanged_total": "Windows of limits that were told to the other instances.",
+    "latchkey_listener_applied_seq": "The change up to which the caches are.",
+    "latchkey_listener_failures_total": "Connections of the listener that were lost.",
+    "latchkey_listener_syncs_total": "Reads of the log of changes.",
+    "latchkey_mails_deferred_total": "Tries to send a mail that will be repeated.",
+    "latchkey_mails_failed_total": "Mails that were given up.",
+    "latchkey_mails_sent_total": "Mails that the mail server took.",
+    "latchkey_outbox_failures_total": "Times that the outbox could not be read or written.",
+    "latchkey_pool_connections": "Connections to PostgreSQL, by what they do.",
+    "latchkey_pool_waiters": "Requests that wait for a connection to PostgreSQL.",
+    "latchkey_postgres_commits_left_total": "Commits that outlasted their deadline.",
+    "latchkey_postgres_commits_settled_total": "Commits that outlasted their deadline and have ended.",
+    "latchkey_postgres_connections_condemned_total":
+      "Idle connections to PostgreSQL that were closed because another ended without a word.",
+    "latchkey_postgres_notices_total": "What PostgreSQL said beside its answers.",
+    "latchkey_postgres_sent_again_total":
+      "Statements and transactions that a terminated connection had not carried out, and another did.",
+    "latchkey_request_duration_seconds": "How long requests took, by route, method and status.",
+    "latchkey_usage_counters_adopted_total": "Counters of dead processes that were written.",
+    "latchkey_usage_counters_damaged_total": "Counters in the spool that are damaged.",
+    "latchkey_usage_counters_flushed_total": "Counters that were written.",
+    "latchkey_usage_counters_written_again_total":
+      "Counters that the database had lost after they were committed, and that were written again.",
+    "latchkey_usage_flush_failures_total": "Flushes of counters that will be tried again.",
+    "latchkey_usage_lost_verdicts": "Verdicts that found no room to be counted.",
+    "latchkey_usage_spool_bytes": "Bytes of the files that are counted in.",
+    "latchkey_usage_spool_failures_total":
+      "Files of the spool that were set aside or could not be written to the disk.",
+    "latchkey_usage_unplaced_counters": "Counters in a default partition, because their month has none.",
+    "latchkey_usage_unprotected": "1 while verdicts are counted in memory alone.",
+    "latchkey_verifications_total": "Verdicts, by their code.",
+  ]
+}
