@@ -27,9 +27,12 @@ extension StringProtocol {
     utf8.count == other.utf8.count && utf8.elementsEqual(other.utf8)
   }
 
-  /// The first so many Unicode scalars, to be shown where a text of any length would be too much.
+  /// The first so many Unicode scalars, to be shown where a text of any length would be too much; U+FFFD in place of control
+  /// characters.
   package func shortened(to count: Int = 64) -> String {
-    String(String.UnicodeScalarView(unicodeScalars.prefix(count)))
+    String(
+      String.UnicodeScalarView(
+        unicodeScalars.prefix(count).map { $0.properties.generalCategory == .control ? "\u{FFFD}" : $0 }))
   }
 }
 

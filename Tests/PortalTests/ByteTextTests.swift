@@ -26,6 +26,7 @@ struct ByteTextTests {
   @Test("what is shown of a text is bounded, however many marks there are on a letter")
   func shortened() {
     #expect("abc".shortened() == "abc")
+    #expect("a\0b\n\u{9F}".shortened() == "a\u{FFFD}b\u{FFFD}\u{FFFD}")
     #expect(("a" + String(repeating: "\u{301}", count: 10_000)).shortened(to: 3).unicodeScalars.count == 3)
   }
 }
