@@ -177,7 +177,9 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   private func gathers(_ request: PlainRequest) -> Bool {
-    path?.gathers(request, pending.readableBytesUInt8Span, &scratch) ?? false
+    guard let path else { return false }
+    let bytes = pending
+    return path.gathers(request, bytes.readableBytesUInt8Span, &scratch)
   }
 
   private func beginWaiting(bodyRest: Int) {

@@ -27,7 +27,7 @@ struct ConnectionLimitTests {
 
   @Test("a silent connection is closed after the seconds that are set")
   func idle() async throws {
-    try await withPortal(.live, configure: { $0.httpIdleSeconds = 1 }) { portal in
+    try await withPortal(.live, configure: { $0.connectionTimeouts.idle = .seconds(1) }) { portal in
       let start = ContinuousClock.now
       let answers = try rawAnswers(in: try await exchange(portal, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"))
       #expect(answers.map(\.status) == [200])
