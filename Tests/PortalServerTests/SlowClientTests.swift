@@ -31,6 +31,20 @@ struct SlowClientTests {
     }
   }
 
+  @Test("a connection without a request is closed after HTTP_IDLE_SECONDS")
+  func idle() async throws {
+    try await withDatabase { database in
+      try await withServers(1, on: database, environment: ["HTTP_IDLE_SECONDS": "1"]) { servers in
+        let start = ContinuousClock.now
+        let answer = try await rawExchange(
+          port: servers[0].port, [Array("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8)])
+        let time = ContinuousClock.now - start
+        #expect(answer.hasPrefix("HTTP/1.1 200 "))
+        #expect(time >= .seconds(1) && time < .seconds(20), "\(time)")
+      }
+    }
+  }
+
   @Test("SIGTERM ends a server within its time while bodies drip")
   func shutdown() async throws {
     try await withDatabase { database in

@@ -25,17 +25,6 @@ struct ConnectionLimitTests {
     }
   }
 
-  @Test("a silent connection is closed after the seconds that are set")
-  func idle() async throws {
-    try await withPortal(.live, configure: { $0.connectionTimeouts.idle = .seconds(1) }) { portal in
-      let start = ContinuousClock.now
-      let answers = try rawAnswers(in: try await exchange(portal, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"))
-      #expect(answers.map(\.status) == [200])
-      let duration = ContinuousClock.now - start
-      #expect(duration >= .seconds(1) && duration < .seconds(60))
-    }
-  }
-
   @Test("of more connections than there may be the most idle are closed and counted, and whoever asks is answered")
   func live() async throws {
     let countMax = 8
