@@ -19,7 +19,7 @@ struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
   }
 
   func get(
-    _ path: RouterPath, _ right: Right, query: [QueryParameter] = [], use handler: @escaping Handler
+    _ path: RouterPath, _ right: Right, query: [QueryParameter]? = [], use handler: @escaping Handler
   ) { on(path, .get, right, query: query, handler) }
 
   func post(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .post, right, handler) }
@@ -30,15 +30,15 @@ struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
 
   func delete(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .delete, right, handler) }
 
-  /// The query of a request must have no other parameters than those given.
+  /// The query of a request must have no other parameters than those given; with nil it is not looked at.
   func on(
-    _ path: RouterPath, _ method: HTTPRequest.Method, _ right: Right, query: [QueryParameter] = [],
+    _ path: RouterPath, _ method: HTTPRequest.Method, _ right: Right, query: [QueryParameter]? = [],
     _ handler: @escaping Handler
   ) {
     record(right, path, method)
     group.on(path, method: method) { [check] request, context in
       try check(right, context)
-      try request.checkQuery(query)
+      if let query { try request.checkQuery(query) }
       return try await handler(request, context)
     }
   }

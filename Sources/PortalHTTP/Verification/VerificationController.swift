@@ -18,7 +18,8 @@ struct VerificationController {
 
   /// For gateways that send headers and nothing else: their token is in a header of its own.
   func addHeaderRoutes(to routes: TokenRoutes) {
-    routes.get("v1/authorize", .verifyKeys, use: authorize)
+    // Some gateways leave the query of the request that they ask about.
+    routes.get("v1/authorize", .verifyKeys, query: nil, use: authorize)
   }
 
   @Sendable private func verify(_ request: Request, _ context: GatewayContext) async throws -> Response {

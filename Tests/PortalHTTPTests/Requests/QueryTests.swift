@@ -68,9 +68,9 @@ struct QueryTests {
         let answers = try await [customer.token, staff, token].asyncMap {
           try await portal.get(path + "?staus=revoked", token: $0)
         }
-        #expect(
-          answers.contains { $0.status == 400 && $0.locations == ["query.staus"] } || path == "/v1/authorize",
-          "\(route)")
+        let isRefused = answers.contains { $0.status == 400 && $0.locations == ["query.staus"] }
+        // Gateways may leave there the query of the request that they ask about.
+        #expect(isRefused == (path != "/v1/authorize"), "\(route)")
         count += 1
       }
       #expect(count > 30)
