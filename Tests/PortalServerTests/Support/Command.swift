@@ -2,6 +2,7 @@ import Foundation
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
+import Synchronization
 
 /// The `latchkey` that was built together with the tests.
 let latchkeyBinary =
@@ -101,11 +102,15 @@ func curl(_ arguments: [String]) async throws -> CommandResult {
   try await run("/usr/bin/curl", ["-sS", "--max-time", "20"] + arguments)
 }
 
-/// A port that nobody listens on now, from below those that the kernel gives to connections: one of these could be taken
-/// before the server has it.
+/// Ports that were given to tests, which may not listen there yet.
+private let givenPorts = Mutex<Set<Int>>([])
+
+/// A port that nobody listens on now and that no other test was given, from below those that the kernel gives to
+/// connections: one of these could be taken before the server has it.
 func freePort() throws -> Int {
   for _ in 0..<100 {
     let port = Int.random(in: 20_000..<32_000)
+    guard givenPorts.withLock({ $0.insert(port).inserted }) else { continue }
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     defer { close(descriptor) }
     var address = sockaddr_in()
