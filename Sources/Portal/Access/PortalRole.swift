@@ -20,7 +20,7 @@ package enum PortalRole: String, Sendable, CaseIterable {
 
 /// What a transaction runs as.
 extension PostgresSettings {
-  /// For an account, whoever acts: its rows are all there is.
+  /// For statements of one account: row-level security hides the rows of all others.
   package static func account(_ id: UUID) -> PostgresSettings { PostgresSettings(.portal, in: id) }
 
   /// For staff who look at anything and change nothing.

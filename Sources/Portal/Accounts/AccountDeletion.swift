@@ -11,7 +11,7 @@ package struct DeletedAccount: Sendable {
 
 /// Deleting accounts. There is no way back: the keys are revoked and everybody is logged out at once, nobody finds the
 /// account any more, and people who are in no other account are forgotten, so that their addresses can sign up again.
-/// Usage and the audit trail stay, for whoever runs the portal: what happened has happened.
+/// Usage and the audit trail stay for the operator.
 package struct AccountDeletion: Sendable {
   let pool: PostgresPool
   let keys: Keys

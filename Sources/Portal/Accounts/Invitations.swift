@@ -1,8 +1,8 @@
 package import Foundation
 package import Postgres
 
-/// Inviting people into an account, and their coming. By mail where there is mail; else whoever invites gets the token, once,
-/// to pass it on.
+/// Invites people into an account, and accepts invitations. The token goes out by mail where mail is configured; otherwise
+/// the inviter receives it once, to pass it on.
 package struct Invitations: Sendable {
   let pool: PostgresPool
   let passwords: PasswordHasher
@@ -100,7 +100,7 @@ package struct Invitations: Sendable {
     let user = known?.user ?? User(id: .version7(), email: offer.email)
     var newPassword: PasswordHash?
     if let known {
-      // Whoever invites may hold the token: it is no way around what slows down guessing.
+      // The inviter may hold the token, so guessing a password here is throttled as at login.
       try await passwords.withPlace { place in
         let admission = try await attempts.admit(Attempt(.logIn, of: offer.email, from: ip))
         guard await place.verify(password, against: known.password).isMatch else {

@@ -74,7 +74,7 @@ package struct Members: Sendable {
     }
   }
 
-  /// Whoever was invited by somebody who may not invite any more does not come.
+  /// Revokes the invitations of a member who may no longer invite.
   private static func revokeInvitations(
     of userID: UUID, in accountID: UUID, by session: CustomerSession, _ ip: String?, _ transaction: PostgresConnection
   ) async throws {

@@ -192,20 +192,11 @@ package struct JSONParser {
     guard position + 4 <= bytes.count else { throw error("an escape without its four digits") }
     var unit: UInt32 = 0
     for _ in 0..<4 {
-      guard let digit = Self.hexDigit(bytes[position]) else { throw error("an escape without its four digits") }
-      unit = unit << 4 | digit
+      guard let digit = bytes[position].hexDigitValue else { throw error("an escape without its four digits") }
+      unit = unit << 4 | UInt32(digit)
       position += 1
     }
     return unit
-  }
-
-  private static func hexDigit(_ byte: UInt8) -> UInt32? {
-    switch byte {
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt32(byte - UInt8(ascii: "0"))
-    case UInt8(ascii: "a")...UInt8(ascii: "f"): UInt32(byte - UInt8(ascii: "a") + 10)
-    case UInt8(ascii: "A")...UInt8(ascii: "F"): UInt32(byte - UInt8(ascii: "A") + 10)
-    default: nil
-    }
   }
 
   private func text(_ range: Range<Int>) throws(JSONError) -> String {

@@ -207,27 +207,13 @@ struct RequestFields {
     return elements
   }
 
-  /// A list of objects, each of which `parse` takes apart; what is wrong in one is told with its index.
-  mutating func objects<Element>(
-    _ name: String, _ count: ClosedRange<Int>, _ parse: (inout RequestFields) -> Element?
-  ) -> [Element] {
-    let problemCount = problems.count
-    if let elements = optionalObjects(name, count, parse) { return elements }
-    if problems.count == problemCount { refuse(name, Self.objectsWanted(count)) }
-    return []
-  }
-
-  private static func objectsWanted(_ count: ClosedRange<Int>) -> String {
-    "must be a list of \(count.lowerBound) to \(count.upperBound) objects"
-  }
-
-  /// As ``objects(_:_:_:)``; nil if it is missing.
+  /// A list of objects, each of which `parse` takes apart; what is wrong in one is told with its index. Nil if it is missing.
   mutating func optionalObjects<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ parse: (inout RequestFields) -> Element?
   ) -> [Element]? {
     guard let value = value(name) else { return nil }
     guard case .array(let values) = value, count.contains(values.count) else {
-      refuse(name, Self.objectsWanted(count))
+      refuse(name, "must be a list of \(count.lowerBound) to \(count.upperBound) objects")
       return nil
     }
     return values.enumerated().compactMap { index, value in

@@ -34,6 +34,25 @@ struct MalformedRequestTests {
     }
   }
 
+  @Test("a head that is not ASCII is read as its percent-encoding, and refused where that is too large")
+  func notASCII() async throws {
+    try await withPortal(.live) { portal in
+      let customer = try await portal.signUp()
+      let head = "GET /v1/me HTTP/1.1\r\n\(Line.host)Authorization: Bearer \(customer.token)\r\n"
+      for field in ["User-Agent: é\r\n", "X-Other: \(String(repeating: "é", count: 5_000))\r\n", "Cookie: a=é\r\n"] {
+        let answers = try await answers(portal, head + field + "\r\n", Line.lastHealth)
+        #expect(answers.map(\.status) == [200, 200], "\(field.prefix(20))")
+      }
+      let large = "X-Other: \(String(repeating: "é", count: 6_000))\r\n\r\n"
+      let refused = try await answers(portal, head + large)
+      #expect(refused.count == 1)
+      expectProblem(refused.first, 431, "headers_too_large")
+      // A target has no such bytes (RFC 3986 2); the decoder refuses them.
+      let target = try await answers(portal, "GET /é HTTP/1.1\r\n\(Line.host)\(Line.close)\r\n")
+      expectProblem(target.first, 400, "invalid_request")
+    }
+  }
+
   @Test("a body whose length is unclear, or is told in two ways, is refused: two servers could read two requests")
   func lengths() async throws {
     try await withPortal(.live) { portal in
