@@ -1,4 +1,5 @@
-/// Reckoning with what rows and clocks say: what lies beyond a bound becomes the bound, where overflow would end the process.
+/// Reckoning with what rows and clocks say: what lies beyond a bound becomes the bound, where overflow would end the
+/// process.
 extension Int {
   /// What a whole number is bounded to that was a fraction: sums and small multiples of it do not overflow.
   private static let boundOfFractions = 0x1p53

@@ -1,7 +1,7 @@
 /// A text that is compared and hashed by its bytes, as everything that somebody sent must be.
 ///
-/// `String` compares and hashes by canonical equivalence (Unicode UAX 15): it takes two spellings of a letter for one, and
-/// sorts the combining marks behind a letter by insertion, which takes seconds for 64 KB of them.
+/// `String` compares and hashes by canonical equivalence (Unicode UAX 15): it takes two spellings of a letter for one,
+/// and sorts the combining marks behind a letter by insertion, which takes seconds for 64 KB of them.
 package struct ByteText: Hashable, Comparable, Sendable {
   package let text: String
 
@@ -27,8 +27,8 @@ extension StringProtocol {
     utf8.count == other.utf8.count && utf8.elementsEqual(other.utf8)
   }
 
-  /// The first so many Unicode scalars, to be shown where a text of any length would be too much; U+FFFD in place of control
-  /// characters.
+  /// The first so many Unicode scalars, to be shown where a text of any length would be too much; U+FFFD in place of
+  /// control characters.
   package func shortened(to count: Int = 64) -> String {
     String(
       String.UnicodeScalarView(

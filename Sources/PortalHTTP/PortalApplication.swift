@@ -172,8 +172,8 @@ package struct PortalApplication: Sendable {
   }
 
   /// The server with all that runs beside it. It is shut down from the end: first no more requests, then the last
-  /// counters are written, then the listener and the pool end. Health and metrics are at `operationsAddress` alone, if there is
-  /// one.
+  /// counters are written, then the listener and the pool end. Health and metrics are at `operationsAddress` alone, if
+  /// there is one.
   package func makeServer(
     address: BindAddress, operationsAddress: BindAddress? = nil, logger: Logger
   ) -> some ApplicationProtocol {

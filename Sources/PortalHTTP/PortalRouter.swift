@@ -62,7 +62,8 @@ func makeOperationsRouter(_ readiness: Readiness, metrics: MetricsController) ->
   return router
 }
 
-/// All routes, those of health and metrics only if `hasOperations`. Each group has a context in which its identity is not optional.
+/// All routes, those of health and metrics only if `hasOperations`. Each group has a context in which its identity is
+/// not optional.
 func makeRouter(
   _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, cookie: SessionCookie,
   crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool, hasOperations: Bool, table: RouteTable

@@ -8,7 +8,8 @@ import Postgres
 
 /// Everything that can be set, read once and checked: the only code that knows where settings come from.
 ///
-/// Each key is a flag (`--http-port`), an environment variable (`HTTP_PORT`) or a line of `.env`; the first of these wins.
+/// Each key is a flag (`--http-port`), an environment variable (`HTTP_PORT`) or a line of `.env`; the first of these
+/// wins.
 /// `docs/CONFIGURATION.md` lists them with type, default and unit.
 struct PortalConfiguration: Sendable {
   struct HTTP: Sendable {

@@ -7,8 +7,8 @@ enum DescriptorLimit {
   /// What most systems begin with; for the case that this one does not tell.
   private static let countStandard = 1_024
 
-  /// Raises the soft limit as far as the hard one, and returns what holds then. Shells and systemd leave the soft limit at
-  /// 1024 for the sake of programs that use select(2); this one does not.
+  /// Raises the soft limit as far as the hard one, and returns what holds then. Shells and systemd leave the soft limit
+  /// at 1024 for the sake of programs that use select(2); this one does not.
   static func raise() -> Int {
     let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
     var limit = rlimit()

@@ -162,8 +162,8 @@ struct ConnectionState<Command, Output, Waiter> {
     isCancelRequestOut = false
   }
 
-  /// Closes for good; every waiter is to be told. `isRecent` says that the batch under way was sent a moment ago, so that
-  /// what ended the connection was not meant for it.
+  /// Closes for good; every waiter is to be told. `isRecent` says that the batch under way was sent a moment ago, so
+  /// that what ended the connection was not meant for it.
   mutating func close(_ error: PostgresError, isRecent: Bool = false) -> [Completion] {
     guard closedBy == nil else { return [] }
     var unsent = error

@@ -8,12 +8,12 @@ public struct Migrations: Sendable {
     /// Begins with the number in four digits, `NNNN_what_it_does`.
     public let name: String
     public let sql: String
-    /// A version whose newest migration has this number, or a later one, works with a database that has this file. Of the
-    /// line `-- compatible-from: NNNN`; without one it is the file's own number.
+    /// A version whose newest migration has this number, or a later one, works with a database that has this file. Of
+    /// the line `-- compatible-from: NNNN`; without one it is the file's own number.
     public let compatibleFrom: Int
 
-    /// Throws `.migrationMismatch` for a name of another form, for a wrong `compatible-from`, and for a file that ends the
-    /// transaction that it runs in.
+    /// Throws `.migrationMismatch` for a name of another form, for a wrong `compatible-from`, and for a file that ends
+    /// the transaction that it runs in.
     public init(name: String, sql: String) throws(PostgresError) {
       let digits = name.prefix(4)
       guard digits.count == 4, digits.allSatisfy({ ("0"..."9").contains($0) }), let number = Int(digits), number > 0,
@@ -112,8 +112,8 @@ public struct Migrations: Sendable {
   /// What an earlier version applied to arrive at the same schema; empty if there is none.
   public let replaced: [Applied]
 
-  /// For how long a statement waits for a lock before the file is undone and tried again. Whoever comes meanwhile, for as
-  /// little as reading a row, waits behind it.
+  /// For how long a statement waits for a lock before the file is undone and tried again. Whoever comes meanwhile, for
+  /// as little as reading a row, waits behind it.
   public var lockWaitMax = Duration.seconds(1)
   /// For how long others have their turn before the next attempt.
   public var lockPause = Duration.seconds(1)

@@ -84,8 +84,8 @@ struct OpenedConnection: ~Copyable {
 
   /// Sets what holds for the session, if that is ours; whether it is not.
   ///
-  /// A pooler tells its clients the process of none of its servers, so a session is ours if its process is the one that we
-  /// were told of. Both happens in one statement, so that nothing is left on a server that is somebody else's next.
+  /// A pooler tells its clients the process of none of its servers, so a session is ours if its process is the one that
+  /// we were told of. Both happens in one statement, so that nothing is left on a server that is somebody else's next.
   private static func prepare(
     _ raw: OpaquePointer, _ configuration: PostgresConfiguration
   ) throws(PostgresError) -> Bool {

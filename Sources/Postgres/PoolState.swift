@@ -16,8 +16,8 @@ struct PoolState<Connection, Waiter> {
     /// attempt fails, too, up to `backoffMax`, instead of each waiting for a database that is away.
     var backoffMin: Duration = .milliseconds(50)
     var backoffMax: Duration = .seconds(1)
-    /// The first attempt that fails within this time is repeated at once: the server was there, and its backend may have
-    /// been terminated while it started, like those before it.
+    /// The first attempt that fails within this time is repeated at once: the server was there, and its backend may
+    /// have been terminated while it started, like those before it.
     var promptFailureMax: Duration = .milliseconds(500)
   }
 
@@ -105,8 +105,8 @@ struct PoolState<Connection, Waiter> {
     return entry.connection
   }
 
-  /// Asks for a connection on behalf of a waiter, who is queued unless the answer is final. `changes` tells those who may
-  /// leave a commit behind from those who only read.
+  /// Asks for a connection on behalf of a waiter, who is queued unless the answer is final. `changes` tells those who
+  /// may leave a commit behind from those who only read.
   mutating func lease(
     _ id: WaiterID, _ waiter: Waiter, changes: Bool, at now: ContinuousClock.Instant
   ) -> LeaseAction {
@@ -142,8 +142,8 @@ struct PoolState<Connection, Waiter> {
     return place(connection, id, at: now)
   }
 
-  /// A connection attempt that was asked for has failed after `duration`. With nothing open to wait for, everybody is told
-  /// at once.
+  /// A connection attempt that was asked for has failed after `duration`. With nothing open to wait for, everybody is
+  /// told at once.
   mutating func connectFailed(
     _ error: PostgresError, after duration: Duration, at now: ContinuousClock.Instant
   ) -> FailureAction {
@@ -163,8 +163,8 @@ struct PoolState<Connection, Waiter> {
     return .dismiss(waiters.map(\.waiter))
   }
 
-  /// A leased connection comes back. It goes to the longest-waiting caller, or to the idle ones; one whose commit has not
-  /// ended leaves the pool.
+  /// A leased connection comes back. It goes to the longest-waiting caller, or to the idle ones; one whose commit has
+  /// not ended leaves the pool.
   mutating func release(
     _ connection: Connection, _ id: ConnectionID, _ condition: Condition, at now: ContinuousClock.Instant
   ) -> ReturnAction {
@@ -189,8 +189,9 @@ struct PoolState<Connection, Waiter> {
     return !waiters.isEmpty && reserveConnect() ? .connect : .none
   }
 
-  /// Gives up every connection that is open, because the others may lead to the same silence as one that ended without a
-  /// word, or to a server that has been replaced: the idle ones are to be closed now, those in use when they come back.
+  /// Gives up every connection that is open, because the others may lead to the same silence as one that ended without
+  /// a word, or to a server that has been replaced: the idle ones are to be closed now, those in use when they come
+  /// back.
   mutating func condemn() -> [Connection] {
     for id in leased.keys { leased[id]?.isCondemned = true }
     defer { idle = [] }

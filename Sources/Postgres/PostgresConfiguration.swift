@@ -2,7 +2,8 @@
 public enum PostgresPreparing: String, Sendable, CaseIterable {
   /// Where no pooler is between, as each connection finds out when it is made.
   case auto
-  /// Always. Through a pooler this takes one that keeps a server for a client's whole session, or that prepares on its own.
+  /// Always. Through a pooler this takes one that keeps a server for a client's whole session, or that prepares on its
+  /// own.
   case always
   /// Never: whatever is between may give each transaction another server.
   case never

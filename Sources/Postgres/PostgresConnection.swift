@@ -75,8 +75,8 @@ public actor PostgresConnection {
 
   public var isClosed: Bool { raw == nil }
 
-  /// How it would come back to the pool now. True of the moment when the last answer was handed out, so that nobody has to
-  /// hop to the loop to ask.
+  /// How it would come back to the pool now. True of the moment when the last answer was handed out, so that nobody has
+  /// to hop to the loop to ask.
   nonisolated var condition: Condition {
     Condition(rawValue: storedCondition.load(ordering: .acquiring)) ?? .inUse
   }
@@ -158,7 +158,8 @@ public actor PostgresConnection {
   }
 
   private func submit(_ commands: [PostgresCommand], _ id: UInt64, _ waiter: CheckedContinuation<Outcome, Never>) {
-    // What has come since the last answer may be that the server has closed: then nothing is sent, and may be elsewhere.
+    // What has come since the last answer may be that the server has closed: then nothing is sent, and may be
+    // elsewhere.
     if state.isIdle { receive() }
     if let error = state.closedBy {
       waiter.resume(returning: .failure(error))

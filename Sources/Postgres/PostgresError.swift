@@ -23,7 +23,8 @@ public struct PostgresError: Error, Sendable {
     case poolQueueFull
     /// The pool is shutting down.
     case shutdown
-    /// More notifications arrived than the bounded buffer holds; the connection was closed so that none is lost silently.
+    /// More notifications arrived than the bounded buffer holds; the connection was closed so that none is lost
+    /// silently.
     case notificationOverflow
     /// A column held another type than the statement's decoding asked for, or a NULL where none is allowed.
     case decoding
@@ -66,7 +67,8 @@ public struct PostgresError: Error, Sendable {
     code == .server && (sqlState == "55P03" || sqlState == "40P01")
   }
 
-  /// Whether PostgreSQL could not be asked, as opposed to having refused: unreachable, overloaded, restarting, too slow.
+  /// Whether PostgreSQL could not be asked, as opposed to having refused: unreachable, overloaded, restarting, too
+  /// slow.
   public var isUnavailable: Bool {
     switch code {
     case .connectFailed, .connectionLost, .commitUnknown, .commitsPending, .timeout, .poolTimeout, .poolQueueFull,

@@ -3,8 +3,8 @@ import Logging
 public import ServiceLifecycle
 import Synchronization
 
-/// A bounded set of connections, opened when needed. Make one per process and run it as a service: ``run()`` retires idle
-/// connections and, at shutdown, waits for those in use and closes all.
+/// A bounded set of connections, opened when needed. Make one per process and run it as a service: ``run()`` retires
+/// idle connections and, at shutdown, waits for those in use and closes all.
 ///
 /// A connection that breaks while idle is noticed at once, because its socket is watched all the time; TCP keep-alive
 /// finds a peer that vanished.
@@ -93,8 +93,8 @@ public final class PostgresPool: Service {
     state.withLock { ($0.openCount, $0.leasedCount, $0.waiterCount) }
   }
 
-  /// The thread that talks to PostgreSQL, for tasks that do little else: `Task(executorPreference: pool.executor)` saves
-  /// them two changes of thread a query. Whoever computes or blocks there keeps everybody's queries waiting.
+  /// The thread that talks to PostgreSQL, for tasks that do little else: `Task(executorPreference: pool.executor)`
+  /// saves them two changes of thread a query. Whoever computes or blocks there keeps everybody's queries waiting.
   public var executor: any TaskExecutor { loop }
 
   // MARK: Use
@@ -120,8 +120,8 @@ public final class PostgresPool: Service {
     }
   }
 
-  /// Runs one statement on any connection and decodes its rows. What a connection that was terminated, or found closed, has
-  /// certainly not carried out is sent again on another, here and in the methods below.
+  /// Runs one statement on any connection and decodes its rows. What a connection that was terminated, or found closed,
+  /// has certainly not carried out is sent again on another, here and in the methods below.
   public func query<Statement: PostgresStatement>(
     _ statement: Statement, as settings: PostgresSettings = .none
   ) async throws(PostgresError) -> [Statement.Row] {
@@ -130,8 +130,8 @@ public final class PostgresPool: Service {
     }
   }
 
-  /// As ``query(_:as:)``; throws `.timeout` when there is no answer by `deadline`, whatever the server is doing. Whether the
-  /// statement was carried out, or still will be, is not known then.
+  /// As ``query(_:as:)``; throws `.timeout` when there is no answer by `deadline`, whatever the server is doing.
+  /// Whether the statement was carried out, or still will be, is not known then.
   public func query<Statement: PostgresStatement & Sendable>(
     _ statement: Statement, by deadline: ContinuousClock.Instant
   ) async throws -> [Statement.Row] where Statement.Row: Sendable {
@@ -175,8 +175,8 @@ public final class PostgresPool: Service {
   }
 
   /// Runs `body` in a transaction: commits when it returns, rolls back when it throws or its task is cancelled. Runs it
-  /// again after a serialization failure or a deadlock, and on another connection when its own was terminated before the
-  /// commit, so it must have no effect but through the connection.
+  /// again after a serialization failure or a deadlock, and on another connection when its own was terminated before
+  /// the commit, so it must have no effect but through the connection.
   public func withTransaction<Value>(
     isolation: PostgresIsolation = .readCommitted, as settings: PostgresSettings = .none,
     _ body: (PostgresConnection) async throws -> Value
@@ -209,7 +209,8 @@ public final class PostgresPool: Service {
   }
 
   /// Opens a connection outside the pool, for `listen`; to another server if `url` is given, and with another deadline
-  /// than the pool's if there is one: who waits for nothing else notices sooner that the server is silent. Close it when done.
+  /// than the pool's if there is one: who waits for nothing else notices sooner that the server is silent. Close it
+  /// when done.
   public func openConnection(
     url: String? = nil, deadline: Duration? = nil
   ) async throws(PostgresError) -> PostgresConnection {

@@ -18,8 +18,8 @@ extension PostgresPool {
   /// A pooler with a single server keeps the second of two clients waiting for as long as the first is at it.
   private static let trialTimeout: Duration = .seconds(2)
 
-  /// Finds out what a pooler between does with sessions, by two connections outside the pool; to another server if `url` is
-  /// given. Throws `.protocolViolation` when statements are to be prepared, and the pooler loses them.
+  /// Finds out what a pooler between does with sessions, by two connections outside the pool; to another server if
+  /// `url` is given. Throws `.protocolViolation` when statements are to be prepared, and the pooler loses them.
   public func trySession(url: String? = nil) async throws(PostgresError) -> PostgresSession {
     let one = try await openConnection(url: url, deadline: Self.trialTimeout)
     guard one.isPooled else {
@@ -50,9 +50,9 @@ extension PostgresPool {
     }
   }
 
-  /// Whether each of two connections has the same server throughout. Both hold one at the same time and let go in the same
-  /// order, so that a pooler that lends them anew swaps them: in the second round if it prefers the one that came back
-  /// last, in the third if it takes turns.
+  /// Whether each of two connections has the same server throughout. Both hold one at the same time and let go in the
+  /// same order, so that a pooler that lends them anew swaps them: in the second round if it prefers the one that came
+  /// back last, in the third if it takes turns.
   private static func keepServers(_ connections: [PostgresConnection]) async throws(PostgresError) -> Bool {
     var servers: [Set<Int>] = connections.map { _ in [] }
     for order in [[0, 1], [0, 1], [1, 0]] {

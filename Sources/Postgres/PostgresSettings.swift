@@ -1,5 +1,5 @@
-/// Settings that hold for one transaction, `role` among them: they are set in the round trip of its first statements and
-/// gone with its end (`set_config`, PostgreSQL manual 9.28.1).
+/// Settings that hold for one transaction, `role` among them: they are set in the round trip of its first statements
+/// and gone with its end (`set_config`, PostgreSQL manual 9.28.1).
 public struct PostgresSettings: Sendable, Equatable {
   public static let none = PostgresSettings([:])
 

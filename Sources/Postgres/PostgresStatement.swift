@@ -8,8 +8,8 @@ public protocol PostgresStatement: Sendable {
   /// The text, with `$1`, `$2` … where ``bind(_:)`` puts values.
   static var sql: String { get }
 
-  /// Whether it changes nothing. True of texts that begin with `select`, unless the type says otherwise, as it must where
-  /// a function that is called writes.
+  /// Whether it changes nothing. True of texts that begin with `select`, unless the type says otherwise, as it must
+  /// where a function that is called writes.
   static var isRead: Bool { get }
 
   /// Appends the values for `$1`, `$2` … in order.

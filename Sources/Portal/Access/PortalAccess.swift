@@ -10,8 +10,8 @@ package struct PortalAccess: Sendable {
 
   package init(pool: PostgresPool) { self.pool = pool }
 
-  /// Makes a role a member of all that the portal's statements run under, which `latchkey serve` needs of its login if that
-  /// is another than the one that migrates.
+  /// Makes a role a member of all that the portal's statements run under, which `latchkey serve` needs of its login if
+  /// that is another than the one that migrates.
   package func grant(to name: String, by caller: Caller) async throws {
     _ = try await pool.pipeline(
       GrantPortal(role: name),

@@ -1,8 +1,8 @@
 package import Foundation
 package import Postgres
 
-/// The database roles that statements run under. `migrations/0011_row_level_security.sql` says what each may see; none of
-/// them owns a table, so row-level security holds for all.
+/// The database roles that statements run under. `migrations/0011_row_level_security.sql` says what each may see; none
+/// of them owns a table, so row-level security holds for all.
 package enum PortalRole: String, Sendable, CaseIterable {
   /// The rows of the current account, and nothing without one.
   case portal = "latchkey_portal"

@@ -25,7 +25,8 @@ package struct AccountDeletion: Sendable {
     self.outbox = outbox
   }
 
-  /// Deletes the account of `session`; owners and admins are told by mail. Throws `.forbidden` for who is not its owner.
+  /// Deletes the account of `session`; owners and admins are told by mail. Throws `.forbidden` for who is not its
+  /// owner.
   package func delete(
     _ proof: OwnCredentials.Proof, of session: CustomerSession, ip: String?
   ) async throws -> DeletedAccount {

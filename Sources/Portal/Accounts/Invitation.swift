@@ -1,7 +1,7 @@
 package import Foundation
 
-/// An offer of membership to an e-mail address. Accepting it takes its token and the password of that address, which a new
-/// user sets.
+/// An offer of membership to an e-mail address. Accepting it takes its token and the password of that address, which a
+/// new user sets.
 package struct Invitation: Sendable, Equatable {
   /// Of an account, that were neither taken nor taken back nor are over.
   package static let openCountMax = 100

@@ -1,8 +1,8 @@
 package import Foundation
 package import Postgres
 
-/// Invites people into an account, and accepts invitations. The token goes out by mail where mail is configured; otherwise
-/// the inviter receives it once, to pass it on.
+/// Invites people into an account, and accepts invitations. The token goes out by mail where mail is configured;
+/// otherwise the inviter receives it once, to pass it on.
 package struct Invitations: Sendable {
   let pool: PostgresPool
   let passwords: PasswordHasher
@@ -91,7 +91,8 @@ package struct Invitations: Sendable {
   }
 
   /// Makes the invited person a member: with the password that they have here already, or else a new one. Throws
-  /// `.invalidToken`, `.invalidCredentials` for a wrong password, `.tooManyRequests` after too many, and `.alreadyMember`.
+  /// `.invalidToken`, `.invalidCredentials` for a wrong password, `.tooManyRequests` after too many, and
+  /// `.alreadyMember`.
   package func accept(_ token: Secret, password: Password, from ip: String?) async throws -> Accepted {
     guard token.isWellFormed(prefix: OneTimeToken.Purpose.invitation.prefix),
       let offer = try await pool.query(FindOffer(token: token.hash), as: .identity).first

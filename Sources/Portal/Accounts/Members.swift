@@ -1,8 +1,8 @@
 package import Foundation
 package import Postgres
 
-/// The people in an account. Who acts is looked up again behind the account's lock: a role that was taken away a moment ago
-/// changes nothing any more, and the last owner stays, however many go at once.
+/// The people in an account. Who acts is looked up again behind the account's lock: a role that was taken away a moment
+/// ago changes nothing any more, and the last owner stays, however many go at once.
 package struct Members: Sendable {
   let pool: PostgresPool
 
@@ -20,7 +20,8 @@ package struct Members: Sendable {
     try await pool.query(ListOwnAccounts(userID: user.id), as: .identity)
   }
 
-  /// Gives a member another role; with a lower one the invitations end that they made. Throws `.notFound`, `.forbidden` where it takes an owner, and `.lastOwner`.
+  /// Gives a member another role; with a lower one the invitations end that they made. Throws `.notFound`, `.forbidden`
+  /// where it takes an owner, and `.lastOwner`.
   package func setRole(
     _ role: Role, of userID: UUID, in accountID: UUID, by session: CustomerSession, ip: String?
   ) async throws -> Member {
@@ -40,8 +41,9 @@ package struct Members: Sendable {
     }
   }
 
-  /// Ends a membership, with the sessions that stand on it and the invitations that they made; one's own is left. The keys
-  /// that they made stay. Who is in no account any more is forgotten. Throws `.notFound`, `.forbidden` and `.lastOwner`.
+  /// Ends a membership, with the sessions that stand on it and the invitations that they made; one's own is left. The
+  /// keys that they made stay. Who is in no account any more is forgotten. Throws `.notFound`, `.forbidden` and
+  /// `.lastOwner`.
   package func remove(_ userID: UUID, from accountID: UUID, by session: CustomerSession, ip: String?) async throws {
     try await change(userID, in: accountID, by: session) { member, transaction in
       try await Self.check(member.role, nil, by: session, in: accountID, transaction)

@@ -6,8 +6,8 @@ struct PlanForAnalytics: PostgresStatement {
   static let sql = "select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)"
 }
 
-/// Locks the tables behind the views until the transaction ends. A cursor takes its snapshot before it locks and plans: rows
-/// that were moved into a new partition in between would be in neither.
+/// Locks the tables behind the views until the transaction ends. A cursor takes its snapshot before it locks and plans:
+/// rows that were moved into a new partition in between would be in neither.
 struct LockUsage: PostgresStatement {
   static let sql = "select from usage_by_key, usage_by_account where false"
 }
@@ -113,7 +113,8 @@ private func usageSums<Size: AnswerSize>(
 }
 
 extension UsageTotals {
-  /// As ``init(row:)``, with the histogram as two arrays: the buckets that are not empty, from 1 on, and what is in them.
+  /// As ``init(row:)``, with the histogram as two arrays: the buckets that are not empty, from 1 on, and what is in
+  /// them.
   fileprivate init(sparse row: inout PostgresRow) throws(PostgresError) {
     try self.init(countsIn: &row)
     let (places, counts) = (try row.next([Int32].self), try row.next([Int].self))
@@ -232,14 +233,14 @@ struct ListTopAccounts: PostgresStatement {
 
 /// Keys with most requests, of a million keys without summing them all up.
 ///
-/// What a key has been asked for in its life bounds what it was asked for on any days. So the keys with the greatest bounds
-/// (`ranked`) are looked at first: with the sums of twice as many of them as are wanted, `least` is what a key needs to be
-/// in the answer, and no key whose bound is below can be. If the keys that are left out of `ranked` are (`is_sure`), those
-/// of `ranked` whose bound reaches `least` are summed up, one by one through their indexes. Else, where all keys are used
-/// about alike or many are wanted, everything is summed up.
+/// What a key has been asked for in its life bounds what it was asked for on any days. So the keys with the greatest
+/// bounds (`ranked`) are looked at first: with the sums of twice as many of them as are wanted, `least` is what a key
+/// needs to be in the answer, and no key whose bound is below can be. If the keys that are left out of `ranked` are
+/// (`is_sure`), those of `ranked` whose bound reaches `least` are summed up, one by one through their indexes. Else,
+/// where all keys are used about alike or many are wanted, everything is summed up.
 ///
-/// The bound is not `total_requests`: that is the greater of all verifications and all reports, and the requests of days and
-/// endpoints, of which each is the greater of its own, may be more.
+/// The bound is not `total_requests`: that is the greater of all verifications and all reports, and the requests of
+/// days and endpoints, of which each is the greater of its own, may be more.
 struct ListTopKeys: PostgresStatement {
   static let isRead = true
   /// Keys that are looked at, and how many may be wanted for that.
@@ -315,14 +316,15 @@ extension TopRow {
 
 /// Those whose error rate is above that of everybody even at the lower end of its interval, the highest such end first.
 ///
-/// Of n requests that were let through, e failed: p = e / n. The lower end of Wilson's score interval for the true rate is
+/// Of n requests that were let through, e failed: p = e / n. The lower end of Wilson's score interval for the true rate
+/// is
 ///
 ///     (p + z²/2n − z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)
 ///
 /// (E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
-/// Statistical Association 22, 1927). Unlike p it is small where n is: one failure out of one request says little. z = 3.29
-/// leaves 0.05 % above it by chance, because many are compared at once. Fewer than five failures are passed over: there
-/// the interval, which takes the binomial distribution for a normal one, is too narrow.
+/// Statistical Association 22, 1927). Unlike p it is small where n is: one failure out of one request says little. z =
+/// 3.29 leaves 0.05 % above it by chance, because many are compared at once. Fewer than five failures are passed over:
+/// there the interval, which takes the binomial distribution for a normal one, is too narrow.
 struct ListErrorRates<Grouping: ConsumerGrouping>: PostgresStatement {
   static var isRead: Bool { true }
   static var sql: String {
@@ -362,15 +364,16 @@ struct ListErrorRates<Grouping: ConsumerGrouping>: PostgresStatement {
 
 /// Accounts by how unusual their growth is.
 ///
-/// An account's growth is x = ln((requests + 1) / (requests before + 1)). What is usual is the median m of x over the accounts
-/// with traffic in both periods, and how much it usually varies is s = 1.4826 · median |x − m|: both are the same whatever
-/// a few accounts do (B. Iglewicz and D. Hoaglin, "How to Detect and Handle Outliers", ASQC 1993, whose bound of 3.5 this
-/// uses). Few requests vary by chance alone, with a variance of about 1/(requests + 1) + 1/(requests before + 1), so that
+/// An account's growth is x = ln((requests + 1) / (requests before + 1)). What is usual is the median m of x over the
+/// accounts with traffic in both periods, and how much it usually varies is s = 1.4826 · median |x − m|: both are the
+/// same whatever a few accounts do (B. Iglewicz and D. Hoaglin, "How to Detect and Handle Outliers", ASQC 1993, whose
+/// bound of 3.5 this uses). Few requests vary by chance alone, with a variance of about 1/(requests + 1) + 1/(requests
+/// before + 1), so that
 ///
 ///     score = (x − m) / √(s² + 1/(requests + 1) + 1/(requests before + 1))
 ///
-/// An outlier has |score| > 3.5 and, because s may be next to nothing, has at least doubled or halved against what is usual.
-/// Fewer than eight accounts do not say what is usual.
+/// An outlier has |score| > 3.5 and, because s may be next to nothing, has at least doubled or halved against what is
+/// usual. Fewer than eight accounts do not say what is usual.
 struct ListGrowth: PostgresStatement {
   static let isRead = true
   static let sql = """
@@ -419,8 +422,8 @@ struct ListGrowth: PostgresStatement {
 
 /// Active keys that were not used for so many days, or never and made before; the newest first, from below `before`.
 ///
-/// `idle_since` is that very day, for the index, in which keys stand in this order: those that are in use are passed over
-/// there. Keys are joined by their ids alone; with their accounts, the planner would expect none to be left.
+/// `idle_since` is that very day, for the index, in which keys stand in this order: those that are in use are passed
+/// over there. Keys are joined by their ids alone; with their accounts, the planner would expect none to be left.
 struct ListUnusedKeys: PostgresStatement {
   static let sql = """
     select key.account_id, account.name, key.id, key.name, key.key_start, key.created_at, activity.last_used_at

@@ -117,9 +117,9 @@ package struct ChainedAuditEvent: Sendable, Equatable {
     return String(repeating: "0", count: max(0, width - digits.count)) + digits
   }
 
-  /// What is hashed: a label, then all fields in a fixed order, each behind its length. No two events have the same, since
-  /// it can be read back in one way only. docs/AUDIT.md has it to the letter; `audit_event_hash` in the database makes the
-  /// same.
+  /// What is hashed: a label, then all fields in a fixed order, each behind its length. No two events have the same,
+  /// since it can be read back in one way only. docs/AUDIT.md has it to the letter; `audit_event_hash` in the database
+  /// makes the same.
   var canonicalBytes: [UInt8] {
     var bytes = Array("latchkey-audit-1".utf8)
     for field in [

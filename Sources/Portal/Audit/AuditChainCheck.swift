@@ -57,7 +57,8 @@ package enum AuditOutcome: Sendable, Equatable {
   case intact(AuditHead)
 }
 
-/// Goes along chains, event by event, and says what is wrong. Events come chain by chain, in the order of their numbers.
+/// Goes along chains, event by event, and says what is wrong. Events come chain by chain, in the order of their
+/// numbers.
 struct AuditChainCheck {
   private(set) var chainCount = 0
   private(set) var eventCount = 0

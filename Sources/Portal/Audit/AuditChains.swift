@@ -18,8 +18,8 @@ package struct AuditChains: Sendable {
   /// Goes along one chain, or all, and computes every hash anew, here and not in the database. In one snapshot, so that
   /// what is added meanwhile does not disturb; in the memory of a thousand events, however many there are.
   ///
-  /// `heads` were kept from an earlier time: the events that they name must still be there. `progress` is told now and then
-  /// how many events it has been so far.
+  /// `heads` were kept from an earlier time: the events that they name must still be there. `progress` is told now and
+  /// then how many events it has been so far.
   package func verify(
     _ trail: AuditTrail? = nil, expecting heads: [AuditHead] = [], progress: (Int) -> Void = { _ in },
     _ report: (AuditOutcome) throws -> Void

@@ -1,8 +1,8 @@
 import Foundation
 import Postgres
 
-/// Goes into the transaction of the change that it tells of, after everything that the change locks: it locks the head of
-/// the chain until the commit. Whoever writes events of several accounts does so in the order of their ids.
+/// Goes into the transaction of the change that it tells of, after everything that the change locks: it locks the head
+/// of the chain until the commit. Whoever writes events of several accounts does so in the order of their ids.
 struct InsertAuditEvent: PostgresStatement {
   static let sql = """
     insert into audit_events

@@ -5,8 +5,8 @@ import Synchronization
 /// PostgreSQL's time as this instance knows it. Windows and expiry are judged by it, so that the instances agree, and a
 /// machine whose clock is wrong or is set changes nothing.
 ///
-/// Each heartbeat measures it (``Instance``); in between, a monotonic clock carries it on. Until the first measurement it
-/// stands in for itself with the machine's clock.
+/// Each heartbeat measures it (``Instance``); in between, a monotonic clock carries it on. Until the first measurement
+/// it stands in for itself with the machine's clock.
 package final class DatabaseClock: Sendable {
   /// From so much on the machine's clock is worth a warning, and a jump of PostgreSQL's is worth telling.
   package static let offsetSecondsMax = 1.0
@@ -56,8 +56,8 @@ package final class DatabaseClock: Sendable {
     return moment(instant, offset: offset, latest: latest)
   }
 
-  /// As ``now``, with a measurement of its own where there is none yet (as in a command) or the last is old (as in a server
-  /// without its listener). Throws what the database threw.
+  /// As ``now``, with a measurement of its own where there is none yet (as in a command) or the last is old (as in a
+  /// server without its listener). Throws what the database threw.
   package func now(on pool: PostgresPool) async throws -> Moment {
     let uptime = uptime(of: uptimeClock())
     if state.withLock({ $0.isStale(at: uptime) }) {
@@ -87,8 +87,8 @@ package final class DatabaseClock: Sendable {
     if abs(seconds) >= Self.offsetSecondsMax { observer.observe(.databaseClockSet(seconds: seconds)) }
   }
 
-  /// By how many seconds the machine's clock is ahead of PostgreSQL's, or behind where it is negative; nil before the first
-  /// measurement.
+  /// By how many seconds the machine's clock is ahead of PostgreSQL's, or behind where it is negative; nil before the
+  /// first measurement.
   package var machineOffsetSeconds: Double? {
     guard state.withLock({ $0.isMeasured }) else { return nil }
     return machineClock().timeIntervalSince(now.date)

@@ -1,10 +1,10 @@
 /// What an instance believes of PostgreSQL's clock, as a value: no I/O and no clock in here. All numbers are
 /// microseconds: times of the database since 1970, and an uptime since whenever.
 ///
-/// Between the moment a question was sent and the moment its answer arrived, the database's clock showed what the answer
-/// says. So a measurement leaves an interval for the offset between that clock and the uptime, as wide as the round trip.
-/// An offset within the interval is kept, another moves to the nearer end: a slow answer changes nothing, and a clock that
-/// was set is followed by the first measurement after it.
+/// Between the moment a question was sent and the moment its answer arrived, the database's clock showed what the
+/// answer says. So a measurement leaves an interval for the offset between that clock and the uptime, as wide as the
+/// round trip. An offset within the interval is kept, another moves to the nearer end: a slow answer changes nothing,
+/// and a clock that was set is followed by the first measurement after it.
 struct DatabaseTime: Sendable, Equatable {
   /// When an instance asked, what the database's clock said, and when the answer was there.
   struct Measurement: Sendable, Equatable {

@@ -29,8 +29,8 @@ package struct Credentials: Sendable {
     outbox.ring()
   }
 
-  /// Sets a new password: all sessions of the user are over, and so are all tokens for another, and for another address. Who does that is let in from
-  /// where they are, whatever strangers try meanwhile. Throws `.invalidToken`.
+  /// Sets a new password: all sessions of the user are over, and so are all tokens for another, and for another
+  /// address. Who does that is let in from where they are, whatever strangers try meanwhile. Throws `.invalidToken`.
   package func resetPassword(_ token: Secret, to password: Password, from ip: String?) async throws {
     let purpose = OneTimeToken.Purpose.passwordReset
     // Before the hash, so that a made-up token costs no more than this.
@@ -67,7 +67,8 @@ package struct Credentials: Sendable {
     outbox.ring()
   }
 
-  /// Confirms an address: of a user, one that a user wants to have, or of a sign-up, which becomes an account by this. Throws `.invalidToken`;
+  /// Confirms an address: of a user, one that a user wants to have, or of a sign-up, which becomes an account by this.
+  /// Throws `.invalidToken`;
   /// `.emailTaken` where somebody has made a user of the address meanwhile.
   package func verifyEmail(_ token: Secret, from ip: String?) async throws {
     if token.isWellFormed(prefix: OneTimeToken.Purpose.signUp.prefix) {
@@ -112,8 +113,8 @@ package struct Credentials: Sendable {
     try await attempts.admit(Attempt(.signUp, of: email.text, from: ip))
   }
 
-  /// Keeps the sign-up until its address is confirmed. The work is the same for an address that has an account: its owner
-  /// gets a mail that says so. Throws `.mailNotConfigured`.
+  /// Keeps the sign-up until its address is confirmed. The work is the same for an address that has an account: its
+  /// owner gets a mail that says so. Throws `.mailNotConfigured`.
   package func requestSignUp(name: String, email: EmailAddress, password: Password) async throws {
     guard outbox.isOpen else { throw PortalError.mailNotConfigured }
     let signup = Signup(

@@ -29,8 +29,8 @@ struct LockTokenUser: PostgresStatement {
   }
 }
 
-/// Ends the tokens that would give a user another address, and takes back mails with more: whoever has asked for them may
-/// be who the password was changed for.
+/// Ends the tokens that would give a user another address, and takes back mails with more: whoever has asked for them
+/// may be who the password was changed for.
 struct VoidEmailChanges: PostgresStatement {
   static let sql = """
     with unsent as (delete from mails where user_id = $1 and kind = 'email_change' and state = 'waiting')
@@ -40,7 +40,8 @@ struct VoidEmailChanges: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
 }
 
-/// Who wants to have another address, and which, by the token that was sent there. The row is held as by `LockTokenUser`.
+/// Who wants to have another address, and which, by the token that was sent there. The row is held as by
+/// `LockTokenUser`.
 struct LockEmailChange: PostgresStatement {
   static let sql = """
     select person.id, person.email, token.email
@@ -55,8 +56,8 @@ struct LockEmailChange: PostgresStatement {
   }
 }
 
-/// Uses a token, once; the others that were sent to the address for the same thing are over with it. No row: it was used,
-/// is over, or never was.
+/// Uses a token, once; the others that were sent to the address for the same thing are over with it. No row: it was
+/// used, is over, or never was.
 struct UseOneTimeToken: PostgresStatement {
   static let sql = """
     with used as (

@@ -18,8 +18,9 @@ package struct IdempotentRequest: Sendable {
   /// whoever has the database alone cannot open what is sealed with it.
   private let sealingKey: SymmetricKey
 
-  /// `request` is what a repeat must have in common with the first. The people of an account share their keys; a service
-  /// token has its own. `holder` is what the client shows. Nil unless the key is printable ASCII of an allowed length.
+  /// `request` is what a repeat must have in common with the first. The people of an account share their keys; a
+  /// service token has its own. `holder` is what the client shows. Nil unless the key is printable ASCII of an allowed
+  /// length.
   package init?(
     key: String, of token: UUID? = nil, request: some Sequence<UInt8>, accountID: UUID, holder: Secret
   ) {

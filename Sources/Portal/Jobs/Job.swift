@@ -10,8 +10,8 @@ package struct Job: Sendable {
 }
 
 extension Job {
-  /// Whether its interval is over since the last run. Not by a `Duration`, which no age is that is infinite: that of a run
-  /// which, by its row, began at `-infinity`.
+  /// Whether its interval is over since the last run. Not by a `Duration`, which no age is that is infinite: that of a
+  /// run which, by its row, began at `-infinity`.
   func isDue(_ last: JobRecord?) -> Bool {
     guard let last else { return true }
     return !(last.ageSeconds < interval / .seconds(1))

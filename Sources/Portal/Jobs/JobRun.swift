@@ -18,8 +18,8 @@ struct JobRun: Sendable {
     try await step { try await $0.execute(statement) }
   }
 
-  /// Repeats a statement that touches a bounded number of rows until it finds none; each time with an event of what, if that
-  /// is worth telling.
+  /// Repeats a statement that touches a bounded number of rows until it finds none; each time with an event of what, if
+  /// that is worth telling.
   func deleteAll(_ statement: some PostgresStatement, _ what: String? = nil) async throws -> Int {
     var deleted = 0
     while true {

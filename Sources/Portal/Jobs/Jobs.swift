@@ -68,8 +68,8 @@ package struct Jobs: Sendable {
     for job in all where !Task.isCancelled && job.isDue(report.records[job.name]) { _ = await run(job) }
   }
 
-  /// Runs a job if its interval is over, or in any case; never while another instance does. `caller` is who wants it, if
-  /// somebody does.
+  /// Runs a job if its interval is over, or in any case; never while another instance does. `caller` is who wants it,
+  /// if somebody does.
   package func run(_ job: Job, isForced: Bool = false, by caller: Caller? = nil) async -> Outcome {
     let run = JobRun(name: job.name, pool: pool, caller: caller ?? Caller(actor: .job(name: job.name)))
     do {

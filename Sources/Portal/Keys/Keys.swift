@@ -69,8 +69,8 @@ package struct Keys: Sendable {
     return key
   }
 
-  /// Makes a key, unless the plan does not allow it or the account has as many as it may. The account's row stays locked
-  /// from the count to the commit, so that the cap holds however many ask at once.
+  /// Makes a key, unless the plan does not allow it or the account has as many as it may. The account's row stays
+  /// locked from the count to the commit, so that the cap holds however many ask at once.
   package func create(_ settings: KeySettings, for accountID: UUID, by caller: Caller) async throws -> IssuedKey {
     let now = try await clock.now(on: pool)
     let issued = try await pool.withTransaction(as: .account(accountID)) { transaction in
@@ -206,8 +206,8 @@ package struct Keys: Sendable {
     return (count, await propagations.wait(since: start))
   }
 
-  /// As ``revokeAll(of:by:_:)``, in a transaction that has locked the account. `requesterName` is who asked for it, where
-  /// that is another than who does it.
+  /// As ``revokeAll(of:by:_:)``, in a transaction that has locked the account. `requesterName` is who asked for it,
+  /// where that is another than who does it.
   func revokeAll(
     of accountID: UUID, by caller: Caller, _ reason: SupportReason?, requesterName: String? = nil,
     on transaction: PostgresConnection

@@ -23,8 +23,8 @@ private func tables(joinedTo keys: String) -> String {
   """
 }
 
-/// Keys in the order of their ids, the newest first. Those that are asked for are found first, and joined with the rest of
-/// what makes up a `Key` then: an account may have ten thousand keys of which a page is shown. `condition` is of
+/// Keys in the order of their ids, the newest first. Those that are asked for are found first, and joined with the rest
+/// of what makes up a `Key` then: an account may have ten thousand keys of which a page is shown. `condition` is of
 /// `api_keys key`, `accounts account` and `plans plan`.
 private func newestKeys(where condition: String, limit: String) -> String {
   """
@@ -114,8 +114,9 @@ let liveKeyCount = """
       and coalesce(\(effectiveExpiry), 'infinity') > now())
   """
 
-/// Serialises whatever counts or changes the account's keys: creating, changing, rolling, suspending. The plan is joined to
-/// what was locked: joined before, an account that got another plan meanwhile would have none. No row where it was deleted.
+/// Serialises whatever counts or changes the account's keys: creating, changing, rolling, suspending. The plan is
+/// joined to what was locked: joined before, an account that got another plan meanwhile would have none. No row where
+/// it was deleted.
 struct LockAccount: PostgresStatement {
   static let sql = """
     with account as (select id, name, plan, suspended_at from accounts where id = $1 and deleted_at is null for update)

@@ -1,7 +1,7 @@
 package import Foundation
 
-/// A mail as it waits in the outbox: what it tells, and what of. Its text is made when it is sent, and so is the token in
-/// it, if it has one: no secret waits with it.
+/// A mail as it waits in the outbox: what it tells, and what of. Its text is made when it is sent, and so is the token
+/// in it, if it has one: no secret waits with it.
 package struct Mail: Sendable, Equatable {
   package enum Kind: String, Sendable, CaseIterable {
     case passwordReset = "password_reset"

@@ -22,8 +22,8 @@ package struct Mailbox: Sendable, Equatable {
 
   var domain: String { address.split(separator: "@").last.map(String.init) ?? address }
 
-  /// Whether the address is what mail servers take without quoting (RFC 5321, `Dot-string`; RFC 6531 for other scripts):
-  /// nothing in it may end the address, or begin another.
+  /// Whether the address is what mail servers take without quoting (RFC 5321, `Dot-string`; RFC 6531 for other
+  /// scripts): nothing in it may end the address, or begin another.
   static func isMailable(_ address: String) -> Bool {
     let parts = address.split(separator: "@", omittingEmptySubsequences: false)
     guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else { return false }

@@ -80,8 +80,8 @@ package final class MailSender: Service {
     while !Task.isCancelled, await sendSome() {}
   }
 
-  /// Several at once; false when nothing is due. In a task that the end of the process does not cancel: what was sent is to
-  /// be noted as sent.
+  /// Several at once; false when nothing is due. In a task that the end of the process does not cancel: what was sent
+  /// is to be noted as sent.
   private func sendSome() async -> Bool {
     await Task {
       do {

@@ -16,7 +16,8 @@ extension Mail.Parameters {
 }
 
 /// One mail, unless its address was sent as many of this kind within the last half hour, in which a token for another
-/// password is good. An account counts what it has put in itself. Two at the same time may both count before either is there.
+/// password is good. An account counts what it has put in itself. Two at the same time may both count before either is
+/// there.
 struct EnqueueMail: PostgresStatement {
   private static let countMax = 5
 
@@ -120,8 +121,8 @@ struct FindMailUser: PostgresStatement {
   }
 }
 
-/// Keeps the hash of the token that goes out with a mail. No row if the mail is not to be sent any more: its row is held
-/// meanwhile, so that who takes it back takes back the token, too.
+/// Keeps the hash of the token that goes out with a mail. No row if the mail is not to be sent any more: its row is
+/// held meanwhile, so that who takes it back takes back the token, too.
 struct InsertOneTimeToken: PostgresStatement {
   static let sql = """
     insert into one_time_tokens (token_hash, purpose, email, user_id, account_id, subject_id, expires_at)
@@ -141,8 +142,9 @@ struct InsertOneTimeToken: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// Puts in a notice for keys that expire within one of so many days, by themselves or by their plan, to owners and admins,
-/// once for each key and number of days; how many keys. A key that was made or is rolled within that time is no news.
+/// Puts in a notice for keys that expire within one of so many days, by themselves or by their plan, to owners and
+/// admins, once for each key and number of days; how many keys. A key that was made or is rolled within that time is no
+/// news.
 struct NoteExpiringKeys: PostgresStatement {
   static let sql = """
     with candidate as (

@@ -3,7 +3,8 @@ struct MailText: Sendable, Equatable {
   var subject: String
   var body: String
 
-  /// `token` is there where the kind has one; a sign-up without is for somebody who has an account already. Links lead to
+  /// `token` is there where the kind has one; a sign-up without is for somebody who has an account already. Links lead
+  /// to
   /// `portalURL`, with the token behind `#`, which browsers send to no server and put into no log.
   init(_ kind: Mail.Kind, _ parameters: Mail.Parameters, token: Secret?, portalURL: String) {
     let quoted = Quoted(parameters)

@@ -1,7 +1,7 @@
 import Foundation
 
-/// Where mails are put, to be sent later: the table `mails`, and a bell that wakes this process's sender. Putting one in is
-/// a statement of the transaction that it tells of, so there is no mail of what did not happen, and none is lost.
+/// Where mails are put, to be sent later: the table `mails`, and a bell that wakes this process's sender. Putting one
+/// in is a statement of the transaction that it tells of, so there is no mail of what did not happen, and none is lost.
 package final class Outbox: Sendable {
   /// False where no mail is sent: then nothing is put in, because it would come out when nobody expects it any more.
   package let isOpen: Bool
@@ -16,8 +16,8 @@ package final class Outbox: Sendable {
   /// After the transaction. Without it a mail waits for the sender's next look.
   package func ring() { hammer.yield() }
 
-  /// Puts in a mail to one address; more than a few of a kind within half an hour are not put in, so that nobody fills a
-  /// stranger's mailbox.
+  /// Puts in a mail to one address; more than a few of a kind within half an hour are not put in, so that nobody fills
+  /// a stranger's mailbox.
   func mail(
     _ kind: Mail.Kind, to recipient: String, accountID: UUID? = nil, userID: UUID? = nil, subjectID: UUID? = nil,
     _ parameters: Mail.Parameters = .init()

@@ -255,7 +255,8 @@ private struct PostgresCounters: Sendable {
   }
 }
 
-/// The timers of requests, kept, because making the text of the labels anew would cost each request more than counting it.
+/// The timers of requests, kept, because making the text of the labels anew would cost each request more than counting
+/// it.
 private final class RequestDurations: Sendable {
   private struct Labels: Hashable {
     var route: String

@@ -1,7 +1,8 @@
 package import Foundation
 package import Postgres
 
-/// The plans there are, and which account has which. A plan that is lowered holds at once, for keys that there are, too.
+/// The plans there are, and which account has which. A plan that is lowered holds at once, for keys that there are,
+/// too.
 package struct Plans: Sendable {
   let pool: PostgresPool
   let propagations: Propagations

@@ -51,8 +51,8 @@ package struct RateLimit: Sendable, Equatable {
       }
   }
 
-  /// FNV-1a over the name and the length. Two names of one key that collide would share their windows, which harms nobody
-  /// but who chose them.
+  /// FNV-1a over the name and the length. Two names of one key that collide would share their windows, which harms
+  /// nobody but who chose them.
   private static func digest(_ name: String, _ windowSeconds: Int) -> Int {
     var digest: UInt64 = 0xCBF2_9CE4_8422_2325
     for byte in "\(windowSeconds) \(name)".utf8 { digest = (digest ^ UInt64(byte)) &* 0x100_0000_01B3 }
@@ -100,8 +100,8 @@ package struct RateLimitDecision: Sendable, Equatable {
   package var all: [Standing] { [own] + others }
   package var isAdmitted: Bool { own.window.isAdmitted && others.allSatisfy(\.window.isAdmitted) }
 
-  /// The one that stands in the way: of those that refuse, the one that does so for longest; else the one with the least
-  /// left.
+  /// The one that stands in the way: of those that refuse, the one that does so for longest; else the one with the
+  /// least left.
   package var binding: SlidingWindow.Decision {
     others.reduce(own.window) { binding, other in
       if binding.isAdmitted != other.window.isAdmitted { return binding.isAdmitted ? other.window : binding }

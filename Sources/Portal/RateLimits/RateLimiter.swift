@@ -42,8 +42,8 @@ package final class RateLimiter: Sendable {
     set { liveInstanceCount.store(newValue, ordering: .relaxed) }
   }
 
-  /// Takes `cost` from every limit of the key if it fits into all of them; nothing otherwise. Nil if this cannot be said
-  /// without PostgreSQL: then ``RateLimits`` can. `now` is in milliseconds since 1970.
+  /// Takes `cost` from every limit of the key if it fits into all of them; nothing otherwise. Nil if this cannot be
+  /// said without PostgreSQL: then ``RateLimits`` can. `now` is in milliseconds since 1970.
   package func admit(_ key: VerifiableKey, cost: Int, at now: Int) -> RateLimitDecision? {
     guard !key.needsConsistentLimits else { return nil }
     if key.hasOneLimit { return admitToOne(key, cost: cost, at: now)?.decision }
@@ -131,8 +131,8 @@ package final class RateLimiter: Sendable {
 
   // MARK: Exchange
 
-  /// Takes up to `count` windows in which something was admitted since they were published last, those of at least so many
-  /// seconds.
+  /// Takes up to `count` windows in which something was admitted since they were published last, those of at least so
+  /// many seconds.
   func takeQueued(_ count: Int, secondsMin: Int) -> [(window: RateLimitWindowID, publication: SharedWindow.Publication)]
   {
     var taken: [(RateLimitWindowID, SharedWindow.Publication)] = []

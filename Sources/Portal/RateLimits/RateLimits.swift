@@ -2,8 +2,8 @@ package import Foundation
 package import Postgres
 import ServiceLifecycle
 
-/// Limits beyond one instance: what the instances admitted in the mode `fast` is exchanged through PostgreSQL, and in the
-/// mode `consistent` PostgreSQL decides.
+/// Limits beyond one instance: what the instances admitted in the mode `fast` is exchanged through PostgreSQL, and in
+/// the mode `consistent` PostgreSQL decides.
 package actor RateLimits: Service {
   /// Between two exchanges.
   private static let interval: Duration = .milliseconds(200)
@@ -112,8 +112,8 @@ package actor RateLimits: Service {
   }
 
   /// Tells the other instances what was admitted here until now, and hears of them. Those who ask while an exchange is
-  /// under way wait for the next one together. Where nothing was admitted since the last one, there is nothing to tell or to
-  /// hear of, and PostgreSQL is not asked, unless it did not answer the last time. False when it did not answer.
+  /// under way wait for the next one together. Where nothing was admitted since the last one, there is nothing to tell
+  /// or to hear of, and PostgreSQL is not asked, unless it did not answer the last time. False when it did not answer.
   @discardableResult
   package func exchange() async -> Bool {
     if let next { return await next.value }

@@ -1,8 +1,8 @@
 import Foundation
 import Postgres
 
-/// Publishes what this instance admitted in the windows, and reads what the others published, both for the current fixed
-/// window and for the one before. One statement, one snapshot.
+/// Publishes what this instance admitted in the windows, and reads what the others published, both for the current
+/// fixed window and for the one before. One statement, one snapshot.
 struct ExchangeRateLimits: PostgresStatement {
   static let isRead = false
   static let sql = "select exchange_rate_limits($1, $2, $3, $4, $5, $6)"

@@ -2,11 +2,11 @@
 ///
 /// With n instances and a limit L an instance admits at most B = max(1, L / 20(n-1)) units (or one request that costs
 /// more) between two exchanges. Whoever decides last has seen all that every other had published when it looked; what
-/// another admitted since, or while the two looks crossed, is at most 2B. So at most L + 2(n-1)B is admitted in a window:
-/// 10 % over where L ≥ 20(n-1), else 2(n-1) units. An instance that is alone admits L and no more.
+/// another admitted since, or while the two looks crossed, is at most 2B. So at most L + 2(n-1)B is admitted in a
+/// window: 10 % over where L ≥ 20(n-1), else 2(n-1) units. An instance that is alone admits L and no more.
 ///
-/// Without PostgreSQL nobody hears of anybody. Then each may admit its share of what was left when it last heard, so that
-/// the shares of all are no more than what was left.
+/// Without PostgreSQL nobody hears of anybody. Then each may admit its share of what was left when it last heard, so
+/// that the shares of all are no more than what was left.
 struct RateLimitAllowance: Sendable, Equatable {
   private static let overshootDivisor = 20
 
@@ -23,8 +23,8 @@ struct RateLimitAllowance: Sendable, Equatable {
   }
 }
 
-/// A sliding window in which several instances count: what this one has admitted, how much of that it has published, and
-/// what the others have published.
+/// A sliding window in which several instances count: what this one has admitted, how much of that it has published,
+/// and what the others have published.
 struct SharedWindow: Sendable, Equatable {
   enum Fit: Equatable {
     case fits

@@ -3,8 +3,8 @@ package import Foundation
 /// A sliding-window counter: what was used in the current fixed window, and in the one before it, which counts by the
 /// part of it that the sliding window still covers. Two integers a limit, whatever the rate.
 ///
-/// Part of it comes from rows, which hold what others, or an operator, put there. What is beyond any clock, or any limit, is
-/// taken for the most that there can be, so that nothing here overflows.
+/// Part of it comes from rows, which hold what others, or an operator, put there. What is beyond any clock, or any
+/// limit, is taken for the most that there can be, so that nothing here overflows.
 package struct SlidingWindow: Sendable, Equatable {
   /// What a limit says of one request.
   package struct Decision: Sendable, Equatable {
@@ -90,8 +90,8 @@ package struct SlidingWindow: Sendable, Equatable {
     case next
     /// A later one is: nothing that was used counts any more.
     case skip
-    /// The clock was set back. All that was used counts as used in the window that is the current one again: no less than
-    /// before, and forgotten when two windows have passed.
+    /// The clock was set back. All that was used counts as used in the window that is the current one again: no less
+    /// than before, and forgotten when two windows have passed.
     case back
 
     /// Requests come out of order, but none is later than this behind another.

@@ -3,24 +3,24 @@ import Foundation
 
 /// A try to prove who somebody is, and what it counts towards.
 ///
-/// Guessing must become slow, and must not become a way to keep somebody out. Each attempt counts in up to three buckets,
-/// and each bucket that has had its free attempts makes the next wait for a second, then two, four and so on:
+/// Guessing must become slow, and must not become a way to keep somebody out. Each attempt counts in up to three
+/// buckets, and each bucket that has had its free attempts makes the next wait for a second, then two, four and so on:
 ///
-/// - **The user from this block of addresses** (an IPv4 address, an IPv6 /64): a handful are free. Only who shares the block
-///   with the user can make them wait here.
+/// - **The user from this block of addresses** (an IPv4 address, an IPv6 /64): a handful are free. Only who shares the
+/// block   with the user can make them wait here.
 /// - **The block**: against trying one password on many users. It, too, concerns only who shares it.
-/// - **The user, from wherever**: against guessing from very many addresses at once. This is the one that a stranger could
-///   use against a user, so it does not count for a block that the user has logged in from in the last 90 days, nor do
-///   attempts from there count in it. Whoever comes from a new place while somebody attacks has to win a turn from the
-///   attacker, of which there is one in five minutes at worst; or resets the password by mail, if they are a customer:
-///   proving the mailbox makes the block known.
+/// - **The user, from wherever**: against guessing from very many addresses at once. This is the one that a stranger
+/// could   use against a user, so it does not count for a block that the user has logged in from in the last 90 days,
+/// nor do   attempts from there count in it. Whoever comes from a new place while somebody attacks has to win a turn
+/// from the   attacker, of which there is one in five minutes at worst; or resets the password by mail, if they are a
+/// customer:   proving the mailbox makes the block known.
 ///
 /// A user that does not exist has the same buckets, because they are made of what was typed: a 429 tells nothing. (Who
 /// shares a block with a user, and attacks from elsewhere, too, can find out that the user has logged in from there.)
 ///
 /// An attempt is counted before it is made, in one statement, so many at once are as many as in turn. One that succeeds
-/// is taken out again and clears the first bucket only: who has an account of their own cannot use it to go on guessing.
-/// One that is broken off counts, or guesses would be free for who hangs up.
+/// is taken out again and clears the first bucket only: who has an account of their own cannot use it to go on
+/// guessing. One that is broken off counts, or guesses would be free for who hangs up.
 ///
 /// The second factor has one bucket, the user, which is strict and knows no exception: only who has the password gets
 /// there, and three of a million codes are right at any time. Who has it can make its owner wait; another password ends
@@ -68,8 +68,8 @@ package struct Attempt: Sendable {
   /// The bucket of logins that tells whether they are.
   let knownBy: UUID?
 
-  /// `name` is an e-mail address as it was typed, or the id of somebody who has shown a password. Without an address the
-  /// attempt counts for none.
+  /// `name` is an e-mail address as it was typed, or the id of somebody who has shown a password. Without an address
+  /// the attempt counts for none.
   package init(_ kind: Kind, of name: String, from address: String?) {
     switch kind {
     case .logIn, .staffLogIn, .passwordReset, .signUp:

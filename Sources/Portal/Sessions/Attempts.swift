@@ -14,7 +14,8 @@ package struct Attempts: Sendable {
     let counted: [Attempt.Bucket]
   }
 
-  /// Counts an attempt that is about to be made. Throws `.tooManyRequests` when it has to wait, and then it is not counted.
+  /// Counts an attempt that is about to be made. Throws `.tooManyRequests` when it has to wait, and then it is not
+  /// counted.
   @discardableResult
   package func admit(_ attempt: Attempt) async throws -> Admission {
     guard let answer = try await pool.query(AdmitAttempt(attempt: attempt), as: .identity).first else {
@@ -35,14 +36,14 @@ package struct Attempts: Sendable {
     try await pool.execute(SettleAttempts(succeeded: [admission]), as: .identity)
   }
 
-  /// Ends the wait for a person's second factor, for who has got another password: whoever made them wait with the old one
-  /// is out. What was counted stays, but for one, so that this is no way to guess on.
+  /// Ends the wait for a person's second factor, for who has got another password: whoever made them wait with the old
+  /// one is out. What was counted stays, but for one, so that this is no way to guess on.
   func endWait(forSecondFactorOf personID: UUID) async throws {
     try await takeBack(Admission(attempt: Attempt(.secondFactor, of: personID.text, from: nil), counted: []))
   }
 
-  /// As if `attempt` had succeeded, for who has proven in another way who they are: resetting a password by mail lets its
-  /// owner log in from here at once, whatever strangers do meanwhile.
+  /// As if `attempt` had succeeded, for who has proven in another way who they are: resetting a password by mail lets
+  /// its owner log in from here at once, whatever strangers do meanwhile.
   package func proved(_ attempt: Attempt) async throws {
     try await succeeded(Admission(attempt: attempt, counted: []))
   }

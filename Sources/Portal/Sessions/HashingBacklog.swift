@@ -1,7 +1,7 @@
 import DequeModule
 
-/// Work for threads that run when nothing else wants their processor, and for one that helps out when something else always
-/// does: then what they have begun and what is waiting is done all the same, by a thread that gets its share.
+/// Work for threads that run when nothing else wants their processor, and for one that helps out when something else
+/// always does: then what they have begun and what is waiting is done all the same, by a thread that gets its share.
 struct HashingBacklog<Work: Sendable> {
   /// What a thread does now, and tells of when it has finished.
   struct Begun: Sendable {

@@ -16,8 +16,8 @@ package struct OwnCredentials: Sendable {
     self.outbox = outbox
   }
 
-  /// That somebody has shown their password again. The transaction that relies on it holds it against the stored one, or a
-  /// password that is being changed would still open something.
+  /// That somebody has shown their password again. The transaction that relies on it holds it against the stored one,
+  /// or a password that is being changed would still open something.
   package struct Proof: Sendable {
     let personID: UUID
     let password: PasswordHash

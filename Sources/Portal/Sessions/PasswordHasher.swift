@@ -3,9 +3,9 @@ import Foundation
 import Synchronization
 
 /// Hashes passwords on threads of its own, few at a time: neither an event loop nor the cooperative pool ever waits for
-/// it, and a flood of logins cannot take more than these threads and their memory. They run when nothing else wants their
-/// processor, so that no verification waits for one. Where something always does, one more thread gets a tenth of a
-/// processor, so that logins go on.
+/// it, and a flood of logins cannot take more than these threads and their memory. They run when nothing else wants
+/// their processor, so that no verification waits for one. Where something always does, one more thread gets a tenth of
+/// a processor, so that logins go on.
 package final class PasswordHasher: Sendable {
   /// Places for callers, those included whose password is being hashed; one more caller is refused.
   private static let placeCountMax = 64
@@ -18,8 +18,9 @@ package final class PasswordHasher: Sendable {
   /// Compared against when there is no such user, so that the answer takes as long.
   private let decoy: PasswordHash
 
-  /// There are never more threads than processors that this process may use. After `patience` without one hashed password
-  /// they are helped: with the standard cost and two threads that is about when they get less than a tenth of a processor.
+  /// There are never more threads than processors that this process may use. After `patience` without one hashed
+  /// password they are helped: with the standard cost and two threads that is about when they get less than a tenth of
+  /// a processor.
   package init(cost: ScryptCost = .standard, threadCount: Int = 2, patience: Duration = .seconds(5)) {
     self.cost = cost
     decoy = PasswordHash(.random(), cost: cost)
@@ -37,8 +38,8 @@ package final class PasswordHasher: Sendable {
       await hasher.run { [cost = hasher.cost] in PasswordHash(password, cost: cost) }
     }
 
-    /// Whether `password` is the stored one; with nil it is not, after the same time. `renewed` is the hash to store from
-    /// now on, if the stored one was made with another cost.
+    /// Whether `password` is the stored one; with nil it is not, after the same time. `renewed` is the hash to store
+    /// from now on, if the stored one was made with another cost.
     func verify(_ password: Password, against stored: PasswordHash?) async -> (isMatch: Bool, renewed: PasswordHash?) {
       await hasher.run { [cost = hasher.cost, decoy = hasher.decoy] in
         guard (stored ?? decoy).matches(password), let stored else { return (false, nil) }
@@ -47,8 +48,8 @@ package final class PasswordHasher: Sendable {
     }
   }
 
-  /// Runs `body` with a place, or throws `.tooManyRequests` at once: who cannot be served costs nothing more, least of all
-  /// a statement.
+  /// Runs `body` with a place, or throws `.tooManyRequests` at once: who cannot be served costs nothing more, least of
+  /// all a statement.
   package func withPlace<Value>(_ body: (Place) async throws -> Value) async throws -> Value {
     defer { takenPlaceCount.subtract(1, ordering: .relaxed) }
     guard takenPlaceCount.add(1, ordering: .relaxed).newValue <= Self.placeCountMax else {
@@ -63,8 +64,9 @@ package final class PasswordHasher: Sendable {
 
   /// The processors that this process may use (proc(5)); nil where the system does not tell.
   ///
-  /// Of two threads on one processor Linux (6.18) often lets the other one of the two follow, although a third is waiting
-  /// that should go before either, and looks again at the next tick only: verifications waited up to four milliseconds.
+  /// Of two threads on one processor Linux (6.18) often lets the other one of the two follow, although a third is
+  /// waiting that should go before either, and looks again at the next tick only: verifications waited up to four
+  /// milliseconds.
   private static var processorCount: Int? {
     let status = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)
     let mask = status?.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed:") }
@@ -87,7 +89,8 @@ package final class PasswordHasher: Sendable {
 private final class HashingQueue: Sendable {
   /// `SCHED_IDLE` of sched(7). A thread with a low priority alone would be let finish its slice, which is milliseconds.
   private static let idlePolicy: Int32 = 5
-  /// From -20 (first) to 19 (last), of the thread that helps: a tenth of a processor where somebody else wants all of it.
+  /// From -20 (first) to 19 (last), of the thread that helps: a tenth of a processor where somebody else wants all of
+  /// it.
   private static let helperNiceness: Int32 = 10
 
   private let backlog: Mutex<HashingBacklog<@Sendable () -> Void>>

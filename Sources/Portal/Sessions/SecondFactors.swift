@@ -97,8 +97,8 @@ package struct SecondFactors: Sendable {
     }
   }
 
-  /// Uses up a code of the authenticator, or a recovery code, which is told. Throws `.secondFactorInvalid` for a wrong one, and for one that
-  /// was used before. The attempt is to be settled by who relies on it.
+  /// Uses up a code of the authenticator, or a recovery code, which is told. Throws `.secondFactorInvalid` for a wrong
+  /// one, and for one that was used before. The attempt is to be settled by who relies on it.
   func use<Session: PersonSession>(
     _ code: String, of _: Session.Type, _ personID: UUID, _ ip: String?
   ) async throws -> Attempts.Admission {

@@ -1,7 +1,7 @@
 package import Foundation
 
-/// Somebody who is logged in: a customer or a member of staff. The two are kept in tables of their own, so that neither can
-/// ever be taken for the other.
+/// Somebody who is logged in: a customer or a member of staff. The two are kept in tables of their own, so that neither
+/// can ever be taken for the other.
 package protocol PersonSession: Sendable {
   /// Where these sessions are, and whose they are.
   static var table: String { get }

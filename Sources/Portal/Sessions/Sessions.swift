@@ -3,8 +3,8 @@ package import Postgres
 
 /// Logging in and out, and finding out who is logged in. Tokens are 256 random bits, stored as their SHA-256.
 ///
-/// A session ends after its lifetime, and before that when nobody has used it for a while. Its token is new at every login
-/// and whenever its owner's privileges change; the old one dies in the same transaction.
+/// A session ends after its lifetime, and before that when nobody has used it for a while. Its token is new at every
+/// login and whenever its owner's privileges change; the old one dies in the same transaction.
 package struct Sessions: Sendable {
   /// Sessions that a list shows, those first that were used last.
   package static let listCountMax = 100
@@ -36,9 +36,9 @@ package struct Sessions: Sendable {
 
   // MARK: Customers
 
-  /// Logs a customer in, and ends the session `replaced` that the same browser had. Throws `.invalidCredentials` alike, and
-  /// after the same time, for an unknown address and for a wrong password; `.secondFactorRequired` where the password is
-  /// right and `code` is missing; `.tooManyRequests` after too many attempts.
+  /// Logs a customer in, and ends the session `replaced` that the same browser had. Throws `.invalidCredentials` alike,
+  /// and after the same time, for an unknown address and for a wrong password; `.secondFactorRequired` where the
+  /// password is right and `code` is missing; `.tooManyRequests` after too many attempts.
   package func logIn(
     email: String, password: Password, code: String? = nil, from origin: Origin, replacing replaced: Secret? = nil
   ) async throws -> Login<CustomerSession> {
@@ -85,8 +85,8 @@ package struct Sessions: Sendable {
     return Login(session: session, token: token)
   }
 
-  /// Makes a session one for another account of the same person. Throws `.notFound` for an account that they don't belong
-  /// to.
+  /// Makes a session one for another account of the same person. Throws `.notFound` for an account that they don't
+  /// belong to.
   package func switchAccount(
     of session: CustomerSession, to accountID: UUID, ip: String?
   ) async throws -> Login<CustomerSession> {
@@ -174,7 +174,8 @@ package struct Sessions: Sendable {
     }
   }
 
-  /// Logs out everywhere but here, and gives this session another token: whoever has stolen one may have stolen this one.
+  /// Logs out everywhere but here, and gives this session another token: whoever has stolen one may have stolen this
+  /// one.
   package func endOthers<Session: PersonSession>(
     of session: Session, ip: String?
   ) async throws -> (count: Int, login: Login<Session>) {

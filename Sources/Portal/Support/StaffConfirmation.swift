@@ -1,7 +1,7 @@
 package import Foundation
 
-/// That all keys of an account be revoked, which one member of staff asked for and another has to confirm. It names no keys:
-/// whichever are alive when it is confirmed are revoked.
+/// That all keys of an account be revoked, which one member of staff asked for and another has to confirm. It names no
+/// keys: whichever are alive when it is confirmed are revoked.
 package struct StaffConfirmation: Sendable, Equatable {
   /// Keys that one member of staff revokes at once without another.
   package static let soloKeyCountMax = 25

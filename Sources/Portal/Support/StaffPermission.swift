@@ -1,5 +1,5 @@
-/// What a route of staff takes. This is the table of what each of their roles may do; every such route names one of these,
-/// and nothing else decides.
+/// What a route of staff takes. This is the table of what each of their roles may do; every such route names one of
+/// these, and nothing else decides.
 package enum StaffPermission: String, Sendable, CaseIterable {
   /// Their own session.
   case useSession

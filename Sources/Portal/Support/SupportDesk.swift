@@ -153,8 +153,9 @@ package struct SupportDesk: Sendable {
 
   // MARK: Revoking all keys
 
-  /// Revokes all keys of an account in one statement. Where they are more than one member of staff revokes alone, nothing
-  /// happens to them: it waits for another to confirm it, and whoever asks again meanwhile gets what waits already.
+  /// Revokes all keys of an account in one statement. Where they are more than one member of staff revokes alone,
+  /// nothing happens to them: it waits for another to confirm it, and whoever asks again meanwhile gets what waits
+  /// already.
   package func revokeKeys(
     of accountID: UUID, by caller: Caller, _ reason: SupportReason
   ) async throws -> KeysRevocation {

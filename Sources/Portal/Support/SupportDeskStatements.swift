@@ -128,8 +128,8 @@ struct FindConfirmation: PostgresStatement {
   }
 }
 
-/// Takes a confirmation away, to do what it is about, or not to: it is nobody else's any more. The account must be locked
-/// before.
+/// Takes a confirmation away, to do what it is about, or not to: it is nobody else's any more. The account must be
+/// locked before.
 struct TakeConfirmation: PostgresStatement {
   static let sql = """
     delete from staff_confirmations confirmation using accounts account

@@ -1,9 +1,9 @@
-/// The name that requests of one endpoint are counted under: a method and a route's pattern as a gateway gives it, or what
-/// is left of a raw path when its ids are taken out.
+/// The name that requests of one endpoint are counted under: a method and a route's pattern as a gateway gives it, or
+/// what is left of a raw path when its ids are taken out.
 ///
-/// From the first `/` on, a segment that looks like an id becomes `{id}`, and a query or fragment ends the name. An id is
-/// a number; a UUID; hexadecimal of 8 characters or more with a digit, or of 16; or 20 letters and digits or more with
-/// three digits, such as a ULID, with or without a prefix like `ord_`.
+/// From the first `/` on, a segment that looks like an id becomes `{id}`, and a query or fragment ends the name. An id
+/// is a number; a UUID; hexadecimal of 8 characters or more with a digit, or of 16; or 20 letters and digits or more
+/// with three digits, such as a ULID, with or without a prefix like `ord_`.
 enum EndpointName {
   /// In bytes.
   static let lengthMax = 200

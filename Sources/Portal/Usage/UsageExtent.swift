@@ -1,11 +1,11 @@
 import Foundation
 import Glibc
 
-/// Memory for counters, a ``UsageRegion`` a shard: mapped from a file, so that what was counted outlives the process, or
-/// anonymous where no file can be had.
+/// Memory for counters, a ``UsageRegion`` a shard: mapped from a file, so that what was counted outlives the process,
+/// or anonymous where no file can be had.
 ///
-/// A mapped file that somebody cuts short ends the process at the next verdict (SIGBUS). What keeps others from it is that
-/// nobody but this user may enter the folder or write the file. Files of other processes are never mapped
+/// A mapped file that somebody cuts short ends the process at the next verdict (SIGBUS). What keeps others from it is
+/// that nobody but this user may enter the folder or write the file. Files of other processes are never mapped
 /// (``UsageFile``).
 final class UsageExtent: Sendable {
   /// What cannot be made or read, and why.
@@ -45,8 +45,8 @@ final class UsageExtent: Sendable {
     var damagedCount = 0
   }
 
-  // Safe: it is mapped as long as this object lives. A shard's region is written under that shard's lock alone, and read
-  // when no shard has it any more.
+  // Safe: it is mapped as long as this object lives. A shard's region is written under that shard's lock alone, and
+  // read when no shard has it any more.
   private nonisolated(unsafe) let base: UnsafeMutableRawPointer
   let layout: UsageLayout
   /// Nil where the memory is anonymous.

@@ -3,7 +3,8 @@ import Glibc
 
 /// A file of counters that another process left, with what was judged of it when it was found.
 ///
-/// It is read into memory a region at a time, and never mapped: whoever shares the folder may cut it short at any moment.
+/// It is read into memory a region at a time, and never mapped: whoever shares the folder may cut it short at any
+/// moment.
 struct UsageFile: Sendable {
   /// What could not be read, or is a copy, gets this, and is not looked at again.
   private static let asideSuffix = ".aside"
@@ -11,8 +12,8 @@ struct UsageFile: Sendable {
   let path: String
   let layout: UsageLayout
 
-  /// Nil if nothing was ever counted in it. Throws where it is damaged, or is a copy: the original may be counted, or be
-  /// counted in, elsewhere. `sourceID` and `number` are what the names of folder and file say. Blocks.
+  /// Nil if nothing was ever counted in it. Throws where it is damaged, or is a copy: the original may be counted, or
+  /// be counted in, elsewhere. `sourceID` and `number` are what the names of folder and file say. Blocks.
   init?(at path: String, sourceID: UUID, number: Int) throws(UsageExtent.Failure) {
     let descriptor = try Descriptor(path)
     guard let layout = try descriptor.judge(sourceID: sourceID, number: number) else { return nil }

@@ -6,12 +6,12 @@ import ServiceLifecycle
 /// Writes the counters to the database every second, and once more at shutdown; those that dead processes left, too.
 /// Beside them, when service tokens were last used.
 ///
-/// What was taken is written under numbers, one after the other, and nothing more is taken before all of it stands in the
-/// database: a flush whose commit was in doubt is repeated under its number and counts once, and while PostgreSQL is away
-/// there is no more on the disk than what is counted in.
+/// What was taken is written under numbers, one after the other, and nothing more is taken before all of it stands in
+/// the database: a flush whose commit was in doubt is repeated under its number and counts once, and while PostgreSQL
+/// is away there is no more on the disk than what is counted in.
 ///
-/// What was written is kept for a while. Each statement names the number that the database must have before it; where it has
-/// less, it has lost commits, and what was kept is written again under its numbers.
+/// What was written is kept for a while. Each statement names the number that the database must have before it; where
+/// it has less, it has lost commits, and what was kept is written again under its numbers.
 package actor UsageFlusher: Service {
   private static let interval: Duration = .seconds(1)
   private static let intervalsPerAdoption = 60
@@ -137,8 +137,8 @@ package actor UsageFlusher: Service {
     }
   }
 
-  /// Writes what the first of the orphans has left. What cannot be read, or is nothing that the database takes, is set aside
-  /// and keeps nothing else from being written.
+  /// Writes what the first of the orphans has left. What cannot be read, or is nothing that the database takes, is set
+  /// aside and keeps nothing else from being written.
   private func write(_ orphan: UsageSpool.Orphan) async throws {
     var count = 0
     for file in orphan.files {
@@ -257,8 +257,8 @@ package actor UsageFlusher: Service {
     return (number, addedCount)
   }
 
-  /// As long as the database is away the counters are on the disk alone: then a power cut is to cost no more than what was
-  /// counted since this.
+  /// As long as the database is away the counters are on the disk alone: then a power cut is to cost no more than what
+  /// was counted since this.
   private func synchronize() async {
     let failure = await blocking { [recorder, taken] () -> UsageExtent.Failure? in
       do throws(UsageExtent.Failure) {
@@ -280,8 +280,8 @@ package actor UsageFlusher: Service {
 }
 
 extension PostgresError {
-  /// Whether the server refuses what it was given, and would refuse it again: classes 22 (data exception) and 23 (integrity
-  /// constraint violation).
+  /// Whether the server refuses what it was given, and would refuse it again: classes 22 (data exception) and 23
+  /// (integrity constraint violation).
   fileprivate var refusesData: Bool {
     code == .server && (sqlState?.hasPrefix("22") == true || sqlState?.hasPrefix("23") == true)
   }

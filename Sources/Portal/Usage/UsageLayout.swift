@@ -1,11 +1,11 @@
 import Foundation
 import Synchronization
 
-/// Where everything stands in an extent, and whose it is: what its first page says, judged. Whatever is read of an extent
-/// is read by these numbers.
+/// Where everything stands in an extent, and whose it is: what its first page says, judged. Whatever is read of an
+/// extent is read by these numbers.
 ///
-/// A file may have been left by a process that was killed at any instruction, torn by a power cut, or changed by whoever
-/// shares the folder.
+/// A file may have been left by a process that was killed at any instruction, torn by a power cut, or changed by
+/// whoever shares the folder.
 struct UsageLayout: Equatable, Sendable {
   /// What is to be said of a file by its first page.
   enum Judgement: Equatable, Sendable {

@@ -1,8 +1,8 @@
 import Foundation
 import Postgres
 
-/// Until when the numbers of usage are final: every instance that was heard of within the last hour has written all that
-/// it counted before this moment.
+/// Until when the numbers of usage are final: every instance that was heard of within the last hour has written all
+/// that it counted before this moment.
 ///
 /// - An instance that had nothing to write says so all the same, so that it holds nobody up.
 /// - One that is away holds the moment where it left it, for an hour: it may come back with what it had counted. After
@@ -10,8 +10,8 @@ import Postgres
 /// - One that ended properly has written everything and is no longer among the instances.
 /// - One that has not said anything yet has counted nothing from before its start.
 ///
-/// Gateways may report outcomes up to ``ReportedOutcome/ageSecondsMax`` late: these are counted in the day they belong to,
-/// whatever was said of it.
+/// Gateways may report outcomes up to ``ReportedOutcome/ageSecondsMax`` late: these are counted in the day they belong
+/// to, whatever was said of it.
 ///
 /// One row, whatever instances there are: the view is an aggregate.
 struct ReadCompleteThrough: PostgresStatement {
@@ -20,8 +20,8 @@ struct ReadCompleteThrough: PostgresStatement {
 }
 
 /// Says that everything that an instance counted before `through`, by PostgreSQL's clock as it knows it, stands in the
-/// database. Answers with the numbers up to which it has the counters of some sources, 0 for none; without sources, one row
-/// of nil.
+/// database. Answers with the numbers up to which it has the counters of some sources, 0 for none; without sources, one
+/// row of nil.
 struct NoteUsageProgress: PostgresStatement {
   static let isRead = false
   static let sql = """

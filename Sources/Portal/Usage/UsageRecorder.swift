@@ -1,11 +1,11 @@
 package import Foundation
 import Synchronization
 
-/// The counters of this instance since they were last taken to be written: in files that are mapped into memory, so that
-/// a process that is killed loses none, or in memory alone where there is no spool.
+/// The counters of this instance since they were last taken to be written: in files that are mapped into memory, so
+/// that a process that is killed loses none, or in memory alone where there is no spool.
 ///
-/// To count is a look-up and two stores under a short lock. A shard that has no room goes on in a larger extent; the same
-/// counter may then stand in several, which add up in the database.
+/// To count is a look-up and two stores under a short lock. A shard that has no room goes on in a larger extent; the
+/// same counter may then stand in several, which add up in the database.
 package final class UsageRecorder: Sendable {
   /// Endpoint names that an account may fill on this instance in a day; what comes beyond is counted under `other`. The
   /// database has the same bound for all instances.
@@ -198,7 +198,8 @@ package final class UsageRecorder: Sendable {
     for extent in extents.withLock({ $0.current }) { try extent.synchronize() }
   }
 
-  /// Removes the files that hold nothing, and the folder with the last of them. For when nobody counts any more. Blocks.
+  /// Removes the files that hold nothing, and the folder with the last of them. For when nobody counts any more.
+  /// Blocks.
   func close() {
     let (current, spool) = extents.withLock { ($0.current, $0.spool) }
     for extent in current where extent.takenCount == 0 { extent.removeFile() }

@@ -8,8 +8,8 @@ import Synchronization
 /// Made to be read after its process was killed at any instruction. A counter is added to in one store. A new slot is
 /// filled before its tag is written, and without a tag it is free. Neither allocates.
 struct UsageRegion {
-  /// Offsets in a slot, in bytes. The tag is 0 in a free slot; in a taken one it is the hash of what the slot counts, by
-  /// which a slot that a power cut has torn is recognised.
+  /// Offsets in a slot, in bytes. The tag is 0 in a free slot; in a taken one it is the hash of what the slot counts,
+  /// by which a slot that a power cut has torn is recognised.
   private enum Slot {
     static let tag = 0
     static let accountID = 8
@@ -142,8 +142,8 @@ struct UsageRegion {
 
   // MARK: Reading
 
-  /// Calls `body` with every counter; returns how many slots are damaged: torn, or with what no counter can be. Nobody may
-  /// be counting. Whatever the memory holds, it is read within its bounds.
+  /// Calls `body` with every counter; returns how many slots are damaged: torn, or with what no counter can be. Nobody
+  /// may be counting. Whatever the memory holds, it is read within its bounds.
   func read(_ body: (UsageCounter) -> Void) -> Int {
     var damagedCount = 0
     for index in 0..<slotCount {

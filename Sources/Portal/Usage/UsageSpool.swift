@@ -93,8 +93,8 @@ final class UsageSpool: Sendable {
     return number
   }
 
-  /// Takes over what so many dead processes at most have left. Which of them comes first is left to chance, since a folder
-  /// with what was set aside stays.
+  /// Takes over what so many dead processes at most have left. Which of them comes first is left to chance, since a
+  /// folder with what was set aside stays.
   func adopt(atMost countMax: Int = orphanCountMax) -> [Orphan] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
     var orphans: [Orphan] = []
@@ -115,8 +115,8 @@ private final class FolderLock: Sendable {
 
   private static func lockPath(_ folder: String) -> String { folder + "/lock" }
 
-  /// Nil where it cannot be had, for example because another process holds it, or it is no folder of ours. Afterwards the
-  /// folder is called `path`.
+  /// Nil where it cannot be had, for example because another process holds it, or it is no folder of ours. Afterwards
+  /// the folder is called `path`.
   init?(_ folder: String, renamedTo path: String? = nil) {
     var status = stat()
     guard lstat(folder, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return nil }

@@ -1,9 +1,9 @@
 import Foundation
 import Postgres
 
-/// Adds verdicts that a source has counted under a number. Nil if they were added. Else nothing is, and the answer is the
-/// number that stands in the database: this one or a later one if it has been added before, or one below `previous` if the
-/// database has lost what it had.
+/// Adds verdicts that a source has counted under a number. Nil if they were added. Else nothing is, and the answer is
+/// the number that stands in the database: this one or a later one if it has been added before, or one below `previous`
+/// if the database has lost what it had.
 struct FlushVerdicts: PostgresStatement {
   static let isRead = false
   static let sql = "select flush_verdicts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
@@ -72,8 +72,8 @@ private let totalColumns = """
   coalesce(sum_latency_buckets(latency_buckets) filter (where latency_buckets is not null), '{}')
   """
 
-/// Without percentiles, which nobody is shown of an endpoint or of one key among others, and which would take longer than
-/// all the rest.
+/// Without percentiles, which nobody is shown of an endpoint or of one key among others, and which would take longer
+/// than all the rest.
 private let totalColumnsWithoutBuckets = "\(countColumns), '{}'::bigint[]"
 
 private let countColumns = """

@@ -27,7 +27,8 @@ struct WrittenExtents<Extent: Sendable>: Sendable {
   /// Of all files together; beyond it the oldest go first.
   let byteCountMax: Int
   private(set) var kept: [Kept] = []
-  /// The highest number that the database is known to have had, of each source of which something is kept or being sent.
+  /// The highest number that the database is known to have had, of each source of which something is kept or being
+  /// sent.
   private var numbers: [UUID: Int] = [:]
 
   init(keptFor: Duration, byteCountMax: Int) {

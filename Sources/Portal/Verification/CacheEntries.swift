@@ -1,10 +1,11 @@
 import Foundation
 
-/// The entries of a cache: found by secret, by id and by owner, and evicted by SIEVE (Zhang et al., "SIEVE is Simpler than
-/// LRU", NSDI 2024): a hit only sets a mark, and a hand that goes from the oldest to the newest takes the first entry
-/// without one, clearing those that it passes.
+/// The entries of a cache: found by secret, by id and by owner, and evicted by SIEVE (Zhang et al., "SIEVE is Simpler
+/// than LRU", NSDI 2024): a hit only sets a mark, and a hand that goes from the oldest to the newest takes the first
+/// entry without one, clearing those that it passes.
 ///
-/// They stand in one array, linked by their places in it, and the indexes hold nothing but places and 32 bits of a hash.
+/// They stand in one array, linked by their places in it, and the indexes hold nothing but places and 32 bits of a
+/// hash.
 struct CacheEntries<Value: Invalidatable>: Sendable {
   private typealias Place = Int32
   private static var nowhere: Place { -1 }

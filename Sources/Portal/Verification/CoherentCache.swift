@@ -34,7 +34,8 @@ package final class CoherentCache<Value: Invalidatable>: Sendable {
     shard(hash).state.withLock { $0.fill(hash, value, readAt: position, at: now) }
   }
 
-  /// Results that are applied at the same time must be of different caches, or shards might disagree on which was the last.
+  /// Results that are applied at the same time must be of different caches, or shards might disagree on which was the
+  /// last.
   package func apply(_ sync: SyncResult) -> SyncOutcome {
     shards.reduce(SyncOutcome()) { outcome, shard in outcome + shard.state.withLock { $0.apply(sync) } }
   }

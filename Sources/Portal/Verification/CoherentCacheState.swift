@@ -5,16 +5,17 @@ import Foundation
 ///
 /// - It follows `invalidation_log`. Each successful sync makes it fresh until the *start* of that sync plus the lease;
 ///   past that moment nothing is a hit, however it came in.
-/// - A sync continues what was applied only if its rows prove it: they reach from the applied position to the head without
-///   a gap, and the first of them follows the applied position's mark. Everything else drops all entries.
-/// - A fill carries the position of the log at which it was read. It is stored only if that position is proven to be on the
-///   applied history, and no invalidation of it has been applied since. One that was read ahead of what is applied waits,
-///   unseen, for the sync that passes it; what was known of its secret is forgotten, so that answers never go back.
+/// - A sync continues what was applied only if its rows prove it: they reach from the applied position to the head
+/// without   a gap, and the first of them follows the applied position's mark. Everything else drops all entries.
+/// - A fill carries the position of the log at which it was read. It is stored only if that position is proven to be on
+/// the   applied history, and no invalidation of it has been applied since. One that was read ahead of what is applied
+/// waits,   unseen, for the sync that passes it; what was known of its secret is forgotten, so that answers never go
+/// back.
 ///
 /// A model checker went through the protocol; `docs/ARCHITECTURE.md` ("Histories") has what each rule is for.
 ///
-/// `Value` is what is known of a secret that exists. Secrets that don't are remembered apart, few and briefly, so that a
-/// flood of invented keys pushes out no real one.
+/// `Value` is what is known of a secret that exists. Secrets that don't are remembered apart, few and briefly, so that
+/// a flood of invented keys pushes out no real one.
 package struct CoherentCacheState<Value: Invalidatable>: Sendable {
   package struct Limits: Sendable {
     /// How long after the start of a sync its result may be relied on.
@@ -46,7 +47,8 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     case waiting
     /// An invalidation of it was applied after it was read, or so many were that it cannot be told: to be read again.
     case overtaken
-    /// Read from another history than the applied one, or under another epoch: to be read again over another connection.
+    /// Read from another history than the applied one, or under another epoch: to be read again over another
+    /// connection.
     case anotherHistory
     /// Nothing has been applied yet.
     case unjudged
@@ -108,8 +110,8 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     return outcome
   }
 
-  /// Takes the result of a sync: drops what it names, or all where it does not continue what was applied, judges the fills
-  /// that waited for it, and is fresh again from the sync's start.
+  /// Takes the result of a sync: drops what it names, or all where it does not continue what was applied, judges the
+  /// fills that waited for it, and is fresh again from the sync's start.
   package mutating func apply(_ sync: SyncResult) -> SyncOutcome {
     // Whoever began earlier may have read a server that is the primary no more. That its rows continue what was applied
     // proves nothing: what was applied since may be of another history.
@@ -130,8 +132,9 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
 
   // MARK: Proofs
 
-  /// The invalidations between what was applied and the head; nil where it is not proven that they are all there are. Rows
-  /// may be gone from the log anywhere: those of a transaction that stayed open for long are old when they are committed.
+  /// The invalidations between what was applied and the head; nil where it is not proven that they are all there are.
+  /// Rows may be gone from the log anywhere: those of a transaction that stayed open for long are old when they are
+  /// committed.
   private func continuation(_ sync: SyncResult) -> ArraySlice<Invalidation>? {
     guard let applied, applied.epoch == sync.head.epoch, applied.seq <= sync.head.seq else { return nil }
     // Of seqs that are not negative, as those of rows are, no difference overflows.

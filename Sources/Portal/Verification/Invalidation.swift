@@ -24,10 +24,10 @@ package struct Invalidation: Sendable, Equatable {
 
 /// Where the invalidation log stood when something was read from the database.
 ///
-/// Every commit that adds to the log takes the next `seq` and a random `mark`. A server that goes on from less than it once
-/// had (a failover that lost commits, a restore) gives the same numbers to other changes, but never the same marks. What
-/// PostgreSQL writes is lost or restored only from some point on. So two positions that are equal have an equal history,
-/// and an equal state of all that is logged.
+/// Every commit that adds to the log takes the next `seq` and a random `mark`. A server that goes on from less than it
+/// once had (a failover that lost commits, a restore) gives the same numbers to other changes, but never the same
+/// marks. What PostgreSQL writes is lost or restored only from some point on. So two positions that are equal have an
+/// equal history, and an equal state of all that is logged.
 package struct LogPosition: Sendable, Equatable {
   /// Changed by hand (`latchkey epoch new`) after changes that bypassed the log's triggers.
   package var epoch: UUID

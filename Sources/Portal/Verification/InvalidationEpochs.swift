@@ -1,7 +1,8 @@
 package import Foundation
 package import Postgres
 
-/// The epoch of the invalidation log: changed by hand after changes that bypassed its triggers, which no mark can tell of.
+/// The epoch of the invalidation log: changed by hand after changes that bypassed its triggers, which no mark can tell
+/// of.
 package struct InvalidationEpochs: Sendable {
   let pool: PostgresPool
   let propagations: Propagations

@@ -1,8 +1,8 @@
 /// What the follower of the invalidation log is to do next, as a value: no I/O and no clock in here.
 ///
-/// On every (re)connect it listens first and syncs then, so that nothing committed in between is missed. From then on it
-/// syncs on every notification, and at the latest `interval` after the sync before. One sync at a time; a notification
-/// that comes during one asks for another right after it.
+/// On every (re)connect it listens first and syncs then, so that nothing committed in between is missed. From then on
+/// it syncs on every notification, and at the latest `interval` after the sync before. One sync at a time; a
+/// notification that comes during one asks for another right after it.
 struct ListenerState {
   struct Limits {
     var interval: Duration = .milliseconds(400)

@@ -15,8 +15,8 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
 
   private struct LookedUp: Sendable {
     var value: Value?
-    /// Whether a change of it was applied after it was read, so that somebody may have been told that it is gone; or it was
-    /// read from another history than the one that is followed.
+    /// Whether a change of it was applied after it was read, so that somebody may have been told that it is gone; or it
+    /// was read from another history than the one that is followed.
     var isToBeReadAgain: Bool
   }
 
@@ -33,8 +33,8 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
 
   private static var tooLate: PortalError { .unavailable(reason: "the database takes longer than the lease to answer") }
 
-  /// `read` runs on `executor`: that of the pool which it asks. `onAnotherHistory` is to see that the next read asks over
-  /// another connection, because this one leads to a server whose history is not the one that is followed.
+  /// `read` runs on `executor`: that of the pool which it asks. `onAnotherHistory` is to see that the next read asks
+  /// over another connection, because this one leads to a server whose history is not the one that is followed.
   package init(
     _ limits: CoherentCacheState<Value>.Limits, executor: any TaskExecutor, observer: Observer,
     onAnotherHistory: @escaping @Sendable () -> Void = {}, read: @escaping Read
@@ -66,8 +66,8 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     }
   }
 
-  /// The value of a secret, from the cache or the database; nil where there is no such secret. Throws `.unavailable` when
-  /// the database would have to be asked and does not answer within the lease.
+  /// The value of a secret, from the cache or the database; nil where there is no such secret. Throws `.unavailable`
+  /// when the database would have to be asked and does not answer within the lease.
   package func value(of hash: SecretHash) async throws -> Value? {
     if let cached = cached(hash, at: .now) { return cached }
     return try await lookUp(hash)
@@ -141,8 +141,8 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     }
   }
 
-  /// Nobody joins any more when what was read is judged: so whoever asks after a change was applied here never gets what
-  /// was read before it, and a receipt that says so is true.
+  /// Nobody joins any more when what was read is judged: so whoever asks after a change was applied here never gets
+  /// what was read before it, and a receipt that says so is true.
   private func end(_ batch: FillState<Waiter>.Batch, _ result: Result<SecretsRead<Value>, any Error>) {
     let action = fills.withLock { $0.ended(batch.id, at: .now) }
     var again: Set<SecretHash> = []

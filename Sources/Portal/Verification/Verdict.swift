@@ -29,8 +29,8 @@ package struct VerificationRequest: Sendable, Equatable {
     self.environment = environment
   }
 
-  /// What a request is counted under by its method and its target, as gateways pass them on. What stands behind "?" would
-  /// make every request an endpoint of its own.
+  /// What a request is counted under by its method and its target, as gateways pass them on. What stands behind "?"
+  /// would make every request an endpoint of its own.
   package static func endpoint(method: String?, target: String) -> String {
     let endpoint = (method.map { $0 + " " } ?? "") + target.prefix { $0 != "?" }
     if endpoint.isEmpty { return endpointDefault }

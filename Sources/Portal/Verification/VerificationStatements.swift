@@ -33,7 +33,8 @@ private let verifiableKeyTables = """
   join plans plan on plan.name = account.plan
   """
 
-/// A key, with what its plan leaves of it, and where the log stood when it was read; one row without a key if there is none.
+/// A key, with what its plan leaves of it, and where the log stood when it was read; one row without a key if there is
+/// none.
 struct FoundKey {
   let position: LogPosition
   let found: (hash: SecretHash, key: VerifiableKey)?
@@ -172,9 +173,9 @@ struct ReadInvalidations: PostgresStatement {
   }
 }
 
-/// Says that this instance lives and how far it has come. What it has applied counts only if it is on the history of the
-/// server that is asked: an acknowledgement of another one is no receipt here. -1 stands for none. Answers what time it is,
-/// and how many instances live, this one too.
+/// Says that this instance lives and how far it has come. What it has applied counts only if it is on the history of
+/// the server that is asked: an acknowledgement of another one is no receipt here. -1 stands for none. Answers what
+/// time it is, and how many instances live, this one too.
 struct Heartbeat: PostgresStatement {
   static let sql = """
     insert into instances (id, name, lease_milliseconds, applied_seq)
@@ -221,10 +222,11 @@ struct DeleteInstance: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
 }
 
-/// The instances whose lease may still run, and how many of them have applied the log up to `position`, or up to its head.
+/// The instances whose lease may still run, and how many of them have applied the log up to `position`, or up to its
+/// head.
 ///
-/// - A live instance is counted for a second longer than its lease: after a crash of PostgreSQL, its last heartbeats, which
-///   do not wait for the disk, may be lost.
+/// - A live instance is counted for a second longer than its lease: after a crash of PostgreSQL, its last heartbeats,
+/// which   do not wait for the disk, may be lost.
 /// - When another server has taken over less than a lease ago, or has not been noted yet, there may be instances whose
 ///   rows were lost: they count as one more, which has not heard.
 /// - When `position` is not on this server's history any more, nobody has acknowledged it.

@@ -57,8 +57,8 @@ package struct Verifier: Sendable {
     }
   }
 
-  /// Judges one request. Throws `.unavailable` (or what the database threw) when it has to be asked and cannot be: the key
-  /// is not in the cache, the cache is past its lease, or a limit needs it.
+  /// Judges one request. Throws `.unavailable` (or what the database threw) when it has to be asked and cannot be: the
+  /// key is not in the cache, the cache is past its lease, or a limit needs it.
   package func verify(_ request: VerificationRequest) async throws -> Verdict {
     let key: VerifiableKey? = if let hash = request.hash { try await keys.value(of: hash) } else { nil }
     return try await verify(key, request)
@@ -78,8 +78,8 @@ package struct Verifier: Sendable {
   /// Notes that somebody asked what cannot be understood, which is shown beside the verdicts.
   package func noteInvalidRequest() { observer.observe(.verificationInvalid) }
 
-  /// The verdict, if it can be given from memory; else nil, and nothing was counted. Then ``verify(_:)-(VerificationRequest)``
-  /// can give it.
+  /// The verdict, if it can be given from memory; else nil, and nothing was counted. Then
+  /// ``verify(_:)-(VerificationRequest)`` can give it.
   package func verifyAtOnce(_ request: VerificationRequest, at moment: Moment) -> Verdict? {
     guard let key = cachedKey(request, at: moment) else { return nil }
     let verdict: Verdict
@@ -100,8 +100,8 @@ package struct Verifier: Sendable {
   ) -> [Verdict]? {
     var verdicts: [Verdict] = []
     verdicts.reserveCapacity(requests.count)
-    // All are looked for before anything is taken. What is known of a key is not copied more often than needed: each copy
-    // would touch the memory of all its parts.
+    // All are looked for before anything is taken. What is known of a key is not copied more often than needed: each
+    // copy would touch the memory of all its parts.
     for request in requests {
       guard let found = cachedKey(request, at: moment) else { return nil }
       if let key = found, key.environment.isWithin(request.environment) {

@@ -20,8 +20,8 @@ final class NotedActivity: Sendable {
   }
 }
 
-/// Bounds the HTTP connections of all event loops together, since they share the process's descriptors: when there is one
-/// too many, those that have answered no request for longest are closed.
+/// Bounds the HTTP connections of all event loops together, since they share the process's descriptors: when there is
+/// one too many, those that have answered no request for longest are closed.
 final class ConnectionLimit: Sendable {
   /// Connections beyond the bound that may be open for a moment, because they are being closed or were just accepted.
   static let surplusMax = 64
@@ -45,8 +45,9 @@ final class ConnectionLimit: Sendable {
   /// Connections now.
   var count: Int { state.withLock { $0.count } }
 
-  /// Takes in a new connection, and closes others or itself if there are too many. `now` is in nanoseconds of the system's
-  /// uptime; `close` is called from any thread, once at most. Returns the number under which the connection leaves.
+  /// Takes in a new connection, and closes others or itself if there are too many. `now` is in nanoseconds of the
+  /// system's uptime; `close` is called from any thread, once at most. Returns the number under which the connection
+  /// leaves.
   func admit(_ activity: NotedActivity, at now: UInt64, close: @escaping @Sendable () -> Void) -> UInt64 {
     let connection = Connection(activity: activity, close: close)
     let admission = state.withLock { state in
@@ -61,8 +62,8 @@ final class ConnectionLimit: Sendable {
   /// Forgets a connection that has ended, or was chosen to be closed before.
   func leave(_ number: UInt64) { state.withLock { $0.leave(number) } }
 
-  /// Has the server accept no more while `surplusMax` connections beyond the bound are open. Nothing else bounds those that
-  /// were accepted and not admitted yet, and those that are being closed, since that happens on other event loops.
+  /// Has the server accept no more while `surplusMax` connections beyond the bound are open. Nothing else bounds those
+  /// that were accepted and not admitted yet, and those that are being closed, since that happens on other event loops.
   func acceptanceLimit(
     _ logger: Logger, surplusMax: Int = ConnectionLimit.surplusMax
   ) -> any AvailableConnectionsDelegate {

@@ -1,13 +1,14 @@
 /// What a connection does, as of the moment at which somebody looks.
 struct ConnectionActivity: Equatable, Sendable {
-  /// Since when, in nanoseconds of the system's uptime. Of an idle connection it is when its last request was answered, or
-  /// when it was opened if there was none: bytes that are no whole request do not count.
+  /// Since when, in nanoseconds of the system's uptime. Of an idle connection it is when its last request was answered,
+  /// or when it was opened if there was none: bytes that are no whole request do not count.
   var since: UInt64
   /// Whether a request is being answered, and the client takes the answer.
   var isAnswering: Bool
 }
 
-/// Which HTTP connections there are, and which are closed when there are too many; as a value: no I/O and no clock in here.
+/// Which HTTP connections there are, and which are closed when there are too many; as a value: no I/O and no clock in
+/// here.
 ///
 /// Generic over the connection, so that tests need none.
 struct ConnectionLimitState<Connection: Sendable>: Sendable {
@@ -37,7 +38,8 @@ struct ConnectionLimitState<Connection: Sendable>: Sendable {
   /// Connections now.
   var count: Int { connections.count }
 
-  /// Takes in a new connection. `now` is in nanoseconds of the system's uptime; `activity` tells what one does at present.
+  /// Takes in a new connection. `now` is in nanoseconds of the system's uptime; `activity` tells what one does at
+  /// present.
   mutating func admit(
     _ connection: Connection, at now: UInt64, activity: (Connection) -> ConnectionActivity
   ) -> Admission {
@@ -56,8 +58,8 @@ struct ConnectionLimitState<Connection: Sendable>: Sendable {
   /// Forgets a connection; without an effect on one that was forgotten before.
   mutating func leave(_ number: UInt64) { connections[number] = nil }
 
-  /// The numbers of those that have answered no request for longest, `count` at most and the most idle first. None of them
-  /// is answering one now.
+  /// The numbers of those that have answered no request for longest, `count` at most and the most idle first. None of
+  /// them is answering one now.
   static func mostIdle(
     _ count: Int, of activities: [(number: UInt64, activity: ConnectionActivity)]
   ) -> [UInt64] {

@@ -1,7 +1,8 @@
 import NIOCore
 
-/// How the descriptors of a server are divided: what everything else needs is kept back, and HTTP connections have the rest.
-/// A library that gets no descriptor when it needs one may end the process, and PostgreSQL could not be reached any more.
+/// How the descriptors of a server are divided: what everything else needs is kept back, and HTTP connections have the
+/// rest. A library that gets no descriptor when it needs one may end the process, and PostgreSQL could not be reached
+/// any more.
 package struct DescriptorBudget: Equatable, Sendable {
   /// With fewer HTTP connections than this a server does not start.
   package static let connectionCountMin = 16
@@ -12,8 +13,8 @@ package struct DescriptorBudget: Equatable, Sendable {
 
   /// What is kept back, in descriptors.
   private enum Kept {
-    /// Of a pool for each of its connections: itself, one that waits outside for a commit, and one that asks to cancel, or
-    /// the look-up of the host's name before.
+    /// Of a pool for each of its connections: itself, one that waits outside for a commit, and one that asks to cancel,
+    /// or the look-up of the host's name before.
     static let perPoolConnection = 3
     /// Its thread's `epoll` and `eventfd`.
     static let perPool = 2

@@ -3,8 +3,8 @@ import HTTPTypes
 import NIOCore
 import Portal
 
-/// Answers requests of the three hot routes from memory: no `await`, no database, no header objects. What it cannot answer
-/// so goes to the ordinary route, which would have given the same bytes.
+/// Answers requests of the three hot routes from memory: no `await`, no database, no header objects. What it cannot
+/// answer so goes to the ordinary route, which would have given the same bytes.
 final class FastPath: Sendable {
   let verifier: Verifier
   let tokens: ServiceTokenCheck
@@ -44,8 +44,8 @@ final class FastPath: Sendable {
     let hashes: [SecretHash]
   }
 
-  /// Whether the body of a request is gathered here. Only one is that may be answered here: of a hot route, as large as that
-  /// takes it, and from somebody whose token is known to be good. So nobody else has memory filled.
+  /// Whether the body of a request is gathered here. Only one is that may be answered here: of a hot route, as large as
+  /// that takes it, and from somebody whose token is known to be good. So nobody else has memory filled.
   func gathers(_ request: PlainRequest, _ bytes: Span<UInt8>, _ scratch: inout Scratch) -> Bool {
     let sizeMax: Int
     switch request.target {
@@ -137,8 +137,9 @@ final class FastPath: Sendable {
     verifier.verifyAtOnce(lookUp.questions, lookedUp: lookUp.hashes.count, at: moment)
   }
 
-  /// What to look up of requests that could not be judged. Well-formed keys alone are: whether one is takes longer to tell
-  /// than whether it is known, so that is asked here and not before. Without any other, the requests can be judged now.
+  /// What to look up of requests that could not be judged. Well-formed keys alone are: whether one is takes longer to
+  /// tell than whether it is known, so that is asked here and not before. Without any other, the requests can be judged
+  /// now.
   private func missing(
     _ requests: [VerificationRequest], _ keys: [Range<Int>], _ bytes: Span<UInt8>, at moment: Moment
   ) -> (verdicts: [Verdict]?, outcome: Outcome) {

@@ -11,19 +11,19 @@ enum RequestProgress: Sendable {
   case answered
 }
 
-/// Stands before the HTTP decoder of a connection: answers plain requests of the hot routes at once, in one write for all
-/// that came together, and hands on everything else.
+/// Stands before the HTTP decoder of a connection: answers plain requests of the hot routes at once, in one write for
+/// all that came together, and hands on everything else.
 ///
 /// Answers keep the order of their requests: a plain request that cannot be answered here is handed on alone, and what
-/// follows waits until it is answered. It waits, too, while keys of a request are looked up that is answered here then. What
-/// is not plain is handed on with all that follows, for the rest of the connection, since only the decoder then knows where a
-/// request ends.
+/// follows waits until it is answered. It waits, too, while keys of a request are looked up that is answered here then.
+/// What is not plain is handed on with all that follows, for the rest of the connection, since only the decoder then
+/// knows where a request ends.
 ///
-/// A body is gathered only for requests that may be answered here; of others it is handed on as it comes. While the client
-/// takes no answers, nothing more is answered here or read.
+/// A body is gathered only for requests that may be answered here; of others it is handed on as it comes. While the
+/// client takes no answers, nothing more is answered here or read.
 ///
-/// It also closes the connections of slow clients (``ConnectionDeadlines``), because the framework's own handler for that
-/// sees nothing of what is answered here; and it is the connection's place in the limit of all of them.
+/// It also closes the connections of slow clients (``ConnectionDeadlines``), because the framework's own handler for
+/// that sees nothing of what is answered here; and it is the connection's place in the limit of all of them.
 final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = ByteBuffer
   typealias InboundOut = ByteBuffer
@@ -212,8 +212,9 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     goOnIfAnswered(context)
   }
 
-  /// The end of the input is not to overtake what came before it; and of half a request it is the decoder's to judge. The
-  /// server's end, which closes connections that the decoder knows no request of, is not to overtake a request either.
+  /// The end of the input is not to overtake what came before it; and of half a request it is the decoder's to judge.
+  /// The server's end, which closes connections that the decoder knows no request of, is not to overtake a request
+  /// either.
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     let isShutdown = event is ChannelShouldQuiesceEvent
     if isShutdown { ensureCheck(context, by: deadlines.shutDown(at: context.eventLoop.now)) }
@@ -474,8 +475,8 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     if let deadline = deadlines.beginBody(at: now, readCount: readCount) { ensureCheck(context, by: deadline) }
   }
 
-  /// One check is scheduled at any time. Whoever needs an earlier one moves it, which is seldom: until it has come, it is
-  /// early enough for all who follow.
+  /// One check is scheduled at any time. Whoever needs an earlier one moves it, which is seldom: until it has come, it
+  /// is early enough for all who follow.
   private func ensureCheck(_ context: ChannelHandlerContext, by deadline: NIODeadline) {
     guard deadline < checkAt else { return }
     check?.cancel()

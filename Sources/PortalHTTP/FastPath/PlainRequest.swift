@@ -1,10 +1,11 @@
 /// A request so plain that every parser of HTTP/1.1 must read it in the same way (RFC 9112), found in the bytes of a
 /// connection before the decoder sees them.
 ///
-/// Plain is: one of six methods, a target of visible ASCII, `HTTP/1.1`, CRLF and nothing else as line end, names of letters,
-/// digits, `-` and `_` without space before the colon, values of printable ASCII, at most one `Content-Length` of digits,
-/// `Host` at most once, and none of `Transfer-Encoding`, `Expect`, `Upgrade` or a `Connection` other than `keep-alive`. So
-/// where it ends is beyond doubt. What is not plain is no error: the decoder judges it.
+/// Plain is: one of six methods, a target of visible ASCII, `HTTP/1.1`, CRLF and nothing else as line end, names of
+/// letters, digits, `-` and `_` without space before the colon, values of printable ASCII, at most one `Content-Length`
+/// of digits,
+/// `Host` at most once, and none of `Transfer-Encoding`, `Expect`, `Upgrade` or a `Connection` other than `keep-alive`.
+/// So where it ends is beyond doubt. What is not plain is no error: the decoder judges it.
 struct PlainRequest: Equatable {
   /// Bytes of the request line and the header fields, and fields; the decoder takes as many.
   static let headSizeMax = MalformedRequestHandler.headerSizeMax

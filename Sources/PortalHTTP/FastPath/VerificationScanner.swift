@@ -1,8 +1,9 @@
 import Portal
 
 /// Reads the bodies of the hot routes in place: an object whose members all are as documented, in plain ASCII without
-/// escapes. Anything else is nil, and `JSONParser` with `RequestFields` judges it; whatever is read here, those would read
-/// in the same way. Only that a key which is not well formed has a hash here, unless its length is one that no key has.
+/// escapes. Anything else is nil, and `JSONParser` with `RequestFields` judges it; whatever is read here, those would
+/// read in the same way. Only that a key which is not well formed has a hash here, unless its length is one that no key
+/// has.
 struct VerificationScanner {
   private var position: Int
   private let end: Int

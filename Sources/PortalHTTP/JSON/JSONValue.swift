@@ -36,8 +36,8 @@ package enum JSONValue: Sendable, Equatable {
 }
 
 extension JSONValue {
-  /// The same bytes for the same value, in whatever order members came, and other bytes for every other one: a letter for
-  /// the kind, and where there is a content its size in front of it.
+  /// The same bytes for the same value, in whatever order members came, and other bytes for every other one: a letter
+  /// for the kind, and where there is a content its size in front of it.
   package var fingerprint: [UInt8] {
     switch self {
     case .null: Array("n".utf8)

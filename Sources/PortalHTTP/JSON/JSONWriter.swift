@@ -1,8 +1,8 @@
 package import Foundation
 import Portal
 
-/// Writes JSON as `API.md` has it: members in the order of the calls, nil as `null`, ids in lower case, times in RFC 3339
-/// with milliseconds.
+/// Writes JSON as `API.md` has it: members in the order of the calls, nil as `null`, ids in lower case, times in RFC
+/// 3339 with milliseconds.
 package struct JSONWriter {
   package private(set) var bytes: [UInt8] = []
   private var needsComma = false
@@ -227,8 +227,8 @@ package struct JSONWriter {
 
   // MARK: Pieces
 
-  /// Puts a piece of JSON where it stands, for what is written very often: an append has a price, whatever its length. Its
-  /// commas are whoever's who writes it; behind it comes one.
+  /// Puts a piece of JSON where it stands, for what is written very often: an append has a price, whatever its length.
+  /// Its commas are whoever's who writes it; behind it comes one.
   mutating func piece(_ text: StaticString) {
     bytes.append(text)
     needsComma = true

@@ -11,8 +11,8 @@ package enum Timestamp {
 
   /// What lies before the year 1 or after 9999 is written as the first or the last moment of them.
   package static func text(of date: Date) -> String {
-    // Few milliseconds are a binary fraction of a second. Two units in the last place make up for what `Date` has lost, so
-    // that cutting off microseconds does not cut off a millisecond.
+    // Few milliseconds are a binary fraction of a second. Two units in the last place make up for what `Date` has lost,
+    // so that cutting off microseconds does not cut off a millisecond.
     let seconds = min(
       max(date.timeIntervalSince1970, Double(millisecondsMin) / 1_000), Double(millisecondsMax) / 1_000)
     let milliseconds = min(Int(bounding: ((seconds + 2 * seconds.ulp) * 1_000).rounded(.down)), millisecondsMax)

@@ -2,8 +2,8 @@ import HTTPTypes
 import Hummingbird
 import Portal
 
-/// `/metrics` for Prometheus, and the middleware that measures what it shows of requests. Outermost, so that a problem is
-/// measured as what the client got.
+/// `/metrics` for Prometheus, and the middleware that measures what it shows of requests. Outermost, so that a problem
+/// is measured as what the client got.
 struct MetricsController: RouterMiddleware {
   /// What a client may make up does not become a label.
   private static let methods: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .patch, .delete, .options]

@@ -6,8 +6,8 @@ import Postgres
 
 /// Outermost: turns every error into a problem document, and puts the request id on every answer.
 ///
-/// A path with an empty segment is not found. The router would take it for the one without, so that `/metrics/` would get past
-/// a proxy that keeps `/metrics` to itself.
+/// A path with an empty segment is not found. The router would take it for the one without, so that `/metrics/` would
+/// get past a proxy that keeps `/metrics` to itself.
 struct ProblemMiddleware: RouterMiddleware {
   let routes: RouteTable
 

@@ -4,8 +4,8 @@ import NIOHTTP1
 /// Writes the bytes of a head that are not ASCII as percent-encoding has them (RFC 3986 2.1), in the target and in the
 /// values of fields, so that no text of a head is anything but ASCII behind it.
 ///
-/// Nothing that the server looks for in a head has other characters (RFC 9110 5.5 calls them opaque), and a `String` that
-/// may have them is dear to compare; see ``ByteText``. A head that is too large then is refused as any other.
+/// Nothing that the server looks for in a head has other characters (RFC 9110 5.5 calls them opaque), and a `String`
+/// that may have them is dear to compare; see ``ByteText``. A head that is too large then is refused as any other.
 final class ASCIIHeadHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPServerRequestPart
   typealias InboundOut = HTTPServerRequestPart

@@ -2,13 +2,15 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 
-/// The origins, beside the portal's own, whose pages may ask this server and read the answers (CORS, in the Fetch standard).
+/// The origins, beside the portal's own, whose pages may ask this server and read the answers (CORS, in the Fetch
+/// standard).
 package struct CrossOrigins: Sendable, Equatable {
   package static let none = CrossOrigins(origins: [])
 
   private let origins: Set<String>
 
-  /// Parses origins with commas between, each as ``SessionCookie`` takes the portal's; nil if one is none. There is no `*`.
+  /// Parses origins with commas between, each as ``SessionCookie`` takes the portal's; nil if one is none. There is no
+  /// `*`.
   package init?(_ text: String) {
     let parts = text.split(separator: ",", omittingEmptySubsequences: false).map {
       $0.trimmingCharacters(in: .whitespaces)
@@ -28,11 +30,11 @@ package struct CrossOrigins: Sendable, Equatable {
   }
 }
 
-/// Tells browsers which other origins may ask. They may not with cookies: without `Access-Control-Allow-Credentials` no page
-/// of theirs reads what was answered to one.
+/// Tells browsers which other origins may ask. They may not with cookies: without `Access-Control-Allow-Credentials` no
+/// page of theirs reads what was answered to one.
 ///
-/// The routes of gateways are left out. Their service token belongs into no page, and they may be answered before the HTTP
-/// decoder, where nobody looks at origins.
+/// The routes of gateways are left out. Their service token belongs into no page, and they may be answered before the
+/// HTTP decoder, where nobody looks at origins.
 struct CrossOriginMiddleware: RouterMiddleware {
   private static let gatewayPaths: Set<String> = ["/v1/verify", "/v1/verify/batch", "/v1/authorize"]
   private static let requestHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match"

@@ -9,8 +9,8 @@ enum EntityTag {
 }
 
 extension Request {
-  /// The revisions that the client takes for the present one; nil where it says nothing, or `*`. Tags that are not ours,
-  /// and weak ones, are nobody's present revision.
+  /// The revisions that the client takes for the present one; nil where it says nothing, or `*`. Tags that are not
+  /// ours, and weak ones, are nobody's present revision.
   func ifMatch() throws(PortalError) -> Set<Int>? {
     guard let header = headers[.ifMatch], header.trimmingCharacters(in: .whitespaces) != "*" else { return nil }
     let tag = #/[ \t]*(?:W\/)?"[^"]*"[ \t]*/#

@@ -1,8 +1,8 @@
 import HTTPTypes
 import Portal
 
-/// The header in which trusted proxies say where a request comes from. One is read and never both: a proxy writes one of
-/// them, and hands on what a client wrote to the other.
+/// The header in which trusted proxies say where a request comes from. One is read and never both: a proxy writes one
+/// of them, and hands on what a client wrote to the other.
 package enum ForwardedHeader: String, Sendable, CaseIterable {
   case xForwardedFor = "x-forwarded-for"
   /// RFC 7239.
@@ -18,8 +18,8 @@ package enum ForwardedHeader: String, Sendable, CaseIterable {
 
 /// The elements of such a header from the right, each looked for only when it is asked for.
 ///
-/// Quotes, too, are read from the right. From the left, a client that opens one and does not close it would swallow what
-/// the proxy added behind it.
+/// Quotes, too, are read from the right. From the left, a client that opens one and does not close it would swallow
+/// what the proxy added behind it.
 struct ForwardedHops {
   private let header: ForwardedHeader
   private var fields: [String]
@@ -69,8 +69,8 @@ struct ForwardedHops {
     return (position - start) % 2 == 1
   }
 
-  /// The value of `for` in an element of `Forwarded` (RFC 7239 4); nil where there is none or several, and for what is no
-  /// list of pairs.
+  /// The value of `for` in an element of `Forwarded` (RFC 7239 4); nil where there is none or several, and for what is
+  /// no list of pairs.
   private static func node(in element: ArraySlice<UInt8>) -> [UInt8]? {
     var rest = element
     var node: [UInt8]?
@@ -119,8 +119,8 @@ struct ForwardedHops {
     return nil
   }
 
-  /// `192.0.2.43`, `192.0.2.43:47011`, `2001:db8::17`, `[2001:db8::17]`, `[2001:db8::17]:47011`; nil for anything else, so
-  /// for `unknown` and `_hidden` (RFC 7239 6.2, 6.3).
+  /// `192.0.2.43`, `192.0.2.43:47011`, `2001:db8::17`, `[2001:db8::17]`, `[2001:db8::17]:47011`; nil for anything else,
+  /// so for `unknown` and `_hidden` (RFC 7239 6.2, 6.3).
   private static func address(of node: ArraySlice<UInt8>) -> AddressBlock? {
     var host = node
     if node.first == UInt8(ascii: "[") {

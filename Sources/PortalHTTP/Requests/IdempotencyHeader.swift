@@ -3,8 +3,8 @@ import Hummingbird
 import Portal
 
 extension Request {
-  /// What `Idempotency-Key` makes of this request, if it is there. A repeat has the same method, path and body, whose members
-  /// may be in another order.
+  /// What `Idempotency-Key` makes of this request, if it is there. A repeat has the same method, path and body, whose
+  /// members may be in another order.
   func idempotent(_ fields: RequestFields, _ holder: KeyHolder) throws(PortalError) -> IdempotentRequest? {
     let keys = headers[values: .idempotencyKey]
     guard let key = keys.first else { return nil }

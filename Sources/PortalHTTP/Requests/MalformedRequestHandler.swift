@@ -6,9 +6,9 @@ import NIOHTTP1
 import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
 
-/// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes, too,
-/// after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes behind it. Asks
-/// for the body of a client that waits to be asked.
+/// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes,
+/// too, after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes
+/// behind it. Asks for the body of a client that waits to be asked.
 final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
@@ -29,8 +29,8 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   private let timeouts: ConnectionTimeouts
   private let limit: ConnectionLimit
 
-  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline and an ``ASCIIHeadHandler`` behind the decoder, where
-  /// the framework lets nobody in.
+  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline and an ``ASCIIHeadHandler`` behind the decoder,
+  /// where the framework lets nobody in.
   init(_ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit) {
     self.path = path
     self.timeouts = timeouts
@@ -56,8 +56,8 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
       isClosing = head.headerFields[.connection]?.hasToken("close") ?? false
       isComplete = false
       context.triggerUserOutboundEvent(RequestProgress.begun, promise: nil)
-      // The client waits before it sends its body (RFC 9110 10.1.1). Behind another answer this would be out of order, and
-      // the client goes on by itself after a while.
+      // The client waits before it sends its body (RFC 9110 10.1.1). Behind another answer this would be out of order,
+      // and the client goes on by itself after a while.
       if unansweredCount == 1, head.headerFields[.expect]?.lowercased() == "100-continue" {
         context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
       }

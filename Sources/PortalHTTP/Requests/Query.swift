@@ -23,7 +23,8 @@ extension [QueryParameter] {
   static let days: [QueryParameter] = ["from", "to"]
 }
 
-/// The parameters of a query: `name=value` with `&` between, in percent-encoding (RFC 3986 2.1 and 3.4). A `+` is itself.
+/// The parameters of a query: `name=value` with `&` between, in percent-encoding (RFC 3986 2.1 and 3.4). A `+` is
+/// itself.
 struct Query {
   static let byteCountMax = 8 << 10
   static let parameterCountMax = 100

@@ -2,7 +2,8 @@ import Foundation
 import Hummingbird
 import Portal
 
-/// The members of a JSON body, taken one by one. What is wrong is gathered, so that a client learns of all of it at once;
+/// The members of a JSON body, taken one by one. What is wrong is gathered, so that a client learns of all of it at
+/// once;
 /// ``finish()`` throws it, and also refuses members that nobody took.
 struct RequestFields {
   /// Problems that are told at most: a client that sends 10,000 wrong events need not read of each.
@@ -207,7 +208,8 @@ struct RequestFields {
     return elements
   }
 
-  /// A list of objects, each of which `parse` takes apart; what is wrong in one is told with its index. Nil if it is missing.
+  /// A list of objects, each of which `parse` takes apart; what is wrong in one is told with its index. Nil if it is
+  /// missing.
   mutating func optionalObjects<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ parse: (inout RequestFields) -> Element?
   ) -> [Element]? {

@@ -6,8 +6,8 @@ import Synchronization
 
 /// The proxies whose word is taken for where a request comes from.
 ///
-/// Anybody can send `X-Forwarded-For`, and each proxy on the way adds the address that it saw at the right end. So what a
-/// trusted proxy added is true, and what stands left of the first address that is not a trusted proxy's is hearsay.
+/// Anybody can send `X-Forwarded-For`, and each proxy on the way adds the address that it saw at the right end. So what
+/// a trusted proxy added is true, and what stands left of the first address that is not a trusted proxy's is hearsay.
 package struct TrustedProxies: Sendable, Equatable {
   package static let none = TrustedProxies(blocks: [])
   /// Elements of a header that are looked at, from the right. No chain of proxies is so long.
@@ -42,8 +42,8 @@ package struct TrustedProxies: Sendable, Equatable {
 
   private init(blocks: [AddressBlock]) { self.blocks = blocks }
 
-  /// The nearest address that is not a trusted proxy's, walking `forwarded`, the values of ``header``, from the right; the
-  /// farthest trusted one where the walk ends before that, at the left end or at what is no address.
+  /// The nearest address that is not a trusted proxy's, walking `forwarded`, the values of ``header``, from the right;
+  /// the farthest trusted one where the walk ends before that, at the left end or at what is no address.
   package func origin(peer: String?, forwarded: [String]) -> Origin {
     guard let peer, var nearest = AddressBlock(peer) else { return Origin(address: peer) }
     var hops = ForwardedHops(header, forwarded)

@@ -12,8 +12,8 @@ struct AccountController {
     routes.delete("v1/account", .closeAccount, use: delete)
   }
 
-  /// Where there is mail, the new address holds when it is confirmed, and nobody learns whether it is somebody's; else it
-  /// holds at once.
+  /// Where there is mail, the new address holds when it is confirmed, and nobody learns whether it is somebody's; else
+  /// it holds at once.
   @Sendable private func changeEmail(_ request: Request, _ context: CustomerContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
     let password = fields.presentedPassword("password")

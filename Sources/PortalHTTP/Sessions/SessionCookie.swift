@@ -9,8 +9,8 @@ package struct SessionCookie: Sendable {
   let name: String
   let isSecure: Bool
 
-  /// Over https the cookie is bound to the host and to TLS (RFC 6265bis, `__Host-`); plain http is for this machine only,
-  /// so nil for any other host.
+  /// Over https the cookie is bound to the host and to TLS (RFC 6265bis, `__Host-`); plain http is for this machine
+  /// only, so nil for any other host.
   package init?(publicURL: String) {
     guard let url = URLComponents(string: publicURL), let scheme = url.scheme?.lowercased(),
       let host = url.host?.lowercased(), !host.isEmpty, url.user == nil, url.password == nil, url.query == nil,
@@ -35,8 +35,8 @@ package struct SessionCookie: Sendable {
     request.cookies[name].flatMap { $0.value.isEmpty ? nil : Secret(presented: $0.value) }
   }
 
-  /// Refuses a change that a page of another origin made a browser send (the cookie goes along by itself; a bearer token
-  /// does not, so it needs no such check).
+  /// Refuses a change that a page of another origin made a browser send (the cookie goes along by itself; a bearer
+  /// token does not, so it needs no such check).
   func checkOrigin(of request: Request) throws {
     if [.get, .head, .options].contains(request.method) { return }
     guard request.headers[.origin] == origin else {
