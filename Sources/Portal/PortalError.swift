@@ -50,6 +50,10 @@ package enum PortalError: Error, Sendable, Equatable {
   /// What needs mail, where none is sent.
   case mailNotConfigured
   case tooManyRequests(retryAfterSeconds: Int)
+  /// More requests within a minute than the session, the address or the token may send.
+  case rateLimited(RateLimitDecision)
+  /// More reads of one account at once than may wait.
+  case accountBusy
   /// PostgreSQL cannot be asked, or too much is waiting. `reason` is for the log alone.
   case unavailable(reason: String)
   /// The Idempotency-Key came before with another request.

@@ -21,6 +21,7 @@ package struct PortalSettings: Sendable {
   package var connectionTimeouts = ConnectionTimeouts()
   /// How the process's descriptors are divided; nil: nobody is warned that they are few.
   package var descriptors: DescriptorBudget?
+  package var requestsPerMinute = RequestLimits.PerMinute()
   package var isSignupOpen = false
   /// What `/metrics` takes; nil: it opens to everybody who reaches it.
   package var metricsToken: Secret?
@@ -82,6 +83,8 @@ package struct PortalApplication: Sendable {
   private let listener: InvalidationListener
   package let scheduler: JobScheduler
   private let limits: RateLimits
+  private let requestLimits: RequestLimits
+  private let turns: AccountTurns
   private let mailSender: MailSender?
 
   /// Opens connections when they are needed. Verification has a pool of its own, so that no page of the portal, however
@@ -105,6 +108,8 @@ package struct PortalApplication: Sendable {
     self.gatewayPool = gatewayPool
     self.analyticsPool = analyticsPool
     let clock = DatabaseClock(observer: observer)
+    requestLimits = RequestLimits(settings.requestsPerMinute, clock: clock, observer: observer)
+    turns = AccountTurns(poolSize: database.poolSizeMax, observer: observer)
     let instance = Instance(name: settings.instanceName, lease: settings.lease, clock: clock)
     let recorder = UsageRecorder(spoolFolder: settings.usageSpool, sourceID: instance.id)
     let passwords = PasswordHasher(cost: settings.passwordCost, threadCount: settings.passwordThreadCount)
@@ -179,7 +184,9 @@ package struct PortalApplication: Sendable {
   ) -> some ApplicationProtocol {
     let fastPath =
       settings.hasFastPath
-      ? FastPath(verifier: services.verifier, tokens: services.tokens, observer: metrics.observer) : nil
+      ? FastPath(
+        verifier: services.verifier, tokens: services.tokens, observer: metrics.observer,
+        limit: requestLimits.verification) : nil
     let eventLoops: EventLoopGroupProvider =
       settings.httpThreadCount.map { .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0)) } ?? .singleton
     var parts: [any Service] = [pool, gatewayPool]
@@ -191,7 +198,8 @@ package struct PortalApplication: Sendable {
       router: makeRouter(
         services, metrics: metrics, proxies: settings.trustedProxies, cookie: settings.cookie,
         crossOrigins: settings.crossOrigins, isSignupOpen: settings.isSignupOpen,
-        needsStaffSecondFactor: settings.needsStaffSecondFactor, hasOperations: operationsAddress == nil, table: table),
+        needsStaffSecondFactor: settings.needsStaffSecondFactor, hasOperations: operationsAddress == nil,
+        limits: requestLimits, turns: turns, table: table),
       server: .portal(fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit),
       configuration: .init(
         address: address, backlog: 1_024, availableConnectionsDelegate: connectionLimit.acceptanceLimit(logger)),

@@ -1,3 +1,4 @@
+import Foundation
 import HTTPTypes
 import Hummingbird
 package import Portal
@@ -66,7 +67,8 @@ func makeOperationsRouter(_ readiness: Readiness, metrics: MetricsController) ->
 /// not optional.
 func makeRouter(
   _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, cookie: SessionCookie,
-  crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool, hasOperations: Bool, table: RouteTable
+  crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool, hasOperations: Bool,
+  limits: RequestLimits, turns: AccountTurns, table: RouteTable
 ) -> Router<AppRequestContext> {
   let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
   let routes = RecordingRouter(router: router, table: table)
@@ -74,6 +76,7 @@ func makeRouter(
   if !crossOrigins.isEmpty { routes.add(middleware: CrossOriginMiddleware(origins: crossOrigins, table: table)) }
   routes.add(middleware: ProblemMiddleware(routes: table))
   routes.add(middleware: ClientAddressMiddleware(proxies: proxies, observer: metrics.observer))
+  routes.add(middleware: UnmatchedLimitMiddleware(limits: limits))
 
   let sessions = SessionsController(
     accounts: services.accounts, members: services.members, sessions: services.sessions,
@@ -84,11 +87,12 @@ func makeRouter(
   let keys = KeysController(keys: services.keys)
   let usage = UsageController(usages: services.usages)
 
-  let everybody = PublicRoutes(routes.group())
   if hasOperations {
-    HealthController(readiness: services.readiness).addRoutes(to: everybody)
-    metrics.addRoutes(to: everybody)
+    let operators = PublicRoutes(routes.group())
+    HealthController(readiness: services.readiness).addRoutes(to: operators)
+    metrics.addRoutes(to: operators)
   }
+  let everybody = PublicRoutes(routes.group().add(middleware: AddressLimitMiddleware(limits: limits)))
   sessions.addRoutes(to: everybody)
   credentials.addRoutes(to: everybody)
   invitations.addRoutes(to: everybody)
@@ -96,8 +100,9 @@ func makeRouter(
 
   let customers = MemberRoutes(
     routes.group()
-      .add(middleware: CustomerAuthentication(sessions: services.sessions, cookie: cookie))
-      .group(context: CustomerContext.self), table: table)
+      .add(middleware: CustomerAuthentication(sessions: services.sessions, cookie: cookie, limits: limits))
+      .group(context: CustomerContext.self)
+      .add(middleware: AccountTurnMiddleware(turns: turns) { $0.accountID }), table: table)
   sessions.addRoutes(to: customers)
   credentials.addRoutes(to: customers)
   PersonController<CustomerContext>(path: "v1/me", sessions: services.sessions, cookie: cookie)
@@ -112,7 +117,7 @@ func makeRouter(
 
   let staff = StaffRoutes(
     routes.group()
-      .add(middleware: StaffAuthentication(sessions: services.sessions))
+      .add(middleware: StaffAuthentication(sessions: services.sessions, limits: limits))
       .group(context: StaffContext.self), needsSecondFactor: needsStaffSecondFactor, table: table)
   PersonController<StaffContext>(path: "v1/support/me", sessions: services.sessions, cookie: nil)
     .addRoutes(to: staff)
@@ -123,21 +128,27 @@ func makeRouter(
 
   let analysts = AnalystRoutes(
     routes.group()
-      .add(middleware: AnalystAuthentication(tokens: services.tokens, sessions: services.sessions))
+      .add(
+        middleware: AnalystAuthentication(tokens: services.tokens, sessions: services.sessions, limits: limits)
+      )
       .group(context: AnalystContext.self), needsStaffSecondFactor: needsStaffSecondFactor, table: table)
   AnalyticsController(analytics: services.analytics).addRoutes(to: analysts)
 
-  func tokenRoutes(header: HTTPField.Name? = nil) -> TokenRoutes {
+  func tokenRoutes(header: HTTPField.Name? = nil, _ limit: RequestLimit<UUID>?) -> TokenRoutes {
     TokenRoutes(
       routes.group()
-        .add(middleware: GatewayAuthentication(tokens: services.tokens, header: header))
-        .group(context: GatewayContext.self), table: table)
+        .add(
+          middleware: GatewayAuthentication(tokens: services.tokens, header: header, limits: limits, limit: limit)
+        )
+        .group(context: GatewayContext.self)
+        // The `{id}` of all these routes is an account's.
+        .add(middleware: AccountTurnMiddleware(turns: turns) { try? $0.pathID }), table: table)
   }
-  let gateways = tokenRoutes()
   let verification = VerificationController(verifier: services.verifier)
-  verification.addRoutes(to: gateways)
-  verification.addHeaderRoutes(to: tokenRoutes(header: .xLatchkeyToken))
-  usage.addRoutes(to: gateways)
-  keys.addRoutes(to: gateways)
+  verification.addRoutes(to: tokenRoutes(limits.verification))
+  verification.addHeaderRoutes(to: tokenRoutes(header: .xLatchkeyToken, limits.verification))
+  let machines = tokenRoutes(limits.token)
+  usage.addRoutes(to: machines)
+  keys.addRoutes(to: machines)
   return router
 }

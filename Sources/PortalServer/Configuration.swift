@@ -33,6 +33,7 @@ struct PortalConfiguration: Sendable {
   /// Where usage and analytics are read, if not from `database`.
   var analyticsDatabase: PostgresConfiguration?
   var http: HTTP
+  var requestsPerMinute: RequestLimits.PerMinute
   var isSignupOpen: Bool
   /// Nil: metrics are for everybody who reaches the port.
   var metricsToken: Secret?
@@ -99,6 +100,13 @@ struct PortalConfiguration: Sendable {
       threadCount: threads == 0 ? nil : threads, connectionCountMax: connections == 0 ? nil : connections,
       shutdownSeconds: shutdownSeconds)
 
+    let counts = 0...RequestLimits.PerMinute.max
+    var limits = RequestLimits.PerMinute()
+    limits.session = try keys.integer("session.rate.limit.per.minute", counts, default: limits.session)
+    limits.address = try keys.integer("address.rate.limit.per.minute", counts, default: limits.address)
+    limits.token = try keys.integer("token.rate.limit.per.minute", counts, default: limits.token)
+    limits.verification = try keys.integer("verify.rate.limit.per.minute", counts, default: limits.verification)
+    requestsPerMinute = limits
     isSignupOpen = try keys.boolean("signup.open", default: false)
     metricsToken = try keys.optional("metrics.token", isSecret: true).map {
       try keys.parsed(

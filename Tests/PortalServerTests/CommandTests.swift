@@ -71,6 +71,8 @@ struct CommandTests {
       ("OPERATIONS_PORT", "65536"), ("OPERATIONS_PORT", "8080"),
       ("HTTP_CONNECTIONS_MAX", "1000001"), ("SHUTDOWN_SECONDS", "0"),
       ("FAST_PATH", "sometimes"),
+      ("SESSION_RATE_LIMIT_PER_MINUTE", "-1"), ("ADDRESS_RATE_LIMIT_PER_MINUTE", "many"),
+      ("TOKEN_RATE_LIMIT_PER_MINUTE", "1000001"), ("VERIFY_RATE_LIMIT_PER_MINUTE", "1.5"),
       ("TRUSTED_PROXIES", "10.0.0.0/33"), ("FORWARDED_HEADER", "x-real-ip"),
       ("SESSION_IDLE_HOURS", "0"), ("SECRET_KEY", "short"),
       ("STAFF_SECOND_FACTOR", "always"), ("STAFF_SECOND_FACTOR", "required"),

@@ -41,6 +41,7 @@ package func withPortal(
   var settings = PortalSettings(
     keyFormat: format, cookie: cookie, migrationCount: try Migrations.embedded().files.count)
   settings.isSignupOpen = true
+  settings.requestsPerMinute = .none
   settings.passwordCost = ScryptCost(logN: 10, r: 8, p: 1)
   settings.propagationTimeout = muchTooLong
   configure(&settings)

@@ -109,9 +109,13 @@ struct InsertKeyAuditEvents: PostgresStatement {
   }
 }
 
-/// Filters that are not given must not hide from the planner what an index is for.
+/// Filters that are not given must not hide from the planner what an index is for. And where there is none, as for a
+/// part of a name, one reader has one process of PostgreSQL, not several that others then lack.
 struct PlanForFilters: PostgresStatement {
-  static let sql = "select set_config('plan_cache_mode', 'force_custom_plan', true)"
+  static let sql = """
+    select set_config('plan_cache_mode', 'force_custom_plan', true),
+      set_config('max_parallel_workers_per_gather', '0', true)
+    """
 }
 
 extension AuditFilter {

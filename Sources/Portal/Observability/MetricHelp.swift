@@ -1,6 +1,7 @@
 extension PrometheusMetrics {
   /// What each metric is, in one sentence, by its name; `docs/OPERATIONS.md` says more.
   package static let help = [
+    "latchkey_account_waits_total": "Reads that waited for others of the same account.",
     "latchkey_cache_bypasses_total": "Look-ups past the lease of the cache, which go to the database.",
     "latchkey_cache_entries": "Keys in the cache now.",
     "latchkey_cache_fills_discarded_total": "Results that were read and not kept in the cache.",
@@ -39,6 +40,7 @@ extension PrometheusMetrics {
     "latchkey_postgres_sent_again_total":
       "Statements and transactions that a terminated connection had not carried out, and another did.",
     "latchkey_request_duration_seconds": "How long requests took, by route, method and status.",
+    "latchkey_requests_refused_total": "Requests that were one too many, by the limit that refused them.",
     "latchkey_usage_counters_adopted_total": "Counters of dead processes that were written.",
     "latchkey_usage_counters_damaged_total": "Counters in the spool that are damaged.",
     "latchkey_usage_counters_flushed_total": "Counters that were written.",

@@ -56,6 +56,10 @@ package enum Observation: Sendable, Equatable {
   case connectionsClosed(connections: Int, isLogged: Bool)
   /// A trusted proxy has said where a request comes from, and it is no address. Of many only some are logged.
   case forwardedUnreadable(isLogged: Bool)
+  /// A request was one too many, and was refused.
+  case requestRefused(RequestRefusal)
+  /// As many reads of an account as may be are under way, and one more waits for its turn.
+  case accountWaits
   /// A request was answered; `route` as it was declared, "NotFound" where there is none.
   case answered(route: String, method: String, status: Int, nanoseconds: Int64)
 }
@@ -186,6 +190,11 @@ package struct Observer: Sendable {
     let outboxFailures = counter("outbox_failures")
     let closedConnections = counter("http_connections_closed")
     let unreadableForwards = counter("forwarded_unreadable")
+    let refusals = Dictionary(
+      uniqueKeysWithValues: RequestRefusal.allCases.map {
+        ($0, counter("requests_refused", [("limit", $0.rawValue)]))
+      })
+    let accountWaits = counter("account_waits")
     let postgres = PostgresCounters(counter)
     let durations = RequestDurations(factory)
     return { observation in
@@ -220,6 +229,8 @@ package struct Observer: Sendable {
       case .outboxFailed: outboxFailures.increment()
       case .connectionsClosed(let connections, _): closedConnections.increment(by: connections)
       case .forwardedUnreadable: unreadableForwards.increment()
+      case .requestRefused(let refusal): refusals[refusal]?.increment()
+      case .accountWaits: accountWaits.increment()
       case .postgres(let event): postgres.count(event)
       case .listening, .jobFinished, .usageUnplaced, .tokenUsesFailed: break
       }

@@ -8,12 +8,15 @@ import Portal
 final class FastPath: Sendable {
   let verifier: Verifier
   let tokens: ServiceTokenCheck
+  /// Of requests of one token; nil: there is none.
+  private let limit: RequestLimit<UUID>?
   let observer: Observer
   private let requestIDs = RequestIDs()
 
-  init(verifier: Verifier, tokens: ServiceTokenCheck, observer: Observer) {
+  init(verifier: Verifier, tokens: ServiceTokenCheck, observer: Observer, limit: RequestLimit<UUID>? = nil) {
     self.verifier = verifier
     self.tokens = tokens
+    self.limit = limit
     self.observer = observer
   }
 
@@ -67,10 +70,11 @@ final class FastPath: Sendable {
     let now = verifier.clock.now
     let route: String
     var status = 200
+    var counted: UUID?
     switch request.target {
     case .verify:
       guard let token = token(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: now),
-        Self.isJSON(request, bytes), request.bodyCount <= VerificationController.bodySizeMax
+        hasRoom(token, &counted), Self.isJSON(request, bytes), request.bodyCount <= VerificationController.bodySizeMax
       else { return .notHere }
       let judged = judged(bytes, with: token, after: lookUp, at: now) { VerificationScanner.request($0, request.body) }
       guard let verdict = judged.verdict else { return judged.outcome }
@@ -78,7 +82,7 @@ final class FastPath: Sendable {
       route = "/v1/verify"
     case .verifyBatch:
       guard let token = token(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: now),
-        Self.isJSON(request, bytes)
+        hasRoom(token, &counted), Self.isJSON(request, bytes)
       else { return .notHere }
       let judged = judgedAll(bytes, request.body, with: token, after: lookUp, at: now)
       guard let verdicts = judged.verdicts else { return judged.outcome }
@@ -86,7 +90,7 @@ final class FastPath: Sendable {
       route = "/v1/verify/batch"
     case .authorize:
       guard let token = token(request.fields.token, isBearer: false, bytes, &scratch.token, at: now),
-        request.bodyCount == 0
+        hasRoom(token, &counted), request.bodyCount == 0
       else { return .notHere }
       let judged = judged(bytes, with: token, after: lookUp, at: now) { Self.question(request.fields, $0) }
       guard let verdict = judged.verdict else { return judged.outcome }
@@ -94,6 +98,7 @@ final class FastPath: Sendable {
       route = "/v1/authorize"
     case .other: return .notHere
     }
+    if let counted { limit?.note(counted) }
     output.writeBytes(scratch.head)
     output.writeBytes(scratch.body.bytes)
     observer.observe(
@@ -163,6 +168,14 @@ final class FastPath: Sendable {
       (1...Secret.lengthMax).contains(token.count)
     else { return nil }
     return tokens.findAtOnce(remembered.hash(of: bytes.extracting(token)), for: .verifyKeys, at: moment)
+  }
+
+  /// Whether the token may ask; if not, the ordinary route says so. Only what is answered counts: the ordinary route
+  /// counts what is handed on to it.
+  private func hasRoom(_ token: KnownServiceToken, _ counted: inout UUID?) -> Bool {
+    guard let limit else { return true }
+    counted = token.id
+    return limit.hasRoom(token.id)
   }
 
   /// The place of the token behind `Bearer `, in whatever case, if there is one space and no other.

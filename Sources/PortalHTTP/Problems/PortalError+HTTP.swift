@@ -1,3 +1,4 @@
+import HTTPTypes
 import Hummingbird
 import NIOCore
 import NIOHTTP1
@@ -89,6 +90,16 @@ extension Problem {
       self.init(
         .tooManyRequests, .tooManyRequests, "Too many attempts; try again in \(seconds) s.",
         headers: [.retryAfter: "\(seconds)"])
+    case .rateLimited(let decision):
+      let limit = decision.own.limit
+      self.init(
+        .tooManyRequests, .rateLimited,
+        "Too many requests: the limit by \(limit.name) is \(limit.limit) in \(limit.windowSeconds) s.",
+        headers: HTTPFields(decision))
+    case .accountBusy:
+      self.init(
+        .tooManyRequests, .accountBusy, "Too many requests of this account are waiting; send fewer at once.",
+        headers: [.retryAfter: "\(Self.retryAfterSeconds)"])
     case .unavailable:
       self = .unavailable
     case .idempotencyConflict:

@@ -35,6 +35,8 @@ struct Problem: Error, Sendable {
     case unsupportedMediaType = "unsupported_media_type"
     case headersTooLarge = "headers_too_large"
     case tooManyRequests = "too_many_requests"
+    case rateLimited = "rate_limited"
+    case accountBusy = "account_busy"
     case unavailable
     case outcomeUnknown = "outcome_unknown"
     case internalError = "internal_error"

@@ -1,3 +1,4 @@
+import Foundation
 import HTTPTypes
 import Hummingbird
 import Portal
@@ -6,16 +7,23 @@ import Portal
 struct CustomerAuthentication: RouterMiddleware {
   let sessions: Sessions
   let cookie: SessionCookie
+  let limits: RequestLimits
 
   func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
     var context = context
-    let token = try token(of: request)
-    context.customer = try await sessions.find(token)
+    let (session, token) = try await limits.identifying(context) { try await find(request) }
+    try limits.session?.count(session.id)
+    context.customer = session
     context.customerToken = token
     return try await next(request, context)
+  }
+
+  private func find(_ request: Request) async throws -> (CustomerSession, Secret) {
+    let token = try token(of: request)
+    return (try await sessions.find(token), token)
   }
 
   private func token(of request: Request) throws -> Secret {
@@ -29,14 +37,19 @@ struct CustomerAuthentication: RouterMiddleware {
 /// Finds out which member of staff is logged in, by bearer token.
 struct StaffAuthentication: RouterMiddleware {
   let sessions: Sessions
+  let limits: RequestLimits
 
   func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
-    guard let token = request.bearer else { throw PortalError.unauthenticated }
     var context = context
-    context.staff = try await sessions.findStaff(token)
+    let session = try await limits.identifying(context) { () async throws -> StaffSession in
+      guard let token = request.bearer else { throw PortalError.unauthenticated }
+      return try await sessions.findStaff(token)
+    }
+    try limits.session?.count(session.id)
+    context.staff = session
     return try await next(request, context)
   }
 }
@@ -46,15 +59,22 @@ struct GatewayAuthentication: RouterMiddleware {
   let tokens: ServiceTokenCheck
   /// The header that the token is in; nil for `Authorization: Bearer`.
   var header: HTTPField.Name?
+  let limits: RequestLimits
+  /// The one of `limits` that its tokens are counted by; nil: none.
+  let limit: RequestLimit<UUID>?
 
   func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
     let presented = if let header { request.headers[header].map { Secret(presented: $0) } } else { request.bearer }
-    guard let secret = presented else { throw PortalError.unauthenticated }
     var context = context
-    context.token = try await tokens.find(secret)
+    let (token, secret) = try await limits.identifying(context) { () async throws -> (ServiceToken, Secret) in
+      guard let secret = presented else { throw PortalError.unauthenticated }
+      return (try await tokens.find(secret), secret)
+    }
+    try limit?.count(token.id)
+    context.token = token
     context.tokenSecret = secret
     return try await next(request, context)
   }
@@ -64,19 +84,24 @@ struct GatewayAuthentication: RouterMiddleware {
 struct AnalystAuthentication: RouterMiddleware {
   let tokens: ServiceTokenCheck
   let sessions: Sessions
+  let limits: RequestLimits
 
   func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
-    guard let secret = request.bearer else { throw PortalError.unauthenticated }
     var context = context
-    if secret.isWellFormed(prefix: ServiceToken.secretPrefix) {
-      context.token = try await tokens.find(secret)
-    } else {
-      context.staff = try await sessions.findStaff(secret)
-    }
+    let (token, session) = try await limits.identifying(context) { try await find(request) }
+    if let token { try limits.token?.count(token.id) }
+    if let session { try limits.session?.count(session.id) }
+    (context.token, context.staff) = (token, session)
     return try await next(request, context)
+  }
+
+  private func find(_ request: Request) async throws -> (ServiceToken?, StaffSession?) {
+    guard let secret = request.bearer else { throw PortalError.unauthenticated }
+    return secret.isWellFormed(prefix: ServiceToken.secretPrefix)
+      ? (try await tokens.find(secret), nil) : (nil, try await sessions.findStaff(secret))
   }
 }
 

@@ -218,7 +218,7 @@ extension JSONWriter {
 extension HTTPFields {
   /// draft-ietf-httpapi-ratelimit-headers, the older `X-RateLimit-*` beside it, and `Retry-After` when limited, or
   /// `X-Latchkey-Retry: never` if no waiting would help.
-  fileprivate init(_ limits: RateLimitDecision) {
+  init(_ limits: RateLimitDecision) {
     self.init()
     let (all, binding) = (limits.all, limits.binding)
     self[.rateLimitPolicy] = all.map { "\"\($0.limit.name)\";q=\($0.limit.limit);w=\($0.limit.windowSeconds)" }

@@ -145,6 +145,7 @@ extension PortalSettings {
     connectionTimeouts.idle = .seconds(configuration.http.idleSeconds)
     httpThreadCount = configuration.http.threadCount
     connectionTimeouts.shutdown = .seconds(configuration.http.shutdownSeconds)
+    requestsPerMinute = configuration.requestsPerMinute
     isSignupOpen = configuration.isSignupOpen
     metricsToken = configuration.metricsToken
     lease = .seconds(configuration.leaseSeconds)

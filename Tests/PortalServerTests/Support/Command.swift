@@ -53,7 +53,7 @@ final class RunningServer: Sendable {
       program, arguments,
       environment: baseEnvironment.merging([
         "DATABASE_URL": database.url, "HTTP_PORT": "\(self.port)", "SIGNUP_OPEN": "true", "USAGE_SPOOL": spool,
-        "PASSWORD_COST": "10",
+        "PASSWORD_COST": "10", "SESSION_RATE_LIMIT_PER_MINUTE": "0", "ADDRESS_RATE_LIMIT_PER_MINUTE": "0",
       ]) { $1 }.merging(environment) { $1 }.merging(clock?.environment ?? [:]) { $1 }, output: log)
     let readiness = "http://127.0.0.1:\(environment["OPERATIONS_PORT"] ?? "\(self.port)")/readyz"
     try await eventually("the server is ready", within: .seconds(30)) {

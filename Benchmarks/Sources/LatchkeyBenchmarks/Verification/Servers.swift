@@ -15,7 +15,8 @@ struct LatchkeyServer {
       [binary, "serve"],
       environment: [
         "DATABASE_URL": database.url, "HTTP_HOST": "127.0.0.1", "HTTP_PORT": "\(port)",
-        "USAGE_SPOOL": "\(folder)/usage-\(name)",
+        "USAGE_SPOOL": "\(folder)/usage-\(name)", "SESSION_RATE_LIMIT_PER_MINUTE": "0",
+        "ADDRESS_RATE_LIMIT_PER_MINUTE": "0",
       ].merging(environment) { $1 },
       cpus: cpus, log: "\(folder)/\(name).log")
     try process.waitUntil("latchkey serve") { (try? BlockingConnection(port: port).get("/readyz").status) == 200 }
