@@ -50,10 +50,13 @@ package struct PortalServices: Sendable {
 }
 
 /// The routes of a port for health and metrics alone.
-func makeOperationsRouter(_ readiness: Readiness, metrics: MetricsController) -> Router<AppRequestContext> {
+func makeOperationsRouter(
+  _ readiness: Readiness, metrics: MetricsController, proxies: TrustedProxies
+) -> Router<AppRequestContext> {
   let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
   let table = RouteTable()
   let routes = RecordingRouter(router: router, table: table)
+  routes.add(middleware: RequestIdentityMiddleware(proxies: proxies))
   routes.add(middleware: metrics)
   routes.add(middleware: ProblemMiddleware(routes: table))
   let everybody = PublicRoutes(routes.group())
@@ -65,11 +68,13 @@ func makeOperationsRouter(_ readiness: Readiness, metrics: MetricsController) ->
 /// All routes, those of health and metrics only if `hasOperations`. Each group has a context in which its identity is
 /// not optional.
 func makeRouter(
-  _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, cookie: SessionCookie,
-  crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool, hasOperations: Bool, table: RouteTable
+  _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, keyPlaces: KeyPlaces,
+  cookie: SessionCookie, crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool,
+  hasOperations: Bool, table: RouteTable
 ) -> Router<AppRequestContext> {
   let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
   let routes = RecordingRouter(router: router, table: table)
+  routes.add(middleware: RequestIdentityMiddleware(proxies: proxies))
   routes.add(middleware: metrics)
   if !crossOrigins.isEmpty { routes.add(middleware: CrossOriginMiddleware(origins: crossOrigins, table: table)) }
   routes.add(middleware: ProblemMiddleware(routes: table))
@@ -134,7 +139,7 @@ func makeRouter(
         .group(context: GatewayContext.self), table: table)
   }
   let gateways = tokenRoutes()
-  let verification = VerificationController(verifier: services.verifier)
+  let verification = VerificationController(verifier: services.verifier, keyPlaces: keyPlaces)
   verification.addRoutes(to: gateways)
   verification.addHeaderRoutes(to: tokenRoutes(header: .xLatchkeyToken))
   usage.addRoutes(to: gateways)

@@ -71,7 +71,7 @@ struct CommandTests {
       ("OPERATIONS_PORT", "65536"), ("OPERATIONS_PORT", "8080"),
       ("HTTP_CONNECTIONS_MAX", "1000001"), ("SHUTDOWN_SECONDS", "0"),
       ("FAST_PATH", "sometimes"),
-      ("TRUSTED_PROXIES", "10.0.0.0/33"), ("FORWARDED_HEADER", "x-real-ip"),
+      ("TRUSTED_PROXIES", "10.0.0.0/33"), ("FORWARDED_HEADER", "x-real-ip"), ("KEY_HEADERS", "cookie"),
       ("SESSION_IDLE_HOURS", "0"), ("SECRET_KEY", "short"),
       ("STAFF_SECOND_FACTOR", "always"), ("STAFF_SECOND_FACTOR", "required"),
       ("METRICS_TOKEN", "fifteen-letters"), ("METRICS_TOKEN", "one two three four five"),
