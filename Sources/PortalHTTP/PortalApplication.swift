@@ -13,6 +13,8 @@ package struct PortalSettings: Sendable {
   package var cookie: SessionCookie
   package var trustedProxies = TrustedProxies.none
   package var crossOrigins = CrossOrigins.none
+  /// Where `/v1/authorize` looks for keys.
+  package var keyPlaces = KeyPlaces.standard
   /// Event loops that serve connections; nil for one a processor.
   package var httpThreadCount: Int?
   /// HTTP connections at most; of more, the most idle are closed.
@@ -186,7 +188,7 @@ package struct PortalApplication: Sendable {
       settings.hasFastPath
       ? FastPath(
         verifier: services.verifier, tokens: services.tokens, observer: metrics.observer,
-        limit: requestLimits.verification) : nil
+        keyPlaces: settings.keyPlaces, proxies: settings.trustedProxies, limit: requestLimits.verification) : nil
     let eventLoops: EventLoopGroupProvider =
       settings.httpThreadCount.map { .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0)) } ?? .singleton
     var parts: [any Service] = [pool, gatewayPool]
@@ -196,8 +198,8 @@ package struct PortalApplication: Sendable {
     if let operationsAddress { parts.append(makeOperationsServer(operationsAddress, eventLoops, logger)) }
     var application = Application(
       router: makeRouter(
-        services, metrics: metrics, proxies: settings.trustedProxies, cookie: settings.cookie,
-        crossOrigins: settings.crossOrigins, isSignupOpen: settings.isSignupOpen,
+        services, metrics: metrics, proxies: settings.trustedProxies, keyPlaces: settings.keyPlaces,
+        cookie: settings.cookie, crossOrigins: settings.crossOrigins, isSignupOpen: settings.isSignupOpen,
         needsStaffSecondFactor: settings.needsStaffSecondFactor, hasOperations: operationsAddress == nil,
         limits: requestLimits, turns: turns, table: table),
       server: .portal(fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit),
@@ -217,7 +219,7 @@ package struct PortalApplication: Sendable {
   ) -> some ApplicationProtocol {
     let limit = ConnectionLimit(countMax: Self.operationsConnectionCountMax, observer: metrics.observer)
     return Application(
-      router: makeOperationsRouter(services.readiness, metrics: metrics),
+      router: makeOperationsRouter(services.readiness, metrics: metrics, proxies: settings.trustedProxies),
       server: .portal(nil, timeouts: settings.connectionTimeouts, limit: limit),
       configuration: .init(
         address: address,

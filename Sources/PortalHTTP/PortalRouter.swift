@@ -51,10 +51,13 @@ package struct PortalServices: Sendable {
 }
 
 /// The routes of a port for health and metrics alone.
-func makeOperationsRouter(_ readiness: Readiness, metrics: MetricsController) -> Router<AppRequestContext> {
+func makeOperationsRouter(
+  _ readiness: Readiness, metrics: MetricsController, proxies: TrustedProxies
+) -> Router<AppRequestContext> {
   let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
   let table = RouteTable()
   let routes = RecordingRouter(router: router, table: table)
+  routes.add(middleware: RequestIdentityMiddleware(proxies: proxies))
   routes.add(middleware: metrics)
   routes.add(middleware: ProblemMiddleware(routes: table))
   let everybody = PublicRoutes(routes.group())
@@ -66,12 +69,13 @@ func makeOperationsRouter(_ readiness: Readiness, metrics: MetricsController) ->
 /// All routes, those of health and metrics only if `hasOperations`. Each group has a context in which its identity is
 /// not optional.
 func makeRouter(
-  _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, cookie: SessionCookie,
-  crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool, hasOperations: Bool,
-  limits: RequestLimits, turns: AccountTurns, table: RouteTable
+  _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, keyPlaces: KeyPlaces,
+  cookie: SessionCookie, crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool,
+  hasOperations: Bool, limits: RequestLimits, turns: AccountTurns, table: RouteTable
 ) -> Router<AppRequestContext> {
   let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
   let routes = RecordingRouter(router: router, table: table)
+  routes.add(middleware: RequestIdentityMiddleware(proxies: proxies))
   routes.add(middleware: metrics)
   if !crossOrigins.isEmpty { routes.add(middleware: CrossOriginMiddleware(origins: crossOrigins, table: table)) }
   routes.add(middleware: ProblemMiddleware(routes: table))
@@ -144,7 +148,7 @@ func makeRouter(
         // The `{id}` of all these routes is an account's.
         .add(middleware: AccountTurnMiddleware(turns: turns) { try? $0.pathID }), table: table)
   }
-  let verification = VerificationController(verifier: services.verifier)
+  let verification = VerificationController(verifier: services.verifier, keyPlaces: keyPlaces)
   verification.addRoutes(to: tokenRoutes(limits.verification))
   verification.addHeaderRoutes(to: tokenRoutes(header: .xLatchkeyToken, limits.verification))
   let machines = tokenRoutes(limits.token)

@@ -20,6 +20,7 @@ struct PortalConfiguration: Sendable {
     var cookie: SessionCookie
     var trustedProxies: TrustedProxies
     var crossOrigins: CrossOrigins
+    var keyPlaces: KeyPlaces
     var idleSeconds: Int
     /// Nil for one a processor.
     var threadCount: Int?
@@ -90,13 +91,17 @@ struct PortalConfiguration: Sendable {
       "cors.origins", default: "",
       "must be origins with commas between, https://host[:port], or http:// with 127.0.0.1 or localhost",
       CrossOrigins.init)
+    let keyPlaces = try keys.parsed(
+      "key.headers", default: "x-api-key,authorization",
+      "must be up to 8 names of header fields with commas between, or query: and the name of a parameter, each once, "
+        + "and none that says something else", KeyPlaces.init(_:))
     let operationsPort = try keys.integer("operations.port", 0...65_535, default: 0)
     guard operationsPort == 0 || operationsPort != port else {
       throw keys.error("operations.port", "must be another port than HTTP_PORT")
     }
     http = HTTP(
       host: host, port: port, operationsPort: operationsPort == 0 ? nil : operationsPort, cookie: cookie,
-      trustedProxies: proxies, crossOrigins: crossOrigins, idleSeconds: idleSeconds,
+      trustedProxies: proxies, crossOrigins: crossOrigins, keyPlaces: keyPlaces, idleSeconds: idleSeconds,
       threadCount: threads == 0 ? nil : threads, connectionCountMax: connections == 0 ? nil : connections,
       shutdownSeconds: shutdownSeconds)
 

@@ -73,7 +73,7 @@ struct CommandTests {
       ("FAST_PATH", "sometimes"),
       ("SESSION_RATE_LIMIT_PER_MINUTE", "-1"), ("ADDRESS_RATE_LIMIT_PER_MINUTE", "many"),
       ("TOKEN_RATE_LIMIT_PER_MINUTE", "1000001"), ("VERIFY_RATE_LIMIT_PER_MINUTE", "1.5"),
-      ("TRUSTED_PROXIES", "10.0.0.0/33"), ("FORWARDED_HEADER", "x-real-ip"),
+      ("TRUSTED_PROXIES", "10.0.0.0/33"), ("FORWARDED_HEADER", "x-real-ip"), ("KEY_HEADERS", "cookie"),
       ("SESSION_IDLE_HOURS", "0"), ("SECRET_KEY", "short"),
       ("STAFF_SECOND_FACTOR", "always"), ("STAFF_SECOND_FACTOR", "required"),
       ("METRICS_TOKEN", "fifteen-letters"), ("METRICS_TOKEN", "one two three four five"),

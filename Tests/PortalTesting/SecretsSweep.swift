@@ -116,9 +116,10 @@ private struct SweepTables: PostgresStatement {
 /// Keeps all that is logged, from the most talkative level on.
 struct KeptLog: LogHandler {
   final class Storage: Sendable {
-    private let lines = Mutex<[String]>([])
-    var text: String { lines.withLock { $0.joined(separator: "\n") } }
-    func add(_ line: String) { lines.withLock { $0.append(line) } }
+    private let kept = Mutex<[String]>([])
+    var lines: [String] { kept.withLock { $0 } }
+    var text: String { lines.joined(separator: "\n") }
+    func add(_ line: String) { kept.withLock { $0.append(line) } }
   }
 
   let storage: Storage
@@ -133,6 +134,6 @@ struct KeptLog: LogHandler {
   }
 
   func log(event: LogEvent) {
-    storage.add("\(event.message) \(metadata) \(event.metadata ?? [:])")
+    storage.add("\(event.level) \(event.message) \(metadata) \(event.metadata ?? [:])")
   }
 }

@@ -16,7 +16,10 @@ package struct TestPortal: Sendable {
   package let pool: PostgresPool
   package let database: TestDatabase
   package let observations: Observations
+  let keptLog: KeptLog.Storage
 
+  /// All that was logged so far, a line each, with its level first.
+  package var log: [String] { keptLog.lines }
   package var services: PortalServices { application.services }
 }
 
@@ -56,7 +59,8 @@ package func withPortal(
     try await server.test(transport == .live ? .live : .router) { client in
       try await body(
         TestPortal(
-          application: application, client: client, pool: pool, database: given, observations: observations))
+          application: application, client: client, pool: pool, database: given, observations: observations,
+          keptLog: log))
       try await given.sweep.check(
         client.execute(uri: "/metrics", method: .get) { String(buffer: $0.body) }, "what is measured")
     }

@@ -43,6 +43,7 @@ package struct Verdict: Sendable {
   /// In the order in which they apply.
   package enum Code: String, Sendable, CaseIterable {
     case valid = "VALID"
+    case missingKey = "MISSING_KEY"
     case notFound = "NOT_FOUND"
     case revoked = "REVOKED"
     case suspended = "SUSPENDED"
@@ -55,11 +56,13 @@ package struct Verdict: Sendable {
   }
 
   package var code: Code
-  /// The key that was found, and how its limits stand; nil for `.notFound`.
+  /// The key that was found, and how its limits stand; nil for `.missingKey` and `.notFound`.
   package var found: (key: VerifiableKey, limits: RateLimitDecision)?
 
   package var isValid: Bool { code == .valid }
   package static let notFound = Verdict(code: .notFound, found: nil)
+  /// No key was presented, so none was looked for.
+  static let missingKey = Verdict(code: .missingKey, found: nil)
 }
 
 /// A key as verification needs it: parsed once, when it is read, never again per request.

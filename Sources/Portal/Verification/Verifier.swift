@@ -75,6 +75,12 @@ package struct Verifier: Sendable {
     return verdicts
   }
 
+  /// The verdict on a request that no key came with.
+  package func verifyNone() -> Verdict {
+    observer.observe(.verified(.missingKey))
+    return .missingKey
+  }
+
   /// Notes that somebody asked what cannot be understood, which is shown beside the verdicts.
   package func noteInvalidRequest() { observer.observe(.verificationInvalid) }
 

@@ -11,13 +11,41 @@ final class FastPath: Sendable {
   /// Of requests of one token; nil: there is none.
   private let limit: RequestLimit<UUID>?
   let observer: Observer
-  private let requestIDs = RequestIDs()
+  private let keyPlaces: KeyPlaces
+  private let requestIDs: RequestIDs
+  private let proxies: TrustedProxies
+  /// Answers the connections of trusted proxies, whose request ids are taken on; nil in that one itself.
+  private let forProxies: FastPath?
 
-  init(verifier: Verifier, tokens: ServiceTokenCheck, observer: Observer, limit: RequestLimit<UUID>? = nil) {
+  convenience init(
+    verifier: Verifier, tokens: ServiceTokenCheck, observer: Observer, keyPlaces: KeyPlaces = .standard,
+    proxies: TrustedProxies = .none, limit: RequestLimit<UUID>? = nil
+  ) {
+    let requestIDs = RequestIDs()
+    func make(_ forProxies: FastPath?) -> FastPath {
+      FastPath(verifier, tokens, observer, keyPlaces, requestIDs, proxies, limit, forProxies)
+    }
+    self.init(verifier, tokens, observer, keyPlaces, requestIDs, proxies, limit, make(nil))
+  }
+
+  private init(
+    _ verifier: Verifier, _ tokens: ServiceTokenCheck, _ observer: Observer, _ keyPlaces: KeyPlaces,
+    _ requestIDs: RequestIDs, _ proxies: TrustedProxies, _ limit: RequestLimit<UUID>?, _ forProxies: FastPath?
+  ) {
     self.verifier = verifier
     self.tokens = tokens
     self.limit = limit
     self.observer = observer
+    self.keyPlaces = keyPlaces
+    self.requestIDs = requestIDs
+    self.proxies = proxies
+    self.forProxies = forProxies
+  }
+
+  /// What answers a connection from a peer.
+  func answering(_ peer: SocketAddress?) -> FastPath {
+    guard let forProxies, proxies.isTrusted(peer: peer?.ipAddress) else { return self }
+    return forProxies
   }
 
   /// What a connection keeps from one request to the next, so that most need no memory of their own.
@@ -25,6 +53,7 @@ final class FastPath: Sendable {
     fileprivate var head: [UInt8] = []
     fileprivate var body = JSONWriter()
     fileprivate var date = DateText()
+    fileprivate var requestID: [UInt8] = []
     fileprivate var token = RememberedToken()
   }
 
@@ -68,6 +97,7 @@ final class FastPath: Sendable {
   ) -> Outcome {
     guard !request.fields.hasRepetition else { return .notHere }
     let now = verifier.clock.now
+    noteID(of: request, bytes, &scratch)
     let route: String
     var status = 200
     var counted: UUID?
@@ -92,8 +122,19 @@ final class FastPath: Sendable {
       guard let token = token(request.fields.token, isBearer: false, bytes, &scratch.token, at: now),
         hasRoom(token, &counted), request.bodyCount == 0
       else { return .notHere }
-      let judged = judged(bytes, with: token, after: lookUp, at: now) { Self.question(request.fields, $0) }
-      guard let verdict = judged.verdict else { return judged.outcome }
+      let verdict: Verdict
+      switch keyPlaces.key(in: request, bytes) {
+      case .unclear: return .notHere
+      case .none:
+        guard Self.question(request.fields, nil, bytes) != nil else { return .notHere }
+        verdict = verifier.verifyNone()
+      case .key(let key):
+        let judged = judged(bytes, with: token, after: lookUp, at: now) { bytes in
+          Self.question(request.fields, key, bytes).map { ($0, key) }
+        }
+        guard let found = judged.verdict else { return judged.outcome }
+        verdict = found
+      }
       status = writeHead(authorizing: verdict, &scratch, at: now)
       route = "/v1/authorize"
     case .other: return .notHere
@@ -187,19 +228,25 @@ final class FastPath: Sendable {
     return token
   }
 
+  /// Whether the body is said to be JSON, and not coded.
   private static func isJSON(_ request: PlainRequest, _ bytes: Span<UInt8>) -> Bool {
     let wanted: StaticString = "application/json"
+    if let coding = request.fields.contentEncoding {
+      let identity: StaticString = "identity"
+      guard coding.count == identity.utf8CodeUnitCount, bytes.begins(inAnyCase: identity, at: coding) else {
+        return false
+      }
+    }
     guard let type = request.fields.contentType, bytes.begins(inAnyCase: wanted, at: type) else { return false }
     return type.count == wanted.utf8CodeUnitCount
       || bytes[type.lowerBound + wanted.utf8CodeUnitCount] == UInt8(ascii: ";")
   }
 
   /// What a gateway asks in header fields; nil for what the ordinary route is to refuse.
-  private static func question(_ fields: PlainRequest.Fields, _ bytes: Span<UInt8>) -> VerificationScanner.Asked? {
-    guard let key = fields.authorization.map({ bearer($0, bytes) }) ?? fields.apiKey,
-      (1...Secret.lengthMax).contains(key.count)
-    else { return nil }
-    var question = VerificationRequest(hash: SecretHash(of: bytes.extracting(key)))
+  private static func question(
+    _ fields: PlainRequest.Fields, _ key: Range<Int>?, _ bytes: Span<UInt8>
+  ) -> VerificationRequest? {
+    var question = VerificationRequest(hash: key.map { SecretHash(of: bytes.extracting($0)) })
     if let field = fields.requiredScope {
       let scope = bytes.text(field)
       guard Scope.isValid(scope) else { return nil }
@@ -212,7 +259,7 @@ final class FastPath: Sendable {
       question.clientIP = address
     }
     if let uri = fields.originalURI { question.endpoint = endpoint(fields.originalMethod, uri, bytes) }
-    return (question, key)
+    return question
   }
 
   /// As `VerificationRequest.endpoint(method:target:)`, of ASCII, in one piece.
@@ -239,6 +286,15 @@ final class FastPath: Sendable {
   }
 
   // MARK: Answers
+
+  private func noteID(of request: PlainRequest, _ bytes: Span<UInt8>, _ scratch: inout Scratch) {
+    scratch.requestID.removeAll(keepingCapacity: true)
+    if forProxies == nil, let field = request.fields.requestID, RequestIdentity.isID(bytes.extracting(field)) {
+      bytes.extracting(field).withUnsafeBufferPointer { scratch.requestID.append(contentsOf: $0) }
+    } else {
+      requestIDs.append(to: &scratch.requestID)
+    }
+  }
 
   private func write(_ verdict: Verdict, _ scratch: inout Scratch, at moment: Moment) {
     scratch.body.clear()
@@ -305,7 +361,7 @@ final class FastPath: Sendable {
 
   private func endHead(_ scratch: inout Scratch, at moment: Moment) {
     scratch.head.append("X-Request-Id: ")
-    requestIDs.append(to: &scratch.head)
+    scratch.head.append(contentsOf: scratch.requestID)
     scratch.head.append("\r\nDate: ")
     scratch.head.append(contentsOf: scratch.date.bytes(at: Int(bounding: moment.date.timeIntervalSince1970)))
     scratch.head.append("\r\n\r\n")

@@ -38,6 +38,8 @@ struct PlainRequest: Equatable {
     var clientIP: Range<Int>?
     var originalMethod: Range<Int>?
     var originalURI: Range<Int>?
+    var requestID: Range<Int>?
+    var contentEncoding: Range<Int>?
     /// Whether one of them stands twice.
     var hasRepetition = false
 
@@ -54,6 +56,24 @@ struct PlainRequest: Equatable {
   var bodyCount: Int
 
   var body: Range<Int> { byteCount - bodyCount..<byteCount }
+
+  /// The places of the values of any field, by its name in lower case, in the bytes that the request was found in.
+  func values(of name: String, _ bytes: Span<UInt8>) -> [Range<Int>] {
+    var values: [Range<Int>] = []
+    let end = byteCount - bodyCount
+    var start = 0
+    // What is plain has no CR but at the end of a line, with LF behind it.
+    while start < end {
+      var lineEnd = start
+      while lineEnd < end, bytes[lineEnd] != UInt8(ascii: "\r") { lineEnd += 1 }
+      defer { start = lineEnd + 2 }
+      let colon = start + name.utf8.count
+      guard colon < lineEnd, bytes[colon] == UInt8(ascii: ":") else { continue }
+      let isNamed = zip(start..<colon, name.utf8).allSatisfy { bytes.has(inAnyCase: $1, at: $0) }
+      if isNamed { values.append(colon + 1..<lineEnd) }
+    }
+    return values
+  }
 
   /// What stands at the beginning of the bytes.
   static func frame(_ bytes: Span<UInt8>) -> Framing {
@@ -201,9 +221,11 @@ private struct HeadReader {
     case 10 where isName("connection"): return value.count == 10 && bytes.begins(inAnyCase: "keep-alive", at: value)
     case 11 where isName("x-client-ip"): fields.set(\.clientIP, value)
     case 12 where isName("content-type"): fields.set(\.contentType, value)
+    case 12 where isName("x-request-id"): fields.set(\.requestID, value)
     case 13 where isName("authorization"): fields.set(\.authorization, value)
     case 14 where isName("content-length"): return takeContentLength(value, bytes)
     case 14 where isName("x-original-uri"): fields.set(\.originalURI, value)
+    case 16 where isName("content-encoding"): fields.set(\.contentEncoding, value)
     case 16 where isName("x-latchkey-token"): fields.set(\.token, value)
     case 16 where isName("x-required-scope"): fields.set(\.requiredScope, value)
     case 17 where isName("x-original-method"): fields.set(\.originalMethod, value)

@@ -17,12 +17,15 @@ extension Span<UInt8> {
   func begins(inAnyCase lowercased: StaticString, at place: Range<Int>) -> Bool {
     guard lowercased.utf8CodeUnitCount <= place.count else { return false }
     return lowercased.withUTF8Buffer { text in
-      for offset in text.indices {
-        let (byte, wanted) = (self[place.lowerBound + offset], text[offset])
-        guard byte == wanted || byte | 0x20 == wanted && wanted >= UInt8(ascii: "a") else { return false }
-      }
+      for offset in text.indices where !has(inAnyCase: text[offset], at: place.lowerBound + offset) { return false }
       return true
     }
+  }
+
+  /// Whether a character stands at `index`, in whatever case; `lowercased` is ASCII and no capital.
+  func has(inAnyCase lowercased: UInt8, at index: Int) -> Bool {
+    let byte = self[index]
+    return byte == lowercased || byte | 0x20 == lowercased && lowercased >= UInt8(ascii: "a")
   }
 
   /// The bytes of a place, read as UTF-8.

@@ -17,6 +17,7 @@ extension Problem {
     case let error as PostgresError: self.init(error)
     case let error as HTTPError: self.init(error)
     case is NIOTooManyBytesError: self = .bodyTooLarge
+    case is ClientGone: self = .clientGone
     case is HTTPParserError: self.init(.badRequest, .invalidRequest, "The body is not HTTP/1.1.")
     case is CancellationError: self = .unavailable
     default: self = .internalError
@@ -142,6 +143,17 @@ extension Problem {
 
   static let unsupportedMediaType = Problem(
     .unsupportedMediaType, .unsupportedMediaType, "The body must be application/json.")
+
+  /// Says what to send instead (RFC 9110 12.5.3).
+  static let unsupportedContentCoding = Problem(
+    .unsupportedMediaType, .unsupportedContentCoding,
+    "The body must come as it is, not compressed: no Content-Encoding is taken but identity.",
+    headers: [.acceptEncoding: "identity"])
+
+  /// Nobody reads this answer. It is for the metrics, with the status that nginx logs in such a case.
+  static let clientGone = Problem(
+    .init(code: 499, reasonPhrase: "Client Closed Request"), .clientGone,
+    "The connection ended before the request had come in whole.")
 
   static let unavailable = Problem(
     .serviceUnavailable, .unavailable, "The service cannot answer right now.",

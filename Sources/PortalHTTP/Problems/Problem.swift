@@ -33,6 +33,8 @@ struct Problem: Error, Sendable {
     case mailNotConfigured = "mail_not_configured"
     case bodyTooLarge = "body_too_large"
     case unsupportedMediaType = "unsupported_media_type"
+    case unsupportedContentCoding = "unsupported_content_coding"
+    case clientGone = "client_gone"
     case headersTooLarge = "headers_too_large"
     case tooManyRequests = "too_many_requests"
     case rateLimited = "rate_limited"

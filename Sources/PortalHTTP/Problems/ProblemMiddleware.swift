@@ -43,6 +43,11 @@ struct ProblemMiddleware: RouterMiddleware {
 
   /// What the client is not told goes into the log.
   private func log(_ error: any Error, _ problem: Problem, _ context: AppRequestContext) {
+    if error is ClientGone {
+      context.logger.debug(
+        "the client went away before its request had come in whole",
+        metadata: ["code": "\(problem.code.rawValue)", "path": "\(context.endpointPath ?? "")"])
+    }
     guard problem.status.code >= 500 else { return }
     context.logger.error(
       "request failed",

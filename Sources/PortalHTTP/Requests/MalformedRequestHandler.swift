@@ -6,9 +6,13 @@ import NIOHTTP1
 import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
 
+/// The connection has ended before a request had come in whole: thrown to whoever reads its body.
+struct ClientGone: Error {}
+
 /// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes,
 /// too, after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes
-/// behind it. Asks for the body of a client that waits to be asked.
+/// behind it. Asks for the body of a client that waits to be asked. Where the connection ends before a body has come in
+/// whole, whoever reads it is told (``ClientGone``).
 final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
@@ -40,6 +44,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   func handlerAdded(context: ChannelHandlerContext) {
     do {
       let pipeline = context.pipeline.syncOperations
+      let path = path?.answering(context.channel.remoteAddress)
       try pipeline.addHandler(FastPathHandler(path, timeouts: timeouts, limit: limit), position: .first)
       let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self).handler
       try pipeline.addHandler(ASCIIHeadHandler(), position: .before(codec))
@@ -69,6 +74,9 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
     context.fireChannelRead(data)
   }
 
+  /// Whether a request that a route may be reading has not come in whole.
+  private var isReceiving: Bool { unansweredCount > 0 && !isComplete }
+
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     guard case .end = unwrapOutboundIn(data) else { return context.write(data, promise: promise) }
     unansweredCount -= 1
@@ -82,6 +90,10 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
     if isClosing && isComplete { return }
+    // Of half a body the decoder, too, complains where a connection has ended. A client that has ended its own side
+    // alone may still read why.
+    let isGone = error is IOError || error is ChannelError || !context.channel.isActive
+    if isGone, isReceiving { return context.fireErrorCaught(ClientGone()) }
     guard let error = error as? HTTPParserError, unansweredCount == 0 else {
       context.fireErrorCaught(error)
       return
@@ -92,7 +104,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
         .init(code: 431, reasonPhrase: "Request Header Fields Too Large"), .headersTooLarge,
         "The header fields are larger than \(Self.headerSizeMax) bytes.")
       : Problem(.badRequest, .invalidRequest, "The request is not HTTP/1.1.")
-    let (head, body) = problem.rawResponse(requestID: UUID().uuidString.lowercased())
+    let (head, body) = problem.rawResponse(requestID: RequestIDs().next())
     context.write(wrapOutboundOut(.head(head)), promise: nil)
     context.write(wrapOutboundOut(.body(ByteBuffer(bytes: body))), promise: nil)
     let channel = context.channel

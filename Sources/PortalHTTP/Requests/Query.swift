@@ -75,7 +75,8 @@ struct Query {
   /// The values of a parameter, in order.
   func values(_ name: String) -> [String] { parameters.lazy.filter { $0.name.hasSameBytes(as: name) }.map(\.value) }
 
-  private static func decoded(_ text: Substring.UTF8View) -> String? {
+  /// Without its percent-encoding; nil for what is not percent-encoded UTF-8.
+  static func decoded(_ text: some Collection<UInt8>) -> String? {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(text.count)
     var rest = text[...]

@@ -23,6 +23,7 @@ struct RequestFields {
       self.init([], location: "body")
       return
     }
+    if request.hasCodedBody { throw Problem.unsupportedContentCoding }
     guard request.hasJSONBody else { throw Problem.unsupportedMediaType }
     let value: JSONValue
     do throws(JSONError) { value = try JSONParser.parse(buffer.readableBytesView) } catch {
@@ -234,6 +235,15 @@ struct RequestFields {
 }
 
 extension Request {
+  /// Whether the body has a content coding other than `identity` (RFC 9110 8.4).
+  fileprivate var hasCodedBody: Bool {
+    guard let codings = headers[.contentEncoding] else { return false }
+    return codings.utf8.split(separator: UInt8(ascii: ",")).contains { coding in
+      let name = coding.filter { $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\t") }
+      return !name.isEmpty && !name.elementsEqual("identity".utf8) { $0 | 0x20 == $1 }
+    }
+  }
+
   fileprivate var hasJSONBody: Bool {
     guard let type = headers[.contentType]?.split(separator: ";").first else { return false }
     return type.trimmingCharacters(in: .whitespaces).lowercased() == "application/json"

@@ -56,6 +56,12 @@ package struct TrustedProxies: Sendable, Equatable {
     return Origin(address: nearest.description)
   }
 
+  /// Whether the peer of a connection is one of them.
+  func isTrusted(peer: String?) -> Bool {
+    guard !blocks.isEmpty, let address = peer.flatMap({ AddressBlock($0) }) else { return false }
+    return isTrusted(address)
+  }
+
   private func isTrusted(_ address: AddressBlock) -> Bool { blocks.contains { $0.contains(address) } }
 }
 

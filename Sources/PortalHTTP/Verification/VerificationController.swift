@@ -10,6 +10,7 @@ struct VerificationController {
   static let batchCountMax = 1_000
 
   let verifier: Verifier
+  let keyPlaces: KeyPlaces
 
   func addRoutes(to routes: TokenRoutes) {
     routes.post("v1/verify", .verifyKeys, use: verify)
@@ -54,10 +55,10 @@ struct VerificationController {
   }
 
   @Sendable private func authorize(_ request: Request, _ context: GatewayContext) async throws -> Response {
-    let key = request.bearer ?? request.headers[.xAPIKey].map { Secret(presented: $0) }
+    let key = keyPlaces.key(in: request.headers)
     var question = try request.verification(of: key.flatMap(verifier.format.hash))
     question.environment = context.token.environment
-    return Response(authorizing: try await verifier.verify(question))
+    return Response(authorizing: key == nil ? verifier.verifyNone() : try await verifier.verify(question))
   }
 }
 
@@ -66,7 +67,7 @@ extension Verdict {
   var authorizationStatus: HTTPResponse.Status {
     switch code {
     case .valid: .ok
-    case .notFound, .revoked, .disabled, .expired: .unauthorized
+    case .missingKey, .notFound, .revoked, .disabled, .expired: .unauthorized
     case .suspended, .forbiddenAddress, .insufficientScope: .forbidden
     case .rateLimited, .usageExceeded: .tooManyRequests
     }
@@ -241,11 +242,11 @@ extension HTTPFields {
 // swift-format-ignore: NeverForceUnwrap
 extension HTTPField.Name {
   static let xLatchkeyToken = HTTPField.Name("X-Latchkey-Token")!
-  fileprivate static let xAPIKey = HTTPField.Name("X-API-Key")!
+  static let xAPIKey = HTTPField.Name("X-API-Key")!
   fileprivate static let xRequiredScope = HTTPField.Name("X-Required-Scope")!
   fileprivate static let xClientIP = HTTPField.Name("X-Client-IP")!
   fileprivate static let xOriginalMethod = HTTPField.Name("X-Original-Method")!
-  fileprivate static let xOriginalURI = HTTPField.Name("X-Original-URI")!
+  static let xOriginalURI = HTTPField.Name("X-Original-URI")!
   fileprivate static let xLatchkeyCode = HTTPField.Name("X-Latchkey-Code")!
   fileprivate static let xLatchkeyKeyID = HTTPField.Name("X-Latchkey-Key-Id")!
   fileprivate static let xLatchkeyAccountID = HTTPField.Name("X-Latchkey-Account-Id")!

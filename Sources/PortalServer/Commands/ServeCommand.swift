@@ -142,6 +142,7 @@ extension PortalSettings {
       keyFormat: configuration.keyFormat, cookie: configuration.http.cookie, migrationCount: migrationCount)
     trustedProxies = configuration.http.trustedProxies
     crossOrigins = configuration.http.crossOrigins
+    keyPlaces = configuration.http.keyPlaces
     connectionTimeouts.idle = .seconds(configuration.http.idleSeconds)
     httpThreadCount = configuration.http.threadCount
     connectionTimeouts.shutdown = .seconds(configuration.http.shutdownSeconds)

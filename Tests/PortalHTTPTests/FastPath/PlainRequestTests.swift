@@ -42,6 +42,20 @@ struct PlainRequestTests {
     #expect(found == ["t", "k", "s", "::1", "GET", "/a?b"])
   }
 
+  @Test("any field is found by its name, and nothing in a body or a value is taken for one")
+  func values() throws {
+    let text =
+      "POST /v1/verify HTTP/1.1\r\nX-A: b\r\nX-AA: X-A: c\r\nx-a:d\r\nContent-Length: 10\r\n\r\nX-A: e\r\n\r\n"
+    let bytes = Array(text.utf8)
+    guard case .complete(let request) = PlainRequest.frame(bytes.span) else {
+      throw TestSetupError(description: "not found")
+    }
+    for (name, expected) in [("x-a", [" b", "d"]), ("x-aa", [" X-A: c"]), ("x", []), ("x-aaa", []), ("post /v1", [])] {
+      let values = request.values(of: name, bytes.span).map { self.text($0, text) }
+      #expect(values == expected, "\(name)")
+    }
+  }
+
   @Test("another route is found with its end; a field that stands twice is noted")
   func others() {
     for line in ["GET /", "HEAD /v1/authorize", "DELETE /v1/keys/x?a=b", "POST /v1/verify?x", "PATCH //", "PUT /~%20"] {

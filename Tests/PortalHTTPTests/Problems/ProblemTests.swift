@@ -90,6 +90,33 @@ struct ProblemTests {
     }
   }
 
+  @Test("a body with a content coding is 415 on every route, and the answer says what is taken")
+  func contentCodings() async throws {
+    try await withPortal(.live) { portal in
+      let (customer, staff) = (try await portal.signUp().token, try await portal.logInStaff())
+      let gateway = try await portal.makeToken()
+      let id = "018f4e6a-0000-7000-8000-000000000000"
+      for (path, token) in [
+        ("/v1/signup", nil), ("/v1/login", nil), ("/v1/support/login", nil), ("/v1/keys", customer),
+        ("/v1/keys/\(id)/roll", customer), ("/v1/verify", gateway), ("/v1/verify/batch", gateway),
+        ("/v1/usage", gateway), ("/v1/support/keys/\(id)/revoke", staff),
+      ] {
+        for coding in ["gzip", "identity, gzip", "br", "x"] {
+          let answer = try await portal.post(path, "{}", token: token, headers: ["Content-Encoding": coding])
+          expectProblem(answer, 415, "unsupported_content_coding", "\(path)")
+          #expect(answer.header("Accept-Encoding") == "identity")
+        }
+        for coding in ["identity", "IDENTITY", "identity,", ""] {
+          let answer = try await portal.post(path, "{}", token: token, headers: ["Content-Encoding": coding])
+          #expect(answer.status != 415 && answer.header("Accept-Encoding") == nil, "\(path)")
+        }
+      }
+      // Without a body there is nothing that could be coded.
+      let roll = try await portal.post("/v1/keys/\(id)/roll", token: customer, headers: ["Content-Encoding": "gzip"])
+      expectProblem(roll, 404, "not_found")
+    }
+  }
+
   @Test("a body of ten megabytes is body_too_large on every route, whether its length was announced or not")
   func largeBodies() async throws {
     try await withPortal { portal in

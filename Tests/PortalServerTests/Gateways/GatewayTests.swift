@@ -34,13 +34,43 @@ struct GatewayTests {
     }
   }
 
+  @Test("the API's own JWT comes through to it, and the key beside it does not", arguments: Gateway.allCases)
+  func ownJWT(_ kind: Gateway) async throws {
+    try await withGateway(kind) { world in
+      let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+      let key = ["-H", "X-API-Key: \(world.demo.key)"]
+      for authorization in ["Bearer \(jwt)", "bearer \(jwt)"] {
+        let answer = try await world.ask("/orders", key: nil, key + ["-H", "Authorization: \(authorization)"])
+        #expect(answer.status == 200)
+        let echo = try answer.echo()
+        #expect(echo.header("Authorization") == authorization && echo.header("X-API-Key") == nil)
+        #expect(echo.header("X-Latchkey-Key-Id") == world.demo.keyID)
+      }
+      expectRefusal(
+        try await world.ask("/orders", key: nil, ["-H", "Authorization: Bearer \(jwt)"]), 401, "MISSING_KEY")
+      // What is no JWT may be a key.
+      let answer = try await world.ask("/orders", key: nil, key + ["-H", "Authorization: Basic YTpi"])
+      #expect(answer.status == 200)
+      #expect(try answer.echo().header("Authorization") == nil)
+    }
+  }
+
+  @Test("Latchkey and the API are told the id that the gateway gave the request", arguments: Gateway.allCases)
+  func requestID(_ kind: Gateway) async throws {
+    try await withGateway(kind) { world in
+      let answer = try await world.ask("/orders", key: world.demo.key, ["-H", "X-Request-Id: made-up"])
+      let id = try answer.echo().header("X-Request-Id")
+      #expect(id?.wholeMatch(of: /[0-9a-f-]{32,36}/) != nil)
+    }
+  }
+
   @Test("no key, nobody's and a revoked one are 401, the last at once", arguments: Gateway.allCases)
   func unauthorized(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       let nobodys = String(world.demo.key.dropLast(3)) + "xyz"
       for key in [nil, "x", nobodys] {
         let answer = try await world.ask("/orders", key: key)
-        expectRefusal(answer, 401, "NOT_FOUND")
+        expectRefusal(answer, 401, key == nil ? "MISSING_KEY" : "NOT_FOUND")
         #expect(answer.header("WWW-Authenticate") == "Bearer realm=\"api\"")
         #expect(answer.header("RateLimit") == nil)
       }
