@@ -1,7 +1,7 @@
 import Foundation
 package import Hummingbird
 package import Logging
-import NIOCore
+package import NIOCore
 import NIOPosix
 package import Portal
 package import Postgres
@@ -15,6 +15,8 @@ package struct PortalSettings: Sendable {
   package var crossOrigins = CrossOrigins.none
   /// Event loops that serve connections; nil for one a processor.
   package var httpThreadCount: Int?
+  /// Where to listen instead of at an address.
+  package var socket: SocketFile?
   /// HTTP connections at most; of more, the most idle are closed.
   package var connectionCountMax = DescriptorBudget.connectionCountStandard
   /// How long the client of a connection may take.
@@ -74,6 +76,8 @@ package struct PortalApplication: Sendable {
   package let usage: UsageFlusher
   private let metrics: MetricsController
   private let connectionLimit: ConnectionLimit
+  /// Whoever ends the server begins it before.
+  package let drain: Drain
   private let settings: PortalSettings
   private let pool: PostgresPool
   package let gatewayPool: PostgresPool
@@ -101,6 +105,8 @@ package struct PortalApplication: Sendable {
     let pool = makePool(database, .portal)
     let gatewayPool = makePool(database, .gateway)
     let analyticsPool = analyticsDatabase.map { makePool($0, .portal) }
+    let drain = Drain()
+    self.drain = drain
     self.pool = pool
     self.gatewayPool = gatewayPool
     self.analyticsPool = analyticsPool
@@ -143,6 +149,7 @@ package struct PortalApplication: Sendable {
       deletion: AccountDeletion(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
+        isDraining: { drain.isBegun },
         warnings: { Self.warnings(settings.descriptors, recorder.holdings, mailSender, clock) }))
     usage = UsageFlusher(
       pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor, clock: clock,
@@ -172,14 +179,17 @@ package struct PortalApplication: Sendable {
   }
 
   /// The server with all that runs beside it. It is shut down from the end: first no more requests, then the last
-  /// counters are written, then the listener and the pool end. Health and metrics are at `operationsAddress` alone, if
-  /// there is one.
+  /// counters are written, then the listener and the pool end. It listens at the settings' socket, if there is one.
+  /// Health and metrics are at `operationsAddress` alone, if there is one. `onListening` is called when connections are
+  /// taken.
   package func makeServer(
-    address: BindAddress, operationsAddress: BindAddress? = nil, logger: Logger
+    address: BindAddress, operationsAddress: BindAddress? = nil, logger: Logger,
+    onListening: @escaping @Sendable () -> Void = {}
   ) -> some ApplicationProtocol {
     let fastPath =
       settings.hasFastPath
-      ? FastPath(verifier: services.verifier, tokens: services.tokens, observer: metrics.observer) : nil
+      ? FastPath(verifier: services.verifier, tokens: services.tokens, observer: metrics.observer, drain: drain)
+      : nil
     let eventLoops: EventLoopGroupProvider =
       settings.httpThreadCount.map { .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0)) } ?? .singleton
     var parts: [any Service] = [pool, gatewayPool]
@@ -192,15 +202,39 @@ package struct PortalApplication: Sendable {
         services, metrics: metrics, proxies: settings.trustedProxies, cookie: settings.cookie,
         crossOrigins: settings.crossOrigins, isSignupOpen: settings.isSignupOpen,
         needsStaffSecondFactor: settings.needsStaffSecondFactor, hasOperations: operationsAddress == nil, table: table),
-      server: .portal(fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit),
+      server: .portal(fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit, drain: drain),
       configuration: .init(
-        address: address, backlog: 1_024, availableConnectionsDelegate: connectionLimit.acceptanceLimit(logger)),
-      services: parts, eventLoopGroupProvider: eventLoops, logger: logger)
+        address: settings.socket.map { .unixDomainSocket(path: $0.path) } ?? address, backlog: 1_024,
+        availableConnectionsDelegate: connectionLimit.acceptanceLimit(logger)),
+      services: parts,
+      onServerRunning: { _ in
+        openSocket(logger)
+        onListening()
+      },
+      eventLoopGroupProvider: eventLoops, logger: logger)
     application.beforeServerStarts {
       await waitForFirstSync()
       await preload(logger)
+      // Last, since what is there then is replaced.
+      try settings.socket?.expectFree()
     }
     return application
+  }
+
+  /// Returns when each thread that requests depend on has done something: those of `eventLoops`, and those that talk to
+  /// PostgreSQL. It does not return while one hangs.
+  package func goRound(_ eventLoops: any EventLoopGroup) async {
+    for eventLoop in eventLoops.makeIterator() { try? await eventLoop.submit {}.get() }
+    for pool in [pool, gatewayPool, analyticsPool].compactMap({ $0 }) {
+      await Task(executorPreference: pool.executor) {}.value
+    }
+  }
+
+  /// Nobody but the server's user can connect before.
+  private func openSocket(_ logger: Logger) {
+    do { try settings.socket?.open() } catch {
+      logger.error("nobody else may connect to the socket", metadata: ["reason": "\(error)"])
+    }
   }
 
   /// With connections of its own, so that health can be asked for, however many there are on the other port.
@@ -210,7 +244,7 @@ package struct PortalApplication: Sendable {
     let limit = ConnectionLimit(countMax: Self.operationsConnectionCountMax, observer: metrics.observer)
     return Application(
       router: makeOperationsRouter(services.readiness, metrics: metrics),
-      server: .portal(nil, timeouts: settings.connectionTimeouts, limit: limit),
+      server: .portal(nil, timeouts: settings.connectionTimeouts, limit: limit, drain: drain),
       configuration: .init(
         address: address,
         availableConnectionsDelegate: limit.acceptanceLimit(logger, surplusMax: Self.operationsSurplusMax)),

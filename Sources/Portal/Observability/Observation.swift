@@ -54,6 +54,8 @@ package enum Observation: Sendable, Equatable {
   case postgres(PostgresEvent)
   /// There were too many HTTP connections, and some of them were closed. Of a flood only some are logged.
   case connectionsClosed(connections: Int, isLogged: Bool)
+  /// The server is about to end, and answers for so long as before.
+  case draining(seconds: Int)
   /// A trusted proxy has said where a request comes from, and it is no address. Of many only some are logged.
   case forwardedUnreadable(isLogged: Bool)
   /// A request was answered; `route` as it was declared, "NotFound" where there is none.
@@ -126,6 +128,8 @@ package struct Observer: Sendable {
       case .forwardedUnreadable(isLogged: true):
         logger.warning(
           "a trusted proxy names no address for its client, whose requests count as its own; see FORWARDED_HEADER")
+      case .draining(let seconds):
+        logger.notice("the server is about to end, and drains", metadata: ["seconds": "\(seconds)"])
       case .listening:
         logger.info("listening for invalidations")
       case .postgres(let event):
@@ -221,7 +225,7 @@ package struct Observer: Sendable {
       case .connectionsClosed(let connections, _): closedConnections.increment(by: connections)
       case .forwardedUnreadable: unreadableForwards.increment()
       case .postgres(let event): postgres.count(event)
-      case .listening, .jobFinished, .usageUnplaced, .tokenUsesFailed: break
+      case .listening, .jobFinished, .usageUnplaced, .tokenUsesFailed, .draining: break
       }
     }
   }

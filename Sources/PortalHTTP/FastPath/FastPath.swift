@@ -9,12 +9,14 @@ final class FastPath: Sendable {
   let verifier: Verifier
   let tokens: ServiceTokenCheck
   let observer: Observer
+  private let drain: Drain
   private let requestIDs = RequestIDs()
 
-  init(verifier: Verifier, tokens: ServiceTokenCheck, observer: Observer) {
+  init(verifier: Verifier, tokens: ServiceTokenCheck, observer: Observer, drain: Drain = Drain()) {
     self.verifier = verifier
     self.tokens = tokens
     self.observer = observer
+    self.drain = drain
   }
 
   /// What a connection keeps from one request to the next, so that most need no memory of their own.
@@ -63,7 +65,8 @@ final class FastPath: Sendable {
     _ request: PlainRequest, _ bytes: Span<UInt8>, after lookUp: LookUp? = nil, _ scratch: inout Scratch,
     into output: inout ByteBuffer
   ) -> Outcome {
-    guard !request.fields.hasRepetition else { return .notHere }
+    // The ordinary route ends connections while the server drains.
+    guard !request.fields.hasRepetition, !drain.isBegun else { return .notHere }
     let now = verifier.clock.now
     let route: String
     var status = 200

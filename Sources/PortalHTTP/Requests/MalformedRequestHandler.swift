@@ -8,7 +8,7 @@ import NIOHTTPTypesHTTP1
 
 /// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes,
 /// too, after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes
-/// behind it. Asks for the body of a client that waits to be asked.
+/// behind it; while the server drains it says so itself. Asks for the body of a client that waits to be asked.
 final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
@@ -20,7 +20,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   /// Requests handed on whose answer has not been written: behind those an answer of ours would be out of order.
   private var unansweredCount = 0
-  /// Whether the client has asked for the end of the connection with the request that came last.
+  /// Whether the connection ends after the request that came last: the client has asked for it, or was told.
   private var isClosing = false
   /// Whether that request has come in whole.
   private var isComplete = false
@@ -28,13 +28,15 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   private let path: FastPath?
   private let timeouts: ConnectionTimeouts
   private let limit: ConnectionLimit
+  private let drain: Drain
 
   /// Also puts a ``FastPathHandler`` at the beginning of the pipeline and an ``ASCIIHeadHandler`` behind the decoder,
   /// where the framework lets nobody in.
-  init(_ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit) {
+  init(_ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit, drain: Drain) {
     self.path = path
     self.timeouts = timeouts
     self.limit = limit
+    self.drain = drain
   }
 
   func handlerAdded(context: ChannelHandlerContext) {
@@ -70,7 +72,11 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   }
 
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-    guard case .end = unwrapOutboundIn(data) else { return context.write(data, promise: promise) }
+    switch unwrapOutboundIn(data) {
+    case .head(let head): return context.write(wrapOutboundOut(.head(ending(head))), promise: promise)
+    case .body: return context.write(data, promise: promise)
+    case .end: break
+    }
     unansweredCount -= 1
     defer { context.triggerUserOutboundEvent(RequestProgress.answered, promise: nil) }
     guard isClosing, unansweredCount == 0 else { return context.write(data, promise: promise) }
@@ -78,6 +84,15 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
     let channel = context.channel
     written.futureResult.whenComplete { _ in channel.close(promise: nil) }
     context.write(data, promise: written)
+  }
+
+  /// With `Connection: close` where the server drains and nothing comes behind this answer.
+  private func ending(_ head: HTTPResponse) -> HTTPResponse {
+    guard drain.isBegun, isComplete, unansweredCount == 1, head.status.kind != .informational else { return head }
+    isClosing = true
+    var head = head
+    head.headerFields[.connection] = "close"
+    return head
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
