@@ -17,6 +17,8 @@ package struct PortalSettings: Sendable {
   package var httpThreadCount: Int?
   /// Where to listen instead of at an address.
   package var socket: SocketFile?
+  /// What connections are encrypted with, but for those to the port of health and metrics; nil: they are not.
+  package var tls: ServerTLS?
   /// HTTP connections at most; of more, the most idle are closed.
   package var connectionCountMax = DescriptorBudget.connectionCountStandard
   /// How long the client of a connection may take.
@@ -150,7 +152,9 @@ package struct PortalApplication: Sendable {
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
         isDraining: { drain.isBegun },
-        warnings: { Self.warnings(settings.descriptors, recorder.holdings, mailSender, clock) }))
+        warnings: {
+          Self.warnings(settings.descriptors, recorder.holdings, mailSender, settings.tls, clock)
+        }))
     usage = UsageFlusher(
       pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor, clock: clock,
       observer: observer)
@@ -163,7 +167,7 @@ package struct PortalApplication: Sendable {
     self.connectionLimit = connectionLimit
     metrics = MetricsController(registry: registry, observer: observer, token: settings.metricsToken?.hash) {
       Self.gauges([("portal", pool), ("gateway", gatewayPool)], verifier.keys.cache, instance, recorder.holdings)
-        + Self.gauges(connectionLimit) + Self.gauges(scheduler.lastReport)
+        + Self.gauges(connectionLimit, settings.tls) + Self.gauges(scheduler.lastReport)
     }
     listener = InvalidationListener(
       pool: gatewayPool, listenerURL: settings.listenerURL, instance: instance, observer: observer
@@ -202,7 +206,9 @@ package struct PortalApplication: Sendable {
         services, metrics: metrics, proxies: settings.trustedProxies, cookie: settings.cookie,
         crossOrigins: settings.crossOrigins, isSignupOpen: settings.isSignupOpen,
         needsStaffSecondFactor: settings.needsStaffSecondFactor, hasOperations: operationsAddress == nil, table: table),
-      server: .portal(fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit, drain: drain),
+      server: .portal(
+        fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit, drain: drain, tls: settings.tls,
+        observer: metrics.observer),
       configuration: .init(
         address: settings.socket.map { .unixDomainSocket(path: $0.path) } ?? address, backlog: 1_024,
         availableConnectionsDelegate: connectionLimit.acceptanceLimit(logger)),
@@ -230,6 +236,9 @@ package struct PortalApplication: Sendable {
     }
   }
 
+  /// Reads the certificate and its key again, if there is one.
+  package func reloadCertificate() async { await settings.tls?.reload(metrics.observer) }
+
   /// Nobody but the server's user can connect before.
   private func openSocket(_ logger: Logger) {
     do { try settings.socket?.open() } catch {
@@ -244,7 +253,8 @@ package struct PortalApplication: Sendable {
     let limit = ConnectionLimit(countMax: Self.operationsConnectionCountMax, observer: metrics.observer)
     return Application(
       router: makeOperationsRouter(services.readiness, metrics: metrics),
-      server: .portal(nil, timeouts: settings.connectionTimeouts, limit: limit, drain: drain),
+      server: .portal(
+        nil, timeouts: settings.connectionTimeouts, limit: limit, drain: drain, tls: nil, observer: metrics.observer),
       configuration: .init(
         address: address,
         availableConnectionsDelegate: limit.acceptanceLimit(logger, surplusMax: Self.operationsSurplusMax)),
@@ -253,9 +263,10 @@ package struct PortalApplication: Sendable {
 
   /// What is not as it should be, but keeps nobody from being served.
   private static func warnings(
-    _ descriptors: DescriptorBudget?, _ usage: UsageRecorder.Holdings, _ mailSender: MailSender?, _ clock: DatabaseClock
+    _ descriptors: DescriptorBudget?, _ usage: UsageRecorder.Holdings, _ mailSender: MailSender?, _ tls: ServerTLS?,
+    _ clock: DatabaseClock
   ) -> [String] {
-    var warnings = [clock.warning, descriptors?.warning].compactMap { $0 }
+    var warnings = [clock.warning, descriptors?.warning, tls?.warning(at: clock.now.date)].compactMap { $0 }
     if let failure = usage.failure {
       warnings.append("usage is counted in memory alone, and lost if the process dies: \(failure)")
     }
@@ -299,11 +310,14 @@ package struct PortalApplication: Sendable {
       }
   }
 
-  private static func gauges(_ connections: ConnectionLimit) -> [PrometheusMetrics.Gauge] {
+  private static func gauges(_ connections: ConnectionLimit, _ tls: ServerTLS?) -> [PrometheusMetrics.Gauge] {
     [
       .init("latchkey_http_connections", Double(connections.count)),
       .init("latchkey_http_connections_max", Double(connections.countMax)),
     ]
+      + (tls.map {
+        [.init("latchkey_tls_certificate_expiry_timestamp_seconds", $0.expiresAt.timeIntervalSince1970)]
+      } ?? [])
   }
 
   /// The same on every instance, whichever ran the jobs.

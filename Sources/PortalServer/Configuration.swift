@@ -17,6 +17,8 @@ struct PortalConfiguration: Sendable {
     var port: Int
     /// Where to listen instead of at `port`; nil: there.
     var socket: SocketFile?
+    /// Nil: connections are not encrypted.
+    var tls: TLSFiles?
     /// Nil where health and metrics are served on `port`.
     var operationsPort: Int?
     var cookie: SessionCookie
@@ -78,9 +80,12 @@ struct PortalConfiguration: Sendable {
     let host = keys.optional("http.host") ?? "127.0.0.1"
     let port = try keys.integer("http.port", 0...65_535, default: 8_080)
     let socket = try Self.socket(keys)
+    let tls = try Self.tls(keys)
+    if tls != nil, socket != nil { throw keys.error("tls.certificate", "cannot be set together with HTTP_SOCKET") }
     let cookie = try keys.parsed(
-      "public.url", default: "http://127.0.0.1:\(port)",
+      "public.url", default: "\(tls == nil ? "http" : "https")://127.0.0.1:\(port)",
       "must be https://host, or http:// with 127.0.0.1 or localhost", SessionCookie.init(publicURL:))
+    if tls != nil, !cookie.isSecure { throw keys.error("public.url", "must be https:// with TLS_CERTIFICATE") }
     let threads = try keys.integer("http.threads", 0...1_024, default: 0)
     let connections = try keys.integer("http.connections.max", 0...1_000_000, default: 0)
     let drainSeconds = try keys.integer("drain.seconds", 0...3_600, default: 0)
@@ -101,7 +106,7 @@ struct PortalConfiguration: Sendable {
       throw keys.error("operations.port", "must be another port than HTTP_PORT")
     }
     http = HTTP(
-      host: host, port: port, socket: socket, operationsPort: operationsPort == 0 ? nil : operationsPort,
+      host: host, port: port, socket: socket, tls: tls, operationsPort: operationsPort == 0 ? nil : operationsPort,
       cookie: cookie, trustedProxies: proxies, crossOrigins: crossOrigins, idleSeconds: idleSeconds,
       threadCount: threads == 0 ? nil : threads, connectionCountMax: connections == 0 ? nil : connections,
       drainSeconds: drainSeconds, shutdownSeconds: shutdownSeconds)
@@ -172,6 +177,15 @@ extension PortalConfiguration {
       try keys.parsed(path, "http.socket", "must be a path of at most \(SocketFile.pathLengthMax) bytes") {
         SocketFile(path: $0, mode: mode)
       }
+    }
+  }
+
+  private static func tls(_ keys: CheckedReader) throws -> TLSFiles? {
+    switch (keys.optional("tls.certificate"), keys.optional("tls.key")) {
+    case (let certificate?, let key?): TLSFiles(certificate: certificate, key: key)
+    case (nil, nil): nil
+    case (_?, nil): throw keys.error("tls.key", "is required with TLS_CERTIFICATE")
+    case (nil, _?): throw keys.error("tls.certificate", "is required with TLS_KEY")
     }
   }
 

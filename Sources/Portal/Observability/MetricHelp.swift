@@ -39,6 +39,9 @@ extension PrometheusMetrics {
     "latchkey_postgres_sent_again_total":
       "Statements and transactions that a terminated connection had not carried out, and another did.",
     "latchkey_request_duration_seconds": "How long requests took, by route, method and status.",
+    "latchkey_tls_certificate_expiry_timestamp_seconds": "When the certificate is over, in seconds from 1970.",
+    "latchkey_tls_handshake_failures_total": "Connections that ended before TLS was agreed on.",
+    "latchkey_tls_reloads_total": "How often the certificate was read again, by outcome.",
     "latchkey_usage_counters_adopted_total": "Counters of dead processes that were written.",
     "latchkey_usage_counters_damaged_total": "Counters in the spool that are damaged.",
     "latchkey_usage_counters_flushed_total": "Counters that were written.",

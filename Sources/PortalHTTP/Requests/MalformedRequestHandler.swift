@@ -5,6 +5,8 @@ import NIOCore
 import NIOHTTP1
 import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
+import NIOSSL
+import Portal
 
 /// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes,
 /// too, after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes
@@ -29,20 +31,34 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   private let timeouts: ConnectionTimeouts
   private let limit: ConnectionLimit
   private let drain: Drain
+  private let tls: ServerTLS?
+  private let observer: Observer
 
-  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline and an ``ASCIIHeadHandler`` behind the decoder,
-  /// where the framework lets nobody in.
-  init(_ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit, drain: Drain) {
+  /// Also puts the handler of TLS, if there is a certificate, and a ``FastPathHandler`` at the beginning of the pipeline
+  /// and an ``ASCIIHeadHandler`` behind the decoder, where the framework lets nobody in.
+  init(
+    _ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit, drain: Drain, tls: ServerTLS?,
+    observer: Observer
+  ) {
     self.path = path
     self.timeouts = timeouts
     self.limit = limit
     self.drain = drain
+    self.tls = tls
+    self.observer = observer
   }
 
   func handlerAdded(context: ChannelHandlerContext) {
     do {
       let pipeline = context.pipeline.syncOperations
       try pipeline.addHandler(FastPathHandler(path, timeouts: timeouts, limit: limit), position: .first)
+      if let tls {
+        try pipeline.addHandlers(
+          [
+            NIOSSLServerHandler(context: tls.context),
+            TLSHandshakeHandler(timeout: timeouts.head, observer: observer),
+          ], position: .first)
+      }
       let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self).handler
       try pipeline.addHandler(ASCIIHeadHandler(), position: .before(codec))
     } catch {

@@ -41,6 +41,7 @@ struct ServeCommand: AsyncParsableCommand {
     var logger = configuration.logFormat.makeLogger()
     logger.logLevel = configuration.logLevel
     let descriptors = try divideDescriptors(configuration, logger)
+    let tls = try readCertificate(configuration.http.tls)
     let migrations = try Migrations.embedded()
     try prepareSpool(configuration.usageSpool)
     try await PostgresPool.with(configuration.database) { pool in
@@ -53,6 +54,7 @@ struct ServeCommand: AsyncParsableCommand {
     var settings = PortalSettings(configuration, migrationCount: migrations.files.count)
     settings.usageSpool = configuration.usageSpool + "/" + installation.id.text
     settings.descriptors = descriptors
+    settings.tls = tls
     settings.connectionCountMax = descriptors.connectionCountMax(configuration.http.connectionCountMax)
     let observer = Observer([Observer.logging(logger)])
     let portal = PortalApplication(
@@ -82,6 +84,9 @@ struct ServeCommand: AsyncParsableCommand {
           supervision: supervision, listening: listening, isReady: { await readiness.check().isEmpty },
           goRound: { await portal.goRound(eventLoops) }, logger: logger))
     }
+    if http.tls != nil || supervision != nil {
+      parts.append(ReloadService(socket: supervision?.socket, reload: portal.reloadCertificate))
+    }
     parts.append(server)
     parts.append(
       DrainService(
@@ -89,6 +94,10 @@ struct ServeCommand: AsyncParsableCommand {
     try await ServiceGroup(
       configuration: .init(services: parts, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     ).run()
+  }
+
+  private func readCertificate(_ files: TLSFiles?) throws -> ServerTLS? {
+    do { return try files.map { try ServerTLS($0) } } catch { throw ValidationError("\(error).") }
   }
 
   /// Raises the limit of descriptors, and refuses the start where it is too low all the same.

@@ -25,7 +25,7 @@ func latchkey(
 let baseEnvironment = ProcessInfo.processInfo.environment.filter { name, _ in
   ![
     "DATABASE_URL", "HTTP_HOST", "HTTP_PORT", "HTTP_SOCKET", "PUBLIC_URL", "SIGNUP_OPEN", "NOTIFY_SOCKET",
-    "WATCHDOG_USEC", "WATCHDOG_PID",
+    "WATCHDOG_USEC", "WATCHDOG_PID", "TLS_CERTIFICATE", "TLS_KEY",
   ].contains(name) && !name.hasPrefix("PG") && !name.hasPrefix("MAIL_")
 }
 
@@ -37,7 +37,7 @@ final class RunningServer: Sendable {
   /// What curl needs, beside ``url``, to reach it.
   let curlOptions: [String]
 
-  var url: String { "http://127.0.0.1:\(port)" }
+  let url: String
 
   /// Starts the server, on a free port if none is given, and waits until it is ready. `shell` is what a shell does before,
   /// for the limits that the server is to have.
@@ -47,7 +47,10 @@ final class RunningServer: Sendable {
   ) async throws {
     self.port = try port ?? freePort()
     log = spool + ".\(self.port).log"
-    curlOptions = environment["HTTP_SOCKET"].map { ["--unix-socket", $0] } ?? []
+    let certificate = environment["TLS_CERTIFICATE"]
+    url = "\(certificate == nil ? "http" : "https")://127.0.0.1:\(self.port)"
+    curlOptions =
+      environment["HTTP_SOCKET"].map { ["--unix-socket", $0] } ?? certificate.map { ["--cacert", $0] } ?? []
     // Through a shell, which the library of a fake clock gives its variable: a program that it gives it to at its own start
     // does not find its arguments any more.
     let (program, arguments) =
