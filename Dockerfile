@@ -48,7 +48,8 @@ EXPOSE 8080
 VOLUME /var/lib/latchkey/usage
 
 # Whether the process answers, not whether PostgreSQL does (/readyz): a restart would not mend that. The image has no
-# curl; bash can speak this much HTTP.
+# curl; bash can speak this much HTTP. It speaks no TLS and to no unix socket: set OPERATIONS_PORT with TLS_CERTIFICATE
+# and HTTP_SOCKET.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
     CMD ["bash", "-c", "port=${OPERATIONS_PORT:-0}; ((port)) || port=$HTTP_PORT; exec 3<>\"/dev/tcp/127.0.0.1/$port\" && printf 'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
 

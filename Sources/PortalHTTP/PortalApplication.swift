@@ -1,7 +1,7 @@
 import Foundation
 package import Hummingbird
 package import Logging
-import NIOCore
+package import NIOCore
 import NIOPosix
 package import Portal
 package import Postgres
@@ -17,6 +17,10 @@ package struct PortalSettings: Sendable {
   package var keyPlaces = KeyPlaces.standard
   /// Event loops that serve connections; nil for one a processor.
   package var httpThreadCount: Int?
+  /// Where to listen instead of at an address.
+  package var socket: SocketFile?
+  /// What connections are encrypted with, but for those to the port of health and metrics; nil: they are not.
+  package var tls: ServerTLS?
   /// HTTP connections at most; of more, the most idle are closed.
   package var connectionCountMax = DescriptorBudget.connectionCountStandard
   /// How long the client of a connection may take.
@@ -77,6 +81,8 @@ package struct PortalApplication: Sendable {
   package let usage: UsageFlusher
   private let metrics: MetricsController
   private let connectionLimit: ConnectionLimit
+  /// Whoever ends the server begins it before.
+  package let drain: Drain
   private let settings: PortalSettings
   private let pool: PostgresPool
   package let gatewayPool: PostgresPool
@@ -106,6 +112,8 @@ package struct PortalApplication: Sendable {
     let pool = makePool(database, .portal)
     let gatewayPool = makePool(database, .gateway)
     let analyticsPool = analyticsDatabase.map { makePool($0, .portal) }
+    let drain = Drain()
+    self.drain = drain
     self.pool = pool
     self.gatewayPool = gatewayPool
     self.analyticsPool = analyticsPool
@@ -150,7 +158,10 @@ package struct PortalApplication: Sendable {
       deletion: AccountDeletion(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
-        warnings: { Self.warnings(settings.descriptors, recorder.holdings, mailSender, clock) }))
+        isDraining: { drain.isBegun },
+        warnings: {
+          Self.warnings(settings.descriptors, recorder.holdings, mailSender, settings.tls, clock)
+        }))
     usage = UsageFlusher(
       pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor, clock: clock,
       observer: observer)
@@ -163,7 +174,7 @@ package struct PortalApplication: Sendable {
     self.connectionLimit = connectionLimit
     metrics = MetricsController(registry: registry, observer: observer, token: settings.metricsToken?.hash) {
       Self.gauges([("portal", pool), ("gateway", gatewayPool)], verifier.keys.cache, instance, recorder.holdings)
-        + Self.gauges(connectionLimit) + Self.gauges(scheduler.lastReport)
+        + Self.gauges(connectionLimit, settings.tls) + Self.gauges(scheduler.lastReport)
     }
     listener = InvalidationListener(
       pool: gatewayPool, listenerURL: settings.listenerURL, instance: instance, observer: observer
@@ -179,16 +190,19 @@ package struct PortalApplication: Sendable {
   }
 
   /// The server with all that runs beside it. It is shut down from the end: first no more requests, then the last
-  /// counters are written, then the listener and the pool end. Health and metrics are at `operationsAddress` alone, if
-  /// there is one.
+  /// counters are written, then the listener and the pool end. It listens at the settings' socket, if there is one.
+  /// Health and metrics are at `operationsAddress` alone, if there is one. `onListening` is called when connections are
+  /// taken.
   package func makeServer(
-    address: BindAddress, operationsAddress: BindAddress? = nil, logger: Logger
+    address: BindAddress, operationsAddress: BindAddress? = nil, logger: Logger,
+    onListening: @escaping @Sendable () -> Void = {}
   ) -> some ApplicationProtocol {
     let fastPath =
       settings.hasFastPath
       ? FastPath(
         verifier: services.verifier, tokens: services.tokens, observer: metrics.observer,
-        keyPlaces: settings.keyPlaces, proxies: settings.trustedProxies, limit: requestLimits.verification) : nil
+        keyPlaces: settings.keyPlaces, proxies: settings.trustedProxies, limit: requestLimits.verification,
+        drain: drain) : nil
     let eventLoops: EventLoopGroupProvider =
       settings.httpThreadCount.map { .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0)) } ?? .singleton
     var parts: [any Service] = [pool, gatewayPool]
@@ -202,15 +216,44 @@ package struct PortalApplication: Sendable {
         cookie: settings.cookie, crossOrigins: settings.crossOrigins, isSignupOpen: settings.isSignupOpen,
         needsStaffSecondFactor: settings.needsStaffSecondFactor, hasOperations: operationsAddress == nil,
         limits: requestLimits, turns: turns, table: table),
-      server: .portal(fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit),
+      server: .portal(
+        fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit, drain: drain, tls: settings.tls,
+        observer: metrics.observer),
       configuration: .init(
-        address: address, backlog: 1_024, availableConnectionsDelegate: connectionLimit.acceptanceLimit(logger)),
-      services: parts, eventLoopGroupProvider: eventLoops, logger: logger)
+        address: settings.socket.map { .unixDomainSocket(path: $0.path) } ?? address, backlog: 1_024,
+        availableConnectionsDelegate: connectionLimit.acceptanceLimit(logger)),
+      services: parts,
+      onServerRunning: { _ in
+        openSocket(logger)
+        onListening()
+      },
+      eventLoopGroupProvider: eventLoops, logger: logger)
     application.beforeServerStarts {
       await waitForFirstSync()
       await preload(logger)
+      // Last, since what is there then is replaced.
+      try settings.socket?.expectFree()
     }
     return application
+  }
+
+  /// Returns when each thread that requests depend on has done something: those of `eventLoops`, and those that talk to
+  /// PostgreSQL. It does not return while one hangs.
+  package func goRound(_ eventLoops: any EventLoopGroup) async {
+    for eventLoop in eventLoops.makeIterator() { try? await eventLoop.submit {}.get() }
+    for pool in [pool, gatewayPool, analyticsPool].compactMap({ $0 }) {
+      await Task(executorPreference: pool.executor) {}.value
+    }
+  }
+
+  /// Reads the certificate and its key again, if there is one.
+  package func reloadCertificate() async { await settings.tls?.reload(metrics.observer) }
+
+  /// Nobody but the server's user can connect before.
+  private func openSocket(_ logger: Logger) {
+    do { try settings.socket?.open() } catch {
+      logger.error("nobody else may connect to the socket", metadata: ["reason": "\(error)"])
+    }
   }
 
   /// With connections of its own, so that health can be asked for, however many there are on the other port.
@@ -220,7 +263,8 @@ package struct PortalApplication: Sendable {
     let limit = ConnectionLimit(countMax: Self.operationsConnectionCountMax, observer: metrics.observer)
     return Application(
       router: makeOperationsRouter(services.readiness, metrics: metrics, proxies: settings.trustedProxies),
-      server: .portal(nil, timeouts: settings.connectionTimeouts, limit: limit),
+      server: .portal(
+        nil, timeouts: settings.connectionTimeouts, limit: limit, drain: drain, tls: nil, observer: metrics.observer),
       configuration: .init(
         address: address,
         availableConnectionsDelegate: limit.acceptanceLimit(logger, surplusMax: Self.operationsSurplusMax)),
@@ -229,9 +273,10 @@ package struct PortalApplication: Sendable {
 
   /// What is not as it should be, but keeps nobody from being served.
   private static func warnings(
-    _ descriptors: DescriptorBudget?, _ usage: UsageRecorder.Holdings, _ mailSender: MailSender?, _ clock: DatabaseClock
+    _ descriptors: DescriptorBudget?, _ usage: UsageRecorder.Holdings, _ mailSender: MailSender?, _ tls: ServerTLS?,
+    _ clock: DatabaseClock
   ) -> [String] {
-    var warnings = [clock.warning, descriptors?.warning].compactMap { $0 }
+    var warnings = [clock.warning, descriptors?.warning, tls?.warning(at: clock.now.date)].compactMap { $0 }
     if let failure = usage.failure {
       warnings.append("usage is counted in memory alone, and lost if the process dies: \(failure)")
     }
@@ -275,11 +320,14 @@ package struct PortalApplication: Sendable {
       }
   }
 
-  private static func gauges(_ connections: ConnectionLimit) -> [PrometheusMetrics.Gauge] {
+  private static func gauges(_ connections: ConnectionLimit, _ tls: ServerTLS?) -> [PrometheusMetrics.Gauge] {
     [
       .init("latchkey_http_connections", Double(connections.count)),
       .init("latchkey_http_connections_max", Double(connections.countMax)),
     ]
+      + (tls.map {
+        [.init("latchkey_tls_certificate_expiry_timestamp_seconds", $0.expiresAt.timeIntervalSince1970)]
+      } ?? [])
   }
 
   /// The same on every instance, whichever ran the jobs.

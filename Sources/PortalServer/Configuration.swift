@@ -15,6 +15,10 @@ struct PortalConfiguration: Sendable {
   struct HTTP: Sendable {
     var host: String
     var port: Int
+    /// Where to listen instead of at `port`; nil: there.
+    var socket: SocketFile?
+    /// Nil: connections are not encrypted.
+    var tls: TLSFiles?
     /// Nil where health and metrics are served on `port`.
     var operationsPort: Int?
     var cookie: SessionCookie
@@ -26,6 +30,8 @@ struct PortalConfiguration: Sendable {
     var threadCount: Int?
     /// Nil for what the descriptors allow, and the standard at most.
     var connectionCountMax: Int?
+    /// How long the end is held up after SIGTERM.
+    var drainSeconds: Int
     var shutdownSeconds: Int
   }
 
@@ -75,11 +81,16 @@ struct PortalConfiguration: Sendable {
 
     let host = keys.optional("http.host") ?? "127.0.0.1"
     let port = try keys.integer("http.port", 0...65_535, default: 8_080)
+    let socket = try Self.socket(keys)
+    let tls = try Self.tls(keys)
+    if tls != nil, socket != nil { throw keys.error("tls.certificate", "cannot be set together with HTTP_SOCKET") }
     let cookie = try keys.parsed(
-      "public.url", default: "http://127.0.0.1:\(port)",
+      "public.url", default: "\(tls == nil ? "http" : "https")://127.0.0.1:\(port)",
       "must be https://host, or http:// with 127.0.0.1 or localhost", SessionCookie.init(publicURL:))
+    if tls != nil, !cookie.isSecure { throw keys.error("public.url", "must be https:// with TLS_CERTIFICATE") }
     let threads = try keys.integer("http.threads", 0...1_024, default: 0)
     let connections = try keys.integer("http.connections.max", 0...1_000_000, default: 0)
+    let drainSeconds = try keys.integer("drain.seconds", 0...3_600, default: 0)
     let shutdownSeconds = try keys.integer("shutdown.seconds", 1...3_600, default: 10)
     let idleSeconds = try keys.integer("http.idle.seconds", 1...86_400, default: 75)
     var proxies = try keys.parsed(
@@ -87,6 +98,7 @@ struct PortalConfiguration: Sendable {
     proxies.header = try keys.parsed(
       "forwarded.header", default: ForwardedHeader.xForwardedFor.rawValue, "must be x-forwarded-for or forwarded"
     ) { ForwardedHeader(rawValue: $0.lowercased()) }
+    proxies.includesSocketPeers = socket != nil
     let crossOrigins = try keys.parsed(
       "cors.origins", default: "",
       "must be origins with commas between, https://host[:port], or http:// with 127.0.0.1 or localhost",
@@ -96,14 +108,15 @@ struct PortalConfiguration: Sendable {
       "must be up to 8 names of header fields with commas between, or query: and the name of a parameter, each once, "
         + "and none that says something else", KeyPlaces.init(_:))
     let operationsPort = try keys.integer("operations.port", 0...65_535, default: 0)
-    guard operationsPort == 0 || operationsPort != port else {
+    guard operationsPort == 0 || operationsPort != port || socket != nil else {
       throw keys.error("operations.port", "must be another port than HTTP_PORT")
     }
     http = HTTP(
-      host: host, port: port, operationsPort: operationsPort == 0 ? nil : operationsPort, cookie: cookie,
-      trustedProxies: proxies, crossOrigins: crossOrigins, keyPlaces: keyPlaces, idleSeconds: idleSeconds,
+      host: host, port: port, socket: socket, tls: tls, operationsPort: operationsPort == 0 ? nil : operationsPort,
+      cookie: cookie, trustedProxies: proxies, crossOrigins: crossOrigins, keyPlaces: keyPlaces,
+      idleSeconds: idleSeconds,
       threadCount: threads == 0 ? nil : threads, connectionCountMax: connections == 0 ? nil : connections,
-      shutdownSeconds: shutdownSeconds)
+      drainSeconds: drainSeconds, shutdownSeconds: shutdownSeconds)
 
     let counts = 0...RequestLimits.PerMinute.max
     var limits = RequestLimits.PerMinute()
@@ -168,6 +181,33 @@ extension PortalConfiguration {
       text.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
     else { return nil }
     return Secret(presented: text)
+  }
+
+  private static func socket(_ keys: CheckedReader) throws -> SocketFile? {
+    let mode = try keys.parsed(
+      "http.socket.mode", default: String(SocketFile.modeStandard, radix: 8),
+      "must be three octal digits, or four of which the first is 0, as chmod takes them", parseMode)
+    return try keys.optional("http.socket").map { path in
+      try keys.parsed(path, "http.socket", "must be a path of at most \(SocketFile.pathLengthMax) bytes") {
+        SocketFile(path: $0, mode: mode)
+      }
+    }
+  }
+
+  private static func tls(_ keys: CheckedReader) throws -> TLSFiles? {
+    switch (keys.optional("tls.certificate"), keys.optional("tls.key")) {
+    case (let certificate?, let key?): TLSFiles(certificate: certificate, key: key)
+    case (nil, nil): nil
+    case (_?, nil): throw keys.error("tls.key", "is required with TLS_CERTIFICATE")
+    case (nil, _?): throw keys.error("tls.certificate", "is required with TLS_KEY")
+    }
+  }
+
+  private static func parseMode(_ text: String) -> Int? {
+    guard (3...4).contains(text.utf8.count), text.utf8.allSatisfy({ (0x30...0x37).contains($0) }),
+      let mode = Int(text, radix: 8), mode <= 0o777
+    else { return nil }
+    return mode
   }
 
   /// From whom mail to a folder is, if nothing is said: nobody can answer it.

@@ -164,15 +164,17 @@ struct DemoWorld {
   let serviceToken: String
 
   init(_ database: TestDatabase, _ server: RunningServer) async throws {
-    let signup = try await curl([
-      server.url + "/v1/signup", "-H", "Content-Type: application/json", "-d",
-      "{\"email\":\"ada@example.com\",\"password\":\"correct horse battery\",\"accountName\":\"Acme\"}",
-    ])
+    let signup = try await curl(
+      server.curlOptions + [
+        server.url + "/v1/signup", "-H", "Content-Type: application/json", "-d",
+        "{\"email\":\"ada@example.com\",\"password\":\"correct horse battery\",\"accountName\":\"Acme\"}",
+      ])
     session = try signup.json()["token"].string ?? ""
-    let created = try await curl([
-      server.url + "/v1/keys", "-H", "Authorization: Bearer \(session)", "-H", "Content-Type: application/json", "-d",
-      "{\"name\":\"Demo\",\"scopes\":[\"orders:read\"]}",
-    ])
+    let created = try await curl(
+      server.curlOptions + [
+        server.url + "/v1/keys", "-H", "Authorization: Bearer \(session)", "-H", "Content-Type: application/json", "-d",
+        "{\"name\":\"Demo\",\"scopes\":[\"orders:read\"]}",
+      ])
     key = try created.json()["key"].string ?? ""
     keyID = try created.json()["id"].string ?? ""
     let token = try await latchkey(

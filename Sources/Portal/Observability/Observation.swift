@@ -1,3 +1,4 @@
+package import Foundation
 package import Logging
 package import Metrics
 package import Postgres
@@ -54,6 +55,14 @@ package enum Observation: Sendable, Equatable {
   case postgres(PostgresEvent)
   /// There were too many HTTP connections, and some of them were closed. Of a flood only some are logged.
   case connectionsClosed(connections: Int, isLogged: Bool)
+  /// The files of the server's certificate were read again, and new connections have it.
+  case certificateLoaded(expiresAt: Date)
+  /// They could not be used; new connections have what there was before.
+  case certificateRefused(String)
+  /// A client and the server did not come to terms about TLS, or not in time.
+  case handshakeFailed
+  /// The server is about to end, and answers for so long as before.
+  case draining(seconds: Int)
   /// A trusted proxy has said where a request comes from, and it is no address. Of many only some are logged.
   case forwardedUnreadable(isLogged: Bool)
   /// A request was one too many, and was refused.
@@ -130,6 +139,14 @@ package struct Observer: Sendable {
       case .forwardedUnreadable(isLogged: true):
         logger.warning(
           "a trusted proxy names no address for its client, whose requests count as its own; see FORWARDED_HEADER")
+      case .certificateLoaded(let expiresAt):
+        logger.notice(
+          "the certificate was read again", metadata: ["expires": "\(expiresAt.ISO8601Format())"])
+      case .certificateRefused(let reason):
+        logger.error(
+          "the certificate could not be read again, and stays what it was", metadata: ["reason": "\(reason)"])
+      case .draining(let seconds):
+        logger.notice("the server is about to end, and drains", metadata: ["seconds": "\(seconds)"])
       case .listening:
         logger.info("listening for invalidations")
       case .postgres(let event):
@@ -189,6 +206,9 @@ package struct Observer: Sendable {
     }
     let outboxFailures = counter("outbox_failures")
     let closedConnections = counter("http_connections_closed")
+    let loadedCertificates = counter("tls_reloads", [("outcome", "loaded")])
+    let refusedCertificates = counter("tls_reloads", [("outcome", "refused")])
+    let failedHandshakes = counter("tls_handshake_failures")
     let unreadableForwards = counter("forwarded_unreadable")
     let refusals = Dictionary(
       uniqueKeysWithValues: RequestRefusal.allCases.map {
@@ -228,11 +248,14 @@ package struct Observer: Sendable {
       case .mailFailed(let kind, _): mails("mails_failed", kind).increment()
       case .outboxFailed: outboxFailures.increment()
       case .connectionsClosed(let connections, _): closedConnections.increment(by: connections)
+      case .certificateLoaded: loadedCertificates.increment()
+      case .certificateRefused: refusedCertificates.increment()
+      case .handshakeFailed: failedHandshakes.increment()
       case .forwardedUnreadable: unreadableForwards.increment()
       case .requestRefused(let refusal): refusals[refusal]?.increment()
       case .accountWaits: accountWaits.increment()
       case .postgres(let event): postgres.count(event)
-      case .listening, .jobFinished, .usageUnplaced, .tokenUsesFailed: break
+      case .listening, .jobFinished, .usageUnplaced, .tokenUsesFailed, .draining: break
       }
     }
   }

@@ -5,6 +5,8 @@ package struct Readiness: Sendable {
   let pool: PostgresPool
   let migrationCount: Int
   let isFresh: @Sendable () -> Bool
+  /// Whether the server is about to end, and should be sent nothing more.
+  package let isDraining: @Sendable () -> Bool
   /// What is not as it should be, but keeps nobody from being served.
   package let warnings: @Sendable () -> [String]
 
@@ -12,16 +14,19 @@ package struct Readiness: Sendable {
   /// at least; newer migrations must say that a version with so many works with them.
   package init(
     pool: PostgresPool, migrationCount: Int, isFresh: @escaping @Sendable () -> Bool,
+    isDraining: @escaping @Sendable () -> Bool = { false },
     warnings: @escaping @Sendable () -> [String] = { [] }
   ) {
     self.pool = pool
     self.migrationCount = migrationCount
     self.isFresh = isFresh
+    self.isDraining = isDraining
     self.warnings = warnings
   }
 
   /// The reasons against; empty when ready.
   package func check() async -> [String] {
+    if isDraining() { return ["the server is about to end"] }
     var reasons: [String] = []
     do {
       if let migrations = try await pool.query(CompareMigrations(count: migrationCount)).first {

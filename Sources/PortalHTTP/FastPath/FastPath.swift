@@ -14,23 +14,25 @@ final class FastPath: Sendable {
   private let keyPlaces: KeyPlaces
   private let requestIDs: RequestIDs
   private let proxies: TrustedProxies
+  private let drain: Drain
   /// Answers the connections of trusted proxies, whose request ids are taken on; nil in that one itself.
   private let forProxies: FastPath?
 
   convenience init(
     verifier: Verifier, tokens: ServiceTokenCheck, observer: Observer, keyPlaces: KeyPlaces = .standard,
-    proxies: TrustedProxies = .none, limit: RequestLimit<UUID>? = nil
+    proxies: TrustedProxies = .none, limit: RequestLimit<UUID>? = nil, drain: Drain = Drain()
   ) {
     let requestIDs = RequestIDs()
     func make(_ forProxies: FastPath?) -> FastPath {
-      FastPath(verifier, tokens, observer, keyPlaces, requestIDs, proxies, limit, forProxies)
+      FastPath(verifier, tokens, observer, keyPlaces, requestIDs, proxies, limit, drain, forProxies)
     }
-    self.init(verifier, tokens, observer, keyPlaces, requestIDs, proxies, limit, make(nil))
+    self.init(verifier, tokens, observer, keyPlaces, requestIDs, proxies, limit, drain, make(nil))
   }
 
   private init(
     _ verifier: Verifier, _ tokens: ServiceTokenCheck, _ observer: Observer, _ keyPlaces: KeyPlaces,
-    _ requestIDs: RequestIDs, _ proxies: TrustedProxies, _ limit: RequestLimit<UUID>?, _ forProxies: FastPath?
+    _ requestIDs: RequestIDs, _ proxies: TrustedProxies, _ limit: RequestLimit<UUID>?, _ drain: Drain,
+    _ forProxies: FastPath?
   ) {
     self.verifier = verifier
     self.tokens = tokens
@@ -39,6 +41,7 @@ final class FastPath: Sendable {
     self.keyPlaces = keyPlaces
     self.requestIDs = requestIDs
     self.proxies = proxies
+    self.drain = drain
     self.forProxies = forProxies
   }
 
@@ -95,7 +98,8 @@ final class FastPath: Sendable {
     _ request: PlainRequest, _ bytes: Span<UInt8>, after lookUp: LookUp? = nil, _ scratch: inout Scratch,
     into output: inout ByteBuffer
   ) -> Outcome {
-    guard !request.fields.hasRepetition else { return .notHere }
+    // The ordinary route ends connections while the server drains.
+    guard !request.fields.hasRepetition, !drain.isBegun else { return .notHere }
     let now = verifier.clock.now
     noteID(of: request, bytes, &scratch)
     let route: String

@@ -15,7 +15,7 @@ struct HealthController {
     return Response(
       status: reasons.isEmpty ? .ok : .serviceUnavailable,
       json: .object { json in
-        json.field("status", reasons.isEmpty ? "ready" : "unavailable")
+        json.field("status", reasons.isEmpty ? "ready" : readiness.isDraining() ? "draining" : "unavailable")
         json.field("reasons", reasons)
         json.field("warnings", readiness.warnings())
       })

@@ -5,14 +5,16 @@ import NIOCore
 import NIOHTTP1
 import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
+import NIOSSL
+import Portal
 
 /// The connection has ended before a request had come in whole: thrown to whoever reads its body.
 struct ClientGone: Error {}
 
 /// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes,
 /// too, after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes
-/// behind it. Asks for the body of a client that waits to be asked. Where the connection ends before a body has come in
-/// whole, whoever reads it is told (``ClientGone``).
+/// behind it; while the server drains it says so itself. Asks for the body of a client that waits to be asked. Where the
+/// connection ends before a body has come in whole, whoever reads it is told (``ClientGone``).
 final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
@@ -24,7 +26,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   /// Requests handed on whose answer has not been written: behind those an answer of ours would be out of order.
   private var unansweredCount = 0
-  /// Whether the client has asked for the end of the connection with the request that came last.
+  /// Whether the connection ends after the request that came last: the client has asked for it, or was told.
   private var isClosing = false
   /// Whether that request has come in whole.
   private var isComplete = false
@@ -32,13 +34,22 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   private let path: FastPath?
   private let timeouts: ConnectionTimeouts
   private let limit: ConnectionLimit
+  private let drain: Drain
+  private let tls: ServerTLS?
+  private let observer: Observer
 
-  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline and an ``ASCIIHeadHandler`` behind the decoder,
-  /// where the framework lets nobody in.
-  init(_ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit) {
+  /// Also puts the handler of TLS, if there is a certificate, and a ``FastPathHandler`` at the beginning of the pipeline
+  /// and an ``ASCIIHeadHandler`` behind the decoder, where the framework lets nobody in.
+  init(
+    _ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit, drain: Drain, tls: ServerTLS?,
+    observer: Observer
+  ) {
     self.path = path
     self.timeouts = timeouts
     self.limit = limit
+    self.drain = drain
+    self.tls = tls
+    self.observer = observer
   }
 
   func handlerAdded(context: ChannelHandlerContext) {
@@ -46,6 +57,13 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
       let pipeline = context.pipeline.syncOperations
       let path = path?.answering(context.channel.remoteAddress)
       try pipeline.addHandler(FastPathHandler(path, timeouts: timeouts, limit: limit), position: .first)
+      if let tls {
+        try pipeline.addHandlers(
+          [
+            NIOSSLServerHandler(context: tls.context),
+            TLSHandshakeHandler(timeout: timeouts.head, observer: observer),
+          ], position: .first)
+      }
       let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self).handler
       try pipeline.addHandler(ASCIIHeadHandler(), position: .before(codec))
     } catch {
@@ -78,7 +96,11 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   private var isReceiving: Bool { unansweredCount > 0 && !isComplete }
 
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-    guard case .end = unwrapOutboundIn(data) else { return context.write(data, promise: promise) }
+    switch unwrapOutboundIn(data) {
+    case .head(let head): return context.write(wrapOutboundOut(.head(ending(head))), promise: promise)
+    case .body: return context.write(data, promise: promise)
+    case .end: break
+    }
     unansweredCount -= 1
     defer { context.triggerUserOutboundEvent(RequestProgress.answered, promise: nil) }
     guard isClosing, unansweredCount == 0 else { return context.write(data, promise: promise) }
@@ -86,6 +108,15 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
     let channel = context.channel
     written.futureResult.whenComplete { _ in channel.close(promise: nil) }
     context.write(data, promise: written)
+  }
+
+  /// With `Connection: close` where the server drains and nothing comes behind this answer.
+  private func ending(_ head: HTTPResponse) -> HTTPResponse {
+    guard drain.isBegun, isComplete, unansweredCount == 1, head.status.kind != .informational else { return head }
+    isClosing = true
+    var head = head
+    head.headerFields[.connection] = "close"
+    return head
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -16,6 +16,9 @@ package struct TrustedProxies: Sendable, Equatable {
   private let blocks: [AddressBlock]
   /// Where they say it.
   package var header = ForwardedHeader.xForwardedFor
+  /// Whether a peer without an address is one of them: a program of this machine that may write the server's unix
+  /// socket.
+  package var includesSocketPeers = false
 
   /// Where a request comes from.
   package struct Origin: Sendable, Equatable {
@@ -45,20 +48,22 @@ package struct TrustedProxies: Sendable, Equatable {
   /// The nearest address that is not a trusted proxy's, walking `forwarded`, the values of ``header``, from the right;
   /// the farthest trusted one where the walk ends before that, at the left end or at what is no address.
   package func origin(peer: String?, forwarded: [String]) -> Origin {
-    guard let peer, var nearest = AddressBlock(peer) else { return Origin(address: peer) }
+    var nearest = peer.flatMap { AddressBlock($0) }
+    guard nearest != nil || (peer == nil && includesSocketPeers) else { return Origin(address: peer) }
     var hops = ForwardedHops(header, forwarded)
     var count = 0
-    while count < Self.hopCountMax, isTrusted(nearest), let hop = hops.next() {
-      guard let address = hop else { return Origin(address: nearest.description, isUnreadable: true) }
+    while count < Self.hopCountMax, nearest.map(isTrusted) ?? true, let hop = hops.next() {
+      guard let address = hop else { return Origin(address: nearest?.description, isUnreadable: true) }
       nearest = address
       count += 1
     }
-    return Origin(address: nearest.description)
+    return Origin(address: nearest?.description)
   }
 
   /// Whether the peer of a connection is one of them.
   func isTrusted(peer: String?) -> Bool {
-    guard !blocks.isEmpty, let address = peer.flatMap({ AddressBlock($0) }) else { return false }
+    guard let peer else { return includesSocketPeers }
+    guard !blocks.isEmpty, let address = AddressBlock(peer) else { return false }
     return isTrusted(address)
   }
 

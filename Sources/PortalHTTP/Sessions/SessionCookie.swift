@@ -7,7 +7,8 @@ package struct SessionCookie: Sendable {
   /// Scheme, host and port of the portal as browsers see it, without a slash at the end.
   package let origin: String
   let name: String
-  let isSecure: Bool
+  /// Whether browsers use https.
+  package let isSecure: Bool
 
   /// Over https the cookie is bound to the host and to TLS (RFC 6265bis, `__Host-`); plain http is for this machine
   /// only, so nil for any other host.

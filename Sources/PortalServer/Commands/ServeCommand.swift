@@ -5,6 +5,8 @@ import Logging
 import Portal
 import PortalHTTP
 import Postgres
+import ServiceLifecycle
+import UnixSignals
 
 struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -22,12 +24,15 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The port to listen on.", valueName: "port"))
   var httpPort: String?
 
+  @Option(help: ArgumentHelp("The unix socket to listen at, instead of host and port.", valueName: "path"))
+  var httpSocket: String?
+
   @Option(help: ArgumentHelp("The portal's address as browsers see it.", valueName: "url"))
   var publicURL: String?
 
   func run() async throws {
     let configuration = try await options.load([
-      "http.host": httpHost, "http.port": httpPort, "public.url": publicURL,
+      "http.host": httpHost, "http.port": httpPort, "http.socket": httpSocket, "public.url": publicURL,
     ])
     try await reportingFailure { try await serve(configuration) }
   }
@@ -36,6 +41,7 @@ struct ServeCommand: AsyncParsableCommand {
     var logger = configuration.logFormat.makeLogger()
     logger.logLevel = configuration.logLevel
     let descriptors = try divideDescriptors(configuration, logger)
+    let tls = try readCertificate(configuration.http.tls)
     let migrations = try Migrations.embedded()
     try prepareSpool(configuration.usageSpool)
     try await PostgresPool.with(configuration.database) { pool in
@@ -48,15 +54,50 @@ struct ServeCommand: AsyncParsableCommand {
     var settings = PortalSettings(configuration, migrationCount: migrations.files.count)
     settings.usageSpool = configuration.usageSpool + "/" + installation.id.text
     settings.descriptors = descriptors
+    settings.tls = tls
     settings.connectionCountMax = descriptors.connectionCountMax(configuration.http.connectionCountMax)
+    let observer = Observer([Observer.logging(logger)])
     let portal = PortalApplication(
       settings, database: configuration.database, analyticsDatabase: configuration.analyticsDatabase,
-      observer: Observer([Observer.logging(logger)]))
-    let http = configuration.http
+      observer: observer)
+    try await run(portal, configuration.http, observer, logger)
+  }
+
+  /// Ends what it runs from the last to the first.
+  private func run(
+    _ portal: PortalApplication, _ http: PortalConfiguration.HTTP, _ observer: Observer, _ logger: Logger
+  ) async throws {
+    // Until it is opened, the socket is for the server's user alone. So are all other files that it makes.
+    if http.socket != nil { umask(0o077) }
+    let (listening, continuation) = AsyncStream.makeStream(of: Void.self)
     let server = portal.makeServer(
       address: .hostname(http.host, port: http.port),
-      operationsAddress: http.operationsPort.map { .hostname(http.host, port: $0) }, logger: logger)
-    try await server.runService()
+      operationsAddress: http.operationsPort.map { .hostname(http.host, port: $0) }, logger: logger,
+      onListening: { continuation.yield() })
+    let supervision = Supervision(
+      ProcessInfo.processInfo.environment, processID: ProcessInfo.processInfo.processIdentifier)
+    var parts: [any Service] = []
+    if let supervision {
+      let (readiness, eventLoops) = (portal.services.readiness, server.eventLoopGroup)
+      parts.append(
+        SupervisionService(
+          supervision: supervision, listening: listening, isReady: { await readiness.check().isEmpty },
+          goRound: { await portal.goRound(eventLoops) }, logger: logger))
+    }
+    if http.tls != nil || supervision != nil {
+      parts.append(ReloadService(socket: supervision?.socket, reload: portal.reloadCertificate))
+    }
+    parts.append(server)
+    parts.append(
+      DrainService(
+        drain: portal.drain, seconds: http.drainSeconds, socket: supervision?.socket, observer: observer))
+    try await ServiceGroup(
+      configuration: .init(services: parts, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+    ).run()
+  }
+
+  private func readCertificate(_ files: TLSFiles?) throws -> ServerTLS? {
+    do { return try files.map { try ServerTLS($0) } } catch { throw ValidationError("\(error).") }
   }
 
   /// Raises the limit of descriptors, and refuses the start where it is too low all the same.
@@ -143,6 +184,7 @@ extension PortalSettings {
     trustedProxies = configuration.http.trustedProxies
     crossOrigins = configuration.http.crossOrigins
     keyPlaces = configuration.http.keyPlaces
+    socket = configuration.http.socket
     connectionTimeouts.idle = .seconds(configuration.http.idleSeconds)
     httpThreadCount = configuration.http.threadCount
     connectionTimeouts.shutdown = .seconds(configuration.http.shutdownSeconds)
@@ -162,6 +204,7 @@ extension PortalSettings {
     listenerURL = configuration.listenerURL
     retention = configuration.retention
     mail = configuration.mail
-    instanceName = "\(ProcessInfo.processInfo.hostName):\(configuration.http.port)"
+    let place = configuration.http.socket?.path ?? "\(configuration.http.port)"
+    instanceName = "\(ProcessInfo.processInfo.hostName):\(place)"
   }
 }

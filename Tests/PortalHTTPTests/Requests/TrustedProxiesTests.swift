@@ -90,6 +90,24 @@ struct TrustedProxiesTests {
     #expect(origin == TrustedProxies.Origin(address: client, isUnreadable: isUnreadable))
   }
 
+  @Test("of who connects to the unix socket is what it says, as a trusted proxy's, and none where it says nothing")
+  func socketPeer() throws {
+    var proxies = try #require(TrustedProxies("10.0.0.0/8"))
+    let distrusted = proxies.origin(peer: nil, forwarded: ["198.51.100.7"])
+    #expect(distrusted == TrustedProxies.Origin(address: nil))
+    proxies.includesSocketPeers = true
+    for (forwarded, address) in [
+      (["198.51.100.7"], "198.51.100.7"), (["192.0.2.1, 198.51.100.7"], "198.51.100.7"),
+      (["198.51.100.7, 10.0.0.2"], "198.51.100.7"), ([], nil),
+    ] as [([String], String?)] {
+      #expect(proxies.origin(peer: nil, forwarded: forwarded) == TrustedProxies.Origin(address: address))
+    }
+    let unreadable = proxies.origin(peer: nil, forwarded: ["unknown"])
+    #expect(unreadable == TrustedProxies.Origin(address: nil, isUnreadable: true))
+    // Peers with an address are no part of it.
+    #expect(proxies.origin(peer: "192.0.2.1", forwarded: ["198.51.100.7"]).address == "192.0.2.1")
+  }
+
   @Test("no chain is followed for ever, and what nobody looks at costs nothing")
   func bounded() throws {
     var proxies = try #require(TrustedProxies("10.0.0.0/8"))

@@ -23,8 +23,10 @@ func latchkey(
 
 /// Without what the developer's shell says of other databases.
 let baseEnvironment = ProcessInfo.processInfo.environment.filter { name, _ in
-  !["DATABASE_URL", "HTTP_HOST", "HTTP_PORT", "PUBLIC_URL", "SIGNUP_OPEN"].contains(name) && !name.hasPrefix("PG")
-    && !name.hasPrefix("MAIL_")
+  ![
+    "DATABASE_URL", "HTTP_HOST", "HTTP_PORT", "HTTP_SOCKET", "PUBLIC_URL", "SIGNUP_OPEN", "NOTIFY_SOCKET",
+    "WATCHDOG_USEC", "WATCHDOG_PID", "TLS_CERTIFICATE", "TLS_KEY",
+  ].contains(name) && !name.hasPrefix("PG") && !name.hasPrefix("MAIL_")
 }
 
 /// A `latchkey serve` of one test's own.
@@ -32,8 +34,10 @@ final class RunningServer: Sendable {
   private let process: ChildProcess
   let port: Int
   let log: String
+  /// What curl needs, beside ``url``, to reach it.
+  let curlOptions: [String]
 
-  var url: String { "http://127.0.0.1:\(port)" }
+  let url: String
 
   /// Starts the server, on a free port if none is given, and waits until it is ready. `shell` is what a shell does before,
   /// for the limits that the server is to have.
@@ -43,6 +47,10 @@ final class RunningServer: Sendable {
   ) async throws {
     self.port = try port ?? freePort()
     log = spool + ".\(self.port).log"
+    let certificate = environment["TLS_CERTIFICATE"]
+    url = "\(certificate == nil ? "http" : "https")://127.0.0.1:\(self.port)"
+    curlOptions =
+      environment["HTTP_SOCKET"].map { ["--unix-socket", $0] } ?? certificate.map { ["--cacert", $0] } ?? []
     // Through a shell, which the library of a fake clock gives its variable: a program that it gives it to at its own start
     // does not find its arguments any more.
     let (program, arguments) =
@@ -55,10 +63,11 @@ final class RunningServer: Sendable {
         "DATABASE_URL": database.url, "HTTP_PORT": "\(self.port)", "SIGNUP_OPEN": "true", "USAGE_SPOOL": spool,
         "PASSWORD_COST": "10", "SESSION_RATE_LIMIT_PER_MINUTE": "0", "ADDRESS_RATE_LIMIT_PER_MINUTE": "0",
       ]) { $1 }.merging(environment) { $1 }.merging(clock?.environment ?? [:]) { $1 }, output: log)
-    let readiness = "http://127.0.0.1:\(environment["OPERATIONS_PORT"] ?? "\(self.port)")/readyz"
+    let readiness =
+      environment["OPERATIONS_PORT"].map { ["http://127.0.0.1:\($0)/readyz"] } ?? curlOptions + [url + "/readyz"]
     try await eventually("the server is ready", within: .seconds(30)) {
       guard process.isRunning else { throw TestSetupError(description: "the server ended: \(readLog())") }
-      return try await curl(["-o", "/dev/null", "-w", "%{http_code}", readiness]).output == "200"
+      return try await curl(["-o", "/dev/null", "-w", "%{http_code}"] + readiness).output == "200"
     }
   }
 

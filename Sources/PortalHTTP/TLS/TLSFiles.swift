@@ -1,0 +1,83 @@
+import Foundation
+import NIOCore
+import NIOSSL
+
+/// Where a server's certificate and its key are: files in PEM (RFC 7468).
+package struct TLSFiles: Equatable, Sendable {
+  /// The server's certificate, and those that lead from it to an authority.
+  package var certificate: String
+  /// The key of the first of them, without a password.
+  package var key: String
+
+  package init(certificate: String, key: String) {
+    self.certificate = certificate
+    self.key = key
+  }
+
+  /// Bytes of a file at most.
+  private static let sizeMax = 1 << 20
+  /// Of TLS 1.2, in OpenSSL's words; those of TLS 1.3 are all good. Ephemeral keys, so that what was recorded is not
+  /// read with a key that is lost later, and ciphers that authenticate.
+  private static let cipherSuites = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+  /// Why the files cannot be used. It begins with the name of the setting.
+  package struct Refusal: Error, Equatable, CustomStringConvertible {
+    package let description: String
+  }
+
+  /// What the files say.
+  struct Content: Sendable {
+    /// What connections are made of.
+    let context: NIOSSLContext
+    /// When the server's certificate is over.
+    let expiresAt: Date
+  }
+
+  /// Reads and checks both. Blocks. Throws a `Refusal`.
+  func read() throws(Refusal) -> Content {
+    let certificates = try parsed(certificate, "TLS_CERTIFICATE", "certificate") {
+      try NIOSSLCertificate.fromPEMBytes($0)
+    }
+    guard let first = certificates.first else { throw Self.refusal("TLS_CERTIFICATE", "has no certificate") }
+    let key = try parsed(key, "TLS_KEY", "key without a password") { bytes in
+      // A password would be asked for at the terminal.
+      try NIOSSLPrivateKey(bytes: bytes, format: .pem) { set in set([UInt8]()) }
+    }
+    var configuration = TLSConfiguration.makeServerConfiguration(
+      certificateChain: certificates.map { .certificate($0) }, privateKey: .privateKey(key))
+    configuration.minimumTLSVersion = .tlsv12
+    configuration.cipherSuites = Self.cipherSuites
+    configuration.applicationProtocols = ["http/1.1"]
+    // A client's own end of the connection is not waited for (RFC 8446 6.1), or those that are closed because there are
+    // too many would stay open.
+    configuration.shutdownTimeout = .zero
+    do {
+      return Content(
+        context: try NIOSSLContext(configuration: configuration),
+        expiresAt: Date(timeIntervalSince1970: TimeInterval(first.notValidAfter)))
+    } catch {
+      throw Self.refusal("TLS_KEY", "is not the key of TLS_CERTIFICATE, or of a kind that is not known")
+    }
+  }
+
+  private func parsed<Value>(
+    _ path: String, _ name: String, _ what: String, _ parse: ([UInt8]) throws -> Value
+  ) throws(Refusal) -> Value {
+    let bytes: [UInt8]
+    do {
+      let handle = try FileHandle(forReadingFrom: URL(filePath: path))
+      bytes = Array(try handle.read(upToCount: Self.sizeMax + 1) ?? Data())
+    } catch {
+      throw Self.refusal(name, "cannot be read: \(path)")
+    }
+    // Of none, the parser makes nothing that it can take.
+    guard (1...Self.sizeMax).contains(bytes.count), let value = try? parse(bytes) else {
+      throw Self.refusal(name, "must be a file in PEM with a \(what): \(path)")
+    }
+    return value
+  }
+
+  private static func refusal(_ name: String, _ reason: String) -> Refusal {
+    Refusal(description: "\(name) \(reason)")
+  }
+}

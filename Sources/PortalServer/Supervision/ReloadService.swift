@@ -1,0 +1,28 @@
+import Glibc
+import ServiceLifecycle
+import UnixSignals
+
+/// Reads files again at SIGHUP, and tells the service manager of it. One signal that comes meanwhile is another time.
+struct ReloadService: Service {
+  let socket: NotifySocket?
+  let reload: @Sendable () async -> Void
+
+  func run() async throws {
+    let signals = await UnixSignalsSequence(trapping: .sighup)
+    await cancelWhenGracefulShutdown {
+      for await _ in signals {
+        await socket?.tell(.reloading(uptime: Self.uptime))
+        await reload()
+        await socket?.tell(.ready)
+      }
+    }
+    try? await gracefulShutdown()
+  }
+
+  /// In microseconds of CLOCK_MONOTONIC, which the service manager reads, too.
+  private static var uptime: Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1_000
+  }
+}

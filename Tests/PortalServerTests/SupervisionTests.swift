@@ -1,0 +1,111 @@
+import Foundation
+import PortalHTTP
+import PortalTesting
+import PostgresTesting
+import Testing
+
+@Suite("Under a service manager, with the real binary")
+struct SupervisionTests {
+  @Test("it tells when it is ready, that it is alive, and that it ends, in this order", arguments: [false, true])
+  func notifications(isAbstract: Bool) async throws {
+    try await withDatabase { database in
+      try await ServiceManager.with(isAbstract: isAbstract) { manager in
+        let environment = ["NOTIFY_SOCKET": manager.socket, "WATCHDOG_USEC": "200000"]
+        try await withServers(1, on: database, environment: environment) { servers in
+          try await eventually("it has told several times that it is alive") {
+            manager.messages.count { $0 == "WATCHDOG=1" } >= 3
+          }
+          #expect(manager.messages.first == "READY=1")
+          #expect(try await servers[0].end() == 0)
+          try await eventually("it has told that it ends") { manager.messages.contains("STOPPING=1") }
+          let messages = manager.messages
+          #expect(messages.count { $0 == "READY=1" } == 1)
+          #expect(messages.count { $0 == "STOPPING=1" } == 1)
+          #expect(Set(messages) == ["READY=1", "WATCHDOG=1", "STOPPING=1"])
+        }
+      }
+    }
+  }
+
+  @Test("a watchdog that is meant for another process hears nothing")
+  func foreignWatchdog() async throws {
+    try await withDatabase { database in
+      try await ServiceManager.with { manager in
+        let environment = [
+          "NOTIFY_SOCKET": manager.socket, "WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1",
+        ]
+        try await withServers(1, on: database, environment: environment) { servers in
+          try await eventually("it is ready") { manager.messages.contains("READY=1") }
+          #expect(try await servers[0].end() == 0)
+          try await eventually("it has told that it ends") { manager.messages.contains("STOPPING=1") }
+          #expect(manager.messages == ["READY=1", "STOPPING=1"])
+        }
+      }
+    }
+  }
+
+  @Test("a process that stands still tells nothing")
+  func hanging() async throws {
+    try await withDatabase { database in
+      try await ServiceManager.with { manager in
+        let environment = ["NOTIFY_SOCKET": manager.socket, "WATCHDOG_USEC": "100000"]
+        try await withServers(1, on: database, environment: environment) { servers in
+          try await eventually("it is alive") { manager.messages.contains("WATCHDOG=1") }
+          servers[0].send(SIGSTOP)
+          // What it had sent before has come by now.
+          try await Task.sleep(for: .milliseconds(300))
+          let count = manager.messages.count
+          try await Task.sleep(for: .seconds(1))
+          #expect(manager.messages.count == count)
+          servers[0].send(SIGCONT)
+          try await eventually("it is alive again") { manager.messages.count > count }
+          #expect(try await servers[0].end() == 0)
+        }
+      }
+    }
+  }
+
+  @Test("while it drains it is not ready, verifies as before, ends connections, and then ends with 0")
+  func drain() async throws {
+    // Enough for three questions, however busy the machine.
+    let seconds = 8
+    try await withDatabase { database in
+      try await ServiceManager.with { manager in
+        let environment = [
+          "NOTIFY_SOCKET": manager.socket, "WATCHDOG_USEC": "200000", "DRAIN_SECONDS": "\(seconds)",
+        ]
+        try await withServers(1, on: database, environment: environment) { servers in
+          let server = servers[0]
+          let world = try await DemoWorld(database, server)
+          func verify() async throws -> CommandResult {
+            try await curl([
+              "-i", server.url + "/v1/verify", "-H", "Authorization: Bearer \(world.serviceToken)", "-H",
+              "Content-Type: application/json", "-d", "{\"key\":\"\(world.key)\"}",
+            ])
+          }
+          let before = try await verify()
+          #expect(before.output.contains("\"VALID\"") && !before.output.lowercased().contains("connection: close"))
+          let start = ContinuousClock.now
+          async let status = server.end()
+          try await eventually("it drains") {
+            try await curl([server.url + "/readyz"]).json()["status"].string == "draining"
+          }
+          let readiness = try await curl(["-o", "/dev/null", "-w", "%{http_code}", server.url + "/readyz"])
+          #expect(readiness.output == "503")
+          let during = try await verify()
+          #expect(during.output.contains("\"VALID\"") && during.output.lowercased().contains("connection: close"))
+          try await eventually("it has told that it ends") { manager.messages.contains("STOPPING=1") }
+          #expect(try await status == 0)
+          let time = ContinuousClock.now - start
+          #expect(time >= .seconds(seconds) && time < .seconds(seconds) + muchTooLong, "\(time)")
+          // It is alive to the end.
+          let stopping = try #require(manager.messages.firstIndex(of: "STOPPING=1"))
+          #expect(manager.messages[stopping...].contains("WATCHDOG=1"))
+          #expect(server.readLog().contains("the server is about to end, and drains"))
+          let refused = try await curl([server.url + "/healthz"])
+          #expect(refused.status == 7)
+        }
+      }
+    }
+  }
+}

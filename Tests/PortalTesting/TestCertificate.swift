@@ -1,0 +1,29 @@
+import Foundation
+import PostgresTesting
+
+/// A certificate of one test's own for this machine, which vouches for itself, and its key: files in PEM.
+package struct TestCertificate: Sendable {
+  package let certificate: String
+  package let key: String
+
+  /// Makes them as `name.crt` and `name.key` in a folder, in place of what is there; good for `dayCount` days from now.
+  package init(_ name: String = "server", in folder: String, dayCount: Int = 90) async throws {
+    certificate = folder + "/\(name).crt"
+    key = folder + "/\(name).key"
+    let result = try await run(
+      "/usr/bin/openssl",
+      [
+        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out",
+        certificate, "-days", "\(dayCount)", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+      ])
+    guard result.status == 0 else { throw TestSetupError(description: "openssl req: \(result.errors)") }
+  }
+
+  /// Runs `body` with a folder of its own for such files.
+  package static func withFolder(_ body: (String) async throws -> Void) async throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "latchkey-tls-\(UUID())").path
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try await body(folder)
+  }
+}
