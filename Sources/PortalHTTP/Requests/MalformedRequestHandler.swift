@@ -40,7 +40,8 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   func handlerAdded(context: ChannelHandlerContext) {
     do {
       let pipeline = context.pipeline.syncOperations
-      try pipeline.addHandler(FastPathHandler(path, timeouts: timeouts, limit: limit), position: .first)
+      let first = FastPathHandler(path, timeouts: timeouts, limit: limit, openedAt: context.eventLoop.now)
+      try pipeline.addHandler(first, position: .first)
       let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self).handler
       try pipeline.addHandler(ASCIIHeadHandler(), position: .before(codec))
     } catch {
