@@ -6,9 +6,8 @@ import NIOHTTP1
 import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
 
-/// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes,
-/// too, after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes
-/// behind it. Asks for the body of a client that waits to be asked.
+/// Answers what is no HTTP, or is refused by its head, with a problem document, where the framework would send an empty
+/// 400, and closes: behind the answers to what came before. Asks for the body of a client that waits to be asked.
 final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
@@ -20,17 +19,17 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   /// Requests handed on whose answer has not been written: behind those an answer of ours would be out of order.
   private var unansweredCount = 0
-  /// Whether the client has asked for the end of the connection with the request that came last.
-  private var isClosing = false
-  /// Whether that request has come in whole.
-  private var isComplete = false
+  /// Whether the request that came last has come in whole.
+  private var isComplete = true
+  /// What is answered after all requests before it, and is the end.
+  private var refusal: Problem?
 
   private let path: FastPath?
   private let timeouts: ConnectionTimeouts
   private let limit: ConnectionLimit
 
-  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline and an ``ASCIIHeadHandler`` behind the decoder,
-  /// where the framework lets nobody in.
+  /// Also puts a ``FastPathHandler`` at the beginning of the pipeline, and a ``PersistenceHandler`` and an
+  /// ``ASCIIHeadHandler`` behind the decoder, where the framework lets nobody in.
   init(_ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit) {
     self.path = path
     self.timeouts = timeouts
@@ -43,6 +42,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
       let first = FastPathHandler(path, timeouts: timeouts, limit: limit, openedAt: context.eventLoop.now)
       try pipeline.addHandler(first, position: .first)
       let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self).handler
+      try pipeline.addHandler(PersistenceHandler(), position: .before(codec))
       try pipeline.addHandler(ASCIIHeadHandler(), position: .before(codec))
     } catch {
       // The connection is closed already.
@@ -51,10 +51,10 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    if refusal != nil { return }
     switch unwrapInboundIn(data) {
     case .head(let head):
       unansweredCount += 1
-      isClosing = head.headerFields[.connection]?.hasToken("close") ?? false
       isComplete = false
       context.triggerUserOutboundEvent(RequestProgress.begun, promise: nil)
       // The client waits before it sends its body (RFC 9110 10.1.1). Behind another answer this would be out of order,
@@ -71,39 +71,38 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   }
 
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-    guard case .end = unwrapOutboundIn(data) else { return context.write(data, promise: promise) }
+    context.write(data, promise: promise)
+    guard case .end = unwrapOutboundIn(data) else { return }
     unansweredCount -= 1
-    defer { context.triggerUserOutboundEvent(RequestProgress.answered, promise: nil) }
-    guard isClosing, unansweredCount == 0 else { return context.write(data, promise: promise) }
-    let written = promise ?? context.eventLoop.makePromise()
-    let channel = context.channel
-    written.futureResult.whenComplete { _ in channel.close(promise: nil) }
-    context.write(data, promise: written)
+    context.triggerUserOutboundEvent(RequestProgress.answered, promise: nil)
+    if let refusal, unansweredCount == 0 { answer(refusal, context) }
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    if isClosing && isComplete { return }
-    guard let error = error as? HTTPParserError, unansweredCount == 0 else {
-      context.fireErrorCaught(error)
-      return
+    if refusal != nil { return }
+    // The end of a body that is broken is for who reads the body.
+    guard let problem = Self.problem(for: error), isComplete || unansweredCount == 0 else {
+      return context.fireErrorCaught(error)
     }
-    let problem =
-      error == .headerOverflow
+    refusal = problem
+    if unansweredCount == 0 { answer(problem, context) }
+  }
+
+  private static func problem(for error: any Error) -> Problem? {
+    if let problem = error as? Problem { return problem }
+    guard let error = error as? HTTPParserError else { return nil }
+    return error == .headerOverflow
       ? Problem(
         .init(code: 431, reasonPhrase: "Request Header Fields Too Large"), .headersTooLarge,
-        "The header fields are larger than \(Self.headerSizeMax) bytes.")
+        "The header fields are larger than \(headerSizeMax) bytes.")
       : Problem(.badRequest, .invalidRequest, "The request is not HTTP/1.1.")
+  }
+
+  private func answer(_ problem: Problem, _ context: ChannelHandlerContext) {
     let (head, body) = problem.rawResponse(requestID: UUID().uuidString.lowercased())
     context.write(wrapOutboundOut(.head(head)), promise: nil)
     context.write(wrapOutboundOut(.body(ByteBuffer(bytes: body))), promise: nil)
     let channel = context.channel
     context.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { _ in channel.close(promise: nil) }
-  }
-}
-
-extension String {
-  /// Whether this list of tokens (RFC 9110 5.6.1) has `token`, in whatever case.
-  fileprivate func hasToken(_ token: String) -> Bool {
-    split(separator: ",").contains { $0.trimmingCharacters(in: .whitespaces).lowercased() == token }
   }
 }
