@@ -244,7 +244,7 @@ private final class Traffic: Sendable {
 }
 
 /// Raises the soft limit of this process, which opens as many connections as the server is to stand, to `count` at least.
-private func raiseDescriptorLimit(to count: rlim_t) throws {
+func raiseDescriptorLimit(to count: rlim_t) throws {
   let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
   var limit = rlimit()
   getrlimit(resource, &limit)

@@ -10,14 +10,19 @@ package func rawExchange(port: Int, _ parts: [[UInt8]]) async throws -> String {
 }
 
 /// A connection to a port of this machine, which no program that is started meanwhile inherits; the caller closes it. Blocks
-/// until the system has accepted it.
-package func tcpConnection(to port: Int) throws -> Int32 {
+/// until the system has accepted it. With `isNarrow` the systems on both sides hold little that was not taken.
+package func tcpConnection(to port: Int, isNarrow: Bool = false) throws -> Int32 {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
   guard descriptor >= 0 else { throw TestSetupError(description: "no socket") }
   // Far longer than any answer takes, also where other tests keep both processors busy.
   var limit = timeval(tv_sec: 120, tv_usec: 0)
   setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+  if isNarrow {
+    var (segmentSizeMax, bufferSize) = (Int32(536), Int32(4_096))
+    setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_MAXSEG, &segmentSizeMax, socklen_t(MemoryLayout<Int32>.size))
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bufferSize, socklen_t(MemoryLayout<Int32>.size))
+  }
   var address = sockaddr_in()
   address.sin_family = sa_family_t(AF_INET)
   address.sin_port = in_port_t(port).bigEndian

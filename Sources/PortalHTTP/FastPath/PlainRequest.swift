@@ -4,7 +4,7 @@
 /// Plain is: one of six methods, a target of visible ASCII, `HTTP/1.1`, CRLF and nothing else as line end, names of
 /// letters, digits, `-` and `_` without space before the colon, values of printable ASCII, at most one `Content-Length`
 /// of digits,
-/// `Host` at most once, and none of `Transfer-Encoding`, `Expect`, `Upgrade` or a `Connection` other than `keep-alive`.
+/// one valid `Host`, and none of `Transfer-Encoding`, `Expect`, `Upgrade` or a `Connection` other than `keep-alive`.
 /// So where it ends is beyond doubt. What is not plain is no error: the decoder judges it.
 struct PlainRequest: Equatable {
   /// Bytes of the request line and the header fields, and fields; the decoder takes as many.
@@ -115,7 +115,7 @@ private struct HeadReader {
       }
     }
     let bodyCount = contentLength ?? 0
-    guard position <= PlainRequest.headSizeMax, bodyCount <= PlainRequest.bodySizeMax else { return .notPlain }
+    guard hasHost, position <= PlainRequest.headSizeMax, bodyCount <= PlainRequest.bodySizeMax else { return .notPlain }
     let byteCount = position + bodyCount
     let request = PlainRequest(target: target, fields: fields, byteCount: byteCount, bodyCount: bodyCount)
     return byteCount <= bytes.count ? .complete(request) : .body(request)
@@ -215,7 +215,7 @@ private struct HeadReader {
     switch name.count {
     case 4 where isName("host"):
       defer { hasHost = true }
-      return !hasHost
+      return !hasHost && HostField.isValid(bytes.extracting(value))
     case 6 where isName("expect"), 7 where isName("upgrade"), 17 where isName("transfer-encoding"): return false
     case 9 where isName("x-api-key"): fields.set(\.apiKey, value)
     case 10 where isName("connection"): return value.count == 10 && bytes.begins(inAnyCase: "keep-alive", at: value)

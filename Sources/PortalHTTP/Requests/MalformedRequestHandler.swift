@@ -11,10 +11,10 @@ import Portal
 /// The connection has ended before a request had come in whole: thrown to whoever reads its body.
 struct ClientGone: Error {}
 
-/// Answers what is no HTTP with a problem document, where the framework would send an empty 400, and closes. Closes,
-/// too, after the answer to `Connection: close` in whatever spelling (RFC 9112 9.6), and takes nothing that comes
-/// behind it; while the server drains it says so itself. Asks for the body of a client that waits to be asked. Where the
-/// connection ends before a body has come in whole, whoever reads it is told (``ClientGone``).
+/// Answers what is no HTTP, or is refused by its head, with a problem document, where the framework would send an empty
+/// 400, and closes: behind the answers to what came before. Asks for the body of a client that waits to be asked. Ends
+/// the connection after its next answer while the server drains. Where the connection ends before a body has come in
+/// whole, whoever reads it is told (``ClientGone``).
 final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
@@ -26,10 +26,12 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   /// Requests handed on whose answer has not been written: behind those an answer of ours would be out of order.
   private var unansweredCount = 0
-  /// Whether the connection ends after the request that came last: the client has asked for it, or was told.
-  private var isClosing = false
-  /// Whether that request has come in whole.
-  private var isComplete = false
+  /// Whether the request that came last has come in whole.
+  private var isComplete = true
+  /// What is answered after all requests before it, and is the end.
+  private var refusal: Problem?
+  /// Whether the client was told that the connection ends with the answer that is being written.
+  private var isEnding = false
 
   private let path: FastPath?
   private let timeouts: ConnectionTimeouts
@@ -38,8 +40,8 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   private let tls: ServerTLS?
   private let observer: Observer
 
-  /// Also puts the handler of TLS, if there is a certificate, and a ``FastPathHandler`` at the beginning of the pipeline
-  /// and an ``ASCIIHeadHandler`` behind the decoder, where the framework lets nobody in.
+  /// Also puts the handler of TLS, if there is a certificate, and a ``FastPathHandler`` at the beginning of the pipeline,
+  /// and a ``PersistenceHandler`` and an ``ASCIIHeadHandler`` behind the decoder, where the framework lets nobody in.
   init(
     _ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit, drain: Drain, tls: ServerTLS?,
     observer: Observer
@@ -56,7 +58,8 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
     do {
       let pipeline = context.pipeline.syncOperations
       let path = path?.answering(context.channel.remoteAddress)
-      try pipeline.addHandler(FastPathHandler(path, timeouts: timeouts, limit: limit), position: .first)
+      let first = FastPathHandler(path, timeouts: timeouts, limit: limit, openedAt: context.eventLoop.now)
+      try pipeline.addHandler(first, position: .first)
       if let tls {
         try pipeline.addHandlers(
           [
@@ -65,6 +68,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
           ], position: .first)
       }
       let codec = try pipeline.context(handlerType: HTTP1ToHTTPServerCodec.self).handler
+      try pipeline.addHandler(PersistenceHandler(), position: .before(codec))
       try pipeline.addHandler(ASCIIHeadHandler(), position: .before(codec))
     } catch {
       // The connection is closed already.
@@ -73,10 +77,10 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    if refusal != nil || isEnding { return }
     switch unwrapInboundIn(data) {
     case .head(let head):
       unansweredCount += 1
-      isClosing = head.headerFields[.connection]?.hasToken("close") ?? false
       isComplete = false
       context.triggerUserOutboundEvent(RequestProgress.begun, promise: nil)
       // The client waits before it sends its body (RFC 9110 10.1.1). Behind another answer this would be out of order,
@@ -99,53 +103,51 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
     switch unwrapOutboundIn(data) {
     case .head(let head): return context.write(wrapOutboundOut(.head(ending(head))), promise: promise)
     case .body: return context.write(data, promise: promise)
-    case .end: break
+    case .end: context.write(data, promise: promise)
     }
     unansweredCount -= 1
-    defer { context.triggerUserOutboundEvent(RequestProgress.answered, promise: nil) }
-    guard isClosing, unansweredCount == 0 else { return context.write(data, promise: promise) }
-    let written = promise ?? context.eventLoop.makePromise()
-    let channel = context.channel
-    written.futureResult.whenComplete { _ in channel.close(promise: nil) }
-    context.write(data, promise: written)
+    context.triggerUserOutboundEvent(RequestProgress.answered, promise: nil)
+    if let refusal, unansweredCount == 0 { answer(refusal, context) }
   }
 
   /// With `Connection: close` where the server drains and nothing comes behind this answer.
   private func ending(_ head: HTTPResponse) -> HTTPResponse {
     guard drain.isBegun, isComplete, unansweredCount == 1, head.status.kind != .informational else { return head }
-    isClosing = true
+    isEnding = true
     var head = head
     head.headerFields[.connection] = "close"
     return head
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    if isClosing && isComplete { return }
+    if refusal != nil || isEnding { return }
     // Of half a body the decoder, too, complains where a connection has ended. A client that has ended its own side
     // alone may still read why.
     let isGone = error is IOError || error is ChannelError || !context.channel.isActive
     if isGone, isReceiving { return context.fireErrorCaught(ClientGone()) }
-    guard let error = error as? HTTPParserError, unansweredCount == 0 else {
-      context.fireErrorCaught(error)
-      return
+    // The end of a body that is broken is for who reads the body.
+    guard let problem = Self.problem(for: error), isComplete || unansweredCount == 0 else {
+      return context.fireErrorCaught(error)
     }
-    let problem =
-      error == .headerOverflow
+    refusal = problem
+    if unansweredCount == 0 { answer(problem, context) }
+  }
+
+  private static func problem(for error: any Error) -> Problem? {
+    if let problem = error as? Problem { return problem }
+    guard let error = error as? HTTPParserError else { return nil }
+    return error == .headerOverflow
       ? Problem(
         .init(code: 431, reasonPhrase: "Request Header Fields Too Large"), .headersTooLarge,
-        "The header fields are larger than \(Self.headerSizeMax) bytes.")
+        "The header fields are larger than \(headerSizeMax) bytes.")
       : Problem(.badRequest, .invalidRequest, "The request is not HTTP/1.1.")
+  }
+
+  private func answer(_ problem: Problem, _ context: ChannelHandlerContext) {
     let (head, body) = problem.rawResponse(requestID: RequestIDs().next())
     context.write(wrapOutboundOut(.head(head)), promise: nil)
     context.write(wrapOutboundOut(.body(ByteBuffer(bytes: body))), promise: nil)
     let channel = context.channel
     context.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { _ in channel.close(promise: nil) }
-  }
-}
-
-extension String {
-  /// Whether this list of tokens (RFC 9110 5.6.1) has `token`, in whatever case.
-  fileprivate func hasToken(_ token: String) -> Bool {
-    split(separator: ",").contains { $0.trimmingCharacters(in: .whitespaces).lowercased() == token }
   }
 }

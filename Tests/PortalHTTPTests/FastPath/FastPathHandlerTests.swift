@@ -63,7 +63,10 @@ private struct Connection {
     channel = EmbeddedChannel()
     try channel.connect(to: try SocketAddress(unixDomainSocketPath: "/x")).wait()
     try channel.pipeline.syncOperations.addHandlers([
-      reads, FastPathHandler(path, timeouts: ConnectionTimeouts(), limit: limit), decoder,
+      reads,
+      FastPathHandler(
+        path, timeouts: ConnectionTimeouts(), limit: limit, openedAt: channel.embeddedEventLoop.now),
+      decoder,
     ])
   }
 
@@ -255,7 +258,7 @@ struct FastPathHandlerTests {
   func drippingBehindDecoder() throws {
     let connection = try Connection()
     connection.channel.read()
-    try connection.send("POST /nowhere HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    try connection.send("POST /nowhere HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
     try connection.tell(.begun)
     try connection.drip("1", times: 29)
     #expect(connection.channel.isActive)
@@ -273,7 +276,7 @@ struct FastPathHandlerTests {
     try connection.send("GET /hea")
     connection.tellOfShutdown()
     #expect(!connection.decoder.isToldOfShutdown)
-    try connection.send("lthz HTTP/1.1\r\n\r\n")
+    try connection.send("lthz HTTP/1.1\r\nHost: a\r\n\r\n")
     #expect(connection.decoder.received.count == 1 && connection.decoder.isToldOfShutdown)
     try connection.tell(.received)
     connection.channel.embeddedEventLoop.advanceTime(by: .seconds(9))
