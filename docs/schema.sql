@@ -271,6 +271,14 @@ begin
   return new;
 end $$;
 
+CREATE FUNCTION public.count_staff_revision() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  new.revision := old.revision + 1;
+  return new;
+end $$;
+
 CREATE FUNCTION public.count_usage(accounts uuid[], keys uuid[], hours timestamp with time zone[], endpoints text[], verified bigint[], denied bigint[], used_at timestamp with time zone[], reported bigint[], errors bigint[], latency_sums double precision[], latency_counts bigint[], buckets text[]) RETURNS void
     LANGUAGE plpgsql
     SET enable_seqscan TO 'off'
@@ -1811,6 +1819,7 @@ CREATE TABLE public.staff (
     password_hash text NOT NULL,
     disabled_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    revision bigint DEFAULT 1 NOT NULL,
     CONSTRAINT staff_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT staff_disabled_at_finite CHECK (isfinite(disabled_at)),
     CONSTRAINT staff_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254)))),
@@ -2393,6 +2402,8 @@ CREATE TRIGGER service_tokens_invalidate_truncate AFTER TRUNCATE ON public.servi
 CREATE TRIGGER service_tokens_invalidate_update AFTER UPDATE ON public.service_tokens REFERENCING OLD TABLE AS old_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_service_tokens();
 
 CREATE TRIGGER service_tokens_log_insert AFTER INSERT ON public.service_tokens REFERENCING NEW TABLE AS new_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.log_new_service_tokens();
+
+CREATE TRIGGER staff_revision BEFORE UPDATE ON public.staff FOR EACH ROW WHEN (((old.role IS DISTINCT FROM new.role) OR (old.disabled_at IS DISTINCT FROM new.disabled_at))) EXECUTE FUNCTION public.count_staff_revision();
 
 ALTER TABLE ONLY public.accounts
     ADD CONSTRAINT accounts_plan_fkey FOREIGN KEY (plan) REFERENCES public.plans(name) ON UPDATE CASCADE;
@@ -3001,7 +3012,7 @@ GRANT SELECT(user_id) ON TABLE public.sessions TO latchkey_portal;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.signups TO latchkey_identity;
 GRANT SELECT,DELETE ON TABLE public.signups TO latchkey_jobs;
 
-GRANT SELECT ON TABLE public.staff TO latchkey_identity;
+GRANT SELECT,DELETE ON TABLE public.staff TO latchkey_identity;
 GRANT INSERT ON TABLE public.staff TO latchkey_staff;
 
 GRANT SELECT(id) ON TABLE public.staff TO latchkey_staff;
@@ -3011,10 +3022,12 @@ GRANT SELECT(email) ON TABLE public.staff TO latchkey_staff;
 GRANT SELECT(name) ON TABLE public.staff TO latchkey_staff;
 
 GRANT SELECT(role) ON TABLE public.staff TO latchkey_staff;
+GRANT UPDATE(role) ON TABLE public.staff TO latchkey_identity;
 
 GRANT UPDATE(password_hash) ON TABLE public.staff TO latchkey_identity;
 
 GRANT SELECT(disabled_at) ON TABLE public.staff TO latchkey_staff;
+GRANT UPDATE(disabled_at) ON TABLE public.staff TO latchkey_identity;
 
 GRANT SELECT(created_at) ON TABLE public.staff TO latchkey_staff;
 

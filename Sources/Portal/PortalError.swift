@@ -43,6 +43,8 @@ package enum PortalError: Error, Sendable, Equatable {
   case alreadyMember
   /// An account has an owner.
   case lastOwner
+  /// Somebody among staff may do whatever staff do.
+  case lastAdmin
   /// The address is known to reach its owner already.
   case emailVerified
   /// A one-time token that was used, is over, or never was.

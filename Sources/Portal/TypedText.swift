@@ -26,6 +26,15 @@ package enum TypedText {
     return scalars.contains(where: isSeen) && scalars.indices.allSatisfy { isAllowed(at: $0, in: scalars, form) }
   }
 
+  /// A line with U+FFFD in place of each character that ``isReadable(_:_:)`` refuses: for texts that nobody has judged,
+  /// on their way to a terminal.
+  package static func masked(_ line: String) -> String {
+    let scalars = Array(line.unicodeScalars)
+    return String(
+      String.UnicodeScalarView(scalars.indices.map { isAllowed(at: $0, in: scalars, .line) ? scalars[$0] : "\u{FFFD}" })
+    )
+  }
+
   // MARK: Characters
 
   /// Whether it is something to see by itself.

@@ -155,6 +155,7 @@ package struct PortalApplication: Sendable {
       analytics: Analytics(pool: analyticsPool ?? pool, clock: clock),
       audit: AuditEvents(pool: pool),
       desk: SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
+      staff: StaffMembers(pool: pool),
       deletion: AccountDeletion(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },

@@ -20,6 +20,7 @@ package struct PortalServices: Sendable {
   package var analytics: Analytics
   package var audit: AuditEvents
   package var desk: SupportDesk
+  package var staff: StaffMembers
   package var deletion: AccountDeletion
   package var readiness: Readiness
 
@@ -27,7 +28,7 @@ package struct PortalServices: Sendable {
     accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
     keys: Keys, policies: KeyPolicies, plans: Plans, verifier: Verifier,
     tokens: ServiceTokenCheck, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics, audit: AuditEvents,
-    desk: SupportDesk, deletion: AccountDeletion,
+    desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion,
     readiness: Readiness
   ) {
     self.accounts = accounts
@@ -45,6 +46,7 @@ package struct PortalServices: Sendable {
     self.analytics = analytics
     self.audit = audit
     self.desk = desk
+    self.staff = staff
     self.deletion = deletion
     self.readiness = readiness
   }
@@ -129,6 +131,7 @@ func makeRouter(
   ConfirmationsController(desk: services.desk).addRoutes(to: staff)
   PlansController(plans: services.plans).addRoutes(to: staff)
   ServiceTokensController(tokens: services.serviceTokens).addRoutes(to: staff)
+  StaffController(staff: services.staff).addRoutes(to: staff)
 
   let analysts = AnalystRoutes(
     routes.group()

@@ -4,12 +4,80 @@ import Portal
 import PortalHTTP
 import Postgres
 
-/// What a command says: text for people, or one JSON object.
+/// What a command says on standard output: text for people, or one JSON object.
 struct Output {
   let isJSON: Bool
 
   func print(_ text: @autoclosure () -> String, json: JSONWriter) {
-    Swift.print(isJSON ? String(decoding: json.bytes, as: UTF8.self) : text())
+    if isJSON { print(json) } else { Swift.print(TerminalText.lines(text())) }
+  }
+
+  /// A list as a table, or as the object that has it.
+  func print(_ table: @autoclosure () -> Table, hasHeadings: Bool, json: JSONWriter) {
+    if isJSON { print(json) } else { Swift.print(table().text(hasHeadings: hasHeadings), terminator: "") }
+  }
+
+  private func print(_ json: JSONWriter) {
+    Swift.print(String(decoding: TerminalText.json(json.bytes), as: UTF8.self))
+  }
+}
+
+/// A line on standard error, which is no part of what a command answers.
+func tell(_ line: String) {
+  FileHandle.standardError.write(Data("latchkey: \(TerminalText.lines(line))\n".utf8))
+}
+
+/// The flag of a command that prints a table.
+struct TableOptions: ParsableArguments {
+  @Flag(name: .customLong("no-headings"), help: "Print no headings above the columns.")
+  var hasNoHeadings = false
+
+  var hasHeadings: Bool { !hasNoHeadings }
+}
+
+/// The flags of a command that lists what there may be much of.
+struct PageOptions: ParsableArguments {
+  private static let limitMax = 10_000
+
+  @Option(help: "How many are listed at most, 1 to \(PageOptions.limitMax).")
+  var limit = PageRequest.limitDefault
+  @Option(
+    help: ArgumentHelp("Go on behind the one with this id, the last of the list before.", valueName: "id"),
+    transform: ValidationError.parse(id:))
+  var after: UUID?
+
+  func validate() throws {
+    guard (1...Self.limitMax).contains(limit) else {
+      throw ValidationError("--limit must be a whole number from 1 to \(Self.limitMax).")
+    }
+  }
+
+  /// What was asked for, however many pages of the portal it takes.
+  func read<Item: Sendable>(
+    _ page: (PageRequest) async throws -> Page<Item>
+  ) async throws -> Listed<Item> {
+    var listed = Listed<Item>()
+    var before = after
+    repeat {
+      let count = min(limit - listed.items.count, PageRequest.limitMax)
+      let found = try await page(PageRequest(limit: count, before: before))
+      listed.items += found.items
+      listed.next = found.next
+      before = found.next
+    } while listed.items.count < limit && listed.next != nil
+    return listed
+  }
+}
+
+/// Part of a list.
+struct Listed<Item: Sendable>: Sendable {
+  var items: [Item] = []
+  /// What `--after` takes to go on; nil where nothing is left.
+  var next: UUID?
+
+  /// Says how to go on, if there is more.
+  func tellNext() {
+    if let next { tell("there are more; --after \(next.text) goes on") }
   }
 }
 
@@ -22,7 +90,7 @@ func reportingFailure(_ body: () async throws -> Void) async throws {
   } catch let error as ExitCode {
     throw error
   } catch {
-    FileHandle.standardError.write(Data("latchkey: \(explanation(of: error))\n".utf8))
+    tell(explanation(of: error))
     throw ExitCode.failure
   }
 }
@@ -32,6 +100,12 @@ private func explanation(of error: any Error) -> String {
   case PortalError.emailTaken: "the e-mail address is taken"
   case PortalError.notFound: "there is no such thing"
   case PortalError.tokenNotActive: "the token is revoked, expired or rolled already"
+  case PortalError.lastAdmin: "an admin who may log in stays among staff; make another member of staff one first"
+  case PortalError.keyCapReached(let cap): "the account has \(cap) live keys, as many as its plan allows"
+  case PortalError.forbidden(let reason): reason
+  case PortalError.invalid(let problems), PortalError.scopeNotAllowed(let problems),
+    PortalError.limitNotAllowed(let problems), PortalError.policyViolation(let problems):
+    problems.map { "\($0.location.replacing("body.", with: "")) \($0.message)" }.joined(separator: "; ")
   case let error as PostgresError where error.code == .migrationMismatch: error.message
   case let error as PostgresError: "the database says: \(error.message.trimmingCharacters(in: .whitespacesAndNewlines))"
   default: "\(error)"
@@ -63,6 +137,34 @@ struct PasswordOptions: ParsableArguments {
   }
 }
 
+/// When a key or a token expires.
+struct ExpiryOptions: ParsableArguments {
+  @Option(
+    help: "Days that it is good for, 1 to \(ServiceToken.lifetimeDaysMax); leave it out for as long as it likes.")
+  var expiresInDays: Int?
+  @Option(
+    help: ArgumentHelp("When it expires, as 2026-12-31T23:59:59Z.", valueName: "time"),
+    transform: ValidationError.parse(time:))
+  var expiresAt: Date?
+
+  func validate() throws {
+    guard expiresInDays == nil || expiresAt == nil else {
+      throw ValidationError("--expires-in-days and --expires-at do not go together.")
+    }
+    guard (1...ServiceToken.lifetimeDaysMax).contains(expiresInDays ?? 1) else {
+      throw ValidationError("--expires-in-days must be a whole number from 1 to \(ServiceToken.lifetimeDaysMax).")
+    }
+    guard expiresAt.map({ $0 > Date() }) ?? true else {
+      throw ValidationError("--expires-at must lie in the future.")
+    }
+  }
+
+  /// Nil: as long as it likes.
+  func expiry(from now: Date) -> Date? {
+    expiresAt ?? expiresInDays.map { now.addingTimeInterval(Double($0) * 86_400) }
+  }
+}
+
 /// Who acts at the command line, for the audit trail.
 var commandCaller: Caller {
   Caller(actor: .command(name: ProcessInfo.processInfo.environment["USER"] ?? "operator"))
@@ -79,6 +181,11 @@ extension ValidationError {
     SupportReason(
       text: try check(reason, "--reason", SupportReason.textLengthMin...SupportReason.textLengthMax, .lines),
       ticket: try ticket.map { try check($0, "--ticket", 1...SupportReason.ticketLengthMax, .line) })
+  }
+
+  /// The description as it is kept, unless it is refused.
+  static func check(description: String) throws -> String {
+    try check(description, "--description", 1...Key.descriptionLengthMax, .lines)
   }
 
   private static func check(

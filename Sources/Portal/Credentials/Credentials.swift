@@ -44,7 +44,8 @@ package struct Credentials: Sendable {
       let (_, _, _, _, _, accounts) = try await transaction.pipeline(
         SetPassword(userID: user.id, password: hash), MarkEmailVerified(userID: user.id),
         VoidEmailChanges(userID: user.id),
-        DeleteUserSessions(userID: user.id), outbox.mail(.passwordChanged, to: user.email, userID: user.id),
+        DeleteSessions<CustomerSession>(personID: user.id),
+        outbox.mail(.passwordChanged, to: user.email, userID: user.id),
         ListUserAccounts(userID: user.id))
       try await audit(.userPasswordReset, user, accounts, ip, on: transaction)
       return user
@@ -96,7 +97,8 @@ package struct Credentials: Sendable {
         else { throw PortalError.invalidToken }
         let user = change.user
         let (_, _, _, accounts) = try await transaction.pipeline(
-          UpdateUserEmail(userID: user.id, email: change.email, isVerified: true), DeleteUserSessions(userID: user.id),
+          UpdateUserEmail(userID: user.id, email: change.email, isVerified: true),
+          DeleteSessions<CustomerSession>(personID: user.id),
           outbox.mail(.emailChanged, to: user.email, userID: user.id), ListUserAccounts(userID: user.id))
         try await audit(.emailChanged, user, accounts, ip, on: transaction)
       }

@@ -98,12 +98,6 @@ struct MarkEmailVerified: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
 }
 
-struct DeleteUserSessions: PostgresStatement {
-  static let sql = "delete from sessions where user_id = $1"
-  let userID: UUID
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
-}
-
 /// In the order in which whoever writes to several of them goes through them.
 struct ListUserAccounts: PostgresStatement {
   static let sql = "select account_id from memberships where user_id = $1 order by account_id"

@@ -208,6 +208,13 @@ struct DeleteOtherSessions<Session: PersonSession>: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID? { try row.next() }
 }
 
+/// All of a person.
+struct DeleteSessions<Session: PersonSession>: PostgresStatement {
+  static var sql: String { "delete from \(Session.table) where \(Session.personColumn) = $1" }
+  let personID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID) }
+}
+
 /// Only of who has the token that is good now.
 struct RotateSession<Session: PersonSession>: PostgresStatement {
   static var sql: String {

@@ -15,11 +15,13 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   case changePlans
   /// Service tokens, their list included.
   case changeTokens
+  /// The people among staff, their list included.
+  case changeStaff
 
   package var roles: Set<StaffMember.Role> {
     switch self {
     case .useSession, .readCustomers, .readUsage, .revokeKeys, .suspendAccounts: [.support, .admin]
-    case .changePlans, .changeTokens: [.admin]
+    case .changePlans, .changeTokens, .changeStaff: [.admin]
     }
   }
 }

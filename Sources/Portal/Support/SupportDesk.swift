@@ -95,6 +95,9 @@ package struct SupportDesk: Sendable {
     self.outbox = outbox
   }
 
+  /// What keys are judged by; PostgreSQL is asked where nothing else is.
+  package func now() async throws -> Date { try await clock.now(on: pool).expiryDate }
+
   package func search(_ search: KeySearch) async throws -> [Key] {
     try await pool.pipeline(
       PlanForFilters(), SearchKeys(search: search, count: Self.resultCountMax), as: .staff
@@ -109,10 +112,16 @@ package struct SupportDesk: Sendable {
   }
 
   package func search(_ search: AccountSearch) async throws -> [FoundAccount] {
-    try await pool.pipeline(
+    try await self.search(search, page: PageRequest(limit: Self.resultCountMax)).items
+  }
+
+  /// In pages, the newest first; of all accounts where the search says nothing.
+  package func search(_ search: AccountSearch, page: PageRequest) async throws -> Page<FoundAccount> {
+    let (_, found) = try await pool.pipeline(
       PlanForFilters(),
-      SearchAccounts(search: search, count: Self.resultCountMax, memberCount: Self.memberCountMax), as: .staff
-    ).1
+      SearchAccounts(search: search, before: page.before, count: page.limit + 1, memberCount: Self.memberCountMax),
+      as: .staff)
+    return Page(found, limit: page.limit, id: \.account.id)
   }
 
   /// The instances that have been heard of lately, those that are behind first.

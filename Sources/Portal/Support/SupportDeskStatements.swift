@@ -12,6 +12,7 @@ struct SearchAccounts: PostgresStatement {
         and ($2::text is null or account.name ilike $2)
         and ($3::text is null or account.id = any(\(accountsOfMembers("person.email = $3"))))
         and ($4::text is null or account.id = any(\(accountsOfMembers("person.email like $4"))))
+        and ($7::uuid is null or account.id < $7)
       order by account.id desc
       limit $5
     )
@@ -38,11 +39,12 @@ struct SearchAccounts: PostgresStatement {
     order by account.id desc
     """
   let search: AccountSearch
+  let before: UUID?
   let count: Int
   let memberCount: Int
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      search.id, search.name?.anywhere, search.email?.text, search.emailPart?.anywhere, count, memberCount)
+      search.id, search.name?.anywhere, search.email?.text, search.emailPart?.anywhere, count, memberCount, before)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundAccount {
     let account = try Account(row: &row)
@@ -123,6 +125,21 @@ struct FindConfirmation: PostgresStatement {
     """
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffConfirmation {
+    try StaffConfirmation(row: &row)
+  }
+}
+
+/// Where somebody's wait who asked for them, in the order in which accounts are locked.
+struct ListConfirmationsOf: PostgresStatement {
+  static let sql = """
+    select \(confirmationColumns)
+    from staff_confirmations confirmation join accounts account on account.id = confirmation.account_id
+    where confirmation.requester_id = $1 and confirmation.expires_at > now() and account.deleted_at is null
+    order by confirmation.account_id
+    """
+  let requesterID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(requesterID) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffConfirmation {
     try StaffConfirmation(row: &row)
   }

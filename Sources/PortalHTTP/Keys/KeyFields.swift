@@ -30,7 +30,7 @@ extension RequestFields {
   }
 
   /// What a member that is there says; it must not be null.
-  private mutating func change<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
+  mutating func change<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
     guard has(name) else { return nil }
     if takeNull(name) {
       refuse(name, "must not be null")

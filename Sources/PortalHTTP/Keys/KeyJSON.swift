@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 package import Portal
 
 extension JSONWriter {
@@ -10,7 +10,7 @@ extension JSONWriter {
     }
   }
 
-  mutating func fields(of key: Key, at now: Date) {
+  package mutating func fields(of key: Key, at now: Date) {
     field("id", key.id)
     field("name", key.name)
     field("start", key.start)

@@ -81,6 +81,9 @@ extension Problem {
       self.init(.conflict, .alreadyMember, "This person belongs to the account already.")
     case .lastOwner:
       self.init(.conflict, .lastOwner, "An account keeps an owner; make another member one first.")
+    case .lastAdmin:
+      self.init(
+        .conflict, .lastAdmin, "An admin who may log in stays among staff; make another member of staff one first.")
     case .emailVerified:
       self.init(.conflict, .emailVerified, "The e-mail address is confirmed already.")
     case .invalidToken:

@@ -27,6 +27,7 @@ struct Problem: Error, Sendable {
     case preconditionFailed = "precondition_failed"
     case emailTaken = "email_taken"
     case lastOwner = "last_owner"
+    case lastAdmin = "last_admin"
     case alreadyMember = "already_member"
     case emailVerified = "email_verified"
     case invalidToken = "invalid_token"

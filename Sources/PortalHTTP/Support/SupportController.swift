@@ -1,6 +1,6 @@
 import Foundation
 import Hummingbird
-import Portal
+package import Portal
 
 /// `/v1/support`: what staff do.
 struct SupportController {
@@ -190,7 +190,7 @@ extension Request {
 }
 
 extension JSONWriter {
-  fileprivate mutating func fields(of found: FoundAccount) {
+  package mutating func fields(of found: FoundAccount) {
     field("id", found.account.id)
     field("name", found.account.name)
     object("plan") { $0.fields(of: found.account.plan) }

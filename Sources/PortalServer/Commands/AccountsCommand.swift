@@ -9,7 +9,94 @@ extension RateLimitMode: ExpressibleByArgument {}
 struct AccountsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "accounts", abstract: "Manage customers' accounts.",
-    subcommands: [Create.self, Limit.self, AssignPlan.self])
+    subcommands: [List.self, Show.self, Create.self, Limit.self, AssignPlan.self])
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "List the accounts, the newest first.", discussion: "All that is said of them must hold.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var pageOptions: PageOptions
+    @OptionGroup var tableOptions: TableOptions
+    @Option(help: "Only with this member, by e-mail address.") var email: String?
+    @Option(
+      help: """
+        Only those with this part in their names, in whatever case; \
+        \(AccountSearch.partLengthMin) to \(Account.nameLengthMax) characters.
+        """)
+    var name: String?
+
+    func validate() throws {
+      if let email { _ = try ValidationError.check(email: email) }
+      let length = AccountSearch.partLengthMin...Account.nameLengthMax
+      if let name, !length.contains(name.unicodeScalars.count) || name.utf8.contains(0) {
+        throw ValidationError("--name must have \(length.lowerBound) to \(length.upperBound) characters.")
+      }
+    }
+
+    func run() async throws {
+      let configuration = try await options.load()
+      let search = AccountSearch(email: try email.map { try ValidationError.check(email: $0) }, name: name)
+      try await reportingFailure {
+        let listed = try await configuration.withDesk { desk in
+          try await pageOptions.read { try await desk.search(search, page: $0) }
+        }
+        Output(isJSON: options.json).print(
+          Self.table(listed.items), hasHeadings: tableOptions.hasHeadings,
+          json: .object { json in
+            json.array("accounts", listed.items) { json, found in json.object { $0.fields(of: found) } }
+            json.field("next", listed.next)
+          })
+        listed.tellNext()
+      }
+    }
+
+    private static func table(_ accounts: [FoundAccount]) -> Table {
+      var table = Table(["ID", "STATUS", "PLAN", .number("KEYS"), .number("MEMBERS"), "CREATED", "NAME"])
+      for found in accounts {
+        table.add([
+          found.account.id.text, found.status, found.account.plan.name, "\(found.keys.live)", "\(found.memberCount)",
+          Timestamp.text(of: found.createdAt), found.account.name,
+        ])
+      }
+      return table
+    }
+  }
+
+  struct Show: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Show an account with its members.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: "The account's id.", transform: ValidationError.parse(id:)) var id: UUID
+
+    func run() async throws {
+      let configuration = try await options.load()
+      try await reportingFailure {
+        let found = try await configuration.withDesk { desk in
+          guard let found = try await desk.search(AccountSearch(id: id)).first else { throw PortalError.notFound }
+          return found
+        }
+        Output(isJSON: options.json).print(
+          Self.table(found), hasHeadings: false, json: .object { $0.fields(of: found) })
+      }
+    }
+
+    private static func table(_ found: FoundAccount) -> Table {
+      var table = Table(["", ""])
+      table.add(["id", found.account.id.text])
+      table.add(["name", found.account.name])
+      table.add(["status", found.status])
+      table.add(["suspension", found.suspensionReason])
+      table.add(["plan", found.account.plan.name])
+      table.add(["created", Timestamp.text(of: found.createdAt)])
+      table.add(["keys", "\(found.keys.live) live, \(found.keys.unrevoked) not revoked, \(found.keys.total) in all"])
+      for member in found.members { table.add(["member", "\(member.user.email), \(member.role.rawValue)"]) }
+      if found.memberCount > found.members.count {
+        table.add(["members", "\(found.memberCount) in all"])
+      }
+      return table
+    }
+  }
 
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make an account with its owner.")
@@ -112,4 +199,8 @@ struct AccountsCommand: AsyncParsableCommand {
       }
     }
   }
+}
+
+extension FoundAccount {
+  fileprivate var status: String { account.suspendedAt == nil ? "active" : "suspended" }
 }

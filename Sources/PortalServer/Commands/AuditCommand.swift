@@ -66,7 +66,7 @@ struct AuditCommand: AsyncParsableCommand {
         } _: { outcome in
           switch outcome {
           case .finding(let finding):
-            if !options.json { Swift.print(finding.text) }
+            if !options.json { Swift.print(TerminalText.lines(finding.text)) }
             if findings.count < Self.findingCountMax { findings.append(finding) }
           case .intact(let intact):
             if account != nil { head = intact }
@@ -159,7 +159,7 @@ struct AuditCommand: AsyncParsableCommand {
       try await events.export(trail, filter).read { page in
         json.clear()
         json.lines(of: page)
-        try FileHandle.standardOutput.write(contentsOf: Data(json.bytes))
+        try FileHandle.standardOutput.write(contentsOf: Data(TerminalText.json(json.bytes)))
       }
     }
   }

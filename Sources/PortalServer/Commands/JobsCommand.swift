@@ -14,6 +14,7 @@ struct JobsCommand: AsyncParsableCommand {
       abstract: "List the jobs with their last runs, on whichever instance.")
 
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var tableOptions: TableOptions
 
     func run() async throws {
       let configuration = try await options.load()
@@ -23,11 +24,18 @@ struct JobsCommand: AsyncParsableCommand {
           return (jobs.all, try await jobs.report())
         }
         Output(isJSON: options.json).print(
-          JobsCommand.text(jobs, report),
+          JobsCommand.table(jobs, report), hasHeadings: tableOptions.hasHeadings,
           json: .object { json in
             json.array("jobs", jobs) { json, job in json.object { $0.job(job, report.records[job.name]) } }
             json.field("unplacedUsageCounters", report.unplacedUsageCount)
           })
+        if report.unplacedUsageCount > 0 {
+          tell(
+            """
+            \(report.unplacedUsageCount) counters stand in a default partition; \
+            latchkey jobs run usage-partitions moves them
+            """)
+        }
       }
     }
   }
@@ -65,35 +73,26 @@ struct JobsCommand: AsyncParsableCommand {
     }
   }
 
-  private static func text(_ jobs: [Job], _ report: JobReport) -> String {
-    var lines = jobs.map { job in
-      let name = job.name.padding(toLength: 17, withPad: " ", startingAt: 0)
-      guard let record = report.records[job.name] else { return "\(name) never run" }
-      return name + " " + Self.text(record)
+  private static func table(_ jobs: [Job], _ report: JobReport) -> Table {
+    var table = Table(["NAME", "BEGUN", .number("TOOK"), "BY", "RESULT"])
+    for job in jobs {
+      guard let record = report.records[job.name] else {
+        table.add([job.name, nil, nil, nil, "never run"])
+        continue
+      }
+      let duration = record.isUnfinished ? nil : record.durationMilliseconds
+      table.add([
+        job.name, Timestamp.text(of: record.startedAt), duration.map { String(format: "%.1f ms", $0) },
+        record.instance, Self.result(of: record),
+      ])
     }
-    if report.unplacedUsageCount > 0 {
-      lines.append(
-        """
-        NOTE: \(report.unplacedUsageCount) counters stand in a default partition; \
-        latchkey jobs run usage-partitions moves them.
-        """)
-    }
-    return lines.joined(separator: "\n")
+    return table
   }
 
-  private static func text(_ record: JobRecord) -> String {
-    var parts = ["begun \(record.startedAt.formatted(.iso8601)) by \(record.instance)"]
-    if record.isUnfinished {
-      parts.append("not finished")
-    } else if let duration = record.durationMilliseconds {
-      parts.append(String(format: "took %.1f ms", duration))
-    }
-    if let error = record.error {
-      parts.append("failed (\(record.failureCount) times in all): \(error)")
-    } else if let count = record.resultCount {
-      parts.append("count \(count)")
-    }
-    return parts.joined(separator: ", ")
+  private static func result(of record: JobRecord) -> String? {
+    let failure = record.error.map { "failed (\(record.failureCount) times in all): \($0)" }
+    if record.isUnfinished { return ["not finished", failure].compactMap(\.self).joined(separator: ", ") }
+    return failure ?? record.resultCount.map { "count \($0)" }
   }
 }
 

@@ -63,8 +63,4 @@ struct MigrateCommand: AsyncParsableCommand {
         })
     }
   }
-
-  private func tell(_ line: String) {
-    FileHandle.standardError.write(Data("latchkey: \(line)\n".utf8))
-  }
 }

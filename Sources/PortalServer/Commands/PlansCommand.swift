@@ -12,6 +12,7 @@ struct PlansCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "List the plans.")
 
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var tableOptions: TableOptions
 
     func run() async throws {
       let configuration = try await options.load()
@@ -20,12 +21,23 @@ struct PlansCommand: AsyncParsableCommand {
           try await Plans(pool: pool, propagations: Propagations(pool: pool)).list()
         }
         Output(isJSON: options.json).print(
-          plans.map(\.text).joined(separator: "\n"),
+          PlansCommand.table(plans), hasHeadings: tableOptions.hasHeadings,
           json: .object { json in
             json.array("plans", plans) { json, plan in json.object { $0.fields(of: plan) } }
           })
       }
     }
+  }
+
+  private static func table(_ plans: [Plan]) -> Table {
+    var table = Table(["NAME", .number("KEYS"), .number("PER MINUTE"), .number("DAYS"), "SCOPES"])
+    for plan in plans {
+      table.add([
+        plan.name, "\(plan.keyCap)", "\(plan.rateLimitPerMinuteMax)", plan.maxKeyLifetimeDays.map { "\($0)" },
+        plan.scopes.joined(separator: " "),
+      ])
+    }
+    return table
   }
 
   struct Set: AsyncParsableCommand {

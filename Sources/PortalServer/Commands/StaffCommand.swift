@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import Portal
 import PortalHTTP
 import Postgres
@@ -7,7 +8,75 @@ extension StaffMember.Role: ExpressibleByArgument {}
 
 struct StaffCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "staff", abstract: "Manage the people who support customers.", subcommands: [Create.self])
+    commandName: "staff", abstract: "Manage the people who support customers.",
+    subcommands: [
+      List.self, Show.self, Create.self, SetRole.self, Disable.self, Enable.self, Remove.self, ResetSecondFactor.self,
+    ])
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List the members of staff, the newest first.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var pageOptions: PageOptions
+    @OptionGroup var tableOptions: TableOptions
+
+    func run() async throws {
+      let configuration = try await options.load()
+      try await reportingFailure {
+        let listed = try await configuration.withStaff { staff in
+          try await pageOptions.read { try await staff.list(page: $0) }
+        }
+        Output(isJSON: options.json).print(
+          Self.table(listed.items), hasHeadings: tableOptions.hasHeadings,
+          json: .object { json in
+            json.array("staff", listed.items) { json, member in json.object { $0.fields(of: member) } }
+            json.field("next", listed.next)
+          })
+        listed.tellNext()
+      }
+    }
+
+    private static func table(_ staff: [StaffDetails]) -> Table {
+      var table = Table(["ID", "ROLE", "STATUS", "SECOND FACTOR", "CREATED", "EMAIL", "NAME"])
+      for found in staff {
+        table.add([
+          found.member.id.text, found.member.role.rawValue, found.status,
+          found.secondFactorEnabledAt == nil ? "no" : "yes", Timestamp.text(of: found.createdAt), found.member.email,
+          found.member.name,
+        ])
+      }
+      return table
+    }
+  }
+
+  struct Show: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Show a member of staff.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: StaffReference.help, transform: StaffReference.init(argument:)) var member: StaffReference
+
+    func run() async throws {
+      let configuration = try await options.load()
+      try await reportingFailure {
+        let found = try await configuration.withStaff { try await $0.find(member) }
+        Output(isJSON: options.json).print(
+          Self.table(found), hasHeadings: false, json: .object { $0.fields(of: found) })
+      }
+    }
+
+    private static func table(_ found: StaffDetails) -> Table {
+      var table = Table(["", ""])
+      table.add(["id", found.member.id.text])
+      table.add(["name", found.member.name])
+      table.add(["email", found.member.email])
+      table.add(["role", found.member.role.rawValue])
+      table.add(["status", found.status])
+      table.add(["disabled", found.disabledAt.map { Timestamp.text(of: $0) }])
+      table.add(["second factor", found.secondFactorEnabledAt.map { "since " + Timestamp.text(of: $0) } ?? "none"])
+      table.add(["created", Timestamp.text(of: found.createdAt)])
+      return table
+    }
+  }
 
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make a member of staff.")
@@ -39,6 +108,137 @@ struct StaffCommand: AsyncParsableCommand {
             if isGenerated { json.field("password", password.reveal()) }
           })
       }
+    }
+  }
+
+  struct SetRole: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "role", abstract: "Give a member of staff another role, which ends their sessions.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: StaffReference.help, transform: StaffReference.init(argument:)) var member: StaffReference
+    @Argument(help: "support or admin.") var role: StaffMember.Role
+
+    func run() async throws {
+      try await options.change(member) { staff, id in
+        let changed = try await staff.update(id, StaffChanges(role: role), by: commandCaller)
+        return (changed, "has the role \(role.rawValue)")
+      }
+    }
+  }
+
+  struct Disable: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Log a member of staff out, and in no more.",
+      discussion: "What they had asked for and nobody has confirmed is withdrawn.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: StaffReference.help, transform: StaffReference.init(argument:)) var member: StaffReference
+
+    func run() async throws {
+      try await options.change(member) { staff, id in
+        (try await staff.update(id, StaffChanges(isEnabled: false), by: commandCaller), "is disabled")
+      }
+    }
+  }
+
+  struct Enable: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Let a member of staff log in again.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: StaffReference.help, transform: StaffReference.init(argument:)) var member: StaffReference
+
+    func run() async throws {
+      try await options.change(member) { staff, id in
+        (try await staff.update(id, StaffChanges(isEnabled: true), by: commandCaller), "is enabled")
+      }
+    }
+  }
+
+  struct Remove: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Remove a member of staff, for good.",
+      discussion:
+        "Their name stays in the audit trails. The service tokens that they made stay good: see latchkey tokens.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: StaffReference.help, transform: StaffReference.init(argument:)) var member: StaffReference
+
+    func run() async throws {
+      try await options.change(member) { staff, id in
+        let found = try await staff.find(id)
+        try await staff.remove(id, by: commandCaller)
+        return (found, "is removed")
+      }
+    }
+  }
+
+  struct ResetSecondFactor: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Take the second factor from a member of staff who has lost it.",
+      discussion: "They log in with the password alone, and can set up another. Make sure before who asks for it.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @Argument(help: StaffReference.help, transform: StaffReference.init(argument:)) var member: StaffReference
+
+    func run() async throws {
+      try await options.change(member) { staff, id in
+        try await staff.resetSecondFactor(id, by: commandCaller)
+        return (try await staff.find(id), "has no second factor")
+      }
+    }
+  }
+}
+
+/// One of staff, as an operator names them.
+enum StaffReference: Sendable {
+  static let help: ArgumentHelp = "The id or the e-mail address of the member of staff."
+
+  case id(UUID)
+  case email(EmailAddress)
+
+  init(argument text: String) throws {
+    if let id = UUID(uuidString: text) {
+      self = .id(id)
+    } else if let email = EmailAddress(text) {
+      self = .email(email)
+    } else {
+      throw ValidationError("\(text) is neither a UUID nor an e-mail address.")
+    }
+  }
+}
+
+extension StaffMembers {
+  fileprivate func find(_ reference: StaffReference) async throws -> StaffDetails {
+    switch reference {
+    case .id(let id): try await find(id)
+    case .email(let email): try await find(email)
+    }
+  }
+}
+
+extension StaffDetails {
+  fileprivate var status: String { isEnabled ? "enabled" : "disabled" }
+}
+
+extension PortalConfiguration {
+  fileprivate func withStaff<Value: Sendable>(_ body: (StaffMembers) async throws -> Value) async throws -> Value {
+    try await PostgresPool.with(database.with(.portal)) { try await body(StaffMembers(pool: $0)) }
+  }
+}
+
+extension ConfigurationOptions {
+  /// Changes one of staff; `body` gets their id and says how they are now, and what of that is told.
+  fileprivate func change(
+    _ member: StaffReference, _ body: (StaffMembers, UUID) async throws -> (StaffDetails, String)
+  ) async throws {
+    let configuration = try await load()
+    try await reportingFailure {
+      let (changed, what) = try await configuration.withStaff { staff in
+        try await body(staff, try await staff.find(member).member.id)
+      }
+      Output(isJSON: json).print(
+        "staff \(changed.member.id.text) \(changed.member.email) \(what)", json: .object { $0.fields(of: changed) })
     }
   }
 }

@@ -21,13 +21,7 @@ struct TokensCommand: AsyncParsableCommand {
     @Option(help: "What it allows; may be given several times.") var permission: [ServiceToken.Permission]
     @Option(help: "The only environment whose keys it knows of; leave it out for all.")
     var environment: Key.Environment?
-    @Option(
-      help: "Days that it is good for, 1 to \(ServiceToken.lifetimeDaysMax); leave it out for as long as it likes.")
-    var expiresInDays: Int?
-    @Option(
-      help: ArgumentHelp("When it expires, as 2026-12-31T23:59:59Z.", valueName: "time"),
-      transform: ValidationError.parse(time:))
-    var expiresAt: Date?
+    @OptionGroup var expiryOptions: ExpiryOptions
 
     func validate() throws {
       _ = try ValidationError.check(name: name, ServiceToken.nameLengthMax)
@@ -36,15 +30,6 @@ struct TokensCommand: AsyncParsableCommand {
       if environment != nil, let other = permission.first(where: { !$0.isRestrictable }) {
         throw ValidationError("--environment does not go with --permission \(other.rawValue).")
       }
-      guard expiresInDays == nil || expiresAt == nil else {
-        throw ValidationError("--expires-in-days and --expires-at do not go together.")
-      }
-      guard (1...ServiceToken.lifetimeDaysMax).contains(expiresInDays ?? 1) else {
-        throw ValidationError("--expires-in-days must be a whole number from 1 to \(ServiceToken.lifetimeDaysMax).")
-      }
-      guard expiresAt.map({ $0 > Date() }) ?? true else {
-        throw ValidationError("--expires-at must lie in the future.")
-      }
     }
 
     func run() async throws {
@@ -52,9 +37,9 @@ struct TokensCommand: AsyncParsableCommand {
       let configuration = try await options.load()
       try await reportingFailure {
         let (issued, now) = try await configuration.withTokens { tokens, now in
-          let expiry = expiresAt ?? expiresInDays.map { now.addingTimeInterval(Double($0) * 86_400) }
-          return try await tokens.create(
-            name: name, permissions: permission, environment: environment, expiresAt: expiry, by: commandCaller)
+          try await tokens.create(
+            name: name, permissions: permission, environment: environment, expiresAt: expiryOptions.expiry(from: now),
+            by: commandCaller)
         }
         Output(isJSON: options.json).print(
           "token \(issued.id.text) \(issued.secret.reveal())", json: .object { $0.fields(of: issued, at: now) })
@@ -68,25 +53,36 @@ struct TokensCommand: AsyncParsableCommand {
       discussion: "A token may have been used again up to a minute after what is shown.")
 
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var pageOptions: PageOptions
+    @OptionGroup var tableOptions: TableOptions
 
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let (tokens, now) = try await configuration.withTokens { tokens, _ in
-          var (found, page) = ([ServiceTokenDetails](), PageRequest(limit: PageRequest.limitMax))
-          repeat {
-            let next = try await tokens.list(page: page)
-            found += next.items
-            page.before = next.next
-          } while page.before != nil
-          return found
+        let (listed, now) = try await configuration.withTokens { tokens, _ in
+          try await pageOptions.read { try await tokens.list(page: $0) }
         }
         Output(isJSON: options.json).print(
-          tokens.map { $0.text(at: now) }.joined(separator: "\n"),
+          Self.table(listed.items, at: now), hasHeadings: tableOptions.hasHeadings,
           json: .object { json in
-            json.array("tokens", tokens) { json, token in json.object { $0.fields(of: token, at: now) } }
+            json.array("tokens", listed.items) { json, token in json.object { $0.fields(of: token, at: now) } }
+            json.field("next", listed.next)
           })
+        listed.tellNext()
       }
+    }
+
+    private static func table(_ tokens: [ServiceTokenDetails], at now: Date) -> Table {
+      var table = Table(["ID", "STATUS", "ENVIRONMENT", "PERMISSIONS", "LAST USED", "EXPIRES", "NAME"])
+      for token in tokens {
+        table.add([
+          token.id.text, token.status(at: now).rawValue, token.environment?.rawValue ?? "any",
+          token.permissions.map(\.rawValue).joined(separator: ","),
+          token.lastUsedAt.map { Timestamp.text(of: $0) } ?? "never",
+          token.expiresAt.map { Timestamp.text(of: $0) } ?? "never", token.name,
+        ])
+      }
+      return table
     }
   }
 
@@ -148,17 +144,6 @@ extension PortalConfiguration {
       let now = try await tokens.clock.now(on: pool).expiryDate
       return (try await body(tokens, now), now)
     }
-  }
-}
-
-extension ServiceTokenDetails {
-  fileprivate func text(at now: Date) -> String {
-    let parts = [
-      id.text, status(at: now).rawValue, environment?.rawValue ?? "any",
-      permissions.map(\.rawValue).joined(separator: ","),
-      "used " + (lastUsedAt.map { Timestamp.text(of: $0) } ?? "never"), name,
-    ]
-    return parts.joined(separator: "  ")
   }
 }
 

@@ -31,6 +31,7 @@ enum Contract {
   static let confirmation = [
     "id", "accountId", "accountName", "keys", "requestedBy", "reason", "ticket", "createdAt", "expiresAt",
   ]
+  static let staff = ["id", "email", "name", "role", "disabledAt", "secondFactorEnabledAt", "createdAt"]
   static let warning = "Store this key securely: it won't be shown again."
 }
 
@@ -114,7 +115,8 @@ struct CountAllRows: PostgresStatement {
       + (select coalesce(sum(revision), 0)::bigint from api_keys)
       + (select count(*) from accounts where suspended_at is not null)
       + (select count(*) from accounts where plan <> 'default') + (select count(*) from key_policies)
-      + (select count(*) from staff_confirmations)
+      + (select count(*) from staff_confirmations) + (select count(*) from second_factors)
+      + (select coalesce(sum(revision), 0)::bigint from staff)
       + (select sum(key_cap) from plans)::bigint
     """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }

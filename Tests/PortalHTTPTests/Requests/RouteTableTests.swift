@@ -36,6 +36,8 @@ struct RouteTableTests {
     "POST /v1/support/keys/lookup", "POST /v1/support/keys/{id}/revoke", "POST /v1/support/logout",
     "POST /v1/support/me/password", "POST /v1/support/me/second-factor", "POST /v1/support/me/second-factor/confirm",
     "POST /v1/support/me/second-factor/recovery-codes",
+    "GET /v1/support/staff", "GET /v1/support/staff/{id}", "PATCH /v1/support/staff/{id}",
+    "DELETE /v1/support/staff/{id}", "DELETE /v1/support/staff/{id}/second-factor",
   ]
   private static let analysts = [
     "GET /v1/analytics/error-rates", "GET /v1/analytics/growth", "GET /v1/analytics/top",
@@ -108,7 +110,7 @@ struct RouteTableTests {
           #expect(answer.header("Allow") == named.joined(separator: ", "), "\(method) \(path)")
         }
       }
-      #expect(byPath.count == 73)
+      #expect(byPath.count == 76)
     }
   }
 

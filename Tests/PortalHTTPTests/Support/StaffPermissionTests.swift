@@ -24,6 +24,8 @@ private struct Case: Sendable {
   /// What somebody else among staff asked for.
   let confirmation: String
   let token: String
+  /// Of support, with a second factor.
+  let colleague: String
 }
 
 @Suite("What each role of staff may do")
@@ -54,6 +56,13 @@ struct StaffPermissionTests {
     Sample(route: "POST /v1/support/tokens", body: #"{"name":"gateway","permissions":["keys.verify"]}"#, status: 201),
     Sample(route: "POST /v1/support/tokens/{id}/roll", id: { $0.token }, status: 201),
     Sample(route: "DELETE /v1/support/tokens/{id}", id: { $0.token }, status: 200),
+    Sample(route: "GET /v1/support/staff", status: 200),
+    Sample(route: "GET /v1/support/staff/{id}", id: { $0.colleague }, status: 200),
+    Sample(
+      route: "PATCH /v1/support/staff/{id}", id: { $0.colleague }, body: #"{"role":"admin","enabled":false}"#,
+      status: 200),
+    Sample(route: "DELETE /v1/support/staff/{id}/second-factor", id: { $0.colleague }, status: 204),
+    Sample(route: "DELETE /v1/support/staff/{id}", id: { $0.colleague }, status: 204),
     Sample(route: "GET /v1/support/me/sessions", status: 200),
     Sample(route: "GET /v1/support/me/second-factor", status: 200),
     Sample(route: "POST /v1/support/me/second-factor", body: #"{"password":"correct horse battery"}"#, status: 201),
@@ -79,7 +88,7 @@ struct StaffPermissionTests {
   ]
 
   /// What only admins may do; as in docs/SUPPORT.md.
-  private static let ofAdmins: Set<StaffPermission> = [.changePlans, .changeTokens]
+  private static let ofAdmins: Set<StaffPermission> = [.changePlans, .changeTokens, .changeStaff]
 
   @Test("support does what has to do with single customers, admins what there is")
   func permissions() {
@@ -188,11 +197,20 @@ struct StaffPermissionTests {
       insert into staff_confirmations (id, account_id, key_count, requester_id, requester_name, reason, expires_at)
       values ('\(confirmation)', '\(customer.accountID)', 26, gen_random_uuid(), 'Hedy', 'leaked', now() + interval '1 hour')
       """)
+    let colleague = UUID()
+    try await portal.script(
+      """
+      insert into staff (id, email, name, role, password_hash)
+      values ('\(colleague)', 'colleague\(index)@example.com', 'Hedy', 'support', 'x');
+      insert into second_factors (staff_id, sealed_secret, confirmed_at)
+      values ('\(colleague)', decode(repeat('00', 48), 'hex'), now())
+      """)
     return Case(
       account: customer.accountID.uuidString.lowercased(), key: try await customer.createKey().id,
       customer: customer.token, confirmation: confirmation.uuidString.lowercased(),
       token: try await portal.services.serviceTokens.create(
         name: "gateway", permissions: [.verifyKeys], by: Caller(actor: .command(name: "test"))
-      ).id.uuidString.lowercased())
+      ).id.uuidString.lowercased(),
+      colleague: colleague.uuidString.lowercased())
   }
 }

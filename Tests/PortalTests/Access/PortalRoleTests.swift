@@ -86,6 +86,7 @@ struct PortalRoleTests {
       ("service_token_activity", "insert", ["gateway"]), ("service_token_activity", "update", ["gateway"]),
       ("staff_confirmations", "insert", ["staff"]), ("staff_confirmations", "update", []),
       ("staff_confirmations", "delete", ["jobs", "staff"]), ("staff", "insert", ["staff"]),
+      ("staff", "update", ["identity"]), ("staff", "delete", ["identity"]),
     ])
   func changes(_ table: String, _ privilege: String, _ roles: [String]) async throws {
     let found = try await withPool { pool in

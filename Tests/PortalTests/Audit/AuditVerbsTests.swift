@@ -57,6 +57,18 @@ private struct Stage: Sendable {
       .logInStaff(email: "grace@example.com", password: password, from: Origin()).token
   }
 
+  var staffMembers: StaffMembers { StaffMembers(pool: world.pool) }
+
+  /// Hedy, as one who is there; made behind the portal's back, once.
+  func admin() async throws -> Caller {
+    try await world.pool.type(
+      """
+      insert into staff (id, email, name, role, password_hash)
+      values ('\(UUID.numbered(8))', 'hedy@example.com', 'Hedy', 'admin', 'x') on conflict do nothing
+      """)
+    return hedy
+  }
+
   var members: Members { Members(pool: world.pool) }
   var invitations: Invitations {
     Invitations(
@@ -387,6 +399,42 @@ struct AuditVerbsTests {
         try await stage.world.accounts.createStaff(
           name: "Bob", email: EmailAddress("grace@example.com")!, role: .admin, password: stage.password,
           by: World.caller)
+      }
+    },
+    Verb(
+      "an admin makes a member of staff another, disables and enables them, each twice",
+      [
+        "system staff staff.role_changed staff", "system staff staff.disabled staff",
+        "system staff staff.enabled staff",
+      ]
+    ) { stage in
+      for changes in [StaffChanges(role: .admin), StaffChanges(isEnabled: false), StaffChanges(isEnabled: true)] {
+        for _ in 1...2 { _ = try await stage.staffMembers.update(stage.staff.id, changes, by: try await stage.admin()) }
+      }
+    },
+    Verb(
+      "a member of staff who waits for another's word is removed",
+      ["system command staff.removed staff", "account command revocation.withdrawn confirmation"]
+    ) { stage in
+      _ = try await stage.requestRevocation()
+      try await stage.world.pool.type("insert into seen select id from audit_events")
+      try await stage.staffMembers.remove(stage.staff.id, by: World.caller)
+    },
+    Verb(
+      "a second factor of staff is reset, once", ["system command staff.second_factor_reset staff"]
+    ) { stage in
+      try await stage.world.pool.type(
+        """
+        insert into second_factors (staff_id, sealed_secret) values ('\(stage.staff.id)', decode(repeat('00', 48), 'hex'))
+        """)
+      try await stage.staffMembers.resetSecondFactor(stage.staff.id, by: World.caller)
+      await #expect(throws: PortalError.notFound) {
+        try await stage.staffMembers.resetSecondFactor(stage.staff.id, by: World.caller)
+      }
+    },
+    Verb("somebody who is no admin any more removes a member of staff", []) { stage in
+      await #expect(throws: PortalError.unauthenticated) {
+        try await stage.staffMembers.remove(stage.staff.id, by: stage.hedy)
       }
     },
     Verb("a service token is made", ["system command token.created token"]) {

@@ -1,0 +1,65 @@
+import Hummingbird
+package import Portal
+
+/// `/v1/support/staff`: the people among staff, for those with the role admin.
+struct StaffController {
+  let staff: StaffMembers
+
+  func addRoutes(to routes: StaffRoutes) {
+    routes.get("v1/support/staff", .changeStaff, query: .page, use: list)
+    routes.get("v1/support/staff/{id}", .changeStaff, use: get)
+    routes.patch("v1/support/staff/{id}", .changeStaff, use: update)
+    routes.delete("v1/support/staff/{id}", .changeStaff, use: remove)
+    routes.delete("v1/support/staff/{id}/second-factor", .changeStaff, use: resetSecondFactor)
+  }
+
+  @Sendable private func list(_ request: Request, _ context: StaffContext) async throws -> Response {
+    let found = try await staff.list(page: try request.page())
+    return Response(
+      json: .object { json in
+        json.array("staff", found.items) { json, member in json.object { $0.fields(of: member) } }
+        json.field("nextCursor", found.next.map { Cursor.text(of: $0) })
+      })
+  }
+
+  @Sendable private func get(_ request: Request, _ context: StaffContext) async throws -> Response {
+    response(try await staff.find(try context.pathID))
+  }
+
+  @Sendable private func update(_ request: Request, _ context: StaffContext) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
+    let changes = StaffChanges(
+      role: fields.change("role") { $0.choice("role") },
+      isEnabled: fields.change("enabled") { $0.optionalBool("enabled") })
+    try fields.finish()
+    let revisions = try request.ifMatch()
+    return response(
+      try await staff.update(try context.pathID, changes, ifRevision: revisions, by: context.caller))
+  }
+
+  @Sendable private func remove(_ request: Request, _ context: StaffContext) async throws -> Response {
+    try await staff.remove(try context.pathID, by: context.caller)
+    return Response(status: .noContent)
+  }
+
+  @Sendable private func resetSecondFactor(_ request: Request, _ context: StaffContext) async throws -> Response {
+    try await staff.resetSecondFactor(try context.pathID, by: context.caller)
+    return Response(status: .noContent)
+  }
+
+  private func response(_ member: StaffDetails) -> Response {
+    Response(json: .object { $0.fields(of: member) }, headers: [.eTag: EntityTag.text(of: member.revision)])
+  }
+}
+
+extension JSONWriter {
+  package mutating func fields(of member: StaffDetails) {
+    field("id", member.member.id)
+    field("email", member.member.email)
+    field("name", member.member.name)
+    field("role", member.member.role.rawValue)
+    field("disabledAt", member.disabledAt)
+    field("secondFactorEnabledAt", member.secondFactorEnabledAt)
+    field("createdAt", member.createdAt)
+  }
+}
