@@ -70,8 +70,8 @@ static const unsigned char sql_0021[] = {
 static const unsigned char sql_0022[] = {
 #embed "../../migrations/0022_finite_times_checked.sql"
 };
-static const unsigned char sql_0024[] = {
-#embed "../../migrations/0024_staff_changes.sql"
+static const unsigned char sql_0023[] = {
+#embed "../../migrations/0023_staff_changes.sql"
 };
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
@@ -99,7 +99,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0020, key_lineages),
     MIGRATION(0021, finite_times),
     MIGRATION(0022, finite_times_checked),
-    MIGRATION(0024, staff_changes),
+    MIGRATION(0023, staff_changes),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {
