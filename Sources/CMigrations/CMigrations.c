@@ -105,3 +105,11 @@ static const struct embedded_migration migrations[] = {
 const struct embedded_migration *embedded_migration_at(size_t index) {
   return index < sizeof migrations / sizeof migrations[0] ? &migrations[index] : NULL;
 }
+
+static const unsigned char access_bytes[] = {
+#embed "../../migrations/access"
+};
+
+static const struct embedded_migration access_file = {"access", access_bytes, sizeof access_bytes};
+
+const struct embedded_migration *embedded_access(void) { return &access_file; }

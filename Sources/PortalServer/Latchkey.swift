@@ -14,5 +14,6 @@ struct Latchkey: AsyncParsableCommand {
     subcommands: [
       ServeCommand.self, MigrateCommand.self, AccountsCommand.self, PlansCommand.self, StaffCommand.self,
       TokensCommand.self, KeysCommand.self, JobsCommand.self, AuditCommand.self, EpochCommand.self,
+      DoctorCommand.self,
     ])
 }

@@ -95,7 +95,8 @@ func reportingFailure(_ body: () async throws -> Void) async throws {
   }
 }
 
-private func explanation(of error: any Error) -> String {
+/// A failure in words for an operator.
+func explanation(of error: any Error) -> String {
   switch error {
   case PortalError.emailTaken: "the e-mail address is taken"
   case PortalError.notFound: "there is no such thing"

@@ -134,10 +134,19 @@ public struct Migrations: Sendable {
   ///
   /// A file that does not get a lock within ``lockWaitMax`` is undone and tried again, until it gets it or the task is
   /// cancelled.
+  public func apply(on pool: PostgresPool, report: (Progress) -> Void = { _ in }) async throws -> [String] {
+    try await withTurn(on: pool, report: report) { connection in
+      try await apply(try await status(on: connection), on: connection, report: report)
+    }
+  }
+
+  /// Runs `body` when no other runner is at work, and keeps others waiting meanwhile.
   ///
   /// On a connection of its own without time limits: a migration may take long, and so may the wait for another runner.
   /// Closing it gives up the lock, and whatever a failed file left open.
-  public func apply(on pool: PostgresPool, report: (Progress) -> Void = { _ in }) async throws -> [String] {
+  public func withTurn<Value>(
+    on pool: PostgresPool, report: (Progress) -> Void, _ body: (PostgresConnection) async throws -> Value
+  ) async throws -> Value {
     guard try await pool.trySession() != .shared else {
       throw PostgresError(
         .protocolViolation,
@@ -148,24 +157,24 @@ public struct Migrations: Sendable {
     configuration.statementTimeout = .zero
     let connection = try await pool.openConnection(configuration)
     do {
-      let applied = try await apply(on: connection, report)
+      if try await connection.query(TryLockMigrations(key: Self.lockKey)).first != true {
+        report(.waitsForRunner)
+        try await connection.execute(LockMigrations(key: Self.lockKey))
+      }
+      let value = try await body(connection)
       await connection.close()
-      return applied
+      return value
     } catch {
       await connection.close()
       throw error
     }
   }
 
-  private func apply(
-    on connection: PostgresConnection, _ report: (Progress) -> Void
+  /// Brings a database up to date that stands as `status` says. For the body of ``withTurn(on:report:_:)``.
+  public func apply(
+    _ status: Status, on connection: PostgresConnection, report: (Progress) -> Void
   ) async throws(PostgresError) -> [String] {
-    if try await connection.query(TryLockMigrations(key: Self.lockKey)).first != true {
-      report(.waitsForRunner)
-      try await connection.execute(LockMigrations(key: Self.lockKey))
-    }
-    try await connection.execute(CreateMigrationsTable())
-    switch try await status(on: connection) {
+    switch status {
     case .current: return []
     case .ahead(let names):
       report(.ahead(names))
@@ -175,6 +184,7 @@ public struct Migrations: Sendable {
       report(.adopted)
       return []
     case .pending(let names):
+      try await connection.execute(CreateMigrationsTable())
       for file in files.suffix(names.count) {
         try await apply(file, on: connection, report)
         report(.applied(file.name))
@@ -207,8 +217,8 @@ public struct Migrations: Sendable {
     }
   }
 
-  /// Runs a script as one transaction, again and again until it gets its locks.
-  private func runPatiently(
+  /// Runs a script as one transaction, again and again until it gets its locks. Waits are reported under `name`.
+  public func runPatiently(
     _ script: String, _ name: String, on connection: PostgresConnection, _ report: (Progress) -> Void
   ) async throws(PostgresError) {
     let sql = """
@@ -233,13 +243,12 @@ public struct Migrations: Sendable {
 
   /// Compares without changing anything. Throws `.migrationMismatch` when what was applied is not what the files say.
   public func status(on pool: PostgresPool) async throws -> Status {
-    try await pool.withConnection { connection in
-      let isThere = try await connection.query(FindMigrationsTable()).first ?? false
-      return isThere ? try await status(on: connection) : .pending(files.map(\.name))
-    }
+    try await pool.withConnection { try await status(on: $0) }
   }
 
-  private func status(on connection: PostgresConnection) async throws(PostgresError) -> Status {
+  /// As ``status(on:)-(PostgresPool)``.
+  public func status(on connection: PostgresConnection) async throws(PostgresError) -> Status {
+    guard try await connection.query(FindMigrationsTable()).first == true else { return .pending(files.map(\.name)) }
     let applied = try await connection.query(ListMigrations())
     return try status(applied, checksums: try await connection.query(ChecksumTexts(texts: files.map(\.sql))))
   }

@@ -24,6 +24,11 @@ package struct TestDatabase: Sendable {
     TestDatabase(
       url: url + " host=" + folder, name: name + "_through_" + URL(filePath: folder).lastPathComponent, sweep: sweep)
   }
+
+  /// A copy of this one that was made elsewhere.
+  package func copy(at url: String) -> TestDatabase {
+    TestDatabase(url: url, name: name + "_copy", sweep: sweep)
+  }
 }
 
 /// Runs `body` with a fresh, migrated database, and then looks for secrets in it, unless it is so large that this would

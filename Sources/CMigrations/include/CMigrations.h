@@ -13,3 +13,6 @@ struct embedded_migration {
 
 /// The files in the order of their numbers. NULL behind the last.
 const struct embedded_migration *_Nullable embedded_migration_at(size_t index);
+
+/// The file migrations/access.
+const struct embedded_migration *_Nonnull embedded_access(void);

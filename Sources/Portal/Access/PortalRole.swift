@@ -16,6 +16,8 @@ package enum PortalRole: String, Sendable, CaseIterable {
   case analyst = "latchkey_analyst"
   /// What is done now and then.
   case jobs = "latchkey_jobs"
+
+  static let names = allCases.map(\.rawValue)
 }
 
 /// What a transaction runs as.

@@ -65,14 +65,39 @@ package struct SMTPServer: Sendable {
       }
     }
     if code == CURLE_OK { return }
+    let (reason, answer) = Self.explain(code, errorText, of: curl)
+    // Before that, it is about the connection or the credentials, and an operator may mend it.
+    let isAboutMessage = hasBegun || code == CURLE_SEND_ERROR
+    throw MailFailure(reason: reason, isPermanent: isAboutMessage && (550...559).contains(answer))
+  }
+
+  /// Why no mail could be handed over now, as far as connecting, and logging in where there are credentials, can tell;
+  /// nil if it could. Nothing is sent. Blocks.
+  package func findProblem() -> String? {
+    guard isCurlReady, let curl = curl_easy_init() else { return "libcurl does not start" }
+    defer { curl_easy_cleanup(curl) }
+    var errorText = [CChar](repeating: 0, count: Int(CURL_ERROR_SIZE))
+    let code = errorText.withUnsafeMutableBufferPointer { errorText -> CURLcode in
+      var options = CurlOptions(curl: curl)
+      set(&options)
+      // Without a recipient, one command and no message; without a body, its answer is printed nowhere.
+      options.text(CURLOPT_CUSTOMREQUEST, "NOOP")
+      options.number(CURLOPT_NOBODY, 1)
+      options.pointer(CURLOPT_ERRORBUFFER, errorText.baseAddress)
+      guard options.result == CURLE_OK else { return options.result }
+      return curl_easy_perform(curl)
+    }
+    return code == CURLE_OK ? nil : Self.explain(code, errorText, of: curl).reason
+  }
+
+  /// What libcurl says of a failure, with the server's last answer, which is 0 if there was none.
+  private static func explain(
+    _ code: CURLcode, _ errorText: [CChar], of curl: UnsafeMutableRawPointer
+  ) -> (reason: String, answer: Int) {
     var answer = 0
     latchkey_curl_get_number(curl, CURLINFO_RESPONSE_CODE, &answer)
     let detail = String(decoding: errorText.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    // Before that, it is about the connection or the credentials, and an operator may mend it.
-    let isAboutMessage = hasBegun || code == CURLE_SEND_ERROR
-    throw MailFailure(
-      reason: (detail.isEmpty ? String(cString: curl_easy_strerror(code)) : detail) + " (SMTP \(answer))",
-      isPermanent: isAboutMessage && (550...559).contains(answer))
+    return ((detail.isEmpty ? String(cString: curl_easy_strerror(code)) : detail) + " (SMTP \(answer))", answer)
   }
 
   private func set(_ options: inout CurlOptions) {

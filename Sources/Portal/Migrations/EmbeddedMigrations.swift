@@ -40,3 +40,12 @@ extension Migrations {
     ("0023_expiry_by_plan", "ec95e11c49ae7295f4d7a0e30cad0077"),
   ].enumerated().map { index, row in Applied(number: index + 1, name: row.0, checksum: row.1) }
 }
+
+extension AccessRules {
+  /// The file migrations/access, as it was when the program was built.
+  package static let embedded: AccessRules = {
+    let file = embedded_access().pointee
+    return AccessRules(
+      text: String(decoding: UnsafeBufferPointer(start: file.bytes, count: file.length), as: UTF8.self))
+  }()
+}

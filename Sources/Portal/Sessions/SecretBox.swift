@@ -4,6 +4,8 @@ import Foundation
 /// Encrypts what the server must be able to read again, under a key that the database does not have (AES-256-GCM).
 package struct SecretBox: Sendable {
   private static let keyLength = 32
+  /// Different bytes that 32 random ones have, but for one key in more than 10^12.
+  private static let differentByteCountMin = 16
 
   private let key: SymmetricKey
 
@@ -12,6 +14,9 @@ package struct SecretBox: Sendable {
     guard let data = Data(base64Encoded: text), data.count == Self.keyLength else { return nil }
     key = SymmetricKey(data: data)
   }
+
+  /// Whether the key has too few different bytes to have been made at random.
+  package var looksMadeUp: Bool { key.withUnsafeBytes { Set($0).count } < Self.differentByteCountMin }
 
   /// `owner` is bound to it: what is sealed for one person cannot be opened as another's.
   func seal(_ bytes: [UInt8], for owner: UUID) throws -> [UInt8] {

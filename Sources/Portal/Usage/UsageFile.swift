@@ -45,6 +45,9 @@ struct UsageFile: Sendable {
   func setAside() { Self.setAside(path) }
 
   static func setAside(_ path: String) { rename(path, path + asideSuffix) }
+
+  /// Whether a file's name says that it was set aside.
+  static func isAside(_ name: String) -> Bool { name.hasSuffix(asideSuffix) }
 }
 
 /// A regular file that is open for reading.

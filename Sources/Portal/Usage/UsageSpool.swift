@@ -108,6 +108,19 @@ final class UsageSpool: Sendable {
   }
 }
 
+/// Files that were set aside.
+package enum UsageAside {
+  /// Entries of a spool that are looked at.
+  private static let entryCountMax = 100_000
+
+  /// Their paths in `USAGE_SPOOL`, whatever database they belong to. Blocks.
+  package static func list(in spool: String) -> [String] {
+    guard let names = FileManager.default.enumerator(atPath: spool) else { return [] }
+    return names.prefix(entryCountMax).compactMap { $0 as? String }.filter(UsageFile.isAside).map { spool + "/" + $0 }
+      .sorted()
+  }
+}
+
 /// The lock of a folder, held by the process until this goes, or the process does.
 private final class FolderLock: Sendable {
   let path: String

@@ -8,6 +8,8 @@ struct MigrateCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "migrate", abstract: "Apply the pending migrations, each in a transaction of its own.",
     discussion: """
+      What the login may not do is asked first; then nothing is changed, and the SQL that lets it is printed. Roles, rights \
+      and policies that are missing though all is applied, as after a restore on another server, are given again. \
       Safe to run from several places at once: they take turns. Does nothing when all are applied. A migration that does not \
       get a lock within two seconds is undone and tried again, so that nobody waits behind it for longer; what it waits for \
       is told on standard error.
@@ -27,6 +29,9 @@ struct MigrateCommand: AsyncParsableCommand {
       valueName: "name"))
   var serveRole: String?
 
+  @Flag(help: ArgumentHelp("Then print what the file migrations/access is to hold.", visibility: .hidden))
+  var printAccess = false
+
   func run() async throws {
     let configuration = try await options.load()
     let length = PortalAccess.roleNameLength
@@ -35,12 +40,12 @@ struct MigrateCommand: AsyncParsableCommand {
       throw ValidationError("\(option) must have \(length.upperBound) bytes at most.")
     }
     try await reportingFailure {
-      let migrations = try Migrations.embedded()
+      let migrations = try PortalMigrations()
       let output = Output(isJSON: options.json)
       var notes: [String] = []
       var isAdopted = false
-      let applied = try await PostgresPool.with(configuration.database) { pool in
-        let applied = try await migrations.apply(on: pool) { progress in
+      let outcome = try await PostgresPool.with(configuration.database) { pool in
+        let outcome = try await migrations.run(on: pool) { progress in
           switch progress {
           case .adopted:
             isAdopted = true
@@ -53,13 +58,21 @@ struct MigrateCommand: AsyncParsableCommand {
         }
         if let analyticsRole { try await AnalyticsRole(pool: pool).grant(to: analyticsRole, by: commandCaller) }
         if let serveRole { try await PortalAccess(pool: pool).grant(to: serveRole, by: commandCaller) }
-        return applied
+        if printAccess { for rule in try await migrations.access(on: pool) { print(rule.statement) } }
+        return outcome
       }
+      if printAccess { return }
+      if !outcome.madeRoles.isEmpty, outcome.applied.count < migrations.count {
+        notes.append("made the roles \(outcome.madeRoles.joined(separator: ", "))")
+      }
+      if !outcome.mended.isEmpty { notes.append("gave again what was missing: \(outcome.mended.summary)") }
       output.print(
         notes.isEmpty ? "The database is up to date." : notes.joined(separator: "\n"),
         json: .object {
           $0.field("adopted", isAdopted)
-          $0.field("applied", applied)
+          $0.field("applied", outcome.applied)
+          $0.field("madeRoles", outcome.madeRoles)
+          $0.field("mended", outcome.mended.map(\.statement))
         })
     }
   }

@@ -12,7 +12,8 @@ struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "serve", abstract: "Run the portal until SIGTERM or SIGINT, then drain and exit.",
     discussion: """
-      Refuses to start while migrations are pending; run latchkey migrate first. Starts where the database is ahead, if all \
+      Refuses to start while migrations are pending or roles, rights or policies are missing; run latchkey migrate first. \
+      latchkey doctor looks at all that it needs. Starts where the database is ahead, if all \
       newer migrations say that this version works with them.
       """)
 
@@ -42,7 +43,7 @@ struct ServeCommand: AsyncParsableCommand {
     logger.logLevel = configuration.logLevel
     let descriptors = try divideDescriptors(configuration, logger)
     let tls = try readCertificate(configuration.http.tls)
-    let migrations = try Migrations.embedded()
+    let migrations = try PortalMigrations()
     try prepareSpool(configuration.usageSpool)
     try await PostgresPool.with(configuration.database) { pool in
       try await checkSchema(migrations, pool, logger)
@@ -51,7 +52,7 @@ struct ServeCommand: AsyncParsableCommand {
     let installation = try await PostgresPool.with(configuration.database.with(.gateway)) {
       try await Installation(in: $0)
     }
-    var settings = PortalSettings(configuration, migrationCount: migrations.files.count)
+    var settings = PortalSettings(configuration, migrationCount: migrations.count)
     settings.usageSpool = configuration.usageSpool + "/" + installation.id.text
     settings.descriptors = descriptors
     settings.tls = tls
@@ -103,10 +104,7 @@ struct ServeCommand: AsyncParsableCommand {
   /// Raises the limit of descriptors, and refuses the start where it is too low all the same.
   private func divideDescriptors(_ configuration: PortalConfiguration, _ logger: Logger) throws -> DescriptorBudget {
     let budget = DescriptorBudget(configuration, limit: DescriptorLimit.raise())
-    if let refusal = budget.refusal {
-      FileHandle.standardError.write(Data("latchkey: \(refusal)\n".utf8))
-      throw ExitCode.failure
-    }
+    try start(unless: budget.refusal)
     if let wanted = configuration.http.connectionCountMax, wanted > budget.connectionCountAllowed {
       logger.warning(
         "HTTP_CONNECTIONS_MAX is more than the descriptors allow, and was lowered",
@@ -115,18 +113,22 @@ struct ServeCommand: AsyncParsableCommand {
     return budget
   }
 
-  private func checkSchema(_ migrations: Migrations, _ pool: PostgresPool, _ logger: Logger) async throws {
-    let reason: String
-    switch try await migrations.status(on: pool) {
-    case .current: return
-    case .ahead(let names):
+  private func checkSchema(_ migrations: PortalMigrations, _ pool: PostgresPool, _ logger: Logger) async throws {
+    let status = try await migrations.status(on: pool)
+    try start(unless: StartRefusal.of(status))
+    try start(unless: StartRefusal.of(try await migrations.needs(on: pool)))
+    if case .ahead(let names) = status {
+      // Its rights and policies are those of another version.
       logger.notice(
         "the database has newer migrations that this version works with", metadata: ["migrations": "\(names)"])
-      return
-    case .pending(let names): reason = "\(names.count) migrations are pending (next: \(names[0]))"
-    case .adoptable: reason = "the database was made before the migrations had these numbers"
+    } else {
+      try start(unless: StartRefusal.of(try await migrations.missingAccess(on: pool)))
     }
-    FileHandle.standardError.write(Data("latchkey: \(reason); run latchkey migrate first\n".utf8))
+  }
+
+  private func start(unless refusal: String?) throws {
+    guard let refusal else { return }
+    FileHandle.standardError.write(Data("latchkey: \(refusal)\n".utf8))
     throw ExitCode.failure
   }
 
@@ -144,14 +146,7 @@ struct ServeCommand: AsyncParsableCommand {
       } else {
         ("DATABASE_URL", session)
       }
-    guard listening == .shared else { return }
-    FileHandle.standardError.write(
-      Data(
-        """
-        latchkey: \(key) leads through a pooler that gives each transaction another server, where nobody can listen; \
-        set DATABASE_LISTENER_URL to PostgreSQL itself\n
-        """.utf8))
-    throw ExitCode.failure
+    try start(unless: StartRefusal.of(listening, listeningBy: key))
   }
 
   private func prepareSpool(_ path: String) throws {

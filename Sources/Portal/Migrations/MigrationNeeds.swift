@@ -1,0 +1,149 @@
+/// What migrations need of the login that runs them, and what it has. Names are quoted where they are to be pasted.
+package struct MigrationNeeds: Sendable, Equatable {
+  /// How the extension `pg_trgm` stands.
+  package enum Trigrams: String, Sendable {
+    case installed
+    /// The login may install it.
+    case installable
+    /// Whoever may create in the database may install it; the login may not.
+    case databaseNeeded = "database_needed"
+    /// A superuser alone may install it.
+    case superuserNeeded = "superuser_needed"
+    /// The server does not have its files.
+    case absent
+  }
+
+  /// Quoted.
+  package var login: String
+  /// Quoted.
+  package var database: String
+  /// Where tables are made, quoted; nil where no schema of the search path is there.
+  package var schema: String?
+  /// Of the tables, quoted; nil where there are none yet.
+  package var owner: String?
+  /// Roles of the portal that are not there.
+  package var missingRoles: [String]
+  /// Roles that are there, and that the login may not take on.
+  package var strangeRoles: [String]
+  package var mayMakeRoles: Bool
+  /// Whether it may grant itself all of `strangeRoles`.
+  package var mayJoinRoles: Bool
+  package var mayCreateInSchema: Bool
+  package var trigrams: Trigrams
+  /// Whether it has the rights of `owner`; true where there is none.
+  package var isOwner: Bool
+
+  package init(
+    login: String, database: String, schema: String?, owner: String?, missingRoles: [String], strangeRoles: [String],
+    mayMakeRoles: Bool, mayJoinRoles: Bool, mayCreateInSchema: Bool, trigrams: Trigrams, isOwner: Bool
+  ) {
+    self.login = login
+    self.database = database
+    self.schema = schema
+    self.owner = owner
+    self.missingRoles = missingRoles
+    self.strangeRoles = strangeRoles
+    self.mayMakeRoles = mayMakeRoles
+    self.mayJoinRoles = mayJoinRoles
+    self.mayCreateInSchema = mayCreateInSchema
+    self.trigrams = trigrams
+    self.isOwner = isOwner
+  }
+
+  /// Why nothing is begun; nil if the login has what is needed: for the roles alone, or for migrations as well.
+  package func refusal(migrates: Bool) -> MigrationRefusal? {
+    var refusal = MigrationRefusal(database: database, login: login)
+    let lacksRoles = !missingRoles.isEmpty && !mayMakeRoles
+    let lacksMemberships = migrates && !strangeRoles.isEmpty && !mayJoinRoles
+    if lacksRoles {
+      refusal.reasons.append("it may not make the roles \(missingRoles.joined(separator: ", "))")
+      refusal.statements.append(missingRoles.map { "create role \($0);" }.joined(separator: " "))
+    }
+    if lacksMemberships {
+      refusal.reasons.append("it may not take on the roles \(strangeRoles.joined(separator: ", "))")
+    }
+    if lacksRoles || lacksMemberships {
+      let names = (lacksRoles ? missingRoles : []) + (lacksMemberships ? strangeRoles : [])
+      refusal.statements.append("grant \(names.joined(separator: ", ")) to \(login) with admin option;")
+    }
+    if migrates { refusal.add(objectReasons) }
+    return refusal.reasons.isEmpty ? nil : refusal
+  }
+
+  /// Why what is missing of rights and policies cannot be given; nil if it can.
+  package var mendingRefusal: MigrationRefusal? {
+    var refusal = MigrationRefusal(database: database, login: login)
+    refusal.add([ownerReason].compactMap(\.self))
+    return refusal.reasons.isEmpty ? nil : refusal
+  }
+
+  private var objectReasons: [Reason] {
+    var reasons: [Reason] = []
+    if let schema {
+      if !mayCreateInSchema {
+        reasons.append(
+          Reason("it may not create in the schema \(schema)", "grant usage, create on schema \(schema) to \(login);"))
+      }
+    } else {
+      reasons.append(Reason("no schema of its search_path is there", "create schema authorization \(login);"))
+    }
+    switch trigrams {
+    case .installed, .installable: break
+    case .databaseNeeded:
+      reasons.append(
+        Reason(
+          "it may not install the extension pg_trgm, which takes create on the database",
+          "grant create on database \(database) to \(login);"))
+    case .superuserNeeded:
+      reasons.append(Reason("a superuser alone may install the extension pg_trgm", "create extension pg_trgm;"))
+    case .absent:
+      reasons.append(
+        Reason("the server has no extension pg_trgm; install it there (in some packages as postgresql-contrib)"))
+    }
+    return reasons + [ownerReason].compactMap(\.self)
+  }
+
+  private var ownerReason: Reason? {
+    guard !isOwner, let owner else { return nil }
+    return Reason("the tables belong to \(owner); migrate with that login, or with a superuser's")
+  }
+}
+
+/// Something that a login may not do, and the SQL that lets it, where there is any.
+private struct Reason {
+  var text: String
+  var statement: String?
+
+  init(_ text: String, _ statement: String? = nil) {
+    self.text = text
+    self.statement = statement
+  }
+}
+
+/// The login may not do what is needed. Nothing was changed.
+package struct MigrationRefusal: Error, Equatable, CustomStringConvertible {
+  package let database: String
+  package let login: String
+  package internal(set) var reasons: [String] = []
+  /// What gives it, to be run in `database` by a superuser.
+  package internal(set) var statements: [String] = []
+
+  init(database: String, login: String) {
+    self.database = database
+    self.login = login
+  }
+
+  fileprivate mutating func add(_ more: [Reason]) {
+    reasons += more.map(\.text)
+    statements += more.compactMap(\.statement)
+  }
+
+  package var description: String {
+    let lines =
+      ["the login \(login) may not do what is needed in the database \(database), and nothing was changed:"]
+      + reasons.map { "  - " + $0 }
+    guard !statements.isEmpty else { return lines.joined(separator: "\n") }
+    return (lines + ["As a superuser, in the database \(database):"] + statements.map { "  " + $0 })
+      .joined(separator: "\n")
+  }
+}

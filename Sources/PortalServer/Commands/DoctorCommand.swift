@@ -1,0 +1,57 @@
+import ArgumentParser
+import Foundation
+import Portal
+import PortalHTTP
+import Postgres
+
+struct DoctorCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "doctor", abstract: "Look at whatever latchkey serve needs, and say what is wrong.",
+    discussion: """
+      One line each: ok, warning or failed. Nothing is changed and no mail is sent. Each look takes five seconds at most. Run \
+      it as the user, in the folder and with the environment of the server. Exit status: 0, with warnings too, and 1 when \
+      something failed.
+      """)
+
+  @OptionGroup var options: ConfigurationOptions
+
+  func run() async throws {
+    var findings: [(name: String, finding: Finding)] = []
+    let report = { (name: String, finding: Finding) in
+      findings.append((name, finding))
+      if !options.json { print(Self.line(name, finding)) }
+    }
+    let worst: Finding.Status
+    do {
+      let configuration = try await options.load()
+      worst = try await PostgresPool.with(DoctorChecks.database(configuration)) { pool in
+        try await DoctorChecks(configuration, pool: pool).all.run(database: DoctorChecks.databaseName, report)
+      }
+    } catch let error as ValidationError {
+      report("configuration", .failed(error.message))
+      worst = .failed
+    }
+    if options.json {
+      Output(isJSON: true).print(
+        "",
+        json: .object { json in
+          json.field("status", worst.rawValue)
+          json.array("checks", findings) { json, item in
+            json.object {
+              $0.field("name", item.name)
+              $0.field("status", item.finding.status.rawValue)
+              $0.field("text", item.finding.text)
+            }
+          }
+        })
+    }
+    if worst == .failed { throw ExitCode.failure }
+  }
+
+  /// Status and name in columns.
+  private static func line(_ name: String, _ finding: Finding) -> String {
+    let text = finding.text.split(whereSeparator: \.isNewline).joined(separator: " ")
+    return finding.status.rawValue.padding(toLength: 9, withPad: " ", startingAt: 0)
+      + name.padding(toLength: 15, withPad: " ", startingAt: 0) + text
+  }
+}

@@ -1,0 +1,198 @@
+import Foundation
+import Portal
+import PortalHTTP
+import Postgres
+
+/// What `latchkey doctor` looks at, with a configuration and a pool as `latchkey serve` would have them. Nothing is
+/// changed, made or sent.
+struct DoctorChecks: Sendable {
+  /// The check that tries to reach the database.
+  static let databaseName = "database"
+  /// Less than this in the spool's file system is worth a warning: a busy server's counters for some minutes without
+  /// PostgreSQL.
+  private static let spoolFreeByteCountMin = 256 << 20
+
+  let configuration: PortalConfiguration
+  let pool: PostgresPool
+  let migrations: PortalMigrations
+
+  init(_ configuration: PortalConfiguration, pool: PostgresPool) throws {
+    self.configuration = configuration
+    self.pool = pool
+    migrations = try PortalMigrations()
+  }
+
+  /// For a pool with time limits that let each check end by itself.
+  static func database(_ configuration: PortalConfiguration) -> PostgresConfiguration {
+    var database = configuration.database
+    database.poolSizeMax = 1
+    database.leaseTimeout = .seconds(4)
+    database.queryTimeout = .seconds(4)
+    database.statementTimeout = .seconds(4)
+    database.cancelTimeout = .seconds(1)
+    database.drainTimeout = .seconds(1)
+    return database
+  }
+
+  var all: [DoctorCheck] {
+    var checks = [
+      DoctorCheck("configuration") { .ok("whatever is set can be read") },
+      DoctorCheck(Self.databaseName) { try await lookAtDatabase() },
+      DoctorCheck("roles", needsDatabase: true) { try await lookAtRoles() },
+      DoctorCheck("migrations", needsDatabase: true) { try await lookAtMigrations() },
+      DoctorCheck("access", needsDatabase: true) { try await lookAtAccess() },
+      DoctorCheck("clock", needsDatabase: true) { try await lookAtClock() },
+      DoctorCheck("secret key", needsDatabase: true) { try await lookAtSecretKey() },
+      DoctorCheck("descriptors") { lookAtDescriptors() },
+      DoctorCheck("spool") { try await lookAtSpool() },
+      DoctorCheck("mail") { try await lookAtMail() },
+      DoctorCheck("listener") { try await lookAtListener() },
+    ]
+    if let analytics = configuration.analyticsDatabase {
+      checks.insert(
+        DoctorCheck("analytics") { try await lookAtAnalytics(analytics) }, at: 2)
+    }
+    return checks
+  }
+
+  // MARK: The database
+
+  private func lookAtDatabase() async throws -> Finding {
+    guard let version = try await pool.serverVersion() else { return .failed("it does not say its version") }
+    guard version.number >= DatabaseVersion.oldest else {
+      return .failed("PostgreSQL \(version.text) is older than \(DatabaseVersion.oldest)")
+    }
+    let session = try await pool.trySession()
+    let (key, listening) =
+      if let url = configuration.listenerURL {
+        ("DATABASE_LISTENER_URL", try await pool.trySession(url: url))
+      } else {
+        ("DATABASE_URL", session)
+      }
+    if let refusal = StartRefusal.of(listening, listeningBy: key) { return .failed(refusal) }
+    return .ok("PostgreSQL \(version.text)" + (session == .own ? "" : ", through a pooler"))
+  }
+
+  private func lookAtAnalytics(_ configuration: PostgresConfiguration) async throws -> Finding {
+    var limited = Self.database(self.configuration)
+    limited.url = configuration.url
+    return try await PostgresPool.with(limited) { pool in
+      let version = try await pool.serverVersion()
+      return version.map { .ok("PostgreSQL \($0.text)") } ?? .failed("it does not say its version")
+    }
+  }
+
+  private func lookAtRoles() async throws -> Finding {
+    let needs = try await migrations.needs(on: pool)
+    return .failed(if: StartRefusal.of(needs), else: "the login \(needs.login) may take on all of them")
+  }
+
+  private func lookAtMigrations() async throws -> Finding {
+    let status = try await migrations.status(on: pool)
+    if case .ahead(let names) = status {
+      return .ok("ahead, by \(names.joined(separator: ", ")), which this version works with")
+    }
+    return .failed(if: StartRefusal.of(status), else: "all \(migrations.count) are applied")
+  }
+
+  private func lookAtAccess() async throws -> Finding {
+    switch try await migrations.status(on: pool) {
+    case .current:
+      let missing = try await migrations.missingAccess(on: pool)
+      return .failed(if: StartRefusal.of(missing), else: "rights, policies and owners are what the migrations gave")
+    case .ahead: return .ok("not compared: they are those of a newer version")
+    case .pending, .adoptable: return .failed("not compared: migrations are pending")
+    }
+  }
+
+  private func lookAtClock() async throws -> Finding {
+    let clock = DatabaseClock()
+    _ = try await clock.now(on: pool)
+    if let warning = clock.warning { return .warning(warning) }
+    let offset = (clock.machineOffsetSeconds ?? 0) * 1_000
+    return .ok("\(Int(abs(offset))) ms \(offset < 0 ? "behind" : "ahead of") PostgreSQL's")
+  }
+
+  // MARK: The machine
+
+  private func lookAtDescriptors() -> Finding {
+    let budget = DescriptorBudget(configuration, limit: DescriptorLimit.raise())
+    if let refusal = budget.refusal { return .failed(refusal) }
+    if let warning = budget.warning { return .warning(warning) }
+    let connections = budget.connectionCountMax(configuration.http.connectionCountMax)
+    if let wanted = configuration.http.connectionCountMax, connections < wanted {
+      return .warning("the limit of \(budget.limit) lowers HTTP_CONNECTIONS_MAX to \(connections)")
+    }
+    return .ok("a limit of \(budget.limit), for \(connections) HTTP connections")
+  }
+
+  private func lookAtSpool() async throws -> Finding {
+    let path = configuration.usageSpool
+    return try await onThread {
+      let folder = FolderCondition(at: path)
+      if let problem = folder.problem { return .failed(problem) }
+      let aside = UsageAside.list(in: path)
+      if let first = aside.first {
+        return .warning("\(aside.count) files were set aside and are not counted, such as \(first)")
+      }
+      let free = folder.freeByteCount.map { $0 >> 20 }
+      if let free, free < Self.spoolFreeByteCountMin >> 20 { return .warning("\(free) MiB are free in \(path)") }
+      let room = free.map { "\($0) MiB free" } ?? "room unknown"
+      return .ok("\(path), \(room)" + (folder.isThere ? "" : "; the server makes it"))
+    }
+  }
+
+  // MARK: What is set
+
+  private func lookAtSecretKey() async throws -> Finding {
+    let box = configuration.secretBox
+    if let box, box.looksMadeUp {
+      return .warning("SECRET_KEY was not made at random; openssl rand -base64 32 makes one")
+    }
+    let (count, unreadable) = try await SealedSecrets(pool: pool).count(openedBy: box)
+    guard unreadable == 0 else {
+      return .failed(
+        box == nil
+          ? "SECRET_KEY is not set, and there are second factors: nobody who has one can log in"
+          : "SECRET_KEY is not the one of \(unreadable) of the latest \(count) second factors")
+    }
+    return .ok(box == nil ? "not set: nobody can have a second factor" : "opens the latest \(count) second factors")
+  }
+
+  private func lookAtMail() async throws -> Finding {
+    switch configuration.mail?.transport {
+    case nil: return .ok("not set: no mail is sent")
+    case .folder(let path):
+      return try await onThread { .failed(if: FolderCondition(at: path).problem, else: "mails are put into \(path)") }
+    case .smtp(var server):
+      server.connectTimeout = .seconds(4)
+      server.timeout = .seconds(4)
+      let limited = server
+      let place = "\(server.host):\(server.port)"
+      return try await onThread {
+        let login = limited.user == nil ? "" : ", and takes the credentials"
+        return .failed(if: limited.findProblem().map { "\(place): \($0)" }, else: "\(place) answers\(login)")
+      }
+    }
+  }
+
+  private func lookAtListener() async throws -> Finding {
+    let http = configuration.http
+    return try await onThread {
+      var texts: [String] = []
+      for port in [http.port] + (http.operationsPort.map { [$0] } ?? []) {
+        let place = "\(http.host):\(port)"
+        switch PortCondition(host: http.host, port: port) {
+        case .free: texts.append("\(place) is free")
+        case .unusable(let reason): return .failed("nobody can listen at \(place): \(reason)")
+        case .taken:
+          guard HealthProbe.isAnswered(host: http.host, port: http.operationsPort ?? http.port) else {
+            return .failed("\(place) is taken by something that does not answer /healthz")
+          }
+          texts.append("a server answers at \(place)")
+        }
+      }
+      return .ok(texts.joined(separator: ", "))
+    }
+  }
+}

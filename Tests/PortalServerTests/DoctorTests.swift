@@ -1,0 +1,191 @@
+import Foundation
+import PortalHTTP
+import PortalTesting
+import Postgres
+import PostgresTesting
+import Testing
+
+@Suite("latchkey doctor")
+struct DoctorTests {
+  /// Status and text by the name of the check.
+  private struct Diagnosis {
+    var exitStatus: Int32
+    var status: String?
+    var findings: [String: (status: String, text: String)] = [:]
+
+    subscript(_ name: String) -> String? { findings[name]?.status }
+    func text(_ name: String) -> String { findings[name]?.text ?? "" }
+  }
+
+  private func examine(_ environment: [String: String]) async throws -> Diagnosis {
+    let result = try await latchkey(["doctor", "--json"], environment: environment)
+    let json = try result.json()
+    var diagnosis = Diagnosis(exitStatus: result.status, status: json["status"].string)
+    for check in json["checks"].array {
+      guard let name = check["name"].string, let status = check["status"].string, let text = check["text"].string
+      else { continue }
+      diagnosis.findings[name] = (status, text)
+    }
+    return diagnosis
+  }
+
+  private func withFolder(_ body: (String) async throws -> Void) async throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "latchkey-doctor-\(UUID())")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try await body(folder.path)
+  }
+
+  /// Of 32 bytes, none of them chosen.
+  private static let secretKey = Data((0..<32).map { UInt8(truncatingIfNeeded: $0 * 37 + 11) }).base64EncodedString()
+
+  @Test("finds nothing wrong where nothing is, has a line for each check, and makes no folder")
+  func healthy() async throws {
+    try await withDatabase { database in
+      try await withFolder { folder in
+        let environment = [
+          "DATABASE_URL": database.url, "HTTP_PORT": "\(try freePort())", "USAGE_SPOOL": folder + "/spool",
+          "SECRET_KEY": Self.secretKey,
+        ]
+        let diagnosis = try await examine(environment)
+        #expect(diagnosis.exitStatus == 0 && diagnosis.status == "ok", "\(diagnosis)")
+        let names = [
+          "configuration", "database", "roles", "migrations", "access", "clock", "secret key", "descriptors", "spool",
+          "mail", "listener",
+        ]
+        #expect(Set(diagnosis.findings.keys) == Set(names))
+        #expect(diagnosis.text("listener").contains("is free"))
+        #expect(!FileManager.default.fileExists(atPath: folder + "/spool"))
+
+        let text = try await latchkey(["doctor"], environment: environment)
+        #expect(text.status == 0)
+        #expect(text.output.split(separator: "\n").map { $0.hasPrefix("ok ") } == names.map { _ in true })
+        #expect(!text.output.contains(Self.secretKey))
+      }
+    }
+  }
+
+  @Test("a running server answers, and a port that something else has is a failure")
+  func listener() async throws {
+    try await withDatabase { database in
+      try await withServers(1, on: database) { servers in
+        let running = try await examine(["DATABASE_URL": database.url, "HTTP_PORT": "\(servers[0].port)"])
+        #expect(running["listener"] == "ok" && running.text("listener").contains("a server answers"))
+      }
+      try await TestMailServer.with { mailbox in
+        let other = try await examine(["DATABASE_URL": database.url, "HTTP_PORT": "\(mailbox.port)"])
+        #expect(other["listener"] == "failed" && other.exitStatus == 1, "\(other)")
+      }
+    }
+    let nowhere = try await examine(["DATABASE_URL": "host=/nowhere", "HTTP_HOST": "192.0.2.1"])
+    #expect(nowhere["listener"] == "failed")
+  }
+
+  @Test("a database that does not answer is one failure, and what needs it is not looked at")
+  func unreachable() async throws {
+    let diagnosis = try await examine(["DATABASE_URL": "host=/nowhere"])
+    #expect(diagnosis.exitStatus == 1 && diagnosis.status == "failed")
+    #expect(diagnosis["database"] == "failed")
+    for name in ["roles", "migrations", "access", "clock", "secret key"] {
+      #expect(diagnosis.text(name).hasPrefix("not looked at"), "\(name)")
+    }
+    #expect(diagnosis["spool"] == "ok")
+  }
+
+  @Test("a configuration that cannot be read is a failure that names the key")
+  func misconfigured() async throws {
+    let diagnosis = try await examine(["DATABASE_URL": "host=/nowhere", "HTTP_PORT": "high"])
+    #expect(diagnosis.exitStatus == 1)
+    #expect(diagnosis["configuration"] == "failed" && diagnosis.text("configuration").contains("HTTP_PORT"))
+    #expect(diagnosis.findings.count == 1)
+  }
+
+  @Test("migrations that are pending, and rights that are missing, are failures that say what to run")
+  func schema() async throws {
+    try await withDatabase(isSwept: false) { database in
+      let run = { (sql: String) in
+        try await PostgresPool.with(database.configuration) { pool in
+          try await pool.withConnection { try await $0.executeScript(sql) }
+        }
+      }
+      try await run("revoke select on plans from latchkey_portal")
+      let missing = try await examine(["DATABASE_URL": database.url])
+      #expect(missing["migrations"] == "ok" && missing["access"] == "failed")
+      #expect(missing.text("access").contains("grant select on plans to latchkey_portal"))
+      try await run("drop schema public cascade; create schema public")
+      let pending = try await examine(["DATABASE_URL": database.url])
+      #expect(pending["migrations"] == "failed" && pending.text("migrations").contains("latchkey migrate"))
+    }
+  }
+
+  @Test("files that were set aside, and a key that was typed, are warnings, and the exit status is 0")
+  func warnings() async throws {
+    try await withDatabase { database in
+      try await withFolder { folder in
+        let source = folder + "/" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: source, withIntermediateDirectories: true)
+        #expect(FileManager.default.createFile(atPath: source + "/1.counters.aside", contents: nil))
+        let diagnosis = try await examine([
+          "DATABASE_URL": database.url, "HTTP_PORT": "\(try freePort())", "USAGE_SPOOL": folder,
+          "SECRET_KEY": Data(repeating: UInt8(ascii: "x"), count: 32).base64EncodedString(),
+        ])
+        #expect(diagnosis.exitStatus == 0 && diagnosis.status == "warning", "\(diagnosis)")
+        #expect(diagnosis["spool"] == "warning" && diagnosis.text("spool").contains("1.counters.aside"))
+        #expect(diagnosis["secret key"] == "warning")
+      }
+    }
+  }
+
+  @Test("a spool that is a file is a failure")
+  func spool() async throws {
+    try await withFolder { folder in
+      #expect(FileManager.default.createFile(atPath: folder + "/file", contents: nil))
+      let diagnosis = try await examine(["DATABASE_URL": "host=/nowhere", "USAGE_SPOOL": folder + "/file"])
+      #expect(diagnosis["spool"] == "failed" && diagnosis.text("spool").contains("is no folder"))
+      let below = try await examine(["DATABASE_URL": "host=/nowhere", "USAGE_SPOOL": folder + "/file/spool"])
+      #expect(below["spool"] == "failed")
+    }
+  }
+
+  @Test("another SECRET_KEY than the one of the second factors, or none, is a failure")
+  func secretKey() async throws {
+    try await withDatabase(isSwept: false) { database in
+      try await PostgresPool.with(database.configuration) { pool in
+        try await pool.withConnection {
+          try await $0.executeScript(
+            """
+            insert into users (id, email, password_hash) values (gen_random_uuid(), 'ada@example.com', '');
+            insert into second_factors (user_id, sealed_secret)
+            select id, sha256('a') || substr(sha256('b'), 1, 16) from users
+            """)
+        }
+      }
+      let other = try await examine(["DATABASE_URL": database.url, "SECRET_KEY": Self.secretKey])
+      #expect(other["secret key"] == "failed" && other.text("secret key").contains("is not the one of 1"))
+      let none = try await examine(["DATABASE_URL": database.url])
+      #expect(none["secret key"] == "failed" && none.text("secret key").contains("is not set"))
+    }
+  }
+
+  @Test("a mail server is asked whether it takes the credentials, and gets no mail")
+  func mail() async throws {
+    try await TestMailServer.with(.init(hasTLS: false, credentials: ("relay", "relay-password"))) { mailbox in
+      let environment = { (password: String) in
+        [
+          "DATABASE_URL": "host=/nowhere", "MAIL_URL": "smtp://relay:\(password)@127.0.0.1:\(mailbox.port)",
+          "MAIL_FROM": "mail@latchkey.example",
+        ]
+      }
+      let right = try await examine(environment("relay-password"))
+      #expect(right["mail"] == "ok" && right.text("mail").contains("takes the credentials"), "\(right)")
+      let wrong = try await examine(environment("another-password"))
+      #expect(wrong["mail"] == "failed" && !wrong.text("mail").contains("another-password"), "\(wrong)")
+      let mails = try mailbox.mails()
+      #expect(mails.isEmpty)
+    }
+    let nobody = try await examine([
+      "DATABASE_URL": "host=/nowhere", "MAIL_URL": "smtp://127.0.0.1:1", "MAIL_FROM": "mail@latchkey.example",
+    ])
+    #expect(nobody["mail"] == "failed")
+  }
+}
