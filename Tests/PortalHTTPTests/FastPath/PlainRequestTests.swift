@@ -45,7 +45,8 @@ struct PlainRequestTests {
   @Test("any field is found by its name, and nothing in a body or a value is taken for one")
   func values() throws {
     let text =
-      "POST /v1/verify HTTP/1.1\r\nX-A: b\r\nX-AA: X-A: c\r\nx-a:d\r\nContent-Length: 10\r\n\r\nX-A: e\r\n\r\n"
+      "POST /v1/verify HTTP/1.1\r\nHost: a\r\nX-A: b\r\nX-AA: X-A: c\r\nx-a:d\r\nContent-Length: 10\r\n\r\n"
+      + "X-A: e\r\n\r\n"
     let bytes = Array(text.utf8)
     guard case .complete(let request) = PlainRequest.frame(bytes.span) else {
       throw TestSetupError(description: "not found")
