@@ -121,6 +121,10 @@ struct HistoryTests {
               try await eventually("the key is accepted") {
                 try await connections[0].verify([key.secret], token: world.token).codes == ["VALID"]
               }
+              // The key before this one has ended all backends, and PostgreSQL lets nobody in until it has recovered.
+              try await eventually("the database is back") {
+                (try? await world.pool.query(CountRevoked(ids: [key.id])).first) != nil
+              }
               let victim = try await world.pool.withConnection { connection in
                 try await connection.executeScript(
                   "set synchronous_commit = off; update api_keys set revoked_at = now() where id = '\(key.id)'")

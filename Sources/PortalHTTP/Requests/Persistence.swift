@@ -14,8 +14,7 @@ struct Persistence: Equatable, Sendable {
   init(_ head: HTTPRequestHead) {
     isOld = Self.isOld(head.version)
     isHead = head.method == .HEAD
-    let options = head.headers[canonicalForm: "connection"].map { $0.lowercased() }
-    isLast = options.contains("close") || isOld && !options.contains("keep-alive")
+    isLast = Self.hasOption("close", head.headers) || isOld && !Self.hasOption("keep-alive", head.headers)
   }
 
   /// Why a head is answered with 400, after which the connection ends; nil if it is not.
@@ -42,13 +41,26 @@ struct Persistence: Equatable, Sendable {
       head.headers.remove(name: "transfer-encoding")
       if !isFramed(head) { isLast = true }
     }
-    if head.headers[canonicalForm: "connection"].contains(where: { $0.lowercased() == "close" }) { isLast = true }
+    if Self.hasOption("close", head.headers) { isLast = true }
     if isLast {
       head.headers.replaceOrAdd(name: "Connection", value: "close")
     } else if isOld {
       head.headers.replaceOrAdd(name: "Connection", value: "keep-alive")
     }
   }
+
+  /// Whether `Connection` has an option, in lower case here, in any case there (RFC 9110 7.6.1). By its bytes: the head
+  /// is not ASCII yet.
+  private static func hasOption(_ option: String, _ headers: HTTPHeaders) -> Bool {
+    headers["connection"].contains { value in
+      value.utf8.split(separator: UInt8(ascii: ",")).contains { part in
+        let name = part.drop(while: isSpace).reversed().drop(while: isSpace).reversed()
+        return name.elementsEqual(option.utf8) { $0 | 0x20 == $1 }
+      }
+    }
+  }
+
+  private static func isSpace(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
 
   private static func isOld(_ version: HTTPVersion) -> Bool { (version.major, version.minor) < (1, 1) }
 

@@ -151,7 +151,7 @@ struct GatewayTests {
       #expect(echo.header("X-Latchkey-Key-Id") == world.demo.keyID)
       // The gateway's token is no key, and a key is no token.
       expectRefusal(
-        try await world.ask("/orders", key: nil, ["-H", "X-Latchkey-Token: \(world.demo.key)"]), 401, "NOT_FOUND")
+        try await world.ask("/orders", key: nil, ["-H", "X-Latchkey-Token: \(world.demo.key)"]), 401, "MISSING_KEY")
       expectRefusal(try await world.ask("/orders", key: world.demo.serviceToken), 401, "NOT_FOUND")
     }
   }
