@@ -81,6 +81,21 @@ struct DoctorTests {
     #expect(nowhere["listener"] == "failed")
   }
 
+  @Test("a unix socket is looked at in place of a port, and a certificate where there is one")
+  func socketAndCertificate() async throws {
+    try await withFolder { folder in
+      let socket = folder + "/http.sock"
+      let free = try await examine(["DATABASE_URL": "host=/nowhere", "HTTP_SOCKET": socket])
+      #expect(free["listener"] == "ok" && free.text("listener") == socket + " is free")
+      #expect(FileManager.default.createFile(atPath: socket, contents: Data()))
+      let file = try await examine(["DATABASE_URL": "host=/nowhere", "HTTP_SOCKET": socket])
+      #expect(file["listener"] == "failed" && file.text("listener").contains("no socket"))
+      let certificate = ["TLS_CERTIFICATE": folder + "/server.crt", "TLS_KEY": folder + "/server.key"]
+      let missing = try await examine(["DATABASE_URL": "host=/nowhere"].merging(certificate) { $1 })
+      #expect(missing["certificate"] == "failed" && missing.text("certificate").contains("server.crt"), "\(missing)")
+    }
+  }
+
   @Test("a database that does not answer is one failure, and what needs it is not looked at")
   func unreachable() async throws {
     let diagnosis = try await examine(["DATABASE_URL": "host=/nowhere"])

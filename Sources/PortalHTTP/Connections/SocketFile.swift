@@ -24,6 +24,8 @@ package struct SocketFile: Equatable, Sendable {
   /// Why nobody can listen there.
   package struct Refusal: Error, Equatable, CustomStringConvertible {
     package let description: String
+    /// Whether the reason is that somebody listens there.
+    package var isTaken = false
   }
 
   /// Throws a `Refusal` where there is a file that is not to be replaced: one that is no socket, or a socket that
@@ -37,7 +39,7 @@ package struct SocketFile: Equatable, Sendable {
     switch status == 0 ? 0 : errno {
     case ENOENT: break
     // Whoever listens and is busy has EAGAIN.
-    case 0, EAGAIN: throw refusal("another server listens there")
+    case 0, EAGAIN: throw refusal("another server listens there", isTaken: true)
     // Of a socket that nobody listens at any more, and of what is none.
     case ECONNREFUSED:
       let attributes = try? FileManager.default.attributesOfItem(atPath: path)
@@ -53,7 +55,9 @@ package struct SocketFile: Equatable, Sendable {
     guard chmod(path, mode_t(mode)) == 0 else { throw refusal(Self.systemError) }
   }
 
-  private func refusal(_ reason: String) -> Refusal { Refusal(description: "cannot listen at \(path): \(reason)") }
+  private func refusal(_ reason: String, isTaken: Bool = false) -> Refusal {
+    Refusal(description: "cannot listen at \(path): \(reason)", isTaken: isTaken)
+  }
 
   private static var systemError: String { String(cString: strerror(errno)) }
 }

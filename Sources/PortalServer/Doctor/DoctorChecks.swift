@@ -52,6 +52,9 @@ struct DoctorChecks: Sendable {
       checks.insert(
         DoctorCheck("analytics") { try await lookAtAnalytics(analytics) }, at: 2)
     }
+    if let files = configuration.http.tls {
+      checks.append(DoctorCheck("certificate") { try await lookAtCertificate(files) })
+    }
     return checks
   }
 
@@ -176,16 +179,41 @@ struct DoctorChecks: Sendable {
     }
   }
 
+  private func lookAtCertificate(_ files: TLSFiles) async throws -> Finding {
+    try await onThread {
+      let tls: ServerTLS
+      do { tls = try ServerTLS(files) } catch { return .failed("\(error)") }
+      if let warning = tls.warning(at: Date()) { return .warning(warning) }
+      return .ok("it is good until \(Timestamp.text(of: tls.expiresAt))")
+    }
+  }
+
   private func lookAtListener() async throws -> Finding {
     let http = configuration.http
     return try await onThread {
       var texts: [String] = []
-      for port in [http.port] + (http.operationsPort.map { [$0] } ?? []) {
+      if let socket = http.socket {
+        if let problem = FolderCondition(at: (socket.path as NSString).deletingLastPathComponent).problem {
+          return .failed(problem)
+        }
+        do throws(SocketFile.Refusal) {
+          try socket.expectFree()
+          texts.append("\(socket.path) is free")
+        } catch {
+          guard error.isTaken else { return .failed(error.description) }
+          texts.append("a server listens at \(socket.path)")
+        }
+      }
+      let ports = (http.socket == nil ? [http.port] : []) + (http.operationsPort.map { [$0] } ?? [])
+      for port in ports {
         let place = "\(http.host):\(port)"
         switch PortCondition(host: http.host, port: port) {
         case .free: texts.append("\(place) is free")
         case .unusable(let reason): return .failed("nobody can listen at \(place): \(reason)")
         case .taken:
+          if http.tls != nil, http.operationsPort == nil {
+            return .warning("\(place) is taken; whether by a server is not asked over TLS, but at OPERATIONS_PORT")
+          }
           guard HealthProbe.isAnswered(host: http.host, port: http.operationsPort ?? http.port) else {
             return .failed("\(place) is taken by something that does not answer /healthz")
           }
