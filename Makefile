@@ -22,7 +22,7 @@ stop: ## Stop the demo server and its PostgreSQL; its data stays
 test: ## Run the tests against a PostgreSQL of their own (ARGS='--filter KeysTests')
 	@scripts/test $(ARGS)
 
-soak: ## Kill servers, stop PostgreSQL and cut connections, in full: an hour
+soak: ## Kill servers, stop PostgreSQL, cut connections, and send anything, in full: an hour
 	@scripts/test --soak
 
 lint: ## Check the form of Swift, shell, Dockerfile and YAML

@@ -1,11 +1,12 @@
 import Foundation
 import Glibc
 
-/// Sends one part after the other over a connection of its own, then reads to its end.
-package func rawExchange(port: Int, _ parts: [[UInt8]]) async throws -> String {
+/// Sends one part after the other over a connection of its own, then reads to its end. With `endsInput` the server is
+/// told that nothing more comes, and may answer nothing.
+package func rawExchange(port: Int, _ parts: [[UInt8]], endsInput: Bool = false) async throws -> String {
   // Blocking calls, so on a thread of their own.
   try await withCheckedThrowingContinuation { continuation in
-    Thread { continuation.resume(with: Result { try blockingExchange(port: port, parts) }) }.start()
+    Thread { continuation.resume(with: Result { try blockingExchange(port: port, parts, endsInput) }) }.start()
   }
 }
 
@@ -39,9 +40,14 @@ package func tcpConnection(to port: Int, isNarrow: Bool = false) throws -> Int32
   return descriptor
 }
 
-private func blockingExchange(port: Int, _ parts: [[UInt8]]) throws -> String {
+private func blockingExchange(port: Int, _ parts: [[UInt8]], _ endsInput: Bool) throws -> String {
   let descriptor = try tcpConnection(to: port)
   defer { close(descriptor) }
+  if endsInput {
+    // Parts that are gathered on the way would be no parts.
+    var isUndelayed: Int32 = 1
+    setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &isUndelayed, socklen_t(MemoryLayout<Int32>.size))
+  }
   for part in parts {
     var sent = 0
     while sent < part.count {
@@ -51,13 +57,14 @@ private func blockingExchange(port: Int, _ parts: [[UInt8]]) throws -> String {
       sent += count
     }
   }
+  if endsInput { shutdown(descriptor, Int32(SHUT_WR)) }
   var received: [UInt8] = []
   var buffer = [UInt8](repeating: 0, count: 65_536)
   while true {
     let count = recv(descriptor, &buffer, buffer.count, 0)
     if count == 0 { break }
     guard count > 0 else {
-      if errno == ECONNRESET, !received.isEmpty { break }
+      if errno == ECONNRESET, endsInput || !received.isEmpty { break }
       throw TestSetupError(
         description: "the server did not close the connection; it sent \(String(decoding: received, as: UTF8.self))")
     }

@@ -98,3 +98,20 @@ extension UInt8 {
     }
   }
 }
+
+extension Int {
+  /// The number that is written so, digit for digit: without a sign, and with no zero in front. Nil for all other
+  /// bytes, and for more than `Int` holds.
+  init?(digits: some Collection<UInt8>) {
+    guard let first = digits.first, first != UInt8(ascii: "0") || digits.count == 1 else { return nil }
+    var number = 0
+    for byte in digits {
+      guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) else { return nil }
+      let (tens, isTooLarge) = number.multipliedReportingOverflow(by: 10)
+      let (sum, isBeyond) = tens.addingReportingOverflow(Int(byte - UInt8(ascii: "0")))
+      guard !isTooLarge, !isBeyond else { return nil }
+      number = sum
+    }
+    self = number
+  }
+}

@@ -1,26 +1,60 @@
-import Foundation
 import HTTPTypes
 import Hummingbird
 import Portal
 
-/// The revision of a thing as `ETag` and `If-Match` have it (RFC 9110, 8.8.3 and 13.1.1).
+/// The revision of a thing as `ETag` and `If-Match` have it (RFC 9110, 8.8.3 and 13.1.1): its digits in quotes.
 enum EntityTag {
   static func text(of revision: Int) -> String { "\"\(revision)\"" }
+
+  /// Whether `If-Match` takes whatever is there.
+  static func isAny(_ text: String) -> Bool { trimmed(Array(text.utf8)[...]).elementsEqual("*".utf8) }
+
+  /// The revisions of a list of tags; nil for what is no list, or has none. A tag that is not as ``text(of:)`` writes
+  /// it is no revision's, nor is a weak one, which is never the same (8.8.3.2). Between commas there may be nothing
+  /// (5.6.1.2).
+  static func revisions(in text: String) -> Set<Int>? {
+    var rest = trimmed(Array(text.utf8)[...])
+    var revisions: Set<Int> = []
+    var hasTag = false
+    while true {
+      rest = trimmed(rest)
+      if let byte = rest.first, byte != UInt8(ascii: ",") {
+        guard let tag = takeTag(&rest) else { return nil }
+        hasTag = true
+        if !tag.isWeak, let revision = Int(digits: tag.opaque) { revisions.insert(revision) }
+        rest = trimmed(rest)
+      }
+      guard let separator = rest.popFirst() else { return hasTag ? revisions : nil }
+      guard separator == UInt8(ascii: ",") else { return nil }
+    }
+  }
+
+  /// Takes a tag off the beginning: what stands between its quotes. Nil where there is none.
+  private static func takeTag(_ rest: inout ArraySlice<UInt8>) -> (isWeak: Bool, opaque: ArraySlice<UInt8>)? {
+    let isWeak = rest.starts(with: "W/".utf8)
+    if isWeak { rest = rest.dropFirst(2) }
+    guard rest.popFirst() == UInt8(ascii: "\"") else { return nil }
+    let opaque = rest.prefix { $0 == 0x21 || (0x23...0x7E).contains($0) || $0 >= 0x80 }
+    rest = rest[opaque.endIndex...]
+    return rest.popFirst() == UInt8(ascii: "\"") ? (isWeak, opaque) : nil
+  }
+
+  private static func trimmed(_ text: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    let isSpace = { (byte: UInt8) in byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+    let start = text.firstIndex { !isSpace($0) } ?? text.endIndex
+    let end = text.lastIndex { !isSpace($0) }.map { $0 + 1 } ?? start
+    return text[start..<end]
+  }
 }
 
 extension Request {
-  /// The revisions that the client takes for the present one; nil where it says nothing, or `*`. Tags that are not
-  /// ours, and weak ones, are nobody's present revision.
+  /// The revisions that the client takes for the present one; nil where it says nothing, or `*`. Throws `.invalid` for
+  /// what is neither that nor a list of tags.
   func ifMatch() throws(PortalError) -> Set<Int>? {
-    guard let header = headers[.ifMatch], header.trimmingCharacters(in: .whitespaces) != "*" else { return nil }
-    let tag = #/[ \t]*(?:W\/)?"[^"]*"[ \t]*/#
-    guard header.wholeMatch(of: #/[ \t]*(?:W\/)?"[^"]*"[ \t]*(?:,[ \t]*(?:W\/)?"[^"]*"[ \t]*)*/#) != nil else {
+    guard let header = headers[.ifMatch], !EntityTag.isAny(header) else { return nil }
+    guard let revisions = EntityTag.revisions(in: header) else {
       throw .invalid("header.If-Match", "must be * or a list of entity tags, as \"7\"")
     }
-    return Set(
-      header.matches(of: tag).compactMap { match in
-        let text = match.output.trimmingCharacters(in: .whitespaces)
-        return text.hasPrefix("W/") ? nil : Int(text.dropFirst().dropLast())
-      })
+    return revisions
   }
 }

@@ -8,7 +8,7 @@ extension Request {
 
   func queryInteger(_ name: String, _ range: ClosedRange<Int>, default: Int) throws(PortalError) -> Int {
     guard let text = try query(name) else { return `default` }
-    guard let number = Int(text), range.contains(number) else {
+    guard let number = Int(digits: text.utf8), range.contains(number) else {
       throw .invalid("query.\(name)", "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
     }
     return number

@@ -154,7 +154,8 @@ struct AnalyticsUsageTests {
       ("to=2026-01-31T00:00:00Z", "to"), ("from=", "from"), ("from=2026-02-01&to=2026-01-31", "from"),
       ("from=2026-01-01&to=2027-02-05", "from"), ("from=2999-01-01", "from"), ("from=0001-01-01", "from"),
       ("groupBy=month", "groupBy"), ("groupBy=", "groupBy"), ("accountId=1", "accountId"), ("keyId=x", "keyId"),
-      ("limit=0", "limit"), ("limit=-5", "limit"), ("limit=1.5", "limit"), ("limit=Infinity", "limit"),
+      ("limit=0", "limit"), ("limit=-5", "limit"), ("limit=+5", "limit"), ("limit=005", "limit"),
+      ("limit=1.5", "limit"), ("limit=Infinity", "limit"),
       ("limit=1000000000", "limit"), ("limit=abc", "limit"), ("limit=10001", "limit"), ("limit=", "limit"),
       ("limit=99999999999999999999", "limit"), ("limit=NaN", "limit"),
     ])

@@ -1,4 +1,3 @@
-import Foundation
 import PostgresTesting
 import Testing
 
@@ -147,37 +146,5 @@ struct PlainRequestTests {
     #expect(frame(long + "\r\n\r\n") == .notPlain)
     let many = (0..<PlainRequest.fieldCountMax).map { "A\($0): b\r\n" }.joined()
     #expect(frame("GET / HTTP/1.1\r\nHost: a\r\n" + many + "\r\n") == .notPlain)
-  }
-
-  @Test(
-    "mutations of a plain request never crash it, and what it takes for plain is so in every byte", arguments: 0..<20)
-  func mutations(_ seed: Int) {
-    var random = SeededGenerator(seed: UInt64(seed))
-    let alphabet: [UInt8] = Array("\r\n\r\n: \tAa10,;/?\u{0}\u{7F}".utf8) + [0x80, 0xFF]
-    for _ in 0..<2_000 {
-      var bytes = Array((Bool.random(using: &random) ? Self.verify : Self.authorize).utf8)
-      for _ in 0..<Int.random(in: 1...4, using: &random) {
-        let index = Int.random(in: 0..<bytes.count, using: &random)
-        let byte = alphabet.randomElement(using: &random) ?? 0
-        switch Int.random(in: 0..<3, using: &random) {
-        case 0: bytes[index] = byte
-        case 1: bytes.insert(byte, at: index)
-        default: bytes.remove(at: index)
-        }
-      }
-      guard case .complete(let request) = frame(bytes) else { continue }
-      #expect(request.byteCount <= bytes.count)
-      let head = Array(bytes[..<request.body.lowerBound])
-      #expect(head.suffix(4) == Array("\r\n\r\n".utf8)[...])
-      #expect(head.allSatisfy { (0x20...0x7E).contains($0) || [9, 10, 13].contains($0) })
-      // Every CR is followed by LF, and every LF preceded by CR, and there is no empty line before the end.
-      let lines = String(decoding: head.dropLast(4), as: UTF8.self).components(separatedBy: "\r\n")
-      #expect(lines.allSatisfy { !$0.isEmpty && !$0.contains("\r") && !$0.contains("\n") })
-      let lengths = lines.filter { $0.lowercased().hasPrefix("content-length:") }
-      #expect(lengths.count <= 1)
-      let length = lengths.first.map { $0.dropFirst(15).trimmingCharacters(in: .whitespaces) }
-      #expect(request.bodyCount == (length.flatMap { Int($0) } ?? 0))
-      #expect(!lines.contains { $0.lowercased().hasPrefix("transfer-encoding") })
-    }
   }
 }

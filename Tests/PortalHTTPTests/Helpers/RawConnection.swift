@@ -6,8 +6,8 @@ func exchange(_ portal: TestPortal, _ requests: String...) async throws -> Strin
   try await exchange(portal, bytes: requests.map { Array($0.utf8) })
 }
 
-/// Sends one part after the other, then reads to the end.
-func exchange(_ portal: TestPortal, bytes parts: [[UInt8]]) async throws -> String {
+/// Sends one part after the other, then reads to the end. With `endsInput` the portal is told that nothing more comes.
+func exchange(_ portal: TestPortal, bytes parts: [[UInt8]], endsInput: Bool = false) async throws -> String {
   guard let port = portal.port else { throw TestSetupError(description: "the portal is not live") }
-  return try await rawExchange(port: port, parts)
+  return try await rawExchange(port: port, parts, endsInput: endsInput)
 }

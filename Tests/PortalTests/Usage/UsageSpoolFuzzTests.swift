@@ -7,36 +7,35 @@ import Testing
 /// Whatever stands in a file of the spool, it is read within its bounds or set aside, and the files beside it are read in
 /// full.
 ///
-/// The case in hand is the second file of the folder that the test prints when it begins, and `changes.txt` above it
-/// says what was done to it; the folder stays where a case fails or ends the process. `SPOOL_FUZZ_SEED` with the printed
-/// seed does the same again. To make a test of a case, put its changes into `UsageFileTests`, which has such files.
+/// `changes.txt` in the folder that the test makes says what was done to the case in hand; the folder stays where a case
+/// fails or ends the process.
 @Suite("UsageFile, fuzzed")
 struct UsageSpoolFuzzTests {
-  private static let caseCount = isSoak ? 100_000 : 2_000
+  private static let caseCount = 2_000
 
   @Test("a file to which anything was done is read with bounded sums or set aside; those beside it are read in full")
-  func fuzz() throws {
-    let seed = ProcessInfo.processInfo.environment["SPOOL_FUZZ_SEED"].flatMap { UInt64($0) } ?? .random(in: 0...(.max))
-    let root = FileManager.default.temporaryDirectory.appending(path: "latchkey-spool-fuzz-\(getpid())").path
+  func spool() async throws {
+    let fuzzing = try Fuzzing("spool")
+    let root = fuzzing.path + "-folder"
     try? FileManager.default.removeItem(atPath: root)
-    print("spool: SPOOL_FUZZ_SEED=\(seed), the case in hand is in \(root)")
     let dead = try DeadSpool(in: root)
     var fuzzer = try SpoolFuzzer(dead)
     var readCount = 0
-    for number in 0..<Self.caseCount {
-      // Each by its own, so that what a case does depends on nothing before it.
-      var random = SeededGenerator(seed: seed &+ UInt64(number))
-      try fuzzer.make(&random)
-      let outcome = try fuzzer.look()
+    try await fuzzing.run(Self.caseCount) { random in
+      fuzzer.make(&random)
+    } problem: { bytes, _ in
+      try fuzzer.put(bytes)
+      let outcome = try fuzzer.look(bytes)
       guard outcome.problems.isEmpty else {
-        Issue.record("case \(number) of seed \(seed), in \(root): \(fuzzer.changes): \(outcome.problems)")
-        return
+        return "\(fuzzer.changes), in \(root): \(outcome.problems)"
       }
       if outcome.isRead { readCount += 1 }
       fuzzer.cleanUp()
+      return nil
     }
     // Else it would try the same thing again and again.
-    #expect((Self.caseCount / 20...Self.caseCount / 20 * 19).contains(readCount), "\(readCount) files were read")
+    let count = Fuzzing.count(Self.caseCount)
+    #expect((count / 20...count / 20 * 19).contains(readCount), "\(readCount) files were read")
     try FileManager.default.removeItem(atPath: root)
   }
 }
@@ -49,6 +48,11 @@ private struct SpoolFuzzer {
   }
 
   private static let regionByteCount = UsageRegion.byteCount(slotCount: UsageLayout.slotsPerShardMin)
+  /// Where the head has whose file it is and the file's own number, and what stands there in a case: those are others in
+  /// each run.
+  private static let marks = [
+    (place: 24, bytes: Array("the source's own".utf8)), (place: 48, bytes: Array("its file".utf8)),
+  ]
   private static let headFields = [0, 6, 8, 16, 24, 40, 48]
   private static let regionFields = [0, 4]
   private static let slotFields = [0, 8, 24, 40, 44, 48, 52, 56, 60]
@@ -84,17 +88,30 @@ private struct SpoolFuzzer {
 
   // MARK: Cases
 
-  /// Makes a case in place of the second file.
-  mutating func make(_ random: inout SeededGenerator) throws {
+  /// Makes a case of the second file.
+  mutating func make(_ random: inout SeededGenerator) -> [UInt8] {
+    bytes = originals[1]
+    for mark in Self.marks { bytes.replaceSubrange(mark.place..<mark.place + mark.bytes.count, with: mark.bytes) }
+    changes = []
+    for _ in 0..<Int.random(in: 1...4, using: &random) { change(&random) }
+    return bytes
+  }
+
+  /// Puts a case in place of the second file.
+  func put(_ bytes: [UInt8]) throws {
     let file = try Self.make(path)
     defer { close(file) }
     var status = stat()
     #expect(fstat(file, &status) == 0)
-    bytes = originals[1]
-    // Of this very file, or it would be taken for a copy and not be looked at.
-    set(48, UInt64(status.st_ino), 8)
-    changes = []
-    for _ in 0..<Int.random(in: 1...4, using: &random) { change(&random) }
+    var bytes = bytes
+    // Of this very file, or it would be taken for a copy and not be looked at; unless a case is about that.
+    let own = [
+      withUnsafeBytes(of: dead.sourceID.uuid) { Array($0) },
+      withUnsafeBytes(of: UInt64(status.st_ino).littleEndian) { Array($0) },
+    ]
+    for (mark, own) in zip(Self.marks, own) where bytes.dropFirst(mark.place).starts(with: mark.bytes) {
+      bytes.replaceSubrange(mark.place..<mark.place + mark.bytes.count, with: own)
+    }
     let notes = try Self.make(dead.root + "/changes.txt")
     defer { close(notes) }
     let text = changes.joined(separator: "\n")
@@ -225,7 +242,7 @@ private struct SpoolFuzzer {
 
   // MARK: What becomes of them
 
-  func look() throws -> Outcome {
+  func look(_ bytes: [UInt8]) throws -> Outcome {
     let orphan = try #require(spool.adopt().first)
     var outcome = Outcome()
     for number in [1, 3] {
