@@ -25,7 +25,7 @@ struct HeadValuesFuzzTests {
         try Query(text).check([.list("limit"), .list("cursor")])
       } catch {
         guard case .invalid(let problems) = error, !problems.isEmpty,
-          problems.allSatisfy({ $0.location == "query" || $0.location.hasPrefix("query.") })
+          problems.allSatisfy({ $0.location == "query" || $0.location.utf8.starts(with: "query.".utf8) })
         else { return "\(error)" }
       }
       guard let query = try? Query(text), let longer = try? Query(text + "&zz=%31") else { return nil }
