@@ -70,6 +70,9 @@ static const unsigned char sql_0021[] = {
 static const unsigned char sql_0022[] = {
 #embed "../../migrations/0022_finite_times_checked.sql"
 };
+static const unsigned char sql_0025[] = {
+#embed "../../migrations/0025_addresses_in_one_form.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -96,6 +99,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0020, key_lineages),
     MIGRATION(0021, finite_times),
     MIGRATION(0022, finite_times_checked),
+    MIGRATION(0025, addresses_in_one_form),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {
