@@ -57,6 +57,7 @@ async def main():
     parser.add_argument("--key")
     parser.add_argument("--user")
     parser.add_argument("--password")
+    parser.add_argument("--ascii", action="store_true", help="offers no SMTPUTF8")
     parser.add_argument("--fault", action="append", default=[])
     arguments = parser.parse_args()
 
@@ -76,7 +77,7 @@ async def main():
         lambda: SMTP(
             mailbox,
             hostname="localhost",
-            enable_SMTPUTF8=True,
+            enable_SMTPUTF8=not arguments.ascii,
             tls_context=tls,
             require_starttls=tls is not None,
             authenticator=authenticate if needs_user else None,

@@ -19,6 +19,14 @@ static inline CURLcode latchkey_curl_set_pointer(CURL *curl, CURLoption option, 
   return curl_easy_setopt(curl, option, value);
 }
 
+// Is given each line that the server says, of so many items of a size, and returns their bytes.
+typedef size_t (*latchkey_curl_line_reader)(char *line, size_t size, size_t count, void *context);
+
+static inline CURLcode latchkey_curl_set_line_reader(CURL *curl, latchkey_curl_line_reader reader, void *context) {
+  CURLcode result = curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, reader);
+  return result == CURLE_OK ? curl_easy_setopt(curl, CURLOPT_HEADERDATA, context) : result;
+}
+
 static inline CURLcode latchkey_curl_get_number(CURL *curl, CURLINFO info, long *value) {
   return curl_easy_getinfo(curl, info, value);
 }

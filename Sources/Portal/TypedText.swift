@@ -81,7 +81,7 @@ package enum TypedText {
 
   /// Whether it is a joiner or a non-joiner that changes how its neighbours are written: behind a virama, as in RFC
   /// 5892 A.1 and A.2, a joiner between emoji, or a non-joiner between letters of the Arabic script.
-  private static func isJoining(at index: Int, in scalars: [Unicode.Scalar]) -> Bool {
+  static func isJoining(at index: Int, in scalars: [Unicode.Scalar]) -> Bool {
     let scalar = scalars[index]
     guard scalar == joiner || scalar == nonJoiner, index > 0 else { return false }
     if scalars[index - 1].properties.canonicalCombiningClass == .virama { return true }

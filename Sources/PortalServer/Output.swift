@@ -131,10 +131,9 @@ struct PasswordOptions: ParsableArguments {
       guard let text else { throw ValidationError("cannot read --password-file \(passwordFile)") }
       line = text.split(separator: "\n", omittingEmptySubsequences: false).first.map(String.init)
     }
-    guard let line, let password = Password(line) else {
-      throw ValidationError("--password-file must hold \(Password.lengthMin) to \(Password.lengthMax) bytes")
+    do throws(Password.Refusal) { return (try Password(new: line ?? ""), false) } catch {
+      throw ValidationError("--password-file \(error.message)")
     }
-    return (password, false)
   }
 }
 
@@ -211,7 +210,8 @@ extension ValidationError {
   }
 
   static func check(email: String) throws -> EmailAddress {
-    guard let address = EmailAddress(email) else { throw ValidationError("--email must be an e-mail address.") }
-    return address
+    do throws(EmailAddress.Refusal) { return try EmailAddress(typed: email) } catch {
+      throw ValidationError("--email \(error.message).")
+    }
   }
 }

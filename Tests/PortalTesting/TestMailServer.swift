@@ -50,11 +50,17 @@ package final class TestMailServer: Sendable {
     package var credentials: (user: String, password: String)?
     /// One a mail, as scripts/smtp-server.py has them.
     package var faults: [String] = []
+    /// Whether it takes addresses in other scripts than ASCII.
+    package var hasOtherScripts = true
 
-    package init(hasTLS: Bool = true, credentials: (user: String, password: String)? = nil, faults: [String] = []) {
+    package init(
+      hasTLS: Bool = true, credentials: (user: String, password: String)? = nil, faults: [String] = [],
+      hasOtherScripts: Bool = true
+    ) {
       self.hasTLS = hasTLS
       self.credentials = credentials
       self.faults = faults
+      self.hasOtherScripts = hasOtherScripts
     }
   }
 
@@ -99,6 +105,7 @@ package final class TestMailServer: Sendable {
     var arguments = [repositoryRoot + "/scripts/smtp-server.py", "--folder", folder.path]
     if options.hasTLS { arguments += ["--certificate", certificate, "--key", environment + "/key.pem"] }
     if let (user, password) = options.credentials { arguments += ["--user", user, "--password", password] }
+    if !options.hasOtherScripts { arguments.append("--ascii") }
     for fault in options.faults { arguments += ["--fault", fault] }
     let log = folder.appending(path: "log").path
     let process = try ChildProcess(python, arguments, output: log)

@@ -48,23 +48,3 @@ package struct User: Sendable, Equatable {
   package var id: UUID
   package var email: String
 }
-
-/// An e-mail address, trimmed and in lower case, so that one person is one user.
-package struct EmailAddress: Sendable, Equatable {
-  package static let lengthMax = 254
-
-  package let text: String
-
-  /// Asks for the form only (one `@`, a dot in the domain, no spaces or control characters); whether mail arrives is
-  /// another question.
-  package init?(_ text: String) {
-    guard text.utf8.count <= Self.lengthMax else { return nil }
-    let text = text.trimmingCharacters(in: .whitespaces).lowercased()
-    let parts = text.split(separator: "@", omittingEmptySubsequences: false)
-    guard text.utf8.count <= Self.lengthMax, parts.count == 2, !parts[0].isEmpty,
-      parts[1].contains("."), !parts[1].hasPrefix("."), !parts[1].hasSuffix("."),
-      !text.unicodeScalars.contains(where: { $0.properties.isWhitespace || $0.properties.generalCategory == .control })
-    else { return nil }
-    self.text = text
-  }
-}

@@ -110,11 +110,11 @@ package struct Invitations: Sendable {
         try await attempts.succeeded(admission)
       }
     } else {
-      guard Password(password.reveal()) != nil else {
-        throw PortalError.invalid(
-          "body.password", "must have \(Password.lengthMin) to \(Password.lengthMax) bytes")
+      let new: Password
+      do throws(Password.Refusal) { new = try Password(new: password.reveal()) } catch {
+        throw PortalError.invalid("body.password", error.message)
       }
-      newPassword = try await passwords.hash(password)
+      newPassword = try await passwords.hash(new)
     }
     do {
       return try await join(user, known?.password, newPassword, token, offer, ip)

@@ -38,9 +38,12 @@ struct FindStaff: PostgresStatement {
 }
 
 struct FindStaffByEmail: PostgresStatement {
-  static let sql = "select \(staffColumns) from \(staffTables) where member.email = $1"
+  static let sql = """
+    select \(staffColumns) from \(staffTables)
+    where member.email = any($1::text[]) order by array_position($1::text[], member.email) limit 1
+    """
   let email: EmailAddress
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(email.text) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(email.storedTexts) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffDetails { try StaffDetails(row: &row) }
 }
 

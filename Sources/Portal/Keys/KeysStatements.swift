@@ -324,7 +324,7 @@ struct SearchKeys: PostgresStatement {
     where: """
       ($1::uuid is null or key.id = $1) and ($2::uuid is null or key.account_id = $2)
       and ($3::text is null or key.key_start like $3) and ($4::bytea is null or key.key_hash = $4)
-      and ($5::text is null or key.account_id = any(\(accountsOfMembers("person.email = $5"))))
+      and ($5::text[] is null or key.account_id = any(\(accountsOfMembers("person.email = any($5)"))))
       and ($6::text is null or key.account_id = any(\(accountsOfMembers("person.email like $6"))))
       and ($7::text is null or key.account_id = any(array(select id from accounts where name ilike $7)))
       """,
@@ -336,7 +336,7 @@ struct SearchKeys: PostgresStatement {
     // Its own alphabet is letters, digits and `_`, and `_` is a wildcard.
     bindings.append(search.start.map { $0.withoutWildcards + "%" })
     bindings.append(
-      search.hash.map { PostgresBytes($0.bytes) }, search.email?.text, search.emailPart?.anywhere,
+      search.hash.map { PostgresBytes($0.bytes) }, search.email?.storedTexts, search.emailPart?.anywhere,
       search.accountName?.anywhere, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }

@@ -42,6 +42,10 @@ package struct SMTPServer: Sendable {
 
   /// Blocks. What it throws is for good only where the server has said so of this message (RFC 5321, 4.2.1: 5yz).
   func send(_ message: [UInt8], from sender: String, to recipient: String) throws(MailFailure) {
+    // Until libcurl has said good-bye to the server.
+    let offersOtherScripts = UnsafeMutablePointer<Bool>.allocate(capacity: 1)
+    offersOtherScripts.initialize(to: false)
+    defer { offersOtherScripts.deallocate() }
     guard isCurlReady, let curl = curl_easy_init() else { throw MailFailure(reason: "libcurl does not start") }
     defer { curl_easy_cleanup(curl) }
     let recipients = curl_slist_append(nil, recipient)
@@ -59,6 +63,7 @@ package struct SMTPServer: Sendable {
         options.number(CURLOPT_UPLOAD, 1)
         // Read by libcurl's own callback, `fread`.
         options.pointer(CURLOPT_READDATA, file)
+        options.lines(noteOffer, offersOtherScripts)
         options.pointer(CURLOPT_ERRORBUFFER, errorText.baseAddress)
         guard options.result == CURLE_OK else { return (options.result, false) }
         return (curl_easy_perform(curl), ftell(file) > 0)
@@ -68,6 +73,13 @@ package struct SMTPServer: Sendable {
     let (reason, answer) = Self.explain(code, errorText, of: curl)
     // Before that, it is about the connection or the credentials, and an operator may mend it.
     let isAboutMessage = hasBegun || code == CURLE_SEND_ERROR
+    if isAboutMessage, (500...599).contains(answer), !offersOtherScripts.pointee,
+      !recipient.utf8.allSatisfy({ $0 < 0x80 })
+    {
+      throw MailFailure(
+        reason: "the mail server takes only addresses in ASCII: it offers no SMTPUTF8 (SMTP \(answer))",
+        isPermanent: true)
+    }
     throw MailFailure(reason: reason, isPermanent: isAboutMessage && (550...559).contains(answer))
   }
 
@@ -121,6 +133,21 @@ package struct SMTPServer: Sendable {
 /// Once a process, before any other call, as libcurl asks for.
 private let isCurlReady = latchkey_curl_global_init() == CURLE_OK
 
+/// Notes in the `Bool` behind `context` whether the server takes addresses beyond ASCII (RFC 6531, 3.1): one of its
+/// lines is `250-SMTPUTF8`, in whatever case.
+private func noteOffer(
+  _ line: UnsafeMutablePointer<CChar>?, _ size: Int, _ count: Int, _ context: UnsafeMutableRawPointer?
+) -> Int {
+  let bytes = UnsafeRawBufferPointer(start: line, count: size * count)
+  let offer = "SMTPUTF8".utf8
+  if bytes.starts(with: "250".utf8), bytes.count >= 4 + offer.count,
+    bytes.dropFirst(4).prefix(offer.count).elementsEqual(offer, by: { $0 & 0xDF == $1 & 0xDF })
+  {
+    context?.assumingMemoryBound(to: Bool.self).pointee = true
+  }
+  return size * count
+}
+
 /// Sets options until one is refused.
 private struct CurlOptions {
   let curl: UnsafeMutableRawPointer
@@ -130,6 +157,10 @@ private struct CurlOptions {
 
   mutating func text(_ option: CURLoption, _ value: String) {
     if result == CURLE_OK { result = latchkey_curl_set_text(curl, option, value) }
+  }
+
+  mutating func lines(_ reader: latchkey_curl_line_reader, _ context: UnsafeMutableRawPointer) {
+    if result == CURLE_OK { result = latchkey_curl_set_line_reader(curl, reader, context) }
   }
 
   mutating func number(_ option: CURLoption, _ value: Int) {

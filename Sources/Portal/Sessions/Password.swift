@@ -1,22 +1,60 @@
 import COpenSSL
 import Foundation
 
-/// A password as it was typed. It cannot be printed, logged or encoded by accident.
+/// A password. It cannot be printed, logged or encoded by accident.
+///
+/// Keyboards and systems write one character in several ways, such as `é` as one scalar or two, so a password is
+/// prepared before it is hashed (see ``OpaqueString``). What was hashed before there was that rule is compared with
+/// what was typed as well.
 package struct Password: Sendable, CustomStringConvertible, CustomReflectable {
-  /// Bytes of UTF-8.
+  /// Bytes of UTF-8, prepared.
   package static let lengthMin = 12
   package static let lengthMax = 1_024
+  /// Bytes that are prepared; more are taken as they were typed. The longest password has at most three times as many
+  /// in the longest of its forms (UAX 15, 14).
+  package static let typedLengthMax = 3 * lengthMax
 
+  /// Why something is no new password.
+  package enum Refusal: Error, Sendable {
+    case length
+    /// A character that `OpaqueString` has no place for.
+    case character
+
+    /// To be said of it.
+    package var message: String {
+      switch self {
+      case .length: "must have \(lengthMin) to \(lengthMax) bytes"
+      case .character:
+        "must have no control characters, and none that are invisible, private or not assigned by Unicode"
+      }
+    }
+  }
+
+  /// Prepared, or as it was typed where that cannot be.
   fileprivate let text: String
+  /// As it was typed, where that differs.
+  fileprivate let typed: String?
 
-  /// Nil unless of an allowed length.
+  /// A new one.
+  package init(new text: String) throws(Refusal) {
+    guard text.utf8.count <= Self.typedLengthMax else { throw .length }
+    guard let prepared = OpaqueString.prepare(text) else { throw .character }
+    guard (Self.lengthMin...Self.lengthMax).contains(prepared.utf8.count) else { throw .length }
+    (self.text, typed) = (prepared, nil)
+  }
+
+  /// A new one; nil for what ``init(new:)`` refuses.
   package init?(_ text: String) {
-    guard (Self.lengthMin...Self.lengthMax).contains(text.utf8.count) else { return nil }
-    self.text = text
+    guard let password = try? Password(new: text) else { return nil }
+    self = password
   }
 
   /// One that was presented at login, whatever its length.
-  package init(presented text: String) { self.text = text }
+  package init(presented text: String) {
+    let prepared = text.utf8.count <= Self.typedLengthMax ? OpaqueString.prepare(text) : nil
+    self.text = prepared ?? text
+    typed = prepared.flatMap { $0.hasSameBytes(as: text) ? nil : text }
+  }
 
   /// A strong one for somebody who was not asked.
   package static func random() -> Password {
@@ -24,6 +62,12 @@ package struct Password: Sendable, CustomStringConvertible, CustomReflectable {
   }
 
   package func reveal() -> String { text }
+
+  /// As it was typed, if that differs from what is hashed now. A hash that was made before passwords were prepared may
+  /// be of that.
+  var asTyped: Password? { typed.map { Password(unprepared: $0) } }
+
+  private init(unprepared text: String) { (self.text, typed) = (text, nil) }
 
   package var description: String { "<password>" }
   package var customMirror: Mirror { Mirror(self, children: []) }
@@ -64,7 +108,8 @@ package struct PasswordHash: Sendable {
     text = "$scrypt$ln=\(cost.logN),r=\(cost.r),p=\(cost.p)$\(Self.encode(salt))$\(Self.encode(hash))"
   }
 
-  /// Takes a while: to be called on a thread that may block. False for a stored text of another form.
+  /// Takes a while: to be called on a thread that may block. False for a stored text of another form. The password is
+  /// compared in the form that is hashed now alone.
   func matches(_ password: Password) -> Bool {
     guard let (cost, salt, hash) = parts, let derived = Self.derive(password, salt, cost) else { return false }
     guard derived.count == hash.count else { return false }

@@ -38,12 +38,16 @@ package final class PasswordHasher: Sendable {
       await hasher.run { [cost = hasher.cost] in PasswordHash(password, cost: cost) }
     }
 
-    /// Whether `password` is the stored one; with nil it is not, after the same time. `renewed` is the hash to store
-    /// from now on, if the stored one was made with another cost.
+    /// Whether `password` is the stored one, as it is prepared now or as it was typed; with nil it is not, after the
+    /// same time. `renewed` is the hash to store from now on, if the stored one was made with another cost, or as it
+    /// was typed.
     func verify(_ password: Password, against stored: PasswordHash?) async -> (isMatch: Bool, renewed: PasswordHash?) {
       await hasher.run { [cost = hasher.cost, decoy = hasher.decoy] in
-        guard (stored ?? decoy).matches(password), let stored else { return (false, nil) }
-        return (true, stored.cost == cost ? nil : PasswordHash(password, cost: cost))
+        let compared = stored ?? decoy
+        let isPrepared = compared.matches(password)
+        // One more hash, of nobody as of somebody, and only for what is written in several ways.
+        guard isPrepared || password.asTyped.map(compared.matches) ?? false, let stored else { return (false, nil) }
+        return (true, isPrepared && stored.cost == cost ? nil : PasswordHash(password, cost: cost))
       }
     }
   }

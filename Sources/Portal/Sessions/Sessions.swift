@@ -42,8 +42,8 @@ package struct Sessions: Sendable {
   package func logIn(
     email: String, password: Password, code: String? = nil, from origin: Origin, replacing replaced: Secret? = nil
   ) async throws -> Login<CustomerSession> {
-    let proven = try await prove(CustomerSession.self, email, password, code, origin) { email in
-      try await pool.query(FindUserForLogin(email: email), as: .identity).first
+    let proven = try await prove(CustomerSession.self, email, password, code, origin) { emails in
+      try await pool.query(FindUserForLogin(emails: emails), as: .identity).first
     }
     guard let accountID = proven.candidate.accountID else { throw PortalError.invalidCredentials }
     let token = Secret.random(prefix: CustomerSession.tokenPrefix)
@@ -124,8 +124,8 @@ package struct Sessions: Sendable {
   package func logInStaff(
     email: String, password: Password, code: String? = nil, from origin: Origin
   ) async throws -> Login<StaffSession> {
-    let proven = try await prove(StaffSession.self, email, password, code, origin) { email in
-      try await pool.query(FindStaffForLogin(email: email), as: .identity).first
+    let proven = try await prove(StaffSession.self, email, password, code, origin) { emails in
+      try await pool.query(FindStaffForLogin(emails: emails), as: .identity).first
     }
     let token = Secret.random(prefix: StaffSession.tokenPrefix)
     let session = try await pool.withTransaction(as: .identity) { transaction in
@@ -193,12 +193,13 @@ package struct Sessions: Sendable {
 
   private func prove<Session: PersonSession>(
     _: Session.Type, _ email: String, _ password: Password, _ code: String?, _ origin: Origin,
-    _ find: (String) async throws -> LoginCandidate?
+    _ find: ([String]) async throws -> LoginCandidate?
   ) async throws -> (candidate: LoginCandidate, admissions: [Attempts.Admission]) {
-    let email = EmailAddress(email)?.text ?? email
+    let address = EmailAddress(email)
+    let emails = address?.storedTexts ?? [email]
     return try await passwords.withPlace { place in
-      let admission = try await attempts.admit(Attempt(Session.logInKind, of: email, from: origin.ip))
-      let found = try await find(email)
+      let admission = try await attempts.admit(Attempt(Session.logInKind, of: address?.text ?? email, from: origin.ip))
+      let found = try await find(emails)
       let result = await place.verify(password, against: found?.password)
       guard result.isMatch, var candidate = found else { throw PortalError.invalidCredentials }
       if let renewed = result.renewed {
@@ -208,7 +209,7 @@ package struct Sessions: Sendable {
           candidate.password = renewed
         } else {
           // Another login of theirs has renewed it at the same time.
-          guard let again = try await find(email), await place.verify(password, against: again.password).isMatch else {
+          guard let again = try await find(emails), await place.verify(password, against: again.password).isMatch else {
             throw PortalError.invalidCredentials
           }
           candidate = again

@@ -1,7 +1,8 @@
 import Foundation
 import Postgres
 
-/// A person by e-mail address, with the stored password and the account joined first.
+/// A person by e-mail address, the first of these that is somebody's, with the stored password and the account joined
+/// first.
 struct FindUserForLogin: PostgresStatement {
   static let sql = """
     select person.id, person.password_hash, factor.confirmed_at is not null, membership.account_id
@@ -9,12 +10,12 @@ struct FindUserForLogin: PostgresStatement {
     join memberships membership on membership.user_id = person.id
     join accounts account on account.id = membership.account_id and account.deleted_at is null
     left join second_factors factor on factor.person_id = person.id
-    where person.email = $1
-    order by membership.created_at, membership.account_id
+    where person.email = any($1::text[])
+    order by array_position($1::text[], person.email), membership.created_at, membership.account_id
     limit 1
     """
-  let email: String
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(email) }
+  let emails: [String]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(emails) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> LoginCandidate {
     LoginCandidate(
       personID: try row.next(), password: PasswordHash(stored: try row.next()), hasSecondFactor: try row.next(),
@@ -22,14 +23,17 @@ struct FindUserForLogin: PostgresStatement {
   }
 }
 
+/// As ``FindUserForLogin``.
 struct FindStaffForLogin: PostgresStatement {
   static let sql = """
     select member.id, member.password_hash, factor.confirmed_at is not null
     from staff member left join second_factors factor on factor.person_id = member.id
-    where member.email = $1 and member.disabled_at is null
+    where member.email = any($1::text[]) and member.disabled_at is null
+    order by array_position($1::text[], member.email)
+    limit 1
     """
-  let email: String
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(email) }
+  let emails: [String]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(emails) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> LoginCandidate {
     LoginCandidate(
       personID: try row.next(), password: PasswordHash(stored: try row.next()), hasSecondFactor: try row.next())

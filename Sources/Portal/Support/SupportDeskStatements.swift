@@ -10,7 +10,7 @@ struct SearchAccounts: PostgresStatement {
       where account.deleted_at is null
         and ($1::uuid is null or account.id = $1)
         and ($2::text is null or account.name ilike $2)
-        and ($3::text is null or account.id = any(\(accountsOfMembers("person.email = $3"))))
+        and ($3::text[] is null or account.id = any(\(accountsOfMembers("person.email = any($3)"))))
         and ($4::text is null or account.id = any(\(accountsOfMembers("person.email like $4"))))
         and ($7::uuid is null or account.id < $7)
       order by account.id desc
@@ -44,7 +44,8 @@ struct SearchAccounts: PostgresStatement {
   let memberCount: Int
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      search.id, search.name?.anywhere, search.email?.text, search.emailPart?.anywhere, count, memberCount, before)
+      search.id, search.name?.anywhere, search.email?.storedTexts, search.emailPart?.anywhere, count, memberCount,
+      before)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundAccount {
     let account = try Account(row: &row)

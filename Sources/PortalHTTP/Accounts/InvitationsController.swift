@@ -52,7 +52,7 @@ struct InvitationsController {
   @Sendable private func accept(_ request: Request, _ context: AppRequestContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let token = fields.string("token", 1...Secret.lengthMax)
-    let password = fields.string("password", 1...Password.lengthMax)
+    let password = fields.string("password", 1...Password.typedLengthMax)
     try fields.finish()
     let accepted = try await invitations.accept(
       Secret(presented: token), password: Password(presented: password), from: context.clientAddress)

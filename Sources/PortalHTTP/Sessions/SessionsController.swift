@@ -58,6 +58,8 @@ struct SessionsController {
   static func credentials(_ request: Request) async throws -> (email: String, password: Password, code: String?) {
     var fields = try await RequestFields(request, sizeMax: bodySizeMax)
     let email = fields.string("email", 1...EmailAddress.lengthMax)
+    // Nobody can have it, and whoever pasted it would look for a mistake that cannot be seen.
+    if EmailAddress.hasInvisible(email) { fields.refuse("email", EmailAddress.Refusal.invisible.message) }
     let password = fields.presentedPassword("password")
     let code = fields.optionalString("code", 1...codeLengthMax)
     try fields.finish()
@@ -144,24 +146,26 @@ extension AppRequestContext {
 extension RequestFields {
   /// One that is to be compared with the stored one, whatever its length.
   mutating func presentedPassword(_ name: String) -> Password {
-    Password(presented: string(name, 1...Password.lengthMax))
+    Password(presented: string(name, 1...Password.typedLengthMax))
   }
 
   /// nil after a problem.
   mutating func email(_ name: String) -> EmailAddress? {
     let text = string(name, 1...EmailAddress.lengthMax)
     if text.isEmpty { return nil }
-    if let email = EmailAddress(text) { return email }
-    refuse(name, "must be an e-mail address")
-    return nil
+    do throws(EmailAddress.Refusal) { return try EmailAddress(typed: text) } catch {
+      refuse(name, error.message)
+      return nil
+    }
   }
 
   /// nil after a problem.
   mutating func password(_ name: String) -> Password? {
-    let text = string(name, 1...Password.lengthMax)
+    let text = string(name, 1...Password.typedLengthMax)
     if text.isEmpty { return nil }
-    if let password = Password(text) { return password }
-    refuse(name, "must have \(Password.lengthMin) to \(Password.lengthMax) bytes")
-    return nil
+    do throws(Password.Refusal) { return try Password(new: text) } catch {
+      refuse(name, error.message)
+      return nil
+    }
   }
 }

@@ -174,8 +174,9 @@ struct SupportController {
 extension Request {
   fileprivate func queryEmail(_ name: String) throws(PortalError) -> EmailAddress? {
     guard let text = try query(name) else { return nil }
-    guard let email = EmailAddress(text) else { throw .invalid("query.\(name)", "must be an e-mail address") }
-    return email
+    do throws(EmailAddress.Refusal) { return try EmailAddress(typed: text) } catch {
+      throw .invalid("query.\(name)", error.message)
+    }
   }
 
   /// A part of an account's name, or of an address.

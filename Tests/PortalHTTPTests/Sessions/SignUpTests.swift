@@ -1,4 +1,5 @@
 import Foundation
+import Portal
 import PortalHTTP
 import PortalTesting
 import Testing
@@ -115,6 +116,69 @@ struct SignUpTests {
       #expect(try await portal.rowCount() == before)
       let answer = try await portal.post("/v1/signup", TypedNames.body(" Analytical 🚂\n", more, as: "accountName"))
       #expect(answer.body["account"]["name"].string == "Analytical 🚂")
+    }
+  }
+
+  @Test("one mailbox is one account, however the address is written, and so is its login; the password, too")
+  func spellings() async throws {
+    try await withPortal { portal in
+      func body(_ email: String, _ password: String, _ more: String = "") -> String {
+        "{\"email\":\"\(email)\",\"password\":\"\(password)\"\(more)}"
+      }
+      let (composed, decomposed) = ("d\u{E9}j\u{E0} vu encore", "de\u{301}ja\u{300}\u{A0}vu encore")
+      for (spellings, kept) in [
+        (["jose\u{301}@example.com", "jos\u{E9}@example.com"], "jos\u{E9}@example.com"),
+        (
+          ["user@b\u{FC}cher.example", "user@xn--bcher-kva.example", "user@BU\u{308}CHER.example"],
+          "user@xn--bcher-kva.example"
+        ),
+      ] {
+        let made = try await portal.post("/v1/signup", body(spellings[0], composed, #","accountName":"a""#))
+        #expect(made.status == 201 && made.body["user"]["email"].string?.hasSameBytes(as: kept) == true)
+        for email in spellings {
+          let again = try await portal.post("/v1/signup", body(email, composed, #","accountName":"a""#))
+          expectProblem(again, 409, "email_taken", "\(email)")
+          let login = try await portal.post("/v1/login", body(email, decomposed))
+          #expect(login.status == 200 && login.body["user"] == made.body["user"], "\(email)")
+        }
+      }
+    }
+  }
+
+  @Test("an address with something that nobody sees is refused wherever it comes in, and its field is named")
+  func invisible() async throws {
+    try await withPortal { portal in
+      let owner = try await portal.signUp()
+      let staff = try await portal.logInStaff()
+      let before = try await portal.rowCount()
+      for email in ["a\u{200B}da@example.com", "ada@example.com\u{202E}"] {
+        let logIn = "{\"email\":\"\(email)\",\"password\":\"correct horse battery\"}"
+        let signUp = logIn.dropLast() + #","accountName":"a"}"#
+        for answer in [
+          try await portal.post("/v1/signup", String(signUp)), try await portal.post("/v1/login", logIn),
+          try await portal.post("/v1/support/login", logIn),
+          try await owner.post("/v1/invitations", "{\"email\":\"\(email)\",\"role\":\"viewer\"}"),
+          try await owner.post("/v1/me/email", logIn),
+        ] {
+          expectProblem(answer, 400, "invalid_request", at: "body.email")
+          #expect(answer.body["errors"][0]["message"].string?.contains("invisible") == true)
+        }
+        let escaped = email.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
+        let found = try await portal.get("/v1/support/accounts?email=\(escaped)", token: staff)
+        expectProblem(found, 400, "invalid_request", at: "query.email")
+      }
+      #expect(try await portal.rowCount() == before)
+    }
+  }
+
+  @Test("a new password with something that nobody sees is refused, and its field is named")
+  func invisiblePassword() async throws {
+    try await withPortal { portal in
+      let answer = try await portal.post(
+        "/v1/signup",
+        "{\"email\":\"ada@example.com\",\"password\":\"correct\u{200B}horse battery\",\"accountName\":\"a\"}")
+      expectProblem(answer, 400, "invalid_request", at: "body.password")
+      #expect(answer.body["errors"][0]["message"].string?.contains("invisible") == true)
     }
   }
 

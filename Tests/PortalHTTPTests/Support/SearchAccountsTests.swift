@@ -2,6 +2,7 @@ import Foundation
 import Portal
 import PortalHTTP
 import PortalTesting
+import Postgres
 import Testing
 
 @Suite("GET /v1/support/accounts")
@@ -28,6 +29,30 @@ struct SearchAccountsTests {
         #expect(answer.status == 200 && answer.body.names == ["accounts"], "\(query)")
         #expect(answer.body["accounts"].array.compactMap { $0["id"].string } == ids, "\(query)")
         #expect(answer.header("Cache-Control") == "no-store")
+      }
+    }
+  }
+
+  @Test("a member is found by whichever spelling of the address, also where it was kept before there was one form")
+  func spellings() async throws {
+    try await withPortal { portal in
+      let staff = try await portal.logInStaff()
+      let customer = try await portal.signUp("user@b\u{FC}cher.example")
+      let id = customer.accountID.uuidString.lowercased()
+      for (kept, spellings) in [
+        (
+          "user@xn--bcher-kva.example",
+          ["user@b%C3%BCcher.example", "user@bu%CC%88cher.example", "USER@XN--BCHER-KVA.example"]
+        ),
+        ("user@b\u{FC}cher.example", ["user@b%C3%BCcher.example"]),
+      ] {
+        try await portal.pool.withConnection { try await $0.executeScript("update users set email = '\(kept)'") }
+        for email in spellings {
+          let answer = try await portal.get("/v1/support/accounts?email=\(email)", token: staff)
+          #expect(answer.body["accounts"].array.compactMap { $0["id"].string } == [id], "\(email)")
+          let keys = try await portal.get("/v1/support/keys?email=\(email)", token: staff)
+          #expect(keys.status == 200)
+        }
       }
     }
   }

@@ -20,9 +20,9 @@ struct SMTPServerTests {
     }
   }
 
-  private func failure(_ server: SMTPServer) async -> MailFailure? {
+  private func failure(_ server: SMTPServer, to recipient: String = "ada@example.com") async -> MailFailure? {
     do {
-      try await send(server)
+      try await send(server, to: recipient)
       return nil
     } catch { return error as? MailFailure }
   }
@@ -68,6 +68,22 @@ struct SMTPServerTests {
     try await TestMailServer.with { mailbox in
       try await send(try mailbox.server(), to: "用户@example.com")
       #expect(try mailbox.envelopes().map(\.to) == [["用户@example.com"]])
+    }
+  }
+
+  @Test("a server that takes only ASCII is named as such, for good, and goes on taking other mail")
+  func asciiOnly() async throws {
+    try await TestMailServer.with(.init(hasOtherScripts: false)) { mailbox in
+      let server = try mailbox.server()
+      let failure = await failure(server, to: "jos\u{E9}@example.com")
+      #expect(failure?.isPermanent == true && failure?.reason.contains("SMTPUTF8") == true)
+      try await send(server, to: "ada@xn--bcher-kva.example")
+      #expect(try mailbox.envelopes().map(\.to) == [["ada@xn--bcher-kva.example"]])
+    }
+    // One that takes other scripts, and not this mailbox, says so itself.
+    try await TestMailServer.with(.init(faults: ["rcpt 550"])) { mailbox in
+      let failure = await failure(try mailbox.server(), to: "jos\u{E9}@example.com")
+      #expect(failure?.isPermanent == true && failure?.reason.contains("SMTPUTF8") == false)
     }
   }
 

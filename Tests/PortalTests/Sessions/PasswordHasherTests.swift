@@ -31,6 +31,24 @@ struct PasswordHasherTests {
     #expect(try await hasher.verify(Password(presented: "wrong"), against: old).renewed == nil)
   }
 
+  @Test("one that was hashed as it was typed matches when it is typed so again, and is then hashed as it is prepared")
+  func asTyped() async throws {
+    let hasher = PasswordHasher(cost: Self.quick)
+    let decomposed = Password(presented: "de\u{301}ja\u{300} vu encore")
+    let composed = Password(presented: "d\u{E9}j\u{E0} vu encore")
+    let old = PasswordHash(try #require(decomposed.asTyped), cost: Self.quick)
+    #expect(try await !hasher.verify(composed, against: old).isMatch)
+    let (isMatch, renewed) = try await hasher.verify(decomposed, against: old)
+    let new = try #require(renewed)
+    #expect(isMatch)
+    for typed in [composed, decomposed] {
+      let (isMatch, renewed) = try await hasher.verify(typed, against: new)
+      #expect(isMatch && renewed == nil)
+    }
+    let wrong = try await hasher.verify(Password(presented: "de\u{301}ja\u{300} vu"), against: old)
+    #expect(!wrong.isMatch && wrong.renewed == nil)
+  }
+
   /// So that the time of the answer does not tell who has an account.
   @Test("without a stored password none matches, and finding that out takes as long")
   func decoy() async throws {

@@ -22,6 +22,54 @@ struct PasswordTests {
     }
   }
 
+  @Test("it is one password however it was typed: composed or not, with whichever blanks, but not in another case")
+  func oneForm() throws {
+    let composed = try #require(Password("d\u{E9}j\u{E0} vu encore"))
+    for text in [
+      "de\u{301}ja\u{300} vu encore", "d\u{E9}j\u{E0}\u{A0}vu\u{2003}encore", "d\u{E9}j\u{E0}\u{3000}vu encore",
+    ] {
+      #expect(Password(text)?.reveal().hasSameBytes(as: composed.reveal()) == true)
+      let presented = Password(presented: text)
+      #expect(presented.reveal().hasSameBytes(as: composed.reveal()))
+      #expect(presented.asTyped?.reveal().hasSameBytes(as: text) == true)
+    }
+    #expect(composed.asTyped == nil && Password(presented: composed.reveal()).asTyped == nil)
+    #expect(Password("D\u{E9}J\u{E0} vu encore")?.reveal() != composed.reveal())
+    // Width and ligatures stay (RFC 8265, 4.2.2): they are other characters.
+    #expect(Password("\u{FF41}\u{FB01} and ten more")?.reveal() == "\u{FF41}\u{FB01} and ten more")
+  }
+
+  @Test(
+    "a character that nobody sees, or that is none yet, is refused by name in a new one, and left as it is at login",
+    arguments: [
+      "\0", "\n", "\t", "\u{7F}", "\u{85}", "\u{200B}", "\u{202E}", "\u{AD}", "\u{200D}", "\u{FE0F}", "\u{E000}",
+      "\u{FFFE}",
+      "\u{378}", "\u{2028}", "\u{1100}", "\u{640}",
+    ])
+  func refused(_ character: String) {
+    let text = "correct horse" + character + "battery"
+    #expect(throws: Password.Refusal.character) { try Password(new: text) }
+    let presented = Password(presented: text)
+    #expect(presented.reveal().hasSameBytes(as: text) && presented.asTyped == nil)
+  }
+
+  @Test("a joiner where it changes what is written is part of it")
+  func joiners() {
+    #expect(Password("\u{915}\u{94D}\u{200D}\u{937} and more") != nil)
+    #expect(Password("\u{645}\u{6CC}\u{200C}\u{62E}\u{648}\u{627}\u{647}\u{645}") != nil)
+  }
+
+  @Test("its length is that of the form which is hashed, and what is much longer is not brought into it")
+  func preparedLength() {
+    // 512 letters of two bytes, each typed as two scalars of three bytes.
+    let decomposed = String(repeating: "e\u{301}", count: 512)
+    #expect(Password(decomposed)?.reveal().utf8.count == 1_024)
+    #expect(throws: Password.Refusal.length) { try Password(new: String(repeating: "e\u{301}", count: 5)) }
+    let long = String(repeating: "e\u{301}", count: 1_025)
+    #expect(throws: Password.Refusal.length) { try Password(new: long) }
+    #expect(Password(presented: long).reveal().hasSameBytes(as: long))
+  }
+
   @Test("a random one passes the rules, and no two are alike")
   func random() {
     let passwords = (0..<100).map { _ in Password.random().reveal() }

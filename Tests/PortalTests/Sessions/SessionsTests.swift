@@ -46,6 +46,65 @@ struct SessionsTests {
     }
   }
 
+  @Test("who has an address that was kept before there was one form of it logs in as before, whoever has that form")
+  func earlierAddress() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let sessions = sessions(pool)
+      let people = [
+        ("jose\u{301}@example.com", "one@example.com"), ("jos\u{E9}@example.com", "other@example.com"),
+        ("user@b\u{FC}cher.example", "third@example.com"),
+      ]
+      var accounts: [UUID] = []
+      for (kept, email) in people {
+        accounts.append(try await world.makeAccount(email))
+        try await pool.type("update users set email = '\(kept)' where email = '\(email)'")
+      }
+      for ((kept, _), account) in zip(people, accounts) {
+        let login = try await sessions.logIn(email: kept.uppercased(), password: right, from: Origin())
+        #expect(login.session.account.id == account && login.session.email.hasSameBytes(as: kept))
+      }
+      let staff = try await makeStaff(pool, "third@example.com")
+      try await pool.type("update staff set email = 'user@b\u{FC}cher.example'")
+      let login = try await sessions.logInStaff(
+        email: "User@B\u{FC}cher.example", password: right, from: Origin())
+      #expect(login.session.member.id == staff.id)
+    }
+  }
+
+  @Test("spellings of one address are one when guesses are counted")
+  func spellingsCounted() async throws {
+    try await withPool { pool in
+      let sessions = sessions(pool)
+      for email in ["user@b\u{FC}cher.example", "user@bu\u{308}cher.example", "user@xn--bcher-kva.example"] {
+        await #expect(throws: PortalError.invalidCredentials) {
+          try await sessions.logIn(email: email, password: wrong, from: Origin(ip: "192.0.2.1"))
+        }
+      }
+      // One for the user from there, one for the user, one for the place.
+      let counts = try await pool.lines("select attempt_count from attempt_counts")
+      #expect(counts == ["3", "3", "3"])
+    }
+  }
+
+  @Test("a password that was hashed as it was typed opens once more, and from then on however it is typed")
+  func earlierPassword() async throws {
+    try await withPool { pool in
+      _ = try await World(pool).makeAccount()
+      let sessions = sessions(pool)
+      let (decomposed, composed) = ("de\u{301}ja\u{300} vu encore", "d\u{E9}j\u{E0} vu encore")
+      let old = PasswordHash(try #require(Password(presented: decomposed).asTyped), cost: World.cost)
+      try await pool.type("update users set password_hash = '\(old.text)'")
+      await #expect(throws: PortalError.invalidCredentials) {
+        try await sessions.logIn(email: "ada@example.com", password: Password(presented: composed), from: Origin())
+      }
+      for typed in [decomposed, composed, decomposed] {
+        _ = try await sessions.logIn(email: "ada@example.com", password: Password(presented: typed), from: Origin())
+      }
+      #expect(try await pool.lines("select password_hash from users") != [old.text])
+    }
+  }
+
   @Test("each login is a session of its own; the database holds their hashes only")
   func storedHashed() async throws {
     try await withPool { pool in
