@@ -70,8 +70,8 @@ package struct MigrationNeeds: Sendable, Equatable {
     return refusal.reasons.isEmpty ? nil : refusal
   }
 
-  /// Why what is missing of rights and policies cannot be given; nil if it can.
-  package var mendingRefusal: MigrationRefusal? {
+  /// Why neither tables can be changed nor rights and policies be given; nil if they can.
+  package var ownerRefusal: MigrationRefusal? {
     var refusal = MigrationRefusal(database: database, login: login)
     refusal.add([ownerReason].compactMap(\.self))
     return refusal.reasons.isEmpty ? nil : refusal

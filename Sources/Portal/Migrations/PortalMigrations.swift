@@ -39,6 +39,9 @@ package struct PortalMigrations: Sendable {
     on pool: PostgresPool, report: (Migrations.Progress) -> Void = { _ in }
   ) async throws -> Outcome {
     try await migrations.withTurn(on: pool, report: report) { connection in
+      var needs = try await needs(on: connection)
+      // Even how the database stands is the owner's to read.
+      if let refusal = needs.ownerRefusal { throw refusal }
       let status = try await migrations.status(on: connection)
       var outcome = Outcome()
       if case .ahead = status {
@@ -46,7 +49,6 @@ package struct PortalMigrations: Sendable {
         return outcome
       }
       let isPending = if case .pending = status { true } else { false }
-      var needs = try await needs(on: connection)
       if let refusal = needs.refusal(migrates: isPending) { throw refusal }
       // A file may name roles that an earlier one made, and that this server does not have.
       if !needs.missingRoles.isEmpty || isPending && !needs.strangeRoles.isEmpty {
@@ -59,7 +61,6 @@ package struct PortalMigrations: Sendable {
       outcome.mended = rules.missing(among: try await connection.query(ListAccess()))
       guard !outcome.mended.isEmpty else { return outcome }
       needs = try await self.needs(on: connection)
-      if let refusal = needs.mendingRefusal { throw refusal }
       guard let schema = needs.schema, let owner = needs.owner else {
         throw PostgresError(.protocolViolation, "there is no table schema_migrations")
       }

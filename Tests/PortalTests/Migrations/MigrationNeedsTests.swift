@@ -25,7 +25,7 @@ struct MigrationNeedsTests {
         $0.mayMakeRoles = true
         $0.trigrams = .installable
       } == nil)
-    #expect(Self.sufficient.mendingRefusal == nil)
+    #expect(Self.sufficient.ownerRefusal == nil)
   }
 
   @Test("each thing that lacks is a reason, with the statement that gives it where there is one")
