@@ -7,7 +7,8 @@
 FROM swift:6.3-bookworm AS builder
 
 RUN apt-get update \
-    && apt-get install --no-install-recommends --yes libcurl4-openssl-dev libidn2-dev libpq-dev libssl-dev pkg-config \
+    && apt-get install --no-install-recommends --yes libcurl4-openssl-dev libidn2-dev libpq-dev libssl-dev \
+       libunistring-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /build
@@ -26,7 +27,8 @@ RUN swift build --configuration release --product latchkey --static-swift-stdlib
 FROM debian:bookworm-slim
 
 RUN apt-get update \
-    && apt-get install --no-install-recommends --yes ca-certificates libcurl4 libidn2-0 libpq5 libssl3 libstdc++6 tzdata \
+    && apt-get install --no-install-recommends --yes ca-certificates libcurl4 libidn2-0 libpq5 libssl3 libstdc++6 \
+       libunistring2 tzdata \
     && rm -rf /var/lib/apt/lists/*
 
 # The numbers are fixed, so that they can be named where names are not known (runAsUser, the owner of a volume).

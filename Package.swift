@@ -43,6 +43,8 @@ let package = Package(
       name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]
     ),
 
+    .systemLibrary(name: "CUnistring", providers: [.apt(["libunistring-dev"]), .brew(["libunistring"])]),
+
     // The files of migrations/, as bytes in the program.
     .target(name: "CMigrations"),
 
@@ -64,6 +66,7 @@ let package = Package(
         "CIDN2",
         "CMigrations",
         "COpenSSL",
+        "CUnistring",
         "Postgres",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "DequeModule", package: "swift-collections"),

@@ -35,8 +35,9 @@ package struct EmailAddress: Sendable, Equatable {
   /// Asks for the form only (one `@`, a dot in the domain, no spaces); whether mail arrives is another question.
   package init(typed text: String) throws(Refusal) {
     guard text.utf8.count <= Self.typedLengthMax else { throw .form }
+    // Before what is around it is cut off: Foundation takes U+200B for white space.
+    if Self.hasInvisible(text) { throw .invisible }
     let earlier = text.trimmingCharacters(in: .whitespaces).lowercased()
-    if Self.hasInvisible(earlier) { throw .invisible }
     let parts = earlier.unicodeScalars.split(separator: "@", omittingEmptySubsequences: false)
     guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty,
       !earlier.unicodeScalars.contains(where: \.properties.isWhitespace)
@@ -45,7 +46,7 @@ package struct EmailAddress: Sendable, Equatable {
     guard domain.utf8.contains(UInt8(ascii: ".")), domain.utf8.first != UInt8(ascii: "."),
       domain.utf8.last != UInt8(ascii: ".")
     else { throw .form }
-    let whole = String(parts[0]).precomposedStringWithCanonicalMapping + "@" + domain
+    let whole = String(parts[0]).composed + "@" + domain
     guard whole.utf8.count <= Self.lengthMax else { throw .form }
     self.text = whole
     earlierText = earlier

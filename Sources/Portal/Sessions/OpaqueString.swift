@@ -14,7 +14,7 @@ enum OpaqueString {
     for scalar in text.unicodeScalars {
       mapped.append(scalar.properties.generalCategory == .spaceSeparator ? " " : scalar)
     }
-    let prepared = String(mapped).precomposedStringWithCanonicalMapping
+    let prepared = String(mapped).composed
     let scalars = Array(prepared.unicodeScalars)
     return scalars.indices.allSatisfy { isAllowed(at: $0, in: scalars) } ? prepared : nil
   }

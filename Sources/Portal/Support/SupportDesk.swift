@@ -24,7 +24,7 @@ package struct KeySearch: Sendable, Equatable {
     self.start = start
     self.hash = hash
     self.email = email
-    self.emailPart = emailPart?.lowercased().precomposedStringWithCanonicalMapping
+    self.emailPart = emailPart?.lowercased().composed
     self.accountName = accountName
   }
 }
@@ -45,7 +45,7 @@ package struct AccountSearch: Sendable, Equatable {
   package init(id: UUID? = nil, email: EmailAddress? = nil, emailPart: String? = nil, name: String? = nil) {
     self.id = id
     self.email = email
-    self.emailPart = emailPart?.lowercased().precomposedStringWithCanonicalMapping
+    self.emailPart = emailPart?.lowercased().composed
     self.name = name
   }
 }
