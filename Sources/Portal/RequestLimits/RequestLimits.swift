@@ -31,7 +31,7 @@ package struct RequestLimits: Sendable {
   package let token: RequestLimit<UUID>?
   /// Of service tokens, by id, on the routes of verification.
   package let verification: RequestLimit<UUID>?
-  /// By IPv4 address or IPv6 /64. Those without an address, or with one that cannot be read, are one.
+  /// By IPv4 address or IPv6 /64. All that cannot be read are one.
   private let address: RequestLimit<AddressBlock?>?
 
   package init(_ perMinute: PerMinute, clock: DatabaseClock, observer: Observer) {
@@ -41,11 +41,12 @@ package struct RequestLimits: Sendable {
     verification = RequestLimit(.verification, perMinute.verification, clock, observer)
   }
 
-  /// Counts a request of somebody who is not known. Throws `.rateLimited` beyond the limit.
+  /// Counts a request of somebody who is not known. Throws `.rateLimited` beyond the limit. One without an address does
+  /// not count: it comes over the unix socket from a proxy that names none, and a limit for all that it sends would let
+  /// one client keep out the others.
   package func countAddress(_ text: String?) throws(PortalError) {
-    guard let address else { return }
-    let block = text.flatMap { AddressBlock($0) }
-    try address.count(block?.neighbourhood(ipv6PrefixLength: Self.ipv6PrefixLength))
+    guard let address, let text else { return }
+    try address.count(AddressBlock(text)?.neighbourhood(ipv6PrefixLength: Self.ipv6PrefixLength))
   }
 }
 

@@ -3,7 +3,8 @@
 ///
 /// From the first `/` on, a segment that looks like an id becomes `{id}`, and a query or fragment ends the name. An id
 /// is a number; a UUID; hexadecimal of 8 characters or more with a digit, or of 16; or 20 letters and digits or more
-/// with three digits, such as a ULID, with or without a prefix like `ord_`.
+/// with three digits, such as a ULID, with or without a prefix like `ord_`. So does a segment that ends with 40 letters
+/// and digits or more, whatever prefixes it has: no secret, such as a key of the portal, becomes a name.
 enum EndpointName {
   /// In bytes.
   static let lengthMax = 200
@@ -12,6 +13,7 @@ enum EndpointName {
   private static let hexLengthMinWithoutDigit = 16
   private static let tokenLengthMin = 20
   private static let tokenDigitCountMin = 3
+  private static let secretLengthMin = 40
 
   static func normalized(_ text: String) -> String {
     var text = text
@@ -75,6 +77,8 @@ enum EndpointName {
   private static func segment(_ bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Segment {
     var (digits, hexLetters, otherLetters, dashes, underscores) = (0, 0, 0, 0, 0)
     var end = start
+    /// Behind the last underscore.
+    var tail = start
     scan: while end < bytes.count {
       switch bytes[end] {
       case UInt8(ascii: "/"), UInt8(ascii: "?"), UInt8(ascii: "#"): break scan
@@ -82,7 +86,9 @@ enum EndpointName {
       case UInt8(ascii: "a")...UInt8(ascii: "f"), UInt8(ascii: "A")...UInt8(ascii: "F"): hexLetters += 1
       case UInt8(ascii: "g")...UInt8(ascii: "z"), UInt8(ascii: "G")...UInt8(ascii: "Z"): otherLetters += 1
       case UInt8(ascii: "-"): dashes += 1
-      case UInt8(ascii: "_"): underscores += 1
+      case UInt8(ascii: "_"):
+        underscores += 1
+        tail = end + 1
       default: break
       }
       end += 1
@@ -98,8 +104,9 @@ enum EndpointName {
         bytes[start + 8] == UInt8(ascii: "-") && bytes[start + 13] == UInt8(ascii: "-")
           && bytes[start + 18] == UInt8(ascii: "-") && bytes[start + 23] == UInt8(ascii: "-")
       } else {
-        count >= tokenLengthMin && digits >= tokenDigitCountMin && underscores <= 1
-          && digits + hexLetters + otherLetters + underscores == count
+        digits + hexLetters + otherLetters + underscores == count
+          && (end - tail >= secretLengthMin
+            || count >= tokenLengthMin && digits >= tokenDigitCountMin && underscores <= 1)
       }
     return Segment(end: end, isID: isID, isLast: end == bytes.count || bytes[end] != UInt8(ascii: "/"))
   }

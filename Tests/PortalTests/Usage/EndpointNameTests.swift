@@ -12,7 +12,8 @@ struct EndpointNameTests {
       "GET /v1/orders", "GET /v1/orders/{id}", "GET /v1/orders/:id", "POST /v2/a-b_c/d.e", "orders.list", "/", "",
       "other",
       "GET /decade/feedback/added", "/deadbeef", "/v1/2fa", "/list-all-of-the-2024-things", "/a_b_0123456789abcdefghij",
-      "grüße /ü", "12345", "/averyveryveryverylongword", "GET //x//",
+      "grüße /ü", "12345", "/averyveryveryverylongword", "/lk_live_averyveryveryverylongword",
+      "/" + String(repeating: "a-b", count: 20), "GET //x//",
     ])
   func patterns(_ name: String) {
     #expect(EndpointName.normalized(name) == name)
@@ -26,6 +27,8 @@ struct EndpointNameTests {
       ("/c/deadbeefdeadbeef", "/c/{id}"), ("/o/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/o/{id}"),
       ("/o/ord_01ARZ3NDEKTSV4RRFFQ69G5FAV", "/o/{id}"), ("/a?b=1", "/a"), ("/a/1?b=/2", "/a/{id}"), ("/a#b/1", "/a"),
       ("/?", "/"), ("x?y /1", "x?y /{id}"),
+      ("/k/lk_live_" + String(repeating: "k", count: 49), "/k/{id}"),
+      ("/k/" + String(repeating: "k", count: 40) + "/x", "/k/{id}/x"),
     ])
   func rawPaths(_ raw: String, _ name: String) {
     #expect(EndpointName.normalized(raw) == name)
