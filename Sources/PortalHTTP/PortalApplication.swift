@@ -169,7 +169,7 @@ package struct PortalApplication: Sendable {
     let scheduler = JobScheduler(
       Jobs(
         pool: pool, instance: settings.instanceName, retention: settings.retention, observer: observer,
-        outbox: outbox))
+        outbox: outbox, box: settings.secretBox))
     self.scheduler = scheduler
     let connectionLimit = ConnectionLimit(countMax: settings.connectionCountMax, observer: observer)
     self.connectionLimit = connectionLimit

@@ -147,6 +147,13 @@ struct PortalConfiguration: Sendable {
       try keys.parsed(
         $0, "secret.key", "must be 32 bytes in base 64, as openssl rand -base64 32 prints them", SecretBox.init)
     }
+    if let previous = keys.optional("secret.key.previous", isSecret: true) {
+      guard let box = secretBox else { throw keys.error("secret.key.previous", "needs a SECRET_KEY") }
+      secretBox = try keys.parsed(
+        previous, "secret.key.previous",
+        "must be 1 to \(SecretBox.previousCountMax) keys with commas between, each as SECRET_KEY, and none of them it",
+        box.opening(previous:))
+    }
     needsStaffSecondFactor = try keys.choice("staff.second.factor", ["optional", "required"]) == "required"
     if needsStaffSecondFactor, secretBox == nil {
       throw ValidationError("STAFF_SECOND_FACTOR can be required only with a SECRET_KEY.")

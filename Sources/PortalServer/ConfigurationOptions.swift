@@ -27,7 +27,7 @@ struct ConfigurationOptions: ParsableArguments {
       ))
     let secrets = SecretsSpecifier<String, String>.specific([
       "DATABASE_URL", "DATABASE_LISTENER_URL", "ANALYTICS_DATABASE_URL", "MAIL_URL", "SECRET_KEY",
-      "METRICS_TOKEN",
+      "SECRET_KEY_PREVIOUS", "METRICS_TOKEN",
     ])
     let reader = ConfigReader(providers: [
       arguments,

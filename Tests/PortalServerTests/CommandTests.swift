@@ -93,6 +93,7 @@ struct CommandTests {
       ("TOKEN_RATE_LIMIT_PER_MINUTE", "1000001"), ("VERIFY_RATE_LIMIT_PER_MINUTE", "1.5"),
       ("TRUSTED_PROXIES", "10.0.0.0/33"), ("FORWARDED_HEADER", "x-real-ip"), ("KEY_HEADERS", "cookie"),
       ("SESSION_IDLE_HOURS", "0"), ("SECRET_KEY", "short"),
+      ("SECRET_KEY_PREVIOUS", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
       ("STAFF_SECOND_FACTOR", "always"), ("STAFF_SECOND_FACTOR", "required"),
       ("METRICS_TOKEN", "fifteen-letters"), ("METRICS_TOKEN", "one two three four five"),
       ("USAGE_RETENTION_DAYS", "6"), ("USAGE_HOURS_RETENTION_HOURS", "0"), ("USAGE_BATCHES_RETENTION_DAYS", "2"),

@@ -27,7 +27,7 @@ extension Job {
   static let noticedKeyCountMax = 500
 
   /// All there are.
-  package static func all(_ retention: Retention, _ outbox: Outbox) -> [Job] {
+  package static func all(_ retention: Retention, _ outbox: Outbox, _ box: SecretBox? = nil) -> [Job] {
     usage(retention) + mail(retention, outbox) + [
       Job(
         name: "invalidations", interval: .seconds(600),
@@ -58,6 +58,13 @@ extension Job {
         name: "staff-confirmations", interval: .seconds(600),
         summary: "Forgets what staff asked for and nobody confirmed within a day."
       ) { try await $0.execute(DeleteExpiredConfirmations()) },
+      Job(
+        name: "second-factors", interval: .seconds(600),
+        summary: "Seals second factors under SECRET_KEY that stand under one of SECRET_KEY_PREVIOUS."
+      ) { run in
+        guard let box, box.hasPrevious else { return 0 }
+        return try await SealingKeys(box: box).sealAnew(run)
+      },
       Job(name: "sessions", interval: .seconds(600), summary: "Forgets logins that are over.") { run in
         let (hours, limit) = (retention.idleSessionHours, deletedRowCountMax)
         return try await run.deleteAll(DeleteExpiredSessions<CustomerSession>(idleHours: hours, limit: limit))

@@ -7,6 +7,7 @@ struct JobRun: Sendable {
   let pool: PostgresPool
   /// Who is named where it deletes data.
   let caller: Caller
+  var observer = Observer([])
 
   /// The first row.
   func query<Statement: PostgresStatement>(_ statement: Statement) async throws -> Statement.Row? {

@@ -48,9 +48,9 @@ package struct Jobs: Sendable {
   /// `instance` is who an operator reads that ran a job.
   package init(
     pool: PostgresPool, instance: String, retention: Retention, observer: Observer,
-    outbox: Outbox = Outbox(isOpen: false)
+    outbox: Outbox = Outbox(isOpen: false), box: SecretBox? = nil
   ) {
-    all = Job.all(retention, outbox)
+    all = Job.all(retention, outbox, box)
     self.pool = pool
     self.instance = instance
     self.observer = observer
@@ -71,7 +71,8 @@ package struct Jobs: Sendable {
   /// Runs a job if its interval is over, or in any case; never while another instance does. `caller` is who wants it,
   /// if somebody does.
   package func run(_ job: Job, isForced: Bool = false, by caller: Caller? = nil) async -> Outcome {
-    let run = JobRun(name: job.name, pool: pool, caller: caller ?? Caller(actor: .job(name: job.name)))
+    let run = JobRun(
+      name: job.name, pool: pool, caller: caller ?? Caller(actor: .job(name: job.name)), observer: observer)
     do {
       let begin = BeginJob(
         name: job.name, instance: instance, intervalSeconds: isForced ? 0 : job.interval / .seconds(1))

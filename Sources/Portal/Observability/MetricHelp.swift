@@ -41,6 +41,8 @@ extension PrometheusMetrics {
       "Statements and transactions that a terminated connection had not carried out, and another did.",
     "latchkey_request_duration_seconds": "How long requests took, by route, method and status.",
     "latchkey_requests_refused_total": "Requests that were one too many, by the limit that refused them.",
+    "latchkey_second_factors_sealed_anew_total":
+      "Second factors that stood under another key and were sealed under SECRET_KEY.",
     "latchkey_tls_certificate_expiry_timestamp_seconds": "When the certificate is over, in seconds from 1970.",
     "latchkey_tls_handshake_failures_total": "Connections that ended before TLS was agreed on.",
     "latchkey_tls_reloads_total": "How often the certificate was read again, by outcome.",

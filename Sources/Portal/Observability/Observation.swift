@@ -42,6 +42,10 @@ package enum Observation: Sendable, Equatable {
   case limitExchangeFailed(String)
   case jobFinished(String, count: Int)
   case jobFailed(String, String)
+  /// Second factors stand under `SECRET_KEY` that stood under another key before.
+  case secretsSealedAnew(secrets: Int)
+  /// Nothing stands under a key of `SECRET_KEY_PREVIOUS`.
+  case previousKeyUnused
   /// Counters stand in a default partition, because none was made for their month.
   case usageUnplaced(counters: Int)
   case mailSent(Mail.Kind)
@@ -120,6 +124,8 @@ package struct Observer: Sendable {
         logger.debug("a job is done", metadata: ["job": "\(job)", "count": "\(count)"])
       case .jobFailed(let job, let reason):
         logger.warning("a job failed and will be tried again", metadata: ["job": "\(job)", "reason": "\(reason)"])
+      case .previousKeyUnused:
+        logger.notice("SECRET_KEY_PREVIOUS opens nothing any more; where all instances have this SECRET_KEY, remove it")
       case .usageUnplaced(let counters):
         logger.warning(
           "counters stand in a default partition; the job usage-partitions moves them",
@@ -198,6 +204,7 @@ package struct Observer: Sendable {
     let jobFailures: @Sendable (String) -> Counter = {
       Counter(label: "latchkey_job_failures_total", dimensions: [("job", $0)], factory: factory)
     }
+    let sealedAnew = counter("second_factors_sealed_anew")
     let verdicts = Dictionary(
       uniqueKeysWithValues: Verdict.Code.allCases.map { ($0, counter("verifications", [("code", $0.rawValue)])) })
     let invalid = counter("verifications", [("code", "INVALID_REQUEST")])
@@ -239,6 +246,7 @@ package struct Observer: Sendable {
         exchangedWindows.increment(by: windows)
       case .limitExchangeFailed: exchangeFailures.increment()
       case .jobFailed(let job, _): jobFailures(job).increment()
+      case .secretsSealedAnew(let secrets): sealedAnew.increment(by: secrets)
       case .verified(let code): verdicts[code]?.increment()
       case .verificationInvalid: invalid.increment()
       case .answered(let route, let method, let status, let nanoseconds):
@@ -255,7 +263,7 @@ package struct Observer: Sendable {
       case .requestRefused(let refusal): refusals[refusal]?.increment()
       case .accountWaits: accountWaits.increment()
       case .postgres(let event): postgres.count(event)
-      case .listening, .jobFinished, .usageUnplaced, .tokenUsesFailed, .draining: break
+      case .listening, .jobFinished, .previousKeyUnused, .usageUnplaced, .tokenUsesFailed, .draining: break
       }
     }
   }

@@ -9,9 +9,11 @@ package struct SealedSecrets: Sendable {
 
   package init(pool: PostgresPool) { self.pool = pool }
 
-  /// How many of the latest second factors there are, and how many of these `box` does not open; without one, none.
-  package func count(openedBy box: SecretBox?) async throws -> (all: Int, unreadable: Int) {
+  /// How many of the latest second factors there are, how many of these a previous key of `box` opens, and how many
+  /// none does; without a box, none does.
+  package func count(openedBy box: SecretBox?) async throws -> (all: Int, previous: Int, unreadable: Int) {
     let factors = try await pool.query(ListSealedSecrets(countMax: Self.countMax), as: .identity)
-    return (factors.count, factors.count { box?.open($0.secret, for: $0.personID) == nil })
+    let ages = factors.map { box?.open($0.secret, for: $0.personID)?.age }
+    return (ages.count, ages.count { $0 == .previous }, ages.count { $0 == nil })
   }
 }

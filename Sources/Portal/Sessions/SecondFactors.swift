@@ -52,11 +52,14 @@ package struct SecondFactors: Sendable {
     }
     let codes = (0..<RecoveryCode.count).map { _ in RecoveryCode.random() }
     let login = try await pool.withTransaction(as: .identity) { transaction in
-      _ = try await transaction.query(LockPerson<Session>(id: session.personID))
-      let confirmed = try await transaction.execute(
-        ConfirmSecondFactor(
-          personID: session.personID, sealedSecret: stored.sealedSecret, step: step, codes: codes.map(\.hash)))
-      guard confirmed > 0 else { throw PortalError.secondFactorEnabled }
+      // Only of the secret whose code was shown; it may be sealed under another key by now.
+      let (_, locked) = try await transaction.pipeline(
+        LockPerson<Session>(id: session.personID), LockSecondFactor(personID: session.personID))
+      guard let locked = locked.first, locked.confirmedAt == nil,
+        try secret(locked, of: session.personID) == (try secret(stored, of: session.personID))
+      else { throw PortalError.secondFactorEnabled }
+      try await transaction.execute(
+        ConfirmSecondFactor(personID: session.personID, step: step, codes: codes.map(\.hash)))
       try await transaction.execute(DeleteOtherSessions<Session>(id: session.id, personID: session.personID))
       try await transaction.note(.secondFactorEnabled, of: session, ip: ip)
       return try await transaction.rotate(session)
@@ -142,11 +145,19 @@ package struct SecondFactors: Sendable {
   private func open(
     _ stored: StoredSecondFactor, of personID: UUID, _ admission: Attempts.Admission
   ) async throws -> TOTP {
-    guard let secret = box?.open(stored.sealedSecret, for: personID) else {
+    do { return TOTP(secret: try secret(stored, of: personID)) } catch {
       try await attempts.takeBack(admission)
-      throw PortalError.unavailable(reason: "SECRET_KEY is not the one that second factors were sealed with")
+      throw error
     }
-    return TOTP(secret: secret)
+  }
+
+  /// Throws `.unavailable` where no key opens it.
+  private func secret(_ stored: StoredSecondFactor, of personID: UUID) throws(PortalError) -> [UInt8] {
+    guard let opened = box?.open(stored.sealedSecret, for: personID) else {
+      throw PortalError.unavailable(
+        reason: "neither SECRET_KEY nor SECRET_KEY_PREVIOUS is the one that a second factor was sealed with")
+    }
+    return opened.bytes
   }
 }
 

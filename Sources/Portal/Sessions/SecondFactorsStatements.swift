@@ -8,7 +8,24 @@ struct FindSecondFactor: PostgresStatement {
   let personID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(personID) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StoredSecondFactor {
-    StoredSecondFactor(
+    try StoredSecondFactor(row: &row)
+  }
+}
+
+/// As ``FindSecondFactor``; the row stays as it is until the transaction ends.
+struct LockSecondFactor: PostgresStatement {
+  static let sql = FindSecondFactor.sql + " for update"
+  let personID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StoredSecondFactor {
+    try StoredSecondFactor(row: &row)
+  }
+}
+
+extension StoredSecondFactor {
+  /// Takes: sealed secret, confirmed at, number of recovery codes.
+  fileprivate init(row: inout PostgresRow) throws(PostgresError) {
+    self.init(
       sealedSecret: try row.next(PostgresBytes.self).bytes, confirmedAt: try row.next(),
       recoveryCodeCount: try row.next())
   }
@@ -28,18 +45,17 @@ struct InsertSecondFactor<Session: PersonSession>: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, PostgresBytes(sealedSecret)) }
 }
 
-/// Only of the secret whose code was shown. That code is used up.
+/// The row must be locked. The code whose step this is is used up.
 struct ConfirmSecondFactor: PostgresStatement {
   static let sql = """
-    update second_factors set confirmed_at = now(), last_step = $3, recovery_code_hashes = $4
-    where person_id = $1 and sealed_secret = $2 and confirmed_at is null
+    update second_factors set confirmed_at = now(), last_step = $2, recovery_code_hashes = $3
+    where person_id = $1 and confirmed_at is null
     """
   let personID: UUID
-  let sealedSecret: [UInt8]
   let step: Int
   let codes: [SecretHash]
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(personID, PostgresBytes(sealedSecret), step, codes.map { PostgresBytes($0.bytes) })
+    bindings.append(personID, step, codes.map { PostgresBytes($0.bytes) })
   }
 }
 
@@ -85,4 +101,35 @@ struct DeleteSecondFactor: PostgresStatement {
   static let sql = "delete from second_factors where person_id = $1"
   let personID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(personID) }
+}
+
+// MARK: Another key
+
+/// Sealed secrets by person, from the first one after a place.
+struct ListSealedSecretsAfter: PostgresStatement {
+  static let sql = """
+    select person_id, sealed_secret from second_factors
+    where $1::uuid is null or person_id > $1
+    order by person_id limit $2
+    """
+  let after: UUID?
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(after, count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (personID: UUID, sealed: [UInt8]) {
+    (try row.next(), try row.next(PostgresBytes.self).bytes)
+  }
+}
+
+/// Only if it is still what was read.
+struct SealAnew: PostgresStatement {
+  static let sql = """
+    update second_factors set sealed_secret = $3 where person_id = $1 and sealed_secret = $2 returning true
+    """
+  let personID: UUID
+  let from: [UInt8]
+  let to: [UInt8]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(personID, PostgresBytes(from), PostgresBytes(to))
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }

@@ -2,18 +2,50 @@ import Crypto
 import Foundation
 
 /// Encrypts what the server must be able to read again, under a key that the database does not have (AES-256-GCM).
+///
+/// While the key is being changed there are others, which open what they have sealed and seal nothing. What is sealed
+/// does not say which key it takes: they are tried in turn, and GCM tells a wrong one.
 package struct SecretBox: Sendable {
+  /// Keys beside the present one.
+  package static let previousCountMax = 4
   private static let keyLength = 32
   /// Different bytes that 32 random ones have, but for one key in more than 10^12.
   private static let differentByteCountMin = 16
 
   private let key: SymmetricKey
+  private let previous: [SymmetricKey]
+
+  /// Which key opens something.
+  enum Age: Sendable {
+    case present, previous
+  }
 
   /// From 32 bytes in base 64; nil for anything else.
   package init?(base64 text: String) {
-    guard let data = Data(base64Encoded: text), data.count == Self.keyLength else { return nil }
-    key = SymmetricKey(data: data)
+    guard let key = Self.key(text) else { return nil }
+    (self.key, previous) = (key, [])
   }
+
+  /// With keys that have sealed before, each as ``init(base64:)`` takes it, with commas between. Nil for anything else,
+  /// for more than ``previousCountMax``, and where the present one is among them.
+  package func opening(previous text: String) -> SecretBox? {
+    let texts = text.split(separator: ",", omittingEmptySubsequences: false)
+    let keys = texts.prefix(Self.previousCountMax + 1).compactMap { text in
+      Self.key(text.trimmingCharacters(in: .whitespaces))
+    }
+    guard texts.count <= Self.previousCountMax, keys.count == texts.count, !keys.contains(key) else { return nil }
+    return SecretBox(key: key, previous: keys)
+  }
+
+  private init(key: SymmetricKey, previous: [SymmetricKey]) { (self.key, self.previous) = (key, previous) }
+
+  private static func key(_ text: String) -> SymmetricKey? {
+    guard let data = Data(base64Encoded: text), data.count == keyLength else { return nil }
+    return SymmetricKey(data: data)
+  }
+
+  /// Whether there are keys that have sealed before.
+  package var hasPrevious: Bool { !previous.isEmpty }
 
   /// Whether the key has too few different bytes to have been made at random.
   package var looksMadeUp: Bool { key.withUnsafeBytes { Set($0).count } < Self.differentByteCountMin }
@@ -27,10 +59,13 @@ package struct SecretBox: Sendable {
   }
 
   /// Nil for what was sealed under another key or for somebody else.
-  func open(_ sealed: [UInt8], for owner: UUID) -> [UInt8]? {
-    guard let box = try? AES.GCM.SealedBox(combined: sealed),
-      let bytes = try? AES.GCM.open(box, using: key, authenticating: Data(owner.text.utf8))
-    else { return nil }
-    return Array(bytes)
+  func open(_ sealed: [UInt8], for owner: UUID) -> (bytes: [UInt8], age: Age)? {
+    guard let box = try? AES.GCM.SealedBox(combined: sealed) else { return nil }
+    let owner = Data(owner.text.utf8)
+    if let bytes = try? AES.GCM.open(box, using: key, authenticating: owner) { return (Array(bytes), .present) }
+    for key in previous {
+      if let bytes = try? AES.GCM.open(box, using: key, authenticating: owner) { return (Array(bytes), .previous) }
+    }
+    return nil
   }
 }

@@ -105,7 +105,8 @@ extension Jobs {
   fileprivate init(pool: PostgresPool, _ configuration: PortalConfiguration) {
     self.init(
       pool: pool, instance: "\(ProcessInfo.processInfo.hostName):jobs", retention: configuration.retention,
-      observer: Observer([]), outbox: Outbox(isOpen: configuration.mail != nil))
+      observer: Observer([]), outbox: Outbox(isOpen: configuration.mail != nil),
+      box: configuration.secretBox)
   }
 }
 

@@ -152,12 +152,16 @@ struct DoctorChecks: Sendable {
     if let box, box.looksMadeUp {
       return .warning("SECRET_KEY was not made at random; openssl rand -base64 32 makes one")
     }
-    let (count, unreadable) = try await SealedSecrets(pool: pool).count(openedBy: box)
+    let (count, previous, unreadable) = try await SealedSecrets(pool: pool).count(openedBy: box)
     guard unreadable == 0 else {
       return .failed(
         box == nil
           ? "SECRET_KEY is not set, and there are second factors: nobody who has one can log in"
           : "SECRET_KEY is not the one of \(unreadable) of the latest \(count) second factors")
+    }
+    guard previous == 0 else {
+      return .warning(
+        "\(previous) of the latest \(count) second factors are sealed under a key of SECRET_KEY_PREVIOUS yet")
     }
     return .ok(box == nil ? "not set: nobody can have a second factor" : "opens the latest \(count) second factors")
   }

@@ -215,6 +215,117 @@ struct SecondFactorsTests {
     }
   }
 
+  // MARK: Another key
+
+  private let observations = Observations()
+
+  private func key(_ byte: UInt8) -> String { Data(repeating: byte, count: 32).base64EncodedString() }
+
+  /// As the job of an instance with this key.
+  private func sealAnew(_ pool: PostgresPool, _ box: SecretBox?) async throws -> Jobs.Outcome {
+    let jobs = Jobs(
+      pool: pool, instance: "here", retention: Retention(), observer: Observer([observations.sink]), box: box)
+    return await jobs.run(try #require(jobs.all.first { $0.name == "second-factors" }), isForced: true)
+  }
+
+  @Test(
+    "another key: logging in works before, while and after what there is is sealed under it, and without the old one")
+  func rotation() async throws {
+    try await withPool { pool in
+      let new = try #require(SecretBox(base64: key(8)))
+      let both = try #require(new.opening(previous: key(7)))
+      let (factor, _, _) = try await enrol(pool, sessions(pool))
+      func use(_ box: SecretBox?) async throws {
+        try await letTimePass(pool)
+        _ = try await logIn(sessions(pool, box: box), present(factor))
+      }
+      try await use(Self.box)
+      // Servers that do not have the new key yet open what those seal that have it.
+      try await use(Self.box?.opening(previous: key(8)))
+      await #expect(
+        throws: PortalError.unavailable(
+          reason: "neither SECRET_KEY nor SECRET_KEY_PREVIOUS is the one that a second factor was sealed with")
+      ) { try await use(new) }
+      try await use(both)
+      #expect(try await sealAnew(pool, both) == .done(1))
+      #expect(observations.count { $0 == .secretsSealedAnew(secrets: 1) } == 1)
+      #expect(observations.count { $0 == .previousKeyUnused } == 1)
+      try await use(both)
+      #expect(try await sealAnew(pool, both) == .done(0))
+      try await use(new)
+      try await use(Self.box?.opening(previous: key(8)))
+      await #expect {
+        try await use(Self.box)
+      } throws: {
+        if case PortalError.unavailable = $0 { true } else { false }
+      }
+    }
+  }
+
+  @Test("one that is being set up while the key changes is confirmed, and nothing else of it is touched")
+  func rotationWhileSettingUp() async throws {
+    try await withPool { pool in
+      _ = try await World(pool).makeAccount()
+      let session = try await logIn(sessions(pool)).session
+      let factor = try await sessions(pool).secondFactors.start(password, of: session)
+      let columns = "user_id, confirmed_at, created_at, last_step, recovery_code_hashes"
+      let before = try await pool.lines("select row(\(columns)) from second_factors")
+      let both = try #require(SecretBox(base64: key(8))?.opening(previous: key(7)))
+      #expect(try await sealAnew(pool, both) == .done(1))
+      #expect(try await pool.lines("select row(\(columns)) from second_factors") == before)
+      _ = try await sessions(pool, box: both).secondFactors.confirm(present(factor), of: session, ip: nil)
+    }
+  }
+
+  @Test("a confirmation that the key changes under succeeds all the same", arguments: 1...20)
+  func racingRotation(_ round: Int) async throws {
+    try await withPool { pool in
+      _ = try await World(pool).makeAccount()
+      let session = try await logIn(sessions(pool)).session
+      let factor = try await sessions(pool).secondFactors.start(password, of: session)
+      let both = try #require(SecretBox(base64: key(8))?.opening(previous: key(7)))
+      let outcomes = await concurrently(2) { number -> Jobs.Outcome? in
+        if number == 0 { return try await sealAnew(pool, both) }
+        _ = try await sessions(pool, box: both).secondFactors.confirm(present(factor), of: session, ip: nil)
+        return nil
+      }
+      #expect(outcomes.errors.isEmpty && outcomes.values.compactMap(\.self) == [.done(1)])
+    }
+  }
+
+  @Test("what is sealed under none of the keys is left as it is, and the job says how many; the rest is sealed anew")
+  func unreadable() async throws {
+    try await withPool { pool in
+      _ = try await enrol(pool, sessions(pool))
+      // More than one batch. What is sealed for one person opens for another as little as with another key.
+      try await pool.type(
+        """
+        insert into users (id, email, password_hash)
+        select gen_random_uuid(), n || '@example.com', '' from generate_series(1, \(SealingKeys.batchCountMax + 1)) n;
+        insert into second_factors (user_id, sealed_secret)
+        select users.id, sealed_secret from users, second_factors where email like '%@example.com' and email ~ '^[0-9]'
+        """)
+      let before = try await pool.lines(
+        "select sealed_secret from second_factors where confirmed_at is null order by 1")
+      let both = try #require(SecretBox(base64: key(8))?.opening(previous: key(7)))
+      let refusal = SealingKeys.Unreadable(secretCount: SealingKeys.batchCountMax + 1)
+      #expect(try await sealAnew(pool, both) == .failed("\(refusal)"))
+      #expect(observations.count { $0 == .secretsSealedAnew(secrets: 1) } == 1)
+      #expect(observations.count { $0 == .previousKeyUnused } == 0)
+      let after = try await pool.lines("select sealed_secret from second_factors where confirmed_at is null order by 1")
+      #expect(after == before)
+    }
+  }
+
+  @Test("without a previous key there is nothing to do")
+  func noPreviousKey() async throws {
+    try await withPool { pool in
+      _ = try await enrol(pool, sessions(pool))
+      for box in [nil, Self.box, SecretBox(base64: key(8))] { #expect(try await sealAnew(pool, box) == .done(0)) }
+      #expect(observations.count { $0 == .previousKeyUnused } == 0)
+    }
+  }
+
   @Test(
     "a password that is changed, and a factor that is taken into use, leave no session of a login meanwhile",
     arguments: 1...50)

@@ -108,6 +108,28 @@ struct TOTPTests {
 struct SecretBoxTests {
   private let key = Data(repeating: 7, count: 32).base64EncodedString()
 
+  @Test("keys that sealed before open what they sealed, and seal nothing; each must be another, and there are few")
+  func previousKeys() throws {
+    let keys = (1...6).map { Data(repeating: $0, count: 32).base64EncodedString() }
+    let (secret, owner) = (Array("secret".utf8), UUID())
+    let boxes = try keys.map { try #require(SecretBox(base64: $0)) }
+    let sealed = try boxes.map { try $0.seal(secret, for: owner) }
+    let box = try #require(boxes[0].opening(previous: "\(keys[1]), \(keys[2])"))
+    #expect(box.hasPrevious && !boxes[0].hasPrevious)
+    for (index, age) in [SecretBox.Age.present, .previous, .previous].enumerated() {
+      let opened = try #require(box.open(sealed[index], for: owner))
+      #expect(opened.bytes == secret && opened.age == age)
+      #expect(box.open(sealed[index], for: UUID()) == nil)
+    }
+    #expect(box.open(sealed[3], for: owner) == nil)
+    let anew = try box.seal(secret, for: owner)
+    #expect(boxes[0].open(anew, for: owner)?.bytes == secret && boxes[1].open(anew, for: owner) == nil)
+    #expect(boxes[0].opening(previous: keys[1...4].joined(separator: ",")) != nil)
+    for text in [keys[1...5].joined(separator: ","), keys[0], "", ",", "\(keys[1]),", "\(keys[1]),short", "short"] {
+      #expect(boxes[0].opening(previous: text) == nil, "\(text)")
+    }
+  }
+
   @Test("what is sealed is opened with the same key for the same owner, and by nobody else; each seal is another")
   func sealed() throws {
     let box = try #require(SecretBox(base64: key))
@@ -115,7 +137,7 @@ struct SecretBoxTests {
     let sealed = try box.seal(secret, for: owner)
     #expect(sealed.count == 48 && !sealed.indices.contains { sealed[$0...].starts(with: secret.prefix(4)) })
     #expect(try box.seal(secret, for: owner) != sealed)
-    #expect(box.open(sealed, for: owner) == secret)
+    #expect(box.open(sealed, for: owner)?.bytes == secret)
     #expect(box.open(sealed, for: UUID()) == nil)
     let other = try #require(SecretBox(base64: Data(repeating: 8, count: 32).base64EncodedString()))
     #expect(other.open(sealed, for: owner) == nil)

@@ -1,0 +1,59 @@
+import Foundation
+import Postgres
+
+/// Changing the key that second factors are sealed with: what stands under a previous one is sealed under the present
+/// one, so that the previous one is needed no longer.
+struct SealingKeys: Sendable {
+  /// Secrets that one transaction reads, and seals anew.
+  static let batchCountMax = 500
+
+  /// What no key opens.
+  struct Unreadable: Error, Equatable, CustomStringConvertible {
+    var secretCount: Int
+    var description: String {
+      "neither SECRET_KEY nor SECRET_KEY_PREVIOUS opens \(secretCount) second factors; keep both keys, and add theirs"
+    }
+  }
+
+  let box: SecretBox
+
+  /// Seals anew, in batches, each a step of `run`; how many. What its owner changes meanwhile is left as it is. Throws
+  /// ``Unreadable`` at the end, if something opens with none of the keys.
+  func sealAnew(_ run: JobRun) async throws -> Int {
+    var (sealedCount, unreadableCount, place) = (0, 0, UUID?.none)
+    while true {
+      let after = place
+      let batch = try await run.step(as: .identity) { connection in
+        let found = try await connection.query(ListSealedSecretsAfter(after: after, count: Self.batchCountMax))
+        var (changes, unreadableCount) = ([SealAnew](), 0)
+        for (personID, sealed) in found {
+          guard let opened = box.open(sealed, for: personID) else {
+            unreadableCount += 1
+            continue
+          }
+          if opened.age == .previous {
+            changes.append(SealAnew(personID: personID, from: sealed, to: try box.seal(opened.bytes, for: personID)))
+          }
+        }
+        let changed = try await connection.pipeline(each: changes)
+        return Batch(
+          last: found.last?.personID, sealedCount: changed.count { !$0.isEmpty }, unreadableCount: unreadableCount)
+      }
+      sealedCount += batch.sealedCount
+      unreadableCount += batch.unreadableCount
+      guard let last = batch.last else { break }
+      place = last
+    }
+    run.observer.observe(.secretsSealedAnew(secrets: sealedCount))
+    if unreadableCount > 0 { throw Unreadable(secretCount: unreadableCount) }
+    run.observer.observe(.previousKeyUnused)
+    return sealedCount
+  }
+
+  private struct Batch: Sendable {
+    /// The last person; nil: there is nobody more.
+    var last: UUID?
+    var sealedCount: Int
+    var unreadableCount: Int
+  }
+}
