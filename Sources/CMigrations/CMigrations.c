@@ -73,6 +73,9 @@ static const unsigned char sql_0022[] = {
 static const unsigned char sql_0023[] = {
 #embed "../../migrations/0023_staff_changes.sql"
 };
+static const unsigned char sql_0024[] = {
+#embed "../../migrations/0024_erasure.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -100,6 +103,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0021, finite_times),
     MIGRATION(0022, finite_times_checked),
     MIGRATION(0023, staff_changes),
+    MIGRATION(0024, erasure),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

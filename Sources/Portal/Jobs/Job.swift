@@ -58,6 +58,10 @@ extension Job {
         name: "staff-confirmations", interval: .seconds(600),
         summary: "Forgets what staff asked for and nobody confirmed within a day."
       ) { try await $0.execute(DeleteExpiredConfirmations()) },
+      Job(
+        name: "erasures", interval: .seconds(60),
+        summary: "Goes on taking erased people out of the trails, where that was interrupted."
+      ) { try await $0.finishErasures() },
       Job(name: "sessions", interval: .seconds(600), summary: "Forgets logins that are over.") { run in
         let (hours, limit) = (retention.idleSessionHours, deletedRowCountMax)
         return try await run.deleteAll(DeleteExpiredSessions<CustomerSession>(idleHours: hours, limit: limit))
