@@ -104,6 +104,15 @@ begin
   return one;
 end $$;
 
+CREATE FUNCTION public.address_pattern(addresses text[]) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  select '(?<![[:alnum:]._%+-])(?:' || string_agg(
+      regexp_replace(address, '([^[:alnum:]])', '\\\1', 'g'), '|' order by length(address) desc, address)
+    || ')(?![[:alnum:]_-]|\.[[:alnum:]])'
+  from unnest(addresses) address
+$$;
+
 CREATE FUNCTION public.admit_attempt(pair uuid, waived uuid, ids uuid[], free_counts integer[], delay_maxima integer[], forget_seconds integer[], OUT wait_seconds integer, OUT is_known boolean) RETURNS record
     LANGUAGE plpgsql
     AS $$
@@ -180,6 +189,8 @@ CREATE TABLE public.audit_events (
     seq bigint NOT NULL,
     prev_hash bytea NOT NULL,
     hash bytea NOT NULL,
+    redacted_by bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    redacted_hashes bytea[] DEFAULT '{}'::bytea[] NOT NULL,
     CONSTRAINT audit_events_actor_kind_known CHECK ((actor_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'job'::text, 'token'::text]))),
     CONSTRAINT audit_events_at_range CHECK (((at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (at <= '9999-12-31 23:59:59.999999+00'::timestamp with time zone))),
     CONSTRAINT audit_events_hash_length CHECK ((length(hash) = 32)),
@@ -208,6 +219,78 @@ CREATE FUNCTION public.audit_field(value text) RETURNS bytea
   end
 $$;
 
+CREATE FUNCTION public.begin_erasure(person uuid) RETURNS TABLE(account_id uuid, action text, target_kind text, target_id uuid, reason text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  address text;
+  accounts_of uuid[];
+  ended uuid[];
+begin
+  select users.email into address from users where users.id = person for update;
+  if not found then return; end if;
+  -- Before the accounts: whoever ends a session has its row, and then waits for the account to tell of it.
+  delete from sessions where user_id = person;
+  perform from accounts where id in (select memberships.account_id from memberships where user_id = person)
+  order by id for update;
+  select coalesce(array_agg(membership.account_id), '{}'),
+    coalesce(array_agg(membership.account_id) filter (where not held.by_others and not held.by_keys), '{}')
+  into accounts_of, ended
+  from memberships membership join accounts account on account.id = membership.account_id, lateral (
+    select
+      exists (
+        select from memberships other where other.account_id = account.id and other.user_id <> person) as by_others,
+      exists (
+        select from api_keys key where key.account_id = account.id and key.revoked_at is null
+          and (key.expires_at is null or key.expires_at > now())) as by_keys) held
+  where membership.user_id = person and account.deleted_at is null;
+  if exists (
+    select from memberships membership
+    where membership.user_id = person and membership.role = 'owner'
+      and membership.account_id = any (accounts_of) and membership.account_id <> all (ended)
+      and not exists (
+        select from memberships other where other.account_id = membership.account_id and other.user_id <> person
+          and other.role = 'owner'))
+  then
+    raise exception 'an account would be left without an owner'
+      using errcode = 'check_violation', constraint = 'memberships_last_owner';
+  end if;
+
+  -- By the time that it is now: what others did until the locks were there is before it.
+  insert into erasures (user_id, addresses, created_at) values (person, array[address], clock_timestamp());
+  return query
+    with taken_back as (
+      update invitations set revoked_at = now()
+      where (inviter_id = person or account_id = any (ended)) and accepted_at is null and revoked_at is null
+      returning id, account_id, email
+    ), voided as (
+      update one_time_tokens set used_at = now() from taken_back
+      where one_time_tokens.subject_id = taken_back.id and one_time_tokens.used_at is null
+    ), unsent as (
+      delete from mails using taken_back
+      where mails.subject_id = taken_back.id and mails.kind = 'invitation' and mails.state = 'waiting'
+    )
+    select account_id, 'invitation.revoked', 'invitation', id, email from taken_back;
+  return query select id, 'user.erased', 'user', person, null::text from unnest(accounts_of) id;
+  return query select id, 'account.deleted', 'account', id, null::text from unnest(ended) id;
+  return query select null::uuid, 'user.erased', 'user', person, null::text;
+
+  update accounts set deleted_at = now(), suspended_at = coalesce(suspended_at, now()) where id = any (ended);
+  -- What somebody alone had may be called by them.
+  update accounts set name = 'erased account'
+  where deleted_at is not null and id in (select memberships.account_id from memberships where user_id = person)
+    and not exists (
+      select from memberships other where other.account_id = accounts.id and other.user_id <> person);
+  delete from one_time_tokens where email = address or account_id = any (ended);
+  delete from mails where recipient = address or user_id = person;
+  delete from signups where email = address;
+  delete from memberships where user_id = person;
+  -- With the second factor, by a foreign key.
+  delete from users where id = person;
+end $$;
+
 CREATE FUNCTION public.begin_invalidation_epoch() RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -233,8 +316,8 @@ declare
   chain constant uuid := coalesce(new.account_id, '00000000-0000-0000-0000-000000000000');
   head audit_heads;
 begin
-  -- An event ahead of its head is of this statement, which has locked the head. Two statements, because the index is reached
-  -- by each of the two conditions, and not by both in one.
+  -- An event ahead of its head is of this statement, which has locked the head. Two statements, because the index is
+  -- reached by each of the two conditions, and not by both in one.
   if new.account_id is null then
     select last.seq, last.hash into head.seq, head.hash
     from audit_heads known, lateral (
@@ -256,11 +339,43 @@ begin
       on conflict do nothing;
       select * into strict head from audit_heads where account_id = chain for update;
     end if;
+    -- Once for a statement, for its events are one actor's.
+    if new.actor_kind = 'user' and new.actor_name <> 'erased person'
+      and exists (select from erasures where user_id = new.actor_id)
+    then
+      raise exception '% is erased', new.actor_id
+        using errcode = 'check_violation', constraint = 'audit_events_actor_present';
+    end if;
   end if;
+  new.redacted_by := '{}';
+  new.redacted_hashes := '{}';
   new.seq := head.seq + 1;
   new.prev_hash := head.hash;
   new.hash := audit_event_hash(new);
   return new;
+end $$;
+
+CREATE FUNCTION public.check_audit_redaction() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  teller constant bigint := new.redacted_by[cardinality(new.redacted_by)];
+  is_told boolean;
+begin
+  if new.account_id is null then
+    select exists (
+      select from audit_events where account_id is null and seq = teller and action = 'audit.redacted') into is_told;
+  else
+    select exists (
+      select from audit_events where account_id = new.account_id and seq = teller and action = 'audit.redacted')
+    into is_told;
+  end if;
+  if not is_told then
+    raise exception 'audit_events is append-only: no event tells that % was redacted', new.id
+      using errcode = 'insufficient_privilege';
+  end if;
+  return null;
 end $$;
 
 CREATE FUNCTION public.count_key_revision() RETURNS trigger
@@ -399,6 +514,25 @@ begin
   return made;
 end $$;
 
+CREATE FUNCTION public.erase_key_maker(person uuid, account uuid, key_count bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  touched bigint;
+begin
+  perform from accounts where id = account for update;
+  with named as (
+    select id from api_keys
+    where account_id = account and created_by_kind = 'user' and created_by_id = person
+      and created_by_name <> 'erased person'
+    order by id limit key_count for update
+  )
+  update api_keys set created_by_name = 'erased person' from named where api_keys.id = named.id;
+  get diagnostics touched = row_count;
+  return touched;
+end $$;
+
 CREATE FUNCTION public.exchange_rate_limits(instance uuid, slots bigint[], subjects uuid[], digests bigint[], indexes bigint[], counts bigint[]) RETURNS bigint[]
     LANGUAGE sql
     SET enable_seqscan TO 'off'
@@ -452,6 +586,13 @@ CREATE FUNCTION public.expire_rate_limit_windows() RETURNS bigint
   select count(*) from over
 $$;
 
+CREATE FUNCTION public.finish_erasure(person uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  update erasures set addresses = '{}', finished_at = now() where user_id = person and finished_at is null
+$$;
+
 CREATE FUNCTION public.flush_verdicts(source_id uuid, previous bigint, number bigint, accounts uuid[], keys uuid[], hours timestamp with time zone[], endpoints text[], verified bigint[], denied bigint[], used_at timestamp with time zone[]) RETURNS bigint
     LANGUAGE plpgsql
     AS $$
@@ -487,6 +628,52 @@ CREATE FUNCTION public.forget_people(people uuid[]) RETURNS void
   )
   delete from one_time_tokens using forgotten where one_time_tokens.user_id = forgotten.id
 $$;
+
+CREATE FUNCTION public.go_on_erasing(person uuid) RETURNS SETOF uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  trails uuid[];
+  since timestamptz;
+  known text[];
+begin
+  select addresses, created_at into known, since from erasures
+  where user_id = person and finished_at is null for update;
+  if not found then return; end if;
+  select coalesce(array_agg(head.account_id), '{}') into trails from audit_heads head
+  where case
+    when head.account_id = '00000000-0000-0000-0000-000000000000' then
+      exists (select from audit_events where account_id is null and (actor_id = person or target_id = person))
+    else
+      exists (select from audit_events where account_id = head.account_id and actor_id = person)
+      or exists (select from audit_events where account_id = head.account_id and target_id = person)
+  end;
+  select array_agg(address) into known from (
+    select unnest(known) as address
+    union
+    select lower(actor_name) from audit_events
+    where (account_id = any (trails)
+        or account_id is null and '00000000-0000-0000-0000-000000000000' = any (trails))
+      and actor_id = person and actor_kind = 'user' and actor_name like '%@%'
+      and not exists (select from users where email = lower(actor_name))
+  ) found;
+  update erasures set addresses = known where user_id = person;
+  select array(
+    select unnest(trails)
+    union
+    select account_id from invitations where email = any (known) and created_at <= since
+  ) into trails;
+  delete from one_time_tokens where email = any (known) and created_at <= since;
+  delete from invitations where email = any (known) and created_at <= since;
+  update invitations set inviter_name = 'erased person' where inviter_id = person and inviter_name <> 'erased person';
+  delete from mails where recipient = any (known) and created_at <= since;
+  -- What others are told of them, sent or not.
+  update mails set parameters = jsonb_set(parameters, '{actorName}', '"erased person"')
+  where parameters ->> 'actorName' = any (known) and created_at <= since;
+  delete from signups where email = any (known) and created_at <= since;
+  return query select trail from unnest(trails) trail order by trail;
+end $$;
 
 CREATE FUNCTION public.grant_analytics(role_name name) RETURNS void
     LANGUAGE plpgsql
@@ -847,6 +1034,80 @@ declare
     (select day from packed_usage_default where isfinite(day) limit 1));
 begin
   return unplaced is not null and ensure_usage_partitions(unplaced, 0) > 0;
+end $$;
+
+CREATE FUNCTION public.redact_audit_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  next_seq bigint;
+begin
+  if new.actor_name is distinct from old.actor_name and new.actor_name <> 'erased person'
+    or new.ip is distinct from old.ip and new.ip is not null
+    or new.reason is distinct from old.reason and new.reason not like '%erased person%'
+    or new.ticket is distinct from old.ticket and new.ticket not like '%erased person%'
+    or new.reason is null and old.reason is not null or new.ticket is null and old.ticket is not null
+    or (new.actor_name, new.ip, new.reason, new.ticket) is not distinct from
+      (old.actor_name, old.ip, old.reason, old.ticket)
+  then
+    raise exception 'audit_events is append-only' using errcode = 'insufficient_privilege';
+  end if;
+  select seq + 1 into strict next_seq from audit_heads
+  where account_id = coalesce(old.account_id, '00000000-0000-0000-0000-000000000000') for update;
+  new.redacted_by := old.redacted_by || next_seq;
+  new.redacted_hashes := old.redacted_hashes || audit_event_hash(new);
+  return new;
+end $$;
+
+CREATE FUNCTION public.redact_audit_events(person uuid, trail uuid, after bigint, event_count bigint, OUT last bigint, OUT redacted bigint, OUT digest text) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  account constant uuid := nullif(trail, '00000000-0000-0000-0000-000000000000');
+  erasure erasures;
+  pattern text;
+  head bigint;
+  ids uuid[];
+begin
+  redacted := 0;
+  select * into erasure from erasures where user_id = person and finished_at is null;
+  if not found then return; end if;
+  pattern := address_pattern(erasure.addresses);
+  perform from accounts where id = account for key share;
+  select seq into head from audit_heads where account_id = trail for update;
+  if head is null or after >= head then return; end if;
+  -- One of the two is empty; the index is reached by each, and not by both in one.
+  select array_agg(event.id) into ids from (
+    select * from audit_events where account_id = account and seq > after and seq <= after + event_count
+    union all
+    select * from audit_events where account is null and account_id is null and seq > after
+      and seq <= after + event_count
+  ) event
+  where event.actor_kind = 'user' and event.actor_id = person
+      and (event.actor_name <> 'erased person' or event.ip is not null)
+    or event.at <= erasure.created_at and (event.reason ~* pattern or event.ticket ~* pattern);
+  if after + event_count < head then last := after + event_count; end if;
+  if ids is null then return; end if;
+  update audit_events event set
+    actor_name = case when theirs then 'erased person' else actor_name end,
+    ip = case when theirs then null else ip end,
+    reason = case
+      when at <= erasure.created_at then regexp_replace(reason, pattern, 'erased person', 'gi') else reason
+    end,
+    ticket = case
+      when at <= erasure.created_at then regexp_replace(ticket, pattern, 'erased person', 'gi') else ticket
+    end
+  from (
+    select id as event_id, actor_kind = 'user' and actor_id is not distinct from person as theirs
+    from audit_events where id = any (ids)) named
+  where id = event_id;
+  select count(*), encode(sha256(convert_to('latchkey-redaction-1', 'UTF8') || string_agg(
+    audit_field(seq::text) || audit_field(encode(hash, 'hex'))
+    || audit_field(encode(redacted_hashes[cardinality(redacted_hashes)], 'hex')), ''::bytea order by seq)), 'hex')
+  into redacted, digest
+  from audit_events where id = any (ids);
 end $$;
 
 CREATE FUNCTION public.refuse_change() RETURNS trigger
@@ -1327,6 +1588,16 @@ CREATE TABLE public.audit_heads (
     CONSTRAINT audit_heads_hash_length CHECK ((length(hash) = 32))
 )
 WITH (fillfactor='50');
+
+CREATE TABLE public.erasures (
+    user_id uuid NOT NULL,
+    addresses text[] NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT erasures_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT erasures_finished_at_finite CHECK (isfinite(finished_at)),
+    CONSTRAINT erasures_forgotten CHECK (((finished_at IS NULL) OR (addresses = '{}'::text[])))
+);
 
 CREATE TABLE public.idempotent_requests (
     account_id uuid NOT NULL,
@@ -2136,6 +2407,9 @@ ALTER TABLE ONLY public.audit_events
 ALTER TABLE ONLY public.audit_heads
     ADD CONSTRAINT audit_heads_pkey PRIMARY KEY (account_id);
 
+ALTER TABLE ONLY public.erasures
+    ADD CONSTRAINT erasures_pkey PRIMARY KEY (user_id);
+
 ALTER TABLE ONLY public.idempotent_requests
     ADD CONSTRAINT idempotent_requests_pkey PRIMARY KEY (account_id, key_hash);
 
@@ -2301,6 +2575,8 @@ CREATE UNIQUE INDEX audit_events_chain_unique ON public.audit_events USING btree
 
 CREATE INDEX audit_events_target_idx ON public.audit_events USING btree (account_id, target_id, id DESC);
 
+CREATE INDEX erasures_unfinished_idx ON public.erasures USING btree (created_at) WHERE (finished_at IS NULL);
+
 CREATE INDEX idempotent_requests_created_at_idx ON public.idempotent_requests USING btree (created_at);
 
 CREATE INDEX idempotent_requests_sealed_secret_idx ON public.idempotent_requests USING btree (created_at) WHERE (sealed_secret IS NOT NULL);
@@ -2377,9 +2653,13 @@ CREATE TRIGGER api_keys_revision BEFORE UPDATE ON public.api_keys FOR EACH ROW W
 
 CREATE TRIGGER audit_events_advance AFTER INSERT ON public.audit_events REFERENCING NEW TABLE AS chained_events FOR EACH STATEMENT EXECUTE FUNCTION public.advance_audit_heads();
 
-CREATE TRIGGER audit_events_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER audit_events_append_only BEFORE DELETE OR UPDATE OF id, account_id, at, actor_kind, actor_id, action, target_kind, target_id, seq, prev_hash, hash, redacted_by, redacted_hashes OR TRUNCATE ON public.audit_events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
 CREATE TRIGGER audit_events_chain BEFORE INSERT ON public.audit_events FOR EACH ROW EXECUTE FUNCTION public.chain_audit_event();
+
+CREATE TRIGGER audit_events_redact BEFORE UPDATE ON public.audit_events FOR EACH ROW EXECUTE FUNCTION public.redact_audit_event();
+
+CREATE CONSTRAINT TRIGGER audit_events_redaction_told AFTER UPDATE ON public.audit_events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.check_audit_redaction();
 
 CREATE TRIGGER audit_heads_append_only BEFORE DELETE OR TRUNCATE ON public.audit_heads FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
@@ -2661,10 +2941,15 @@ GRANT INSERT ON TABLE public.audit_events TO latchkey_identity;
 GRANT SELECT,INSERT ON TABLE public.audit_events TO latchkey_staff;
 GRANT INSERT ON TABLE public.audit_events TO latchkey_jobs;
 
+REVOKE ALL ON FUNCTION public.begin_erasure(person uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.begin_erasure(person uuid) TO latchkey_identity;
+
 REVOKE ALL ON FUNCTION public.begin_invalidation_epoch() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.begin_invalidation_epoch() TO latchkey_staff;
 
 REVOKE ALL ON FUNCTION public.chain_audit_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.check_audit_redaction() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.delete_current_account() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.delete_current_account() TO latchkey_portal;
@@ -2675,14 +2960,23 @@ GRANT ALL ON FUNCTION public.drop_usage_partition(before date) TO latchkey_jobs;
 REVOKE ALL ON FUNCTION public.ensure_usage_partitions(first date, months integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.ensure_usage_partitions(first date, months integer) TO latchkey_jobs;
 
+REVOKE ALL ON FUNCTION public.erase_key_maker(person uuid, account uuid, key_count bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.erase_key_maker(person uuid, account uuid, key_count bigint) TO latchkey_identity;
+
 REVOKE ALL ON FUNCTION public.expire_rate_limit_counts() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.expire_rate_limit_counts() TO latchkey_jobs;
 
 REVOKE ALL ON FUNCTION public.expire_rate_limit_windows() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.expire_rate_limit_windows() TO latchkey_jobs;
 
+REVOKE ALL ON FUNCTION public.finish_erasure(person uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.finish_erasure(person uuid) TO latchkey_identity;
+
 REVOKE ALL ON FUNCTION public.forget_people(people uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.forget_people(people uuid[]) TO latchkey_portal;
+
+REVOKE ALL ON FUNCTION public.go_on_erasing(person uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.go_on_erasing(person uuid) TO latchkey_identity;
 
 REVOKE ALL ON FUNCTION public.grant_analytics(role_name name) FROM PUBLIC;
 
@@ -2721,6 +3015,11 @@ GRANT ALL ON FUNCTION public.pack_usage(before date, counter_count_max integer, 
 
 REVOKE ALL ON FUNCTION public.place_usage() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.place_usage() TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.redact_audit_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.redact_audit_events(person uuid, trail uuid, after bigint, event_count bigint, OUT last bigint, OUT redacted bigint, OUT digest text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.redact_audit_events(person uuid, trail uuid, after bigint, event_count bigint, OUT last bigint, OUT redacted bigint, OUT digest text) TO latchkey_identity;
 
 REVOKE ALL ON FUNCTION public.unplaced_usage_count() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.unplaced_usage_count() TO latchkey_jobs;
@@ -2870,6 +3169,8 @@ GRANT SELECT,DELETE ON TABLE public.attempt_counts TO latchkey_jobs;
 
 GRANT SELECT ON TABLE public.audit_heads TO latchkey_portal;
 GRANT SELECT ON TABLE public.audit_heads TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.erasures TO latchkey_identity;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.idempotent_requests TO latchkey_portal;
 GRANT SELECT,DELETE ON TABLE public.idempotent_requests TO latchkey_jobs;

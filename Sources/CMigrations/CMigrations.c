@@ -76,6 +76,9 @@ static const unsigned char sql_0023[] = {
 static const unsigned char sql_0024[] = {
 #embed "../../migrations/0024_addresses_in_one_form.sql"
 };
+static const unsigned char sql_0025[] = {
+#embed "../../migrations/0025_erasure.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -104,6 +107,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0022, finite_times_checked),
     MIGRATION(0023, staff_changes),
     MIGRATION(0024, addresses_in_one_form),
+    MIGRATION(0025, erasure),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

@@ -157,6 +157,7 @@ package struct PortalApplication: Sendable {
       desk: SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       staff: StaffMembers(pool: pool),
       deletion: AccountDeletion(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
+      exports: PersonExports(pool: pool), erasures: PersonErasures(pool: pool),
       readiness: Readiness(
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
         isDraining: { drain.isBegun },

@@ -22,14 +22,16 @@ package struct PortalServices: Sendable {
   package var desk: SupportDesk
   package var staff: StaffMembers
   package var deletion: AccountDeletion
+  package var exports: PersonExports
+  package var erasures: PersonErasures
   package var readiness: Readiness
 
   package init(
     accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
     keys: Keys, policies: KeyPolicies, plans: Plans, verifier: Verifier,
     tokens: ServiceTokenCheck, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics, audit: AuditEvents,
-    desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion,
-    readiness: Readiness
+    desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
+    erasures: PersonErasures, readiness: Readiness
   ) {
     self.accounts = accounts
     self.members = members
@@ -48,6 +50,8 @@ package struct PortalServices: Sendable {
     self.desk = desk
     self.staff = staff
     self.deletion = deletion
+    self.exports = exports
+    self.erasures = erasures
     self.readiness = readiness
   }
 }
@@ -92,6 +96,8 @@ func makeRouter(
   let support = SupportController(desk: services.desk, sessions: services.sessions)
   let keys = KeysController(keys: services.keys)
   let usage = UsageController(usages: services.usages)
+  let people = PeopleController(
+    sessions: services.sessions, exports: services.exports, erasures: services.erasures, cookie: cookie)
 
   if hasOperations {
     let operators = PublicRoutes(routes.group())
@@ -114,6 +120,7 @@ func makeRouter(
   PersonController<CustomerContext>(path: "v1/me", sessions: services.sessions, cookie: cookie)
     .addRoutes(to: customers)
   AccountController(sessions: services.sessions, deletion: services.deletion, cookie: cookie).addRoutes(to: customers)
+  people.addRoutes(to: customers)
   keys.addRoutes(to: customers)
   KeyPolicyController(policies: services.policies).addRoutes(to: customers)
   usage.addRoutes(to: customers)
@@ -132,6 +139,7 @@ func makeRouter(
   PlansController(plans: services.plans).addRoutes(to: staff)
   ServiceTokensController(tokens: services.serviceTokens).addRoutes(to: staff)
   StaffController(staff: services.staff).addRoutes(to: staff)
+  people.addRoutes(to: staff)
 
   let analysts = AnalystRoutes(
     routes.group()

@@ -13,7 +13,7 @@ struct Latchkey: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       ServeCommand.self, MigrateCommand.self, AccountsCommand.self, PlansCommand.self, StaffCommand.self,
-      TokensCommand.self, KeysCommand.self, JobsCommand.self, AuditCommand.self, EpochCommand.self,
-      DoctorCommand.self,
+      PeopleCommand.self, TokensCommand.self, KeysCommand.self, JobsCommand.self, AuditCommand.self,
+      EpochCommand.self, DoctorCommand.self,
     ])
 }

@@ -46,7 +46,9 @@ struct AuditCommandTests {
       #expect(one.output.hasPrefix("intact: 1 events in 1 chains, head \(account):1:"))
       let system = try await latchkey(["audit", "verify", "--account", "system", "--json"], environment: environment)
       #expect(
-        try system.json().names == ["intact", "chains", "events", "findingCount", "findings", "head"])
+        try system.json().names == [
+          "intact", "chains", "events", "findingCount", "findings", "redactedEvents", "redactions", "head",
+        ])
       #expect(try system.json()["head"].string?.hasPrefix("system:2:") == true)
       try await type(
         "set session_replication_role = replica; update audit_events set actor_name = 'nobody' where account_id = '\(account)'",

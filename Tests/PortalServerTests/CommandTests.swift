@@ -16,7 +16,8 @@ struct CommandTests {
       ["audit"], ["audit", "verify"], ["audit", "export"], ["accounts", "plan"], ["plans"], ["plans", "set"], ["epoch"],
       ["epoch", "new"], ["accounts", "list"], ["accounts", "show"], ["keys", "list"], ["keys", "show"],
       ["keys", "create"], ["staff", "list"], ["staff", "show"], ["staff", "role"], ["staff", "disable"],
-      ["staff", "enable"], ["staff", "remove"], ["staff", "reset-second-factor"],
+      ["staff", "enable"], ["staff", "remove"], ["staff", "reset-second-factor"], ["people"], ["people", "export"],
+      ["people", "erase"],
     ] {
       let result = try await latchkey(command + ["--help"])
       #expect(result.status == 0)

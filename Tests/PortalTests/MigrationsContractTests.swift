@@ -21,7 +21,8 @@ struct MigrationsContractTests {
   @Test("every table belongs to an account, or is known to belong to none")
   func tenants() async throws {
     let global: Set = [
-      "accounts", "attempt_counts", "installation", "instances", "invalidation_head", "invalidation_server", "jobs",
+      "accounts", "attempt_counts", "erasures", "installation", "instances", "invalidation_head",
+      "invalidation_server", "jobs",
       "packed_usage_totals", "plans",
       "rate_limit_counts",
       "rate_limit_windows",

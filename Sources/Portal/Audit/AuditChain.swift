@@ -101,6 +101,8 @@ package struct ChainedAuditEvent: Sendable, Equatable {
   package var prevHash: AuditHash
   /// As it is stored.
   package var hash: AuditHash
+  /// What people were taken out of it, the oldest first.
+  package var redactions: [AuditRedaction] = []
 
   /// `2026-01-31T12:00:00.123456Z`
   package var at: String {
@@ -129,12 +131,50 @@ package struct ChainedAuditEvent: Sendable, Equatable {
     return bytes
   }
 
-  private static func append(_ field: String?, to bytes: inout [UInt8]) {
+  fileprivate static func append(_ field: String?, to bytes: inout [UInt8]) {
     let length = field.map { UInt32($0.utf8.count) } ?? .max
     withUnsafeBytes(of: length.bigEndian) { bytes.append(contentsOf: $0) }
     if let field { bytes.append(contentsOf: field.utf8) }
   }
 
-  /// What its hash has to be.
+  /// What its hash has to be; after a redaction, what that has left has to have.
   var computedHash: AuditHash { AuditHash(bytes: Array(SHA256.hash(data: canonicalBytes))) }
+}
+
+/// That people were taken out of an event, whose hash stays that of before.
+package struct AuditRedaction: Sendable, Equatable {
+  /// The number of the event of the same chain that tells of it.
+  package var teller: Int
+  /// Of the event as it was left.
+  package var hash: AuditHash
+}
+
+/// What stands for all events that were redacted at once, in the order of their numbers: each with its number, its hash
+/// and that of what was left of it. `redact_audit_events` in the database makes the same.
+struct AuditRedactionDigest {
+  private(set) var eventCount = 0
+  private(set) var firstSeq = 0
+  private var hasher: SHA256
+
+  init() {
+    hasher = SHA256()
+    hasher.update(data: Array("latchkey-redaction-1".utf8))
+  }
+
+  mutating func add(_ event: ChainedAuditEvent, leaving hash: AuditHash) {
+    if eventCount == 0 { firstSeq = event.seq }
+    eventCount += 1
+    var bytes: [UInt8] = []
+    for field in ["\(event.seq)", event.hash.description, hash.description] {
+      ChainedAuditEvent.append(field, to: &bytes)
+    }
+    hasher.update(data: bytes)
+  }
+
+  /// What the event that tells of it has as its reason.
+  var reason: String {
+    Self.reason(eventCount, AuditHash(bytes: Array(hasher.finalize())).description)
+  }
+
+  static func reason(_ eventCount: Int, _ digest: String) -> String { "\(eventCount) events, SHA-256 \(digest)" }
 }

@@ -20,6 +20,10 @@ package struct AuditFinding: Sendable, Equatable {
     case noHead
     /// The event that was to be there is not, or has another hash.
     case notAsExpected(AuditHash)
+    /// It tells of events that were redacted, and those that say so of themselves are others, or are left otherwise.
+    case otherRedaction
+    /// Events say that it tells of their redaction, and it is no event that does.
+    case untoldRedaction(first: Int, count: Int)
   }
 
   package var trail: AuditTrail
@@ -42,6 +46,9 @@ extension AuditFinding.Problem: CustomStringConvertible {
     case .otherHead: "the chain's head has another hash: the last event was replaced, or the head was edited"
     case .noHead: "the chain has no head: it was removed"
     case .notAsExpected(let hash): "does not have the hash that is expected, \(hash)"
+    case .otherRedaction: "the events that it redacted are not those that it tells of: they were edited since"
+    case .untoldRedaction(let first, let count):
+      "does not tell of a redaction, as event \(first)\(count > 1 ? " and \(count - 1) more say" : " says")"
     }
   }
 
@@ -53,6 +60,8 @@ extension AuditFinding.Problem: CustomStringConvertible {
 /// What a verification comes to, one after the other.
 package enum AuditOutcome: Sendable, Equatable {
   case finding(AuditFinding)
+  /// An event tells of so many that were redacted, which is as it tells it.
+  case redaction(AuditTrail, seq: Int, id: UUID, eventCount: Int)
   /// A chain is over, and nothing is wrong with it.
   case intact(AuditHead)
 }
@@ -63,6 +72,7 @@ struct AuditChainCheck {
   private(set) var chainCount = 0
   private(set) var eventCount = 0
   private(set) var findingCount = 0
+  private(set) var redactedCount = 0
   private var expected: [AuditTrail: [Int: AuditHash]]
   private var trail: AuditTrail?
   // Of this chain: its head, where there is one, and the last event.
@@ -71,6 +81,8 @@ struct AuditChainCheck {
   private var hash = AuditHash.zero
   private var lastID: UUID?
   private var isIntact = true
+  /// By the number of the event that is to tell of them.
+  private var redactions: [Int: AuditRedactionDigest] = [:]
   private var outcomes: [AuditOutcome] = []
 
   init(expecting heads: some Sequence<AuditHead> = []) {
@@ -100,12 +112,33 @@ struct AuditChainCheck {
     } else if event.prevHash != hash {
       find(.unlinked, event.seq, event.id)
     }
-    if event.computedHash != event.hash { find(.edited, event.seq, event.id) }
+    if event.computedHash != event.redactions.last?.hash ?? event.hash { find(.edited, event.seq, event.id) }
+    takeRedactions(of: event)
     if let head, event.seq > head.seq { find(.beyondHead, event.seq, event.id) }
     if let wanted = expected[event.trail]?.removeValue(forKey: event.seq), wanted != event.hash {
       find(.notAsExpected(wanted), event.seq, event.id)
     }
     (seq, hash, lastID) = (max(seq, event.seq), event.hash, event.id)
+  }
+
+  /// What is redacted stands before the event that tells of it.
+  private mutating func takeRedactions(of event: ChainedAuditEvent) {
+    let digest = redactions.removeValue(forKey: event.seq)
+    if event.action == AuditEvent.Action.auditRedacted.rawValue {
+      let digest = digest ?? AuditRedactionDigest()
+      if event.reason == digest.reason {
+        outcomes.append(
+          .redaction(event.trail, seq: event.seq, id: event.id, eventCount: digest.eventCount))
+      } else {
+        find(.otherRedaction, event.seq, event.id)
+      }
+    } else if let digest {
+      find(.untoldRedaction(first: digest.firstSeq, count: digest.eventCount), event.seq, event.id)
+    }
+    if !event.redactions.isEmpty { redactedCount += 1 }
+    for redaction in event.redactions {
+      redactions[redaction.teller, default: AuditRedactionDigest()].add(event, leaving: redaction.hash)
+    }
   }
 
   /// A head without any events.
@@ -128,6 +161,7 @@ struct AuditChainCheck {
   private mutating func begin(_ trail: AuditTrail, _ head: AuditHead?) {
     chainCount += 1
     (self.trail, self.head, seq, hash, lastID, isIntact) = (trail, head, 0, .zero, nil, true)
+    redactions = [:]
   }
 
   private mutating func endChain() {
@@ -141,6 +175,10 @@ struct AuditChainCheck {
     } else {
       find(.noHead, nil, nil)
     }
+    for (teller, digest) in redactions.sorted(by: { $0.key < $1.key }) {
+      find(.untoldRedaction(first: digest.firstSeq, count: digest.eventCount), teller, nil)
+    }
+    redactions = [:]
     if isIntact { outcomes.append(.intact(AuditHead(trail: trail, seq: seq, hash: hash))) }
     self.trail = nil
   }

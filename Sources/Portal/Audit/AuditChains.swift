@@ -5,6 +5,8 @@ package struct AuditVerification: Sendable, Equatable {
   package var chainCount: Int
   package var eventCount: Int
   package var findingCount: Int
+  /// Events out of which people were taken, as other events tell.
+  package var redactedCount = 0
 
   package var isIntact: Bool { findingCount == 0 }
 }
@@ -39,7 +41,8 @@ package struct AuditChains: Sendable {
       check.finish()
       for outcome in check.takeOutcomes() { try report(outcome) }
       return AuditVerification(
-        chainCount: check.chainCount, eventCount: check.eventCount, findingCount: check.findingCount)
+        chainCount: check.chainCount, eventCount: check.eventCount, findingCount: check.findingCount,
+        redactedCount: check.redactedCount)
     }
   }
 }

@@ -127,6 +127,9 @@ package struct AuditEvent: Sendable, Equatable {
     case revocationConfirmed = "revocation.confirmed"
     case revocationWithdrawn = "revocation.withdrawn"
     case epochBegun = "epoch.begun"
+    case userErased = "user.erased"
+    /// A part of the trail was rewritten without a person; which, stands in the reason.
+    case auditRedacted = "audit.redacted"
   }
 
   package var id: UUID

@@ -165,7 +165,7 @@ struct ListAuditEvents: PostgresStatement {
 private let chainedColumns = """
   event.account_id, event.seq, event.id, (extract(epoch from event.at) * 1000000)::bigint, event.actor_kind,
   event.actor_id, event.actor_name, event.action, event.target_kind, event.target_id, event.reason, event.ticket,
-  abbrev(event.ip), event.prev_hash, event.hash
+  abbrev(event.ip), event.prev_hash, event.hash, event.redacted_by, event.redacted_hashes
   """
 
 /// The account of the head whose chain belongs to none.
@@ -178,6 +178,8 @@ extension ChainedAuditEvent {
       actorKind: try row.next(), actorID: try row.next(), actorName: try row.next(), action: try row.next(),
       targetKind: try row.next(), targetID: try row.next(), reason: try row.next(), ticket: try row.next(),
       ip: try row.next(), prevHash: try AuditHash(column: row.next()), hash: try AuditHash(column: row.next()))
+    let (tellers, hashes) = (try row.next([Int].self), try row.next([PostgresBytes].self))
+    redactions = zip(tellers, hashes).map { AuditRedaction(teller: $0, hash: AuditHash(column: $1)) }
   }
 }
 
@@ -207,6 +209,46 @@ struct ExportAuditEvents: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> ChainedAuditEvent {
     try ChainedAuditEvent(row: &row)
   }
+}
+
+/// What a person did, and what was done to them, in one trail: the oldest first, behind `after` and up to `end`.
+struct ListEventsOfPerson: PostgresStatement {
+  static let sql = """
+    select \(chainedColumns)
+    from audit_events event
+    where (account_id = $1 or $1::uuid is null and account_id is null)
+      and (actor_kind = 'user' and actor_id = $2 or target_kind = 'user' and target_id = $2) and seq > $3 and seq <= $4
+    order by account_id, seq
+    limit $5
+    """
+  let trail: AuditTrail
+  let userID: UUID
+  let after: Int
+  let end: Int
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(trail.accountID, userID, after, end, count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> ChainedAuditEvent {
+    try ChainedAuditEvent(row: &row)
+  }
+}
+
+/// The trails in which a person did something, or something was done to them.
+struct ListTrailsOfPerson: PostgresStatement {
+  static let sql = """
+    select nullif(head.account_id, \(systemHead)) from audit_heads head
+    where case
+      when head.account_id = \(systemHead) then exists (
+        select from audit_events event
+        where event.account_id is null and (event.actor_id = $1 or event.target_id = $1))
+      else
+        exists (select from audit_events event where event.account_id = head.account_id and event.actor_id = $1)
+        or exists (select from audit_events event where event.account_id = head.account_id and event.target_id = $1)
+    end
+    order by head.account_id
+    """
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditTrail { AuditTrail(try row.next()) }
 }
 
 /// Where a chain is now.

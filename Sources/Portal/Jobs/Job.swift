@@ -65,6 +65,10 @@ extension Job {
         guard let box, box.hasPrevious else { return 0 }
         return try await SealingKeys(box: box).sealAnew(run)
       },
+      Job(
+        name: "erasures", interval: .seconds(60),
+        summary: "Goes on taking erased people out of the trails, where that was interrupted."
+      ) { try await $0.finishErasures() },
       Job(name: "sessions", interval: .seconds(600), summary: "Forgets logins that are over.") { run in
         let (hours, limit) = (retention.idleSessionHours, deletedRowCountMax)
         return try await run.deleteAll(DeleteExpiredSessions<CustomerSession>(idleHours: hours, limit: limit))

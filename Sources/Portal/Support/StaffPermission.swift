@@ -17,11 +17,13 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   case changeTokens
   /// The people among staff, their list included.
   case changeStaff
+  /// Handing out, and erasing, all that is stored about a customer.
+  case changePeople
 
   package var roles: Set<StaffMember.Role> {
     switch self {
     case .useSession, .readCustomers, .readUsage, .revokeKeys, .suspendAccounts: [.support, .admin]
-    case .changePlans, .changeTokens, .changeStaff: [.admin]
+    case .changePlans, .changeTokens, .changeStaff, .changePeople: [.admin]
     }
   }
 }

@@ -41,6 +41,14 @@ extension JSONWriter {
     field("ip", event.ip)
     field("prevHash", event.prevHash.description)
     field("hash", event.hash.description)
+    if !event.redactions.isEmpty {
+      array("redactions", event.redactions) { json, redaction in
+        json.object { json in
+          json.field("toldBy", redaction.teller)
+          json.field("hash", redaction.hash.description)
+        }
+      }
+    }
   }
 
   /// One line for each event.

@@ -113,6 +113,11 @@ extension Problem {
   }
 
   private init(_ error: PostgresError) {
+    // Who was erased while the request was under way has no session any more.
+    guard !error.violates("audit_events_actor_present") else {
+      self.init(PortalError.unauthenticated)
+      return
+    }
     self =
       if error.code == .commitUnknown {
         .outcomeUnknown

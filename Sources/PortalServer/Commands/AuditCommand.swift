@@ -13,6 +13,8 @@ struct AuditCommand: AsyncParsableCommand {
   struct Verify: AsyncParsableCommand {
     /// Findings that the one JSON object holds; its count is of all.
     private static let findingCountMax = 1_000
+    /// Redactions that it holds.
+    private static let redactionCountMax = 1_000
     private static let progressInterval: Duration = .seconds(5)
 
     static let configuration = CommandConfiguration(
@@ -20,7 +22,7 @@ struct AuditCommand: AsyncParsableCommand {
       discussion: """
         Exits with 1 if anything is wrong. Nobody can find out from the database alone that its last events and the \
         head of their chain were removed together: keep the heads elsewhere (--heads), and show them later \
-        (--expect-file).
+        (--expect-file). Nor whether a redaction was a wanted one: each is printed, with the event that tells of it.
         """)
 
     @OptionGroup var options: ConfigurationOptions
@@ -56,6 +58,7 @@ struct AuditCommand: AsyncParsableCommand {
 
     private func verify(_ database: PostgresConfiguration, _ expected: [AuditHead], _ file: FileHandle?) async throws {
       var findings: [AuditFinding] = []
+      var redactions: [(trail: AuditTrail, seq: Int, id: UUID, eventCount: Int)] = []
       var head: AuditHead?
       var nextProgress = ContinuousClock.now + Self.progressInterval
       let verification = try await PostgresPool.with(database.with(.portal)) { pool in
@@ -68,6 +71,11 @@ struct AuditCommand: AsyncParsableCommand {
           case .finding(let finding):
             if !options.json { Swift.print(TerminalText.lines(finding.text)) }
             if findings.count < Self.findingCountMax { findings.append(finding) }
+          case .redaction(let trail, let seq, let id, let eventCount):
+            if !options.json {
+              Swift.print("\(trail) event \(seq) (\(id.text)): tells of \(eventCount) redacted events")
+            }
+            if redactions.count < Self.redactionCountMax { redactions.append((trail, seq, id, eventCount)) }
           case .intact(let intact):
             if account != nil { head = intact }
             try file?.write(contentsOf: Data("\(intact)\n".utf8))
@@ -82,6 +90,15 @@ struct AuditCommand: AsyncParsableCommand {
           json.field("events", verification.eventCount)
           json.field("findingCount", verification.findingCount)
           json.array("findings", findings) { $0.object($1) }
+          json.field("redactedEvents", verification.redactedCount)
+          json.array("redactions", redactions) { json, redaction in
+            json.object { json in
+              json.field("account", redaction.trail.description)
+              json.field("seq", redaction.seq)
+              json.field("id", redaction.id)
+              json.field("events", redaction.eventCount)
+            }
+          }
           if account != nil { json.field("head", head.map(\.description)) }
         })
       if !verification.isIntact { throw ExitCode.failure }
@@ -90,7 +107,8 @@ struct AuditCommand: AsyncParsableCommand {
     private static func text(_ verification: AuditVerification, _ head: AuditHead?) -> String {
       let amount = "\(verification.eventCount) events in \(verification.chainCount) chains"
       if !verification.isIntact { return "BROKEN: \(verification.findingCount) findings in \(amount)" }
-      return "intact: \(amount)" + (head.map { ", head \($0)" } ?? "")
+      let redacted = verification.redactedCount > 0 ? ", \(verification.redactedCount) of them redacted" : ""
+      return "intact: \(amount)\(redacted)" + (head.map { ", head \($0)" } ?? "")
     }
 
     private func readExpected() throws -> [AuditHead] {

@@ -48,6 +48,8 @@ struct PermissionTests {
     Sample(route: "GET /v1/keys/{id}", status: 200, foreignStatus: 404),
     Sample(route: "GET /v1/keys/{id}/usage", status: 200, foreignStatus: 404),
     Sample(route: "GET /v1/me", status: 200),
+    Sample(route: "DELETE /v1/me", body: #"{"password":"correct horse battery"}"#, status: 200),
+    Sample(route: "GET /v1/me/export", status: 200),
     Sample(route: "GET /v1/me/sessions", status: 200),
     Sample(route: "DELETE /v1/me/sessions", status: 200),
     Sample(route: "DELETE /v1/me/sessions/{id}", id: { $0.session }, status: 204, foreignStatus: 404),

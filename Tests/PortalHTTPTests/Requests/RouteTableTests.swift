@@ -13,9 +13,11 @@ struct RouteTableTests {
   ]
   private static let customers = [
     "DELETE /v1/account", "DELETE /v1/invitations/{id}", "DELETE /v1/keys/{id}", "DELETE /v1/me/second-factor",
+    "DELETE /v1/me",
     "DELETE /v1/me/sessions", "DELETE /v1/me/sessions/{id}", "DELETE /v1/members/{id}", "GET /v1/account/policy",
     "GET /v1/accounts", "GET /v1/audit", "GET /v1/invitations", "GET /v1/keys", "GET /v1/keys/{id}",
-    "GET /v1/keys/{id}/usage", "GET /v1/me", "GET /v1/me/second-factor", "GET /v1/me/sessions", "GET /v1/members",
+    "GET /v1/keys/{id}/usage", "GET /v1/me", "GET /v1/me/export",
+    "GET /v1/me/second-factor", "GET /v1/me/sessions", "GET /v1/members",
     "GET /v1/usage", "PATCH /v1/keys/{id}",
     "PATCH /v1/members/{id}", "POST /v1/accounts/{id}/switch", "POST /v1/email/verification", "POST /v1/invitations",
     "POST /v1/keys", "POST /v1/keys/revoke-all", "POST /v1/keys/{id}/roll", "POST /v1/leave", "POST /v1/logout",
@@ -38,6 +40,7 @@ struct RouteTableTests {
     "POST /v1/support/me/second-factor/recovery-codes",
     "GET /v1/support/staff", "GET /v1/support/staff/{id}", "PATCH /v1/support/staff/{id}",
     "DELETE /v1/support/staff/{id}", "DELETE /v1/support/staff/{id}/second-factor",
+    "DELETE /v1/support/people/{id}", "GET /v1/support/people/{id}/export",
   ]
   private static let analysts = [
     "GET /v1/analytics/error-rates", "GET /v1/analytics/growth", "GET /v1/analytics/top",

@@ -26,6 +26,8 @@ private struct Case: Sendable {
   let token: String
   /// Of support, with a second factor.
   let colleague: String
+  /// Of a customer who is in no account.
+  let person: String
 }
 
 @Suite("What each role of staff may do")
@@ -63,6 +65,8 @@ struct StaffPermissionTests {
       status: 200),
     Sample(route: "DELETE /v1/support/staff/{id}/second-factor", id: { $0.colleague }, status: 204),
     Sample(route: "DELETE /v1/support/staff/{id}", id: { $0.colleague }, status: 204),
+    Sample(route: "GET /v1/support/people/{id}/export", id: { $0.person }, status: 200),
+    Sample(route: "DELETE /v1/support/people/{id}", id: { $0.person }, body: reason, status: 200),
     Sample(route: "GET /v1/support/me/sessions", status: 200),
     Sample(route: "GET /v1/support/me/second-factor", status: 200),
     Sample(route: "POST /v1/support/me/second-factor", body: #"{"password":"correct horse battery"}"#, status: 201),
@@ -88,7 +92,7 @@ struct StaffPermissionTests {
   ]
 
   /// What only admins may do; as in docs/SUPPORT.md.
-  private static let ofAdmins: Set<StaffPermission> = [.changePlans, .changeTokens, .changeStaff]
+  private static let ofAdmins: Set<StaffPermission> = [.changePlans, .changeTokens, .changeStaff, .changePeople]
 
   @Test("support does what has to do with single customers, admins what there is")
   func permissions() {
@@ -197,7 +201,9 @@ struct StaffPermissionTests {
       insert into staff_confirmations (id, account_id, key_count, requester_id, requester_name, reason, expires_at)
       values ('\(confirmation)', '\(customer.accountID)', 26, gen_random_uuid(), 'Hedy', 'leaked', now() + interval '1 hour')
       """)
-    let colleague = UUID()
+    let (colleague, person) = (UUID(), UUID())
+    try await portal.script(
+      "insert into users (id, email, password_hash) values ('\(person)', 'person\(index)@example.com', 'x')")
     try await portal.script(
       """
       insert into staff (id, email, name, role, password_hash)
@@ -211,6 +217,6 @@ struct StaffPermissionTests {
       token: try await portal.services.serviceTokens.create(
         name: "gateway", permissions: [.verifyKeys], by: Caller(actor: .command(name: "test"))
       ).id.uuidString.lowercased(),
-      colleague: colleague.uuidString.lowercased())
+      colleague: colleague.uuidString.lowercased(), person: person.uuidString.lowercased())
   }
 }

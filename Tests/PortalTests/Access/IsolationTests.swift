@@ -182,7 +182,8 @@ private struct Undone: Error {}
 struct IsolationTests {
   /// Statements that name an account without running for it: logins and staff.
   private static let others: Set = [
-    "DeleteExpiredConfirmation", "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertSession",
+    "BeginErasure", "DeleteExpiredConfirmation",
+    "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertSession",
     "LockMembers",
     "MoveSession", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation",
   ]

@@ -156,4 +156,81 @@ struct AuditChainCheckTests {
         == .finding(AuditFinding(trail: kept.trail, seq: 5, problem: .notAsExpected(kept.hash))))
     #expect(check([], head: nil, expecting: [kept]).count == 1)
   }
+
+  // MARK: Redactions
+
+  /// A chain whose events of these numbers were redacted, as its last event tells.
+  private func redacted(_ seqs: [Int], of count: Int = 6, _ edit: (inout ChainedAuditEvent) -> Void = { _ in })
+    -> [ChainedAuditEvent]
+  {
+    var chain = makeChain(count)
+    var digest = AuditRedactionDigest()
+    for seq in seqs {
+      chain[seq - 1].actorName = PersonErasures.name
+      chain[seq - 1].redactions.append(AuditRedaction(teller: count + 1, hash: chain[seq - 1].computedHash))
+      digest.add(chain[seq - 1], leaving: chain[seq - 1].computedHash)
+    }
+    var teller = ChainedAuditEvent.sample(chain[0].trail, seq: count + 1, after: chain[count - 1].hash)
+    teller.action = AuditEvent.Action.auditRedacted.rawValue
+    teller.reason = digest.reason
+    edit(&teller)
+    return chain + [teller.hashed()]
+  }
+
+  @Test("redacted events of which a later one tells are as good as any, and are told of")
+  func redactions() {
+    let chain = redacted([2, 3, 6])
+    #expect(
+      check(chain, head: chain.head) == [
+        .redaction(chain[0].trail, seq: 7, id: chain[6].id, eventCount: 3), .intact(chain.head!),
+      ])
+    var twice = AuditChainCheck()
+    for event in chain { twice.take(event, head: chain.head) }
+    twice.finish()
+    #expect(twice.redactedCount == 3 && twice.findingCount == 0)
+    // Whoever kept the head of before finds it.
+    let kept = AuditHead(trail: chain[0].trail, seq: 6, hash: chain[5].hash)
+    #expect(check(chain, head: chain.head, expecting: [kept]).last == .intact(chain.head!))
+  }
+
+  @Test("what only claims to be redacted is found, whichever event it names")
+  func claims() {
+    for teller in [Int.min, 1, 2, 5, 6, 7, .max] {
+      var chain = makeChain(6)
+      chain[1].actorName = "nobody"
+      chain[1].redactions = [AuditRedaction(teller: teller, hash: chain[1].computedHash)]
+      let found = problems(chain, head: chain.head)
+      #expect(found == ["\(teller) \(AuditFinding.Problem.untoldRedaction(first: 2, count: 1))"], "\(teller)")
+    }
+  }
+
+  @Test("events that were redacted must be those that are told of, with what is left of them")
+  func otherRedactions() {
+    let other = "7 \(AuditFinding.Problem.otherRedaction)"
+    let whole = redacted([2, 3])
+    // Put back as it was, of which the number of events tells.
+    var chain = whole
+    chain[1].redactions = []
+    #expect(problems(chain, head: chain.head) == ["2 \(AuditFinding.Problem.edited)", other])
+    // Edited once more, with the hash for it.
+    chain = whole
+    chain[2].action = "y"
+    #expect(problems(chain, head: chain.head) == ["3 \(AuditFinding.Problem.edited)"])
+    chain[2].redactions[0].hash = chain[2].computedHash
+    #expect(problems(chain, head: chain.head) == [other])
+    // One more that was not told of.
+    chain = whole
+    chain[3].redactions = [AuditRedaction(teller: 7, hash: chain[3].computedHash)]
+    #expect(problems(chain, head: chain.head) == [other])
+    // The event that tells of them says something else, or tells of nothing.
+    chain = redacted([2, 3]) { $0.reason = AuditRedactionDigest().reason }
+    #expect(problems(chain, head: chain.head) == [other])
+    chain = redacted([2, 3]) { $0.action = "x" }
+    #expect(
+      problems(chain, head: chain.head) == [
+        "7 \(AuditFinding.Problem.untoldRedaction(first: 2, count: 2))"
+      ])
+    chain = redacted([])
+    #expect(problems(chain, head: chain.head) == [])
+  }
 }

@@ -390,6 +390,19 @@ struct AuditVerbsTests {
       let proof = try await $0.sessions.ownCredentials.prove($0.password, of: session)
       _ = try await $0.world.deletion.delete(proof, of: session, ip: nil)
     },
+    Verb(
+      "a person is erased, who has done something, twice",
+      ["system command user.erased user", "account command user.erased user", "account command audit.redacted user"]
+    ) { stage in
+      _ = try await stage.addMember("owner")
+      let erasures = PersonErasures(pool: stage.world.pool)
+      for _ in 1...2 { _ = try await erasures.erase(stage.user.id, by: World.caller) }
+    },
+    Verb("a person is erased who is an account's last owner", []) { stage in
+      await #expect(throws: PortalError.lastOwner) {
+        try await PersonErasures(pool: stage.world.pool).erase(stage.user.id, by: World.caller)
+      }
+    },
     Verb("a member of staff is made", ["system command staff.created staff"]) {
       _ = try await $0.world.accounts.createStaff(
         name: "Bob", email: EmailAddress("bob@example.com")!, role: .admin, password: $0.password, by: World.caller)

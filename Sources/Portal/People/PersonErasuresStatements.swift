@@ -1,0 +1,97 @@
+import Foundation
+import Postgres
+
+/// Ends what a person has, and says what is to be told of it: the events of one account after those of another, in the
+/// order of their ids, those of no account last. None where there is no such person. Its function says the rest.
+struct BeginErasure: PostgresStatement {
+  static let isRead = false
+  static let sql = """
+    select account_id, action, target_kind, target_id, reason from begin_erasure($1)
+    order by account_id nulls last, action desc
+    """
+  struct Row {
+    let accountID: UUID?
+    let action: AuditEvent.Action
+    let targetKind: String
+    let targetID: UUID
+    let reason: String?
+  }
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
+    Row(
+      accountID: try row.next(), action: try AuditEvent.Action(column: row.next(), "action"),
+      targetKind: try row.next(), targetID: try row.next(), reason: try row.next())
+  }
+}
+
+/// When an erasure was begun.
+struct FindErasure: PostgresStatement {
+  static let sql = "select created_at from erasures where user_id = $1"
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
+}
+
+/// The oldest first.
+struct ListUnfinishedErasures: PostgresStatement {
+  static let sql = "select user_id from erasures where finished_at is null order by created_at limit $1"
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
+}
+
+/// The trails that may still name somebody whose erasure has begun; its function says what it does besides.
+struct GoOnErasing: PostgresStatement {
+  static let isRead = false
+  static let sql = """
+    select nullif(trail, '00000000-0000-0000-0000-000000000000') from go_on_erasing($1) trail
+    """
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditTrail { AuditTrail(try row.next()) }
+}
+
+/// Takes somebody out of so many keys that they made; how many that were.
+struct EraseKeyMaker: PostgresStatement {
+  static let isRead = false
+  static let sql = "select erase_key_maker($1, $2, $3)"
+  let userID: UUID
+  let account: UUID
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, account, count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+/// Takes somebody out of the events behind `after`, so many of them.
+struct RedactAuditEvents: PostgresStatement {
+  static let isRead = false
+  static let sql = """
+    select last, redacted, digest
+    from redact_audit_events($1, coalesce($2::uuid, '00000000-0000-0000-0000-000000000000'), $3, $4)
+    """
+  struct Row: Sendable {
+    /// Where to go on; nil at the end.
+    let last: Int?
+    let eventCount: Int
+    /// Where there was something to redact.
+    let digest: String?
+  }
+  let userID: UUID
+  let trail: AuditTrail
+  let after: Int
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, trail.accountID, after, count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
+    Row(last: try row.next(), eventCount: try row.next(), digest: try row.next())
+  }
+}
+
+/// Forgets what somebody was called by, when nothing of them is left.
+struct FinishErasure: PostgresStatement {
+  static let isRead = false
+  static let sql = "select true from (select finish_erasure($1)) finished"
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
