@@ -38,20 +38,20 @@ struct SupportDeskStatementsTests {
       for (values, index) in [
         ("null, '%ab12%', null, null, 100, 50, null", "accounts_name_trigram_idx"),
         ("null, null, null, '%son1234@%', 100, 50, null", "users_email_trigram_idx"),
-        ("null, null, 'person7@x.example', null, 100, 50, null", "users_email_unique"),
+        ("null, null, '{person7@x.example}', null, 100, 50, null", "users_email_unique"),
       ] {
         let plan = try await pool.plan(
-          of: SearchAccounts.self, "uuid, text, text, text, bigint, bigint, uuid", values, as: .staff)
+          of: SearchAccounts.self, "uuid, text, text[], text, bigint, bigint, uuid", values, as: .staff)
         #expect(plan.contains("on " + index) || plan.contains("using " + index), "\(plan)")
         #expect(!plan.contains(#/Seq Scan on (accounts|users|memberships|api_keys)/#), "\(plan)")
       }
       for (values, index) in [
         ("null, null, null, null, null, null, '%ab12%', 100", "accounts_name_trigram_idx"),
         ("null, null, null, null, null, '%son1234@%', null, 100", "users_email_trigram_idx"),
-        ("null, null, null, null, 'person7@x.example', null, null, 100", "users_email_unique"),
+        ("null, null, null, null, '{person7@x.example}', null, null, 100", "users_email_unique"),
       ] {
         let plan = try await pool.plan(
-          of: SearchKeys.self, "uuid, uuid, text, bytea, text, text, text, bigint", values, as: .staff)
+          of: SearchKeys.self, "uuid, uuid, text, bytea, text[], text, text, bigint", values, as: .staff)
         #expect(plan.contains("on " + index) || plan.contains("using " + index), "\(plan)")
         #expect(!plan.contains(#/Seq Scan on (accounts|users|memberships|api_keys|key_activity)/#), "\(plan)")
       }
