@@ -100,6 +100,29 @@ struct SlowClientTests {
     }
   }
 
+  @Test("what comes behind a request for another protocol is not kept", arguments: ["GET /healthz", "CONNECT a:443"])
+  func otherProtocol(_ line: String) async throws {
+    let sendMax = 64 << 20
+    let chunk = [UInt8](repeating: UInt8(ascii: "a"), count: 64 << 10)
+    try await withDatabase { database in
+      try await withServers(1, on: database) { servers in
+        let before = try peakMemory(of: servers[0])
+        let head = "\(line) HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        var sentCount = 0
+        for _ in 0..<100 where sentCount < sendMax {
+          let socket = try tcpConnection(to: servers[0].port)
+          defer { close(socket) }
+          try sendAll(Array(head.utf8), socket)
+          // Until the server closes behind its answer.
+          while sentCount < sendMax, (try? sendAll(chunk, socket)) != nil { sentCount += chunk.count }
+        }
+        let growth = try peakMemory(of: servers[0]) - before
+        print("\(sentCount >> 10) KiB behind requests for another protocol: \(growth >> 10) KiB of memory more")
+        #expect(growth < Self.growthMax)
+      }
+    }
+  }
+
   @Test("a gateway that sends batches and takes no answers does not fill the server, and others are answered meanwhile")
   func untakenAnswers() async throws {
     // The server would take it all without a bound.

@@ -2,7 +2,10 @@ import Foundation
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
+import Synchronization
 import Testing
+
+@testable import PortalServer
 
 @Suite("Under a service manager, with the real binary")
 struct SupervisionTests {
@@ -62,6 +65,22 @@ struct SupervisionTests {
           #expect(try await servers[0].end() == 0)
         }
       }
+    }
+  }
+
+  @Test("a reload before the server is ready says nothing: its end would say that it is")
+  func earlyReload() async throws {
+    try await ServiceManager.with { manager in
+      let (socket, notice) = (NotifySocket(manager.socket), ReadyNotice())
+      let count = Atomic(0)
+      let service = ReloadService(socket: socket, notice: notice) { count.add(1, ordering: .relaxed) }
+      await service.reloadOnce()
+      notice.give()
+      await service.reloadOnce()
+      try await eventually("the reload has ended") { manager.messages.last == "READY=1" }
+      #expect(manager.messages.count == 2)
+      #expect(manager.messages.first?.hasPrefix("RELOADING=1\nMONOTONIC_USEC=") == true)
+      #expect(count.load(ordering: .relaxed) == 2)
     }
   }
 

@@ -49,7 +49,8 @@ package struct Sessions: Sendable {
     let token = Secret.random(prefix: CustomerSession.tokenPrefix)
     let session = try await pool.withTransaction(as: .identity) { transaction in
       let (_, _, ended, _, found) = try await transaction.pipeline(
-        SettleAttempts(succeeded: proven.admissions), ShareLockPerson<CustomerSession>(id: proven.candidate.personID),
+        // In this order, as whoever takes a second factor away does.
+        ShareLockPerson<CustomerSession>(id: proven.candidate.personID), SettleAttempts(succeeded: proven.admissions),
         DeleteSession(token: replaced?.hash),
         InsertSession(
           token: token.hash, accountID: accountID, userID: proven.candidate.personID, lifetimeSeconds: lifetimeSeconds,
@@ -130,7 +131,7 @@ package struct Sessions: Sendable {
     let token = Secret.random(prefix: StaffSession.tokenPrefix)
     let session = try await pool.withTransaction(as: .identity) { transaction in
       let (_, _, _, found) = try await transaction.pipeline(
-        SettleAttempts(succeeded: proven.admissions), ShareLockPerson<StaffSession>(id: proven.candidate.personID),
+        ShareLockPerson<StaffSession>(id: proven.candidate.personID), SettleAttempts(succeeded: proven.admissions),
         InsertStaffSession(
           token: token.hash, candidate: proven.candidate, lifetimeSeconds: lifetimeSeconds, origin: origin),
         FindStaffSession(token: token.hash, idleSeconds: idleSeconds))

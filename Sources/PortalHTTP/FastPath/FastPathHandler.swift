@@ -9,6 +9,8 @@ enum RequestProgress: Sendable {
   case received
   /// Its answer has been written.
   case answered
+  /// The request that came last, whole or not, is the last of the connection: nothing behind it is read as HTTP.
+  case last
 }
 
 /// Stands before the HTTP decoder of a connection: answers plain requests of the hot routes at once, in one write for
@@ -91,6 +93,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
       case .handOn(let count):
         writeOutput(context)
         if let bytes = pending.readSlice(length: count) { context.fireChannelRead(wrapInboundOut(bytes)) }
+      case .drop(let count): pending.moveReaderIndex(forwardBy: count)
       }
     }
     // What was read to its end is not kept.

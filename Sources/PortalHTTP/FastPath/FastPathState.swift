@@ -17,6 +17,8 @@ struct FastPathState: Sendable {
     case waiting(rest: Int, isAnswered: Bool)
     /// They are the decoder's, for the rest of the connection.
     case decoding
+    /// They come behind the last request, and are for nobody.
+    case ended
   }
 
   /// What is to be done with the bytes that have come.
@@ -29,6 +31,8 @@ struct FastPathState: Sendable {
     case answer(PlainRequest, after: FastPath.LookUp?)
     /// To hand on so many of them.
     case handOn(Int)
+    /// To forget so many of them.
+    case drop(Int)
     /// To ask ``resume(at:isWritable:)`` when the event loop has done what it is about.
     case resumeSoon
   }
@@ -122,6 +126,10 @@ struct FastPathState: Sendable {
       guard pendingCount > 0 else { return .wait }
       beginHead()
       return handOn(pendingCount)
+    case .ended:
+      guard pendingCount > 0 else { return .wait }
+      defer { pendingCount = 0 }
+      return .drop(pendingCount)
     }
   }
 
@@ -199,7 +207,7 @@ struct FastPathState: Sendable {
     case .received:
       switch phase {
       case .waiting, .decoding: deadlines.input = .none
-      case .plain, .framed, .lookingUp: break
+      case .plain, .framed, .lookingUp, .ended: break
       }
       unansweredCount += 1
       deadlines.activeAt = now
@@ -212,6 +220,10 @@ struct FastPathState: Sendable {
         if rest == 0 { return .resumeSoon }
       }
       return ending == .givenUp ? .resumeSoon : .nothing
+    case .last:
+      phase = .ended
+      deadlines.input = .none
+      return .nothing
     }
   }
 
@@ -224,7 +236,7 @@ struct FastPathState: Sendable {
       hasHandedOn = true
     case .plain, .framed:
       guard isWritable, isBlocked || isReadHeld else { return .nothing }
-    case .waiting, .lookingUp, .decoding: return .nothing
+    case .waiting, .lookingUp, .decoding, .ended: return .nothing
     }
     self.now = now
     return .goOn
@@ -245,7 +257,7 @@ struct FastPathState: Sendable {
       switch phase {
       case .plain, .framed: !isWritable
       case .lookingUp, .waiting: pendingCount > Self.waitingCountMax
-      case .decoding: false
+      case .decoding, .ended: false
       }
     isReadHeld = isFull || ending != .none
     if !isReadHeld { isReading = true }
@@ -270,7 +282,7 @@ struct FastPathState: Sendable {
     switch phase {
     case .lookingUp, .waiting: return false
     case .plain, .framed: if pendingCount > 0 { phase = .decoding }
-    case .decoding: break
+    case .decoding, .ended: break
     }
     isInputEndHeld = false
     return true
@@ -295,7 +307,7 @@ struct FastPathState: Sendable {
   private var hasRequestPending: Bool {
     switch phase {
     case .plain, .framed, .lookingUp: pendingCount > 0
-    case .waiting, .decoding: false
+    case .waiting, .decoding, .ended: false
     }
   }
 

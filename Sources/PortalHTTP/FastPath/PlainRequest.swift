@@ -3,8 +3,8 @@
 ///
 /// Plain is: one of six methods, a target of visible ASCII, `HTTP/1.1`, CRLF and nothing else as line end, names of
 /// letters, digits, `-` and `_` without space before the colon, values of printable ASCII, at most one `Content-Length`
-/// of digits,
-/// one valid `Host`, and none of `Transfer-Encoding`, `Expect`, `Upgrade` or a `Connection` other than `keep-alive`.
+/// of digits, one valid `Host`, and none of `Transfer-Encoding`, `Expect`, `Upgrade`, `Proxy-Connection` or a
+/// `Connection` other than `keep-alive`.
 /// So where it ends is beyond doubt. What is not plain is no error: the decoder judges it.
 struct PlainRequest: Equatable {
   /// Bytes of the request line and the header fields, and fields; the decoder takes as many.
@@ -225,6 +225,7 @@ private struct HeadReader {
     case 13 where isName("authorization"): fields.set(\.authorization, value)
     case 14 where isName("content-length"): return takeContentLength(value, bytes)
     case 14 where isName("x-original-uri"): fields.set(\.originalURI, value)
+    case 16 where isName("proxy-connection"): return false
     case 16 where isName("content-encoding"): fields.set(\.contentEncoding, value)
     case 16 where isName("x-latchkey-token"): fields.set(\.token, value)
     case 16 where isName("x-required-scope"): fields.set(\.requiredScope, value)

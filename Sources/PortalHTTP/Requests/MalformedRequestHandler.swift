@@ -125,9 +125,11 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
     // alone may still read why.
     let isGone = error is IOError || error is ChannelError || !context.channel.isActive
     if isGone, isReceiving { return context.fireErrorCaught(ClientGone()) }
-    // The end of a body that is broken is for who reads the body.
-    guard let problem = Self.problem(for: error), isComplete || unansweredCount == 0 else {
-      return context.fireErrorCaught(error)
+    guard let problem = Self.problem(for: error) else { return context.fireErrorCaught(error) }
+    guard isComplete else {
+      // Whoever reads a broken body is told. Its request has one answer: there is no second one if that was early.
+      if unansweredCount > 0 { context.fireErrorCaught(error) } else { context.close(promise: nil) }
+      return
     }
     refusal = problem
     if unansweredCount == 0 { answer(problem, context) }

@@ -14,7 +14,14 @@ struct Persistence: Equatable, Sendable {
   init(_ head: HTTPRequestHead) {
     isOld = Self.isOld(head.version)
     isHead = head.method == .HEAD
-    isLast = Self.hasOption("close", head.headers) || isOld && !Self.hasOption("keep-alive", head.headers)
+    isLast =
+      Self.asksForAnotherProtocol(head) || Self.hasOption("close", head.headers)
+      || isOld && !Self.hasOption("keep-alive", head.headers)
+  }
+
+  /// None is spoken here, and the decoder takes what comes behind such a request for that protocol.
+  private static func asksForAnotherProtocol(_ head: HTTPRequestHead) -> Bool {
+    head.method == .CONNECT || head.headers.contains(name: "upgrade")
   }
 
   /// Why a head is answered with 400, after which the connection ends; nil if it is not.
@@ -49,10 +56,10 @@ struct Persistence: Equatable, Sendable {
     }
   }
 
-  /// Whether `Connection` has an option, in lower case here, in any case there (RFC 9110 7.6.1). By its bytes: the head
-  /// is not ASCII yet.
+  /// Whether `Connection` has an option, in lower case here, in any case there (RFC 9110 7.6.1), or `Proxy-Connection`,
+  /// which the decoder takes for the same. By its bytes: the head is not ASCII yet.
   private static func hasOption(_ option: String, _ headers: HTTPHeaders) -> Bool {
-    headers["connection"].contains { value in
+    (headers["connection"] + headers["proxy-connection"]).contains { value in
       value.utf8.split(separator: UInt8(ascii: ",")).contains { part in
         let name = part.drop(while: isSpace).reversed().drop(while: isSpace).reversed()
         return name.elementsEqual(option.utf8) { $0 | 0x20 == $1 }

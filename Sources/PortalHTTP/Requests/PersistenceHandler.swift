@@ -28,7 +28,8 @@ final class PersistenceHandler: ChannelDuplexHandler, RemovableChannelHandler {
       isComplete = false
       if let problem = Persistence.refusal(of: head) {
         (isLast, isComplete) = (true, true)
-        return context.fireErrorCaught(problem)
+        context.fireErrorCaught(problem)
+        return endInput(context)
       }
       unanswered.append(persistence)
       guard persistence.isOld, head.headers.contains(name: "expect") else { return context.fireChannelRead(data) }
@@ -39,7 +40,13 @@ final class PersistenceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     case .end:
       isComplete = true
       context.fireChannelRead(data)
+      if isLast { endInput(context) }
     }
+  }
+
+  /// The decoder would keep whatever comes behind a request for another protocol.
+  private func endInput(_ context: ChannelHandlerContext) {
+    context.triggerUserOutboundEvent(RequestProgress.last, promise: nil)
   }
 
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {

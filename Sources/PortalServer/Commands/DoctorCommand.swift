@@ -19,7 +19,7 @@ struct DoctorCommand: AsyncParsableCommand {
     var findings: [(name: String, finding: Finding)] = []
     let report = { (name: String, finding: Finding) in
       findings.append((name, finding))
-      if !options.json { print(Self.line(name, finding)) }
+      if !options.json { print(TerminalText.lines(Self.line(name, finding))) }
     }
     let worst: Finding.Status
     do {

@@ -77,16 +77,17 @@ struct ServeCommand: AsyncParsableCommand {
       onListening: { continuation.yield() })
     let supervision = Supervision(
       ProcessInfo.processInfo.environment, processID: ProcessInfo.processInfo.processIdentifier)
+    let notice = ReadyNotice()
     var parts: [any Service] = []
     if let supervision {
       let (readiness, eventLoops) = (portal.services.readiness, server.eventLoopGroup)
       parts.append(
         SupervisionService(
           supervision: supervision, listening: listening, isReady: { await readiness.check().isEmpty },
-          goRound: { await portal.goRound(eventLoops) }, logger: logger))
+          notice: notice, goRound: { await portal.goRound(eventLoops) }, logger: logger))
     }
     if http.tls != nil || supervision != nil {
-      parts.append(ReloadService(socket: supervision?.socket, reload: portal.reloadCertificate))
+      parts.append(ReloadService(socket: supervision?.socket, notice: notice, reload: portal.reloadCertificate))
     }
     parts.append(server)
     parts.append(

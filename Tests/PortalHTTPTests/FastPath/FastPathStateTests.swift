@@ -12,6 +12,7 @@ extension FastPathState.Step {
     case .frame: "frame"
     case .answer(let request, let lookUp): "answer \(request.byteCount)\(lookUp == nil ? "" : " after a look-up")"
     case .handOn(let count): "hand on \(count)"
+    case .drop(let count): "drop \(count)"
     case .resumeSoon: "resume soon"
     }
   }
@@ -283,6 +284,39 @@ struct FastPathStateTests {
     #expect(state.requestRead(isWritable: true) == false)
     #expect(state.progressed(.answered, at: Self.at(2)) == .resumeSoon)
     #expect(state.resume(at: Self.at(2), isWritable: true) == .goOn)
+    #expect(next() == "wait")
+  }
+
+  @Test("what comes behind the last request is dropped, however much, and the answer is waited for")
+  mutating func last() {
+    state.read(40, at: Self.at(1))
+    #expect(next() == "frame")
+    state.framed(.notPlain, isGathered: false)
+    #expect(next() == "hand on 40")
+    #expect(state.progressed(.received, at: Self.at(1)) == .nothing)
+    #expect(state.progressed(.last, at: Self.at(1)) == .nothing)
+    for _ in 0..<3 {
+      #expect(state.requestRead(isWritable: false) == true)
+      state.read(1 << 20, at: Self.at(2))
+      #expect(next() == "drop \(1 << 20)")
+      #expect(next() == "wait")
+      #expect(state.pendingCount == 0)
+    }
+    #expect(state.inputClosed() == true)
+    #expect(state.activity(isWritable: true).isAnswering)
+    #expect(state.progressed(.answered, at: Self.at(3)) == .nothing)
+    #expect(!state.activity(isWritable: true).isAnswering)
+  }
+
+  @Test("a request that is refused by its head is the last one, though its body has not come")
+  mutating func lastByItsHead() {
+    state.read(80, at: Self.at(1))
+    #expect(next() == "frame")
+    state.framed(.body(request), isGathered: false)
+    #expect(next() == "hand on 80")
+    #expect(state.progressed(.last, at: Self.at(1)) == .nothing)
+    state.read(30, at: Self.at(2))
+    #expect(next() == "drop 30")
     #expect(next() == "wait")
   }
 

@@ -41,6 +41,19 @@ struct PersistenceTests {
     #expect(persistence(.http1_0, "keep-alive", "close").isLast)
   }
 
+  @Test("a request for another protocol is the last one, and Proxy-Connection is read as Connection")
+  func otherProtocols() {
+    func isLast(_ fields: (String, String)..., method: HTTPMethod = .GET) -> Bool {
+      Persistence(
+        HTTPRequestHead(version: .http1_1, method: method, uri: "/", headers: HTTPHeaders(fields))
+      ).isLast
+    }
+    #expect(isLast(("Upgrade", "websocket"), ("Connection", "Upgrade")) && isLast(("upgrade", "h2c")))
+    #expect(isLast(method: .CONNECT))
+    #expect(isLast(("Proxy-Connection", "close")) && isLast(("Connection", "x"), ("proxy-connection", "Close")))
+    #expect(!isLast(("Proxy-Connection", "keep-alive")) && !isLast(("Connection", "upgrade")))
+  }
+
   @Test("an answer says whether the connection goes on, where HTTP/1.1 would be taken to mean the other")
   func announced() {
     let length = ("Content-Length", "2")
@@ -123,6 +136,24 @@ struct PersistenceTests {
       let answers = try await answers(portal, health + Self.last + health)
       #expect(answers.map(\.status) == [200, 200])
       #expect(answers.map { $0.headers["connection"] } == [nil, "close"])
+    }
+  }
+
+  @Test("a request for another protocol is answered like any other, and what follows is for nobody")
+  func upgrades() async throws {
+    try await withPortal(.live) { portal in
+      for fields in [
+        "Upgrade: websocket\r\nConnection: Upgrade\r\n", "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n",
+        "Upgrade: h2c\r\n", "Proxy-Connection: close\r\n",
+      ] {
+        for last in [Self.last, String(repeating: "a", count: 100_000)] {
+          let answers = try await answers(portal, "GET /healthz HTTP/1.1\r\nHost: a\r\n\(fields)\r\n", last)
+          #expect(answers.map(\.status) == [200], "\(fields)")
+          #expect(answers.first?.headers["connection"] == "close", "\(fields)")
+        }
+      }
+      let answers = try await answers(portal, "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", Self.last)
+      #expect(answers.count == 1 && answers.first.map { (400..<500).contains($0.status) } == true)
     }
   }
 
