@@ -23,6 +23,8 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   /// Bytes of all header fields of a request together.
   static let headerSizeMax = 32 << 10
+  /// Bytes that are read at once. Each connection keeps a buffer of the size of its largest read until it is closed.
+  private static let readSizeMax = 16 << 10
 
   /// Requests handed on whose answer has not been written: behind those an answer of ours would be out of order.
   private var unansweredCount = 0
@@ -56,6 +58,10 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   func handlerAdded(context: ChannelHandlerContext) {
     do {
+      try context.channel.syncOptions?.setOption(
+        .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 64, initial: 2_048, maximum: Self.readSizeMax))
+      // Each of several reads in a row would have a buffer that the connection keeps.
+      try context.channel.syncOptions?.setOption(.maxMessagesPerRead, value: 1)
       let pipeline = context.pipeline.syncOperations
       let path = path?.answering(context.channel.remoteAddress)
       let first = FastPathHandler(path, timeouts: timeouts, limit: limit, openedAt: context.eventLoop.now)
