@@ -154,15 +154,21 @@ CREATE FUNCTION public.advance_audit_heads() RETURNS trigger
 declare
   broken uuid;
 begin
-  with chains as materialized (
-    select coalesce(account_id, '00000000-0000-0000-0000-000000000000') as account_id, count(*) as count,
-      min(seq) as first_seq, (array_agg(prev_hash order by seq))[1] as first_prev_hash,
-      max(seq) as last_seq, (array_agg(hash order by seq desc))[1] as last_hash
-    from chained_events group by 1
+  perform set_config('latchkey.audit_chain', '', true);
+  with events as (
+    select coalesce(account_id, '00000000-0000-0000-0000-000000000000') as account_id, seq, prev_hash, hash,
+      lag(hash) over chain as hash_before, lead(hash) over chain as hash_after
+    from chained_events window chain as (partition by account_id order by seq)
+  ), chains as materialized (
+    select account_id, count(*) as count, min(seq) as first_seq, max(seq) as last_seq,
+      (array_agg(prev_hash) filter (where hash_before is null))[1] as first_prev_hash,
+      (array_agg(hash) filter (where hash_after is null))[1] as last_hash,
+      bool_and(hash_before is null or prev_hash = hash_before) as is_linked
+    from events group by account_id
   ), advanced as (
     update audit_heads head set seq = last_seq, hash = last_hash from chains
     where head.account_id = chains.account_id and first_seq = head.seq + 1 and first_prev_hash = head.hash
-      and last_seq = head.seq + count
+      and last_seq = head.seq + count and is_linked
     returning head.account_id
   )
   select account_id into broken from chains where account_id not in (select account_id from advanced) limit 1;
@@ -201,13 +207,19 @@ CREATE FUNCTION public.audit_event_hash(event public.audit_events) RETURNS bytea
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
   select sha256(
-    convert_to('latchkey-audit-1', 'UTF8') || audit_field(event.account_id::text) || audit_field(event.seq::text)
-    || audit_field(event.id::text)
-    || audit_field(to_char(event.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
-    || audit_field(event.actor_kind) || audit_field(event.actor_id::text) || audit_field(event.actor_name)
-    || audit_field(event.action) || audit_field(event.target_kind) || audit_field(event.target_id::text)
-    || audit_field(event.reason) || audit_field(event.ticket) || audit_field(abbrev(event.ip))
-    || audit_field(encode(event.prev_hash, 'hex')))
+    '\x6c617463686b65792d61756469742d31'::bytea  -- latchkey-audit-1
+    || coalesce('\x00000024'::bytea || decode(event.account_id::text, 'escape'), '\xffffffff')
+    || coalesce(int4send(length(event.seq::text)) || decode(event.seq::text, 'escape'), '\xffffffff')
+    || coalesce('\x00000024'::bytea || decode(event.id::text, 'escape'), '\xffffffff')
+    || coalesce('\x0000001b'::bytea
+      || decode(to_char(event.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'escape'), '\xffffffff')
+    || audit_field(event.actor_kind)
+    || coalesce('\x00000024'::bytea || decode(event.actor_id::text, 'escape'), '\xffffffff')
+    || audit_field(event.actor_name) || audit_field(event.action) || audit_field(event.target_kind)
+    || coalesce('\x00000024'::bytea || decode(event.target_id::text, 'escape'), '\xffffffff')
+    || audit_field(event.reason) || audit_field(event.ticket)
+    || coalesce(int4send(length(abbrev(event.ip))) || decode(abbrev(event.ip), 'escape'), '\xffffffff')
+    || coalesce('\x00000040'::bytea || decode(encode(event.prev_hash, 'hex'), 'escape'), '\xffffffff'))
 $$;
 
 CREATE FUNCTION public.audit_field(value text) RETURNS bytea
@@ -307,51 +319,24 @@ end $$;
 
 CREATE FUNCTION public.chain_audit_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    SET enable_sort TO 'off'
     SET search_path TO 'public', 'pg_temp'
     AS $$
 declare
-  chain constant uuid := coalesce(new.account_id, '00000000-0000-0000-0000-000000000000');
-  head audit_heads;
+  chain constant text := coalesce(new.account_id, '00000000-0000-0000-0000-000000000000');
+  inserted constant bigint := pg_stat_get_xact_tuples_inserted(tg_relid) - pg_stat_get_xact_tuples_deleted(tg_relid);
+  last text[] := string_to_array(current_setting('latchkey.audit_chain', true), ' ');
 begin
-  -- An event ahead of its head is of this statement, which has locked the head. Two statements, because the index is
-  -- reached by each of the two conditions, and not by both in one.
-  if new.account_id is null then
-    select last.seq, last.hash into head.seq, head.hash
-    from audit_heads known, lateral (
-      select seq, hash from audit_events where account_id is null
-      -- As the index has them: of a condition like this it is not known that it leaves one value alone.
-      order by account_id desc nulls last, seq desc limit 1) last
-    where known.account_id = chain and last.seq > known.seq;
+  if last[1] = chain and last[2]::bigint = inserted then
+    new.seq := last[3]::bigint + 1;
+    new.prev_hash := decode(last[4], 'hex');
   else
-    select last.seq, last.hash into head.seq, head.hash
-    from audit_heads known, lateral (
-      select seq, hash from audit_events where account_id = new.account_id order by seq desc limit 1) last
-    where known.account_id = chain and last.seq > known.seq;
+    select head.seq + 1, head.hash into strict new.seq, new.prev_hash from lock_audit_head(new) head;
   end if;
-  if not found then
-    perform from accounts where id = new.account_id for key share;
-    select * into head from audit_heads where account_id = chain for update;
-    if not found then
-      insert into audit_heads (account_id, seq, hash) values (chain, 0, decode(repeat('00', 32), 'hex'))
-      on conflict do nothing;
-      select * into strict head from audit_heads where account_id = chain for update;
-    end if;
-    -- Once for a statement, for its events are one actor's.
-    if new.actor_kind = 'user' and new.actor_name <> 'erased person'
-      and exists (select from erasures where user_id = new.actor_id)
-    then
-      raise exception '% is erased', new.actor_id
-        using errcode = 'check_violation', constraint = 'audit_events_actor_present';
-    end if;
-  end if;
-  new.redacted_by := '{}';
-  new.redacted_hashes := '{}';
-  new.seq := head.seq + 1;
-  new.prev_hash := head.hash;
+  new.redacted_by := '{}'::bigint[];
+  new.redacted_hashes := '{}'::bytea[];
   new.hash := audit_event_hash(new);
+  last[1] := set_config(
+    'latchkey.audit_chain', chain || ' ' || inserted + 1 || ' ' || new.seq || ' ' || encode(new.hash, 'hex'), true);
   return new;
 end $$;
 
@@ -791,6 +776,49 @@ begin
   for key in select distinct hashtextextended(id::text, 16) from unnest(ids) id order by 1 loop
     perform pg_advisory_xact_lock(key);
   end loop;
+end $$;
+
+CREATE FUNCTION public.lock_audit_head(event public.audit_events, OUT seq bigint, OUT hash bytea) RETURNS record
+    LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  chain constant uuid := coalesce(event.account_id, '00000000-0000-0000-0000-000000000000');
+begin
+  -- An event ahead of its head is of this statement, which has locked the head. Two statements, because the index is
+  -- reached by each of the two conditions, and not by both in one.
+  if event.account_id is null then
+    select last.seq, last.hash into seq, hash
+    from audit_heads known, lateral (
+      select seq, hash from audit_events where account_id is null
+      -- As the index has them: of a condition like this it is not known that it leaves one value alone.
+      order by account_id desc nulls last, seq desc limit 1) last
+    where known.account_id = chain and last.seq > known.seq;
+  else
+    select last.seq, last.hash into seq, hash
+    from audit_heads known, lateral (
+      select seq, hash from audit_events where account_id = event.account_id order by seq desc limit 1) last
+    where known.account_id = chain and last.seq > known.seq;
+  end if;
+  if found then return; end if;
+  perform from accounts where id = event.account_id for key share;
+  select head.seq, head.hash into seq, hash from audit_heads head where account_id = chain for update;
+  if not found then
+    insert into audit_heads (account_id, seq, hash) values (chain, 0, decode(repeat('00', 32), 'hex'))
+    on conflict do nothing;
+    select head.seq, head.hash into strict seq, hash from audit_heads head where account_id = chain for update;
+  end if;
+  -- Behind the lock of the head, which the erasure takes as well. Once for a statement, for its events are one actor's.
+  if event.actor_kind = 'user' and event.actor_name <> 'erased person'
+    and exists (select from erasures where user_id = event.actor_id)
+  then
+    raise exception '% is erased', event.actor_id
+      using errcode = 'check_violation', constraint = 'audit_events_actor_present';
+  end if;
 end $$;
 
 CREATE FUNCTION public.log_new_keys() RETURNS trigger
@@ -1722,6 +1750,11 @@ CREATE TABLE public.key_activity (
     total_requests bigint GENERATED ALWAYS AS ((GREATEST(verified_count, reported_count) + denied_count)) STORED NOT NULL,
     made_at timestamp with time zone,
     idle_since date GENERATED ALWAYS AS (((COALESCE(last_used_at, made_at) AT TIME ZONE 'UTC'::text))::date) STORED,
+    magnitude smallint GENERATED ALWAYS AS (
+CASE
+    WHEN ((((verified_count)::double precision + (denied_count)::double precision) + (reported_count)::double precision) >= (4096)::double precision) THEN floor((((4)::double precision * ln((((verified_count)::double precision + (denied_count)::double precision) + (reported_count)::double precision))) / ln((2)::double precision)))
+    ELSE NULL::double precision
+END) STORED,
     CONSTRAINT key_activity_idle_since_finite CHECK (isfinite(idle_since)),
     CONSTRAINT key_activity_last_used_at_finite CHECK (isfinite(last_used_at)),
     CONSTRAINT key_activity_made_at_finite CHECK (isfinite(made_at))
@@ -2587,6 +2620,8 @@ CREATE INDEX invitations_account_idx ON public.invitations USING btree (account_
 
 CREATE UNIQUE INDEX invitations_open_unique ON public.invitations USING btree (account_id, email) WHERE ((accepted_at IS NULL) AND (revoked_at IS NULL));
 
+CREATE INDEX key_activity_busy_idx ON public.key_activity USING btree (magnitude) WHERE (magnitude IS NOT NULL);
+
 CREATE INDEX key_activity_idle_idx ON public.key_activity USING btree (key_id, idle_since);
 
 CREATE INDEX mails_due_at_idx ON public.mails USING btree (due_at) WHERE (state = 'waiting'::text);
@@ -2995,6 +3030,8 @@ GRANT ALL ON FUNCTION public.is_in_invalidation_history(seq bigint, mark uuid) T
 GRANT ALL ON FUNCTION public.is_in_invalidation_history(seq bigint, mark uuid) TO latchkey_gateway;
 
 REVOKE ALL ON FUNCTION public.isolate_accounts(tenant_table regclass, account_column name) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.lock_audit_head(event public.audit_events, OUT seq bigint, OUT hash bytea) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.log_new_keys() FROM PUBLIC;
 

@@ -79,6 +79,9 @@ static const unsigned char sql_0024[] = {
 static const unsigned char sql_0025[] = {
 #embed "../../migrations/0025_erasure.sql"
 };
+static const unsigned char sql_0026[] = {
+#embed "../../migrations/0026_large_numbers.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -108,6 +111,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0023, staff_changes),
     MIGRATION(0024, addresses_in_one_form),
     MIGRATION(0025, erasure),
+    MIGRATION(0026, large_numbers),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

@@ -239,6 +239,10 @@ struct ListTopAccounts: PostgresStatement {
 /// (`is_sure`), those of `ranked` whose bound reaches `least` are summed up, one by one through their indexes. Else,
 /// where all keys are used about alike or many are wanted, everything is summed up.
 ///
+/// An index has the keys in the order of `magnitude`, four times the binary logarithm of the bound, rounded down. Where
+/// it has enough of them (`busy`), the bounds of those that are left out are below the next magnitude; a hundredth more
+/// covers rounding. Else, where few keys have reached the magnitude that the index begins with, every key is looked at.
+///
 /// The bound is not `total_requests`: that is the greater of all verifications and all reports, and the requests of
 /// days and endpoints, of which each is the greater of its own, may be more.
 struct ListTopKeys: PostgresStatement {
@@ -246,6 +250,11 @@ struct ListTopKeys: PostgresStatement {
   /// Keys that are looked at, and how many may be wanted for that.
   private static let rankedCount = 4_000
   private static let wantedCountMax = 1_000
+
+  private static let bound = "verified_count + denied_count + reported_count"
+  private static let isRanked = """
+    $3 <= \(wantedCountMax) and last_used_at >= ($1::date - 1)::timestamp at time zone 'UTC'
+    """
 
   private static let sums = """
     sum(success_count)::bigint as successes, sum(error_count)::bigint as errors, sum(denied_count)::bigint as denied,
@@ -260,11 +269,15 @@ struct ListTopKeys: PostgresStatement {
   }
 
   static let sql = """
-    with ranked as materialized (
-      select account_id, key_id, verified_count + denied_count + reported_count as bound
-      from key_activity
-      where $3 <= \(wantedCountMax) and last_used_at >= ($1::date - 1)::timestamp at time zone 'UTC'
-      order by verified_count + denied_count + reported_count desc limit \(rankedCount)
+    with busy as materialized (
+      select account_id, key_id, magnitude, \(bound) as bound from key_activity
+      where \(isRanked) and magnitude is not null order by magnitude desc limit \(rankedCount)
+    ), ranked as materialized (
+      select account_id, key_id, bound from busy where (select count(*) from busy) = \(rankedCount)
+      union all (
+        select account_id, key_id, \(bound) from key_activity
+        where \(isRanked) and (select count(*) from busy) < \(rankedCount)
+        order by \(bound) desc limit \(rankedCount))
     ), first as (
       select total from (select * from ranked order by bound desc limit 2 * $3) busiest cross join lateral (
         \(sums(of: "busiest"))
@@ -273,8 +286,10 @@ struct ListTopKeys: PostgresStatement {
     ), least as materialized (
       select case when count(*) = $3 then min(total) else 0 end as total from first
     ), proof as materialized (
-      select $3 <= \(wantedCountMax)
-        and (count(*) < \(rankedCount) or min(bound) < (select total from least)) as is_sure
+      select $3 <= \(wantedCountMax) and (count(*) < \(rankedCount) or (select total from least) > case
+          when (select count(*) from busy) = \(rankedCount)
+          then (select power(2, (min(magnitude) + 1.01) / 4) from busy)
+          else min(bound) end) as is_sure
       from ranked
     ), counted as (
       select account_id, key_id, successes, errors, denied, total from ranked cross join lateral (

@@ -208,16 +208,20 @@ struct LockPredecessors: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
-/// The newest first, from below `before`. What the filter leaves open is null.
+/// The newest first, from below `before`. What the filter leaves open is null. A plan for a given status keeps one
+/// branch, whose conditions the planner can estimate: so it reads keys in their order and stops.
 struct ListKeys: PostgresStatement {
+  private static let isUnblocked = "key.revoked_at is null and account.suspended_at is null"
+
   static let sql = newestKeys(
     where: """
-      key.account_id = $1 and ($2::uuid is null or key.id < $2) and ($3::text is null or $3 = case
-      when key.revoked_at is not null then 'revoked'
-      when account.suspended_at is not null then 'suspended'
-      when key.disabled_at is not null then 'disabled'
-      when \(effectiveExpiry) <= now() then 'expired'
-      else 'active' end)
+      key.account_id = $1 and ($2::uuid is null or key.id < $2) and ($3::text is null or case $3
+        when 'revoked' then key.revoked_at is not null
+        when 'suspended' then key.revoked_at is null and account.suspended_at is not null
+        when 'disabled' then \(isUnblocked) and key.disabled_at is not null
+        when 'expired' then \(isUnblocked) and key.disabled_at is null and (\(effectiveExpiry) <= now()) is true
+        when 'active' then \(isUnblocked) and key.disabled_at is null and (\(effectiveExpiry) <= now()) is not true
+      end)
       and ($4::text[] is null or key.tags @> $4)
       and ($5::text is null or key.name ilike $5 or key.description ilike $5 or key.key_start ilike $5)
       and ($6::text is null or key.environment = $6)

@@ -93,6 +93,8 @@ struct AnalyticsStatementsTests {
       (4_500, "100 + key * 7919 % 6007 % 7"),
       // Busy long ago, when nobody else was.
       (4_500, "1 + 100000 * (age / 40) + key % 3"),
+      // Of all of which much was counted: that of a few, or about alike.
+      (4_500, "5000 + 1000000 / (1 + key * 7919 % 6007)"), (4_500, "5000 + key * 7919 % 6007 % 7"),
     ])
   func topKeys(_ keys: Int, _ requests: String) async throws {
     try await withPool { pool in
@@ -116,6 +118,7 @@ struct AnalyticsStatementsTests {
   func topKeysPlan() async throws {
     for (keys, requests, days, isQuick) in [
       (4_500, "1 + 1000000 / (1 + key * 7919 % 6007)", 50, true),
+      (4_500, "5000 + 1000000 / (1 + key * 7919 % 6007)", 50, true),
       // Over four thousand have been asked for more than anybody in these days.
       (6_000, "case when key % 5 = 0 then 80 else 100 end * case when key % 4 = 3 then 2 else 1 end", 20, false),
     ] {
@@ -129,6 +132,28 @@ struct AnalyticsStatementsTests {
         let rowCounts = scans.map { Int($0.output.1 ?? "0") ?? 0 }
         #expect(!rowCounts.isEmpty && rowCounts.allSatisfy { $0 == 0 } == isQuick, "\(plan)")
       }
+    }
+  }
+
+  @Test("the magnitude of a key bounds what was counted of it")
+  func magnitudes() async throws {
+    try await withPool { pool in
+      try await pool.type(
+        """
+        insert into key_activity (account_id, key_id, verified_count, denied_count, reported_count)
+        select gen_random_uuid(), gen_random_uuid(), count / 2, count - count / 2 - count / 5, count / 5
+        from generate_series(0, 248) step, generate_series(-1, 1) off,
+          lateral (select greatest(0, power(2, step / 4.0::double precision)::bigint + off) as count) counts
+        """)
+      let counted = "(verified_count + denied_count + reported_count)"
+      #expect(
+        try await pool.number(
+          """
+          select count(*) from key_activity
+          where (magnitude is null) <> (\(counted) < 4096) or \(counted) >= power(2, (magnitude + 1.01) / 4)
+            or \(counted) < power(2, (magnitude - 0.01) / 4)
+          """) == 0)
+      #expect(try await pool.number("select max(magnitude) - min(magnitude) from key_activity") == 200)
     }
   }
 

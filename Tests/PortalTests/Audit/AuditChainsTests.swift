@@ -133,6 +133,84 @@ struct AuditChainsTests {
     }
   }
 
+  @Test("events that a statement leaves out leave no gap, and neither do those that are rolled back to a savepoint")
+  func leftOut() async throws {
+    try await withPool { pool in
+      let account = try await World(pool).makeAccount()
+      try await pool.type(
+        """
+        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
+        select case when number % 3 = 0 then known.id else gen_random_uuid() end, account_id, 'job', 'x', 'x', 'x'
+        from generate_series(1, 30) number, (
+          select id, account_id from audit_events where account_id = '\(account)') known
+        order by number
+        on conflict do nothing
+        """)
+      let insert = """
+        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
+        select gen_random_uuid(), '\(account)', 'job', 'x', 'x', 'x' from generate_series(1, 3)
+        """
+      try await pool.type("begin; \(insert); savepoint here; \(insert); rollback to here; \(insert); commit")
+      #expect(try await findings(pool) == [])
+      #expect(try await pool.number("select max(seq) from audit_events where account_id = '\(account)'") == 27)
+    }
+  }
+
+  @Test(
+    "what somebody puts into the setting that has the end of a trail cannot break the chain",
+    arguments: [
+      // Another hash, another number, no event that was inserted.
+      (#"regexp_replace(current_setting('latchkey.audit_chain'), '[0-9a-f]{64}$', repeat('ab', 32))"#, true),
+      (#"regexp_replace(current_setting('latchkey.audit_chain'), ' \d+ ([0-9a-f]{64})$', ' 70 \1')"#, true),
+      ("gen_random_uuid() || ' 1 1 ' || repeat('ab', 32)", false), ("''", false), ("'x'", false),
+    ])
+  func forgedSetting(_ setting: String, _ isRefused: Bool) async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let insert = """
+        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
+        select gen_random_uuid(), '\(account)', 'job',
+          case number when 2 then set_config('latchkey.audit_chain', \(setting), true) else 'x' end, 'x', 'x'
+        from generate_series(1, 3) number
+        """
+      if isRefused {
+        let error = await #expect(throws: PostgresError.self) { try await pool.type(insert) }
+        #expect(error?.sqlState == "23000")
+      } else {
+        try await pool.type(insert)
+      }
+      try await world.makeKey(account)
+      #expect(try await findings(pool) == [])
+      #expect(
+        try await pool.number("select max(seq) from audit_events where account_id = '\(account)'")
+          == (isRefused ? 2 : 5))
+    }
+  }
+
+  @Test("events with fields of every kind have the hash that their encoding gives")
+  func encoding() async throws {
+    try await withPool { pool in
+      let account = try await World(pool).makeAccount()
+      try await pool.type(
+        """
+        insert into audit_events
+          (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, ip)
+        select gen_random_uuid(), case when number % 2 = 0 then '\(account)'::uuid end, 'job',
+          case when number % 3 = 0 then gen_random_uuid() end, repeat(chr(31 + number), number % 5), 'x\\', 'ü',
+          case when number % 5 <> 0 then gen_random_uuid() end,
+          case when number % 7 <> 0 then repeat('€\\', number % 4) end,
+          case when number % 11 <> 0 then '\\x' || number end,
+          case number % 6 when 0 then inet '192.0.2.1' when 1 then '10.0.0.0/8' when 2 then '2001:db8::1'
+            when 3 then '2001:db8::/32' when 4 then '::ffff:192.0.2.1' end
+        from generate_series(1, 300) number
+        """)
+      #expect(try await findings(pool) == [])
+      #expect(
+        try await pool.number("select count(*) from audit_events event where hash <> audit_event_hash(event)") == 0)
+    }
+  }
+
   @Test("events of several trails that one statement brings are chained in the order in which it brings them")
   func oneStatement() async throws {
     try await withPool { pool in
