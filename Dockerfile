@@ -1,4 +1,4 @@
-# The image: `latchkey` on a slim Debian, run by an unprivileged user.
+# The image: `latchkey` on Debian slim, run by an unprivileged user.
 #
 #   docker build --tag latchkey .
 #   docker run --env DATABASE_URL=… latchkey migrate
@@ -13,14 +13,14 @@ RUN apt-get update \
 
 WORKDIR /build
 
-# By itself, so that a change in the sources does not fetch the dependencies again.
+# A layer of its own, so that a change in the sources does not fetch the dependencies again.
 COPY Package.swift ./
 RUN swift package resolve
 
 COPY Sources Sources
-# They become part of the program.
+# Embedded in the program.
 COPY migrations migrations
-# Not compiled, but Package.swift names them.
+# Not compiled, but Package.swift refers to them.
 COPY Tests Tests
 RUN swift build --configuration release --product latchkey --static-swift-stdlib
 
@@ -31,7 +31,7 @@ RUN apt-get update \
        libunistring2 tzdata \
     && rm -rf /var/lib/apt/lists/*
 
-# The numbers are fixed, so that they can be named where names are not known (runAsUser, the owner of a volume).
+# The ids are fixed, for places that accept only numbers (runAsUser, the owner of a volume).
 RUN groupadd --system --gid 10001 latchkey \
     && useradd --system --uid 10001 --gid latchkey --no-create-home --home-dir /nonexistent latchkey \
     && install --directory --owner latchkey --group latchkey --mode 0700 /var/lib/latchkey/usage
@@ -46,12 +46,12 @@ ENV HTTP_HOST=0.0.0.0 \
 USER 10001:10001
 EXPOSE 8080
 
-# For USAGE_SPOOL; see docs/CONFIGURATION.md.
+# For USAGE_SPOOL (docs/CONFIGURATION.md).
 VOLUME /var/lib/latchkey/usage
 
-# Whether the process answers, not whether PostgreSQL does (/readyz): a restart would not mend that. The image has no
-# curl; bash can speak this much HTTP. It speaks no TLS and to no unix socket: set OPERATIONS_PORT with TLS_CERTIFICATE
-# and HTTP_SOCKET.
+# Checks that the process answers, not that PostgreSQL does (/readyz), because a restart would not repair that. The
+# image has no curl, but bash can send this request. bash supports neither TLS nor unix sockets: with TLS_CERTIFICATE or
+# HTTP_SOCKET, set OPERATIONS_PORT as well.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
     CMD ["bash", "-c", "port=${OPERATIONS_PORT:-0}; ((port)) || port=$HTTP_PORT; exec 3<>\"/dev/tcp/127.0.0.1/$port\" && printf 'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
 

@@ -1,4 +1,4 @@
-# The commands for working on Latchkey. What each does in detail stands in scripts/.
+# The commands for working on Latchkey. The scripts in scripts/ document the details.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build run stop test soak lint format check bench clean
@@ -9,36 +9,36 @@ help: ## Show this list
 setup: ## Install what is missing on this machine
 	@scripts/install-dependencies --lint --gateways --mail --clocks
 
-build: ## Compile everything, tests too
+build: ## Compile everything, including the tests
 	@scripts/install-dependencies
 	@scripts/build --build-tests
 
 run: ## Start a demo server with a private PostgreSQL (HTTP_PORT=8080) and print lines to try
 	@scripts/run
 
-stop: ## Stop the demo server and its PostgreSQL; its data stays
+stop: ## Stop the demo server and its PostgreSQL; keep the data
 	@scripts/stop
 
 test: ## Run the tests against a PostgreSQL of their own (ARGS='--filter KeysTests')
 	@scripts/test $(ARGS)
 
-soak: ## Kill servers, stop PostgreSQL, cut connections, and send anything, in full: an hour
+soak: ## Kill servers, stop PostgreSQL, cut connections and send arbitrary input, in full; takes an hour
 	@scripts/test --soak
 
-lint: ## Check the form of Swift, shell, Dockerfile and YAML
+lint: ## Check Swift formatting, shell scripts, Dockerfile and YAML
 	@scripts/lint
 
-format: ## Put the Swift files into form
+format: ## Format the Swift files
 	@scripts/lint --fix
 
-# Warnings are errors by Package.swift.
-check: ## Everything that must hold before a commit: lint, build, test
+# Package.swift turns warnings into errors.
+check: ## Run what must pass before a commit: lint, build, tests
 	@scripts/lint
 	@scripts/test
 
 bench: ## Run the benchmarks
 	@scripts/bench $(ARGS)
 
-clean: stop ## Delete everything that was built, and the demo with its data
+clean: stop ## Delete all build results, and the demo with its data
 	@for folder in .local/postgres .local/test-*; do scripts/cluster destroy "$$folder" || exit; done
 	rm -rf .build .local

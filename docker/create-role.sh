@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run once by the postgres image, when its volume is empty. The portal's role must not be the image's own user: that one
-# is a superuser, and row-level security does not hold for superusers.
+# The postgres image runs this once, when its volume is empty. The portal needs a role other than the image's own user:
+# that user is a superuser, and row-level security does not apply to superusers.
 set -euo pipefail
 
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<'END'

@@ -1,12 +1,12 @@
-"""A mail server for tests, on 127.0.0.1: keeps what it takes in a folder, and fails as it is told to.
+"""A mail server for tests, on 127.0.0.1: stores accepted mails in a folder, and fails as specified.
 
-Writes the port into FOLDER/port when it listens. Each mail becomes FOLDER/N.eml and, before that, FOLDER/N.json with its
-envelope. Each fault is for one mail, in the order in which they come:
+Writes its port to FOLDER/port when it listens. For each mail, writes the envelope to FOLDER/N.json and then the mail to
+FOLDER/N.eml. Each --fault applies to one mail, in order of arrival:
 
-  ok           takes it
-  rcpt CODE    answers so to the recipient
-  data CODE    answers so to the text, and keeps nothing
-  drop         keeps it, then ends the connection without an answer
+  ok           accepts the mail
+  rcpt CODE    answers the recipient with CODE
+  data CODE    answers the text with CODE, and stores nothing
+  drop         stores the mail, then closes the connection without an answer
 """
 
 import argparse
@@ -27,13 +27,13 @@ class Mailbox:
     async def handle_RCPT(self, server, session, envelope, address, options):
         session.fault = (self.faults.pop(0) if self.faults else "ok").split()
         if session.fault[0] == "rcpt":
-            return session.fault[1] + " so it was asked for"
+            return session.fault[1] + " as requested by the test"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
         if session.fault[0] == "data":
-            return session.fault[1] + " so it was asked for"
+            return session.fault[1] + " as requested by the test"
         self.count += 1
         path = self.folder / str(self.count)
         details = {
@@ -57,7 +57,7 @@ async def main():
     parser.add_argument("--key")
     parser.add_argument("--user")
     parser.add_argument("--password")
-    parser.add_argument("--ascii", action="store_true", help="offers no SMTPUTF8")
+    parser.add_argument("--ascii", action="store_true", help="do not offer SMTPUTF8")
     parser.add_argument("--fault", action="append", default=[])
     arguments = parser.parse_args()
 
