@@ -1,6 +1,9 @@
 import DequeModule
 import Foundation
 
+/// How long after the start of a sync its result may be relied on, where nothing else is set.
+let leaseDefault: Duration = .seconds(2)
+
 /// A cache that never answers with what was revoked longer than the lease ago, as a value: no I/O and no clock in here.
 ///
 /// - It follows `invalidation_log`. Each successful sync makes it fresh until the *start* of that sync plus the lease;
@@ -19,7 +22,7 @@ import Foundation
 package struct CoherentCacheState<Value: Invalidatable>: Sendable {
   package struct Limits: Sendable {
     /// How long after the start of a sync its result may be relied on.
-    package var lease: Duration = .seconds(2)
+    package var lease = leaseDefault
     package var entryCountMax = 200_000
     package var absentCountMax = 10_000
     /// How long an unknown secret is taken to be unknown still.

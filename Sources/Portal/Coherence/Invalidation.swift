@@ -93,7 +93,3 @@ extension Invalidatable {
     }
   }
 }
-
-extension VerifiableKey: Invalidatable {
-  package var owner: UUID? { accountID }
-}

@@ -6,3 +6,10 @@ struct GrantPortal: PostgresStatement {
   let role: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(role) }
 }
+
+struct GrantAnalytics: PostgresStatement {
+  static let isRead = false
+  static let sql = "select grant_analytics($1::text::name)"
+  let role: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(role) }
+}

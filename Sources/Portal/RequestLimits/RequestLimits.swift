@@ -50,13 +50,6 @@ package struct RequestLimits: Sendable {
   }
 }
 
-/// What refuses requests when there are too many.
-package enum RequestRefusal: String, Sendable, CaseIterable {
-  case session, address, token, verification
-  /// More requests of one account than may wait.
-  case account
-}
-
 /// One limit, of many subjects.
 package final class RequestLimit<Subject: Hashable & Sendable>: Sendable {
   /// Subjects that are tracked; some 15 MB of them.

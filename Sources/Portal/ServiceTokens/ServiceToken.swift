@@ -25,7 +25,7 @@ package struct ServiceToken: Sendable, Equatable {
   package var name: String
   package var permissions: [Permission]
   /// The only one whose keys it knows of; nil: all.
-  package var environment: Key.Environment?
+  package var environment: KeyEnvironment?
   package var expiresAt: Date?
   package var isRevoked: Bool
 
@@ -44,7 +44,7 @@ package struct ServiceTokenDetails: Sendable, Equatable {
   package var id: UUID
   package var name: String
   package var permissions: [ServiceToken.Permission]
-  package var environment: Key.Environment?
+  package var environment: KeyEnvironment?
   package var expiresAt: Date?
   package var revokedAt: Date?
   /// When another took its place.

@@ -27,7 +27,7 @@ package struct ServiceTokens: Sendable {
 
   /// Throws `.invalid` where a permission cannot be had for one environment.
   package func create(
-    name: String, permissions: [ServiceToken.Permission], environment: Key.Environment? = nil, expiresAt: Date? = nil,
+    name: String, permissions: [ServiceToken.Permission], environment: KeyEnvironment? = nil, expiresAt: Date? = nil,
     by caller: Caller
   ) async throws -> IssuedServiceToken {
     if environment != nil, let permission = permissions.first(where: { !$0.isRestrictable }) {
@@ -82,7 +82,7 @@ struct NewServiceToken: Sendable {
   let secret = Secret.random(prefix: ServiceToken.secretPrefix)
   var name: String
   var permissions: [ServiceToken.Permission]
-  var environment: Key.Environment?
+  var environment: KeyEnvironment?
   var expiresAt: Date?
   var replacesID: UUID?
 

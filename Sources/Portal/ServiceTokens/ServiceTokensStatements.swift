@@ -15,12 +15,12 @@ extension ServiceTokenDetails {
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
       id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
-      environment: try Key.Environment(optional: row.next()), expiresAt: try row.next(), revokedAt: try row.next(),
+      environment: try KeyEnvironment(optional: row.next()), expiresAt: try row.next(), revokedAt: try row.next(),
       rolledAt: try row.next(), replacesID: try row.next(), lastUsedAt: try row.next(), createdAt: try row.next())
   }
 }
 
-extension Key.Environment {
+extension KeyEnvironment {
   init?(optional text: String?) throws(PostgresError) {
     guard let text else { return nil }
     try self.init(column: text, "environment")
@@ -102,5 +102,35 @@ struct WriteServiceTokenUses: PostgresStatement {
   let uses: [ServiceTokenUses.Noted]
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(uses.map(\.id), uses.map { Date(timeIntervalSince1970: Double($0.seconds)) })
+  }
+}
+
+/// Service tokens by hash, as `FindVerifiableKeys`.
+struct FindServiceTokens: PostgresStatement {
+  static let sql = """
+    select \(headColumns), token.token_hash, token.id, token.name, token.permissions, token.environment,
+      token.expires_at, token.revoked_at is not null
+    from invalidation_head head left join service_tokens token on token.token_hash = any ($1)
+    """
+  struct Row {
+    let position: LogPosition
+    let found: (hash: SecretHash, token: ServiceToken)?
+  }
+  let hashes: [SecretHash]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes.map { PostgresBytes($0.bytes) }) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
+    let position = try LogPosition(columns: &row)
+    guard let hash = try SecretHash(column: row.next()) else { return Row(position: position, found: nil) }
+    let token = ServiceToken(
+      id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
+      environment: try KeyEnvironment(optional: row.next()), expiresAt: try row.next(), isRevoked: try row.next())
+    return Row(position: position, found: (hash, token))
+  }
+}
+
+extension [ServiceToken.Permission] {
+  init(column texts: [String]) throws(PostgresError) {
+    self = []
+    for text in texts { append(try Element(column: text, "permission")) }
   }
 }

@@ -272,3 +272,11 @@ extension StaffMember {
       id: try row.next(), email: try row.next(), name: try row.next(), role: try Role(column: row.next(), "role"))
   }
 }
+
+/// In the order in which whoever writes to several of them goes through them.
+struct ListUserAccounts: PostgresStatement {
+  static let sql = "select account_id from memberships where user_id = $1 order by account_id"
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
+}

@@ -191,3 +191,35 @@ struct InsertConfirmation: PostgresStatement {
 struct DeleteExpiredConfirmations: PostgresStatement {
   static let sql = "delete from staff_confirmations where expires_at <= now()"
 }
+
+/// Support's search in any account, by whatever is given; the newest first.
+struct SearchKeys: PostgresStatement {
+  static let sql = newestKeys(
+    where: """
+      ($1::uuid is null or key.id = $1) and ($2::uuid is null or key.account_id = $2)
+      and ($3::text is null or key.key_start like $3) and ($4::bytea is null or key.key_hash = $4)
+      and ($5::text[] is null or key.account_id = any(\(accountsOfMembers("person.email = any($5)"))))
+      and ($6::text is null or key.account_id = any(\(accountsOfMembers("person.email like $6"))))
+      and ($7::text is null or key.account_id = any(array(select id from accounts where name ilike $7)))
+      """,
+    limit: "$8")
+  let search: KeySearch
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(search.id, search.accountID)
+    // Its own alphabet is letters, digits and `_`, and `_` is a wildcard.
+    bindings.append(search.start.map { $0.withoutWildcards + "%" })
+    bindings.append(
+      search.hash.map { PostgresBytes($0.bytes) }, search.email?.storedTexts, search.emailPart?.anywhere,
+      search.accountName?.anywhere, count)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
+}
+
+/// Which account a key belongs to, for staff, who begin from the key.
+struct FindKeyAccount: PostgresStatement {
+  static let sql = "select account_id from api_keys where id = $1"
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
+}

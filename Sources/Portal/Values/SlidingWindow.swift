@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 
 /// A sliding-window counter: what was used in the current fixed window, and in the one before it, which counts by the
 /// part of it that the sliding window still covers. Two integers a limit, whatever the rate.
@@ -141,11 +141,4 @@ package struct SlidingWindow: Sendable, Equatable {
   }
 
   private static func divideUp(_ number: Int, _ divisor: Int) -> Int { (number + divisor - 1) / divisor }
-}
-
-extension Date {
-  /// Milliseconds since 1970.
-  package var milliseconds: Int { Int(bounding: timeIntervalSince1970 * 1_000) }
-
-  init(milliseconds: Int) { self.init(timeIntervalSince1970: Double(milliseconds) / 1_000) }
 }

@@ -40,20 +40,7 @@ package struct VerificationRequest: Sendable, Equatable {
 
 /// The answer to "is this key good for this request?": a value, never an error.
 package struct Verdict: Sendable {
-  /// In the order in which they apply.
-  package enum Code: String, Sendable, CaseIterable {
-    case valid = "VALID"
-    case missingKey = "MISSING_KEY"
-    case notFound = "NOT_FOUND"
-    case revoked = "REVOKED"
-    case suspended = "SUSPENDED"
-    case disabled = "DISABLED"
-    case expired = "EXPIRED"
-    case forbiddenAddress = "FORBIDDEN_ADDRESS"
-    case insufficientScope = "INSUFFICIENT_SCOPE"
-    case rateLimited = "RATE_LIMITED"
-    case usageExceeded = "USAGE_EXCEEDED"
-  }
+  package typealias Code = VerdictCode
 
   package var code: Code
   /// The key that was found, and how its limits stand; nil for `.missingKey` and `.notFound`.
@@ -144,4 +131,8 @@ package struct VerifiableKey: Sendable, Equatable {
     let isCovered = request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
     return isCovered ? nil : .insufficientScope
   }
+}
+
+extension VerifiableKey: Invalidatable {
+  package var owner: UUID? { accountID }
 }

@@ -223,13 +223,3 @@ extension Verdict {
     self.init(code: decision.isAdmitted ? .valid : .rateLimited, found: (key, decision))
   }
 }
-
-extension SecretsRead {
-  /// From the rows of a look-up, each with the position and, where something was found, its hash and value.
-  init(_ rows: [(position: LogPosition, found: (SecretHash, Value)?)]) throws(PostgresError) {
-    guard let position = rows.first?.position else {
-      throw PostgresError(.protocolViolation, "invalidation_head is empty")
-    }
-    self.init(position: position, values: Dictionary(rows.compactMap(\.found)) { _, later in later })
-  }
-}
