@@ -171,3 +171,14 @@ struct DeleteOldInvalidations: PostgresStatement {
     delete from invalidation_log where at < now() - interval '1 hour'
     """
 }
+
+// MARK: The listener's connection
+
+enum ListenerScript {
+  /// Before the instance is registered. The name is for operators, in `pg_stat_activity`. Local, because no standby that
+  /// is away may keep an instance from following the log.
+  static let opened =
+    "set synchronous_commit = local; set application_name = '\(InvalidationListener.applicationName)'"
+  /// From here on a heartbeat is worth no wait for the disk.
+  static let registered = "set synchronous_commit = off"
+}

@@ -150,13 +150,9 @@ package struct InvalidationListener: Service {
   private func connect() async throws -> PostgresConnection {
     let connection = try await pool.openConnection(url: listenerURL, deadline: .seconds(3))
     do throws(PostgresError) {
-      // The name is for operators, in pg_stat_activity. Local, because no standby that is away may keep an instance
-      // from following the log.
-      try await connection.executeScript(
-        "set synchronous_commit = local; set application_name = '\(Self.applicationName)'")
+      try await connection.executeScript(ListenerScript.opened)
       try await instance.register(on: connection)
-      // From here on a heartbeat is worth no wait for the disk.
-      try await connection.executeScript("set synchronous_commit = off")
+      try await connection.executeScript(ListenerScript.registered)
     } catch {
       await connection.close()
       throw error

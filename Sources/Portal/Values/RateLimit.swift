@@ -91,7 +91,7 @@ package struct RateLimitDecision: Sendable, Equatable {
       window: SlidingWindow.Decision(
         isAdmitted: false, limit: 0, remaining: 0, resetSeconds: 0, retryAfterSeconds: 0)))
 
-  /// In the order of ``VerifiableKey/limits``, of which there is one at least.
+  /// In the order of ``KeyLimits/all``, of which there is one at least.
   init(_ standings: [Standing]) {
     own = standings[0]
     others = Array(standings[1...])

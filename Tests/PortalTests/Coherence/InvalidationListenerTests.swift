@@ -88,7 +88,7 @@ struct InvalidationListenerTests {
       let account = try await world.makeAccount()
       let issued = try await world.makeKey(account)
       func limit() async throws -> Int? {
-        try await following.verifier.verify(VerificationRequest(hash: issued.secret.hash)).found?.key.rateLimitPerMinute
+        try await following.verifier.verify(VerificationRequest(hash: issued.secret.hash)).found?.key.limits.perMinute
       }
       #expect(try await following.code(issued.secret) == .valid)
       try await world.pool.type("update api_keys set revoked_at = now()")

@@ -58,12 +58,3 @@ extension CoherentCacheState.Lookup where Value: Equatable {
     }
   }
 }
-
-extension VerifiableKey {
-  /// The n-th key of a test, whose use is counted.
-  static func counted(_ number: Int, of account: Int = 100) -> VerifiableKey {
-    VerifiableKey(
-      id: .numbered(number), accountID: .numbered(account), name: "Key", environment: .live, scopes: [],
-      rateLimitPerMinute: 60, isRevoked: false, isSuspended: false, isDisabled: false)
-  }
-}
