@@ -36,7 +36,7 @@ package struct CrossOrigins: Sendable, Equatable {
 /// The routes of gateways are left out. Their service token belongs into no page, and they may be answered before the
 /// HTTP decoder, where nobody looks at origins.
 struct CrossOriginMiddleware: RouterMiddleware {
-  private static let gatewayPaths: Set<String> = ["/v1/verify", "/v1/verify/batch", "/v1/authorize"]
+  private static let gatewayPaths = Set(HotRoute.allCases.map(\.path))
   private static let requestHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match"
   private static let exposedHeaders =
     "ETag, RateLimit, RateLimit-Policy, Retry-After, X-Latchkey-Complete-Through, X-Request-Id"
