@@ -111,3 +111,21 @@ extension StaffSession {
     guard hasSecondFactor else { throw .enrolmentRequired }
   }
 }
+
+extension RequestLimits {
+  /// Finds out who sends a request. Where that cannot be said, it counts for the address, so that guessing is limited:
+  /// afterwards, because a good session is not to pay for others at its address. So a wrong token costs its look-up also
+  /// where the address has had its share.
+  func identifying<Found>(
+    _ context: AppRequestContext, _ find: () async throws -> Found
+  ) async throws -> Found {
+    do {
+      return try await find()
+    } catch {
+      if error is Problem || error as? PortalError == .unauthenticated {
+        try countAddress(context.clientAddress)
+      }
+      throw error
+    }
+  }
+}

@@ -8,7 +8,7 @@
 /// So where it ends is beyond doubt. What is not plain is no error: the decoder judges it.
 struct PlainRequest: Equatable {
   /// Bytes of the request line and the header fields, and fields; the decoder takes as many.
-  static let headSizeMax = MalformedRequestHandler.headerSizeMax
+  static let headSizeMax = 32 << 10
   static let fieldCountMax = 100
   /// Bytes of a body; a request with a larger one is the decoder's.
   static let bodySizeMax = VerificationController.batchBodySizeMax

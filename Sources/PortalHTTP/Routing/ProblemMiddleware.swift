@@ -54,9 +54,3 @@ struct ProblemMiddleware: RouterMiddleware {
       metadata: ["status": "\(problem.status.code)", "path": "\(context.endpointPath ?? "")", "error": "\(error)"])
   }
 }
-
-extension HTTPField.Name {
-  // Safe: it is a valid name.
-  // swift-format-ignore: NeverForceUnwrap
-  static let xRequestID = HTTPField.Name("X-Request-Id")!
-}

@@ -8,9 +8,6 @@ import NIOHTTPTypesHTTP1
 import NIOSSL
 import Portal
 
-/// The connection has ended before a request had come in whole: thrown to whoever reads its body.
-struct ClientGone: Error {}
-
 /// Answers what is no HTTP, or is refused by its head, with a problem document, where the framework would send an empty
 /// 400, and closes: behind the answers to what came before. Asks for the body of a client that waits to be asked. Ends
 /// the connection after its next answer while the server drains. Where the connection ends before a body has come in
@@ -22,7 +19,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   typealias OutboundOut = HTTPResponsePart
 
   /// Bytes of all header fields of a request together.
-  static let headerSizeMax = 32 << 10
+  static let headerSizeMax = PlainRequest.headSizeMax
 
   /// Requests handed on whose answer has not been written: behind those an answer of ours would be out of order.
   private var unansweredCount = 0
