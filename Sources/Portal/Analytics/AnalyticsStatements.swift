@@ -274,9 +274,11 @@ struct ListTopKeys: PostgresStatement {
       group by account_id, key_id
     ), everybody as materialized (
       select coalesce((
-          select sum(success_count + error_count + denied_count) from packed_usage_totals where day between $1 and $2), 0)
+          select sum(success_count + error_count + denied_count) from packed_usage_totals
+          where day between $1 and $2), 0)
         + coalesce((
-          select sum(success_count + error_count + denied_count) from key_usage where day between $1 and $2), 0) as total
+          select sum(success_count + error_count + denied_count) from key_usage
+          where day between $1 and $2), 0) as total
     ), found as materialized (
       select * from counted order by total desc, account_id, key_id limit $3
     )

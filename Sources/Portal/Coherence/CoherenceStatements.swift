@@ -175,8 +175,8 @@ struct DeleteOldInvalidations: PostgresStatement {
 // MARK: The listener's connection
 
 enum ListenerScript {
-  /// Before the instance is registered. The name is for operators, in `pg_stat_activity`. Local, because no standby that
-  /// is away may keep an instance from following the log.
+  /// Before the instance is registered. The name is for operators, in `pg_stat_activity`. Local, because no standby
+  /// that is away may keep an instance from following the log.
   static let opened =
     "set synchronous_commit = local; set application_name = '\(InvalidationListener.applicationName)'"
   /// From here on a heartbeat is worth no wait for the disk.

@@ -18,8 +18,8 @@ struct FinishJob: PostgresStatement {
 
 struct ListJobs: PostgresStatement {
   static let sql = """
-    select name, extract(epoch from clock_timestamp() - started_at)::double precision, started_at, instance, finished_at,
-      succeeded_at, duration_ms, result_count, error, failure_count
+    select name, extract(epoch from clock_timestamp() - started_at)::double precision, started_at, instance,
+      finished_at, succeeded_at, duration_ms, result_count, error, failure_count
     from jobs
     """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (name: String, record: JobRecord) {

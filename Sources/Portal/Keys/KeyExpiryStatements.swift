@@ -16,7 +16,8 @@ struct NoteExpiringKeys: PostgresStatement {
       where key.created_at <= now() + make_interval(hours => 24 * ($2::integer - plan.max_key_lifetime_days))
         and key.revoked_at is null and key.rolled_at is null
     ), expiring as (
-      select key.id, key.account_id, account.name as account_name, key.name, key.key_start, expiry.expires_at, within.days
+      select key.id, key.account_id, account.name as account_name, key.name, key.key_start, expiry.expires_at,
+        within.days
       from candidate
       join api_keys key on key.id = candidate.id
       join accounts account on account.id = key.account_id

@@ -133,8 +133,8 @@ struct FindSession: PostgresStatement {
 struct FindStaffSession: PostgresStatement {
   static let sql = """
     \(touch("staff_sessions"))
-    select session.id, session.token_hash, member.id, member.email, member.name, member.role, factor.confirmed_at is not null,
-      session.expires_at
+    select session.id, session.token_hash, member.id, member.email, member.name, member.role,
+      factor.confirmed_at is not null, session.expires_at
     from staff_sessions session
     join staff member on member.id = session.staff_id
     left join second_factors factor on factor.person_id = member.id

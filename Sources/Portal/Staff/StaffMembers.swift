@@ -1,9 +1,9 @@
 package import Foundation
 package import Postgres
 
-/// The people among staff, as admins and the command line change them. Each change ends all sessions of who it is about,
-/// in its own transaction. Behind the locks of all admins who may log in, who acts is looked up again, and one admin
-/// stays, however many go at once.
+/// The people among staff, as admins and the command line change them. Each change ends all sessions of who it is
+/// about, in its own transaction. Behind the locks of all admins who may log in, who acts is looked up again, and one
+/// admin stays, however many go at once.
 package struct StaffMembers: Sendable {
   let pool: PostgresPool
 

@@ -16,8 +16,8 @@ struct SearchAccounts: PostgresStatement {
       order by account.id desc
       limit $5
     )
-    select account.id, account.name, \(planColumns), account.suspended_at, account.suspension_reason, account.created_at,
-      keys.total, keys.unrevoked, keys.live,
+    select account.id, account.name, \(planColumns), account.suspended_at, account.suspension_reason,
+      account.created_at, keys.total, keys.unrevoked, keys.live,
       (select count(*) from memberships membership where membership.account_id = account.id),
       members.ids, members.emails, members.roles
     from found account
@@ -27,7 +27,8 @@ struct SearchAccounts: PostgresStatement {
         \(liveKeyCount) as live
       from api_keys key where key.account_id = account.id) keys
     cross join lateral (
-      select coalesce(array_agg(id order by place), '{}') as ids, coalesce(array_agg(email order by place), '{}') as emails,
+      select coalesce(array_agg(id order by place), '{}') as ids,
+        coalesce(array_agg(email order by place), '{}') as emails,
         coalesce(array_agg(role order by place), '{}') as roles
       from (
         select person.id, person.email, membership.role, row_number() over (
@@ -80,7 +81,8 @@ func accountsOfMembers(_ condition: String) -> String {
 /// Of `staff_confirmations confirmation` and `accounts account`.
 private let confirmationColumns = """
   confirmation.id, confirmation.account_id, account.name, confirmation.key_count, confirmation.requester_id,
-  confirmation.requester_name, confirmation.reason, confirmation.ticket, confirmation.created_at, confirmation.expires_at
+  confirmation.requester_name, confirmation.reason, confirmation.ticket, confirmation.created_at,
+  confirmation.expires_at
   """
 
 extension StaffConfirmation {

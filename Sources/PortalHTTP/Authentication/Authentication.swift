@@ -114,8 +114,8 @@ extension StaffSession {
 
 extension RequestLimits {
   /// Finds out who sends a request. Where that cannot be said, it counts for the address, so that guessing is limited:
-  /// afterwards, because a good session is not to pay for others at its address. So a wrong token costs its look-up also
-  /// where the address has had its share.
+  /// afterwards, because a good session is not to pay for others at its address. So a wrong token costs its look-up
+  /// also where the address has had its share.
   func identifying<Found>(
     _ context: AppRequestContext, _ find: () async throws -> Found
   ) async throws -> Found {

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// Whether the server is about to end: it still answers everything, but says at `/readyz` that it is not ready, and ends
-/// connections after their next answer, so that whoever balances the load sends it nothing more.
+/// Whether the server is about to end: it still answers everything, but says at `/readyz` that it is not ready, and
+/// ends connections after their next answer, so that whoever balances the load sends it nothing more.
 package final class Drain: Sendable {
   private let hasBegun = Atomic(false)
 

@@ -37,8 +37,9 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   private let tls: ServerTLS?
   private let observer: Observer
 
-  /// Also puts the handler of TLS, if there is a certificate, and a ``FastPathHandler`` at the beginning of the pipeline,
-  /// and a ``PersistenceHandler`` and an ``ASCIIHeadHandler`` behind the decoder, where the framework lets nobody in.
+  /// Also puts the handler of TLS, if there is a certificate, and a ``FastPathHandler`` at the beginning of the
+  /// pipeline, and a ``PersistenceHandler`` and an ``ASCIIHeadHandler`` behind the decoder, where the framework lets
+  /// nobody in.
   init(
     _ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit, drain: Drain, tls: ServerTLS?,
     observer: Observer

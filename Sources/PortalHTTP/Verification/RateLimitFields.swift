@@ -76,7 +76,8 @@ extension HTTPFields: FieldSink {
   mutating func add(_ beginning: StaticString, _ number: Int) { add(beginning) { $0.append(decimal: number) } }
 
   mutating func add(_ beginning: StaticString, _ value: (inout [UInt8]) -> Void) {
-    guard let name = HTTPField.Name(beginning.description.trimmingCharacters(in: ["\r", "\n", ":", " "])) else { return }
+    let name = HTTPField.Name(beginning.description.trimmingCharacters(in: ["\r", "\n", ":", " "]))
+    guard let name else { return }
     var bytes: [UInt8] = []
     value(&bytes)
     self[name] = String(decoding: bytes, as: UTF8.self)

@@ -39,8 +39,8 @@ final class RunningServer: Sendable {
 
   let url: String
 
-  /// Starts the server, on a free port if none is given, and waits until it is ready. `shell` is what a shell does before,
-  /// for the limits that the server is to have.
+  /// Starts the server, on a free port if none is given, and waits until it is ready. `shell` is what a shell does
+  /// before, for the limits that the server is to have.
   init(
     on database: TestDatabase, spool: String, port: Int? = nil, environment: [String: String] = [:],
     clock: FakeClock? = nil, shell: String? = nil
@@ -51,8 +51,8 @@ final class RunningServer: Sendable {
     url = "\(certificate == nil ? "http" : "https")://127.0.0.1:\(self.port)"
     curlOptions =
       environment["HTTP_SOCKET"].map { ["--unix-socket", $0] } ?? certificate.map { ["--cacert", $0] } ?? []
-    // Through a shell, which the library of a fake clock gives its variable: a program that it gives it to at its own start
-    // does not find its arguments any more.
+    // Through a shell, which the library of a fake clock gives its variable: a program that it gives it to at its own
+    // start does not find its arguments any more.
     let (program, arguments) =
       clock == nil && shell == nil
       ? (latchkeyBinary, ["serve"])

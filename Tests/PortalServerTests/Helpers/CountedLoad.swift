@@ -3,8 +3,8 @@ import PortalTesting
 import PostgresTesting
 import Synchronization
 
-/// Gateways that verify as fast as they are answered, over connections that they open anew when one breaks, and that keep
-/// account of what they were told.
+/// Gateways that verify as fast as they are answered, over connections that they open anew when one breaks, and that
+/// keep account of what they were told.
 final class CountedLoad: Sendable {
   struct Tally: Sendable {
     /// Verdicts that arrived, on keys that exist.

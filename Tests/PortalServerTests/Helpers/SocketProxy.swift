@@ -3,8 +3,8 @@ import Glibc
 import PostgresTesting
 import Synchronization
 
-/// A way to a PostgreSQL server that can be cut: a unix socket in a folder of its own. Threads, because all that it does
-/// is to wait.
+/// A way to a PostgreSQL server that can be cut: a unix socket in a folder of its own. Threads, because all that it
+/// does is to wait.
 final class SocketProxy: Sendable {
   enum Mode: Int, CaseIterable {
     case open

@@ -13,8 +13,8 @@ enum Fault: String, CaseIterable {
   case suspendedServer = "suspended servers"
 }
 
-/// Which faults there have been and how far their plan has come: revocations follow it, so that they are spread over all
-/// faults however long those take.
+/// Which faults there have been and how far their plan has come: revocations follow it, so that they are spread over
+/// all faults however long those take.
 final class FaultLog: Sendable {
   private struct State {
     var counts: [Fault: Int] = [:]
@@ -181,8 +181,8 @@ struct Storm: Sendable {
 
   private typealias Revoked = (revocation: RevocationWorld.Revocation, receipt: JSONPropagation?)
 
-  /// In every way that there is, at once: by the customer at one of the servers, by bare updates of one key, by an update
-  /// of several, and by several updates in one transaction.
+  /// In every way that there is, at once: by the customer at one of the servers, by bare updates of one key, by an
+  /// update of several, and by several updates in one transaction.
   private func revoke(
     _ round: Round, of owner: KeyOwner, _ connections: [TestConnection]
   ) async throws -> [Revoked] {
@@ -325,8 +325,8 @@ struct Storm: Sendable {
     try await Task.sleep(for: length)
   }
 
-  /// Keys that are in a server's cache when it is suspended are revoked meanwhile, and asked about so late that the first
-  /// thing that it has to do, when it goes on, is to answer for keys whose time is over.
+  /// Keys that are in a server's cache when it is suspended are revoked meanwhile, and asked about so late that the
+  /// first thing that it has to do, when it goes on, is to answer for keys whose time is over.
   private func suspend(_ index: Int, for length: Duration, _ keys: [OwnedKey]) async throws {
     let suspended = world.servers[index]
     try await TestConnection.with(keys.map { _ in suspended.port }) { connections in

@@ -53,8 +53,8 @@ struct StormTally {
     print(
       "\(revocationCount) revocations on 3 servers in \(duration.inMilliseconds); "
         + "\(tooLate.count) acceptances later than B after the commit; \(receiptCount) receipts, the slowest in "
-        + "\(receiptMillisecondsMax) ms, \(fullReceiptCount) of them full, \(acceptedAfterFullReceiptCount) acceptances "
-        + "after a full one; \(sweptCount) repeated questions about refused keys")
+        + "\(receiptMillisecondsMax) ms, \(fullReceiptCount) of them full, \(acceptedAfterFullReceiptCount) "
+        + "acceptances after a full one; \(sweptCount) repeated questions about refused keys")
     for (number, instance) in instances.enumerated() {
       let delays = instance.delays.sorted()
       func at(_ share: Double) -> String {

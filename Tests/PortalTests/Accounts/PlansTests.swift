@@ -92,7 +92,10 @@ struct PlansTests {
       let account = try await world.makeAccount()
       let id = try await world.makeKey(account).key.id
       try await pool.type(
-        "update api_keys set created_at = now() - interval '8 days'; update plans set key_cap = 1, max_key_lifetime_days = 9"
+        """
+        update api_keys set created_at = now() - interval '8 days';
+        update plans set key_cap = 1, max_key_lifetime_days = 9
+        """
       )
       let found = try await world.keys.find(id, of: account)
       #expect(found.status(at: Date()) == .active && found.expiresAt == nil)

@@ -60,8 +60,8 @@ private struct ModelServer {
   }
 }
 
-/// A tree of histories: the server that is the primary, the one that it replaced and that does not know it yet, and what
-/// every server ever was.
+/// A tree of histories: the server that is the primary, the one that it replaced and that does not know it yet, and
+/// what every server ever was.
 private struct ModelWorld {
   private(set) var primary = ModelServer()
   private(set) var zombie: ModelServer?
@@ -106,9 +106,9 @@ private struct ModelWorld {
 
 @Suite("CoherentCacheState against a model")
 struct CoherentCacheModelTests {
-  /// Whatever happens in whatever order, late reads and late syncs, pruned logs, failovers that lose commits, restores, and
-  /// reads from a server that has been replaced: no value is hit that was superseded before the read of any sync applied so
-  /// far, nor one superseded the lease ago or longer.
+  /// Whatever happens in whatever order, late reads and late syncs, pruned logs, failovers that lose commits, restores,
+  /// and reads from a server that has been replaced: no value is hit that was superseded before the read of any sync
+  /// applied so far, nor one superseded the lease ago or longer.
   @Test("random histories never break the promise, and leave the indexes consistent", arguments: 0..<60)
   func randomHistory(_ seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))

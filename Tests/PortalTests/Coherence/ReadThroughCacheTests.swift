@@ -145,8 +145,8 @@ struct ReadThroughCacheTests {
     #expect(cache.cached(.numbered(1), at: .now) == .some(revoked))
   }
 
-  /// Else a slow database could accept a key for longer after its revocation than the lease, and a silent one could make
-  /// gateways wait for ever.
+  /// Else a slow database could accept a key for longer after its revocation than the lease, and a silent one could
+  /// make gateways wait for ever.
   @Test("who has waited for the lease is told that the database is unavailable, and the read is given up")
   func tooOld() async throws {
     let cache = makeCache(lease: .milliseconds(30))

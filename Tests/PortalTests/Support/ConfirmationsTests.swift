@@ -40,8 +40,10 @@ struct ConfirmationsTests {
       try await world.insertKeys(upTo: 25, account)
       try await pool.type(
         """
-        update api_keys set expires_at = now() where ctid in (select min(ctid) from api_keys where account_id = '\(account)');
-        update api_keys set disabled_at = now() where ctid in (select max(ctid) from api_keys where account_id = '\(account)');
+        update api_keys set expires_at = now()
+        where ctid in (select min(ctid) from api_keys where account_id = '\(account)');
+        update api_keys set disabled_at = now()
+        where ctid in (select max(ctid) from api_keys where account_id = '\(account)');
         delete from invalidation_log
         """)
       #expect(try await revokedAtOnce(world, account) == 25)
@@ -285,7 +287,10 @@ struct ConfirmationsTests {
         try await world.insertKeys(upTo: 26, account)
         let id = try await ask(world, account).id
         try await pool.type(
-          "update api_keys set revoked_at = now() where id in (select id from api_keys where revoked_at is null limit 1)"
+          """
+          update api_keys set revoked_at = now()
+          where id in (select id from api_keys where revoked_at is null limit 1)
+          """
         )
         let isConfirmFirst = round.isMultiple(of: 2)
         let outcomes = await concurrently(2) { index in

@@ -16,7 +16,8 @@ struct SupportDeskStatementsTests {
           select pg_catalog.md5('account ' || n)::uuid, pg_catalog.md5('name ' || n) || ' GmbH'
           from generate_series(1, 20000) n;
         insert into users (id, email, password_hash)
-          select pg_catalog.md5('user ' || n)::uuid, 'person' || n || '@' || pg_catalog.md5('host ' || n) || '.example', ''
+          select pg_catalog.md5('user ' || n)::uuid, 'person' || n || '@' || pg_catalog.md5('host ' || n) || '.example',
+            ''
           from generate_series(1, 20000) n;
         insert into memberships (account_id, user_id, role)
           select pg_catalog.md5('account ' || n)::uuid, pg_catalog.md5('user ' || n)::uuid, 'owner'

@@ -33,7 +33,8 @@ struct PortalRoleTests {
       let open = try await pool.lines(
         """
         select relname from (\(Self.tables)) t
-        where (relname = 'accounts' or exists (select from pg_attribute where attrelid = t.oid and attname = 'account_id'))
+        where (relname = 'accounts' or exists (
+          select from pg_attribute where attrelid = t.oid and attname = 'account_id'))
           and has_any_column_privilege('latchkey_portal', t.oid, 'select, insert, update')
           and not exists (
             select from pg_policy join pg_class on pg_class.oid = polrelid
@@ -120,7 +121,8 @@ struct PortalRoleTests {
       let open = try await pool.lines(
         """
         select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef and (
-          proconfig is null or not exists (select from unnest(proconfig) as setting where setting like 'search_path=%pg_temp')
+          proconfig is null or not exists (
+            select from unnest(proconfig) as setting where setting like 'search_path=%pg_temp')
           or exists (
             select from aclexplode(proacl) where grantee <> proowner and (grantee::regrole::text, proname) not in (
               ('latchkey_portal', 'delete_current_account'), ('latchkey_portal', 'forget_people'),
