@@ -1,7 +1,7 @@
 import DequeModule
 import Foundation
 
-/// How long after the start of a sync its result may be relied on, where nothing else is set.
+/// How long after the start of a sync its result is valid, unless configured otherwise.
 let leaseDefault: Duration = .seconds(2)
 
 /// A cache that never answers with what was revoked longer than the lease ago, as a value: no I/O and no clock in here.

@@ -1,17 +1,16 @@
 package import Foundation
 
-/// What limits the verifications of one key: its own limit per minute, its named limits, and the limit that it shares
-/// with the other keys of its account.
+/// The limits of one key: its own per minute, its named limits, and the limit that the keys of its account share.
 package struct KeyLimits: Sendable, Equatable {
   // Large before small: a cache holds a million of these.
-  /// What the windows of the key's own limits are found by: the key that its lineage began with, so that a successor
-  /// goes on with its predecessor's.
+  /// Identifies the windows of the key's own limits: the first key of its lineage, so that a successor continues the
+  /// windows of its predecessor.
   package var lineageID: UUID
   package var accountID: UUID
   /// The key's own, or the plan's if that is lower.
   package var perMinute: Int
   package var named: [RateLimit]
-  /// What the account's keys share per minute; nil if there is no such limit.
+  /// Shared by the keys of the account; nil if there is no such limit.
   package var accountPerMinute: Int?
   /// Of the key's own limits.
   package var mode: RateLimitMode
@@ -42,6 +41,6 @@ package struct KeyLimits: Sendable, Equatable {
 
   var hasOne: Bool { named.isEmpty && accountPerMinute == nil }
 
-  /// Whether PostgreSQL decides about one of them.
+  /// Whether PostgreSQL decides one of them.
   var needPostgres: Bool { mode == .consistent || accountPerMinute != nil && accountMode == .consistent }
 }

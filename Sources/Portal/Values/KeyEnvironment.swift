@@ -1,4 +1,4 @@
-/// What an API key is for.
+/// The environment of an API key.
 package enum KeyEnvironment: String, Sendable, CaseIterable {
   case live, test
 

@@ -1,4 +1,4 @@
-/// What a mail tells.
+/// The kinds of mail.
 package enum MailKind: String, Sendable, CaseIterable {
   case passwordReset = "password_reset"
   case emailVerification = "email_verification"

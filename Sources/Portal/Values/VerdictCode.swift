@@ -1,4 +1,4 @@
-/// What a verification says, in the order in which it applies.
+/// The results of a verification, in the order in which they apply.
 package enum VerdictCode: String, Sendable, CaseIterable {
   case valid = "VALID"
   case missingKey = "MISSING_KEY"

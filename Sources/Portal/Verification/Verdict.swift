@@ -39,7 +39,7 @@ package struct VerificationRequest: Sendable, Equatable {
     }
   }
 
-  /// As ``endpoint(method:target:)``, of two places in a text in UTF-8, in one piece.
+  /// As ``endpoint(method:target:)``, for two ranges of a UTF-8 text, with one allocation at most.
   package static func endpoint(in bytes: Span<UInt8>, method: Range<Int>?, target: Range<Int>) -> String {
     var end = target.lowerBound
     while end < target.upperBound, bytes[end] != UInt8(ascii: "?") { end += 1 }

@@ -149,12 +149,12 @@ package struct Verifier: Sendable {
     return places
   }
 
-  /// What memory knows of the key that a request is about.
+  /// What the cache knows of a request's key.
   private enum Cached {
     case key(VerifiableKey)
-    /// There is none that whoever asks knows of.
+    /// No such key, or one of another environment.
     case none
-    /// PostgreSQL has to be asked.
+    /// Only PostgreSQL can tell.
     case unknown
   }
 
@@ -178,8 +178,8 @@ package struct Verifier: Sendable {
     return counted(Verdict(key, decision), request, at: now)
   }
 
-  /// What is said of a request whose key was found, wherever it was found and however many are asked about at once. Nil
-  /// if a limit takes PostgreSQL, and then nothing was taken. What is taken is added to `taken`, unless that is nil.
+  /// Decides a request whose key was found, in the cache or by a look-up, alone or in a batch. Nil if a limit needs
+  /// PostgreSQL; then nothing was taken. What was taken is added to `taken`, unless that is nil.
   private func decide(
     _ key: VerifiableKey, _ request: VerificationRequest, at now: Moment, _ taken: inout RateLimiter.Taken?
   ) -> Decision? {
@@ -202,9 +202,9 @@ package struct Verifier: Sendable {
   }
 }
 
-/// What a verdict says beside the key.
+/// The part of a verdict that is not the key.
 private struct Decision {
-  /// What stands there until it is decided.
+  /// A placeholder until the request is decided.
   static let undecided = Decision(code: .valid, limits: .undecided)
 
   var code: VerdictCode
@@ -212,7 +212,7 @@ private struct Decision {
 }
 
 extension Decision {
-  /// On a key that is good but for its limits.
+  /// Of a key that only its limits may refuse.
   init(_ limits: RateLimitDecision) { self.init(code: limits.isAdmitted ? .valid : .rateLimited, limits: limits) }
 }
 
@@ -223,7 +223,7 @@ extension Verdict {
 }
 
 extension VerificationRequest {
-  /// Whether whoever asks knows of the key.
+  /// Whether the key is of an environment that the request may ask about.
   fileprivate func reaches(_ key: VerifiableKey) -> Bool { key.environment.isWithin(environment) }
 }
 

@@ -1,11 +1,11 @@
 import HTTPTypes
 
-/// The routes that gateways use for each request of their APIs, which the fast path answers. They are written here and
-/// nowhere else.
+/// The routes that gateways call for each request of their APIs. The fast path answers them. Their methods and paths are
+/// defined here only.
 enum HotRoute: Int, CaseIterable, Sendable {
   case verify, verifyBatch, authorize
 
-  /// What a request without a query begins with.
+  /// The first line of a request without a query.
   var requestLine: StaticString {
     switch self {
     case .verify: "POST /v1/verify HTTP/1.1\r\n"

@@ -2,8 +2,8 @@ import Foundation
 import HTTPTypes
 import Portal
 
-/// What header fields are written to. `beginning` is the end of the line before, the name, a colon and a blank: so a
-/// field is as few pieces as can be.
+/// A destination of header fields. `beginning` is the end of the previous line, the name, a colon and a space, so that a
+/// field takes few appends.
 protocol FieldSink {
   mutating func add(_ beginning: StaticString, _ number: Int)
   mutating func add(_ beginning: StaticString, _ value: (inout [UInt8]) -> Void)
@@ -38,7 +38,7 @@ extension FieldSink {
   }
 }
 
-/// The bytes of a head, up to the end of its last line.
+/// The bytes of a head, without the end of the last line.
 extension [UInt8]: FieldSink {
   mutating func add(_ beginning: StaticString, _ number: Int) { append(beginning, decimal: number) }
 

@@ -3,16 +3,15 @@ struct SourceFile {
   let path: String
   let text: String
 
-  /// Empty for a file that is in none.
+  /// Empty for a file in no folder.
   var folder: String { path.contains("/") ? String(path.prefix { $0 != "/" }) : "" }
 }
 
 /// The folders of a module as floors: a folder knows the folders on the floors below its own, and nothing else. Folders
 /// on the same floor do not know each other.
 ///
-/// What a folder declares are the types, functions and values that other files see, and the members that its extensions
-/// add to types of other folders. A member is told from others by its name alone, so only those count whose name no
-/// other folder declares.
+/// A folder declares types, functions and values that other files see, and members that its extensions add to types of
+/// other folders. Members are identified by name only, so a member counts only if no other folder declares its name.
 struct FolderOrder {
   struct Violation: Equatable, CustomStringConvertible {
     let path: String
@@ -26,17 +25,17 @@ struct FolderOrder {
     }
   }
 
-  /// From the ground up. The folder "" holds the files that are in none.
+  /// The lowest first. The folder "" holds the files in no folder.
   let floors: [[String]]
 
   init(_ floors: [[String]]) { self.floors = floors }
 
-  /// Folders that the list has and the sources have not, or the other way round.
+  /// Folders that are only in the list or only in the sources.
   func strayFolders(in files: [SourceFile]) -> [String] {
     Set(files.map(\.folder)).symmetricDifference(floors.joined()).sorted()
   }
 
-  /// Names that a folder uses though they are declared on its own floor, in another folder, or above.
+  /// The names that a folder uses and that another folder on its floor, or one above, declares.
   func violations(in files: [SourceFile]) -> [Violation] {
     let names = files.map { (file: $0, names: SwiftNames($0.text)) }
     let folders = Dictionary(grouping: names, by: \.file.folder)

@@ -87,7 +87,7 @@ struct FolderOrderTests {
     }
   }
 
-  @Test("tests are in the folders of what they test, and what helps them is in Helpers")
+  @Test("test folders are source folders, Architecture or Helpers")
   func testFolders() throws {
     for (module, order) in orders {
       let folders = Set(try sourceFiles(in: "Tests/\(module)Tests").map(\.folder))
@@ -96,11 +96,11 @@ struct FolderOrderTests {
   }
 }
 
-@Suite("What is found of the order of folders")
+@Suite("The check of the folders' order")
 struct FolderOrderCheckTests {
   private let order = FolderOrder([["Ground"], ["One", "Other"], ["Roof"]])
 
-  /// What is found in files of these texts, as `line name declaring folder`.
+  /// The violations in these files, as `line name declaring folder`.
   private func found(_ texts: (path: String, text: String)...) -> [String] {
     order.violations(in: texts.map { SourceFile(path: $0.path, text: $0.text) })
       .map { "\($0.line) \($0.name) \($0.declaringFolder)" }
@@ -123,7 +123,7 @@ struct FolderOrderCheckTests {
     #expect(found(("One/A.swift", "struct A {}"), ("Other/B.swift", "let b = A()")) == ["1 A One"])
   }
 
-  @Test("what only its own file sees is not found elsewhere, and a name that a folder declares itself is its own")
+  @Test("private declarations are not found, and a folder's own declaration takes precedence")
   func ownNames() {
     for declaration in [
       "private struct A {}", "fileprivate func A() {}", "extension String { private var A: Int { 0 } }",
@@ -137,7 +137,7 @@ struct FolderOrderCheckTests {
     #expect(found(roof, ("One/B.swift", "let c = b")) == ["1 b Roof"])
   }
 
-  @Test("a member that an extension adds to a type of another folder is found, if nothing else is called so")
+  @Test("a member that an extension adds to a type of another folder is found if its name is unique")
   func members() {
     let ground = ("Ground/Ground.swift", "struct Ground { func c() {} }")
     for (member, use, name) in [
@@ -157,7 +157,7 @@ struct FolderOrderCheckTests {
     }
   }
 
-  @Test("a violation is told with its file, its line, the name, and both folders")
+  @Test("a violation names its file, its line, the name, and both folders")
   func message() {
     let files = [
       SourceFile(path: "Roof/A.swift", text: "struct A {}"),
@@ -169,7 +169,7 @@ struct FolderOrderCheckTests {
       ])
   }
 
-  @Test("a folder that is in no order, and one that is not there, are told")
+  @Test("a folder that is missing in the list, or in the sources, is found")
   func strayFolders() {
     let files = ["Ground/A.swift", "One/A.swift", "Other/A.swift", "Attic/A.swift", "A.swift"]
     #expect(

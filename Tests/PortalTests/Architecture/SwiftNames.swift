@@ -1,5 +1,5 @@
-/// Which names a source file declares and uses, as far as that can be said from its words alone: without a compiler,
-/// nobody knows what type an expression has.
+/// The names that a source file declares and uses. They are found without a compiler, so the types of expressions are
+/// not known.
 struct SwiftNames {
   struct Name: Equatable {
     let text: String
@@ -15,13 +15,13 @@ struct SwiftNames {
   /// Types, functions and values that other files see.
   private(set) var declared: [Name] = []
   private(set) var extensionMembers: [Member] = []
-  /// All that is called something here, whoever sees it: also parameters and variables.
+  /// All declared names of any visibility, including parameters and local variables.
   private(set) var allDeclared: Set<String> = []
-  /// Words that may name something that is declared elsewhere; a first label as `column:`. `isMember`: one behind a
-  /// point, or a label.
+  /// Words that may name a declaration of another file; a first label as `column:`. `isMember` is true behind a point,
+  /// and for labels.
   private(set) var used: [(name: Name, isMember: Bool)] = []
 
-  /// What a brace opens.
+  /// The scope that a brace opens.
   private enum Scope {
     case type
     case extending(String, isPrivate: Bool)
@@ -93,7 +93,7 @@ struct SwiftNames {
 
   // MARK: Declarations
 
-  /// Not where `actor` or `class` is the name of something, or a modifier.
+  /// False where `actor` or `class` is a name or a modifier.
   private func isDeclaringType(_ index: Int) -> Bool {
     guard isWord(index + 1), !["func", "var", "let"].contains(text(index + 1)) else { return false }
     return ["{", ":", "<", "=", "where"].contains(text(index + 2)) || text(index) == "associatedtype"
@@ -156,7 +156,7 @@ struct SwiftNames {
     }
   }
 
-  /// Notes what parameters are called; the label of the first.
+  /// Records the parameters; returns the label of the first.
   @discardableResult
   private mutating func readParameters(_ index: Int) -> String? {
     guard var next = tokens[index...].firstIndex(where: { $0.text == "(" }), next <= index + 40 else { return nil }

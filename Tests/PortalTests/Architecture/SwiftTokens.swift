@@ -1,11 +1,11 @@
-/// A source file as words, marks and texts. Comments are left out. What an interpolation holds is read as code.
+/// A source file as words, marks and texts, without comments. Interpolations are read as code.
 struct SwiftTokens {
   struct Token: Equatable {
     enum Kind: Equatable {
       case word
       /// One character that belongs to no word.
       case mark
-      /// What a string literal says, without its interpolations.
+      /// The text of a string literal, without its interpolations.
       case text
     }
 
@@ -154,7 +154,7 @@ struct SwiftTokens {
 }
 
 extension SwiftTokens {
-  /// Where a text begins as statements do.
+  /// The lines of string literals that begin with a statement.
   var linesOfSQL: [Int] {
     let beginning =
       #/
