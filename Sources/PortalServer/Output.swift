@@ -102,7 +102,10 @@ func explanation(of error: any Error) -> String {
   case PortalError.notFound: "there is no such thing"
   case PortalError.tokenNotActive: "the token is revoked, expired or rolled already"
   case PortalError.lastOwner:
-    "an account that has other members or keys would be left without an owner; make another member one first, or delete it"
+    """
+    an account that has other members or keys would be left without an owner; make another member one first, or delete \
+    it
+    """
   case PortalError.lastAdmin: "an admin who may log in stays among staff; make another member of staff one first"
   case PortalError.keyCapReached(let cap): "the account has \(cap) live keys, as many as its plan allows"
   case PortalError.forbidden(let reason): reason

@@ -29,8 +29,8 @@ enum StartRefusal {
   static func of(_ missing: [AccessRule]) -> String? {
     guard let first = missing.first else { return nil }
     return """
-      the database lacks what the migrations gave it: \(missing.summary) (first: \(first.statement)), as after a restore \
-      on a server without the roles; latchkey migrate mends it
+      the database lacks what the migrations gave it: \(missing.summary) (first: \(first.statement)), as after a \
+      restore on a server without the roles; latchkey migrate mends it
       """
   }
 

@@ -2,8 +2,8 @@ import Portal
 
 /// Rows of text in columns, for people who read them at a terminal.
 ///
-/// Columns stand two blanks apart, each as wide as its widest cell; no line ends with blanks. A cell without text is `-`,
-/// so that each row has as many cells as there are columns.
+/// Columns stand two blanks apart, each as wide as its widest cell; no line ends with blanks. A cell without text is
+/// `-`, so that each row has as many cells as there are columns.
 struct Table: Sendable, Equatable {
   struct Column: Sendable, Equatable, ExpressibleByStringLiteral {
     let heading: String

@@ -1,7 +1,7 @@
 import Portal
 
-/// Text on its way to a terminal. Names and reasons come from users, and messages from elsewhere: none of it may move the
-/// cursor, change colours or turn text around, nor be invisible.
+/// Text on its way to a terminal. Names and reasons come from users, and messages from elsewhere: none of it may move
+/// the cursor, change colours or turn text around, nor be invisible.
 enum TerminalText {
   /// With U+FFFD in place of what cannot be seen; line breaks stay.
   static func lines(_ text: String) -> String {

@@ -270,8 +270,8 @@ public struct Migrations: Sendable {
         throw PostgresError(
           .migrationMismatch,
           """
-          the database has \(row.name), which needs a version with migration \(Self.padded(row.compatibleFrom)) or a later \
-          one; this version ends at \(files[files.count - 1].name)
+          the database has \(row.name), which needs a version with migration \(Self.padded(row.compatibleFrom)) or a \
+          later one; this version ends at \(files[files.count - 1].name)
           """)
       }
       guard row.number == files[index].number, row.checksum == checksums[index] else {

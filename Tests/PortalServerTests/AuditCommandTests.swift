@@ -51,7 +51,10 @@ struct AuditCommandTests {
         ])
       #expect(try system.json()["head"].string?.hasPrefix("system:2:") == true)
       try await type(
-        "set session_replication_role = replica; update audit_events set actor_name = 'nobody' where account_id = '\(account)'",
+        """
+        set session_replication_role = replica;
+        update audit_events set actor_name = 'nobody' where account_id = '\(account)'
+        """,
         database)
       let broken = try await latchkey(["audit", "verify"], environment: environment)
       #expect(broken.status == 1)

@@ -54,8 +54,8 @@ struct ClockTests {
 
   @Test(
     """
-    of servers whose machines are right, an hour ahead and an hour behind, all refuse what has expired, accept what has \
-    not, and share their limits; a machine that is set while its server runs changes nothing
+    of servers whose machines are right, an hour ahead and an hour behind, all refuse what has expired, accept what \
+    has not, and share their limits; a machine that is set while its server runs changes nothing
     """)
   func machines() async throws {
     try await withDatabase { database in

@@ -68,10 +68,10 @@ struct CutOffTests {
         let recovery = try await recover(world, staying, [first, second], at: connections[0])
         #expect(try await connections[0].verify([staying.secret], token: leaked.secret.reveal()).status == 401)
         print(
-          "cut off (\(mode)): the last yes was asked for \(lastYes.inMilliseconds) after the cut, \(refusals.count) answers "
-            + "of 503, the slowest after \(slowest.inMilliseconds); receipt \(receipt.acknowledged) of "
-            + "\(receipt.instances) in \(receipt.milliseconds) ms, counted out after \(countedOut.inMilliseconds); back "
-            + "after \(recovery.inMilliseconds)")
+          "cut off (\(mode)): the last yes was asked for \(lastYes.inMilliseconds) after the cut, \(refusals.count) "
+            + "answers of 503, the slowest after \(slowest.inMilliseconds); receipt \(receipt.acknowledged) of "
+            + "\(receipt.instances) in \(receipt.milliseconds) ms, counted out after \(countedOut.inMilliseconds); "
+            + "back after \(recovery.inMilliseconds)")
       }
     }
   }
@@ -125,7 +125,8 @@ struct CutOffTests {
     }
   }
 
-  /// How long it takes until a key that stayed valid is accepted again; the revoked ones must not be, meanwhile and then.
+  /// How long it takes until a key that stayed valid is accepted again; the revoked ones must not be, meanwhile and
+  /// then.
   private func recover(
     _ world: RevocationWorld, _ staying: OwnedKey, _ revoked: [OwnedKey], at connection: TestConnection
   ) async throws -> Duration {

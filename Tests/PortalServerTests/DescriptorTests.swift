@@ -21,8 +21,8 @@ struct DescriptorTests {
 
   @Test(
     """
-    with 1,024 descriptors and 1,200 idle connections of a stranger the server lives, warns, answers everybody else rightly, \
-    and reaches PostgreSQL again
+    with 1,024 descriptors and 1,200 idle connections of a stranger the server lives, warns, answers everybody else \
+    rightly, and reaches PostgreSQL again
     """)
   func idleConnections() async throws {
     try raiseDescriptorLimit(to: 4_096)
@@ -73,8 +73,8 @@ struct DescriptorTests {
     }
     #expect(descriptorCountMax < Self.limit)
     print(
-      "\(openedCount) idle connections in \((ContinuousClock.now - start).inMilliseconds): \(descriptorCountMax) descriptors "
-        + "at most, \(traffic.counts) answers, PostgreSQL's connections ended \(roundCount) times")
+      "\(openedCount) idle connections in \((ContinuousClock.now - start).inMilliseconds): \(descriptorCountMax) "
+        + "descriptors at most, \(traffic.counts) answers, PostgreSQL's connections ended \(roundCount) times")
   }
 
   private func expectBounded(_ server: RunningServer) async throws {
@@ -123,8 +123,8 @@ struct DescriptorTests {
   }
 }
 
-/// What goes on beside the stranger: a gateway that keeps its connection, one that opens another each time, and a customer
-/// who revokes keys.
+/// What goes on beside the stranger: a gateway that keeps its connection, one that opens another each time, and a
+/// customer who revokes keys.
 private final class Traffic: Sendable {
   /// Keys that it takes: one that stays, and those that are revoked.
   static let keyCount = 1_000
@@ -243,7 +243,8 @@ private final class Traffic: Sendable {
   }
 }
 
-/// Raises the soft limit of this process, which opens as many connections as the server is to stand, to `count` at least.
+/// Raises the soft limit of this process, which opens as many connections as the server is to stand, to `count` at
+/// least.
 func raiseDescriptorLimit(to count: rlim_t) throws {
   let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
   var limit = rlimit()

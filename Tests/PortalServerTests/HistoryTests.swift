@@ -192,8 +192,8 @@ struct HistoryTests {
 
   // MARK: Going back
 
-  /// Caches keys everywhere, makes changes that `goBack` is to lose (it calls the closure that it is given for them), makes
-  /// others at once under the same numbers, and asks all servers.
+  /// Caches keys everywhere, makes changes that `goBack` is to lose (it calls the closure that it is given for them),
+  /// makes others at once under the same numbers, and asks all servers.
   private func goBack(
     _ what: String, _ servers: [RunningServer], _ world: RevocationWorld,
     _ goBack: (_ loss: () async throws -> Void) async throws -> Void
@@ -236,8 +236,8 @@ struct HistoryTests {
         #expect(late.isEmpty, "\(what), server \(number): \(late.count) accepted later than the lease")
         let slowest = heard.refused.compactMap { $0 }.max() ?? revokedAt
         print(
-          "\(what) that lost \(Self.lostCount) revocations: \(Self.revokedCount) others refused by server \(number) after "
-            + "\((slowest - revokedAt).inMilliseconds), \(heard.unavailableCount) answers of 503")
+          "\(what) that lost \(Self.lostCount) revocations: \(Self.revokedCount) others refused by server \(number) "
+            + "after \((slowest - revokedAt).inMilliseconds), \(heard.unavailableCount) answers of 503")
         // A key whose making was lost does not exist, and one whose revocation was lost is good again.
         try await eventually("\(what): server \(number) answers as the database does") {
           try await connection.verify([made] + lost.map(\.secret) + [staying.secret], token: world.token).codes

@@ -176,7 +176,10 @@ struct HostileTextTests {
   }
 
   @Test(
-    "32 KB of marks, of zero bytes, of what is no UTF-8 and of digits cost hardly more than of letters, wherever they go"
+    """
+    32 KB of marks, of zero bytes, of what is no UTF-8 and of digits cost hardly more than of letters, wherever they \
+    go
+    """
   )
   func everywhere() async throws {
     let seed = UInt64.random(in: 0...(.max))
@@ -231,8 +234,8 @@ struct HostileTextTests {
     return try #require(try answer.json()["token"].string, "\(answer)")
   }
 
-  /// What the server spends on a request, in milliseconds: the least of several, so that nothing else is counted that it
-  /// does now and then. Asks no more often once it is less than `enough`.
+  /// What the server spends on a request, in milliseconds: the least of several, so that nothing else is counted that
+  /// it does now and then. Asks no more often once it is less than `enough`.
   private func cost(
     of candidate: Case, _ filler: Filler, _ server: RunningServer, enough: Double
   ) async throws -> Double {

@@ -22,7 +22,8 @@ struct PeopleCommandTests {
           try await $0.executeScript(
             """
             insert into audit_events (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, ip)
-            select gen_random_uuid(), '\(account)', 'user', '\(person)', 'ada@example.com', 'key.created', 'key', '192.0.2.1'
+            select gen_random_uuid(), '\(account)', 'user', '\(person)', 'ada@example.com', 'key.created', 'key',
+              '192.0.2.1'
             from generate_series(1, 3)
             """)
         }

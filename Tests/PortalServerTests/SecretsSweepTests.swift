@@ -46,7 +46,10 @@ struct SecretsSweepTests {
   private static let sealingKey = Data(repeating: 7, count: 32).base64EncodedString()
 
   @Test(
-    "of every key, token, password and code that was issued, sent or guessed, nothing stands in logs, metrics, audit trails, spool, other mails or a dump of the database"
+    """
+    of every key, token, password and code that was issued, sent or guessed, nothing stands in logs, metrics, audit \
+    trails, spool, other mails or a dump of the database
+    """
   )
   func everything() async throws {
     try await withDatabase { database in

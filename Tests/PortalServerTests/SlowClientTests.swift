@@ -161,8 +161,8 @@ struct SlowClientTests {
         + "Content-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)").utf8)
   }
 
-  /// Sends a request again and again, `countMax` bytes at most, until the server has taken nothing for three seconds. Returns
-  /// the bytes that were sent.
+  /// Sends a request again and again, `countMax` bytes at most, until the server has taken nothing for three seconds.
+  /// Returns the bytes that were sent.
   private func sendUntilStuck(_ request: [UInt8], countMax: Int, _ socket: Int32) async throws -> Int {
     var sentCount = 0
     var takenAt = ContinuousClock.now

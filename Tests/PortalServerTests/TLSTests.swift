@@ -176,7 +176,8 @@ struct TLSTests {
     return try #require(result.status == 0 ? result.output : nil)
   }
 
-  /// Sends the bytes, and then one each quarter of a second, unless there were none. Returns when the server has closed.
+  /// Sends the bytes, and then one each quarter of a second, unless there were none. Returns when the server has
+  /// closed.
   private func timeToClose(_ bytes: [UInt8], at port: Int) async throws -> Duration {
     let socket = try tcpConnection(to: port)
     defer { close(socket) }

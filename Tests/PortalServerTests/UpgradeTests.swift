@@ -7,7 +7,8 @@ import PostgresTesting
 import Synchronization
 import Testing
 
-/// The servers are the program that was built, so they are the older version of a database that a test migrates further.
+/// The servers are the program that was built, so they are the older version of a database that a test migrates
+/// further.
 @Suite("Upgrades", .serialized)
 struct UpgradeTests {
   /// How long a client reads a table that is to be altered.

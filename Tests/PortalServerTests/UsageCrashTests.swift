@@ -77,8 +77,9 @@ struct UsageCrashTests {
       let stored = try await counted(world)
       let inFlightMax = extent.killCount * CountedLoad.inFlightMax
       print(
-        "\(extent.killCount) kills: \(tally.acknowledged) verdicts acknowledged (\(Int(rate)) a second, starts included), "
-          + "\(stored) stored, difference \(stored - tally.acknowledged) of at most \(inFlightMax) in flight at a kill")
+        "\(extent.killCount) kills: \(tally.acknowledged) verdicts acknowledged (\(Int(rate)) a second, starts "
+          + "included), \(stored) stored, "
+          + "difference \(stored - tally.acknowledged) of at most \(inFlightMax) in flight at a kill")
       #expect(tally.problems.isEmpty, "\(tally.problems.prefix(3))")
       #expect((0...inFlightMax).contains(stored - tally.acknowledged))
       #expect(tally.acknowledged > 0 && tally.failureCount >= extent.killCount)

@@ -90,11 +90,13 @@ package final class SecretsSweep: Sendable {
         from unnest(issued) secret);
       hit text;
     begin
-      for name in select oid::regclass::text from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' loop
+      for name in select oid::regclass::text from pg_class
+        where relnamespace = 'public'::regnamespace and relkind = 'r' loop
         execute format(
           $query$
             select %L || ': ' || left(
-              coalesce((regexp_match(t::text, $1))[1], (select form from unnest($2) form where strpos(t::text, form) > 0 limit 1)), 16)
+              coalesce((regexp_match(t::text, $1))[1], (select form from unnest($2) form where strpos(t::text, form) > 0
+                limit 1)), 16)
             from %s t
             where t::text ~ $1 or exists (select from unnest($2) form where strpos(t::text, form) > 0) limit 1
           $query$, name, name)

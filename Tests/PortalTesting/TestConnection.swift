@@ -19,8 +19,8 @@ package final class TestConnection: Sendable {
 
     package func json() throws -> JSONValue { try JSONParser.parse(text.utf8) }
 
-    /// The verdicts of an answer to a verification or a batch of them, in order; without parsing the rest, because tests
-    /// read very many.
+    /// The verdicts of an answer to a verification or a batch of them, in order; without parsing the rest, because
+    /// tests read very many.
     package var codes: [String] {
       text.components(separatedBy: "\"code\":\"").dropFirst().map { String($0.prefix { $0 != "\"" }) }
     }

@@ -68,8 +68,8 @@ package func withOwnDatabase<Value>(
   }
 }
 
-/// Runs `body` with a migrated database on a server of its own that has a streaming standby. The database's URL names both
-/// hosts, and leads to the one that is the primary.
+/// Runs `body` with a migrated database on a server of its own that has a streaming standby. The database's URL names
+/// both hosts, and leads to the one that is the primary.
 package func withReplicatedDatabase<Value>(
   _ body: (_ primary: OwnServer, _ standby: OwnServer, TestDatabase) async throws -> Value
 ) async throws -> Value {

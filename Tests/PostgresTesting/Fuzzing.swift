@@ -10,8 +10,8 @@ package struct FuzzFailure: Error, CustomStringConvertible {
 /// made from a seed. The case in hand stands in a file before it is tried, and stays there where it fails or ends the
 /// process.
 ///
-/// `make test` tries the same cases in every run, so that it fails because of a change. `make soak` tries fifty times as
-/// many, others each time. `FUZZ_SEED` has any seed's tried again.
+/// `make test` tries the same cases in every run, so that it fails because of a change. `make soak` tries fifty times
+/// as many, others each time. `FUZZ_SEED` has any seed's tried again.
 package struct Fuzzing: Sendable {
   private static let seedDefault: UInt64 = 1
   private static let soakFactor = 50

@@ -10,8 +10,8 @@ package func rawExchange(port: Int, _ parts: [[UInt8]], endsInput: Bool = false)
   }
 }
 
-/// A connection to a port of this machine, which no program that is started meanwhile inherits; the caller closes it. Blocks
-/// until the system has accepted it. With `isNarrow` the systems on both sides hold little that was not taken.
+/// A connection to a port of this machine, which no program that is started meanwhile inherits; the caller closes it.
+/// Blocks until the system has accepted it. With `isNarrow` the systems on both sides hold little that was not taken.
 package func tcpConnection(to port: Int, isNarrow: Bool = false) throws -> Int32 {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
   guard descriptor >= 0 else { throw TestSetupError(description: "no socket") }

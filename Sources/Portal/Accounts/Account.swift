@@ -48,3 +48,10 @@ package struct User: Sendable, Equatable {
   package var id: UUID
   package var email: String
 }
+
+extension Account {
+  /// A suspended account keeps what it has, but gets nothing new.
+  func checkActive() throws(PortalError) {
+    guard suspendedAt == nil else { throw .forbidden(reason: "The account is suspended.") }
+  }
+}

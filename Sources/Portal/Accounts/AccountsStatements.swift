@@ -60,3 +60,17 @@ struct SetAccountSuspension: PostgresStatement {
   let reason: String?
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, isSuspended, reason) }
 }
+
+/// Serialises whatever counts or changes the account's keys: creating, changing, rolling, suspending. The plan is
+/// joined to what was locked: joined before, an account that got another plan meanwhile would have none. No row where
+/// it was deleted.
+struct LockAccount: PostgresStatement {
+  static let sql = """
+    with account as (select id, name, plan, suspended_at from accounts where id = $1 and deleted_at is null for update)
+    select account.id, account.name, \(planColumns), account.suspended_at
+    from account join plans plan on plan.name = account.plan
+    """
+  let accountID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Account { try Account(row: &row) }
+}

@@ -43,12 +43,3 @@ package enum Permission: String, Sendable, CaseIterable {
     }
   }
 }
-
-extension CustomerSession {
-  /// Throws `.forbidden` for a member whose role does not allow it.
-  package func require(_ permission: Permission) throws(PortalError) {
-    guard role.permits(permission) else {
-      throw .forbidden(reason: "This takes the role \(permission.leastRole.rawValue); yours is \(role.rawValue).")
-    }
-  }
-}

@@ -17,19 +17,6 @@ struct LimitExportPause: PostgresStatement {
   static let sql = "select set_config('idle_in_transaction_session_timeout', '60s', true)"
 }
 
-/// Opens the rows of another statement for reading a few at a time.
-struct DeclareExport<Query: PostgresStatement>: PostgresStatement {
-  static var sql: String { "declare export no scroll cursor for " + Query.sql }
-  let query: Query
-  func bind(_ bindings: inout PostgresBindings) { query.bind(&bindings) }
-}
-
-/// The next rows; none at the end.
-struct FetchExport<Query: PostgresStatement>: PostgresStatement {
-  static var sql: String { "fetch 1000 from export" }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Query.Row { try Query.decode(&row) }
-}
-
 // MARK: Usage
 
 extension UsageQuestion {
@@ -302,9 +289,11 @@ struct ListTopKeys: PostgresStatement {
       group by account_id, key_id
     ), everybody as materialized (
       select coalesce((
-          select sum(success_count + error_count + denied_count) from packed_usage_totals where day between $1 and $2), 0)
+          select sum(success_count + error_count + denied_count) from packed_usage_totals
+          where day between $1 and $2), 0)
         + coalesce((
-          select sum(success_count + error_count + denied_count) from key_usage where day between $1 and $2), 0) as total
+          select sum(success_count + error_count + denied_count) from key_usage
+          where day between $1 and $2), 0) as total
     ), found as materialized (
       select * from counted order by total desc, account_id, key_id limit $3
     )
@@ -461,11 +450,4 @@ struct ListUnusedKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UnusedKey {
     UnusedKey(consumer: try Consumer(row: &row), createdAt: try row.next(), lastUsedAt: try row.next())
   }
-}
-
-struct GrantAnalytics: PostgresStatement {
-  static let isRead = false
-  static let sql = "select grant_analytics($1::text::name)"
-  let role: String
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(role) }
 }

@@ -54,9 +54,9 @@ package struct Caller: Sendable, Equatable {
   /// The client's address, where there is one.
   package var ip: String?
   /// The only one whose keys the caller knows of; nil: all.
-  package var environment: Key.Environment?
+  package var environment: KeyEnvironment?
 
-  package init(actor: Actor, ip: String? = nil, environment: Key.Environment? = nil) {
+  package init(actor: Actor, ip: String? = nil, environment: KeyEnvironment? = nil) {
     self.actor = actor
     self.ip = ip
     self.environment = environment

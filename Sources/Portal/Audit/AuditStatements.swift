@@ -32,12 +32,6 @@ struct InsertAuditEvent: PostgresStatement {
       accountID: id, caller: caller, action: action, targetKind: "account", targetID: id, reason: reason)
   }
 
-  static func onMember(
-    _ userID: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
-  ) -> InsertAuditEvent {
-    onPerson(userID, CustomerSession.personKind, in: accountID, action, by: caller, reason)
-  }
-
   static func onInvitation(
     _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
   ) -> InsertAuditEvent {
@@ -51,13 +45,6 @@ struct InsertAuditEvent: PostgresStatement {
   ) -> InsertAuditEvent {
     InsertAuditEvent(
       accountID: accountID, caller: caller, action: action, targetKind: "confirmation", targetID: id, reason: reason)
-  }
-
-  /// Somebody's own doing: in an account's trail, or in the one that belongs to none.
-  static func onPerson<Session: PersonSession>(
-    of session: Session, in accountID: UUID?, _ action: AuditEvent.Action, ip: String?
-  ) -> InsertAuditEvent {
-    onPerson(session.personID, Session.personKind, in: accountID, action, by: session.caller(ip: ip))
   }
 
   static func onPerson(

@@ -29,17 +29,6 @@ struct LockTokenUser: PostgresStatement {
   }
 }
 
-/// Ends the tokens that would give a user another address, and takes back mails with more: whoever has asked for them
-/// may be who the password was changed for.
-struct VoidEmailChanges: PostgresStatement {
-  static let sql = """
-    with unsent as (delete from mails where user_id = $1 and kind = 'email_change' and state = 'waiting')
-    update one_time_tokens set used_at = now() where user_id = $1 and purpose = 'email_change' and used_at is null
-    """
-  let userID: UUID
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
-}
-
 /// Who wants to have another address, and which, by the token that was sent there. The row is held as by
 /// `LockTokenUser`.
 struct LockEmailChange: PostgresStatement {
@@ -96,14 +85,6 @@ struct MarkEmailVerified: PostgresStatement {
   static let sql = "update users set email_verified_at = coalesce(email_verified_at, now()) where id = $1"
   let userID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
-}
-
-/// In the order in which whoever writes to several of them goes through them.
-struct ListUserAccounts: PostgresStatement {
-  static let sql = "select account_id from memberships where user_id = $1 order by account_id"
-  let userID: UUID
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 /// A sign-up that waits until its address is confirmed.

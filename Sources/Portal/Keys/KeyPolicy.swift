@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 
 /// What an account asks of its own keys.
 package struct KeyPolicy: Sendable, Equatable {
@@ -109,10 +109,6 @@ extension KeySettings {
 extension FieldProblem {
   /// Without an index.
   fileprivate var field: String { String(location.prefix { $0 != "[" }) }
-}
-
-extension Date {
-  package func adding(days: Int) -> Date { addingTimeInterval(Double(days) * 86_400) }
 }
 
 extension Date? {

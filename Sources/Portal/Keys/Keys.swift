@@ -337,10 +337,3 @@ extension Key {
 extension Caller {
   fileprivate func reaches(_ key: Key) -> Bool { key.environment.isWithin(environment) }
 }
-
-extension Account {
-  /// A suspended account keeps what it has, but gets nothing new.
-  func checkActive() throws(PortalError) {
-    guard suspendedAt == nil else { throw .forbidden(reason: "The account is suspended.") }
-  }
-}

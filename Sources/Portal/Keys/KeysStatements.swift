@@ -26,7 +26,7 @@ private func tables(joinedTo keys: String) -> String {
 /// Keys in the order of their ids, the newest first. Those that are asked for are found first, and joined with the rest
 /// of what makes up a `Key` then: an account may have ten thousand keys of which a page is shown. `condition` is of
 /// `api_keys key`, `accounts account` and `plans plan`.
-private func newestKeys(where condition: String, limit: String) -> String {
+func newestKeys(where condition: String, limit: String) -> String {
   """
   with found as materialized (
     select key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
@@ -73,14 +73,6 @@ extension Key.Maker {
   }
 }
 
-extension RawRepresentable where RawValue == String {
-  /// From a text column that a check constraint keeps to the known values.
-  init(column text: String, _ name: String) throws(PostgresError) {
-    guard let value = Self(rawValue: text) else { throw PostgresError(.decoding, "unknown \(name) \(text)") }
-    self = value
-  }
-}
-
 extension [RateLimit] {
   /// From three arrays: names, amounts and windows. Throws `.decoding` where no limit can be so.
   init(columns row: inout PostgresRow) throws(PostgresError) {
@@ -113,20 +105,6 @@ let liveKeyCount = """
     where key.revoked_at is null and (key.rolled_at is null or key.lineage_id is not null)
       and coalesce(\(effectiveExpiry), 'infinity') > now())
   """
-
-/// Serialises whatever counts or changes the account's keys: creating, changing, rolling, suspending. The plan is
-/// joined to what was locked: joined before, an account that got another plan meanwhile would have none. No row where
-/// it was deleted.
-struct LockAccount: PostgresStatement {
-  static let sql = """
-    with account as (select id, name, plan, suspended_at from accounts where id = $1 and deleted_at is null for update)
-    select account.id, account.name, \(planColumns), account.suspended_at
-    from account join plans plan on plan.name = account.plan
-    """
-  let accountID: UUID
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Account { try Account(row: &row) }
-}
 
 /// What counts towards the account's cap.
 struct CountLiveKeys: PostgresStatement {
@@ -239,16 +217,6 @@ struct ListKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
-extension String {
-  /// A pattern of `like` for what contains it.
-  var anywhere: String { "%" + withoutWildcards + "%" }
-
-  /// As it stands for itself in a pattern of `like`.
-  var withoutWildcards: String {
-    replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_")
-  }
-}
-
 /// Writes all settings, which were read behind the key's lock.
 struct UpdateKey: PostgresStatement {
   static let sql = """
@@ -320,36 +288,4 @@ struct RetireRolledKey: PostgresStatement {
   let id: UUID
   let graceSeconds: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id, graceSeconds) }
-}
-
-/// Support's search in any account, by whatever is given; the newest first.
-struct SearchKeys: PostgresStatement {
-  static let sql = newestKeys(
-    where: """
-      ($1::uuid is null or key.id = $1) and ($2::uuid is null or key.account_id = $2)
-      and ($3::text is null or key.key_start like $3) and ($4::bytea is null or key.key_hash = $4)
-      and ($5::text[] is null or key.account_id = any(\(accountsOfMembers("person.email = any($5)"))))
-      and ($6::text is null or key.account_id = any(\(accountsOfMembers("person.email like $6"))))
-      and ($7::text is null or key.account_id = any(array(select id from accounts where name ilike $7)))
-      """,
-    limit: "$8")
-  let search: KeySearch
-  let count: Int
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(search.id, search.accountID)
-    // Its own alphabet is letters, digits and `_`, and `_` is a wildcard.
-    bindings.append(search.start.map { $0.withoutWildcards + "%" })
-    bindings.append(
-      search.hash.map { PostgresBytes($0.bytes) }, search.email?.storedTexts, search.emailPart?.anywhere,
-      search.accountName?.anywhere, count)
-  }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
-}
-
-/// Which account a key belongs to, for staff, who begin from the key.
-struct FindKeyAccount: PostgresStatement {
-  static let sql = "select account_id from api_keys where id = $1"
-  let id: UUID
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

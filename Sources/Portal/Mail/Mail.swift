@@ -3,41 +3,7 @@ package import Foundation
 /// A mail as it waits in the outbox: what it tells, and what of. Its text is made when it is sent, and so is the token
 /// in it, if it has one: no secret waits with it.
 package struct Mail: Sendable, Equatable {
-  package enum Kind: String, Sendable, CaseIterable {
-    case passwordReset = "password_reset"
-    case emailVerification = "email_verification"
-    /// To the address that a user wants to have.
-    case emailChange = "email_change"
-    /// Somebody asked for an account with this address, which may have one already.
-    case signUp = "sign_up"
-    /// Of a person into an account; `subjectID` is the invitation's.
-    case invitation
-    case passwordChanged = "password_changed"
-    /// To the address that was.
-    case emailChanged = "email_changed"
-    case keyCreated = "key_created"
-    case keyRevoked = "key_revoked"
-    /// All that the account had.
-    case keysRevoked = "keys_revoked"
-    case keyExpiring = "key_expiring"
-    case accountSuspended = "account_suspended"
-    case accountDeleted = "account_deleted"
-    case accountResumed = "account_resumed"
-
-    /// What the token in such a mail is for; nil where it has none.
-    var purpose: OneTimeToken.Purpose? {
-      switch self {
-      case .passwordReset: .passwordReset
-      case .emailVerification: .emailVerification
-      case .emailChange: .emailChange
-      case .signUp: .signUp
-      case .invitation: .invitation
-      case .passwordChanged, .emailChanged, .keyCreated, .keyRevoked, .keysRevoked, .keyExpiring, .accountSuspended,
-        .accountResumed, .accountDeleted:
-        nil
-      }
-    }
-  }
+  package typealias Kind = MailKind
 
   /// What the text tells; none of it is secret. Customers chose most of it, so the text takes it as it comes.
   package struct Parameters: Sendable, Equatable, Codable {

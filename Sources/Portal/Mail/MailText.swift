@@ -23,8 +23,8 @@ struct MailText: Sendable, Equatable {
     case .emailChange:
       subject = "Confirm your new e-mail address"
       paragraphs = [
-        "Somebody, probably you, wants to log in with this address from now on. It is theirs when you confirm it, and all of"
-          + " their sessions end.", link, "If it was not you, do nothing.",
+        "Somebody, probably you, wants to log in with this address from now on. It is theirs when you confirm it, and"
+          + " all of their sessions end.", link, "If it was not you, do nothing.",
       ]
     case .signUp where token == nil:
       subject = "You have an account already"
@@ -86,14 +86,14 @@ struct MailText: Sendable, Equatable {
     case .accountSuspended:
       subject = "Account suspended: \(quoted.accountName)"
       paragraphs = [
-        "Our staff (\(quoted.actorName)) suspended the account \(quoted.accountName). Requests with its keys are refused"
-          + " until it is resumed.", quoted.reasons, "The account's audit trail has the details:", link,
+        "Our staff (\(quoted.actorName)) suspended the account \(quoted.accountName). Requests with its keys are"
+          + " refused until it is resumed.", quoted.reasons, "The account's audit trail has the details:", link,
       ]
     case .accountDeleted:
       subject = "Account deleted: \(quoted.accountName)"
       paragraphs = [
-        "\(quoted.actorName) deleted the account \(quoted.accountName). Its keys are revoked, and nobody can log in to it any"
-          + " more.", "This cannot be undone. If nobody should have, tell our staff:", link,
+        "\(quoted.actorName) deleted the account \(quoted.accountName). Its keys are revoked, and nobody can"
+          + " log in to it any more.", "This cannot be undone. If nobody should have, tell our staff:", link,
       ]
     case .accountResumed:
       subject = "Account resumed: \(quoted.accountName)"

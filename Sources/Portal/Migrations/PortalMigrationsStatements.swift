@@ -10,7 +10,8 @@ struct ListAccess: PostgresStatement {
     ), extension_members as (
       select classid, objid from pg_depend where deptype = 'e'
     ), relations as (
-      select oid, oid::regclass::text as name, relacl, relowner, relrowsecurity from home join pg_class on relnamespace = schema
+      select oid, oid::regclass::text as name, relacl, relowner, relrowsecurity
+      from home join pg_class on relnamespace = schema
       where relkind in ('r', 'p', 'v') and not relispartition
         and ('pg_class'::regclass, oid) not in (select classid, objid from extension_members)
     ), routines as (

@@ -14,7 +14,7 @@ package enum Observation: Sendable, Equatable {
   case fillStored
   /// A fill that an invalidation had overtaken, of another history, or that could not be judged.
   case fillDiscarded
-  case verified(Verdict.Code)
+  case verified(VerdictCode)
   /// A question of a batch could not be understood.
   case verificationInvalid
   case listening
@@ -48,11 +48,11 @@ package enum Observation: Sendable, Equatable {
   case previousKeyUnused
   /// Counters stand in a default partition, because none was made for their month.
   case usageUnplaced(counters: Int)
-  case mailSent(Mail.Kind)
+  case mailSent(MailKind)
   /// It will be tried again.
-  case mailDeferred(Mail.Kind, String)
+  case mailDeferred(MailKind, String)
   /// It will not.
-  case mailFailed(Mail.Kind, String)
+  case mailFailed(MailKind, String)
   /// The outbox could not be read or written.
   case outboxFailed(String)
   /// On a connection to PostgreSQL, without anybody having asked.
@@ -206,9 +206,9 @@ package struct Observer: Sendable {
     }
     let sealedAnew = counter("second_factors_sealed_anew")
     let verdicts = Dictionary(
-      uniqueKeysWithValues: Verdict.Code.allCases.map { ($0, counter("verifications", [("code", $0.rawValue)])) })
+      uniqueKeysWithValues: VerdictCode.allCases.map { ($0, counter("verifications", [("code", $0.rawValue)])) })
     let invalid = counter("verifications", [("code", "INVALID_REQUEST")])
-    let mails: @Sendable (String, Mail.Kind) -> Counter = { name, kind in
+    let mails: @Sendable (String, MailKind) -> Counter = { name, kind in
       Counter(label: "latchkey_\(name)_total", dimensions: [("kind", kind.rawValue)], factory: factory)
     }
     let outboxFailures = counter("outbox_failures")

@@ -42,20 +42,23 @@ package final class RateLimiter: Sendable {
     set { liveInstanceCount.store(newValue, ordering: .relaxed) }
   }
 
-  /// Takes `cost` from every limit of the key if it fits into all of them; nothing otherwise. Nil if this cannot be
-  /// said without PostgreSQL: then ``RateLimits`` can. `now` is in milliseconds since 1970.
-  package func admit(_ key: VerifiableKey, cost: Int, at now: Int) -> RateLimitDecision? {
-    guard !key.needsConsistentLimits else { return nil }
-    if key.hasOneLimit { return admitToOne(key, cost: cost, at: now)?.decision }
-    var taken = Taken()
-    return admitFast(key, cost: cost, at: now, &taken)
+  /// Takes `cost` from all of the limits if it fits into all; nothing otherwise. Nil if this cannot be said without
+  /// PostgreSQL: then ``RateLimits`` can. `now` is in milliseconds since 1970.
+  package func admit(_ limits: KeyLimits, cost: Int, at now: Int) -> RateLimitDecision? {
+    var taken: Taken?
+    return admit(limits, cost: cost, at: now, &taken)
   }
 
-  /// How the key's limits stand as far as this instance knows, without taking anything.
-  package func peek(_ key: VerifiableKey, at now: Int) -> RateLimitDecision {
-    withWindows(of: key) { keyWindows, accountWindows in
+  /// As ``admit(_:cost:at:)``; adds what it takes to `taken`, unless that is nil.
+  func admit(_ limits: KeyLimits, cost: Int, at now: Int, _ taken: inout Taken?) -> RateLimitDecision? {
+    limits.needPostgres ? nil : admitFast(limits, cost: cost, at: now, &taken)
+  }
+
+  /// How the limits stand as far as this instance knows, without taking anything.
+  package func peek(_ limits: KeyLimits, at now: Int) -> RateLimitDecision {
+    withWindows(of: limits) { keyWindows, accountWindows in
       RateLimitDecision(
-        key.limits.map { applied in
+        limits.all.map { applied in
           RateLimitDecision.Standing(
             limit: applied.limit,
             window: (applied.window.isAccount ? accountWindows : keyWindows).peek(applied, at: now))
@@ -63,22 +66,20 @@ package final class RateLimiter: Sendable {
     }
   }
 
-  /// As ``admit(_:cost:at:)``, for the limits of the mode `fast` alone.
-  func admitFast(_ key: VerifiableKey, cost: Int, at now: Int, _ taken: inout Taken) -> RateLimitDecision? {
-    guard key.hasOneLimit, key.rateLimitMode == .fast else {
-      return admitToAll(key, cost: cost, at: now, &taken)
-    }
-    guard let (decision, window, index) = admitToOne(key, cost: cost, at: now) else { return nil }
-    if decision.isAdmitted { taken.parts.append((window, index, cost)) }
+  /// As ``admit(_:cost:at:_:)``, for the limits of the mode `fast` alone.
+  func admitFast(_ limits: KeyLimits, cost: Int, at now: Int, _ taken: inout Taken?) -> RateLimitDecision? {
+    guard limits.hasOne, limits.mode == .fast else { return admitToAll(limits, cost: cost, at: now, &taken) }
+    guard let (decision, window, index) = admitToOne(limits, cost: cost, at: now) else { return nil }
+    if decision.isAdmitted { taken?.parts.append((window, index, cost)) }
     return decision
   }
 
   /// For a key with its limit per minute and no other, as most have.
   private func admitToOne(
-    _ key: VerifiableKey, cost: Int, at now: Int
+    _ limits: KeyLimits, cost: Int, at now: Int
   ) -> (decision: RateLimitDecision, window: RateLimitWindowID, index: Int)? {
     let allowance = allowance
-    let limit = AppliedLimit(.ofKey(perMinute: key.rateLimitPerMinute), .fast, of: key.lineageID)
+    let limit = AppliedLimit(.ofKey(perMinute: limits.perMinute), .fast, of: limits.lineageID)
     return shard(limit.window).windows.withLock { windows in
       windows.sweepIfLarge(at: now)
       return windows.admit(limit, cost: cost, allowance, at: now).map { standing, index in
@@ -88,13 +89,13 @@ package final class RateLimiter: Sendable {
   }
 
   private func admitToAll(
-    _ key: VerifiableKey, cost: Int, at now: Int, _ taken: inout Taken
+    _ limits: KeyLimits, cost: Int, at now: Int, _ taken: inout Taken?
   ) -> RateLimitDecision? {
-    let (limits, allowance) = (key.limits, allowance)
-    return withWindows(of: key) { keyWindows, accountWindows in
+    let (all, allowance) = (limits.all, allowance)
+    return withWindows(of: limits) { keyWindows, accountWindows in
       keyWindows.sweepIfLarge(at: now)
       accountWindows.sweepIfLarge(at: now)
-      let fits = limits.map { applied in
+      let fits = all.map { applied in
         guard applied.mode == .fast else { return SharedWindow.Fit.fits }
         return applied.window.isAccount
           ? accountWindows.fit(applied, cost: cost, allowance, at: now)
@@ -103,11 +104,11 @@ package final class RateLimiter: Sendable {
       let isRefused = fits.contains(.refused)
       if !isRefused, fits.contains(.unsure) { return nil }
       return RateLimitDecision(
-        zip(limits, fits).map { applied, fit in
+        zip(all, fits).map { applied, fit in
           let isAccount = applied.window.isAccount
           if !isRefused, applied.mode == .fast {
             let index = isAccount ? accountWindows.take(applied, cost) : keyWindows.take(applied, cost)
-            taken.parts.append((applied.window, index, cost))
+            taken?.parts.append((applied.window, index, cost))
           }
           let windows = isAccount ? accountWindows : keyWindows
           return RateLimitDecision.Standing(
@@ -116,8 +117,8 @@ package final class RateLimiter: Sendable {
     }
   }
 
-  func giveBack(_ taken: Taken) {
-    for part in taken.parts {
+  func giveBack(_ taken: Taken?) {
+    for part in taken?.parts ?? [] {
       shard(part.window).windows.withLock { $0.giveBack(part.window, part.cost, takenAt: part.index) }
     }
   }
@@ -150,10 +151,10 @@ package final class RateLimiter: Sendable {
   // MARK: Shards
 
   private func withWindows<Result>(
-    of key: VerifiableKey, _ body: (inout RateLimitWindows, inout RateLimitWindows) -> Result
+    of limits: KeyLimits, _ body: (inout RateLimitWindows, inout RateLimitWindows) -> Result
   ) -> Result {
-    Self.shard(key.lineageID, keys).windows.withLock { keyWindows in
-      Self.shard(key.accountID, accounts).windows.withLock { body(&keyWindows, &$0) }
+    Self.shard(limits.lineageID, keys).windows.withLock { keyWindows in
+      Self.shard(limits.accountID, accounts).windows.withLock { body(&keyWindows, &$0) }
     }
   }
 

@@ -57,14 +57,14 @@ package actor RateLimits: Service {
   /// By the last heartbeat, see ``RateLimiter/instanceCount``.
   private var isAlone: Bool { limiter.instanceCount == 1 }
 
-  /// Takes `cost` from every limit of the key, or from none, as ``RateLimiter/admit(_:cost:at:)``, with whatever of
+  /// Takes `cost` from all of the limits, or from none, as ``RateLimiter/admit(_:cost:at:)``, with whatever of
   /// PostgreSQL that takes. Throws `.unavailable`, or what the database threw, when it cannot be said.
-  package nonisolated func admit(_ key: VerifiableKey, cost: Int) async throws -> RateLimitDecision {
-    var taken = RateLimiter.Taken()
-    let fast = try await admitFast(key, cost: cost, &taken)
-    guard fast.isAdmitted, key.needsConsistentLimits else { return fast }
+  package nonisolated func admit(_ limits: KeyLimits, cost: Int) async throws -> RateLimitDecision {
+    var taken: RateLimiter.Taken? = RateLimiter.Taken()
+    let fast = try await admitFast(limits, cost: cost, &taken)
+    guard fast.isAdmitted, limits.needPostgres else { return fast }
     do {
-      let decision = try await admitConsistently(key, cost: cost, fast)
+      let decision = try await admitConsistently(limits, cost: cost, fast)
       if !decision.isAdmitted { limiter.giveBack(taken) }
       return decision
     } catch {
@@ -74,12 +74,12 @@ package actor RateLimits: Service {
   }
 
   private nonisolated func admitFast(
-    _ key: VerifiableKey, cost: Int, _ taken: inout RateLimiter.Taken
+    _ limits: KeyLimits, cost: Int, _ taken: inout RateLimiter.Taken?
   ) async throws -> RateLimitDecision {
     var isConnected = true
     while true {
       let now = try await clock.now(on: pool)
-      if let decision = limiter.admitFast(key, cost: cost, at: now.milliseconds, &taken) { return decision }
+      if let decision = limiter.admitFast(limits, cost: cost, at: now.milliseconds, &taken) { return decision }
       guard isConnected else {
         throw PortalError.unavailable(reason: "the instances cannot tell each other of a limit")
       }
@@ -88,9 +88,9 @@ package actor RateLimits: Service {
   }
 
   private nonisolated func admitConsistently(
-    _ key: VerifiableKey, cost: Int, _ fast: RateLimitDecision
+    _ limits: KeyLimits, cost: Int, _ fast: RateLimitDecision
   ) async throws -> RateLimitDecision {
-    let limits = key.limits
+    let limits = limits.all
     let consistent = limits.filter { $0.mode == .consistent }
     guard let taken = try await pool.query(TakeRateLimits(limits: consistent, cost: cost), by: .now + timeout).first
     else {

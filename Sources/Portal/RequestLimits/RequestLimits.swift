@@ -50,13 +50,6 @@ package struct RequestLimits: Sendable {
   }
 }
 
-/// What refuses requests when there are too many.
-package enum RequestRefusal: String, Sendable, CaseIterable {
-  case session, address, token, verification
-  /// More requests of one account than may wait.
-  case account
-}
-
 /// One limit, of many subjects.
 package final class RequestLimit<Subject: Hashable & Sendable>: Sendable {
   /// Subjects that are tracked; some 15 MB of them.
@@ -87,8 +80,8 @@ package final class RequestLimit<Subject: Hashable & Sendable>: Sendable {
     throw .rateLimited(RateLimitDecision(own: RateLimitDecision.Standing(limit: limit, window: decision)))
   }
 
-  /// Counts a request that was answered after ``hasRoom(_:)``. Where other threads have asked in between, as many may be
-  /// answered beyond the limit.
+  /// Counts a request that was answered after ``hasRoom(_:)``. Where other threads have asked in between, as many may
+  /// be answered beyond the limit.
   package func note(_ subject: Subject) {
     let now = clock.now.milliseconds
     windows.withLock { _ = $0.admit(subject, limit: limit.limit, at: now) }

@@ -38,3 +38,14 @@ struct UpdateUserEmail: PostgresStatement {
   let isVerified: Bool
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, email, isVerified) }
 }
+
+/// Ends the tokens that would give a user another address, and takes back mails with more: whoever has asked for them
+/// may be who the password was changed for.
+struct VoidEmailChanges: PostgresStatement {
+  static let sql = """
+    with unsent as (delete from mails where user_id = $1 and kind = 'email_change' and state = 'waiting')
+    update one_time_tokens set used_at = now() where user_id = $1 and purpose = 'email_change' and used_at is null
+    """
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+}

@@ -116,3 +116,27 @@ package struct OpenSession: Sendable, Equatable {
   package var ip: String?
   package var userAgent: String?
 }
+
+extension CustomerSession {
+  /// Throws `.forbidden` for a member whose role does not allow it.
+  package func require(_ permission: Permission) throws(PortalError) {
+    guard role.permits(permission) else {
+      throw .forbidden(reason: "This takes the role \(permission.leastRole.rawValue); yours is \(role.rawValue).")
+    }
+  }
+}
+
+extension InsertAuditEvent {
+  static func onMember(
+    _ userID: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
+  ) -> InsertAuditEvent {
+    onPerson(userID, CustomerSession.personKind, in: accountID, action, by: caller, reason)
+  }
+
+  /// Somebody's own doing: in an account's trail, or in the one that belongs to none.
+  static func onPerson<Session: PersonSession>(
+    of session: Session, in accountID: UUID?, _ action: AuditEvent.Action, ip: String?
+  ) -> InsertAuditEvent {
+    onPerson(session.personID, Session.personKind, in: accountID, action, by: session.caller(ip: ip))
+  }
+}

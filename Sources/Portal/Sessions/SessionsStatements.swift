@@ -133,8 +133,8 @@ struct FindSession: PostgresStatement {
 struct FindStaffSession: PostgresStatement {
   static let sql = """
     \(touch("staff_sessions"))
-    select session.id, session.token_hash, member.id, member.email, member.name, member.role, factor.confirmed_at is not null,
-      session.expires_at
+    select session.id, session.token_hash, member.id, member.email, member.name, member.role,
+      factor.confirmed_at is not null, session.expires_at
     from staff_sessions session
     join staff member on member.id = session.staff_id
     left join second_factors factor on factor.person_id = member.id
@@ -271,4 +271,12 @@ extension StaffMember {
     self.init(
       id: try row.next(), email: try row.next(), name: try row.next(), role: try Role(column: row.next(), "role"))
   }
+}
+
+/// In the order in which whoever writes to several of them goes through them.
+struct ListUserAccounts: PostgresStatement {
+  static let sql = "select account_id from memberships where user_id = $1 order by account_id"
+  let userID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

@@ -16,8 +16,8 @@ struct SearchAccounts: PostgresStatement {
       order by account.id desc
       limit $5
     )
-    select account.id, account.name, \(planColumns), account.suspended_at, account.suspension_reason, account.created_at,
-      keys.total, keys.unrevoked, keys.live,
+    select account.id, account.name, \(planColumns), account.suspended_at, account.suspension_reason,
+      account.created_at, keys.total, keys.unrevoked, keys.live,
       (select count(*) from memberships membership where membership.account_id = account.id),
       members.ids, members.emails, members.roles
     from found account
@@ -27,7 +27,8 @@ struct SearchAccounts: PostgresStatement {
         \(liveKeyCount) as live
       from api_keys key where key.account_id = account.id) keys
     cross join lateral (
-      select coalesce(array_agg(id order by place), '{}') as ids, coalesce(array_agg(email order by place), '{}') as emails,
+      select coalesce(array_agg(id order by place), '{}') as ids,
+        coalesce(array_agg(email order by place), '{}') as emails,
         coalesce(array_agg(role order by place), '{}') as roles
       from (
         select person.id, person.email, membership.role, row_number() over (
@@ -80,7 +81,8 @@ func accountsOfMembers(_ condition: String) -> String {
 /// Of `staff_confirmations confirmation` and `accounts account`.
 private let confirmationColumns = """
   confirmation.id, confirmation.account_id, account.name, confirmation.key_count, confirmation.requester_id,
-  confirmation.requester_name, confirmation.reason, confirmation.ticket, confirmation.created_at, confirmation.expires_at
+  confirmation.requester_name, confirmation.reason, confirmation.ticket, confirmation.created_at,
+  confirmation.expires_at
   """
 
 extension StaffConfirmation {
@@ -190,4 +192,36 @@ struct InsertConfirmation: PostgresStatement {
 
 struct DeleteExpiredConfirmations: PostgresStatement {
   static let sql = "delete from staff_confirmations where expires_at <= now()"
+}
+
+/// Support's search in any account, by whatever is given; the newest first.
+struct SearchKeys: PostgresStatement {
+  static let sql = newestKeys(
+    where: """
+      ($1::uuid is null or key.id = $1) and ($2::uuid is null or key.account_id = $2)
+      and ($3::text is null or key.key_start like $3) and ($4::bytea is null or key.key_hash = $4)
+      and ($5::text[] is null or key.account_id = any(\(accountsOfMembers("person.email = any($5)"))))
+      and ($6::text is null or key.account_id = any(\(accountsOfMembers("person.email like $6"))))
+      and ($7::text is null or key.account_id = any(array(select id from accounts where name ilike $7)))
+      """,
+    limit: "$8")
+  let search: KeySearch
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(search.id, search.accountID)
+    // Its own alphabet is letters, digits and `_`, and `_` is a wildcard.
+    bindings.append(search.start.map { $0.withoutWildcards + "%" })
+    bindings.append(
+      search.hash.map { PostgresBytes($0.bytes) }, search.email?.storedTexts, search.emailPart?.anywhere,
+      search.accountName?.anywhere, count)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
+}
+
+/// Which account a key belongs to, for staff, who begin from the key.
+struct FindKeyAccount: PostgresStatement {
+  static let sql = "select account_id from api_keys where id = $1"
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

@@ -58,8 +58,8 @@ package final class UsageRecorder: Sendable {
 
   // MARK: Counting
 
-  func verified(_ key: VerifiableKey, _ endpoint: String, isValid: Bool, at now: Date) {
-    count(key.accountID, key.id, endpoint, isValid, at: max(0, now.milliseconds))
+  func verified(_ keyID: UUID, of accountID: UUID, _ endpoint: String, isValid: Bool, at now: Date) {
+    count(accountID, keyID, endpoint, isValid, at: max(0, now.milliseconds))
   }
 
   private func count(_ accountID: UUID, _ keyID: UUID, _ endpoint: String, _ isValid: Bool, at now: Int) {

@@ -32,28 +32,43 @@ package struct VerificationRequest: Sendable, Equatable {
   /// What a request is counted under by its method and its target, as gateways pass them on. What stands behind "?"
   /// would make every request an endpoint of its own.
   package static func endpoint(method: String?, target: String) -> String {
-    let endpoint = (method.map { $0 + " " } ?? "") + target.prefix { $0 != "?" }
-    if endpoint.isEmpty { return endpointDefault }
-    return String(String.UnicodeScalarView(endpoint.unicodeScalars.prefix(endpointLengthMax)))
+    let methodCount = method?.utf8.count
+    var text = (method ?? "") + target
+    return text.withUTF8 { text in
+      endpoint(in: text.span, method: methodCount.map { 0..<$0 }, target: (methodCount ?? 0)..<text.count)
+    }
+  }
+
+  /// As ``endpoint(method:target:)``, for two ranges of a UTF-8 text, with one allocation at most.
+  package static func endpoint(in bytes: Span<UInt8>, method: Range<Int>?, target: Range<Int>) -> String {
+    var end = target.lowerBound
+    while end < target.upperBound, bytes[end] != UInt8(ascii: "?") { end += 1 }
+    let path = target.lowerBound..<end
+    let byteCount = (method.map { $0.count + 1 } ?? 0) + path.count
+    guard byteCount > 0 else { return endpointDefault }
+    // No character takes more than four bytes.
+    return String(unsafeUninitializedCapacity: min(byteCount, 4 * endpointLengthMax)) { text in
+      var (place, length) = (0, 0)
+      func put(_ byte: UInt8) {
+        let isContinuation = byte & 0xC0 == 0x80
+        if !isContinuation { length += 1 }
+        guard length <= endpointLengthMax else { return }
+        text.initializeElement(at: place, to: byte)
+        place += 1
+      }
+      if let method {
+        for index in method { put(bytes[index]) }
+        put(UInt8(ascii: " "))
+      }
+      for index in path { put(bytes[index]) }
+      return place
+    }
   }
 }
 
 /// The answer to "is this key good for this request?": a value, never an error.
 package struct Verdict: Sendable {
-  /// In the order in which they apply.
-  package enum Code: String, Sendable, CaseIterable {
-    case valid = "VALID"
-    case missingKey = "MISSING_KEY"
-    case notFound = "NOT_FOUND"
-    case revoked = "REVOKED"
-    case suspended = "SUSPENDED"
-    case disabled = "DISABLED"
-    case expired = "EXPIRED"
-    case forbiddenAddress = "FORBIDDEN_ADDRESS"
-    case insufficientScope = "INSUFFICIENT_SCOPE"
-    case rateLimited = "RATE_LIMITED"
-    case usageExceeded = "USAGE_EXCEEDED"
-  }
+  package typealias Code = VerdictCode
 
   package var code: Code
   /// The key that was found, and how its limits stand; nil for `.missingKey` and `.notFound`.
@@ -69,21 +84,11 @@ package struct Verdict: Sendable {
 package struct VerifiableKey: Sendable, Equatable {
   // Large before small: a cache holds a million of these.
   package var id: UUID
-  /// What the windows of its limits are found by: the key that its lineage began with, so that a successor goes on with
-  /// its predecessor's.
-  package var lineageID: UUID
-  package var accountID: UUID
   package var name: String
   package var scopes: [String]
-  /// The key's own, or the plan's if that is lower.
-  package var rateLimitPerMinute: Int
-  package var namedLimits: [RateLimit]
   package var allowedIPs: [AddressBlock]?
   package var expiresAt: Date?
-  /// What the account's keys share per minute; nil if there is no such limit.
-  package var accountLimitPerMinute: Int?
-  package var rateLimitMode: RateLimitMode
-  package var accountLimitMode: RateLimitMode
+  package var limits: KeyLimits
   package var environment: Key.Environment
   package var isRevoked: Bool
   package var isSuspended: Bool
@@ -96,39 +101,20 @@ package struct VerifiableKey: Sendable, Equatable {
     expiresAt: Date? = nil, isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false
   ) {
     self.id = id
-    self.lineageID = lineageID ?? id
-    self.accountID = accountID
     self.name = name
     self.scopes = scopes
-    self.rateLimitPerMinute = rateLimitPerMinute
-    self.namedLimits = namedLimits
     self.allowedIPs = allowedIPs
     self.expiresAt = expiresAt
-    self.accountLimitPerMinute = accountLimitPerMinute
-    self.rateLimitMode = rateLimitMode
-    self.accountLimitMode = accountLimitMode
+    limits = KeyLimits(
+      lineageID: lineageID ?? id, accountID: accountID, perMinute: rateLimitPerMinute, named: namedLimits,
+      mode: rateLimitMode, accountPerMinute: accountLimitPerMinute, accountMode: accountLimitMode)
     self.environment = environment
     self.isRevoked = isRevoked
     self.isSuspended = isSuspended
     self.isDisabled = isDisabled
   }
 
-  /// All of its limits: its own per minute, its named ones, and the account's.
-  var limits: [AppliedLimit] {
-    var limits = [AppliedLimit(.ofKey(perMinute: rateLimitPerMinute), rateLimitMode, of: lineageID)]
-    limits += namedLimits.map { AppliedLimit($0, rateLimitMode, of: lineageID) }
-    if let accountLimitPerMinute {
-      limits.append(
-        AppliedLimit(.ofAccount(perMinute: accountLimitPerMinute), accountLimitMode, of: accountID, isAccount: true))
-    }
-    return limits
-  }
-
-  var hasOneLimit: Bool { namedLimits.isEmpty && accountLimitPerMinute == nil }
-
-  var needsConsistentLimits: Bool {
-    rateLimitMode == .consistent || accountLimitPerMinute != nil && accountLimitMode == .consistent
-  }
+  package var accountID: UUID { limits.accountID }
 
   /// The first reason to refuse, apart from limits; nil if there is none.
   package func refusal(of request: VerificationRequest, at now: Date) -> Verdict.Code? {
@@ -144,4 +130,8 @@ package struct VerifiableKey: Sendable, Equatable {
     let isCovered = request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
     return isCovered ? nil : .insufficientScope
   }
+}
+
+extension VerifiableKey: Invalidatable {
+  package var owner: UUID? { accountID }
 }

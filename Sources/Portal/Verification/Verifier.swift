@@ -87,12 +87,13 @@ package struct Verifier: Sendable {
   /// The verdict, if it can be given from memory; else nil, and nothing was counted. Then
   /// ``verify(_:)-(VerificationRequest)`` can give it.
   package func verifyAtOnce(_ request: VerificationRequest, at moment: Moment) -> Verdict? {
-    guard let key = cachedKey(request, at: moment) else { return nil }
     let verdict: Verdict
-    switch judge(key, request, at: moment) {
-    case .final(let final): verdict = final
-    case .admissible(let key):
-      guard let decision = limiter.admit(key, cost: request.cost, at: moment.milliseconds) else { return nil }
+    switch cached(request, at: moment) {
+    case .unknown: return nil
+    case .none: verdict = .notFound
+    case .key(let key):
+      var taken: RateLimiter.Taken?
+      guard let decision = decide(key, request, at: moment, &taken) else { return nil }
       verdict = Verdict(key, decision)
     }
     if request.hash != nil { observer.observe(.cacheHit) }
@@ -109,19 +110,21 @@ package struct Verifier: Sendable {
     // All are looked for before anything is taken. What is known of a key is not copied more often than needed: each
     // copy would touch the memory of all its parts.
     for request in requests {
-      guard let found = cachedKey(request, at: moment) else { return nil }
-      if let key = found, key.environment.isWithin(request.environment) {
-        verdicts.append(Verdict(code: .valid, found: (key, .undecided)))
-      } else {
-        verdicts.append(.notFound)
+      switch cached(request, at: moment) {
+      case .unknown: return nil
+      case .none: verdicts.append(.notFound)
+      case .key(let key): verdicts.append(Verdict(key, .undecided))
       }
     }
-    var taken = RateLimiter.Taken()
+    var taken: RateLimiter.Taken? = RateLimiter.Taken()
     for (place, request) in requests.enumerated() {
-      guard decide(&verdicts[place], request, at: moment, &taken) else {
+      guard let key = verdicts[place].found?.key else { continue }
+      guard let decision = decide(key, request, at: moment, &taken) else {
         limiter.giveBack(taken)
         return nil
       }
+      verdicts[place].code = decision.code
+      verdicts[place].found?.limits = decision.limits
     }
     var hitCount = -lookedUp
     for (place, request) in requests.enumerated() {
@@ -130,24 +133,6 @@ package struct Verifier: Sendable {
     }
     for _ in 0..<max(0, hitCount) { observer.observe(.cacheHit) }
     return verdicts
-  }
-
-  /// Puts the verdict in place of one that knows the key alone. False if that takes PostgreSQL.
-  private func decide(
-    _ verdict: inout Verdict, _ request: VerificationRequest, at now: Moment, _ taken: inout RateLimiter.Taken
-  ) -> Bool {
-    guard let (key, _) = verdict.found else { return true }
-    if let refusal = key.refusal(of: request, at: now.expiryDate) {
-      verdict.code = refusal
-      verdict.found?.limits = limiter.peek(key, at: now.milliseconds)
-      return true
-    }
-    guard !key.needsConsistentLimits,
-      let decision = limiter.admitFast(key, cost: request.cost, at: now.milliseconds, &taken)
-    else { return false }
-    verdict.code = decision.isAdmitted ? .valid : .rateLimited
-    verdict.found?.limits = decision
-    return true
   }
 
   /// The places of requests whose keys are not in the cache; nil if the cache is past its lease.
@@ -164,38 +149,44 @@ package struct Verifier: Sendable {
     return places
   }
 
-  /// What is known of the key from memory; nil if PostgreSQL has to be asked.
-  private func cachedKey(_ request: VerificationRequest, at moment: Moment) -> VerifiableKey?? {
-    guard let hash = request.hash else { return .some(nil) }
+  /// What the cache knows of a request's key.
+  private enum Cached {
+    case key(VerifiableKey)
+    /// No such key, or one of another environment.
+    case none
+    /// Only PostgreSQL can tell.
+    case unknown
+  }
+
+  private func cached(_ request: VerificationRequest, at moment: Moment) -> Cached {
+    guard let hash = request.hash else { return .none }
     return switch keys.cache.lookup(hash, at: moment.instant) {
-    case .miss, .stale: nil
-    case .absent: .some(nil)
-    case .hit(let key): .some(key)
+    case .miss, .stale: .unknown
+    case .absent: .none
+    case .hit(let key): request.reaches(key) ? .key(key) : .none
     }
   }
 
   private func verify(_ key: VerifiableKey?, _ request: VerificationRequest) async throws -> Verdict {
     let now = try await clock.now(on: pool)
-    switch judge(key, request, at: now) {
-    case .final(let verdict): return counted(verdict, request, at: now)
-    case .admissible(let key):
-      if let decision = limiter.admit(key, cost: request.cost, at: now.milliseconds) {
-        return counted(Verdict(key, decision), request, at: now)
-      }
-      return counted(Verdict(key, try await limits.admit(key, cost: request.cost)), request, at: now)
+    guard let key, request.reaches(key) else { return counted(.notFound, request, at: now) }
+    var taken: RateLimiter.Taken?
+    if let decision = decide(key, request, at: now, &taken) {
+      return counted(Verdict(key, decision), request, at: now)
     }
+    let decision = Decision(try await limits.admit(key.limits, cost: request.cost))
+    return counted(Verdict(key, decision), request, at: now)
   }
 
-  private enum Judgement {
-    case final(Verdict)
-    /// Good but for its limits, which are not asked yet.
-    case admissible(VerifiableKey)
-  }
-
-  private func judge(_ key: VerifiableKey?, _ request: VerificationRequest, at now: Moment) -> Judgement {
-    guard let key, key.environment.isWithin(request.environment) else { return .final(.notFound) }
-    guard let refusal = key.refusal(of: request, at: now.expiryDate) else { return .admissible(key) }
-    return .final(Verdict(code: refusal, found: (key, limiter.peek(key, at: now.milliseconds))))
+  /// Decides a request whose key was found, in the cache or by a look-up, alone or in a batch. Nil if a limit needs
+  /// PostgreSQL; then nothing was taken. What was taken is added to `taken`, unless that is nil.
+  private func decide(
+    _ key: VerifiableKey, _ request: VerificationRequest, at now: Moment, _ taken: inout RateLimiter.Taken?
+  ) -> Decision? {
+    if let refusal = key.refusal(of: request, at: now.expiryDate) {
+      return Decision(code: refusal, limits: limiter.peek(key.limits, at: now.milliseconds))
+    }
+    return limiter.admit(key.limits, cost: request.cost, at: now.milliseconds, &taken).map { Decision($0) }
   }
 
   private func counted(_ verdict: Verdict, _ request: VerificationRequest, at now: Moment) -> Verdict {
@@ -204,9 +195,36 @@ package struct Verifier: Sendable {
   }
 
   private func count(_ verdict: Verdict, _ request: VerificationRequest, at now: Moment) {
-    if let key = verdict.found?.key { usage.verified(key, request.endpoint, isValid: verdict.isValid, at: now.date) }
+    if let key = verdict.found?.key {
+      usage.verified(key.id, of: key.accountID, request.endpoint, isValid: verdict.isValid, at: now.date)
+    }
     observer.observe(.verified(verdict.code))
   }
+}
+
+/// The part of a verdict that is not the key.
+private struct Decision {
+  /// A placeholder until the request is decided.
+  static let undecided = Decision(code: .valid, limits: .undecided)
+
+  var code: VerdictCode
+  var limits: RateLimitDecision
+}
+
+extension Decision {
+  /// Of a key that only its limits may refuse.
+  init(_ limits: RateLimitDecision) { self.init(code: limits.isAdmitted ? .valid : .rateLimited, limits: limits) }
+}
+
+extension Verdict {
+  fileprivate init(_ key: VerifiableKey, _ decision: Decision) {
+    self.init(code: decision.code, found: (key, decision.limits))
+  }
+}
+
+extension VerificationRequest {
+  /// Whether the key is of an environment that the request may ask about.
+  fileprivate func reaches(_ key: VerifiableKey) -> Bool { key.environment.isWithin(environment) }
 }
 
 extension VerifiableKey {
@@ -214,22 +232,5 @@ extension VerifiableKey {
     var key = self
     key.scopes = scopeLists.shared(scopes)
     return key
-  }
-}
-
-extension Verdict {
-  /// On a key that is good but for its limits.
-  fileprivate init(_ key: VerifiableKey, _ decision: RateLimitDecision) {
-    self.init(code: decision.isAdmitted ? .valid : .rateLimited, found: (key, decision))
-  }
-}
-
-extension SecretsRead {
-  /// From the rows of a look-up, each with the position and, where something was found, its hash and value.
-  init(_ rows: [(position: LogPosition, found: (SecretHash, Value)?)]) throws(PostgresError) {
-    guard let position = rows.first?.position else {
-      throw PostgresError(.protocolViolation, "invalidation_head is empty")
-    }
-    self.init(position: position, values: Dictionary(rows.compactMap(\.found)) { _, later in later })
   }
 }

@@ -86,7 +86,7 @@ final class FastPath: Sendable {
     switch request.target {
     case .verify: sizeMax = VerificationController.bodySizeMax
     case .verifyBatch: sizeMax = VerificationController.batchBodySizeMax
-    case .authorize, .other: return false
+    case .authorize, nil: return false
     }
     guard !request.fields.hasRepetition, request.bodyCount <= sizeMax, Self.isJSON(request, bytes) else { return false }
     return token(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: verifier.clock.now) != nil
@@ -102,10 +102,10 @@ final class FastPath: Sendable {
     guard !request.fields.hasRepetition, !drain.isBegun else { return .notHere }
     let now = verifier.clock.now
     noteID(of: request, bytes, &scratch)
-    let route: String
+    guard let route = request.target else { return .notHere }
     var status = 200
     var counted: UUID?
-    switch request.target {
+    switch route {
     case .verify:
       guard let token = token(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: now),
         hasRoom(token, &counted), Self.isJSON(request, bytes), request.bodyCount <= VerificationController.bodySizeMax
@@ -113,7 +113,6 @@ final class FastPath: Sendable {
       let judged = judged(bytes, with: token, after: lookUp, at: now) { VerificationScanner.request($0, request.body) }
       guard let verdict = judged.verdict else { return judged.outcome }
       write(verdict, &scratch, at: now)
-      route = "/v1/verify"
     case .verifyBatch:
       guard let token = token(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: now),
         hasRoom(token, &counted), Self.isJSON(request, bytes)
@@ -121,7 +120,6 @@ final class FastPath: Sendable {
       let judged = judgedAll(bytes, request.body, with: token, after: lookUp, at: now)
       guard let verdicts = judged.verdicts else { return judged.outcome }
       write(verdicts, &scratch, at: now)
-      route = "/v1/verify/batch"
     case .authorize:
       guard let token = token(request.fields.token, isBearer: false, bytes, &scratch.token, at: now),
         hasRoom(token, &counted), request.bodyCount == 0
@@ -140,15 +138,13 @@ final class FastPath: Sendable {
         verdict = found
       }
       status = writeHead(authorizing: verdict, &scratch, at: now)
-      route = "/v1/authorize"
-    case .other: return .notHere
     }
     if let counted { limit?.note(counted) }
     output.writeBytes(scratch.head)
     output.writeBytes(scratch.body.bytes)
     observer.observe(
       .answered(
-        route: route, method: request.target == .authorize ? "GET" : "POST", status: status,
+        route: route.path, method: route.method.rawValue, status: status,
         nanoseconds: Int64((ContinuousClock.now - (lookUp?.start ?? now).instant) / .nanoseconds(1))))
     return .answered
   }
@@ -262,31 +258,10 @@ final class FastPath: Sendable {
       }
       question.clientIP = address
     }
-    if let uri = fields.originalURI { question.endpoint = endpoint(fields.originalMethod, uri, bytes) }
-    return question
-  }
-
-  /// As `VerificationRequest.endpoint(method:target:)`, of ASCII, in one piece.
-  private static func endpoint(_ method: Range<Int>?, _ uri: Range<Int>, _ bytes: Span<UInt8>) -> String {
-    var end = uri.lowerBound
-    while end < uri.upperBound, bytes[end] != UInt8(ascii: "?") { end += 1 }
-    let path = uri.lowerBound..<end
-    let count = min((method.map { $0.count + 1 } ?? 0) + path.count, VerificationRequest.endpointLengthMax)
-    guard count > 0 else { return VerificationRequest.endpointDefault }
-    return String(unsafeUninitializedCapacity: count) { text in
-      var place = 0
-      func put(_ byte: UInt8) {
-        guard place < count else { return }
-        text.initializeElement(at: place, to: byte)
-        place += 1
-      }
-      if let method {
-        for index in method { put(bytes[index]) }
-        put(UInt8(ascii: " "))
-      }
-      for index in path { put(bytes[index]) }
-      return place
+    if let uri = fields.originalURI {
+      question.endpoint = VerificationRequest.endpoint(in: bytes, method: fields.originalMethod, target: uri)
     }
+    return question
   }
 
   // MARK: Answers
@@ -304,7 +279,7 @@ final class FastPath: Sendable {
     scratch.body.clear()
     scratch.body.object { $0.fields(of: verdict) }
     writeJSONHead(&scratch)
-    if let limits = verdict.found?.limits { scratch.head.append(limits) }
+    if let limits = verdict.found?.limits { scratch.head.add(limits) }
     endHead(&scratch, at: moment)
   }
 
@@ -319,7 +294,7 @@ final class FastPath: Sendable {
 
   private func writeJSONHead(_ scratch: inout Scratch) {
     scratch.head.removeAll(keepingCapacity: true)
-    scratch.head.append("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n")
+    scratch.head.append("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store")
     writeLength(&scratch)
   }
 
@@ -346,83 +321,23 @@ final class FastPath: Sendable {
         if index > 0 { scratch.head.append(UInt8(ascii: " ")) }
         scratch.head.append(text: scope)
       }
-      scratch.head.append("\r\n")
-      scratch.head.append(limits)
-    } else {
-      scratch.head.append("\r\n")
+      scratch.head.add(limits)
     }
-    if status == .unauthorized { scratch.head.append("WWW-Authenticate: Bearer realm=\"api\"\r\n") }
+    if status == .unauthorized { scratch.head.append("\r\nWWW-Authenticate: Bearer realm=\"api\"") }
     writeLength(&scratch)
     endHead(&scratch, at: moment)
     return status.code
   }
 
   private func writeLength(_ scratch: inout Scratch) {
-    scratch.head.append("Content-Length: ")
-    scratch.head.append(decimal: scratch.body.bytes.count)
-    scratch.head.append("\r\n")
+    scratch.head.append("\r\nContent-Length: ", decimal: scratch.body.bytes.count)
   }
 
   private func endHead(_ scratch: inout Scratch, at moment: Moment) {
-    scratch.head.append("X-Request-Id: ")
+    scratch.head.append("\r\nX-Request-Id: ")
     scratch.head.append(contentsOf: scratch.requestID)
     scratch.head.append("\r\nDate: ")
     scratch.head.append(contentsOf: scratch.date.bytes(at: Int(bounding: moment.date.timeIntervalSince1970)))
     scratch.head.append("\r\n\r\n")
-  }
-}
-
-extension [UInt8] {
-  /// The fields of limits, as `HTTPFields.init(_: RateLimitDecision)` has them.
-  fileprivate mutating func append(_ limits: RateLimitDecision) {
-    append("RateLimit-Policy: ")
-    append(each: limits) { bytes, standing in
-      bytes.append("q=")
-      bytes.append(decimal: standing.limit.limit)
-      bytes.append(";w=")
-      bytes.append(decimal: standing.limit.windowSeconds)
-    }
-    append("\r\nRateLimit: ")
-    append(each: limits) { bytes, standing in
-      bytes.append("r=")
-      bytes.append(decimal: standing.window.remaining)
-      bytes.append(";t=")
-      bytes.append(decimal: standing.window.resetSeconds)
-    }
-    let binding = limits.binding
-    append("\r\nX-RateLimit-Limit: ")
-    append(decimal: binding.limit)
-    append("\r\nX-RateLimit-Remaining: ")
-    append(decimal: binding.remaining)
-    append("\r\nX-RateLimit-Reset: ")
-    append(decimal: binding.resetSeconds)
-    if !binding.isAdmitted {
-      if let seconds = binding.retryAfterSeconds {
-        append("\r\nRetry-After: ")
-        append(decimal: seconds)
-      } else {
-        append("\r\nX-Latchkey-Retry: never")
-      }
-    }
-    append("\r\n")
-  }
-
-  private mutating func append(
-    each limits: RateLimitDecision, _ body: (inout [UInt8], RateLimitDecision.Standing) -> Void
-  ) {
-    append(limits.own, body)
-    for standing in limits.others {
-      append(", ")
-      append(standing, body)
-    }
-  }
-
-  private mutating func append(
-    _ standing: RateLimitDecision.Standing, _ body: (inout [UInt8], RateLimitDecision.Standing) -> Void
-  ) {
-    append(UInt8(ascii: "\""))
-    append(text: standing.limit.name)
-    append("\";")
-    body(&self, standing)
   }
 }

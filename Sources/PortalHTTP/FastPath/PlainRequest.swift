@@ -8,16 +8,10 @@
 /// So where it ends is beyond doubt. What is not plain is no error: the decoder judges it.
 struct PlainRequest: Equatable {
   /// Bytes of the request line and the header fields, and fields; the decoder takes as many.
-  static let headSizeMax = MalformedRequestHandler.headerSizeMax
+  static let headSizeMax = 32 << 10
   static let fieldCountMax = 100
   /// Bytes of a body; a request with a larger one is the decoder's.
   static let bodySizeMax = VerificationController.batchBodySizeMax
-
-  enum Target: Equatable {
-    case verify, verifyBatch, authorize
-    /// Its bytes are known, and no more.
-    case other
-  }
 
   enum Framing: Equatable {
     /// The rest of the head is still to come: at least so many bytes in all.
@@ -49,7 +43,8 @@ struct PlainRequest: Equatable {
     }
   }
 
-  var target: Target
+  /// Nil: its bytes are known, and no more.
+  var target: HotRoute?
   var fields: Fields
   /// The whole request, and its body at the end.
   var byteCount: Int
@@ -93,7 +88,7 @@ private struct HeadReader {
 
   private var position = 0
   private var fields = PlainRequest.Fields()
-  private var target = PlainRequest.Target.other
+  private var target: HotRoute?
   private var contentLength: Int?
   private var hasHost = false
 
@@ -128,11 +123,11 @@ private struct HeadReader {
   // MARK: The request line
 
   private mutating func readRequestLine(_ bytes: Span<UInt8>) -> Line {
-    if skip("POST /v1/verify HTTP/1.1\r\n", bytes) == .whole {
+    if skip(HotRoute.verify.requestLine, bytes) == .whole {
       target = .verify
-    } else if skip("GET /v1/authorize HTTP/1.1\r\n", bytes) == .whole {
+    } else if skip(HotRoute.authorize.requestLine, bytes) == .whole {
       target = .authorize
-    } else if skip("POST /v1/verify/batch HTTP/1.1\r\n", bytes) == .whole {
+    } else if skip(HotRoute.verifyBatch.requestLine, bytes) == .whole {
       target = .verifyBatch
     } else {
       return readOtherRequestLine(bytes)

@@ -116,3 +116,12 @@ extension Response {
     self.init(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: json.bytes)))
   }
 }
+
+/// The connection has ended before a request had come in whole: thrown to whoever reads its body.
+struct ClientGone: Error {}
+
+extension HTTPField.Name {
+  // Safe: it is a valid name.
+  // swift-format-ignore: NeverForceUnwrap
+  static let xRequestID = HTTPField.Name("X-Request-Id")!
+}

@@ -8,8 +8,8 @@ enum RequestIdentity {
   /// Bytes of an id.
   static let lengthMax = 128
 
-  /// Whether an id is taken on: visible ASCII without quotes and backslashes, so that it stands in a log, in JSON and in
-  /// a header as it is.
+  /// Whether an id is taken on: visible ASCII without quotes and backslashes, so that it stands in a log, in JSON and
+  /// in a header as it is.
   static func isID(_ bytes: Span<UInt8>) -> Bool {
     guard (1...lengthMax).contains(bytes.count) else { return false }
     for index in bytes.indices {

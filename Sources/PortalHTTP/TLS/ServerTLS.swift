@@ -6,8 +6,8 @@ import Synchronization
 
 /// The certificate that a server shows, which can be replaced while it runs: connections keep what they began with.
 package final class ServerTLS: Sendable {
-  /// Less than this to its end is worth a warning, in seconds: half of the time in which those who renew certificates of
-  /// 90 days by themselves should have done so.
+  /// Less than this to its end is worth a warning, in seconds: half of the time in which those who renew certificates
+  /// of 90 days by themselves should have done so.
   private static let warningTime: TimeInterval = 14 * 86_400
 
   private let files: TLSFiles

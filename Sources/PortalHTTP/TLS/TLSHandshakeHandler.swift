@@ -2,8 +2,8 @@ import NIOCore
 import NIOTLS
 import Portal
 
-/// Stands behind the handler of TLS until the handshake is over: closes a connection whose client takes too long for it,
-/// since what stands behind sees no byte before, and counts those that fail.
+/// Stands behind the handler of TLS until the handshake is over: closes a connection whose client takes too long for
+/// it, since what stands behind sees no byte before, and counts those that fail.
 final class TLSHandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = ByteBuffer
 

@@ -18,7 +18,7 @@ package struct KeyPlaces: Sendable, Equatable {
     "x-original-uri", "x-request-id", "x-required-scope",
   ]
 
-  private enum Place: Sendable, Equatable {
+  enum Place: Sendable, Equatable {
     /// `X-API-Key`
     case apiKey
     case authorization
@@ -35,7 +35,7 @@ package struct KeyPlaces: Sendable, Equatable {
     case unclear
   }
 
-  private let places: [Place]
+  let places: [Place]
 
   private init(_ places: [Place]) { self.places = places }
 
@@ -98,26 +98,6 @@ package struct KeyPlaces: Sendable, Equatable {
     return nil
   }
 
-  /// As ``key(in:)``, of the same request before the decoder.
-  func key(in request: PlainRequest, _ bytes: Span<UInt8>) -> Outcome {
-    for place in places {
-      var value: Range<Int>?
-      switch place {
-      case .apiKey: value = request.fields.apiKey
-      case .authorization: value = request.fields.authorization
-      case .field(let name):
-        let values = request.values(of: name.canonicalName, bytes)
-        guard values.count <= 1 else { return .unclear }
-        value = values.first
-      case .parameter(let name):
-        value = request.fields.originalURI.flatMap { Self.parameter(name, in: $0, bytes) }
-        if let value, Self.isEncoded(value, bytes) { return .unclear }
-      }
-      if let value, let key = Self.key(in: value, bytes) { return .key(key) }
-    }
-    return .none
-  }
-
   /// Where a key may stand in the value of a field or a parameter: without blanks around it, and without the scheme
   /// `Bearer` before it, in whatever case. Nil for what may be none.
   static func key(in value: Range<Int>, _ bytes: Span<UInt8>) -> Range<Int>? {
@@ -138,7 +118,7 @@ package struct KeyPlaces: Sendable, Equatable {
   }
 
   /// Where the value of a parameter stands in a target, as it was sent; nil if it is not there, or twice.
-  private static func parameter(_ name: String, in target: Range<Int>, _ bytes: Span<UInt8>) -> Range<Int>? {
+  static func parameter(_ name: String, in target: Range<Int>, _ bytes: Span<UInt8>) -> Range<Int>? {
     var position = target.lowerBound
     while position < target.upperBound, bytes[position] != UInt8(ascii: "?") { position += 1 }
     var found: Range<Int>?
@@ -164,7 +144,7 @@ package struct KeyPlaces: Sendable, Equatable {
     return Query.decoded(bytes[place])
   }
 
-  private static func isEncoded(_ place: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
+  static func isEncoded(_ place: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
     for index in place where bytes[index] == UInt8(ascii: "%") { return true }
     return false
   }

@@ -13,14 +13,14 @@ struct VerificationController {
   let keyPlaces: KeyPlaces
 
   func addRoutes(to routes: TokenRoutes) {
-    routes.post("v1/verify", .verifyKeys, use: verify)
-    routes.post("v1/verify/batch", .verifyKeys, use: verifyBatch)
+    routes.on(.verify, .verifyKeys, verify)
+    routes.on(.verifyBatch, .verifyKeys, verifyBatch)
   }
 
   /// For gateways that send headers and nothing else: their token is in a header of its own.
   func addHeaderRoutes(to routes: TokenRoutes) {
     // Some gateways leave the query of the request that they ask about.
-    routes.get("v1/authorize", .verifyKeys, query: nil, use: authorize)
+    routes.on(.authorize, .verifyKeys, query: nil, authorize)
   }
 
   @Sendable private func verify(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -60,6 +60,12 @@ struct VerificationController {
     question.environment = context.token.environment
     return Response(authorizing: key == nil ? verifier.verifyNone() : try await verifier.verify(question))
   }
+}
+
+extension TokenRoutes {
+  fileprivate func on(
+    _ route: HotRoute, _ right: ServiceToken.Permission, query: [QueryParameter]? = [], _ handler: @escaping Handler
+  ) { on(RouterPath(route.path), route.method, right, query: query, handler) }
 }
 
 extension Verdict {
@@ -216,28 +222,6 @@ extension JSONWriter {
   }
 }
 
-extension HTTPFields {
-  /// draft-ietf-httpapi-ratelimit-headers, the older `X-RateLimit-*` beside it, and `Retry-After` when limited, or
-  /// `X-Latchkey-Retry: never` if no waiting would help.
-  init(_ limits: RateLimitDecision) {
-    self.init()
-    let (all, binding) = (limits.all, limits.binding)
-    self[.rateLimitPolicy] = all.map { "\"\($0.limit.name)\";q=\($0.limit.limit);w=\($0.limit.windowSeconds)" }
-      .joined(separator: ", ")
-    self[.rateLimit] = all.map { "\"\($0.limit.name)\";r=\($0.window.remaining);t=\($0.window.resetSeconds)" }
-      .joined(separator: ", ")
-    self[.xRateLimitLimit] = "\(binding.limit)"
-    self[.xRateLimitRemaining] = "\(binding.remaining)"
-    self[.xRateLimitReset] = "\(binding.resetSeconds)"
-    guard !binding.isAdmitted else { return }
-    if let seconds = binding.retryAfterSeconds {
-      self[.retryAfter] = "\(seconds)"
-    } else {
-      self[.xLatchkeyRetry] = "never"
-    }
-  }
-}
-
 // Safe, all of them: these are valid names.
 // swift-format-ignore: NeverForceUnwrap
 extension HTTPField.Name {
@@ -251,10 +235,4 @@ extension HTTPField.Name {
   fileprivate static let xLatchkeyKeyID = HTTPField.Name("X-Latchkey-Key-Id")!
   fileprivate static let xLatchkeyAccountID = HTTPField.Name("X-Latchkey-Account-Id")!
   fileprivate static let xLatchkeyScopes = HTTPField.Name("X-Latchkey-Scopes")!
-  fileprivate static let xLatchkeyRetry = HTTPField.Name("X-Latchkey-Retry")!
-  fileprivate static let rateLimitPolicy = HTTPField.Name("RateLimit-Policy")!
-  fileprivate static let rateLimit = HTTPField.Name("RateLimit")!
-  fileprivate static let xRateLimitLimit = HTTPField.Name("X-RateLimit-Limit")!
-  fileprivate static let xRateLimitRemaining = HTTPField.Name("X-RateLimit-Remaining")!
-  fileprivate static let xRateLimitReset = HTTPField.Name("X-RateLimit-Reset")!
 }

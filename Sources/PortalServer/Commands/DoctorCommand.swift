@@ -8,9 +8,9 @@ struct DoctorCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "doctor", abstract: "Look at whatever latchkey serve needs, and say what is wrong.",
     discussion: """
-      One line each: ok, warning or failed. Nothing is changed and no mail is sent. Each look takes five seconds at most. Run \
-      it as the user, in the folder and with the environment of the server. Exit status: 0, with warnings too, and 1 when \
-      something failed.
+      One line each: ok, warning or failed. Nothing is changed and no mail is sent. Each look takes five seconds at \
+      most. Run it as the user, in the folder and with the environment of the server. Exit status: 0, with warnings \
+      too, and 1 when something failed.
       """)
 
   @OptionGroup var options: ConfigurationOptions

@@ -8,18 +8,21 @@ struct MigrateCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "migrate", abstract: "Apply the pending migrations, each in a transaction of its own.",
     discussion: """
-      What the login may not do is asked first; then nothing is changed, and the SQL that lets it is printed. Roles, rights \
-      and policies that are missing though all is applied, as after a restore on another server, are given again. \
-      Safe to run from several places at once: they take turns. Does nothing when all are applied. A migration that does not \
-      get a lock within two seconds is undone and tried again, so that nobody waits behind it for longer; what it waits for \
-      is told on standard error.
+      What the login may not do is asked first; then nothing is changed, and the SQL that lets it is printed. Roles, \
+      rights and policies that are missing though all is applied, as after a restore on another server, are given \
+      again. Safe to run from several places at once: they take turns. Does nothing when all are applied. A migration \
+      that does not get a lock within two seconds is undone and tried again, so that nobody waits behind it for \
+      longer; what it waits for is told on standard error.
       """)
 
   @OptionGroup var options: ConfigurationOptions
 
   @Option(
     help: ArgumentHelp(
-      "Then let this role read the views for analytics, and nothing else. It is made if there is none, without a login.",
+      """
+      Then let this role read the views for analytics, and nothing else. It is made if there is none, without a \
+      login.
+      """,
       valueName: "name"))
   var analyticsRole: String?
 

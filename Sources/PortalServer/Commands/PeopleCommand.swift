@@ -36,8 +36,8 @@ struct PeopleCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Erase a customer, for good.",
       discussion: """
-        Ends all that they have, and takes them out of the audit trails, which stay as they are otherwise: latchkey audit \
-        verify tells of it. The last owner of an account that has other members or keys is refused. Where it was \
+        Ends all that they have, and takes them out of the audit trails, which stay as they are otherwise: latchkey \
+        audit verify tells of it. The last owner of an account that has other members or keys is refused. Where it was \
         interrupted, the same with the id goes on. Backups still have them: see docs/PRIVACY.md.
         """)
 

@@ -12,8 +12,8 @@ struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "serve", abstract: "Run the portal until SIGTERM or SIGINT, then drain and exit.",
     discussion: """
-      Refuses to start while migrations are pending or roles, rights or policies are missing; run latchkey migrate first. \
-      latchkey doctor looks at all that it needs. Starts where the database is ahead, if all \
+      Refuses to start while migrations are pending or roles, rights or policies are missing; run latchkey migrate \
+      first. latchkey doctor looks at all that it needs. Starts where the database is ahead, if all \
       newer migrations say that this version works with them.
       """)
 

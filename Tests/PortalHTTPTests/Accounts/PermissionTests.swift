@@ -39,7 +39,8 @@ struct PermissionTests {
     Sample(
       route: "PUT /v1/account/policy",
       body:
-        #"{"expiryRequired":false,"maxLifetimeDays":null,"allowlistRequired":false,"allowedScopes":null,"disableAfterIdleDays":null}"#,
+        #"{"expiryRequired":false,"maxLifetimeDays":null,"allowlistRequired":false,"allowedScopes":null,"#
+        + #""disableAfterIdleDays":null}"#,
       status: 200),
     Sample(route: "GET /v1/accounts", status: 200),
     Sample(route: "GET /v1/audit", status: 200),
@@ -68,7 +69,8 @@ struct PermissionTests {
       route: "POST /v1/me/second-factor/recovery-codes",
       body: #"{"password":"correct horse battery","code":"123456"}"#, status: 404),
     Sample(
-      route: "DELETE /v1/me/second-factor", body: #"{"password":"correct horse battery","code":"123456"}"#, status: 404),
+      route: "DELETE /v1/me/second-factor", body: #"{"password":"correct horse battery","code":"123456"}"#,
+      status: 404),
     Sample(route: "GET /v1/members", status: 200),
     Sample(route: "GET /v1/usage", status: 200),
     Sample(
@@ -111,7 +113,10 @@ struct PermissionTests {
   }
 
   @Test(
-    "every route, for every role: done in one's own account if the role permits it, else forbidden; of another, not found",
+    """
+    every route, for every role: done in one's own account if the role permits it, else forbidden; of another, not \
+    found
+    """,
     arguments: Role.allCases)
   func matrix(role: Role) async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in

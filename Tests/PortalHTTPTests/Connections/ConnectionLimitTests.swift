@@ -34,7 +34,8 @@ struct ConnectionLimitTests {
       defer { for socket in sockets { close(socket) } }
       for _ in 0..<20 {
         sockets.append(try tcpConnection(to: port))
-        // Asked over the connection that the test's client keeps. Only when it is counted is it older than the next one.
+        // Asked over the connection that the test's client keeps. Only when it is counted is it older than the next
+        // one.
         try await eventually("it is counted") {
           let open = try await metric("latchkey_http_connections", portal) ?? 0
           let closed = try await metric("latchkey_http_connections_closed_total", portal) ?? 0

@@ -11,11 +11,7 @@ struct RequestGenerator {
   mutating func next() -> [UInt8] {
     switch Int.random(in: 0..<20, using: &random) {
     case 0..<8: post("/v1/verify", verification())
-    case 8..<12:
-      post(
-        "/v1/verify/batch",
-        "{\"requests\":[\((0..<Int.random(in: 0...5, using: &random)).map { _ in verification() }.joined(separator: ","))]}"
-      )
+    case 8..<12: post("/v1/verify/batch", "{\"requests\":[\(verifications().joined(separator: ","))]}")
     case 12..<18: authorize()
     case 18:
       Array(
@@ -96,10 +92,15 @@ struct RequestGenerator {
     return Array(head.utf8) + body
   }
 
+  private mutating func verifications() -> [String] {
+    (0..<Int.random(in: 0...5, using: &random)).map { _ in verification() }
+  }
+
   private mutating func chunked() -> [UInt8] {
     let body = verification()
     return Array(
-      ("POST /v1/verify HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer \(seed.token)\r\nContent-Type: application/json\r\n"
+      ("POST /v1/verify HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer \(seed.token)\r\n"
+        + "Content-Type: application/json\r\n"
         + "Transfer-Encoding: chunked\r\n\r\n\(String(body.utf8.count, radix: 16))\r\n\(body)\r\n0\r\n\r\n").utf8)
   }
 

@@ -38,7 +38,8 @@ func expectAdminOnly(_ portal: TestPortal, _ method: String, _ path: String, _ b
 /// What was done that belongs to no account, in its order.
 struct SystemEvents: PostgresStatement {
   static let sql = """
-    select concat_ws(' ', actor_kind, actor_name, action, target_id) from audit_events where account_id is null order by seq
+    select concat_ws(' ', actor_kind, actor_name, action, target_id) from audit_events where account_id is null
+    order by seq
     """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }

@@ -41,7 +41,8 @@ struct CreateKeyTests {
         "/v1/keys",
         """
         {"name":"n","scopes":["a"],"rateLimitPerMinute":10000,"expiresAt":"2099-12-31T23:59:59.123+02:00",
-         "allowedIPs":["192.0.2.7","10.1.2.3/8","2001:DB8:0::1","2001:db8::/32","::ffff:192.0.2.9"],"environment":"test"}
+         "allowedIPs":["192.0.2.7","10.1.2.3/8","2001:DB8:0::1","2001:db8::/32","::ffff:192.0.2.9"],
+           "environment":"test"}
         """)
       #expect(answer.status == 201)
       #expect(answer.body["rateLimitPerMinute"].integer == 10_000)

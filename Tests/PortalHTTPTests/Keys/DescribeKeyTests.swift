@@ -94,7 +94,8 @@ struct DescribeKeyTests {
       #expect(rolled["newKey"]["createdBy"]["name"].string == "bob@example.com")
       try await portal.script(
         """
-        delete from sessions; delete from memberships where user_id = (select id from users where email = 'ada@example.com')
+        delete from sessions;
+        delete from memberships where user_id = (select id from users where email = 'ada@example.com')
         """)
       let again = try await portal.post("/v1/login", #"{"email":"bob@example.com","password":"correct horse battery"}"#)
       let token = try #require(again.body["token"].string)

@@ -28,7 +28,8 @@ struct UpdateKeyTests {
         "/v1/keys/" + id,
         """
         {"rateLimitPerMinute":8,"limits":[{"name":"day","limit":9,"windowSeconds":3600}],"rateLimitMode":"consistent",
-         "allowedIPs":null,"expiresAt":null,"description":"d","tags":["b","c"],"metadata":{"z":1.0,"a":[]},"enabled":false}
+         "allowedIPs":null,"expiresAt":null,"description":"d","tags":["b","c"],"metadata":{"z":1.0,"a":[]},
+           "enabled":false}
         """)
       #expect(all.status == 200)
       #expect(all.body["rateLimitPerMinute"].integer == 8)

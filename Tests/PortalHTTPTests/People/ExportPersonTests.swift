@@ -53,7 +53,8 @@ struct ExportPersonTests {
         select gen_random_uuid(), '\(ada.accountID)', 'user', id, email, 'x', 'x' from users, generate_series(1, 2500);
         insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes, created_by_kind,
           created_by_id, created_by_name)
-        select new, '\(ada.accountID)', 'Key', 'lk_live_0000', sha256(new::text::bytea), 'live', '{a}', 'user', id, email
+        select new, '\(ada.accountID)', 'Key', 'lk_live_0000', sha256(new::text::bytea), 'live', '{a}', 'user', id,
+          email
         from users, (select gen_random_uuid() as new from generate_series(1, 2000)) made
         """)
       let body = try await ada.get("/v1/me/export").body

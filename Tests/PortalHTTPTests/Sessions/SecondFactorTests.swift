@@ -46,7 +46,10 @@ struct SecondFactorTests {
   }
 
   @Test(
-    "then logging in without a code is second_factor_required, and opens nothing; with one, or a recovery code, it is 200"
+    """
+    then logging in without a code is second_factor_required, and opens nothing; with one, or a recovery code, it is \
+    200
+    """
   )
   func logIn() async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in

@@ -160,7 +160,10 @@ struct ChangeEmailByMailTests {
   }
 
   @Test(
-    "the answer does not tell whether the address is somebody's, who gets no token; nor is one taken that is not confirmed"
+    """
+    the answer does not tell whether the address is somebody's, who gets no token; nor is one taken that is not \
+    confirmed
+    """
   )
   func neutral() async throws {
     try await withMailPortal { portal, folder in
@@ -292,7 +295,10 @@ struct DeleteAccountTests {
       _ = try await portal.signUp("bob@example.com")
       for owner in owners { try await owner.add("bob@example.com", .viewer) }
       try await portal.script(
-        "delete from memberships where role = 'owner' and user_id = (select id from users where email = 'bob@example.com')"
+        """
+        delete from memberships
+        where role = 'owner' and user_id = (select id from users where email = 'bob@example.com')
+        """
       )
       try await withThrowingTaskGroup(of: Int.self) { group in
         for owner in owners {

@@ -16,7 +16,8 @@ struct CreateTokenTests {
       let answer = try await portal.post(
         Self.path,
         """
-        {"name":"shop","permissions":["keys.verify","keys.read"],"environment":"live","expiresAt":"2099-12-31T00:00:00Z"}
+        {"name":"shop","permissions":["keys.verify","keys.read"],"environment":"live",
+          "expiresAt":"2099-12-31T00:00:00Z"}
         """, token: admin)
       #expect(answer.status == 201 && answer.header("Cache-Control") == "no-store")
       #expect(answer.body.names == Contract.serviceToken + ["token", "warning"])

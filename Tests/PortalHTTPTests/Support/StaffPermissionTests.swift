@@ -199,7 +199,8 @@ struct StaffPermissionTests {
     try await portal.script(
       """
       insert into staff_confirmations (id, account_id, key_count, requester_id, requester_name, reason, expires_at)
-      values ('\(confirmation)', '\(customer.accountID)', 26, gen_random_uuid(), 'Hedy', 'leaked', now() + interval '1 hour')
+      values ('\(confirmation)', '\(customer.accountID)', 26, gen_random_uuid(), 'Hedy', 'leaked',
+        now() + interval '1 hour')
       """)
     let (colleague, person) = (UUID(), UUID())
     try await portal.script(

@@ -60,8 +60,8 @@ private struct ListUnusedKeysPlainly: PostgresStatement {
 struct AnalyticsStatementsTests {
   // MARK: Busiest keys
 
-  /// Adds usage of so many keys on some days, each day's as `requests` has it, an expression of `key` and `age`; those of
-  /// closed days are packed.
+  /// Adds usage of so many keys on some days, each day's as `requests` has it, an expression of `key` and `age`; those
+  /// of closed days are packed.
   private func use(_ pool: PostgresPool, keys: Int, requests: String) async throws {
     try await pool.type(
       """
@@ -205,7 +205,8 @@ struct AnalyticsStatementsTests {
       insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes, created_at, revoked_at,
         disabled_at, expires_at)
       select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
-        ('00000000-0000-7000-8000-' || lpad((1 + n % 3)::text, 12, '0'))::uuid, n::text, 'lk_live_', sha256(n::text::bytea),
+        ('00000000-0000-7000-8000-' || lpad((1 + n % 3)::text, 12, '0'))::uuid, n::text, 'lk_live_',
+          sha256(n::text::bytea),
         'live', '{a}', now() - interval '365 days' * (1 - n::double precision / \(count)),
         case when n % 11 = 0 then now() end, case when n % 13 = 0 then now() end,
         case when n % 7 = 0 then now() + (n % 5 - 2) * interval '10 days' end

@@ -88,7 +88,8 @@ struct AnalyticsViewsTests {
       for quantile in [0, 0.01, 0.3, 0.5, 0.9, 0.99, 1] {
         let text = try await pool.text(
           """
-          select latency_percentile(array[\(all.buckets.map(String.init).joined(separator: ","))]::bigint[], \(quantile))
+          select latency_percentile(array[\(all.buckets.map(String.init).joined(separator: ","))]::bigint[],
+            \(quantile))
           """)
         let expected = try #require(all.percentile(quantile))
         #expect(abs(try #require(text.flatMap { Double($0) }) - expected) < 1e-6 * expected, "\(quantile)")

@@ -75,7 +75,10 @@ struct AuditChainsTests {
   }
 
   @Test(
-    "what is typed into psql is chained, also many rows of several accounts at once, and numbers that it brings along are not used"
+    """
+    what is typed into psql is chained, also many rows of several accounts at once, and numbers that it brings along \
+    are not used
+    """
   )
   func typed() async throws {
     try await withPool { pool in
@@ -104,7 +107,8 @@ struct AuditChainsTests {
       try await pool.type(
         """
         begin;
-        insert into audit_events (id, actor_kind, actor_name, action, target_kind) values (gen_random_uuid(), 'job', '', '', '');
+        insert into audit_events (id, actor_kind, actor_name, action, target_kind) values (gen_random_uuid(), 'job', '',
+          '', '');
         rollback
         """)
       try await world.makeKey(try await world.makeAccount("bob@example.com"))
@@ -123,7 +127,8 @@ struct AuditChainsTests {
       try await pool.type(
         """
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
-        select case number when 1 then id else gen_random_uuid() end, account_id, actor_kind, actor_name, 'x', target_kind
+        select case number when 1 then id else gen_random_uuid() end, account_id, actor_kind, actor_name, 'x',
+          target_kind
         from audit_events, generate_series(1, 2) number where account_id = '\(account)'
         on conflict do nothing
         """)
@@ -220,14 +225,16 @@ struct AuditChainsTests {
       try await pool.type(
         """
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, reason, ip)
-        select gen_random_uuid(), (array[\(trails.joined(separator: ","))])[1 + abs(hashint4(number)) % 3], 'job', 'brought',
+        select gen_random_uuid(), (array[\(trails.joined(separator: ","))])[1 + abs(hashint4(number)) % 3], 'job',
+          'brought',
           number::text, 'x', case when number % 2 = 0 then 'ü' end, case when number % 5 = 0 then inet '192.0.2.1' end
         from generate_series(1, 600) brought (number) order by brought.number
         """)
       let counts = try await pool.lines(
         """
         select count(*) || ' ' || bool_and(in_order) from (
-          select account_id, seq > coalesce(lag(seq) over (partition by account_id order by action::integer), 0) as in_order
+          select account_id,
+            seq > coalesce(lag(seq) over (partition by account_id order by action::integer), 0) as in_order
           from audit_events where actor_name = 'brought') events
         group by account_id order by account_id nulls last
         """)

@@ -36,7 +36,8 @@ struct AuditStatementsTests {
         analyze audit_events;
         create function explain(question text) returns text language plpgsql as $$
           declare line text; plan text := '';
-          begin for line in execute 'explain ' || question loop plan := plan || line || chr(10); end loop; return plan; end $$
+          begin for line in execute 'explain ' || question loop plan := plan || line || chr(10); end loop; return plan;
+            end $$
         """)
       let plan = try await pool.withConnection { connection in
         try await connection.executeScript(
@@ -45,7 +46,10 @@ struct AuditStatementsTests {
           prepare list (text, uuid, text, uuid, timestamptz, timestamptz, uuid, uuid, bigint) as \(ListAuditEvents.sql);
           """)
         return try await connection.text(
-          "select explain('execute list (\(filter.replacing("'", with: "''")), ''00000000-0000-0000-0000-000000000001'', null, 51)')"
+          """
+          select explain('execute list (\(filter.replacing("'", with: "''")),
+            ''00000000-0000-0000-0000-000000000001'', null, 51)')
+          """
         )
       }
       #expect(plan?.contains(index) == true, "\(plan ?? "")")

@@ -190,7 +190,10 @@ struct AuditVerbsTests {
     },
     Verb("an account gets another plan, once", ["account staff account.plan_changed account"]) {
       try await $0.world.pool.type(
-        "insert into plans (name, key_cap, scopes, rate_limit_per_minute_max) select 'small', 5, scopes, rate_limit_per_minute_max from plans where name = 'default'"
+        """
+        insert into plans (name, key_cap, scopes, rate_limit_per_minute_max)
+        select 'small', 5, scopes, rate_limit_per_minute_max from plans where name = 'default'
+        """
       )
       let caller = Caller(actor: .staff(id: $0.staff.id, name: "Grace"))
       for _ in 1...2 { _ = try await $0.world.plans.assign("small", to: $0.account, by: caller, $0.reason) }
@@ -438,7 +441,8 @@ struct AuditVerbsTests {
     ) { stage in
       try await stage.world.pool.type(
         """
-        insert into second_factors (staff_id, sealed_secret) values ('\(stage.staff.id)', decode(repeat('00', 48), 'hex'))
+        insert into second_factors (staff_id, sealed_secret)
+          values ('\(stage.staff.id)', decode(repeat('00', 48), 'hex'))
         """)
       try await stage.staffMembers.resetSecondFactor(stage.staff.id, by: World.caller)
       await #expect(throws: PortalError.notFound) {
@@ -534,7 +538,8 @@ struct AuditVerbsTests {
       try await verb.run(stage)
       let events = try await pool.lines(
         """
-        select case when account_id is null then 'system' else 'account' end || ' ' || actor_kind || ' ' || action || ' '
+        select case when account_id is null then 'system' else 'account' end || ' ' || actor_kind || ' ' || action
+          || ' '
           || target_kind from audit_events where id not in (select id from seen) order by seq
         """)
       #expect(events == verb.events)

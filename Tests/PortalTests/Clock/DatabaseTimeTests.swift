@@ -65,8 +65,8 @@ struct DatabaseTimeTests {
 
   @Test(
     """
-    while the database's clock drifts and is set forward and back, what is believed after a measurement is wrong by its \
-    round trip at most, and what expiry is judged by never goes back
+    while the database's clock drifts and is set forward and back, what is believed after a measurement is wrong by \
+    its round trip at most, and what expiry is judged by never goes back
     """,
     arguments: 0..<30)
   func model(_ seed: Int) {

@@ -168,8 +168,8 @@ struct CredentialsTests {
     }
   }
 
-  /// So that the time of the answer does not tell who has an account: what is sent to the database is the same, and so is
-  /// the hashing of passwords, which takes nearly all of it.
+  /// So that the time of the answer does not tell who has an account: what is sent to the database is the same, and so
+  /// is the hashing of passwords, which takes nearly all of it.
   @Test("asking does the same, and leaves as much, for an address that is nobody's as for one that is somebody's")
   func neutral() async throws {
     try await withPool { pool in

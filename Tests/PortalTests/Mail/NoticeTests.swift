@@ -17,7 +17,8 @@ struct NoticeTests {
       try await world.pool.type(
         """
         with person as (
-          insert into users (id, email, password_hash) values (gen_random_uuid(), '\(role)@example.com', 'x') returning id)
+          insert into users (id, email, password_hash) values (gen_random_uuid(), '\(role)@example.com', 'x')
+          returning id)
         insert into memberships (account_id, user_id, role) select '\(account)', id, '\(role)' from person
         """)
     }
@@ -86,7 +87,10 @@ struct NoticeTests {
   }
 
   @Test(
-    "a key that staff revoke is told of with who, why and the ticket, once; one that a member, or a service token for them, revokes is not"
+    """
+    a key that staff revoke is told of with who, why and the ticket, once; one that a member, or a service token for \
+    them, revokes is not
+    """
   )
   func revoked() async throws {
     try await withPool { pool in

@@ -195,7 +195,8 @@ struct PersonErasuresTests {
       try await pool.type(
         """
         insert into audit_events (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, ip)
-        select gen_random_uuid(), '\(house.account)', 'user', '\(house.bob.id)', 'bob@example.com', 'x', 'x', '\(House.ip)'
+        select gen_random_uuid(), '\(house.account)', 'user', '\(house.bob.id)', 'bob@example.com', 'x', 'x',
+          '\(House.ip)'
         from generate_series(1, 12000)
         """)
       _ = try await pool.query(BeginErasure(userID: house.bob.id), as: .identity)

@@ -61,15 +61,15 @@ struct RateLimiterTests {
   @Test("keys of one lineage share their limits, whichever of them is asked about, and a changed one holds for its key")
   func lineage() {
     for windowSeconds in [60, 3_600] {
-      func makeKey(_ id: UUID, of lineage: UUID, limit: Int) -> VerifiableKey {
-        var key = VerifiableKey.limited(id, windowSeconds == 60 ? limit : 1_000)
+      func makeKey(_ id: UUID, of lineage: UUID, limit: Int) -> KeyLimits {
+        var key = KeyLimits.limited(id, windowSeconds == 60 ? limit : 1_000)
         key.lineageID = lineage
         if windowSeconds != 60 {
-          key.namedLimits = [RateLimit(name: "hourly", limit: limit, windowSeconds: windowSeconds)]
+          key.named = [RateLimit(name: "hourly", limit: limit, windowSeconds: windowSeconds)]
         }
         return key
       }
-      func admittedCount(_ keys: [VerifiableKey]) -> Int {
+      func admittedCount(_ keys: [KeyLimits]) -> Int {
         (0..<40).count { limiter.admit(keys[$0 % keys.count], cost: 1, at: milliseconds(0))?.isAdmitted == true }
       }
       let root = UUID.version7()
@@ -84,14 +84,14 @@ struct RateLimiterTests {
 
   @Test("what PostgreSQL decides for a key of the mode consistent makes no room for its predecessor of the mode fast")
   func lineageOfBothModes() {
-    let fast = VerifiableKey.limited(.version7(), 10)
-    var consistent = VerifiableKey.limited(.version7(), 10)
-    consistent.lineageID = fast.id
-    consistent.rateLimitMode = .consistent
+    let fast = KeyLimits.limited(.version7(), 10)
+    var consistent = KeyLimits.limited(.version7(), 10)
+    consistent.lineageID = fast.lineageID
+    consistent.mode = .consistent
     var count = 0
     for number in 0..<50 {
       if limiter.admit(fast, cost: 1, at: milliseconds(0))?.isAdmitted == true { count += 1 }
-      limiter.decided(consistent.limits[0], index: milliseconds(0) / 60_000, current: number % 10, previous: 0)
+      limiter.decided(consistent.all[0], index: milliseconds(0) / 60_000, current: number % 10, previous: 0)
     }
     #expect(count == 10)
     #expect(limiter.peek(consistent, at: milliseconds(0)).binding.remaining == 1)
@@ -115,16 +115,16 @@ struct RateLimiterTests {
   @Test("a request that one of its limits refuses takes nothing from any, and the one that refuses longest is told")
   func severalLimits() {
     let account = UUID.version7()
-    func key(_ limits: RateLimit...) -> VerifiableKey {
-      var key = VerifiableKey.limited(.version7(), 50)
+    func key(_ limits: RateLimit...) -> KeyLimits {
+      var key = KeyLimits.limited(.version7(), 50)
       key.accountID = account
-      key.namedLimits = limits
-      key.accountLimitPerMinute = 30
+      key.named = limits
+      key.accountPerMinute = 30
       return key
     }
     let one = key(RateLimit(name: "burst", limit: 5, windowSeconds: 1))
     let other = key(RateLimit(name: "hourly", limit: 1_000, windowSeconds: 3_600))
-    func left(_ key: VerifiableKey) -> [Int] {
+    func left(_ key: KeyLimits) -> [Int] {
       limiter.peek(key, at: milliseconds(0)).all.map(\.window.remaining)
     }
     for _ in 0..<5 { #expect(limiter.admit(one, cost: 1, at: milliseconds(0))?.isAdmitted == true) }
@@ -143,8 +143,8 @@ struct RateLimiterTests {
 
   @Test("of several limits the one that a request costs too much for is told, also beside one that is used up")
   func tooExpensive() {
-    var key = VerifiableKey.limited(.version7(), 10)
-    key.namedLimits = [RateLimit(name: "hourly", limit: 5, windowSeconds: 3_600)]
+    var key = KeyLimits.limited(.version7(), 10)
+    key.named = [RateLimit(name: "hourly", limit: 5, windowSeconds: 3_600)]
     for cost in [6, 10, 11] {
       let refused = limiter.admit(key, cost: cost, at: milliseconds(0))
       #expect(refused?.isAdmitted == false && refused?.binding.retryAfterSeconds == nil)
@@ -160,10 +160,10 @@ struct RateLimiterTests {
   func severalLimitsAtOnce() async {
     let account = UUID.version7()
     let keys = (0..<4).map { index in
-      var key = VerifiableKey.limited(.version7(), 200)
+      var key = KeyLimits.limited(.version7(), 200)
       key.accountID = account
-      key.namedLimits = [RateLimit(name: "burst", limit: 90, windowSeconds: 10)]
-      key.accountLimitPerMinute = 250
+      key.named = [RateLimit(name: "burst", limit: 90, windowSeconds: 10)]
+      key.accountPerMinute = 250
       return key
     }
     let outcomes = await concurrently(1_000) { index in
@@ -179,14 +179,14 @@ struct RateLimiterTests {
 
   @Test("what PostgreSQL has to decide is not decided in memory")
   func consistentIsNotHere() {
-    var key = VerifiableKey.limited(.version7(), 10)
-    key.rateLimitMode = .consistent
+    var key = KeyLimits.limited(.version7(), 10)
+    key.mode = .consistent
     #expect(limiter.admit(key, cost: 1, at: milliseconds(0)) == nil)
-    key.rateLimitMode = .fast
-    key.accountLimitPerMinute = 5
-    key.accountLimitMode = .consistent
+    key.mode = .fast
+    key.accountPerMinute = 5
+    key.accountMode = .consistent
     #expect(limiter.admit(key, cost: 1, at: milliseconds(0)) == nil)
-    #expect(remaining(key.id) == 10)
+    #expect(remaining(key.lineageID) == 10)
   }
 
   @Test("sweeping forgets no window that still counts")
@@ -197,10 +197,8 @@ struct RateLimiterTests {
   }
 }
 
-extension VerifiableKey {
-  static func limited(_ id: UUID, _ limitPerMinute: Int) -> VerifiableKey {
-    VerifiableKey(
-      id: id, accountID: .numbered(0), name: "Key", environment: .live, scopes: ["a"],
-      rateLimitPerMinute: limitPerMinute, isRevoked: false, isSuspended: false, isDisabled: false)
+extension KeyLimits {
+  static func limited(_ id: UUID, _ limitPerMinute: Int) -> KeyLimits {
+    KeyLimits(lineageID: id, accountID: .numbered(0), perMinute: limitPerMinute)
   }
 }

@@ -36,7 +36,7 @@ private struct LimitingInstance {
   func end() async throws { try await pool.execute(DeleteInstance(id: instance.id)) }
 
   /// As a verification does: in memory if that can be, else with PostgreSQL.
-  func admits(_ key: VerifiableKey, cost: Int = 1) async throws -> Bool {
+  func admits(_ key: KeyLimits, cost: Int = 1) async throws -> Bool {
     let now = try await clock.now(on: pool).milliseconds
     if let decision = limiter.admit(key, cost: cost, at: now) { return decision.isAdmitted }
     return try await limits.admit(key, cost: cost).isAdmitted
@@ -68,14 +68,14 @@ struct RateLimitsTests {
   func overshoot() async throws {
     try await withInstances(3) { instances, _ in
       let keys = (0..<40).map { index in
-        var key = VerifiableKey.limited(.version7(), 1_000_000)
-        key.namedLimits = [RateLimit(name: "second", limit: 100 + 5 * index, windowSeconds: 1)]
+        var key = KeyLimits.limited(.version7(), 1_000_000)
+        key.named = [RateLimit(name: "second", limit: 100 + 5 * index, windowSeconds: 1)]
         return key
       }
       let admissions = keys.map { _ in Admissions() }
       let running = instances.map { instance in Task { try await instance.limits.run() } }
-      func isFull(_ key: VerifiableKey, _ count: Int) -> Bool {
-        Double(count) >= 0.9 * Double(key.namedLimits[0].limit)
+      func isFull(_ key: KeyLimits, _ count: Int) -> Bool {
+        Double(count) >= 0.9 * Double(key.named[0].limit)
       }
       // A machine that is busy with other things needs longer to fill windows of a second.
       for _ in 0..<8 {
@@ -88,7 +88,7 @@ struct RateLimitsTests {
       for task in running { task.cancel() }
       var (windowCount, fullCount, worst) = (0, 0, 0.0)
       for (key, admissions) in zip(keys, admissions) {
-        let limit = key.namedLimits[0].limit
+        let limit = key.named[0].limit
         for (_, count) in admissions.all {
           windowCount += 1
           worst = max(worst, Double(count) / Double(limit))
@@ -103,7 +103,7 @@ struct RateLimitsTests {
 
   /// Bursts, trickles, and keys that one instance has nearly for itself.
   private func drive(
-    _ instances: [LimitingInstance], _ keys: [VerifiableKey], _ admissions: [Admissions], for time: Duration
+    _ instances: [LimitingInstance], _ keys: [KeyLimits], _ admissions: [Admissions], for time: Duration
   ) async throws {
     let deadline = ContinuousClock.now + time
     try await withThrowingTaskGroup(of: Void.self) { group in
@@ -132,8 +132,8 @@ struct RateLimitsTests {
   @Test("counts that somebody typed into the tables of limits refuse, and end nothing")
   func typedCounts() async throws {
     try await withInstances(2) { instances, pool in
-      var key = VerifiableKey.limited(.version7(), 1_000)
-      key.namedLimits = [RateLimit(name: "day", limit: 1_000, windowSeconds: 86_400)]
+      var key = KeyLimits.limited(.version7(), 1_000)
+      key.named = [RateLimit(name: "day", limit: 1_000, windowSeconds: 86_400)]
       for instance in instances {
         #expect(try await instance.admits(key))
         #expect(await instance.limits.exchange())
@@ -142,7 +142,7 @@ struct RateLimitsTests {
       #expect(try await instances[0].admits(key), "it has not heard yet")
       #expect(await instances[0].limits.exchange())
       #expect(try await !instances[0].admits(key))
-      key.rateLimitMode = .consistent
+      key.mode = .consistent
       #expect(try await instances[0].admits(key))
       try await pool.type("update rate_limit_windows set used = 1::bigint << 60, used_before = 1::bigint << 60")
       #expect(try await !instances[0].admits(key))
@@ -165,9 +165,9 @@ struct RateLimitsTests {
   @Test("in the mode consistent a thousand requests on three instances are admitted to the limit and never beyond")
   func consistent() async throws {
     try await withInstances(3) { instances, _ in
-      var key = VerifiableKey.limited(.version7(), 1_000_000)
-      key.rateLimitMode = .consistent
-      key.namedLimits = [RateLimit(name: "daily", limit: 137, windowSeconds: 86_400)]
+      var key = KeyLimits.limited(.version7(), 1_000_000)
+      key.mode = .consistent
+      key.named = [RateLimit(name: "daily", limit: 137, windowSeconds: 86_400)]
       let outcomes = await concurrently(600) { [key] index in try await instances[index % 3].admits(key) }
       #expect(outcomes.errors.isEmpty)
       #expect(outcomes.values.count { $0 } == 137)
@@ -181,9 +181,9 @@ struct RateLimitsTests {
   func sameWindow() async throws {
     try await withInstances(1) { instances, pool in
       var random = SeededGenerator(seed: 7)
-      var key = VerifiableKey.limited(.version7(), 1_000_000)
-      key.rateLimitMode = .consistent
-      key.namedLimits = [RateLimit(name: "second", limit: 20, windowSeconds: 1)]
+      var key = KeyLimits.limited(.version7(), 1_000_000)
+      key.mode = .consistent
+      key.named = [RateLimit(name: "second", limit: 20, windowSeconds: 1)]
       let limits = key.limits
       var window = SlidingWindow(seconds: 1)
       var refusedCount = 0
@@ -205,9 +205,9 @@ struct RateLimitsTests {
   func sameWindowSetBack() async throws {
     try await withStoppedClock { pool in
       var random = SeededGenerator(seed: 7)
-      var key = VerifiableKey.limited(.version7(), 1_000_000)
-      key.rateLimitMode = .consistent
-      key.namedLimits = [RateLimit(name: "second", limit: 20, windowSeconds: 1)]
+      var key = KeyLimits.limited(.version7(), 1_000_000)
+      key.mode = .consistent
+      key.named = [RateLimit(name: "second", limit: 20, windowSeconds: 1)]
       let limits = key.limits
       var window = SlidingWindow(seconds: 1)
       var (refusedCount, setBackCount) = (0, 0)
@@ -244,8 +244,8 @@ struct RateLimitsTests {
       var instances: [LimitingInstance] = []
       for ahead in [0.0, 3_600, -3_600] { instances.append(try await LimitingInstance(pool, aheadSeconds: ahead)) }
       for instance in instances { #expect(await instance.limits.exchange()) }
-      var key = VerifiableKey.limited(.version7(), 1_000_000)
-      key.namedLimits = [RateLimit(name: "some", limit: 100, windowSeconds: windowSeconds)]
+      var key = KeyLimits.limited(.version7(), 1_000_000)
+      key.named = [RateLimit(name: "some", limit: 100, windowSeconds: windowSeconds)]
       var count = 0
       for instance in instances {
         for _ in 0..<150 where try await instance.admits(key) { count += 1 }
@@ -280,7 +280,7 @@ struct RateLimitsTests {
   @Test("what one instance admitted counts at the others after an exchange, also for one that comes later")
   func exchanged() async throws {
     try await withInstances(2) { instances, pool in
-      let key = VerifiableKey.limited(.version7(), 400)
+      let key = KeyLimits.limited(.version7(), 400)
       for _ in 0..<200 { #expect(try await instances[0].admits(key) == true) }
       #expect(await instances[0].limits.exchange())
       let later = try await LimitingInstance(pool)
@@ -301,10 +301,10 @@ struct RateLimitsTests {
       for mode in RateLimitMode.allCases {
         let lineage = UUID.version7()
         let keys = (0..<12).map { _ in
-          var key = VerifiableKey.limited(.version7(), 1_000_000)
+          var key = KeyLimits.limited(.version7(), 1_000_000)
           key.lineageID = lineage
-          key.rateLimitMode = mode
-          key.namedLimits = [RateLimit(name: "daily", limit: 100, windowSeconds: 86_400)]
+          key.mode = mode
+          key.named = [RateLimit(name: "daily", limit: 100, windowSeconds: 86_400)]
           return key
         }
         var count = 0
@@ -321,7 +321,7 @@ struct RateLimitsTests {
   @Test("an instance that has admitted nothing since does not ask PostgreSQL")
   func idle() async throws {
     try await withInstances(2) { instances, pool in
-      let key = VerifiableKey.limited(.version7(), 400)
+      let key = KeyLimits.limited(.version7(), 400)
       #expect(try await instances[0].admits(key) == true)
       for instance in instances {
         for _ in 0..<5 { #expect(await instance.limits.exchange()) }
@@ -346,7 +346,7 @@ struct RateLimitsTests {
     try await withPool { pool in
       let one = try await LimitingInstance(pool)
       #expect(one.limiter.allowance.instanceCount == 1)
-      let key = VerifiableKey.limited(.version7(), 100)
+      let key = KeyLimits.limited(.version7(), 100)
       for _ in 0..<60 { #expect(try await one.admits(key) == true) }
       // Alone, it keeps a minute's window for itself.
       #expect(await one.limits.exchange())
@@ -376,10 +376,10 @@ struct RateLimitsTests {
       let instance = try await LimitingInstance(pool, timeout: .milliseconds(300))
       _ = try await LimitingInstance(pool)
       try await instance.beat()
-      let fast = VerifiableKey.limited(.version7(), 100)
+      let fast = KeyLimits.limited(.version7(), 100)
       #expect(try await instance.admits(fast) == true)
-      var consistent = VerifiableKey.limited(.version7(), 100)
-      consistent.rateLimitMode = .consistent
+      var consistent = KeyLimits.limited(.version7(), 100)
+      consistent.mode = .consistent
       try await pool.withTransaction { transaction in
         try await transaction.executeScript("lock table rate_limit_counts, rate_limit_windows in access exclusive mode")
         let start = ContinuousClock.now
@@ -404,14 +404,14 @@ struct RateLimitsTests {
       _ = try await LimitingInstance(pool)
       try await instance.beat()
       try await pool.type("alter table rate_limit_counts rename to rate_limit_counts_gone")
-      let key = VerifiableKey.limited(.version7(), 100)
+      let key = KeyLimits.limited(.version7(), 100)
       var count = 0
       await #expect(throws: PortalError.self) {
         while try await instance.admits(key) { count += 1 }
       }
       #expect(count == 50)
       var consistent = key
-      consistent.rateLimitMode = .consistent
+      consistent.mode = .consistent
       try await pool.type("alter table rate_limit_windows rename to rate_limit_windows_gone")
       await #expect(throws: (any Error).self) { try await instance.admits(consistent) }
       try await pool.type("alter table rate_limit_counts_gone rename to rate_limit_counts")
@@ -441,13 +441,13 @@ struct RateLimitsTests {
   }
 }
 
-extension VerifiableKey {
+extension KeyLimits {
   /// With a limit of its own in memory, and one of its account that PostgreSQL decides.
-  fileprivate static func sharing(_ id: UUID, _ own: Int, _ account: UUID, _ shared: Int) -> VerifiableKey {
+  fileprivate static func sharing(_ id: UUID, _ own: Int, _ account: UUID, _ shared: Int) -> KeyLimits {
     var key = limited(id, own)
     key.accountID = account
-    key.accountLimitPerMinute = shared
-    key.accountLimitMode = .consistent
+    key.accountPerMinute = shared
+    key.accountMode = .consistent
     return key
   }
 }

@@ -147,7 +147,8 @@ struct UsageFlusherTests {
     }
   }
 
-  /// Makes the database what it was when `flushed` was the last number of the source: as a standby that had received no more.
+  /// Makes the database what it was when `flushed` was the last number of the source: as a standby that had received no
+  /// more.
   private func goBack(_ pool: PostgresPool, to flushed: String, losing endpoints: String...) async throws {
     for endpoint in endpoints { try await pool.type("delete from key_usage where endpoint = '\(endpoint)'") }
     try await pool.type("update usage_sources set flushed_number = \(flushed)")

@@ -45,7 +45,7 @@ struct UsageRecorderTests {
       let taken = await concurrently(34) { index in
         var taken: [UsageCounter] = []
         for number in 0..<1_000 {
-          let key = VerifiableKey.counted((index + number) % 400)
+          let key = CountedKey.counted((index + number) % 400)
           if index >= 32 {
             for extent in recorder.seal() {
               taken += extent.read().counters

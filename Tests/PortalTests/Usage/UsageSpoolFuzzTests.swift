@@ -4,11 +4,11 @@ import Testing
 
 @testable import Portal
 
-/// Whatever stands in a file of the spool, it is read within its bounds or set aside, and the files beside it are read in
-/// full.
+/// Whatever stands in a file of the spool, it is read within its bounds or set aside, and the files beside it are read
+/// in full.
 ///
-/// `changes.txt` in the folder that the test makes says what was done to the case in hand; the folder stays where a case
-/// fails or ends the process.
+/// `changes.txt` in the folder that the test makes says what was done to the case in hand; the folder stays where a
+/// case fails or ends the process.
 @Suite("UsageFile, fuzzed")
 struct UsageSpoolFuzzTests {
   private static let caseCount = 2_000
@@ -48,8 +48,8 @@ private struct SpoolFuzzer {
   }
 
   private static let regionByteCount = UsageRegion.byteCount(slotCount: UsageLayout.slotsPerShardMin)
-  /// Where the head has whose file it is and the file's own number, and what stands there in a case: those are others in
-  /// each run.
+  /// Where the head has whose file it is and the file's own number, and what stands there in a case: those are others
+  /// in each run.
   private static let marks = [
     (place: 24, bytes: Array("the source's own".utf8)), (place: 48, bytes: Array("its file".utf8)),
   ]

@@ -6,7 +6,8 @@ import Testing
 
 @testable import Portal
 
-/// Everything that is counted, in all places: by endpoint in whole, the totals alone, and what is summed up of accounts.
+/// Everything that is counted, in all places: by endpoint in whole, the totals alone, and what is summed up of
+/// accounts.
 private struct UsageSums: Equatable {
   var byEndpoint: [String]
   var byKey: [String]
@@ -60,7 +61,8 @@ struct UsageStorageTests {
           case when key % 3 = 0 then 25 else 0 end::double precision as latency_sum,
           case when key % 3 = 0 then 3 else 0 end::bigint as latency_count,
           case when key % 3 = 0 then '{0,0,' || endpoint || ',1}' else '' end as buckets
-        from generate_series(1, \(keys)) key, generate_series(\(first), \(last)) day, generate_series(1, \(endpoints)) endpoint
+        from generate_series(1, \(keys)) key, generate_series(\(first), \(last)) day,
+          generate_series(1, \(endpoints)) endpoint
       ) counters
       """)
   }
@@ -262,7 +264,8 @@ struct UsageStorageTests {
         for part in 0..<5 {
           try await pool.type(
             """
-            select remember_endpoints(array_agg(pg_catalog.md5(n::text)::uuid), array_agg('/\(instance % 3)/\(part)'::text))
+            select remember_endpoints(array_agg(pg_catalog.md5(n::text)::uuid),
+              array_agg('/\(instance % 3)/\(part)'::text))
             from (select n from generate_series(1, 400) n order by pg_catalog.md5(n::text || \(instance))) accounts
             """)
         }
@@ -374,7 +377,8 @@ struct UsageStorageTests {
       // Each flush: 6 keys with 3 days and 3 endpoints, of which two keys report.
       #expect(
         before
-          == "(\(297 * flushes),\(36 * flushes),\(72 * flushes),\(18 * flushes),\(450 * flushes),\(54 * flushes),\"{0,0,\(36 * flushes),\(18 * flushes)}\")"
+          == "(\(297 * flushes),\(36 * flushes),\(72 * flushes),\(18 * flushes),\(450 * flushes),"
+          + "\(54 * flushes),\"{0,0,\(36 * flushes),\(18 * flushes)}\")"
       )
       for view in ["usage_by_key", "usage_by_endpoint", "usage_by_account"] {
         #expect(try await pool.text(counted + " from \(view)") == before)
@@ -426,7 +430,8 @@ struct UsageStorageTests {
           select ensure_usage_partitions('2030-01-01', 5);
           insert into key_usage (account_id, key_id, day, endpoint, verified_count)
             select ('00000000-0000-7000-8000-' || lpad((key % 25)::text, 12, '0'))::uuid,
-              ('00000000-0000-7000-8000-' || lpad(key::text, 12, '0'))::uuid, date '2030-01-01' + day, '/' || endpoint, 1
+              ('00000000-0000-7000-8000-' || lpad(key::text, 12, '0'))::uuid, date '2030-01-01' + day, '/' || endpoint,
+                1
             from generate_series(1, 100) key, generate_series(0, 179) day, generate_series(1, 3) endpoint;
           """)
         try await connection.executeScript("select pack_usage('2030-06-15', 1000000, null, null, null)")
@@ -435,7 +440,8 @@ struct UsageStorageTests {
           analyze;
           create function pg_temp.explain(question text) returns text language plpgsql as $$
           declare plan text := ''; line text;
-          begin for line in execute 'explain ' || question loop plan := plan || line || chr(10); end loop; return plan; end $$
+          begin for line in execute 'explain ' || question loop plan := plan || line || chr(10); end loop; return plan;
+            end $$
           """)
         let isOfAccounts = view == "usage_by_account"
         let ofKey = "and key_id = ''00000000-0000-7000-8000-000000000007''"
@@ -469,7 +475,8 @@ struct UsageStorageTests {
       """
     let ofEndpoints = """
       select account_id, day, number, coalesce(sum(verified), 0), coalesce(sum(denied), 0), coalesce(sum(reported), 0),
-        coalesce(sum(errors), 0), coalesce(sum(success), 0), coalesce(sum(latency_sum), 0), coalesce(sum(latency_count), 0)
+        coalesce(sum(errors), 0), coalesce(sum(success), 0), coalesce(sum(latency_sum), 0),
+          coalesce(sum(latency_count), 0)
       from (
         select account_id, day, unnest(endpoints) as number, unnest(verified) as verified, unnest(denied) as denied,
           unnest(reported) as reported, unnest(errors) as errors, unnest(latency_sums) as latency_sum,
@@ -521,14 +528,16 @@ struct UsageStorageTests {
           try await pool.type(
             """
             insert into key_usage as usage (account_id, key_id, day, endpoint, verified_count)
-            select pg_catalog.md5('account 1')::uuid, pg_catalog.md5('key ' || key)::uuid, current_date - 6, '/1', 2000000000
+            select pg_catalog.md5('account 1')::uuid, pg_catalog.md5('key ' || key)::uuid, current_date - 6, '/1',
+              2000000000
             from generate_series(1, 3, 2) key
             on conflict (account_id, key_id, day, endpoint) do nothing
             """)
         case 7:
           try await pool.type(
             """
-            delete from packed_usage where key_id = pg_catalog.md5('key ' || \(Int.random(in: 1...9, using: &random)))::uuid
+            delete from packed_usage where key_id = pg_catalog.md5('key ' ||
+              \(Int.random(in: 1...9, using: &random)))::uuid
               and day < current_date - \(Int.random(in: 5...11, using: &random))
             """)
         default: packedCount += try await pack(pool, .random(in: 1...200, using: &random))

@@ -15,7 +15,8 @@ struct VerificationStatementsTests {
           """
           insert into accounts (id, name) select gen_random_uuid(), 'Account ' || n from generate_series(1, 100) n;
           insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes)
-            select gen_random_uuid(), account.id, 'Key', 'lk_live_abcd', sha256(gen_random_uuid()::text::bytea), 'live', '{a}'
+            select gen_random_uuid(), account.id, 'Key', 'lk_live_abcd', sha256(gen_random_uuid()::text::bytea), 'live',
+              '{a}'
             from accounts account, generate_series(1, 200);
           analyze;
           set plan_cache_mode = force_generic_plan;

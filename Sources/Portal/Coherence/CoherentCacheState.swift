@@ -1,0 +1,244 @@
+import DequeModule
+import Foundation
+
+/// How long after the start of a sync its result is valid, unless configured otherwise.
+let leaseDefault: Duration = .seconds(2)
+
+/// A cache that never answers with what was revoked longer than the lease ago, as a value: no I/O and no clock in here.
+///
+/// - It follows `invalidation_log`. Each successful sync makes it fresh until the *start* of that sync plus the lease;
+///   past that moment nothing is a hit, however it came in.
+/// - A sync continues what was applied only if its rows prove it: they reach from the applied position to the head
+/// without   a gap, and the first of them follows the applied position's mark. Everything else drops all entries.
+/// - A fill carries the position of the log at which it was read. It is stored only if that position is proven to be on
+/// the   applied history, and no invalidation of it has been applied since. One that was read ahead of what is applied
+/// waits,   unseen, for the sync that passes it; what was known of its secret is forgotten, so that answers never go
+/// back.
+///
+/// A model checker went through the protocol; `docs/ARCHITECTURE.md` ("Histories") has what each rule is for.
+///
+/// `Value` is what is known of a secret that exists. Secrets that don't are remembered apart, few and briefly, so that
+/// a flood of invented keys pushes out no real one.
+package struct CoherentCacheState<Value: Invalidatable>: Sendable {
+  package struct Limits: Sendable {
+    /// How long after the start of a sync its result may be relied on.
+    package var lease = leaseDefault
+    package var entryCountMax = 200_000
+    package var absentCountMax = 10_000
+    /// How long an unknown secret is taken to be unknown still.
+    package var absentLifetime: Duration = .seconds(2)
+    /// Recent invalidations remembered, against which late fills are judged.
+    package var recentCountMax = 4_096
+    /// Fills read ahead of what is applied that wait for the next syncs, for the lease at most.
+    package var waitingCountMax = 8_192
+
+    package init() {}
+  }
+
+  package enum Lookup: Sendable {
+    case hit(Value)
+    /// Known not to exist.
+    case absent
+    case miss
+    /// The lease has run out: ask the database.
+    case stale
+  }
+
+  package enum FillOutcome: Sendable, Equatable {
+    case stored
+    /// Read ahead of what is applied: judged when a sync passes it. Good for whoever asked.
+    case waiting
+    /// An invalidation of it was applied after it was read, or so many were that it cannot be told: to be read again.
+    case overtaken
+    /// Read from another history than the applied one, or under another epoch: to be read again over another
+    /// connection.
+    case anotherHistory
+    /// Nothing has been applied yet.
+    case unjudged
+  }
+
+  /// What was read ahead of what is applied.
+  private struct WaitingFill {
+    let hash: SecretHash
+    let value: Value?
+    let position: LogPosition
+    let receivedAt: ContinuousClock.Instant
+  }
+
+  private let limits: Limits
+  private var entries = CacheEntries<Value>()
+  private var absent: [SecretHash: ContinuousClock.Instant] = [:]
+  private var absentOrder: Deque<SecretHash> = []
+  private var recent: Deque<Invalidation> = []
+  /// `recent` has the invalidations from the one after this seq up to the applied one, without a gap.
+  private var recentFloor = 0
+  private var waiting: Deque<WaitingFill> = []
+  private var lastSyncStartedAt: ContinuousClock.Instant?
+  private var freshUntil: ContinuousClock.Instant?
+  package private(set) var applied: LogPosition?
+
+  package init(limits: Limits) { self.limits = limits }
+
+  package var count: Int { entries.count }
+
+  package func isFresh(at now: ContinuousClock.Instant) -> Bool { freshFor(at: now) > .zero }
+
+  /// What is left of the lease.
+  package func freshFor(at now: ContinuousClock.Instant) -> Duration { max(.zero, (freshUntil ?? now) - now) }
+
+  package mutating func lookup(_ hash: SecretHash, at now: ContinuousClock.Instant) -> Lookup {
+    guard isFresh(at: now) else { return .stale }
+    if let value = entries.find(hash) { return .hit(value) }
+    if let until = absent[hash], now < until { return .absent }
+    return .miss
+  }
+
+  /// Offers what was read from the database at `position`; nil where there is no such secret.
+  package mutating func fill(
+    _ hash: SecretHash, _ value: Value?, readAt position: LogPosition, at now: ContinuousClock.Instant
+  ) -> FillOutcome {
+    let fill = WaitingFill(hash: hash, value: value, position: position, receivedAt: now)
+    // Somebody was told what was read later.
+    if waiting.contains(where: { $0.hash == hash && $0.position.seq > position.seq }) { return .overtaken }
+    let outcome = settle(fill)
+    if outcome == .waiting {
+      // Whoever asked gets the newer value: nobody may be told the older one after that.
+      entries.remove(hash)
+      absent[hash] = nil
+      while let oldest = waiting.first, waiting.count >= limits.waitingCountMax || isTooOld(oldest, at: now) {
+        waiting.removeFirst()
+      }
+      waiting.append(fill)
+    }
+    return outcome
+  }
+
+  /// Takes the result of a sync: drops what it names, or all where it does not continue what was applied, judges the
+  /// fills that waited for it, and is fresh again from the sync's start.
+  package mutating func apply(_ sync: SyncResult) -> SyncOutcome {
+    // Whoever began earlier may have read a server that is the primary no more. That its rows continue what was applied
+    // proves nothing: what was applied since may be of another history.
+    if let lastSyncStartedAt, sync.startedAt < lastSyncStartedAt { return SyncOutcome(isTaken: false) }
+    var outcome = SyncOutcome()
+    if let news = continuation(sync) {
+      for invalidation in news { drop(invalidation) }
+    } else {
+      outcome.isHistoryBroken = applied != nil
+      dropAll(at: sync.head.seq)
+    }
+    applied = sync.head
+    judgeWaiting(sync.startedAt, &outcome)
+    lastSyncStartedAt = sync.startedAt
+    freshUntil = sync.startedAt + limits.lease
+    return outcome
+  }
+
+  // MARK: Proofs
+
+  /// The invalidations between what was applied and the head; nil where it is not proven that they are all there are.
+  /// Rows may be gone from the log anywhere: those of a transaction that stayed open for long are old when they are
+  /// committed.
+  private func continuation(_ sync: SyncResult) -> ArraySlice<Invalidation>? {
+    guard let applied, applied.epoch == sync.head.epoch, applied.seq <= sync.head.seq else { return nil }
+    // Of seqs that are not negative, as those of rows are, no difference overflows.
+    let news = sync.invalidations.drop { $0.seq <= applied.seq }
+    guard news.count == sync.head.seq - applied.seq else { return nil }
+    guard let first = news.first else { return applied.mark == sync.head.mark ? news : nil }
+    let isGapless = zip(news, news.dropFirst()).allSatisfy { $1.seq - $0.seq == 1 }
+    return first.seq - applied.seq == 1 && isGapless && first.follows == applied.mark ? news : nil
+  }
+
+  /// How a position stands to the applied history.
+  private enum Standing {
+    /// It is on it, and these were applied since.
+    case proven(since: Deque<Invalidation>.SubSequence)
+    case unproven(FillOutcome)
+  }
+
+  private func standing(of position: LogPosition) -> Standing {
+    guard let applied else { return .unproven(.unjudged) }
+    guard position.epoch == applied.epoch else { return .unproven(.anotherHistory) }
+    if position.seq > applied.seq { return .unproven(.waiting) }
+    guard position.seq >= recentFloor else { return .unproven(.overtaken) }
+    let since = recent.suffix(applied.seq - position.seq)
+    let mark = since.isEmpty ? applied.mark : since.first?.follows
+    return position.mark == mark ? .proven(since: since) : .unproven(.anotherHistory)
+  }
+
+  private mutating func settle(_ fill: WaitingFill) -> FillOutcome {
+    switch standing(of: fill.position) {
+    case .unproven(let outcome): return outcome
+    case .proven(let since):
+      guard let value = fill.value else {
+        // Somebody read it later than this and found it.
+        guard !entries.contains(fill.hash) else { return .overtaken }
+        storeAbsent(fill.hash, until: fill.receivedAt + limits.absentLifetime)
+        return .stored
+      }
+      if since.contains(where: { value.isHit(by: $0.target) }) { return .overtaken }
+      store(fill.hash, value)
+      return .stored
+    }
+  }
+
+  private mutating func judgeWaiting(_ syncStartedAt: ContinuousClock.Instant, _ outcome: inout SyncOutcome) {
+    guard !waiting.isEmpty else { return }
+    let fills = waiting
+    waiting = []
+    for fill in fills where !isTooOld(fill, at: syncStartedAt) {
+      switch settle(fill) {
+      case .stored: outcome.fillsStored += 1
+      case .waiting where fill.receivedAt > syncStartedAt: waiting.append(fill)
+      case .waiting, .anotherHistory:
+        // It was read before this sync, from a log that was further: from another server, or before one was put back.
+        outcome.isHistoryBroken = true
+        outcome.fillsDiscarded += 1
+      case .overtaken, .unjudged: outcome.fillsDiscarded += 1
+      }
+    }
+  }
+
+  private func isTooOld(_ fill: WaitingFill, at now: ContinuousClock.Instant) -> Bool {
+    fill.receivedAt + limits.lease <= now
+  }
+
+  // MARK: Dropping and storing
+
+  private mutating func drop(_ invalidation: Invalidation) {
+    recent.append(invalidation)
+    if recent.count > limits.recentCountMax { recentFloor = recent.removeFirst().seq }
+    switch invalidation.target {
+    case .key(let id, _), .serviceToken(let id): entries.remove(id: id)
+    case .account(let owner): entries.removeAll(of: owner)
+    case .everything: entries.removeAll()
+    }
+  }
+
+  private mutating func dropAll(at seq: Int) {
+    entries.removeAll()
+    absent = [:]
+    absentOrder = []
+    recent = []
+    recentFloor = seq
+  }
+
+  private mutating func store(_ hash: SecretHash, _ value: Value) {
+    absent[hash] = nil
+    // Before: what has just come has no mark yet.
+    if entries.count >= limits.entryCountMax, !entries.contains(hash) { entries.evict() }
+    entries.store(hash, value)
+  }
+
+  private mutating func storeAbsent(_ hash: SecretHash, until: ContinuousClock.Instant) {
+    if absent.updateValue(until, forKey: hash) == nil { absentOrder.append(hash) }
+    while absent.count > limits.absentCountMax, let oldest = absentOrder.popFirst() { absent[oldest] = nil }
+    guard absentOrder.count > 2 * limits.absentCountMax else { return }
+    absentOrder = Self.tidied(absentOrder) { absent[$0] != nil }
+  }
+
+  /// Each once, at its latest place.
+  private static func tidied(_ order: Deque<SecretHash>, _ isKept: (SecretHash) -> Bool) -> Deque<SecretHash> {
+    var seen: Set<SecretHash> = []
+    return Deque(order.reversed().filter { isKept($0) && seen.insert($0).inserted }.reversed())
+  }
+}

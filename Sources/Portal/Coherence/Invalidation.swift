@@ -1,0 +1,95 @@
+package import Foundation
+
+/// One row of `invalidation_log`: what must no longer be answered from a cache.
+package struct Invalidation: Sendable, Equatable {
+  package enum Target: Sendable, Equatable {
+    case key(UUID, account: UUID)
+    case account(UUID)
+    case serviceToken(UUID)
+    case everything
+  }
+
+  package var seq: Int
+  /// The mark of the position before this one: the link to the history that this row continues. Nil in rows that were
+  /// written before there were marks.
+  package var follows: UUID?
+  package var target: Target
+
+  package init(seq: Int, follows: UUID?, target: Target) {
+    self.seq = seq
+    self.follows = follows
+    self.target = target
+  }
+}
+
+/// Where the invalidation log stood when something was read from the database.
+///
+/// Every commit that adds to the log takes the next `seq` and a random `mark`. A server that goes on from less than it
+/// once had (a failover that lost commits, a restore) gives the same numbers to other changes, but never the same
+/// marks. What PostgreSQL writes is lost or restored only from some point on. So two positions that are equal have an
+/// equal history, and an equal state of all that is logged.
+package struct LogPosition: Sendable, Equatable {
+  /// Changed by hand (`latchkey epoch new`) after changes that bypassed the log's triggers.
+  package var epoch: UUID
+  package var seq: Int
+  package var mark: UUID
+
+  package init(epoch: UUID, seq: Int, mark: UUID) {
+    self.epoch = epoch
+    self.seq = seq
+    self.mark = mark
+  }
+}
+
+/// What one look at the log found: everything above the seq that was asked for, read in one statement with the head.
+package struct SyncResult: Sendable, Equatable {
+  package var head: LogPosition
+  package var invalidations: [Invalidation]
+  /// Before the statement was sent: freshness counts from here.
+  package var startedAt: ContinuousClock.Instant
+
+  package init(head: LogPosition, invalidations: [Invalidation], startedAt: ContinuousClock.Instant) {
+    self.head = head
+    self.invalidations = invalidations
+    self.startedAt = startedAt
+  }
+}
+
+/// What the caches made of a sync.
+package struct SyncOutcome: Sendable, Equatable {
+  /// False for the late result of a sync that began before the last one applied: it was thrown away.
+  package var isTaken = true
+  /// Whether something was cached or read that the log does not prove to belong to the history that was synced: after a
+  /// failover that lost commits, a restore, or where rows of the log are missing. Connections that were open before may
+  /// lead to a server of another history.
+  package var isHistoryBroken = false
+  /// Fills that had waited for this sync.
+  package var fillsStored = 0
+  package var fillsDiscarded = 0
+
+  /// Of two caches, or two shards of one, that were given the same result.
+  package static func + (one: SyncOutcome, other: SyncOutcome) -> SyncOutcome {
+    SyncOutcome(
+      isTaken: one.isTaken && other.isTaken, isHistoryBroken: one.isHistoryBroken || other.isHistoryBroken,
+      fillsStored: one.fillsStored + other.fillsStored, fillsDiscarded: one.fillsDiscarded + other.fillsDiscarded)
+  }
+}
+
+/// Something cached that an invalidation can hit.
+package protocol Invalidatable: Sendable {
+  /// The id of the key or token itself.
+  var id: UUID { get }
+  /// The account that it falls with, if any.
+  var owner: UUID? { get }
+}
+
+extension Invalidatable {
+  func isHit(by target: Invalidation.Target) -> Bool {
+    switch target {
+    case .key(let key, _): id == key
+    case .serviceToken(let token): id == token
+    case .account(let account): owner == account
+    case .everything: true
+    }
+  }
+}

@@ -1,0 +1,31 @@
+import Foundation
+import Postgres
+
+struct TryLockJob: PostgresStatement {
+  static let sql = "select pg_try_advisory_xact_lock(hashtext('jobs'), hashtext($1))"
+  let name: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(name) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+struct LockJob: PostgresStatement {
+  static let sql = "select true from pg_advisory_xact_lock(hashtext('jobs'), hashtext($1))"
+  let name: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(name) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}
+
+/// Notes that a job begins. No row: another instance has begun it since its interval.
+struct BeginJob: PostgresStatement {
+  static let sql = """
+    insert into jobs as job (name, started_at, instance) values ($1, clock_timestamp(), $2)
+    on conflict (name) do update set started_at = excluded.started_at, instance = excluded.instance
+      where job.started_at <= clock_timestamp() - make_interval(secs => $3)
+    returning true
+    """
+  let name: String
+  let instance: String
+  let intervalSeconds: Double
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(name, instance, intervalSeconds) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+}

@@ -1,0 +1,167 @@
+package import Foundation
+package import Postgres
+
+/// Making, listing, rolling and revoking service tokens. Checking one on a request is `ServiceTokenCheck`.
+package struct ServiceTokens: Sendable {
+  let pool: PostgresPool
+  let propagations: Propagations
+  package let clock: DatabaseClock
+
+  package init(pool: PostgresPool, propagations: Propagations, clock: DatabaseClock = DatabaseClock()) {
+    self.pool = pool
+    self.propagations = propagations
+    self.clock = clock
+  }
+
+  /// What a roll leaves: the successor with its secret, and the token it replaces.
+  package struct Rolled: Sendable {
+    package var successor: IssuedServiceToken
+    package var predecessor: ServiceTokenDetails
+    package var propagation: Propagation
+  }
+
+  package func list(page: PageRequest = PageRequest()) async throws -> Page<ServiceTokenDetails> {
+    let tokens = try await pool.query(ListServiceTokens(before: page.before, count: page.limit + 1), as: .staff)
+    return Page(tokens, limit: page.limit, id: \.id)
+  }
+
+  /// Throws `.invalid` where a permission cannot be had for one environment.
+  package func create(
+    name: String, permissions: [ServiceToken.Permission], environment: KeyEnvironment? = nil, expiresAt: Date? = nil,
+    by caller: Caller
+  ) async throws -> IssuedServiceToken {
+    if environment != nil, let permission = permissions.first(where: { !$0.isRestrictable }) {
+      throw PortalError.invalid("body.environment", "must be left out, or null, with \(permission.rawValue)")
+    }
+    let token = NewServiceToken(
+      name: name, permissions: permissions, environment: environment, expiresAt: expiresAt)
+    let (made, _) = try await pool.pipeline(
+      InsertServiceToken(token: token),
+      InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, token.summary), as: .staff)
+    return token.issued(at: made[0])
+  }
+
+  /// Replaces a token by one with the same name, permissions, environment and expiry. Without a grace the old one is
+  /// revoked, else it expires after the grace.
+  package func roll(_ id: UUID, graceSeconds: Int, by caller: Caller) async throws -> Rolled {
+    let start = ContinuousClock.now
+    let now = try await clock.now(on: pool)
+    let (successor, predecessor) = try await pool.withTransaction(as: .staff) { transaction in
+      guard let old = try await transaction.query(LockServiceToken(id: id)).first else { throw PortalError.notFound }
+      guard old.status(at: now.expiryDate) == .active, old.rolledAt == nil else { throw PortalError.tokenNotActive }
+      let token = NewServiceToken(
+        name: old.name, permissions: old.permissions, environment: old.environment, expiresAt: old.expiresAt,
+        replacesID: id)
+      let (made, _, _, _, retired) = try await transaction.pipeline(
+        InsertServiceToken(token: token), RetireRolledServiceToken(id: id, graceSeconds: graceSeconds),
+        InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, token.summary),
+        InsertAuditEvent.inSystem(.tokenRolled, "token", id, by: caller), LockServiceToken(id: id))
+      return (token.issued(at: made[0]), retired[0])
+    }
+    return Rolled(
+      successor: successor, predecessor: predecessor, propagation: await propagations.wait(since: start))
+  }
+
+  /// Revokes; a second time changes nothing and answers with the first time's moment.
+  package func revoke(_ id: UUID, by caller: Caller) async throws -> (revokedAt: Date, propagation: Propagation) {
+    let start = ContinuousClock.now
+    let revokedAt = try await pool.withTransaction(as: .staff) { transaction in
+      guard let token = try await transaction.query(LockServiceToken(id: id)).first else { throw PortalError.notFound }
+      if let before = token.revokedAt { return before }
+      let (revoked, _) = try await transaction.pipeline(
+        RevokeServiceToken(id: id), InsertAuditEvent.inSystem(.tokenRevoked, "token", id, by: caller))
+      return revoked[0]
+    }
+    return (revokedAt, await propagations.wait(since: start))
+  }
+}
+
+/// A service token that is about to be made.
+struct NewServiceToken: Sendable {
+  let id = UUID.version7()
+  let secret = Secret.random(prefix: ServiceToken.secretPrefix)
+  var name: String
+  var permissions: [ServiceToken.Permission]
+  var environment: KeyEnvironment?
+  var expiresAt: Date?
+  var replacesID: UUID?
+
+  /// What the trail tells of it.
+  var summary: SupportReason {
+    let environment = environment.map { " in \($0.rawValue)" } ?? ""
+    return SupportReason(text: "\(name): \(permissions.map(\.rawValue).joined(separator: ", "))\(environment)")
+  }
+
+  func issued(at createdAt: Date) -> IssuedServiceToken {
+    IssuedServiceToken(
+      details: ServiceTokenDetails(
+        id: id, name: name, permissions: permissions, environment: environment, expiresAt: expiresAt,
+        replacesID: replacesID, createdAt: createdAt),
+      secret: secret)
+  }
+}
+
+/// A service token in the cache. An object, so that a look-up copies nothing of it.
+package final class KnownServiceToken: Invalidatable {
+  package let token: ServiceToken
+  let use: ServiceTokenUse
+
+  init(_ token: ServiceToken, _ use: ServiceTokenUse) {
+    self.token = token
+    self.use = use
+  }
+
+  package var id: UUID { token.id }
+  package var owner: UUID? { nil }
+}
+
+/// Who shows a service token, from a coherent cache: a revoked one is refused as soon as a revoked key.
+package struct ServiceTokenCheck: Sendable {
+  package let tokens: ReadThroughCache<KnownServiceToken>
+  package let uses: ServiceTokenUses
+  private let pool: PostgresPool
+  private let clock: DatabaseClock
+
+  package init(
+    pool: PostgresPool, lease: Duration, clock: DatabaseClock = DatabaseClock(), observer: Observer
+  ) {
+    self.pool = pool
+    self.clock = clock
+    var limits = CoherentCacheState<KnownServiceToken>.Limits()
+    limits.lease = lease
+    limits.entryCountMax = 10_000
+    let uses = ServiceTokenUses()
+    self.uses = uses
+    tokens = ReadThroughCache(
+      limits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() }
+    ) { hashes in
+      let rows = try await pool.query(FindServiceTokens(hashes: hashes))
+      return try SecretsRead(
+        rows.map { row in
+          (row.position, row.found.map { ($0.hash, KnownServiceToken($0.token, uses.use(of: $0.token.id))) })
+        })
+    }
+  }
+
+  /// The token, if it is known from memory to be good for this; nil says nothing.
+  package func findAtOnce(
+    _ hash: SecretHash, for permission: ServiceToken.Permission, at moment: Moment
+  ) -> KnownServiceToken? {
+    guard case .hit(let known) = tokens.cache.lookup(hash, at: moment.instant),
+      known.token.isGood(at: moment.expiryDate),
+      known.token.permissions.contains(permission)
+    else { return nil }
+    known.use.note(at: moment.date)
+    return known
+  }
+
+  /// Throws `.unauthenticated` unless the token is good.
+  package func find(_ secret: Secret) async throws -> ServiceToken {
+    guard secret.isWellFormed(prefix: ServiceToken.secretPrefix), let known = try await tokens.value(of: secret.hash)
+    else { throw PortalError.unauthenticated }
+    let now = try await clock.now(on: pool)
+    guard known.token.isGood(at: now.expiryDate) else { throw PortalError.unauthenticated }
+    known.use.note(at: now.date)
+    return known.token
+  }
+}

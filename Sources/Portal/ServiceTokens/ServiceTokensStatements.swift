@@ -1,0 +1,136 @@
+import Foundation
+import Postgres
+
+/// Of `service_tokens token` and its activity: what `ServiceTokenDetails.init(row:)` takes.
+private let tokenColumns = """
+  token.id, token.name, token.permissions, token.environment, token.expires_at, token.revoked_at, token.rolled_at,
+  token.replaces_id, activity.last_used_at, token.created_at
+  """
+
+private let tokenTables = """
+  service_tokens token left join service_token_activity activity on activity.token_id = token.id
+  """
+
+extension ServiceTokenDetails {
+  fileprivate init(row: inout PostgresRow) throws(PostgresError) {
+    self.init(
+      id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
+      environment: try KeyEnvironment(optional: row.next()), expiresAt: try row.next(), revokedAt: try row.next(),
+      rolledAt: try row.next(), replacesID: try row.next(), lastUsedAt: try row.next(), createdAt: try row.next())
+  }
+}
+
+extension KeyEnvironment {
+  init?(optional text: String?) throws(PostgresError) {
+    guard let text else { return nil }
+    try self.init(column: text, "environment")
+  }
+}
+
+struct InsertServiceToken: PostgresStatement {
+  static let sql = """
+    insert into service_tokens (id, name, token_hash, permissions, environment, expires_at, replaces_id)
+    values ($1, $2, $3, $4, $5, $6, $7)
+    returning created_at
+    """
+  let token: NewServiceToken
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      token.id, token.name, PostgresBytes(token.secret.hash.bytes), token.permissions.map(\.rawValue),
+      token.environment?.rawValue, token.expiresAt, token.replacesID)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
+}
+
+/// The newest first, from below `before`.
+struct ListServiceTokens: PostgresStatement {
+  static let sql = """
+    select \(tokenColumns) from \(tokenTables) where $1::uuid is null or token.id < $1 order by token.id desc limit $2
+    """
+  let before: UUID?
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(before, count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> ServiceTokenDetails {
+    try ServiceTokenDetails(row: &row)
+  }
+}
+
+/// A token, holding its row until the end of the transaction; but not against rows that name it, or a token that is in
+/// use all the time could never be revoked.
+struct LockServiceToken: PostgresStatement {
+  static let sql = "select \(tokenColumns) from \(tokenTables) where token.id = $1 for no key update of token"
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> ServiceTokenDetails {
+    try ServiceTokenDetails(row: &row)
+  }
+}
+
+struct RevokeServiceToken: PostgresStatement {
+  static let sql = "update service_tokens set revoked_at = now() where id = $1 returning revoked_at"
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
+}
+
+/// Marks a token as rolled: revoked at once without a grace, else expiring after it, never later than it would have.
+struct RetireRolledServiceToken: PostgresStatement {
+  static let sql = """
+    update service_tokens set
+      rolled_at = now(),
+      revoked_at = case when $2::bigint = 0 then now() end,
+      expires_at = case when $2::bigint = 0 then expires_at
+        else least(coalesce(expires_at, 'infinity'), now() + make_interval(secs => $2)) end
+    where id = $1
+    """
+  let id: UUID
+  let graceSeconds: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, graceSeconds) }
+}
+
+/// Notes when tokens were used, unless it is known that they were later. In one order, so that instances that write the
+/// same at once do not wait for each other in a circle; without those that are gone.
+struct WriteServiceTokenUses: PostgresStatement {
+  static let sql = """
+    insert into service_token_activity as activity (token_id, last_used_at)
+    select used.token_id, used.at from unnest($1::uuid[], $2::timestamptz[]) as used (token_id, at)
+    join service_tokens token on token.id = used.token_id
+    order by used.token_id
+    on conflict (token_id) do update set last_used_at = excluded.last_used_at
+      where excluded.last_used_at > activity.last_used_at
+    """
+  let uses: [ServiceTokenUses.Noted]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(uses.map(\.id), uses.map { Date(timeIntervalSince1970: Double($0.seconds)) })
+  }
+}
+
+/// Service tokens by hash, as `FindVerifiableKeys`.
+struct FindServiceTokens: PostgresStatement {
+  static let sql = """
+    select \(headColumns), token.token_hash, token.id, token.name, token.permissions, token.environment,
+      token.expires_at, token.revoked_at is not null
+    from invalidation_head head left join service_tokens token on token.token_hash = any ($1)
+    """
+  struct Row {
+    let position: LogPosition
+    let found: (hash: SecretHash, token: ServiceToken)?
+  }
+  let hashes: [SecretHash]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes.map { PostgresBytes($0.bytes) }) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
+    let position = try LogPosition(columns: &row)
+    guard let hash = try SecretHash(column: row.next()) else { return Row(position: position, found: nil) }
+    let token = ServiceToken(
+      id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
+      environment: try KeyEnvironment(optional: row.next()), expiresAt: try row.next(), isRevoked: try row.next())
+    return Row(position: position, found: (hash, token))
+  }
+}
+
+extension [ServiceToken.Permission] {
+  init(column texts: [String]) throws(PostgresError) {
+    self = []
+    for text in texts { append(try Element(column: text, "permission")) }
+  }
+}

@@ -1,0 +1,143 @@
+package import Foundation
+package import Postgres
+
+/// The people among staff, as admins and the command line change them. Each change ends all sessions of who it is
+/// about, in its own transaction. Behind the locks of all admins who may log in, who acts is looked up again, and one
+/// admin stays, however many go at once.
+package struct StaffMembers: Sendable {
+  let pool: PostgresPool
+
+  package init(pool: PostgresPool) { self.pool = pool }
+
+  /// Those who came last first.
+  package func list(page: PageRequest) async throws -> Page<StaffDetails> {
+    let found = try await pool.query(ListStaff(before: page.before, count: page.limit + 1), as: .identity)
+    return Page(found, limit: page.limit, id: \.member.id)
+  }
+
+  /// Throws `.notFound`.
+  package func find(_ id: UUID) async throws -> StaffDetails {
+    guard let found = try await pool.query(FindStaff(id: id), as: .identity).first else { throw PortalError.notFound }
+    return found
+  }
+
+  /// Throws `.notFound`.
+  package func find(_ email: EmailAddress) async throws -> StaffDetails {
+    guard let found = try await pool.query(FindStaffByEmail(email: email), as: .identity).first else {
+      throw PortalError.notFound
+    }
+    return found
+  }
+
+  /// Gives another role, disables or enables; where nothing changes, nothing is written and no session ends. What
+  /// somebody who is disabled had asked for is withdrawn. Throws `.notFound`, `.preconditionFailed` if the revision is
+  /// none of `revisions`, `.lastAdmin`, and `.unauthenticated` where who acts is no admin any more.
+  package func update(
+    _ id: UUID, _ changes: StaffChanges, ifRevision revisions: Set<Int>? = nil, by caller: Caller
+  ) async throws -> StaffDetails {
+    try await change(id, by: caller) { old, all, transaction in
+      if let revisions, !revisions.contains(old.revision) { throw PortalError.preconditionFailed }
+      let role = changes.role ?? old.member.role
+      let isEnabled = changes.isEnabled ?? old.isEnabled
+      if role == old.member.role, isEnabled == old.isEnabled { return old }
+      if old.isActiveAdmin { try Self.check(role, isEnabled, id, among: all) }
+      let (_, _, changed) = try await transaction.pipeline(
+        UpdateStaff(id: id, role: role, isEnabled: isEnabled), DeleteSessions<StaffSession>(personID: id),
+        FindStaff(id: id))
+      var events: [InsertAuditEvent] = []
+      if role != old.member.role {
+        let reason = SupportReason(text: "\(old.member.email): from \(old.member.role.rawValue) to \(role.rawValue)")
+        events.append(.inSystem(.staffRoleChanged, StaffSession.personKind, id, by: caller, reason))
+      }
+      if isEnabled != old.isEnabled {
+        events.append(
+          .inSystem(
+            isEnabled ? .staffEnabled : .staffDisabled, StaffSession.personKind, id, by: caller, old.trailName))
+      }
+      try await Self.tell(events, withdrawing: isEnabled ? nil : id, by: caller, transaction)
+      return changed[0]
+    }
+  }
+
+  /// Removes somebody with their sessions and their second factor, and withdraws what they had asked for. Their name
+  /// stays in the trails, and the service tokens that they made stay good. Throws as
+  /// ``update(_:_:ifRevision:by:)``.
+  package func remove(_ id: UUID, by caller: Caller) async throws {
+    try await change(id, by: caller) { old, all, transaction in
+      if old.isActiveAdmin { try all.checkActiveAdmin(otherThan: id) }
+      try await transaction.execute(DeleteStaff(id: id))
+      try await Self.tell(
+        [.inSystem(.staffRemoved, StaffSession.personKind, id, by: caller, old.trailName)], withdrawing: id, by: caller,
+        transaction)
+    }
+  }
+
+  /// Takes the second factor from somebody who has lost it, also one that is only being set up: logging in takes the
+  /// password alone, until they set up another. Throws `.notFound`, also where there is none; `.forbidden` for one's
+  /// own, which takes password and code.
+  package func resetSecondFactor(_ id: UUID, by caller: Caller) async throws {
+    try await change(id, by: caller) { old, _, transaction in
+      guard caller.actor.id != id else {
+        throw PortalError.forbidden(
+          reason: "Your own second factor is disabled at /v1/support/me/second-factor, with password and code.")
+      }
+      guard try await transaction.execute(DeleteSecondFactor(personID: id)) > 0 else { throw PortalError.notFound }
+      // Whoever guessed at the old one makes nobody wait for the new one.
+      let guesses = Attempts.Admission(attempt: Attempt(.secondFactor, of: id.text, from: nil), counted: [])
+      _ = try await transaction.pipeline(
+        DeleteSessions<StaffSession>(personID: id), SettleAttempts(succeeded: [guesses]))
+      try await Self.tell(
+        [.inSystem(.staffSecondFactorReset, StaffSession.personKind, id, by: caller, old.trailName)],
+        withdrawing: nil, by: caller, transaction)
+    }
+  }
+
+  /// `body` gets who it is about, and with them all admins who may log in, all of them locked.
+  private func change<Value>(
+    _ id: UUID, by caller: Caller,
+    _ body: (StaffDetails, [StaffDetails], PostgresConnection) async throws -> Value
+  ) async throws -> Value {
+    try await pool.withTransaction(as: .identity) { transaction in
+      let found = try await transaction.query(LockStaffAndAdmins(id: id))
+      if case .staff(let actorID, _) = caller.actor {
+        guard found.contains(where: { $0.member.id == actorID && $0.isActiveAdmin }) else {
+          throw PortalError.unauthenticated
+        }
+      }
+      guard let member = found.first(where: { $0.member.id == id }) else { throw PortalError.notFound }
+      return try await body(member, found, transaction)
+    }
+  }
+
+  private static func check(
+    _ role: StaffMember.Role, _ isEnabled: Bool, _ id: UUID, among all: [StaffDetails]
+  ) throws(PortalError) {
+    if role != .admin || !isEnabled { try all.checkActiveAdmin(otherThan: id) }
+  }
+
+  /// Writes what has happened, and takes back what `requesterID` had asked for and nobody has confirmed: who asked
+  /// must be there to answer for it. Accounts are locked before any trail is written, and the transaction goes on in
+  /// them; so this is its end.
+  private static func tell(
+    _ events: [InsertAuditEvent], withdrawing requesterID: UUID?, by caller: Caller, _ transaction: PostgresConnection
+  ) async throws {
+    var withdrawn: [StaffConfirmation] = []
+    if let requesterID {
+      let (_, waiting) = try await transaction.pipeline(
+        SetLocally(.staff), ListConfirmationsOf(requesterID: requesterID))
+      for confirmation in waiting {
+        let (_, _, taken) = try await transaction.pipeline(
+          SetLocally(.staff(in: confirmation.accountID)), LockAccount(accountID: confirmation.accountID),
+          TakeConfirmation(accountID: confirmation.accountID, id: confirmation.id))
+        withdrawn += taken
+      }
+    }
+    try await transaction.tell(events)
+    for confirmation in withdrawn {
+      _ = try await transaction.pipeline(
+        SetLocally(.staff(in: confirmation.accountID)),
+        InsertAuditEvent.onConfirmation(
+          confirmation.id, of: confirmation.accountID, .revocationWithdrawn, by: caller, confirmation.reason))
+    }
+  }
+}

@@ -1,0 +1,117 @@
+import Foundation
+
+/// So much in so long: one of the limits of a key, or the one that an account's keys share.
+package struct RateLimit: Sendable, Equatable {
+  /// Named limits that a key may have beside its own per minute.
+  package static let countMax = 8
+  package static let limitMax = 1_000_000
+  package static let windowSecondsMax = 86_400
+  private static let nameLengthMax = 32
+  /// The key's own limit per minute, and the one that the account's keys share; no other may have these names.
+  package static let keyName = "default"
+  package static let accountName = "account"
+
+  private static let keyDigest = digest(keyName, 60)
+  private static let accountDigest = digest(accountName, 60)
+
+  package let name: String
+  /// Cost within a window, at most.
+  package let limit: Int
+  package let windowSeconds: Int
+  /// What its windows are found by, in memory and in the database: a limit with another name or length is another one,
+  /// one with another amount is the same.
+  let digest: Int
+
+  package init(name: String, limit: Int, windowSeconds: Int) {
+    self.init(name: name, limit: limit, windowSeconds: windowSeconds, digest: Self.digest(name, windowSeconds))
+  }
+
+  private init(name: String, limit: Int, windowSeconds: Int, digest: Int) {
+    self.name = name
+    self.limit = limit
+    self.windowSeconds = windowSeconds
+    self.digest = digest
+  }
+
+  static func ofKey(perMinute limit: Int) -> RateLimit {
+    RateLimit(name: keyName, limit: limit, windowSeconds: 60, digest: keyDigest)
+  }
+
+  static func ofAccount(perMinute limit: Int) -> RateLimit {
+    RateLimit(name: accountName, limit: limit, windowSeconds: 60, digest: accountDigest)
+  }
+
+  /// `^[a-z][a-z0-9_-]{0,31}$`, and not reserved.
+  package static func isValid(name: String) -> Bool {
+    let letters = UInt8(ascii: "a")...UInt8(ascii: "z")
+    guard let first = name.utf8.first, letters.contains(first), name.utf8.count <= nameLengthMax else { return false }
+    return ![keyName, accountName].contains(name)
+      && name.utf8.allSatisfy {
+        letters.contains($0) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "_-".utf8.contains($0)
+      }
+  }
+
+  /// FNV-1a over the name and the length. Two names of one key that collide would share their windows, which harms
+  /// nobody but who chose them.
+  private static func digest(_ name: String, _ windowSeconds: Int) -> Int {
+    var digest: UInt64 = 0xCBF2_9CE4_8422_2325
+    for byte in "\(windowSeconds) \(name)".utf8 { digest = (digest ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    return Int(bitPattern: UInt(digest))
+  }
+}
+
+/// Who decides.
+package enum RateLimitMode: String, Sendable, CaseIterable {
+  /// The instance that is asked, at once. The instances tell each other what they admitted; together they may pass the
+  /// limit by as much as ``RateLimitAllowance`` says.
+  case fast
+  /// PostgreSQL, with one statement a decision: never over.
+  case consistent
+}
+
+/// What the limits of one request say together.
+package struct RateLimitDecision: Sendable, Equatable {
+  /// How one limit stands after the decision.
+  package struct Standing: Sendable, Equatable {
+    package var limit: RateLimit
+    package var window: SlidingWindow.Decision
+  }
+
+  /// The key's own limit per minute.
+  package var own: Standing
+  /// Its named ones, then the account's.
+  package var others: [Standing] = []
+
+  init(own: Standing) { self.own = own }
+
+  /// What stands there until it is decided.
+  static let undecided = RateLimitDecision(
+    own: Standing(
+      limit: .ofKey(perMinute: 0),
+      window: SlidingWindow.Decision(
+        isAdmitted: false, limit: 0, remaining: 0, resetSeconds: 0, retryAfterSeconds: 0)))
+
+  /// In the order of ``KeyLimits/all``, of which there is one at least.
+  init(_ standings: [Standing]) {
+    own = standings[0]
+    others = Array(standings[1...])
+  }
+
+  package var all: [Standing] { [own] + others }
+  package var isAdmitted: Bool { own.window.isAdmitted && others.allSatisfy(\.window.isAdmitted) }
+
+  /// The one that stands in the way: of those that refuse, the one that does so for longest; else the one with the
+  /// least left.
+  package var binding: SlidingWindow.Decision {
+    others.reduce(own.window) { binding, other in
+      if binding.isAdmitted != other.window.isAdmitted { return binding.isAdmitted ? other.window : binding }
+      return binding.isAdmitted
+        ? (other.window.remaining < binding.remaining ? other.window : binding)
+        : (other.window.waitSeconds > binding.waitSeconds ? other.window : binding)
+    }
+  }
+}
+
+extension SlidingWindow.Decision {
+  fileprivate var waitSeconds: Int { retryAfterSeconds ?? .max }
+}

@@ -1,0 +1,131 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Portal
+
+/// Finds out which customer is logged in, by bearer token or cookie.
+struct CustomerAuthentication: RouterMiddleware {
+  let sessions: Sessions
+  let cookie: SessionCookie
+  let limits: RequestLimits
+
+  func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    var context = context
+    let (session, token) = try await limits.identifying(context) { try await find(request) }
+    try limits.session?.count(session.id)
+    context.customer = session
+    context.customerToken = token
+    return try await next(request, context)
+  }
+
+  private func find(_ request: Request) async throws -> (CustomerSession, Secret) {
+    let token = try token(of: request)
+    return (try await sessions.find(token), token)
+  }
+
+  private func token(of request: Request) throws -> Secret {
+    if let bearer = request.bearer { return bearer }
+    guard let token = cookie.token(in: request) else { throw PortalError.unauthenticated }
+    try cookie.checkOrigin(of: request)
+    return token
+  }
+}
+
+/// Finds out which member of staff is logged in, by bearer token.
+struct StaffAuthentication: RouterMiddleware {
+  let sessions: Sessions
+  let limits: RequestLimits
+
+  func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    var context = context
+    let session = try await limits.identifying(context) { () async throws -> StaffSession in
+      guard let token = request.bearer else { throw PortalError.unauthenticated }
+      return try await sessions.findStaff(token)
+    }
+    try limits.session?.count(session.id)
+    context.staff = session
+    return try await next(request, context)
+  }
+}
+
+/// Finds out which service token somebody shows.
+struct GatewayAuthentication: RouterMiddleware {
+  let tokens: ServiceTokenCheck
+  /// The header that the token is in; nil for `Authorization: Bearer`.
+  var header: HTTPField.Name?
+  let limits: RequestLimits
+  /// The one of `limits` that its tokens are counted by; nil: none.
+  let limit: RequestLimit<UUID>?
+
+  func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    let presented = if let header { request.headers[header].map { Secret(presented: $0) } } else { request.bearer }
+    var context = context
+    let (token, secret) = try await limits.identifying(context) { () async throws -> (ServiceToken, Secret) in
+      guard let secret = presented else { throw PortalError.unauthenticated }
+      return (try await tokens.find(secret), secret)
+    }
+    try limit?.count(token.id)
+    context.token = token
+    context.tokenSecret = secret
+    return try await next(request, context)
+  }
+}
+
+/// Finds out which service token somebody shows, or which member of staff is logged in.
+struct AnalystAuthentication: RouterMiddleware {
+  let tokens: ServiceTokenCheck
+  let sessions: Sessions
+  let limits: RequestLimits
+
+  func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    var context = context
+    let (token, session) = try await limits.identifying(context) { try await find(request) }
+    if let token { try limits.token?.count(token.id) }
+    if let session { try limits.session?.count(session.id) }
+    (context.token, context.staff) = (token, session)
+    return try await next(request, context)
+  }
+
+  private func find(_ request: Request) async throws -> (ServiceToken?, StaffSession?) {
+    guard let secret = request.bearer else { throw PortalError.unauthenticated }
+    return secret.isWellFormed(prefix: ServiceToken.secretPrefix)
+      ? (try await tokens.find(secret), nil) : (nil, try await sessions.findStaff(secret))
+  }
+}
+
+extension StaffSession {
+  /// Throws `.enrolmentRequired` for who has none.
+  func requireSecondFactor() throws(PortalError) {
+    guard hasSecondFactor else { throw .enrolmentRequired }
+  }
+}
+
+extension RequestLimits {
+  /// Finds out who sends a request. Where that cannot be said, it counts for the address, so that guessing is limited:
+  /// afterwards, because a good session is not to pay for others at its address. So a wrong token costs its look-up
+  /// also where the address has had its share.
+  func identifying<Found>(
+    _ context: AppRequestContext, _ find: () async throws -> Found
+  ) async throws -> Found {
+    do {
+      return try await find()
+    } catch {
+      if error is Problem || error as? PortalError == .unauthenticated {
+        try countAddress(context.clientAddress)
+      }
+      throw error
+    }
+  }
+}

@@ -1,0 +1,257 @@
+import Foundation
+import PortalTesting
+import Postgres
+import PostgresTesting
+import Synchronization
+import Testing
+
+@testable import Portal
+
+/// A listener on a database of its own, with the caches that it tells.
+private struct Following {
+  let world: World
+  let database: TestDatabase
+  let observations: Observations
+  let verifier: Verifier
+  let tokens: ServiceTokenCheck
+  let instance: Instance
+
+  var isFresh: Bool { verifier.keys.cache.isFresh(at: .now) }
+
+  func code(_ secret: Secret) async throws -> Verdict.Code {
+    try await verifier.verify(VerificationRequest(hash: secret.hash)).code
+  }
+
+  /// Cuts the listener off, and keeps it from coming back until the database lets somebody in again.
+  func cutOff() async throws {
+    try await administer("alter database \(database.name) allow_connections false")
+    try await endListener()
+  }
+
+  func letBack() async throws { try await administer("alter database \(database.name) allow_connections true") }
+
+  func endListener() async throws {
+    try await world.pool.type(
+      """
+      select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and application_name = '\(InvalidationListener.applicationName)'
+      """)
+  }
+
+  private func administer(_ sql: String) async throws {
+    try await PostgresPool.with(PostgresConfiguration(url: try serverURL())) { try await $0.type(sql) }
+  }
+}
+
+private func withListener(
+  lease: Duration = .seconds(30), _ body: (Following) async throws -> Void
+) async throws {
+  try await withDatabase { database in
+    try await PostgresPool.with(database.configuration) { pool in
+      let world = World(pool)
+      let observations = Observations()
+      let observer = Observer([observations.sink])
+      var limits = CoherentCacheState<VerifiableKey>.Limits()
+      limits.lease = lease
+      let verifier = world.makeVerifier(limits, observer: observer)
+      let tokens = ServiceTokenCheck(pool: pool, lease: lease, clock: world.clock, observer: observer)
+      let instance = Instance(name: "test", lease: lease, clock: world.clock)
+      let listener = InvalidationListener(pool: pool, instance: instance, observer: observer) { sync in
+        verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync)
+      }
+      let following = Following(
+        world: world, database: database, observations: observations, verifier: verifier, tokens: tokens,
+        instance: instance)
+      let running = Task { try await listener.run() }
+      do {
+        try await eventually("the first sync") { following.isFresh }
+        try await body(following)
+      } catch {
+        running.cancel()
+        _ = try? await running.value
+        throw error
+      }
+      running.cancel()
+      try await running.value
+    }
+  }
+}
+
+@Suite("InvalidationListener")
+struct InvalidationListenerTests {
+  // The lease is long here: only the news can be what ends a key.
+
+  @Test("a bare update typed into psql revokes, reinstates, suspends and lowers plans, without a word to the portal")
+  func bareUpdates() async throws {
+    try await withListener { following in
+      let world = following.world
+      let account = try await world.makeAccount()
+      let issued = try await world.makeKey(account)
+      func limit() async throws -> Int? {
+        try await following.verifier.verify(VerificationRequest(hash: issued.secret.hash)).found?.key.limits.perMinute
+      }
+      #expect(try await following.code(issued.secret) == .valid)
+      try await world.pool.type("update api_keys set revoked_at = now()")
+      try await eventually("it is revoked") { try await following.code(issued.secret) == .revoked }
+      try await world.pool.type("update api_keys set revoked_at = null")
+      try await eventually("it is valid again") { try await following.code(issued.secret) == .valid }
+      try await world.pool.type("update accounts set suspended_at = now()")
+      try await eventually("it is suspended") { try await following.code(issued.secret) == .suspended }
+      try await world.pool.type("update accounts set suspended_at = null")
+      try await eventually("it is valid again") { try await following.code(issued.secret) == .valid }
+      #expect(try await limit() == 60)
+      try await world.pool.type("update plans set rate_limit_per_minute_max = 7")
+      try await eventually("the plan's limit holds") { try await limit() == 7 }
+      try await world.pool.type("delete from api_keys")
+      try await eventually("it is gone") { try await following.code(issued.secret) == .notFound }
+    }
+  }
+
+  @Test("PostgreSQL's clock is followed within a heartbeat; a key or token that has expired by it is never good again")
+  func databaseClock() async throws {
+    try await withListener { following in
+      let world = following.world
+      let account = try await world.makeAccount()
+      func key(_ minutes: Double) async throws -> Secret {
+        let settings = KeySettings(name: "Key", scopes: ["a"], expiresAt: Date(timeIntervalSinceNow: minutes * 60))
+        return try await world.makeKey(account, settings).secret
+      }
+      func set(aheadMinutes: Int) async throws {
+        try await following.database.setClock(aheadSeconds: aheadMinutes * 60)
+        let distance = { abs(world.clock.now.date.timeIntervalSinceNow - Double(aheadMinutes) * 60) }
+        try await eventually("it is followed") { distance() < 50 }
+      }
+      let (soon, later) = (try await key(30), try await key(90))
+      let token = try await world.tokens.create(
+        name: "gateway", permissions: [.verifyKeys], expiresAt: Date(timeIntervalSinceNow: 1_800), by: World.caller)
+      #expect(try await following.code(soon) == .valid)
+      #expect(try await following.tokens.find(token.secret).id == token.id)
+      // The listener's connection is to see the other clock.
+      try await following.database.setClock(aheadSeconds: 0)
+      try await following.endListener()
+      try await set(aheadMinutes: 60)
+      for minutes in [60, 0, -600, 5] {
+        try await set(aheadMinutes: minutes)
+        #expect(try await following.code(soon) == .expired)
+        #expect(try await following.code(later) == .valid)
+        await #expect(throws: PortalError.unauthenticated) { try await following.tokens.find(token.secret) }
+      }
+      try await set(aheadMinutes: 91)
+      #expect(try await following.code(later) == .expired)
+    }
+  }
+
+  @Test("a revoked service token is refused")
+  func serviceToken() async throws {
+    try await withListener { following in
+      let token = try await following.world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller)
+      #expect(try await following.tokens.find(token.secret).id == token.id)
+      let (first, propagation) = try await following.world.tokens.revoke(token.id, by: World.caller)
+      #expect(propagation.instances == 1 && propagation.acknowledged == 1)
+      await #expect(throws: PortalError.unauthenticated) { try await following.tokens.find(token.secret) }
+      #expect(try await following.world.tokens.revoke(token.id, by: World.caller).revokedAt == first)
+    }
+  }
+
+  @Test("what was committed while its connection was lost is known after it has come back")
+  func missedWhileAway() async throws {
+    try await withListener { following in
+      let world = following.world
+      let issued = try await world.makeKey(try await world.makeAccount())
+      #expect(try await following.code(issued.secret) == .valid)
+      try await following.cutOff()
+      try await world.pool.type("update api_keys set revoked_at = now()")
+      try await eventually("it has failed to reconnect") {
+        following.observations.count { if case .listenerFailed = $0 { true } else { false } } > 2
+      }
+      #expect(try await following.code(issued.secret) == .valid, "the lease is long, and nobody has told")
+      try await following.letBack()
+      try await eventually("it is revoked") { try await following.code(issued.secret) == .revoked }
+      #expect(following.observations.count(.listening) == 2)
+    }
+  }
+
+  @Test("it survives the end of its connection again and again, and hears every revocation")
+  func terminatedOften() async throws {
+    try await withListener { following in
+      let world = following.world
+      let account = try await world.makeAccount()
+      for _ in 0..<5 {
+        let issued = try await world.makeKey(account)
+        #expect(try await following.code(issued.secret) == .valid)
+        try await following.endListener()
+        try await world.pool.type("update api_keys set revoked_at = now() where revoked_at is null")
+        try await eventually("it is revoked") { try await following.code(issued.secret) == .revoked }
+      }
+    }
+  }
+
+  @Test("cut off for longer than the lease, nothing is answered from memory; back again, it is")
+  func outage() async throws {
+    try await withListener(lease: .seconds(1)) { following in
+      let world = following.world
+      let issued = try await world.makeKey(try await world.makeAccount())
+      #expect(try await following.code(issued.secret) == .valid)
+      try await following.cutOff()
+      try await world.pool.type("update api_keys set revoked_at = now()")
+      let revokedAt = ContinuousClock.now
+      var acceptedUntil: ContinuousClock.Instant?
+      while try await following.code(issued.secret) == .valid { acceptedUntil = .now }
+      #expect(acceptedUntil.map { $0 < revokedAt + .seconds(2) } ?? true)
+      try await eventually("the lease is over") { !following.isFresh }
+      #expect(try await following.code(issued.secret) == .revoked)
+      #expect(following.observations.count(.cacheStale) > 0)
+      try await following.letBack()
+      try await eventually("it is fresh again") { following.isFresh }
+    }
+  }
+
+  /// Each sync asks for a wait, and each wait for a sync: a second chain of them would go on for ever.
+  @Test("after a burst of two hundred notifications it syncs as seldom as before")
+  func burst() async throws {
+    try await withListener { following in
+      for _ in 0..<200 { try await following.world.pool.type("select pg_notify('latchkey_invalidation', '')") }
+      let before = following.observations.count(.synced)
+      try await Task.sleep(for: .seconds(2))
+      let count = following.observations.count(.synced) - before
+      #expect(count <= 2_000 / 400 + 4)
+      try await eventually("it goes on") { following.observations.count(.synced) > before + count }
+    }
+  }
+
+  @Test("revoking answers how many instances there are and that they have dropped the key")
+  func receipt() async throws {
+    try await withListener { following in
+      let world = following.world
+      let account = try await world.makeAccount()
+      let issued = try await world.makeKey(account)
+      #expect(try await following.code(issued.secret) == .valid)
+      let revoked = try await world.keys.revoke(issued.key.id, of: account, by: World.caller)
+      #expect(revoked.propagation.instances == 1)
+      #expect(revoked.propagation.acknowledged == 1)
+      #expect(try await following.code(issued.secret) == .revoked)
+    }
+  }
+
+  @Test("an instance that does not answer is counted as not having acknowledged, within the timeout")
+  func silentInstance() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let issued = try await world.makeKey(account)
+      try await pool.type(
+        """
+        insert into instances (id, name, lease_milliseconds, applied_seq) values
+          (gen_random_uuid(), 'silent', 60000, 0), (gen_random_uuid(), 'ahead', 60000, 1000000);
+        insert into instances (id, name, lease_milliseconds, applied_seq, heartbeat_at) values
+          (gen_random_uuid(), 'gone', 2000, 0, now() - interval '3 seconds')
+        """)
+      let keys = Keys(
+        pool: pool, format: world.format, propagations: Propagations(pool: pool, timeout: .milliseconds(50)))
+      let propagation = try await keys.revoke(issued.key.id, of: account, by: World.caller).propagation
+      #expect(propagation.instances == 2)
+      #expect(propagation.acknowledged == 1)
+      #expect(propagation.milliseconds >= 50)
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import PortalTesting
+import Postgres
+import Testing
+
+@testable import Portal
+
+@Suite("The database roles of the portal")
+struct PortalRoleTests {
+  private static let names = PortalRole.allCases.map { "'\($0.rawValue)'" }.joined(separator: ",")
+  private static let tables = """
+    select oid, relname from pg_class
+    where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
+    """
+
+  @Test("own nothing, log in nowhere, and row-level security holds for them")
+  func weak() async throws {
+    try await withPool { pool in
+      let count = try await pool.number("select count(*) from pg_roles where rolname in (\(Self.names))")
+      #expect(count == PortalRole.allCases.count)
+      #expect(
+        try await pool.lines(
+          """
+          select rolname from pg_roles where rolname in (\(Self.names))
+            and (rolsuper or rolbypassrls or rolcanlogin or rolcreaterole or rolcreatedb or exists (
+              select from pg_class where relowner = pg_roles.oid))
+          """) == [])
+    }
+  }
+
+  @Test("every table with an account has row-level security, and shows the portal the current account's rows alone")
+  func policies() async throws {
+    try await withPool { pool in
+      let open = try await pool.lines(
+        """
+        select relname from (\(Self.tables)) t
+        where (relname = 'accounts' or exists (
+          select from pg_attribute where attrelid = t.oid and attname = 'account_id'))
+          and has_any_column_privilege('latchkey_portal', t.oid, 'select, insert, update')
+          and not exists (
+            select from pg_policy join pg_class on pg_class.oid = polrelid
+            where polrelid = t.oid and relrowsecurity and polname = 'current_account'
+              and polroles = array[(select oid from pg_roles where rolname = 'latchkey_portal')]
+              and pg_get_expr(polqual, polrelid) ~ 'id = \\( SELECT current_account\\(\\)')
+        """)
+      #expect(open == [])
+      let others = try await pool.lines(
+        """
+        select distinct relname || ' ' || polname from pg_policy join pg_class on pg_class.oid = polrelid
+        where 'latchkey_portal'::regrole::oid = any (polroles) and polname <> 'current_account'
+        """)
+      #expect(others == ["users newcomers"])
+    }
+  }
+
+  /// Who may read what opens doors, or would if it were guessed.
+  @Test(
+    "hashes are read by those who compare them",
+    arguments: [
+      ("users.password_hash", ["identity"]), ("staff.password_hash", ["identity"]),
+      ("signups.password_hash", ["identity", "jobs"]), ("one_time_tokens.token_hash", ["identity", "jobs"]),
+      ("sessions.token_hash", ["identity", "jobs"]), ("staff_sessions.token_hash", ["identity", "jobs"]),
+      ("api_keys.key_hash", ["gateway", "staff"]), ("service_tokens.token_hash", ["gateway"]),
+    ])
+  func hashes(_ column: String, _ roles: [String]) async throws {
+    let parts = column.split(separator: ".")
+    let found = try await withPool { pool in
+      try await pool.lines(
+        """
+        select replace(rolname, 'latchkey_', '') from pg_roles where rolname in (\(Self.names))
+          and has_column_privilege(rolname, '\(parts[0])', '\(parts[1])', 'select') order by 1
+        """)
+    }
+    #expect(found == roles)
+  }
+
+  @Test(
+    "what each may change is what its purpose needs",
+    arguments: [
+      ("api_keys", "insert", ["portal"]), ("api_keys", "update", ["portal", "staff"]), ("api_keys", "delete", []),
+      ("audit_events", "insert", ["identity", "jobs", "portal", "staff"]), ("audit_events", "update", []),
+      ("audit_events", "delete", []),
+      ("audit_events", "truncate", []), ("key_usage", "update", ["gateway"]), ("plans", "update", ["staff"]),
+      ("plans", "insert", ["staff"]), ("plans", "delete", []), ("key_policies", "insert", ["portal"]),
+      ("key_policies", "update", ["portal"]), ("key_policies", "delete", []),
+      ("invalidation_log", "insert", []), ("invalidation_head", "update", []),
+      ("service_tokens", "insert", ["staff"]), ("service_tokens", "update", ["staff"]),
+      ("service_token_activity", "insert", ["gateway"]), ("service_token_activity", "update", ["gateway"]),
+      ("staff_confirmations", "insert", ["staff"]), ("staff_confirmations", "update", []),
+      ("staff_confirmations", "delete", ["jobs", "staff"]), ("staff", "insert", ["staff"]),
+      ("staff", "update", ["identity"]), ("staff", "delete", ["identity"]),
+    ])
+  func changes(_ table: String, _ privilege: String, _ roles: [String]) async throws {
+    let found = try await withPool { pool in
+      try await pool.lines(
+        """
+        select replace(rolname, 'latchkey_', '') from pg_roles where rolname in (\(Self.names))
+          and (has_table_privilege(rolname, '\(table)', '\(privilege)') or case
+            when '\(privilege)' in ('insert', 'update')
+            then has_any_column_privilege(rolname, '\(table)', '\(privilege)') else false end)
+        order by 1
+        """)
+    }
+    #expect(found == roles)
+  }
+
+  @Test("staff change of a key only that it is revoked")
+  func staffKeys() async throws {
+    let columns = try await withPool { pool in
+      try await pool.lines(
+        """
+        select attname from pg_attribute where attrelid = 'api_keys'::regclass and attnum > 0 and not attisdropped
+          and has_column_privilege('latchkey_staff', attrelid, attnum, 'update')
+        """)
+    }
+    #expect(columns == ["revoked_at"])
+  }
+
+  @Test("functions that act with their owner's rights are called by jobs, triggers, or who is known to need them")
+  func definers() async throws {
+    try await withPool { pool in
+      let open = try await pool.lines(
+        """
+        select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef and (
+          proconfig is null or not exists (
+            select from unnest(proconfig) as setting where setting like 'search_path=%pg_temp')
+          or exists (
+            select from aclexplode(proacl) where grantee <> proowner and (grantee::regrole::text, proname) not in (
+              ('latchkey_portal', 'delete_current_account'), ('latchkey_portal', 'forget_people'),
+              -- Neither tells anything of what is in the log.
+              ('latchkey_portal', 'is_in_invalidation_history'), ('latchkey_gateway', 'is_in_invalidation_history'),
+              ('latchkey_staff', 'begin_invalidation_epoch'),
+              ('latchkey_identity', 'begin_erasure'), ('latchkey_identity', 'go_on_erasing'),
+              ('latchkey_identity', 'erase_key_maker'), ('latchkey_identity', 'redact_audit_events'),
+              ('latchkey_identity', 'finish_erasure'))
+              and grantee::regrole::text <> 'latchkey_jobs')
+          or proacl is null)
+        """)
+      #expect(open == [])
+    }
+  }
+}
