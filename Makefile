@@ -7,7 +7,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing on this machine
-	@scripts/install-dependencies --lint --gateways --mail --clocks
+	@scripts/install-dependencies --lint --gateways --mail --clocks --failover
 
 build: ## Compile everything, including the tests
 	@scripts/install-dependencies

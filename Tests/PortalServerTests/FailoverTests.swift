@@ -37,16 +37,10 @@ struct FailoverTests {
               }()
               var slowest = Duration.zero
               for key in revoked {
-                let revocation = try await world.revoke([key]) {
-                  _ = try await world.revoke(key, of: owner, at: connections[1])
-                }
-                for connection in connections {
-                  let heard = try await world.askUntilRefused([key], at: connection)
-                  #expect(heard.problems.isEmpty, "\(heard.problems.prefix(3))")
-                  let late = heard.accepted.joined().filter { $0 > revocation.knownAt + Self.lease }
-                  #expect(late.isEmpty, "accepted later than the lease")
-                  slowest = max(slowest, (heard.refused[0] ?? .now) - revocation.knownAt)
-                }
+                let heard = try await world.revokeAndAsk(key, of: owner, at: connections[1], asking: connections)
+                #expect(heard.problems.isEmpty, "\(heard.problems.prefix(3))")
+                #expect(heard.acceptedAfter.allSatisfy { $0 <= Self.lease }, "accepted later than the lease")
+                slowest = max(slowest, heard.slowest)
                 done.add(1, ordering: .relaxed)
               }
               try await failover
@@ -61,7 +55,7 @@ struct FailoverTests {
             let before = load.tally.acknowledged
             try await eventually("it answers on the new primary") { load.tally.acknowledged > before }
           }
-          try await check(tally, staying, "a synchronous standby", servers, world)
+          try await expectStored(tally, staying, "a failover to a synchronous standby", servers, world)
         }
       }
     }
@@ -75,12 +69,12 @@ struct FailoverTests {
           let keys = try await world.makeOwner("ada", keyCount: 50).keys
           var lostCount = 0
           let tally = try await CountedLoad.run(on: world.ports[0], keys, token: world.token) { load in
-            try await eventually("some are counted") { try await counted(keys, world) > 0 }
+            try await eventually("some are counted") { try await world.verdictCount(of: keys) > 0 }
             try await standby.administer("alter system set primary_conninfo = ''", "select pg_reload_conf()")
             try await eventually("nobody follows the primary") { try await primary.ask(CountStandbys()) == 0 }
-            let before = try await counted(keys, world)
+            let before = try await world.verdictCount(of: keys)
             try await eventually("more is counted, which the standby does not get") {
-              lostCount = try await counted(keys, world) - before
+              lostCount = try await world.verdictCount(of: keys) - before
               return lostCount > 1_000
             }
             try await primary.crash()
@@ -89,26 +83,10 @@ struct FailoverTests {
             try await eventually("it answers on the new primary") { load.tally.acknowledged > acknowledged }
           }
           print("the standby lacked \(lostCount) verdicts that the primary had")
-          try await check(tally, keys, "an asynchronous standby", servers, world)
+          try await expectStored(tally, keys, "a failover to an asynchronous standby", servers, world)
         }
       }
     }
-  }
-
-  private func check(
-    _ tally: CountedLoad.Tally, _ keys: [OwnedKey], _ what: String, _ servers: [RunningServer], _ world: RevocationWorld
-  ) async throws {
-    for server in servers { #expect(try await server.end() == 0) }
-    let stored = try await counted(keys, world)
-    print(
-      "a failover to \(what): \(tally.acknowledged) verdicts acknowledged, \(stored) stored, difference "
-        + "\(stored - tally.acknowledged); \(tally.unavailableCount) answers of 503")
-    #expect(tally.problems.isEmpty, "\(tally.problems.prefix(3))")
-    #expect(stored == tally.acknowledged && tally.failureCount == 0)
-  }
-
-  private func counted(_ keys: [OwnedKey], _ world: RevocationWorld) async throws -> Int {
-    try await world.pool.query(SumVerdictsOfKeys(ids: keys.map(\.id))).first ?? 0
   }
 }
 
@@ -132,14 +110,5 @@ private struct CountSynchronousStandbys: PostgresStatement {
 
 private struct CountStandbys: PostgresStatement {
   static let sql = "select count(*) from pg_stat_replication"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
-}
-
-private struct SumVerdictsOfKeys: PostgresStatement {
-  static let sql = """
-    select coalesce(sum(verified_count + denied_count), 0)::bigint from key_usage where key_id = any ($1)
-    """
-  let ids: [UUID]
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

@@ -55,16 +55,8 @@ package func withOwnDatabase<Value>(
   _ body: (OwnServer, TestDatabase) async throws -> Value
 ) async throws -> Value {
   try await OwnServer.with(environment: environment) { server in
-    let name = "portal_\(UUID().uuidString.prefix(8).lowercased())"
     let url = try await server.url()
-    try await PostgresPool.with(PostgresConfiguration(url: url)) { pool in
-      try await pool.withConnection { try await $0.executeScript("create database \(name)") }
-    }
-    let database = TestDatabase(url: url + " dbname=" + name, name: name, sweep: SecretsSweep())
-    try await PostgresPool.with(database.configuration) { pool in
-      _ = try await Migrations.embedded().apply(on: pool)
-    }
-    return try await body(server, database)
+    return try await body(server, try await makeMigratedDatabase { url + " dbname=" + $0 })
   }
 }
 
@@ -85,6 +77,19 @@ package func withReplicatedDatabase<Value>(
       return try await body(primary, standby, TestDatabase(url: url, name: database.name, sweep: database.sweep))
     }
   }
+}
+
+/// Makes a migrated database on a server of a test's own. `url` is the way to any of its databases, by name.
+package func makeMigratedDatabase(url: (_ name: String) -> String) async throws -> TestDatabase {
+  let name = "portal_\(UUID().uuidString.prefix(8).lowercased())"
+  try await PostgresPool.with(PostgresConfiguration(url: url("postgres"))) { pool in
+    try await pool.withConnection { try await $0.executeScript("create database \(name)") }
+  }
+  let database = TestDatabase(url: url(name), name: name, sweep: SecretsSweep())
+  try await PostgresPool.with(database.configuration) { pool in
+    _ = try await Migrations.embedded().apply(on: pool)
+  }
+  return database
 }
 
 /// Runs `body` with a fresh, migrated database, as ``withDatabase(isSwept:_:)``, and a pool on it.

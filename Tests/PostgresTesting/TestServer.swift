@@ -19,6 +19,16 @@ package func serverURL(database: String? = nil) throws -> String {
   return database.map { url + " dbname=" + $0 } ?? url
 }
 
+/// The processes of the PostgreSQL server on a data folder, the first of which is the one that starts the others.
+package func postgresProcesses(data: String) throws -> [Int32] {
+  let file = try String(contentsOfFile: data + "/postmaster.pid", encoding: .utf8)
+  guard let parent = file.split(separator: "\n").first.flatMap({ Int32($0) }) else {
+    throw TestSetupError(description: "no process in \(data)/postmaster.pid")
+  }
+  let children = try String(contentsOfFile: "/proc/\(parent)/task/\(parent)/children", encoding: .utf8)
+  return [parent] + children.split(separator: " ").compactMap { Int32($0) }
+}
+
 /// A PostgreSQL server of one test's own, made by `scripts/cluster`, which that test may stop and start.
 package struct OwnServer: Sendable {
   package let directory: String
@@ -82,23 +92,28 @@ package struct OwnServer: Sendable {
   package func processes() throws -> [Int32] {
     let location = try? String(contentsOfFile: directory + "/location", encoding: .utf8)
     let home = location?.trimmingCharacters(in: .newlines) ?? directory
-    let file = try String(contentsOfFile: home + "/data/postmaster.pid", encoding: .utf8)
-    guard let parent = file.split(separator: "\n").first.flatMap({ Int32($0) }) else {
-      throw TestSetupError(description: "no process in \(home)/data/postmaster.pid")
-    }
-    let children = try String(contentsOfFile: "/proc/\(parent)/task/\(parent)/children", encoding: .utf8)
-    return [parent] + children.split(separator: " ").compactMap { Int32($0) }
+    return try postgresProcesses(data: home + "/data")
   }
 
   /// Runs the script; what it printed.
   @discardableResult
   private func script(_ command: String, _ options: String...) async throws -> String {
-    let result = try await run(
-      repositoryRoot + "/scripts/cluster", [command, directory] + options, environment: environment)
-    guard result.status == 0 else {
-      throw TestSetupError(
-        description: "scripts/cluster \(command) ended with \(result.status): \(result.output)\(result.errors)")
-    }
-    return result.output
+    try await cluster([command, directory] + options, environment: environment)
   }
+}
+
+/// The folder with the programs of the PostgreSQL that `scripts/cluster` runs.
+package func postgresPrograms() async throws -> String {
+  try await cluster(["programs"]).trimmingCharacters(in: .newlines)
+}
+
+private func cluster(
+  _ arguments: [String], environment: [String: String] = ProcessInfo.processInfo.environment
+) async throws -> String {
+  let result = try await run(repositoryRoot + "/scripts/cluster", arguments, environment: environment)
+  guard result.status == 0 else {
+    throw TestSetupError(
+      description: "scripts/cluster \(arguments[0]) ended with \(result.status): \(result.output)\(result.errors)")
+  }
+  return result.output
 }

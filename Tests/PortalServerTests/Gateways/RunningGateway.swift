@@ -13,14 +13,7 @@ enum Gateway: String, CaseIterable, CustomTestStringConvertible {
     repositoryRoot + "/docs/gateways/" + (self == .nginx ? "nginx.conf" : "Caddyfile")
   }
 
-  func program() throws -> String {
-    let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "") + ":/usr/sbin"
-    let paths = folders.split(separator: ":").map { "\($0)/\(rawValue)" }
-    guard let path = paths.first(where: FileManager.default.isExecutableFile) else {
-      throw TestSetupError(description: "there is no \(rawValue); scripts/install-dependencies --gateways installs it")
-    }
-    return path
-  }
+  func program() throws -> String { try installedProgram(rawValue, by: "--gateways") }
 }
 
 /// A real gateway with the very configuration that the documentation gives, and a deployment's own values.

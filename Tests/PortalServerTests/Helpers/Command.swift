@@ -38,6 +38,7 @@ final class RunningServer: Sendable {
   let curlOptions: [String]
 
   let url: String
+  private let readiness: [String]
 
   /// Starts the server, on a free port if none is given, and waits until it is ready. `shell` is what a shell does
   /// before, for the limits that the server is to have.
@@ -63,13 +64,16 @@ final class RunningServer: Sendable {
         "DATABASE_URL": database.url, "HTTP_PORT": "\(self.port)", "SIGNUP_OPEN": "true", "USAGE_SPOOL": spool,
         "PASSWORD_COST": "10", "SESSION_RATE_LIMIT_PER_MINUTE": "0", "ADDRESS_RATE_LIMIT_PER_MINUTE": "0",
       ]) { $1 }.merging(environment) { $1 }.merging(clock?.environment ?? [:]) { $1 }, output: log)
-    let readiness =
+    readiness =
       environment["OPERATIONS_PORT"].map { ["http://127.0.0.1:\($0)/readyz"] } ?? curlOptions + [url + "/readyz"]
     try await eventually("the server is ready", within: .seconds(30)) {
       guard process.isRunning else { throw TestSetupError(description: "the server ended: \(readLog())") }
-      return try await curl(["-o", "/dev/null", "-w", "%{http_code}"] + readiness).output == "200"
+      return try await isReady()
     }
   }
+
+  /// Whether it says that it may be sent traffic.
+  func isReady() async throws -> Bool { try await statusCode(readiness) == "200" }
 
   func readLog() -> String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
 
@@ -109,6 +113,11 @@ func withServers(
 
 func curl(_ arguments: [String]) async throws -> CommandResult {
   try await run("/usr/bin/curl", ["-sS", "--max-time", "20"] + arguments)
+}
+
+/// The status of an answer, or 000 where there is none.
+func statusCode(_ arguments: [String]) async throws -> String {
+  try await curl(["-o", "/dev/null", "-w", "%{http_code}"] + arguments).output
 }
 
 /// Ports that were given to tests, which may not listen there yet.

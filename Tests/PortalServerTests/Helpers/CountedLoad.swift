@@ -2,6 +2,7 @@ import Foundation
 import PortalTesting
 import PostgresTesting
 import Synchronization
+import Testing
 
 /// Gateways that verify as fast as they are answered, over connections that they open anew when one breaks, and that
 /// keep account of what they were told.
@@ -23,17 +24,19 @@ final class CountedLoad: Sendable {
 
   private let port: Int
   private let token: String
+  private let pause: Duration
   private let secrets: [String]
   private let state = Mutex(Tally())
   private let isOver = Atomic(false)
 
   var tally: Tally { state.withLock { $0 } }
 
-  /// Runs `body` beside the load, and returns what became of it.
+  /// Runs `body` beside the load, and returns what became of it. `pause` is what each gateway makes after an answer.
   static func run(
-    on port: Int, _ keys: [OwnedKey], token: String, _ body: (CountedLoad) async throws -> Void
+    on port: Int, _ keys: [OwnedKey], token: String, pause: Duration = .zero,
+    _ body: (CountedLoad) async throws -> Void
   ) async throws -> Tally {
-    let load = CountedLoad(port, keys, token)
+    let load = CountedLoad(port, keys, token, pause)
     try await withThrowingTaskGroup(of: Void.self) { group in
       for number in 0..<connectionCount { group.addTask { await load.work(number) } }
       defer { load.isOver.store(true, ordering: .relaxed) }
@@ -42,9 +45,10 @@ final class CountedLoad: Sendable {
     return load.tally
   }
 
-  private init(_ port: Int, _ keys: [OwnedKey], _ token: String) {
+  private init(_ port: Int, _ keys: [OwnedKey], _ token: String, _ pause: Duration) {
     self.port = port
     self.token = token
+    self.pause = pause
     secrets = keys.map(\.secret)
   }
 
@@ -52,7 +56,10 @@ final class CountedLoad: Sendable {
     while !isOver.load(ordering: .relaxed) {
       do {
         try await TestConnection.with([port]) { connections in
-          while !isOver.load(ordering: .relaxed) { try await ask(connections[0], number) }
+          while !isOver.load(ordering: .relaxed) {
+            try await ask(connections[0], number)
+            if pause > .zero { try await Task.sleep(for: pause) }
+          }
         }
       } catch {
         // Refused until the server is there again.
@@ -79,4 +86,17 @@ final class CountedLoad: Sendable {
       }
     }
   }
+}
+
+/// Ends the servers, and expects that all verdicts that they gave to the load are stored, each of them once.
+func expectStored(
+  _ tally: CountedLoad.Tally, _ keys: [OwnedKey], _ what: String, _ servers: [RunningServer], _ world: RevocationWorld
+) async throws {
+  for server in servers { #expect(try await server.end() == 0) }
+  let stored = try await world.verdictCount(of: keys)
+  print(
+    "\(what): \(tally.acknowledged) verdicts acknowledged, \(stored) stored, difference "
+      + "\(stored - tally.acknowledged); \(tally.unavailableCount) answers of 503")
+  #expect(tally.problems.isEmpty, "\(tally.problems.prefix(3))")
+  #expect(stored == tally.acknowledged && tally.failureCount == 0)
 }

@@ -28,7 +28,9 @@ struct RevocationWorld: Sendable {
     _ servers: [RunningServer], on database: TestDatabase, _ body: (RevocationWorld) async throws -> Void
   ) async throws {
     let created = try await latchkey(
-      ["tokens", "create", "--name", "gateway", "--permission", "keys.verify", "--json"],
+      [
+        "tokens", "create", "--name", "gateway", "--permission", "keys.verify", "--permission", "usage.write", "--json",
+      ],
       environment: ["DATABASE_URL": database.url])
     guard let token = try created.json()["token"].string else {
       throw TestSetupError(description: "no token: \(created)")
@@ -122,14 +124,16 @@ struct RevocationWorld: Sendable {
   }
 
   /// Asks again and again, until all keys have been refused.
-  func askUntilRefused(_ keys: [OwnedKey], at connection: TestConnection) async throws -> Heard {
+  func askUntilRefused(
+    _ keys: [OwnedKey], at connection: TestConnection, within limit: Duration = .seconds(30)
+  ) async throws -> Heard {
     let secrets = keys.map(\.secret)
     var heard = Heard(keys.count)
     let start = ContinuousClock.now
     while !heard.isOver {
       let askedAt = ContinuousClock.now
-      guard askedAt - start < .seconds(30) else {
-        heard.problems.append("\(heard.refused.count { $0 == nil }) keys were not refused for 30 s")
+      guard askedAt - start < limit else {
+        heard.problems.append("\(heard.refused.count { $0 == nil }) keys were not refused for \(limit)")
         return heard
       }
       heard.hear(try await connection.verify(secrets, token: token), askedAt: askedAt)
@@ -137,6 +141,18 @@ struct RevocationWorld: Sendable {
       try await Task.sleep(for: min(max(.milliseconds(1), (askedAt - start) / 8), .milliseconds(50)))
     }
     return heard
+  }
+
+  // MARK: What is stored
+
+  /// Verdicts that were counted.
+  func verdictCount(of keys: [OwnedKey]) async throws -> Int {
+    try await pool.query(SumVerdictsOfKeys(ids: keys.map(\.id))).first ?? 0
+  }
+
+  /// Outcomes that were counted.
+  func outcomeCount(of keys: [OwnedKey]) async throws -> Int {
+    try await pool.query(SumOutcomesOfKeys(ids: keys.map(\.id))).first ?? 0
   }
 
   // MARK: Revoking
@@ -149,9 +165,12 @@ struct RevocationWorld: Sendable {
     var knownAt: ContinuousClock.Instant
   }
 
+  /// Longer than any test keeps the database, or the standby that commits wait for, away.
+  static let outageMax: Duration = .seconds(240)
+
   /// Runs `attempt` until it has revoked the keys. Where it cannot be said whether it has, the database is asked.
   func revoke(_ keys: [OwnedKey], _ attempt: () async throws -> Void) async throws -> Revocation {
-    let limit = ContinuousClock.now + .seconds(60)
+    let limit = ContinuousClock.now + Self.outageMax
     while true {
       let startedAt = ContinuousClock.now
       do {
@@ -166,7 +185,7 @@ struct RevocationWorld: Sendable {
   }
 
   private func areRevoked(_ keys: [OwnedKey]) async throws -> Bool {
-    let limit = ContinuousClock.now + .seconds(60)
+    let limit = ContinuousClock.now + Self.outageMax
     while true {
       do {
         return try await pool.query(CountRevoked(ids: keys.map(\.id))).first == keys.count
@@ -193,6 +212,32 @@ struct RevocationWorld: Sendable {
       let acknowledged = propagation["acknowledged"].integer, let milliseconds = propagation["milliseconds"].integer
     else { throw TestSetupError(description: "revoking answered \(answer)") }
     return JSONPropagation(instances: instances, acknowledged: acknowledged, milliseconds: milliseconds)
+  }
+
+  /// A key that its owner revoked, and what servers said of it from then on.
+  struct RevokedKey: Sendable {
+    /// From the commit's being known to the last server's first no; answers of 503 may come between.
+    var slowest = Duration.zero
+    /// How long after the commit was known the questions were asked that were answered with yes.
+    var acceptedAfter: [Duration] = []
+    var problems: [String] = []
+  }
+
+  /// Revokes a key at one server, and asks servers about it until all have refused it.
+  func revokeAndAsk(
+    _ key: OwnedKey, of owner: KeyOwner, at connection: TestConnection, asking connections: [TestConnection],
+    onceKnown: () -> Void = {}
+  ) async throws -> RevokedKey {
+    let revocation = try await revoke([key]) { _ = try await revoke(key, of: owner, at: connection) }
+    onceKnown()
+    var revoked = RevokedKey()
+    for connection in connections {
+      let heard = try await askUntilRefused([key], at: connection, within: Self.outageMax)
+      revoked.problems += heard.problems
+      revoked.acceptedAfter += heard.accepted[0].map { $0 - revocation.knownAt }
+      revoked.slowest = max(revoked.slowest, (heard.refused[0] ?? .now) - revocation.knownAt)
+    }
+    return revoked
   }
 
   /// As somebody at psql would, with one statement.
@@ -237,6 +282,22 @@ struct RevokeManyByHand: PostgresStatement {
 
 struct CountRevoked: PostgresStatement {
   static let sql = "select count(*) from api_keys where id = any($1) and revoked_at is not null"
+  let ids: [UUID]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+private struct SumVerdictsOfKeys: PostgresStatement {
+  static let sql = """
+    select coalesce(sum(verified_count + denied_count), 0)::bigint from key_usage where key_id = any ($1)
+    """
+  let ids: [UUID]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
+}
+
+private struct SumOutcomesOfKeys: PostgresStatement {
+  static let sql = "select coalesce(sum(reported_count), 0)::bigint from key_usage where key_id = any ($1)"
   let ids: [UUID]
   func bind(_ bindings: inout PostgresBindings) { bindings.append(ids) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }

@@ -11,15 +11,6 @@ final class RunningPooler: Sendable {
   private let process: ChildProcess
   let folder: String
 
-  private static func program() throws -> String {
-    let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "") + ":/usr/sbin"
-    let paths = folders.split(separator: ":").map { "\($0)/pgbouncer" }
-    guard let path = paths.first(where: FileManager.default.isExecutableFile) else {
-      throw TestSetupError(description: "there is no pgbouncer; scripts/install-dependencies --gateways installs it")
-    }
-    return path
-  }
-
   /// Starts it, and waits until it listens.
   init(_ mode: Mode, before database: TestDatabase) async throws {
     // Short, because the path of a socket is.
@@ -44,13 +35,10 @@ final class RunningPooler: Sendable {
     try settings.write(toFile: folder + "/settings", atomically: true, encoding: .utf8)
     try "\"postgres\" \"\"\n".write(toFile: folder + "/users", atomically: true, encoding: .utf8)
     // It does not run as root; the user that PostgreSQL runs as may open its socket.
-    var command = [try Self.program(), folder + "/settings"]
-    if geteuid() == 0 {
-      let owned = try await run("/usr/bin/env", ["chown", "-R", "postgres:", folder])
-      guard owned.status == 0 else { throw TestSetupError(description: owned.errors) }
-      command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"] + command
-    }
-    process = try ChildProcess("/usr/bin/env", command, output: folder + ".log")
+    try await giveToPostgres(folder)
+    process = try ChildProcess(
+      "/usr/bin/env", asPostgres([try installedProgram("pgbouncer", by: "--gateways"), folder + "/settings"]),
+      output: folder + ".log")
     try await eventually("the pooler listens") {
       guard process.isRunning else { throw TestSetupError(description: "the pooler ended: \(log)") }
       // The socket is there before anybody listens at it.
