@@ -116,7 +116,7 @@ package struct Keys: Sendable {
       throw PortalError.forbidden(reason: "The token is restricted to the environment \(only.rawValue).")
     }
     try account.checkActive()
-    try rules.check(settings, madeAt: now.date, at: "body")
+    try rules.check(settings, madeAt: now.date)
     guard count < rules.plan.keyCap else { throw PortalError.keyCapReached(cap: rules.plan.keyCap) }
     return try await issue(settings, for: account.id, by: caller, on: transaction)
   }
@@ -176,7 +176,7 @@ package struct Keys: Sendable {
       // Whoever enables a key answers for all of it, as who makes one.
       let isRevived = isEnabled && !key.isEnabled
       try key.rules.check(
-        settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old), at: "body")
+        settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old))
       // A key that comes back to life counts again.
       if key.isExpired(at: now), !key.expiring(at: settings.expiresAt).isExpired(at: now),
         counts[0] >= key.rules.plan.keyCap
@@ -276,7 +276,7 @@ package struct Keys: Sendable {
     try account.checkActive()
     guard key.status(at: now.expiryDate) == .active, key.rolledAt == nil else { throw PortalError.keyNotActive }
     let settings = KeySettings(of: key)
-    try key.rules.check(settings, madeAt: now.date, at: "key")
+    try key.rules.check(settings, of: .key, madeAt: now.date)
     let successor = try await issue(settings, for: account.id, inPlaceOf: key.id, by: caller, on: transaction)
     let (_, _, retired) = try await transaction.pipeline(
       RetireRolledKey(accountID: account.id, id: key.id, graceSeconds: graceSeconds),

@@ -80,7 +80,7 @@ struct AnalyticsController {
 
 extension Request {
   fileprivate var rowLimit: Int {
-    get throws(PortalError) {
+    get throws(InvalidRequest) {
       try queryInteger(
         "limit", 1...(prefersCSV ? AnalyticsLimits.exportRowCountMax : AnalyticsLimits.rowCountMax),
         default: AnalyticsLimits.rowCountDefault)
@@ -88,7 +88,7 @@ extension Request {
   }
 
   fileprivate var consumers: Consumers {
-    get throws(PortalError) { try queryChoice("by", Consumers.self) ?? .account }
+    get throws(InvalidRequest) { try queryChoice("by", Consumers.self) ?? .account }
   }
 
   var prefersCSV: Bool { prefers("text/csv") }

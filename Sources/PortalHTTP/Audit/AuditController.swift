@@ -18,7 +18,7 @@ struct AuditController {
     let filter = try request.auditFilter()
     if request.prefers(Self.linesMediaType) {
       for name in ["limit", "cursor"] where try request.query(name) != nil {
-        throw PortalError.invalid("query." + name, "is for pages; an export has all events")
+        throw InvalidRequest("query." + name, "is for pages; an export has all events")
       }
       return response(try await events.export(.account(context.accountID), filter))
     }
@@ -50,19 +50,19 @@ struct AuditController {
 }
 
 extension Request {
-  fileprivate func auditFilter() throws(PortalError) -> AuditFilter {
+  fileprivate func auditFilter() throws(InvalidRequest) -> AuditFilter {
     var filter = AuditFilter(
       action: try queryChoice("action", AuditEvent.Action.self), targetID: try queryUUID("target"),
       from: try queryTime("from"), to: try queryTime("to"))
     if let text = try query("actor") {
       guard let actor = AuditFilter.ByActor(text) else {
         let kinds = Actor.Kind.allCases.map(\.rawValue).joined(separator: ", ")
-        throw .invalid("query.actor", "must be a UUID or one of \(kinds)")
+        throw InvalidRequest("query.actor", "must be a UUID or one of \(kinds)")
       }
       filter.actor = actor
     }
     if let from = filter.from, let to = filter.to, from > to {
-      throw .invalid("query.from", "must not be after query.to")
+      throw InvalidRequest("query.from", "must not be after query.to")
     }
     return filter
   }

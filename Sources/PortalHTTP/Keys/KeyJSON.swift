@@ -49,12 +49,7 @@ extension JSONWriter {
       json.field("rateLimitPerMinute", key.effectiveRateLimitPerMinute)
       json.field("expiresAt", key.effectiveExpiresAt)
     }
-    array("policyViolations", key.policyViolations) { json, violation in
-      json.object { json in
-        json.field("location", violation.location)
-        json.field("message", violation.message)
-      }
-    }
+    array("policyViolations", key.policyViolations) { json, violation in json.object { $0.fields(of: violation) } }
   }
 
   package mutating func propagation(_ propagation: Propagation) {

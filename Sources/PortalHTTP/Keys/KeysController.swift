@@ -174,14 +174,14 @@ extension Response {
 }
 
 extension Request {
-  fileprivate func keyFilter() throws(PortalError) -> KeyFilter {
+  fileprivate func keyFilter() throws(InvalidRequest) -> KeyFilter {
     let tags = try queryValues("tag")
     guard tags.count <= KeyTag.countMax, tags.allSatisfy(KeyTag.isValid) else {
-      throw .invalid("query.tag", "must match ^[a-z0-9][a-z0-9:._-]{0,31}$, at most \(KeyTag.countMax) times")
+      throw InvalidRequest("query.tag", "must match ^[a-z0-9][a-z0-9:._-]{0,31}$, at most \(KeyTag.countMax) times")
     }
     let text = try query("q")
     if let text, !(1...KeyFilter.textLengthMax).contains(text.unicodeScalars.count) || text.utf8.contains(0) {
-      throw .invalid("query.q", "must be 1 to \(KeyFilter.textLengthMax) characters")
+      throw InvalidRequest("query.q", "must be 1 to \(KeyFilter.textLengthMax) characters")
     }
     return KeyFilter(status: try queryChoice("status", Key.Status.self), tags: tags, text: text)
   }

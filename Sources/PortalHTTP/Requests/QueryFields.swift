@@ -4,67 +4,67 @@ import Portal
 
 /// Values out of the path and the query, with the same named refusals as those of a body.
 extension Request {
-  func query(_ name: String) throws(PortalError) -> String? { try queryValues(name).first }
+  func query(_ name: String) throws(InvalidRequest) -> String? { try queryValues(name).first }
 
-  func queryInteger(_ name: String, _ range: ClosedRange<Int>, default: Int) throws(PortalError) -> Int {
+  func queryInteger(_ name: String, _ range: ClosedRange<Int>, default: Int) throws(InvalidRequest) -> Int {
     guard let text = try query(name) else { return `default` }
     guard let number = Int(digits: text.utf8), range.contains(number) else {
-      throw .invalid("query.\(name)", "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
+      throw InvalidRequest("query.\(name)", "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
     }
     return number
   }
 
-  func queryUUID(_ name: String) throws(PortalError) -> UUID? {
+  func queryUUID(_ name: String) throws(InvalidRequest) -> UUID? {
     guard let text = try query(name) else { return nil }
-    guard let id = UUID(uuidString: text) else { throw .invalid("query.\(name)", "must be a UUID") }
+    guard let id = UUID(uuidString: text) else { throw InvalidRequest("query.\(name)", "must be a UUID") }
     return id
   }
 
   func queryChoice<Choice: RawRepresentable & CaseIterable>(
     _ name: String, _: Choice.Type
-  ) throws(PortalError) -> Choice? where Choice.RawValue == String {
+  ) throws(InvalidRequest) -> Choice? where Choice.RawValue == String {
     guard let text = try query(name) else { return nil }
     guard let choice = Choice(named: text) else {
-      throw .invalid(
+      throw InvalidRequest(
         "query.\(name)", "must be one of " + Choice.allCases.map(\.rawValue).joined(separator: ", "))
     }
     return choice
   }
 
-  func queryTime(_ name: String) throws(PortalError) -> Date? {
+  func queryTime(_ name: String) throws(InvalidRequest) -> Date? {
     guard let text = try query(name) else { return nil }
     guard let time = Timestamp.date(from: text) else {
-      throw .invalid("query.\(name)", "must be a time in RFC 3339, such as 2026-12-31T23:59:59Z")
+      throw InvalidRequest("query.\(name)", "must be a time in RFC 3339, such as 2026-12-31T23:59:59Z")
     }
     return time
   }
 
-  func queryDay(_ name: String) throws(PortalError) -> Day? {
+  func queryDay(_ name: String) throws(InvalidRequest) -> Day? {
     guard let text = try query(name) else { return nil }
-    guard let day = Timestamp.day(from: text) else { throw .invalid("query.\(name)", "must be a day, as 2026-01-31") }
+    guard let day = Timestamp.day(from: text) else { throw InvalidRequest("query.\(name)", "must be a day, as 2026-01-31") }
     return day
   }
 
   /// The days from `from` to `to`; the last thirty where neither is given, `now` included.
-  func dayRange(at now: Date) throws(PortalError) -> DayRange {
+  func dayRange(at now: Date) throws(InvalidRequest) -> DayRange {
     let to = try queryDay("to") ?? Day(containing: now)
     let from = try queryDay("from") ?? to.advanced(by: 1 - DayRange.dayCountDefault)
-    guard from <= to else { throw .invalid("query.from", "must not be after query.to (\(to))") }
+    guard from <= to else { throw InvalidRequest("query.from", "must not be after query.to (\(to))") }
     guard let range = DayRange(from: from, to: to) else {
-      throw .invalid("query.from", "must lie at most \(DayRange.dayCountMax) days back from query.to, which counts")
+      throw InvalidRequest("query.from", "must lie at most \(DayRange.dayCountMax) days back from query.to, which counts")
     }
     return range
   }
 
-  func page() throws(PortalError) -> PageRequest {
+  func page() throws(InvalidRequest) -> PageRequest {
     let limit = try queryInteger("limit", 1...PageRequest.limitMax, default: PageRequest.limitDefault)
     return PageRequest(limit: limit, before: try queryCursor())
   }
 
-  func queryCursor() throws(PortalError) -> UUID? {
+  func queryCursor() throws(InvalidRequest) -> UUID? {
     guard let cursor = try query("cursor") else { return nil }
     guard let before = Cursor.id(from: cursor) else {
-      throw .invalid("query.cursor", "must be a nextCursor of an earlier answer")
+      throw InvalidRequest("query.cursor", "must be a nextCursor of an earlier answer")
     }
     return before
   }

@@ -11,7 +11,7 @@ struct RequestFields {
 
   private var members: [ByteText: JSONValue]
   private let location: String
-  private(set) var problems: [FieldProblem] = []
+  private(set) var problems: [RequestProblem] = []
 
   /// Reads the body, up to `sizeMax` bytes. An empty one counts as `{}` if `isOptional`.
   init(_ request: Request, sizeMax: Int, isOptional: Bool = false) async throws {
@@ -27,9 +27,9 @@ struct RequestFields {
     guard request.hasJSONBody else { throw Problem.unsupportedMediaType }
     let value: JSONValue
     do throws(JSONError) { value = try JSONParser.parse(buffer.readableBytesView) } catch {
-      throw PortalError.invalid("body", "is not valid JSON: \(error.message) at byte \(error.offset)")
+      throw InvalidRequest("body", "is not valid JSON: \(error.message) at byte \(error.offset)")
     }
-    guard case .object(let members) = value else { throw PortalError.invalid("body", "must be an object") }
+    guard case .object(let members) = value else { throw InvalidRequest("body", "must be an object") }
     self.init(members, location: "body")
   }
 
@@ -42,24 +42,24 @@ struct RequestFields {
   var fingerprint: [UInt8] { JSONValue.object(members.map { ($0.key.text, $0.value) }).fingerprint }
 
   /// Throws what was wrong, all of it.
-  func finish() throws(PortalError) {
+  func finish() throws(InvalidRequest) {
     let problems = finalProblems
-    if !problems.isEmpty { throw .invalid(problems) }
+    if !problems.isEmpty { throw InvalidRequest(problems) }
   }
 
   /// What was wrong, with the members that nobody took.
-  var finalProblems: [FieldProblem] {
+  var finalProblems: [RequestProblem] {
     let unknown = members.keys.sorted().prefix(Self.problemCountMax - problems.count)
     return problems
-      + unknown.map { FieldProblem(location: at($0.text.shortened()), message: "is not a known field") }
+      + unknown.map { RequestProblem(location: at($0.text.shortened()), message: "is not a known field") }
   }
 
   mutating func refuse(_ name: String, _ message: String) {
-    merge([FieldProblem(location: at(name), message: message)])
+    merge([RequestProblem(location: at(name), message: message)])
   }
 
   /// Takes over what was wrong with a part.
-  mutating func merge(_ others: [FieldProblem]) {
+  mutating func merge(_ others: [RequestProblem]) {
     problems += others.prefix(Self.problemCountMax - problems.count)
   }
 

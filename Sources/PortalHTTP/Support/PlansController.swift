@@ -21,7 +21,7 @@ struct PlansController {
 
   @Sendable private func set(_ request: Request, _ context: StaffContext) async throws -> Response {
     guard let name = context.parameters.get("name"), Plan.isValid(name: name) else {
-      throw PortalError.invalid("path.name", "must match \(Plan.namePattern)")
+      throw InvalidRequest("path.name", "must match \(Plan.namePattern)")
     }
     var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
     let scopes = fields.optionalScopePatterns("scopes")

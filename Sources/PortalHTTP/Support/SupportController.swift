@@ -68,14 +68,14 @@ struct SupportController {
   @Sendable private func search(_ request: Request, _ context: StaffContext) async throws -> Response {
     let start = try request.query("start")
     if let start, !(1...Key.startLength).contains(start.unicodeScalars.count) || start.utf8.contains(0) {
-      throw PortalError.invalid("query.start", "must be 1 to \(Key.startLength) characters")
+      throw InvalidRequest("query.start", "must be 1 to \(Key.startLength) characters")
     }
     let search = KeySearch(
       id: try request.queryUUID("id"), accountID: try request.queryUUID("accountId"), start: start,
       email: try request.queryEmail("email"), emailPart: try request.queryPart("emailPart", EmailAddress.lengthMax),
       accountName: try request.queryPart("accountName", Account.nameLengthMax))
     guard search != KeySearch() else {
-      throw PortalError.invalid("query", "needs one of start, id, accountId, email, emailPart, accountName")
+      throw InvalidRequest("query", "needs one of start, id, accountId, email, emailPart, accountName")
     }
     return response(try await desk.search(search))
   }
@@ -86,7 +86,7 @@ struct SupportController {
       emailPart: try request.queryPart("emailPart", EmailAddress.lengthMax),
       name: try request.queryPart("name", Account.nameLengthMax))
     guard search != AccountSearch() else {
-      throw PortalError.invalid("query", "needs one of id, email, emailPart, name")
+      throw InvalidRequest("query", "needs one of id, email, emailPart, name")
     }
     let found = try await desk.search(search)
     return Response(
@@ -172,19 +172,19 @@ struct SupportController {
 }
 
 extension Request {
-  fileprivate func queryEmail(_ name: String) throws(PortalError) -> EmailAddress? {
+  fileprivate func queryEmail(_ name: String) throws(InvalidRequest) -> EmailAddress? {
     guard let text = try query(name) else { return nil }
     do throws(EmailAddress.Refusal) { return try EmailAddress(typed: text) } catch {
-      throw .invalid("query.\(name)", error.message)
+      throw InvalidRequest("query.\(name)", error.message)
     }
   }
 
   /// A part of an account's name, or of an address.
-  fileprivate func queryPart(_ name: String, _ lengthMax: Int) throws(PortalError) -> String? {
+  fileprivate func queryPart(_ name: String, _ lengthMax: Int) throws(InvalidRequest) -> String? {
     guard let text = try query(name) else { return nil }
     let length = AccountSearch.partLengthMin...lengthMax
     guard length.contains(text.unicodeScalars.count), !text.utf8.contains(0) else {
-      throw .invalid("query.\(name)", "must be \(length.lowerBound) to \(length.upperBound) characters")
+      throw InvalidRequest("query.\(name)", "must be \(length.lowerBound) to \(length.upperBound) characters")
     }
     return text
   }

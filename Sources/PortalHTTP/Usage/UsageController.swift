@@ -114,7 +114,7 @@ private struct RejectedEvent {
 
 extension Request {
   fileprivate var days: Int {
-    get throws(PortalError) {
+    get throws(InvalidRequest) {
       try queryInteger("days", 1...UsageReport.daysMax, default: UsageReport.daysDefault)
     }
   }
@@ -129,7 +129,7 @@ private struct ReportedEvent {
 
   init(_ outcome: ReportedOutcome) { self.outcome = outcome }
 
-  init(_ problem: FieldProblem) {
+  init(_ problem: RequestProblem) {
     let text = "\(problem.location) \(problem.message)"
     self.problem = String(String.UnicodeScalarView(text.unicodeScalars.prefix(Self.problemLengthMax)))
   }
@@ -149,13 +149,13 @@ extension RequestFields {
     return values.enumerated().map { index, value in
       let location = "body.events[\(index)]"
       guard case .object(let members) = value else {
-        return ReportedEvent(FieldProblem(location: location, message: "must be an object"))
+        return ReportedEvent(RequestProblem(location: location, message: "must be an object"))
       }
       var fields = RequestFields(members, location: location)
       let outcome = fields.outcome()
       if let outcome, fields.finalProblems.isEmpty { return ReportedEvent(outcome) }
       return ReportedEvent(
-        fields.finalProblems.first ?? FieldProblem(location: location, message: "cannot be read"))
+        fields.finalProblems.first ?? RequestProblem(location: location, message: "cannot be read"))
     }
   }
 

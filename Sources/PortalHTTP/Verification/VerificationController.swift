@@ -91,16 +91,16 @@ extension Response {
 }
 
 extension Request {
-  /// What a gateway tells of its request in headers. Throws `.invalid` for one that can't be meant.
+  /// What a gateway tells of its request in headers. Throws for one that can't be meant.
   fileprivate func verification(of hash: SecretHash?) throws -> VerificationRequest {
     var question = VerificationRequest(hash: hash)
     if let scope = headers[.xRequiredScope] {
-      guard Scope.isValid(scope) else { throw PortalError.invalid("header.X-Required-Scope", "must be a scope") }
+      guard Scope.isValid(scope) else { throw InvalidRequest("header.X-Required-Scope", "must be a scope") }
       question.scopes = [scope]
     }
     if let text = headers[.xClientIP] {
       guard let address = AddressBlock(text), address.isSingleAddress else {
-        throw PortalError.invalid("header.X-Client-IP", "must be an IPv4 or IPv6 address")
+        throw InvalidRequest("header.X-Client-IP", "must be an IPv4 or IPv6 address")
       }
       question.clientIP = address
     }
@@ -118,7 +118,7 @@ private struct BatchItem {
 
   /// Not to be answered if there are problems.
   var question = VerificationRequest(hash: nil)
-  var problems: [FieldProblem] = []
+  var problems: [RequestProblem] = []
 }
 
 extension RequestFields {
@@ -131,7 +131,7 @@ extension RequestFields {
     return values.enumerated().map { index, value in
       let location = "body.requests[\(index)]"
       guard case .object(let members) = value else {
-        return BatchItem(problems: [FieldProblem(location: location, message: "must be an object")])
+        return BatchItem(problems: [RequestProblem(location: location, message: "must be an object")])
       }
       var fields = RequestFields(members, location: location)
       var question = fields.verification(format)
@@ -192,14 +192,9 @@ extension JSONWriter {
   }
 
   /// The result of a question that cannot be understood.
-  fileprivate mutating func fields(ofInvalid problems: [FieldProblem]) {
+  fileprivate mutating func fields(ofInvalid problems: [RequestProblem]) {
     piece(#""valid":false,"code":"INVALID_REQUEST""#)
-    array("errors", problems) { json, problem in
-      json.object {
-        $0.field("location", problem.location)
-        $0.field("message", problem.message)
-      }
-    }
+    array("errors", problems) { json, problem in json.object { $0.fields(of: problem) } }
   }
 
   private mutating func piece(_ text: StaticString, _ standing: RateLimitDecision.Standing) {

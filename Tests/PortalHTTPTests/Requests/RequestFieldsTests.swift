@@ -72,8 +72,8 @@ struct RequestFieldsTests {
       "body.list[3]", "body.required", "body.alpha", "body.zeta",
     ]
     #expect(locations(fields) == expected)
-    #expect(throws: PortalError.invalid(fields.finalProblems)) { try fields.finish() }
-    #expect(Problem(PortalError.invalid(fields.finalProblems)).errors.map(\.location) == expected)
+    #expect(throws: InvalidRequest(fields.finalProblems)) { try fields.finish() }
+    #expect(Problem(InvalidRequest(fields.finalProblems)).errors.map(\.location) == expected)
   }
 
   @Test("a required text that is wrong is told once, and no other type stands in for a text")
@@ -100,7 +100,7 @@ struct RequestFieldsTests {
 
   @Test("of very many mistakes the first hundred are told, whether in parts, in a list or in names that nobody knows")
   func bounded() throws {
-    let problems = (0..<1_000).map { FieldProblem(location: "body.events[\($0)]", message: "is wrong") }
+    let problems = (0..<1_000).map { RequestProblem(location: "body.events[\($0)]", message: "is wrong") }
     var merged = try fields("{}")
     merged.refuse("first", "is wrong")
     for problem in problems { merged.merge([problem]) }
