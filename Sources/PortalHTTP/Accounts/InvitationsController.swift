@@ -4,8 +4,6 @@ import Portal
 
 /// `/v1/invitations`, and `/v1/accept-invitation` for whoever was invited.
 struct InvitationsController {
-  static let bodySizeMax = 16 << 10
-
   let invitations: Invitations
 
   func addRoutes(to routes: PublicRoutes) {
@@ -29,13 +27,9 @@ struct InvitationsController {
 
   /// The answer has the token only where it does not go out by mail.
   @Sendable private func invite(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let email = fields.email("email")
-    let role: Role? = fields.choice("role")
-    try fields.finish()
-    guard let email, let role else { throw Problem.internalError }
+    let body = try await InvitationBody(request)
     let (invitation, token) = try await invitations.invite(
-      email, as: role, into: context.accountID, by: context.session, ip: context.caller.ip)
+      body.email, as: body.role, into: context.accountID, by: context.session, ip: context.caller.ip)
     let json = JSONWriter.object { json in
       json.fields(of: invitation)
       json.field("token", token?.reveal())
@@ -50,12 +44,8 @@ struct InvitationsController {
   }
 
   @Sendable private func accept(_ request: Request, _ context: AppRequestContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let token = fields.string("token", 1...Secret.lengthMax)
-    let password = fields.string("password", 1...Password.typedLengthMax)
-    try fields.finish()
-    let accepted = try await invitations.accept(
-      Secret(presented: token), password: Password(presented: password), from: context.clientAddress)
+    let body = try await AcceptanceBody(request)
+    let accepted = try await invitations.accept(body.token, password: body.password, from: context.clientAddress)
     return Response(
       json: .object { json in
         json.object("user") { json in

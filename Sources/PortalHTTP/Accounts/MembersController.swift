@@ -4,8 +4,6 @@ import Portal
 
 /// `/v1/members`: the people in the account.
 struct MembersController {
-  static let bodySizeMax = 4 << 10
-
   let members: Members
 
   func addRoutes(to routes: MemberRoutes) {
@@ -25,12 +23,9 @@ struct MembersController {
   }
 
   @Sendable private func setRole(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let role: Role? = fields.choice("role")
-    try fields.finish()
-    guard let role else { throw Problem.internalError }
+    let body = try await RoleBody(request)
     let member = try await members.setRole(
-      role, of: try context.pathID, in: context.accountID, by: context.session, ip: context.caller.ip)
+      body.role, of: try context.pathID, in: context.accountID, by: context.session, ip: context.caller.ip)
     return Response(json: .object { $0.fields(of: member) })
   }
 

@@ -20,8 +20,10 @@ package struct JSONWriter {
   static func text(of value: JSONValue) -> String {
     var writer = JSONWriter()
     writer.value(value)
-    return String(decoding: writer.bytes, as: UTF8.self)
+    return writer.text
   }
+
+  var text: String { String(decoding: bytes, as: UTF8.self) }
 
   /// Begins anew, in the memory that it has.
   package mutating func clear() {

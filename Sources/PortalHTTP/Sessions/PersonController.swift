@@ -66,14 +66,10 @@ struct PersonController<Context: PersonContext>: Sendable {
   // MARK: Password
 
   @Sendable private func changePassword(_ request: Request, _ context: Context) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let password = fields.presentedPassword("password")
-    let new = fields.password("newPassword")
-    if let new, new.reveal() == password.reveal() { fields.refuse("newPassword", "must be another one") }
-    try fields.finish()
-    guard let new else { throw Problem.internalError }
+    let body = try await NewPasswordBody(request)
     return Response(
-      try await sessions.ownCredentials.changePassword(password, to: new, of: context.session, ip: context.caller.ip),
+      try await sessions.ownCredentials.changePassword(
+        body.password, to: body.newPassword, of: context.session, ip: context.caller.ip),
       cookie, at: now)
   }
 
@@ -89,10 +85,8 @@ struct PersonController<Context: PersonContext>: Sendable {
   }
 
   @Sendable private func startSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let password = fields.presentedPassword("password")
-    try fields.finish()
-    let factor = try await secondFactors.start(password, of: context.session)
+    let body = try await PasswordBody(request)
+    let factor = try await secondFactors.start(body.password, of: context.session)
     return Response(
       status: .created,
       json: .object { json in
@@ -102,30 +96,23 @@ struct PersonController<Context: PersonContext>: Sendable {
   }
 
   @Sendable private func confirmSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let code = fields.code()
-    try fields.finish()
-    let (codes, login) = try await secondFactors.confirm(code, of: context.session, ip: context.caller.ip)
+    let body = try await CodeBody(request)
+    let (codes, login) = try await secondFactors.confirm(body.code, of: context.session, ip: context.caller.ip)
     return Response(login, cookie, at: now) { $0.field("recoveryCodes", codes.map { $0.reveal() }) }
   }
 
   @Sendable private func renewRecoveryCodes(_ request: Request, _ context: Context) async throws -> Response {
-    let (password, code) = try await passwordAndCode(request)
-    let codes = try await secondFactors.renewCodes(password, code, of: context.session, ip: context.caller.ip)
+    let body = try await PasswordAndCodeBody(request)
+    let codes = try await secondFactors.renewCodes(
+      body.password, body.code, of: context.session, ip: context.caller.ip)
     return Response(json: .object { $0.field("recoveryCodes", codes.map { $0.reveal() }) })
   }
 
   @Sendable private func disableSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
-    let (password, code) = try await passwordAndCode(request)
+    let body = try await PasswordAndCodeBody(request)
     return Response(
-      try await secondFactors.disable(password, code, of: context.session, ip: context.caller.ip), cookie, at: now)
-  }
-
-  private func passwordAndCode(_ request: Request) async throws -> (Password, String) {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let (password, code) = (fields.presentedPassword("password"), fields.code())
-    try fields.finish()
-    return (password, code)
+      try await secondFactors.disable(body.password, body.code, of: context.session, ip: context.caller.ip),
+      cookie, at: now)
   }
 }
 
@@ -139,10 +126,6 @@ extension PersonController<StaffContext> {
   func addRoutes(to group: StaffRoutes) {
     for route in routes { group.on(route.path, route.method, .useSession, route.handler) }
   }
-}
-
-extension RequestFields {
-  fileprivate mutating func code() -> String { string("code", 1...SessionsController.codeLengthMax) }
 }
 
 extension Response {

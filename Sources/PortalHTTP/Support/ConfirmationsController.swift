@@ -20,7 +20,7 @@ struct ConfirmationsController {
   }
 
   @Sendable private func confirm(_ request: Request, _ context: StaffContext) async throws -> Response {
-    try await RequestFields(request, sizeMax: SupportController.bodySizeMax, isOptional: true).finish()
+    _ = try await EmptyBody(request)
     let (count, propagation) = try await desk.confirm(try context.pathID, by: context.caller)
     return Response(revokedKeyCount: count, propagation)
   }

@@ -23,16 +23,8 @@ struct PlansController {
     guard let name = context.parameters.get("name"), Plan.isValid(name: name) else {
       throw InvalidRequest("path.name", "must match \(Plan.namePattern)")
     }
-    var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
-    let scopes = fields.optionalScopePatterns("scopes")
-    if scopes == nil, !fields.problems.contains(where: { $0.location.hasPrefix("body.scopes") }) {
-      fields.refuse("scopes", "is required")
-    }
-    let plan = Plan(
-      name: name, keyCap: fields.integer("keyCap", 1...Plan.keyCapMax), scopes: scopes ?? [],
-      rateLimitPerMinuteMax: fields.integer("rateLimitPerMinuteMax", 1...Key.rateLimitPerMinuteMax),
-      maxKeyLifetimeDays: fields.optionalInteger("maxKeyLifetimeDays", 1...KeyPolicy.lifetimeDaysMax))
-    try fields.finish()
+    var fields = try await RequestFields(request)
+    let plan = try Plan(name: name, &fields)
     let propagation = try await plans.set(plan, by: context.caller)
     return Response(
       json: .object { json in
@@ -42,12 +34,9 @@ struct PlansController {
   }
 
   @Sendable private func assign(_ request: Request, _ context: StaffContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
-    let name = fields.string("plan", 1...Plan.nameLengthMax)
-    let reason = fields.supportReason()
-    try fields.finish()
+    let body = try await PlanAssignmentBody(request)
     let (account, propagation) = try await plans.assign(
-      name, to: try context.pathID, by: context.caller, reason)
+      body.plan, to: try context.pathID, by: context.caller, body.reason)
     return Response(
       json: .object { json in
         json.field("id", account.id)

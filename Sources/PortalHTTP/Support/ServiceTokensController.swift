@@ -26,15 +26,12 @@ struct ServiceTokensController {
   }
 
   @Sendable private func create(_ request: Request, _ context: StaffContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
+    var fields = try await RequestFields(request)
     let now = tokens.clock.now.expiryDate
-    let name = fields.typedLine("name", 1...ServiceToken.nameLengthMax)
-    let permissions = fields.permissions()
-    let environment: Key.Environment? = fields.optionalChoice("environment")
-    let expiresAt = fields.futureDate("expiresAt", after: now)
-    try fields.finish()
+    let body = try NewServiceTokenBody(&fields, at: now)
     let issued = try await tokens.create(
-      name: name, permissions: permissions, environment: environment, expiresAt: expiresAt, by: context.caller)
+      name: body.name, permissions: body.permissions, environment: body.environment, expiresAt: body.expiresAt,
+      by: context.caller)
     return Response(
       status: .created,
       json: .object { json in
@@ -55,32 +52,14 @@ struct ServiceTokensController {
   }
 
   @Sendable private func roll(_ request: Request, _ context: StaffContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax, isOptional: true)
-    let grace = fields.integer("graceSeconds", 0...Key.graceSecondsMax, default: 0)
-    try fields.finish()
-    let rolled = try await tokens.roll(try context.pathID, graceSeconds: grace, by: context.caller)
+    let body = try await RollBody(request)
+    let rolled = try await tokens.roll(try context.pathID, graceSeconds: body.graceSeconds, by: context.caller)
     return Response(
       status: .created,
       json: .object { json in
         json.fields(of: rolled, at: tokens.clock.now.expiryDate)
         json.field("warning", Self.warning)
       })
-  }
-}
-
-extension RequestFields {
-  fileprivate mutating func permissions() -> [ServiceToken.Permission] {
-    var seen: Set<ServiceToken.Permission> = []
-    let all = ServiceToken.Permission.allCases
-    let problemCount = problems.count
-    let permissions = optionalList(
-      "permissions", 1...all.count,
-      "must be one of \(all.map(\.rawValue).joined(separator: ", ")), and stand there once"
-    ) { text in
-      ServiceToken.Permission(named: text).flatMap { seen.insert($0).inserted ? $0 : nil }
-    }
-    if permissions == nil, problems.count == problemCount { refuse("permissions", "is required") }
-    return permissions ?? []
   }
 }
 

@@ -27,11 +27,7 @@ struct StaffController {
   }
 
   @Sendable private func update(_ request: Request, _ context: StaffContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
-    let changes = StaffChanges(
-      role: fields.change("role") { $0.choice("role") },
-      isEnabled: fields.change("enabled") { $0.optionalBool("enabled") })
-    try fields.finish()
+    let changes = try await StaffChanges(request)
     let revisions = try request.ifMatch()
     return response(
       try await staff.update(try context.pathID, changes, ifRevision: revisions, by: context.caller))

@@ -4,7 +4,6 @@ package import Portal
 
 /// `/v1/support`: what staff do.
 struct SupportController {
-  static let bodySizeMax = 16 << 10
   private static let keyQuery: [QueryParameter] = ["start", "id", "accountId", "email", "emailPart", "accountName"]
   private static let accountQuery: [QueryParameter] = ["id", "email", "emailPart", "name"]
 
@@ -29,10 +28,9 @@ struct SupportController {
   }
 
   @Sendable private func logIn(_ request: Request, _ context: AppRequestContext) async throws -> Response {
-    let credentials = try await SessionsController.credentials(request)
+    let body = try await LogInBody(request)
     let login = try await sessions.logInStaff(
-      email: credentials.email, password: credentials.password, code: credentials.code,
-      from: context.origin(of: request))
+      email: body.email, password: body.password, code: body.code, from: context.origin(of: request))
     let member = login.session.member
     return Response(
       json: .object { json in
@@ -97,19 +95,17 @@ struct SupportController {
 
   /// A pasted key goes no further than its hash.
   @Sendable private func lookUp(_ request: Request, _ context: StaffContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let text = fields.string("key", 1...KeyFormat.pastedLengthMax)
-    try fields.finish()
-    return response(try await desk.lookUp(pasted: text))
+    let body = try await PastedKeyBody(request)
+    return response(try await desk.lookUp(pasted: body.key))
   }
 
   @Sendable private func revoke(_ request: Request, _ context: StaffContext) async throws -> Response {
-    let reason = try await reason(request)
+    let reason = try await SupportReason(request)
     return Response(try await desk.revokeKey(try context.pathID, by: context.caller, reason))
   }
 
   @Sendable private func revokeKeys(_ request: Request, _ context: StaffContext) async throws -> Response {
-    let reason = try await reason(request)
+    let reason = try await SupportReason(request)
     switch try await desk.revokeKeys(of: try context.pathID, by: context.caller, reason) {
     case .done(let count, let propagation):
       return Response(revokedKeyCount: count, propagation)
@@ -141,7 +137,7 @@ struct SupportController {
   private func setSuspension(
     _ isSuspended: Bool, _ request: Request, _ context: StaffContext
   ) async throws -> Response {
-    let reason = try await reason(request)
+    let reason = try await SupportReason(request)
     let (account, propagation) = try await desk.setSuspension(
       of: try context.pathID, to: isSuspended, by: context.caller, reason)
     return Response(
@@ -151,13 +147,6 @@ struct SupportController {
         json.field("suspendedAt", account.suspendedAt)
         json.propagation(propagation)
       })
-  }
-
-  private func reason(_ request: Request) async throws -> SupportReason {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let reason = fields.supportReason()
-    try fields.finish()
-    return reason
   }
 
   private func response(_ keys: [Key]) -> Response {
@@ -211,13 +200,5 @@ extension JSONWriter {
         json.field("role", member.role.rawValue)
       }
     }
-  }
-}
-
-extension RequestFields {
-  /// Why a member of staff acts.
-  mutating func supportReason() -> SupportReason {
-    let text = typedLines("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
-    return SupportReason(text: text, ticket: optionalTypedLine("ticket", 1...SupportReason.ticketLengthMax))
   }
 }

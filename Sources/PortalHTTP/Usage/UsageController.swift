@@ -5,9 +5,6 @@ import Portal
 /// `GET /v1/keys/{id}/usage` and `GET /v1/usage` for customers, `GET /v1/accounts/{id}/keys/{keyId}/usage` and
 /// `POST /v1/usage` for service tokens.
 struct UsageController {
-  /// Room for 10,000 events.
-  static let bodySizeMax = 4 << 20
-
   let usages: Usages
 
   func addRoutes(to routes: MemberRoutes) {
@@ -56,10 +53,8 @@ struct UsageController {
   }
 
   @Sendable private func take(_ request: Request, _ context: GatewayContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let batchID = fields.optionalString("batchId", 1...ReportedOutcome.batchIDLengthMax)
-    let events = fields.events()
-    try fields.finish()
+    let body = try await UsageBody(request)
+    let events = body.events
     var rejected = events.enumerated().compactMap { index, event in
       event.problem.map { RejectedEvent(index: index, code: "invalid_request", message: $0) }
     }
@@ -67,7 +62,7 @@ struct UsageController {
     var (accepted, duplicates) = (0, 0)
     // A batch of which nothing can be read is not remembered: it may come again when it is mended.
     if !places.isEmpty || events.isEmpty {
-      let receipt = try await usages.take(events.compactMap(\.outcome), batchID: batchID, from: context.token)
+      let receipt = try await usages.take(events.compactMap(\.outcome), batchID: body.batchID, from: context.token)
       (accepted, duplicates) = (receipt.accepted, receipt.duplicates)
       rejected += receipt.rejected.map { RejectedEvent(index: places[$0.index], code: $0.code) }
       rejected.sort { $0.index < $1.index }
@@ -117,79 +112,6 @@ extension Request {
     get throws(InvalidRequest) {
       try queryInteger("days", 1...UsageReport.daysMax, default: UsageReport.daysDefault)
     }
-  }
-}
-
-/// One event of a batch: what it tells, or what is wrong with it, which refuses no other.
-private struct ReportedEvent {
-  private static let problemLengthMax = 200
-
-  var outcome: ReportedOutcome?
-  var problem: String?
-
-  init(_ outcome: ReportedOutcome) { self.outcome = outcome }
-
-  init(_ problem: RequestProblem) {
-    let text = "\(problem.location) \(problem.message)"
-    self.problem = String(String.UnicodeScalarView(text.unicodeScalars.prefix(Self.problemLengthMax)))
-  }
-}
-
-extension RequestFields {
-  private static let statuses = 100...599
-  /// An error: what nginx has for a client that closed the connection.
-  private static let clientClosedRequest = 499
-
-  fileprivate mutating func events() -> [ReportedEvent] {
-    let count = 0...ReportedOutcome.countPerBatchMax
-    guard case .array(let values)? = value("events"), count.contains(values.count) else {
-      refuse("events", "must be a list of \(count.lowerBound) to \(count.upperBound) objects")
-      return []
-    }
-    return values.enumerated().map { index, value in
-      let location = "body.events[\(index)]"
-      guard case .object(let members) = value else {
-        return ReportedEvent(RequestProblem(location: location, message: "must be an object"))
-      }
-      var fields = RequestFields(members, location: location)
-      let outcome = fields.outcome()
-      if let outcome, fields.finalProblems.isEmpty { return ReportedEvent(outcome) }
-      return ReportedEvent(
-        fields.finalProblems.first ?? RequestProblem(location: location, message: "cannot be read"))
-    }
-  }
-
-  /// Nil after a problem.
-  private mutating func outcome() -> ReportedOutcome? {
-    let id = uuid("keyId")
-    let endpoint = string("endpoint", 1...VerificationRequest.endpointLengthMax)
-    let status = status()
-    let latency = optionalNumber("latencyMs", 0...ReportedOutcome.latencyMillisecondsMax)
-    let at = optionalDate("at")
-    guard let id, let status else { return nil }
-    return ReportedOutcome(keyID: id, endpoint: endpoint, status: status, latencyMilliseconds: latency, at: at)
-  }
-
-  /// Of a client that went away before there was one, nginx logs 000, and Envoy 0.
-  private mutating func status() -> Int? {
-    guard let value = value("status") else {
-      refuse("status", "is required")
-      return nil
-    }
-    guard let number = value.statusNumber, number == 0 || Self.statuses.contains(number) else {
-      refuse("status", "must be a whole number from \(Self.statuses.lowerBound) to \(Self.statuses.upperBound), or 0")
-      return nil
-    }
-    return number == 0 ? Self.clientClosedRequest : number
-  }
-}
-
-extension JSONValue {
-  /// A whole number, or up to three digits in quotes, as logs have them.
-  fileprivate var statusNumber: Int? {
-    guard case .string(let digits) = self else { return integer }
-    let isNumber = (1...3).contains(digits.utf8.count) && digits.utf8.allSatisfy { (0x30...0x39).contains($0) }
-    return isNumber ? Int(digits) : nil
   }
 }
 

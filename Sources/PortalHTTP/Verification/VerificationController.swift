@@ -25,9 +25,9 @@ struct VerificationController {
 
   @Sendable private func verify(_ request: Request, _ context: GatewayContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    var question = fields.verification(verifier.format)
+    let asked = fields.verification(verifier.format)
+    var question = try fields.finish(asked) { $0 }
     question.environment = context.token.environment
-    try fields.finish()
     let verdict = try await verifier.verify(question)
     var response = Response(json: .object { $0.fields(of: verdict) })
     if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.limits)) }
@@ -36,18 +36,17 @@ struct VerificationController {
 
   @Sendable private func verifyBatch(_ request: Request, _ context: GatewayContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
-    let items = fields.batchItems(verifier.format, context.token.environment)
-    try fields.finish()
-    var verdicts = try await verifier.verify(items.filter(\.problems.isEmpty).map(\.question))[...]
-    for item in items where !item.problems.isEmpty { verifier.noteInvalidRequest() }
+    let asked = fields.batchItems(verifier.format, context.token.environment)
+    let items = try fields.finish(asked) { $0 }
+    var verdicts = try await verifier.verify(items.compactMap(\.question))[...]
+    for item in items where item.question == nil { verifier.noteInvalidRequest() }
     return Response(
       json: .object { json in
         json.array("results", items) { json, item in
           json.object { json in
-            if item.problems.isEmpty, let verdict = verdicts.popFirst() {
-              json.fields(of: verdict)
-            } else {
-              json.fields(ofInvalid: item.problems)
+            switch item {
+            case .question: if let verdict = verdicts.popFirst() { json.fields(of: verdict) }
+            case .invalid(let problems): json.fields(ofInvalid: problems)
             }
           }
         }
@@ -112,31 +111,30 @@ extension Request {
 }
 
 /// One question of a batch. What is wrong with it is said in its own result, and refuses no other.
-private struct BatchItem {
+private enum BatchItem {
   /// No more of them are told.
   static let problemCountMax = 8
 
-  /// Not to be answered if there are problems.
-  var question = VerificationRequest(hash: nil)
-  var problems: [RequestProblem] = []
+  case question(VerificationRequest)
+  case invalid([RequestProblem])
+
+  var question: VerificationRequest? { if case .question(let question) = self { question } else { nil } }
 }
 
 extension RequestFields {
-  fileprivate mutating func batchItems(_ format: KeyFormat, _ environment: Key.Environment?) -> [BatchItem] {
-    let count = 1...VerificationController.batchCountMax
-    guard case .array(let values)? = value("requests"), count.contains(values.count) else {
-      refuse("requests", "must be a list of \(count.lowerBound) to \(count.upperBound) objects")
-      return []
-    }
-    return values.enumerated().map { index, value in
-      let location = "body.requests[\(index)]"
-      guard case .object(let members) = value else {
-        return BatchItem(problems: [RequestProblem(location: location, message: "must be an object")])
+  fileprivate mutating func batchItems(_ format: KeyFormat, _ environment: Key.Environment?) -> [BatchItem]? {
+    objects("requests", 1...VerificationController.batchCountMax) { object in
+      switch object {
+      case .problem(let problem): return .invalid([problem])
+      case .fields(var fields):
+        let asked = fields.verification(format)
+        let problems = fields.finalProblems
+        guard problems.isEmpty, var question = asked else {
+          return .invalid(Array(problems.prefix(BatchItem.problemCountMax)))
+        }
+        question.environment = environment
+        return .question(question)
       }
-      var fields = RequestFields(members, location: location)
-      var question = fields.verification(format)
-      question.environment = environment
-      return BatchItem(question: question, problems: Array(fields.finalProblems.prefix(BatchItem.problemCountMax)))
     }
   }
 
@@ -150,7 +148,8 @@ extension RequestFields {
     return nil
   }
 
-  mutating func verification(_ format: KeyFormat) -> VerificationRequest {
+  /// Nil after a problem with the key; there may be others.
+  mutating func verification(_ format: KeyFormat) -> VerificationRequest? {
     let key = presentedKey("key")
     var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []
     if let scope = optionalString("scope", 1...Scope.lengthMax) {
@@ -161,11 +160,13 @@ extension RequestFields {
       clientIP = AddressBlock(text)
       if clientIP?.isSingleAddress != true { refuse("clientIP", "must be an IPv4 or IPv6 address") }
     }
-    return VerificationRequest(
-      hash: key.flatMap { format.hash(of: $0) }, scopes: scopes, clientIP: clientIP,
-      endpoint: optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
-        ?? VerificationRequest.endpointDefault,
-      cost: integer("cost", 1...VerificationRequest.costMax, default: 1))
+    let endpoint = optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
+    let cost = integer("cost", 1...VerificationRequest.costMax, default: 1)
+    return key.map {
+      VerificationRequest(
+        hash: format.hash(of: $0), scopes: scopes, clientIP: clientIP,
+        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost)
+    }
   }
 }
 

@@ -145,10 +145,7 @@ struct KeysCommand: AsyncParsableCommand {
         }
         Output(isJSON: options.json).print(
           "key \(issued.key.id.text) \(issued.secret.reveal())",
-          json: .object { json in
-            json.fields(of: issued.key, at: now)
-            json.field("key", issued.secret.reveal())
-          })
+          json: .object { $0.fields(of: NewKey(issued, at: now)) })
       }
     }
 
