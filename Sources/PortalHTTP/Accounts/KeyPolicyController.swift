@@ -20,14 +20,5 @@ struct KeyPolicyController {
     return response(policy)
   }
 
-  private func response(_ policy: KeyPolicy) -> Response {
-    Response(
-      json: .object { json in
-        json.field("expiryRequired", policy.isExpiryRequired)
-        json.field("maxLifetimeDays", policy.maxLifetimeDays)
-        json.field("allowlistRequired", policy.isAllowlistRequired)
-        json.field("allowedScopes", policy.allowedScopes)
-        json.field("disableAfterIdleDays", policy.disableAfterIdleDays)
-      })
-  }
+  private func response(_ policy: KeyPolicy) -> Response { Response(json: .object { $0.fields(of: policy) }) }
 }

@@ -39,16 +39,3 @@ extension RoleBody: JSONBody {
     self = try fields.finish(role) { RoleBody(role: $0) }
   }
 }
-
-/// The whole policy: a rule that is left out is none.
-extension KeyPolicy: JSONBody {
-  init(_ fields: inout RequestFields) throws {
-    self.init(
-      isExpiryRequired: fields.optionalBool("expiryRequired") ?? false,
-      maxLifetimeDays: fields.optionalInteger("maxLifetimeDays", 1...KeyPolicy.lifetimeDaysMax),
-      isAllowlistRequired: fields.optionalBool("allowlistRequired") ?? false,
-      allowedScopes: fields.optionalScopePatterns("allowedScopes"),
-      disableAfterIdleDays: fields.optionalInteger("disableAfterIdleDays", 1...KeyPolicy.idleDaysMax))
-    try fields.finish()
-  }
-}

@@ -147,6 +147,13 @@ package struct JSONWriter {
     array(elements, body)
   }
 
+  /// A list of objects, of whose members `body` writes those of one.
+  package mutating func objects<Element>(
+    _ name: StaticString, _ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void
+  ) {
+    array(name, elements) { json, element in json.object { body(&$0, element) } }
+  }
+
   /// The members of an object that was written before, and has some.
   package mutating func fields(ofObject text: String) {
     separate()

@@ -91,7 +91,7 @@ extension JSONWriter {
     object("newKey") { $0.fields(of: rolled.successor) }
     object("oldKey") { $0.fields(of: rolled.predecessor) }
     if !rolled.ended.isEmpty {
-      array("endedKeys", rolled.ended) { json, key in json.object { $0.fields(of: key) } }
+      objects("endedKeys", rolled.ended) { $0.fields(of: $1) }
     }
     propagation(rolled.propagation)
     keyWarning()

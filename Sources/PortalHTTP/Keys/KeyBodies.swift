@@ -12,3 +12,16 @@ struct RollBody: JSONBody {
     self.graceSeconds = graceSeconds
   }
 }
+
+/// The whole policy: a rule that is left out is none.
+extension KeyPolicy: JSONBody {
+  init(_ fields: inout RequestFields) throws {
+    self.init(
+      isExpiryRequired: fields.optionalBool("expiryRequired") ?? false,
+      maxLifetimeDays: fields.optionalInteger("maxLifetimeDays", 1...KeyPolicy.lifetimeDaysMax),
+      isAllowlistRequired: fields.optionalBool("allowlistRequired") ?? false,
+      allowedScopes: fields.optionalScopePatterns("allowedScopes"),
+      disableAfterIdleDays: fields.optionalInteger("disableAfterIdleDays", 1...KeyPolicy.idleDaysMax))
+    try fields.finish()
+  }
+}

@@ -33,16 +33,14 @@ struct KeysController {
   }
 
   private func list(_ request: Request, of holder: KeyHolder) async throws -> Response {
-    let page = try request.page()
-    var filter = try request.keyFilter()
+    let query = try request.query()
+    let page = try query.page()
+    var filter = try KeyFilter(query)
     filter.environment = holder.caller.environment
     let found = try await keys.list(of: holder.accountID, filter, page: page)
     let now = expiryDate
     return Response(
-      json: .object { json in
-        json.array("keys", found.items) { $0.object($1, at: now) }
-        json.field("nextCursor", found.next.map { Cursor.text(of: $0) })
-      })
+      json: .object { json in json.page("keys", found) { $0.fields(of: $1, at: now) } })
   }
 
   private func get(_ id: UUID, of holder: KeyHolder) async throws -> Response {
@@ -90,21 +88,20 @@ struct KeysController {
     let revisions = try request.ifMatch()
     let updated = try await keys.update(
       id, of: holder.accountID, changes, ifRevision: revisions, by: holder.caller)
-    let json = JSONWriter.object { json in
-      json.fields(of: updated.key, at: expiryDate)
-      json.propagation(updated.propagation)
-    }
-    return Response(json: json, headers: [.eTag: EntityTag.text(of: updated.key.revision)])
+    return Response(
+      json: .object { $0.fields(of: updated, at: expiryDate) },
+      headers: [.eTag: EntityTag.text(of: updated.key.revision)])
   }
 
   @Sendable private func revokeAll(_ request: Request, _ context: CustomerContext) async throws -> Response {
     _ = try await EmptyBody(request, sizeMax: Self.bodySizeMax)
     let (count, propagation) = try await keys.revokeAll(of: context.accountID, by: context.caller)
-    return Response(revokedKeyCount: count, propagation)
+    return Response(json: .object { $0.revocation(ofKeys: count, propagation) })
   }
 
   private func revoke(_ id: UUID, of holder: KeyHolder) async throws -> Response {
-    Response(try await keys.revoke(id, of: holder.accountID, by: holder.caller))
+    let revoked = try await keys.revoke(id, of: holder.accountID, by: holder.caller)
+    return Response(json: .object { $0.fields(of: revoked) })
   }
 
   private func roll(_ id: UUID, _ request: Request, of holder: KeyHolder) async throws -> Response {
@@ -133,39 +130,4 @@ struct KeysController {
 
   /// What the expiry of keys is judged by.
   private var expiryDate: Date { keys.clock.now.expiryDate }
-}
-
-extension Response {
-  /// The answer to the revocation of all keys, by whomever.
-  init(revokedKeyCount count: Int, _ propagation: Propagation) {
-    self.init(
-      json: .object { json in
-        json.field("revoked", count)
-        json.propagation(propagation)
-      })
-  }
-
-  /// The answer to a revocation, by whomever.
-  init(_ revoked: Keys.Revoked) {
-    self.init(
-      json: .object { json in
-        json.field("id", revoked.id)
-        json.field("revokedAt", revoked.revokedAt)
-        json.propagation(revoked.propagation)
-      })
-  }
-}
-
-extension Request {
-  fileprivate func keyFilter() throws(InvalidRequest) -> KeyFilter {
-    let tags = try queryValues("tag")
-    guard tags.count <= KeyTag.countMax, tags.allSatisfy(KeyTag.isValid) else {
-      throw InvalidRequest("query.tag", "must match ^[a-z0-9][a-z0-9:._-]{0,31}$, at most \(KeyTag.countMax) times")
-    }
-    let text = try query("q")
-    if let text, !(1...KeyFilter.textLengthMax).contains(text.unicodeScalars.count) || text.utf8.contains(0) {
-      throw InvalidRequest("query.q", "must be 1 to \(KeyFilter.textLengthMax) characters")
-    }
-    return KeyFilter(status: try queryChoice("status", Key.Status.self), tags: tags, text: text)
-  }
 }

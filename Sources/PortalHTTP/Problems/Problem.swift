@@ -92,7 +92,7 @@ struct Problem: Error, Sendable {
       json.field("code", code.rawValue)
       json.field("requestId", requestID)
       if !errors.isEmpty {
-        json.array("errors", errors) { json, error in json.object { $0.fields(of: error) } }
+        json.objects("errors", errors) { $0.fields(of: $1) }
       }
     }
   }

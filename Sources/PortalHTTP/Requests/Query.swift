@@ -101,9 +101,6 @@ extension Request {
     try Query(text).check(known)
   }
 
-  /// The values of a parameter that ``checkQuery(_:)`` has seen.
-  func queryValues(_ name: String) throws(InvalidRequest) -> [String] {
-    guard let text = uri.query else { return [] }
-    return try Query(text).values(name)
-  }
+  /// The query that ``checkQuery(_:)`` has seen.
+  func query() throws(InvalidRequest) -> Query { try Query(uri.query ?? "") }
 }

@@ -30,12 +30,6 @@ struct AccountController {
     let body = try await PasswordBody(request)
     let proof = try await sessions.ownCredentials.prove(body.password, of: context.session)
     let deleted = try await deletion.delete(proof, of: context.session, ip: context.caller.ip)
-    return Response(
-      json: .object { json in
-        json.field("id", deleted.id)
-        json.field("deletedAt", deleted.deletedAt)
-        json.field("revokedKeys", deleted.revokedKeyCount)
-        json.propagation(deleted.propagation)
-      }, headers: [.setCookie: cookie.clearingHeader])
+    return Response(json: .object { $0.fields(of: deleted) }, headers: [.setCookie: cookie.clearingHeader])
   }
 }

@@ -36,16 +36,9 @@ struct PersonController<Context: PersonContext>: Sendable {
     let found = try await sessions.list(of: context.session)
     return Response(
       json: .object { json in
-        json.array("sessions", found) { json, session in
-          json.object { json in
-            json.field("id", session.id)
-            json.field("createdAt", session.createdAt)
-            json.field("lastSeenAt", session.lastSeenAt)
-            json.field("expiresAt", session.expiresAt)
-            json.field("ip", session.ip)
-            json.field("userAgent", session.userAgent)
-            json.field("current", session.id == context.session.id)
-          }
+        json.objects("sessions", found) { json, session in
+          json.fields(of: session)
+          json.field("current", session.id == context.session.id)
         }
       })
   }
@@ -77,35 +70,26 @@ struct PersonController<Context: PersonContext>: Sendable {
 
   @Sendable private func secondFactor(_ request: Request, _ context: Context) async throws -> Response {
     let status = try await secondFactors.status(of: context.session)
-    return Response(
-      json: .object { json in
-        json.field("enabledAt", status.confirmedAt)
-        json.field("recoveryCodes", status.recoveryCodeCount)
-      })
+    return Response(json: .object { $0.fields(of: status) })
   }
 
   @Sendable private func startSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
     let body = try await PasswordBody(request)
     let factor = try await secondFactors.start(body.password, of: context.session)
-    return Response(
-      status: .created,
-      json: .object { json in
-        json.field("secret", factor.reveal())
-        json.field("uri", factor.uri(for: context.session.email))
-      })
+    return Response(status: .created, json: .object { $0.fields(of: factor, for: context.session.email) })
   }
 
   @Sendable private func confirmSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
     let body = try await CodeBody(request)
     let (codes, login) = try await secondFactors.confirm(body.code, of: context.session, ip: context.caller.ip)
-    return Response(login, cookie, at: now) { $0.field("recoveryCodes", codes.map { $0.reveal() }) }
+    return Response(login, cookie, at: now) { $0.field(codes) }
   }
 
   @Sendable private func renewRecoveryCodes(_ request: Request, _ context: Context) async throws -> Response {
     let body = try await PasswordAndCodeBody(request)
     let codes = try await secondFactors.renewCodes(
       body.password, body.code, of: context.session, ip: context.caller.ip)
-    return Response(json: .object { $0.field("recoveryCodes", codes.map { $0.reveal() }) })
+    return Response(json: .object { $0.field(codes) })
   }
 
   @Sendable private func disableSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
@@ -137,8 +121,7 @@ extension Response {
     self.init(
       json: .object { json in
         more(&json)
-        json.field("token", login.token.reveal())
-        json.field("expiresAt", login.session.expiresAt)
+        json.fields(of: login)
       },
       headers: cookie.map { [.setCookie: $0.header(login.token, expiresAt: login.session.expiresAt, at: now)] } ?? [:])
   }

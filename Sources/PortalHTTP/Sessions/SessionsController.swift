@@ -52,17 +52,7 @@ struct SessionsController {
   }
 
   @Sendable private func me(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    let session = context.session
-    return Response(
-      json: .object { json in
-        json.object("user") { $0.fields(of: session.user) }
-        json.object("account") { json in
-          json.field("id", session.account.id)
-          json.field("name", session.account.name)
-          json.object("plan") { $0.fields(of: session.account.plan) }
-        }
-        json.field("role", session.role.rawValue)
-      })
+    Response(json: .object { $0.fields(of: context.session) })
   }
 
   /// Those that the person who is logged in belongs to.
@@ -70,15 +60,7 @@ struct SessionsController {
     let accounts = try await members.accounts(of: context.session.user)
     return Response(
       json: .object { json in
-        json.array("accounts", accounts) { json, account in
-          json.object {
-            $0.field("id", account.id)
-            $0.field("name", account.name)
-            $0.field("role", account.role.rawValue)
-            $0.field("suspendedAt", account.suspendedAt)
-            $0.field("isCurrent", account.id == context.accountID)
-          }
-        }
+        json.objects("accounts", accounts) { $0.fields(of: $1, isCurrent: $1.id == context.accountID) }
       })
   }
 
@@ -91,14 +73,8 @@ struct SessionsController {
   private func response(_ login: Login<CustomerSession>, status: HTTPResponse.Status = .ok) -> Response {
     let session = login.session
     let json = JSONWriter.object { json in
-      json.object("user") { $0.fields(of: session.user) }
-      json.object("account") { json in
-        json.field("id", session.account.id)
-        json.field("name", session.account.name)
-      }
-      json.field("role", session.role.rawValue)
-      json.field("token", login.token.reveal())
-      json.field("expiresAt", session.expiresAt)
+      json.fields(of: session.user, in: session.account, as: session.role)
+      json.fields(of: login)
     }
     return Response(
       status: status, json: json,
@@ -106,13 +82,6 @@ struct SessionsController {
         .setCookie: cookie.header(
           login.token, expiresAt: session.expiresAt, at: sessions.clock.now.date)
       ])
-  }
-}
-
-extension JSONWriter {
-  fileprivate mutating func fields(of user: User) {
-    field("id", user.id)
-    field("email", user.email)
   }
 }
 

@@ -1,6 +1,6 @@
-package import Foundation
+import Foundation
 import Hummingbird
-package import Portal
+import Portal
 
 /// `/v1/support/tokens`: service tokens, for staff with the role admin.
 struct ServiceTokensController {
@@ -16,13 +16,9 @@ struct ServiceTokensController {
   }
 
   @Sendable private func list(_ request: Request, _ context: StaffContext) async throws -> Response {
-    let found = try await tokens.list(page: try request.page())
+    let found = try await tokens.list(page: try request.query().page())
     let now = tokens.clock.now.expiryDate
-    return Response(
-      json: .object { json in
-        json.array("tokens", found.items) { json, token in json.object { $0.fields(of: token, at: now) } }
-        json.field("nextCursor", found.next.map { Cursor.text(of: $0) })
-      })
+    return Response(json: .object { json in json.page("tokens", found) { $0.fields(of: $1, at: now) } })
   }
 
   @Sendable private func create(_ request: Request, _ context: StaffContext) async throws -> Response {
@@ -43,12 +39,7 @@ struct ServiceTokensController {
   @Sendable private func revoke(_ request: Request, _ context: StaffContext) async throws -> Response {
     let id = try context.pathID
     let (revokedAt, propagation) = try await tokens.revoke(id, by: context.caller)
-    return Response(
-      json: .object { json in
-        json.field("id", id)
-        json.field("revokedAt", revokedAt)
-        json.propagation(propagation)
-      })
+    return Response(json: .object { $0.revocation(of: id, at: revokedAt, propagation) })
   }
 
   @Sendable private func roll(_ request: Request, _ context: StaffContext) async throws -> Response {
@@ -60,32 +51,5 @@ struct ServiceTokensController {
         json.fields(of: rolled, at: tokens.clock.now.expiryDate)
         json.field("warning", Self.warning)
       })
-  }
-}
-
-extension JSONWriter {
-  package mutating func fields(of token: ServiceTokenDetails, at now: Date) {
-    field("id", token.id)
-    field("name", token.name)
-    field("permissions", token.permissions.map(\.rawValue))
-    field("environment", token.environment?.rawValue)
-    field("expiresAt", token.expiresAt)
-    field("revokedAt", token.revokedAt)
-    field("rolledAt", token.rolledAt)
-    field("replacesId", token.replacesID)
-    field("lastUsedAt", token.lastUsedAt)
-    field("createdAt", token.createdAt)
-    field("status", token.status(at: now).rawValue)
-  }
-
-  package mutating func fields(of issued: IssuedServiceToken, at now: Date) {
-    fields(of: issued.details, at: now)
-    field("token", issued.secret.reveal())
-  }
-
-  package mutating func fields(of rolled: ServiceTokens.Rolled, at now: Date) {
-    object("newToken") { $0.fields(of: rolled.successor, at: now) }
-    object("oldToken") { $0.fields(of: rolled.predecessor, at: now) }
-    propagation(rolled.propagation)
   }
 }

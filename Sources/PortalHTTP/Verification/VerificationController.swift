@@ -42,12 +42,10 @@ struct VerificationController {
     for item in items where item.question == nil { verifier.noteInvalidRequest() }
     return Response(
       json: .object { json in
-        json.array("results", items) { json, item in
-          json.object { json in
-            switch item {
-            case .question: if let verdict = verdicts.popFirst() { json.fields(of: verdict) }
-            case .invalid(let problems): json.fields(ofInvalid: problems)
-            }
+        json.objects("results", items) { json, item in
+          switch item {
+          case .question: if let verdict = verdicts.popFirst() { json.fields(of: verdict) }
+          case .invalid(let problems): json.fields(ofInvalid: problems)
           }
         }
       })
@@ -107,108 +105,6 @@ extension Request {
       question.endpoint = VerificationRequest.endpoint(method: headers[.xOriginalMethod], target: uri)
     }
     return question
-  }
-}
-
-/// One question of a batch. What is wrong with it is said in its own result, and refuses no other.
-private enum BatchItem {
-  /// No more of them are told.
-  static let problemCountMax = 8
-
-  case question(VerificationRequest)
-  case invalid([RequestProblem])
-
-  var question: VerificationRequest? { if case .question(let question) = self { question } else { nil } }
-}
-
-extension RequestFields {
-  fileprivate mutating func batchItems(_ format: KeyFormat, _ environment: Key.Environment?) -> [BatchItem]? {
-    objects("requests", 1...VerificationController.batchCountMax) { object in
-      switch object {
-      case .problem(let problem): return .invalid([problem])
-      case .fields(var fields):
-        let asked = fields.verification(format)
-        let problems = fields.finalProblems
-        guard problems.isEmpty, var question = asked else {
-          return .invalid(Array(problems.prefix(BatchItem.problemCountMax)))
-        }
-        question.environment = environment
-        return .question(question)
-      }
-    }
-  }
-
-  /// What was presented as a key, whatever it is; nil if it is missing or no text, which is told.
-  private mutating func presentedKey(_ name: String) -> Secret? {
-    switch value(name) {
-    case .string(let text)?: return Secret(presented: text)
-    case nil: refuse(name, "is required")
-    default: refuse(name, "must be a string")
-    }
-    return nil
-  }
-
-  /// Nil after a problem with the key; there may be others.
-  mutating func verification(_ format: KeyFormat) -> VerificationRequest? {
-    let key = presentedKey("key")
-    var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []
-    if let scope = optionalString("scope", 1...Scope.lengthMax) {
-      if Scope.isValid(scope) { scopes.append(scope) } else { refuse("scope", "must be a scope") }
-    }
-    var clientIP: AddressBlock?
-    if let text = optionalString("clientIP", 1...64) {
-      clientIP = AddressBlock(text)
-      if clientIP?.isSingleAddress != true { refuse("clientIP", "must be an IPv4 or IPv6 address") }
-    }
-    let endpoint = optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
-    let cost = integer("cost", 1...VerificationRequest.costMax, default: 1)
-    return key.map {
-      VerificationRequest(
-        hash: format.hash(of: $0), scopes: scopes, clientIP: clientIP,
-        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost)
-    }
-  }
-}
-
-extension JSONWriter {
-  mutating func fields(of verdict: Verdict) {
-    if verdict.isValid {
-      piece(#""valid":true,"code":"VALID""#)
-    } else {
-      piece(#""valid":false,"code":"#, verdict.code.rawValue)
-    }
-    guard let (key, limits) = verdict.found else { return }
-    piece(#","keyId":""#, key.id)
-    piece(#"","accountId":""#, key.accountID)
-    piece(#"","name":"#, key.name)
-    piece(#","environment":"#, key.environment.rawValue)
-    field("scopes", key.scopes)
-    field("expiresAt", key.expiresAt)
-    piece(#","rateLimit":{"limit":"#, limits.binding)
-    piece(#","limits":[{"name":"#, limits.own)
-    for standing in limits.others { piece(#",{"name":"#, standing) }
-    piece("]")
-    // Null where no waiting would help.
-    if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding.retryAfterSeconds) }
-  }
-
-  /// The result of a question that cannot be understood.
-  fileprivate mutating func fields(ofInvalid problems: [RequestProblem]) {
-    piece(#""valid":false,"code":"INVALID_REQUEST""#)
-    array("errors", problems) { json, problem in json.object { $0.fields(of: problem) } }
-  }
-
-  private mutating func piece(_ text: StaticString, _ standing: RateLimitDecision.Standing) {
-    piece(text, standing.limit.name)
-    piece(#","windowSeconds":"#, standing.limit.windowSeconds)
-    piece(#","limit":"#, standing.window)
-  }
-
-  private mutating func piece(_ text: StaticString, _ window: SlidingWindow.Decision) {
-    piece(text, window.limit)
-    piece(#","remaining":"#, window.remaining)
-    piece(#","resetSeconds":"#, window.resetSeconds)
-    piece("}")
   }
 }
 

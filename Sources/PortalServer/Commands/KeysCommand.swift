@@ -79,10 +79,7 @@ struct KeysCommand: AsyncParsableCommand {
         }
         Output(isJSON: options.json).print(
           Self.table(key, at: now), hasHeadings: false,
-          json: .object { json in
-            json.fields(of: key, at: now)
-            json.field("accountId", key.accountID)
-          })
+          json: .object { $0.fields(ofFound: key, at: now) })
       }
     }
 

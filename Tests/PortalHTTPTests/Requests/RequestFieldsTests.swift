@@ -76,6 +76,25 @@ struct RequestFieldsTests {
     #expect(Problem(InvalidRequest(fields.finalProblems)).errors.map(\.location) == expected)
   }
 
+  @Test("a value is built of the required members where nothing is wrong, and not at all where something is")
+  func built() throws {
+    var good = try fields(#"{"text":"a","number":1}"#)
+    let (text, number) = (good.string("text", 1...3), good.integer("number", 0...9))
+    #expect(try good.finish(text, number) { "\($0)\($1)" } == "a1")
+    var bad = try fields(#"{"text":"a","more":1}"#)
+    let (same, missing) = (bad.string("text", 1...3), bad.integer("number", 0...9))
+    #expect(throws: InvalidRequest(bad.finalProblems)) { try bad.finish(same, missing) { "\($0)\($1)" } }
+    #expect(locations(bad) == ["body.number", "body.more"])
+    #expect(RequestFields.make(same, missing) { "\($0)\($1)" } == nil)
+  }
+
+  @Test("what a verb refuses is placed in the body, or in the key that the request is about")
+  func placed() {
+    let problem = RequestProblem(FieldProblem(.scope(1), "is wrong"))
+    #expect(problem == RequestProblem(location: "body.scopes[1]", message: "is wrong"))
+    #expect(RequestProblem(FieldProblem(.expiresAt, "is wrong", of: .key)).location == "key.expiresAt")
+  }
+
   @Test("a required text that is wrong is told once, and no other type stands in for a text")
   func once() throws {
     for value in ["1", "true", "[]", "{}", "\"\"", "\"long\""] {

@@ -78,6 +78,22 @@ struct KeysOnceTests {
     }
   }
 
+  @Test("any verb is carried out once, also one that has no secret to show")
+  func anyVerb() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let outcomes = await concurrently(20) { index in
+        try await world.idempotency.once(once(account)) { _ in
+          FirstAnswer(objects: [#"{"number":\#(index)}"#], newID: .version7(), secret: nil)
+        }
+      }
+      #expect(outcomes.errors.isEmpty, "\(outcomes.errors)")
+      #expect(Set(outcomes.values.map(\.objects)).count == 1 && Set(outcomes.values.map(\.newID)).count == 1)
+      #expect(try await pool.number("select count(*) from idempotent_requests") == 1)
+    }
+  }
+
   @Test("many keys of many clients at once make one API key each")
   func manyRaces() async throws {
     try await withPool { pool in
