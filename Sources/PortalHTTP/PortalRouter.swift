@@ -11,6 +11,7 @@ package struct PortalServices: Sendable {
   package var sessions: Sessions
   package var credentials: Credentials
   package var keys: Keys
+  package var idempotency: Idempotency
   package var policies: KeyPolicies
   package var plans: Plans
   package var verifier: Verifier
@@ -28,7 +29,7 @@ package struct PortalServices: Sendable {
 
   package init(
     accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
-    keys: Keys, policies: KeyPolicies, plans: Plans, verifier: Verifier,
+    keys: Keys, idempotency: Idempotency, policies: KeyPolicies, plans: Plans, verifier: Verifier,
     tokens: ServiceTokenCheck, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics, audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
     erasures: PersonErasures, readiness: Readiness
@@ -39,6 +40,7 @@ package struct PortalServices: Sendable {
     self.sessions = sessions
     self.credentials = credentials
     self.keys = keys
+    self.idempotency = idempotency
     self.policies = policies
     self.plans = plans
     self.verifier = verifier
@@ -94,7 +96,7 @@ func makeRouter(
   let credentials = CredentialsController(credentials: services.credentials)
   let invitations = InvitationsController(invitations: services.invitations)
   let support = SupportController(desk: services.desk, sessions: services.sessions)
-  let keys = KeysController(keys: services.keys)
+  let keys = KeysController(keys: services.keys, idempotency: services.idempotency)
   let usage = UsageController(usages: services.usages)
   let people = PeopleController(
     sessions: services.sessions, exports: services.exports, erasures: services.erasures, cookie: cookie)

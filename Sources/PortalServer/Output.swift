@@ -111,7 +111,7 @@ func explanation(of error: any Error) -> String {
   case PortalError.forbidden(let reason): reason
   case PortalError.invalid(let problems), PortalError.scopeNotAllowed(let problems),
     PortalError.limitNotAllowed(let problems), PortalError.policyViolation(let problems):
-    problems.map { "\($0.location.replacing("body.", with: "")) \($0.message)" }.joined(separator: "; ")
+    problems.map { "\($0.field.name) \($0.message)" }.joined(separator: "; ")
   case let error as PostgresError where error.code == .migrationMismatch: error.message
   case let error as PostgresError: "the database says: \(error.message.trimmingCharacters(in: .whitespacesAndNewlines))"
   default: "\(error)"

@@ -35,7 +35,7 @@ package struct Plans: Sendable {
     let account = try await pool.withTransaction(as: .staff(in: accountID)) { transaction in
       let (accounts, plans) = try await transaction.pipeline(LockAccount(accountID: accountID), FindPlan(name: name))
       guard let account = accounts.first else { throw PortalError.notFound }
-      guard !plans.isEmpty else { throw PortalError.invalid("body.plan", "is not the name of a plan") }
+      guard !plans.isEmpty else { throw PortalError.invalid(.plan, "is not the name of a plan") }
       if account.plan.name == name { return account }
       let (_, _, changed) = try await transaction.pipeline(
         SetAccountPlan(accountID: accountID, plan: name),

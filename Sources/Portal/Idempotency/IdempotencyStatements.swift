@@ -11,15 +11,15 @@ struct FindFirstAnswer: PostgresStatement {
     """
   struct Row {
     let requestHash: [UInt8]
-    let newKeyID: UUID
-    let shownKeys: [String]
+    let newID: UUID
+    let objects: [String]
     let sealedSecret: [UInt8]?
 
     /// Throws `.idempotencyConflict` if it was another request.
     func answer(to request: IdempotentRequest) throws(PortalError) -> FirstAnswer {
       guard requestHash == request.requestHash.bytes else { throw .idempotencyConflict }
       return FirstAnswer(
-        shownKeys: shownKeys, newKeyID: newKeyID, secret: sealedSecret.flatMap { request.open($0, of: newKeyID) })
+        objects: objects, newID: newID, secret: sealedSecret.flatMap { request.open($0, of: newID) })
     }
   }
   let request: IdempotentRequest
@@ -30,7 +30,7 @@ struct FindFirstAnswer: PostgresStatement {
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     Row(
-      requestHash: try row.next(PostgresBytes.self).bytes, newKeyID: try row.next(), shownKeys: try row.next(),
+      requestHash: try row.next(PostgresBytes.self).bytes, newID: try row.next(), objects: try row.next(),
       sealedSecret: try row.next(PostgresBytes?.self)?.bytes)
   }
 }
@@ -46,11 +46,11 @@ struct InsertFirstAnswer: PostgresStatement {
     """
   let request: IdempotentRequest
   let answer: FirstAnswer
-  let sealedSecret: [UInt8]
+  let sealedSecret: [UInt8]?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       request.accountID, PostgresBytes(request.keyHash.bytes), PostgresBytes(request.requestHash.bytes),
-      answer.newKeyID, answer.shownKeys, PostgresBytes(sealedSecret))
+      answer.newID, answer.objects, sealedSecret.map { PostgresBytes($0) })
   }
 }
 

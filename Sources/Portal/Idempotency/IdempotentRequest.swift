@@ -35,42 +35,43 @@ package struct IdempotentRequest: Sendable {
       info: Array(accountID.text.utf8) + bytes, outputByteCount: 32)
   }
 
-  /// The secret of a new key, for the same holder to be shown again.
-  func seal(_ secret: Secret, of keyID: UUID) throws -> [UInt8] {
+  /// The secret of what was made, for the same holder to be shown again.
+  func seal(_ secret: Secret, of newID: UUID) throws -> [UInt8] {
     let box = try AES.GCM.seal(
-      Array(secret.reveal().utf8), using: sealingKey, authenticating: Array(keyID.text.utf8))
+      Array(secret.reveal().utf8), using: sealingKey, authenticating: Array(newID.text.utf8))
     return Array(box.nonce) + box.ciphertext + box.tag
   }
 
   /// Nil if another holder, or another request, has sealed it.
-  func open(_ sealed: [UInt8], of keyID: UUID) -> Secret? {
+  func open(_ sealed: [UInt8], of newID: UUID) -> Secret? {
     guard let box = try? AES.GCM.SealedBox(combined: sealed),
-      let text = try? AES.GCM.open(box, using: sealingKey, authenticating: Array(keyID.text.utf8))
+      let text = try? AES.GCM.open(box, using: sealingKey, authenticating: Array(newID.text.utf8))
     else { return nil }
     return Secret(presented: String(decoding: text, as: UTF8.self))
   }
 }
 
-/// What somebody is answered who made a key: the first time, and when the request comes again.
+/// What a request is answered that made something: the first time, and for each repeat.
 package struct FirstAnswer: Sendable {
-  /// The API keys as they were shown the first time: that which was made, the one that it replaces, and those that this
-  /// has ended.
-  package var shownKeys: [String]
-  package var newKeyID: UUID
-  /// Nil where it may not be shown again.
+  /// The JSON objects in the answer, as they were shown the first time, without the secret: that which was made, then
+  /// what it has changed. What is the same in each answer of the route, or as of now, is not in them.
+  package var objects: [String]
+  /// Of what was made.
+  package var newID: UUID
+  /// Of what was made, if it has one; nil where it may not be shown again.
   package var secret: Secret?
 
-  package init(shownKeys: [String], newKeyID: UUID, secret: Secret?) {
-    self.shownKeys = shownKeys
-    self.newKeyID = newKeyID
+  package init(objects: [String], newID: UUID, secret: Secret?) {
+    self.objects = objects
+    self.newID = newID
     self.secret = secret
   }
 
-  /// The keys in the answer, of which there are so many at least. Throws `.decoding` where a row says otherwise.
-  package func shown(atLeast count: Int) throws -> [String] {
-    guard shownKeys.count >= count else {
-      throw PostgresError(.decoding, "\(shownKeys.count) keys were shown in an answer of \(count)")
+  /// The objects, at least `count` of them. Throws `.decoding` where the stored row has fewer.
+  package func objects(atLeast count: Int) throws -> [String] {
+    guard objects.count >= count else {
+      throw PostgresError(.decoding, "a stored answer has \(objects.count) objects instead of \(count)")
     }
-    return shownKeys
+    return objects
   }
 }

@@ -23,19 +23,18 @@ package struct KeyPolicy: Sendable, Equatable {
     self.disableAfterIdleDays = disableAfterIdleDays
   }
 
-  /// What a key with these settings would break, each named by its field.
+  /// What a key with these settings would break.
   func problems(of settings: KeySettings, madeAt createdAt: Date) -> [FieldProblem] {
     var problems = allowedScopes.map { settings.problems(ofScopes: $0, "the account's policy") } ?? []
     if settings.expiresAt == nil, isExpiryRequired || maxLifetimeDays != nil {
-      problems.append(FieldProblem(location: "expiresAt", message: "is required by the account's policy"))
+      problems.append(FieldProblem(.expiresAt, "is required by the account's policy"))
     } else if let maxLifetimeDays, settings.expiresAt.isAfter(createdAt, days: maxLifetimeDays) {
       problems.append(
         FieldProblem(
-          location: "expiresAt",
-          message: "must be at most \(maxLifetimeDays) days after the key is made, by the account's policy"))
+          .expiresAt, "must be at most \(maxLifetimeDays) days after the key is made, by the account's policy"))
     }
     if isAllowlistRequired, settings.allowedIPs == nil {
-      problems.append(FieldProblem(location: "allowedIPs", message: "is required by the account's policy"))
+      problems.append(FieldProblem(.allowedIPs, "is required by the account's policy"))
     }
     return problems
   }
@@ -54,15 +53,16 @@ package struct KeyRules: Sendable, Equatable {
   /// Throws all that the rules refuse, under the code of the first. Of a key that there is already only the fields
   /// that change are looked at, so that a rule that came later does not forbid everything else.
   func check(
-    _ settings: KeySettings, madeAt createdAt: Date, only fields: Set<String>? = nil, at place: String
+    _ settings: KeySettings, of owner: FieldProblem.Owner = .request, madeAt createdAt: Date,
+    only fields: Set<FieldProblem.Field>? = nil
   ) throws(PortalError) {
-    func placed(_ problems: [FieldProblem]) -> [FieldProblem] {
-      problems.filter { problem in fields?.contains(problem.field) ?? true }
-        .map { FieldProblem(location: place + "." + $0.location, message: $0.message) }
+    func relevant(_ problems: [FieldProblem]) -> [FieldProblem] {
+      problems.filter { problem in fields?.contains(problem.field.whole) ?? true }
+        .map { FieldProblem($0.field, $0.message, of: owner) }
     }
-    let scopes = placed(settings.problems(ofScopes: plan.scopes, "the plan \(plan.name)"))
-    let limits = placed(plan.limitProblems(of: settings, madeAt: createdAt))
-    let policy = placed(policy.problems(of: settings, madeAt: createdAt))
+    let scopes = relevant(settings.problems(ofScopes: plan.scopes, "the plan \(plan.name)"))
+    let limits = relevant(plan.limitProblems(of: settings, madeAt: createdAt))
+    let policy = relevant(policy.problems(of: settings, madeAt: createdAt))
     let all = scopes + limits + policy
     if !scopes.isEmpty { throw .scopeNotAllowed(all) }
     if !limits.isEmpty { throw .limitNotAllowed(all) }
@@ -75,14 +75,13 @@ extension Plan {
     var problems: [FieldProblem] = []
     if settings.rateLimitPerMinute > rateLimitPerMinuteMax {
       problems.append(
-        FieldProblem(
-          location: "rateLimitPerMinute", message: "is at most \(rateLimitPerMinuteMax) under the plan \(name)"))
+        FieldProblem(.rateLimitPerMinute, "is at most \(rateLimitPerMinuteMax) under the plan \(name)"))
     }
     if let maxKeyLifetimeDays, settings.expiresAt.isAfter(createdAt, days: maxKeyLifetimeDays) {
       problems.append(
         FieldProblem(
-          location: "expiresAt",
-          message: "must be set, at most \(maxKeyLifetimeDays) days after the key is made, under the plan \(name)"))
+          .expiresAt,
+          "must be set, at most \(maxKeyLifetimeDays) days after the key is made, under the plan \(name)"))
     }
     return problems
   }
@@ -91,24 +90,19 @@ extension Plan {
 extension KeySettings {
   fileprivate func problems(ofScopes patterns: [String], _ rule: String) -> [FieldProblem] {
     scopes.enumerated().filter { _, scope in !patterns.contains { Scope.covers($0, scope) } }.map { index, scope in
-      FieldProblem(location: "scopes[\(index)]", message: "(\(scope)) is not covered by \(rule)")
+      FieldProblem(.scope(index), "(\(scope)) is not covered by \(rule)")
     }
   }
 
   /// The fields that differ, of those that rules are about.
-  func ruledFields(changedFrom old: KeySettings) -> Set<String> {
-    var fields: Set<String> = []
-    if scopes != old.scopes { fields.insert("scopes") }
-    if rateLimitPerMinute != old.rateLimitPerMinute { fields.insert("rateLimitPerMinute") }
-    if expiresAt != old.expiresAt { fields.insert("expiresAt") }
-    if allowedIPs != old.allowedIPs { fields.insert("allowedIPs") }
+  func ruledFields(changedFrom old: KeySettings) -> Set<FieldProblem.Field> {
+    var fields: Set<FieldProblem.Field> = []
+    if scopes != old.scopes { fields.insert(.scopes) }
+    if rateLimitPerMinute != old.rateLimitPerMinute { fields.insert(.rateLimitPerMinute) }
+    if expiresAt != old.expiresAt { fields.insert(.expiresAt) }
+    if allowedIPs != old.allowedIPs { fields.insert(.allowedIPs) }
     return fields
   }
-}
-
-extension FieldProblem {
-  /// Without an index.
-  fileprivate var field: String { String(location.prefix { $0 != "[" }) }
 }
 
 extension Date? {

@@ -46,6 +46,14 @@ package struct Keys: Sendable {
     package var propagation: Propagation
   }
 
+  /// PostgreSQL's time, for verbs that are given a transaction.
+  package func now() async throws -> Moment { try await clock.now(on: pool) }
+
+  /// How far the news of a change has come that was begun at `start`.
+  package func propagation(since start: ContinuousClock.Instant) async -> Propagation {
+    await propagations.wait(since: start)
+  }
+
   /// Throws `.notFound` if there is no such account.
   package func list(
     of accountID: UUID, _ filter: KeyFilter = KeyFilter(), page: PageRequest = PageRequest()
@@ -72,53 +80,28 @@ package struct Keys: Sendable {
   /// Makes a key, unless the plan does not allow it or the account has as many as it may. The account's row stays
   /// locked from the count to the commit, so that the cap holds however many ask at once.
   package func create(_ settings: KeySettings, for accountID: UUID, by caller: Caller) async throws -> IssuedKey {
-    let now = try await clock.now(on: pool)
-    let issued = try await pool.withTransaction(as: .account(accountID)) { transaction in
-      let (accounts, rules, counts) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), FindKeyRules(accountID: accountID), CountLiveKeys(accountID: accountID))
-      return try await create(
-        settings, for: accounts.first, under: rules.first, having: counts[0], by: caller, at: now, on: transaction)
+    let now = try await now()
+    let issued = try await pool.withTransaction(as: .account(accountID)) {
+      try await create(settings, for: accountID, by: caller, at: now, on: $0)
     }
     outbox.ring()
     return issued
   }
 
-  /// As ``create(_:for:by:)``, once: whoever comes again is answered as the first time, as `show` showed the key then.
-  /// Throws `.idempotencyConflict` if it was another request. What is refused is not remembered.
+  /// As ``create(_:for:by:)``, in a transaction of the account.
   package func create(
-    _ settings: KeySettings, by caller: Caller, once request: IdempotentRequest, _ show: (Key) -> String
-  ) async throws -> FirstAnswer {
-    let now = try await clock.now(on: pool)
-    let answer = try await pool.withTransaction(as: .account(request.accountID)) { transaction in
-      let (accounts, rules, counts, answers) = try await transaction.pipeline(
-        LockAccount(accountID: request.accountID), FindKeyRules(accountID: request.accountID),
-        CountLiveKeys(accountID: request.accountID), FindFirstAnswer(request: request))
-      if let answer = answers.first { return try answer.answer(to: request) }
-      let issued = try await create(
-        settings, for: accounts.first, under: rules.first, having: counts[0], by: caller, at: now, on: transaction)
-      return try await remember([issued.key], issued.secret, of: request, on: transaction, show)
-    }
-    outbox.ring()
-    return answer
-  }
-
-  /// What a request was answered before, if it was.
-  package func firstAnswer(to request: IdempotentRequest) async throws -> FirstAnswer? {
-    try await pool.query(FindFirstAnswer(request: request), as: .account(request.accountID)).first?.answer(to: request)
-  }
-
-  private func create(
-    _ settings: KeySettings, for account: Account?, under rules: KeyRules?, having count: Int, by caller: Caller,
-    at now: Moment, on transaction: PostgresConnection
+    _ settings: KeySettings, for accountID: UUID, by caller: Caller, at now: Moment, on transaction: PostgresConnection
   ) async throws -> IssuedKey {
-    guard let account, let rules else { throw PortalError.notFound }
+    let (accounts, found, counts) = try await transaction.pipeline(
+      LockAccount(accountID: accountID), FindKeyRules(accountID: accountID), CountLiveKeys(accountID: accountID))
+    guard let account = accounts.first, let rules = found.first else { throw PortalError.notFound }
     if let only = caller.environment, only != settings.environment {
       throw PortalError.forbidden(reason: "The token is restricted to the environment \(only.rawValue).")
     }
     try account.checkActive()
-    try rules.check(settings, madeAt: now.date, at: "body")
-    guard count < rules.plan.keyCap else { throw PortalError.keyCapReached(cap: rules.plan.keyCap) }
-    return try await issue(settings, for: account.id, by: caller, on: transaction)
+    try rules.check(settings, madeAt: now.date)
+    guard counts[0] < rules.plan.keyCap else { throw PortalError.keyCapReached(cap: rules.plan.keyCap) }
+    return try await issue(settings, for: accountID, by: caller, on: transaction)
   }
 
   /// Revokes a key; a second time changes nothing and answers with the first time's moment.
@@ -134,7 +117,7 @@ package struct Keys: Sendable {
       return try await revoke(key, by: caller, reason, on: transaction)
     }
     outbox.ring()
-    return Revoked(id: id, revokedAt: revokedAt, propagation: await propagations.wait(since: start))
+    return Revoked(id: id, revokedAt: revokedAt, propagation: await propagation(since: start))
   }
 
   /// Revokes a key that is locked and not revoked yet; when.
@@ -158,7 +141,7 @@ package struct Keys: Sendable {
     _ id: UUID, of accountID: UUID, _ changes: KeyChanges, ifRevision revisions: Set<Int>? = nil, by caller: Caller
   ) async throws -> Updated {
     let start = ContinuousClock.now
-    let now = try await clock.now(on: pool).expiryDate
+    let now = try await now().expiryDate
     let key = try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (accounts, found, counts) = try await transaction.pipeline(
         LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id),
@@ -176,7 +159,7 @@ package struct Keys: Sendable {
       // Whoever enables a key answers for all of it, as who makes one.
       let isRevived = isEnabled && !key.isEnabled
       try key.rules.check(
-        settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old), at: "body")
+        settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old))
       // A key that comes back to life counts again.
       if key.isExpired(at: now), !key.expiring(at: settings.expiresAt).isExpired(at: now),
         counts[0] >= key.rules.plan.keyCap
@@ -190,7 +173,7 @@ package struct Keys: Sendable {
         InsertAuditEvent.onKey(id, of: accountID, action, by: caller), FindKey(accountID: accountID, id: id))
       return changed[0]
     }
-    return Updated(key: key, propagation: await propagations.wait(since: start))
+    return Updated(key: key, propagation: await propagation(since: start))
   }
 
   /// Revokes all keys that are not revoked yet, in one statement; how many there were.
@@ -203,7 +186,7 @@ package struct Keys: Sendable {
       return try await revokeAll(of: accountID, by: caller, reason, on: transaction)
     }
     outbox.ring()
-    return (count, await propagations.wait(since: start))
+    return (count, await propagation(since: start))
   }
 
   /// As ``revokeAll(of:by:_:)``, in a transaction that has locked the account. `requesterName` is who asked for it,
@@ -232,51 +215,30 @@ package struct Keys: Sendable {
     _ id: UUID, of accountID: UUID, graceSeconds: Int, by caller: Caller
   ) async throws -> Rolled {
     let start = ContinuousClock.now
-    let now = try await clock.now(on: pool)
-    let (successor, predecessor, ended) = try await pool.withTransaction(as: .account(accountID)) { transaction in
-      let (accounts, found, others) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id),
-        LockPredecessors(accountID: accountID, id: id))
-      return try await roll(
-        found.first, ending: others, of: accounts.first, graceSeconds: graceSeconds, by: caller, at: now,
-        on: transaction)
+    let now = try await now()
+    let rolled = try await pool.withTransaction(as: .account(accountID)) {
+      try await roll(id, of: accountID, graceSeconds: graceSeconds, by: caller, at: now, on: $0)
     }
     outbox.ring()
     return Rolled(
-      successor: successor, predecessor: predecessor, ended: ended, propagation: await propagations.wait(since: start))
+      successor: rolled.successor, predecessor: rolled.predecessor, ended: rolled.ended,
+      propagation: await propagation(since: start))
   }
 
-  /// As ``roll(_:of:graceSeconds:by:)``, once; as ``create(_:by:once:_:)``. How far the news has come is as of now.
+  /// As ``roll(_:of:graceSeconds:by:)``, in a transaction of the account.
   package func roll(
-    _ id: UUID, graceSeconds: Int, by caller: Caller, once request: IdempotentRequest, _ show: (Key) -> String
-  ) async throws -> (answer: FirstAnswer, propagation: Propagation) {
-    let start = ContinuousClock.now
-    let now = try await clock.now(on: pool)
-    let answer = try await pool.withTransaction(as: .account(request.accountID)) { transaction in
-      let (accounts, found, others, answers) = try await transaction.pipeline(
-        LockAccount(accountID: request.accountID), LockKey(accountID: request.accountID, id: id),
-        LockPredecessors(accountID: request.accountID, id: id), FindFirstAnswer(request: request))
-      if let answer = answers.first { return try answer.answer(to: request) }
-      let (successor, predecessor, ended) = try await roll(
-        found.first, ending: others, of: accounts.first, graceSeconds: graceSeconds, by: caller, at: now,
-        on: transaction)
-      return try await remember(
-        [successor.key, predecessor] + ended, successor.secret, of: request, on: transaction, show)
-    }
-    outbox.ring()
-    return (answer, await propagations.wait(since: start))
-  }
-
-  /// `others` are those of the key's lineage that are in the grace of an earlier roll.
-  private func roll(
-    _ key: Key?, ending others: [Key], of account: Account?, graceSeconds: Int, by caller: Caller, at now: Moment,
+    _ id: UUID, of accountID: UUID, graceSeconds: Int, by caller: Caller, at now: Moment,
     on transaction: PostgresConnection
   ) async throws -> (successor: IssuedKey, predecessor: Key, ended: [Key]) {
-    guard let account, let key, caller.reaches(key) else { throw PortalError.notFound }
+    // The others are those of the key's lineage that are in the grace of an earlier roll.
+    let (accounts, found, others) = try await transaction.pipeline(
+      LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id),
+      LockPredecessors(accountID: accountID, id: id))
+    guard let account = accounts.first, let key = found.first, caller.reaches(key) else { throw PortalError.notFound }
     try account.checkActive()
     guard key.status(at: now.expiryDate) == .active, key.rolledAt == nil else { throw PortalError.keyNotActive }
     let settings = KeySettings(of: key)
-    try key.rules.check(settings, madeAt: now.date, at: "key")
+    try key.rules.check(settings, of: .key, madeAt: now.date)
     let successor = try await issue(settings, for: account.id, inPlaceOf: key.id, by: caller, on: transaction)
     let (_, _, retired) = try await transaction.pipeline(
       RetireRolledKey(accountID: account.id, id: key.id, graceSeconds: graceSeconds),
@@ -285,18 +247,6 @@ package struct Keys: Sendable {
     for other in others { _ = try await revoke(other, by: caller, Self.rolledAgain, on: transaction) }
     let ended = try await transaction.pipeline(each: others.map { FindKey(accountID: account.id, id: $0.id) })
     return (successor, retired[0], Array(ended.joined()))
-  }
-
-  /// `keys` are those in the answer, the new one first.
-  private func remember(
-    _ keys: [Key], _ secret: Secret, of request: IdempotentRequest, on transaction: PostgresConnection,
-    _ show: (Key) -> String
-  ) async throws -> FirstAnswer {
-    let answer = FirstAnswer(shownKeys: keys.map(show), newKeyID: keys[0].id, secret: secret)
-    try await transaction.execute(
-      InsertFirstAnswer(
-        request: request, answer: answer, sealedSecret: try request.seal(secret, of: answer.newKeyID)))
-    return answer
   }
 
   private func issue(

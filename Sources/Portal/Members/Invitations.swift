@@ -50,8 +50,8 @@ package struct Invitations: Sendable {
       guard counts[0] < Invitation.openCountMax else {
         throw PortalError.limitNotAllowed([
           FieldProblem(
-            location: "body.email",
-            message: "would be one more than the \(Invitation.openCountMax) open invitations that an account may have")
+            .email,
+            "would be one more than the \(Invitation.openCountMax) open invitations that an account may have")
         ])
       }
       let (_, _, _, _, _, made) = try await transaction.pipeline(
@@ -112,7 +112,7 @@ package struct Invitations: Sendable {
     } else {
       let new: Password
       do throws(Password.Refusal) { new = try Password(new: password.reveal()) } catch {
-        throw PortalError.invalid("body.password", error.message)
+        throw PortalError.invalid(.password, error.message)
       }
       newPassword = try await passwords.hash(new)
     }

@@ -31,7 +31,7 @@ package struct ServiceTokens: Sendable {
     by caller: Caller
   ) async throws -> IssuedServiceToken {
     if environment != nil, let permission = permissions.first(where: { !$0.isRestrictable }) {
-      throw PortalError.invalid("body.environment", "must be left out, or null, with \(permission.rawValue)")
+      throw PortalError.invalid(.environment, "must be left out, or null, with \(permission.rawValue)")
     }
     let token = NewServiceToken(
       name: name, permissions: permissions, environment: environment, expiresAt: expiresAt)

@@ -61,18 +61,44 @@ package enum PortalError: Error, Sendable, Equatable {
   /// The Idempotency-Key came before with another request.
   case idempotencyConflict
 
-  package static func invalid(_ location: String, _ message: String) -> PortalError {
-    .invalid([FieldProblem(location: location, message: message)])
+  package static func invalid(_ field: FieldProblem.Field, _ message: String) -> PortalError {
+    .invalid([FieldProblem(field, message)])
   }
 }
 
-/// One thing that is wrong with a request, and where: `body.scopes[0]`, `query.days`.
+/// One thing that is wrong with what was asked. Each API has its own place for a field.
 package struct FieldProblem: Sendable, Equatable {
-  package var location: String
-  package var message: String
+  /// What verbs refuse values of.
+  package enum Field: Sendable, Hashable {
+    case scopes
+    /// One of the scopes, by its index.
+    case scope(Int)
+    case rateLimitPerMinute
+    case expiresAt
+    case allowedIPs
+    case environment
+    case email
+    case password
+    case plan
 
-  package init(location: String, message: String) {
-    self.location = location
+    /// The list that an entry belongs to, or the field itself.
+    var whole: Field { if case .scope = self { .scopes } else { self } }
+  }
+
+  /// Whose field it is.
+  package enum Owner: Sendable {
+    case request
+    /// The key that the request is about.
+    case key
+  }
+
+  package var field: Field
+  package var message: String
+  package var owner: Owner
+
+  package init(_ field: Field, _ message: String, of owner: Owner = .request) {
+    self.field = field
     self.message = message
+    self.owner = owner
   }
 }

@@ -4,8 +4,6 @@ import Portal
 
 /// `/v1/invitations`, and `/v1/accept-invitation` for whoever was invited.
 struct InvitationsController {
-  static let bodySizeMax = 16 << 10
-
   let invitations: Invitations
 
   func addRoutes(to routes: PublicRoutes) {
@@ -19,28 +17,18 @@ struct InvitationsController {
   }
 
   @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    let found = try await invitations.list(of: context.accountID, page: try request.page())
-    return Response(
-      json: .object { json in
-        json.array("invitations", found.items) { json, invitation in json.object { $0.fields(of: invitation) } }
-        json.field("nextCursor", found.next.map { Cursor.text(of: $0) })
-      })
+    let found = try await invitations.list(of: context.accountID, page: try request.query().page())
+    return Response(json: .object { json in json.page("invitations", found) { $0.fields(of: $1) } })
   }
 
   /// The answer has the token only where it does not go out by mail.
   @Sendable private func invite(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let email = fields.email("email")
-    let role: Role? = fields.choice("role")
-    try fields.finish()
-    guard let email, let role else { throw Problem.internalError }
+    let body = try await InvitationBody(request)
     let (invitation, token) = try await invitations.invite(
-      email, as: role, into: context.accountID, by: context.session, ip: context.caller.ip)
-    let json = JSONWriter.object { json in
-      json.fields(of: invitation)
-      json.field("token", token?.reveal())
-    }
-    return Response(status: .created, json: json, headers: [.location: "/v1/invitations/" + invitation.id.text])
+      body.email, as: body.role, into: context.accountID, by: context.session, ip: context.caller.ip)
+    return Response(
+      status: .created, json: .object { $0.fields(of: invitation, token) },
+      headers: [.location: "/v1/invitations/" + invitation.id.text])
   }
 
   @Sendable private func revoke(_ request: Request, _ context: CustomerContext) async throws -> Response {
@@ -50,34 +38,8 @@ struct InvitationsController {
   }
 
   @Sendable private func accept(_ request: Request, _ context: AppRequestContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let token = fields.string("token", 1...Secret.lengthMax)
-    let password = fields.string("password", 1...Password.typedLengthMax)
-    try fields.finish()
-    let accepted = try await invitations.accept(
-      Secret(presented: token), password: Password(presented: password), from: context.clientAddress)
-    return Response(
-      json: .object { json in
-        json.object("user") { json in
-          json.field("id", accepted.user.id)
-          json.field("email", accepted.user.email)
-        }
-        json.object("account") { json in
-          json.field("id", accepted.account.id)
-          json.field("name", accepted.account.name)
-        }
-        json.field("role", accepted.role.rawValue)
-      })
-  }
-}
-
-extension JSONWriter {
-  fileprivate mutating func fields(of invitation: Invitation) {
-    field("id", invitation.id)
-    field("email", invitation.email)
-    field("role", invitation.role.rawValue)
-    field("invitedBy", invitation.inviterName)
-    field("createdAt", invitation.createdAt)
-    field("expiresAt", invitation.expiresAt)
+    let body = try await AcceptanceBody(request)
+    let accepted = try await invitations.accept(body.token, password: body.password, from: context.clientAddress)
+    return Response(json: .object { $0.fields(of: accepted.user, in: accepted.account, as: accepted.role) })
   }
 }

@@ -4,8 +4,6 @@ import Portal
 
 /// `/v1/members`: the people in the account.
 struct MembersController {
-  static let bodySizeMax = 4 << 10
-
   let members: Members
 
   func addRoutes(to routes: MemberRoutes) {
@@ -16,21 +14,14 @@ struct MembersController {
   }
 
   @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    let found = try await members.list(of: context.accountID, page: try request.page())
-    return Response(
-      json: .object { json in
-        json.array("members", found.items) { json, member in json.object { $0.fields(of: member) } }
-        json.field("nextCursor", found.next.map { Cursor.text(of: $0) })
-      })
+    let found = try await members.list(of: context.accountID, page: try request.query().page())
+    return Response(json: .object { json in json.page("members", found) { $0.fields(of: $1) } })
   }
 
   @Sendable private func setRole(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let role: Role? = fields.choice("role")
-    try fields.finish()
-    guard let role else { throw Problem.internalError }
+    let body = try await RoleBody(request)
     let member = try await members.setRole(
-      role, of: try context.pathID, in: context.accountID, by: context.session, ip: context.caller.ip)
+      body.role, of: try context.pathID, in: context.accountID, by: context.session, ip: context.caller.ip)
     return Response(json: .object { $0.fields(of: member) })
   }
 
@@ -44,14 +35,5 @@ struct MembersController {
     try await members.remove(
       context.session.user.id, from: context.accountID, by: context.session, ip: context.caller.ip)
     return Response(status: .noContent)
-  }
-}
-
-extension JSONWriter {
-  fileprivate mutating func fields(of member: Member) {
-    field("userId", member.user.id)
-    field("email", member.user.email)
-    field("role", member.role.rawValue)
-    field("joinedAt", member.joinedAt)
   }
 }

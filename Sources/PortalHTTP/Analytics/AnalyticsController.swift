@@ -17,26 +17,27 @@ struct AnalyticsController {
   }
 
   @Sendable private func usage(_ request: Request, _ context: AnalystContext) async throws -> Response {
-    let range = try request.dayRange(at: analytics.clock.now.date)
-    let grouping = try request.queryChoice("groupBy", UsageGrouping.self) ?? .day
-    let question = UsageQuestion(
-      range: range, grouping: grouping, accountID: try request.queryUUID("accountId"),
-      keyID: try request.queryUUID("keyId"), limit: try request.rowLimit)
-    return try await answer(request, "usage", analytics.usage(question), UsageRow.columns(grouping)) { json, _ in
-      json.fields(of: range)
+    let question = try UsageQuestion(try request.query(), at: analytics.clock.now.date, isExport: request.prefersCSV)
+    let rows = analytics.usage(question)
+    return try await answer(request, "usage", rows, UsageRow.columns(question.grouping)) { json, _ in
+      json.fields(of: question.range)
     }
   }
 
   @Sendable private func top(_ request: Request, _ context: AnalystContext) async throws -> Response {
-    let (range, by) = (try request.dayRange(at: analytics.clock.now.date), try request.consumers)
-    let rows = analytics.top(by, range, limit: try request.rowLimit)
-    return try await answer(request, "top", rows, TopRow.columns(by)) { json, _ in json.fields(of: range) }
+    let asked = try ConsumerQuestion(try request.query(), at: analytics.clock.now.date, isExport: request.prefersCSV)
+    let rows = analytics.top(asked.consumers, asked.range, limit: asked.limit)
+    return try await answer(request, "top", rows, TopRow.columns(asked.consumers)) { json, _ in
+      json.fields(of: asked.range)
+    }
   }
 
   @Sendable private func unusedKeys(_ request: Request, _ context: AnalystContext) async throws -> Response {
-    let days = try request.queryInteger(
+    let query = try request.query()
+    let days = try query.integer(
       "days", 1...AnalyticsLimits.unusedDaysMax, default: AnalyticsLimits.unusedDaysDefault)
-    let rows = analytics.unusedKeys(days: days, limit: try request.rowLimit, before: try request.queryCursor())
+    let limit = try query.rowLimit(isExport: request.prefersCSV)
+    let rows = analytics.unusedKeys(days: days, limit: limit, before: try query.cursor())
     return try await answer(request, "unused-keys", rows, UnusedKey.columns) { json, page in
       json.field("days", days)
       json.field("nextCursor", page.hasMore ? page.rows.last?.consumer.keyID.map { Cursor.text(of: $0) } : nil)
@@ -44,16 +45,17 @@ struct AnalyticsController {
   }
 
   @Sendable private func errorRates(_ request: Request, _ context: AnalystContext) async throws -> Response {
-    let (range, by) = (try request.dayRange(at: analytics.clock.now.date), try request.consumers)
-    let rows = analytics.errorRates(by, range, limit: try request.rowLimit)
-    return try await answer(request, "error-rates", rows, ErrorRateRow.columns(by)) { json, _ in
-      json.fields(of: range)
+    let asked = try ConsumerQuestion(try request.query(), at: analytics.clock.now.date, isExport: request.prefersCSV)
+    let rows = analytics.errorRates(asked.consumers, asked.range, limit: asked.limit)
+    return try await answer(request, "error-rates", rows, ErrorRateRow.columns(asked.consumers)) { json, _ in
+      json.fields(of: asked.range)
     }
   }
 
   @Sendable private func growth(_ request: Request, _ context: AnalystContext) async throws -> Response {
-    let range = try request.dayRange(at: analytics.clock.now.date)
-    let rows = analytics.growth(range, limit: try request.rowLimit)
+    let query = try request.query()
+    let range = try query.dayRange(at: analytics.clock.now.date)
+    let rows = analytics.growth(range, limit: try query.rowLimit(isExport: request.prefersCSV))
     return try await answer(request, "growth", rows, GrowthRow.columns) { json, _ in
       json.fields(of: range)
       json.field("previousFrom", range.before.from.description)
@@ -79,18 +81,6 @@ struct AnalyticsController {
 }
 
 extension Request {
-  fileprivate var rowLimit: Int {
-    get throws(PortalError) {
-      try queryInteger(
-        "limit", 1...(prefersCSV ? AnalyticsLimits.exportRowCountMax : AnalyticsLimits.rowCountMax),
-        default: AnalyticsLimits.rowCountDefault)
-    }
-  }
-
-  fileprivate var consumers: Consumers {
-    get throws(PortalError) { try queryChoice("by", Consumers.self) ?? .account }
-  }
-
   var prefersCSV: Bool { prefers("text/csv") }
 }
 
@@ -117,97 +107,8 @@ extension Response {
   }
 }
 
-extension JSONWriter {
-  fileprivate mutating func fields(of range: DayRange) {
-    field("from", range.from.description)
-    field("to", range.to.description)
-  }
-}
-
 extension HTTPField.Name {
   // Safe: it is a valid name.
   // swift-format-ignore: NeverForceUnwrap
   static let xLatchkeyCompleteThrough = HTTPField.Name("X-Latchkey-Complete-Through")!
-}
-
-// MARK: Columns
-
-extension UsageRow {
-  fileprivate static func columns(_ grouping: UsageGrouping) -> [Column<UsageRow>] {
-    groupColumns(grouping) + [
-      Column("successes") { .count($0.totals.successes) }, Column("errors") { .count($0.totals.errors) },
-      Column("denied") { .count($0.totals.denied) },
-      Column("averageLatencyMs") { .number($0.totals.averageLatencyMilliseconds) },
-      Column("p95LatencyMs") { .number($0.totals.latencyPercentile(0.95)) },
-    ]
-  }
-
-  private static func groupColumns(_ grouping: UsageGrouping) -> [Column<UsageRow>] {
-    switch grouping {
-    case .day: [Column("date") { .day($0.day) }]
-    case .account:
-      [
-        Column("accountId") { .id($0.consumer?.accountID) }, Column("accountName") { .text($0.consumer?.accountName) },
-      ]
-    case .key:
-      [
-        Column("keyId") { .id($0.consumer?.keyID) }, Column("accountId") { .id($0.consumer?.accountID) },
-        Column("name") { .text($0.consumer?.keyName) }, Column("start") { .text($0.consumer?.keyStart) },
-      ]
-    case .endpoint: [Column("endpoint") { .text($0.endpoint) }]
-    }
-  }
-}
-
-/// Columns of an account, or of one of its keys.
-private func columns<Row>(
-  of consumers: Consumers, _ consumer: @escaping @Sendable (Row) -> Consumer
-) -> [Column<Row>] {
-  let account: [Column<Row>] = [
-    Column("accountId") { .id(consumer($0).accountID) }, Column("accountName") { .text(consumer($0).accountName) },
-  ]
-  return switch consumers {
-  case .account: account
-  case .key:
-    [Column("keyId") { .id(consumer($0).keyID) }] + account
-      + [Column("name") { .text(consumer($0).keyName) }, Column("start") { .text(consumer($0).keyStart) }]
-  }
-}
-
-extension TopRow {
-  fileprivate static func columns(_ consumers: Consumers) -> [Column<TopRow>] {
-    PortalHTTP.columns(of: consumers, \.consumer) + [
-      Column("totalRequests") { .count($0.totalRequests) }, Column("successes") { .count($0.successes) },
-      Column("errors") { .count($0.errors) }, Column("denied") { .count($0.denied) },
-      Column("share") { .ratio($0.share) },
-    ]
-  }
-}
-
-extension UnusedKey {
-  fileprivate static var columns: [Column<UnusedKey>] {
-    PortalHTTP.columns(of: .key, \.consumer) + [
-      Column("createdAt") { .time($0.createdAt) }, Column("lastUsedAt") { .time($0.lastUsedAt) },
-    ]
-  }
-}
-
-extension ErrorRateRow {
-  fileprivate static func columns(_ consumers: Consumers) -> [Column<ErrorRateRow>] {
-    PortalHTTP.columns(of: consumers, \.consumer) + [
-      Column("successes") { .count($0.successes) }, Column("errors") { .count($0.errors) },
-      Column("errorRate") { .ratio($0.errorRate) }, Column("lowerBound") { .ratio($0.lowerBound) },
-      Column("overallErrorRate") { .ratio($0.overallErrorRate) },
-    ]
-  }
-}
-
-extension GrowthRow {
-  fileprivate static var columns: [Column<GrowthRow>] {
-    PortalHTTP.columns(of: .account, \.consumer) + [
-      Column("requests") { .count($0.requests) }, Column("previousRequests") { .count($0.previousRequests) },
-      Column("difference") { .count($0.difference) }, Column("ratio") { .number($0.ratio) },
-      Column("score") { .number($0.score) }, Column("isOutlier") { .flag($0.isOutlier) },
-    ]
-  }
 }

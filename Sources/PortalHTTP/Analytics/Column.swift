@@ -41,4 +41,9 @@ extension JSONWriter {
       }
     }
   }
+
+  mutating func fields(of range: DayRange) {
+    field("from", range.from.description)
+    field("to", range.to.description)
+  }
 }

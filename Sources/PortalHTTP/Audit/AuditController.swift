@@ -15,19 +15,16 @@ struct AuditController {
   }
 
   @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    let filter = try request.auditFilter()
+    let query = try request.query()
+    let filter = try AuditFilter(query)
     if request.prefers(Self.linesMediaType) {
-      for name in ["limit", "cursor"] where try request.query(name) != nil {
-        throw PortalError.invalid("query." + name, "is for pages; an export has all events")
+      for name in ["limit", "cursor"] where query.text(name) != nil {
+        throw InvalidRequest("query." + name, "is for pages; an export has all events")
       }
       return response(try await events.export(.account(context.accountID), filter))
     }
-    let found = try await events.list(of: context.accountID, filter, page: try request.page())
-    return Response(
-      json: .object { json in
-        json.array("events", found.items) { json, event in json.object { $0.fields(of: event) } }
-        json.field("nextCursor", found.next.map { Cursor.text(of: $0) })
-      })
+    let found = try await events.list(of: context.accountID, filter, page: try query.page())
+    return Response(json: .object { json in json.page("events", found) { $0.fields(of: $1) } })
   }
 
   /// No more than a thousand events are in memory at a time.
@@ -46,24 +43,5 @@ struct AuditController {
           try await write(json.bytes)
         }
       })
-  }
-}
-
-extension Request {
-  fileprivate func auditFilter() throws(PortalError) -> AuditFilter {
-    var filter = AuditFilter(
-      action: try queryChoice("action", AuditEvent.Action.self), targetID: try queryUUID("target"),
-      from: try queryTime("from"), to: try queryTime("to"))
-    if let text = try query("actor") {
-      guard let actor = AuditFilter.ByActor(text) else {
-        let kinds = Actor.Kind.allCases.map(\.rawValue).joined(separator: ", ")
-        throw .invalid("query.actor", "must be a UUID or one of \(kinds)")
-      }
-      filter.actor = actor
-    }
-    if let from = filter.from, let to = filter.to, from > to {
-      throw .invalid("query.from", "must not be after query.to")
-    }
-    return filter
   }
 }

@@ -1,3 +1,4 @@
+import Foundation
 package import Portal
 
 extension JSONWriter {
@@ -5,16 +6,9 @@ extension JSONWriter {
   mutating func fields(of event: AuditEvent) {
     field("id", event.id)
     field("at", event.at)
-    object("actor") { json in
-      json.field("kind", event.actorKind)
-      json.field("id", event.actorID)
-      json.field("name", event.actorName)
-    }
+    actor(event.actorKind, event.actorID, event.actorName)
     field("action", event.action)
-    object("target") { json in
-      json.field("kind", event.targetKind)
-      json.field("id", event.targetID)
-    }
+    target(event.targetKind, event.targetID)
     field("reason", event.reason)
     field("ticket", event.ticket)
     field("ip", event.ip)
@@ -24,35 +18,51 @@ extension JSONWriter {
   package mutating func fields(of event: ChainedAuditEvent) {
     field("accountId", event.trail.accountID)
     field("seq", event.seq)
-    field("id", event.id)
-    field("at", event.at)
-    object("actor") { json in
-      json.field("kind", event.actorKind)
-      json.field("id", event.actorID)
-      json.field("name", event.actorName)
-    }
-    field("action", event.action)
-    object("target") { json in
-      json.field("kind", event.targetKind)
-      json.field("id", event.targetID)
-    }
-    field("reason", event.reason)
-    field("ticket", event.ticket)
-    field("ip", event.ip)
+    happening(of: event)
     field("prevHash", event.prevHash.description)
     field("hash", event.hash.description)
     if !event.redactions.isEmpty {
-      array("redactions", event.redactions) { json, redaction in
-        json.object { json in
-          json.field("toldBy", redaction.teller)
-          json.field("hash", redaction.hash.description)
-        }
+      objects("redactions", event.redactions) { json, redaction in
+        json.field("toldBy", redaction.teller)
+        json.field("hash", redaction.hash.description)
       }
     }
+  }
+
+  /// An event of a person's: without what chains it, which is the account's.
+  mutating func fields(ofPersonal event: ChainedAuditEvent) {
+    field("accountId", event.trail.accountID)
+    happening(of: event)
   }
 
   /// One line for each event.
   package mutating func lines(of events: [ChainedAuditEvent]) {
     for event in events { line { $0.fields(of: event) } }
+  }
+
+  private mutating func happening(of event: ChainedAuditEvent) {
+    field("id", event.id)
+    field("at", event.at)
+    actor(event.actorKind, event.actorID, event.actorName)
+    field("action", event.action)
+    target(event.targetKind, event.targetID)
+    field("reason", event.reason)
+    field("ticket", event.ticket)
+    field("ip", event.ip)
+  }
+
+  private mutating func actor(_ kind: String, _ id: UUID?, _ name: String) {
+    object("actor") { json in
+      json.field("kind", kind)
+      json.field("id", id)
+      json.field("name", name)
+    }
+  }
+
+  private mutating func target(_ kind: String, _ id: UUID?) {
+    object("target") { json in
+      json.field("kind", kind)
+      json.field("id", id)
+    }
   }
 }

@@ -3,8 +3,6 @@ import Portal
 
 /// What people do by mail: `/v1/password/forgot`, `/v1/password/reset`, `/v1/email/verify`, `/v1/email/verification`.
 struct CredentialsController {
-  static let bodySizeMax = 16 << 10
-
   let credentials: Credentials
 
   func addRoutes(to routes: PublicRoutes) {
@@ -18,35 +16,25 @@ struct CredentialsController {
   }
 
   @Sendable private func forgotPassword(_ request: Request, _ context: AppRequestContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let email = fields.email("email")
-    try fields.finish()
-    guard let email else { throw Problem.internalError }
-    try await credentials.requestReset(email, from: context.clientAddress)
+    let body = try await ForgottenPasswordBody(request)
+    try await credentials.requestReset(body.email, from: context.clientAddress)
     return .mailAccepted
   }
 
   @Sendable private func resetPassword(_ request: Request, _ context: AppRequestContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let token = fields.string("token", 1...Secret.lengthMax)
-    let password = fields.password("password")
-    try fields.finish()
-    guard let password else { throw Problem.internalError }
-    try await credentials.resetPassword(
-      Secret(presented: token), to: password, from: context.clientAddress)
+    let body = try await PasswordResetBody(request)
+    try await credentials.resetPassword(body.token, to: body.password, from: context.clientAddress)
     return Response(status: .noContent)
   }
 
   @Sendable private func verifyEmail(_ request: Request, _ context: AppRequestContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let token = fields.string("token", 1...Secret.lengthMax)
-    try fields.finish()
-    try await credentials.verifyEmail(Secret(presented: token), from: context.clientAddress)
+    let body = try await TokenBody(request)
+    try await credentials.verifyEmail(body.token, from: context.clientAddress)
     return Response(status: .noContent)
   }
 
   @Sendable private func requestVerification(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    try await RequestFields(request, sizeMax: Self.bodySizeMax, isOptional: true).finish()
+    _ = try await EmptyBody(request)
     try await credentials.requestVerification(of: context.session.user)
     return .mailAccepted
   }

@@ -20,8 +20,10 @@ package struct JSONWriter {
   static func text(of value: JSONValue) -> String {
     var writer = JSONWriter()
     writer.value(value)
-    return String(decoding: writer.bytes, as: UTF8.self)
+    return writer.text
   }
+
+  var text: String { String(decoding: bytes, as: UTF8.self) }
 
   /// Begins anew, in the memory that it has.
   package mutating func clear() {
@@ -143,6 +145,13 @@ package struct JSONWriter {
   ) {
     self.name(name)
     array(elements, body)
+  }
+
+  /// A list of objects, of whose members `body` writes those of one.
+  package mutating func objects<Element>(
+    _ name: StaticString, _ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void
+  ) {
+    array(name, elements) { json, element in json.object { body(&$0, element) } }
   }
 
   /// The members of an object that was written before, and has some.

@@ -5,7 +5,7 @@ import Portal
 extension Request {
   /// What `Idempotency-Key` makes of this request, if it is there. A repeat has the same method, path and body, whose
   /// members may be in another order.
-  func idempotent(_ fields: RequestFields, _ holder: KeyHolder) throws(PortalError) -> IdempotentRequest? {
+  func idempotent(_ fields: RequestFields, _ holder: KeyHolder) throws(InvalidRequest) -> IdempotentRequest? {
     let keys = headers[values: .idempotencyKey]
     guard let key = keys.first else { return nil }
     guard keys.count == 1,
@@ -14,7 +14,7 @@ extension Request {
         accountID: holder.accountID, holder: holder.secret)
     else {
       let length = IdempotentRequest.keyLength
-      throw .invalid(
+      throw InvalidRequest(
         "header.Idempotency-Key", "must be one, of \(length.lowerBound) to \(length.upperBound) printable characters")
     }
     return request

@@ -1,23 +1,27 @@
 import Foundation
 import Portal
 
-/// A key's settings as a body has them: all of them for a new key, those that change for one that there is.
+/// A key's settings as a body has them: all of them for a new key, those that change for one that there is. Both throw
+/// all that is wrong.
 extension RequestFields {
-  mutating func keySettings(at now: Date) -> KeySettings {
+  mutating func keySettings(at now: Date) throws -> KeySettings {
     let name = typedLine("name", 1...Key.nameLengthMax)
-    let scopes = scopes()
-    if scopes == nil, !problems.contains(where: { $0.location.hasPrefix("body.scopes") }) {
-      refuse("scopes", "is required")
+    let scopes = required("scopes") { $0.scopes() }
+    let environment = choice("environment", default: Key.Environment.live)
+    let (rateLimit, limits) = (rateLimitPerMinute(), namedLimits())
+    let mode = choice("rateLimitMode", default: RateLimitMode.fast)
+    let (allowedIPs, expiresAt) = (addressBlocks(), futureDate("expiresAt", after: now))
+    let (description, tags, metadata) = (keyDescription(), tags(), metadata())
+    return try finish(name, scopes) { name, scopes in
+      KeySettings(
+        name: name, environment: environment, scopes: scopes, rateLimitPerMinute: rateLimit, limits: limits,
+        rateLimitMode: mode, allowedIPs: allowedIPs, expiresAt: expiresAt, description: description, tags: tags,
+        metadata: metadata)
     }
-    return KeySettings(
-      name: name, environment: choice("environment", default: Key.Environment.live), scopes: scopes ?? [],
-      rateLimitPerMinute: rateLimitPerMinute(), limits: namedLimits(),
-      rateLimitMode: choice("rateLimitMode", default: RateLimitMode.fast), allowedIPs: addressBlocks(),
-      expiresAt: futureDate("expiresAt", after: now), description: keyDescription(), tags: tags(), metadata: metadata())
   }
 
-  mutating func keyChanges(at now: Date) -> KeyChanges {
-    KeyChanges(
+  mutating func keyChanges(at now: Date) throws -> KeyChanges {
+    let changes = KeyChanges(
       name: change("name") { $0.typedLine("name", 1...Key.nameLengthMax) }, scopes: change("scopes") { $0.scopes() },
       rateLimitPerMinute: change("rateLimitPerMinute") { $0.rateLimitPerMinute() },
       limits: change("limits") { $0.namedLimits() },
@@ -27,6 +31,8 @@ extension RequestFields {
       description: removableChange("description") { $0.keyDescription() }, tags: change("tags") { $0.tags() },
       metadata: removableChange("metadata") { $0.metadata() },
       isEnabled: change("enabled") { $0.optionalBool("enabled") })
+    try finish()
+    return changes
   }
 
   /// What a member that is there says; it must not be null.
@@ -108,14 +114,15 @@ extension RequestFields {
     var names: Set<String> = []
     return optionalObjects("limits", 0...RateLimit.countMax) { fields in
       let name = fields.string("name", 1...64)
-      if !RateLimit.isValid(name: name) {
+      if !RateLimit.isValid(name: name ?? "") {
         fields.refuse("name", "must match ^[a-z][a-z0-9_-]{0,31}$ and be neither default nor account")
-      } else if !names.insert(name).inserted {
+      } else if let name, !names.insert(name).inserted {
         fields.refuse("name", "stands twice")
       }
-      return RateLimit(
-        name: name, limit: fields.integer("limit", 1...RateLimit.limitMax),
-        windowSeconds: fields.integer("windowSeconds", 1...RateLimit.windowSecondsMax))
+      return RequestFields.make(
+        name, fields.integer("limit", 1...RateLimit.limitMax),
+        fields.integer("windowSeconds", 1...RateLimit.windowSecondsMax)
+      ) { RateLimit(name: $0, limit: $1, windowSeconds: $2) }
     } ?? []
   }
 }

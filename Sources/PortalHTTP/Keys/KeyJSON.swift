@@ -2,14 +2,18 @@ package import Foundation
 package import Portal
 
 extension JSONWriter {
-  /// A `Key` of the contract, and beside it what `more` adds.
-  mutating func object(_ key: Key, at now: Date, _ more: (inout JSONWriter) -> Void = { _ in }) {
-    object { json in
-      json.fields(of: key, at: now)
-      more(&json)
-    }
+  /// A key that staff, or an operator, has found: it may be anybody's.
+  package mutating func fields(ofFound key: Key, at now: Date) {
+    fields(of: key, at: now)
+    field("accountId", key.accountID)
   }
 
+  mutating func fields(of updated: Keys.Updated, at now: Date) {
+    fields(of: updated.key, at: now)
+    propagation(updated.propagation)
+  }
+
+  /// A `Key` of the contract.
   package mutating func fields(of key: Key, at now: Date) {
     field("id", key.id)
     field("name", key.name)
@@ -17,12 +21,10 @@ extension JSONWriter {
     field("environment", key.environment.rawValue)
     field("scopes", key.scopes)
     field("rateLimitPerMinute", key.rateLimitPerMinute)
-    array("limits", key.limits) { json, limit in
-      json.object { json in
-        json.field("name", limit.name)
-        json.field("limit", limit.limit)
-        json.field("windowSeconds", limit.windowSeconds)
-      }
+    objects("limits", key.limits) { json, limit in
+      json.field("name", limit.name)
+      json.field("limit", limit.limit)
+      json.field("windowSeconds", limit.windowSeconds)
     }
     field("rateLimitMode", key.rateLimitMode.rawValue)
     field("allowedIPs", key.allowedIPs?.map(\.description))
@@ -49,19 +51,14 @@ extension JSONWriter {
       json.field("rateLimitPerMinute", key.effectiveRateLimitPerMinute)
       json.field("expiresAt", key.effectiveExpiresAt)
     }
-    array("policyViolations", key.policyViolations) { json, violation in
-      json.object { json in
-        json.field("location", violation.location)
-        json.field("message", violation.message)
-      }
-    }
+    objects("policyViolations", key.policyViolations) { $0.fields(of: $1) }
   }
 
-  package mutating func propagation(_ propagation: Propagation) {
-    object("propagation") { json in
-      json.field("instances", propagation.instances)
-      json.field("acknowledged", propagation.acknowledged)
-      json.field("milliseconds", propagation.milliseconds)
-    }
+  mutating func fields(of policy: KeyPolicy) {
+    field("expiryRequired", policy.isExpiryRequired)
+    field("maxLifetimeDays", policy.maxLifetimeDays)
+    field("allowlistRequired", policy.isAllowlistRequired)
+    field("allowedScopes", policy.allowedScopes)
+    field("disableAfterIdleDays", policy.disableAfterIdleDays)
   }
 }

@@ -3,8 +3,6 @@ import Portal
 
 /// `/v1/account/policy`: what an account asks of its own keys.
 struct KeyPolicyController {
-  static let bodySizeMax = 16 << 10
-
   let policies: KeyPolicies
 
   func addRoutes(to routes: MemberRoutes) {
@@ -16,28 +14,11 @@ struct KeyPolicyController {
     response(try await policies.find(of: context.accountID))
   }
 
-  /// The whole policy: a rule that is left out is none.
   @Sendable private func set(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let policy = KeyPolicy(
-      isExpiryRequired: fields.optionalBool("expiryRequired") ?? false,
-      maxLifetimeDays: fields.optionalInteger("maxLifetimeDays", 1...KeyPolicy.lifetimeDaysMax),
-      isAllowlistRequired: fields.optionalBool("allowlistRequired") ?? false,
-      allowedScopes: fields.optionalScopePatterns("allowedScopes"),
-      disableAfterIdleDays: fields.optionalInteger("disableAfterIdleDays", 1...KeyPolicy.idleDaysMax))
-    try fields.finish()
+    let policy = try await KeyPolicy(request)
     try await policies.set(policy, of: context.accountID, by: context.caller)
     return response(policy)
   }
 
-  private func response(_ policy: KeyPolicy) -> Response {
-    Response(
-      json: .object { json in
-        json.field("expiryRequired", policy.isExpiryRequired)
-        json.field("maxLifetimeDays", policy.maxLifetimeDays)
-        json.field("allowlistRequired", policy.isAllowlistRequired)
-        json.field("allowedScopes", policy.allowedScopes)
-        json.field("disableAfterIdleDays", policy.disableAfterIdleDays)
-      })
-  }
+  private func response(_ policy: KeyPolicy) -> Response { Response(json: .object { $0.fields(of: policy) }) }
 }

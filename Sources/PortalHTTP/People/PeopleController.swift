@@ -39,19 +39,15 @@ struct PeopleController {
   }
 
   @Sendable private func eraseOwn(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let password = fields.presentedPassword("password")
-    try fields.finish()
-    let proof = try await sessions.ownCredentials.prove(password, of: context.session)
+    let body = try await PasswordBody(request)
+    let proof = try await sessions.ownCredentials.prove(body.password, of: context.session)
     let erasure = try await erasures.erase(proof, of: context.session)
     return Response(
       json: .object { $0.fields(of: erasure) }, headers: [.setCookie: cookie.clearingHeader])
   }
 
   @Sendable private func erase(_ request: Request, _ context: StaffContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
-    let reason = fields.supportReason()
-    try fields.finish()
+    let reason = try await SupportReason(request)
     let erasure = try await erasures.erase(try context.pathID, by: context.caller, reason)
     return Response(json: .object { $0.fields(of: erasure) })
   }

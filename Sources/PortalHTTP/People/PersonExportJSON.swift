@@ -31,8 +31,7 @@ extension PersonExports.Export {
 extension JSONWriter {
   fileprivate mutating func fields(of record: PersonRecord) {
     object("person") { json in
-      json.field("id", record.user.id)
-      json.field("email", record.user.email)
+      json.fields(of: record.user)
       json.field("emailVerifiedAt", record.emailVerifiedAt)
       json.field("createdAt", record.createdAt)
       json.object("secondFactor") { json in
@@ -40,59 +39,41 @@ extension JSONWriter {
         json.field("recoveryCodes", record.recoveryCodeCount)
       }
     }
-    array("memberships", record.memberships) { json, membership in
-      json.object { json in
-        json.field("accountId", membership.accountID)
-        json.field("accountName", membership.accountName)
-        json.field("role", membership.role)
-        json.field("joinedAt", membership.joinedAt)
-        json.field("accountDeletedAt", membership.accountDeletedAt)
-      }
+    objects("memberships", record.memberships) { json, membership in
+      json.field("accountId", membership.accountID)
+      json.field("accountName", membership.accountName)
+      json.field("role", membership.role)
+      json.field("joinedAt", membership.joinedAt)
+      json.field("accountDeletedAt", membership.accountDeletedAt)
     }
-    array("sessions", record.sessions) { json, found in
-      json.object { json in
-        json.field("id", found.session.id)
-        json.field("accountId", found.accountID)
-        json.field("createdAt", found.session.createdAt)
-        json.field("lastSeenAt", found.session.lastSeenAt)
-        json.field("expiresAt", found.session.expiresAt)
-        json.field("ip", found.session.ip)
-        json.field("userAgent", found.session.userAgent)
-      }
+    objects("sessions", record.sessions) { $0.fields(of: $1.session, in: $1.accountID) }
+    objects("invitations", record.invitations) { json, invitation in
+      json.field("id", invitation.id)
+      json.field("accountId", invitation.accountID)
+      json.field("email", invitation.email)
+      json.field("role", invitation.role)
+      json.field("invitedBy", invitation.inviterName)
+      json.field("createdAt", invitation.createdAt)
+      json.field("expiresAt", invitation.expiresAt)
+      json.field("acceptedAt", invitation.acceptedAt)
+      json.field("revokedAt", invitation.revokedAt)
     }
-    array("invitations", record.invitations) { json, invitation in
-      json.object { json in
-        json.field("id", invitation.id)
-        json.field("accountId", invitation.accountID)
-        json.field("email", invitation.email)
-        json.field("role", invitation.role)
-        json.field("invitedBy", invitation.inviterName)
-        json.field("createdAt", invitation.createdAt)
-        json.field("expiresAt", invitation.expiresAt)
-        json.field("acceptedAt", invitation.acceptedAt)
-        json.field("revokedAt", invitation.revokedAt)
-      }
+    objects("mails", record.mails) { json, mail in
+      json.field("id", mail.id)
+      json.field("kind", mail.kind)
+      json.field("recipient", mail.recipient)
+      json.field("accountId", mail.accountID)
+      json.field("state", mail.state)
+      json.field("createdAt", mail.createdAt)
+      json.field("finishedAt", mail.finishedAt)
+      json.field("parameters", json: mail.parameters)
     }
-    array("mails", record.mails) { json, mail in
-      json.object { json in
-        json.field("id", mail.id)
-        json.field("kind", mail.kind)
-        json.field("recipient", mail.recipient)
-        json.field("accountId", mail.accountID)
-        json.field("state", mail.state)
-        json.field("createdAt", mail.createdAt)
-        json.field("finishedAt", mail.finishedAt)
-        json.field("parameters", json: mail.parameters)
-      }
-    }
-    array("oneTimeTokens", record.tokens) { json, token in
-      json.object { json in
-        json.field("purpose", token.purpose)
-        json.field("email", token.email)
-        json.field("createdAt", token.createdAt)
-        json.field("expiresAt", token.expiresAt)
-        json.field("usedAt", token.usedAt)
-      }
+    objects("oneTimeTokens", record.tokens) { json, token in
+      json.field("purpose", token.purpose)
+      json.field("email", token.email)
+      json.field("createdAt", token.createdAt)
+      json.field("expiresAt", token.expiresAt)
+      json.field("usedAt", token.usedAt)
     }
   }
 
@@ -103,26 +84,6 @@ extension JSONWriter {
     field("keyStart", key.start)
     field("createdAt", key.createdAt)
     field("revokedAt", key.revokedAt)
-  }
-
-  /// Without what chains it, which is the account's.
-  fileprivate mutating func fields(ofPersonal event: ChainedAuditEvent) {
-    field("accountId", event.trail.accountID)
-    field("id", event.id)
-    field("at", event.at)
-    object("actor") { json in
-      json.field("kind", event.actorKind)
-      json.field("id", event.actorID)
-      json.field("name", event.actorName)
-    }
-    field("action", event.action)
-    object("target") { json in
-      json.field("kind", event.targetKind)
-      json.field("id", event.targetID)
-    }
-    field("reason", event.reason)
-    field("ticket", event.ticket)
-    field("ip", event.ip)
   }
 
   package mutating func fields(of erasure: PersonErasure) {

@@ -13,6 +13,7 @@ extension Problem {
   init(_ error: any Error) {
     switch error {
     case let problem as Problem: self = problem
+    case let error as InvalidRequest: self = .naming(error.problems, .badRequest, .invalidRequest)
     case let error as PortalError: self.init(error)
     case let error as PostgresError: self.init(error)
     case let error as HTTPError: self.init(error)
@@ -60,12 +61,12 @@ extension Problem {
     case .notFound:
       self.init(.notFound, .notFound, "There is no such thing here.")
     case .invalid(let errors):
-      self = .invalid(errors)
+      self = .naming(errors, .badRequest, .invalidRequest)
     case .notAKey:
       self.init(
         .badRequest, .notAKey,
         "This is no key of this portal, whoever's: it is mistyped, cut off, another secret, or something else.",
-        errors: [FieldProblem(location: "body.key", message: "is no key of this portal")])
+        errors: [RequestProblem(location: "body.key", message: "is no key of this portal")])
     case .keyCapReached(let cap):
       self.init(.conflict, .keyCapReached, "The account has \(cap) live keys, as many as its plan allows.")
     case .keyNotActive:
@@ -140,9 +141,11 @@ extension Problem {
     }
   }
 
-  static func invalid(_ errors: [FieldProblem]) -> Problem { naming(errors, .badRequest, .invalidRequest) }
-
   private static func naming(_ errors: [FieldProblem], _ status: HTTPResponse.Status, _ code: Code) -> Problem {
+    naming(errors.map { RequestProblem($0) }, status, code)
+  }
+
+  private static func naming(_ errors: [RequestProblem], _ status: HTTPResponse.Status, _ code: Code) -> Problem {
     let first = errors.first.map { "\($0.location) \($0.message)" } ?? "The request is not valid"
     return Problem(status, code, first + ".", errors: errors)
   }

@@ -49,11 +49,11 @@ struct Problem: Error, Sendable {
   var status: HTTPResponse.Status
   var code: Code
   var detail: String
-  var errors: [FieldProblem] = []
+  var errors: [RequestProblem] = []
   var headers: HTTPFields = [:]
 
   init(
-    _ status: HTTPResponse.Status, _ code: Code, _ detail: String, errors: [FieldProblem] = [],
+    _ status: HTTPResponse.Status, _ code: Code, _ detail: String, errors: [RequestProblem] = [],
     headers: HTTPFields = [:]
   ) {
     self.status = status
@@ -92,12 +92,7 @@ struct Problem: Error, Sendable {
       json.field("code", code.rawValue)
       json.field("requestId", requestID)
       if !errors.isEmpty {
-        json.array("errors", errors) { json, error in
-          json.object {
-            $0.field("location", error.location)
-            $0.field("message", error.message)
-          }
-        }
+        json.objects("errors", errors) { $0.fields(of: $1) }
       }
     }
   }

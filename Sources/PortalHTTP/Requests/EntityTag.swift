@@ -48,12 +48,12 @@ enum EntityTag {
 }
 
 extension Request {
-  /// The revisions that the client takes for the present one; nil where it says nothing, or `*`. Throws `.invalid` for
-  /// what is neither that nor a list of tags.
-  func ifMatch() throws(PortalError) -> Set<Int>? {
+  /// The revisions that the client takes for the present one; nil where it says nothing, or `*`. Throws for what is
+  /// neither that nor a list of tags.
+  func ifMatch() throws(InvalidRequest) -> Set<Int>? {
     guard let header = headers[.ifMatch], !EntityTag.isAny(header) else { return nil }
     guard let revisions = EntityTag.revisions(in: header) else {
-      throw .invalid("header.If-Match", "must be * or a list of entity tags, as \"7\"")
+      throw InvalidRequest("header.If-Match", "must be * or a list of entity tags, as \"7\"")
     }
     return revisions
   }

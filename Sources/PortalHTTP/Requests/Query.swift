@@ -31,37 +31,37 @@ struct Query {
 
   private let parameters: [(name: String, value: String)]
 
-  /// Throws `.invalid` for what is too long or is not percent-encoded UTF-8.
-  init(_ text: String) throws(PortalError) {
+  /// Throws for what is too long or is not percent-encoded UTF-8.
+  init(_ text: String) throws(InvalidRequest) {
     guard text.utf8.count <= Self.byteCountMax else {
-      throw .invalid("query", "must be at most \(Self.byteCountMax) bytes")
+      throw InvalidRequest("query", "must be at most \(Self.byteCountMax) bytes")
     }
     let parts = text.utf8.split(separator: UInt8(ascii: "&"))
     guard parts.count <= Self.parameterCountMax else {
-      throw .invalid("query", "must have at most \(Self.parameterCountMax) parameters")
+      throw InvalidRequest("query", "must have at most \(Self.parameterCountMax) parameters")
     }
     var parameters: [(name: String, value: String)] = []
     for part in parts {
       let end = part.firstIndex(of: UInt8(ascii: "=")) ?? part.endIndex
       guard let name = Self.decoded(part[..<end]) else {
-        throw .invalid("query", "must be percent-encoded UTF-8")
+        throw InvalidRequest("query", "must be percent-encoded UTF-8")
       }
       guard let value = Self.decoded(part[end...].dropFirst()) else {
-        throw .invalid("query." + name.shortened(), "must be percent-encoded UTF-8")
+        throw InvalidRequest("query." + name.shortened(), "must be percent-encoded UTF-8")
       }
       parameters.append((name, value))
     }
     self.parameters = parameters
   }
 
-  /// Throws `.invalid` where there is a parameter that the route does not take, or one twice that it takes once.
-  func check(_ known: [QueryParameter]) throws(PortalError) {
-    var problems: [FieldProblem] = []
+  /// Throws where there is a parameter that the route does not take, or one twice that it takes once.
+  func check(_ known: [QueryParameter]) throws(InvalidRequest) {
+    var problems: [RequestProblem] = []
     var seen: Set<ByteText> = []
     for (name, _) in parameters {
       let isFirst = seen.insert(ByteText(name)).inserted
       func refuse(_ message: String) {
-        problems.append(FieldProblem(location: "query." + name.shortened(), message: message))
+        problems.append(RequestProblem(location: "query." + name.shortened(), message: message))
       }
       guard let parameter = known.first(where: { $0.name.hasSameBytes(as: name) }) else {
         if isFirst { refuse("is not a known parameter") }
@@ -69,7 +69,7 @@ struct Query {
       }
       if !isFirst, !parameter.isList { refuse("must stand there once") }
     }
-    if !problems.isEmpty { throw .invalid(problems) }
+    if !problems.isEmpty { throw InvalidRequest(problems) }
   }
 
   /// The values of a parameter, in order.
@@ -96,14 +96,11 @@ struct Query {
 
 extension Request {
   /// Throws where the query is not one that the route takes; before anything else is done.
-  func checkQuery(_ known: [QueryParameter]) throws(PortalError) {
+  func checkQuery(_ known: [QueryParameter]) throws(InvalidRequest) {
     guard let text = uri.query else { return }
     try Query(text).check(known)
   }
 
-  /// The values of a parameter that ``checkQuery(_:)`` has seen.
-  func queryValues(_ name: String) throws(PortalError) -> [String] {
-    guard let text = uri.query else { return [] }
-    return try Query(text).values(name)
-  }
+  /// The query that ``checkQuery(_:)`` has seen.
+  func query() throws(InvalidRequest) -> Query { try Query(uri.query ?? "") }
 }

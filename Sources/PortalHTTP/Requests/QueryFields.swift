@@ -2,69 +2,89 @@ import Foundation
 import Hummingbird
 import Portal
 
-/// Values out of the path and the query, with the same named refusals as those of a body.
-extension Request {
-  func query(_ name: String) throws(PortalError) -> String? { try queryValues(name).first }
+/// Values of a query, with the same named refusals as those of a body. What is asked for is made of them in one go; the
+/// first that is wrong is thrown.
+extension Query {
+  func text(_ name: String) -> String? { values(name).first }
 
-  func queryInteger(_ name: String, _ range: ClosedRange<Int>, default: Int) throws(PortalError) -> Int {
-    guard let text = try query(name) else { return `default` }
+  /// A text of a length in characters, without NUL.
+  func text(_ name: String, _ length: ClosedRange<Int>) throws(InvalidRequest) -> String? {
+    guard let text = text(name) else { return nil }
+    guard length.contains(text.unicodeScalars.count), !text.utf8.contains(0) else {
+      throw InvalidRequest("query.\(name)", "must be \(length.lowerBound) to \(length.upperBound) characters")
+    }
+    return text
+  }
+
+  func integer(_ name: String, _ range: ClosedRange<Int>, default: Int) throws(InvalidRequest) -> Int {
+    guard let text = text(name) else { return `default` }
     guard let number = Int(digits: text.utf8), range.contains(number) else {
-      throw .invalid("query.\(name)", "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
+      throw InvalidRequest("query.\(name)", "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
     }
     return number
   }
 
-  func queryUUID(_ name: String) throws(PortalError) -> UUID? {
-    guard let text = try query(name) else { return nil }
-    guard let id = UUID(uuidString: text) else { throw .invalid("query.\(name)", "must be a UUID") }
+  func uuid(_ name: String) throws(InvalidRequest) -> UUID? {
+    guard let text = text(name) else { return nil }
+    guard let id = UUID(uuidString: text) else { throw InvalidRequest("query.\(name)", "must be a UUID") }
     return id
   }
 
-  func queryChoice<Choice: RawRepresentable & CaseIterable>(
+  func choice<Choice: RawRepresentable & CaseIterable>(
     _ name: String, _: Choice.Type
-  ) throws(PortalError) -> Choice? where Choice.RawValue == String {
-    guard let text = try query(name) else { return nil }
+  ) throws(InvalidRequest) -> Choice? where Choice.RawValue == String {
+    guard let text = text(name) else { return nil }
     guard let choice = Choice(named: text) else {
-      throw .invalid(
+      throw InvalidRequest(
         "query.\(name)", "must be one of " + Choice.allCases.map(\.rawValue).joined(separator: ", "))
     }
     return choice
   }
 
-  func queryTime(_ name: String) throws(PortalError) -> Date? {
-    guard let text = try query(name) else { return nil }
+  func time(_ name: String) throws(InvalidRequest) -> Date? {
+    guard let text = text(name) else { return nil }
     guard let time = Timestamp.date(from: text) else {
-      throw .invalid("query.\(name)", "must be a time in RFC 3339, such as 2026-12-31T23:59:59Z")
+      throw InvalidRequest("query.\(name)", "must be a time in RFC 3339, such as 2026-12-31T23:59:59Z")
     }
     return time
   }
 
-  func queryDay(_ name: String) throws(PortalError) -> Day? {
-    guard let text = try query(name) else { return nil }
-    guard let day = Timestamp.day(from: text) else { throw .invalid("query.\(name)", "must be a day, as 2026-01-31") }
+  func day(_ name: String) throws(InvalidRequest) -> Day? {
+    guard let text = text(name) else { return nil }
+    guard let day = Timestamp.day(from: text) else {
+      throw InvalidRequest("query.\(name)", "must be a day, as 2026-01-31")
+    }
     return day
   }
 
+  func email(_ name: String) throws(InvalidRequest) -> EmailAddress? {
+    guard let text = text(name) else { return nil }
+    do throws(EmailAddress.Refusal) { return try EmailAddress(typed: text) } catch {
+      throw InvalidRequest("query.\(name)", error.message)
+    }
+  }
+
   /// The days from `from` to `to`; the last thirty where neither is given, `now` included.
-  func dayRange(at now: Date) throws(PortalError) -> DayRange {
-    let to = try queryDay("to") ?? Day(containing: now)
-    let from = try queryDay("from") ?? to.advanced(by: 1 - DayRange.dayCountDefault)
-    guard from <= to else { throw .invalid("query.from", "must not be after query.to (\(to))") }
+  func dayRange(at now: Date) throws(InvalidRequest) -> DayRange {
+    let to = try day("to") ?? Day(containing: now)
+    let from = try day("from") ?? to.advanced(by: 1 - DayRange.dayCountDefault)
+    guard from <= to else { throw InvalidRequest("query.from", "must not be after query.to (\(to))") }
     guard let range = DayRange(from: from, to: to) else {
-      throw .invalid("query.from", "must lie at most \(DayRange.dayCountMax) days back from query.to, which counts")
+      throw InvalidRequest(
+        "query.from", "must lie at most \(DayRange.dayCountMax) days back from query.to, which counts")
     }
     return range
   }
 
-  func page() throws(PortalError) -> PageRequest {
-    let limit = try queryInteger("limit", 1...PageRequest.limitMax, default: PageRequest.limitDefault)
-    return PageRequest(limit: limit, before: try queryCursor())
+  func page() throws(InvalidRequest) -> PageRequest {
+    let limit = try integer("limit", 1...PageRequest.limitMax, default: PageRequest.limitDefault)
+    return PageRequest(limit: limit, before: try cursor())
   }
 
-  func queryCursor() throws(PortalError) -> UUID? {
-    guard let cursor = try query("cursor") else { return nil }
+  func cursor() throws(InvalidRequest) -> UUID? {
+    guard let cursor = text("cursor") else { return nil }
     guard let before = Cursor.id(from: cursor) else {
-      throw .invalid("query.cursor", "must be a nextCursor of an earlier answer")
+      throw InvalidRequest("query.cursor", "must be a nextCursor of an earlier answer")
     }
     return before
   }

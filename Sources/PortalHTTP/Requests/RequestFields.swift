@@ -3,18 +3,22 @@ import Hummingbird
 import Portal
 
 /// The members of a JSON body, taken one by one. What is wrong is gathered, so that a client learns of all of it at
-/// once;
-/// ``finish()`` throws it, and also refuses members that nobody took.
+/// once; ``finish(_:build:)`` throws it, and also refuses members that nobody took.
+///
+/// A member that is required is nil after a problem, and only then.
 struct RequestFields {
   /// Problems that are told at most: a client that sends 10,000 wrong events need not read of each.
   private static let problemCountMax = 100
 
   private var members: [ByteText: JSONValue]
   private let location: String
-  private(set) var problems: [FieldProblem] = []
+  private(set) var problems: [RequestProblem] = []
+
+  /// Of a body that is small.
+  static let sizeMax = 16 << 10
 
   /// Reads the body, up to `sizeMax` bytes. An empty one counts as `{}` if `isOptional`.
-  init(_ request: Request, sizeMax: Int, isOptional: Bool = false) async throws {
+  init(_ request: Request, sizeMax: Int = Self.sizeMax, isOptional: Bool = false) async throws {
     if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > sizeMax {
       throw Problem.bodyTooLarge
     }
@@ -27,9 +31,9 @@ struct RequestFields {
     guard request.hasJSONBody else { throw Problem.unsupportedMediaType }
     let value: JSONValue
     do throws(JSONError) { value = try JSONParser.parse(buffer.readableBytesView) } catch {
-      throw PortalError.invalid("body", "is not valid JSON: \(error.message) at byte \(error.offset)")
+      throw InvalidRequest("body", "is not valid JSON: \(error.message) at byte \(error.offset)")
     }
-    guard case .object(let members) = value else { throw PortalError.invalid("body", "must be an object") }
+    guard case .object(let members) = value else { throw InvalidRequest("body", "must be an object") }
     self.init(members, location: "body")
   }
 
@@ -42,24 +46,44 @@ struct RequestFields {
   var fingerprint: [UInt8] { JSONValue.object(members.map { ($0.key.text, $0.value) }).fingerprint }
 
   /// Throws what was wrong, all of it.
-  func finish() throws(PortalError) {
+  func finish() throws(InvalidRequest) {
     let problems = finalProblems
-    if !problems.isEmpty { throw .invalid(problems) }
+    if !problems.isEmpty { throw InvalidRequest(problems) }
+  }
+
+  /// What `build` makes of the required members, if nothing was wrong; else throws all that was.
+  func finish<each Value, Body>(
+    _ values: repeat (each Value)?, build: (repeat each Value) -> Body
+  ) throws -> Body {
+    try finish()
+    guard let body = Self.make(repeat each values, build: build) else { throw Problem.internalError }
+    return body
+  }
+
+  /// What `build` makes of the required members; nil if one of them is.
+  static func make<each Value, Part>(
+    _ values: repeat (each Value)?, build: (repeat each Value) -> Part
+  ) -> Part? {
+    func present<Present>(_ value: Present?) throws(MissingValue) -> Present {
+      guard let value else { throw MissingValue() }
+      return value
+    }
+    do throws(MissingValue) { return build(repeat try present(each values)) } catch { return nil }
   }
 
   /// What was wrong, with the members that nobody took.
-  var finalProblems: [FieldProblem] {
+  var finalProblems: [RequestProblem] {
     let unknown = members.keys.sorted().prefix(Self.problemCountMax - problems.count)
     return problems
-      + unknown.map { FieldProblem(location: at($0.text.shortened()), message: "is not a known field") }
+      + unknown.map { RequestProblem(location: at($0.text.shortened()), message: "is not a known field") }
   }
 
   mutating func refuse(_ name: String, _ message: String) {
-    merge([FieldProblem(location: at(name), message: message)])
+    merge([RequestProblem(location: at(name), message: message)])
   }
 
   /// Takes over what was wrong with a part.
-  mutating func merge(_ others: [FieldProblem]) {
+  mutating func merge(_ others: [RequestProblem]) {
     problems += others.prefix(Self.problemCountMax - problems.count)
   }
 
@@ -81,11 +105,17 @@ struct RequestFields {
     return value == .null ? nil : value
   }
 
-  /// A text of so many characters; empty after a problem.
-  mutating func string(_ name: String, _ length: ClosedRange<Int>) -> String {
-    if let text = optionalString(name, length) { return text }
-    if !problems.contains(where: { $0.location == at(name) }) { refuse(name, "is required") }
-    return ""
+  /// What `parse` takes of a member that must be there.
+  mutating func required<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
+    let problemCount = problems.count
+    let value = parse(&self)
+    if value == nil, problems.count == problemCount { refuse(name, "is required") }
+    return value
+  }
+
+  /// A text of a length in characters.
+  mutating func string(_ name: String, _ length: ClosedRange<Int>) -> String? {
+    required(name) { $0.optionalString(name, length) }
   }
 
   mutating func optionalString(_ name: String, _ length: ClosedRange<Int>) -> String? {
@@ -110,12 +140,8 @@ struct RequestFields {
     optionalInteger(name, range) ?? `default`
   }
 
-  /// One that must be there; the least after a problem.
-  mutating func integer(_ name: String, _ range: ClosedRange<Int>) -> Int {
-    let problemCount = problems.count
-    if let number = optionalInteger(name, range) { return number }
-    if problems.count == problemCount { refuse(name, "is required") }
-    return range.lowerBound
+  mutating func integer(_ name: String, _ range: ClosedRange<Int>) -> Int? {
+    required(name) { $0.optionalInteger(name, range) }
   }
 
   mutating func optionalInteger(_ name: String, _ range: ClosedRange<Int>) -> Int? {
@@ -145,11 +171,10 @@ struct RequestFields {
     return date
   }
 
-  mutating func uuid(_ name: String) -> UUID? {
-    guard let value = value(name) else {
-      refuse(name, "is required")
-      return nil
-    }
+  mutating func uuid(_ name: String) -> UUID? { required(name) { $0.optionalUUID(name) } }
+
+  private mutating func optionalUUID(_ name: String) -> UUID? {
+    guard let value = value(name) else { return nil }
     guard case .string(let text) = value, let id = UUID(uuidString: text) else {
       refuse(name, "must be a UUID")
       return nil
@@ -172,13 +197,10 @@ struct RequestFields {
     value(name).flatMap { choice(name, $0) }
   }
 
-  /// One that must be there; nil after a problem.
   mutating func choice<Choice: RawRepresentable & CaseIterable>(
     _ name: String
   ) -> Choice? where Choice.RawValue == String {
-    if let value = value(name) { return choice(name, value) }
-    refuse(name, "is required")
-    return nil
+    required(name) { $0.optionalChoice(name) }
   }
 
   private mutating func choice<Choice: RawRepresentable & CaseIterable>(
@@ -187,6 +209,13 @@ struct RequestFields {
     if case .string(let text) = value, let choice = Choice(named: text) { return choice }
     refuse(name, "must be one of " + Choice.allCases.map(\.rawValue).joined(separator: ", "))
     return nil
+  }
+
+  /// As ``optionalList(_:_:_:_:)``, of a list that must be there.
+  mutating func list<Element>(
+    _ name: String, _ count: ClosedRange<Int>, _ message: String, _ parse: (String) -> Element?
+  ) -> [Element]? {
+    required(name) { $0.optionalList(name, count, message, parse) }
   }
 
   /// A list of texts, each of which `parse` must take; nil if missing.
@@ -214,25 +243,47 @@ struct RequestFields {
   mutating func optionalObjects<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ parse: (inout RequestFields) -> Element?
   ) -> [Element]? {
-    guard let value = value(name) else { return nil }
-    guard case .array(let values) = value, count.contains(values.count) else {
+    guard members[ByteText(name)] != nil, !takeNull(name) else { return nil }
+    return objects(name, count) { $0 }?.compactMap { object in
+      switch object {
+      case .problem(let problem):
+        merge([problem])
+        return nil
+      case .fields(var fields):
+        let element = parse(&fields)
+        merge(fields.finalProblems)
+        return element
+      }
+    }
+  }
+
+  /// An element of a list of objects.
+  enum Object {
+    case fields(RequestFields)
+    case problem(RequestProblem)
+  }
+
+  /// A list of objects that must be there, each for itself: what is wrong with one need not refuse the others.
+  mutating func objects<Element>(
+    _ name: String, _ count: ClosedRange<Int>, _ element: (Object) -> Element
+  ) -> [Element]? {
+    guard case .array(let values)? = value(name), count.contains(values.count) else {
       refuse(name, "must be a list of \(count.lowerBound) to \(count.upperBound) objects")
       return nil
     }
-    return values.enumerated().compactMap { index, value in
+    return values.enumerated().map { index, value in
+      let location = at("\(name)[\(index)]")
       guard case .object(let members) = value else {
-        refuse("\(name)[\(index)]", "must be an object")
-        return nil
+        return element(.problem(RequestProblem(location: location, message: "must be an object")))
       }
-      var fields = RequestFields(members, location: at("\(name)[\(index)]"))
-      let element = parse(&fields)
-      merge(fields.finalProblems)
-      return element
+      return element(.fields(RequestFields(members, location: location)))
     }
   }
 
   private func at(_ name: String) -> String { location + "." + name }
 }
+
+private struct MissingValue: Error {}
 
 extension Request {
   /// Whether the body has a content coding other than `identity` (RFC 9110 8.4).

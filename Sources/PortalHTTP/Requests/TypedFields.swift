@@ -2,11 +2,15 @@ import Portal
 
 /// Names and other texts that somebody typed, all by the rule of ``TypedText``. White space around them does not count.
 extension RequestFields {
-  /// A line that must be there; empty after a problem.
-  mutating func typedLine(_ name: String, _ length: ClosedRange<Int>) -> String { typed(name, length, .line) }
+  /// A line that must be there.
+  mutating func typedLine(_ name: String, _ length: ClosedRange<Int>) -> String? {
+    required(name) { $0.optionalTyped(name, length, .line) }
+  }
 
   /// As ``typedLine(_:_:)``, with line breaks.
-  mutating func typedLines(_ name: String, _ length: ClosedRange<Int>) -> String { typed(name, length, .lines) }
+  mutating func typedLines(_ name: String, _ length: ClosedRange<Int>) -> String? {
+    required(name) { $0.optionalTyped(name, length, .lines) }
+  }
 
   /// A line; nil if it is missing or null, and after a problem.
   mutating func optionalTypedLine(_ name: String, _ length: ClosedRange<Int>) -> String? {
@@ -16,13 +20,6 @@ extension RequestFields {
   /// As ``optionalTypedLine(_:_:)``, with line breaks.
   mutating func optionalTypedLines(_ name: String, _ length: ClosedRange<Int>) -> String? {
     optionalTyped(name, length, .lines)
-  }
-
-  private mutating func typed(_ name: String, _ length: ClosedRange<Int>, _ form: TypedText.Form) -> String {
-    let problemCount = problems.count
-    if let text = optionalTyped(name, length, form) { return text }
-    if problems.count == problemCount { refuse(name, "is required") }
-    return ""
   }
 
   private mutating func optionalTyped(

@@ -15,33 +15,21 @@ struct AccountController {
   /// Where there is mail, the new address holds when it is confirmed, and nobody learns whether it is somebody's; else
   /// it holds at once.
   @Sendable private func changeEmail(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let password = fields.presentedPassword("password")
-    let email = fields.email("email")
-    try fields.finish()
-    guard let email else { throw Problem.internalError }
-    let proof = try await sessions.ownCredentials.prove(password, of: context.session)
+    let body = try await NewEmailBody(request)
+    let proof = try await sessions.ownCredentials.prove(body.password, of: context.session)
     if sessions.ownCredentials.isMailOpen {
-      try await sessions.ownCredentials.requestEmailChange(to: email, proof, of: context.session)
+      try await sessions.ownCredentials.requestEmailChange(to: body.email, proof, of: context.session)
       return .mailAccepted
     }
     let login = try await sessions.ownCredentials.changeEmail(
-      to: email, proof, of: context.session, ip: context.caller.ip)
+      to: body.email, proof, of: context.session, ip: context.caller.ip)
     return Response(login, cookie, at: sessions.clock.now.date) { $0.field("email", login.session.user.email) }
   }
 
   @Sendable private func delete(_ request: Request, _ context: CustomerContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let password = fields.presentedPassword("password")
-    try fields.finish()
-    let proof = try await sessions.ownCredentials.prove(password, of: context.session)
+    let body = try await PasswordBody(request)
+    let proof = try await sessions.ownCredentials.prove(body.password, of: context.session)
     let deleted = try await deletion.delete(proof, of: context.session, ip: context.caller.ip)
-    return Response(
-      json: .object { json in
-        json.field("id", deleted.id)
-        json.field("deletedAt", deleted.deletedAt)
-        json.field("revokedKeys", deleted.revokedKeyCount)
-        json.propagation(deleted.propagation)
-      }, headers: [.setCookie: cookie.clearingHeader])
+    return Response(json: .object { $0.fields(of: deleted) }, headers: [.setCookie: cookie.clearingHeader])
   }
 }

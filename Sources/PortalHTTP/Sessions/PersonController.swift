@@ -36,16 +36,9 @@ struct PersonController<Context: PersonContext>: Sendable {
     let found = try await sessions.list(of: context.session)
     return Response(
       json: .object { json in
-        json.array("sessions", found) { json, session in
-          json.object { json in
-            json.field("id", session.id)
-            json.field("createdAt", session.createdAt)
-            json.field("lastSeenAt", session.lastSeenAt)
-            json.field("expiresAt", session.expiresAt)
-            json.field("ip", session.ip)
-            json.field("userAgent", session.userAgent)
-            json.field("current", session.id == context.session.id)
-          }
+        json.objects("sessions", found) { json, session in
+          json.fields(of: session)
+          json.field("current", session.id == context.session.id)
         }
       })
   }
@@ -66,14 +59,10 @@ struct PersonController<Context: PersonContext>: Sendable {
   // MARK: Password
 
   @Sendable private func changePassword(_ request: Request, _ context: Context) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let password = fields.presentedPassword("password")
-    let new = fields.password("newPassword")
-    if let new, new.reveal() == password.reveal() { fields.refuse("newPassword", "must be another one") }
-    try fields.finish()
-    guard let new else { throw Problem.internalError }
+    let body = try await NewPasswordBody(request)
     return Response(
-      try await sessions.ownCredentials.changePassword(password, to: new, of: context.session, ip: context.caller.ip),
+      try await sessions.ownCredentials.changePassword(
+        body.password, to: body.newPassword, of: context.session, ip: context.caller.ip),
       cookie, at: now)
   }
 
@@ -81,51 +70,33 @@ struct PersonController<Context: PersonContext>: Sendable {
 
   @Sendable private func secondFactor(_ request: Request, _ context: Context) async throws -> Response {
     let status = try await secondFactors.status(of: context.session)
-    return Response(
-      json: .object { json in
-        json.field("enabledAt", status.confirmedAt)
-        json.field("recoveryCodes", status.recoveryCodeCount)
-      })
+    return Response(json: .object { $0.fields(of: status) })
   }
 
   @Sendable private func startSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let password = fields.presentedPassword("password")
-    try fields.finish()
-    let factor = try await secondFactors.start(password, of: context.session)
-    return Response(
-      status: .created,
-      json: .object { json in
-        json.field("secret", factor.reveal())
-        json.field("uri", factor.uri(for: context.session.email))
-      })
+    let body = try await PasswordBody(request)
+    let factor = try await secondFactors.start(body.password, of: context.session)
+    return Response(status: .created, json: .object { $0.fields(of: factor, for: context.session.email) })
   }
 
   @Sendable private func confirmSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let code = fields.code()
-    try fields.finish()
-    let (codes, login) = try await secondFactors.confirm(code, of: context.session, ip: context.caller.ip)
-    return Response(login, cookie, at: now) { $0.field("recoveryCodes", codes.map { $0.reveal() }) }
+    let body = try await CodeBody(request)
+    let (codes, login) = try await secondFactors.confirm(body.code, of: context.session, ip: context.caller.ip)
+    return Response(login, cookie, at: now) { $0.field(codes) }
   }
 
   @Sendable private func renewRecoveryCodes(_ request: Request, _ context: Context) async throws -> Response {
-    let (password, code) = try await passwordAndCode(request)
-    let codes = try await secondFactors.renewCodes(password, code, of: context.session, ip: context.caller.ip)
-    return Response(json: .object { $0.field("recoveryCodes", codes.map { $0.reveal() }) })
+    let body = try await PasswordAndCodeBody(request)
+    let codes = try await secondFactors.renewCodes(
+      body.password, body.code, of: context.session, ip: context.caller.ip)
+    return Response(json: .object { $0.field(codes) })
   }
 
   @Sendable private func disableSecondFactor(_ request: Request, _ context: Context) async throws -> Response {
-    let (password, code) = try await passwordAndCode(request)
+    let body = try await PasswordAndCodeBody(request)
     return Response(
-      try await secondFactors.disable(password, code, of: context.session, ip: context.caller.ip), cookie, at: now)
-  }
-
-  private func passwordAndCode(_ request: Request) async throws -> (Password, String) {
-    var fields = try await RequestFields(request, sizeMax: SessionsController.bodySizeMax)
-    let (password, code) = (fields.presentedPassword("password"), fields.code())
-    try fields.finish()
-    return (password, code)
+      try await secondFactors.disable(body.password, body.code, of: context.session, ip: context.caller.ip),
+      cookie, at: now)
   }
 }
 
@@ -141,10 +112,6 @@ extension PersonController<StaffContext> {
   }
 }
 
-extension RequestFields {
-  fileprivate mutating func code() -> String { string("code", 1...SessionsController.codeLengthMax) }
-}
-
 extension Response {
   /// What a session's owner gets when its token has changed, with what `more` puts before it.
   init(
@@ -154,8 +121,7 @@ extension Response {
     self.init(
       json: .object { json in
         more(&json)
-        json.field("token", login.token.reveal())
-        json.field("expiresAt", login.session.expiresAt)
+        json.fields(of: login)
       },
       headers: cookie.map { [.setCookie: $0.header(login.token, expiresAt: login.session.expiresAt, at: now)] } ?? [:])
   }

@@ -1,5 +1,5 @@
 import Hummingbird
-package import Portal
+import Portal
 
 /// `/v1/support/confirmations`: what one member of staff asked for, and another has to confirm.
 struct ConfirmationsController {
@@ -13,37 +13,17 @@ struct ConfirmationsController {
 
   @Sendable private func list(_ request: Request, _ context: StaffContext) async throws -> Response {
     let found = try await desk.confirmations()
-    return Response(
-      json: .object { json in
-        json.array("confirmations", found) { json, confirmation in json.object { $0.fields(of: confirmation) } }
-      })
+    return Response(json: .object { json in json.objects("confirmations", found) { $0.fields(of: $1) } })
   }
 
   @Sendable private func confirm(_ request: Request, _ context: StaffContext) async throws -> Response {
-    try await RequestFields(request, sizeMax: SupportController.bodySizeMax, isOptional: true).finish()
+    _ = try await EmptyBody(request)
     let (count, propagation) = try await desk.confirm(try context.pathID, by: context.caller)
-    return Response(revokedKeyCount: count, propagation)
+    return Response(json: .object { $0.revocation(ofKeys: count, propagation) })
   }
 
   @Sendable private func withdraw(_ request: Request, _ context: StaffContext) async throws -> Response {
     try await desk.withdraw(try context.pathID, by: context.caller)
     return Response(status: .noContent)
-  }
-}
-
-extension JSONWriter {
-  package mutating func fields(of confirmation: StaffConfirmation) {
-    field("id", confirmation.id)
-    field("accountId", confirmation.accountID)
-    field("accountName", confirmation.accountName)
-    field("keys", confirmation.keyCount)
-    object("requestedBy") { json in
-      json.field("id", confirmation.requesterID)
-      json.field("name", confirmation.requesterName)
-    }
-    field("reason", confirmation.reason.text)
-    field("ticket", confirmation.reason.ticket)
-    field("createdAt", confirmation.createdAt)
-    field("expiresAt", confirmation.expiresAt)
   }
 }

@@ -1,5 +1,5 @@
 import Hummingbird
-package import Portal
+import Portal
 
 /// `/v1/support/staff`: the people among staff, for those with the role admin.
 struct StaffController {
@@ -14,12 +14,8 @@ struct StaffController {
   }
 
   @Sendable private func list(_ request: Request, _ context: StaffContext) async throws -> Response {
-    let found = try await staff.list(page: try request.page())
-    return Response(
-      json: .object { json in
-        json.array("staff", found.items) { json, member in json.object { $0.fields(of: member) } }
-        json.field("nextCursor", found.next.map { Cursor.text(of: $0) })
-      })
+    let found = try await staff.list(page: try request.query().page())
+    return Response(json: .object { json in json.page("staff", found) { $0.fields(of: $1) } })
   }
 
   @Sendable private func get(_ request: Request, _ context: StaffContext) async throws -> Response {
@@ -27,11 +23,7 @@ struct StaffController {
   }
 
   @Sendable private func update(_ request: Request, _ context: StaffContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: SupportController.bodySizeMax)
-    let changes = StaffChanges(
-      role: fields.change("role") { $0.choice("role") },
-      isEnabled: fields.change("enabled") { $0.optionalBool("enabled") })
-    try fields.finish()
+    let changes = try await StaffChanges(request)
     let revisions = try request.ifMatch()
     return response(
       try await staff.update(try context.pathID, changes, ifRevision: revisions, by: context.caller))
@@ -49,17 +41,5 @@ struct StaffController {
 
   private func response(_ member: StaffDetails) -> Response {
     Response(json: .object { $0.fields(of: member) }, headers: [.eTag: EntityTag.text(of: member.revision)])
-  }
-}
-
-extension JSONWriter {
-  package mutating func fields(of member: StaffDetails) {
-    field("id", member.member.id)
-    field("email", member.member.email)
-    field("name", member.member.name)
-    field("role", member.member.role.rawValue)
-    field("disabledAt", member.disabledAt)
-    field("secondFactorEnabledAt", member.secondFactorEnabledAt)
-    field("createdAt", member.createdAt)
   }
 }

@@ -1,10 +1,9 @@
 import Foundation
 import Hummingbird
-package import Portal
+import Portal
 
 /// `/v1/support`: what staff do.
 struct SupportController {
-  static let bodySizeMax = 16 << 10
   private static let keyQuery: [QueryParameter] = ["start", "id", "accountId", "email", "emailPart", "accountName"]
   private static let accountQuery: [QueryParameter] = ["id", "email", "emailPart", "name"]
 
@@ -29,35 +28,18 @@ struct SupportController {
   }
 
   @Sendable private func logIn(_ request: Request, _ context: AppRequestContext) async throws -> Response {
-    let credentials = try await SessionsController.credentials(request)
+    let body = try await LogInBody(request)
     let login = try await sessions.logInStaff(
-      email: credentials.email, password: credentials.password, code: credentials.code,
-      from: context.origin(of: request))
-    let member = login.session.member
+      email: body.email, password: body.password, code: body.code, from: context.origin(of: request))
     return Response(
       json: .object { json in
-        json.object("staff") { json in
-          json.field("id", member.id)
-          json.field("email", member.email)
-          json.field("name", member.name)
-        }
-        json.field("role", member.role.rawValue)
-        json.field("token", login.token.reveal())
-        json.field("expiresAt", login.session.expiresAt)
+        json.fields(of: login.session)
+        json.fields(of: login)
       })
   }
 
   @Sendable private func me(_ request: Request, _ context: StaffContext) async throws -> Response {
-    let member = context.member
-    return Response(
-      json: .object { json in
-        json.object("staff") { json in
-          json.field("id", member.id)
-          json.field("email", member.email)
-          json.field("name", member.name)
-        }
-        json.field("role", member.role.rawValue)
-      })
+    Response(json: .object { $0.fields(of: context.session) })
   }
 
   @Sendable private func logOut(_ request: Request, _ context: StaffContext) async throws -> Response {
@@ -66,53 +48,31 @@ struct SupportController {
   }
 
   @Sendable private func search(_ request: Request, _ context: StaffContext) async throws -> Response {
-    let start = try request.query("start")
-    if let start, !(1...Key.startLength).contains(start.unicodeScalars.count) || start.utf8.contains(0) {
-      throw PortalError.invalid("query.start", "must be 1 to \(Key.startLength) characters")
-    }
-    let search = KeySearch(
-      id: try request.queryUUID("id"), accountID: try request.queryUUID("accountId"), start: start,
-      email: try request.queryEmail("email"), emailPart: try request.queryPart("emailPart", EmailAddress.lengthMax),
-      accountName: try request.queryPart("accountName", Account.nameLengthMax))
-    guard search != KeySearch() else {
-      throw PortalError.invalid("query", "needs one of start, id, accountId, email, emailPart, accountName")
-    }
-    return response(try await desk.search(search))
+    response(try await desk.search(try KeySearch(try request.query())))
   }
 
   @Sendable private func searchAccounts(_ request: Request, _ context: StaffContext) async throws -> Response {
-    let search = AccountSearch(
-      id: try request.queryUUID("id"), email: try request.queryEmail("email"),
-      emailPart: try request.queryPart("emailPart", EmailAddress.lengthMax),
-      name: try request.queryPart("name", Account.nameLengthMax))
-    guard search != AccountSearch() else {
-      throw PortalError.invalid("query", "needs one of id, email, emailPart, name")
-    }
-    let found = try await desk.search(search)
-    return Response(
-      json: .object { json in
-        json.array("accounts", found) { json, found in json.object { $0.fields(of: found) } }
-      })
+    let found = try await desk.search(try AccountSearch(try request.query()))
+    return Response(json: .object { json in json.objects("accounts", found) { $0.fields(of: $1) } })
   }
 
   /// A pasted key goes no further than its hash.
   @Sendable private func lookUp(_ request: Request, _ context: StaffContext) async throws -> Response {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let text = fields.string("key", 1...KeyFormat.pastedLengthMax)
-    try fields.finish()
-    return response(try await desk.lookUp(pasted: text))
+    let body = try await PastedKeyBody(request)
+    return response(try await desk.lookUp(pasted: body.key))
   }
 
   @Sendable private func revoke(_ request: Request, _ context: StaffContext) async throws -> Response {
-    let reason = try await reason(request)
-    return Response(try await desk.revokeKey(try context.pathID, by: context.caller, reason))
+    let reason = try await SupportReason(request)
+    let revoked = try await desk.revokeKey(try context.pathID, by: context.caller, reason)
+    return Response(json: .object { $0.fields(of: revoked) })
   }
 
   @Sendable private func revokeKeys(_ request: Request, _ context: StaffContext) async throws -> Response {
-    let reason = try await reason(request)
+    let reason = try await SupportReason(request)
     switch try await desk.revokeKeys(of: try context.pathID, by: context.caller, reason) {
     case .done(let count, let propagation):
-      return Response(revokedKeyCount: count, propagation)
+      return Response(json: .object { $0.revocation(ofKeys: count, propagation) })
     case .waits(let confirmation):
       return Response(
         status: .accepted, json: .object { json in json.object("confirmation") { $0.fields(of: confirmation) } })
@@ -121,103 +81,20 @@ struct SupportController {
 
   @Sendable private func instances(_ request: Request, _ context: StaffContext) async throws -> Response {
     let reports = try await desk.instances()
-    return Response(
-      json: .object { json in
-        json.array("instances", reports) { json, report in
-          json.object { json in
-            json.field("id", report.id)
-            json.field("name", report.name)
-            json.field("startedAt", report.startedAt)
-            json.field("heartbeatAt", report.heartbeatAt)
-            json.field("leaseMilliseconds", report.leaseMilliseconds)
-            json.field("freshMilliseconds", report.freshMilliseconds)
-            json.field("appliedSeq", report.appliedSeq)
-            json.field("lag", report.lag)
-          }
-        }
-      })
+    return Response(json: .object { json in json.objects("instances", reports) { $0.fields(of: $1) } })
   }
 
   private func setSuspension(
     _ isSuspended: Bool, _ request: Request, _ context: StaffContext
   ) async throws -> Response {
-    let reason = try await reason(request)
+    let reason = try await SupportReason(request)
     let (account, propagation) = try await desk.setSuspension(
       of: try context.pathID, to: isSuspended, by: context.caller, reason)
-    return Response(
-      json: .object { json in
-        json.field("id", account.id)
-        json.field("name", account.name)
-        json.field("suspendedAt", account.suspendedAt)
-        json.propagation(propagation)
-      })
-  }
-
-  private func reason(_ request: Request) async throws -> SupportReason {
-    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let reason = fields.supportReason()
-    try fields.finish()
-    return reason
+    return Response(json: .object { $0.fields(ofSuspensionOf: account, propagation) })
   }
 
   private func response(_ keys: [Key]) -> Response {
     let now = desk.clock.now.expiryDate
-    return Response(
-      json: .object { json in
-        json.array("keys", keys) { json, key in
-          json.object(key, at: now) { $0.field("accountId", key.accountID) }
-        }
-      })
-  }
-}
-
-extension Request {
-  fileprivate func queryEmail(_ name: String) throws(PortalError) -> EmailAddress? {
-    guard let text = try query(name) else { return nil }
-    do throws(EmailAddress.Refusal) { return try EmailAddress(typed: text) } catch {
-      throw .invalid("query.\(name)", error.message)
-    }
-  }
-
-  /// A part of an account's name, or of an address.
-  fileprivate func queryPart(_ name: String, _ lengthMax: Int) throws(PortalError) -> String? {
-    guard let text = try query(name) else { return nil }
-    let length = AccountSearch.partLengthMin...lengthMax
-    guard length.contains(text.unicodeScalars.count), !text.utf8.contains(0) else {
-      throw .invalid("query.\(name)", "must be \(length.lowerBound) to \(length.upperBound) characters")
-    }
-    return text
-  }
-}
-
-extension JSONWriter {
-  package mutating func fields(of found: FoundAccount) {
-    field("id", found.account.id)
-    field("name", found.account.name)
-    object("plan") { $0.fields(of: found.account.plan) }
-    field("suspendedAt", found.account.suspendedAt)
-    field("suspensionReason", found.suspensionReason)
-    field("createdAt", found.createdAt)
-    object("keys") { json in
-      json.field("total", found.keys.total)
-      json.field("unrevoked", found.keys.unrevoked)
-      json.field("live", found.keys.live)
-    }
-    field("memberCount", found.memberCount)
-    array("members", found.members) { json, member in
-      json.object { json in
-        json.field("id", member.user.id)
-        json.field("email", member.user.email)
-        json.field("role", member.role.rawValue)
-      }
-    }
-  }
-}
-
-extension RequestFields {
-  /// Why a member of staff acts.
-  mutating func supportReason() -> SupportReason {
-    let text = typedLines("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
-    return SupportReason(text: text, ticket: optionalTypedLine("ticket", 1...SupportReason.ticketLengthMax))
+    return Response(json: .object { json in json.objects("keys", keys) { $0.fields(ofFound: $1, at: now) } })
   }
 }

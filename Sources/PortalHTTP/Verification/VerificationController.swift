@@ -25,9 +25,9 @@ struct VerificationController {
 
   @Sendable private func verify(_ request: Request, _ context: GatewayContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    var question = fields.verification(verifier.format)
+    let asked = fields.verification(verifier.format)
+    var question = try fields.finish(asked) { $0 }
     question.environment = context.token.environment
-    try fields.finish()
     let verdict = try await verifier.verify(question)
     var response = Response(json: .object { $0.fields(of: verdict) })
     if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.limits)) }
@@ -36,19 +36,16 @@ struct VerificationController {
 
   @Sendable private func verifyBatch(_ request: Request, _ context: GatewayContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
-    let items = fields.batchItems(verifier.format, context.token.environment)
-    try fields.finish()
-    var verdicts = try await verifier.verify(items.filter(\.problems.isEmpty).map(\.question))[...]
-    for item in items where !item.problems.isEmpty { verifier.noteInvalidRequest() }
+    let asked = fields.batchItems(verifier.format, context.token.environment)
+    let items = try fields.finish(asked) { $0 }
+    var verdicts = try await verifier.verify(items.compactMap(\.question))[...]
+    for item in items where item.question == nil { verifier.noteInvalidRequest() }
     return Response(
       json: .object { json in
-        json.array("results", items) { json, item in
-          json.object { json in
-            if item.problems.isEmpty, let verdict = verdicts.popFirst() {
-              json.fields(of: verdict)
-            } else {
-              json.fields(ofInvalid: item.problems)
-            }
+        json.objects("results", items) { json, item in
+          switch item {
+          case .question: if let verdict = verdicts.popFirst() { json.fields(of: verdict) }
+          case .invalid(let problems): json.fields(ofInvalid: problems)
           }
         }
       })
@@ -97,16 +94,16 @@ extension Response {
 }
 
 extension Request {
-  /// What a gateway tells of its request in headers. Throws `.invalid` for one that can't be meant.
+  /// What a gateway tells of its request in headers. Throws for one that can't be meant.
   fileprivate func verification(of hash: SecretHash?) throws -> VerificationRequest {
     var question = VerificationRequest(hash: hash)
     if let scope = headers[.xRequiredScope] {
-      guard Scope.isValid(scope) else { throw PortalError.invalid("header.X-Required-Scope", "must be a scope") }
+      guard Scope.isValid(scope) else { throw InvalidRequest("header.X-Required-Scope", "must be a scope") }
       question.scopes = [scope]
     }
     if let text = headers[.xClientIP] {
       guard let address = AddressBlock(text), address.isSingleAddress else {
-        throw PortalError.invalid("header.X-Client-IP", "must be an IPv4 or IPv6 address")
+        throw InvalidRequest("header.X-Client-IP", "must be an IPv4 or IPv6 address")
       }
       question.clientIP = address
     }
@@ -114,111 +111,6 @@ extension Request {
       question.endpoint = VerificationRequest.endpoint(method: headers[.xOriginalMethod], target: uri)
     }
     return question
-  }
-}
-
-/// One question of a batch. What is wrong with it is said in its own result, and refuses no other.
-private struct BatchItem {
-  /// No more of them are told.
-  static let problemCountMax = 8
-
-  /// Not to be answered if there are problems.
-  var question = VerificationRequest(hash: nil)
-  var problems: [FieldProblem] = []
-}
-
-extension RequestFields {
-  fileprivate mutating func batchItems(_ format: KeyFormat, _ environment: Key.Environment?) -> [BatchItem] {
-    let count = 1...VerificationController.batchCountMax
-    guard case .array(let values)? = value("requests"), count.contains(values.count) else {
-      refuse("requests", "must be a list of \(count.lowerBound) to \(count.upperBound) objects")
-      return []
-    }
-    return values.enumerated().map { index, value in
-      let location = "body.requests[\(index)]"
-      guard case .object(let members) = value else {
-        return BatchItem(problems: [FieldProblem(location: location, message: "must be an object")])
-      }
-      var fields = RequestFields(members, location: location)
-      var question = fields.verification(format)
-      question.environment = environment
-      return BatchItem(question: question, problems: Array(fields.finalProblems.prefix(BatchItem.problemCountMax)))
-    }
-  }
-
-  /// What was presented as a key, whatever it is; nil if it is missing or no text, which is told.
-  private mutating func presentedKey(_ name: String) -> Secret? {
-    switch value(name) {
-    case .string(let text)?: return Secret(presented: text)
-    case nil: refuse(name, "is required")
-    default: refuse(name, "must be a string")
-    }
-    return nil
-  }
-
-  mutating func verification(_ format: KeyFormat) -> VerificationRequest {
-    let key = presentedKey("key")
-    var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []
-    if let scope = optionalString("scope", 1...Scope.lengthMax) {
-      if Scope.isValid(scope) { scopes.append(scope) } else { refuse("scope", "must be a scope") }
-    }
-    var clientIP: AddressBlock?
-    if let text = optionalString("clientIP", 1...64) {
-      clientIP = AddressBlock(text)
-      if clientIP?.isSingleAddress != true { refuse("clientIP", "must be an IPv4 or IPv6 address") }
-    }
-    return VerificationRequest(
-      hash: key.flatMap { format.hash(of: $0) }, scopes: scopes, clientIP: clientIP,
-      endpoint: optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
-        ?? VerificationRequest.endpointDefault,
-      cost: integer("cost", 1...VerificationRequest.costMax, default: 1))
-  }
-}
-
-extension JSONWriter {
-  mutating func fields(of verdict: Verdict) {
-    if verdict.isValid {
-      piece(#""valid":true,"code":"VALID""#)
-    } else {
-      piece(#""valid":false,"code":"#, verdict.code.rawValue)
-    }
-    guard let (key, limits) = verdict.found else { return }
-    piece(#","keyId":""#, key.id)
-    piece(#"","accountId":""#, key.accountID)
-    piece(#"","name":"#, key.name)
-    piece(#","environment":"#, key.environment.rawValue)
-    field("scopes", key.scopes)
-    field("expiresAt", key.expiresAt)
-    piece(#","rateLimit":{"limit":"#, limits.binding)
-    piece(#","limits":[{"name":"#, limits.own)
-    for standing in limits.others { piece(#",{"name":"#, standing) }
-    piece("]")
-    // Null where no waiting would help.
-    if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding.retryAfterSeconds) }
-  }
-
-  /// The result of a question that cannot be understood.
-  fileprivate mutating func fields(ofInvalid problems: [FieldProblem]) {
-    piece(#""valid":false,"code":"INVALID_REQUEST""#)
-    array("errors", problems) { json, problem in
-      json.object {
-        $0.field("location", problem.location)
-        $0.field("message", problem.message)
-      }
-    }
-  }
-
-  private mutating func piece(_ text: StaticString, _ standing: RateLimitDecision.Standing) {
-    piece(text, standing.limit.name)
-    piece(#","windowSeconds":"#, standing.limit.windowSeconds)
-    piece(#","limit":"#, standing.window)
-  }
-
-  private mutating func piece(_ text: StaticString, _ window: SlidingWindow.Decision) {
-    piece(text, window.limit)
-    piece(#","remaining":"#, window.remaining)
-    piece(#","resetSeconds":"#, window.resetSeconds)
-    piece("}")
   }
 }
 

@@ -122,10 +122,7 @@ struct AccountsCommand: AsyncParsableCommand {
           json: .object { json in
             json.field("id", id)
             json.field("name", name)
-            json.object("user") {
-              $0.field("id", user.id)
-              $0.field("email", user.email)
-            }
+            json.object("user") { $0.fields(of: user) }
             if isGenerated { json.field("password", password.reveal()) }
           })
       }
@@ -190,12 +187,7 @@ struct AccountsCommand: AsyncParsableCommand {
         }
         Output(isJSON: options.json).print(
           "account \(account.id.text) has the plan \(account.plan.name)",
-          json: .object { json in
-            json.field("id", account.id)
-            json.field("name", account.name)
-            json.object("plan") { $0.fields(of: account.plan) }
-            json.propagation(propagation)
-          })
+          json: .object { $0.fields(ofPlanOf: account, propagation) })
       }
     }
   }

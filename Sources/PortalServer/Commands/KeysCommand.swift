@@ -79,10 +79,7 @@ struct KeysCommand: AsyncParsableCommand {
         }
         Output(isJSON: options.json).print(
           Self.table(key, at: now), hasHeadings: false,
-          json: .object { json in
-            json.fields(of: key, at: now)
-            json.field("accountId", key.accountID)
-          })
+          json: .object { $0.fields(ofFound: key, at: now) })
       }
     }
 
@@ -145,10 +142,7 @@ struct KeysCommand: AsyncParsableCommand {
         }
         Output(isJSON: options.json).print(
           "key \(issued.key.id.text) \(issued.secret.reveal())",
-          json: .object { json in
-            json.fields(of: issued.key, at: now)
-            json.field("key", issued.secret.reveal())
-          })
+          json: .object { $0.fields(of: NewKey(issued, at: now)) })
       }
     }
 

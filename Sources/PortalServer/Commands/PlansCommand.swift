@@ -80,10 +80,7 @@ struct PlansCommand: AsyncParsableCommand {
         }
         Output(isJSON: options.json).print(
           "plan " + plan.text,
-          json: .object { json in
-            json.fields(of: plan)
-            json.propagation(propagation)
-          })
+          json: .object { $0.fields(of: plan, propagation) })
       }
     }
   }

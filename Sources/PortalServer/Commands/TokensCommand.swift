@@ -155,10 +155,6 @@ extension Output {
       \(what) \(id.text) revoked; \(propagation.acknowledged) of \(propagation.instances) instances have dropped it, \
       after \(propagation.milliseconds) ms
       """,
-      json: .object { json in
-        json.field("id", id)
-        json.field("revokedAt", revokedAt)
-        json.propagation(propagation)
-      })
+      json: .object { $0.revocation(of: id, at: revokedAt, propagation) })
   }
 }

@@ -55,8 +55,9 @@ struct VerificationScannerFuzzTests {
   private static func problem(_ scanned: VerificationRequest, _ value: JSONValue?) -> String? {
     guard case .object(let members)? = value, let format = KeyFormat(prefix: "lk") else { return "it is no object" }
     var fields = RequestFields(members, location: "body")
-    var expected = fields.verification(format)
-    guard fields.finalProblems.isEmpty else { return "the ordinary route refuses it" }
+    guard var expected = fields.verification(format), fields.finalProblems.isEmpty else {
+      return "the ordinary route refuses it"
+    }
     // That tells a text that can't be a key by its checksum; here it is simply not in the cache.
     if expected.hash == nil { expected.hash = scanned.hash }
     return scanned == expected ? nil : "\(scanned) ≠ \(expected)"

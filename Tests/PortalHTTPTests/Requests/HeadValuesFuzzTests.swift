@@ -21,11 +21,11 @@ struct HeadValuesFuzzTests {
       random.mutated(random.pick(others), tokens: Self.queryTokens, others: others)
     } problem: { bytes, _ in
       let text = String(decoding: bytes, as: UTF8.self)
-      do throws(PortalError) {
+      do throws(InvalidRequest) {
         try Query(text).check([.list("limit"), .list("cursor")])
       } catch {
-        guard case .invalid(let problems) = error, !problems.isEmpty,
-          problems.allSatisfy({ $0.location == "query" || $0.location.utf8.starts(with: "query.".utf8) })
+        guard !error.problems.isEmpty,
+          error.problems.allSatisfy({ $0.location == "query" || $0.location.utf8.starts(with: "query.".utf8) })
         else { return "\(error)" }
       }
       guard let query = try? Query(text), let longer = try? Query(text + "&zz=%31") else { return nil }

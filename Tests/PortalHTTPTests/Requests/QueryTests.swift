@@ -8,12 +8,11 @@ import Testing
 @Suite("Query")
 struct QueryTests {
   private func locations(_ text: String, _ known: [QueryParameter]) -> [String] {
-    do throws(PortalError) {
+    do throws(InvalidRequest) {
       try Query(text).check(known)
       return []
     } catch {
-      guard case .invalid(let problems) = error else { return ["\(error)"] }
-      return problems.map(\.location)
+      return error.problems.map(\.location)
     }
   }
 

@@ -45,7 +45,7 @@ struct RequestFieldsTests {
       #expect(fields.choice("e", default: Colour.green) == .green)
       #expect(fields.optionalList("f", 1...1, "") { $0 } == nil)
       #expect(fields.problems.isEmpty)
-      #expect(fields.string("g", 1...9).isEmpty)
+      #expect(fields.string("g", 1...9) == nil)
       #expect(fields.uuid("h") == nil)
       #expect(fields.finalProblems.map(\.message) == ["is required", "is required"])
     }
@@ -72,15 +72,34 @@ struct RequestFieldsTests {
       "body.list[3]", "body.required", "body.alpha", "body.zeta",
     ]
     #expect(locations(fields) == expected)
-    #expect(throws: PortalError.invalid(fields.finalProblems)) { try fields.finish() }
-    #expect(Problem(PortalError.invalid(fields.finalProblems)).errors.map(\.location) == expected)
+    #expect(throws: InvalidRequest(fields.finalProblems)) { try fields.finish() }
+    #expect(Problem(InvalidRequest(fields.finalProblems)).errors.map(\.location) == expected)
+  }
+
+  @Test("a value is built of the required members where nothing is wrong, and not at all where something is")
+  func built() throws {
+    var good = try fields(#"{"text":"a","number":1}"#)
+    let (text, number) = (good.string("text", 1...3), good.integer("number", 0...9))
+    #expect(try good.finish(text, number) { "\($0)\($1)" } == "a1")
+    var bad = try fields(#"{"text":"a","more":1}"#)
+    let (same, missing) = (bad.string("text", 1...3), bad.integer("number", 0...9))
+    #expect(throws: InvalidRequest(bad.finalProblems)) { try bad.finish(same, missing) { "\($0)\($1)" } }
+    #expect(locations(bad) == ["body.number", "body.more"])
+    #expect(RequestFields.make(same, missing) { "\($0)\($1)" } == nil)
+  }
+
+  @Test("what a verb refuses is placed in the body, or in the key that the request is about")
+  func placed() {
+    let problem = RequestProblem(FieldProblem(.scope(1), "is wrong"))
+    #expect(problem == RequestProblem(location: "body.scopes[1]", message: "is wrong"))
+    #expect(RequestProblem(FieldProblem(.expiresAt, "is wrong", of: .key)).location == "key.expiresAt")
   }
 
   @Test("a required text that is wrong is told once, and no other type stands in for a text")
   func once() throws {
     for value in ["1", "true", "[]", "{}", "\"\"", "\"long\""] {
       var fields = try fields("{\"text\":\(value)}")
-      #expect(fields.string("text", 1...3).isEmpty)
+      #expect(fields.string("text", 1...3) == nil)
       #expect(locations(fields) == ["body.text"], "\(value)")
     }
   }
@@ -100,7 +119,7 @@ struct RequestFieldsTests {
 
   @Test("of very many mistakes the first hundred are told, whether in parts, in a list or in names that nobody knows")
   func bounded() throws {
-    let problems = (0..<1_000).map { FieldProblem(location: "body.events[\($0)]", message: "is wrong") }
+    let problems = (0..<1_000).map { RequestProblem(location: "body.events[\($0)]", message: "is wrong") }
     var merged = try fields("{}")
     merged.refuse("first", "is wrong")
     for problem in problems { merged.merge([problem]) }

@@ -29,7 +29,7 @@ struct PlansTests {
       let before = try await pool.number("select seq from invalidation_head")
       _ = try await world.plans.set(longer, by: World.caller)
       #expect(try await pool.number("select seq from invalidation_head") == before)
-      await #expect(throws: PortalError.invalid("body.plan", "is not the name of a plan")) {
+      await #expect(throws: PortalError.invalid(.plan, "is not the name of a plan")) {
         try await world.plans.assign("big", to: account, by: World.caller, Self.reason)
       }
       await #expect(throws: PortalError.notFound) {

@@ -9,10 +9,10 @@ private let orders: [(module: String, order: FolderOrder)] = [
     FolderOrder([
       ["Values"],
       ["Observability", "Migrations"],
-      ["Attempts", "Audit", "Clock", "Idempotency", "Passwords"],
+      ["Attempts", "Audit", "Clock", "Passwords"],
       ["Coherence", "JobRuns", "Mail", "RateLimits", "RequestLimits"],
       ["Accounts", "ServiceTokens"],
-      ["Keys", "Sessions"],
+      ["Idempotency", "Keys", "Sessions"],
       ["Credentials", "Usage"],
       ["Analytics", "Members", "Verification"],
       ["Database", "People", "Support"],

@@ -74,7 +74,7 @@ private struct Tenant {
       key: "once", request: [1], accountID: accountID, holder: .random(prefix: "lk_session"))!
     try await world.pool.execute(
       InsertFirstAnswer(
-        request: request, answer: FirstAnswer(shownKeys: ["{}"], newKeyID: key, secret: nil), sealedSecret: [1]),
+        request: request, answer: FirstAnswer(objects: ["{}"], newID: key, secret: nil), sealedSecret: [1]),
       as: .account(accountID))
     try await world.pool.type(
       """
@@ -126,7 +126,7 @@ private struct Tenant {
           email: "eve@example.com"), .refusal),
       TenantCase(
         InsertFirstAnswer(
-          request: request, answer: FirstAnswer(shownKeys: ["{}"], newKeyID: .version7(), secret: nil),
+          request: request, answer: FirstAnswer(objects: ["{}"], newID: .version7(), secret: nil),
           sealedSecret: [1]),
         .refusal),
       TenantCase(InsertMembership(accountID: accountID, userID: .version7(), role: .owner), .refusal),

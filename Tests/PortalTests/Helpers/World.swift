@@ -24,6 +24,7 @@ struct World {
 
   var propagations: Propagations { Propagations(pool: pool) }
   var keys: Keys { Keys(pool: pool, format: format, propagations: propagations, outbox: outbox, clock: clock) }
+  var idempotency: Idempotency { Idempotency(pool: pool, outbox: outbox) }
   var accounts: Accounts { Accounts(pool: pool, passwords: Self.hasher) }
   var audit: AuditEvents { AuditEvents(pool: pool) }
   var desk: SupportDesk { SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox) }

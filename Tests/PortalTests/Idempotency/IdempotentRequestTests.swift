@@ -48,12 +48,12 @@ struct IdempotentRequestTests {
     for count in [0, 1, 27, 28, sealed.count - 1] { #expect(own.open(Array(sealed.prefix(count)), of: keyID) == nil) }
   }
 
-  @Test("an answer has no fewer keys than it had, or its row was changed by hand")
-  func shownKeys() throws {
+  @Test("an answer has no fewer objects than it had, or its row was changed by hand")
+  func objects() throws {
     for count in 0...3 {
-      let answer = FirstAnswer(shownKeys: Array(repeating: "{}", count: count), newKeyID: .version7(), secret: nil)
-      #expect(try answer.shown(atLeast: count).count == count)
-      let error = #expect(throws: PostgresError.self) { try answer.shown(atLeast: count + 1) }
+      let answer = FirstAnswer(objects: Array(repeating: "{}", count: count), newID: .version7(), secret: nil)
+      #expect(try answer.objects(atLeast: count).count == count)
+      let error = #expect(throws: PostgresError.self) { try answer.objects(atLeast: count + 1) }
       #expect(error?.code == .decoding)
     }
   }

@@ -17,11 +17,24 @@ struct KeysOnceTests {
   }
 
   private func create(_ world: World, _ request: IdempotentRequest) async throws -> FirstAnswer {
-    try await world.keys.create(.plain, by: World.caller, once: request) { "\($0.start) \($0.status(at: Date()))" }
+    let now = try await world.keys.now()
+    return try await world.idempotency.once(request) { transaction in
+      let issued = try await world.keys.create(
+        .plain, for: request.accountID, by: World.caller, at: now, on: transaction)
+      return FirstAnswer(
+        objects: ["\(issued.key.start) \(issued.key.status(at: Date()))"], newID: issued.key.id, secret: issued.secret)
+    }
   }
 
   private func roll(_ world: World, _ id: UUID, _ request: IdempotentRequest) async throws -> FirstAnswer {
-    try await world.keys.roll(id, graceSeconds: 60, by: World.caller, once: request) { "\($0.start)" }.answer
+    let now = try await world.keys.now()
+    return try await world.idempotency.once(request) { transaction in
+      let (successor, predecessor, ended) = try await world.keys.roll(
+        id, of: request.accountID, graceSeconds: 60, by: World.caller, at: now, on: transaction)
+      return FirstAnswer(
+        objects: ([successor.key, predecessor] + ended).map(\.start), newID: successor.key.id,
+        secret: successor.secret)
+    }
   }
 
   @Test("fifty at once make one key, and all are answered with it; so with a roll")
@@ -31,13 +44,13 @@ struct KeysOnceTests {
       let account = try await world.makeAccount()
       let made = await concurrently(50) { _ in try await create(world, once(account)) }
       #expect(made.errors.isEmpty, "\(made.errors)")
-      #expect(Set(made.values.map(\.newKeyID)).count == 1 && Set(made.values.map { $0.secret?.reveal() }).count == 1)
-      #expect(Set(made.values.map(\.shownKeys)).count == 1)
-      let id = try #require(made.values.first?.newKeyID)
+      #expect(Set(made.values.map(\.newID)).count == 1 && Set(made.values.map { $0.secret?.reveal() }).count == 1)
+      #expect(Set(made.values.map(\.objects)).count == 1)
+      let id = try #require(made.values.first?.newID)
       let rolled = await concurrently(50) { _ in try await roll(world, id, once(account, "roll", "roll")) }
       #expect(rolled.errors.isEmpty, "\(rolled.errors)")
       #expect(
-        Set(rolled.values.map(\.newKeyID)).count == 1 && Set(rolled.values.map { $0.secret?.reveal() }).count == 1)
+        Set(rolled.values.map(\.newID)).count == 1 && Set(rolled.values.map { $0.secret?.reveal() }).count == 1)
       #expect(try await pool.number("select count(*) from api_keys") == 2)
       #expect(
         try await world.actions(on: account) == ["account.created", "key.created", "key.created", "key.rolled"])
@@ -51,17 +64,33 @@ struct KeysOnceTests {
       let account = try await world.makeAccount()
       let key = try await world.makeKey(account).key
       let first = try await roll(world, key.id, once(account, "first", "first"))
-      #expect(first.shownKeys.count == 2 && first.shownKeys[1] == key.start)
-      let second = try await roll(world, first.newKeyID, once(account, "second", "second"))
-      #expect(second.shownKeys == [second.shownKeys[0], first.shownKeys[0], key.start])
-      let third = try await roll(world, second.newKeyID, once(account, "third", "third"))
+      #expect(first.objects.count == 2 && first.objects[1] == key.start)
+      let second = try await roll(world, first.newID, once(account, "second", "second"))
+      #expect(second.objects == [second.objects[0], first.objects[0], key.start])
+      let third = try await roll(world, second.newID, once(account, "third", "third"))
       let outcomes = await concurrently(20) { _ in
-        try await roll(world, first.newKeyID, once(account, "second", "second")).shownKeys
+        try await roll(world, first.newID, once(account, "second", "second")).objects
       }
-      #expect(outcomes.values == Array(repeating: second.shownKeys, count: 20))
-      #expect(try await world.keys.find(second.newKeyID, of: account).status(at: Date()) == .active)
-      #expect(try await world.keys.find(third.newKeyID, of: account).status(at: Date()) == .active)
+      #expect(outcomes.values == Array(repeating: second.objects, count: 20))
+      #expect(try await world.keys.find(second.newID, of: account).status(at: Date()) == .active)
+      #expect(try await world.keys.find(third.newID, of: account).status(at: Date()) == .active)
       #expect(try await world.actions(on: account).count { $0 == "key.revoked" } == 2)
+    }
+  }
+
+  @Test("any verb is carried out once, also one that has no secret to show")
+  func anyVerb() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let outcomes = await concurrently(20) { index in
+        try await world.idempotency.once(once(account)) { _ in
+          FirstAnswer(objects: [#"{"number":\#(index)}"#], newID: .version7(), secret: nil)
+        }
+      }
+      #expect(outcomes.errors.isEmpty, "\(outcomes.errors)")
+      #expect(Set(outcomes.values.map(\.objects)).count == 1 && Set(outcomes.values.map(\.newID)).count == 1)
+      #expect(try await pool.number("select count(*) from idempotent_requests") == 1)
     }
   }
 
@@ -74,7 +103,7 @@ struct KeysOnceTests {
         try await create(world, once(accounts[index % 2], "key \(index % 20)"))
       }
       #expect(made.errors.isEmpty, "\(made.errors)")
-      #expect(Set(made.values.map(\.newKeyID)).count == 20)
+      #expect(Set(made.values.map(\.newID)).count == 20)
       #expect(try await pool.number("select count(*) from api_keys") == 20)
     }
   }
@@ -87,12 +116,12 @@ struct KeysOnceTests {
       let first = try await create(world, once(one))
       await #expect(throws: PortalError.idempotencyConflict) { try await create(world, once(one, "once", "other")) }
       await #expect(throws: PortalError.idempotencyConflict) {
-        try await roll(world, first.newKeyID, once(one, "once", "roll"))
+        try await roll(world, first.newID, once(one, "once", "roll"))
       }
       await #expect(throws: PortalError.idempotencyConflict) {
-        try await world.keys.firstAnswer(to: once(one, "once", "other"))
+        try await world.idempotency.firstAnswer(to: once(one, "once", "other"))
       }
-      #expect(try await create(world, once(other)).newKeyID != first.newKeyID)
+      #expect(try await create(world, once(other)).newID != first.newID)
       #expect(try await pool.number("select count(*) from api_keys where rolled_at is null") == 2)
     }
   }
@@ -103,13 +132,13 @@ struct KeysOnceTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let first = try await create(world, once(account))
-      #expect(first.shownKeys[0].hasSuffix(" active"))
-      _ = try await world.keys.revoke(first.newKeyID, of: account, by: World.caller)
+      #expect(first.objects[0].hasSuffix(" active"))
+      _ = try await world.keys.revoke(first.newID, of: account, by: World.caller)
       _ = try await world.makeKeys(25, account)
       _ = try await world.desk.setSuspension(of: account, to: true, by: World.caller, SupportReason(text: "because"))
       let again = try await create(world, once(account))
-      #expect(again.shownKeys == first.shownKeys && again.newKeyID == first.newKeyID)
-      #expect(try await world.keys.firstAnswer(to: once(account))?.shownKeys == first.shownKeys)
+      #expect(again.objects == first.objects && again.newID == first.newID)
+      #expect(try await world.idempotency.firstAnswer(to: once(account))?.objects == first.objects)
     }
   }
 
@@ -121,7 +150,7 @@ struct KeysOnceTests {
       let keys = try await world.makeKeys(25, account)
       await #expect(throws: PortalError.keyCapReached(cap: 25)) { try await create(world, once(account)) }
       await #expect(throws: PortalError.notFound) { try await roll(world, .version7(), once(account)) }
-      #expect(try await world.keys.firstAnswer(to: once(account)) == nil)
+      #expect(try await world.idempotency.firstAnswer(to: once(account)) == nil)
       _ = try await world.keys.revoke(keys[0].key.id, of: account, by: World.caller)
       #expect(try await create(world, once(account)).secret != nil)
       await #expect(throws: PortalError.keyNotActive) { try await roll(world, keys[0].key.id, once(account, "roll")) }
@@ -175,11 +204,11 @@ struct KeysOnceTests {
       try await pool.type("update idempotent_requests set created_at = now() - interval '23 hours 59 minutes'")
       #expect(await jobs.run(job, isForced: true) == .done(0))
       let late = try await create(world, once(account))
-      #expect(late.newKeyID == first.newKeyID && late.shownKeys == first.shownKeys && late.secret == nil)
+      #expect(late.newID == first.newID && late.objects == first.objects && late.secret == nil)
       try await pool.type("update idempotent_requests set created_at = now() - interval '1 day'")
       let next = try await create(world, once(account))
-      #expect(next.newKeyID != first.newKeyID && next.secret != nil)
-      #expect(try await create(world, once(account)).newKeyID == next.newKeyID)
+      #expect(next.newID != first.newID && next.secret != nil)
+      #expect(try await create(world, once(account)).newID == next.newID)
       try await pool.type("update idempotent_requests set created_at = now() - interval '1 day'")
       #expect(await jobs.run(job, isForced: true) == .done(1))
       #expect(try await pool.number("select count(*) from idempotent_requests") == 0)
@@ -192,7 +221,7 @@ struct KeysOnceTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let made = try await create(world, once(account, "the client's own key"))
-      let rolled = try await roll(world, made.newKeyID, once(account, "another key of the client's"))
+      let rolled = try await roll(world, made.newID, once(account, "another key of the client's"))
       let dump = try #require(try await pool.text("select string_agg(r::text, chr(10)) from idempotent_requests r"))
       #expect(dump.split(separator: "\n").count == 2)
       let secrets = [made.secret?.reveal(), rolled.secret?.reveal(), holder.reveal(), "the client", "another key"]

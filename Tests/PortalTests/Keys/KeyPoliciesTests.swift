@@ -10,18 +10,18 @@ struct KeyPoliciesTests {
   private let now = Date(timeIntervalSince1970: 1_800_000_000)
   private static let plan = Plan(name: "default", keyCap: 25, scopes: ["*"], rateLimitPerMinuteMax: 100)
 
-  private func fields(_ policy: KeyPolicy, _ settings: KeySettings) -> [String] {
-    policy.problems(of: settings, madeAt: now).map(\.location)
+  private func fields(_ policy: KeyPolicy, _ settings: KeySettings) -> [FieldProblem.Field] {
+    policy.problems(of: settings, madeAt: now).map(\.field)
   }
 
   @Test("each rule names the field that breaks it, and a key that keeps to it breaks nothing")
   func rules() {
     let plain = KeySettings(name: "Key", scopes: ["a:b", "c"])
     #expect(fields(KeyPolicy(), plain) == [])
-    #expect(fields(KeyPolicy(isExpiryRequired: true), plain) == ["expiresAt"])
-    #expect(fields(KeyPolicy(maxLifetimeDays: 2), plain) == ["expiresAt"])
-    #expect(fields(KeyPolicy(isAllowlistRequired: true), plain) == ["allowedIPs"])
-    #expect(fields(KeyPolicy(allowedScopes: ["a:*"]), plain) == ["scopes[1]"])
+    #expect(fields(KeyPolicy(isExpiryRequired: true), plain) == [.expiresAt])
+    #expect(fields(KeyPolicy(maxLifetimeDays: 2), plain) == [.expiresAt])
+    #expect(fields(KeyPolicy(isAllowlistRequired: true), plain) == [.allowedIPs])
+    #expect(fields(KeyPolicy(allowedScopes: ["a:*"]), plain) == [.scope(1)])
     #expect(fields(KeyPolicy(allowedScopes: ["*"]), plain) == [])
     #expect(fields(KeyPolicy(disableAfterIdleDays: 1), plain) == [])
     var good = plain
@@ -31,8 +31,8 @@ struct KeyPoliciesTests {
       isExpiryRequired: true, maxLifetimeDays: 2, isAllowlistRequired: true, allowedScopes: ["a:*", "c"])
     #expect(fields(strict, good) == [])
     good.expiresAt = now.adding(days: 2).addingTimeInterval(1)
-    #expect(fields(strict, good) == ["expiresAt"])
-    #expect(fields(strict, plain) == ["expiresAt", "allowedIPs"])
+    #expect(fields(strict, good) == [.expiresAt])
+    #expect(fields(strict, plain) == [.expiresAt, .allowedIPs])
   }
 
   @Test("the code is that of the first rule that refuses, and all problems are told, wherever they come from")
@@ -41,27 +41,27 @@ struct KeyPoliciesTests {
     var narrow = rules
     narrow.plan.scopes = ["b"]
     let settings = KeySettings(name: "Key", scopes: ["a"], rateLimitPerMinute: 101)
-    func locations(_ rules: KeyRules, only fields: Set<String>? = nil) -> (String, [String])? {
+    func refused(_ rules: KeyRules, only fields: Set<FieldProblem.Field>? = nil) -> (String, [FieldProblem.Field])? {
       do {
-        try rules.check(settings, madeAt: now, only: fields, at: "body")
+        try rules.check(settings, madeAt: now, only: fields)
         return nil
       } catch PortalError.scopeNotAllowed(let problems) {
-        return ("scope", problems.map(\.location))
+        return ("scope", problems.map(\.field))
       } catch PortalError.limitNotAllowed(let problems) {
-        return ("limit", problems.map(\.location))
+        return ("limit", problems.map(\.field))
       } catch PortalError.policyViolation(let problems) {
-        return ("policy", problems.map(\.location))
+        return ("policy", problems.map(\.field))
       } catch {
         return ("?", [])
       }
     }
-    let all = ["body.rateLimitPerMinute", "body.scopes[0]", "body.expiresAt"]
-    #expect(locations(rules)?.0 == "limit" && locations(rules)?.1 == all)
-    #expect(locations(narrow)?.0 == "scope")
-    #expect(locations(narrow)?.1 == ["body.scopes[0]"] + all)
-    #expect(locations(rules, only: ["scopes"])?.0 == "policy")
-    #expect(locations(rules, only: ["scopes"])?.1 == ["body.scopes[0]"])
-    #expect(locations(rules, only: ["name"]) == nil)
+    let all = [FieldProblem.Field.rateLimitPerMinute, .scope(0), .expiresAt]
+    #expect(refused(rules)?.0 == "limit" && refused(rules)?.1 == all)
+    #expect(refused(narrow)?.0 == "scope")
+    #expect(refused(narrow)?.1 == [.scope(0)] + all)
+    #expect(refused(rules, only: [.scopes])?.0 == "policy")
+    #expect(refused(rules, only: [.scopes])?.1 == [.scope(0)])
+    #expect(refused(rules, only: [.email]) == nil)
   }
 
   @Test("an account that asks for nothing has a policy of nothing; what it sets is what it finds, and the trail has it")

@@ -54,9 +54,8 @@ struct KeysTests {
       try await pool.type("update plans set scopes = '{orders:*,users:read}', rate_limit_per_minute_max = 100")
       await #expect(
         throws: PortalError.scopeNotAllowed([
-          FieldProblem(
-            location: "body.scopes[1]", message: "(users:write) is not covered by the plan default"),
-          FieldProblem(location: "body.scopes[2]", message: "(*) is not covered by the plan default"),
+          FieldProblem(.scope(1), "(users:write) is not covered by the plan default"),
+          FieldProblem(.scope(2), "(*) is not covered by the plan default"),
         ])
       ) {
         try await world.makeKey(account, KeySettings(name: "x", scopes: ["orders:read", "users:write", "*"]))

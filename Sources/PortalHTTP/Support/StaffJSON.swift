@@ -1,0 +1,18 @@
+package import Portal
+
+extension JSONWriter {
+  /// Who somebody among staff is.
+  mutating func fields(of member: StaffMember) {
+    field("id", member.id)
+    field("email", member.email)
+    field("name", member.name)
+  }
+
+  package mutating func fields(of member: StaffDetails) {
+    fields(of: member.member)
+    field("role", member.member.role.rawValue)
+    field("disabledAt", member.disabledAt)
+    field("secondFactorEnabledAt", member.secondFactorEnabledAt)
+    field("createdAt", member.createdAt)
+  }
+}
