@@ -3,6 +3,8 @@ package import Foundation
 /// How often one key was verified for one endpoint in one hour.
 package struct UsageCounter: Sendable, Equatable {
   package static let millisecondsPerHour = 3_600_000
+  /// Characters of an endpoint's name, as the database takes it.
+  static let endpointLengthMax = 200
   /// The last of the year 9999, as far as clocks of the database are believed.
   static let hourMax = 70_389_527
   /// Of verdicts in an hour, 600,000 a second: closed days have counts that are no larger (`packed_usage`).
@@ -24,7 +26,7 @@ package struct UsageCounter: Sendable, Equatable {
   /// The name that the bytes spell, if the database takes it: UTF-8 without U+0000, of 1 to 200 characters.
   static func endpoint(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
     guard !bytes.contains(0), let text = String(validating: bytes, as: UTF8.self),
-      (1...VerificationRequest.endpointLengthMax).contains(text.unicodeScalars.count)
+      (1...endpointLengthMax).contains(text.unicodeScalars.count)
     else { return nil }
     return text
   }

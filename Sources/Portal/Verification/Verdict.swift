@@ -3,7 +3,7 @@ package import Foundation
 /// What a gateway asks about one request of its API.
 package struct VerificationRequest: Sendable, Equatable {
   package static let costMax = 1_000
-  package static let endpointLengthMax = 200
+  package static var endpointLengthMax: Int { UsageCounter.endpointLengthMax }
   /// What usage is counted under when no endpoint is named.
   package static let endpointDefault = "unspecified"
 

@@ -28,8 +28,8 @@ private let orders: [(module: String, order: FolderOrder)] = [
       ["Requests"],
       ["Authentication"],
       ["Routing"],
-      ["Audit", "Credentials", "Keys", "Operations", "Verification"],
-      ["Accounts", "Analytics", "FastPath", "Sessions", "Usage"],
+      ["Accounts", "Audit", "Credentials", "Keys", "Operations", "Verification"],
+      ["Analytics", "FastPath", "Sessions", "Usage"],
       ["Server", "Support"],
       ["People"],
       // The files that are in no folder.
@@ -111,7 +111,8 @@ struct FolderOrderCheckTests {
     let roof = ("Roof/Roof.swift", "package struct Roof {}")
     let ground = ("Ground/Ground.swift", "enum Ground { case a }")
     for (use, isFound) in [
-      ("let a: Roof", true), ("let a: [Roof?]", true), ("func a(_ b: some Sequence<Roof>) {}", true),
+      ("let a: Roof", true), ("let a: [Roof?]", true), ("let a = 1...Roof.b", true),
+      ("func a(_ b: some Sequence<Roof>) {}", true),
       ("let a = \"\\(Roof.self)\"", true), ("let a: Ground", false), ("// Roof", false), ("/* /* */ Roof */", false),
       ("let a = \"Roof\"", false), ("let a = #\"\\(Roof.self)\"#", false), ("let a = #\"\\#(Roof.self)\"#", true),
       ("let a = Other.Roof.self", false),

@@ -51,7 +51,7 @@ struct SwiftNames {
       pending = nil
       readClosureParameters(index)
     case "}": _ = scopes.popLast()
-    case _ where token.kind == .word && text(index - 1) != ".": readWord(index, token)
+    case _ where token.kind == .word && !isBehindPoint(index): readWord(index, token)
     case _ where token.kind == .word: used.append((Name(text: token.text, line: token.line), true))
     default: break
     }
@@ -183,6 +183,9 @@ struct SwiftNames {
   private func text(_ index: Int) -> String { tokens.indices.contains(index) ? tokens[index].text : "" }
 
   private func isWord(_ index: Int) -> Bool { tokens.indices.contains(index) && tokens[index].kind == .word }
+
+  /// Not behind `...`.
+  private func isBehindPoint(_ index: Int) -> Bool { text(index - 1) == "." && text(index - 2) != "." }
 
   /// By the modifiers before it. `private(set)` is seen.
   private func isPrivate(_ index: Int) -> Bool {

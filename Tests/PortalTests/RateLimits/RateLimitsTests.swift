@@ -184,7 +184,7 @@ struct RateLimitsTests {
       var key = KeyLimits.limited(.version7(), 1_000_000)
       key.mode = .consistent
       key.named = [RateLimit(name: "second", limit: 20, windowSeconds: 1)]
-      let limits = key.limits
+      let limits = key.all
       var window = SlidingWindow(seconds: 1)
       var refusedCount = 0
       for _ in 0..<300 {
@@ -208,7 +208,7 @@ struct RateLimitsTests {
       var key = KeyLimits.limited(.version7(), 1_000_000)
       key.mode = .consistent
       key.named = [RateLimit(name: "second", limit: 20, windowSeconds: 1)]
-      let limits = key.limits
+      let limits = key.all
       var window = SlidingWindow(seconds: 1)
       var (refusedCount, setBackCount) = (0, 0)
       for _ in 0..<400 {
