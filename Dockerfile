@@ -20,6 +20,7 @@ RUN swift package resolve
 COPY Sources Sources
 # They become part of the program.
 COPY migrations migrations
+COPY openapi.json openapi.yaml ./
 # Not compiled, but Package.swift names them.
 COPY Tests Tests
 RUN swift build --configuration release --product latchkey --static-swift-stdlib
