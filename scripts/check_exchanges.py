@@ -15,6 +15,7 @@ import sys
 import urllib.parse
 
 import jsonschema
+import yaml
 
 FINDINGS_MAX = 40
 SNIPPET_MAX = 300
@@ -154,6 +155,8 @@ def check_answer(contract, operation, place, exchange):
         return
     if re.fullmatch(r"application/(.+\+)?json", types[0]):
         value = json.loads(value)
+    elif types[0] == "application/yaml":
+        value = yaml.load(value, yaml.CSafeLoader)
     yield from contract.errors(content[types[0]]["schema"], media_place + "/schema", value)
 
 

@@ -56,7 +56,11 @@ def call(method, path, body=None, token=None):
 
 
 def command(*arguments):
-    result = subprocess.run([BINARY, *arguments, "--json"], input=PASSWORD, capture_output=True, text=True, check=True)
+    # Hashes of passwords are as cheap as the server's.
+    environment = {"DATABASE_URL": os.environ["DATABASE_URL"], "PASSWORD_COST": "10"}
+    result = subprocess.run(
+        [BINARY, *arguments, "--json"], env=environment, input=PASSWORD, stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(result.stdout)
 
 
@@ -118,8 +122,8 @@ class Credentials:
             case.headers[data[0]] = data[1]
 
 
-# Accounts that keys are created in, and no operation suspends or closes.
 def create_key(tag):
+    # The operations of Support suspend the account of their tag.
     session = member_session(tag) if tag == "Support" else member(tag)
     body = {"name": "Contract", "scopes": ["orders:read"]}
     return call("POST", f"/v1/accounts/{session['account']['id']}/keys", body, service_token(tag))["id"]
