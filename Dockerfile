@@ -20,6 +20,7 @@ RUN swift package resolve
 COPY Sources Sources
 # Embedded in the program.
 COPY migrations migrations
+COPY openapi.json openapi.yaml ./
 # Not compiled, but Package.swift refers to them.
 COPY Tests Tests
 RUN swift build --configuration release --product latchkey --static-swift-stdlib

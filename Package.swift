@@ -48,6 +48,9 @@ let package = Package(
     // The files of migrations/, as bytes in the program.
     .target(name: "CMigrations"),
 
+    // The files openapi.yaml and openapi.json, as bytes in the program.
+    .target(name: "COpenAPI"),
+
     .target(
       name: "Postgres",
       dependencies: [
@@ -79,7 +82,9 @@ let package = Package(
     .target(
       name: "PortalHTTP",
       dependencies: [
+        "COpenAPI",
         "Portal",
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdCore", package: "hummingbird"),

@@ -71,6 +71,7 @@ func makeOperationsRouter(
   let everybody = PublicRoutes(routes.group())
   HealthController(readiness: readiness).addRoutes(to: everybody)
   metrics.addRoutes(to: everybody)
+  ProblemsController().addRoutes(to: everybody)
   return router
 }
 
@@ -111,6 +112,8 @@ func makeRouter(
   credentials.addRoutes(to: everybody)
   invitations.addRoutes(to: everybody)
   support.addRoutes(to: everybody)
+  ContractController().addRoutes(to: everybody)
+  ProblemsController().addRoutes(to: everybody)
 
   let customers = MemberRoutes(
     routes.group()

@@ -56,7 +56,13 @@ package func withPortal(
   let logger = Logger(label: "test") { _ in KeptLog(log) }
   let server = application.makeServer(address: .hostname("127.0.0.1", port: 0), logger: logger)
   try await PostgresPool.with(given.configuration) { pool in
-    try await server.test(transport == .live ? .live : .router) { client in
+    try await server.test(transport == .live ? .live : .router) { plainClient in
+      let client: any TestClientProtocol =
+        if let log = ExchangeLog.shared {
+          RecordingClient(client: plainClient, table: application.table, log: log)
+        } else {
+          plainClient
+        }
       try await body(
         TestPortal(
           application: application, client: client, pool: pool, database: given, observations: observations,

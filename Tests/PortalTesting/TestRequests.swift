@@ -80,6 +80,24 @@ extension TestPortal {
     }
   }
 
+  /// A document that is no JSON, with its header fields by name in lower case.
+  package func document(
+    _ path: String, headers: [String: String] = [:]
+  ) async throws -> (status: Int, headers: [String: String], text: String) {
+    var fields: HTTPFields = [:]
+    for (name, value) in headers {
+      guard let name = HTTPField.Name(name) else { throw TestSetupError(description: "no header name: \(name)") }
+      fields[name] = value
+    }
+    return try await client.execute(uri: path, method: .get, headers: fields) { response in
+      (
+        response.status.code,
+        Dictionary(response.headers.map { ($0.name.canonicalName, $0.value) }) { $0 + ", " + $1 },
+        String(buffer: response.body)
+      )
+    }
+  }
+
   /// Where a live portal listens.
   package var port: Int? { client.port }
 

@@ -1,8 +1,8 @@
 package import Foundation
 import Portal
 
-/// Writes JSON as `API.md` has it: members in the order of the calls, nil as `null`, ids in lower case, times in RFC
-/// 3339 with milliseconds.
+/// Writes JSON as `openapi.yaml` has it: members in the order of the calls, nil as `null`, ids in lower case, times in
+/// RFC 3339 with milliseconds.
 package struct JSONWriter {
   package private(set) var bytes: [UInt8] = []
   private var needsComma = false

@@ -1,7 +1,7 @@
 package import Foundation
 import Portal
 
-/// Times as `API.md` has them: RFC 3339 in UTC with milliseconds.
+/// Times as `openapi.yaml` has them: RFC 3339 in UTC with milliseconds.
 package enum Timestamp {
   private static let millisecondsPerDay = 86_400_000
   /// The beginning of the year 1, in milliseconds since 1970.

@@ -4,7 +4,7 @@ import Portal
 
 /// An error as a client sees it: `application/problem+json` (RFC 9457) with a stable code.
 struct Problem: Error, Sendable {
-  enum Code: String, Sendable {
+  enum Code: String, CaseIterable, Sendable {
     case invalidRequest = "invalid_request"
     case unauthenticated
     case invalidCredentials = "invalid_credentials"
@@ -56,6 +56,7 @@ struct Problem: Error, Sendable {
     _ status: HTTPResponse.Status, _ code: Code, _ detail: String, errors: [RequestProblem] = [],
     headers: HTTPFields = [:]
   ) {
+    assert(status.code == code.status.code, "the page of \(code) has another status")
     self.status = status
     self.code = code
     self.detail = detail
@@ -85,8 +86,8 @@ struct Problem: Error, Sendable {
 
   private func document(requestID: String) -> JSONWriter {
     .object { json in
-      json.field("type", "https://latchkey.dev/problems/" + code.rawValue.replacing("_", with: "-"))
-      json.field("title", code.rawValue.replacing("_", with: " ").capitalizedFirst)
+      json.field("type", code.pagePath)
+      json.field("title", code.title)
       json.field("status", status.code)
       json.field("detail", detail)
       json.field("code", code.rawValue)
@@ -96,10 +97,6 @@ struct Problem: Error, Sendable {
       }
     }
   }
-}
-
-extension String {
-  fileprivate var capitalizedFirst: String { prefix(1).uppercased() + dropFirst() }
 }
 
 extension Response {

@@ -13,18 +13,25 @@ enum EntityTag {
   /// it is no revision's, nor is a weak one, which is never the same (8.8.3.2). Between commas there may be nothing
   /// (5.6.1.2).
   static func revisions(in text: String) -> Set<Int>? {
+    tags(in: text).map { tags in Set(tags.compactMap { $0.isWeak ? nil : Int(digits: $0.opaque) }) }
+  }
+
+  /// Whether a list has the tag with this text between its quotes, weak or not: what `If-None-Match` asks (8.8.3.2,
+  /// 13.1.2).
+  static func list(in text: String, has tag: String) -> Bool {
+    tags(in: text)?.contains { $0.opaque.elementsEqual(tag.utf8) } ?? false
+  }
+
+  private static func tags(in text: String) -> [(isWeak: Bool, opaque: ArraySlice<UInt8>)]? {
     var rest = trimmed(Array(text.utf8)[...])
-    var revisions: Set<Int> = []
-    var hasTag = false
+    var tags: [(isWeak: Bool, opaque: ArraySlice<UInt8>)] = []
     while true {
       rest = trimmed(rest)
       if let byte = rest.first, byte != UInt8(ascii: ",") {
         guard let tag = takeTag(&rest) else { return nil }
-        hasTag = true
-        if !tag.isWeak, let revision = Int(digits: tag.opaque) { revisions.insert(revision) }
-        rest = trimmed(rest)
+        tags.append(tag)
       }
-      guard let separator = rest.popFirst() else { return hasTag ? revisions : nil }
+      guard let separator = rest.popFirst() else { return tags.isEmpty ? nil : tags }
       guard separator == UInt8(ascii: ",") else { return nil }
     }
   }

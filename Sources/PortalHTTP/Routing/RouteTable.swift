@@ -4,7 +4,19 @@ import Synchronization
 
 /// The routes there are, by path: for 405 with `Allow`, and for the test that holds the documentation against them.
 package final class RouteTable: Sendable {
-  private let routes = Mutex<[(segments: [String], method: HTTPRequest.Method)]>([])
+  private struct Route {
+    let segments: [String]
+    let method: HTTPRequest.Method
+
+    init(_ path: RouterPath, _ method: HTTPRequest.Method) {
+      segments = path.description.split(separator: "/").map(String.init)
+      self.method = method
+    }
+
+    var name: String { "\(method.rawValue) /" + segments.joined(separator: "/") }
+  }
+
+  private let routes = Mutex<[Route]>([])
   private let required = Mutex<[String: Permission]>([:])
   private let requiredOfStaff = Mutex<[String: StaffPermission]>([:])
   private let requiredOfTokens = Mutex<[String: ServiceToken.Permission]>([:])
@@ -13,7 +25,7 @@ package final class RouteTable: Sendable {
 
   /// Every route as `GET /v1/keys/{id}`, sorted.
   package var all: [String] {
-    routes.withLock { $0.map { "\($0.method.rawValue) /" + $0.segments.joined(separator: "/") } }.sorted()
+    routes.withLock { $0.map(\.name) }.sorted()
   }
 
   /// What the routes of an account's members take, by route as in ``all``.
@@ -28,6 +40,17 @@ package final class RouteTable: Sendable {
   /// The methods that the path takes; none where there is no such path. A path that stands there by its own name is not
   /// also an id, as the router has it.
   package func methods(at path: String) -> [HTTPRequest.Method] {
+    // HEAD is answered wherever GET is (RFC 9110 9.3.2).
+    routes(at: path).flatMap { $0.method == .get ? [.get, .head] : [$0.method] }
+  }
+
+  /// The route that a request goes to, as in ``all``; nil where there is none.
+  package func route(at path: String, _ method: HTTPRequest.Method) -> String? {
+    routes(at: path).first { $0.method == (method == .head ? .get : method) }?.name
+  }
+
+  private func routes(at path: String) -> [Route] {
+    guard !Self.hasEmptySegment(path) else { return [] }
     let segments = path.split(separator: "/")
     return routes.withLock { routes in
       let matches = routes.filter { route in
@@ -35,8 +58,7 @@ package final class RouteTable: Sendable {
           && zip(route.segments, segments).allSatisfy { $0 == $1 || $0.hasPrefix("{") }
       }
       let literal = matches.filter { route in !route.segments.contains { $0.hasPrefix("{") } }
-      // HEAD is answered wherever GET is (RFC 9110 9.3.2).
-      return (literal.isEmpty ? matches : literal).flatMap { $0.method == .get ? [.get, .head] : [$0.method] }
+      return literal.isEmpty ? matches : literal
     }
   }
 
@@ -51,24 +73,19 @@ package final class RouteTable: Sendable {
   }
 
   func require(_ permission: Permission, at path: RouterPath, _ method: HTTPRequest.Method) {
-    required.withLock { $0[Self.name(path, method)] = permission }
+    required.withLock { $0[Route(path, method).name] = permission }
   }
 
   func require(_ permission: StaffPermission, at path: RouterPath, _ method: HTTPRequest.Method) {
-    requiredOfStaff.withLock { $0[Self.name(path, method)] = permission }
+    requiredOfStaff.withLock { $0[Route(path, method).name] = permission }
   }
 
   func require(_ permission: ServiceToken.Permission, at path: RouterPath, _ method: HTTPRequest.Method) {
-    requiredOfTokens.withLock { $0[Self.name(path, method)] = permission }
-  }
-
-  private static func name(_ path: RouterPath, _ method: HTTPRequest.Method) -> String {
-    "\(method.rawValue) /" + path.description.split(separator: "/").joined(separator: "/")
+    requiredOfTokens.withLock { $0[Route(path, method).name] = permission }
   }
 
   fileprivate func record(_ path: RouterPath, _ method: HTTPRequest.Method) {
-    let segments = path.description.split(separator: "/").map(String.init)
-    routes.withLock { $0.append((segments, method)) }
+    routes.withLock { $0.append(Route(path, method)) }
   }
 }
 

@@ -6,6 +6,8 @@ import NIOHTTP1
 ///
 /// Nothing that the server looks for in a head has other characters (RFC 9110 5.5 calls them opaque), and a `String`
 /// that may have them is dear to compare; see ``ByteText``. A head that is too large then is refused as any other.
+///
+/// An `Idempotency-Key` with other characters is refused. Encoded, it would be another key; so its value is removed.
 final class ASCIIHeadHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPServerRequestPart
   typealias InboundOut = HTTPServerRequestPart
@@ -26,7 +28,11 @@ final class ASCIIHeadHandler: ChannelInboundHandler, RemovableChannelHandler {
       return context.fireErrorCaught(HTTPParserError.headerOverflow)
     }
     head.uri = head.uri.encodedToASCII
-    head.headers = HTTPHeaders(head.headers.map { ($0.name, $0.value.encodedToASCII) })
+    head.headers = HTTPHeaders(
+      head.headers.map { name, value in
+        let isRefused = !value.isASCII && name.lowercased() == "idempotency-key"
+        return (name, isRefused ? "" : value.encodedToASCII)
+      })
     context.fireChannelRead(wrapInboundOut(.head(head)))
   }
 }

@@ -129,10 +129,10 @@ struct IdempotencyKeyTests {
   }
 
   @Test(
-    "a key that is none is refused at its place",
-    arguments: ["", String(repeating: "x", count: 256), "ключ", "caf\u{E9}"])
-  func wrong(_ key: String) async throws {
-    try await withPortal { portal in
+    "a key that is none is refused at its place, also behind the HTTP decoder",
+    arguments: ["", String(repeating: "x", count: 256), "ключ", "caf\u{E9}"], [TestTransport.router, .live])
+  func wrong(_ key: String, _ transport: TestTransport) async throws {
+    try await withPortal(transport) { portal in
       let ada = try await portal.signUp()
       expectProblem(try await post(ada, key: key), 400, "invalid_request", at: "header.Idempotency-Key")
       #expect(try await portal.keyCount() == 0)

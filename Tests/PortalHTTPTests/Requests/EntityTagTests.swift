@@ -38,6 +38,17 @@ struct EntityTagTests {
     #expect(EntityTag.isAny(text) == isAny)
   }
 
+  @Test(
+    "a list has a tag if it is among its own, weak or not",
+    arguments: [
+      ("\"a1\"", true), ("W/\"a1\"", true), ("\"b\", W/\"a1\"", true), ("\"a1\",,", true), ("\"A1\"", false),
+      ("\"a\"", false),
+      ("a1", false), ("\"a1", false), ("\"a1\" x", false), ("", false), ("*", false),
+    ])
+  func listHasTag(_ text: String, _ isThere: Bool) {
+    #expect(EntityTag.list(in: text, has: "a1") == isThere)
+  }
+
   @Test("the tag of a revision is read as that revision", arguments: [0, 1, 7, 10, 4_096, .max])
   func roundTrip(_ revision: Int) {
     #expect(EntityTag.revisions(in: EntityTag.text(of: revision)) == [revision])

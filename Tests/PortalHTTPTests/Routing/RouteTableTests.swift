@@ -6,6 +6,7 @@ import Testing
 @Suite("The routes")
 struct RouteTableTests {
   private static let operators = ["GET /healthz", "GET /metrics", "GET /readyz"]
+  private static let readers = ["GET /openapi.json", "GET /openapi.yaml", "GET /problems/{code}"]
   private static let people = [
     "POST /v1/accept-invitation", "POST /v1/email/verify", "POST /v1/login", "POST /v1/password/forgot",
     "POST /v1/password/reset", "POST /v1/signup",
@@ -58,7 +59,7 @@ struct RouteTableTests {
   func all() async throws {
     try await withPortal { portal in
       let known =
-        Self.operators + Self.people + Self.customers + Self.staff + Self.analysts + Self.gateways
+        Self.operators + Self.readers + Self.people + Self.customers + Self.staff + Self.analysts + Self.gateways
         + Self.headerGateways
       #expect(portal.application.table.all == known.sorted())
     }
@@ -140,7 +141,7 @@ struct RouteTableTests {
       String(parts[0]),
       String(parts[1]).replacing("{id}", with: "018f4e6a-0000-7000-8000-000000000000").replacing(
         "{keyId}", with: "018f4e6a-0000-7000-8000-000000000001"
-      ).replacing("{name}", with: "small")
+      ).replacing("{name}", with: "small").replacing("{code}", with: "not_found")
     )
   }
 }

@@ -1,0 +1,30 @@
+import Crypto
+import HTTPTypes
+import Hummingbird
+
+/// A document that is the same for everybody until another version of the program runs.
+///
+/// Caches may keep it, but ask each time whether it is current, so that none outlives an upgrade. Where it is, the
+/// answer is 304 (RFC 9110 13.1.2).
+struct FixedDocument: Sendable {
+  private let type: String
+  private let tag: String
+  private let body: ByteBuffer
+
+  init(_ bytes: some Collection<UInt8>, type: String) {
+    self.type = type
+    body = ByteBuffer(bytes: bytes)
+    tag = SHA256.hash(data: Array(bytes)).prefix(16).reduce(into: "") { tag, byte in
+      tag += String(byte >> 4, radix: 16) + String(byte & 0xF, radix: 16)
+    }
+  }
+
+  func response(to request: Request) -> Response {
+    var headers: HTTPFields = [.eTag: "\"\(tag)\"", .cacheControl: "public, no-cache"]
+    if let known = request.headers[.ifNoneMatch], EntityTag.isAny(known) || EntityTag.list(in: known, has: tag) {
+      return Response(status: .notModified, headers: headers)
+    }
+    headers[.contentType] = type
+    return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: body))
+  }
+}
