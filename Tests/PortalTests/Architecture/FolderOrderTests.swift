@@ -28,7 +28,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
       ["Requests"],
       ["Authentication"],
       ["Routing"],
-      ["Accounts", "Audit", "Credentials", "Keys", "Operations", "Verification"],
+      ["Accounts", "Audit", "Contract", "Credentials", "Keys", "Operations", "Verification"],
       ["Analytics", "FastPath", "Sessions", "Usage"],
       ["Server", "Support"],
       ["People"],
