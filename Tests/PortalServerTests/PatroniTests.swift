@@ -47,8 +47,8 @@ struct PatroniTests {
           let stored = try await world.outcomeCount(of: changing.keys)
           print(
             "\(what): \(changes.revoked.count) revocations, \(changes.lateCount) acceptances later than the lease, the "
-              + "latest \(changes.acceptedLatest.inMilliseconds) after its commit was known; \(changes.made.count) keys "
-              + "made, all found; \(changes.outcomeCount) outcomes acknowledged, \(stored) stored, difference "
+              + "latest \(changes.acceptedLatest.inMilliseconds) after its commit was known; \(changes.made.count) "
+              + "keys made, all found; \(changes.outcomeCount) outcomes acknowledged, \(stored) stored, difference "
               + "\(stored - changes.outcomeCount)")
           #expect(changes.lateCount == 0 && changes.problems.isEmpty, "\(changes.problems.prefix(3))")
           #expect(stored == changes.outcomeCount)

@@ -30,6 +30,7 @@ enum EntityTag {
       if let byte = rest.first, byte != UInt8(ascii: ",") {
         guard let tag = takeTag(&rest) else { return nil }
         tags.append(tag)
+        rest = trimmed(rest)
       }
       guard let separator = rest.popFirst() else { return tags.isEmpty ? nil : tags }
       guard separator == UInt8(ascii: ",") else { return nil }

@@ -1,7 +1,7 @@
 import HTTPTypes
 
-/// The routes that gateways call for each request of their APIs. The fast path answers them. Their methods and paths are
-/// defined here only.
+/// The routes that gateways call for each request of their APIs. The fast path answers them. Their methods and paths
+/// are defined here only.
 enum HotRoute: Int, CaseIterable, Sendable {
   case verify, verifyBatch, authorize
 

@@ -42,8 +42,8 @@ final class ChangeLoad: Sendable {
 
   var tally: Tally { state.withLock { $0 } }
 
-  /// Runs `body` beside the load, and returns what became of it. All but the last of the owner's keys are revoked in time;
-  /// on that one, outcomes are reported.
+  /// Runs `body` beside the load, and returns what became of it. All but the last of the owner's keys are revoked in
+  /// time; on that one, outcomes are reported.
   static func run(
     on world: RevocationWorld, _ owner: KeyOwner, _ body: (ChangeLoad) async throws -> Void
   ) async throws -> Tally {
