@@ -153,6 +153,7 @@ CREATE FUNCTION public.advance_audit_heads() RETURNS trigger
     AS $$
 declare
   broken uuid;
+  erased uuid;
 begin
   perform set_config('latchkey.audit_chain', '', true);
   with events as (
@@ -175,6 +176,14 @@ begin
   if found then
     raise exception 'the events of % do not continue its audit trail', broken
       using errcode = 'integrity_constraint_violation';
+  end if;
+  -- After the heads are locked, which the erasure locks as well.
+  select actor_id into erased from (
+    select distinct actor_id from chained_events where actor_kind = 'user' and actor_name <> 'erased person') actors
+  where exists (select from erasures where user_id = actor_id) limit 1;
+  if found then
+    raise exception '% is erased', erased
+      using errcode = 'check_violation', constraint = 'audit_events_actor_present';
   end if;
   return null;
 end $$;
@@ -811,13 +820,6 @@ begin
     insert into audit_heads (account_id, seq, hash) values (chain, 0, decode(repeat('00', 32), 'hex'))
     on conflict do nothing;
     select head.seq, head.hash into strict seq, hash from audit_heads head where account_id = chain for update;
-  end if;
-  -- Behind the lock of the head, which the erasure takes as well. Once for a statement, for its events are one actor's.
-  if event.actor_kind = 'user' and event.actor_name <> 'erased person'
-    and exists (select from erasures where user_id = event.actor_id)
-  then
-    raise exception '% is erased', event.actor_id
-      using errcode = 'check_violation', constraint = 'audit_events_actor_present';
   end if;
 end $$;
 

@@ -37,7 +37,7 @@ package struct CrossOrigins: Sendable, Equatable {
 /// HTTP decoder, where nobody looks at origins.
 struct CrossOriginMiddleware: RouterMiddleware {
   private static let gatewayPaths = Set(HotRoute.allCases.map(\.path))
-  private static let requestHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match"
+  private static let requestHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match"
   private static let exposedHeaders =
     "ETag, RateLimit, RateLimit-Policy, Retry-After, X-Latchkey-Complete-Through, X-Request-Id"
   /// How long a browser may remember what it was told.

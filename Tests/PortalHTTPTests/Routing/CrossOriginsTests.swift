@@ -29,7 +29,8 @@ struct CrossOriginsTests {
         #expect(answer.header("Access-Control-Allow-Origin") == origin)
         #expect(answer.header("Access-Control-Allow-Methods") == "GET, HEAD, POST")
         #expect(
-          answer.header("Access-Control-Allow-Headers") == "Authorization, Content-Type, Idempotency-Key, If-Match")
+          answer.header("Access-Control-Allow-Headers")
+            == "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match")
         #expect(answer.header("Access-Control-Max-Age") == "600")
         #expect(answer.header("Access-Control-Allow-Credentials") == nil)
         #expect(answer.header("Vary") == "Origin" && answer.header("X-Request-Id") != nil)

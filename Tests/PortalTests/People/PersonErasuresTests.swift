@@ -247,6 +247,26 @@ struct PersonErasuresTests {
     }
   }
 
+  @Test("no event of an erased person is written, wherever it stands in its statement")
+  func lateAmongOthers() async throws {
+    try await withPool { pool in
+      let house = try await House(pool)
+      _ = try await house.erasures.erase(house.bob.id, by: World.caller)
+      for place in 1...3 {
+        let error = await #expect(throws: PostgresError.self) {
+          try await pool.type(
+            """
+            insert into audit_events (id, account_id, actor_kind, actor_id, actor_name, action, target_kind)
+            select gen_random_uuid(), '\(house.account)', 'user',
+              case number when \(place) then '\(house.bob.id)'::uuid else gen_random_uuid() end, 'x', 'x', 'x'
+            from generate_series(1, 3) number
+            """)
+        }
+        #expect(error?.violates("audit_events_actor_present") == true)
+      }
+    }
+  }
+
   @Test("refuses what a session that was looked up before it does after it, with all that it changed")
   func late() async throws {
     try await withPool { pool in
