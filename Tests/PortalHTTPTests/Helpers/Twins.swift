@@ -110,8 +110,8 @@ struct Seed: Sendable {
     func hash(_ text: String) -> String { "sha256('\(text)')" }
     func id(_ number: Int) -> String { "'00000000-0000-7000-8000-0000000000\(String(format: "%02d", number))'" }
     let (plain, limited, suspended) = (id(90), id(91), id(92))
-    // Account, settings behind the scopes. What is refused has a window of a day: in a shorter one, more may be left for
-    // the portal that is asked a moment later, once a window has ended.
+    // Account, settings behind the scopes. What is refused has a window of a day: in a shorter one, more may be left
+    // for the portal that is asked a moment later, once a window has ended.
     let settings: [(account: String, columns: String, values: String)] = [
       (plain, "", ""), (plain, ", scopes", ", '{a,b:*}'"), (plain, ", allowed_ips", ", '{10.0.0.0/8,2001:db8::/32}'"),
       (plain, ", expires_at", ", '2020-01-01'"), (plain, ", expires_at", ", '2099-12-31T23:59:59.123Z'"),
