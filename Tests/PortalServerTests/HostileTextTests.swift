@@ -124,7 +124,7 @@ struct HostileTextTests {
       [
         (nil, ["POST /v1/signup", "POST /v1/login", "POST /v1/support/login", "POST /v1/password/forgot"]),
         (nil, ["POST /v1/password/reset", "POST /v1/email/verify", "POST /v1/accept-invitation"]),
-        (nil, ["GET /healthz", "GET /readyz", "GET /metrics", "GET /nowhere/{}", "POST /nowhere"]),
+        (nil, ["GET /healthz", "GET /readyz", "GET /metrics", "GET /nowhere/{}", "POST /nowhere", "GET /problems/{}"]),
         (
           session,
           [

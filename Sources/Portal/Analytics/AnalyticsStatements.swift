@@ -12,7 +12,7 @@ struct LockUsage: PostgresStatement {
   static let sql = "select from usage_by_key, usage_by_account where false"
 }
 
-/// In a transaction: gives up after so long without the next question, because whoever reads an export may just stop.
+/// Ends the transaction after 60 seconds without a statement, because the reader of an export may stop at any time.
 struct LimitExportPause: PostgresStatement {
   static let sql = "select set_config('idle_in_transaction_session_timeout', '60s', true)"
 }
@@ -424,10 +424,11 @@ struct ListGrowth: PostgresStatement {
   }
 }
 
-/// Active keys that were not used for so many days, or never and made before; the newest first, from below `before`.
+/// Active keys that have not been used for a number of days, or were created before and never used; most recent first,
+/// from below `before`.
 ///
-/// `idle_since` is that very day, for the index, in which keys stand in this order: those that are in use are passed
-/// over there. Keys are joined by their ids alone; with their accounts, the planner would expect none to be left.
+/// `idle_since` is exactly that day in the index, which has the keys in this order and lets keys in use be skipped.
+/// Keys are joined by their ids alone; with their accounts, the planner would expect no rows.
 struct ListUnusedKeys: PostgresStatement {
   static let sql = """
     select key.account_id, account.name, key.id, key.name, key.key_start, key.created_at, activity.last_used_at

@@ -1,30 +1,30 @@
 import Crypto
 import Foundation
 
-/// A try to prove who somebody is, and what it counts towards.
+/// An attempt to prove an identity, and the buckets that it counts in.
 ///
-/// Guessing must become slow, and must not become a way to keep somebody out. Each attempt counts in up to three
-/// buckets, and each bucket that has had its free attempts makes the next wait for a second, then two, four and so on:
+/// Guessing must become slow without letting a stranger lock a user out. Each attempt counts in up to three buckets.
+/// When a bucket has used up its free attempts, the next one waits for a second, then two, four and so on:
 ///
-/// - **The user from this block of addresses** (an IPv4 address, an IPv6 /64): a handful are free. Only who shares the
-/// block   with the user can make them wait here.
-/// - **The block**: against trying one password on many users. It, too, concerns only who shares it.
-/// - **The user, from wherever**: against guessing from very many addresses at once. This is the one that a stranger
-/// could   use against a user, so it does not count for a block that the user has logged in from in the last 90 days,
-/// nor do   attempts from there count in it. Whoever comes from a new place while somebody attacks has to win a turn
-/// from the   attacker, of which there is one in five minutes at worst; or resets the password by mail, if they are a
-/// customer:   proving the mailbox makes the block known.
+/// - **The user from this block of addresses** (an IPv4 address, an IPv6 /64): a handful are free. Only clients in the
+///   same block can make the user wait here.
+/// - **The block**: slows down trying one password on many users. It, too, affects only clients in the block.
+/// - **The user, from any address**: slows down guessing from very many addresses at once. A stranger could use this
+///   bucket against a user, so it ignores blocks from which the user has logged in within the last 90 days. A user who
+///   logs in from a new block during an attack has to win a turn from the attacker, at worst one in five minutes.
+///   Customers can instead reset the password by mail: proving the mailbox makes the block known.
 ///
-/// A user that does not exist has the same buckets, because they are made of what was typed: a 429 tells nothing. (Who
-/// shares a block with a user, and attacks from elsewhere, too, can find out that the user has logged in from there.)
+/// A user that does not exist has the same buckets, because they are derived from what was typed, so a 429 reveals
+/// nothing. (An attacker who shares a block with a user, and also attacks from elsewhere, can find out that the user
+/// has logged in from that block.)
 ///
-/// An attempt is counted before it is made, in one statement, so many at once are as many as in turn. One that succeeds
-/// is taken out again and clears the first bucket only: who has an account of their own cannot use it to go on
-/// guessing. One that is broken off counts, or guesses would be free for who hangs up.
+/// An attempt is counted before it is made, in one statement, so concurrent attempts count like consecutive ones. A
+/// successful attempt is removed again and clears only the first bucket: an attacker cannot use an account of their own
+/// to continue guessing. An interrupted attempt counts; otherwise clients that disconnect would guess for free.
 ///
-/// The second factor has one bucket, the user, which is strict and knows no exception: only who has the password gets
-/// there, and three of a million codes are right at any time. Who has it can make its owner wait; another password ends
-/// that. Asking for the password again within a session has such a bucket, too.
+/// The second factor has one bucket, the user. It is strict and has no exception: it is reached only with the password,
+/// and three of a million codes are valid at any time. Somebody with the password can make its owner wait; a new
+/// password ends that. Asking for the password again within a session has such a bucket as well.
 package struct Attempt: Sendable {
   package enum Kind: String, Sendable {
     case logIn, staffLogIn
@@ -32,7 +32,7 @@ package struct Attempt: Sendable {
     case passwordReset
     case signUp
     case secondFactor
-    /// The password again, by who is logged in.
+    /// The password again, within a session.
     case stepUp
   }
 

@@ -36,14 +36,14 @@ package struct Attempts: Sendable {
     try await pool.execute(SettleAttempts(succeeded: [admission]), as: .identity)
   }
 
-  /// Ends the wait for a person's second factor, for who has got another password: whoever made them wait with the old
-  /// one is out. What was counted stays, but for one, so that this is no way to guess on.
+  /// Ends the wait for a person's second factor after their password has changed, since the old password no longer gets
+  /// anybody this far. Only one attempt is taken back, so this cannot be used to continue guessing.
   func endWait(forSecondFactorOf personID: UUID) async throws {
     try await takeBack(Admission(attempt: Attempt(.secondFactor, of: personID.text, from: nil), counted: []))
   }
 
-  /// As if `attempt` had succeeded, for who has proven in another way who they are: resetting a password by mail lets
-  /// its owner log in from here at once, whatever strangers do meanwhile.
+  /// Clears the buckets as if `attempt` had succeeded, after an identity was proven in another way: a person who resets
+  /// the password by mail can log in from the same address at once, even during an attack.
   package func proved(_ attempt: Attempt) async throws {
     try await succeeded(Admission(attempt: attempt, counted: []))
   }

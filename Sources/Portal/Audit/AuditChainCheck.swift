@@ -57,17 +57,16 @@ extension AuditFinding.Problem: CustomStringConvertible {
   }
 }
 
-/// What a verification comes to, one after the other.
+/// The results of a verification, in their order.
 package enum AuditOutcome: Sendable, Equatable {
   case finding(AuditFinding)
-  /// An event tells of so many that were redacted, which is as it tells it.
+  /// An event records that `eventCount` others were redacted, and they are redacted as recorded.
   case redaction(AuditTrail, seq: Int, id: UUID, eventCount: Int)
-  /// A chain is over, and nothing is wrong with it.
+  /// A chain has ended without a finding.
   case intact(AuditHead)
 }
 
-/// Goes along chains, event by event, and says what is wrong. Events come chain by chain, in the order of their
-/// numbers.
+/// Checks chains event by event, and reports what is wrong. Events come chain by chain, in the order of their numbers.
 struct AuditChainCheck {
   private(set) var chainCount = 0
   private(set) var eventCount = 0

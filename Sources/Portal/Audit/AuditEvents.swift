@@ -55,6 +55,6 @@ package struct AuditEvents: Sendable {
 }
 
 extension AuditTrail {
-  /// Whoever may read it.
+  /// The settings under which the trail can be read.
   fileprivate var settings: PostgresSettings { accountID.map { .account($0) } ?? .staff }
 }

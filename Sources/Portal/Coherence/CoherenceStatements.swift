@@ -105,7 +105,7 @@ struct DeleteInstance: PostgresStatement {
 /// head.
 ///
 /// - A live instance is counted for a second longer than its lease: after a crash of PostgreSQL, its last heartbeats,
-/// which   do not wait for the disk, may be lost.
+///   which do not wait for the disk, may be lost.
 /// - When another server has taken over less than a lease ago, or has not been noted yet, there may be instances whose
 ///   rows were lost: they count as one more, which has not heard.
 /// - When `position` is not on this server's history any more, nobody has acknowledged it.

@@ -8,12 +8,12 @@ let leaseDefault: Duration = .seconds(2)
 ///
 /// - It follows `invalidation_log`. Each successful sync makes it fresh until the *start* of that sync plus the lease;
 ///   past that moment nothing is a hit, however it came in.
-/// - A sync continues what was applied only if its rows prove it: they reach from the applied position to the head
-/// without   a gap, and the first of them follows the applied position's mark. Everything else drops all entries.
-/// - A fill carries the position of the log at which it was read. It is stored only if that position is proven to be on
-/// the   applied history, and no invalidation of it has been applied since. One that was read ahead of what is applied
-/// waits,   unseen, for the sync that passes it; what was known of its secret is forgotten, so that answers never go
-/// back.
+/// - A sync continues the applied history only if its rows prove it: they reach from the applied position to the head
+///   without a gap, and the first of them follows the applied position's mark. Anything else drops all entries.
+/// - A fill carries the log position at which it was read. It is stored only if that position is proven to be on the
+///   applied history, and no invalidation of it has been applied since. A fill that was read ahead of the applied
+///   position waits, unseen, for the sync that passes it. The entry for its secret is dropped, so that answers never
+///   go back.
 ///
 /// A model checker went through the protocol; `docs/ARCHITECTURE.md` ("Histories") has what each rule is for.
 ///

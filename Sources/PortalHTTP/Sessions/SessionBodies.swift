@@ -72,7 +72,7 @@ extension NewPasswordBody: JSONBody {
   init(_ fields: inout RequestFields) throws {
     let password = fields.presentedPassword("password")
     let new = fields.password("newPassword")
-    if let new, let password, new.reveal() == password.reveal() {
+    if let new, let password, new.reveal().hasSameBytes(as: password.reveal()) {
       fields.refuse("newPassword", "must be another one")
     }
     self = try fields.finish(password, new) { NewPasswordBody(password: $0, newPassword: $1) }
