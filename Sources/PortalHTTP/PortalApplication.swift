@@ -104,7 +104,7 @@ package struct PortalApplication: Sendable {
     self.settings = settings
     let registry = PrometheusMetrics()
     let observer = observer.adding(Observer.metrics(registry))
-    func makePool(_ database: PostgresConfiguration, _ role: PortalRole) -> PostgresPool {
+    func makePool(_ database: PostgresConfiguration, _ role: DatabaseRole) -> PostgresPool {
       var configuration = database.with(role)
       configuration.observe = { observer.observe(.postgres($0)) }
       return PostgresPool(configuration)
@@ -139,7 +139,7 @@ package struct PortalApplication: Sendable {
     let verifier = Verifier(
       pool: gatewayPool, format: settings.keyFormat, cacheLimits: cacheLimits, limiter: limiter, limits: limits,
       usage: recorder, clock: clock, observer: observer)
-    let tokens = ServiceTokenCheck(pool: gatewayPool, lease: settings.lease, clock: clock, observer: observer)
+    let tokens = ServiceTokenVerifier(pool: gatewayPool, lease: settings.lease, clock: clock, observer: observer)
     services = PortalServices(
       accounts: Accounts(pool: pool, passwords: passwords), members: Members(pool: pool),
       invitations: Invitations(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox),

@@ -15,7 +15,7 @@ package struct PortalServices: Sendable {
   package var policies: KeyPolicies
   package var plans: Plans
   package var verifier: Verifier
-  package var tokens: ServiceTokenCheck
+  package var tokens: ServiceTokenVerifier
   package var serviceTokens: ServiceTokens
   package var usages: Usages
   package var analytics: Analytics
@@ -30,7 +30,8 @@ package struct PortalServices: Sendable {
   package init(
     accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
     keys: Keys, idempotency: Idempotency, policies: KeyPolicies, plans: Plans, verifier: Verifier,
-    tokens: ServiceTokenCheck, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics, audit: AuditEvents,
+    tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
+    audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
     erasures: PersonErasures, readiness: Readiness
   ) {
@@ -117,12 +118,12 @@ func makeRouter(
 
   let customers = MemberRoutes(
     routes.group()
-      .add(middleware: CustomerAuthentication(sessions: services.sessions, cookie: cookie, limits: limits))
-      .group(context: CustomerContext.self)
+      .add(middleware: MemberAuthentication(sessions: services.sessions, cookie: cookie, limits: limits))
+      .group(context: MemberContext.self)
       .add(middleware: AccountTurnMiddleware(turns: turns) { $0.accountID }), table: table)
   sessions.addRoutes(to: customers)
   credentials.addRoutes(to: customers)
-  PersonController<CustomerContext>(path: "v1/me", sessions: services.sessions, cookie: cookie)
+  PersonController<MemberContext>(path: "v1/me", sessions: services.sessions, cookie: cookie)
     .addRoutes(to: customers)
   AccountController(sessions: services.sessions, deletion: services.deletion, cookie: cookie).addRoutes(to: customers)
   people.addRoutes(to: customers)
@@ -154,13 +155,13 @@ func makeRouter(
       .group(context: AnalystContext.self), needsStaffSecondFactor: needsStaffSecondFactor, table: table)
   AnalyticsController(analytics: services.analytics).addRoutes(to: analysts)
 
-  func tokenRoutes(header: HTTPField.Name? = nil, _ limit: RequestLimit<UUID>?) -> TokenRoutes {
-    TokenRoutes(
+  func tokenRoutes(header: HTTPField.Name? = nil, _ limit: RequestLimit<UUID>?) -> ServiceTokenRoutes {
+    ServiceTokenRoutes(
       routes.group()
         .add(
-          middleware: GatewayAuthentication(tokens: services.tokens, header: header, limits: limits, limit: limit)
+          middleware: ServiceTokenAuthentication(tokens: services.tokens, header: header, limits: limits, limit: limit)
         )
-        .group(context: GatewayContext.self)
+        .group(context: ServiceTokenContext.self)
         // The `{id}` of all these routes is an account's.
         .add(middleware: AccountTurnMiddleware(turns: turns) { try? $0.pathID }), table: table)
   }

@@ -112,10 +112,10 @@ public final class PostgresPool: Service {
     let connection = try await lease(changes: changes)
     do {
       let value = try await body(connection)
-      giveBack(connection)
+      release(connection)
       return value
     } catch {
-      giveBack(connection)
+      release(connection)
       throw error
     }
   }
@@ -247,10 +247,10 @@ public final class PostgresPool: Service {
       connection.open(with: .init(settings: settings))
       do throws(PostgresError) {
         let value = try await body(connection)
-        giveBack(connection)
+        release(connection)
         return value
       } catch {
-        giveBack(connection)
+        release(connection)
         guard error.hasNoEffect, resendCount < resendCountMax else { throw error }
         resendCount += 1
         configuration.observe(.sentAgain)
@@ -299,7 +299,7 @@ public final class PostgresPool: Service {
     state.withLock { $0.removeWaiter(id) }?.resume(returning: .failure(error))
   }
 
-  private func giveBack(_ connection: PostgresConnection) {
+  private func release(_ connection: PostgresConnection) {
     let condition = connection.condition
     perform(state.withLock { $0.release(connection, connection.id, condition, at: .now) })
   }

@@ -132,7 +132,7 @@ extension TestCustomer {
   package func delete(_ path: String) async throws -> TestAnswer { try await portal.delete(path, token: token) }
 
   /// Makes somebody with a login of their own a member, behind the portal's back.
-  package func add(_ email: String, _ role: Role) async throws {
+  package func add(_ email: String, _ role: MemberRole) async throws {
     try await portal.script(
       """
       insert into memberships (account_id, user_id, role)
@@ -141,7 +141,7 @@ extension TestCustomer {
   }
 
   /// Makes somebody who belongs to this account, too, and logs them in to it.
-  package func makeMember(_ email: String, _ role: Role) async throws -> (userID: String, token: String) {
+  package func makeMember(_ email: String, _ role: MemberRole) async throws -> (userID: String, token: String) {
     let other = try await portal.signUp(email)
     try await add(email, role)
     let answer = try await other.post("/v1/accounts/\(accountID.uuidString)/switch")

@@ -27,7 +27,7 @@ struct InsertMembership: PostgresStatement {
   static let sql = "insert into memberships (account_id, user_id, role) values ($1, $2, $3)"
   let accountID: UUID
   let userID: UUID
-  let role: Role
+  let role: MemberRole
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, userID, role.rawValue) }
 }
 

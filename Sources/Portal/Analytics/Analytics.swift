@@ -84,7 +84,7 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
     collectRows = {
       // What is said of completeness is read first: what is written in between makes it truer.
       let (_, completeThrough, found) = try await pool.pipeline(
-        PlanForAnalytics(), ReadCompleteThrough(), statement(limit + 1), as: .analyst)
+        ForceCustomPlanWithoutJIT(), ReadCompleteThrough(), statement(limit + 1), as: .analyst)
       return Page(
         rows: Array(found.prefix(limit)), hasMore: found.count > limit, completeThrough: completeThrough[0])
     }
@@ -116,7 +116,7 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
     // The cursor is one snapshot in itself, and the isolation must not make one before.
     try await pool.withTransaction(as: .analyst) { connection in
       _ = try await connection.pipeline(
-        PlanForAnalytics(), LimitExportPause(), LockUsage(), DeclareExport(query: statement))
+        ForceCustomPlanWithoutJIT(), LimitExportPause(), LockUsage(), DeclareExport(query: statement))
       do {
         while true {
           let found = try await connection.query(FetchExport<Statement>())

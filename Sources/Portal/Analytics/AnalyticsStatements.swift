@@ -2,7 +2,7 @@ import Foundation
 import Postgres
 
 /// For questions about everything, plans made for their days and filters pay, and machine code made for them does not.
-struct PlanForAnalytics: PostgresStatement {
+struct ForceCustomPlanWithoutJIT: PostgresStatement {
   static let sql = "select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)"
 }
 

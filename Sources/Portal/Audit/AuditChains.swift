@@ -29,7 +29,7 @@ package struct AuditChains: Sendable {
     try await pool.withTransaction(isolation: .repeatableRead, as: .staff) { connection in
       var check = AuditChainCheck(expecting: heads)
       _ = try await connection.pipeline(
-        PlanForFilters(), DeclareExport(query: ListChainedEvents(trail: trail)))
+        ForceCustomPlan(), DeclareExport(query: ListChainedEvents(trail: trail)))
       while true {
         let found = try await connection.query(FetchExport<ListChainedEvents>())
         if found.isEmpty { break }

@@ -14,7 +14,7 @@ package struct AuditEvents: Sendable {
     of accountID: UUID, _ filter: AuditFilter = AuditFilter(), page: PageRequest
   ) async throws -> Page<AuditEvent> {
     let (_, events) = try await pool.pipeline(
-      PlanForFilters(),
+      ForceCustomPlan(),
       ListAuditEvents(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
       as: .account(accountID))
     return Page(events, limit: page.limit, id: \.id)
@@ -44,7 +44,7 @@ package struct AuditEvents: Sendable {
       var last = 0
       while last < end {
         let (_, found) = try await pool.pipeline(
-          PlanForFilters(),
+          ForceCustomPlan(),
           ExportAuditEvents(trail: trail, filter: filter, after: last, end: end, count: exportPageCountMax),
           as: trail.settings)
         if !found.isEmpty { try await sink(found) }

@@ -98,7 +98,7 @@ struct InsertKeyAuditEvents: PostgresStatement {
 
 /// Filters that are not given must not hide from the planner what an index is for. And where there is none, as for a
 /// part of a name, one reader has one process of PostgreSQL, not several that others then lack.
-struct PlanForFilters: PostgresStatement {
+struct ForceCustomPlan: PostgresStatement {
   static let sql = """
     select set_config('plan_cache_mode', 'force_custom_plan', true),
       set_config('max_parallel_workers_per_gather', '0', true)

@@ -30,10 +30,10 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
   private var hashes: ContiguousArray<SecretHash> = []
   private var entries: ContiguousArray<Entry?> = []
   private var free: [Place] = []
-  private var byHash = PlaceIndex()
-  private var byID = PlaceIndex()
+  private var byHash = HashIndex()
+  private var byID = HashIndex()
   /// The first of each owner.
-  private var byOwner = PlaceIndex()
+  private var byOwner = HashIndex()
   private var newest = CacheEntries.nowhere
   private var oldest = CacheEntries.nowhere
   private var hand = CacheEntries.nowhere

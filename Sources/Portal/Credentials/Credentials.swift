@@ -44,7 +44,7 @@ package struct Credentials: Sendable {
       let (_, _, _, _, _, accounts) = try await transaction.pipeline(
         SetPassword(userID: user.id, password: hash), MarkEmailVerified(userID: user.id),
         VoidEmailChanges(userID: user.id),
-        DeleteSessions<CustomerSession>(personID: user.id),
+        DeleteSessions<MemberSession>(personID: user.id),
         outbox.mail(.passwordChanged, to: user.email, userID: user.id),
         ListUserAccounts(userID: user.id))
       try await audit(.userPasswordReset, user, accounts, ip, on: transaction)
@@ -98,7 +98,7 @@ package struct Credentials: Sendable {
         let user = change.user
         let (_, _, _, accounts) = try await transaction.pipeline(
           UpdateUserEmail(userID: user.id, email: change.email, isVerified: true),
-          DeleteSessions<CustomerSession>(personID: user.id),
+          DeleteSessions<MemberSession>(personID: user.id),
           outbox.mail(.emailChanged, to: user.email, userID: user.id), ListUserAccounts(userID: user.id))
         try await audit(.emailChanged, user, accounts, ip, on: transaction)
       }
@@ -167,6 +167,6 @@ package struct Credentials: Sendable {
   ) async throws {
     let caller = Caller(actor: .user(id: user.id, email: user.email), ip: ip)
     try await transaction.tell(
-      accounts.map { .onPerson(user.id, CustomerSession.personKind, in: $0, action, by: caller) })
+      accounts.map { .onPerson(user.id, MemberSession.personKind, in: $0, action, by: caller) })
   }
 }

@@ -71,7 +71,7 @@ extension Job {
       ) { try await $0.finishErasures() },
       Job(name: "sessions", interval: .seconds(600), summary: "Forgets logins that are over.") { run in
         let (hours, limit) = (retention.idleSessionHours, deletedRowCountMax)
-        return try await run.deleteAll(DeleteExpiredSessions<CustomerSession>(idleHours: hours, limit: limit))
+        return try await run.deleteAll(DeleteExpiredSessions<MemberSession>(idleHours: hours, limit: limit))
           + run.deleteAll(DeleteExpiredSessions<StaffSession>(idleHours: hours, limit: limit))
       },
     ]

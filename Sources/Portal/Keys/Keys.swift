@@ -59,7 +59,7 @@ package struct Keys: Sendable {
     of accountID: UUID, _ filter: KeyFilter = KeyFilter(), page: PageRequest = PageRequest()
   ) async throws -> Page<Key> {
     let (_, keys) = try await pool.pipeline(
-      PlanForFilters(), ListKeys(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
+      ForceCustomPlan(), ListKeys(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
       as: .account(accountID))
     if keys.isEmpty, try await pool.query(FindKeyRules(accountID: accountID), as: .account(accountID)).isEmpty {
       throw PortalError.notFound

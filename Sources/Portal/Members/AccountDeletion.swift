@@ -28,7 +28,7 @@ package struct AccountDeletion: Sendable {
   /// Deletes the account of `session`; owners and admins are told by mail. Throws `.forbidden` for who is not its
   /// owner.
   package func delete(
-    _ proof: OwnCredentials.Proof, of session: CustomerSession, ip: String?
+    _ proof: CredentialChanges.Proof, of session: MemberSession, ip: String?
   ) async throws -> DeletedAccount {
     let (clock, id) = (ContinuousClock.now, session.account.id)
     let (deletedAt, keyCount) = try await pool.withTransaction(as: .identity) { transaction in

@@ -10,7 +10,7 @@ package struct Invitation: Sendable, Equatable {
 
   package var id: UUID
   package var email: String
-  package var role: Role
+  package var role: MemberRole
   /// Who invited.
   package var inviterName: String
   package var createdAt: Date

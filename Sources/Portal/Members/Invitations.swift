@@ -20,7 +20,7 @@ package struct Invitations: Sendable {
   package struct Accepted: Sendable {
     package var user: User
     package var account: Account
-    package var role: Role
+    package var role: MemberRole
   }
 
   /// Those that can still be taken, the newest first.
@@ -33,7 +33,7 @@ package struct Invitations: Sendable {
   /// Invites an address; an earlier invitation of it is taken back. `token` is nil where it goes out by mail. Throws
   /// `.forbidden` where it takes an owner, `.alreadyMember`, and `.limitNotAllowed` beyond ``Invitation/openCountMax``.
   package func invite(
-    _ email: EmailAddress, as role: Role, into accountID: UUID, by session: CustomerSession, ip: String?
+    _ email: EmailAddress, as role: MemberRole, into accountID: UUID, by session: MemberSession, ip: String?
   ) async throws -> (invitation: Invitation, token: Secret?) {
     let id = UUID.version7()
     let token = outbox.isOpen ? nil : Secret.random(prefix: OneTimeToken.Purpose.invitation.prefix)
@@ -77,7 +77,7 @@ package struct Invitations: Sendable {
   }
 
   /// Takes an invitation back, with its token. Throws `.notFound` where there is none that could be taken.
-  package func revoke(_ id: UUID, of accountID: UUID, by session: CustomerSession, ip: String?) async throws {
+  package func revoke(_ id: UUID, of accountID: UUID, by session: MemberSession, ip: String?) async throws {
     try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (_, found) = try await transaction.pipeline(
         LockAccount(accountID: accountID), FindInvitation(accountID: accountID, id: id))

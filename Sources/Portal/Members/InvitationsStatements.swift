@@ -9,7 +9,7 @@ extension Invitation {
 
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), email: try row.next(), role: try Role(column: row.next(), "role"),
+      id: try row.next(), email: try row.next(), role: try MemberRole(column: row.next(), "role"),
       inviterName: try row.next(), createdAt: try row.next(), expiresAt: try row.next())
   }
 }
@@ -50,7 +50,7 @@ struct InsertInvitation: PostgresStatement {
   let id: UUID
   let accountID: UUID
   let email: String
-  let role: Role
+  let role: MemberRole
   let inviter: User
   let isMailed: Bool
   func bind(_ bindings: inout PostgresBindings) {
@@ -150,7 +150,7 @@ struct InvitationOffer: Sendable {
   var id: UUID
   var accountID: UUID
   var email: String
-  var role: Role
+  var role: MemberRole
   var isMailed: Bool
 }
 
@@ -167,7 +167,7 @@ struct FindOffer: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> InvitationOffer {
     InvitationOffer(
       id: try row.next(), accountID: try row.next(), email: try row.next(),
-      role: try Role(column: row.next(), "role"), isMailed: try row.next())
+      role: try MemberRole(column: row.next(), "role"), isMailed: try row.next())
   }
 }
 

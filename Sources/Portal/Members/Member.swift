@@ -3,7 +3,7 @@ package import Foundation
 /// A person in an account.
 package struct Member: Sendable, Equatable {
   package var user: User
-  package var role: Role
+  package var role: MemberRole
   package var joinedAt: Date
 }
 
@@ -11,6 +11,6 @@ package struct Member: Sendable, Equatable {
 package struct OwnAccount: Sendable, Equatable {
   package var id: UUID
   package var name: String
-  package var role: Role
+  package var role: MemberRole
   package var suspendedAt: Date?
 }

@@ -23,7 +23,7 @@ package struct Members: Sendable {
   /// Gives a member another role; with a lower one the invitations end that they made. Throws `.notFound`, `.forbidden`
   /// where it takes an owner, and `.lastOwner`.
   package func setRole(
-    _ role: Role, of userID: UUID, in accountID: UUID, by session: CustomerSession, ip: String?
+    _ role: MemberRole, of userID: UUID, in accountID: UUID, by session: MemberSession, ip: String?
   ) async throws -> Member {
     try await change(userID, in: accountID, by: session) { member, transaction in
       if member.role == role { return member }
@@ -44,7 +44,7 @@ package struct Members: Sendable {
   /// Ends a membership, with the sessions that stand on it and the invitations that they made; one's own is left. The
   /// keys that they made stay. Who is in no account any more is forgotten. Throws `.notFound`, `.forbidden` and
   /// `.lastOwner`.
-  package func remove(_ userID: UUID, from accountID: UUID, by session: CustomerSession, ip: String?) async throws {
+  package func remove(_ userID: UUID, from accountID: UUID, by session: MemberSession, ip: String?) async throws {
     try await change(userID, in: accountID, by: session) { member, transaction in
       try await Self.check(member.role, nil, by: session, in: accountID, transaction)
       _ = try await transaction.pipeline(
@@ -58,13 +58,13 @@ package struct Members: Sendable {
   }
 
   private func change<Value>(
-    _ userID: UUID, in accountID: UUID, by session: CustomerSession,
+    _ userID: UUID, in accountID: UUID, by session: MemberSession,
     _ body: (Member, PostgresConnection) async throws -> Value
   ) async throws -> Value {
     try await pool.withTransaction(as: .identity) { transaction in
       // Before the account, as a login does that goes on at the same time.
       let (_, _, _, actors, members) = try await transaction.pipeline(
-        LockPerson<CustomerSession>(id: userID), SetLocally(.account(accountID)), LockAccount(accountID: accountID),
+        LockPerson<MemberSession>(id: userID), SetLocally(.account(accountID)), LockAccount(accountID: accountID),
         FindMember(accountID: accountID, userID: session.user.id),
         FindMember(accountID: accountID, userID: userID))
       guard let actor = actors.first else { throw PortalError.unauthenticated }
@@ -78,7 +78,7 @@ package struct Members: Sendable {
 
   /// Revokes the invitations of a member who may no longer invite.
   private static func revokeInvitations(
-    of userID: UUID, in accountID: UUID, by session: CustomerSession, _ ip: String?, _ transaction: PostgresConnection
+    of userID: UUID, in accountID: UUID, by session: MemberSession, _ ip: String?, _ transaction: PostgresConnection
   ) async throws {
     let (_, revoked) = try await transaction.pipeline(
       VoidInvitationTokens(accountID: accountID, of: .inviter(userID)),
@@ -93,7 +93,8 @@ package struct Members: Sendable {
 
   /// What makes an owner, and what one is no longer, takes an owner; and one of them has to stay.
   private static func check(
-    _ from: Role, _ to: Role?, by session: CustomerSession, in accountID: UUID, _ transaction: PostgresConnection
+    _ from: MemberRole, _ to: MemberRole?, by session: MemberSession, in accountID: UUID,
+    _ transaction: PostgresConnection
   ) async throws {
     guard from == .owner || to == .owner else { return }
     let owners = try await transaction.query(ListOwners(accountID: accountID))

@@ -5,7 +5,7 @@ extension Member {
   /// Takes: user id, e-mail address, role, joined at.
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      user: User(id: try row.next(), email: try row.next()), role: try Role(column: row.next(), "role"),
+      user: User(id: try row.next(), email: try row.next()), role: try MemberRole(column: row.next(), "role"),
       joinedAt: try row.next())
   }
 }
@@ -47,7 +47,7 @@ struct SetMemberRole: PostgresStatement {
   static let sql = "update memberships set role = $3 where account_id = $1 and user_id = $2"
   let accountID: UUID
   let userID: UUID
-  let role: Role
+  let role: MemberRole
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, userID, role.rawValue) }
 }
 
@@ -71,6 +71,7 @@ struct ListOwnAccounts: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> OwnAccount {
     OwnAccount(
-      id: try row.next(), name: try row.next(), role: try Role(column: row.next(), "role"), suspendedAt: try row.next())
+      id: try row.next(), name: try row.next(), role: try MemberRole(column: row.next(), "role"),
+      suspendedAt: try row.next())
   }
 }

@@ -59,7 +59,7 @@ struct ListAccess: PostgresStatement {
     )
     select statement from access order by position, statement collate "C"
     """
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PortalRole.names) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(DatabaseRole.names) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AccessRule {
     AccessRule(statement: try row.next())
   }
@@ -105,7 +105,7 @@ struct ReadMigrationNeeds: PostgresStatement {
       coalesce((select pg_has_role(relowner, 'usage') from home), true)
     from server, login
     """
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PortalRole.names) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(DatabaseRole.names) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> MigrationNeeds {
     MigrationNeeds(
       login: try row.next(), database: try row.next(), schema: try row.next(), owner: try row.next(),
@@ -123,7 +123,7 @@ enum MakePortalRoles {
       name text;
       has_set_option constant boolean := current_setting('server_version_num')::integer >= 160000;
     begin
-      foreach name in array array[\(PortalRole.names.map { "'\($0)'" }.joined(separator: ", "))] loop
+      foreach name in array array[\(DatabaseRole.names.map { "'\($0)'" }.joined(separator: ", "))] loop
         begin
           if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I nologin', name);

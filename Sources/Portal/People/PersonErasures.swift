@@ -33,10 +33,10 @@ package struct PersonErasures: Sendable {
   /// The person of `session`, by themselves. Throws `.lastOwner` while an account that has other members or keys would
   /// be left without an owner.
   package func erase(
-    _ proof: OwnCredentials.Proof, of session: CustomerSession
+    _ proof: CredentialChanges.Proof, of session: MemberSession
   ) async throws -> PersonErasure {
     // The trail tells who it was, and does not name them.
-    let caller = Caller(actor: CustomerSession.actor(id: session.user.id, name: Self.name))
+    let caller = Caller(actor: MemberSession.actor(id: session.user.id, name: Self.name))
     return try await erase(session.user.id, by: caller, nil) { try await $0.check(proof, of: session) }
   }
 
@@ -111,7 +111,7 @@ package struct PersonErasures: Sendable {
       if let digest = step.digest {
         try await transaction.execute(
           InsertAuditEvent.onPerson(
-            id, CustomerSession.personKind, in: trail.accountID, .auditRedacted, by: caller,
+            id, MemberSession.personKind, in: trail.accountID, .auditRedacted, by: caller,
             SupportReason(text: AuditRedactionDigest.reason(step.eventCount, digest))))
       }
       return step

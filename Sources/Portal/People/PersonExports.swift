@@ -61,7 +61,7 @@ package struct PersonExports: Sendable {
         var last = 0
         while last < end {
           let (_, found) = try await pool.pipeline(
-            PlanForFilters(),
+            ForceCustomPlan(),
             ListEventsOfPerson(trail: trail, userID: record.user.id, after: last, end: end, count: pageCountMax),
             as: .staff)
           let own = found.map { event in

@@ -50,8 +50,8 @@ struct RateLimitWindows: Sendable {
     return index
   }
 
-  mutating func giveBack(_ id: RateLimitWindowID, _ cost: Int, takenAt index: Int) {
-    byID[id]?.giveBack(cost, takenAt: index)
+  mutating func release(_ id: RateLimitWindowID, _ cost: Int, takenAt index: Int) {
+    byID[id]?.release(cost, takenAt: index)
   }
 
   mutating func decided(_ applied: AppliedLimit, index: Int, current: Int, previous: Int) {

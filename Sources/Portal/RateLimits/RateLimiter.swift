@@ -117,9 +117,9 @@ package final class RateLimiter: Sendable {
     }
   }
 
-  func giveBack(_ taken: Taken?) {
+  func release(_ taken: Taken?) {
     for part in taken?.parts ?? [] {
-      shard(part.window).windows.withLock { $0.giveBack(part.window, part.cost, takenAt: part.index) }
+      shard(part.window).windows.withLock { $0.release(part.window, part.cost, takenAt: part.index) }
     }
   }
 

@@ -65,10 +65,10 @@ package actor RateLimits: Service {
     guard fast.isAdmitted, limits.needPostgres else { return fast }
     do {
       let decision = try await admitConsistently(limits, cost: cost, fast)
-      if !decision.isAdmitted { limiter.giveBack(taken) }
+      if !decision.isAdmitted { limiter.release(taken) }
       return decision
     } catch {
-      limiter.giveBack(taken)
+      limiter.release(taken)
       throw error
     }
   }

@@ -106,7 +106,7 @@ struct SharedWindow: Sendable, Equatable {
   }
 
   /// Gives back what was taken in the window `index`. What was published stays published: it only grows.
-  mutating func giveBack(_ cost: Int, takenAt index: Int) {
+  mutating func release(_ cost: Int, takenAt index: Int) {
     if index == self.index {
       own.current = max(published.current, own.current - cost)
     } else if index == self.index - 1 {

@@ -1,7 +1,7 @@
 package import Foundation
 package import Postgres
 
-/// Making, listing, rolling and revoking service tokens. Checking one on a request is `ServiceTokenCheck`.
+/// Making, listing, rolling and revoking service tokens. Checking one on a request is `ServiceTokenVerifier`.
 package struct ServiceTokens: Sendable {
   let pool: PostgresPool
   let propagations: Propagations
@@ -116,7 +116,7 @@ package final class KnownServiceToken: Invalidatable {
 }
 
 /// Who shows a service token, from a coherent cache: a revoked one is refused as soon as a revoked key.
-package struct ServiceTokenCheck: Sendable {
+package struct ServiceTokenVerifier: Sendable {
   package let tokens: ReadThroughCache<KnownServiceToken>
   package let uses: ServiceTokenUses
   private let pool: PostgresPool
@@ -144,7 +144,7 @@ package struct ServiceTokenCheck: Sendable {
   }
 
   /// The token, if it is known from memory to be good for this; nil says nothing.
-  package func findAtOnce(
+  package func findCached(
     _ hash: SecretHash, for permission: ServiceToken.Permission, at moment: Moment
   ) -> KnownServiceToken? {
     guard case .hit(let known) = tokens.cache.lookup(hash, at: moment.instant),

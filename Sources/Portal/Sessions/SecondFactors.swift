@@ -7,7 +7,7 @@ package struct SecondFactors: Sendable {
   let attempts: Attempts
   /// Nil where the deployment has no `SECRET_KEY`: then nobody can set one up.
   let box: SecretBox?
-  let credentials: OwnCredentials
+  let credentials: CredentialChanges
   let clock: DatabaseClock
 
   package struct Status: Sendable, Equatable {
@@ -129,7 +129,7 @@ package struct SecondFactors: Sendable {
 
   private func prove<Session: PersonSession>(
     _ password: Password, _ code: String, of session: Session, _ ip: String?
-  ) async throws -> OwnCredentials.Proof {
+  ) async throws -> CredentialChanges.Proof {
     let status = try await status(of: session)
     guard status.confirmedAt != nil else { throw PortalError.notFound }
     let proof = try await credentials.prove(password, of: session)

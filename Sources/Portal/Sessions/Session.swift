@@ -29,7 +29,7 @@ package protocol PersonSession: Sendable {
 }
 
 /// A customer who is logged in, within the account that the session is for.
-package struct CustomerSession: PersonSession {
+package struct MemberSession: PersonSession {
   package static let table = "sessions"
   package static let personColumn = "user_id"
   package static let haveAccounts = true
@@ -43,7 +43,7 @@ package struct CustomerSession: PersonSession {
   package var tokenHash: SecretHash
   package var user: User
   package var account: Account
-  package var role: Role
+  package var role: MemberRole
   package var expiresAt: Date
 
   package var personID: UUID { user.id }
@@ -117,9 +117,9 @@ package struct OpenSession: Sendable, Equatable {
   package var userAgent: String?
 }
 
-extension CustomerSession {
+extension MemberSession {
   /// Throws `.forbidden` for a member whose role does not allow it.
-  package func require(_ permission: Permission) throws(PortalError) {
+  package func require(_ permission: MemberPermission) throws(PortalError) {
     guard role.permits(permission) else {
       throw .forbidden(reason: "This takes the role \(permission.leastRole.rawValue); yours is \(role.rawValue).")
     }
@@ -130,7 +130,7 @@ extension InsertAuditEvent {
   static func onMember(
     _ userID: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
   ) -> InsertAuditEvent {
-    onPerson(userID, CustomerSession.personKind, in: accountID, action, by: caller, reason)
+    onPerson(userID, MemberSession.personKind, in: accountID, action, by: caller, reason)
   }
 
   /// Somebody's own doing: in an account's trail, or in the one that belongs to none.

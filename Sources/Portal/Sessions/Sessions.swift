@@ -13,7 +13,7 @@ package struct Sessions: Sendable {
   let pool: PostgresPool
   let passwords: PasswordHasher
   let attempts: Attempts
-  package let ownCredentials: OwnCredentials
+  package let credentialChanges: CredentialChanges
   package let secondFactors: SecondFactors
   package let clock: DatabaseClock
   let lifetimeSeconds: Int
@@ -27,8 +27,9 @@ package struct Sessions: Sendable {
     self.pool = pool
     self.passwords = passwords
     self.attempts = attempts
-    ownCredentials = OwnCredentials(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox)
-    secondFactors = SecondFactors(pool: pool, attempts: attempts, box: box, credentials: ownCredentials, clock: clock)
+    credentialChanges = CredentialChanges(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox)
+    secondFactors = SecondFactors(
+      pool: pool, attempts: attempts, box: box, credentials: credentialChanges, clock: clock)
     self.clock = clock
     lifetimeSeconds = Int(lifetime.components.seconds)
     idleSeconds = idleHours * 3_600
@@ -41,16 +42,16 @@ package struct Sessions: Sendable {
   /// password is right and `code` is missing; `.tooManyRequests` after too many attempts.
   package func logIn(
     email: String, password: Password, code: String? = nil, from origin: Origin, replacing replaced: Secret? = nil
-  ) async throws -> Login<CustomerSession> {
-    let proven = try await prove(CustomerSession.self, email, password, code, origin) { emails in
+  ) async throws -> Login<MemberSession> {
+    let proven = try await prove(MemberSession.self, email, password, code, origin) { emails in
       try await pool.query(FindUserForLogin(emails: emails), as: .identity).first
     }
     guard let accountID = proven.candidate.accountID else { throw PortalError.invalidCredentials }
-    let token = Secret.random(prefix: CustomerSession.tokenPrefix)
+    let token = Secret.random(prefix: MemberSession.tokenPrefix)
     let session = try await pool.withTransaction(as: .identity) { transaction in
       let (_, _, ended, _, found) = try await transaction.pipeline(
         // In this order, as whoever takes a second factor away does.
-        ShareLockPerson<CustomerSession>(id: proven.candidate.personID), SettleAttempts(succeeded: proven.admissions),
+        ShareLockPerson<MemberSession>(id: proven.candidate.personID), SettleAttempts(succeeded: proven.admissions),
         DeleteSession(token: replaced?.hash),
         InsertSession(
           token: token.hash, accountID: accountID, userID: proven.candidate.personID, lifetimeSeconds: lifetimeSeconds,
@@ -70,11 +71,11 @@ package struct Sessions: Sendable {
   /// Opens a session for somebody whose identity is proven in another way.
   package func open(
     for user: User, in accountID: UUID, from origin: Origin = Origin()
-  ) async throws -> Login<CustomerSession> {
-    let token = Secret.random(prefix: CustomerSession.tokenPrefix)
+  ) async throws -> Login<MemberSession> {
+    let token = Secret.random(prefix: MemberSession.tokenPrefix)
     let session = try await pool.withTransaction(as: .identity) { transaction in
       let (_, _, found) = try await transaction.pipeline(
-        ShareLockPerson<CustomerSession>(id: user.id),
+        ShareLockPerson<MemberSession>(id: user.id),
         InsertSession(
           token: token.hash, accountID: accountID, userID: user.id, lifetimeSeconds: lifetimeSeconds, origin: origin,
           candidate: nil),
@@ -89,9 +90,9 @@ package struct Sessions: Sendable {
   /// Makes a session one for another account of the same person. Throws `.notFound` for an account that they don't
   /// belong to.
   package func switchAccount(
-    of session: CustomerSession, to accountID: UUID, ip: String?
-  ) async throws -> Login<CustomerSession> {
-    let token = Secret.random(prefix: CustomerSession.tokenPrefix)
+    of session: MemberSession, to accountID: UUID, ip: String?
+  ) async throws -> Login<MemberSession> {
+    let token = Secret.random(prefix: MemberSession.tokenPrefix)
     do {
       return try await pool.withTransaction(as: .identity) { transaction in
         let (moved, found) = try await transaction.pipeline(
@@ -112,8 +113,8 @@ package struct Sessions: Sendable {
   }
 
   /// Throws `.unauthenticated` when there is none, or it is over.
-  package func find(_ token: Secret) async throws -> CustomerSession {
-    guard token.isWellFormed(prefix: CustomerSession.tokenPrefix),
+  package func find(_ token: Secret) async throws -> MemberSession {
+    guard token.isWellFormed(prefix: MemberSession.tokenPrefix),
       let session = try await pool.query(FindSession(token: token.hash, idleSeconds: idleSeconds), as: .identity).first
     else { throw PortalError.unauthenticated }
     return session
@@ -250,8 +251,8 @@ struct EndedSession: Sendable {
 
   func event(ip: String?) -> InsertAuditEvent {
     .onPerson(
-      user.id, CustomerSession.personKind, in: accountID, .sessionClosed,
-      by: Caller(actor: CustomerSession.actor(id: user.id, name: user.email), ip: ip))
+      user.id, MemberSession.personKind, in: accountID, .sessionClosed,
+      by: Caller(actor: MemberSession.actor(id: user.id, name: user.email), ip: ip))
   }
 }
 

@@ -122,11 +122,11 @@ struct FindSession: PostgresStatement {
   let token: SecretHash
   let idleSeconds: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), idleSeconds) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> CustomerSession {
-    CustomerSession(
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> MemberSession {
+    MemberSession(
       id: try row.next(), tokenHash: try SecretHash(present: row.next()),
       user: User(id: try row.next(), email: try row.next()), account: try Account(row: &row),
-      role: try Role(column: row.next(), "role"), expiresAt: try row.next())
+      role: try MemberRole(column: row.next(), "role"), expiresAt: try row.next())
   }
 }
 
@@ -237,7 +237,7 @@ struct MoveSession: PostgresStatement {
     update sessions set token_hash = $3, account_id = $4, last_seen_at = now() where id = $1 and token_hash = $2
     returning true
     """
-  let session: CustomerSession
+  let session: MemberSession
   let token: SecretHash
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) {
@@ -269,7 +269,7 @@ extension StaffMember {
   /// Takes: id, email, name, role.
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), email: try row.next(), name: try row.next(), role: try Role(column: row.next(), "role"))
+      id: try row.next(), email: try row.next(), name: try row.next(), role: try MemberRole(column: row.next(), "role"))
   }
 }
 

@@ -3,7 +3,7 @@ extension KeyFormat {
   package static let pastedLengthMax = 1_024
   /// What all other secrets begin with that there are here.
   private static let otherPrefixes =
-    [ServiceToken.secretPrefix, CustomerSession.tokenPrefix, StaffSession.tokenPrefix]
+    [ServiceToken.secretPrefix, MemberSession.tokenPrefix, StaffSession.tokenPrefix]
     + OneTimeToken.Purpose.allCases.map(\.prefix)
 
   /// The key in what somebody pasted out of a mail, a log or a configuration. Nil if there can be no key of this portal

@@ -61,7 +61,7 @@ package struct FoundAccount: Sendable, Equatable {
 
   package struct Member: Sendable, Equatable {
     package var user: User
-    package var role: Role
+    package var role: MemberRole
   }
 
   package var account: Account
@@ -100,7 +100,7 @@ package struct SupportDesk: Sendable {
 
   package func search(_ search: KeySearch) async throws -> [Key] {
     try await pool.pipeline(
-      PlanForFilters(), SearchKeys(search: search, count: Self.resultCountMax), as: .staff
+      ForceCustomPlan(), SearchKeys(search: search, count: Self.resultCountMax), as: .staff
     ).1
   }
 
@@ -118,7 +118,7 @@ package struct SupportDesk: Sendable {
   /// In pages, the newest first; of all accounts where the search says nothing.
   package func search(_ search: AccountSearch, page: PageRequest) async throws -> Page<FoundAccount> {
     let (_, found) = try await pool.pipeline(
-      PlanForFilters(),
+      ForceCustomPlan(),
       SearchAccounts(search: search, before: page.before, count: page.limit + 1, memberCount: Self.memberCountMax),
       as: .staff)
     return Page(found, limit: page.limit, id: \.account.id)

@@ -58,7 +58,7 @@ struct SearchAccounts: PostgresStatement {
     )
     var members: [FoundAccount.Member] = []
     for (id, (email, role)) in zip(ids, zip(emails, roles)) {
-      members.append(.init(user: User(id: id, email: email), role: try Role(column: role, "role")))
+      members.append(.init(user: User(id: id, email: email), role: try MemberRole(column: role, "role")))
     }
     return FoundAccount(
       account: account, suspensionReason: reason, createdAt: createdAt, keys: keys, memberCount: memberCount,

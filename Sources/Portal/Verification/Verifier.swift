@@ -86,7 +86,7 @@ package struct Verifier: Sendable {
 
   /// The verdict, if it can be given from memory; else nil, and nothing was counted. Then
   /// ``verify(_:)-(VerificationRequest)`` can give it.
-  package func verifyAtOnce(_ request: VerificationRequest, at moment: Moment) -> Verdict? {
+  package func verifyCached(_ request: VerificationRequest, at moment: Moment) -> Verdict? {
     let verdict: Verdict
     switch cached(request, at: moment) {
     case .unknown: return nil
@@ -102,7 +102,7 @@ package struct Verifier: Sendable {
 
   /// The verdicts on many requests, in their order, if all of them can be given from memory; else nil, and nothing was
   /// counted. `lookedUp` of their keys were no hits, but looked up for them just now.
-  package func verifyAtOnce(
+  package func verifyCached(
     _ requests: [VerificationRequest], lookedUp: Int = 0, at moment: Moment
   ) -> [Verdict]? {
     var verdicts: [Verdict] = []
@@ -120,7 +120,7 @@ package struct Verifier: Sendable {
     for (place, request) in requests.enumerated() {
       guard let key = verdicts[place].found?.key else { continue }
       guard let decision = decide(key, request, at: moment, &taken) else {
-        limiter.giveBack(taken)
+        limiter.release(taken)
         return nil
       }
       verdicts[place].code = decision.code

@@ -16,13 +16,13 @@ struct InvitationsController {
     routes.delete("v1/invitations/{id}", .changeMembers, use: revoke)
   }
 
-  @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func list(_ request: Request, _ context: MemberContext) async throws -> Response {
     let found = try await invitations.list(of: context.accountID, page: try request.query().page())
     return Response(json: .object { json in json.page("invitations", found) { $0.fields(of: $1) } })
   }
 
   /// The answer has the token only where it does not go out by mail.
-  @Sendable private func invite(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func invite(_ request: Request, _ context: MemberContext) async throws -> Response {
     let body = try await InvitationBody(request)
     let (invitation, token) = try await invitations.invite(
       body.email, as: body.role, into: context.accountID, by: context.session, ip: context.caller.ip)
@@ -31,7 +31,7 @@ struct InvitationsController {
       headers: [.location: "/v1/invitations/" + invitation.id.text])
   }
 
-  @Sendable private func revoke(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func revoke(_ request: Request, _ context: MemberContext) async throws -> Response {
     try await invitations.revoke(
       try context.pathID, of: context.accountID, by: context.session, ip: context.caller.ip)
     return Response(status: .noContent)

@@ -2,13 +2,13 @@ import Portal
 
 struct InvitationBody {
   var email: EmailAddress
-  var role: Role
+  var role: MemberRole
 }
 
 extension InvitationBody: JSONBody {
   init(_ fields: inout RequestFields) throws {
     let email = fields.email("email")
-    let role: Role? = fields.choice("role")
+    let role: MemberRole? = fields.choice("role")
     self = try fields.finish(email, role) { InvitationBody(email: $0, role: $1) }
   }
 }
@@ -28,14 +28,14 @@ extension AcceptanceBody: JSONBody {
 }
 
 struct RoleBody {
-  var role: Role
+  var role: MemberRole
 }
 
 extension RoleBody: JSONBody {
   static var sizeMax: Int { 4 << 10 }
 
   init(_ fields: inout RequestFields) throws {
-    let role: Role? = fields.choice("role")
+    let role: MemberRole? = fields.choice("role")
     self = try fields.finish(role) { RoleBody(role: $0) }
   }
 }

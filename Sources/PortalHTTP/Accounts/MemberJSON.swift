@@ -24,7 +24,7 @@ extension JSONWriter {
   }
 
   /// Who a person is in an account.
-  mutating func fields(of user: User, in account: Account, as role: Role) {
+  mutating func fields(of user: User, in account: Account, as role: MemberRole) {
     object("user") { $0.fields(of: user) }
     object("account") { $0.fields(of: account) }
     field("role", role.rawValue)

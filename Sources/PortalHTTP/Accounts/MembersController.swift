@@ -13,25 +13,25 @@ struct MembersController {
     routes.post("v1/leave", .useSession, use: leave)
   }
 
-  @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func list(_ request: Request, _ context: MemberContext) async throws -> Response {
     let found = try await members.list(of: context.accountID, page: try request.query().page())
     return Response(json: .object { json in json.page("members", found) { $0.fields(of: $1) } })
   }
 
-  @Sendable private func setRole(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func setRole(_ request: Request, _ context: MemberContext) async throws -> Response {
     let body = try await RoleBody(request)
     let member = try await members.setRole(
       body.role, of: try context.pathID, in: context.accountID, by: context.session, ip: context.caller.ip)
     return Response(json: .object { $0.fields(of: member) })
   }
 
-  @Sendable private func remove(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func remove(_ request: Request, _ context: MemberContext) async throws -> Response {
     try await members.remove(
       try context.pathID, from: context.accountID, by: context.session, ip: context.caller.ip)
     return Response(status: .noContent)
   }
 
-  @Sendable private func leave(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func leave(_ request: Request, _ context: MemberContext) async throws -> Response {
     try await members.remove(
       context.session.user.id, from: context.accountID, by: context.session, ip: context.caller.ip)
     return Response(status: .noContent)

@@ -14,7 +14,7 @@ struct AuditController {
     routes.get("v1/audit", .readAudit, query: Self.query, use: list)
   }
 
-  @Sendable private func list(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func list(_ request: Request, _ context: MemberContext) async throws -> Response {
     let query = try request.query()
     let filter = try AuditFilter(query)
     if request.prefers(Self.linesMediaType) {

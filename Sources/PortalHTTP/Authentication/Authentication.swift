@@ -4,7 +4,7 @@ import Hummingbird
 import Portal
 
 /// Finds out which customer is logged in, by bearer token or cookie.
-struct CustomerAuthentication: RouterMiddleware {
+struct MemberAuthentication: RouterMiddleware {
   let sessions: Sessions
   let cookie: SessionCookie
   let limits: RequestLimits
@@ -21,7 +21,7 @@ struct CustomerAuthentication: RouterMiddleware {
     return try await next(request, context)
   }
 
-  private func find(_ request: Request) async throws -> (CustomerSession, Secret) {
+  private func find(_ request: Request) async throws -> (MemberSession, Secret) {
     let token = try token(of: request)
     return (try await sessions.find(token), token)
   }
@@ -55,8 +55,8 @@ struct StaffAuthentication: RouterMiddleware {
 }
 
 /// Finds out which service token somebody shows.
-struct GatewayAuthentication: RouterMiddleware {
-  let tokens: ServiceTokenCheck
+struct ServiceTokenAuthentication: RouterMiddleware {
+  let tokens: ServiceTokenVerifier
   /// The header that the token is in; nil for `Authorization: Bearer`.
   var header: HTTPField.Name?
   let limits: RequestLimits
@@ -82,7 +82,7 @@ struct GatewayAuthentication: RouterMiddleware {
 
 /// Finds out which service token somebody shows, or which member of staff is logged in.
 struct AnalystAuthentication: RouterMiddleware {
-  let tokens: ServiceTokenCheck
+  let tokens: ServiceTokenVerifier
   let sessions: Sessions
   let limits: RequestLimits
 

@@ -33,7 +33,7 @@ struct CredentialsController {
     return Response(status: .noContent)
   }
 
-  @Sendable private func requestVerification(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func requestVerification(_ request: Request, _ context: MemberContext) async throws -> Response {
     _ = try await EmptyBody(request)
     try await credentials.requestVerification(of: context.session.user)
     return .mailAccepted

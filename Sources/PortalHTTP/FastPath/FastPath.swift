@@ -7,7 +7,7 @@ import Portal
 /// answer so goes to the ordinary route, which would have given the same bytes.
 final class FastPath: Sendable {
   let verifier: Verifier
-  let tokens: ServiceTokenCheck
+  let tokens: ServiceTokenVerifier
   /// Of requests of one token; nil: there is none.
   private let limit: RequestLimit<UUID>?
   let observer: Observer
@@ -19,7 +19,7 @@ final class FastPath: Sendable {
   private let forProxies: FastPath?
 
   convenience init(
-    verifier: Verifier, tokens: ServiceTokenCheck, observer: Observer, keyPlaces: KeyPlaces = .standard,
+    verifier: Verifier, tokens: ServiceTokenVerifier, observer: Observer, keyPlaces: KeyPlaces = .standard,
     proxies: TrustedProxies = .none, limit: RequestLimit<UUID>? = nil, drain: Drain = Drain()
   ) {
     let requestIDs = RequestIDs()
@@ -30,7 +30,7 @@ final class FastPath: Sendable {
   }
 
   private init(
-    _ verifier: Verifier, _ tokens: ServiceTokenCheck, _ observer: Observer, _ keyPlaces: KeyPlaces,
+    _ verifier: Verifier, _ tokens: ServiceTokenVerifier, _ observer: Observer, _ keyPlaces: KeyPlaces,
     _ requestIDs: RequestIDs, _ proxies: TrustedProxies, _ limit: RequestLimit<UUID>?, _ drain: Drain,
     _ forProxies: FastPath?
   ) {
@@ -161,7 +161,7 @@ final class FastPath: Sendable {
     if let lookUp { return (verdicts(after: lookUp, at: moment)?.first, .notHere) }
     guard var asked = asked(bytes) else { return (nil, .notHere) }
     asked.request.environment = token.token.environment
-    if let verdict = verifier.verifyAtOnce(asked.request, at: moment) { return (verdict, .answered) }
+    if let verdict = verifier.verifyCached(asked.request, at: moment) { return (verdict, .answered) }
     let (verdicts, outcome) = missing([asked.request], [asked.key], bytes, at: moment)
     return (verdicts?.first, outcome)
   }
@@ -175,12 +175,12 @@ final class FastPath: Sendable {
     if let environment = token.token.environment {
       for place in asked.requests.indices { asked.requests[place].environment = environment }
     }
-    if let verdicts = verifier.verifyAtOnce(asked.requests, at: moment) { return (verdicts, .answered) }
+    if let verdicts = verifier.verifyCached(asked.requests, at: moment) { return (verdicts, .answered) }
     return missing(asked.requests, asked.keys, bytes, at: moment)
   }
 
   private func verdicts(after lookUp: LookUp, at moment: Moment) -> [Verdict]? {
-    verifier.verifyAtOnce(lookUp.questions, lookedUp: lookUp.hashes.count, at: moment)
+    verifier.verifyCached(lookUp.questions, lookedUp: lookUp.hashes.count, at: moment)
   }
 
   /// What to look up of requests that could not be judged. Well-formed keys alone are: whether one is takes longer to
@@ -195,7 +195,7 @@ final class FastPath: Sendable {
       requests[place].hash = verifier.format.hash(of: Secret(presented: bytes.text(keys[place])))
     }
     let hashes = places.compactMap { requests[$0].hash }
-    if hashes.isEmpty { return (verifier.verifyAtOnce(requests, at: moment), .notHere) }
+    if hashes.isEmpty { return (verifier.verifyCached(requests, at: moment), .notHere) }
     return (nil, .missing(LookUp(start: moment, questions: requests, hashes: hashes)))
   }
 
@@ -208,7 +208,7 @@ final class FastPath: Sendable {
     guard let field, let token = isBearer ? Self.bearer(field, bytes) : field,
       (1...Secret.lengthMax).contains(token.count)
     else { return nil }
-    return tokens.findAtOnce(remembered.hash(of: bytes.extracting(token)), for: .verifyKeys, at: moment)
+    return tokens.findCached(remembered.hash(of: bytes.extracting(token)), for: .verifyKeys, at: moment)
   }
 
   /// Whether the token may ask; if not, the ordinary route says so. Only what is answered counts: the ordinary route

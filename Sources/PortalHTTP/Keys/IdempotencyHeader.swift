@@ -5,7 +5,7 @@ import Portal
 extension Request {
   /// What `Idempotency-Key` makes of this request, if it is there. A repeat has the same method, path and body, whose
   /// members may be in another order.
-  func idempotent(_ fields: RequestFields, _ holder: KeyHolder) throws(InvalidRequest) -> IdempotentRequest? {
+  func idempotent(_ fields: RequestFields, _ holder: KeyAccess) throws(InvalidRequest) -> IdempotentRequest? {
     let keys = headers[values: .idempotencyKey]
     guard let key = keys.first else { return nil }
     guard keys.count == 1,

@@ -10,11 +10,11 @@ struct KeyPolicyController {
     routes.put("v1/account/policy", .changePolicy, use: set)
   }
 
-  @Sendable private func get(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func get(_ request: Request, _ context: MemberContext) async throws -> Response {
     response(try await policies.find(of: context.accountID))
   }
 
-  @Sendable private func set(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func set(_ request: Request, _ context: MemberContext) async throws -> Response {
     let policy = try await KeyPolicy(request)
     try await policies.set(policy, of: context.accountID, by: context.caller)
     return response(policy)

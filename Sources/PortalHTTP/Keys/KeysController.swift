@@ -11,28 +11,28 @@ struct KeysController {
   let idempotency: Idempotency
 
   func addRoutes(to routes: MemberRoutes) {
-    routes.get("v1/keys", .readKeys, query: Self.query) { try await list($0, of: $1.keyHolder) }
-    routes.post("v1/keys", .changeKeys) { try await create($0, for: $1.keyHolder) }
-    routes.get("v1/keys/{id}", .readKeys) { try await get($1.pathID, of: $1.keyHolder) }
-    routes.patch("v1/keys/{id}", .changeKeys) { try await update($1.pathID, $0, of: $1.keyHolder) }
-    routes.delete("v1/keys/{id}", .changeKeys) { try await revoke($1.pathID, of: $1.keyHolder) }
+    routes.get("v1/keys", .readKeys, query: Self.query) { try await list($0, of: $1.keyAccess) }
+    routes.post("v1/keys", .changeKeys) { try await create($0, for: $1.keyAccess) }
+    routes.get("v1/keys/{id}", .readKeys) { try await get($1.pathID, of: $1.keyAccess) }
+    routes.patch("v1/keys/{id}", .changeKeys) { try await update($1.pathID, $0, of: $1.keyAccess) }
+    routes.delete("v1/keys/{id}", .changeKeys) { try await revoke($1.pathID, of: $1.keyAccess) }
     // Not `DELETE /v1/keys`, which a client hits whose variable for the id is empty.
     routes.post("v1/keys/revoke-all", .changeKeys, use: revokeAll)
-    routes.post("v1/keys/{id}/roll", .changeKeys) { try await roll($1.pathID, $0, of: $1.keyHolder) }
+    routes.post("v1/keys/{id}/roll", .changeKeys) { try await roll($1.pathID, $0, of: $1.keyAccess) }
   }
 
-  func addRoutes(to routes: TokenRoutes) {
-    routes.get("v1/accounts/{id}/keys", .readKeys, query: Self.query) { try await list($0, of: $1.keyHolder) }
-    routes.get("v1/accounts/{id}/keys/{keyId}", .readKeys) { try await get($1.keyID, of: $1.keyHolder) }
-    routes.post("v1/accounts/{id}/keys", .writeKeys) { try await create($0, for: $1.keyHolder) }
+  func addRoutes(to routes: ServiceTokenRoutes) {
+    routes.get("v1/accounts/{id}/keys", .readKeys, query: Self.query) { try await list($0, of: $1.keyAccess) }
+    routes.get("v1/accounts/{id}/keys/{keyId}", .readKeys) { try await get($1.keyID, of: $1.keyAccess) }
+    routes.post("v1/accounts/{id}/keys", .writeKeys) { try await create($0, for: $1.keyAccess) }
     routes.patch("v1/accounts/{id}/keys/{keyId}", .writeKeys) {
-      try await update($1.keyID, $0, of: $1.keyHolder)
+      try await update($1.keyID, $0, of: $1.keyAccess)
     }
-    routes.delete("v1/accounts/{id}/keys/{keyId}", .writeKeys) { try await revoke($1.keyID, of: $1.keyHolder) }
-    routes.post("v1/accounts/{id}/keys/{keyId}/roll", .writeKeys) { try await roll($1.keyID, $0, of: $1.keyHolder) }
+    routes.delete("v1/accounts/{id}/keys/{keyId}", .writeKeys) { try await revoke($1.keyID, of: $1.keyAccess) }
+    routes.post("v1/accounts/{id}/keys/{keyId}/roll", .writeKeys) { try await roll($1.keyID, $0, of: $1.keyAccess) }
   }
 
-  private func list(_ request: Request, of holder: KeyHolder) async throws -> Response {
+  private func list(_ request: Request, of holder: KeyAccess) async throws -> Response {
     let query = try request.query()
     let page = try query.page()
     var filter = try KeyFilter(query)
@@ -43,14 +43,14 @@ struct KeysController {
       json: .object { json in json.page("keys", found) { $0.fields(of: $1, at: now) } })
   }
 
-  private func get(_ id: UUID, of holder: KeyHolder) async throws -> Response {
+  private func get(_ id: UUID, of holder: KeyAccess) async throws -> Response {
     let key = try await keys.find(id, of: holder.accountID, in: holder.caller.environment)
     return Response(
       json: .object { $0.fields(of: key, at: expiryDate) },
       headers: [.eTag: EntityTag.text(of: key.revision)])
   }
 
-  private func create(_ request: Request, for holder: KeyHolder) async throws -> Response {
+  private func create(_ request: Request, for holder: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let once = try request.idempotent(fields, holder)
     let settings: KeySettings
@@ -72,7 +72,7 @@ struct KeysController {
     return response(try NewKey(answer), for: holder)
   }
 
-  private func response(_ new: NewKey, for holder: KeyHolder) -> Response {
+  private func response(_ new: NewKey, for holder: KeyAccess) -> Response {
     Response(
       status: .created,
       json: .object { json in
@@ -82,7 +82,7 @@ struct KeysController {
       headers: [.location: "\(holder.path)/\(new.id.text)", .eTag: EntityTag.text(of: Key.firstRevision)])
   }
 
-  private func update(_ id: UUID, _ request: Request, of holder: KeyHolder) async throws -> Response {
+  private func update(_ id: UUID, _ request: Request, of holder: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let changes = try fields.keyChanges(at: expiryDate)
     let revisions = try request.ifMatch()
@@ -93,18 +93,18 @@ struct KeysController {
       headers: [.eTag: EntityTag.text(of: updated.key.revision)])
   }
 
-  @Sendable private func revokeAll(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func revokeAll(_ request: Request, _ context: MemberContext) async throws -> Response {
     _ = try await EmptyBody(request, sizeMax: Self.bodySizeMax)
     let (count, propagation) = try await keys.revokeAll(of: context.accountID, by: context.caller)
     return Response(json: .object { $0.revocation(ofKeys: count, propagation) })
   }
 
-  private func revoke(_ id: UUID, of holder: KeyHolder) async throws -> Response {
+  private func revoke(_ id: UUID, of holder: KeyAccess) async throws -> Response {
     let revoked = try await keys.revoke(id, of: holder.accountID, by: holder.caller)
     return Response(json: .object { $0.fields(of: revoked) })
   }
 
-  private func roll(_ id: UUID, _ request: Request, of holder: KeyHolder) async throws -> Response {
+  private func roll(_ id: UUID, _ request: Request, of holder: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax, isOptional: RollBody.isOptional)
     let once = try request.idempotent(fields, holder)
     let grace = try RollBody(&fields).graceSeconds
@@ -122,7 +122,7 @@ struct KeysController {
     return response(try RolledKey(answer, await keys.propagation(since: start)), for: holder)
   }
 
-  private func response(_ rolled: RolledKey, for holder: KeyHolder) -> Response {
+  private func response(_ rolled: RolledKey, for holder: KeyAccess) -> Response {
     Response(
       status: .created, json: .object { $0.fields(of: rolled) },
       headers: [.location: "\(holder.path)/\(rolled.successor.id.text)"])

@@ -19,7 +19,7 @@ struct PeopleController {
     routes.delete("v1/support/people/{id}", .changePeople, use: erase)
   }
 
-  @Sendable private func exportOwn(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func exportOwn(_ request: Request, _ context: MemberContext) async throws -> Response {
     try await response(of: context.session.user.id)
   }
 
@@ -38,9 +38,9 @@ struct PeopleController {
       body: .streamed { try await export.write($0) })
   }
 
-  @Sendable private func eraseOwn(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func eraseOwn(_ request: Request, _ context: MemberContext) async throws -> Response {
     let body = try await PasswordBody(request)
-    let proof = try await sessions.ownCredentials.prove(body.password, of: context.session)
+    let proof = try await sessions.credentialChanges.prove(body.password, of: context.session)
     let erasure = try await erasures.erase(proof, of: context.session)
     return Response(
       json: .object { $0.fields(of: erasure) }, headers: [.setCookie: cookie.clearingHeader])

@@ -8,7 +8,7 @@ package struct AppRequestContext: RequestContext {
   /// Where the request comes from: the peer's address, or what trusted proxies say; nil where there is no socket.
   package internal(set) var clientAddress: String?
   /// Set by the authentication of a route group, read by that group's context.
-  package var customer: CustomerSession?
+  package var customer: MemberSession?
   package var customerToken: Secret?
   package var staff: StaffSession?
   package var token: ServiceToken?
@@ -28,9 +28,9 @@ protocol PersonContext: RequestContext {
 }
 
 /// A request of a customer who is logged in: there is no such context without one.
-package struct CustomerContext: ChildRequestContext, PersonContext {
+package struct MemberContext: ChildRequestContext, PersonContext {
   package var coreContext: CoreRequestContextStorage
-  let session: CustomerSession
+  let session: MemberSession
   /// The session's token.
   let token: Secret
   let caller: Caller
@@ -63,7 +63,7 @@ package struct StaffContext: ChildRequestContext, PersonContext {
 }
 
 /// A request with a good service token.
-package struct GatewayContext: ChildRequestContext {
+package struct ServiceTokenContext: ChildRequestContext {
   package var coreContext: CoreRequestContextStorage
   let token: ServiceToken
   let secret: Secret

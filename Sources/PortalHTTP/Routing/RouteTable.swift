@@ -17,7 +17,7 @@ package final class RouteTable: Sendable {
   }
 
   private let routes = Mutex<[Route]>([])
-  private let required = Mutex<[String: Permission]>([:])
+  private let required = Mutex<[String: MemberPermission]>([:])
   private let requiredOfStaff = Mutex<[String: StaffPermission]>([:])
   private let requiredOfTokens = Mutex<[String: ServiceToken.Permission]>([:])
 
@@ -29,7 +29,7 @@ package final class RouteTable: Sendable {
   }
 
   /// What the routes of an account's members take, by route as in ``all``.
-  package var permissions: [String: Permission] { required.withLock { $0 } }
+  package var permissions: [String: MemberPermission] { required.withLock { $0 } }
 
   /// What the routes of staff take, by route as in ``all``.
   package var staffPermissions: [String: StaffPermission] { requiredOfStaff.withLock { $0 } }
@@ -72,7 +72,7 @@ package final class RouteTable: Sendable {
     return last == UInt8(ascii: "/")
   }
 
-  func require(_ permission: Permission, at path: RouterPath, _ method: HTTPRequest.Method) {
+  func require(_ permission: MemberPermission, at path: RouterPath, _ method: HTTPRequest.Method) {
     required.withLock { $0[Route(path, method).name] = permission }
   }
 

@@ -14,21 +14,21 @@ struct AccountController {
 
   /// Where there is mail, the new address holds when it is confirmed, and nobody learns whether it is somebody's; else
   /// it holds at once.
-  @Sendable private func changeEmail(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func changeEmail(_ request: Request, _ context: MemberContext) async throws -> Response {
     let body = try await NewEmailBody(request)
-    let proof = try await sessions.ownCredentials.prove(body.password, of: context.session)
-    if sessions.ownCredentials.isMailOpen {
-      try await sessions.ownCredentials.requestEmailChange(to: body.email, proof, of: context.session)
+    let proof = try await sessions.credentialChanges.prove(body.password, of: context.session)
+    if sessions.credentialChanges.isMailOpen {
+      try await sessions.credentialChanges.requestEmailChange(to: body.email, proof, of: context.session)
       return .mailAccepted
     }
-    let login = try await sessions.ownCredentials.changeEmail(
+    let login = try await sessions.credentialChanges.changeEmail(
       to: body.email, proof, of: context.session, ip: context.caller.ip)
     return Response(login, cookie, at: sessions.clock.now.date) { $0.field("email", login.session.user.email) }
   }
 
-  @Sendable private func delete(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func delete(_ request: Request, _ context: MemberContext) async throws -> Response {
     let body = try await PasswordBody(request)
-    let proof = try await sessions.ownCredentials.prove(body.password, of: context.session)
+    let proof = try await sessions.credentialChanges.prove(body.password, of: context.session)
     let deleted = try await deletion.delete(proof, of: context.session, ip: context.caller.ip)
     return Response(json: .object { $0.fields(of: deleted) }, headers: [.setCookie: cookie.clearingHeader])
   }

@@ -61,7 +61,7 @@ struct PersonController<Context: PersonContext>: Sendable {
   @Sendable private func changePassword(_ request: Request, _ context: Context) async throws -> Response {
     let body = try await NewPasswordBody(request)
     return Response(
-      try await sessions.ownCredentials.changePassword(
+      try await sessions.credentialChanges.changePassword(
         body.password, to: body.newPassword, of: context.session, ip: context.caller.ip),
       cookie, at: now)
   }
@@ -100,7 +100,7 @@ struct PersonController<Context: PersonContext>: Sendable {
   }
 }
 
-extension PersonController<CustomerContext> {
+extension PersonController<MemberContext> {
   func addRoutes(to group: MemberRoutes) {
     for route in routes { group.on(route.path, route.method, .useSession, route.handler) }
   }

@@ -20,7 +20,7 @@ extension JSONWriter {
   }
 
   /// Who is logged in.
-  mutating func fields(of session: CustomerSession) {
+  mutating func fields(of session: MemberSession) {
     object("user") { $0.fields(of: session.user) }
     object("account") { json in
       json.fields(of: session.account)

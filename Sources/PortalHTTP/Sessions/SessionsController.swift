@@ -46,17 +46,17 @@ struct SessionsController {
         replacing: cookie.token(in: request)))
   }
 
-  @Sendable private func logOut(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func logOut(_ request: Request, _ context: MemberContext) async throws -> Response {
     try await sessions.logOut(context.session, ip: context.caller.ip)
     return Response(status: .noContent, headers: [.setCookie: cookie.clearingHeader])
   }
 
-  @Sendable private func me(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func me(_ request: Request, _ context: MemberContext) async throws -> Response {
     Response(json: .object { $0.fields(of: context.session) })
   }
 
   /// Those that the person who is logged in belongs to.
-  @Sendable private func listAccounts(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func listAccounts(_ request: Request, _ context: MemberContext) async throws -> Response {
     let accounts = try await members.accounts(of: context.session.user)
     return Response(
       json: .object { json in
@@ -65,12 +65,12 @@ struct SessionsController {
   }
 
   /// Another account is another privilege: the token that was good for the one before ends.
-  @Sendable private func switchAccount(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func switchAccount(_ request: Request, _ context: MemberContext) async throws -> Response {
     response(
       try await sessions.switchAccount(of: context.session, to: try context.pathID, ip: context.caller.ip))
   }
 
-  private func response(_ login: Login<CustomerSession>, status: HTTPResponse.Status = .ok) -> Response {
+  private func response(_ login: Login<MemberSession>, status: HTTPResponse.Status = .ok) -> Response {
     let session = login.session
     let json = JSONWriter.object { json in
       json.fields(of: session.user, in: session.account, as: session.role)

@@ -8,29 +8,29 @@ struct UsageController {
   let usages: Usages
 
   func addRoutes(to routes: MemberRoutes) {
-    routes.get("v1/keys/{id}/usage", .readUsage, query: ["days"]) { try await ofKey($1.pathID, $0, of: $1.keyHolder) }
+    routes.get("v1/keys/{id}/usage", .readUsage, query: ["days"]) { try await ofKey($1.pathID, $0, of: $1.keyAccess) }
     routes.get("v1/usage", .readUsage, query: ["days"], use: ofAccount)
   }
 
-  func addRoutes(to routes: TokenRoutes) {
+  func addRoutes(to routes: ServiceTokenRoutes) {
     routes.get("v1/accounts/{id}/keys/{keyId}/usage", .readKeys, query: ["days"]) {
-      try await ofKey($1.keyID, $0, of: $1.keyHolder)
+      try await ofKey($1.keyID, $0, of: $1.keyAccess)
     }
     routes.post("v1/usage", .writeUsage, use: take)
   }
 
-  private func ofKey(_ id: UUID, _ request: Request, of holder: KeyHolder) async throws -> Response {
+  private func ofKey(_ id: UUID, _ request: Request, of holder: KeyAccess) async throws -> Response {
     let report = try await usages.report(
       onKey: id, of: holder.accountID, in: holder.caller.environment, days: try request.query().days)
     return Response(json: .object { $0.fields(of: report, onKey: id) })
   }
 
-  @Sendable private func ofAccount(_ request: Request, _ context: CustomerContext) async throws -> Response {
+  @Sendable private func ofAccount(_ request: Request, _ context: MemberContext) async throws -> Response {
     let report = try await usages.report(onAccount: context.accountID, days: try request.query().days)
     return Response(json: .object { $0.fields(ofAccount: report) })
   }
 
-  @Sendable private func take(_ request: Request, _ context: GatewayContext) async throws -> Response {
+  @Sendable private func take(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     let body = try await UsageBody(request)
     let events = body.events
     var taken = TakenUsage(

@@ -12,18 +12,18 @@ struct VerificationController {
   let verifier: Verifier
   let keyPlaces: KeyPlaces
 
-  func addRoutes(to routes: TokenRoutes) {
+  func addRoutes(to routes: ServiceTokenRoutes) {
     routes.on(.verify, .verifyKeys, verify)
     routes.on(.verifyBatch, .verifyKeys, verifyBatch)
   }
 
   /// For gateways that send headers and nothing else: their token is in a header of its own.
-  func addHeaderRoutes(to routes: TokenRoutes) {
+  func addHeaderRoutes(to routes: ServiceTokenRoutes) {
     // Some gateways leave the query of the request that they ask about.
     routes.on(.authorize, .verifyKeys, query: nil, authorize)
   }
 
-  @Sendable private func verify(_ request: Request, _ context: GatewayContext) async throws -> Response {
+  @Sendable private func verify(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let asked = fields.verification(verifier.format)
     var question = try fields.finish(asked) { $0 }
@@ -34,7 +34,7 @@ struct VerificationController {
     return response
   }
 
-  @Sendable private func verifyBatch(_ request: Request, _ context: GatewayContext) async throws -> Response {
+  @Sendable private func verifyBatch(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
     let asked = fields.batchItems(verifier.format, context.token.environment)
     let items = try fields.finish(asked) { $0 }
@@ -51,7 +51,7 @@ struct VerificationController {
       })
   }
 
-  @Sendable private func authorize(_ request: Request, _ context: GatewayContext) async throws -> Response {
+  @Sendable private func authorize(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     let key = keyPlaces.key(in: request.headers)
     var question = try request.verification(of: key.flatMap(verifier.format.hash))
     question.environment = context.token.environment
@@ -59,7 +59,7 @@ struct VerificationController {
   }
 }
 
-extension TokenRoutes {
+extension ServiceTokenRoutes {
   fileprivate func on(
     _ route: HotRoute, _ right: ServiceToken.Permission, query: [QueryParameter]? = [], _ handler: @escaping Handler
   ) { on(RouterPath(route.path), route.method, right, query: query, handler) }

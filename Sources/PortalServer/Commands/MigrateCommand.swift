@@ -37,7 +37,7 @@ struct MigrateCommand: AsyncParsableCommand {
 
   func run() async throws {
     let configuration = try await options.load()
-    let length = PortalAccess.roleNameLength
+    let length = DatabaseGrants.roleNameLength
     for (option, name) in [("--analytics-role", analyticsRole), ("--serve-role", serveRole)] {
       guard let name, !length.contains(name.utf8.count) else { continue }
       throw ValidationError("\(option) must have \(length.upperBound) bytes at most.")
@@ -60,7 +60,7 @@ struct MigrateCommand: AsyncParsableCommand {
           }
         }
         if let analyticsRole { try await AnalyticsRole(pool: pool).grant(to: analyticsRole, by: commandCaller) }
-        if let serveRole { try await PortalAccess(pool: pool).grant(to: serveRole, by: commandCaller) }
+        if let serveRole { try await DatabaseGrants(pool: pool).grant(to: serveRole, by: commandCaller) }
         if printAccess { for rule in try await migrations.access(on: pool) { print(rule.statement) } }
         return outcome
       }

@@ -10,7 +10,7 @@ struct MembersTests {
   func list() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
-      for role in [Role.admin, .developer, .viewer] {
+      for role in [MemberRole.admin, .developer, .viewer] {
         _ = try await owner.makeMember("\(role)@example.com", role)
       }
       _ = try await portal.signUp("bob@example.com")

@@ -89,18 +89,18 @@ struct PermissionTests {
   ]
 
   /// What each role may do, from bottom to top; as in docs/SECURITY.md.
-  private static let table: [Role: Set<Permission>] = [
+  private static let table: [MemberRole: Set<MemberPermission>] = [
     .viewer: [.useSession, .readKeys, .readUsage, .readAudit, .readMembers],
     .developer: [.useSession, .readKeys, .readUsage, .readAudit, .readMembers, .changeKeys],
     .admin: [
       .useSession, .readKeys, .readUsage, .readAudit, .readMembers, .changeKeys, .changeMembers, .changePolicy,
     ],
-    .owner: Set(Permission.allCases),
+    .owner: Set(MemberPermission.allCases),
   ]
 
-  @Test("a role permits what the table has, and nothing else", arguments: Role.allCases)
-  func permissions(role: Role) {
-    #expect(Set(Permission.allCases.filter { role.permits($0) }) == Self.table[role])
+  @Test("a role permits what the table has, and nothing else", arguments: MemberRole.allCases)
+  func permissions(role: MemberRole) {
+    #expect(Set(MemberPermission.allCases.filter { role.permits($0) }) == Self.table[role])
   }
 
   @Test("every route of members says what it takes, and stands in the matrix")
@@ -117,8 +117,8 @@ struct PermissionTests {
     every route, for every role: done in one's own account if the role permits it, else forbidden; of another, not \
     found
     """,
-    arguments: Role.allCases)
-  func matrix(role: Role) async throws {
+    arguments: MemberRole.allCases)
+  func matrix(role: MemberRole) async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       for (index, sample) in Self.samples.enumerated() {
         let permission = try #require(portal.application.table.permissions[sample.route])
@@ -164,7 +164,7 @@ struct PermissionTests {
   }
 
   /// An account, and the token of a member with the role.
-  private func house(_ portal: TestPortal, _ role: Role, _ name: String) async throws -> (House, token: String) {
+  private func house(_ portal: TestPortal, _ role: MemberRole, _ name: String) async throws -> (House, token: String) {
     let owner = try await portal.signUp("\(name)-owner@example.com")
     let key = try await owner.createKey().id
     let other = try await owner.makeMember("\(name)-other@example.com", .developer)

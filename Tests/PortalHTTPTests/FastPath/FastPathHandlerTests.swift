@@ -58,7 +58,7 @@ private struct Connection {
       limits: RateLimits(pool: pool, limiter: limiter, instanceID: .version7(), observer: observer),
       usage: UsageRecorder(), observer: observer)
     let path = FastPath(
-      verifier: verifier, tokens: ServiceTokenCheck(pool: pool, lease: .seconds(2), observer: observer),
+      verifier: verifier, tokens: ServiceTokenVerifier(pool: pool, lease: .seconds(2), observer: observer),
       observer: observer)
     channel = EmbeddedChannel()
     try channel.connect(to: try SocketAddress(unixDomainSocketPath: "/x")).wait()

@@ -62,7 +62,9 @@ struct SearchAccountsTests {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
       let customer = try await portal.signUp("zoe@example.com")
-      for (email, role) in [("v@example.com", Role.viewer), ("d@example.com", .developer), ("a@example.com", .admin)] {
+      for (email, role) in [
+        ("v@example.com", MemberRole.viewer), ("d@example.com", .developer), ("a@example.com", .admin),
+      ] {
         _ = try await customer.makeMember(email, role)
       }
       var keys: [String] = []

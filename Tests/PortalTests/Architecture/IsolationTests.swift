@@ -255,7 +255,7 @@ struct IsolationTests {
   func noAccount() async throws {
     try await withPool { pool in
       let one = try await Tenant(World(pool), "ada@example.com")
-      let nobody = PostgresSettings(["role": PortalRole.portal.rawValue])
+      let nobody = PostgresSettings(["role": DatabaseRole.portal.rawValue])
       #expect(try await pool.query(FindKey(accountID: one.accountID, id: one.key), as: nobody).isEmpty)
       #expect(try await pool.query(LockAccount(accountID: one.accountID), as: nobody).isEmpty)
       #expect(try await pool.execute(RevokeKey(accountID: one.accountID, id: one.key), as: nobody) == 0)

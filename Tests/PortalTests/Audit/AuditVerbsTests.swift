@@ -75,7 +75,7 @@ private struct Stage: Sendable {
       pool: world.pool, passwords: World.hasher, attempts: world.attempts, outbox: world.outbox)
   }
 
-  func customerSession() async throws -> CustomerSession { try await sessions.find(session) }
+  func customerSession() async throws -> MemberSession { try await sessions.find(session) }
 
   /// Behind the portal's back.
   func addMember(_ role: String = "viewer") async throws -> UUID {
@@ -278,7 +278,7 @@ struct AuditVerbsTests {
     Verb("a login may serve", ["system command portal.granted role"]) {
       let role = "server_\(UUID().uuidString.prefix(8).lowercased())"
       try await $0.world.pool.type("create role \(role)")
-      try await PortalAccess(pool: $0.world.pool).grant(to: role, by: World.caller)
+      try await DatabaseGrants(pool: $0.world.pool).grant(to: role, by: World.caller)
       try await $0.world.pool.type("drop role \(role)")
     },
     Verb("a key is made", ["account command key.created key"]) { try await $0.world.makeKey($0.account) },
@@ -357,18 +357,18 @@ struct AuditVerbsTests {
       _ = try await $0.sessions.endOthers(of: try await $0.customerSession(), ip: nil)
     },
     Verb("a customer changes the password", ["account user user.password_changed user"]) {
-      _ = try await $0.sessions.ownCredentials.changePassword(
+      _ = try await $0.sessions.credentialChanges.changePassword(
         $0.password, to: Password("another battery staple")!, of: try await $0.customerSession(), ip: nil)
     },
     Verb("staff change the password", ["system staff user.password_changed staff"]) {
-      _ = try await $0.sessions.ownCredentials.changePassword(
+      _ = try await $0.sessions.credentialChanges.changePassword(
         $0.password, to: Password("another battery staple")!, of: try await $0.sessions.findStaff($0.staffSession),
         ip: nil)
     },
     Verb("a customer changes the address", ["account user user.email_changed user"]) {
       let session = try await $0.customerSession()
-      let proof = try await $0.sessions.ownCredentials.prove($0.password, of: session)
-      _ = try await $0.sessions.ownCredentials.changeEmail(
+      let proof = try await $0.sessions.credentialChanges.prove($0.password, of: session)
+      _ = try await $0.sessions.credentialChanges.changeEmail(
         to: EmailAddress("eve@example.com")!, proof, of: session, ip: nil)
     },
     Verb(
@@ -390,7 +390,7 @@ struct AuditVerbsTests {
     Verb("an account is deleted, with a key", ["account user key.revoked key", "account user account.deleted account"])
     {
       let session = try await $0.customerSession()
-      let proof = try await $0.sessions.ownCredentials.prove($0.password, of: session)
+      let proof = try await $0.sessions.credentialChanges.prove($0.password, of: session)
       _ = try await $0.world.deletion.delete(proof, of: session, ip: nil)
     },
     Verb(

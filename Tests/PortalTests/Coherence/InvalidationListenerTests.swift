@@ -13,7 +13,7 @@ private struct Following {
   let database: TestDatabase
   let observations: Observations
   let verifier: Verifier
-  let tokens: ServiceTokenCheck
+  let tokens: ServiceTokenVerifier
   let instance: Instance
 
   var isFresh: Bool { verifier.keys.cache.isFresh(at: .now) }
@@ -54,7 +54,7 @@ private func withListener(
       var limits = CoherentCacheState<VerifiableKey>.Limits()
       limits.lease = lease
       let verifier = world.makeVerifier(limits, observer: observer)
-      let tokens = ServiceTokenCheck(pool: pool, lease: lease, clock: world.clock, observer: observer)
+      let tokens = ServiceTokenVerifier(pool: pool, lease: lease, clock: world.clock, observer: observer)
       let instance = Instance(name: "test", lease: lease, clock: world.clock)
       let listener = InvalidationListener(pool: pool, instance: instance, observer: observer) { sync in
         verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync)

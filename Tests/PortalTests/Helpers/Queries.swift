@@ -56,10 +56,10 @@ private struct Explain: PostgresStatement {
 }
 
 extension PostgresPool {
-  /// The plan of a statement for some values, made for these (as after `PlanForFilters`), under the role that runs it.
+  /// The plan of a statement for some values, made for these (as after `ForceCustomPlan`), under the role that runs it.
   /// `types` are those of its parameters. `isRun`: with the rows that there really were.
   func plan<Statement: PostgresStatement>(
-    of _: Statement.Type, _ types: String, _ values: String, as role: PortalRole, in accountID: UUID? = nil,
+    of _: Statement.Type, _ types: String, _ values: String, as role: DatabaseRole, in accountID: UUID? = nil,
     isRun: Bool = false
   ) async throws -> String {
     try await withConnection { connection in

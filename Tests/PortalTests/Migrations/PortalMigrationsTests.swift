@@ -35,7 +35,7 @@ struct PortalMigrationsTests {
       try await pool.type(
         """
         create role \(stranger);
-        drop owned by \(PortalRole.names.joined(separator: ", "));
+        drop owned by \(DatabaseRole.names.joined(separator: ", "));
         alter table api_keys disable row level security;
         grant execute on function begin_invalidation_epoch() to public;
         alter function delete_current_account() owner to \(stranger);

@@ -39,11 +39,11 @@ private struct House: Sendable {
       "insert into memberships (account_id, user_id, role) values ('\(account)', '\(user.id)', '\(role)')")
   }
 
-  func session(of user: User, from ip: String = "192.0.2.1") async throws -> CustomerSession {
+  func session(of user: User, from ip: String = "192.0.2.1") async throws -> MemberSession {
     try await sessions.open(for: user, in: account, from: Origin(ip: ip, userAgent: "browser of \(user.email)")).session
   }
 
-  func invite(_ email: String, by session: CustomerSession, from ip: String) async throws {
+  func invite(_ email: String, by session: MemberSession, from ip: String) async throws {
     _ = try await Invitations(
       pool: pool, passwords: World.hasher, attempts: world.attempts, outbox: world.outbox
     ).invite(EmailAddress(email)!, as: .viewer, into: account, by: session, ip: ip)
@@ -353,7 +353,7 @@ struct PersonErasuresTests {
         }
         #expect(error?.message.contains("append-only") == true, "\(change)")
       }
-      for role in PortalRole.allCases {
+      for role in DatabaseRole.allCases {
         let error = await #expect(throws: PostgresError.self) {
           try await pool.type(
             "set local role \(role.rawValue); update audit_events set actor_name = 'erased person'")

@@ -172,18 +172,18 @@ struct SharedWindowTests {
     let alone = RateLimitAllowance()
     #expect(window.fit(cost: 10, limit: 10, alone, at: start) == .fits)
     let index = window.take(10)
-    window.giveBack(4, takenAt: index)
+    window.release(4, takenAt: index)
     #expect(window.fit(cost: 4, limit: 10, alone, at: start) == .fits)
     #expect(window.fit(cost: 5, limit: 10, alone, at: start) == .refused)
     window.exchanged(window.publication, others: .init())
-    window.giveBack(4, takenAt: index)
+    window.release(4, takenAt: index)
     #expect(window.fit(cost: 5, limit: 10, alone, at: start) == .refused)
     // In the next window it is that of the one before, and two later nobody asks.
     #expect(window.fit(cost: 4, limit: 10, alone, at: start + 10_000) == .fits)
     window.take(4)
-    window.giveBack(3, takenAt: index)
+    window.release(3, takenAt: index)
     #expect(window.fit(cost: 1, limit: 10, alone, at: start + 10_000) == .refused)
-    window.giveBack(4, takenAt: index + 1)
+    window.release(4, takenAt: index + 1)
     #expect(window.fit(cost: 4, limit: 10, alone, at: start + 10_000) == .fits)
   }
 

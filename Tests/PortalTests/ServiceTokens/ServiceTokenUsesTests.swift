@@ -54,7 +54,7 @@ struct ServiceTokenUsesTests {
   func flush() async throws {
     try await withPool { pool in
       let world = World(pool)
-      let check = ServiceTokenCheck(pool: pool, lease: .seconds(60), clock: world.clock, observer: Observer([]))
+      let check = ServiceTokenVerifier(pool: pool, lease: .seconds(60), clock: world.clock, observer: Observer([]))
       let flusher = UsageFlusher(
         pool: pool, recorder: UsageRecorder(), tokenUses: check.uses, clock: world.clock, observer: Observer([]))
       let made = [
@@ -83,7 +83,7 @@ struct ServiceTokenUsesTests {
       let now = world.clock.now
       let later = Moment(instant: now.instant, date: now.date.addingTimeInterval(120))
       #expect(check.uses.pending().isEmpty)
-      #expect(check.findAtOnce(made[0].secret.hash, for: .verifyKeys, at: later) != nil)
+      #expect(check.findCached(made[0].secret.hash, for: .verifyKeys, at: later) != nil)
       #expect(check.uses.pending().map(\.id) == [made[0].id])
       #expect(await flusher.flush())
       #expect(check.uses.pending().isEmpty)

@@ -8,8 +8,8 @@ import Testing
 
 @Suite("ServiceTokens")
 struct ServiceTokensTests {
-  private func check(_ pool: PostgresPool, _ observations: Observations = Observations()) -> ServiceTokenCheck {
-    ServiceTokenCheck(pool: pool, lease: .seconds(60), observer: Observer([observations.sink]))
+  private func check(_ pool: PostgresPool, _ observations: Observations = Observations()) -> ServiceTokenVerifier {
+    ServiceTokenVerifier(pool: pool, lease: .seconds(60), observer: Observer([observations.sink]))
   }
 
   @Test(
@@ -255,9 +255,9 @@ struct ServiceTokensTests {
       let before = pool.statistics.batchCount
       #expect(try await check.find(made.secret).id == made.id)
       let now = DatabaseClock().now
-      #expect(check.findAtOnce(made.secret.hash, for: .verifyKeys, at: now)?.token.id == made.id)
+      #expect(check.findCached(made.secret.hash, for: .verifyKeys, at: now)?.token.id == made.id)
       let later = Moment(instant: now.instant, date: now.date.addingTimeInterval(3_601))
-      #expect(check.findAtOnce(made.secret.hash, for: .verifyKeys, at: later) == nil)
+      #expect(check.findCached(made.secret.hash, for: .verifyKeys, at: later) == nil)
       #expect(pool.statistics.batchCount == before)
       #expect(observations.count(.cacheMiss) == 1 && observations.count(.cacheHit) > 0)
     }

@@ -21,14 +21,14 @@ struct SecondFactorsTests {
 
   private func logIn(
     _ sessions: Sessions, _ code: String? = nil, _ email: String = "ada@example.com"
-  ) async throws -> Login<CustomerSession> {
+  ) async throws -> Login<MemberSession> {
     try await sessions.logIn(email: email, password: password, code: code, from: Origin())
   }
 
   /// Somebody with a second factor in use, as of some minutes ago.
   private func enrol(
     _ pool: PostgresPool, _ sessions: Sessions
-  ) async throws -> (factor: TOTP, codes: [RecoveryCode], login: Login<CustomerSession>) {
+  ) async throws -> (factor: TOTP, codes: [RecoveryCode], login: Login<MemberSession>) {
     _ = try await World(pool).makeAccount()
     let session = try await logIn(sessions).session
     let factor = try await sessions.secondFactors.start(password, of: session)
@@ -74,11 +74,11 @@ struct SecondFactorsTests {
       for earlier in [step, step - 1] {
         await #expect(throws: PortalError.secondFactorInvalid) {
           try await sessions.secondFactors.use(
-            factor.code(atStep: earlier), of: CustomerSession.self, person, nil)
+            factor.code(atStep: earlier), of: MemberSession.self, person, nil)
         }
       }
       _ = try await sessions.secondFactors.use(
-        factor.code(atStep: step + 1), of: CustomerSession.self, person, nil)
+        factor.code(atStep: step + 1), of: MemberSession.self, person, nil)
     }
   }
 
@@ -91,7 +91,7 @@ struct SecondFactorsTests {
       try await pool.type("drop function admit_attempt; \(Self.unthrottled)")
       let outcomes = await concurrently(50) { _ in
         try await sessions.secondFactors.use(
-          code, of: CustomerSession.self, person, nil)
+          code, of: MemberSession.self, person, nil)
       }
       #expect(outcomes.values.count == 1 && outcomes.count(of: .secondFactorInvalid) == 49)
     }
@@ -106,7 +106,7 @@ struct SecondFactorsTests {
       let (code, person) = (codes[3].reveal(), login.session.personID)
       let outcomes = await concurrently(50) { _ in
         try await sessions.secondFactors.use(
-          code, of: CustomerSession.self, person, nil)
+          code, of: MemberSession.self, person, nil)
       }
       #expect(outcomes.values.count == 1 && outcomes.count(of: .secondFactorInvalid) == 49)
       #expect(try await sessions.secondFactors.status(of: login.session).recoveryCodeCount == 9)
@@ -169,7 +169,7 @@ struct SecondFactorsTests {
       }
       let session = try await sessions.find(login.token)
       let next = Password("another horse battery")!
-      _ = try await sessions.ownCredentials.changePassword(password, to: next, of: session, ip: nil)
+      _ = try await sessions.credentialChanges.changePassword(password, to: next, of: session, ip: nil)
       let again = try await sessions.logIn(
         email: "ada@example.com", password: next, code: codes[0].reveal(), from: Origin())
       #expect(again.session.user.email == "ada@example.com")
@@ -340,7 +340,7 @@ struct SecondFactorsTests {
       let outcomes = await concurrently(4) { number in
         if number > 0 { return try await logIn(sessions) }
         guard let factor else {
-          return try await sessions.ownCredentials.changePassword(password, to: next, of: session, ip: nil)
+          return try await sessions.credentialChanges.changePassword(password, to: next, of: session, ip: nil)
         }
         return try await sessions.secondFactors.confirm(present(factor), of: session, ip: nil).login
       }

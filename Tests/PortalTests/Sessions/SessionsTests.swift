@@ -242,12 +242,12 @@ struct SessionsTests {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
       let sessions = sessions(pool)
-      let ends: [(CustomerSession) async throws -> Void] = [
+      let ends: [(MemberSession) async throws -> Void] = [
         { try await sessions.logOut($0, ip: nil) },
         { _ in try await pool.type("update sessions set expires_at = now()") },
         { _ in try await pool.type("delete from memberships") },
       ]
-      var over: [CustomerSession] = []
+      var over: [MemberSession] = []
       for end in ends {
         let token = try await sessions.logIn(email: "ada@example.com", password: right, from: Origin()).token
         let session = try await sessions.find(token)

@@ -404,9 +404,9 @@ struct ConfirmationsTests {
 /// Who owns the account that was made last, with a session.
 private struct Owner: Sendable {
   let world: World
-  let session: CustomerSession
+  let session: MemberSession
   /// From before, since it takes longer than all the rest.
-  let proof: OwnCredentials.Proof
+  let proof: CredentialChanges.Proof
 
   init(_ world: World) async throws {
     self.world = world
@@ -415,7 +415,7 @@ private struct Owner: Sendable {
     let login = try await sessions.logIn(
       email: "ada@example.com", password: Password(presented: World.password), from: Origin())
     session = try await sessions.find(login.token)
-    proof = try await sessions.ownCredentials.prove(Password(presented: World.password), of: session)
+    proof = try await sessions.credentialChanges.prove(Password(presented: World.password), of: session)
   }
 
   /// How many keys were revoked with it.

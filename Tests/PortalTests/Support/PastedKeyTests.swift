@@ -53,7 +53,7 @@ struct PastedKeyTests {
     ]
     for text in texts { #expect(self.key(text) == nil, "\(text.debugDescription)") }
     let others =
-      [ServiceToken.secretPrefix, CustomerSession.tokenPrefix, StaffSession.tokenPrefix]
+      [ServiceToken.secretPrefix, MemberSession.tokenPrefix, StaffSession.tokenPrefix]
       + OneTimeToken.Purpose.allCases.map(\.prefix)
     for prefix in others {
       let secret = Secret.random(prefix: prefix).reveal()

@@ -1,7 +1,7 @@
 /// An index from hashes to places in an array: open addressing with linear probing, and removal that moves back what
 /// follows, so that no marks of what was removed pile up (Knuth, The Art of Computer Programming, volume 3, 6.4,
 /// algorithm R). The array holds the keys; here are only 32 bits of each hash, and the place.
-struct PlaceIndex: Sendable {
+struct HashIndex: Sendable {
   private struct Cell {
     var hash: UInt32
     var place: Int32
@@ -13,7 +13,7 @@ struct PlaceIndex: Sendable {
   private static let cellCountMin = 8
 
   /// A power of two of them.
-  private var cells = ContiguousArray(repeating: Cell.empty, count: PlaceIndex.cellCountMin)
+  private var cells = ContiguousArray(repeating: Cell.empty, count: HashIndex.cellCountMin)
   private(set) var count = 0
 
   private var mask: Int { cells.count - 1 }

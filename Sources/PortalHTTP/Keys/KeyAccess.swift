@@ -2,7 +2,7 @@ import Foundation
 import Portal
 
 /// Whose keys a request is about, and who asks: a member of the account, or a service token for it.
-struct KeyHolder: Sendable {
+struct KeyAccess: Sendable {
   let accountID: UUID
   let caller: Caller
   /// What the caller shows with each request: a session's token, or the service token.
@@ -13,16 +13,16 @@ struct KeyHolder: Sendable {
   var tokenID: UUID?
 }
 
-extension CustomerContext {
-  var keyHolder: KeyHolder { KeyHolder(accountID: accountID, caller: caller, secret: token, path: "/v1/keys") }
+extension MemberContext {
+  var keyAccess: KeyAccess { KeyAccess(accountID: accountID, caller: caller, secret: token, path: "/v1/keys") }
 }
 
-extension GatewayContext {
+extension ServiceTokenContext {
   /// Of a route below `/v1/accounts/{id}/keys`.
-  var keyHolder: KeyHolder {
+  var keyAccess: KeyAccess {
     get throws(PortalError) {
       let accountID = try pathID
-      return KeyHolder(
+      return KeyAccess(
         accountID: accountID, caller: caller, secret: secret, path: "/v1/accounts/\(accountID.text)/keys",
         tokenID: token.id)
     }

@@ -2,17 +2,17 @@ import Hummingbird
 import Portal
 
 /// The routes of service tokens.
-typealias TokenRoutes = GuardedRoutes<GatewayContext, ServiceToken.Permission>
+typealias ServiceTokenRoutes = GuardedRoutes<ServiceTokenContext, ServiceToken.Permission>
 
-extension GuardedRoutes<GatewayContext, ServiceToken.Permission> {
-  init(_ group: RouterGroup<GatewayContext>, table: RouteTable) {
+extension GuardedRoutes<ServiceTokenContext, ServiceToken.Permission> {
+  init(_ group: RouterGroup<ServiceTokenContext>, table: RouteTable) {
     self.init(group, record: { table.require($0, at: $1, $2) }, check: { try $1.token.require($0) })
   }
 }
 
 extension ServiceToken {
   /// Throws `.forbidden` for one that lacks it.
-  func require(_ permission: Permission) throws(PortalError) {
+  func require(_ permission: MemberPermission) throws(PortalError) {
     guard permissions.contains(permission) else {
       throw .forbidden(reason: "The token lacks the permission \(permission.rawValue).")
     }

@@ -3,7 +3,7 @@ package import Postgres
 
 /// What people change about how they log in. Each change asks for the password again, because a session may be somebody
 /// else's by now, and is one transaction with its audit event and the new token of the session.
-package struct OwnCredentials: Sendable {
+package struct CredentialChanges: Sendable {
   let pool: PostgresPool
   let passwords: PasswordHasher
   let attempts: Attempts
@@ -63,7 +63,7 @@ package struct OwnCredentials: Sendable {
 
   /// Has a token sent to another address, which holds when it is used. What is answered, and done, is the same whether
   /// the address is somebody's or not.
-  package func requestEmailChange(to email: EmailAddress, _ proof: Proof, of session: CustomerSession) async throws {
+  package func requestEmailChange(to email: EmailAddress, _ proof: Proof, of session: MemberSession) async throws {
     try await pool.withTransaction(as: .identity) { transaction in
       try await transaction.check(proof, of: session)
       try await transaction.execute(outbox.mail(.emailChange, to: email.text, userID: session.user.id))
@@ -74,14 +74,14 @@ package struct OwnCredentials: Sendable {
   /// Changes the address that a customer logs in with, where there is no mail to confirm it by. All other sessions end.
   /// Throws `.emailTaken`.
   package func changeEmail(
-    to email: EmailAddress, _ proof: Proof, of session: CustomerSession, ip: String?
-  ) async throws -> Login<CustomerSession> {
+    to email: EmailAddress, _ proof: Proof, of session: MemberSession, ip: String?
+  ) async throws -> Login<MemberSession> {
     do {
       return try await pool.withTransaction(as: .identity) { transaction in
         try await transaction.check(proof, of: session)
         _ = try await transaction.pipeline(
           UpdateUserEmail(userID: session.user.id, email: email.text, isVerified: false),
-          DeleteOtherSessions<CustomerSession>(id: session.id, personID: session.personID))
+          DeleteOtherSessions<MemberSession>(id: session.id, personID: session.personID))
         try await transaction.note(.emailChanged, of: session, ip: ip)
         var login = try await transaction.rotate(session)
         login.session.user.email = email.text
@@ -95,7 +95,7 @@ package struct OwnCredentials: Sendable {
 
 extension PostgresConnection {
   /// Locks the person, and makes sure that the password which was shown is still theirs.
-  nonisolated func check<Session: PersonSession>(_ proof: OwnCredentials.Proof, of session: Session) async throws {
+  nonisolated func check<Session: PersonSession>(_ proof: CredentialChanges.Proof, of session: Session) async throws {
     let stored = try await query(LockPerson<Session>(id: session.personID)).first
     guard proof.personID == session.personID, stored?.text == proof.password.text else {
       throw PortalError.invalidCredentials

@@ -3,7 +3,7 @@ package import Postgres
 
 /// The database roles that statements run under. `migrations/0011_row_level_security.sql` says what each may see; none
 /// of them owns a table, so row-level security holds for all.
-package enum PortalRole: String, Sendable, CaseIterable {
+package enum DatabaseRole: String, Sendable, CaseIterable {
   /// The rows of the current account, and nothing without one.
   case portal = "latchkey_portal"
   /// Logins: people, staff and their sessions.
@@ -35,7 +35,7 @@ extension PostgresSettings {
   static let analyst = PostgresSettings(.analyst)
   static let jobs = PostgresSettings(.jobs)
 
-  private init(_ role: PortalRole, in accountID: UUID? = nil) {
+  private init(_ role: DatabaseRole, in accountID: UUID? = nil) {
     var values = ["role": role.rawValue]
     values["latchkey.account_id"] = accountID?.text
     self.init(values)
@@ -44,7 +44,7 @@ extension PostgresSettings {
 
 extension PostgresConfiguration {
   /// The same database with connections that have taken on a role.
-  package func with(_ role: PortalRole) -> PostgresConfiguration {
+  package func with(_ role: DatabaseRole) -> PostgresConfiguration {
     var configuration = self
     configuration.role = role.rawValue
     return configuration

@@ -5,8 +5,8 @@ import Testing
 @testable import Portal
 
 @Suite("The database roles of the portal")
-struct PortalRoleTests {
-  private static let names = PortalRole.allCases.map { "'\($0.rawValue)'" }.joined(separator: ",")
+struct DatabaseRoleTests {
+  private static let names = DatabaseRole.allCases.map { "'\($0.rawValue)'" }.joined(separator: ",")
   private static let tables = """
     select oid, relname from pg_class
     where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
@@ -16,7 +16,7 @@ struct PortalRoleTests {
   func weak() async throws {
     try await withPool { pool in
       let count = try await pool.number("select count(*) from pg_roles where rolname in (\(Self.names))")
-      #expect(count == PortalRole.allCases.count)
+      #expect(count == DatabaseRole.allCases.count)
       #expect(
         try await pool.lines(
           """

@@ -1,5 +1,5 @@
 /// What a member is in an account. Each may do all that those before it may.
-package enum Role: String, Sendable, CaseIterable, Comparable {
+package enum MemberRole: String, Sendable, CaseIterable, Comparable {
   case viewer, developer, admin, owner
 
   private var rank: Int {
@@ -11,14 +11,14 @@ package enum Role: String, Sendable, CaseIterable, Comparable {
     }
   }
 
-  package static func < (one: Role, other: Role) -> Bool { one.rank < other.rank }
+  package static func < (one: MemberRole, other: MemberRole) -> Bool { one.rank < other.rank }
 
-  package func permits(_ permission: Permission) -> Bool { permission.leastRole <= self }
+  package func permits(_ permission: MemberPermission) -> Bool { permission.leastRole <= self }
 }
 
 /// What a route of an account takes. This is the table of what each role may do; every route names one of these, and
 /// nothing else decides.
-package enum Permission: String, Sendable, CaseIterable {
+package enum MemberPermission: String, Sendable, CaseIterable {
   /// Their own session, their own accounts, leaving.
   case useSession
   case readKeys
@@ -34,7 +34,7 @@ package enum Permission: String, Sendable, CaseIterable {
   /// The end of the account.
   case closeAccount
 
-  package var leastRole: Role {
+  package var leastRole: MemberRole {
     switch self {
     case .useSession, .readKeys, .readUsage, .readAudit, .readMembers: .viewer
     case .changeKeys: .developer

@@ -2,7 +2,7 @@ import Foundation
 package import Postgres
 
 /// Letting a login serve.
-package struct PortalAccess: Sendable {
+package struct DatabaseGrants: Sendable {
   /// In bytes: PostgreSQL cuts off what is longer.
   package static let roleNameLength = 1...63
 
