@@ -8,8 +8,8 @@ struct Benchmarks: AsyncParsableCommand {
     commandName: "bench", abstract: "Measures Latchkey beside its peers.",
     discussion: "BENCH_DATABASE_URL names the PostgreSQL to measure on; scripts/bench makes one.",
     subcommands: [
-      Client.self, Pipeline.self, Waiting.self, Verification.self, Flood.self, Logins.self, Memory.self, Analytics.self,
-      MillionKeys.self,
+      Client.self, Pipeline.self, Waiting.self, Verification.self, Paired.self, Flood.self, Logins.self, Memory.self,
+      Analytics.self, MillionKeys.self,
     ])
 }
 

@@ -124,6 +124,16 @@ enum ProcessTable {
     return Double(ticks) / Double(sysconf(Int32(_SC_CLK_TCK)))
   }
 
+  /// Seconds of processor time that the threads of a process have used, in nanoseconds' resolution
+  /// (`/proc/PID/task/TID/schedstat`). Threads that have ended are not included.
+  static func scheduledSeconds(of pid: pid_t) -> Double {
+    let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []
+    return threads.reduce(0) { sum, thread in
+      let text = (try? String(contentsOfFile: "/proc/\(pid)/task/\(thread)/schedstat", encoding: .utf8)) ?? ""
+      return sum + (text.split(separator: " ").first.flatMap { Double($0) } ?? 0)
+    } / 1e9
+  }
+
   static func parent(of pid: pid_t) -> pid_t { stat(of: pid).dropFirst().first.flatMap { pid_t($0) } ?? 0 }
 
   /// Resident memory in bytes.
