@@ -43,15 +43,6 @@ struct PoolState<Connection, Waiter> {
     case dismiss([Waiter])
   }
 
-  /// How a connection comes back.
-  enum Condition: UInt8 {
-    /// Something is under way still, or a transaction is open.
-    case inUse
-    case reusable
-    /// The server commits what nobody waits for any more.
-    case settling
-  }
-
   private struct Idle {
     let id: ConnectionID
     let connection: Connection
@@ -166,7 +157,7 @@ struct PoolState<Connection, Waiter> {
   /// A leased connection comes back. It goes to the longest-waiting caller, or to the idle ones; one whose commit has
   /// not ended leaves the pool.
   mutating func release(
-    _ connection: Connection, _ id: ConnectionID, _ condition: Condition, at now: ContinuousClock.Instant
+    _ connection: Connection, _ id: ConnectionID, _ condition: ConnectionCondition, at now: ContinuousClock.Instant
   ) -> ReturnAction {
     // Not among the leased: it broke meanwhile and was removed.
     guard let lease = takeLease(id) else { return .none }

@@ -11,7 +11,6 @@ import Synchronization
 public actor PostgresConnection {
   typealias Outcome = Result<[QueryResult], PostgresError>
   typealias State = ConnectionState<PostgresCommand, QueryResult, CheckedContinuation<Outcome, Never>>
-  typealias Condition = PoolState<PostgresConnection, PostgresPool.Waiter>.Condition
   /// Called once when the connection has closed; false if the server has gone without a word.
   typealias CloseHandler = @Sendable (_ id: UInt64, _ hadWord: Bool) -> Void
 
@@ -29,7 +28,7 @@ public actor PostgresConnection {
   private nonisolated let notices: NoticeReceiver
   private nonisolated let onClose: CloseHandler
   private nonisolated let lastBatchID = Atomic<UInt64>(0)
-  private nonisolated let storedCondition = Atomic<UInt8>(Condition.reusable.rawValue)
+  private nonisolated let storedCondition = Atomic<UInt8>(ConnectionCondition.reusable.rawValue)
 
   /// Nil once closed.
   private var raw: OpaquePointer?
@@ -77,11 +76,11 @@ public actor PostgresConnection {
 
   /// How it would come back to the pool now. True of the moment when the last answer was handed out, so that nobody has
   /// to hop to the loop to ask.
-  nonisolated var condition: Condition {
-    Condition(rawValue: storedCondition.load(ordering: .acquiring)) ?? .inUse
+  nonisolated var condition: ConnectionCondition {
+    ConnectionCondition(rawValue: storedCondition.load(ordering: .acquiring)) ?? .inUse
   }
 
-  private nonisolated func store(_ condition: Condition) {
+  private nonisolated func store(_ condition: ConnectionCondition) {
     storedCondition.store(condition.rawValue, ordering: .releasing)
   }
 

@@ -48,7 +48,7 @@ struct PoolStateTests {
   private mutating func connected(_ id: UInt64) -> Back { back(state.connected("c\(id)", id, at: start)) }
 
   private mutating func release(
-    _ id: UInt64, _ condition: State.Condition = .reusable, after delay: Duration = .zero
+    _ id: UInt64, _ condition: ConnectionCondition = .reusable, after delay: Duration = .zero
   ) -> Back {
     back(state.release("c\(id)", id, condition, at: start + delay))
   }
