@@ -51,6 +51,7 @@ let package = Package(
     // The files openapi.yaml and openapi.json, as bytes in the program.
     .target(name: "COpenAPI"),
 
+    .target(name: "JSON", swiftSettings: settings),
     .target(
       name: "Postgres",
       dependencies: [
@@ -70,6 +71,7 @@ let package = Package(
         "CMigrations",
         "COpenSSL",
         "CUnistring",
+        "JSON",
         "Postgres",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "DequeModule", package: "swift-collections"),
@@ -83,6 +85,7 @@ let package = Package(
       name: "PortalHTTP",
       dependencies: [
         "COpenAPI",
+        "JSON",
         "Portal",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
@@ -103,6 +106,7 @@ let package = Package(
     .executableTarget(
       name: "PortalServer",
       dependencies: [
+        "JSON",
         "Portal",
         "PortalHTTP",
         "Postgres",
@@ -120,6 +124,7 @@ let package = Package(
     .target(
       name: "PortalTesting",
       dependencies: [
+        "JSON",
         "Portal",
         "PortalHTTP",
         "Postgres",
@@ -140,12 +145,14 @@ let package = Package(
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "PortalTests", dependencies: ["Portal", "PortalTesting", "Postgres", "PostgresTesting"],
+      name: "JSONTests", dependencies: ["JSON", "PortalTesting", "PostgresTesting"], swiftSettings: settings),
+    .testTarget(
+      name: "PortalTests", dependencies: ["JSON", "Portal", "PortalTesting", "Postgres", "PostgresTesting"],
       swiftSettings: settings),
     .testTarget(
       name: "PortalHTTPTests",
       dependencies: [
-        "Portal", "PortalHTTP", "PortalTesting", "Postgres", "PostgresTesting",
+        "JSON", "Portal", "PortalHTTP", "PortalTesting", "Postgres", "PostgresTesting",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOEmbedded", package: "swift-nio"),
@@ -154,7 +161,7 @@ let package = Package(
     .testTarget(
       name: "PortalServerTests",
       dependencies: [
-        "Portal", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres", "PostgresTesting",
+        "JSON", "Portal", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres", "PostgresTesting",
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdTesting", package: "hummingbird"),

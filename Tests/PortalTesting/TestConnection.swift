@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTypes
 import HummingbirdTesting
+import JSON
 import NIOCore
 package import PortalHTTP
 import PostgresTesting

@@ -2,6 +2,7 @@ package import Foundation
 package import HTTPTypes
 import Hummingbird
 package import HummingbirdTesting
+import JSON
 import Logging
 package import Portal
 package import PortalHTTP

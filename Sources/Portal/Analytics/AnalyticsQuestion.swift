@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// The days that a question is about, both included.
 package struct DayRange: Sendable, Equatable {

@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// Usage summed up by one thing. Only the fields of that thing are set.
 package struct UsageRow: Sendable {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Postgres
 
 /// For questions about everything, plans made for their days and filters pay, and machine code made for them does not.

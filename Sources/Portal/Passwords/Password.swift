@@ -1,5 +1,6 @@
 import COpenSSL
 import Foundation
+import JSON
 
 /// A password. It cannot be printed, logged or encoded by accident.
 ///

@@ -1,5 +1,6 @@
 import DequeModule
 import Foundation
+import JSON
 import Synchronization
 
 /// Hashes passwords on threads of its own, few at a time: neither an event loop nor the cooperative pool ever waits for

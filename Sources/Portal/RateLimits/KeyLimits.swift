@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// The limits of one key: its own per minute, its named limits, and the limit that the keys of its account share.
 package struct KeyLimits: Sendable, Equatable {

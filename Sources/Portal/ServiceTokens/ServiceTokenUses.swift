@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Synchronization
 
 /// When a service token was last used, as far as this instance knows. Each request says so, and takes no lock for it.

@@ -1,5 +1,6 @@
 import Crypto
 package import Foundation
+import JSON
 
 /// The secret of a second factor by time: HOTP over steps of thirty seconds (RFC 6238, RFC 4226), with SHA-1 and six
 /// digits, which is what every authenticator takes. It cannot be printed, logged or encoded by accident.

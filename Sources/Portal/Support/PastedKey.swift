@@ -1,3 +1,5 @@
+import JSON
+
 extension KeyFormat {
   /// Characters of what is pasted: a key, and what came along with it.
   package static let pastedLengthMax = 1_024

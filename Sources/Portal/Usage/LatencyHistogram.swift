@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// Latencies in buckets whose bounds grow by a constant factor, so that a percentile is off by 5 % at most, and
 /// histograms of any keys, days and instances add up (C. Masson et al., "DDSketch", VLDB 2019).

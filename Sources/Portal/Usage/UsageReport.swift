@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// Counters as people see them: a request that was both verified and reported is one request.
 package struct UsageTotals: Sendable, Equatable {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Postgres
 
 /// Adds verdicts that a source has counted under a number. Nil if they were added. Else nothing is, and the answer is

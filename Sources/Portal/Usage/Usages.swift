@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 package import Postgres
 
 /// Reading usage, and taking in what gateways report.

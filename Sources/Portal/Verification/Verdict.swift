@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// What a gateway asks about one request of its API.
 package struct VerificationRequest: Sendable, Equatable {

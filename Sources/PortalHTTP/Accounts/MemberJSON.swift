@@ -1,3 +1,4 @@
+import JSON
 import Portal
 
 extension JSONWriter {

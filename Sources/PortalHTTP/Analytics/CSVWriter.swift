@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Portal
 
 /// Writes CSV (RFC 4180): a header line, CRLF, quotes around texts. What is missing is empty.

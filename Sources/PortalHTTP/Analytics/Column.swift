@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Portal
 
 /// A value in a table that is answered as JSON or as CSV.

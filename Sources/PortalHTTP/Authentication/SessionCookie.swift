@@ -1,5 +1,6 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
 
 /// How the session travels in a browser, and from which origin such a browser may change things.

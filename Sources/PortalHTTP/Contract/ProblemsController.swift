@@ -1,4 +1,5 @@
 import Hummingbird
+import JSON
 import Portal
 
 /// `/problems/{code}`: what the `type` of a problem document refers to.

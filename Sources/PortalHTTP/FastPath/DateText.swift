@@ -1,3 +1,4 @@
+import JSON
 import Portal
 
 /// The text of a `Date` field (RFC 9110 5.6.7), made once a second. Before 1970 it is that of its first second.

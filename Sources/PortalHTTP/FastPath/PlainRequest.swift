@@ -1,3 +1,5 @@
+import JSON
+
 /// A request so plain that every parser of HTTP/1.1 must read it in the same way (RFC 9112), found in the bytes of a
 /// connection before the decoder sees them.
 ///

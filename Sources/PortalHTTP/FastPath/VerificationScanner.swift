@@ -1,3 +1,4 @@
+import JSON
 import Portal
 
 /// Reads the bodies of the hot routes in place: an object whose members all are as documented, in plain ASCII without

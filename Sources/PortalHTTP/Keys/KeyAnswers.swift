@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 package import Portal
 
 /// An API key in an answer: as it is, or as it was shown in an answer that was stored.

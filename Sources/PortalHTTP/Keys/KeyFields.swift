@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Portal
 
 /// A key's settings as a body has them: all of them for a new key, those that change for one that there is. Both throw

@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 package import Portal
 
 extension JSONWriter {

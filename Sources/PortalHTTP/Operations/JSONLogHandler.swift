@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 package import Logging
 
 /// Writes a log as JSON Lines: an object each with time, level, message, and what else is known of it.

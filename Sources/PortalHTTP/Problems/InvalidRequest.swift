@@ -1,3 +1,4 @@
+import JSON
 package import Portal
 
 /// One thing that is wrong with a request, and where: `body.scopes[0]`, `query.days`.

@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import JSON
 import Portal
 
 /// An error as a client sees it: `application/problem+json` (RFC 9457) with a stable code.

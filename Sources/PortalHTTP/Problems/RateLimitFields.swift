@@ -1,5 +1,6 @@
 import Foundation
 import HTTPTypes
+import JSON
 import Portal
 
 /// A destination of header fields. `beginning` is the end of the previous line, the name, a colon and a space, so that

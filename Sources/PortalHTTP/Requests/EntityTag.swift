@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import JSON
 import Portal
 
 /// The revision of a thing as `ETag` and `If-Match` have it (RFC 9110, 8.8.3 and 13.1.1): its digits in quotes.

@@ -1,4 +1,5 @@
 import Hummingbird
+import JSON
 import Portal
 
 /// A parameter that a route takes in its query.

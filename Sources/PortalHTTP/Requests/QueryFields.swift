@@ -1,5 +1,6 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
 
 /// Values of a query, with the same named refusals as those of a body. What is asked for is made of them in one go; the

@@ -1,5 +1,6 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
 
 /// The members of a JSON body, taken one by one. What is wrong is gathered, so that a client learns of all of it at

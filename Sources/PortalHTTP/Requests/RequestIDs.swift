@@ -1,3 +1,4 @@
+import JSON
 import Synchronization
 
 /// Ids for answers, of 32 hexadecimal digits: random for each of these, then counted.

@@ -1,5 +1,6 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
 
 /// What customers (`/v1/me`) and staff (`/v1/support/me`) do about their own sessions, password and second factor.

@@ -1,4 +1,5 @@
 import Hummingbird
+import JSON
 import Portal
 
 /// `/v1/signup`, `/v1/login`, `/v1/logout`, `/v1/me`.

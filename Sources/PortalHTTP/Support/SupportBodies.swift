@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Portal
 
 /// Why a member of staff acts.

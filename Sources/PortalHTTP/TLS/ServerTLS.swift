@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 import NIOPosix
 import NIOSSL
 package import Portal

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Portal
 
 /// A report of what became of requests. What is wrong with one event refuses no other.

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Portal
 
 /// What is answered to a report.

@@ -1,5 +1,6 @@
 import Foundation
 import HTTPTypes
+import JSON
 import Portal
 
 /// Where `/v1/authorize` looks for the key of the request that a gateway asks about; the setting `KEY_HEADERS`.

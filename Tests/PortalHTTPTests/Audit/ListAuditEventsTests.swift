@@ -1,3 +1,4 @@
+import JSON
 import PortalHTTP
 import PortalTesting
 import Testing

@@ -1,3 +1,4 @@
+import JSON
 import PortalHTTP
 
 /// Names that no rule lets through, and bodies with them.

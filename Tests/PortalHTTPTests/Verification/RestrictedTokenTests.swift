@@ -1,3 +1,4 @@
+import JSON
 import Portal
 import PortalHTTP
 import PortalTesting

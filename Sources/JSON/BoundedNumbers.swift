@@ -10,13 +10,13 @@ extension Int {
   }
 
   /// The sum, or the number that is nearest to it.
-  func addingBounded(_ other: Int) -> Int {
+  package func addingBounded(_ other: Int) -> Int {
     let (sum, isBeyond) = addingReportingOverflow(other)
     return isBeyond ? (other < 0 ? .min : .max) : sum
   }
 
   /// The difference, or the number that is nearest to it.
-  func subtractingBounded(_ other: Int) -> Int {
+  package func subtractingBounded(_ other: Int) -> Int {
     let (difference, isBeyond) = subtractingReportingOverflow(other)
     return isBeyond ? (other < 0 ? .max : .min) : difference
   }

@@ -1,5 +1,3 @@
-import Portal
-
 /// A JSON text as it was sent (RFC 8259): members in order, numbers as they were written.
 package enum JSONValue: Sendable, Equatable {
   case null

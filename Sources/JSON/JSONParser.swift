@@ -1,5 +1,3 @@
-import Portal
-
 /// A strict parser of RFC 8259. Beyond the grammar it refuses what would be ambiguous further on: a name twice in one
 /// object, invalid UTF-8, lone surrogates, U+0000 in strings (PostgreSQL's text has none), and deep nesting. A byte
 /// order mark at the beginning is passed over (section 8.1).

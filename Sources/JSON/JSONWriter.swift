@@ -1,6 +1,4 @@
 package import Foundation
-import Portal
-
 /// Writes JSON as `openapi.yaml` has it: members in the order of the calls, nil as `null`, ids in lower case, times in
 /// RFC 3339 with milliseconds.
 package struct JSONWriter {
@@ -17,13 +15,13 @@ package struct JSONWriter {
   package init() {}
 
   /// A value as it was read, without spaces.
-  static func text(of value: JSONValue) -> String {
+  package static func text(of value: JSONValue) -> String {
     var writer = JSONWriter()
     writer.value(value)
     return writer.text
   }
 
-  var text: String { String(decoding: bytes, as: UTF8.self) }
+  package var text: String { String(decoding: bytes, as: UTF8.self) }
 
   /// Begins anew, in the memory that it has.
   package mutating func clear() {
@@ -238,24 +236,24 @@ package struct JSONWriter {
 
   /// Puts a piece of JSON where it stands, for what is written very often: an append has a price, whatever its length.
   /// Its commas are whoever's who writes it; behind it comes one.
-  mutating func piece(_ text: StaticString) {
+  package mutating func piece(_ text: StaticString) {
     bytes.append(text)
     needsComma = true
   }
 
-  mutating func piece(_ text: StaticString, _ number: Int) {
+  package mutating func piece(_ text: StaticString, _ number: Int) {
     bytes.append(text, decimal: number)
     needsComma = true
   }
 
-  mutating func piece(_ text: StaticString, _ id: UUID) {
+  package mutating func piece(_ text: StaticString, _ id: UUID) {
     bytes.append(text)
     bytes.append(hex: id)
     needsComma = true
   }
 
   /// With quotes.
-  mutating func piece(_ text: StaticString, _ value: String) {
+  package mutating func piece(_ text: StaticString, _ value: String) {
     bytes.append(text)
     quote(value)
     needsComma = true
@@ -264,7 +262,7 @@ package struct JSONWriter {
 
 extension Double {
   /// Rounded to so many parts of one; nil for what JSON has no text for.
-  func text(parts: Double) -> String? {
+  package func text(parts: Double) -> String? {
     let rounded = (self * parts).rounded() / parts
     return rounded.isFinite ? "\(rounded)" : nil
   }

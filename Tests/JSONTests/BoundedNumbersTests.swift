@@ -1,7 +1,7 @@
 import PostgresTesting
 import Testing
 
-@testable import Portal
+@testable import JSON
 
 @Suite("Bounded numbers")
 struct BoundedNumbersTests {

@@ -1,4 +1,4 @@
-import Portal
+import JSON
 import Testing
 
 @Suite("ByteText")

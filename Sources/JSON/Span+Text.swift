@@ -1,6 +1,6 @@
 extension Span<UInt8> {
   /// Whether a text begins at `place`, as far as the bytes go.
-  func begins(_ text: StaticString, at place: Int) -> Bool {
+  package func begins(_ text: StaticString, at place: Int) -> Bool {
     let count = Swift.min(text.utf8CodeUnitCount, count - place)
     return text.withUTF8Buffer { text in
       for offset in 0..<count where self[place + offset] != text[offset] { return false }
@@ -9,12 +9,12 @@ extension Span<UInt8> {
   }
 
   /// Whether `place` holds a text and nothing else.
-  func holds(_ text: StaticString, at place: Range<Int>) -> Bool {
+  package func holds(_ text: StaticString, at place: Range<Int>) -> Bool {
     text.utf8CodeUnitCount == place.count && begins(text, at: place.lowerBound)
   }
 
   /// Whether `place` begins with a text in whatever case; `lowercased` is ASCII without capitals.
-  func begins(inAnyCase lowercased: StaticString, at place: Range<Int>) -> Bool {
+  package func begins(inAnyCase lowercased: StaticString, at place: Range<Int>) -> Bool {
     guard lowercased.utf8CodeUnitCount <= place.count else { return false }
     return lowercased.withUTF8Buffer { text in
       for offset in text.indices where !has(inAnyCase: text[offset], at: place.lowerBound + offset) { return false }
@@ -23,13 +23,13 @@ extension Span<UInt8> {
   }
 
   /// Whether a character stands at `index`, in whatever case; `lowercased` is ASCII and no capital.
-  func has(inAnyCase lowercased: UInt8, at index: Int) -> Bool {
+  package func has(inAnyCase lowercased: UInt8, at index: Int) -> Bool {
     let byte = self[index]
     return byte == lowercased || byte | 0x20 == lowercased && lowercased >= UInt8(ascii: "a")
   }
 
   /// The bytes of a place, read as UTF-8.
-  func text(_ place: Range<Int>) -> String {
+  package func text(_ place: Range<Int>) -> String {
     extracting(place).withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
   }
 }

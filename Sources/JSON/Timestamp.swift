@@ -1,6 +1,4 @@
 package import Foundation
-import Portal
-
 /// Times as `openapi.yaml` has them: RFC 3339 in UTC with milliseconds.
 package enum Timestamp {
   private static let millisecondsPerDay = 86_400_000
@@ -37,7 +35,7 @@ package enum Timestamp {
   }
 
   /// Parses a day, `2026-12-31`; nil for anything else and for what no calendar has.
-  static func day(from text: String) -> Day? {
+  package static func day(from text: String) -> Day? {
     var reader = Reader(text)
     guard let day = reader.day(), reader.isAtEnd else { return nil }
     return day

@@ -1,4 +1,4 @@
-import PortalHTTP
+import JSON
 import PostgresTesting
 import Testing
 

@@ -1,14 +1,14 @@
-import Foundation
+package import Foundation
 
 /// Small texts, each appended as a whole: an append has a price, whatever its length.
 extension [UInt8] {
-  mutating func append(_ text: StaticString) {
+  package mutating func append(_ text: StaticString) {
     append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 
-  mutating func append(text: String) { append(contentsOf: text.utf8) }
+  package mutating func append(text: String) { append(contentsOf: text.utf8) }
 
-  mutating func append(decimal number: Int) {
+  package mutating func append(decimal number: Int) {
     guard number >= 0 else { return append(text: "\(number)") }
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
       var start = digits.count
@@ -23,7 +23,7 @@ extension [UInt8] {
   }
 
   /// A text of at most 40 characters and a number.
-  mutating func append(_ text: StaticString, decimal number: Int) {
+  package mutating func append(_ text: StaticString, decimal number: Int) {
     let count = text.utf8CodeUnitCount
     guard number >= 0, count <= 40 else {
       append(text)
@@ -44,7 +44,7 @@ extension [UInt8] {
   }
 
   /// With leading zeros.
-  mutating func append(decimal number: Int, width: Int) {
+  package mutating func append(decimal number: Int, width: Int) {
     var unit = 1
     for _ in 1..<width { unit *= 10 }
     while unit > 0 {
@@ -54,7 +54,7 @@ extension [UInt8] {
   }
 
   /// In lower case, as everything outside shows it.
-  mutating func append(hex id: UUID) {
+  package mutating func append(hex id: UUID) {
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 36) { text in
       Swift.withUnsafeBytes(of: id.uuid) { bytes in
         var place = 0
@@ -73,7 +73,7 @@ extension [UInt8] {
   }
 
   /// Sixteen digits.
-  mutating func append(hex number: UInt64) {
+  package mutating func append(hex number: UInt64) {
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 16) { text in
       for place in 0..<16 {
         text.initializeElement(at: place, to: Self.hexDigit(UInt8(number >> UInt64(60 - 4 * place) & 15)))
@@ -89,7 +89,7 @@ extension [UInt8] {
 
 extension UInt8 {
   /// What the ASCII character of a hexadecimal digit stands for, 0…15; nil for any other.
-  var hexDigitValue: UInt8? {
+  package var hexDigitValue: UInt8? {
     switch self {
     case UInt8(ascii: "0")...UInt8(ascii: "9"): self - UInt8(ascii: "0")
     case UInt8(ascii: "a")...UInt8(ascii: "f"): self - UInt8(ascii: "a") + 10
@@ -102,7 +102,7 @@ extension UInt8 {
 extension Int {
   /// The number that is written so, digit for digit: without a sign, and with no zero in front. Nil for all other
   /// bytes, and for more than `Int` holds.
-  init?(digits: some Collection<UInt8>) {
+  package init?(digits: some Collection<UInt8>) {
     guard let first = digits.first, first != UInt8(ascii: "0") || digits.count == 1 else { return nil }
     var number = 0
     for byte in digits {

@@ -1,11 +1,8 @@
 package import Foundation
-import Postgres
 
-/// A day of the calendar in UTC: what usage is counted by.
+/// A day of the calendar in UTC.
 package struct Day: Hashable, Comparable, Sendable, CustomStringConvertible {
   private static let secondsPerDay = 86_400.0
-  /// 2000-01-01, where PostgreSQL's dates begin, in days since 1970-01-01.
-  private static let postgresEpoch = 10_957
 
   /// Days since 1970-01-01.
   package let number: Int
@@ -19,10 +16,6 @@ package struct Day: Hashable, Comparable, Sendable, CustomStringConvertible {
   package static func < (one: Day, other: Day) -> Bool { one.number < other.number }
 
   package func advanced(by days: Int) -> Day { Day(number: number + days) }
-
-  var postgresDate: PostgresDate { PostgresDate(daysSince2000: Int32(clamping: number - Self.postgresEpoch)) }
-
-  init(_ date: PostgresDate) { number = Int(date.daysSince2000) + Self.postgresEpoch }
 
   /// `2026-01-31`
   package var description: String {

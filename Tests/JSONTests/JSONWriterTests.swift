@@ -1,5 +1,5 @@
 import Foundation
-import PortalHTTP
+import JSON
 import PortalTesting
 import PostgresTesting
 import Testing

@@ -3,7 +3,7 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-@testable import PortalHTTP
+@testable import JSON
 
 @Suite("JSON, fuzzed")
 struct JSONFuzzTests {
