@@ -4,12 +4,12 @@ import Hummingbird
 import Portal
 
 /// Finds out which customer is logged in, by bearer token or cookie.
-struct MemberAuthentication: RouterMiddleware {
-  let sessions: Sessions
-  let cookie: SessionCookie
-  let limits: RequestLimits
+package struct MemberAuthentication: RouterMiddleware {
+  package let sessions: Sessions
+  package let cookie: SessionCookie
+  package let limits: RequestLimits
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -35,11 +35,11 @@ struct MemberAuthentication: RouterMiddleware {
 }
 
 /// Finds out which member of staff is logged in, by bearer token.
-struct StaffAuthentication: RouterMiddleware {
-  let sessions: Sessions
-  let limits: RequestLimits
+package struct StaffAuthentication: RouterMiddleware {
+  package let sessions: Sessions
+  package let limits: RequestLimits
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -55,15 +55,15 @@ struct StaffAuthentication: RouterMiddleware {
 }
 
 /// Finds out which service token somebody shows.
-struct ServiceTokenAuthentication: RouterMiddleware {
-  let tokens: ServiceTokenVerifier
+package struct ServiceTokenAuthentication: RouterMiddleware {
+  package let tokens: ServiceTokenVerifier
   /// The header that the token is in; nil for `Authorization: Bearer`.
-  var header: HTTPField.Name?
-  let limits: RequestLimits
+  package var header: HTTPField.Name?
+  package let limits: RequestLimits
   /// The one of `limits` that its tokens are counted by; nil: none.
-  let limit: RequestLimit<UUID>?
+  package let limit: RequestLimit<UUID>?
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -81,12 +81,12 @@ struct ServiceTokenAuthentication: RouterMiddleware {
 }
 
 /// Finds out which service token somebody shows, or which member of staff is logged in.
-struct AnalystAuthentication: RouterMiddleware {
-  let tokens: ServiceTokenVerifier
-  let sessions: Sessions
-  let limits: RequestLimits
+package struct AnalystAuthentication: RouterMiddleware {
+  package let tokens: ServiceTokenVerifier
+  package let sessions: Sessions
+  package let limits: RequestLimits
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {

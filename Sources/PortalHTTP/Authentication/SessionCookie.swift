@@ -53,7 +53,7 @@ package struct SessionCookie: Sendable {
 
 extension Request {
   /// The token of `Authorization: Bearer …` (RFC 6750).
-  var bearer: Secret? {
+  package var bearer: Secret? {
     guard let header = headers[.authorization] else { return nil }
     let parts = header.split(separator: " ", maxSplits: 1)
     guard parts.count == 2, parts[0].lowercased() == "bearer", parts[1].utf8.count <= Secret.lengthMax else {

@@ -19,9 +19,9 @@ package struct ConnectionTimeouts: Equatable, Sendable {
 }
 
 /// When the connection of a slow client is closed; as a value: no I/O and no clock in here.
-struct ConnectionDeadlines: Equatable, Sendable {
+package struct ConnectionDeadlines: Equatable, Sendable {
   /// What of a request has come in, and no more.
-  enum Input: Equatable, Sendable {
+  package enum Input: Equatable, Sendable {
     /// Nothing.
     case none
     case head(since: NIODeadline)
@@ -30,22 +30,22 @@ struct ConnectionDeadlines: Equatable, Sendable {
   }
 
   /// What the connection does at the moment of a check.
-  struct Standing: Equatable, Sendable {
-    var now: NIODeadline
+  package struct Standing: Equatable, Sendable {
+    package var now: NIODeadline
     /// Bytes that were read, in all.
-    var readCount = 0
+    package var readCount = 0
     /// Whether the server waits for bytes; if it does not, nobody is slow who sends none.
-    var isReading = true
+    package var isReading = true
     /// Whether a whole request is being answered.
-    var isAnswering = false
+    package var isAnswering = false
     /// Bytes that the client has taken, in all.
-    var sentCount = 0
+    package var sentCount = 0
     /// Bytes that it is to take.
-    var bufferedCount = 0
+    package var bufferedCount = 0
   }
 
   /// What follows from a check.
-  enum Outcome: Equatable, Sendable {
+  package enum Outcome: Equatable, Sendable {
     case close
     case check(at: NIODeadline)
   }
@@ -60,44 +60,44 @@ struct ConnectionDeadlines: Equatable, Sendable {
   /// Checks in the time that a client may take nothing: how much it has taken is seen at a check alone.
   private static let outputCheckCount = 4
 
-  let timeouts: ConnectionTimeouts
-  var input = Input.none
+  package let timeouts: ConnectionTimeouts
+  package var input = Input.none
   /// When the last whole request came or was answered, or the connection was opened.
-  var activeAt: NIODeadline
+  package var activeAt: NIODeadline
   private var output: Output?
   private var shutdownEnd: NIODeadline?
 
-  init(_ timeouts: ConnectionTimeouts, openedAt: NIODeadline) {
+  package init(_ timeouts: ConnectionTimeouts, openedAt: NIODeadline) {
     self.timeouts = timeouts
     activeAt = openedAt
   }
 
   /// Whether the server is to end.
-  var isShuttingDown: Bool { shutdownEnd != nil }
+  package var isShuttingDown: Bool { shutdownEnd != nil }
 
   /// Notes that the server is to end. Returns when there is to be a check.
-  mutating func shutDown(at now: NIODeadline) -> NIODeadline {
+  package mutating func shutDown(at now: NIODeadline) -> NIODeadline {
     let end = shutdownEnd ?? now + TimeAmount(timeouts.shutdown)
     shutdownEnd = end
     return end
   }
 
   /// Notes the first bytes of a head. Returns when there is to be a check; nil if they were noted before.
-  mutating func beginHead(at now: NIODeadline) -> NIODeadline? {
+  package mutating func beginHead(at now: NIODeadline) -> NIODeadline? {
     guard input == .none else { return nil }
     input = .head(since: now)
     return now + TimeAmount(timeouts.head)
   }
 
   /// Notes the end of a head that a body follows. Returns when there is to be a check; nil if it was noted before.
-  mutating func beginBody(at now: NIODeadline, readCount: Int) -> NIODeadline? {
+  package mutating func beginBody(at now: NIODeadline, readCount: Int) -> NIODeadline? {
     if case .body = input { return nil }
     input = .body(since: now, readCount: readCount)
     return now + TimeAmount(timeouts.body)
   }
 
   /// Notes how much of the output is left. Returns when there is to be a check; nil if there is none.
-  mutating func noteOutput(_ standing: Standing) -> NIODeadline? {
+  package mutating func noteOutput(_ standing: Standing) -> NIODeadline? {
     guard standing.bufferedCount > 0 else {
       output = nil
       return nil
@@ -109,7 +109,7 @@ struct ConnectionDeadlines: Equatable, Sendable {
   }
 
   /// Whether the connection is to be closed, and when to ask again.
-  mutating func check(_ standing: Standing) -> Outcome {
+  package mutating func check(_ standing: Standing) -> Outcome {
     let now = standing.now
     if !standing.isReading { suspendInput(standing) }
     let outputEnd = noteOutput(standing)

@@ -1,10 +1,10 @@
 /// What a connection does, as of the moment at which somebody looks.
-struct ConnectionActivity: Equatable, Sendable {
+package struct ConnectionActivity: Equatable, Sendable {
   /// Since when, in nanoseconds of the system's uptime. Of an idle connection it is when its last request was answered,
   /// or when it was opened if there was none: bytes that are no whole request do not count.
-  var since: UInt64
+  package var since: UInt64
   /// Whether a request is being answered, and the client takes the answer.
-  var isAnswering: Bool
+  package var isAnswering: Bool
 }
 
 /// Which HTTP connections there are, and which are closed when there are too many; as a value: no I/O and no clock in
@@ -13,11 +13,11 @@ struct ConnectionActivity: Equatable, Sendable {
 /// Generic over the connection, so that tests need none.
 struct ConnectionLimitState<Connection: Sendable>: Sendable {
   /// What follows from a new connection.
-  struct Admission: Sendable {
+  package struct Admission: Sendable {
     /// Under which the new connection leaves.
-    var number: UInt64
+    package var number: UInt64
     /// To be closed, and not here any more: the most idle ones, or the new one if all others are answering requests.
-    var closed: [Connection]
+    package var closed: [Connection]
     /// Whether a line in the log is due; the others of a flood are only counted.
     var isLogged: Bool
   }
@@ -28,7 +28,7 @@ struct ConnectionLimitState<Connection: Sendable>: Sendable {
   private static var logInterval: UInt64 { 10_000_000_000 }
 
   /// Connections at most.
-  let countMax: Int
+  package let countMax: Int
   private var connections: [UInt64: Connection] = [:]
   private var lastNumber: UInt64 = 0
   private var loggedAt: UInt64?
@@ -36,11 +36,11 @@ struct ConnectionLimitState<Connection: Sendable>: Sendable {
   init(countMax: Int) { self.countMax = countMax }
 
   /// Connections now.
-  var count: Int { connections.count }
+  package var count: Int { connections.count }
 
   /// Takes in a new connection. `now` is in nanoseconds of the system's uptime; `activity` tells what one does at
   /// present.
-  mutating func admit(
+  package mutating func admit(
     _ connection: Connection, at now: UInt64, activity: (Connection) -> ConnectionActivity
   ) -> Admission {
     lastNumber += 1
@@ -56,7 +56,7 @@ struct ConnectionLimitState<Connection: Sendable>: Sendable {
   }
 
   /// Forgets a connection; without an effect on one that was forgotten before.
-  mutating func leave(_ number: UInt64) { connections[number] = nil }
+  package mutating func leave(_ number: UInt64) { connections[number] = nil }
 
   /// The numbers of those that have answered no request for longest, `count` at most and the most idle first. None of
   /// them is answering one now.

@@ -10,7 +10,7 @@ extension Problem {
   /// Seconds after which a client may try again when something is unavailable.
   private static let retryAfterSeconds = 1
 
-  init(_ error: any Error) {
+  package init(_ error: any Error) {
     switch error {
     case let problem as Problem: self = problem
     case let error as InvalidRequest: self = .naming(error.problems, .badRequest, .invalidRequest)
@@ -166,7 +166,7 @@ extension Problem {
     .init(code: 499, reasonPhrase: "Client Closed Request"), .clientGone,
     "The connection ended before the request had come in whole.")
 
-  static let unavailable = Problem(
+  package static let unavailable = Problem(
     .serviceUnavailable, .unavailable, "The service cannot answer right now.",
     headers: [.retryAfter: "\(retryAfterSeconds)"])
 

@@ -3,7 +3,7 @@ import HTTPTypes
 /// What a client reads about a kind of problem at ``pagePath``, the `type` of its documents.
 extension Problem.Code {
   /// The kinds that a client can get. Nobody reads a `client_gone`.
-  static var published: [Self] { allCases.filter { $0 != .clientGone } }
+  package static var published: [Self] { allCases.filter { $0 != .clientGone } }
 
   /// Relative, so that it leads to the server that answered.
   var pagePath: String { "/problems/" + rawValue }
@@ -14,7 +14,7 @@ extension Problem.Code {
   }
 
   /// The page as plain text: nothing in it needs to be escaped, and it is as readable in a terminal as in a browser.
-  var page: String {
+  package var page: String {
     """
     \(title)
 
@@ -33,7 +33,7 @@ extension Problem.Code {
   }
 
   /// The status of all problems of this kind.
-  var status: HTTPResponse.Status {
+  package var status: HTTPResponse.Status {
     switch self {
     case .invalidRequest, .notAKey, .invalidToken: .badRequest
     case .unauthenticated, .invalidCredentials, .secondFactorRequired, .secondFactorInvalid: .unauthorized

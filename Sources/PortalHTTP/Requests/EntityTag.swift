@@ -4,8 +4,8 @@ import JSON
 import Portal
 
 /// The revision of a thing as `ETag` and `If-Match` have it (RFC 9110, 8.8.3 and 13.1.1): its digits in quotes.
-enum EntityTag {
-  static func text(of revision: Int) -> String { "\"\(revision)\"" }
+package enum EntityTag {
+  package static func text(of revision: Int) -> String { "\"\(revision)\"" }
 
   /// Whether `If-Match` takes whatever is there.
   static func isAny(_ text: String) -> Bool { trimmed(Array(text.utf8)[...]).elementsEqual("*".utf8) }
@@ -13,13 +13,13 @@ enum EntityTag {
   /// The revisions of a list of tags; nil for what is no list, or has none. A tag that is not as ``text(of:)`` writes
   /// it is no revision's, nor is a weak one, which is never the same (8.8.3.2). Between commas there may be nothing
   /// (5.6.1.2).
-  static func revisions(in text: String) -> Set<Int>? {
+  package static func revisions(in text: String) -> Set<Int>? {
     tags(in: text).map { tags in Set(tags.compactMap { $0.isWeak ? nil : Int(digits: $0.opaque) }) }
   }
 
   /// Whether a list has the tag with this text between its quotes, weak or not: what `If-None-Match` asks (8.8.3.2,
   /// 13.1.2).
-  static func list(in text: String, has tag: String) -> Bool {
+  package static func list(in text: String, has tag: String) -> Bool {
     tags(in: text)?.contains { $0.opaque.elementsEqual(tag.utf8) } ?? false
   }
 
@@ -59,7 +59,7 @@ enum EntityTag {
 extension Request {
   /// The revisions that the client takes for the present one; nil where it says nothing, or `*`. Throws for what is
   /// neither that nor a list of tags.
-  func ifMatch() throws(InvalidRequest) -> Set<Int>? {
+  package func ifMatch() throws(InvalidRequest) -> Set<Int>? {
     guard let header = headers[.ifMatch], !EntityTag.isAny(header) else { return nil }
     guard let revisions = EntityTag.revisions(in: header) else {
       throw InvalidRequest("header.If-Match", "must be * or a list of entity tags, as \"7\"")

@@ -33,7 +33,7 @@ struct ForwardedHops {
   }
 
   /// The next element: nil at the left end, and `.some(nil)` for one that says no address.
-  mutating func next() -> AddressBlock?? {
+  package mutating func next() -> AddressBlock?? {
     if end == nil, let field = fields.popLast() {
       bytes = Array(field.utf8)
       end = bytes.count
@@ -155,7 +155,7 @@ struct ForwardedHops {
 extension HTTPField.Name {
   // Safe: these are valid names.
   // swift-format-ignore: NeverForceUnwrap
-  static let xForwardedFor = HTTPField.Name("X-Forwarded-For")!
+  package static let xForwardedFor = HTTPField.Name("X-Forwarded-For")!
   // swift-format-ignore: NeverForceUnwrap
-  static let forwarded = HTTPField.Name("Forwarded")!
+  package static let forwarded = HTTPField.Name("Forwarded")!
 }

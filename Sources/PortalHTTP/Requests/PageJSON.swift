@@ -3,7 +3,7 @@ import Portal
 
 extension JSONWriter {
   /// A page of a list, as objects, and where the next one begins.
-  mutating func page<Item>(_ name: StaticString, _ page: Page<Item>, _ body: (inout JSONWriter, Item) -> Void) {
+  package mutating func page<Item>(_ name: StaticString, _ page: Page<Item>, _ body: (inout JSONWriter, Item) -> Void) {
     objects(name, page.items, body)
     field("nextCursor", page.next.map { Cursor.text(of: $0) })
   }

@@ -2,16 +2,16 @@ import HTTPTypes
 import NIOHTTP1
 
 /// Whether a connection goes on after the answer to a request (RFC 9112 9.3), and how the answer ends.
-struct Persistence: Equatable, Sendable {
+package struct Persistence: Equatable, Sendable {
   /// Whether the request is HTTP/1.0: then no answer is chunked (RFC 9112 6.1), and the connection ends unless the
   /// client has asked that it goes on.
-  let isOld: Bool
+  package let isOld: Bool
   /// Whether the answer has no body, whatever its fields say.
   let isHead: Bool
   /// Whether the connection ends after the answer.
   private(set) var isLast: Bool
 
-  init(_ head: HTTPRequestHead) {
+  package init(_ head: HTTPRequestHead) {
     isOld = Self.isOld(head.version)
     isHead = head.method == .HEAD
     isLast =
@@ -25,7 +25,7 @@ struct Persistence: Equatable, Sendable {
   }
 
   /// Why a head is answered with 400, after which the connection ends; nil if it is not.
-  static func refusal(of head: HTTPRequestHead) -> Problem? {
+  package static func refusal(of head: HTTPRequestHead) -> Problem? {
     let hosts = head.headers["host"]
     if hosts.isEmpty, !isOld(head.version) {
       return Problem(.badRequest, .invalidRequest, "A request of HTTP/1.1 has a Host field.")
@@ -42,7 +42,7 @@ struct Persistence: Equatable, Sendable {
 
   /// Gives the head of the answer its version and its `Connection`. The end of the connection is the end of a body to
   /// HTTP/1.0 whose size is not told.
-  mutating func prepare(_ head: inout HTTPResponseHead) {
+  package mutating func prepare(_ head: inout HTTPResponseHead) {
     if isOld {
       head.version = .http1_0
       head.headers.remove(name: "transfer-encoding")

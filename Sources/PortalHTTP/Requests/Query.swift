@@ -3,14 +3,14 @@ import JSON
 import Portal
 
 /// A parameter that a route takes in its query.
-struct QueryParameter: Sendable, ExpressibleByStringLiteral {
-  let name: String
+package struct QueryParameter: Sendable, ExpressibleByStringLiteral {
+  package let name: String
   /// Whether it may stand there more than once.
   var isList = false
 
-  init(stringLiteral name: String) { self.name = name }
+  package init(stringLiteral name: String) { self.name = name }
 
-  static func list(_ name: String) -> QueryParameter {
+  package static func list(_ name: String) -> QueryParameter {
     var parameter = QueryParameter(stringLiteral: name)
     parameter.isList = true
     return parameter
@@ -19,21 +19,21 @@ struct QueryParameter: Sendable, ExpressibleByStringLiteral {
 
 extension [QueryParameter] {
   /// Of a list that is given in pages.
-  static let page: [QueryParameter] = ["limit", "cursor"]
+  package static let page: [QueryParameter] = ["limit", "cursor"]
   /// Of a range of days.
-  static let days: [QueryParameter] = ["from", "to"]
+  package static let days: [QueryParameter] = ["from", "to"]
 }
 
 /// The parameters of a query: `name=value` with `&` between, in percent-encoding (RFC 3986 2.1 and 3.4). A `+` is
 /// itself.
-struct Query {
-  static let byteCountMax = 8 << 10
+package struct Query {
+  package static let byteCountMax = 8 << 10
   static let parameterCountMax = 100
 
   private let parameters: [(name: String, value: String)]
 
   /// Throws for what is too long or is not percent-encoded UTF-8.
-  init(_ text: String) throws(InvalidRequest) {
+  package init(_ text: String) throws(InvalidRequest) {
     guard text.utf8.count <= Self.byteCountMax else {
       throw InvalidRequest("query", "must be at most \(Self.byteCountMax) bytes")
     }
@@ -56,7 +56,7 @@ struct Query {
   }
 
   /// Throws where there is a parameter that the route does not take, or one twice that it takes once.
-  func check(_ known: [QueryParameter]) throws(InvalidRequest) {
+  package func check(_ known: [QueryParameter]) throws(InvalidRequest) {
     var problems: [RequestProblem] = []
     var seen: Set<ByteText> = []
     for (name, _) in parameters {
@@ -74,10 +74,10 @@ struct Query {
   }
 
   /// The values of a parameter, in order.
-  func values(_ name: String) -> [String] { parameters.lazy.filter { $0.name.hasSameBytes(as: name) }.map(\.value) }
+  package func values(_ name: String) -> [String] { parameters.lazy.filter { $0.name.hasSameBytes(as: name) }.map(\.value) }
 
   /// Without its percent-encoding; nil for what is not percent-encoded UTF-8.
-  static func decoded(_ text: some Collection<UInt8>) -> String? {
+  package static func decoded(_ text: some Collection<UInt8>) -> String? {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(text.count)
     var rest = text[...]
@@ -103,5 +103,5 @@ extension Request {
   }
 
   /// The query that ``checkQuery(_:)`` has seen.
-  func query() throws(InvalidRequest) -> Query { try Query(uri.query ?? "") }
+  package func query() throws(InvalidRequest) -> Query { try Query(uri.query ?? "") }
 }

@@ -21,7 +21,7 @@ package struct AppRequestContext: RequestContext {
 }
 
 /// A request of somebody who is logged in, customer or staff.
-protocol PersonContext: RequestContext {
+package protocol PersonContext: RequestContext {
   associatedtype Session: PersonSession
   var session: Session { get }
   var caller: Caller { get }
@@ -79,7 +79,7 @@ package struct ServiceTokenContext: ChildRequestContext {
 }
 
 /// A request of somebody who may ask about all accounts: staff, or a service token for it.
-struct AnalystContext: ChildRequestContext {
+package struct AnalystContext: ChildRequestContext {
   enum Analyst: Sendable {
     case token(ServiceToken)
     case staff(StaffSession)
@@ -88,7 +88,7 @@ struct AnalystContext: ChildRequestContext {
   var coreContext: CoreRequestContextStorage
   let analyst: Analyst
 
-  init(context: AppRequestContext) throws {
+  package init(context: AppRequestContext) throws {
     if let token = context.token {
       analyst = .token(token)
     } else if let session = context.staff {

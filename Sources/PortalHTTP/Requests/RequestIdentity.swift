@@ -4,13 +4,13 @@ import Logging
 
 /// What a trusted proxy says of which request this is: its id (`X-Request-Id`) and the trace that it belongs to
 /// (`traceparent`, W3C Trace Context).
-enum RequestIdentity {
+package enum RequestIdentity {
   /// Bytes of an id.
-  static let lengthMax = 128
+  package static let lengthMax = 128
 
   /// Whether an id is taken on: visible ASCII without quotes and backslashes, so that it stands in a log, in JSON and
   /// in a header as it is.
-  static func isID(_ bytes: Span<UInt8>) -> Bool {
+  package static func isID(_ bytes: Span<UInt8>) -> Bool {
     guard (1...lengthMax).contains(bytes.count) else { return false }
     for index in bytes.indices {
       switch bytes[index] {
@@ -54,17 +54,17 @@ enum RequestIdentity {
 
 /// Outermost: gives each request its id, and its log lines the id and the trace. Those that a trusted proxy sends are
 /// taken on; anybody else's would be a way to make up log lines.
-struct RequestIdentityMiddleware: RouterMiddleware {
+package struct RequestIdentityMiddleware: RouterMiddleware {
   /// Where the framework looks for the id.
   private static let idKey = "hb.request.id"
   private static let traceKey = "trace.id"
 
-  let proxies: TrustedProxies
+  package let proxies: TrustedProxies
   private let ids = RequestIDs()
 
-  init(proxies: TrustedProxies) { self.proxies = proxies }
+  package init(proxies: TrustedProxies) { self.proxies = proxies }
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {

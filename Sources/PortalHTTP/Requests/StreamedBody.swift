@@ -4,7 +4,7 @@ import NIOCore
 extension ResponseBody {
   /// A body that is written piece by piece, each waited for before the next. What `body` throws breaks the connection,
   /// so that nobody takes a part for the whole.
-  static func streamed(
+  package static func streamed(
     _ body: @escaping @Sendable (_ write: ([UInt8]) async throws -> Void) async throws -> Void
   ) -> ResponseBody {
     ResponseBody { given in

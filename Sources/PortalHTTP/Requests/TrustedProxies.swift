@@ -71,17 +71,17 @@ package struct TrustedProxies: Sendable, Equatable {
 }
 
 /// Finds out where a request comes from; everything that counts, limits or writes down addresses reads the context's.
-struct ClientAddressMiddleware: RouterMiddleware {
-  let proxies: TrustedProxies
-  let observer: Observer
+package struct ClientAddressMiddleware: RouterMiddleware {
+  package let proxies: TrustedProxies
+  package let observer: Observer
   private let pace = WarningPace()
 
-  init(proxies: TrustedProxies, observer: Observer) {
+  package init(proxies: TrustedProxies, observer: Observer) {
     self.proxies = proxies
     self.observer = observer
   }
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {

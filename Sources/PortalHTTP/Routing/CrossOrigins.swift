@@ -35,7 +35,7 @@ package struct CrossOrigins: Sendable, Equatable {
 ///
 /// The routes of gateways are left out. Their service token belongs into no page, and they may be answered before the
 /// HTTP decoder, where nobody looks at origins.
-struct CrossOriginMiddleware: RouterMiddleware {
+package struct CrossOriginMiddleware: RouterMiddleware {
   private static let gatewayPaths = Set(HotRoute.allCases.map(\.path))
   private static let requestHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match"
   private static let exposedHeaders =
@@ -43,10 +43,10 @@ struct CrossOriginMiddleware: RouterMiddleware {
   /// How long a browser may remember what it was told.
   private static let maxAgeSeconds = 600
 
-  let origins: CrossOrigins
-  let table: RouteTable
+  package let origins: CrossOrigins
+  package let table: RouteTable
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {

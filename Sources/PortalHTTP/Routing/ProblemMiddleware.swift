@@ -8,10 +8,10 @@ import Postgres
 ///
 /// A path with an empty segment is not found. The router would take it for the one without, so that `/metrics/` would
 /// get past a proxy that keeps `/metrics` to itself.
-struct ProblemMiddleware: RouterMiddleware {
-  let routes: RouteTable
+package struct ProblemMiddleware: RouterMiddleware {
+  package let routes: RouteTable
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {

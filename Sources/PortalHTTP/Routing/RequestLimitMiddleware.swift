@@ -3,10 +3,10 @@ import Hummingbird
 import Portal
 
 /// Counts requests that nobody logs in for, by the client's address.
-struct AddressLimitMiddleware: RouterMiddleware {
-  let limits: RequestLimits
+package struct AddressLimitMiddleware: RouterMiddleware {
+  package let limits: RequestLimits
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -16,10 +16,10 @@ struct AddressLimitMiddleware: RouterMiddleware {
 }
 
 /// As ``AddressLimitMiddleware``, for requests that no route is for; the others are counted by their groups.
-struct UnmatchedLimitMiddleware: RouterMiddleware {
-  let limits: RequestLimits
+package struct UnmatchedLimitMiddleware: RouterMiddleware {
+  package let limits: RequestLimits
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -31,12 +31,12 @@ struct UnmatchedLimitMiddleware: RouterMiddleware {
 /// Has the reads of an account wait for their turn, whichever route they are for.
 ///
 /// What an answer reads while it is written, as an export does, is not waited for: it reads a page at a time.
-struct AccountTurnMiddleware<Context: RequestContext>: RouterMiddleware {
-  let turns: AccountTurns
+package struct AccountTurnMiddleware<Context: RequestContext>: RouterMiddleware {
+  package let turns: AccountTurns
   /// Nil where a request is about no account.
-  let accountID: @Sendable (Context) -> UUID?
+  package let accountID: @Sendable (Context) -> UUID?
 
-  func handle(
+  package func handle(
     _ request: Request, context: Context, next: @concurrent (Request, Context) async throws -> Response
   ) async throws -> Response {
     guard [.get, .head].contains(request.method), let accountID = accountID(context) else {

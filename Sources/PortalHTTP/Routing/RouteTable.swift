@@ -90,14 +90,14 @@ package final class RouteTable: Sendable {
 }
 
 /// A router that writes down the routes that are added to it.
-struct RecordingRouter: RouterMethods {
-  typealias Context = AppRequestContext
+package struct RecordingRouter: RouterMethods {
+  package typealias Context = AppRequestContext
 
-  let router: Router<AppRequestContext>
-  let table: RouteTable
+  package let router: Router<AppRequestContext>
+  package let table: RouteTable
 
   @discardableResult
-  func on<Responder: HTTPResponder>(
+  package func on<Responder: HTTPResponder>(
     _ path: RouterPath, method: HTTPRequest.Method, responder: Responder
   ) -> Self where Responder.Context == Context {
     table.record(path, method)
@@ -106,7 +106,7 @@ struct RecordingRouter: RouterMethods {
   }
 
   @discardableResult
-  func add(middleware: any MiddlewareProtocol<Request, Response, Context>) -> Self {
+  package func add(middleware: any MiddlewareProtocol<Request, Response, Context>) -> Self {
     router.add(middleware: middleware)
     return self
   }

@@ -28,9 +28,9 @@ package struct TLSFiles: Equatable, Sendable {
   /// What the files say.
   struct Content: Sendable {
     /// What connections are made of.
-    let context: NIOSSLContext
+    package let context: NIOSSLContext
     /// When the server's certificate is over.
-    let expiresAt: Date
+    package let expiresAt: Date
   }
 
   /// Reads and checks both. Blocks. Throws a `Refusal`.
