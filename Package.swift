@@ -84,9 +84,9 @@ let package = Package(
     .target(
       name: "PortalHTTP",
       dependencies: [
-        "COpenAPI",
         "JSON",
         "Portal",
+        "Postgres",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "Hummingbird", package: "hummingbird"),
@@ -95,10 +95,42 @@ let package = Package(
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "NIOTLS", package: "swift-nio"),
+      ],
+      swiftSettings: settings
+    ),
+    .target(
+      name: "PortalAPI",
+      dependencies: [
+        "COpenAPI",
+        "JSON",
+        "Portal",
+        "PortalHTTP",
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
         .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
-        .product(name: "NIOTLS", package: "swift-nio"),
+      ],
+      swiftSettings: settings
+    ),
+    .target(
+      name: "PortalApplication",
+      dependencies: [
+        "Portal",
+        "PortalAPI",
+        "PortalHTTP",
+        "Postgres",
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
       swiftSettings: settings
@@ -108,6 +140,8 @@ let package = Package(
       dependencies: [
         "JSON",
         "Portal",
+        "PortalAPI",
+        "PortalApplication",
         "PortalHTTP",
         "Postgres",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -126,6 +160,8 @@ let package = Package(
       dependencies: [
         "JSON",
         "Portal",
+        "PortalAPI",
+        "PortalApplication",
         "PortalHTTP",
         "Postgres",
         "PostgresTesting",
@@ -151,8 +187,12 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "PortalHTTPTests",
+      dependencies: ["JSON", "Portal", "PortalHTTP", "PortalTesting", "PostgresTesting"], swiftSettings: settings),
+    .testTarget(
+      name: "PortalAPITests",
       dependencies: [
-        "JSON", "Portal", "PortalHTTP", "PortalTesting", "Postgres", "PostgresTesting",
+        "JSON", "Portal", "PortalAPI", "PortalApplication", "PortalHTTP", "PortalTesting", "Postgres",
+        "PostgresTesting",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOEmbedded", package: "swift-nio"),
@@ -161,7 +201,8 @@ let package = Package(
     .testTarget(
       name: "PortalServerTests",
       dependencies: [
-        "JSON", "Portal", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres", "PostgresTesting",
+        "JSON", "Portal", "PortalAPI", "PortalApplication", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres",
+        "PostgresTesting",
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdTesting", package: "hummingbird"),

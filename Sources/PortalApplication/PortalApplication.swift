@@ -4,66 +4,10 @@ package import Logging
 package import NIOCore
 import NIOPosix
 package import Portal
+import PortalAPI
+import PortalHTTP
 package import Postgres
 import ServiceLifecycle
-
-/// How a portal is to behave; plain values, whatever they were read from.
-package struct PortalSettings: Sendable {
-  package var keyFormat: KeyFormat
-  package var cookie: SessionCookie
-  package var trustedProxies = TrustedProxies.none
-  package var crossOrigins = CrossOrigins.none
-  /// Where `/v1/authorize` looks for keys.
-  package var keyPlaces = KeyPlaces.standard
-  /// Event loops that serve connections; nil for one a processor.
-  package var httpThreadCount: Int?
-  /// Where to listen instead of at an address.
-  package var socket: SocketFile?
-  /// What connections are encrypted with, but for those to the port of health and metrics; nil: they are not.
-  package var tls: ServerTLS?
-  /// HTTP connections at most; of more, the most idle are closed.
-  package var connectionCountMax = DescriptorBudget.connectionCountStandard
-  /// How long the client of a connection may take.
-  package var connectionTimeouts = ConnectionTimeouts()
-  /// How the process's descriptors are divided; nil: nobody is warned that they are few.
-  package var descriptors: DescriptorBudget?
-  package var requestsPerMinute = RequestLimits.PerMinute()
-  package var isSignupOpen = false
-  /// What `/metrics` takes; nil: it opens to everybody who reaches it.
-  package var metricsToken: Secret?
-  /// How long an instance may answer from its cache without hearing from the database.
-  package var lease: Duration = .seconds(2)
-  package var cacheEntryCountMax = 200_000
-  /// Keys that are read into the cache before the server takes requests, those that were used last.
-  package var cachePreloadCount = 0
-  /// Whether verifications are answered before the HTTP decoder where that can be.
-  package var hasFastPath = true
-  package var sessionLifetime: Duration = .seconds(30 * 86_400)
-  package var passwordCost = ScryptCost.standard
-  package var passwordThreadCount = 2
-  /// Encrypts second factors; nil: nobody can set one up.
-  package var secretBox: SecretBox?
-  package var needsStaffSecondFactor = false
-  /// How long revoking waits for the other instances.
-  package var propagationTimeout: Duration = .seconds(1)
-  package var listenerURL: String?
-  /// The folder that keeps counters until they are written; nil: memory alone does.
-  package var usageSpool: String?
-  /// How long counters that were written are kept, in case the database loses them in a failover.
-  package var usageKeptFor: Duration = .seconds(60)
-  package var instanceName = "latchkey"
-  package var retention = Retention()
-  /// Nil: no mail is sent.
-  package var mail: MailSettings?
-  /// Migrations that the database should have.
-  package var migrationCount: Int
-
-  package init(keyFormat: KeyFormat, cookie: SessionCookie, migrationCount: Int) {
-    self.keyFormat = keyFormat
-    self.cookie = cookie
-    self.migrationCount = migrationCount
-  }
-}
 
 /// A whole portal on a pool: everything is made here, once, and handed down.
 package struct PortalApplication: Sendable {
@@ -291,62 +235,6 @@ package struct PortalApplication: Sendable {
       warnings.append("no mail is sent: neither MAIL_URL nor MAIL_FOLDER is set")
     }
     return warnings
-  }
-
-  /// What is looked at when somebody asks for the metrics.
-  private static func gauges(
-    _ pools: [(name: String, pool: PostgresPool)], _ cache: CoherentCache<VerifiableKey>, _ instance: Instance,
-    _ usage: UsageRecorder.Holdings
-  ) -> [PrometheusMetrics.Gauge] {
-    [
-      .init("latchkey_cache_entries", Double(cache.count)),
-      .init("latchkey_cache_fresh_seconds", cache.freshFor(at: .now) / .seconds(1)),
-      .init("latchkey_listener_applied_seq", Double(instance.appliedSeq ?? 0)),
-      .init("latchkey_usage_spool_bytes", Double(usage.fileByteCount)),
-      .init("latchkey_usage_unprotected", usage.failure == nil ? 0 : 1),
-      .init("latchkey_usage_lost_verdicts", Double(usage.lostCount)),
-    ]
-      + (instance.clock.machineOffsetSeconds.map { [.init("latchkey_clock_offset_seconds", $0)] } ?? [])
-      + pools.flatMap { name, pool in
-        let connections = pool.gauges
-        return [
-          PrometheusMetrics.Gauge(
-            "latchkey_pool_connections", Double(connections.leased), labels: [("pool", name), ("state", "in_use")]),
-          PrometheusMetrics.Gauge(
-            "latchkey_pool_connections", Double(connections.open - connections.leased),
-            labels: [("pool", name), ("state", "idle")]),
-          PrometheusMetrics.Gauge(
-            "latchkey_pool_connections", Double(pool.pendingCommitCount),
-            labels: [("pool", name), ("state", "committing")]),
-          PrometheusMetrics.Gauge("latchkey_pool_waiters", Double(connections.waiting), labels: [("pool", name)]),
-        ]
-      }
-  }
-
-  private static func gauges(_ connections: ConnectionLimit, _ tls: ServerTLS?) -> [PrometheusMetrics.Gauge] {
-    [
-      .init("latchkey_http_connections", Double(connections.count)),
-      .init("latchkey_http_connections_max", Double(connections.countMax)),
-    ]
-      + (tls.map {
-        [.init("latchkey_tls_certificate_expiry_timestamp_seconds", $0.expiresAt.timeIntervalSince1970)]
-      } ?? [])
-  }
-
-  /// The same on every instance, whichever ran the jobs.
-  private static func gauges(_ report: JobReport) -> [PrometheusMetrics.Gauge] {
-    let records = report.records.sorted { $0.key < $1.key }
-    return [.init("latchkey_usage_unplaced_counters", Double(report.unplacedUsageCount))]
-      + records.compactMap { name, record in
-        record.succeededAt.map {
-          .init("latchkey_job_last_success_timestamp_seconds", $0.timeIntervalSince1970, labels: [("job", name)])
-        }
-      }
-      + records.compactMap { name, record in
-        record.durationMilliseconds.map {
-          .init("latchkey_job_duration_seconds", $0 / 1_000, labels: [("job", name)])
-        }
-      }
   }
 
   /// What cannot be preloaded is looked up when it is asked for.

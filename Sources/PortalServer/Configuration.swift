@@ -3,6 +3,7 @@ import Configuration
 import Foundation
 import Logging
 import Portal
+import PortalAPI
 import PortalHTTP
 import Postgres
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Configuration
+import PortalHTTP
 import SystemPackage
 
 /// The flags that every command takes. None has a default, or it would stand before the environment.

@@ -1,6 +1,5 @@
 import Glibc
 import Logging
-import PortalHTTP
 import Synchronization
 
 /// How the log is written to standard error.

@@ -1,4 +1,5 @@
 import Portal
+import PortalHTTP
 import Postgres
 
 /// Why `latchkey serve` does not start, of what the database says; nil if it does.

@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import Portal
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres

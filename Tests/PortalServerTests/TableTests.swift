@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Testing

@@ -1,5 +1,6 @@
 import Foundation
 import Portal
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres

@@ -2,6 +2,7 @@ import Foundation
 import HTTPTypes
 import HummingbirdTesting
 import NIOCore
+import PortalAPI
 import PortalHTTP
 import Synchronization
 

@@ -2,6 +2,7 @@ import Foundation
 import JSON
 import Logging
 import Portal
+package import PortalApplication
 package import PortalHTTP
 import Postgres
 import Synchronization

@@ -3,6 +3,7 @@ import HTTPTypes
 import HummingbirdTesting
 import JSON
 import NIOCore
+package import PortalApplication
 package import PortalHTTP
 import PostgresTesting
 import Synchronization

@@ -1,5 +1,6 @@
 import Foundation
 package import Portal
+import PortalAPI
 import PortalHTTP
 import PostgresTesting
 

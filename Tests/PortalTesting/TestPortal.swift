@@ -5,6 +5,7 @@ package import HummingbirdTesting
 import JSON
 import Logging
 package import Portal
+package import PortalApplication
 package import PortalHTTP
 package import Postgres
 import PostgresTesting

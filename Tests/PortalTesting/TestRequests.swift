@@ -5,6 +5,7 @@ import HummingbirdTesting
 import JSON
 import NIOCore
 package import Portal
+import PortalAPI
 import PortalHTTP
 import Postgres
 import PostgresTesting

@@ -1,5 +1,6 @@
 import JSON
 package import Portal
+import PortalHTTP
 
 extension JSONWriter {
   /// What an account is called. What else is in an answer depends on the route.
@@ -13,7 +14,7 @@ extension JSONWriter {
     field("email", user.email)
   }
 
-  mutating func fields(of account: OwnAccount, isCurrent: Bool) {
+  package mutating func fields(of account: OwnAccount, isCurrent: Bool) {
     field("id", account.id)
     field("name", account.name)
     field("role", account.role.rawValue)
@@ -21,7 +22,7 @@ extension JSONWriter {
     field("isCurrent", isCurrent)
   }
 
-  mutating func fields(of deleted: DeletedAccount) {
+  package mutating func fields(of deleted: DeletedAccount) {
     field("id", deleted.id)
     field("deletedAt", deleted.deletedAt)
     field("revokedKeys", deleted.revokedKeyCount)

@@ -1,16 +1,17 @@
 import Foundation
 import Hummingbird
 import Portal
+import PortalHTTP
 
 /// `/v1/invitations`, and `/v1/accept-invitation` for whoever was invited.
-struct InvitationsController {
-  let invitations: Invitations
+package struct InvitationsController {
+  package let invitations: Invitations
 
-  func addRoutes(to routes: PublicRoutes) {
+  package func addRoutes(to routes: PublicRoutes) {
     routes.post("v1/accept-invitation", .anybody, use: accept)
   }
 
-  func addRoutes(to routes: MemberRoutes) {
+  package func addRoutes(to routes: MemberRoutes) {
     routes.get("v1/invitations", .readMembers, query: .page, use: list)
     routes.post("v1/invitations", .changeMembers, use: invite)
     routes.delete("v1/invitations/{id}", .changeMembers, use: revoke)

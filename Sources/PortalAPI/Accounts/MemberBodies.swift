@@ -1,12 +1,13 @@
 import Portal
+import PortalHTTP
 
 struct InvitationBody {
-  var email: EmailAddress
-  var role: MemberRole
+  package var email: EmailAddress
+  package var role: MemberRole
 }
 
 extension InvitationBody: JSONBody {
-  init(_ fields: inout RequestFields) throws {
+  package init(_ fields: inout RequestFields) throws {
     let email = fields.email("email")
     let role: MemberRole? = fields.choice("role")
     self = try fields.finish(email, role) { InvitationBody(email: $0, role: $1) }
@@ -14,13 +15,13 @@ extension InvitationBody: JSONBody {
 }
 
 struct AcceptanceBody {
-  var token: Secret
+  package var token: Secret
   /// The person's own, or a new one.
-  var password: Password
+  package var password: Password
 }
 
 extension AcceptanceBody: JSONBody {
-  init(_ fields: inout RequestFields) throws {
+  package init(_ fields: inout RequestFields) throws {
     let token = fields.token("token")
     let password = fields.presentedPassword("password")
     self = try fields.finish(token, password) { AcceptanceBody(token: $0, password: $1) }
@@ -28,13 +29,13 @@ extension AcceptanceBody: JSONBody {
 }
 
 struct RoleBody {
-  var role: MemberRole
+  package var role: MemberRole
 }
 
 extension RoleBody: JSONBody {
   static var sizeMax: Int { 4 << 10 }
 
-  init(_ fields: inout RequestFields) throws {
+  package init(_ fields: inout RequestFields) throws {
     let role: MemberRole? = fields.choice("role")
     self = try fields.finish(role) { RoleBody(role: $0) }
   }

@@ -1,15 +1,16 @@
 import JSON
 import Portal
+import PortalHTTP
 
 extension JSONWriter {
-  mutating func fields(of member: Member) {
+  package mutating func fields(of member: Member) {
     field("userId", member.user.id)
     field("email", member.user.email)
     field("role", member.role.rawValue)
     field("joinedAt", member.joinedAt)
   }
 
-  mutating func fields(of invitation: Invitation) {
+  package mutating func fields(of invitation: Invitation) {
     field("id", invitation.id)
     field("email", invitation.email)
     field("role", invitation.role.rawValue)
@@ -19,13 +20,13 @@ extension JSONWriter {
   }
 
   /// With its token, where that does not go out by mail.
-  mutating func fields(of invitation: Invitation, _ token: Secret?) {
+  package mutating func fields(of invitation: Invitation, _ token: Secret?) {
     fields(of: invitation)
     field("token", token?.reveal())
   }
 
   /// Who a person is in an account.
-  mutating func fields(of user: User, in account: Account, as role: MemberRole) {
+  package mutating func fields(of user: User, in account: Account, as role: MemberRole) {
     object("user") { $0.fields(of: user) }
     object("account") { $0.fields(of: account) }
     field("role", role.rawValue)

@@ -1,8 +1,9 @@
 import Foundation
 import Portal
+import PortalHTTP
 
 extension UsageQuestion {
-  init(_ query: Query, at now: Date, isExport: Bool) throws(InvalidRequest) {
+  package init(_ query: Query, at now: Date, isExport: Bool) throws(InvalidRequest) {
     let range = try query.dayRange(at: now)
     let grouping = try query.choice("groupBy", UsageGrouping.self) ?? .day
     self.init(
@@ -13,13 +14,13 @@ extension UsageQuestion {
 
 /// What is asked of accounts, or of keys, over a range of days.
 struct ConsumerQuestion {
-  var range: DayRange
+  package var range: DayRange
   var consumers: Consumers
-  var limit: Int
+  package var limit: Int
 }
 
 extension ConsumerQuestion {
-  init(_ query: Query, at now: Date, isExport: Bool) throws(InvalidRequest) {
+  package init(_ query: Query, at now: Date, isExport: Bool) throws(InvalidRequest) {
     range = try query.dayRange(at: now)
     consumers = try query.choice("by", Consumers.self) ?? .account
     limit = try query.rowLimit(isExport: isExport)

@@ -1,9 +1,10 @@
 import Foundation
 import JSON
 import Portal
+import PortalHTTP
 
 /// A value in a table that is answered as JSON or as CSV.
-enum Cell {
+package enum Cell {
   case text(String?)
   case id(UUID?)
   case time(Date?)
@@ -15,18 +16,18 @@ enum Cell {
 }
 
 /// One column of a table: its name, the same in both forms, and where its values come from.
-struct Column<Row>: Sendable {
-  let name: StaticString
-  let cell: @Sendable (Row) -> Cell
+package struct Column<Row>: Sendable {
+  package let name: StaticString
+  package let cell: @Sendable (Row) -> Cell
 
-  init(_ name: StaticString, _ cell: @escaping @Sendable (Row) -> Cell) {
+  package init(_ name: StaticString, _ cell: @escaping @Sendable (Row) -> Cell) {
     self.name = name
     self.cell = cell
   }
 }
 
 extension JSONWriter {
-  mutating func object<Row>(_ row: Row, _ columns: [Column<Row>]) {
+  package mutating func object<Row>(_ row: Row, _ columns: [Column<Row>]) {
     object { json in
       for column in columns {
         switch column.cell(row) {
@@ -43,7 +44,7 @@ extension JSONWriter {
     }
   }
 
-  mutating func fields(of range: DayRange) {
+  package mutating func fields(of range: DayRange) {
     field("from", range.from.description)
     field("to", range.to.description)
   }

@@ -1,10 +1,11 @@
 import Foundation
 import JSON
 package import Portal
+import PortalHTTP
 
 extension JSONWriter {
   /// An event of a page.
-  mutating func fields(of event: AuditEvent) {
+  package mutating func fields(of event: AuditEvent) {
     field("id", event.id)
     field("at", event.at)
     actor(event.actorKind, event.actorID, event.actorName)
@@ -31,7 +32,7 @@ extension JSONWriter {
   }
 
   /// An event of a person's: without what chains it, which is the account's.
-  mutating func fields(ofPersonal event: ChainedAuditEvent) {
+  package mutating func fields(ofPersonal event: ChainedAuditEvent) {
     field("accountId", event.trail.accountID)
     happening(of: event)
   }

@@ -1,7 +1,8 @@
 import Portal
+import PortalHTTP
 
 extension AuditFilter {
-  init(_ query: Query) throws(InvalidRequest) {
+  package init(_ query: Query) throws(InvalidRequest) {
     self.init(
       action: try query.choice("action", AuditEvent.Action.self), targetID: try query.uuid("target"),
       from: try query.time("from"), to: try query.time("to"))

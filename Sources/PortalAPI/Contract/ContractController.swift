@@ -1,12 +1,13 @@
 internal import COpenAPI
 import Hummingbird
+import PortalHTTP
 
 /// `/openapi.json` and `/openapi.yaml`: the contract of this API, as it was when the program was built.
-struct ContractController {
+package struct ContractController {
   private static let json = FixedDocument(embedded_openapi_json().pointee, type: "application/json")
   private static let yaml = FixedDocument(embedded_openapi_yaml().pointee, type: "application/yaml")
 
-  func addRoutes(to routes: PublicRoutes) {
+  package func addRoutes(to routes: PublicRoutes) {
     routes.get("openapi.json", .anybody) { request, _ in Self.json.response(to: request) }
     routes.get("openapi.yaml", .anybody) { request, _ in Self.yaml.response(to: request) }
   }

@@ -1,17 +1,18 @@
 import Hummingbird
 import Portal
+import PortalHTTP
 
 /// What people do by mail: `/v1/password/forgot`, `/v1/password/reset`, `/v1/email/verify`, `/v1/email/verification`.
-struct CredentialsController {
-  let credentials: Credentials
+package struct CredentialsController {
+  package let credentials: Credentials
 
-  func addRoutes(to routes: PublicRoutes) {
+  package func addRoutes(to routes: PublicRoutes) {
     routes.post("v1/password/forgot", .anybody, use: forgotPassword)
     routes.post("v1/password/reset", .anybody, use: resetPassword)
     routes.post("v1/email/verify", .anybody, use: verifyEmail)
   }
 
-  func addRoutes(to routes: MemberRoutes) {
+  package func addRoutes(to routes: MemberRoutes) {
     routes.post("v1/email/verification", .useSession, use: requestVerification)
   }
 

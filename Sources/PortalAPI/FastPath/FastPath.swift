@@ -3,15 +3,16 @@ import HTTPTypes
 import JSON
 import NIOCore
 import Portal
+import PortalHTTP
 
 /// Answers requests of the three hot routes from memory: no `await`, no database, no header objects. What it cannot
 /// answer so goes to the ordinary route, which would have given the same bytes.
-final class FastPath: Sendable {
-  let verifier: Verifier
-  let tokens: ServiceTokenVerifier
+package final class FastPath: Sendable {
+  package let verifier: Verifier
+  package let tokens: ServiceTokenVerifier
   /// Of requests of one token; nil: there is none.
   private let limit: RequestLimit<UUID>?
-  let observer: Observer
+  package let observer: Observer
   private let keyPlaces: KeyPlaces
   private let requestIDs: RequestIDs
   private let proxies: TrustedProxies
@@ -19,7 +20,7 @@ final class FastPath: Sendable {
   /// Answers the connections of trusted proxies, whose request ids are taken on; nil in that one itself.
   private let forProxies: FastPath?
 
-  convenience init(
+  package convenience init(
     verifier: Verifier, tokens: ServiceTokenVerifier, observer: Observer, keyPlaces: KeyPlaces = .standard,
     proxies: TrustedProxies = .none, limit: RequestLimit<UUID>? = nil, drain: Drain = Drain()
   ) {
@@ -53,7 +54,7 @@ final class FastPath: Sendable {
   }
 
   /// What a connection keeps from one request to the next, so that most need no memory of their own.
-  struct Scratch {
+  package struct Scratch {
     fileprivate var head: [UInt8] = []
     fileprivate var body = JSONWriter()
     fileprivate var date = DateText()
@@ -62,7 +63,7 @@ final class FastPath: Sendable {
   }
 
   /// What has become of a request.
-  enum Outcome {
+  package enum Outcome {
     /// Its answer is written.
     case answered
     /// It is for the ordinary route. Nothing was counted.
@@ -72,12 +73,12 @@ final class FastPath: Sendable {
   }
 
   /// Keys that a request needs, and that are not in the cache.
-  struct LookUp: Sendable {
+  package struct LookUp: Sendable {
     /// When the request was seen.
-    let start: Moment
+    package let start: Moment
     /// What it asks, so that it need not be read again.
-    let questions: [VerificationRequest]
-    let hashes: [SecretHash]
+    package let questions: [VerificationRequest]
+    package let hashes: [SecretHash]
   }
 
   /// Whether the body of a request is gathered here. Only one is that may be answered here: of a hot route, as large as
@@ -95,7 +96,7 @@ final class FastPath: Sendable {
 
   /// Writes the answer, or does nothing. Whoever is told of missing keys asks again, about the same request, after
   /// ``perform(_:)``.
-  func answer(
+  package func answer(
     _ request: PlainRequest, _ bytes: Span<UInt8>, after lookUp: LookUp? = nil, _ scratch: inout Scratch,
     into output: inout ByteBuffer
   ) -> Outcome {

@@ -1,8 +1,9 @@
 import HTTPTypes
+import PortalHTTP
 
 extension KeyPlaces {
   /// As ``key(in:)``, of the same request before the decoder.
-  func key(in request: PlainRequest, _ bytes: Span<UInt8>) -> Outcome {
+  package func key(in request: PlainRequest, _ bytes: Span<UInt8>) -> Outcome {
     for place in places {
       var value: Range<Int>?
       switch place {

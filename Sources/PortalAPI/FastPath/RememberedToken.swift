@@ -1,14 +1,15 @@
 import Portal
+import PortalHTTP
 
 /// The hash of the token that came last on a connection: a gateway shows the same one each time.
 struct RememberedToken: CustomStringConvertible, CustomReflectable {
   private var bytes: [UInt8] = []
   private var last = SecretHash(of: [])
 
-  var description: String { "RememberedToken(…)" }
+  package var description: String { "RememberedToken(…)" }
   var customMirror: Mirror { Mirror(self, children: [:]) }
 
-  mutating func hash(of token: Span<UInt8>) -> SecretHash {
+  package mutating func hash(of token: Span<UInt8>) -> SecretHash {
     if isSame(token) { return last }
     last = SecretHash(of: token)
     bytes = token.withUnsafeBufferPointer { Array($0) }

@@ -1,14 +1,15 @@
 import Foundation
 import Portal
+import PortalHTTP
 
 /// Whose keys a request is about, and who asks: a member of the account, or a service token for it.
 struct KeyAccess: Sendable {
-  let accountID: UUID
+  package let accountID: UUID
   let caller: Caller
   /// What the caller shows with each request: a session's token, or the service token.
-  let secret: Secret
+  package let secret: Secret
   /// Where the keys are.
-  let path: String
+  package let path: String
   /// Of the service token, if it is one.
   var tokenID: UUID?
 }

@@ -1,11 +1,12 @@
 import Hummingbird
 import Portal
+import PortalHTTP
 
 /// `/v1/account/policy`: what an account asks of its own keys.
-struct KeyPolicyController {
-  let policies: KeyPolicies
+package struct KeyPolicyController {
+  package let policies: KeyPolicies
 
-  func addRoutes(to routes: MemberRoutes) {
+  package func addRoutes(to routes: MemberRoutes) {
     routes.get("v1/account/policy", .readKeys, use: get)
     routes.put("v1/account/policy", .changePolicy, use: set)
   }

@@ -1,7 +1,8 @@
 import Portal
+import PortalHTTP
 
 extension KeyFilter {
-  init(_ query: Query) throws(InvalidRequest) {
+  package init(_ query: Query) throws(InvalidRequest) {
     let tags = query.values("tag")
     guard tags.count <= KeyTag.countMax, tags.allSatisfy(KeyTag.isValid) else {
       throw InvalidRequest("query.tag", "must match ^[a-z0-9][a-z0-9:._-]{0,31}$, at most \(KeyTag.countMax) times")

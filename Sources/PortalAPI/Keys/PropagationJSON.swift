@@ -1,6 +1,7 @@
 package import Foundation
 import JSON
 package import Portal
+import PortalHTTP
 
 extension JSONWriter {
   package mutating func propagation(_ propagation: Propagation) {
@@ -18,12 +19,12 @@ extension JSONWriter {
     self.propagation(propagation)
   }
 
-  mutating func fields(of revoked: Keys.Revoked) {
+  package mutating func fields(of revoked: Keys.Revoked) {
     revocation(of: revoked.id, at: revoked.revokedAt, revoked.propagation)
   }
 
   /// Of all keys of an account.
-  mutating func revocation(ofKeys count: Int, _ propagation: Propagation) {
+  package mutating func revocation(ofKeys count: Int, _ propagation: Propagation) {
     field("revoked", count)
     self.propagation(propagation)
   }

@@ -1,11 +1,12 @@
 import Hummingbird
 import Portal
+import PortalHTTP
 
 /// `/healthz` for whoever restarts a dead process, `/readyz` for whoever sends it traffic.
-struct HealthController {
-  let readiness: Readiness
+package struct HealthController {
+  package let readiness: Readiness
 
-  func addRoutes(to routes: PublicRoutes) {
+  package func addRoutes(to routes: PublicRoutes) {
     routes.get("healthz", .anybody) { _, _ in Response(json: .object { $0.field("status", "ok") }) }
     routes.get("readyz", .anybody, use: ready)
   }

@@ -1,20 +1,21 @@
 import HTTPTypes
 import Hummingbird
 import Portal
+import PortalHTTP
 
 /// `/metrics` for Prometheus, and the middleware that measures what it shows of requests. Outermost, so that a problem
 /// is measured as what the client got.
-struct MetricsController: RouterMiddleware {
+package struct MetricsController: RouterMiddleware {
   /// What a client may make up does not become a label.
   private static let methods: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .patch, .delete, .options]
 
-  let registry: PrometheusMetrics
-  let observer: Observer
+  package let registry: PrometheusMetrics
+  package let observer: Observer
   /// What Prometheus has to show; nil: nothing.
-  let token: SecretHash?
-  let gauges: @Sendable () -> [PrometheusMetrics.Gauge]
+  package let token: SecretHash?
+  package let gauges: @Sendable () -> [PrometheusMetrics.Gauge]
 
-  func addRoutes(to routes: PublicRoutes) {
+  package func addRoutes(to routes: PublicRoutes) {
     routes.get("metrics", .anybody) { request, _ in
       if let token, request.bearer?.hash != token { throw PortalError.unauthenticated }
       return Response(

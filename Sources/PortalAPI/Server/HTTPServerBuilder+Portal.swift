@@ -2,11 +2,12 @@ import Hummingbird
 import HummingbirdCore
 import NIOHTTP1
 import Portal
+import PortalHTTP
 
 extension HTTPServerBuilder {
   /// HTTP/1.1 as all ports have it, over TLS if there is a certificate; requests that `fastPath` can answer are
   /// answered before the decoder.
-  static func portal(
+  package static func portal(
     _ fastPath: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit, drain: Drain, tls: ServerTLS?,
     observer: Observer
   ) -> HTTPServerBuilder {

@@ -1,13 +1,14 @@
 import Hummingbird
 import Portal
+import PortalHTTP
 
 /// `POST /v1/me/email` and `DELETE /v1/account`.
-struct AccountController {
-  let sessions: Sessions
-  let deletion: AccountDeletion
-  let cookie: SessionCookie
+package struct AccountController {
+  package let sessions: Sessions
+  package let deletion: AccountDeletion
+  package let cookie: SessionCookie
 
-  func addRoutes(to routes: MemberRoutes) {
+  package func addRoutes(to routes: MemberRoutes) {
     routes.post("v1/me/email", .useSession, use: changeEmail)
     routes.delete("v1/account", .closeAccount, use: delete)
   }

@@ -1,14 +1,15 @@
 import JSON
 import Portal
+import PortalHTTP
 
 struct SignUpBody {
-  var email: EmailAddress
-  var password: Password
-  var accountName: String
+  package var email: EmailAddress
+  package var password: Password
+  package var accountName: String
 }
 
 extension SignUpBody: JSONBody {
-  init(_ fields: inout RequestFields) throws {
+  package init(_ fields: inout RequestFields) throws {
     let email = fields.email("email")
     let password = fields.password("password")
     let name = fields.typedLine("accountName", 1...Account.nameLengthMax)
@@ -20,14 +21,14 @@ extension SignUpBody: JSONBody {
 ///
 /// Any text is taken for a password here: whether it would be allowed as a new one is nobody's business.
 struct LogInBody {
-  var email: String
-  var password: Password
+  package var email: String
+  package var password: Password
   /// Of the second factor.
-  var code: String?
+  package var code: String?
 }
 
 extension LogInBody: JSONBody {
-  init(_ fields: inout RequestFields) throws {
+  package init(_ fields: inout RequestFields) throws {
     let email = fields.string("email", 1...EmailAddress.lengthMax)
     // Nobody can have it, and whoever pasted it would look for a mistake that cannot be seen.
     if let email, EmailAddress.hasInvisible(email) {
@@ -41,23 +42,23 @@ extension LogInBody: JSONBody {
 
 /// The present password, where a session alone is not enough.
 struct PasswordBody {
-  var password: Password
+  package var password: Password
 }
 
 extension PasswordBody: JSONBody {
-  init(_ fields: inout RequestFields) throws {
+  package init(_ fields: inout RequestFields) throws {
     let password = fields.presentedPassword("password")
     self = try fields.finish(password) { PasswordBody(password: $0) }
   }
 }
 
 struct NewEmailBody {
-  var password: Password
-  var email: EmailAddress
+  package var password: Password
+  package var email: EmailAddress
 }
 
 extension NewEmailBody: JSONBody {
-  init(_ fields: inout RequestFields) throws {
+  package init(_ fields: inout RequestFields) throws {
     let password = fields.presentedPassword("password")
     let email = fields.email("email")
     self = try fields.finish(password, email) { NewEmailBody(password: $0, email: $1) }
@@ -65,12 +66,12 @@ extension NewEmailBody: JSONBody {
 }
 
 struct NewPasswordBody {
-  var password: Password
-  var newPassword: Password
+  package var password: Password
+  package var newPassword: Password
 }
 
 extension NewPasswordBody: JSONBody {
-  init(_ fields: inout RequestFields) throws {
+  package init(_ fields: inout RequestFields) throws {
     let password = fields.presentedPassword("password")
     let new = fields.password("newPassword")
     if let new, let password, new.reveal().hasSameBytes(as: password.reveal()) {
@@ -82,23 +83,23 @@ extension NewPasswordBody: JSONBody {
 
 /// A code of the second factor.
 struct CodeBody {
-  var code: String
+  package var code: String
 }
 
 extension CodeBody: JSONBody {
-  init(_ fields: inout RequestFields) throws {
+  package init(_ fields: inout RequestFields) throws {
     let code = fields.code()
     self = try fields.finish(code) { CodeBody(code: $0) }
   }
 }
 
 struct PasswordAndCodeBody {
-  var password: Password
-  var code: String
+  package var password: Password
+  package var code: String
 }
 
 extension PasswordAndCodeBody: JSONBody {
-  init(_ fields: inout RequestFields) throws {
+  package init(_ fields: inout RequestFields) throws {
     let password = fields.presentedPassword("password")
     let code = fields.code()
     self = try fields.finish(password, code) { PasswordAndCodeBody(password: $0, code: $1) }

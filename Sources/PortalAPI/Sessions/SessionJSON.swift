@@ -1,10 +1,11 @@
 import Foundation
 import JSON
 import Portal
+import PortalHTTP
 
 extension JSONWriter {
   /// `accountID` where a person's sessions may be in several accounts.
-  mutating func fields(of session: OpenSession, in accountID: UUID? = nil) {
+  package mutating func fields(of session: OpenSession, in accountID: UUID? = nil) {
     field("id", session.id)
     if let accountID { field("accountId", accountID) }
     field("createdAt", session.createdAt)
@@ -15,13 +16,13 @@ extension JSONWriter {
   }
 
   /// What opens a session from now on.
-  mutating func fields(of login: Login<some PersonSession>) {
+  package mutating func fields(of login: Login<some PersonSession>) {
     field("token", login.token.reveal())
     field("expiresAt", login.session.expiresAt)
   }
 
   /// Who is logged in.
-  mutating func fields(of session: MemberSession) {
+  package mutating func fields(of session: MemberSession) {
     object("user") { $0.fields(of: session.user) }
     object("account") { json in
       json.fields(of: session.account)
@@ -30,21 +31,21 @@ extension JSONWriter {
     field("role", session.role.rawValue)
   }
 
-  mutating func fields(of session: StaffSession) {
+  package mutating func fields(of session: StaffSession) {
     object("staff") { $0.fields(of: session.member) }
     field("role", session.member.role.rawValue)
   }
 
-  mutating func fields(of status: SecondFactors.Status) {
+  package mutating func fields(of status: SecondFactors.Status) {
     field("enabledAt", status.confirmedAt)
     field("recoveryCodes", status.recoveryCodeCount)
   }
 
   /// For the authenticator of the person with this address.
-  mutating func fields(of factor: TOTP, for email: String) {
+  package mutating func fields(of factor: TOTP, for email: String) {
     field("secret", factor.reveal())
     field("uri", factor.uri(for: email))
   }
 
-  mutating func field(_ codes: [RecoveryCode]) { field("recoveryCodes", codes.map { $0.reveal() }) }
+  package mutating func field(_ codes: [RecoveryCode]) { field("recoveryCodes", codes.map { $0.reveal() }) }
 }

@@ -1,11 +1,12 @@
 import Hummingbird
 import Portal
+import PortalHTTP
 
 /// `/v1/support/plans`, and which account has which: staff look, admins change.
-struct PlansController {
-  let plans: Plans
+package struct PlansController {
+  package let plans: Plans
 
-  func addRoutes(to routes: StaffRoutes) {
+  package func addRoutes(to routes: StaffRoutes) {
     routes.get("v1/support/plans", .readCustomers, use: list)
     routes.put("v1/support/plans/{name}", .changePlans, use: set)
     routes.post("v1/support/accounts/{id}/plan", .changePlans, use: assign)

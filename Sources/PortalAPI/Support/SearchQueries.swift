@@ -1,7 +1,8 @@
 import Portal
+import PortalHTTP
 
 extension KeySearch {
-  init(_ query: Query) throws(InvalidRequest) {
+  package init(_ query: Query) throws(InvalidRequest) {
     let start = try query.text("start", 1...Key.startLength)
     self.init(
       id: try query.uuid("id"), accountID: try query.uuid("accountId"), start: start, email: try query.email("email"),
@@ -14,7 +15,7 @@ extension KeySearch {
 }
 
 extension AccountSearch {
-  init(_ query: Query) throws(InvalidRequest) {
+  package init(_ query: Query) throws(InvalidRequest) {
     self.init(
       id: try query.uuid("id"), email: try query.email("email"),
       emailPart: try query.part("emailPart", EmailAddress.lengthMax),

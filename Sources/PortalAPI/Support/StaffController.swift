@@ -1,11 +1,12 @@
 import Hummingbird
 import Portal
+import PortalHTTP
 
 /// `/v1/support/staff`: the people among staff, for those with the role admin.
-struct StaffController {
-  let staff: StaffMembers
+package struct StaffController {
+  package let staff: StaffMembers
 
-  func addRoutes(to routes: StaffRoutes) {
+  package func addRoutes(to routes: StaffRoutes) {
     routes.get("v1/support/staff", .changeStaff, query: .page, use: list)
     routes.get("v1/support/staff/{id}", .changeStaff, use: get)
     routes.patch("v1/support/staff/{id}", .changeStaff, use: update)

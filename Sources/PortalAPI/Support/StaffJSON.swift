@@ -1,9 +1,10 @@
 import JSON
 package import Portal
+import PortalHTTP
 
 extension JSONWriter {
   /// Who somebody among staff is.
-  mutating func fields(of member: StaffMember) {
+  package mutating func fields(of member: StaffMember) {
     field("id", member.id)
     field("email", member.email)
     field("name", member.name)

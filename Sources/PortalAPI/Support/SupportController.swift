@@ -1,20 +1,21 @@
 import Foundation
 import Hummingbird
 import Portal
+import PortalHTTP
 
 /// `/v1/support`: what staff do.
-struct SupportController {
+package struct SupportController {
   private static let keyQuery: [QueryParameter] = ["start", "id", "accountId", "email", "emailPart", "accountName"]
   private static let accountQuery: [QueryParameter] = ["id", "email", "emailPart", "name"]
 
-  let desk: SupportDesk
-  let sessions: Sessions
+  package let desk: SupportDesk
+  package let sessions: Sessions
 
-  func addRoutes(to routes: PublicRoutes) {
+  package func addRoutes(to routes: PublicRoutes) {
     routes.post("v1/support/login", .anybody, use: logIn)
   }
 
-  func addRoutes(to routes: StaffRoutes) {
+  package func addRoutes(to routes: StaffRoutes) {
     routes.get("v1/support/me", .useSession, use: me)
     routes.post("v1/support/logout", .useSession, use: logOut)
     routes.get("v1/support/keys", .readCustomers, query: Self.keyQuery, use: search)

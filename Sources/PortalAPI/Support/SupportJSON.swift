@@ -1,5 +1,6 @@
 import JSON
 package import Portal
+import PortalHTTP
 
 extension JSONWriter {
   package mutating func fields(of found: FoundAccount) {
@@ -21,13 +22,13 @@ extension JSONWriter {
   }
 
   /// An account that was suspended, or is no longer.
-  mutating func fields(ofSuspensionOf account: Account, _ propagation: Propagation) {
+  package mutating func fields(ofSuspensionOf account: Account, _ propagation: Propagation) {
     fields(of: account)
     field("suspendedAt", account.suspendedAt)
     self.propagation(propagation)
   }
 
-  mutating func fields(of report: InstanceReport) {
+  package mutating func fields(of report: InstanceReport) {
     field("id", report.id)
     field("name", report.name)
     field("startedAt", report.startedAt)

@@ -1,9 +1,10 @@
 import Foundation
 import JSON
 import Portal
+import PortalHTTP
 
 /// What is answered to a report.
-struct TakenUsage {
+package struct TakenUsage {
   var acceptedCount = 0
   var duplicateCount = 0
   var rejected: [RejectedEvent]
@@ -11,9 +12,9 @@ struct TakenUsage {
 
 /// An event of a batch that is not counted.
 struct RejectedEvent {
-  var index: Int
-  var code: String
-  var message: String
+  package var index: Int
+  package var code: String
+  package var message: String
 
   init(index: Int, code: String, message: String) {
     self.index = index
@@ -34,7 +35,7 @@ struct RejectedEvent {
 }
 
 extension JSONWriter {
-  mutating func fields(of taken: TakenUsage) {
+  package mutating func fields(of taken: TakenUsage) {
     field("accepted", taken.acceptedCount)
     field("duplicates", taken.duplicateCount)
     objects("rejected", taken.rejected) { json, event in
@@ -44,12 +45,12 @@ extension JSONWriter {
     }
   }
 
-  mutating func fields(of report: UsageReport, onKey id: UUID) {
+  package mutating func fields(of report: UsageReport, onKey id: UUID) {
     field("keyId", id)
     fields(of: report)
   }
 
-  mutating func fields(ofAccount report: UsageReport) {
+  package mutating func fields(ofAccount report: UsageReport) {
     fields(of: report)
     objects("keys", report.keys) { json, entry in
       json.field("keyId", entry.keyID)

@@ -1,8 +1,9 @@
 import HTTPTypes
+import PortalHTTP
 
 /// The routes that gateways call for each request of their APIs. The fast path answers them. Their methods and paths
 /// are defined here only.
-enum HotRoute: Int, CaseIterable, Sendable {
+package enum HotRoute: Int, CaseIterable, Sendable {
   case verify, verifyBatch, authorize
 
   /// The first line of a request without a query.
@@ -14,10 +15,10 @@ enum HotRoute: Int, CaseIterable, Sendable {
     }
   }
 
-  var method: HTTPRequest.Method { self == .authorize ? .get : .post }
+  package var method: HTTPRequest.Method { self == .authorize ? .get : .post }
 
   /// With a slash at the beginning.
-  var path: String { Self.paths[rawValue] }
+  package var path: String { Self.paths[rawValue] }
 
   private static let paths = allCases.map { route in
     String(route.requestLine.description.split(separator: " ")[1])

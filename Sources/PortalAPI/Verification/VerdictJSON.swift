@@ -1,8 +1,9 @@
 import JSON
 import Portal
+import PortalHTTP
 
 extension JSONWriter {
-  mutating func fields(of verdict: Verdict) {
+  package mutating func fields(of verdict: Verdict) {
     if verdict.isValid {
       piece(#""valid":true,"code":"VALID""#)
     } else {
@@ -24,7 +25,7 @@ extension JSONWriter {
   }
 
   /// The result of a question that cannot be understood.
-  mutating func fields(ofInvalid problems: [RequestProblem]) {
+  package mutating func fields(ofInvalid problems: [RequestProblem]) {
     piece(#""valid":false,"code":"INVALID_REQUEST""#)
     objects("errors", problems) { $0.fields(of: $1) }
   }

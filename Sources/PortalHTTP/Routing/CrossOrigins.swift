@@ -33,24 +33,30 @@ package struct CrossOrigins: Sendable, Equatable {
 /// Tells browsers which other origins may ask. They may not with cookies: without `Access-Control-Allow-Credentials` no
 /// page of theirs reads what was answered to one.
 ///
-/// The routes of gateways are left out. Their service token belongs into no page, and they may be answered before the
-/// HTTP decoder, where nobody looks at origins.
+/// The routes of gateways are left out. Their service token belongs in no page, and they may be answered before the
+/// HTTP decoder, which does not look at origins.
 package struct CrossOriginMiddleware: RouterMiddleware {
-  private static let gatewayPaths = Set(HotRoute.allCases.map(\.path))
   private static let requestHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match"
   private static let exposedHeaders =
     "ETag, RateLimit, RateLimit-Policy, Retry-After, X-Latchkey-Complete-Through, X-Request-Id"
   /// How long a browser may remember what it was told.
   private static let maxAgeSeconds = 600
 
-  package let origins: CrossOrigins
-  package let table: RouteTable
+  private let origins: CrossOrigins
+  private let table: RouteTable
+  private let gatewayPaths: Set<String>
+
+  package init(origins: CrossOrigins, table: RouteTable, gatewayPaths: Set<String>) {
+    self.origins = origins
+    self.table = table
+    self.gatewayPaths = gatewayPaths
+  }
 
   package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
-    if Self.gatewayPaths.contains(request.uri.path) { return try await next(request, context) }
+    if gatewayPaths.contains(request.uri.path) { return try await next(request, context) }
     let origin = origins.origin(of: request)
     var response: Response
     if let origin, let answer = preflight(request) {

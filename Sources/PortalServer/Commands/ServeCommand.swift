@@ -3,6 +3,7 @@ import Foundation
 import Hummingbird
 import Logging
 import Portal
+import PortalApplication
 import PortalHTTP
 import Postgres
 import ServiceLifecycle

@@ -1,4 +1,5 @@
 import Foundation
+import PortalHTTP
 
 /// What a check found, in a line.
 struct Finding: Equatable, Sendable {

@@ -1,4 +1,5 @@
 import Glibc
+import PortalHTTP
 import ServiceLifecycle
 import UnixSignals
 

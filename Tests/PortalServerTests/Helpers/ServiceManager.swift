@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import PortalAPI
 import PortalHTTP
 import PostgresTesting
 import Synchronization
