@@ -1,6 +1,5 @@
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   /// What an account is called. What else is in an answer depends on the route.
@@ -14,7 +13,7 @@ extension JSONWriter {
     field("email", user.email)
   }
 
-  package mutating func fields(of account: OwnAccount, isCurrent: Bool) {
+  mutating func fields(of account: OwnAccount, isCurrent: Bool) {
     field("id", account.id)
     field("name", account.name)
     field("role", account.role.rawValue)
@@ -22,7 +21,7 @@ extension JSONWriter {
     field("isCurrent", isCurrent)
   }
 
-  package mutating func fields(of deleted: DeletedAccount) {
+  mutating func fields(of deleted: DeletedAccount) {
     field("id", deleted.id)
     field("deletedAt", deleted.deletedAt)
     field("revokedKeys", deleted.revokedKeyCount)

@@ -1,17 +1,16 @@
 import Foundation
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `/v1/invitations`, and `/v1/accept-invitation` for whoever was invited.
-package struct InvitationsController {
-  package let invitations: Invitations
+struct InvitationsController {
+  let invitations: Invitations
 
-  package func addRoutes(to routes: PublicRoutes) {
+  func addRoutes(to routes: PublicRoutes) {
     routes.post("v1/accept-invitation", .anybody, use: accept)
   }
 
-  package func addRoutes(to routes: MemberRoutes) {
+  func addRoutes(to routes: MemberRoutes) {
     routes.get("v1/invitations", .readMembers, query: .page, use: list)
     routes.post("v1/invitations", .changeMembers, use: invite)
     routes.delete("v1/invitations/{id}", .changeMembers, use: revoke)

@@ -1,13 +1,12 @@
 import Portal
-import PortalHTTP
 
 struct InvitationBody {
-  package var email: EmailAddress
-  package var role: MemberRole
+  var email: EmailAddress
+  var role: MemberRole
 }
 
 extension InvitationBody: JSONBody {
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     let email = fields.email("email")
     let role: MemberRole? = fields.choice("role")
     self = try fields.finish(email, role) { InvitationBody(email: $0, role: $1) }
@@ -15,13 +14,13 @@ extension InvitationBody: JSONBody {
 }
 
 struct AcceptanceBody {
-  package var token: Secret
+  var token: Secret
   /// The person's own, or a new one.
-  package var password: Password
+  var password: Password
 }
 
 extension AcceptanceBody: JSONBody {
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     let token = fields.token("token")
     let password = fields.presentedPassword("password")
     self = try fields.finish(token, password) { AcceptanceBody(token: $0, password: $1) }
@@ -29,13 +28,13 @@ extension AcceptanceBody: JSONBody {
 }
 
 struct RoleBody {
-  package var role: MemberRole
+  var role: MemberRole
 }
 
 extension RoleBody: JSONBody {
   static var sizeMax: Int { 4 << 10 }
 
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     let role: MemberRole? = fields.choice("role")
     self = try fields.finish(role) { RoleBody(role: $0) }
   }

@@ -1,16 +1,15 @@
 import JSON
 import Portal
-import PortalHTTP
 
 extension JSONWriter {
-  package mutating func fields(of member: Member) {
+  mutating func fields(of member: Member) {
     field("userId", member.user.id)
     field("email", member.user.email)
     field("role", member.role.rawValue)
     field("joinedAt", member.joinedAt)
   }
 
-  package mutating func fields(of invitation: Invitation) {
+  mutating func fields(of invitation: Invitation) {
     field("id", invitation.id)
     field("email", invitation.email)
     field("role", invitation.role.rawValue)
@@ -20,13 +19,13 @@ extension JSONWriter {
   }
 
   /// With its token, where that does not go out by mail.
-  package mutating func fields(of invitation: Invitation, _ token: Secret?) {
+  mutating func fields(of invitation: Invitation, _ token: Secret?) {
     fields(of: invitation)
     field("token", token?.reveal())
   }
 
   /// Who a person is in an account.
-  package mutating func fields(of user: User, in account: Account, as role: MemberRole) {
+  mutating func fields(of user: User, in account: Account, as role: MemberRole) {
     object("user") { $0.fields(of: user) }
     object("account") { $0.fields(of: account) }
     field("role", role.rawValue)

@@ -1,13 +1,12 @@
 import Foundation
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `/v1/members`: the people in the account.
-package struct MembersController {
-  package let members: Members
+struct MembersController {
+  let members: Members
 
-  package func addRoutes(to routes: MemberRoutes) {
+  func addRoutes(to routes: MemberRoutes) {
     routes.get("v1/members", .readMembers, query: .page, use: list)
     routes.patch("v1/members/{id}", .changeMembers, use: setRole)
     routes.delete("v1/members/{id}", .changeMembers, use: remove)

@@ -1,8 +1,7 @@
 import Portal
-import PortalHTTP
 
 extension UsageRow {
-  package static func columns(_ grouping: UsageGrouping) -> [Column<UsageRow>] {
+  static func columns(_ grouping: UsageGrouping) -> [Column<UsageRow>] {
     groupColumns(grouping) + [
       Column("successes") { .count($0.totals.successes) }, Column("errors") { .count($0.totals.errors) },
       Column("denied") { .count($0.totals.denied) },
@@ -44,7 +43,7 @@ private func columns<Row>(
 }
 
 extension TopRow {
-  package static func columns(_ consumers: Consumers) -> [Column<TopRow>] {
+  static func columns(_ consumers: Consumers) -> [Column<TopRow>] {
     PortalHTTP.columns(of: consumers, \.consumer) + [
       Column("totalRequests") { .count($0.totalRequests) }, Column("successes") { .count($0.successes) },
       Column("errors") { .count($0.errors) }, Column("denied") { .count($0.denied) },
@@ -54,7 +53,7 @@ extension TopRow {
 }
 
 extension UnusedKey {
-  package static var columns: [Column<UnusedKey>] {
+  static var columns: [Column<UnusedKey>] {
     PortalHTTP.columns(of: .key, \.consumer) + [
       Column("createdAt") { .time($0.createdAt) }, Column("lastUsedAt") { .time($0.lastUsedAt) },
     ]
@@ -62,7 +61,7 @@ extension UnusedKey {
 }
 
 extension ErrorRateRow {
-  package static func columns(_ consumers: Consumers) -> [Column<ErrorRateRow>] {
+  static func columns(_ consumers: Consumers) -> [Column<ErrorRateRow>] {
     PortalHTTP.columns(of: consumers, \.consumer) + [
       Column("successes") { .count($0.successes) }, Column("errors") { .count($0.errors) },
       Column("errorRate") { .ratio($0.errorRate) }, Column("lowerBound") { .ratio($0.lowerBound) },
@@ -72,7 +71,7 @@ extension ErrorRateRow {
 }
 
 extension GrowthRow {
-  package static var columns: [Column<GrowthRow>] {
+  static var columns: [Column<GrowthRow>] {
     PortalHTTP.columns(of: .account, \.consumer) + [
       Column("requests") { .count($0.requests) }, Column("previousRequests") { .count($0.previousRequests) },
       Column("difference") { .count($0.difference) }, Column("ratio") { .number($0.ratio) },

@@ -4,13 +4,12 @@ import Hummingbird
 import JSON
 import NIOCore
 import Portal
-import PortalHTTP
 
 /// `/v1/analytics`: questions across accounts, answered as JSON or, to `Accept: text/csv`, as CSV.
-package struct AnalyticsController {
-  package let analytics: Analytics
+struct AnalyticsController {
+  let analytics: Analytics
 
-  package func addRoutes(to routes: AnalystRoutes) {
+  func addRoutes(to routes: AnalystRoutes) {
     routes.get("v1/analytics/usage", .readUsage, query: .days + ["groupBy", "accountId", "keyId", "limit"], use: usage)
     routes.get("v1/analytics/top", .readUsage, query: .days + ["by", "limit"], use: top)
     routes.get("v1/analytics/unused-keys", .readUsage, query: .page + ["days"], use: unusedKeys)

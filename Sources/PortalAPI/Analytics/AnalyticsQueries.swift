@@ -1,9 +1,8 @@
 import Foundation
 import Portal
-import PortalHTTP
 
 extension UsageQuestion {
-  package init(_ query: Query, at now: Date, isExport: Bool) throws(InvalidRequest) {
+  init(_ query: Query, at now: Date, isExport: Bool) throws(InvalidRequest) {
     let range = try query.dayRange(at: now)
     let grouping = try query.choice("groupBy", UsageGrouping.self) ?? .day
     self.init(
@@ -14,13 +13,13 @@ extension UsageQuestion {
 
 /// What is asked of accounts, or of keys, over a range of days.
 struct ConsumerQuestion {
-  package var range: DayRange
+  var range: DayRange
   var consumers: Consumers
-  package var limit: Int
+  var limit: Int
 }
 
 extension ConsumerQuestion {
-  package init(_ query: Query, at now: Date, isExport: Bool) throws(InvalidRequest) {
+  init(_ query: Query, at now: Date, isExport: Bool) throws(InvalidRequest) {
     range = try query.dayRange(at: now)
     consumers = try query.choice("by", Consumers.self) ?? .account
     limit = try query.rowLimit(isExport: isExport)

@@ -1,7 +1,6 @@
 import Foundation
 import JSON
 import Portal
-import PortalHTTP
 
 /// Writes CSV (RFC 4180): a header line, CRLF, quotes around texts. What is missing is empty.
 struct CSVWriter {
@@ -10,13 +9,13 @@ struct CSVWriter {
   private(set) var bytes: [UInt8] = []
 
   /// Begins anew, in the memory that it has.
-  package mutating func clear() { bytes.removeAll(keepingCapacity: true) }
+  mutating func clear() { bytes.removeAll(keepingCapacity: true) }
 
-  package mutating func header<Row>(_ columns: [Column<Row>]) {
+  mutating func header<Row>(_ columns: [Column<Row>]) {
     line(columns) { csv, column in csv.bytes.append(column.name) }
   }
 
-  package mutating func row<Row>(_ row: Row, _ columns: [Column<Row>]) {
+  mutating func row<Row>(_ row: Row, _ columns: [Column<Row>]) {
     line(columns) { csv, column in csv.append(column.cell(row)) }
   }
 

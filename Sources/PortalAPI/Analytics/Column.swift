@@ -1,10 +1,9 @@
 import Foundation
 import JSON
 import Portal
-import PortalHTTP
 
 /// A value in a table that is answered as JSON or as CSV.
-package enum Cell {
+enum Cell {
   case text(String?)
   case id(UUID?)
   case time(Date?)
@@ -16,18 +15,18 @@ package enum Cell {
 }
 
 /// One column of a table: its name, the same in both forms, and where its values come from.
-package struct Column<Row>: Sendable {
-  package let name: StaticString
-  package let cell: @Sendable (Row) -> Cell
+struct Column<Row>: Sendable {
+  let name: StaticString
+  let cell: @Sendable (Row) -> Cell
 
-  package init(_ name: StaticString, _ cell: @escaping @Sendable (Row) -> Cell) {
+  init(_ name: StaticString, _ cell: @escaping @Sendable (Row) -> Cell) {
     self.name = name
     self.cell = cell
   }
 }
 
 extension JSONWriter {
-  package mutating func object<Row>(_ row: Row, _ columns: [Column<Row>]) {
+  mutating func object<Row>(_ row: Row, _ columns: [Column<Row>]) {
     object { json in
       for column in columns {
         switch column.cell(row) {
@@ -44,7 +43,7 @@ extension JSONWriter {
     }
   }
 
-  package mutating func fields(of range: DayRange) {
+  mutating func fields(of range: DayRange) {
     field("from", range.from.description)
     field("to", range.to.description)
   }

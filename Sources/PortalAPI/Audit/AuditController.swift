@@ -2,17 +2,16 @@ import Hummingbird
 import JSON
 import NIOCore
 import Portal
-import PortalHTTP
 
 /// `GET /v1/audit`: who did what to the account, and why; a page as JSON, or all as JSON Lines to
 /// `Accept: application/x-ndjson`.
-package struct AuditController {
+struct AuditController {
   private static let query: [QueryParameter] = .page + ["action", "actor", "target", "from", "to"]
   private static let linesMediaType = "application/x-ndjson"
 
-  package let events: AuditEvents
+  let events: AuditEvents
 
-  package func addRoutes(to routes: MemberRoutes) {
+  func addRoutes(to routes: MemberRoutes) {
     routes.get("v1/audit", .readAudit, query: Self.query, use: list)
   }
 

@@ -1,11 +1,10 @@
 import Foundation
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   /// An event of a page.
-  package mutating func fields(of event: AuditEvent) {
+  mutating func fields(of event: AuditEvent) {
     field("id", event.id)
     field("at", event.at)
     actor(event.actorKind, event.actorID, event.actorName)
@@ -32,7 +31,7 @@ extension JSONWriter {
   }
 
   /// An event of a person's: without what chains it, which is the account's.
-  package mutating func fields(ofPersonal event: ChainedAuditEvent) {
+  mutating func fields(ofPersonal event: ChainedAuditEvent) {
     field("accountId", event.trail.accountID)
     happening(of: event)
   }

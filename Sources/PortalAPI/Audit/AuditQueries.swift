@@ -1,8 +1,7 @@
 import Portal
-import PortalHTTP
 
 extension AuditFilter {
-  package init(_ query: Query) throws(InvalidRequest) {
+  init(_ query: Query) throws(InvalidRequest) {
     self.init(
       action: try query.choice("action", AuditEvent.Action.self), targetID: try query.uuid("target"),
       from: try query.time("from"), to: try query.time("to"))

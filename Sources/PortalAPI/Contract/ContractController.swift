@@ -1,13 +1,12 @@
 internal import COpenAPI
 import Hummingbird
-import PortalHTTP
 
 /// `/openapi.json` and `/openapi.yaml`: the contract of this API, as it was when the program was built.
-package struct ContractController {
+struct ContractController {
   private static let json = FixedDocument(embedded_openapi_json().pointee, type: "application/json")
   private static let yaml = FixedDocument(embedded_openapi_yaml().pointee, type: "application/yaml")
 
-  package func addRoutes(to routes: PublicRoutes) {
+  func addRoutes(to routes: PublicRoutes) {
     routes.get("openapi.json", .anybody) { request, _ in Self.json.response(to: request) }
     routes.get("openapi.yaml", .anybody) { request, _ in Self.yaml.response(to: request) }
   }

@@ -1,24 +1,23 @@
 import Portal
-import PortalHTTP
 
 struct ForgottenPasswordBody {
-  package var email: EmailAddress
+  var email: EmailAddress
 }
 
 extension ForgottenPasswordBody: JSONBody {
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     let email = fields.email("email")
     self = try fields.finish(email) { ForgottenPasswordBody(email: $0) }
   }
 }
 
 struct PasswordResetBody {
-  package var token: Secret
-  package var password: Password
+  var token: Secret
+  var password: Password
 }
 
 extension PasswordResetBody: JSONBody {
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     let token = fields.token("token")
     let password = fields.password("password")
     self = try fields.finish(token, password) { PasswordResetBody(token: $0, password: $1) }
@@ -27,11 +26,11 @@ extension PasswordResetBody: JSONBody {
 
 /// A one-time token, and nothing else.
 struct TokenBody {
-  package var token: Secret
+  var token: Secret
 }
 
 extension TokenBody: JSONBody {
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     let token = fields.token("token")
     self = try fields.finish(token) { TokenBody(token: $0) }
   }

@@ -1,18 +1,17 @@
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// What people do by mail: `/v1/password/forgot`, `/v1/password/reset`, `/v1/email/verify`, `/v1/email/verification`.
-package struct CredentialsController {
-  package let credentials: Credentials
+struct CredentialsController {
+  let credentials: Credentials
 
-  package func addRoutes(to routes: PublicRoutes) {
+  func addRoutes(to routes: PublicRoutes) {
     routes.post("v1/password/forgot", .anybody, use: forgotPassword)
     routes.post("v1/password/reset", .anybody, use: resetPassword)
     routes.post("v1/email/verify", .anybody, use: verifyEmail)
   }
 
-  package func addRoutes(to routes: MemberRoutes) {
+  func addRoutes(to routes: MemberRoutes) {
     routes.post("v1/email/verification", .useSession, use: requestVerification)
   }
 

@@ -1,13 +1,12 @@
 import JSON
 import Portal
-import PortalHTTP
 
 /// The text of a `Date` field (RFC 9110 5.6.7), made once a second. Before 1970 it is that of its first second.
 struct DateText {
   private var second = -1
   private var text: [UInt8] = []
 
-  package mutating func bytes(at second: Int) -> [UInt8] {
+  mutating func bytes(at second: Int) -> [UInt8] {
     let second = max(0, second)
     if second != self.second {
       self.second = second

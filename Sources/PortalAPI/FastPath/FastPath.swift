@@ -3,16 +3,15 @@ import HTTPTypes
 import JSON
 import NIOCore
 import Portal
-import PortalHTTP
 
 /// Answers requests of the three hot routes from memory: no `await`, no database, no header objects. What it cannot
 /// answer so goes to the ordinary route, which would have given the same bytes.
 package final class FastPath: Sendable {
-  package let verifier: Verifier
-  package let tokens: ServiceTokenVerifier
+  let verifier: Verifier
+  let tokens: ServiceTokenVerifier
   /// Of requests of one token; nil: there is none.
   private let limit: RequestLimit<UUID>?
-  package let observer: Observer
+  let observer: Observer
   private let keyPlaces: KeyPlaces
   private let requestIDs: RequestIDs
   private let proxies: TrustedProxies
@@ -54,7 +53,7 @@ package final class FastPath: Sendable {
   }
 
   /// What a connection keeps from one request to the next, so that most need no memory of their own.
-  package struct Scratch {
+  struct Scratch {
     fileprivate var head: [UInt8] = []
     fileprivate var body = JSONWriter()
     fileprivate var date = DateText()
@@ -63,7 +62,7 @@ package final class FastPath: Sendable {
   }
 
   /// What has become of a request.
-  package enum Outcome {
+  enum Outcome {
     /// Its answer is written.
     case answered
     /// It is for the ordinary route. Nothing was counted.
@@ -73,12 +72,12 @@ package final class FastPath: Sendable {
   }
 
   /// Keys that a request needs, and that are not in the cache.
-  package struct LookUp: Sendable {
+  struct LookUp: Sendable {
     /// When the request was seen.
-    package let start: Moment
+    let start: Moment
     /// What it asks, so that it need not be read again.
-    package let questions: [VerificationRequest]
-    package let hashes: [SecretHash]
+    let questions: [VerificationRequest]
+    let hashes: [SecretHash]
   }
 
   /// Whether the body of a request is gathered here. Only one is that may be answered here: of a hot route, as large as
@@ -96,7 +95,7 @@ package final class FastPath: Sendable {
 
   /// Writes the answer, or does nothing. Whoever is told of missing keys asks again, about the same request, after
   /// ``perform(_:)``.
-  package func answer(
+  func answer(
     _ request: PlainRequest, _ bytes: Span<UInt8>, after lookUp: LookUp? = nil, _ scratch: inout Scratch,
     into output: inout ByteBuffer
   ) -> Outcome {

@@ -1,6 +1,5 @@
 import NIOCore
 import Portal
-import PortalHTTP
 
 /// Told by whoever stands behind the decoder to `FastPathHandler`, which stands before it.
 enum RequestProgress: Sendable {
@@ -202,17 +201,17 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   /// What the decoder's side writes: for the count alone.
-  package func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+  func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     state.wrote(unwrapOutboundIn(data).readableBytes)
     context.write(data, promise: promise)
   }
 
-  package func read(context: ChannelHandlerContext) {
+  func read(context: ChannelHandlerContext) {
     if state.requestRead(isWritable: context.channel.isWritable) { context.read() }
   }
 
   /// When the server is to end, what was answered is written before.
-  package func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+  func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
     guard state.isShuttingDown, mode == .all else { return context.close(mode: mode, promise: promise) }
     if state.isClosing { return context.channel.closeFuture.cascade(to: promise) }
     flushOutput(context)

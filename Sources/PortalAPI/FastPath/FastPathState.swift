@@ -1,5 +1,4 @@
 import NIOCore
-import PortalHTTP
 
 /// What a connection does before the HTTP decoder, as a value: no bytes, no I/O and no clock in here.
 ///
@@ -23,7 +22,7 @@ struct FastPathState: Sendable {
   }
 
   /// What is to be done with the bytes that have come.
-  package enum Step: Sendable {
+  enum Step: Sendable {
     /// Nothing, until something else happens.
     case wait
     /// To look what stands at their beginning, and tell it by ``framed(_:isGathered:)``.
@@ -39,7 +38,7 @@ struct FastPathState: Sendable {
   }
 
   /// What is to be done after something has happened.
-  package enum Sequel: Equatable, Sendable {
+  enum Sequel: Equatable, Sendable {
     case nothing
     /// To look at the bytes again, and at what was held.
     case goOn
@@ -100,13 +99,13 @@ struct FastPathState: Sendable {
   // MARK: Bytes
 
   /// Notes that bytes came.
-  package mutating func read(_ count: Int, at now: NIODeadline) {
+  mutating func read(_ count: Int, at now: NIODeadline) {
     self.now = now
     readCount += count
     pendingCount += count
   }
 
-  package mutating func next(isWritable: Bool) -> Step {
+  mutating func next(isWritable: Bool) -> Step {
     isBlocked = false
     switch phase {
     case .plain(let atLeast):
@@ -162,7 +161,7 @@ struct FastPathState: Sendable {
   }
 
   /// Notes that the request was answered here. Returns its bytes.
-  package mutating func answered() -> Int {
+  mutating func answered() -> Int {
     guard case .framed(let request, _) = phase else { return 0 }
     phase = .plain(atLeast: 0)
     pendingCount -= request.byteCount
@@ -229,7 +228,7 @@ struct FastPathState: Sendable {
   }
 
   /// What there is to do now that the request is answered, or the client takes its answers again.
-  package mutating func resume(at now: NIODeadline, isWritable: Bool) -> Sequel {
+  mutating func resume(at now: NIODeadline, isWritable: Bool) -> Sequel {
     if ending == .givenUp { return closeIfGivenUp(isWritable) }
     switch phase {
     case .waiting(rest: 0, isAnswered: true):
@@ -362,7 +361,7 @@ struct FastPathState: Sendable {
   // MARK: Deadlines
 
   /// Looks at the deadlines. Unless the connection is to be closed, ``checkAt`` says when to do so again.
-  package mutating func check(bufferedCount: Int, at now: NIODeadline) -> Sequel {
+  mutating func check(bufferedCount: Int, at now: NIODeadline) -> Sequel {
     checkAt = .distantFuture
     switch deadlines.check(standing(bufferedCount, at: now)) {
     case .close: return .close

@@ -1,9 +1,8 @@
 import HTTPTypes
-import PortalHTTP
 
 extension KeyPlaces {
   /// As ``key(in:)``, of the same request before the decoder.
-  package func key(in request: PlainRequest, _ bytes: Span<UInt8>) -> Outcome {
+  func key(in request: PlainRequest, _ bytes: Span<UInt8>) -> Outcome {
     for place in places {
       var value: Range<Int>?
       switch place {

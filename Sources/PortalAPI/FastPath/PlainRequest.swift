@@ -1,5 +1,4 @@
 import JSON
-import PortalHTTP
 
 /// A request so plain that every parser of HTTP/1.1 must read it in the same way (RFC 9112), found in the bytes of a
 /// connection before the decoder sees them.
@@ -9,7 +8,7 @@ import PortalHTTP
 /// of digits, one valid `Host`, and none of `Transfer-Encoding`, `Expect`, `Upgrade`, `Proxy-Connection` or a
 /// `Connection` other than `keep-alive`.
 /// So where it ends is beyond doubt. What is not plain is no error: the decoder judges it.
-package struct PlainRequest: Equatable {
+struct PlainRequest: Equatable {
   /// Bytes of the request line and the header fields, and fields; the decoder takes as many.
   static let headSizeMax = 32 << 10
   static let fieldCountMax = 100
@@ -26,10 +25,10 @@ package struct PlainRequest: Equatable {
   }
 
   /// The fields that the hot routes look at; a place in the bytes for each, without the space around it.
-  package struct Fields: Equatable {
-    package var authorization: Range<Int>?
-    package var contentType: Range<Int>?
-    package var token: Range<Int>?
+  struct Fields: Equatable {
+    var authorization: Range<Int>?
+    var contentType: Range<Int>?
+    var token: Range<Int>?
     var apiKey: Range<Int>?
     var requiredScope: Range<Int>?
     var clientIP: Range<Int>?
@@ -47,16 +46,16 @@ package struct PlainRequest: Equatable {
   }
 
   /// Nil: its bytes are known, and no more.
-  package var target: HotRoute?
-  package var fields: Fields
+  var target: HotRoute?
+  var fields: Fields
   /// The whole request, and its body at the end.
   var byteCount: Int
   var bodyCount: Int
 
-  package var body: Range<Int> { byteCount - bodyCount..<byteCount }
+  var body: Range<Int> { byteCount - bodyCount..<byteCount }
 
   /// The places of the values of any field, by its name in lower case, in the bytes that the request was found in.
-  package func values(of name: String, _ bytes: Span<UInt8>) -> [Range<Int>] {
+  func values(of name: String, _ bytes: Span<UInt8>) -> [Range<Int>] {
     var values: [Range<Int>] = []
     let end = byteCount - bodyCount
     var start = 0

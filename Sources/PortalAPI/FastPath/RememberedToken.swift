@@ -1,15 +1,14 @@
 import Portal
-import PortalHTTP
 
 /// The hash of the token that came last on a connection: a gateway shows the same one each time.
 struct RememberedToken: CustomStringConvertible, CustomReflectable {
   private var bytes: [UInt8] = []
   private var last = SecretHash(of: [])
 
-  package var description: String { "RememberedToken(…)" }
+  var description: String { "RememberedToken(…)" }
   var customMirror: Mirror { Mirror(self, children: [:]) }
 
-  package mutating func hash(of token: Span<UInt8>) -> SecretHash {
+  mutating func hash(of token: Span<UInt8>) -> SecretHash {
     if isSame(token) { return last }
     last = SecretHash(of: token)
     bytes = token.withUnsafeBufferPointer { Array($0) }

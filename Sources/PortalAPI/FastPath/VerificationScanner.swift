@@ -1,6 +1,5 @@
 import JSON
 import Portal
-import PortalHTTP
 
 /// Reads the bodies of the hot routes in place: an object whose members all are as documented, in plain ASCII without
 /// escapes. Anything else is nil, and `JSONParser` with `RequestFields` judges it; whatever is read here, those would
@@ -16,17 +15,17 @@ struct VerificationScanner {
   }
 
   /// What is asked, and where its key stands.
-  package typealias Asked = (request: VerificationRequest, key: Range<Int>)
+  typealias Asked = (request: VerificationRequest, key: Range<Int>)
 
   /// `{"key": …}`
-  package static func request(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Asked? {
+  static func request(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Asked? {
     var scanner = VerificationScanner(range)
     guard let asked = scanner.request(bytes), scanner.isAtEnd(bytes) else { return nil }
     return asked
   }
 
   /// `{"requests": [{"key": …}, …]}`
-  package static func requests(_ bytes: Span<UInt8>, _ range: Range<Int>) -> (
+  static func requests(_ bytes: Span<UInt8>, _ range: Range<Int>) -> (
     requests: [VerificationRequest], keys: [Range<Int>]
   )? {
     var scanner = VerificationScanner(range)

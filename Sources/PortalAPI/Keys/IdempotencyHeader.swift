@@ -1,7 +1,6 @@
 import HTTPTypes
 import Hummingbird
 import Portal
-import PortalHTTP
 
 extension Request {
   /// What `Idempotency-Key` makes of this request, if it is there. A repeat has the same method, path and body, whose

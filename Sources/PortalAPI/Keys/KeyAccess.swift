@@ -1,15 +1,14 @@
 import Foundation
 import Portal
-import PortalHTTP
 
 /// Whose keys a request is about, and who asks: a member of the account, or a service token for it.
 struct KeyAccess: Sendable {
-  package let accountID: UUID
+  let accountID: UUID
   let caller: Caller
   /// What the caller shows with each request: a session's token, or the service token.
-  package let secret: Secret
+  let secret: Secret
   /// Where the keys are.
-  package let path: String
+  let path: String
   /// Of the service token, if it is one.
   var tokenID: UUID?
 }

@@ -1,7 +1,6 @@
 package import Foundation
 import JSON
 package import Portal
-import PortalHTTP
 
 /// An API key in an answer: as it is, or as it was shown in an answer that was stored.
 package enum ShownKey: Sendable {
@@ -29,16 +28,16 @@ package struct NewKey: Sendable {
 }
 
 /// What a roll is answered.
-package struct RolledKey: Sendable {
-  package var successor: NewKey
+struct RolledKey: Sendable {
+  var successor: NewKey
   var predecessor: ShownKey
   /// Those that were in the grace of an earlier roll, which this one has ended.
-  package var ended: [ShownKey]
-  package var propagation: Propagation
+  var ended: [ShownKey]
+  var propagation: Propagation
 }
 
 extension RolledKey {
-  package init(_ rolled: Keys.Rolled, at now: Date) {
+  init(_ rolled: Keys.Rolled, at now: Date) {
     self.init(
       successor: NewKey(rolled.successor, at: now), predecessor: .key(rolled.predecessor, at: now),
       ended: rolled.ended.map { .key($0, at: now) }, propagation: rolled.propagation)
@@ -49,7 +48,7 @@ extension RolledKey {
 
 extension FirstAnswer {
   /// `others` are the keys in the answer besides the new one.
-  package init(_ issued: IssuedKey, _ others: [Key] = [], at now: Date) {
+  init(_ issued: IssuedKey, _ others: [Key] = [], at now: Date) {
     let keys = [issued.key] + others
     self.init(
       objects: keys.map { key in JSONWriter.object { $0.fields(of: key, at: now) }.text }, newID: issued.key.id,
@@ -58,13 +57,13 @@ extension FirstAnswer {
 }
 
 extension NewKey {
-  package init(_ answer: FirstAnswer) throws {
+  init(_ answer: FirstAnswer) throws {
     self.init(id: answer.newID, key: .stored(try answer.objects(atLeast: 1)[0]), secret: answer.secret)
   }
 }
 
 extension RolledKey {
-  package init(_ answer: FirstAnswer, _ propagation: Propagation) throws {
+  init(_ answer: FirstAnswer, _ propagation: Propagation) throws {
     let objects = try answer.objects(atLeast: 2)
     self.init(
       successor: try NewKey(answer), predecessor: .stored(objects[1]), ended: objects.dropFirst(2).map { .stored($0) },
@@ -77,7 +76,7 @@ extension RolledKey {
 extension JSONWriter {
   private static let keyWarning = "Store this key securely: it won't be shown again."
 
-  package mutating func fields(of shown: ShownKey) {
+  mutating func fields(of shown: ShownKey) {
     switch shown {
     case .key(let key, let now): fields(of: key, at: now)
     case .stored(let text): fields(ofObject: text)
@@ -89,7 +88,7 @@ extension JSONWriter {
     field("key", new.secret?.reveal())
   }
 
-  package mutating func fields(of rolled: RolledKey) {
+  mutating func fields(of rolled: RolledKey) {
     object("newKey") { $0.fields(of: rolled.successor) }
     object("oldKey") { $0.fields(of: rolled.predecessor) }
     if !rolled.ended.isEmpty {

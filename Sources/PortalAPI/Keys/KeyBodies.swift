@@ -1,11 +1,10 @@
 import Portal
-import PortalHTTP
 
 /// How long a key, or a service token, goes on working when it is replaced.
 struct RollBody: JSONBody {
   static let isOptional = true
 
-  package var graceSeconds: Int
+  var graceSeconds: Int
 
   init(_ fields: inout RequestFields) throws {
     let graceSeconds = fields.integer("graceSeconds", 0...Key.graceSecondsMax, default: 0)
@@ -16,7 +15,7 @@ struct RollBody: JSONBody {
 
 /// The whole policy: a rule that is left out is none.
 extension KeyPolicy: JSONBody {
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     self.init(
       isExpiryRequired: fields.optionalBool("expiryRequired") ?? false,
       maxLifetimeDays: fields.optionalInteger("maxLifetimeDays", 1...KeyPolicy.lifetimeDaysMax),

@@ -1,7 +1,6 @@
 import Foundation
 import JSON
 import Portal
-import PortalHTTP
 
 /// A key's settings as a body has them: all of them for a new key, those that change for one that there is. Both throw
 /// all that is wrong.
@@ -38,7 +37,7 @@ extension RequestFields {
   }
 
   /// What a member that is there says; it must not be null.
-  package mutating func change<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
+  mutating func change<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
     guard has(name) else { return nil }
     if takeNull(name) {
       refuse(name, "must not be null")

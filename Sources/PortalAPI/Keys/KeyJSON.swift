@@ -1,7 +1,6 @@
 package import Foundation
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   /// A key that staff, or an operator, has found: it may be anybody's.
@@ -10,7 +9,7 @@ extension JSONWriter {
     field("accountId", key.accountID)
   }
 
-  package mutating func fields(of updated: Keys.Updated, at now: Date) {
+  mutating func fields(of updated: Keys.Updated, at now: Date) {
     fields(of: updated.key, at: now)
     propagation(updated.propagation)
   }
@@ -56,7 +55,7 @@ extension JSONWriter {
     objects("policyViolations", key.policyViolations) { $0.fields(of: $1) }
   }
 
-  package mutating func fields(of policy: KeyPolicy) {
+  mutating func fields(of policy: KeyPolicy) {
     field("expiryRequired", policy.isExpiryRequired)
     field("maxLifetimeDays", policy.maxLifetimeDays)
     field("allowlistRequired", policy.isAllowlistRequired)

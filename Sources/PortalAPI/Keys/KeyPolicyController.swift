@@ -1,12 +1,11 @@
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `/v1/account/policy`: what an account asks of its own keys.
-package struct KeyPolicyController {
-  package let policies: KeyPolicies
+struct KeyPolicyController {
+  let policies: KeyPolicies
 
-  package func addRoutes(to routes: MemberRoutes) {
+  func addRoutes(to routes: MemberRoutes) {
     routes.get("v1/account/policy", .readKeys, use: get)
     routes.put("v1/account/policy", .changePolicy, use: set)
   }

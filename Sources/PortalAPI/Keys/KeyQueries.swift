@@ -1,8 +1,7 @@
 import Portal
-import PortalHTTP
 
 extension KeyFilter {
-  package init(_ query: Query) throws(InvalidRequest) {
+  init(_ query: Query) throws(InvalidRequest) {
     let tags = query.values("tag")
     guard tags.count <= KeyTag.countMax, tags.allSatisfy(KeyTag.isValid) else {
       throw InvalidRequest("query.tag", "must match ^[a-z0-9][a-z0-9:._-]{0,31}$, at most \(KeyTag.countMax) times")

@@ -1,17 +1,16 @@
 import Foundation
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `/v1/keys`: a customer's own keys; and `/v1/accounts/{id}/keys`: those of an account, for service tokens.
-package struct KeysController {
+struct KeysController {
   static let bodySizeMax = 64 << 10
   private static let query: [QueryParameter] = .page + ["status", "q", .list("tag")]
 
-  package let keys: Keys
-  package let idempotency: Idempotency
+  let keys: Keys
+  let idempotency: Idempotency
 
-  package func addRoutes(to routes: MemberRoutes) {
+  func addRoutes(to routes: MemberRoutes) {
     routes.get("v1/keys", .readKeys, query: Self.query) { try await list($0, of: $1.keyAccess) }
     routes.post("v1/keys", .changeKeys) { try await create($0, for: $1.keyAccess) }
     routes.get("v1/keys/{id}", .readKeys) { try await get($1.pathID, of: $1.keyAccess) }
@@ -22,7 +21,7 @@ package struct KeysController {
     routes.post("v1/keys/{id}/roll", .changeKeys) { try await roll($1.pathID, $0, of: $1.keyAccess) }
   }
 
-  package func addRoutes(to routes: ServiceTokenRoutes) {
+  func addRoutes(to routes: ServiceTokenRoutes) {
     routes.get("v1/accounts/{id}/keys", .readKeys, query: Self.query) { try await list($0, of: $1.keyAccess) }
     routes.get("v1/accounts/{id}/keys/{keyId}", .readKeys) { try await get($1.keyID, of: $1.keyAccess) }
     routes.post("v1/accounts/{id}/keys", .writeKeys) { try await create($0, for: $1.keyAccess) }

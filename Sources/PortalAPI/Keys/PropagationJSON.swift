@@ -1,7 +1,6 @@
 package import Foundation
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   package mutating func propagation(_ propagation: Propagation) {
@@ -19,12 +18,12 @@ extension JSONWriter {
     self.propagation(propagation)
   }
 
-  package mutating func fields(of revoked: Keys.Revoked) {
+  mutating func fields(of revoked: Keys.Revoked) {
     revocation(of: revoked.id, at: revoked.revokedAt, revoked.propagation)
   }
 
   /// Of all keys of an account.
-  package mutating func revocation(ofKeys count: Int, _ propagation: Propagation) {
+  mutating func revocation(ofKeys count: Int, _ propagation: Propagation) {
     field("revoked", count)
     self.propagation(propagation)
   }

@@ -1,12 +1,11 @@
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `/healthz` for whoever restarts a dead process, `/readyz` for whoever sends it traffic.
-package struct HealthController {
-  package let readiness: Readiness
+struct HealthController {
+  let readiness: Readiness
 
-  package func addRoutes(to routes: PublicRoutes) {
+  func addRoutes(to routes: PublicRoutes) {
     routes.get("healthz", .anybody) { _, _ in Response(json: .object { $0.field("status", "ok") }) }
     routes.get("readyz", .anybody, use: ready)
   }

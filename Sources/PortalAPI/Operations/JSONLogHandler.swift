@@ -1,7 +1,6 @@
 package import Foundation
 import JSON
 package import Logging
-import PortalHTTP
 
 /// Writes a log as JSON Lines: an object each with time, level, message, and what else is known of it.
 package struct JSONLogHandler: LogHandler {

@@ -1,6 +1,6 @@
 import HTTPTypes
-import Hummingbird
-import Portal
+package import Hummingbird
+package import Portal
 import PortalHTTP
 
 /// `/metrics` for Prometheus, and the middleware that measures what it shows of requests. Outermost, so that a problem
@@ -9,13 +9,24 @@ package struct MetricsController: RouterMiddleware {
   /// What a client may make up does not become a label.
   private static let methods: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .patch, .delete, .options]
 
-  package let registry: PrometheusMetrics
+  private let registry: PrometheusMetrics
   package let observer: Observer
-  /// What Prometheus has to show; nil: nothing.
-  package let token: SecretHash?
-  package let gauges: @Sendable () -> [PrometheusMetrics.Gauge]
+  /// The token that Prometheus must send; nil if it needs none.
+  private let token: SecretHash?
+  /// Read for each request.
+  private let gauges: @Sendable () -> [PrometheusMetrics.Gauge]
 
-  package func addRoutes(to routes: PublicRoutes) {
+  package init(
+    registry: PrometheusMetrics, observer: Observer, token: SecretHash?,
+    gauges: @escaping @Sendable () -> [PrometheusMetrics.Gauge]
+  ) {
+    self.registry = registry
+    self.observer = observer
+    self.token = token
+    self.gauges = gauges
+  }
+
+  func addRoutes(to routes: PublicRoutes) {
     routes.get("metrics", .anybody) { request, _ in
       if let token, request.bearer?.hash != token { throw PortalError.unauthenticated }
       return Response(
@@ -24,7 +35,7 @@ package struct MetricsController: RouterMiddleware {
     }
   }
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {

@@ -1,21 +1,20 @@
 import Foundation
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `GET /v1/me/export`, `DELETE /v1/me`, and the same for staff below `/v1/support/people`.
-package struct PeopleController {
-  package let sessions: Sessions
-  package let exports: PersonExports
-  package let erasures: PersonErasures
-  package let cookie: SessionCookie
+struct PeopleController {
+  let sessions: Sessions
+  let exports: PersonExports
+  let erasures: PersonErasures
+  let cookie: SessionCookie
 
-  package func addRoutes(to routes: MemberRoutes) {
+  func addRoutes(to routes: MemberRoutes) {
     routes.get("v1/me/export", .useSession, use: exportOwn)
     routes.delete("v1/me", .useSession, use: eraseOwn)
   }
 
-  package func addRoutes(to routes: StaffRoutes) {
+  func addRoutes(to routes: StaffRoutes) {
     routes.get("v1/support/people/{id}/export", .changePeople, use: export)
     routes.delete("v1/support/people/{id}", .changePeople, use: erase)
   }

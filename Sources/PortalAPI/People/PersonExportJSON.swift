@@ -1,7 +1,6 @@
 import Foundation
 import JSON
 package import Portal
-import PortalHTTP
 
 extension PersonExports.Export {
   /// Writes one JSON object, piece by piece: keys and events stand in memory a thousand at a time.

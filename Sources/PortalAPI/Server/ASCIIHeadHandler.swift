@@ -1,6 +1,5 @@
 import NIOCore
 import NIOHTTP1
-import PortalHTTP
 
 /// Writes the bytes of a head that are not ASCII as percent-encoding has them (RFC 3986 2.1), in the target and in the
 /// values of fields, so that no text of a head is anything but ASCII behind it.

@@ -2,7 +2,6 @@ import Hummingbird
 import HummingbirdCore
 import NIOHTTP1
 import Portal
-import PortalHTTP
 
 extension HTTPServerBuilder {
   /// HTTP/1.1 as all ports have it, over TLS if there is a certificate; requests that `fastPath` can answer are

@@ -7,7 +7,6 @@ import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
 import NIOSSL
 import Portal
-import PortalHTTP
 
 /// Answers what is no HTTP, or is refused by its head, with a problem document, where the framework would send an empty
 /// 400, and closes: behind the answers to what came before. Asks for the body of a client that waits to be asked. Ends
@@ -104,7 +103,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   /// Whether a request that a route may be reading has not come in whole.
   private var isReceiving: Bool { unansweredCount > 0 && !isComplete }
 
-  package func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+  func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     switch unwrapOutboundIn(data) {
     case .head(let head): return context.write(wrapOutboundOut(.head(ending(head))), promise: promise)
     case .body: return context.write(data, promise: promise)

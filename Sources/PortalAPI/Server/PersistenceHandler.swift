@@ -1,6 +1,5 @@
 import NIOCore
 import NIOHTTP1
-import PortalHTTP
 
 /// Ends the connection after the last answer, as ``Persistence`` says, and takes nothing that comes behind its request.
 /// Has heads refused whose host or framing is not beyond doubt.
@@ -50,7 +49,7 @@ final class PersistenceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     context.triggerUserOutboundEvent(RequestProgress.last, promise: nil)
   }
 
-  package func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+  func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     switch unwrapOutboundIn(data) {
     case .head(var head):
       // What asks for a body is no answer; and what is no HTTP has no request.

@@ -1,14 +1,13 @@
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `POST /v1/me/email` and `DELETE /v1/account`.
-package struct AccountController {
-  package let sessions: Sessions
-  package let deletion: AccountDeletion
-  package let cookie: SessionCookie
+struct AccountController {
+  let sessions: Sessions
+  let deletion: AccountDeletion
+  let cookie: SessionCookie
 
-  package func addRoutes(to routes: MemberRoutes) {
+  func addRoutes(to routes: MemberRoutes) {
     routes.post("v1/me/email", .useSession, use: changeEmail)
     routes.delete("v1/account", .closeAccount, use: delete)
   }

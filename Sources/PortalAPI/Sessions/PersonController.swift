@@ -2,14 +2,13 @@ import Foundation
 import Hummingbird
 import JSON
 import Portal
-import PortalHTTP
 
 /// What customers (`/v1/me`) and staff (`/v1/support/me`) do about their own sessions, password and second factor.
-package struct PersonController<Context: PersonContext>: Sendable {
-  package let path: String
-  package let sessions: Sessions
+struct PersonController<Context: PersonContext>: Sendable {
+  let path: String
+  let sessions: Sessions
   /// Nil for those who have none.
-  package let cookie: SessionCookie?
+  let cookie: SessionCookie?
 
   private typealias Handler = @Sendable (Request, Context) async throws -> Response
 
@@ -103,20 +102,20 @@ package struct PersonController<Context: PersonContext>: Sendable {
 }
 
 extension PersonController<MemberContext> {
-  package func addRoutes(to group: MemberRoutes) {
+  func addRoutes(to group: MemberRoutes) {
     for route in routes { group.on(route.path, route.method, .useSession, route.handler) }
   }
 }
 
 extension PersonController<StaffContext> {
-  package func addRoutes(to group: StaffRoutes) {
+  func addRoutes(to group: StaffRoutes) {
     for route in routes { group.on(route.path, route.method, .useSession, route.handler) }
   }
 }
 
 extension Response {
   /// What a session's owner gets when its token has changed, with what `more` puts before it.
-  package init(
+  init(
     _ login: Login<some PersonSession>, _ cookie: SessionCookie?, at now: Date,
     _ more: (inout JSONWriter) -> Void = { _ in }
   ) {

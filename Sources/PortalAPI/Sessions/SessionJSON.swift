@@ -1,11 +1,10 @@
 import Foundation
 import JSON
 import Portal
-import PortalHTTP
 
 extension JSONWriter {
   /// `accountID` where a person's sessions may be in several accounts.
-  package mutating func fields(of session: OpenSession, in accountID: UUID? = nil) {
+  mutating func fields(of session: OpenSession, in accountID: UUID? = nil) {
     field("id", session.id)
     if let accountID { field("accountId", accountID) }
     field("createdAt", session.createdAt)
@@ -16,13 +15,13 @@ extension JSONWriter {
   }
 
   /// What opens a session from now on.
-  package mutating func fields(of login: Login<some PersonSession>) {
+  mutating func fields(of login: Login<some PersonSession>) {
     field("token", login.token.reveal())
     field("expiresAt", login.session.expiresAt)
   }
 
   /// Who is logged in.
-  package mutating func fields(of session: MemberSession) {
+  mutating func fields(of session: MemberSession) {
     object("user") { $0.fields(of: session.user) }
     object("account") { json in
       json.fields(of: session.account)
@@ -31,21 +30,21 @@ extension JSONWriter {
     field("role", session.role.rawValue)
   }
 
-  package mutating func fields(of session: StaffSession) {
+  mutating func fields(of session: StaffSession) {
     object("staff") { $0.fields(of: session.member) }
     field("role", session.member.role.rawValue)
   }
 
-  package mutating func fields(of status: SecondFactors.Status) {
+  mutating func fields(of status: SecondFactors.Status) {
     field("enabledAt", status.confirmedAt)
     field("recoveryCodes", status.recoveryCodeCount)
   }
 
   /// For the authenticator of the person with this address.
-  package mutating func fields(of factor: TOTP, for email: String) {
+  mutating func fields(of factor: TOTP, for email: String) {
     field("secret", factor.reveal())
     field("uri", factor.uri(for: email))
   }
 
-  package mutating func field(_ codes: [RecoveryCode]) { field("recoveryCodes", codes.map { $0.reveal() }) }
+  mutating func field(_ codes: [RecoveryCode]) { field("recoveryCodes", codes.map { $0.reveal() }) }
 }

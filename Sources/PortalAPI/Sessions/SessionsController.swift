@@ -1,23 +1,22 @@
 import Hummingbird
 import JSON
 import Portal
-import PortalHTTP
 
 /// `/v1/signup`, `/v1/login`, `/v1/logout`, `/v1/me`.
-package struct SessionsController {
-  package let accounts: Accounts
-  package let members: Members
-  package let sessions: Sessions
-  package let credentials: Credentials
-  package let cookie: SessionCookie
-  package let isSignupOpen: Bool
+struct SessionsController {
+  let accounts: Accounts
+  let members: Members
+  let sessions: Sessions
+  let credentials: Credentials
+  let cookie: SessionCookie
+  let isSignupOpen: Bool
 
-  package func addRoutes(to routes: PublicRoutes) {
+  func addRoutes(to routes: PublicRoutes) {
     routes.post("v1/signup", .anybody, use: signUp)
     routes.post("v1/login", .anybody, use: logIn)
   }
 
-  package func addRoutes(to routes: MemberRoutes) {
+  func addRoutes(to routes: MemberRoutes) {
     routes.post("v1/logout", .useSession, use: logOut)
     routes.get("v1/me", .useSession, use: me)
     routes.get("v1/accounts", .useSession, use: listAccounts)
@@ -89,7 +88,7 @@ package struct SessionsController {
 
 extension AppRequestContext {
   /// Where a session that is opened now comes from.
-  package func origin(of request: Request) -> Origin {
+  func origin(of request: Request) -> Origin {
     Origin(ip: clientAddress, userAgent: request.headers[.userAgent])
   }
 }

@@ -1,12 +1,11 @@
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `/v1/support/confirmations`: what one member of staff asked for, and another has to confirm.
-package struct ConfirmationsController {
-  package let desk: SupportDesk
+struct ConfirmationsController {
+  let desk: SupportDesk
 
-  package func addRoutes(to routes: StaffRoutes) {
+  func addRoutes(to routes: StaffRoutes) {
     routes.get("v1/support/confirmations", .readCustomers, use: list)
     routes.post("v1/support/confirmations/{id}/confirm", .revokeKeys, use: confirm)
     routes.delete("v1/support/confirmations/{id}", .revokeKeys, use: withdraw)

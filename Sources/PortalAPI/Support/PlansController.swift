@@ -1,12 +1,11 @@
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `/v1/support/plans`, and which account has which: staff look, admins change.
-package struct PlansController {
-  package let plans: Plans
+struct PlansController {
+  let plans: Plans
 
-  package func addRoutes(to routes: StaffRoutes) {
+  func addRoutes(to routes: StaffRoutes) {
     routes.get("v1/support/plans", .readCustomers, use: list)
     routes.put("v1/support/plans/{name}", .changePlans, use: set)
     routes.post("v1/support/accounts/{id}/plan", .changePlans, use: assign)

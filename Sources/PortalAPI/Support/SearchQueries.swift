@@ -1,8 +1,7 @@
 import Portal
-import PortalHTTP
 
 extension KeySearch {
-  package init(_ query: Query) throws(InvalidRequest) {
+  init(_ query: Query) throws(InvalidRequest) {
     let start = try query.text("start", 1...Key.startLength)
     self.init(
       id: try query.uuid("id"), accountID: try query.uuid("accountId"), start: start, email: try query.email("email"),
@@ -15,7 +14,7 @@ extension KeySearch {
 }
 
 extension AccountSearch {
-  package init(_ query: Query) throws(InvalidRequest) {
+  init(_ query: Query) throws(InvalidRequest) {
     self.init(
       id: try query.uuid("id"), email: try query.email("email"),
       emailPart: try query.part("emailPart", EmailAddress.lengthMax),

@@ -1,15 +1,14 @@
 import Foundation
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `/v1/support/tokens`: service tokens, for staff with the role admin.
-package struct ServiceTokensController {
+struct ServiceTokensController {
   private static let warning = "Store this token securely: it won't be shown again."
 
-  package let tokens: ServiceTokens
+  let tokens: ServiceTokens
 
-  package func addRoutes(to routes: StaffRoutes) {
+  func addRoutes(to routes: StaffRoutes) {
     routes.get("v1/support/tokens", .changeTokens, query: .page, use: list)
     routes.post("v1/support/tokens", .changeTokens, use: create)
     routes.delete("v1/support/tokens/{id}", .changeTokens, use: revoke)

@@ -1,12 +1,11 @@
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `/v1/support/staff`: the people among staff, for those with the role admin.
-package struct StaffController {
-  package let staff: StaffMembers
+struct StaffController {
+  let staff: StaffMembers
 
-  package func addRoutes(to routes: StaffRoutes) {
+  func addRoutes(to routes: StaffRoutes) {
     routes.get("v1/support/staff", .changeStaff, query: .page, use: list)
     routes.get("v1/support/staff/{id}", .changeStaff, use: get)
     routes.patch("v1/support/staff/{id}", .changeStaff, use: update)

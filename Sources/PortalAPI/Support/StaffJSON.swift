@@ -1,10 +1,9 @@
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   /// Who somebody among staff is.
-  package mutating func fields(of member: StaffMember) {
+  mutating func fields(of member: StaffMember) {
     field("id", member.id)
     field("email", member.email)
     field("name", member.name)

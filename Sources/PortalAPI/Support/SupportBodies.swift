@@ -1,11 +1,10 @@
 import Foundation
 import JSON
 import Portal
-import PortalHTTP
 
 /// Why a member of staff acts.
 extension SupportReason: JSONBody {
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     let reason = fields.supportReason()
     self = try fields.finish(reason) { $0 }
   }
@@ -13,12 +12,12 @@ extension SupportReason: JSONBody {
 
 struct PlanAssignmentBody {
   /// Its name.
-  package var plan: String
-  package var reason: SupportReason
+  var plan: String
+  var reason: SupportReason
 }
 
 extension PlanAssignmentBody: JSONBody {
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     let plan = fields.string("plan", 1...Plan.nameLengthMax)
     let reason = fields.supportReason()
     self = try fields.finish(plan, reason) { PlanAssignmentBody(plan: $0, reason: $1) }
@@ -27,18 +26,18 @@ extension PlanAssignmentBody: JSONBody {
 
 struct PastedKeyBody {
   /// Whatever it is.
-  package var key: String
+  var key: String
 }
 
 extension PastedKeyBody: JSONBody {
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     let key = fields.string("key", 1...KeyFormat.pastedLengthMax)
     self = try fields.finish(key) { PastedKeyBody(key: $0) }
   }
 }
 
 extension StaffChanges: JSONBody {
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     self.init(
       role: fields.change("role") { $0.choice("role") },
       isEnabled: fields.change("enabled") { $0.optionalBool("enabled") })
@@ -48,7 +47,7 @@ extension StaffChanges: JSONBody {
 
 extension Plan {
   /// The name is in the path.
-  package init(name: String, _ fields: inout RequestFields) throws {
+  init(name: String, _ fields: inout RequestFields) throws {
     let scopes = fields.required("scopes") { $0.optionalScopePatterns("scopes") }
     let keyCap = fields.integer("keyCap", 1...Plan.keyCapMax)
     let rateLimit = fields.integer("rateLimitPerMinuteMax", 1...Key.rateLimitPerMinuteMax)
@@ -60,15 +59,15 @@ extension Plan {
 }
 
 struct NewServiceTokenBody {
-  package var name: String
-  package var permissions: [ServiceToken.Permission]
+  var name: String
+  var permissions: [ServiceToken.Permission]
   /// Nil: of both.
-  package var environment: Key.Environment?
-  package var expiresAt: Date?
+  var environment: Key.Environment?
+  var expiresAt: Date?
 }
 
 extension NewServiceTokenBody {
-  package init(_ fields: inout RequestFields, at now: Date) throws {
+  init(_ fields: inout RequestFields, at now: Date) throws {
     let name = fields.typedLine("name", 1...ServiceToken.nameLengthMax)
     let permissions = fields.permissions()
     let environment: Key.Environment? = fields.optionalChoice("environment")

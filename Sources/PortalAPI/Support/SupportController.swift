@@ -1,21 +1,20 @@
 import Foundation
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `/v1/support`: what staff do.
-package struct SupportController {
+struct SupportController {
   private static let keyQuery: [QueryParameter] = ["start", "id", "accountId", "email", "emailPart", "accountName"]
   private static let accountQuery: [QueryParameter] = ["id", "email", "emailPart", "name"]
 
-  package let desk: SupportDesk
-  package let sessions: Sessions
+  let desk: SupportDesk
+  let sessions: Sessions
 
-  package func addRoutes(to routes: PublicRoutes) {
+  func addRoutes(to routes: PublicRoutes) {
     routes.post("v1/support/login", .anybody, use: logIn)
   }
 
-  package func addRoutes(to routes: StaffRoutes) {
+  func addRoutes(to routes: StaffRoutes) {
     routes.get("v1/support/me", .useSession, use: me)
     routes.post("v1/support/logout", .useSession, use: logOut)
     routes.get("v1/support/keys", .readCustomers, query: Self.keyQuery, use: search)

@@ -1,6 +1,5 @@
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   package mutating func fields(of found: FoundAccount) {
@@ -22,13 +21,13 @@ extension JSONWriter {
   }
 
   /// An account that was suspended, or is no longer.
-  package mutating func fields(ofSuspensionOf account: Account, _ propagation: Propagation) {
+  mutating func fields(ofSuspensionOf account: Account, _ propagation: Propagation) {
     fields(of: account)
     field("suspendedAt", account.suspendedAt)
     self.propagation(propagation)
   }
 
-  package mutating func fields(of report: InstanceReport) {
+  mutating func fields(of report: InstanceReport) {
     field("id", report.id)
     field("name", report.name)
     field("startedAt", report.startedAt)

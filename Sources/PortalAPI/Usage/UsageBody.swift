@@ -1,19 +1,18 @@
 import Foundation
 import JSON
 import Portal
-import PortalHTTP
 
 /// A report of what became of requests. What is wrong with one event refuses no other.
 struct UsageBody {
   var batchID: String?
-  package var events: [ReportedEvent]
+  var events: [ReportedEvent]
 }
 
 extension UsageBody: JSONBody {
   /// Room for 10,000 events.
   static var sizeMax: Int { 4 << 20 }
 
-  package init(_ fields: inout RequestFields) throws {
+  init(_ fields: inout RequestFields) throws {
     let batchID = fields.optionalString("batchId", 1...ReportedOutcome.batchIDLengthMax)
     let events = fields.events()
     self = try fields.finish(events) { UsageBody(batchID: batchID, events: $0) }
@@ -21,15 +20,15 @@ extension UsageBody: JSONBody {
 }
 
 /// One event of a report: what it tells, or what is wrong with it.
-package struct ReportedEvent {
+struct ReportedEvent {
   private static let problemLengthMax = 200
 
-  package var outcome: ReportedOutcome?
-  package var problem: String?
+  var outcome: ReportedOutcome?
+  var problem: String?
 
-  package init(_ outcome: ReportedOutcome) { self.outcome = outcome }
+  init(_ outcome: ReportedOutcome) { self.outcome = outcome }
 
-  package init(_ problem: RequestProblem) {
+  init(_ problem: RequestProblem) {
     let text = "\(problem.location) \(problem.message)"
     self.problem = String(String.UnicodeScalarView(text.unicodeScalars.prefix(Self.problemLengthMax)))
   }

@@ -1,19 +1,18 @@
 import Foundation
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `GET /v1/keys/{id}/usage` and `GET /v1/usage` for customers, `GET /v1/accounts/{id}/keys/{keyId}/usage` and
 /// `POST /v1/usage` for service tokens.
-package struct UsageController {
-  package let usages: Usages
+struct UsageController {
+  let usages: Usages
 
-  package func addRoutes(to routes: MemberRoutes) {
+  func addRoutes(to routes: MemberRoutes) {
     routes.get("v1/keys/{id}/usage", .readUsage, query: ["days"]) { try await ofKey($1.pathID, $0, of: $1.keyAccess) }
     routes.get("v1/usage", .readUsage, query: ["days"], use: ofAccount)
   }
 
-  package func addRoutes(to routes: ServiceTokenRoutes) {
+  func addRoutes(to routes: ServiceTokenRoutes) {
     routes.get("v1/accounts/{id}/keys/{keyId}/usage", .readKeys, query: ["days"]) {
       try await ofKey($1.keyID, $0, of: $1.keyAccess)
     }

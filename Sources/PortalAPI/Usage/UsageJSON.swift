@@ -1,10 +1,9 @@
 import Foundation
 import JSON
 import Portal
-import PortalHTTP
 
 /// What is answered to a report.
-package struct TakenUsage {
+struct TakenUsage {
   var acceptedCount = 0
   var duplicateCount = 0
   var rejected: [RejectedEvent]
@@ -12,9 +11,9 @@ package struct TakenUsage {
 
 /// An event of a batch that is not counted.
 struct RejectedEvent {
-  package var index: Int
-  package var code: String
-  package var message: String
+  var index: Int
+  var code: String
+  var message: String
 
   init(index: Int, code: String, message: String) {
     self.index = index
@@ -35,7 +34,7 @@ struct RejectedEvent {
 }
 
 extension JSONWriter {
-  package mutating func fields(of taken: TakenUsage) {
+  mutating func fields(of taken: TakenUsage) {
     field("accepted", taken.acceptedCount)
     field("duplicates", taken.duplicateCount)
     objects("rejected", taken.rejected) { json, event in
@@ -45,12 +44,12 @@ extension JSONWriter {
     }
   }
 
-  package mutating func fields(of report: UsageReport, onKey id: UUID) {
+  mutating func fields(of report: UsageReport, onKey id: UUID) {
     field("keyId", id)
     fields(of: report)
   }
 
-  package mutating func fields(ofAccount report: UsageReport) {
+  mutating func fields(ofAccount report: UsageReport) {
     fields(of: report)
     objects("keys", report.keys) { json, entry in
       json.field("keyId", entry.keyID)

@@ -1,9 +1,8 @@
 import HTTPTypes
-import PortalHTTP
 
 /// The routes that gateways call for each request of their APIs. The fast path answers them. Their methods and paths
 /// are defined here only.
-package enum HotRoute: Int, CaseIterable, Sendable {
+enum HotRoute: Int, CaseIterable, Sendable {
   case verify, verifyBatch, authorize
 
   /// The first line of a request without a query.
@@ -15,10 +14,10 @@ package enum HotRoute: Int, CaseIterable, Sendable {
     }
   }
 
-  package var method: HTTPRequest.Method { self == .authorize ? .get : .post }
+  var method: HTTPRequest.Method { self == .authorize ? .get : .post }
 
   /// With a slash at the beginning.
-  package var path: String { Self.paths[rawValue] }
+  var path: String { Self.paths[rawValue] }
 
   private static let paths = allCases.map { route in
     String(route.requestLine.description.split(separator: " ")[1])

@@ -2,7 +2,6 @@ import Foundation
 import HTTPTypes
 import JSON
 import Portal
-import PortalHTTP
 
 /// Where `/v1/authorize` looks for the key of the request that a gateway asks about; the setting `KEY_HEADERS`.
 ///

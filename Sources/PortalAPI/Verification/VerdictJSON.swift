@@ -1,9 +1,8 @@
 import JSON
 import Portal
-import PortalHTTP
 
 extension JSONWriter {
-  package mutating func fields(of verdict: Verdict) {
+  mutating func fields(of verdict: Verdict) {
     if verdict.isValid {
       piece(#""valid":true,"code":"VALID""#)
     } else {
@@ -25,7 +24,7 @@ extension JSONWriter {
   }
 
   /// The result of a question that cannot be understood.
-  package mutating func fields(ofInvalid problems: [RequestProblem]) {
+  mutating func fields(ofInvalid problems: [RequestProblem]) {
     piece(#""valid":false,"code":"INVALID_REQUEST""#)
     objects("errors", problems) { $0.fields(of: $1) }
   }

@@ -2,24 +2,23 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import Portal
-import PortalHTTP
 
 /// `POST /v1/verify` and its like: what a gateway asks on every request of its API.
-package struct VerificationController {
+struct VerificationController {
   static let bodySizeMax = 64 << 10
   static let batchBodySizeMax = 1 << 20
   static let batchCountMax = 1_000
 
-  package let verifier: Verifier
-  package let keyPlaces: KeyPlaces
+  let verifier: Verifier
+  let keyPlaces: KeyPlaces
 
-  package func addRoutes(to routes: ServiceTokenRoutes) {
+  func addRoutes(to routes: ServiceTokenRoutes) {
     routes.on(.verify, .verifyKeys, verify)
     routes.on(.verifyBatch, .verifyKeys, verifyBatch)
   }
 
   /// For gateways that send headers and nothing else: their token is in a header of its own.
-  package func addHeaderRoutes(to routes: ServiceTokenRoutes) {
+  func addHeaderRoutes(to routes: ServiceTokenRoutes) {
     // Some gateways leave the query of the request that they ask about.
     routes.on(.authorize, .verifyKeys, query: nil, authorize)
   }
@@ -118,7 +117,7 @@ extension Request {
 // Safe, all of them: these are valid names.
 // swift-format-ignore: NeverForceUnwrap
 extension HTTPField.Name {
-  package static let xLatchkeyToken = HTTPField.Name("X-Latchkey-Token")!
+  static let xLatchkeyToken = HTTPField.Name("X-Latchkey-Token")!
   static let xAPIKey = HTTPField.Name("X-API-Key")!
   fileprivate static let xRequiredScope = HTTPField.Name("X-Required-Scope")!
   fileprivate static let xClientIP = HTTPField.Name("X-Client-IP")!

@@ -1,5 +1,4 @@
 import Portal
-import PortalHTTP
 
 /// One question of a batch. What is wrong with it is said in its own result, and refuses no other.
 enum BatchItem {
@@ -9,7 +8,7 @@ enum BatchItem {
   case question(VerificationRequest)
   case invalid([RequestProblem])
 
-  package var question: VerificationRequest? { if case .question(let question) = self { question } else { nil } }
+  var question: VerificationRequest? { if case .question(let question) = self { question } else { nil } }
 }
 
 extension RequestFields {
@@ -40,7 +39,7 @@ extension RequestFields {
   }
 
   /// Nil after a problem with the key; there may be others.
-  package mutating func verification(_ format: KeyFormat) -> VerificationRequest? {
+  mutating func verification(_ format: KeyFormat) -> VerificationRequest? {
     let key = presentedKey("key")
     var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []
     if let scope = optionalString("scope", 1...Scope.lengthMax) {

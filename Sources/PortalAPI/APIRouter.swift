@@ -1,11 +1,10 @@
 import HTTPTypes
 import Hummingbird
 import Portal
-import PortalAPI
 import PortalHTTP
 
 /// The routes of a port for health and metrics alone.
-func makeOperationsRouter(
+package func makeOperationsRouter(
   _ readiness: Readiness, metrics: MetricsController, proxies: TrustedProxies
 ) -> Router<AppRequestContext> {
   let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
@@ -23,7 +22,7 @@ func makeOperationsRouter(
 
 /// All routes, those of health and metrics only if `hasOperations`. Each group has a context in which its identity is
 /// not optional.
-func makeRouter(
+package func makeRouter(
   _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, keyPlaces: KeyPlaces,
   cookie: SessionCookie, crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool,
   hasOperations: Bool, limits: RequestLimits, turns: AccountTurns, table: RouteTable
