@@ -269,7 +269,7 @@ extension StaffMember {
   /// Takes: id, email, name, role.
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), email: try row.next(), name: try row.next(), role: try MemberRole(column: row.next(), "role"))
+      id: try row.next(), email: try row.next(), name: try row.next(), role: try Role(column: row.next(), "role"))
   }
 }
 
