@@ -85,7 +85,7 @@ struct UsageSpoolTests {
       #expect(orphans.count == 1 && orphans[0].files.isEmpty)
       #expect(orphans[0].setAside.count == 2)
       #expect(orphans[0].setAside.contains { $0.hasSuffix("1.counters is a copy") })
-      #expect(orphans[0].setAside.contains { $0.hasSuffix("99.counters is no file of counters") })
+      #expect(orphans[0].setAside.contains { $0.hasSuffix("99.counters is not a counter file") })
       #expect(
         files(copy).filter { $0.contains(source) } == ["\(source)/1.counters.aside", "\(source)/99.counters.aside"])
       #expect(recorder.seal().flatMap { $0.read().counters }.count == 1, "the original goes on")
@@ -139,7 +139,7 @@ struct UsageSpoolTests {
       try FileManager.default.removeItem(atPath: folder)
       recorder.countOne(1)
       #expect(recorder.seal().count == 1)
-      #expect(recorder.holdings.failure?.contains("cannot be made") == true)
+      #expect(recorder.holdings.failure?.contains("cannot be created") == true)
       recorder.countOne(2)
       #expect(recorder.seal().flatMap { $0.read().counters }.map(\.verified) == [1])
       #expect(UsageRecorder().holdings.failure == nil, "without a folder nothing was promised")
