@@ -2,12 +2,12 @@ import Foundation
 import Hummingbird
 import Portal
 
-/// Values of a query, with the same named refusals as those of a body. What is asked for is made of them in one go; the
-/// first that is wrong is thrown.
+/// Typed values of a query, with the same messages as those of a body. Each of these throws as soon as its value is
+/// wrong.
 extension Query {
   func text(_ name: String) -> String? { values(name).first }
 
-  /// A text of a length in characters, without NUL.
+  /// A text of `length` characters, without NUL.
   func text(_ name: String, _ length: ClosedRange<Int>) throws(InvalidRequest) -> String? {
     guard let text = text(name) else { return nil }
     guard length.contains(text.unicodeScalars.count), !text.utf8.contains(0) else {
@@ -64,7 +64,7 @@ extension Query {
     }
   }
 
-  /// The days from `from` to `to`; the last thirty where neither is given, `now` included.
+  /// The days from `from` to `to`; the last thirty up to and including `now` if neither is given.
   func dayRange(at now: Date) throws(InvalidRequest) -> DayRange {
     let to = try day("to") ?? Day(containing: now)
     let from = try day("from") ?? to.advanced(by: 1 - DayRange.dayCountDefault)
@@ -90,7 +90,7 @@ extension Query {
   }
 }
 
-/// Opaque to clients: the id that a page ended at, in base 64 for URLs (RFC 4648, 5).
+/// The id at which a page ended, in base 64 for URLs (RFC 4648, 5). Opaque to clients.
 enum Cursor {
   static func text(of id: UUID) -> String {
     withUnsafeBytes(of: id.uuid) { Data($0) }.base64EncodedString()
@@ -111,7 +111,7 @@ extension RequestContext {
     get throws(PortalError) { try pathUUID("id") }
   }
 
-  /// An id of the path. What is no UUID names nothing.
+  /// An id in the path. Text that is not a UUID is `.notFound`.
   func pathUUID(_ name: String) throws(PortalError) -> UUID {
     guard let text = parameters.get(name), let id = UUID(uuidString: text) else { throw .notFound }
     return id

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Ids for answers, of 32 hexadecimal digits: random for each of these, then counted.
+/// Ids for answers, 32 hexadecimal digits: a random prefix per instance of this class, then a counter.
 final class RequestIDs: Sendable {
   private let prefix = UInt64.random(in: .min ... .max)
   private let counter = Atomic<UInt64>(.random(in: .min ... .max))
