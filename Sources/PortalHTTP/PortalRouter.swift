@@ -3,7 +3,7 @@ import HTTPTypes
 import Hummingbird
 package import Portal
 
-/// What the routes are made of.
+/// The services that the routes use.
 package struct PortalServices: Sendable {
   package var accounts: Accounts
   package var members: Members
@@ -59,7 +59,7 @@ package struct PortalServices: Sendable {
   }
 }
 
-/// The routes of a port for health and metrics alone.
+/// The routes of the separate port for health and metrics.
 func makeOperationsRouter(
   _ readiness: Readiness, metrics: MetricsController, proxies: TrustedProxies
 ) -> Router<AppRequestContext> {
@@ -76,8 +76,8 @@ func makeOperationsRouter(
   return router
 }
 
-/// All routes, those of health and metrics only if `hasOperations`. Each group has a context in which its identity is
-/// not optional.
+/// All routes; those of health and metrics only if `hasOperations`. Each group has a context whose identity is not
+/// optional.
 func makeRouter(
   _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, keyPlaces: KeyPlaces,
   cookie: SessionCookie, crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool,

@@ -74,8 +74,8 @@ package struct DescriptorBudget: Equatable, Sendable {
   package var refusal: String? {
     guard connectionCountAllowed < Self.connectionCountMin else { return nil }
     return """
-      the limit of \(limit) descriptors is too low: \(keptBackCount) are kept back for all but HTTP connections, which \
-      need \(Self.connectionCountMin) more; \(Self.remedy), or lower DATABASE_POOL_SIZE
+      the limit of \(limit) descriptors is too low: \(keptBackCount) are reserved, and HTTP connections need \
+      \(Self.connectionCountMin) more; \(Self.remedy), or lower DATABASE_POOL_SIZE
       """
   }
 
@@ -83,10 +83,10 @@ package struct DescriptorBudget: Equatable, Sendable {
   package var warning: String? {
     guard connectionCountAllowed < Self.connectionCountFew else { return nil }
     return """
-      the limit of \(limit) descriptors allows \(connectionCountAllowed) HTTP connections; \(Self.remedy)
+      the limit of \(limit) descriptors allows only \(connectionCountAllowed) HTTP connections; \(Self.remedy)
       """
   }
 
   private static let remedy =
-    "raise it: LimitNOFILE= of systemd, ulimit -n of the shell, or --ulimit nofile= of docker"
+    "raise it (LimitNOFILE= in systemd, ulimit -n in a shell, --ulimit nofile= in docker)"
 }

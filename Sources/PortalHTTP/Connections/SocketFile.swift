@@ -24,7 +24,7 @@ package struct SocketFile: Equatable, Sendable {
   /// Why the server cannot listen there.
   package struct Refusal: Error, Equatable, CustomStringConvertible {
     package let description: String
-    /// Whether the reason is that another server listens there.
+    /// Whether the reason is that another server is listening there.
     package var isTaken = false
   }
 
@@ -39,12 +39,12 @@ package struct SocketFile: Equatable, Sendable {
     switch status == 0 ? 0 : errno {
     case ENOENT: break
     // EAGAIN: the server that listens is busy.
-    case 0, EAGAIN: throw refusal("another server listens there", isTaken: true)
+    case 0, EAGAIN: throw refusal("another server is listening there", isTaken: true)
     // The file is not a socket, or no server listens on it any more.
     case ECONNREFUSED:
       let attributes = try? FileManager.default.attributesOfItem(atPath: path)
       guard attributes?[.type] as? FileAttributeType == .typeSocket else {
-        throw refusal("there is a file that is no socket")
+        throw refusal("there is a file that is not a socket")
       }
     default: throw refusal(Self.systemError)
     }
@@ -56,7 +56,7 @@ package struct SocketFile: Equatable, Sendable {
   }
 
   private func refusal(_ reason: String, isTaken: Bool = false) -> Refusal {
-    Refusal(description: "cannot listen at \(path): \(reason)", isTaken: isTaken)
+    Refusal(description: "cannot listen on \(path): \(reason)", isTaken: isTaken)
   }
 
   private static var systemError: String { String(cString: strerror(errno)) }

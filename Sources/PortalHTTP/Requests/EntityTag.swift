@@ -60,7 +60,7 @@ extension Request {
   func ifMatch() throws(InvalidRequest) -> Set<Int>? {
     guard let header = headers[.ifMatch], !EntityTag.isAny(header) else { return nil }
     guard let revisions = EntityTag.revisions(in: header) else {
-      throw InvalidRequest("header.If-Match", "must be * or a list of entity tags, as \"7\"")
+      throw InvalidRequest("header.If-Match", "must be * or a list of entity tags, such as \"7\"")
     }
     return revisions
   }

@@ -28,14 +28,14 @@ struct Persistence: Equatable, Sendable {
   static func refusal(of head: HTTPRequestHead) -> Problem? {
     let hosts = head.headers["host"]
     if hosts.isEmpty, !isOld(head.version) {
-      return Problem(.badRequest, .invalidRequest, "A request of HTTP/1.1 has a Host field.")
+      return Problem(.badRequest, .invalidRequest, "An HTTP/1.1 request must have a Host field.")
     }
-    if hosts.count > 1 { return Problem(.badRequest, .invalidRequest, "A request has one Host field.") }
+    if hosts.count > 1 { return Problem(.badRequest, .invalidRequest, "A request must have only one Host field.") }
     if let host = hosts.first, !HostField.isValid(host) {
-      return Problem(.badRequest, .invalidRequest, "The Host field is no host and port.")
+      return Problem(.badRequest, .invalidRequest, "The Host field must be a host, with or without a port.")
     }
     if isOld(head.version), head.headers.contains(name: "transfer-encoding") {
-      return Problem(.badRequest, .invalidRequest, "A request of HTTP/1.0 has no Transfer-Encoding.")
+      return Problem(.badRequest, .invalidRequest, "An HTTP/1.0 request must not have Transfer-Encoding.")
     }
     return nil
   }

@@ -66,7 +66,7 @@ struct Query {
         if isFirst { refuse("is not a known parameter") }
         continue
       }
-      if !isFirst, !parameter.isList { refuse("must stand there once") }
+      if !isFirst, !parameter.isList { refuse("must be given only once") }
     }
     if !problems.isEmpty { throw InvalidRequest(problems) }
   }

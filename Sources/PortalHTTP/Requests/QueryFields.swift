@@ -52,7 +52,7 @@ extension Query {
   func day(_ name: String) throws(InvalidRequest) -> Day? {
     guard let text = text(name) else { return nil }
     guard let day = Timestamp.day(from: text) else {
-      throw InvalidRequest("query.\(name)", "must be a day, as 2026-01-31")
+      throw InvalidRequest("query.\(name)", "must be a day, such as 2026-01-31")
     }
     return day
   }
@@ -71,7 +71,7 @@ extension Query {
     guard from <= to else { throw InvalidRequest("query.from", "must not be after query.to (\(to))") }
     guard let range = DayRange(from: from, to: to) else {
       throw InvalidRequest(
-        "query.from", "must lie at most \(DayRange.dayCountMax) days back from query.to, which counts")
+        "query.from", "must start a range of at most \(DayRange.dayCountMax) days, query.to included")
     }
     return range
   }
@@ -84,7 +84,7 @@ extension Query {
   func cursor() throws(InvalidRequest) -> UUID? {
     guard let cursor = text("cursor") else { return nil }
     guard let before = Cursor.id(from: cursor) else {
-      throw InvalidRequest("query.cursor", "must be a nextCursor of an earlier answer")
+      throw InvalidRequest("query.cursor", "must be the nextCursor of an earlier answer")
     }
     return before
   }

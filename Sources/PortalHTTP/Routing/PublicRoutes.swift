@@ -1,6 +1,5 @@
 import Hummingbird
 
-/// Everybody.
 enum Anybody {
   case anybody
 }

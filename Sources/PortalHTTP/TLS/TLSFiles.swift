@@ -56,7 +56,7 @@ package struct TLSFiles: Equatable, Sendable {
         context: try NIOSSLContext(configuration: configuration),
         expiresAt: Date(timeIntervalSince1970: TimeInterval(first.notValidAfter)))
     } catch {
-      throw Self.refusal("TLS_KEY", "is not the key of TLS_CERTIFICATE, or of a kind that is not known")
+      throw Self.refusal("TLS_KEY", "is not the key of TLS_CERTIFICATE, or its type is not supported")
     }
   }
 
@@ -72,7 +72,7 @@ package struct TLSFiles: Equatable, Sendable {
     }
     // The parser cannot take an empty buffer.
     guard (1...Self.sizeMax).contains(bytes.count), let value = try? parse(bytes) else {
-      throw Self.refusal(name, "must be a file in PEM with a \(what): \(path)")
+      throw Self.refusal(name, "must be a PEM file with a \(what): \(path)")
     }
     return value
   }

@@ -29,7 +29,7 @@ struct SocketFileTests {
       let listener = try unixListener(at: file.path)
       defer { close(listener) }
       // Far more than wait for a listener that accepts none.
-      for _ in 0..<200 { expectRefusal(file, "another server listens there") }
+      for _ in 0..<200 { expectRefusal(file, "another server is listening there") }
     }
   }
 
@@ -37,12 +37,12 @@ struct SocketFileTests {
   func somethingElse() throws {
     try withFile { file in
       try Data("kept".utf8).write(to: URL(filePath: file.path))
-      expectRefusal(file, "there is a file that is no socket")
+      expectRefusal(file, "there is a file that is not a socket")
       let below = try #require(SocketFile(path: file.path + "/socket"))
       expectRefusal(below, "Not a directory")
       try FileManager.default.removeItem(atPath: file.path)
       try FileManager.default.createDirectory(atPath: file.path, withIntermediateDirectories: false)
-      expectRefusal(file, "there is a file that is no socket")
+      expectRefusal(file, "there is a file that is not a socket")
     }
   }
 
@@ -58,7 +58,7 @@ struct SocketFileTests {
 
   private func expectRefusal(_ file: SocketFile, _ reason: String) {
     let refusal = #expect(throws: SocketFile.Refusal.self) { try file.expectFree() }
-    #expect(refusal?.description == "cannot listen at \(file.path): \(reason)")
+    #expect(refusal?.description == "cannot listen on \(file.path): \(reason)")
   }
 
   private func withFile(mode: Int = SocketFile.modeStandard, _ body: (SocketFile) throws -> Void) throws {
