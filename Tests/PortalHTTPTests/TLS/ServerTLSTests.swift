@@ -7,7 +7,7 @@ import Testing
 
 @Suite("The server's certificate")
 struct ServerTLSTests {
-  @Test("what cannot be used is refused under the name of its setting")
+  @Test("files that cannot be used are refused with the name of the setting")
   func refusals() async throws {
     try await TestCertificate.withFolder { folder in
       let one = try await TestCertificate("one", in: folder)
@@ -37,7 +37,7 @@ struct ServerTLSTests {
     }
   }
 
-  @Test("is read again, and stays what it was where that fails")
+  @Test("the certificate is read again, and stays the same if that fails")
   func reload() async throws {
     try await TestCertificate.withFolder { folder in
       let files = try await TestCertificate(in: folder, dayCount: 30)
@@ -58,7 +58,7 @@ struct ServerTLSTests {
     }
   }
 
-  @Test("there is a warning within 14 days of its end, and after it")
+  @Test("there is a warning from 14 days before the certificate expires")
   func warning() async throws {
     try await TestCertificate.withFolder { folder in
       let files = try await TestCertificate(in: folder, dayCount: 30)
