@@ -1,6 +1,6 @@
 package import Foundation
 
-/// Small texts, each appended as a whole: an append has a price, whatever its length.
+/// Appends small texts, each as a whole: every append has a cost, whatever its length.
 extension [UInt8] {
   package mutating func append(_ text: StaticString) {
     append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
@@ -22,7 +22,7 @@ extension [UInt8] {
     }
   }
 
-  /// A text of at most 40 characters and a number.
+  /// Appends a text of at most 40 characters and a number together.
   package mutating func append(_ text: StaticString, decimal number: Int) {
     let count = text.utf8CodeUnitCount
     guard number >= 0, count <= 40 else {
@@ -53,7 +53,7 @@ extension [UInt8] {
     }
   }
 
-  /// In lower case, as everything outside shows it.
+  /// In lower case, like everywhere in the API.
   package mutating func append(hex id: UUID) {
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 36) { text in
       Swift.withUnsafeBytes(of: id.uuid) { bytes in
@@ -88,7 +88,7 @@ extension [UInt8] {
 }
 
 extension UInt8 {
-  /// What the ASCII character of a hexadecimal digit stands for, 0…15; nil for any other.
+  /// The value of an ASCII hexadecimal digit, 0…15; nil for any other character.
   package var hexDigitValue: UInt8? {
     switch self {
     case UInt8(ascii: "0")...UInt8(ascii: "9"): self - UInt8(ascii: "0")
@@ -100,8 +100,8 @@ extension UInt8 {
 }
 
 extension Int {
-  /// The number that is written so, digit for digit: without a sign, and with no zero in front. Nil for all other
-  /// bytes, and for more than `Int` holds.
+  /// The number with exactly these decimal digits: without a sign or leading zeros. Nil for any other bytes, and if
+  /// `Int` cannot hold it.
   package init?(digits: some Collection<UInt8>) {
     guard let first = digits.first, first != UInt8(ascii: "0") || digits.count == 1 else { return nil }
     var number = 0

@@ -1,6 +1,6 @@
-/// A strict parser of RFC 8259. Beyond the grammar it refuses what would be ambiguous further on: a name twice in one
-/// object, invalid UTF-8, lone surrogates, U+0000 in strings (PostgreSQL's text has none), and deep nesting. A byte
-/// order mark at the beginning is passed over (section 8.1).
+/// A strict parser of RFC 8259. Beyond the grammar, it refuses what would be ambiguous later: a repeated name in an
+/// object, invalid UTF-8, lone surrogates, U+0000 in strings (PostgreSQL's text cannot hold it), and deep nesting. A
+/// byte order mark at the beginning is skipped (section 8.1).
 package struct JSONParser {
   package static let depthMax = 16
 
@@ -66,7 +66,7 @@ package struct JSONParser {
       guard peek == UInt8(ascii: "\"") else { throw error("expected a name in quotes") }
       let name = try string()
       guard names.insert(ByteText(name)).inserted else {
-        throw error("the name \"\(name.shortened())\" stands twice")
+        throw error("the name \"\(name.shortened())\" occurs twice")
       }
       guard take(UInt8(ascii: ":")) else { throw error("expected a colon") }
       members.append((name, try value()))
@@ -98,7 +98,7 @@ package struct JSONParser {
     let integerStart = position
     guard takeDigits() > 0 else { throw error("expected a digit") }
     if bytes[integerStart] == UInt8(ascii: "0"), position - integerStart > 1 {
-      throw error("a number begins with zero")
+      throw error("a number with a leading zero")
     }
     if peek == UInt8(ascii: ".") {
       position += 1
@@ -130,7 +130,7 @@ package struct JSONParser {
       guard byte >= 0x20 else { throw error("a control character in a string") }
       position += 1
     }
-    throw error("a string without an end")
+    throw error("an unterminated string")
   }
 
   private mutating func escapedString(from start: Int) throws(JSONError) -> String {
@@ -152,11 +152,11 @@ package struct JSONParser {
         position += 1
       }
     }
-    throw error("a string without an end")
+    throw error("an unterminated string")
   }
 
   private mutating func escape() throws(JSONError) -> Unicode.Scalar {
-    guard let byte = peek else { throw error("a string without an end") }
+    guard let byte = peek else { throw error("an unterminated string") }
     position += 1
     switch byte {
     case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return Unicode.Scalar(byte)
@@ -187,10 +187,10 @@ package struct JSONParser {
   }
 
   private mutating func hexUnit() throws(JSONError) -> UInt32 {
-    guard position + 4 <= bytes.count else { throw error("an escape without its four digits") }
+    guard position + 4 <= bytes.count else { throw error("an escape without four hexadecimal digits") }
     var unit: UInt32 = 0
     for _ in 0..<4 {
-      guard let digit = bytes[position].hexDigitValue else { throw error("an escape without its four digits") }
+      guard let digit = bytes[position].hexDigitValue else { throw error("an escape without four hexadecimal digits") }
       unit = unit << 4 | UInt32(digit)
       position += 1
     }

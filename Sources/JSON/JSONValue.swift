@@ -1,8 +1,8 @@
-/// A JSON text as it was sent (RFC 8259): members in order, numbers as they were written.
+/// A JSON value as it was sent (RFC 8259): members in order, numbers as they were written.
 package enum JSONValue: Sendable, Equatable {
   case null
   case bool(Bool)
-  /// The digits as sent; what they mean depends on who asks.
+  /// The digits as sent; the reader decides what they mean.
   case number(String)
   case string(String)
   case array([JSONValue])
@@ -20,7 +20,7 @@ package enum JSONValue: Sendable, Equatable {
     }
   }
 
-  /// The whole number that a number is, if it is one that `Int` holds; `60.0` and `6e1` are 60.
+  /// The number as a whole number, if it is one that `Int` can hold; `60.0` and `6e1` are 60.
   package var integer: Int? {
     guard case .number(let digits) = self else { return nil }
     return Int(digits) ?? Double(digits).flatMap { Int(exactly: $0) }
@@ -34,8 +34,8 @@ package enum JSONValue: Sendable, Equatable {
 }
 
 extension JSONValue {
-  /// The same bytes for the same value, in whatever order members came, and other bytes for every other one: a letter
-  /// for the kind, and where there is a content its size in front of it.
+  /// Equal bytes for equal values, whatever the order of members, and different bytes for different ones: a letter for
+  /// the kind, then the size of the content, if there is any, and the content.
   package var fingerprint: [UInt8] {
     switch self {
     case .null: Array("n".utf8)
@@ -51,7 +51,7 @@ extension JSONValue {
   }
 }
 
-/// Why a text is not JSON, or not JSON that is accepted here, and at which byte.
+/// Why a text is not JSON, or is not accepted here, and at which byte.
 package struct JSONError: Error, Equatable {
   package var message: String
   package var offset: Int

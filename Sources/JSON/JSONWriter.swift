@@ -1,6 +1,6 @@
 package import Foundation
-/// Writes JSON as `openapi.yaml` has it: members in the order of the calls, nil as `null`, ids in lower case, times in
-/// RFC 3339 with milliseconds.
+/// Writes JSON as `openapi.yaml` describes it: members in the order of the calls, nil as `null`, ids in lower case,
+/// times in RFC 3339 with milliseconds.
 package struct JSONWriter {
   package private(set) var bytes: [UInt8] = []
   private var needsComma = false
@@ -14,7 +14,7 @@ package struct JSONWriter {
 
   package init() {}
 
-  /// A value as it was read, without spaces.
+  /// A value as it was parsed, without spaces.
   package static func text(of value: JSONValue) -> String {
     var writer = JSONWriter()
     writer.value(value)
@@ -23,7 +23,7 @@ package struct JSONWriter {
 
   package var text: String { String(decoding: bytes, as: UTF8.self) }
 
-  /// Begins anew, in the memory that it has.
+  /// Empties the writer, and keeps its memory.
   package mutating func clear() {
     bytes.removeAll(keepingCapacity: true)
     needsComma = false
@@ -37,7 +37,7 @@ package struct JSONWriter {
     close(UInt8(ascii: "}"))
   }
 
-  /// An object in a line of its own, as JSON Lines have it.
+  /// An object on a line of its own, as in JSON Lines.
   package mutating func line(_ body: (inout JSONWriter) -> Void) {
     object(body)
     bytes.append(UInt8(ascii: "\n"))
@@ -84,7 +84,7 @@ package struct JSONWriter {
     needsComma = true
   }
 
-  /// A member whose name comes from somewhere else.
+  /// A member whose name is not a literal.
   package mutating func field(named name: String, _ value: String) {
     string(name)
     bytes.append(UInt8(ascii: ":"))
@@ -115,12 +115,12 @@ package struct JSONWriter {
     field(name, value.map { Timestamp.text(of: $0) })
   }
 
-  /// With three decimals at most: what is measured here is no finer.
+  /// With at most three decimals: no measurement here is finer.
   package mutating func field(_ name: StaticString, _ value: Double?) {
     field(name, literal: value?.text(parts: 1_000) ?? "null")
   }
 
-  /// With six decimals at most: a share of very many.
+  /// With at most six decimals, for a small share of a large number.
   package mutating func field(_ name: StaticString, ratio value: Double?) {
     field(name, literal: value?.text(parts: 1_000_000) ?? "null")
   }
@@ -130,7 +130,7 @@ package struct JSONWriter {
     array(name, values) { $0.string($1) }
   }
 
-  /// What is JSON already.
+  /// A member whose value is already JSON.
   package mutating func field(_ name: StaticString, json text: String?) { field(name, literal: text ?? "null") }
 
   package mutating func object(_ name: StaticString, _ body: (inout JSONWriter) -> Void) {
@@ -145,14 +145,14 @@ package struct JSONWriter {
     array(elements, body)
   }
 
-  /// A list of objects, of whose members `body` writes those of one.
+  /// A list of objects; `body` writes the members of each.
   package mutating func objects<Element>(
     _ name: StaticString, _ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void
   ) {
     array(name, elements) { json, element in json.object { body(&$0, element) } }
   }
 
-  /// The members of an object that was written before, and has some.
+  /// The members of an object that has already been written and is not empty.
   package mutating func fields(ofObject text: String) {
     separate()
     bytes.append(contentsOf: text.utf8.dropFirst().dropLast())
@@ -207,7 +207,7 @@ package struct JSONWriter {
     var text = text
     text.withUTF8 { utf8 in
       bytes.append(UInt8(ascii: "\""))
-      // Nearly always nothing in it needs an escape. Without an end before the end, several are looked at together.
+      // Nearly always, no byte needs an escape. Without an early exit, several bytes are checked at a time.
       let hasEscapes = utf8.reduce(into: false) { $0 = Self.needsEscape($1) || $0 }
       if hasEscapes { escape(utf8) } else { bytes.append(contentsOf: utf8) }
       bytes.append(UInt8(ascii: "\""))
@@ -234,8 +234,8 @@ package struct JSONWriter {
 
   // MARK: Pieces
 
-  /// Puts a piece of JSON where it stands, for what is written very often: an append has a price, whatever its length.
-  /// Its commas are whoever's who writes it; behind it comes one.
+  /// Appends a piece of JSON as it is, for what is written very often: every append has a cost, whatever its length.
+  /// The caller writes the commas in and before it; a comma after it is added.
   package mutating func piece(_ text: StaticString) {
     bytes.append(text)
     needsComma = true
@@ -252,7 +252,7 @@ package struct JSONWriter {
     needsComma = true
   }
 
-  /// With quotes.
+  /// Puts the value in quotes.
   package mutating func piece(_ text: StaticString, _ value: String) {
     bytes.append(text)
     quote(value)
@@ -261,7 +261,7 @@ package struct JSONWriter {
 }
 
 extension Double {
-  /// Rounded to so many parts of one; nil for what JSON has no text for.
+  /// Rounded to a multiple of `1 / parts`; nil if JSON cannot express it.
   package func text(parts: Double) -> String? {
     let rounded = (self * parts).rounded() / parts
     return rounded.isFinite ? "\(rounded)" : nil

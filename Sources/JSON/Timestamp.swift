@@ -1,5 +1,5 @@
 package import Foundation
-/// Times as `openapi.yaml` has them: RFC 3339 in UTC with milliseconds.
+/// Times as in `openapi.yaml`: RFC 3339 in UTC with milliseconds.
 package enum Timestamp {
   private static let millisecondsPerDay = 86_400_000
   /// The beginning of the year 1, in milliseconds since 1970.
@@ -7,10 +7,10 @@ package enum Timestamp {
   /// The end of the year 9999, the last that RFC 3339 can write, in milliseconds since 1970.
   private static let millisecondsMax = 253_402_300_799_999
 
-  /// What lies before the year 1 or after 9999 is written as the first or the last moment of them.
+  /// Times before the year 1 or after 9999 are written as the first or last moment of that range.
   package static func text(of date: Date) -> String {
     // Few milliseconds are a binary fraction of a second. Two units in the last place make up for what `Date` has lost,
-    // so that cutting off microseconds does not cut off a millisecond.
+    // so that truncating to milliseconds does not lose one.
     let seconds = min(
       max(date.timeIntervalSince1970, Double(millisecondsMin) / 1_000), Double(millisecondsMax) / 1_000)
     let milliseconds = min(Int(bounding: ((seconds + 2 * seconds.ulp) * 1_000).rounded(.down)), millisecondsMax)
@@ -20,10 +20,10 @@ package enum Timestamp {
     return "\(day)T\(pad(hour, 2)):\(pad(minute, 2)):\(pad(second, 2)).\(pad(rest % 1_000, 3))Z"
   }
 
-  /// Parses RFC 3339 with any offset, with or without a fraction, of which it takes the milliseconds. Nil for anything
-  /// else, for leap seconds, and for what lies before 1970 or after 9999.
+  /// Parses RFC 3339 with any offset, with or without a fraction, which is truncated to milliseconds. Nil for anything
+  /// else, for leap seconds, and for times before 1970 or after 9999.
   ///
-  /// By hand, because Foundation's ISO 8601 takes February 30th, 25 o'clock and whatever stands behind the time.
+  /// By hand, because Foundation's ISO 8601 accepts February 30th, 25 o'clock and any text after the time.
   package static func date(from text: String) -> Date? {
     var reader = Reader(text)
     guard let day = reader.day(), reader.take("T"), let time = reader.timeOfDay(), let offset = reader.offset(),
@@ -34,7 +34,7 @@ package enum Timestamp {
     return Date(timeIntervalSince1970: Double(milliseconds) / 1_000)
   }
 
-  /// Parses a day, `2026-12-31`; nil for anything else and for what no calendar has.
+  /// Parses a day, `2026-12-31`; nil for anything else, and for days that do not exist.
   package static func day(from text: String) -> Day? {
     var reader = Reader(text)
     guard let day = reader.day(), reader.isAtEnd else { return nil }
@@ -47,7 +47,7 @@ package enum Timestamp {
   }
 }
 
-/// Takes a time apart from its beginning.
+/// Parses a time from its beginning.
 private struct Reader {
   private static let fractionDigitsMax = 18
   private var rest: Substring.UTF8View
@@ -90,7 +90,7 @@ private struct Reader {
     return hour * 60 + minute
   }
 
-  /// In milliseconds: 0 without a point, nil for a point without digits.
+  /// In milliseconds: 0 without a point; nil for a point without digits.
   private mutating func fraction() -> Int? {
     guard take(".") else { return 0 }
     let digits = rest.prefix(Self.fractionDigitsMax).prefix { Self.value(of: $0) != nil }
@@ -99,7 +99,7 @@ private struct Reader {
     return zip(digits, [100, 10, 1]).reduce(0) { $0 + (Self.value(of: $1.0) ?? 0) * $1.1 }
   }
 
-  /// Exactly so many digits.
+  /// A number of exactly `width` digits.
   private mutating func number(_ width: Int) -> Int? {
     var number = 0
     for _ in 0..<width {
@@ -116,8 +116,8 @@ private struct Reader {
 }
 
 extension Day {
-  /// Nil where the Gregorian calendar has no such day: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-  /// `days_from_civil`, whose inverse gives the same only for a day that there is. For years from 1 on.
+  /// Nil if the Gregorian calendar has no such day: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+  /// `days_from_civil`, whose inverse only gives the same for a day that exists. For years from 1 on.
   fileprivate init?(year: Int, month: Int, day: Int) {
     guard year > 0, (1...12).contains(month) else { return nil }
     let yearFromMarch = month > 2 ? year : year - 1

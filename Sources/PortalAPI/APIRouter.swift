@@ -1,9 +1,9 @@
 import HTTPTypes
 import Hummingbird
-import Portal
+package import Portal
 import PortalHTTP
 
-/// The routes of a port for health and metrics alone.
+/// The routes of the separate port for health and metrics.
 package func makeOperationsRouter(
   _ readiness: Readiness, metrics: MetricsController, proxies: TrustedProxies
 ) -> Router<AppRequestContext> {
@@ -20,8 +20,8 @@ package func makeOperationsRouter(
   return router
 }
 
-/// All routes, those of health and metrics only if `hasOperations`. Each group has a context in which its identity is
-/// not optional.
+/// All routes; those of health and metrics only if `hasOperations`. Each group has a context whose identity is not
+/// optional.
 package func makeRouter(
   _ services: PortalServices, metrics: MetricsController, proxies: TrustedProxies, keyPlaces: KeyPlaces,
   cookie: SessionCookie, crossOrigins: CrossOrigins, isSignupOpen: Bool, needsStaffSecondFactor: Bool,

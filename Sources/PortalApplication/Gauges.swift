@@ -5,7 +5,7 @@ import PortalHTTP
 import Postgres
 
 extension PortalApplication {
-  /// What is looked at when somebody asks for the metrics.
+  /// Gauges read when the metrics are requested.
   static func gauges(
     _ pools: [(name: String, pool: PostgresPool)], _ cache: CoherentCache<VerifiableKey>, _ instance: Instance,
     _ usage: UsageRecorder.Holdings

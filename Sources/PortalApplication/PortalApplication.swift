@@ -9,15 +9,15 @@ import PortalHTTP
 package import Postgres
 import ServiceLifecycle
 
-/// A whole portal on a pool: everything is made here, once, and handed down.
+/// A whole portal on a database: everything is created here once, and passed down.
 package struct PortalApplication: Sendable {
-  /// How long a start waits for the first look at the invalidation log.
+  /// How long the start waits for the first read of the invalidation log.
   private static let firstSyncTimeout: Duration = .seconds(10)
-  /// Connections to the port of health and metrics; of more, the most idle are closed.
+  /// The most connections to the port of health and metrics. Beyond that, the most idle ones are closed.
   private static let operationsConnectionCountMax = 16
   /// Connections to it that are being closed, or were accepted and not counted yet.
   private static let operationsSurplusMax = 16
-  /// Descriptors that this port takes, with the socket that listens.
+  /// Descriptors that this port takes, including the listening socket.
   package static let operationsDescriptorCount = operationsConnectionCountMax + operationsSurplusMax + 1
 
   package let services: PortalServices
@@ -25,12 +25,12 @@ package struct PortalApplication: Sendable {
   package let usage: UsageFlusher
   private let metrics: MetricsController
   private let connectionLimit: ConnectionLimit
-  /// Whoever ends the server begins it before.
+  /// To be started before the server is shut down.
   package let drain: Drain
   private let settings: PortalSettings
   private let pool: PostgresPool
   package let gatewayPool: PostgresPool
-  /// Nil where usage and analytics are read from `pool`.
+  /// Nil if usage and analytics are read from `pool`.
   private let analyticsPool: PostgresPool?
   private let listener: InvalidationListener
   package let scheduler: JobScheduler
@@ -39,8 +39,8 @@ package struct PortalApplication: Sendable {
   private let turns: AccountTurns
   private let mailSender: MailSender?
 
-  /// Opens connections when they are needed. Verification has a pool of its own, so that no page of the portal, however
-  /// many ask for it, keeps a gateway waiting.
+  /// Opens connections when they are needed. Verification has its own pool, so that requests to the portal, however
+  /// many, never keep a gateway waiting.
   package init(
     _ settings: PortalSettings, database: PostgresConfiguration, analyticsDatabase: PostgresConfiguration? = nil,
     observer: Observer
@@ -129,17 +129,18 @@ package struct PortalApplication: Sendable {
       limiter.instanceCount = instance.liveInstanceCount
       let outcome = verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync)
       if outcome.isHistoryBroken {
-        // What is open may lead to a server that has been replaced and does not know it yet.
+        // Open connections may lead to a server that has been replaced and does not know it yet.
         for pool in [pool, gatewayPool] { pool.condemnConnections() }
       }
       return outcome
     }
   }
 
-  /// The server with all that runs beside it. It is shut down from the end: first no more requests, then the last
-  /// counters are written, then the listener and the pool end. It listens at the settings' socket, if there is one.
-  /// Health and metrics are at `operationsAddress` alone, if there is one. `onListening` is called when connections are
-  /// taken.
+  /// The server and all its background services. They shut down in reverse order: requests stop first, then the last
+  /// counters are written, then the listener and the pools end.
+  ///
+  /// It listens on the settings' socket, if there is one. Health and metrics are only at `operationsAddress`, if there
+  /// is one. `onListening` is called when the server takes connections.
   package func makeServer(
     address: BindAddress, operationsAddress: BindAddress? = nil, logger: Logger,
     onListening: @escaping @Sendable () -> Void = {}
@@ -178,14 +179,14 @@ package struct PortalApplication: Sendable {
     application.beforeServerStarts {
       await waitForFirstSync()
       await preload(logger)
-      // Last, since what is there then is replaced.
+      // Last, because a socket that is there after this is replaced.
       try settings.socket?.expectFree()
     }
     return application
   }
 
-  /// Returns when each thread that requests depend on has done something: those of `eventLoops`, and those that talk to
-  /// PostgreSQL. It does not return while one hangs.
+  /// Returns when each thread that requests depend on has run something: those of `eventLoops`, and those that talk to
+  /// PostgreSQL. Does not return while one of them hangs.
   package func goRound(_ eventLoops: any EventLoopGroup) async {
     for eventLoop in eventLoops.makeIterator() { try? await eventLoop.submit {}.get() }
     for pool in [pool, gatewayPool, analyticsPool].compactMap({ $0 }) {
@@ -196,14 +197,15 @@ package struct PortalApplication: Sendable {
   /// Reads the certificate and its key again, if there is one.
   package func reloadCertificate() async { await settings.tls?.reload(metrics.observer) }
 
-  /// Nobody but the server's user can connect before.
+  /// Until then, only the server's user can connect.
   private func openSocket(_ logger: Logger) {
     do { try settings.socket?.open() } catch {
-      logger.error("nobody else may connect to the socket", metadata: ["reason": "\(error)"])
+      logger.error(
+        "could not set the mode of the socket, so only this user can connect", metadata: ["reason": "\(error)"])
     }
   }
 
-  /// With connections of its own, so that health can be asked for, however many there are on the other port.
+  /// With its own connections, so that health can be checked however many there are on the other port.
   private func makeOperationsServer(
     _ address: BindAddress, _ eventLoops: EventLoopGroupProvider, _ logger: Logger
   ) -> some ApplicationProtocol {
@@ -218,18 +220,18 @@ package struct PortalApplication: Sendable {
       eventLoopGroupProvider: eventLoops, logger: logger)
   }
 
-  /// What is not as it should be, but keeps nobody from being served.
+  /// Problems that operators should know about and that do not stop the service.
   private static func warnings(
     _ descriptors: DescriptorBudget?, _ usage: UsageRecorder.Holdings, _ mailSender: MailSender?, _ tls: ServerTLS?,
     _ clock: DatabaseClock
   ) -> [String] {
     var warnings = [clock.warning, descriptors?.warning, tls?.warning(at: clock.now.date)].compactMap { $0 }
     if let failure = usage.failure {
-      warnings.append("usage is counted in memory alone, and lost if the process dies: \(failure)")
+      warnings.append("usage is only counted in memory, and is lost if the process dies: \(failure)")
     }
     if let mailSender {
       if let failure = mailSender.lastFailure {
-        warnings.append("mail could not be sent, and is tried again: \(failure)")
+        warnings.append("mail could not be sent, and will be retried: \(failure)")
       }
     } else {
       warnings.append("no mail is sent: neither MAIL_URL nor MAIL_FOLDER is set")
@@ -237,18 +239,19 @@ package struct PortalApplication: Sendable {
     return warnings
   }
 
-  /// What cannot be preloaded is looked up when it is asked for.
+  /// Keys that are not preloaded are looked up when they are needed.
   private func preload(_ logger: Logger) async {
     guard settings.cachePreloadCount > 0 else { return }
     do {
       let count = try await services.verifier.preload(settings.cachePreloadCount)
-      logger.info("read the keys that were used last into the cache", metadata: ["keys": "\(count)"])
+      logger.info("read the most recently used keys into the cache", metadata: ["keys": "\(count)"])
     } catch {
-      logger.warning("the cache could not be filled beforehand", metadata: ["reason": "\(error)"])
+      logger.warning("could not read keys into the cache before the start", metadata: ["reason": "\(error)"])
     }
   }
 
-  /// So that the first requests find the cache usable. Bounded: without it they go to the database.
+  /// Lets the first requests find the cache usable. The wait is bounded: without the cache, requests go to the
+  /// database.
   private func waitForFirstSync() async {
     let deadline = ContinuousClock.now + Self.firstSyncTimeout
     while !services.verifier.keys.cache.isFresh(at: .now), .now < deadline {

@@ -18,7 +18,7 @@ struct JSONFingerprintTests {
     }
   }
 
-  /// Exactly, where `==` takes texts for equal that look alike.
+  /// Byte for byte, because `==` takes canonically equivalent texts to be equal.
   private func exact(_ value: JSONValue) -> String {
     switch value {
     case .null: "null"
@@ -31,7 +31,7 @@ struct JSONFingerprintTests {
     }
   }
 
-  @Test("two values have the same exactly if they are the same but for the order of members")
+  @Test("two values have the same fingerprint exactly if they differ only in the order of members")
   func injective() {
     var generator = SeededGenerator(seed: 15)
     var seen: [[UInt8]: String] = [:]

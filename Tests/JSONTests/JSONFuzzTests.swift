@@ -14,7 +14,7 @@ struct JSONFuzzTests {
     "/*", "NaN",
   ]
 
-  @Test("what is read is not nested deeper than its limit, and is the same when it is written and read again")
+  @Test("a parsed value is within the limit of nesting, and is the same when it is written and parsed again")
   func parser() async throws {
     let fuzzing = try Fuzzing("json")
     let others = fuzzing.corpus.map(\.bytes)
@@ -46,7 +46,7 @@ struct JSONFuzzTests {
     }
   }
 
-  @Test("a time that is read is in range and the same when it is written and read again; so is a day")
+  @Test("a parsed time is in range and the same when it is written and parsed again, and so is a day")
   func times() async throws {
     let fuzzing = try Fuzzing("times")
     let others = fuzzing.corpus.map(\.bytes)

@@ -29,7 +29,7 @@ struct JSONParserTests {
   }
 
   @Test(
-    "refuses what RFC 8259 does not have",
+    "refuses what RFC 8259 does not allow",
     arguments: [
       "", " ", "nul", "nulll", "True", "NaN", "Infinity", "-Infinity", "undefined", "'a'", "a", "{} {}",
       "\u{FEFF}", "\u{FEFF}\u{FEFF}{}", "{}\u{FEFF}",
@@ -47,7 +47,7 @@ struct JSONParserTests {
   }
 
   @Test(
-    "refuses, beyond the grammar, what would be ambiguous further on",
+    "refuses, beyond the grammar, what would be ambiguous later",
     arguments: [
       #""\u0000""#, #"{"\u0000":1}"#, #""\ud800""#, #""\udc00""#, #""\ud800x""#, #""\ud800\u0041""#,
       #""\ud800\ud800""#, #""\udc00\ud800""#, #""\ud800\n""#, #""\uDBFF\uE000""#, #""\ud800\"#, #""\ud800\u"#,
@@ -73,7 +73,7 @@ struct JSONParserTests {
     }
   }
 
-  @Test("takes nesting up to its limit and refuses one level more, and a million levels")
+  @Test("accepts nesting up to its limit, and refuses one more level, and a million levels")
   func depth() throws {
     func nested(_ depth: Int) -> String {
       String(repeating: "[", count: depth) + String(repeating: "]", count: depth)
@@ -84,12 +84,12 @@ struct JSONParserTests {
     #expect(throws: JSONError.self) {
       try JSONParser.parse(String(repeating: "{\"a\":", count: 1_000_000).utf8)
     }
-    // What is side by side is not nested.
+    // Siblings are not nested.
     let wide = "[" + Array(repeating: "[[]]", count: 1_000).joined(separator: ",") + "]"
     #expect(try JSONParser.parse(wide.utf8).array.count == 1_000)
   }
 
-  @Test("tells at which byte it stopped")
+  @Test("reports the byte at which it stopped")
   func offset() {
     let missing = #expect(throws: JSONError.self) { try JSONParser.parse("{\"a\":}".utf8) }
     #expect(missing?.offset == 5)
@@ -98,7 +98,7 @@ struct JSONParserTests {
   }
 
   @Test(
-    "reads a whole number where there is one",
+    "reads a number as a whole number if it is one",
     arguments: [
       ("0", 0), ("-0", 0), ("60", 60), ("60.0", 60), ("6e1", 60), ("600e-1", 60), ("9223372036854775807", Int.max),
       ("-9223372036854775808", Int.min), ("9223372036854775808", nil), ("1e999", nil), ("-1e999", nil), ("1.5", nil),
@@ -108,13 +108,15 @@ struct JSONParserTests {
     #expect(try JSONParser.parse(text.utf8).integer == number)
   }
 
-  @Test("reads a finite number or none", arguments: [("1.5", 1.5), ("1e999", nil), ("-1e999", nil), ("1e-999", 0)])
+  @Test(
+    "reads a number as a Double if it is finite",
+    arguments: [("1.5", 1.5), ("1e999", nil), ("-1e999", nil), ("1e-999", 0)])
   func doubles(_ text: String, _ number: Double?) throws {
     #expect(try JSONParser.parse(text.utf8).double == number)
   }
 }
 
-/// A value as text, without the writer under test, escaping all that may be escaped.
+/// A value as text, without the writer under test, with all characters of strings escaped.
 func text(of value: JSONValue) -> [UInt8] {
   func quoted(_ text: String) -> String {
     "\""

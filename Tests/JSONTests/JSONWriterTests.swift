@@ -42,7 +42,7 @@ struct JSONWriterTests {
   }
 
   @Test(
-    "writes numbers with three decimals at most, as JSON has them",
+    "writes numbers with at most three decimals, in JSON's syntax",
     arguments: [
       (0, "0.0"), (1.5, "1.5"), (0.0004, "0.0"), (0.0005, "0.001"), (2.0 / 3, "0.667"), (-1.25, "-1.25"),
       (86_400_000, "86400000.0"), (1e15, "1000000000000000.0"),
@@ -53,13 +53,13 @@ struct JSONWriterTests {
     #expect(throws: Never.self) { try JSONParser.parse(written.utf8) }
   }
 
-  @Test("a number that JSON has no text for is null", arguments: [.nan, .infinity, -.infinity, 1e308] as [Double])
+  @Test("a number that JSON cannot express is null", arguments: [.nan, .infinity, -.infinity, 1e308] as [Double])
   func impossibleDoubles(_ number: Double) {
     #expect(text { $0.field("a", number) } == #"{"a":null}"#)
     #expect(text { $0.field("a", ratio: number) } == #"{"a":null}"#)
   }
 
-  @Test("what it writes, the parser reads back: 5,000 random values")
+  @Test("the parser reads back what the writer writes: 5,000 random values")
   func roundTrip() throws {
     var random = SeededGenerator(seed: 3)
     for _ in 0..<5_000 {
@@ -71,7 +71,7 @@ struct JSONWriterTests {
 }
 
 extension JSONValue {
-  /// Strings, whole numbers, truth values, lists of strings, and objects of these.
+  /// Strings, whole numbers, Booleans, null, lists of strings, and objects of these.
   fileprivate static func random(depth: Int, using random: inout SeededGenerator) -> JSONValue {
     switch Int.random(in: 0...(depth < 6 ? 5 : 3), using: &random) {
     case 0: .null

@@ -10,7 +10,7 @@ struct TimestampTests {
     let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
     var random = SeededGenerator(seed: 4)
     for _ in 0..<5_000 {
-      // Half a millisecond in, where no rounding can tip it over.
+      // Half a millisecond in, so that rounding cannot change the millisecond.
       let milliseconds = Int.random(in: 0...253_402_300_799_999, using: &random)
       let date = Date(timeIntervalSince1970: Double(milliseconds) / 1_000 + 0.000_5)
       let seconds = Date(timeIntervalSince1970: Double(milliseconds / 1_000))
@@ -20,7 +20,7 @@ struct TimestampTests {
   }
 
   @Test(
-    "what no RFC 3339 text can say is written as the nearest moment that one can",
+    "a time that RFC 3339 cannot express is written as the nearest one that it can",
     arguments: [
       (.infinity, "9999-12-31T23:59:59.999Z"), (1e300, "9999-12-31T23:59:59.999Z"),
       (253_402_300_800, "9999-12-31T23:59:59.999Z"), (253_402_300_799.9995, "9999-12-31T23:59:59.999Z"),
@@ -34,7 +34,7 @@ struct TimestampTests {
     #expect(Timestamp.text(of: Date(timeIntervalSince1970: seconds)) == expected)
   }
 
-  @Test("what it writes, it reads back to the same text: every millisecond survives")
+  @Test("a written time is read back to the same text: every millisecond survives")
   func roundTrip() throws {
     var random = SeededGenerator(seed: 5)
     for _ in 0..<5_000 {
@@ -70,7 +70,7 @@ struct TimestampTests {
   }
 
   @Test(
-    "refuses what is no time in RFC 3339, and what lies before 1970",
+    "refuses text that is not an RFC 3339 time, and times before 1970",
     arguments: [
       "", "now", "2026", "2026-12-31", "2026-12-31T23:59Z", "2026-12-31T23:59:59", "2026-12-31 23:59:59Z",
       "20261231T235959Z", "2026-12-31T235959Z", "2026-W53-4T23:59:59Z", "2026-365T23:59:59Z", "1767225599",
@@ -93,7 +93,7 @@ struct TimestampTests {
     #expect(Timestamp.date(from: text) == nil)
   }
 
-  @Test("a moment that is a whole millisecond, whatever its binary fraction, keeps it")
+  @Test("a whole millisecond is kept, whatever its binary fraction")
   func wholeMilliseconds() {
     for milliseconds in 0..<1_000 {
       let date = Date(timeIntervalSince1970: 1_790_000_000 + Double(milliseconds) / 1_000)
@@ -101,7 +101,7 @@ struct TimestampTests {
     }
   }
 
-  @Test("every day of four centuries is read as Foundation has it")
+  @Test("every day of four centuries is parsed as by Foundation")
   func everyDay() {
     let style = Date.ISO8601FormatStyle()
     for day in 0..<146_097 {

@@ -67,7 +67,7 @@ struct SocketTests {
           ["serve", "--http-socket", socket],
           environment: ["DATABASE_URL": database.url, "USAGE_SPOOL": server.log + ".spool"])
         #expect(second.status == 1)
-        #expect(second.errors.contains("latchkey: cannot listen at \(socket): another server listens there"))
+        #expect(second.errors.contains("latchkey: cannot listen on \(socket): another server is listening there"))
         let health = try await curl(server.curlOptions + [server.url + "/healthz"])
         #expect(try health.json()["status"].string == "ok")
         _ = try await server.end(SIGKILL)
@@ -88,7 +88,7 @@ struct SocketTests {
         ["serve"],
         environment: ["DATABASE_URL": database.url, "USAGE_SPOOL": socket + ".spool", "HTTP_SOCKET": socket])
       #expect(result.status == 1)
-      #expect(result.errors.contains("latchkey: cannot listen at \(socket): there is a file that is no socket"))
+      #expect(result.errors.contains("latchkey: cannot listen on \(socket): there is a file that is not a socket"))
       #expect(try String(contentsOfFile: socket, encoding: .utf8) == "kept")
     }
   }

@@ -1,7 +1,8 @@
 import JSON
 import Portal
 
-/// The text of a `Date` field (RFC 9110 5.6.7), made once a second. Before 1970 it is that of its first second.
+/// The text of a `Date` field (RFC 9110 5.6.7), formatted once per second. Times before 1970 have the text of 1970's
+/// first second.
 struct DateText {
   private var second = -1
   private var text: [UInt8] = []

@@ -3,20 +3,21 @@ import HTTPTypes
 import JSON
 import NIOCore
 import Portal
+import PortalHTTP
 
-/// Answers requests of the three hot routes from memory: no `await`, no database, no header objects. What it cannot
-/// answer so goes to the ordinary route, which would have given the same bytes.
+/// Answers requests for the three hot routes from memory: no `await`, no database and no header objects. Requests that
+/// it cannot answer go to the ordinary route, which would have sent the same bytes.
 package final class FastPath: Sendable {
   let verifier: Verifier
   let tokens: ServiceTokenVerifier
-  /// Of requests of one token; nil: there is none.
+  /// The limit on requests per service token; nil if there is none.
   private let limit: RequestLimit<UUID>?
   let observer: Observer
   private let keyPlaces: KeyPlaces
   private let requestIDs: RequestIDs
   private let proxies: TrustedProxies
   private let drain: Drain
-  /// Answers the connections of trusted proxies, whose request ids are taken on; nil in that one itself.
+  /// Answers the connections of trusted proxies, whose request ids are kept; nil in that instance itself.
   private let forProxies: FastPath?
 
   package convenience init(
@@ -46,13 +47,13 @@ package final class FastPath: Sendable {
     self.forProxies = forProxies
   }
 
-  /// What answers a connection from a peer.
+  /// The fast path for connections from this peer.
   func answering(_ peer: SocketAddress?) -> FastPath {
     guard let forProxies, proxies.isTrusted(peer: peer?.ipAddress) else { return self }
     return forProxies
   }
 
-  /// What a connection keeps from one request to the next, so that most need no memory of their own.
+  /// Buffers that a connection reuses, so that most requests allocate no memory of their own.
   struct Scratch {
     fileprivate var head: [UInt8] = []
     fileprivate var body = JSONWriter()
@@ -61,27 +62,27 @@ package final class FastPath: Sendable {
     fileprivate var token = RememberedToken()
   }
 
-  /// What has become of a request.
+  /// The outcome of a request.
   enum Outcome {
-    /// Its answer is written.
+    /// The answer was written.
     case answered
-    /// It is for the ordinary route. Nothing was counted.
+    /// The request is for the ordinary route. Nothing was counted.
     case notHere
-    /// It may be answered here once keys are looked up. Nothing was counted.
+    /// The request may be answered here once its keys are looked up. Nothing was counted.
     case missing(LookUp)
   }
 
-  /// Keys that a request needs, and that are not in the cache.
+  /// The keys that a request needs and that are not in the cache.
   struct LookUp: Sendable {
-    /// When the request was seen.
+    /// When the request was first seen.
     let start: Moment
-    /// What it asks, so that it need not be read again.
+    /// The parsed request, so that it need not be parsed again.
     let questions: [VerificationRequest]
     let hashes: [SecretHash]
   }
 
-  /// Whether the body of a request is gathered here. Only one is that may be answered here: of a hot route, as large as
-  /// that takes it, and from somebody whose token is known to be good. So nobody else has memory filled.
+  /// Whether the body of a request is buffered here. It is only for a hot route, up to that route's size limit, and
+  /// with a token known to be valid, so that nobody else can fill the memory.
   func gathers(_ request: PlainRequest, _ bytes: Span<UInt8>, _ scratch: inout Scratch) -> Bool {
     let sizeMax: Int
     switch request.target {
@@ -93,13 +94,13 @@ package final class FastPath: Sendable {
     return token(request.fields.authorization, isBearer: true, bytes, &scratch.token, at: verifier.clock.now) != nil
   }
 
-  /// Writes the answer, or does nothing. Whoever is told of missing keys asks again, about the same request, after
-  /// ``perform(_:)``.
+  /// Writes the answer to `output`, or writes nothing. After `.missing`, call ``perform(_:)``, then call this again
+  /// with the same request and that look-up.
   func answer(
     _ request: PlainRequest, _ bytes: Span<UInt8>, after lookUp: LookUp? = nil, _ scratch: inout Scratch,
     into output: inout ByteBuffer
   ) -> Outcome {
-    // The ordinary route ends connections while the server drains.
+    // The ordinary route closes connections while the server drains.
     guard !request.fields.hasRepetition, !drain.isBegun else { return .notHere }
     let now = verifier.clock.now
     noteID(of: request, bytes, &scratch)
@@ -150,7 +151,7 @@ package final class FastPath: Sendable {
     return .answered
   }
 
-  /// Reads keys into the cache, or fails to: then the ordinary route says why.
+  /// Reads the keys into the cache. Ignores errors: the ordinary route reports them.
   func perform(_ lookUp: LookUp) async { _ = try? await verifier.keys.values(of: lookUp.hashes) }
 
   // MARK: Verdicts
@@ -167,7 +168,7 @@ package final class FastPath: Sendable {
     return (verdicts?.first, outcome)
   }
 
-  /// As ``judged(_:with:after:at:_:)``, of a batch.
+  /// Like ``judged(_:with:after:at:_:)``, for a batch.
   private func judgedAll(
     _ bytes: Span<UInt8>, _ body: Range<Int>, with token: KnownServiceToken, after lookUp: LookUp?, at moment: Moment
   ) -> (verdicts: [Verdict]?, outcome: Outcome) {
@@ -184,9 +185,9 @@ package final class FastPath: Sendable {
     verifier.verifyCached(lookUp.questions, lookedUp: lookUp.hashes.count, at: moment)
   }
 
-  /// What to look up of requests that could not be judged. Well-formed keys alone are: whether one is takes longer to
-  /// tell than whether it is known, so that is asked here and not before. Without any other, the requests can be judged
-  /// now.
+  /// Returns the look-up for requests that could not be judged from the cache. Only well-formed keys are looked up.
+  /// Checking the form of a key takes longer than looking it up in the cache, so it is done here and not before. If no
+  /// key is well-formed, the requests can be judged now.
   private func missing(
     _ requests: [VerificationRequest], _ keys: [Range<Int>], _ bytes: Span<UInt8>, at moment: Moment
   ) -> (verdicts: [Verdict]?, outcome: Outcome) {
@@ -202,7 +203,7 @@ package final class FastPath: Sendable {
 
   // MARK: Questions
 
-  /// The service token that is shown, if it is known to be good.
+  /// The service token in a field, if the cache knows it to be valid.
   private func token(
     _ field: Range<Int>?, isBearer: Bool, _ bytes: Span<UInt8>, _ remembered: inout RememberedToken, at moment: Moment
   ) -> KnownServiceToken? {
@@ -212,15 +213,15 @@ package final class FastPath: Sendable {
     return tokens.findCached(remembered.hash(of: bytes.extracting(token)), for: .verifyKeys, at: moment)
   }
 
-  /// Whether the token may ask; if not, the ordinary route says so. Only what is answered counts: the ordinary route
-  /// counts what is handed on to it.
+  /// Whether the token is within its request limit; if not, the ordinary route refuses the request. Only requests
+  /// answered here are counted here: the ordinary route counts those that it gets.
   private func hasRoom(_ token: KnownServiceToken, _ counted: inout UUID?) -> Bool {
     guard let limit else { return true }
     counted = token.id
     return limit.hasRoom(token.id)
   }
 
-  /// The place of the token behind `Bearer `, in whatever case, if there is one space and no other.
+  /// The range of the token after `Bearer ` in any case; nil if any other space or tab follows.
   private static func bearer(_ field: Range<Int>, _ bytes: Span<UInt8>) -> Range<Int>? {
     let scheme: StaticString = "bearer "
     guard bytes.begins(inAnyCase: scheme, at: field) else { return nil }
@@ -229,7 +230,7 @@ package final class FastPath: Sendable {
     return token
   }
 
-  /// Whether the body is said to be JSON, and not coded.
+  /// Whether the body is declared as JSON, without a content coding.
   private static func isJSON(_ request: PlainRequest, _ bytes: Span<UInt8>) -> Bool {
     let wanted: StaticString = "application/json"
     if let coding = request.fields.contentEncoding {
@@ -243,7 +244,7 @@ package final class FastPath: Sendable {
       || bytes[type.lowerBound + wanted.utf8CodeUnitCount] == UInt8(ascii: ";")
   }
 
-  /// What a gateway asks in header fields; nil for what the ordinary route is to refuse.
+  /// The question in a gateway's header fields; nil if the ordinary route has to refuse it.
   private static func question(
     _ fields: PlainRequest.Fields, _ key: Range<Int>?, _ bytes: Span<UInt8>
   ) -> VerificationRequest? {
@@ -299,7 +300,7 @@ package final class FastPath: Sendable {
     writeLength(&scratch)
   }
 
-  /// Returns the status.
+  /// Returns the status code.
   private func writeHead(authorizing verdict: Verdict, _ scratch: inout Scratch, at moment: Moment) -> Int {
     scratch.body.clear()
     scratch.head.removeAll(keepingCapacity: true)

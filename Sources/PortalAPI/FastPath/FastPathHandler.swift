@@ -1,49 +1,49 @@
 import NIOCore
 import Portal
 
-/// Told by whoever stands behind the decoder to `FastPathHandler`, which stands before it.
+/// The progress of a request behind the HTTP decoder, reported to `FastPathHandler` in front of the decoder.
 enum RequestProgress: Sendable {
-  /// The head of a request has come in.
+  /// The head of a request has arrived.
   case begun
-  /// A request has come in whole.
+  /// A whole request has arrived.
   case received
   /// Its answer has been written.
   case answered
-  /// The request that came last, whole or not, is the last of the connection: nothing behind it is read as HTTP.
+  /// The latest request, whole or not, is the last of the connection: nothing after it is read as HTTP.
   case last
 }
 
-/// Stands before the HTTP decoder of a connection: answers plain requests of the hot routes at once, in one write for
-/// all that came together, and hands on everything else.
+/// Answers plain requests for the hot routes in front of a connection's HTTP decoder, with one write for all that
+/// arrived together, and passes everything else on.
 ///
-/// Answers keep the order of their requests: a plain request that cannot be answered here is handed on alone, and what
-/// follows waits until it is answered. It waits, too, while keys of a request are looked up that is answered here then.
-/// What is not plain is handed on with all that follows, for the rest of the connection, since only the decoder then
-/// knows where a request ends.
+/// Answers keep the order of their requests. A plain request that cannot be answered here is passed on alone, and what
+/// follows waits until it is answered. Requests also wait while keys are looked up for one that is answered here. Bytes
+/// that are not a plain request are passed on with everything after them, for the rest of the connection, because only
+/// the decoder then knows where a request ends.
 ///
-/// A body is gathered only for requests that may be answered here; of others it is handed on as it comes. While the
-/// client takes no answers, nothing more is answered here or read.
+/// A body is buffered only for requests that may be answered here; other bodies are passed on as they arrive. While the
+/// client takes no answers, nothing more is answered or read here.
 ///
-/// It also closes the connections of slow clients (``ConnectionDeadlines``), because the framework's own handler for
-/// that sees nothing of what is answered here; and it is the connection's place in the limit of all of them.
+/// The handler also closes the connections of slow clients (``ConnectionDeadlines``), because the framework's own
+/// handler for that does not see what is answered here, and it holds the connection's slot in ``ConnectionLimit``.
 ///
-/// What is to be done when is decided by ``FastPathState``. Here are the bytes, and whatever does it.
+/// ``FastPathState`` decides what to do and when. This class holds the bytes and does the I/O.
 final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = ByteBuffer
   typealias InboundOut = ByteBuffer
   typealias OutboundIn = IOData
   typealias OutboundOut = ByteBuffer
 
-  /// Bytes of answers that are gathered before they are written, but for the last of them.
+  /// Bytes of buffered answers at which they are written before the next request is answered.
   private static let outputSizeMax = 64 << 10
-  /// How long keys may be looked up before the ordinary route takes over, which knows what to do about that.
+  /// How long a look-up of keys may take before the ordinary route takes over, which handles the delay.
   private static let lookUpTimeMax: TimeAmount = .milliseconds(200)
 
-  /// Nil if all is handed on.
+  /// Nil if everything is passed on.
   private let path: FastPath?
   private let limit: ConnectionLimit
   private let activity = NotedActivity()
-  /// The number under which it leaves the limit; nil when it has left.
+  /// The number under which the connection leaves the limit; nil once it has left.
   private var place: UInt64?
   private var state: FastPathState
   private var pending = ByteBuffer()
@@ -96,7 +96,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
       case .drop(let count): pending.moveReaderIndex(forwardBy: count)
       }
     }
-    // What was read to its end is not kept.
+    // Does not keep a buffer that was read to its end.
     if pending.readableBytes == 0 { pending = ByteBuffer() }
   }
 
@@ -149,7 +149,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     settle(context)
   }
 
-  /// Tells the decoder's side that what came is all for now. Where nothing was handed on, nothing is complete.
+  /// Flushes answers, and passes on the end of a read unless the decoder was passed nothing.
   private func complete(_ context: ChannelHandlerContext) {
     flushOutput(context)
     if state.takeCompletion() { context.fireChannelReadComplete() }
@@ -188,11 +188,11 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     isUnflushed = true
     state.wrote(output.readableBytes)
     context.write(wrapOutboundOut(output), promise: nil)
-    // In place if nobody holds it any more.
+    // Reuses the memory if nothing else holds it.
     output.clear()
   }
 
-  /// Also what was written before a request was handed on: whoever answers that waits until the channel is writable.
+  /// Also flushes what was written before a request was passed on: its route waits until the channel is writable.
   private func flushOutput(_ context: ChannelHandlerContext) {
     writeOutput(context)
     guard isUnflushed else { return }
@@ -200,7 +200,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     context.flush()
   }
 
-  /// What the decoder's side writes: for the count alone.
+  /// Counts the bytes that the handlers behind the decoder write.
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     state.wrote(unwrapOutboundIn(data).readableBytes)
     context.write(data, promise: promise)
@@ -210,7 +210,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     if state.requestRead(isWritable: context.channel.isWritable) { context.read() }
   }
 
-  /// When the server is to end, what was answered is written before.
+  /// During shutdown, writes the remaining answers before it closes the connection.
   func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
     guard state.isShuttingDown, mode == .all else { return context.close(mode: mode, promise: promise) }
     if state.isClosing { return context.channel.closeFuture.cascade(to: promise) }
@@ -238,7 +238,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     follow(sequel, context)
   }
 
-  /// Bytes that were written and that the client has not taken. A channel that is closed has no options any more.
+  /// Bytes that were written and that the client has not taken. A closed channel has no options.
   private func bufferedCount(_ context: ChannelHandlerContext) -> Int {
     (try? context.channel.syncOptions?.getOption(ChannelOptions.bufferedWritableBytes)) ?? 0
   }
@@ -266,7 +266,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     follow(state.resume(at: context.eventLoop.now, isWritable: context.channel.isWritable), context)
   }
 
-  /// Lets the limit see what the connection does, and has its deadlines looked at in time.
+  /// Publishes the connection's activity for the limit, and schedules the next check of its deadlines.
   private func settle(_ context: ChannelHandlerContext) {
     activity.note(state.activity(isWritable: context.channel.isWritable))
     guard state.checkAt < checkAt else { return }

@@ -1,94 +1,94 @@
 import NIOCore
 
-/// What a connection does before the HTTP decoder, as a value: no bytes, no I/O and no clock in here.
+/// The state of a connection in front of the HTTP decoder, as a value: no bytes, no I/O and no clock.
 ///
-/// `FastPathHandler` tells it what happens, and does what it says. While ``next(isWritable:)`` says that there is
-/// something to do with the bytes that have come, it is asked again.
+/// `FastPathHandler` reports events to it and does what it returns. While ``next(isWritable:)`` returns something to do
+/// with the bytes that have arrived, it is called again.
 struct FastPathState: Sendable {
-  /// What becomes of the bytes that come next.
+  /// What the next bytes are.
   enum Phase: Sendable {
-    /// They are the beginning of a request, whose head is not whole with less than `atLeast` of them.
+    /// The beginning of a request, whose head is incomplete with fewer than `atLeast` bytes.
     case plain(atLeast: Int)
-    /// They are a request that may be answered here as soon as it is whole; and what was looked up for it.
+    /// A request that may be answered here once it is whole, and what was looked up for it.
     case framed(PlainRequest, FastPath.LookUp?)
-    /// They are a request that waits for its keys.
+    /// A request whose keys are being looked up.
     case lookingUp(PlainRequest, number: Int)
-    /// `rest` of them belong to a request that goes to the decoder, and what follows waits until it is answered.
+    /// `rest` of the bytes belong to a request for the decoder; what follows waits until that is answered.
     case waiting(rest: Int, isAnswered: Bool)
-    /// They are the decoder's, for the rest of the connection.
+    /// All bytes go to the decoder, for the rest of the connection.
     case decoding
-    /// They come behind the last request, and are for nobody.
+    /// Bytes after the last request, which are dropped.
     case ended
   }
 
-  /// What is to be done with the bytes that have come.
+  /// What to do with the bytes that have arrived.
   enum Step: Sendable {
-    /// Nothing, until something else happens.
+    /// Do nothing until something else happens.
     case wait
-    /// To look what stands at their beginning, and tell it by ``framed(_:isGathered:)``.
+    /// Parse the request at their beginning, and report it with ``framed(_:isGathered:)``.
     case frame
-    /// To answer this request, and tell by ``answered()``, ``declined()`` or ``beginLookUp()`` what has become of it.
+    /// Answer this request, and report the result with ``answered()``, ``declined()`` or ``beginLookUp()``.
     case answer(PlainRequest, after: FastPath.LookUp?)
-    /// To hand on so many of them.
+    /// Pass on this number of bytes.
     case handOn(Int)
-    /// To forget so many of them.
+    /// Drop this number of bytes.
     case drop(Int)
-    /// To ask ``resume(at:isWritable:)`` when the event loop has done what it is about.
+    /// Call ``resume(at:isWritable:)`` in a later turn of the event loop.
     case resumeSoon
   }
 
-  /// What is to be done after something has happened.
+  /// What to do after an event.
   enum Sequel: Equatable, Sendable {
     case nothing
-    /// To look at the bytes again, and at what was held.
+    /// Look again at the bytes and at what was held back.
     case goOn
-    /// To ask ``resume(at:isWritable:)`` when the event loop has done what it is about: not from within a write.
+    /// Call ``resume(at:isWritable:)`` in a later turn of the event loop, not from within a write.
     case resumeSoon
     case close
   }
 
-  /// Why the connection takes no more.
+  /// Why the connection takes no more requests.
   private enum Ending: Equatable, Sendable {
     case none
     /// There are too many connections.
     case givenUp
-    /// The server ends, and waits until the output is taken.
+    /// The server is shutting down and waits until the client has taken the output.
     case closing
   }
 
-  /// Bytes that may wait behind a request that was handed on, before no more is read.
+  /// Bytes that may wait behind a request that was passed on before reading stops.
   private static let waitingCountMax = 64 << 10
 
   private(set) var phase: Phase
-  /// Bytes that have come and were neither answered nor handed on.
+  /// Bytes that have arrived and were neither answered nor passed on.
   private(set) var pendingCount = 0
-  /// When the deadlines are to be looked at, at the latest.
+  /// When the deadlines have to be checked, at the latest.
   private(set) var checkAt = NIODeadline.distantFuture
-  /// Whether the channel is to be asked for bytes as soon as that may be.
+  /// Whether a read of the channel is held back until it is allowed.
   private(set) var isReadHeld = false
 
   private var deadlines: ConnectionDeadlines
-  /// When bytes came, or something else had them looked at.
+  /// When bytes last arrived, or when another event last resumed their processing.
   private var now: NIODeadline
   private var ending = Ending.none
   /// Whether bytes wait until the client takes its answers.
   private var isBlocked = false
-  /// Whether the channel was asked for bytes and has not brought them yet.
+  /// Whether the channel was asked for bytes and has not delivered them yet.
   private var isReading = false
-  /// Whether something was handed on since the decoder was told that this was all.
+  /// Whether anything was passed on since the decoder last got the end of a read.
   private var hasHandedOn = false
-  /// Whether the client has ended its input, or the server is to end, and the decoder's side was not told yet: that is
-  /// not to overtake a request.
+  /// Whether the end of the client's input, or the server's shutdown, has yet to be passed on: it must not overtake a
+  /// request.
   private var isInputEndHeld = false
   private var isShutdownHeld = false
   private var lookUpNumber = 0
-  /// Requests that have come in whole behind the decoder and are not answered.
+  /// Whole requests that have arrived behind the decoder and are not answered.
   private var unansweredCount = 0
-  /// Bytes that came and that were written, in all.
+  /// Bytes read and written, in total.
   private var readCount = 0
   private var writtenCount = 0
 
-  /// A connection that was opened `at` that time. If nothing is answered here, all is handed on.
+  /// A connection opened at `now`. If `answers` is false, everything is passed on.
   init(_ timeouts: ConnectionTimeouts, answers: Bool, openedAt now: NIODeadline) {
     self.now = now
     deadlines = ConnectionDeadlines(timeouts, openedAt: now)
@@ -98,7 +98,7 @@ struct FastPathState: Sendable {
 
   // MARK: Bytes
 
-  /// Notes that bytes came.
+  /// Notes that bytes arrived.
   mutating func read(_ count: Int, at now: NIODeadline) {
     self.now = now
     readCount += count
@@ -133,7 +133,7 @@ struct FastPathState: Sendable {
     }
   }
 
-  /// While the client takes no answers, it gets no further ones.
+  /// A client that takes no answers gets no further ones.
   private mutating func hasRoom(_ isWritable: Bool) -> Bool {
     isBlocked = !isWritable || ending == .closing
     return !isBlocked
@@ -145,7 +145,7 @@ struct FastPathState: Sendable {
     return .handOn(count)
   }
 
-  /// Notes what stands at the beginning of the bytes. `isGathered` tells whether the body of a request is to come here
+  /// Notes what is at the beginning of the bytes. `isGathered` says whether the body of a request is buffered here
   /// before anything is done with it.
   mutating func framed(_ framing: PlainRequest.Framing, isGathered: Bool) {
     switch framing {
@@ -160,7 +160,7 @@ struct FastPathState: Sendable {
     }
   }
 
-  /// Notes that the request was answered here. Returns its bytes.
+  /// Notes that the request was answered here. Returns its size in bytes.
   mutating func answered() -> Int {
     guard case .framed(let request, _) = phase else { return 0 }
     phase = .plain(atLeast: 0)
@@ -169,7 +169,7 @@ struct FastPathState: Sendable {
     return request.byteCount
   }
 
-  /// Notes that the request is not for here.
+  /// Notes that the request is for the ordinary route.
   mutating func declined() {
     guard case .framed(let request, _) = phase else { return }
     phase = .waiting(rest: request.byteCount, isAnswered: false)
@@ -177,7 +177,7 @@ struct FastPathState: Sendable {
 
   // MARK: Look-ups
 
-  /// Notes that keys of the request are looked up. Returns the number of the look-up.
+  /// Notes that keys of the request are being looked up. Returns the number of the look-up.
   mutating func beginLookUp() -> Int {
     guard case .framed(let request, _) = phase else { return lookUpNumber }
     lookUpNumber += 1
@@ -186,8 +186,8 @@ struct FastPathState: Sendable {
     return lookUpNumber
   }
 
-  /// Notes that a look-up has ended, or that it takes too long: whichever comes second has no effect. What was found
-  /// goes with the request, also if that has to wait until the client takes other answers.
+  /// Notes that a look-up has ended or takes too long; only the first of the two has an effect. The request keeps what
+  /// was found, even if it has to wait until the client takes other answers.
   mutating func endLookUp(_ number: Int, _ lookUp: FastPath.LookUp, at now: NIODeadline) -> Sequel {
     guard case .lookingUp(let request, number: number) = phase else { return .nothing }
     phase = .framed(request, lookUp)
@@ -198,7 +198,7 @@ struct FastPathState: Sendable {
 
   // MARK: The decoder's side
 
-  /// Notes what is told of a request that was handed on.
+  /// Notes the progress of a request that was passed on.
   mutating func progressed(_ progress: RequestProgress, at now: NIODeadline) -> Sequel {
     switch progress {
     case .begun:
@@ -227,7 +227,7 @@ struct FastPathState: Sendable {
     }
   }
 
-  /// What there is to do now that the request is answered, or the client takes its answers again.
+  /// Returns what to do now that a request was answered or the client takes its answers again.
   mutating func resume(at now: NIODeadline, isWritable: Bool) -> Sequel {
     if ending == .givenUp { return closeIfGivenUp(isWritable) }
     switch phase {
@@ -242,7 +242,7 @@ struct FastPathState: Sendable {
     return .goOn
   }
 
-  /// Whether the decoder's side is to be told that what was handed on is all for now.
+  /// Whether to pass on the end of a read now.
   mutating func takeCompletion() -> Bool {
     defer { hasHandedOn = false }
     if case .decoding = phase { return true }
@@ -251,7 +251,7 @@ struct FastPathState: Sendable {
 
   // MARK: Reading
 
-  /// Whether the channel is to be asked for bytes now. If not, it is to be asked later.
+  /// Whether to read from the channel now. If not, the read is held back.
   mutating func requestRead(isWritable: Bool) -> Bool {
     let isFull =
       switch phase {
@@ -264,19 +264,19 @@ struct FastPathState: Sendable {
     return !isReadHeld
   }
 
-  /// Notes that the channel has brought all that there was.
+  /// Notes that the channel has delivered all that there was.
   mutating func completeRead() { isReading = false }
 
   // MARK: Ends
 
-  /// Notes that the client has ended its input. Returns whether the decoder's side is told now.
+  /// Notes that the client has ended its input. Returns whether to pass that on now.
   mutating func inputClosed() -> Bool {
     isInputEndHeld = pendingCount > 0
     return !isInputEndHeld
   }
 
-  /// Whether the decoder's side is told now that the client has ended its input. What is left, half a request, is the
-  /// decoder's to judge, and goes before.
+  /// Whether to pass on the end of the client's input now. An incomplete request is passed on first: the decoder judges
+  /// it.
   mutating func takeInputEnd() -> Bool {
     guard isInputEndHeld, !isBlocked else { return false }
     switch phase {
@@ -288,22 +288,22 @@ struct FastPathState: Sendable {
     return true
   }
 
-  /// Notes that the server is to end. Returns whether the decoder's side is told now: it closes connections of whose
-  /// requests it does not know.
+  /// Notes that the server is shutting down. Returns whether to pass that on now: the handlers behind the decoder close
+  /// a connection if they know of no request on it.
   mutating func shutDown(at now: NIODeadline) -> Bool {
     ensureCheck(by: deadlines.shutDown(at: now))
     isShutdownHeld = hasRequestPending
     return !isShutdownHeld
   }
 
-  /// Whether the decoder's side is told now that the server is to end.
+  /// Whether to pass on the server's shutdown now.
   mutating func takeShutdown() -> Bool {
     guard isShutdownHeld, !hasRequestPending else { return false }
     isShutdownHeld = false
     return true
   }
 
-  /// Whether something has come in that is to be answered here, or may be.
+  /// Whether bytes have arrived that are, or may be, answered here.
   private var hasRequestPending: Bool {
     switch phase {
     case .plain, .framed, .lookingUp: pendingCount > 0
@@ -311,35 +311,35 @@ struct FastPathState: Sendable {
     }
   }
 
-  /// Whether the server is to end.
+  /// Whether the server is shutting down.
   var isShuttingDown: Bool { deadlines.isShuttingDown }
 
-  /// Whether the connection is closed when its output is taken.
+  /// Whether the connection closes once its output is taken.
   var isClosing: Bool { ending == .closing }
 
-  /// Notes that the connection is to be closed when its output is taken.
+  /// Notes that the connection is to be closed once its output is taken.
   mutating func closeAfterOutput() { ending = .closing }
 
-  /// Notes that there are too many connections, and this one is to be closed: after the answer, if a request is being
-  /// answered.
+  /// Notes that there are too many connections and that this one is to be closed: after the answer, if a request is
+  /// being answered.
   mutating func giveUp(isWritable: Bool) -> Sequel {
     if ending == .none { ending = .givenUp }
     return isAnswering(isWritable) ? .nothing : .close
   }
 
-  /// Whether the connection was given up and has no answer to wait for any more.
+  /// Returns `.close` if the connection was given up and has no answer to wait for.
   func closeIfGivenUp(_ isWritable: Bool) -> Sequel {
     ending == .givenUp && !isAnswering(isWritable) ? .close : .nothing
   }
 
   // MARK: The client
 
-  /// What the connection does, and since when, for the limit of all connections.
+  /// The connection's present activity, for ``ConnectionLimit``.
   func activity(isWritable: Bool) -> ConnectionActivity {
     ConnectionActivity(since: deadlines.activeAt.uptimeNanoseconds, isAnswering: isAnswering(isWritable))
   }
 
-  /// False if the client does not take its answer: else whoever reads nothing could never be closed.
+  /// False if the client does not take its answer: otherwise a client that reads nothing could never be closed.
   private func isAnswering(_ isWritable: Bool) -> Bool { hasUnanswered && isWritable }
 
   private var hasUnanswered: Bool {
@@ -350,7 +350,8 @@ struct FastPathState: Sendable {
   /// Notes that bytes were written.
   mutating func wrote(_ count: Int) { writtenCount += count }
 
-  /// Notes that the client takes its answers again, or no longer. `bufferedCount` is what it is to take, in bytes.
+  /// Notes that the client takes its answers again, or no longer does. `bufferedCount` is the number of bytes left to
+  /// take.
   mutating func writabilityChanged(_ isWritable: Bool, bufferedCount: Int, at now: NIODeadline) -> Sequel {
     if !isWritable, let deadline = deadlines.noteOutput(standing(bufferedCount, at: now)) { ensureCheck(by: deadline) }
     if hasUnanswered { deadlines.activeAt = now }
@@ -360,7 +361,7 @@ struct FastPathState: Sendable {
 
   // MARK: Deadlines
 
-  /// Looks at the deadlines. Unless the connection is to be closed, ``checkAt`` says when to do so again.
+  /// Checks the deadlines. Unless the connection is to be closed, ``checkAt`` says when to check again.
   mutating func check(bufferedCount: Int, at now: NIODeadline) -> Sequel {
     checkAt = .distantFuture
     switch deadlines.check(standing(bufferedCount, at: now)) {
@@ -379,8 +380,8 @@ struct FastPathState: Sendable {
     if let deadline = deadlines.beginBody(at: now, readCount: readCount) { ensureCheck(by: deadline) }
   }
 
-  /// There is one check at any time. Whoever needs an earlier one moves it, which is seldom: until it has come, it is
-  /// early enough for all who follow.
+  /// There is one scheduled check at a time. An earlier deadline moves it, which is rare; a later one is seen when it
+  /// runs.
   private mutating func ensureCheck(by deadline: NIODeadline) { checkAt = min(checkAt, deadline) }
 
   private func standing(_ bufferedCount: Int, at now: NIODeadline) -> ConnectionDeadlines.Standing {

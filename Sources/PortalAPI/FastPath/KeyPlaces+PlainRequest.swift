@@ -1,7 +1,7 @@
 import HTTPTypes
 
 extension KeyPlaces {
-  /// As ``key(in:)``, of the same request before the decoder.
+  /// Like ``key(in:)``, for a request that the decoder has not seen.
   func key(in request: PlainRequest, _ bytes: Span<UInt8>) -> Outcome {
     for place in places {
       var value: Range<Int>?

@@ -1,30 +1,32 @@
 import JSON
+import PortalHTTP
 
-/// A request so plain that every parser of HTTP/1.1 must read it in the same way (RFC 9112), found in the bytes of a
+/// A request so plain that every parser of HTTP/1.1 must read it the same way (RFC 9112), found in the bytes of a
 /// connection before the decoder sees them.
 ///
-/// Plain is: one of six methods, a target of visible ASCII, `HTTP/1.1`, CRLF and nothing else as line end, names of
+/// A plain request has one of six methods, a target of visible ASCII, `HTTP/1.1`, only CRLF as line ending, names of
 /// letters, digits, `-` and `_` without space before the colon, values of printable ASCII, at most one `Content-Length`
 /// of digits, one valid `Host`, and none of `Transfer-Encoding`, `Expect`, `Upgrade`, `Proxy-Connection` or a
-/// `Connection` other than `keep-alive`.
-/// So where it ends is beyond doubt. What is not plain is no error: the decoder judges it.
+/// `Connection` other than `keep-alive`. Its end is therefore beyond doubt. A request that is not plain is not an
+/// error: the decoder judges it.
 struct PlainRequest: Equatable {
-  /// Bytes of the request line and the header fields, and fields; the decoder takes as many.
+  /// The largest request line and header fields together, in bytes, and the most fields; the decoder has the same
+  /// limits.
   static let headSizeMax = 32 << 10
   static let fieldCountMax = 100
-  /// Bytes of a body; a request with a larger one is the decoder's.
+  /// The largest body, in bytes; a request with a larger one is the decoder's.
   static let bodySizeMax = VerificationController.batchBodySizeMax
 
   enum Framing: Equatable {
-    /// The rest of the head is still to come: at least so many bytes in all.
+    /// The rest of the head has yet to arrive: at least this many bytes are needed in all.
     case incomplete(atLeast: Int)
     case notPlain
-    /// The head is whole, and at least a part of the body is still to come.
+    /// The head is whole, and at least part of the body has yet to arrive.
     case body(PlainRequest)
     case complete(PlainRequest)
   }
 
-  /// The fields that the hot routes look at; a place in the bytes for each, without the space around it.
+  /// The fields that the hot routes read: for each the range of its value in the bytes, without the space around it.
   struct Fields: Equatable {
     var authorization: Range<Int>?
     var contentType: Range<Int>?
@@ -36,7 +38,7 @@ struct PlainRequest: Equatable {
     var originalURI: Range<Int>?
     var requestID: Range<Int>?
     var contentEncoding: Range<Int>?
-    /// Whether one of them stands twice.
+    /// Whether one of them occurs twice.
     var hasRepetition = false
 
     fileprivate mutating func set(_ field: WritableKeyPath<Fields, Range<Int>?>, _ value: Range<Int>) {
@@ -45,21 +47,21 @@ struct PlainRequest: Equatable {
     }
   }
 
-  /// Nil: its bytes are known, and no more.
+  /// Nil for any other route.
   var target: HotRoute?
   var fields: Fields
-  /// The whole request, and its body at the end.
+  /// The size of the whole request, and of the body at its end, in bytes.
   var byteCount: Int
   var bodyCount: Int
 
   var body: Range<Int> { byteCount - bodyCount..<byteCount }
 
-  /// The places of the values of any field, by its name in lower case, in the bytes that the request was found in.
+  /// The ranges of the values of any field in the bytes that the request was found in. `name` is in lower case.
   func values(of name: String, _ bytes: Span<UInt8>) -> [Range<Int>] {
     var values: [Range<Int>] = []
     let end = byteCount - bodyCount
     var start = 0
-    // What is plain has no CR but at the end of a line, with LF behind it.
+    // A plain head has CR only at the end of a line, followed by LF.
     while start < end {
       var lineEnd = start
       while lineEnd < end, bytes[lineEnd] != UInt8(ascii: "\r") { lineEnd += 1 }
@@ -72,7 +74,7 @@ struct PlainRequest: Equatable {
     return values
   }
 
-  /// What stands at the beginning of the bytes.
+  /// Finds the request at the beginning of the bytes.
   static func frame(_ bytes: Span<UInt8>) -> Framing {
     var reader = HeadReader()
     return reader.read(bytes)
@@ -152,15 +154,15 @@ private struct HeadReader {
     }
   }
 
-  /// How much of a text stands somewhere.
+  /// How much of a text was found.
   private enum Match {
     case whole
-    /// As far as the bytes go, and they end before it does.
+    /// The bytes match as far as they go, and end before the text does.
     case beginning
     case none
   }
 
-  /// Steps over a text if it stands here.
+  /// Steps over a text if it comes next.
   private mutating func skip(_ text: StaticString, _ bytes: Span<UInt8>) -> Match {
     let count = min(text.utf8CodeUnitCount, bytes.count - position)
     guard bytes.begins(text, at: position) else { return .none }
@@ -205,10 +207,10 @@ private struct HeadReader {
 
   private static func isSpace(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
 
-  /// False for a field that makes the request less than plain.
+  /// Returns false for a field that makes the request not plain.
   private mutating func take(_ name: Range<Int>, _ value: Range<Int>, _ bytes: Span<UInt8>) -> Bool {
     func isName(_ wanted: StaticString) -> Bool { bytes.begins(inAnyCase: wanted, at: name) }
-    // By length first: most fields are none of these.
+    // Compares lengths first: most fields are none of these.
     switch name.count {
     case 4 where isName("host"):
       defer { hasHost = true }

@@ -1,6 +1,6 @@
 import Portal
 
-/// The hash of the token that came last on a connection: a gateway shows the same one each time.
+/// The hash of the last token on a connection: a gateway sends the same one each time.
 struct RememberedToken: CustomStringConvertible, CustomReflectable {
   private var bytes: [UInt8] = []
   private var last = SecretHash(of: [])
@@ -15,7 +15,7 @@ struct RememberedToken: CustomStringConvertible, CustomReflectable {
     return last
   }
 
-  /// In a time that depends on the length alone.
+  /// Compares in a time that depends on the length alone.
   private func isSame(_ token: Span<UInt8>) -> Bool {
     guard token.count == bytes.count else { return false }
     var difference: UInt8 = 0

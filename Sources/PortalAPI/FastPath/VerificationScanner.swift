@@ -1,10 +1,9 @@
 import JSON
 import Portal
 
-/// Reads the bodies of the hot routes in place: an object whose members all are as documented, in plain ASCII without
-/// escapes. Anything else is nil, and `JSONParser` with `RequestFields` judges it; whatever is read here, those would
-/// read in the same way. Only that a key which is not well formed has a hash here, unless its length is one that no key
-/// has.
+/// Reads the bodies of the hot routes in place: an object with documented members only, in plain ASCII without escapes.
+/// Returns nil for anything else, which `JSONParser` and `RequestFields` judge. They would read whatever is read here
+/// in the same way, with one exception: here a key that is not well-formed has a hash, unless no key has its length.
 struct VerificationScanner {
   private var position: Int
   private let end: Int
@@ -14,7 +13,7 @@ struct VerificationScanner {
     end = range.upperBound
   }
 
-  /// What is asked, and where its key stands.
+  /// A question, and the range of its key.
   typealias Asked = (request: VerificationRequest, key: Range<Int>)
 
   /// `{"key": …}`
@@ -72,7 +71,7 @@ struct VerificationScanner {
     return (request, key)
   }
 
-  /// False for a member that is not known, stands twice or is not as it should be.
+  /// Returns false for a member that is unknown, repeated or invalid.
   private mutating func member(_ name: Range<Int>, _ members: inout Members, _ bytes: Span<UInt8>) -> Bool {
     if bytes.holds("key", at: name), members.key == nil {
       members.key = string(bytes)
@@ -141,7 +140,7 @@ struct VerificationScanner {
     return position == end
   }
 
-  /// The place of a string's characters, if they are ASCII and none is escaped.
+  /// The range of a string's characters, if they are ASCII and none is escaped.
   private mutating func string(_ bytes: Span<UInt8>) -> Range<Int>? {
     guard take("\"", bytes) else { return nil }
     let start = position
@@ -157,7 +156,7 @@ struct VerificationScanner {
     return nil
   }
 
-  /// A whole number of at most four digits.
+  /// A positive whole number of at most four digits.
   private mutating func number(_ bytes: Span<UInt8>) -> Int? {
     skipSpace(bytes)
     let start = position
@@ -166,7 +165,7 @@ struct VerificationScanner {
       number = number * 10 + Int(bytes[position] - 0x30)
       position += 1
     }
-    // What follows a digit (a fraction, an exponent, another digit) is found out by whoever reads on.
+    // The caller rejects a fraction or an exponent, because it expects a comma or a brace.
     guard (1...4).contains(position - start), bytes[start] != UInt8(ascii: "0") else { return nil }
     return number
   }

@@ -1,18 +1,20 @@
 import NIOCore
 import NIOHTTP1
 
-/// Writes the bytes of a head that are not ASCII as percent-encoding has them (RFC 3986 2.1), in the target and in the
-/// values of fields, so that no text of a head is anything but ASCII behind it.
+/// Percent-encodes the bytes of a head that are not ASCII (RFC 3986 2.1), in the target and in the values of fields, so
+/// that the handlers behind it see only ASCII.
 ///
 /// Nothing that the server looks for in a head has other characters (RFC 9110 5.5 calls them opaque), and a `String`
-/// that may have them is dear to compare; see ``ByteText``. A head that is too large then is refused as any other.
+/// that may have them is expensive to compare; see ``ByteText``. A head that becomes too large is refused like any
+/// other.
 ///
-/// An `Idempotency-Key` with other characters is refused. Encoded, it would be another key; so its value is removed.
+/// An `Idempotency-Key` with other characters has to be refused, because it would be a different key once encoded. Its
+/// value is removed, and routes refuse the empty one.
 final class ASCIIHeadHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPServerRequestPart
   typealias InboundOut = HTTPServerRequestPart
 
-  /// Whether a head was refused: what follows belongs to it.
+  /// Whether a head was refused: everything that follows belongs to it.
   private var hasRefused = false
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {

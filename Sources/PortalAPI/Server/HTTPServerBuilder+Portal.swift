@@ -2,10 +2,11 @@ import Hummingbird
 import HummingbirdCore
 import NIOHTTP1
 import Portal
+import PortalHTTP
 
 extension HTTPServerBuilder {
-  /// HTTP/1.1 as all ports have it, over TLS if there is a certificate; requests that `fastPath` can answer are
-  /// answered before the decoder.
+  /// HTTP/1.1 with the configuration of all ports, over TLS if there is a certificate. Requests that `fastPath` can
+  /// answer are answered before the decoder.
   package static func portal(
     _ fastPath: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit, drain: Drain, tls: ServerTLS?,
     observer: Observer

@@ -8,28 +8,30 @@ import NIOHTTPTypesHTTP1
 import NIOSSL
 import Portal
 
-/// Answers what is no HTTP, or is refused by its head, with a problem document, where the framework would send an empty
-/// 400, and closes: behind the answers to what came before. Asks for the body of a client that waits to be asked. Ends
-/// the connection after its next answer while the server drains. Where the connection ends before a body has come in
-/// whole, whoever reads it is told (``ClientGone``).
+/// Answers input that is not HTTP, and requests that are refused for their head, with a problem document, where the
+/// framework would send an empty 400. It does so after the answers to earlier requests, and then closes the connection.
+///
+/// It also asks for the body when a client waits for that, and ends the connection after its next answer while the
+/// server drains. If the connection ends before a body has arrived in full, the reader of the body gets an error
+/// (``ClientGone``).
 final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
   typealias OutboundIn = HTTPResponsePart
   typealias OutboundOut = HTTPResponsePart
 
-  /// Bytes of all header fields of a request together.
+  /// The largest size of all header fields of a request together, in bytes.
   static let headerSizeMax = PlainRequest.headSizeMax
-  /// Bytes that are read at once. Each connection keeps a buffer of the size of its largest read until it is closed.
+  /// The most bytes per read. Each connection keeps a buffer of the size of its largest read until it is closed.
   private static let readSizeMax = 16 << 10
 
-  /// Requests handed on whose answer has not been written: behind those an answer of ours would be out of order.
+  /// Requests that were passed on and whose answers are not written: an answer from here must not overtake those.
   private var unansweredCount = 0
-  /// Whether the request that came last has come in whole.
+  /// Whether the latest request has arrived in full.
   private var isComplete = true
-  /// What is answered after all requests before it, and is the end.
+  /// The last answer of the connection, written after those to all earlier requests.
   private var refusal: Problem?
-  /// Whether the client was told that the connection ends with the answer that is being written.
+  /// Whether the answer that is being written tells the client that the connection ends.
   private var isEnding = false
 
   private let path: FastPath?
@@ -39,9 +41,9 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
   private let tls: ServerTLS?
   private let observer: Observer
 
-  /// Also puts the handler of TLS, if there is a certificate, and a ``FastPathHandler`` at the beginning of the
-  /// pipeline, and a ``PersistenceHandler`` and an ``ASCIIHeadHandler`` behind the decoder, where the framework lets
-  /// nobody in.
+  /// When it is added to a pipeline, this handler also adds those that the framework offers no other way to add: the
+  /// TLS handler, if there is a certificate, and a ``FastPathHandler`` at the beginning, and a ``PersistenceHandler``
+  /// and an ``ASCIIHeadHandler`` behind the decoder.
   init(
     _ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit, drain: Drain, tls: ServerTLS?,
     observer: Observer
@@ -58,7 +60,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
     do {
       try context.channel.syncOptions?.setOption(
         .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 64, initial: 2_048, maximum: Self.readSizeMax))
-      // Each of several reads in a row would have a buffer that the connection keeps.
+      // The connection would keep a buffer for each of several reads in a row.
       try context.channel.syncOptions?.setOption(.maxMessagesPerRead, value: 1)
       let pipeline = context.pipeline.syncOperations
       let path = path?.answering(context.channel.remoteAddress)
@@ -75,7 +77,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
       try pipeline.addHandler(PersistenceHandler(), position: .before(codec))
       try pipeline.addHandler(ASCIIHeadHandler(), position: .before(codec))
     } catch {
-      // The connection is closed already.
+      // The connection has already been closed.
       context.fireErrorCaught(error)
     }
   }
@@ -88,7 +90,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
       isComplete = false
       context.triggerUserOutboundEvent(RequestProgress.begun, promise: nil)
       // The client waits before it sends its body (RFC 9110 10.1.1). Behind another answer this would be out of order,
-      // and the client goes on by itself after a while.
+      // and the client continues by itself after a while.
       if unansweredCount == 1, head.headerFields[.expect]?.lowercased() == "100-continue" {
         context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
       }
@@ -100,7 +102,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
     context.fireChannelRead(data)
   }
 
-  /// Whether a request that a route may be reading has not come in whole.
+  /// Whether a request that a route may be reading has not arrived in full.
   private var isReceiving: Bool { unansweredCount > 0 && !isComplete }
 
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
@@ -114,7 +116,7 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
     if let refusal, unansweredCount == 0 { answer(refusal, context) }
   }
 
-  /// With `Connection: close` where the server drains and nothing comes behind this answer.
+  /// Adds `Connection: close` if the server drains and nothing follows this answer.
   private func ending(_ head: HTTPResponse) -> HTTPResponse {
     guard drain.isBegun, isComplete, unansweredCount == 1, head.status.kind != .informational else { return head }
     isEnding = true
@@ -125,13 +127,14 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
     if refusal != nil || isEnding { return }
-    // Of half a body the decoder, too, complains where a connection has ended. A client that has ended its own side
-    // alone may still read why.
+    // The decoder also reports half a body when a connection has ended. A client that has only ended its own side may
+    // still read the reason.
     let isGone = error is IOError || error is ChannelError || !context.channel.isActive
     if isGone, isReceiving { return context.fireErrorCaught(ClientGone()) }
     guard let problem = Self.problem(for: error) else { return context.fireErrorCaught(error) }
     guard isComplete else {
-      // Whoever reads a broken body is told. Its request has one answer: there is no second one if that was early.
+      // The reader of a broken body gets the error. A request has one answer: if that was early, there is no second
+      // one.
       if unansweredCount > 0 { context.fireErrorCaught(error) } else { context.close(promise: nil) }
       return
     }

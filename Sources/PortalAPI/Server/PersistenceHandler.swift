@@ -1,22 +1,22 @@
 import NIOCore
 import NIOHTTP1
 
-/// Ends the connection after the last answer, as ``Persistence`` says, and takes nothing that comes behind its request.
-/// Has heads refused whose host or framing is not beyond doubt.
+/// Ends the connection after the last answer, as ``Persistence`` decides, and ignores everything that follows its
+/// request. Refuses heads whose host or framing is ambiguous.
 ///
-/// Stands right behind the decoder, since no version is known further on.
+/// Its place is directly behind the decoder, because the handlers after that do not see the version.
 final class PersistenceHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPServerRequestPart
   typealias InboundOut = HTTPServerRequestPart
   typealias OutboundIn = HTTPServerResponsePart
   typealias OutboundOut = HTTPServerResponsePart
 
-  /// Of the requests that were handed on and are not answered, in their order. As many come together as the decoder
-  /// finds in what was read at once.
+  /// For each request that was passed on and is not answered, in order. The decoder passes on every request that it
+  /// finds in one read.
   private var unanswered = CircularBuffer<Persistence>()
-  /// Whether the request that came last is the last of the connection.
+  /// Whether the latest request is the last of the connection.
   private var isLast = false
-  /// Whether it has come in whole, or was refused.
+  /// Whether it has arrived in full, or was refused.
   private var isComplete = false
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -33,7 +33,7 @@ final class PersistenceHandler: ChannelDuplexHandler, RemovableChannelHandler {
       }
       unanswered.append(persistence)
       guard persistence.isOld, head.headers.contains(name: "expect") else { return context.fireChannelRead(data) }
-      // HTTP/1.0 knows no answer that asks for the body (RFC 9110 10.1.1).
+      // HTTP/1.0 has no answer that asks for the body (RFC 9110 10.1.1).
       head.headers.remove(name: "expect")
       context.fireChannelRead(wrapInboundOut(.head(head)))
     case .body: context.fireChannelRead(data)
@@ -44,7 +44,7 @@ final class PersistenceHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
   }
 
-  /// The decoder would keep whatever comes behind a request for another protocol.
+  /// Otherwise, the decoder would keep everything that follows a request for another protocol.
   private func endInput(_ context: ChannelHandlerContext) {
     context.triggerUserOutboundEvent(RequestProgress.last, promise: nil)
   }
@@ -52,7 +52,7 @@ final class PersistenceHandler: ChannelDuplexHandler, RemovableChannelHandler {
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     switch unwrapOutboundIn(data) {
     case .head(var head):
-      // What asks for a body is no answer; and what is no HTTP has no request.
+      // An informational response is not the answer, and input that is not HTTP has no request.
       guard !unanswered.isEmpty, !(100..<200).contains(head.status.code) else {
         return context.write(data, promise: promise)
       }
@@ -71,7 +71,7 @@ final class PersistenceHandler: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    // What comes behind the last request.
+    // Ignores errors in what follows the last request.
     if isLast && isComplete { return }
     context.fireErrorCaught(error)
   }

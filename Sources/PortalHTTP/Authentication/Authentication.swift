@@ -3,7 +3,7 @@ import HTTPTypes
 import Hummingbird
 import Portal
 
-/// Finds out which customer is logged in, by bearer token or cookie.
+/// Authenticates a customer by bearer token or cookie.
 package struct MemberAuthentication: RouterMiddleware {
   package let sessions: Sessions
   package let cookie: SessionCookie
@@ -34,7 +34,7 @@ package struct MemberAuthentication: RouterMiddleware {
   }
 }
 
-/// Finds out which member of staff is logged in, by bearer token.
+/// Authenticates a staff member by bearer token.
 package struct StaffAuthentication: RouterMiddleware {
   package let sessions: Sessions
   package let limits: RequestLimits
@@ -54,13 +54,13 @@ package struct StaffAuthentication: RouterMiddleware {
   }
 }
 
-/// Finds out which service token somebody shows.
+/// Authenticates a service token.
 package struct ServiceTokenAuthentication: RouterMiddleware {
   package let tokens: ServiceTokenVerifier
   /// The header that the token is in; nil for `Authorization: Bearer`.
   package var header: HTTPField.Name?
   package let limits: RequestLimits
-  /// The one of `limits` that its tokens are counted by; nil: none.
+  /// The limit among `limits` that the requests of these tokens count towards; nil if there is none.
   package let limit: RequestLimit<UUID>?
 
   package func handle(
@@ -80,7 +80,7 @@ package struct ServiceTokenAuthentication: RouterMiddleware {
   }
 }
 
-/// Finds out which service token somebody shows, or which member of staff is logged in.
+/// Authenticates a service token or a staff member, by bearer token.
 package struct AnalystAuthentication: RouterMiddleware {
   package let tokens: ServiceTokenVerifier
   package let sessions: Sessions
@@ -106,16 +106,16 @@ package struct AnalystAuthentication: RouterMiddleware {
 }
 
 extension StaffSession {
-  /// Throws `.enrolmentRequired` for who has none.
+  /// Throws `.enrolmentRequired` if the staff member has none.
   func requireSecondFactor() throws(PortalError) {
     guard hasSecondFactor else { throw .enrolmentRequired }
   }
 }
 
 extension RequestLimits {
-  /// Finds out who sends a request. Where that cannot be said, it counts for the address, so that guessing is limited:
-  /// afterwards, because a good session is not to pay for others at its address. So a wrong token costs its look-up
-  /// also where the address has had its share.
+  /// Authenticates a request with `find`. If that fails, the request counts towards the limit of its address, so that
+  /// guessing is limited. It is counted afterwards, because a valid session must not be limited by others at its
+  /// address. A wrong token therefore costs its look-up even if the address has reached its limit.
   func identifying<Found>(
     _ context: AppRequestContext, _ find: () async throws -> Found
   ) async throws -> Found {

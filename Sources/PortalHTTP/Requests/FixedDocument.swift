@@ -2,10 +2,10 @@ import Crypto
 import HTTPTypes
 import Hummingbird
 
-/// A document that is the same for everybody until another version of the program runs.
+/// A document that is the same for everybody and only changes with the version of the program.
 ///
-/// Caches may keep it, but ask each time whether it is current, so that none outlives an upgrade. Where it is, the
-/// answer is 304 (RFC 9110 13.1.2).
+/// Caches may keep it but must revalidate it each time, so that no copy outlives an upgrade. The answer is 304 if their
+/// copy is current (RFC 9110 13.1.2).
 package struct FixedDocument: Sendable {
   private let type: String
   private let tag: String

@@ -1,12 +1,12 @@
 import Hummingbird
 
-/// What a request asks in its JSON body. There is a value only where nothing was wrong.
+/// The JSON body of a request, parsed. A value exists only if nothing was wrong with it.
 package protocol JSONBody: Sendable {
   static var sizeMax: Int { get }
   /// Whether an empty body counts as `{}`.
   static var isOptional: Bool { get }
 
-  /// Throws all that is wrong.
+  /// Throws all problems together.
   init(_ fields: inout RequestFields) throws
 }
 
@@ -20,7 +20,7 @@ extension JSONBody {
   }
 }
 
-/// Of a request that needs none.
+/// The body of a request that needs none.
 package struct EmptyBody: JSONBody {
   package static let isOptional = true
 

@@ -1,13 +1,13 @@
 import Portal
 
-/// What people log in with, and are written to at. All of these are required.
+/// A person's credentials and addresses. All of these are required.
 extension RequestFields {
-  /// One that is to be compared with the stored one, whatever its length.
+  /// A password to compare with the stored one, whatever its length.
   package mutating func presentedPassword(_ name: String) -> Password? {
     string(name, 1...Password.typedLengthMax).map { Password(presented: $0) }
   }
 
-  /// A new one.
+  /// A new password.
   package mutating func password(_ name: String) -> Password? {
     guard let text = string(name, 1...Password.typedLengthMax) else { return nil }
     do throws(Password.Refusal) { return try Password(new: text) } catch {

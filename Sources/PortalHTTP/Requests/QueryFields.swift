@@ -3,12 +3,12 @@ import Hummingbird
 import JSON
 import Portal
 
-/// Values of a query, with the same named refusals as those of a body. What is asked for is made of them in one go; the
-/// first that is wrong is thrown.
+/// Typed values of a query, with the same messages as those of a body. Each of these throws as soon as its value is
+/// wrong.
 extension Query {
   package func text(_ name: String) -> String? { values(name).first }
 
-  /// A text of a length in characters, without NUL.
+  /// A text of `length` characters, without NUL.
   package func text(_ name: String, _ length: ClosedRange<Int>) throws(InvalidRequest) -> String? {
     guard let text = text(name) else { return nil }
     guard length.contains(text.unicodeScalars.count), !text.utf8.contains(0) else {
@@ -53,7 +53,7 @@ extension Query {
   package func day(_ name: String) throws(InvalidRequest) -> Day? {
     guard let text = text(name) else { return nil }
     guard let day = Timestamp.day(from: text) else {
-      throw InvalidRequest("query.\(name)", "must be a day, as 2026-01-31")
+      throw InvalidRequest("query.\(name)", "must be a day, such as 2026-01-31")
     }
     return day
   }
@@ -65,14 +65,14 @@ extension Query {
     }
   }
 
-  /// The days from `from` to `to`; the last thirty where neither is given, `now` included.
+  /// The days from `from` to `to`; the last thirty up to and including `now` if neither is given.
   package func dayRange(at now: Date) throws(InvalidRequest) -> DayRange {
     let to = try day("to") ?? Day(containing: now)
     let from = try day("from") ?? to.advanced(by: 1 - DayRange.dayCountDefault)
     guard from <= to else { throw InvalidRequest("query.from", "must not be after query.to (\(to))") }
     guard let range = DayRange(from: from, to: to) else {
       throw InvalidRequest(
-        "query.from", "must lie at most \(DayRange.dayCountMax) days back from query.to, which counts")
+        "query.from", "must start a range of at most \(DayRange.dayCountMax) days, query.to included")
     }
     return range
   }
@@ -85,13 +85,13 @@ extension Query {
   package func cursor() throws(InvalidRequest) -> UUID? {
     guard let cursor = text("cursor") else { return nil }
     guard let before = Cursor.id(from: cursor) else {
-      throw InvalidRequest("query.cursor", "must be a nextCursor of an earlier answer")
+      throw InvalidRequest("query.cursor", "must be the nextCursor of an earlier answer")
     }
     return before
   }
 }
 
-/// Opaque to clients: the id that a page ended at, in base 64 for URLs (RFC 4648, 5).
+/// The id at which a page ended, in base 64 for URLs (RFC 4648, 5). Opaque to clients.
 package enum Cursor {
   package static func text(of id: UUID) -> String {
     withUnsafeBytes(of: id.uuid) { Data($0) }.base64EncodedString()
@@ -112,7 +112,7 @@ extension RequestContext {
     get throws(PortalError) { try pathUUID("id") }
   }
 
-  /// An id of the path. What is no UUID names nothing.
+  /// An id in the path. Text that is not a UUID is `.notFound`.
   package func pathUUID(_ name: String) throws(PortalError) -> UUID {
     guard let text = parameters.get(name), let id = UUID(uuidString: text) else { throw .notFound }
     return id

@@ -3,19 +3,19 @@ import Hummingbird
 import JSON
 import Portal
 
-/// The members of a JSON body, taken one by one. What is wrong is gathered, so that a client learns of all of it at
-/// once; ``finish(_:build:)`` throws it, and also refuses members that nobody took.
+/// The members of a JSON body, taken one by one. Problems are collected, so that a client gets all of them together;
+/// ``finish(_:build:)`` throws them, and also refuses members that were not taken.
 ///
-/// A member that is required is nil after a problem, and only then.
+/// A required member is nil after a problem, and only then.
 package struct RequestFields {
-  /// Problems that are told at most: a client that sends 10,000 wrong events need not read of each.
+  /// The most problems reported: a client that sends 10,000 wrong events need not read about each.
   private static let problemCountMax = 100
 
   private var members: [ByteText: JSONValue]
   private let location: String
   private(set) var problems: [RequestProblem] = []
 
-  /// Of a body that is small.
+  /// The largest body, in bytes, unless a route sets its own.
   package static let sizeMax = 16 << 10
 
   /// Reads the body, up to `sizeMax` bytes. An empty one counts as `{}` if `isOptional`.
@@ -43,16 +43,16 @@ package struct RequestFields {
     self.location = location
   }
 
-  /// What is the same for the same members, as long as none has been taken; see ``JSONValue/fingerprint``.
+  /// Equal for equal members, as long as none has been taken; see ``JSONValue/fingerprint``.
   package var fingerprint: [UInt8] { JSONValue.object(members.map { ($0.key.text, $0.value) }).fingerprint }
 
-  /// Throws what was wrong, all of it.
+  /// Throws all problems together, if there are any.
   package func finish() throws(InvalidRequest) {
     let problems = finalProblems
     if !problems.isEmpty { throw InvalidRequest(problems) }
   }
 
-  /// What `build` makes of the required members, if nothing was wrong; else throws all that was.
+  /// Returns the result of `build` with the required members. Throws all problems together, if there are any.
   package func finish<each Value, Body>(
     _ values: repeat (each Value)?, build: (repeat each Value) -> Body
   ) throws -> Body {
@@ -61,7 +61,7 @@ package struct RequestFields {
     return body
   }
 
-  /// What `build` makes of the required members; nil if one of them is.
+  /// Returns the result of `build` with the required members; nil if one of them is nil.
   package static func make<each Value, Part>(
     _ values: repeat (each Value)?, build: (repeat each Value) -> Part
   ) -> Part? {
@@ -72,7 +72,7 @@ package struct RequestFields {
     do throws(MissingValue) { return build(repeat try present(each values)) } catch { return nil }
   }
 
-  /// What was wrong, with the members that nobody took.
+  /// All problems, including members that were not taken.
   package var finalProblems: [RequestProblem] {
     let unknown = members.keys.sorted().prefix(Self.problemCountMax - problems.count)
     return problems
@@ -83,30 +83,30 @@ package struct RequestFields {
     merge([RequestProblem(location: at(name), message: message)])
   }
 
-  /// Takes over what was wrong with a part.
+  /// Adds the problems of a part.
   package mutating func merge(_ others: [RequestProblem]) {
     problems += others.prefix(Self.problemCountMax - problems.count)
   }
 
   // MARK: Members
 
-  /// Whether there is a member that nobody has taken, be it null.
+  /// Whether there is a member that has not been taken, null or not.
   package func has(_ name: String) -> Bool { members[ByteText(name)] != nil }
 
-  /// Takes a member if it is null; whether it was.
+  /// Takes a member if it is null. Returns whether it was.
   package mutating func takeNull(_ name: String) -> Bool {
     guard members[ByteText(name)] == .null else { return false }
     members.removeValue(forKey: ByteText(name))
     return true
   }
 
-  /// A member, nil if it is missing or null.
+  /// Takes a member; nil if it is missing or null.
   package mutating func value(_ name: String) -> JSONValue? {
     let value = members.removeValue(forKey: ByteText(name))
     return value == .null ? nil : value
   }
 
-  /// What `parse` takes of a member that must be there.
+  /// Returns the value that `parse` takes from a member, which is required.
   package mutating func required<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
     let problemCount = problems.count
     let value = parse(&self)
@@ -114,7 +114,7 @@ package struct RequestFields {
     return value
   }
 
-  /// A text of a length in characters.
+  /// A required string of `length` characters.
   package mutating func string(_ name: String, _ length: ClosedRange<Int>) -> String? {
     required(name) { $0.optionalString(name, length) }
   }
@@ -212,14 +212,14 @@ package struct RequestFields {
     return nil
   }
 
-  /// As ``optionalList(_:_:_:_:)``, of a list that must be there.
+  /// Like ``optionalList(_:_:_:_:)``, but required.
   package mutating func list<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ message: String, _ parse: (String) -> Element?
   ) -> [Element]? {
     required(name) { $0.optionalList(name, count, message, parse) }
   }
 
-  /// A list of texts, each of which `parse` must take; nil if missing.
+  /// A list of strings, each of which `parse` must accept; nil if it is missing or null.
   package mutating func optionalList<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ message: String, _ parse: (String) -> Element?
   ) -> [Element]? {
@@ -239,8 +239,8 @@ package struct RequestFields {
     return elements
   }
 
-  /// A list of objects, each of which `parse` takes apart; what is wrong in one is told with its index. Nil if it is
-  /// missing.
+  /// A list of objects, each parsed by `parse`. Problems are reported with the object's index. Nil if the list is
+  /// missing or null.
   package mutating func optionalObjects<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ parse: (inout RequestFields) -> Element?
   ) -> [Element]? {
@@ -264,7 +264,7 @@ package struct RequestFields {
     case problem(RequestProblem)
   }
 
-  /// A list of objects that must be there, each for itself: what is wrong with one need not refuse the others.
+  /// A required list of objects, each parsed separately: a problem in one need not refuse the others.
   package mutating func objects<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ element: (Object) -> Element
   ) -> [Element]? {

@@ -1,7 +1,7 @@
 import JSON
 import Synchronization
 
-/// Ids for answers, of 32 hexadecimal digits: random for each of these, then counted.
+/// Ids for answers, 32 hexadecimal digits: a random prefix per instance of this class, then a counter.
 package final class RequestIDs: Sendable {
   private let prefix = UInt64.random(in: .min ... .max)
   private let counter = Atomic<UInt64>(.random(in: .min ... .max))

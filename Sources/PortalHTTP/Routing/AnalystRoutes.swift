@@ -1,7 +1,7 @@
 import Hummingbird
 import Portal
 
-/// What a route of analysts takes: of a service token, and of staff.
+/// The permissions that an analyst route requires: of a service token, and of staff.
 package struct AnalystPermission {
   package let token: ServiceToken.Permission
   package let staff: StaffPermission

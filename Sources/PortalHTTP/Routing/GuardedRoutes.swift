@@ -1,6 +1,6 @@
 import Hummingbird
 
-/// Routes of which each says what it takes to use it, so that there is none that forgot to ask.
+/// Routes that each name the right they require, so that none can omit the check.
 package struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
   package typealias Handler = @Sendable (Request, Context) async throws -> Response
 
@@ -8,7 +8,7 @@ package struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
   private let record: (Right, RouterPath, HTTPRequest.Method) -> Void
   private let check: @Sendable (Right, Context) throws -> Void
 
-  /// `record` hears of each route; `check` throws for whoever may not use one.
+  /// `record` is called for each route; `check` throws if the context does not have the right.
   package init(
     _ group: RouterGroup<Context>, record: @escaping (Right, RouterPath, HTTPRequest.Method) -> Void,
     check: @escaping @Sendable (Right, Context) throws -> Void
@@ -30,7 +30,7 @@ package struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
 
   package func delete(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .delete, right, handler) }
 
-  /// The query of a request must have no other parameters than those given; with nil it is not looked at.
+  /// Refuses a query with parameters other than those given. If `query` is nil, the query is not checked.
   package func on(
     _ path: RouterPath, _ method: HTTPRequest.Method, _ right: Right, query: [QueryParameter]? = [],
     _ handler: @escaping Handler

@@ -1,6 +1,6 @@
 package import Portal
 
-/// The verbs that the routes call.
+/// The services that the routes use.
 package struct PortalServices: Sendable {
   package var accounts: Accounts
   package var members: Members

@@ -1,6 +1,5 @@
 import Hummingbird
 
-/// Everybody.
 package enum Anybody {
   case anybody
 }

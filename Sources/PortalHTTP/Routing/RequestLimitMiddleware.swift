@@ -2,7 +2,7 @@ import Foundation
 import Hummingbird
 import Portal
 
-/// Counts requests that nobody logs in for, by the client's address.
+/// Counts requests to routes without authentication, by the client's address.
 package struct AddressLimitMiddleware: RouterMiddleware {
   package let limits: RequestLimits
 
@@ -15,7 +15,7 @@ package struct AddressLimitMiddleware: RouterMiddleware {
   }
 }
 
-/// As ``AddressLimitMiddleware``, for requests that no route is for; the others are counted by their groups.
+/// Like ``AddressLimitMiddleware``, for requests that match no route; the others are counted by their groups.
 package struct UnmatchedLimitMiddleware: RouterMiddleware {
   package let limits: RequestLimits
 
@@ -28,12 +28,12 @@ package struct UnmatchedLimitMiddleware: RouterMiddleware {
   }
 }
 
-/// Has the reads of an account wait for their turn, whichever route they are for.
+/// Makes reads of an account wait for their turn, on whichever route.
 ///
-/// What an answer reads while it is written, as an export does, is not waited for: it reads a page at a time.
+/// The turn ends before the body is written. An export, which reads while it is written, reads one page at a time.
 package struct AccountTurnMiddleware<Context: RequestContext>: RouterMiddleware {
   package let turns: AccountTurns
-  /// Nil where a request is about no account.
+  /// Nil if the request is not about an account.
   package let accountID: @Sendable (Context) -> UUID?
 
   package func handle(

@@ -11,7 +11,7 @@ extension GuardedRoutes<ServiceTokenContext, ServiceToken.Permission> {
 }
 
 extension ServiceToken {
-  /// Throws `.forbidden` for one that lacks it.
+  /// Throws `.forbidden` if the token does not have the permission.
   package func require(_ permission: MemberPermission) throws(PortalError) {
     guard permissions.contains(permission) else {
       throw .forbidden(reason: "The token lacks the permission \(permission.rawValue).")

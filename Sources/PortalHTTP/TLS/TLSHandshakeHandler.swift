@@ -2,8 +2,8 @@ import NIOCore
 import NIOTLS
 import Portal
 
-/// Stands behind the handler of TLS until the handshake is over: closes a connection whose client takes too long for
-/// it, since what stands behind sees no byte before, and counts those that fail.
+/// Sits behind the TLS handler until the handshake completes. Closes the connection of a client that takes too long,
+/// because the handlers behind it see no byte before then, and counts handshakes that fail.
 package final class TLSHandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
   package typealias InboundIn = ByteBuffer
 
@@ -37,10 +37,10 @@ package final class TLSHandshakeHandler: ChannelInboundHandler, RemovableChannel
     context.fireUserInboundEventTriggered(event)
   }
 
-  /// The handler of TLS closes the connection itself; nobody else need know why.
+  /// The TLS handler closes the connection itself; no other handler needs the reason.
   package func errorCaught(context: ChannelHandlerContext, error: any Error) { fail() }
 
-  /// Once for a connection, whatever follows.
+  /// Counts at most one failure per connection.
   private func fail() {
     guard let deadline else { return }
     deadline.cancel()

@@ -13,7 +13,7 @@ struct SessionCookieTests {
     try await withPortal(configure: { $0.cookie = cookie }, body)
   }
 
-  @Test("over https it is bound to the host and to TLS, out of the reach of scripts, and lives as long as the session")
+  @Test("over https, the cookie is bound to the host and to TLS, hidden from scripts, and lives as long as the session")
   func attributes() async throws {
     try await withPortalOverHTTPS { portal in
       let customer = try await portal.signUp()
@@ -33,7 +33,7 @@ struct SessionCookieTests {
     }
   }
 
-  @Test("on this machine it may go over plain http, without Secure")
+  @Test("on this machine, the cookie may be sent over plain http, without Secure")
   func attributesOverHTTP() async throws {
     try await withPortal { portal in
       let answer = try await portal.post(
@@ -44,7 +44,7 @@ struct SessionCookieTests {
     }
   }
 
-  @Test("a change by cookie that a page of another origin sent is origin_not_allowed; reading is not a change")
+  @Test("a change with a cookie from a page of another origin is origin_not_allowed; reading is allowed")
   func origin() async throws {
     try await withPortalOverHTTPS { portal in
       let customer = try await portal.signUp()
@@ -71,7 +71,9 @@ struct SessionCookieTests {
     }
   }
 
-  @Test("a bearer token goes along from no page by itself, so it needs no origin, and wins over the cookie")
+  @Test(
+    "a bearer token is never sent by the browser itself, so it needs no origin, and it takes precedence over the cookie"
+  )
   func bearer() async throws {
     try await withPortalOverHTTPS { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))

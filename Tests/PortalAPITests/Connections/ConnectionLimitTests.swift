@@ -14,7 +14,7 @@ struct ConnectionLimitTests {
     return line.flatMap { Double($0.dropFirst(name.count + 1)) }.map { Int($0) }
   }
 
-  @Test("activities are read as they were noted")
+  @Test("an activity is read as it was noted")
   func activity() {
     let noted = NotedActivity()
     for since in [0, 1, UInt64(Int64.max)] {
@@ -26,7 +26,7 @@ struct ConnectionLimitTests {
     }
   }
 
-  @Test("of more connections than there may be the most idle are closed and counted, and whoever asks is answered")
+  @Test("beyond the limit, the most idle connections are closed and counted, and requests are answered")
   func live() async throws {
     let countMax = 8
     try await withPortal(.live, configure: { $0.connectionCountMax = countMax }) { portal in
@@ -35,8 +35,8 @@ struct ConnectionLimitTests {
       defer { for socket in sockets { close(socket) } }
       for _ in 0..<20 {
         sockets.append(try tcpConnection(to: port))
-        // Asked over the connection that the test's client keeps. Only when it is counted is it older than the next
-        // one.
+        // The metrics are read over the connection that the test's client keeps. Only once the new connection is
+        // counted is it older than the next one.
         try await eventually("it is counted") {
           let open = try await metric("latchkey_http_connections", portal) ?? 0
           let closed = try await metric("latchkey_http_connections_closed_total", portal) ?? 0

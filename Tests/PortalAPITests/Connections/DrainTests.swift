@@ -4,11 +4,11 @@ import PortalHTTP
 import PortalTesting
 import Testing
 
-@Suite("A server that is about to end")
+@Suite("A draining server")
 struct DrainTests {
   private static let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-  @Test("is not ready, and says so, but is well")
+  @Test("a draining server is not ready, and says so, but is healthy")
   func readiness() async throws {
     try await withPortal { portal in
       portal.application.drain.begin()
@@ -20,7 +20,9 @@ struct DrainTests {
     }
   }
 
-  @Test("ends each connection after its next answer, and says so with it", arguments: [true, false])
+  @Test(
+    "a draining server ends each connection after its next answer, and says so in that answer",
+    arguments: [true, false])
   func connections(hasFastPath: Bool) async throws {
     try await withPortal(.live, configure: { $0.hasFastPath = hasFastPath }) { portal in
       let customer = try await portal.signUp()
@@ -36,13 +38,13 @@ struct DrainTests {
         \r
         \(body)
         """
-      // Known to the cache from now on.
+      // From here on, the cache has the key.
       let last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
       let before = try await answers(portal, question, last)
       #expect(before.map(\.status) == [200, 200])
       #expect(before.first?.headers["connection"] == nil)
       portal.application.drain.begin()
-      // Read until the server closes, which the client does not ask for.
+      // Reads until the server closes, which the client does not request.
       for request in [question, Self.health] {
         let answers = try await answers(portal, request)
         #expect(answers.map(\.status) == [200])
@@ -53,7 +55,7 @@ struct DrainTests {
     }
   }
 
-  @Test("answers all requests that came together, and ends the connection with the last one")
+  @Test("a draining server answers all requests that arrive together, and ends the connection with the last one")
   func pipeline() async throws {
     try await withPortal(.live, configure: { $0.hasFastPath = false }) { portal in
       portal.application.drain.begin()

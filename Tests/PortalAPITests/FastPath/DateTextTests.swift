@@ -7,7 +7,7 @@ import Testing
 
 @Suite("DateText")
 struct DateTextTests {
-  @Test("it is the text that RFC 9110 wants, for any second from 1970 to 2100")
+  @Test("the text is as RFC 9110 requires for any second from 1970 to 2100")
   func texts() {
     let formatter = DateFormatter()
     formatter.locale = Locale(identifier: "en_US_POSIX")
@@ -24,7 +24,7 @@ struct DateTextTests {
     }
   }
 
-  @Test("a second that no clock shows has a text of the same length")
+  @Test("a second outside of any clock's range has a text of the same length")
   func impossibleSeconds() {
     var text = DateText()
     let first = text.bytes(at: 0)

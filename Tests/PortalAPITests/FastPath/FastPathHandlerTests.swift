@@ -9,7 +9,7 @@ import Testing
 @testable import PortalAPI
 @testable import PortalHTTP
 
-/// Takes note of what the decoder would get, and of what is read.
+/// Records what the decoder would get.
 private final class Decoder: ChannelDuplexHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
@@ -42,7 +42,7 @@ private final class Reads: ChannelOutboundHandler {
 /// A connection whose cache is empty, so that nothing is answered before the decoder.
 private struct Connection {
   static let verify = PlainRequestTests.verify
-  /// For no hot route, with a body of 20 bytes.
+  /// The head of a request for no hot route, with a body of 20 bytes.
   static let postHead = "POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n"
   static let health = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -75,19 +75,19 @@ private struct Connection {
     for text in texts { try channel.writeInbound(ByteBuffer(string: text)) }
   }
 
-  /// As the handler behind the decoder tells.
+  /// Reports progress as the handler behind the decoder does.
   func tell(_ progress: RequestProgress) throws {
     try channel.triggerUserOutboundEvent(progress).wait()
     channel.embeddedEventLoop.run()
   }
 
-  /// Whether it is open, after all that its event loop has to do now.
+  /// Whether the connection is open once its event loop has nothing more to do.
   var isOpen: Bool {
     channel.embeddedEventLoop.run()
     return channel.isActive
   }
 
-  /// Has time pass, and the client send a byte each second.
+  /// Sends `text` once per second, `count` times.
   func drip(_ text: String, times count: Int) throws {
     for _ in 0..<count where channel.isActive {
       channel.read()
@@ -97,10 +97,10 @@ private struct Connection {
     }
   }
 
-  /// As the server tells that it is to end.
+  /// Tells the connection that the server shuts down.
   func tellOfShutdown() { channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent()) }
 
-  /// As the kernel tells of a client that takes its answers again, or no longer.
+  /// Sets whether the client takes its answers, as the kernel would report it.
   func setWritable(_ isWritable: Bool) {
     channel.isWritable = isWritable
     channel.pipeline.fireChannelWritabilityChanged()
@@ -109,7 +109,7 @@ private struct Connection {
 
 @Suite("FastPathHandler")
 struct FastPathHandlerTests {
-  @Test("a request that is handed on goes alone, and what follows waits until it is answered")
+  @Test("a request that is passed on goes alone, and what follows waits until it is answered")
   func oneAtATime() throws {
     let connection = try Connection()
     try connection.send(Connection.verify + Connection.health + Connection.verify)
@@ -125,7 +125,7 @@ struct FastPathHandlerTests {
     #expect(connection.decoder.received.count == 4 && connection.decoder.received.last == Connection.health)
   }
 
-  @Test("a request that comes in pieces is handed on when its head is whole, and then its body as it comes")
+  @Test("a request that arrives in pieces is passed on once its head is whole, then its body as it arrives")
   func pieces() throws {
     let connection = try Connection()
     for character in Connection.verify.utf8.dropLast() {
@@ -138,7 +138,7 @@ struct FastPathHandlerTests {
     #expect(connection.decoder.received.joined() == Connection.verify)
   }
 
-  @Test("a body is not gathered before it is known for whom, and what follows it waits until it is whole and answered")
+  @Test("a body for another route is not buffered, and what follows it waits until the request is answered")
   func bodyInPieces() throws {
     let connection = try Connection()
     let body = String(repeating: "b", count: 10)
@@ -153,7 +153,7 @@ struct FastPathHandlerTests {
     #expect(connection.decoder.received.count == 4 && connection.decoder.received.last == Connection.health)
   }
 
-  @Test("an answer that comes before the body is whole does not have the rest of it taken for a request")
+  @Test("after an early answer, the rest of the body is not taken for a request")
   func earlyAnswer() throws {
     let connection = try Connection()
     try connection.send(Connection.postHead)
@@ -168,7 +168,7 @@ struct FastPathHandlerTests {
     #expect(connection.decoder.received.last == Connection.verify && connection.decoder.received.count == 4)
   }
 
-  @Test("from a request that is not plain on, the decoder gets everything as it comes")
+  @Test("once a request is not plain, the decoder gets everything as it arrives")
   func notPlain() throws {
     let connection = try Connection()
     let odd = "GET /healthz HTTP/1.0\r\n\r\n"
@@ -176,7 +176,7 @@ struct FastPathHandlerTests {
     #expect(connection.decoder.received == [odd + Connection.health, Connection.verify, "x"])
   }
 
-  @Test("the end of the input is not told before what came ahead of it, and half a request is the decoder's to judge")
+  @Test("the end of the input is passed on after all earlier bytes, and the decoder judges an incomplete request")
   func inputEnd() throws {
     let connection = try Connection()
     try connection.send(Connection.verify + Connection.health + "GET /h")
@@ -189,7 +189,7 @@ struct FastPathHandlerTests {
     #expect(connection.decoder.received.last == "GET /h" && connection.decoder.isInputClosed)
   }
 
-  @Test("while an answer is waited for, no more is read than 64 KiB and what came with it")
+  @Test("while an answer is pending, no more is read than 64 KiB and what arrived with it")
   func backpressure() throws {
     let connection = try Connection()
     try connection.send(Connection.verify)
@@ -202,7 +202,7 @@ struct FastPathHandlerTests {
     #expect(connection.reads.count == before + 1 && connection.decoder.received.count == 501)
   }
 
-  @Test("while the client takes no answers, nothing is handed on or read; then it goes on where it was")
+  @Test("while the client takes no answers, nothing is passed on or read; processing then resumes")
   func unwritable() throws {
     let connection = try Connection()
     connection.setWritable(false)
@@ -224,7 +224,7 @@ struct FastPathHandlerTests {
     #expect(connection.decoder.isInputClosed)
   }
 
-  @Test("answers of which a client takes nothing for a minute end its connection")
+  @Test("a client that takes none of its answers for a minute is disconnected")
   func untakenAnswers() throws {
     let connection = try Connection()
     let loop = connection.channel.embeddedEventLoop
@@ -238,7 +238,7 @@ struct FastPathHandlerTests {
     #expect(!connection.channel.isActive)
   }
 
-  @Test("a head that drips is closed after ten seconds, and a body after thirty; to the decoder's side it is the same")
+  @Test("a dripping head is closed after ten seconds and a body after thirty, also when the decoder reads them")
   func dripping() throws {
     for (text, seconds) in [("G", 10), (Connection.postHead, 30), ("GET / HTTP/1.0\r\nA: ", 10)] {
       let connection = try Connection()
@@ -255,7 +255,7 @@ struct FastPathHandlerTests {
     }
   }
 
-  @Test("what the decoder knows of a body counts from its head on, and a whole request begins anew")
+  @Test("a body that the decoder reads is timed from the end of its head, and a whole request restarts the time")
   func drippingBehindDecoder() throws {
     let connection = try Connection()
     connection.channel.read()
@@ -271,7 +271,7 @@ struct FastPathHandlerTests {
     #expect(!connection.channel.isActive)
   }
 
-  @Test("when the server is to end, half a request is waited for, and is closed after ten seconds")
+  @Test("during shutdown, an incomplete request gets ten seconds before its connection is closed")
   func shutdown() throws {
     let connection = try Connection()
     try connection.send("GET /hea")
@@ -289,7 +289,7 @@ struct FastPathHandlerTests {
     #expect(idle.decoder.isToldOfShutdown)
   }
 
-  @Test("when the server is to end, what was answered is written before the connection is closed")
+  @Test("during shutdown, answers are written before the connection is closed")
   func closeAfterOutput() throws {
     let connection = try Connection()
     connection.tellOfShutdown()
@@ -300,7 +300,7 @@ struct FastPathHandlerTests {
     #expect(answer == ByteBuffer(string: "answer"))
   }
 
-  @Test("a connection without a request for 75 seconds is closed, but not while it waits for its answer")
+  @Test("a connection without a request for 75 seconds is closed, but not while it waits for an answer")
   func idle() throws {
     let connection = try Connection()
     let loop = connection.channel.embeddedEventLoop
@@ -321,7 +321,7 @@ struct FastPathHandlerTests {
     #expect(!connection.channel.isActive)
   }
 
-  @Test("of too many connections the one with the oldest answer is closed; what else it has sent does not count")
+  @Test("with too many connections, the one with the oldest answer is closed, whatever else it has sent")
   func limit() throws {
     let limit = ConnectionLimit(countMax: 2, observer: Observer([]))
     let (first, second) = (try Connection(limit: limit), try Connection(limit: limit))
@@ -339,7 +339,7 @@ struct FastPathHandlerTests {
     #expect(limit.count == 1)
   }
 
-  @Test("who is being answered is not closed, unless it does not take the answer; if nobody is idle, the new one is")
+  @Test("a connection being answered is not closed unless it takes no answer; if none is idle, the new one is closed")
   func answering() throws {
     let limit = ConnectionLimit(countMax: 1, observer: Observer([]))
     let asking = try Connection(limit: limit)
@@ -355,7 +355,7 @@ struct FastPathHandlerTests {
     #expect(!asking.isOpen)
   }
 
-  @Test("a request that comes after its connection was chosen is answered first, and nothing more is read")
+  @Test("a request on a connection that was chosen to be closed is answered first, and nothing more is read")
   func lateRequest() throws {
     let limit = ConnectionLimit(countMax: 1, observer: Observer([]))
     let chosen = try Connection(limit: limit)

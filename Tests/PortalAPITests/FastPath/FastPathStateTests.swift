@@ -6,7 +6,7 @@ import Testing
 @testable import PortalHTTP
 
 extension FastPathState.Step {
-  /// In few words, since requests cannot be compared with what was looked up for them.
+  /// In a few words, because look-ups cannot be compared.
   fileprivate var words: String {
     switch self {
     case .wait: "wait"
@@ -31,7 +31,7 @@ struct FastPathStateTests {
 
   private mutating func next(isWritable: Bool = true) -> String { state.next(isWritable: isWritable).words }
 
-  /// Has a whole request come, and whatever is behind it.
+  /// Reads a whole request, and `more` bytes behind it.
   private mutating func readRequest(and more: Int = 0) {
     state.read(request.byteCount + more, at: Self.at(1))
     #expect(next() == "frame")
@@ -39,7 +39,7 @@ struct FastPathStateTests {
     #expect(next() == "answer 100")
   }
 
-  /// Has a request handed on whole, and whatever is behind it wait.
+  /// Passes on a whole request, with `more` bytes waiting behind it.
   private mutating func handOnRequest(and more: Int = 0) {
     readRequest(and: more)
     state.declined()
@@ -49,7 +49,7 @@ struct FastPathStateTests {
 
   // MARK: Bytes
 
-  @Test("requests that came together are answered one after the other, and then bytes are waited for")
+  @Test("requests that arrive together are answered one after the other")
   mutating func answered() {
     readRequest(and: 100)
     #expect(state.answered() == 100)
@@ -63,7 +63,7 @@ struct FastPathStateTests {
     #expect(state.takeCompletion() == false)
   }
 
-  @Test("half a head is looked at again when there is more of it, and no sooner")
+  @Test("an incomplete head is parsed again only when enough bytes have arrived")
   mutating func incomplete() {
     state.read(10, at: Self.at(1))
     #expect(next() == "frame")
@@ -76,7 +76,7 @@ struct FastPathStateTests {
     #expect(state.checkAt == Self.at(11))
   }
 
-  @Test("a body that is gathered has its head framed once")
+  @Test("the head of a buffered body is parsed once")
   mutating func gathered() {
     state.read(80, at: Self.at(1))
     #expect(next() == "frame")
@@ -88,7 +88,7 @@ struct FastPathStateTests {
     #expect(next() == "answer 100")
   }
 
-  @Test("a body that is not gathered is handed on as it comes, and what follows waits until it is whole and answered")
+  @Test("an unbuffered body is passed on as it arrives, and what follows waits until the request is answered")
   mutating func streamed() {
     state.read(80, at: Self.at(1))
     #expect(next() == "frame")
@@ -104,7 +104,7 @@ struct FastPathStateTests {
     #expect(next() == "frame")
   }
 
-  @Test("what is not plain is handed on with all that follows")
+  @Test("a request that is not plain is passed on with everything after it")
   mutating func notPlain() {
     state.read(30, at: Self.at(1))
     #expect(next() == "frame")
@@ -119,7 +119,7 @@ struct FastPathStateTests {
   }
 
   @Test(
-    "a request that was declined goes alone; what follows waits for its answer, which may be written within a write")
+    "a declined request goes alone; what follows waits for its answer, even one written from within a write")
   mutating func declined() {
     handOnRequest(and: 40)
     #expect(state.takeCompletion() == true)
@@ -134,7 +134,7 @@ struct FastPathStateTests {
 
   // MARK: Look-ups
 
-  @Test("after a look-up the request is answered without being framed again, and no other look-up has an effect")
+  @Test("after a look-up, the request is answered without being parsed again, and no other look-up has an effect")
   mutating func lookedUp() {
     readRequest(and: 40)
     let number = state.beginLookUp()
@@ -149,7 +149,7 @@ struct FastPathStateTests {
     #expect(next() == "frame")
   }
 
-  @Test("a request whose look-up came to nothing is handed on alone")
+  @Test("a request whose look-up found nothing is passed on alone")
   mutating func lookedUpInVain() {
     readRequest(and: 40)
     let number = state.beginLookUp()
@@ -161,7 +161,7 @@ struct FastPathStateTests {
     #expect(state.pendingCount == 40)
   }
 
-  @Test("a client that takes nothing while keys are looked up has its answer when it does, with what was found")
+  @Test("a client that takes nothing during a look-up gets its answer, with what was found, once it does")
   mutating func unwritableWhileLookingUp() {
     readRequest()
     let number = state.beginLookUp()
@@ -175,7 +175,7 @@ struct FastPathStateTests {
 
   // MARK: The client's answers
 
-  @Test("while the client takes no answers, nothing is looked at or read, and what is held goes on when it does")
+  @Test("while the client takes no answers, nothing is parsed or read; both resume when it does")
   mutating func unwritable() {
     state.read(100, at: Self.at(1))
     #expect(next(isWritable: false) == "wait")
@@ -189,7 +189,7 @@ struct FastPathStateTests {
     #expect(!state.isReadHeld)
   }
 
-  @Test("behind a request that is waited for, 64 KiB may wait, and then no more is read")
+  @Test("up to 64 KiB may wait behind a pending request; beyond that, nothing is read")
   mutating func full() {
     handOnRequest(and: 64 << 10)
     #expect(state.requestRead(isWritable: false) == true)
@@ -200,7 +200,7 @@ struct FastPathStateTests {
 
   // MARK: Ends
 
-  @Test("the end of the input is told at once if nothing has come before it that was not handed on")
+  @Test("the end of the input is passed on immediately if no bytes are pending")
   mutating func inputEnd() {
     #expect(state.inputClosed() == true)
     #expect(state.takeInputEnd() == false)
@@ -208,7 +208,7 @@ struct FastPathStateTests {
     #expect(state.inputClosed() == true)
   }
 
-  @Test("half a request at the end of the input is the decoder's")
+  @Test("an incomplete request at the end of the input goes to the decoder")
   mutating func inputEndAfterHalf() {
     state.read(10, at: Self.at(1))
     #expect(next() == "frame")
@@ -221,7 +221,7 @@ struct FastPathStateTests {
     #expect(next() == "hand on 80")
   }
 
-  @Test("half a body that is gathered is so, too")
+  @Test("an incomplete buffered body at the end of the input goes to the decoder")
   mutating func inputEndAfterHalfBody() {
     state.read(90, at: Self.at(1))
     #expect(next() == "frame")
@@ -232,7 +232,7 @@ struct FastPathStateTests {
     #expect(next() == "hand on 90")
   }
 
-  @Test("the end of the input overtakes neither a look-up, nor a request that is waited for, nor one that is blocked")
+  @Test("the end of the input does not overtake a look-up, a pending request or a blocked one")
   mutating func heldInputEnd() {
     readRequest(and: 10)
     let number = state.beginLookUp()
@@ -255,7 +255,7 @@ struct FastPathStateTests {
     #expect(next() == "hand on 10")
   }
 
-  @Test("the end of the server is told at once, but not before a request that may be answered here")
+  @Test("a shutdown is passed on immediately, but not before a request that may be answered here")
   mutating func shutdown() {
     #expect(state.shutDown(at: Self.at(0)) == true)
     #expect(state.takeShutdown() == false)
@@ -274,7 +274,7 @@ struct FastPathStateTests {
     }
   }
 
-  @Test("the decoder's side knows of a request that was handed on, and is told of the end of the server meanwhile")
+  @Test("a shutdown is passed on while a request that was passed on is pending")
   mutating func shutdownWhileWaiting() {
     handOnRequest(and: 10)
     #expect(state.shutDown(at: Self.at(1)) == true)
@@ -288,7 +288,7 @@ struct FastPathStateTests {
     #expect(next() == "wait")
   }
 
-  @Test("what comes behind the last request is dropped, however much, and the answer is waited for")
+  @Test("everything behind the last request is dropped, however much it is, while the answer is pending")
   mutating func last() {
     state.read(40, at: Self.at(1))
     #expect(next() == "frame")
@@ -309,7 +309,7 @@ struct FastPathStateTests {
     #expect(!state.activity(isWritable: true).isAnswering)
   }
 
-  @Test("a request that is refused by its head is the last one, though its body has not come")
+  @Test("a request that is refused for its head is the last one, even if its body has not arrived")
   mutating func lastByItsHead() {
     state.read(80, at: Self.at(1))
     #expect(next() == "frame")
@@ -323,7 +323,7 @@ struct FastPathStateTests {
 
   // MARK: The limit of connections
 
-  @Test("a connection that is given up is closed at once, or after its answer, or when its client takes none")
+  @Test("a connection that is given up is closed immediately, after its answer, or when its client takes none")
   mutating func givenUp() {
     #expect(state.giveUp(isWritable: true) == .close)
     for isAnswered in [true, false] {
@@ -341,7 +341,7 @@ struct FastPathStateTests {
     }
   }
 
-  @Test("a connection that is given up while keys are looked up is closed when that request is answered")
+  @Test("a connection that is given up during a look-up is closed once that request is answered")
   mutating func givenUpWhileLookingUp() {
     readRequest()
     let number = state.beginLookUp()
@@ -353,7 +353,7 @@ struct FastPathStateTests {
   }
 
   @Test(
-    "what a connection does counts from its last request, and whoever does not take the answer is not being answered")
+    "activity counts from the last request, and a client that does not take its answer is not being answered")
   mutating func activity() {
     func expect(_ isAnswering: Bool, since seconds: Int64, isWritable: Bool = true) {
       let expected = ConnectionActivity(since: Self.at(seconds).uptimeNanoseconds, isAnswering: isAnswering)
@@ -382,7 +382,7 @@ struct FastPathStateTests {
 
   // MARK: Deadlines
 
-  @Test("one check stands at any time, and moves for what ends before it")
+  @Test("there is one scheduled check at a time, which an earlier deadline moves")
   mutating func checks() {
     #expect(state.checkAt == Self.at(75))
     state.read(10, at: Self.at(70))
@@ -395,7 +395,7 @@ struct FastPathStateTests {
     #expect(state.check(bufferedCount: 0, at: Self.at(80)) == .close)
   }
 
-  @Test("a body that the decoder finds has its time, and answers that are not taken have theirs")
+  @Test("a body that the decoder reads has a deadline, and so have answers that are not taken")
   mutating func slowness() {
     state.read(10, at: Self.at(0))
     #expect(next() == "frame")

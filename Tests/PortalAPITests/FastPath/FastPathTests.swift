@@ -12,9 +12,11 @@ import Testing
 struct FastPathTests {
   private static let last = Array("GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".utf8)
 
-  @Test("both ways give the same bytes to thousands of requests, pipelined and cut at random", arguments: 0..<8)
+  @Test(
+    "the fast path and the ordinary route give the same bytes for thousands of requests, pipelined and cut at random",
+    arguments: 0..<8)
   func differential(_ number: Int) async throws {
-    // Half of them with ids that are taken on, and with other places for keys.
+    // Half of the runs accept request ids and have other places for keys.
     let isOther = number % 2 == 1
     let places = try #require(KeyPlaces("x-acme-key,query:api_key,x-api-key,authorization"))
     let proxies = try #require(TrustedProxies("127.0.0.1"))
@@ -28,7 +30,7 @@ struct FastPathTests {
       for round in 0..<25 {
         let requests = (0..<40).map { _ in generator.next() }
         let bytes = requests.flatMap(\.self) + Self.last
-        // One request a part, all in one, or cut anywhere.
+        // One request per part, all in one part, or cut anywhere.
         let parts: [[UInt8]] =
           switch round % 3 {
           case 0: requests + [Self.last]
@@ -36,7 +38,7 @@ struct FastPathTests {
           default: Self.cut(bytes, &generator.random)
           }
         let answer = try await twins.expectSame(parts)
-        // The framework's ids begin otherwise than those of the fast path.
+        // The framework's ids begin differently from those of the fast path.
         let prefixes = answer.matches(of: /X-Request-Id: ([0-9a-f]+)/).map { $0.output.1.dropLast(16) }
         answerCount += prefixes.count
         let frameworkPrefix = prefixes.last
@@ -44,7 +46,7 @@ struct FastPathTests {
       }
       print("fast path, run \(number): \(answerCount) answers, \(fastCount) of them before the decoder")
       #expect(answerCount > 200 && fastCount > 30)
-      // What was counted is the same, too.
+      // The counted usage is the same, too.
       var counts: [[String]] = []
       for portal in [twins.fast, twins.ordinary] {
         try await portal.flushUsage()
@@ -65,7 +67,7 @@ struct FastPathTests {
     return parts
   }
 
-  @Test("a client that waits to be asked for its body is asked, and answered in order")
+  @Test("a client that sends Expect is asked for its body, and answered in order")
   func expectContinue() async throws {
     try await withTwins { twins in
       let body = "{\"key\":\"\(twins.seed.keys[0])\"}"
@@ -78,7 +80,7 @@ struct FastPathTests {
     }
   }
 
-  @Test("a request that waits for its body, byte by byte, is answered like any other")
+  @Test("a request whose body arrives byte by byte is answered like any other")
   func byteByByte() async throws {
     try await withTwins { twins in
       let body = "{\"key\":\"\(twins.seed.keys[0])\"}"
@@ -92,7 +94,7 @@ struct FastPathTests {
     }
   }
 
-  /// Who answered: the framework's ids begin otherwise than those of the fast path.
+  /// For each answer, whether the fast path gave it: the framework's ids begin differently.
   private func answerers(_ answer: String) -> [Bool] {
     let prefixes = answer.matches(of: /X-Request-Id: ([0-9a-f]+)/).map { $0.output.1.dropLast(16) }
     return prefixes.dropLast().map { $0 != prefixes.last }
@@ -105,12 +107,12 @@ struct FastPathTests {
         + "Content-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)").utf8)
   }
 
-  @Test("a request whose keys are not in the cache is answered before the decoder when they are looked up")
+  @Test("a request whose keys are not in the cache is answered before the decoder once they are looked up")
   func lookUp() async throws {
     try await withTwins { twins in
       let (seed, keys) = (twins.seed, twins.seed.keys)
       let unknown = Secret.random(prefix: "lk_live").reveal()
-      // So that the token is in the caches.
+      // Puts the token into the caches.
       _ = try await twins.expectSame([batch([keys[0]], token: seed.token), Self.last])
       let requests = [
         batch([keys[0], keys[1], unknown, "no key", keys[1]], token: seed.token),
@@ -119,13 +121,13 @@ struct FastPathTests {
         batch([keys[11], keys[4]], token: seed.token),
       ]
       let answer = try await twins.expectSame([requests.flatMap(\.self) + Self.last])
-      // A limit of the mode consistent is for PostgreSQL to decide.
+      // PostgreSQL decides on limits of the mode consistent.
       #expect(answerers(answer) == [true, true, true, false])
       #expect(answer.components(separatedBy: "NOT_FOUND").count == 6)
     }
   }
 
-  @Test("what is looked up for too long is for the ordinary route, in the order of the requests")
+  @Test("a look-up that takes too long goes to the ordinary route, in the order of the requests")
   func longLookUp() async throws {
     try await withTwins { twins in
       let (seed, keys) = (twins.seed, twins.seed.keys)
@@ -136,7 +138,7 @@ struct FastPathTests {
       let answer = try await twins.fast.pool.withConnection { connection in
         try await connection.executeScript("begin; lock table api_keys in access exclusive mode")
         async let answer = PortalAPITests.exchange(twins.fast, bytes: [requests])
-        // The fast path looks it up, and then the ordinary route does.
+        // The fast path looks it up, then the ordinary route does.
         try await eventually("both have missed the key") { observations.count(.cacheMiss) == missCount + 2 }
         try await connection.executeScript("commit")
         return try await answer
@@ -146,7 +148,7 @@ struct FastPathTests {
     }
   }
 
-  @Test("what can be no key is answered before the decoder, alone and among others; an item that is wrong is not")
+  @Test("text that cannot be a key is answered before the decoder, alone and among keys; an invalid item is not")
   func noKeys() async throws {
     try await withTwins { twins in
       let (seed, keys) = (twins.seed, twins.seed.keys)
@@ -168,7 +170,7 @@ struct FastPathTests {
     }
   }
 
-  @Test("a cost above a limit is answered in the same bytes, without saying when to try again")
+  @Test("a cost above a limit is answered with the same bytes, without a time to retry")
   func costAboveLimit() async throws {
     try await withTwins { twins in
       let (seed, keys) = (twins.seed, twins.seed.keys)
@@ -188,7 +190,7 @@ struct FastPathTests {
     }
   }
 
-  @Test("without a key, and with one beside a JWT, the answer is given before the decoder; of a coded body it is not")
+  @Test("requests without a key, or with a key next to a JWT, are answered before the decoder; coded bodies are not")
   func keyPlaces() async throws {
     try await withTwins { twins in
       let (seed, keys) = (twins.seed, twins.seed.keys)
@@ -210,7 +212,7 @@ struct FastPathTests {
     }
   }
 
-  @Test("a batch of a thousand, larger than any read, comes through whole")
+  @Test("a batch of a thousand, larger than any read, is answered completely")
   func largeBatch() async throws {
     try await withTwins { twins in
       let one = "{\"key\":\"\(twins.seed.keys[1])\",\"scope\":\"b:\(String(repeating: "x", count: 60))\"}"

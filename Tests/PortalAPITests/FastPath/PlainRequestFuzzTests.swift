@@ -13,7 +13,7 @@ struct PlainRequestFuzzTests {
     "A: b\r\n",
   ]
 
-  @Test("what is taken for plain is so in every byte, and no beginning of it is judged otherwise")
+  @Test("a request taken for plain is plain in every byte, and no beginning of it is judged differently")
   func frame() async throws {
     let fuzzing = try Fuzzing("requests")
     let originals =
@@ -44,7 +44,7 @@ struct PlainRequestFuzzTests {
     }
   }
 
-  /// What of a plain request is not.
+  /// How a request that was taken for plain is not; nil if it is.
   private static func problem(of bytes: [UInt8], _ request: PlainRequest) -> String? {
     let head = Array(bytes[..<request.body.lowerBound])
     guard head.suffix(4) == Array("\r\n\r\n".utf8)[...] else { return "the head has no end" }

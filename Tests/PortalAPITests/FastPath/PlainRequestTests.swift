@@ -20,7 +20,7 @@ struct PlainRequestTests {
     range.map { String(decoding: Array(request.utf8)[$0], as: UTF8.self) }
   }
 
-  @Test("a plain request is found with its fields, its body and its end, whatever comes behind it")
+  @Test("a plain request is found with its fields, its body and its end, whatever follows it")
   func complete() throws {
     for more in ["", "G", "GET / HTTP/1.1\r\n\r\n", "\u{0}garbage"] {
       guard case .complete(let request) = frame(Self.verify + more) else {
@@ -42,7 +42,7 @@ struct PlainRequestTests {
     #expect(found == ["t", "k", "s", "::1", "GET", "/a?b"])
   }
 
-  @Test("any field is found by its name, and nothing in a body or a value is taken for one")
+  @Test("any field is found by its name, and nothing in a body or a value is taken for a field")
   func values() throws {
     let text =
       "POST /v1/verify HTTP/1.1\r\nHost: a\r\nX-A: b\r\nX-AA: X-A: c\r\nx-a:d\r\nContent-Length: 10\r\n\r\n"
@@ -57,7 +57,7 @@ struct PlainRequestTests {
     }
   }
 
-  @Test("another route is found with its end; a field that stands twice is noted")
+  @Test("a request for another route is found with its end, and a repeated field is noted")
   func others() {
     for line in ["GET /", "HEAD /v1/authorize", "DELETE /v1/keys/x?a=b", "POST /v1/verify?x", "PATCH //", "PUT /~%20"] {
       let text = line + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
@@ -75,7 +75,7 @@ struct PlainRequestTests {
     #expect(twice.fields.hasRepetition)
   }
 
-  @Test("every beginning of a plain request is waited for, and never taken for one that is not plain")
+  @Test("every beginning of a plain request is incomplete, and never taken for one that is not plain")
   func prefixes() {
     for text in [Self.verify, Self.authorize, "PATCH /v1/keys HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"] {
       let bytes = Array(text.utf8)
@@ -89,9 +89,9 @@ struct PlainRequestTests {
     }
   }
 
-  /// What has been used to make one server see two requests where another sees one.
+  /// Known ways to make one server see two requests where another sees one.
   @Test(
-    "whatever one parser might read otherwise than another is left to the decoder",
+    "a request that two parsers might read differently is left to the decoder",
     arguments: [
       "POST /v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nContent-Length: 11\r\n\r\n{\"key\":\"k\"}",
       "POST /v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nContent-Length: 0\r\n\r\n{\"key\":\"k\"}",
@@ -140,7 +140,7 @@ struct PlainRequestTests {
     #expect(frame(text) == .notPlain)
   }
 
-  @Test("a head without an end, or with too many fields, is left to the decoder, which refuses it")
+  @Test("a head that is too large or has too many fields is left to the decoder, which refuses it")
   func tooLarge() {
     let long = "GET / HTTP/1.1\r\nHost: a\r\nA: " + String(repeating: "a", count: PlainRequest.headSizeMax)
     #expect(frame(long) == .notPlain)

@@ -20,11 +20,11 @@ struct RequestsFuzzTests {
     "GET /healthz HTTP/1.1\r\n\r\n",
   ]
   private static let last = Array("GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".utf8)
-  /// Cases that two portals try: in a longer time, more may be left of a limit for the one that is asked a moment
+  /// Cases per pair of portals: over a longer time, more may be left of a limit for the portal that is asked a moment
   /// later.
   private static let casesOfTwins = 200
 
-  @Test("whatever bytes come, and however they are cut, both ways give the same answers")
+  @Test("whatever the bytes and however they are cut, the fast path and the ordinary route give the same answers")
   func bothWays() async throws {
     let fuzzing = try Fuzzing("requests")
     let count = Fuzzing.count(200)
@@ -40,7 +40,7 @@ struct RequestsFuzzTests {
     }
   }
 
-  /// Hot requests and odd ones in a row, most of them with something done to it.
+  /// Hot and odd requests in a row, most rows mutated.
   private static func requests(_ odd: [[UInt8]], _ seed: Seed, _ random: inout SeededGenerator) -> [UInt8] {
     var generator = RequestGenerator(seed: seed, random: random)
     var bytes: [UInt8] = []
@@ -52,9 +52,9 @@ struct RequestsFuzzTests {
     return random.oneIn(4) ? bytes : bytes + last
   }
 
-  /// In one part, or in parts of few or many bytes.
+  /// Cuts the bytes into parts of few or many bytes, or leaves them whole.
   private static func cut(_ bytes: [UInt8], _ random: inout SeededGenerator) -> [[UInt8]] {
-    // What comes in very many parts takes long.
+    // Very many parts take a long time.
     let longest =
       switch bytes.count {
       case ..<500: random.pick([1, 7, 100, 2_000])

@@ -17,7 +17,7 @@ struct VerificationScannerFuzzTests {
   private static let tokens =
     names.map { "\"\($0)\":" } + values + [#"{"requests":["#, "]}", "\"", ",", ":", "\\", "\u{0}"]
 
-  @Test("whatever it takes, the parser reads in the same way, alone and in a batch")
+  @Test("the parser reads everything that the scanner accepts in the same way, alone and in a batch")
   func parser() async throws {
     let fuzzing = try Fuzzing("verifications")
     let others = fuzzing.corpus.map(\.bytes)
@@ -38,7 +38,7 @@ struct VerificationScannerFuzzTests {
       else { return "the parser reads no such batch" }
       return zip(scanned, batch["requests"].array).lazy.compactMap { Self.problem($0, $1) }.first
     }
-    // Else it would try the same thing again and again.
+    // Otherwise, it would try the same thing again and again.
     #expect(takenCount > 2_000)
   }
 
@@ -53,14 +53,14 @@ struct VerificationScannerFuzzTests {
     return "{" + space + members.joined(separator: space + ",") + "}" + space
   }
 
-  /// What is different in how the ordinary route reads a body.
+  /// How the ordinary route reads a body differently; nil if it does not.
   private static func problem(_ scanned: VerificationRequest, _ value: JSONValue?) -> String? {
     guard case .object(let members)? = value, let format = KeyFormat(prefix: "lk") else { return "it is no object" }
     var fields = RequestFields(members, location: "body")
     guard var expected = fields.verification(format), fields.finalProblems.isEmpty else {
       return "the ordinary route refuses it"
     }
-    // That tells a text that can't be a key by its checksum; here it is simply not in the cache.
+    // The ordinary route finds by the checksum that a text cannot be a key; here, the text is just not in the cache.
     if expected.hash == nil { expected.hash = scanned.hash }
     return scanned == expected ? nil : "\(scanned) ≠ \(expected)"
   }

@@ -10,7 +10,7 @@ import Testing
 struct VerificationScannerTests {
   private let format = KeyFormat(prefix: "lk")!
 
-  /// How the ordinary route reads a body; nil where it refuses.
+  /// The request that the ordinary route reads from a body; nil if it refuses it.
   private func read(_ bytes: [UInt8]) -> VerificationRequest? {
     guard case .object(let members)? = try? JSONParser.parse(bytes) else { return nil }
     var fields = RequestFields(members, location: "body")
@@ -23,7 +23,7 @@ struct VerificationScannerTests {
   }
   private func scan(_ text: String) -> VerificationRequest? { scan(Array(text.utf8)) }
 
-  @Test("a plain body is read as documented, in any order and with any space")
+  @Test("a plain body is read as documented, in any order and with any white space")
   func plain() throws {
     let text = #"{"key":"k","scopes":["a","b:c"],"scope":"d","clientIP":"192.0.2.1","endpoint":"GET /a","cost":17}"#
     let expected = VerificationRequest(
@@ -39,7 +39,7 @@ struct VerificationScannerTests {
   }
 
   @Test(
-    "what needs a second look is left to the parser",
+    "anything but a plain body is left to the parser",
     arguments: [
       "", "{", "{}", "[]", "null", #"{"key":"k"} x"#, #"{"key":"k"}}"#, #"{"key":"k",}"#, #"{"key":"k""cost":1}"#,
       #"{"key":"\u006b"}"#, #"{"k\u0065y":"k"}"#, #"{"key":"ké"}"#, #"{"key":null}"#, #"{"key":1}"#,
@@ -55,7 +55,7 @@ struct VerificationScannerTests {
     #expect(scan(text) == nil)
   }
 
-  @Test("what can be no key by its length has no hash, and is a question all the same")
+  @Test("text that is too short or too long for a key has no hash, and is a valid question")
   func noKey() {
     for count in [0, 257, 60_000] {
       let text = "{\"key\":\"\(String(repeating: "k", count: count))\",\"cost\":2}"
@@ -66,7 +66,7 @@ struct VerificationScannerTests {
     #expect(scan("{\"key\":\"\(longest)\"}") == VerificationRequest(hash: SecretHash(of: longest.utf8)))
   }
 
-  @Test("a batch is a list of such bodies, from one to a thousand")
+  @Test("a batch is a list of one to a thousand such bodies")
   func batch() {
     func scanAll(_ text: String) -> [VerificationRequest]? {
       let bytes = Array(text.utf8)

@@ -6,11 +6,11 @@ import PostgresTesting
 
 @testable import Portal
 
-/// What people have on their phones: it knows the secret that it was shown.
+/// A person's authenticator app, with the secret of a second factor.
 struct Authenticator {
   let factor: TOTP
 
-  /// From base 32.
+  /// The secret is in base 32.
   init(_ secret: String) {
     let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
     let bits = secret.flatMap { character -> [Int] in
@@ -29,12 +29,12 @@ struct Authenticator {
 let secretBox = SecretBox(base64: Data(repeating: 7, count: 32).base64EncodedString())
 
 extension TestPortal {
-  /// As if the steps whose codes were used were long over, and the delays, too.
+  /// Makes the steps of used codes, and the delays after failed attempts, count as long past.
   func letTimePass() async throws {
     try await script("update second_factors set last_step = 0; truncate attempt_counts")
   }
 
-  /// Sets a second factor up for who has the token; `me` is `/v1/me` or `/v1/support/me`.
+  /// Sets up a second factor for the owner of the token; `me` is `/v1/me` or `/v1/support/me`.
   func enrol(_ token: String, _ me: String = "/v1/me") async throws -> (Authenticator, codes: [String], token: String) {
     let started = try await post(me + "/second-factor", #"{"password":"correct horse battery"}"#, token: token)
     guard let secret = started.body["secret"].string else {
@@ -49,7 +49,7 @@ extension TestPortal {
     return (authenticator, confirmed.body["recoveryCodes"].array.compactMap(\.string), token)
   }
 
-  /// So that who has to wait still has to on a machine of any speed; by an hour.
+  /// Lengthens delays by an hour, so that they still apply on a machine of any speed.
   func lengthenDelays() async throws {
     try await script(
       "update attempt_counts set blocked_until = blocked_until + interval '1 hour' where blocked_until > 'epoch'")
@@ -66,7 +66,7 @@ extension TestPortal {
     try await post("/v1/login", "{\"email\":\"\(email)\",\"password\":\"\(password)\"\(more)}")
   }
 
-  /// What the customer's trail says, the newest first.
+  /// The actions in the customer's audit trail, newest first.
   func actions(_ token: String) async throws -> [String] {
     try await get("/v1/audit", token: token).body["events"].array.compactMap { $0["action"].string }
   }

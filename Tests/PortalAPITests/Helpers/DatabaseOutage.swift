@@ -2,7 +2,7 @@ import PortalTesting
 import Postgres
 import PostgresTesting
 
-// Taking the database away from a running portal, and giving it back, from another database of the cluster.
+// Shuts and reopens the database of a running portal, from another database of the cluster.
 
 extension TestPortal {
   /// Ends all connections and lets no new one in.

@@ -38,23 +38,23 @@ enum Contract {
 }
 
 extension JSONValue {
-  /// Whether it is a time as the contract has them: RFC 3339 in UTC with milliseconds.
+  /// Whether it is a time as in the contract: RFC 3339 in UTC with milliseconds.
   var isTime: Bool {
     string?.wholeMatch(of: /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/) != nil
   }
 
-  /// Whether it is an id as the contract has them: a UUID version 7 in lower case.
+  /// Whether it is an id as in the contract: a UUID version 7 in lower case.
   var isID: Bool {
     string?.wholeMatch(of: /[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/) != nil
   }
 }
 
 extension TestAnswer {
-  /// The locations of what was wrong.
+  /// The locations of the problems.
   var locations: [String] { body["errors"].array.compactMap { $0["location"].string } }
 }
 
-/// Expects a problem document as the contract has it, with this code, and with an error at `location` if one is given.
+/// Expects a problem document as in the contract, with this code, and with an error at `location` if one is given.
 func expectProblem(
   _ answer: TestAnswer, _ status: Int, _ code: String, at location: String? = nil, _ comment: Comment? = nil,
   sourceLocation: SourceLocation = #_sourceLocation
@@ -92,7 +92,7 @@ func expectKey(_ key: JSONValue, _ more: [String] = [], sourceLocation: SourceLo
   }
 }
 
-/// Expects what revoking, rolling and suspending say of the other servers: here there is one, and it has heard.
+/// Expects the propagation that revoking, rolling and suspending report: the one instance here has acknowledged it.
 func expectPropagation(_ value: JSONValue, sourceLocation: SourceLocation = #_sourceLocation) {
   #expect(value.names == Contract.propagation, sourceLocation: sourceLocation)
   #expect(value["instances"].integer == 1, sourceLocation: sourceLocation)
@@ -100,13 +100,13 @@ func expectPropagation(_ value: JSONValue, sourceLocation: SourceLocation = #_so
   #expect((0..<15_000).contains(value["milliseconds"].integer ?? -1), sourceLocation: sourceLocation)
 }
 
-/// How many keys there are, of whatever status.
+/// The number of keys, whatever their status.
 struct CountKeys: PostgresStatement {
   static let sql = "select count(*) from api_keys"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
-/// How many rows there are in all tables that a request could have written to.
+/// Counts rows and changes in all tables that a request could have written to.
 struct CountAllRows: PostgresStatement {
   static let sql = """
     select (select count(*) from api_keys) + (select count(*) from accounts) + (select count(*) from users)
@@ -131,7 +131,7 @@ extension TestPortal {
   func rowCount() async throws -> Int { try await pool.query(CountAllRows()).first ?? -1 }
 }
 
-/// How many rows the invalidation log has.
+/// The number of rows in the invalidation log.
 struct CountInvalidations: PostgresStatement {
   static let sql = "select count(*) from invalidation_log"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }

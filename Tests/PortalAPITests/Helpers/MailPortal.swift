@@ -16,9 +16,9 @@ func withMailPortal(
   }
 }
 
-/// Bodies that lack a good token, and where that is said to be.
+/// Bodies without a valid token, each with the location of its problem.
 enum TokenBodies {
-  /// `more` are further members that are right.
+  /// `more` are further, valid members.
   static func bad(_ more: String = "") -> [(String, String)] {
     [
       ("{\(more)}", "body.token"), ("{\"token\":null\(comma(more))}", "body.token"),
@@ -38,7 +38,7 @@ private struct CountWaitingMails: PostgresStatement {
 }
 
 extension TestPortal {
-  /// A customer with an account, as an operator makes one.
+  /// Creates a customer with an account, as an operator would.
   func makeUser(_ email: String) async throws {
     let (address, password) = (
       try #require(EmailAddress(email)), try #require(Password("correct horse battery"))
@@ -48,7 +48,7 @@ extension TestPortal {
       by: .other(Caller(actor: .command(name: "test"))))
   }
 
-  /// Until all that was put in is done with.
+  /// Waits until all mails have been sent or given up.
   func waitForMails() async throws {
     try await eventually("no mail waits") { try await pool.query(CountWaitingMails()).first == 0 }
   }

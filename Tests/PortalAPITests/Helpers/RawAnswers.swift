@@ -6,7 +6,7 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-/// One of the answers that came over a connection, as its bytes say.
+/// One of the answers on a connection, parsed from its bytes.
 struct RawAnswer: Sendable {
   var status: Int
   /// By name in lower case.
@@ -19,7 +19,7 @@ func answers(_ portal: TestPortal, _ parts: String...) async throws -> [RawAnswe
   try rawAnswers(in: try await exchange(portal, bytes: parts.map { Array($0.utf8) }))
 }
 
-/// Takes apart what a server sent: heads, and bodies by their length.
+/// Parses what a server sent: heads, and bodies by their length.
 func rawAnswers(in text: String) throws -> [RawAnswer] {
   var rest = Data(text.utf8)
   var answers: [RawAnswer] = []
@@ -49,7 +49,7 @@ func rawAnswers(in text: String) throws -> [RawAnswer] {
   return answers
 }
 
-/// Expects a problem document, as ``expectProblem(_:_:_:at:_:sourceLocation:)``, for answers that no framework made.
+/// Expects a problem document, like ``expectProblem(_:_:_:at:_:sourceLocation:)``, for an answer parsed from its bytes.
 func expectProblem(
   _ answer: RawAnswer?, _ status: Int, _ code: String, _ comment: Comment? = nil,
   sourceLocation: SourceLocation = #_sourceLocation

@@ -1,6 +1,6 @@
 import PostgresTesting
 
-/// Requests of the hot routes, good and odd.
+/// Generates requests for the hot routes, valid and odd.
 struct RequestGenerator {
   let seed: Seed
   var random: SeededGenerator

@@ -14,7 +14,7 @@ extension Contract {
 }
 
 extension TestPortal {
-  /// Makes a service token as an admin does; `more` are further members of the body, each with its comma before it.
+  /// Creates a service token as an admin; `more` are further members of the body, each with a comma before it.
   func makeToken(as admin: String, _ more: String = "") async throws -> (id: String, token: String) {
     let answer = try await post(
       "/v1/support/tokens", "{\"name\":\"shop\",\"permissions\":[\"keys.verify\"]\(more)}", token: admin)
@@ -25,7 +25,7 @@ extension TestPortal {
   }
 }
 
-/// Expects that support may not do it, and that nothing has changed.
+/// Expects that the support role may not send this request, and that nothing has changed.
 func expectAdminOnly(_ portal: TestPortal, _ method: String, _ path: String, _ body: String? = nil) async throws {
   let support = try await portal.logInStaff("support@example.com")
   let rows = try await portal.rowCount()
@@ -36,7 +36,7 @@ func expectAdminOnly(_ portal: TestPortal, _ method: String, _ path: String, _ b
   #expect(try await portal.rowCount() == rows)
 }
 
-/// What was done that belongs to no account, in its order.
+/// The audit events that belong to no account, in order.
 struct SystemEvents: PostgresStatement {
   static let sql = """
     select concat_ws(' ', actor_kind, actor_name, action, target_id) from audit_events where account_id is null

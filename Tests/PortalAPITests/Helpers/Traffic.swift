@@ -5,7 +5,7 @@ import PortalHTTP
 import PortalTesting
 import PostgresTesting
 
-/// Usage as instances leave it in the database.
+/// Usage as instances write it to the database.
 struct Traffic {
   var account: UUID
   var key: UUID
@@ -14,7 +14,7 @@ struct Traffic {
   var verified = 0
   var denied = 0
   var errors = 0
-  /// Of each reported request; without any, only errors are reported.
+  /// The latency of each reported request; if empty, only errors are reported.
   var latencies: [Double] = []
 
   /// The arguments of `count_usage`, one value of each array.
@@ -50,7 +50,7 @@ extension TestPortal {
 }
 
 extension TestCustomer {
-  /// A key, by its id.
+  /// Creates a key. Returns its id.
   func makeKey(_ name: String = "Key") async throws -> UUID {
     let answer = try await post("/v1/keys", "{\"name\":\"\(name)\",\"scopes\":[\"orders:read\"]}")
     guard let id = answer.body["id"].string.flatMap({ UUID(uuidString: $0) }) else {

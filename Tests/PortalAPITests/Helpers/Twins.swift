@@ -9,14 +9,14 @@ import Testing
 
 @testable import Portal
 
-/// The same keys in two databases: one portal answers before the decoder where it can, the other never does.
+/// The same keys in two databases: one portal answers before the decoder if it can, the other never does.
 struct Twins: Sendable {
   let fast: TestPortal
   let ordinary: TestPortal
   let seed: Seed
   private let startedAt = Date()
 
-  /// Sends the same bytes to both, and expects the same answers; those of the fast one.
+  /// Sends the same bytes to both, and expects the same answers. Returns those of the fast one.
   func expectSame(_ parts: [[UInt8]], sourceLocation: SourceLocation = #_sourceLocation) async throws -> String {
     let (fast, ordinary) = try await exchange(parts, parts)
     if let difference = Self.difference(fast, ordinary) {
@@ -25,8 +25,8 @@ struct Twins: Sendable {
     return fast.text
   }
 
-  /// What is different in the answers to bytes that come to each of them in parts of its own, and end there; nil where
-  /// nothing is.
+  /// The difference between the answers to the same bytes, which each portal gets cut into other parts; nil if there is
+  /// none. The client ends its side after them.
   func difference(_ fastParts: [[UInt8]], _ ordinaryParts: [[UInt8]]) async throws -> String? {
     let (fast, ordinary) = try await exchange(fastParts, ordinaryParts, endsInput: true)
     return Self.difference(fast.withoutTiming, ordinary.withoutTiming)
@@ -40,7 +40,7 @@ struct Twins: Sendable {
     let two = try await PortalAPITests.exchange(ordinary, bytes: ordinaryParts, endsInput: endsInput)
     let answers = (try await one, two)
     let now = Date()
-    // What is left of a limit changes with each millisecond, once something was taken in the minute before.
+    // The rest of a limit changes with each millisecond, once something was used in the minute before.
     let isSameTime =
       Int(begin.timeIntervalSince1970) == Int(now.timeIntervalSince1970)
       && Int(startedAt.timeIntervalSince1970 / 60) == Int(now.timeIntervalSince1970 / 60)
@@ -56,15 +56,15 @@ struct Twins: Sendable {
   }
 }
 
-/// What came over a connection.
+/// The answers on a connection.
 private struct MaskedAnswers {
   let text: String
-  /// Without what is different in every answer, and, where time has passed between the two, without what tells of it.
+  /// The text without what differs in every answer and, if time has passed between the two, without what depends on it.
   private(set) var masked: String
 
   init(_ text: String, _ isSameTime: Bool) {
     self.text = text
-    // CRLF is one character, and none of those that an expression names.
+    // Swift takes CRLF for one character, which the expressions would not match.
     masked = text.replacing("\r\n", with: "⏎\n").replacing(/X-Request-Id: [0-9a-f-]+/, with: "X-Request-Id: …")
       .replacing(/"requestId":"[0-9a-f-]+"/, with: "\"requestId\":\"…\"").replacing(/Date: [^⏎]+/, with: "Date: …")
     if !isSameTime {
@@ -76,8 +76,8 @@ private struct MaskedAnswers {
     }
   }
 
-  /// Without what depends on whether the answer before was written when something came. A client is asked for its body
-  /// only then. And bytes that are no HTTP get a problem document then, else an empty 400 behind the answer.
+  /// Without what depends on whether the answer before had been written when bytes arrived. Only then is a client asked
+  /// for its body, and only then do bytes that are not HTTP get a problem document instead of an empty 400.
   var withoutTiming: MaskedAnswers {
     var answers = self
     answers.masked = masked.replacing("HTTP/1.1 100 Continue⏎\n⏎\n", with: "")
@@ -93,16 +93,17 @@ private struct MaskedAnswers {
   }
 }
 
-/// Accounts, keys and tokens with the same ids and secrets wherever they are put.
+/// Accounts, keys and tokens with the same ids and secrets in every database.
 struct Seed: Sendable {
   let keys = (0..<13).map { Self.secret("lk_live", "key\($0)") }
   let token = Self.secret("lk_svc", "token")
   let weakToken = Self.secret("lk_svc", "weakToken")
-  /// Of one environment each.
+  /// Tokens of one environment each.
   let liveToken = Self.secret("lk_svc", "liveToken")
   let testToken = Self.secret("lk_svc", "testToken")
 
-  /// One that is the same in every run, so that requests with it can be kept: `name` and zeros are its 43 characters.
+  /// A secret that is the same in every run, so that requests with it can be kept. Its 43 characters are zeros and
+  /// `name`.
   private static func secret(_ prefix: String, _ name: String) -> String {
     let body = prefix + "_" + String(repeating: "0", count: 43 - name.count) + name
     return body + Base62.encode([UInt64(CRC32.checksum(of: body.utf8))], length: 6)
@@ -112,7 +113,7 @@ struct Seed: Sendable {
     func hash(_ text: String) -> String { "sha256('\(text)')" }
     func id(_ number: Int) -> String { "'00000000-0000-7000-8000-0000000000\(String(format: "%02d", number))'" }
     let (plain, limited, suspended) = (id(90), id(91), id(92))
-    // Account, settings behind the scopes. What is refused has a window of a day: in a shorter one, more may be left
+    // The account, and further columns. Limits that refuse have a window of a day: in a shorter one, more may be left
     // for the portal that is asked a moment later, once a window has ended.
     let settings: [(account: String, columns: String, values: String)] = [
       (plain, "", ""), (plain, ", scopes", ", '{a,b:*}'"), (plain, ", allowed_ips", ", '{10.0.0.0/8,2001:db8::/32}'"),

@@ -2,7 +2,7 @@ import JSON
 import PortalAPI
 import PortalHTTP
 
-/// Names that no rule lets through, and bodies with them.
+/// Names that every rule refuses, and bodies with them.
 enum TypedNames {
   static let bad: [String] = [
     "", " ", "\n", "\u{A0}\u{3000}", "\u{200B}", "\u{202E}", "\u{202E}olleh", "a\u{202E}b", "\u{2066}a\u{2069}",
@@ -13,7 +13,7 @@ enum TypedNames {
     "a\u{E0041}\u{E007F}", String(repeating: "a", count: 101),
   ]
 
-  /// `more` are further members of the body, each with its comma before it.
+  /// `more` are further members of the body, each with a comma before it.
   static func body(_ name: String, _ more: String = "", as member: StaticString = "name") -> String {
     let body = JSONWriter.object { $0.field(member, name) }
     return String(decoding: body.bytes.dropLast(), as: UTF8.self) + more + "}"

@@ -3,7 +3,7 @@ import PortalAPI
 import PortalHTTP
 import PortalTesting
 
-/// One event of a usage batch, as JSON. `latency` is JSON, too.
+/// One event of a usage batch, as JSON. `latency` is also JSON.
 func event(
   _ keyID: String, endpoint: String = "/orders", status: Int = 200, latency: String? = nil, at: String? = nil
 ) -> String {
@@ -21,13 +21,13 @@ extension TestPortal {
 }
 
 extension TestCustomer {
-  /// The usage of a key, with all that was counted so far.
+  /// The usage of a key, including everything counted so far.
   func usage(of id: String, _ query: String = "") async throws -> JSONValue {
     try await portal.flushUsage()
     return try await get("/v1/keys/\(id)/usage" + query).body
   }
 
-  /// The usage of the account, with all that was counted so far.
+  /// The usage of the account, including everything counted so far.
   func usage(_ query: String = "") async throws -> JSONValue {
     try await portal.flushUsage()
     return try await get("/v1/usage" + query).body

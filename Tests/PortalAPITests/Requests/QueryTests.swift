@@ -17,7 +17,7 @@ struct QueryTests {
     }
   }
 
-  @Test("values come decoded and in order, a plus as it is, and a parameter without a value is empty")
+  @Test("values are decoded and in order, a plus stays a plus, and a parameter without a value is empty")
   func values() throws {
     let query = try Query("q=a%20b+c&tag=x&tag=%C3%A9&empty=&bare&&last=1=2")
     #expect(query.values("q") == ["a b+c"])
@@ -27,7 +27,7 @@ struct QueryTests {
     #expect(query.values("none").isEmpty)
   }
 
-  @Test("a parameter that is not known is refused by its name, once, and so is one that stands twice")
+  @Test("an unknown parameter is refused once by its name, and so is a repeated one")
   func unknown() {
     #expect(locations("q=1&limit=2", ["q", "limit"]).isEmpty)
     #expect(locations("tag=1&tag=2", [.list("tag")]).isEmpty)
@@ -39,7 +39,7 @@ struct QueryTests {
     #expect(locations(String(repeating: "x", count: 1_000), []) == ["query." + String(repeating: "x", count: 64)])
   }
 
-  @Test("what is not percent-encoded UTF-8 is refused at its parameter, or as a whole where that is a name")
+  @Test("a value that is not percent-encoded UTF-8 is refused at its parameter; for a name, the whole query is refused")
   func broken() {
     for text in ["q=%", "q=%4", "q=%4x", "q=%FF", "q=%C3", "q=%ED%A0%80"] {
       #expect(locations(text, ["q"]) == ["query.q"], "\(text)")
@@ -47,7 +47,7 @@ struct QueryTests {
     for text in ["%zz=1", "%FF=1", "%"] { #expect(locations(text, ["q"]) == ["query"], "\(text)") }
   }
 
-  @Test("what is longer, or has more parameters, than any query of ours is refused as a whole")
+  @Test("a query that is too long or has too many parameters is refused as a whole")
   func bounds() {
     #expect(locations("q=" + String(repeating: "a", count: Query.byteCountMax - 2), ["q"]).isEmpty)
     #expect(locations("q=" + String(repeating: "a", count: Query.byteCountMax - 1), ["q"]) == ["query"])
@@ -56,7 +56,7 @@ struct QueryTests {
     #expect(locations((parameters + ["t=1"]).joined(separator: "&"), [.list("t")]) == ["query"])
   }
 
-  @Test("on every route, a parameter that it does not take is refused at its place")
+  @Test("every route refuses a parameter that it does not accept, with its location")
   func everywhere() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -69,7 +69,7 @@ struct QueryTests {
           try await portal.get(path + "?staus=revoked", token: $0)
         }
         let isRefused = answers.contains { $0.status == 400 && $0.locations == ["query.staus"] }
-        // Gateways may leave there the query of the request that they ask about.
+        // Gateways may pass the query of the request that they ask about.
         #expect(isRefused == (path != "/v1/authorize"), "\(route)")
         count += 1
       }

@@ -11,7 +11,7 @@ struct RequestIdentityTests {
   private static let traceID = "4bf92f3577b34da6a3ce929d0e0e4736"
   private static let traceparent = "00-\(traceID)-00f067aa0ba902b7-01"
 
-  @Test("ids of our own have 32 digits, each another")
+  @Test("the server's own ids have 32 digits and are unique")
   func ownIDs() {
     let ids = (0..<1_000).map { _ in RequestIDs().next() }
     #expect(Set(ids).count == ids.count)
@@ -21,7 +21,7 @@ struct RequestIdentityTests {
   }
 
   @Test(
-    "an id is taken on if it is visible ASCII without quotes, and not too long",
+    "an id is accepted if it is visible ASCII without quotes, and not too long",
     arguments: [
       ("a", true), ("4bf92f35-77b3", true), ("Root=1-67891233-abcdef;o=1/+~", true),
       (String(repeating: "a", count: 128), true),
@@ -35,7 +35,7 @@ struct RequestIdentityTests {
   }
 
   @Test(
-    "a traceparent is taken on if it is one",
+    "a traceparent is accepted if it is valid",
     arguments: [
       (traceparent, true), ("cc-\(traceID)-00f067aa0ba902b7-01", true),
       ("cc-\(traceID)-00f067aa0ba902b7-01-more", true),
@@ -65,7 +65,7 @@ struct RequestIdentityTests {
       }, body)
   }
 
-  @Test("the id of a trusted proxy is answered, on every route and in problems; nobody else's is")
+  @Test("the id of a trusted proxy is returned, on every route and in problems; other ids are not")
   func answered() async throws {
     for (proxies, isTrusted) in [("127.0.0.1", true), ("10.0.0.0/8", false), ("", false)] {
       for hasFastPath in [true, false] {
@@ -101,7 +101,7 @@ struct RequestIdentityTests {
     }
   }
 
-  @Test("of two ids none is taken on")
+  @Test("if there are two ids, neither is accepted")
   func twice() async throws {
     try await withPortal(trusting: "127.0.0.1") { portal in
       let answers = try await answers(
@@ -111,7 +111,7 @@ struct RequestIdentityTests {
     }
   }
 
-  @Test("what is logged of a request has its id and its trace")
+  @Test("the log lines of a request have its id and its trace")
   func logged() async throws {
     for (proxies, isTrusted) in [("127.0.0.1", true), ("", false)] {
       try await withPortal(trusting: proxies) { portal in

@@ -8,9 +8,9 @@ import Testing
 @Suite("The client's address")
 struct TrustedProxiesTests {
   @Test(
-    "is the first that is not a trusted proxy's, from the right",
+    "the client's address is the first from the right that is not a trusted proxy's",
     arguments: [
-      // Nobody is trusted, or the peer is not: what it says counts for nothing.
+      // No proxy is trusted, or the peer is not: the header is ignored.
       ("", "192.0.2.1", ["198.51.100.7"], "192.0.2.1"),
       ("10.0.0.0/8", "192.0.2.1", ["198.51.100.7"], "192.0.2.1"),
       ("10.0.0.0/8", "192.0.2.1", ["10.1.1.1"], "192.0.2.1"),
@@ -19,18 +19,18 @@ struct TrustedProxiesTests {
       ("10.0.0.0/8", "10.0.0.1", ["198.51.100.7, 10.0.0.2"], "198.51.100.7"),
       ("10.0.0.0/8", "10.0.0.1", ["198.51.100.7", "10.0.0.2 ,\t10.0.0.3"], "198.51.100.7"),
       ("10.0.0.1,192.0.2.9", "10.0.0.1", ["198.51.100.7,192.0.2.9"], "198.51.100.7"),
-      // What the client itself had sent stands left of what the proxy added.
+      // What the client sent is to the left of what the proxy added.
       ("10.0.0.0/8", "10.0.0.1", ["127.0.0.1, 198.51.100.7"], "198.51.100.7"),
       ("10.0.0.0/8", "10.0.0.1", ["10.0.0.9, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
       ("10.0.0.0/8", "10.0.0.1", ["a, b, 198.51.100.7"], "198.51.100.7"),
-      // Nothing but proxies: the farthest.
+      // Only proxies: the farthest one.
       ("10.0.0.0/8", "10.0.0.1", [], "10.0.0.1"),
       ("10.0.0.0/8", "10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
-      // What is no address ends the walk.
+      // An element without an address ends the search.
       ("10.0.0.0/8", "10.0.0.1", [""], "10.0.0.1"), ("10.0.0.0/8", "10.0.0.1", ["unknown"], "10.0.0.1"),
       ("10.0.0.0/8", "10.0.0.1", ["198.51.100.7, , 10.0.0.2"], "10.0.0.2"),
       ("10.0.0.0/8", "10.0.0.1", ["198.51.100.7,"], "10.0.0.1"),
-      // A port, and the brackets that IPv6 has before one, come off.
+      // A port, and the brackets around an IPv6 address, are removed.
       ("10.0.0.0/8", "10.0.0.1", ["203.0.113.7:51234"], "203.0.113.7"),
       ("10.0.0.0/8", "10.0.0.1", ["203.0.113.7:51234, 10.0.0.2:443"], "203.0.113.7"),
       ("10.0.0.0/8", "10.0.0.1", ["[2001:db8::7]:443"], "2001:db8::7"),
@@ -44,7 +44,7 @@ struct TrustedProxiesTests {
       ("10.0.0.0/8", "10.0.0.1", ["[2001:db8::7]443"], "10.0.0.1"),
       ("10.0.0.0/8", "10.0.0.1", ["[203.0.113.7]:443"], "10.0.0.1"),
       ("10.0.0.0/8", "10.0.0.1", ["[2001:db8::/32]"], "10.0.0.1"), ("10.0.0.0/8", "10.0.0.1", ["[]"], "10.0.0.1"),
-      // A quote is no more than a character here.
+      // A quote is an ordinary character here.
       ("10.0.0.0/8", "10.0.0.1", ["\"a, 198.51.100.7"], "198.51.100.7"),
       ("10.0.0.0/8", "10.0.0.1", ["198.51.100.0/24"], "10.0.0.1"),
       ("10.0.0.0/8", "10.0.0.1", ["198.51.100.7/32"], "10.0.0.1"),
@@ -63,7 +63,7 @@ struct TrustedProxiesTests {
   }
 
   @Test(
-    "is read from Forwarded where that is what the proxies write, quoted or not",
+    "the client's address is read from Forwarded if the proxies write that, quoted or not",
     arguments: [
       (["for=198.51.100.7"], "198.51.100.7", false),
       (["For=\"198.51.100.7:4711\"; proto=https ;BY=10.0.0.1"], "198.51.100.7", false),
@@ -73,11 +73,11 @@ struct TrustedProxiesTests {
       (["for=198.51.100.7;by=\"a\\\"b,\\\\\""], "198.51.100.7", false),
       (["for=\"198.51.100\\.7\""], "198.51.100.7", false),
       (["for=192.0.2.1", "for=198.51.100.7"], "198.51.100.7", false), ([";for=198.51.100.7;"], "198.51.100.7", false),
-      // A client's quote without end does not swallow what the proxy adds.
+      // A client's unclosed quote does not swallow what the proxy adds.
       (["for=\"192.0.2.1, for=198.51.100.7"], "198.51.100.7", false),
       (["for=\"192.0.2.1, for=\"[2001:db8::7]\""], "2001:db8::7", false),
       (["\\, for=\"\\\", for=198.51.100.7"], "198.51.100.7", false),
-      // What says no address ends the walk.
+      // An element that has no address ends the search.
       (["for=unknown"], "10.0.0.1", true), (["for=_hidden"], "10.0.0.1", true),
       (["for=\"_SEVKISEK\", for=10.0.0.2"], "10.0.0.2", true), (["proto=https"], "10.0.0.1", true),
       (["for=198.51.100.7;for=198.51.100.8"], "10.0.0.1", true), (["198.51.100.7"], "10.0.0.1", true),
@@ -91,7 +91,7 @@ struct TrustedProxiesTests {
     #expect(origin == TrustedProxies.Origin(address: client, isUnreadable: isUnreadable))
   }
 
-  @Test("of who connects to the unix socket is what it says, as a trusted proxy's, and none where it says nothing")
+  @Test("a peer on the Unix socket is a trusted proxy: the address is the one it reports, if any")
   func socketPeer() throws {
     var proxies = try #require(TrustedProxies("10.0.0.0/8"))
     let distrusted = proxies.origin(peer: nil, forwarded: ["198.51.100.7"])
@@ -105,11 +105,11 @@ struct TrustedProxiesTests {
     }
     let unreadable = proxies.origin(peer: nil, forwarded: ["unknown"])
     #expect(unreadable == TrustedProxies.Origin(address: nil, isUnreadable: true))
-    // Peers with an address are no part of it.
+    // This does not affect peers with an address.
     #expect(proxies.origin(peer: "192.0.2.1", forwarded: ["198.51.100.7"]).address == "192.0.2.1")
   }
 
-  @Test("no chain is followed for ever, and what nobody looks at costs nothing")
+  @Test("long chains are not followed to their end, and a field of quotes is parsed in bounded time")
   func bounded() throws {
     var proxies = try #require(TrustedProxies("10.0.0.0/8"))
     let hops = (1...3_000).map { "10.0.\($0 / 256).\($0 % 256)" }
@@ -124,7 +124,7 @@ struct TrustedProxiesTests {
     #expect(ContinuousClock.now - start < .seconds(5))
   }
 
-  @Test("whatever is put left of the address that the nearest proxy saw changes nothing")
+  @Test("anything to the left of the address that the nearest proxy saw changes nothing")
   func leftIsHearsay() throws {
     var generator = SeededGenerator(seed: 4)
     let proxies = try #require(TrustedProxies("10.0.0.0/8"))
@@ -142,14 +142,14 @@ struct TrustedProxiesTests {
     }
   }
 
-  @Test("without a peer there is none, whatever is claimed")
+  @Test("without a peer there is no address, whatever the header says")
   func noPeer() throws {
     let proxies = try #require(TrustedProxies("::/0"))
     #expect(proxies.origin(peer: nil, forwarded: ["198.51.100.7"]).address == nil)
   }
 
   @Test(
-    "proxies are addresses and blocks; anything else is refused",
+    "trusted proxies are addresses and blocks; anything else is refused",
     arguments: [
       ("", true), (" ", true), ("10.0.0.1", true), ("10.0.0.0/8, ::1", true), ("10.0.0.0/33", false), ("proxy", false),
       ("10.0.0.1,", false), (",", false), ("10.0.0.1 10.0.0.2", false), ("10.0.0.1;::1", false),
@@ -158,7 +158,7 @@ struct TrustedProxiesTests {
     #expect((TrustedProxies(text) != nil) == isAllowed)
   }
 
-  @Test("a trusted proxy that names no address is counted each time, and logged now and then; a stranger is not")
+  @Test("a trusted proxy that reports no address is counted each time and logged once in a while; others are not")
   func unreadable() async throws {
     for (trusted, count) in [("127.0.0.1", 3), ("", 0)] {
       let proxies = try #require(TrustedProxies(trusted))
@@ -173,7 +173,7 @@ struct TrustedProxiesTests {
     }
   }
 
-  @Test("goes into the audit trail as the trusted proxy saw it, and as the peer where none is trusted")
+  @Test("the audit trail has the address that the trusted proxy saw, or the peer's if none is trusted")
   func audited() async throws {
     for (trusted, expected) in [("127.0.0.1", "198.51.100.7"), ("", "127.0.0.1")] {
       let proxies = try #require(TrustedProxies(trusted))

@@ -21,7 +21,7 @@ struct CrossOriginsTests {
       ])
   }
 
-  @Test("that are set are told before they ask what they may send, without cookies")
+  @Test("a preflight request from a configured origin gets the allowed methods and headers, without cookies")
   func preflights() async throws {
     try await withOrigins { portal in
       for origin in [Self.page, "https://other.example.com:8443"] {
@@ -39,7 +39,7 @@ struct CrossOriginsTests {
     }
   }
 
-  @Test("read answers, also of what went wrong, with what our headers say")
+  @Test("pages of configured origins can read answers, including errors, and their headers")
   func answers() async throws {
     try await withOrigins { portal in
       let customer = try await portal.signUp()
@@ -57,7 +57,7 @@ struct CrossOriginsTests {
     }
   }
 
-  @Test("that are not set are told nothing, nor is anybody of the routes of gateways")
+  @Test("other origins get no permission, and no origin does on the routes of gateways")
   func others() async throws {
     try await withOrigins { portal in
       let strangers = [
@@ -79,7 +79,7 @@ struct CrossOriginsTests {
     }
   }
 
-  @Test("change nothing with a cookie, whether they are set or not")
+  @Test("a configured origin cannot make changes with a cookie")
   func cookies() async throws {
     try await withOrigins { portal in
       let customer = try await portal.signUp()
@@ -90,7 +90,7 @@ struct CrossOriginsTests {
     }
   }
 
-  @Test("are none where none is set")
+  @Test("without configured origins there are no CORS headers")
   func none() async throws {
     try await withPortal { portal in
       expectProblem(try await preflight(portal, "/v1/keys", Self.page), 405, "method_not_allowed")
@@ -100,7 +100,7 @@ struct CrossOriginsTests {
   }
 
   @Test(
-    "are written as browsers write them; anything else is refused",
+    "origins are written as browsers write them; anything else is refused",
     arguments: [
       ("", true), ("https://app.example.com", true), ("https://a.example, https://b.example:8443", true),
       ("http://localhost:3000", true), ("http://app.example.com", false), ("*", false), ("app.example.com", false),

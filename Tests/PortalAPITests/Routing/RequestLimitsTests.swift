@@ -7,7 +7,7 @@ import Postgres
 import PostgresTesting
 import Testing
 
-/// Expects that a limit has refused a request, in the headers that a key's limit has.
+/// Expects that a limit refused the request, with the same headers as a key's limit.
 private func expectLimited(
   _ answer: TestAnswer, _ name: String, _ limit: Int, sourceLocation: SourceLocation = #_sourceLocation
 ) {
@@ -20,7 +20,7 @@ private func expectLimited(
   #expect((1...120).contains(Int(answer.header("Retry-After") ?? "") ?? -1), sourceLocation: sourceLocation)
 }
 
-/// Runs `body` with a portal that has these limits, behind a proxy that it trusts.
+/// Runs `body` with a portal that has these limits and trusts 127.0.0.1 as a proxy.
 private func withLimits(
   _ limits: RequestLimits.PerMinute, _ transport: TestTransport = .router, hasFastPath: Bool = true,
   _ body: @escaping @Sendable (TestPortal) async throws -> Void
@@ -35,9 +35,9 @@ private func withLimits(
     }, body)
 }
 
-@Suite("Limits of requests")
+@Suite("Request limits")
 struct RequestLimitsTests {
-  @Test("a session has so many in a minute, of whatever kind, and what is beyond does nothing")
+  @Test("a session has a limit per minute for requests of any kind, and requests beyond it do nothing")
   func session() async throws {
     try await withLimits(RequestLimits.PerMinute(session: 3, address: 0)) { portal in
       let customer = try await portal.signUp()
@@ -61,7 +61,7 @@ struct RequestLimitsTests {
     }
   }
 
-  @Test("who has no session counts by address: an IPv6 one by its /64, a guess like any other")
+  @Test("requests without a session count by address, IPv6 by its /64, and guesses count like any other")
   func address() async throws {
     try await withLimits(RequestLimits.PerMinute(session: 0, address: 4), .live) { portal in
       let customer = try await portal.signUp()
@@ -73,7 +73,7 @@ struct RequestLimitsTests {
           method, path, token: token, headers: ["X-Forwarded-For": address].merging(headers) { $1 })
       }
       let cookie = ["Cookie": "latchkey=" + Secret.random(prefix: "lk_session").reveal()]
-      // The first four are answered as what they are.
+      // The first four get their ordinary answers.
       expectProblem(try await send("GET", "/v1/keys", from: "2001:db8::1", cookie), 401, "unauthenticated")
       expectProblem(try await send("POST", "/v1/keys", from: "2001:db8::2", cookie), 403, "origin_not_allowed")
       expectProblem(try await send("GET", "/v1/nothing", from: "2001:db8::3"), 404, "not_found")
@@ -90,7 +90,7 @@ struct RequestLimitsTests {
       }
       expectProblem(try await send("GET", "/v1/keys", from: "2001:db8:0:1::1", cookie), 401, "unauthenticated")
       expectProblem(try await send("GET", "/v1/keys", from: "192.0.2.1"), 401, "unauthenticated")
-      // Who shares the address and is logged in has nothing to do with it, and health is not counted.
+      // Sessions at the same address are not limited, and health is not counted.
       for _ in 0..<6 {
         #expect(try await send("GET", "/v1/keys", from: "2001:db8::1", token: customer.token).status == 200)
         #expect(try await send("GET", "/healthz", from: "2001:db8::1").status == 200)
@@ -100,7 +100,7 @@ struct RequestLimitsTests {
     }
   }
 
-  @Test("service tokens have a limit for verification and one for all else, each token its own")
+  @Test("each service token has a limit for verification and another for everything else")
   func tokens() async throws {
     try await withLimits(RequestLimits.PerMinute(session: 0, address: 0, token: 2, verification: 3)) { portal in
       let customer = try await portal.signUp()
@@ -124,7 +124,8 @@ struct RequestLimitsTests {
     }
   }
 
-  @Test("what is answered before the decoder counts as what the ordinary route answers", arguments: [true, false])
+  @Test(
+    "requests answered before the decoder count like those that the ordinary route answers", arguments: [true, false])
   func fastPath(hasFastPath: Bool) async throws {
     let limit = 30
     try await withLimits(
@@ -147,21 +148,21 @@ struct RequestLimitsTests {
       #expect(received.map(\.status) == expected)
       expectProblem(received.last, 429, "rate_limited")
       #expect(received.last?.headers["x-ratelimit-limit"] == "\(limit)")
-      // The framework's ids begin otherwise than those of the fast path.
+      // The framework's ids begin differently from those of the fast path.
       let prefixes = received.map { $0.headers["x-request-id"]?.dropLast(16) }
       #expect(prefixes.contains { $0 != prefixes.last } == hasFastPath)
       #expect(portal.observations.count(.requestRefused(.verification)) == count - limit + 1)
     }
   }
 
-  @Test("one account's reads wait for each other and, too many of them, are sent away; another's are answered")
+  @Test("an account's reads wait for each other and are refused if too many wait; another account's are answered")
   func accountTurns() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
       let other = try await portal.signUp("other@example.com")
       let waiting = AccountTurns.waitingCountMax
       let statuses = try await portal.pool.withConnection { connection in
-        // What reads keys waits until it is let go.
+        // Reads of keys wait until the commit.
         try await connection.executeScript("begin; lock table api_keys in access exclusive mode")
         return try await withThrowingTaskGroup(of: Int.self) { group in
           for _ in 0..<AccountTurns.servedCountMax + waiting {
@@ -173,7 +174,7 @@ struct RequestLimitsTests {
           #expect(refused.header("Retry-After") == "1")
           #expect(try await other.get("/v1/members").status == 200)
           #expect(try await other.get("/v1/audit").status == 200)
-          // A change is no read.
+          // A change is not a read.
           #expect(try await customer.delete("/v1/me/sessions").status == 200)
           try await connection.executeScript("commit")
           return try await group.reduce(into: []) { $0.append($1) }

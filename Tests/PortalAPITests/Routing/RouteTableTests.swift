@@ -4,7 +4,7 @@ import PortalHTTP
 import PortalTesting
 import Testing
 
-@Suite("The routes")
+@Suite("Routes")
 struct RouteTableTests {
   private static let operators = ["GET /healthz", "GET /metrics", "GET /readyz"]
   private static let readers = ["GET /openapi.json", "GET /openapi.yaml", "GET /problems/{code}"]
@@ -53,10 +53,10 @@ struct RouteTableTests {
     "GET /v1/accounts/{id}/keys/{keyId}/usage", "PATCH /v1/accounts/{id}/keys/{keyId}", "POST /v1/accounts/{id}/keys",
     "POST /v1/accounts/{id}/keys/{keyId}/roll", "POST /v1/usage", "POST /v1/verify", "POST /v1/verify/batch",
   ]
-  /// Those with the token in a header of its own.
+  /// Routes with the token in a separate header.
   private static let headerGateways = ["GET /v1/authorize"]
 
-  @Test("there are exactly those that the contract has")
+  @Test("the routes are exactly those of the contract")
   func all() async throws {
     try await withPortal { portal in
       let known =
@@ -66,7 +66,7 @@ struct RouteTableTests {
     }
   }
 
-  @Test("every route opens to its own kind of credentials alone: whoever comes with another is unauthenticated")
+  @Test("every route accepts only its own kind of credentials; with any other, the request is unauthenticated")
   func credentials() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -101,7 +101,7 @@ struct RouteTableTests {
     }
   }
 
-  @Test("a path that takes another method says which, whoever asks")
+  @Test("with a wrong method, the answer names the allowed methods, even without credentials")
   func methods() async throws {
     try await withPortal { portal in
       let byPath = Dictionary(grouping: portal.application.table.all) { parts(of: $0).path }
@@ -119,7 +119,7 @@ struct RouteTableTests {
     }
   }
 
-  @Test("a path with an empty segment is none, whatever the method and whoever asks")
+  @Test("a path with an empty segment is not found, whatever the method, even without credentials")
   func emptySegments() async throws {
     try await withPortal { portal in
       for route in portal.application.table.all {

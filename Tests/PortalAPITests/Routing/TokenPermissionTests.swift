@@ -6,17 +6,17 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-/// A request that goes well with a service token that has the permission.
+/// A request that succeeds with a service token that has the permission.
 private struct Sample: Sendable {
   let route: String
   let permission: ServiceToken.Permission
-  /// `{key}` and `{id}` stand for a key and its id.
+  /// `{key}` is replaced by a key.
   var body: String?
   var isInHeader = false
   let status: Int
 }
 
-@Suite("What each permission of a service token opens")
+@Suite("Permissions of service tokens")
 struct TokenPermissionTests {
   private static let samples = [
     Sample(route: "POST /v1/verify", permission: .verifyKeys, body: #"{"key":"{key}"}"#, status: 200),
@@ -40,7 +40,7 @@ struct TokenPermissionTests {
     Sample(route: "GET /v1/analytics/usage", permission: .readAnalytics, status: 200),
   ]
 
-  @Test("every route for service tokens says what it takes, and stands in the matrix")
+  @Test("every route for service tokens requires a permission, and is in the matrix")
   func complete() async throws {
     try await withPortal { portal in
       let table = portal.application.table
@@ -52,7 +52,7 @@ struct TokenPermissionTests {
     }
   }
 
-  @Test("every route takes its own permission, alone or with others, and is forbidden to all others together")
+  @Test("every route accepts its permission, and is forbidden with all the others together")
   func matrix() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -75,7 +75,8 @@ struct TokenPermissionTests {
   }
 
   @Test(
-    "a token that is revoked, expired, or rolled without a grace opens nothing from the answer on", arguments: 0..<3)
+    "a token that is revoked, expired, or rolled without a grace period is refused as soon as that is answered",
+    arguments: 0..<3)
   func over(_ way: Int) async throws {
     try await withPortal(.live) { portal in
       let customer = try await portal.signUp()
@@ -90,7 +91,7 @@ struct TokenPermissionTests {
       case 0: _ = try await tokens.revoke(token.id, by: caller)
       case 1:
         try await portal.script("update service_tokens set expires_at = now()")
-        try await eventually("the instance has heard of it") {
+        try await eventually("the instance knows of the expiry") {
           try await portal.verify(key.key, token: token.secret.reveal()).status == 401
         }
       default: _ = try await tokens.roll(token.id, graceSeconds: 0, by: caller)

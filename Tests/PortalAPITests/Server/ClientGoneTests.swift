@@ -7,11 +7,11 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-@Suite("A client that goes away")
+@Suite("A client that disconnects")
 struct ClientGoneTests {
   private static let signup = #"{"email":"eve@example.com","password":"correct horse battery","accountName":"a"}"#
 
-  /// Sends a head, waits until the server asks for the body, sends the beginning of that, and resets the connection.
+  /// Sends a head, waits until the server asks for the body, sends its beginning, and resets the connection.
   private func reset(_ portal: TestPortal, _ head: String, _ body: String) throws {
     let socket = try tcpConnection(to: try #require(portal.port))
     try send(head + "Expect: 100-continue\r\n\r\n", socket)
@@ -24,7 +24,7 @@ struct ClientGoneTests {
     }
     #expect(String(decoding: received, as: UTF8.self).hasPrefix("HTTP/1.1 100 "))
     try send(body, socket)
-    // Closed with a reset, whatever is still on its way.
+    // Closes with a reset, even if data is still on its way.
     var lingering = linger(l_onoff: 1, l_linger: 0)
     setsockopt(socket, SOL_SOCKET, SO_LINGER, &lingering, socklen_t(MemoryLayout<linger>.size))
     close(socket)
@@ -33,12 +33,12 @@ struct ClientGoneTests {
   private func send(_ text: String, _ socket: Int32) throws {
     let bytes = Array(text.utf8)
     guard Glibc.send(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else {
-      throw TestSetupError(description: "the server takes nothing")
+      throw TestSetupError(description: "the server accepts no data")
     }
   }
 
   private func expectGone(_ portal: TestPortal, _ route: String, count: Int) async throws {
-    try await eventually("\(route) was counted as left") {
+    try await eventually("\(route) was counted as abandoned") {
       portal.observations.count {
         if case .answered(route, "POST", 499, _) = $0 { true } else { false }
       } == count
@@ -52,7 +52,7 @@ struct ClientGoneTests {
     #expect(!portal.log.contains { $0.hasPrefix("error ") })
   }
 
-  @Test("a reset in the middle of a body is no mistake of ours: status 499, and nothing that raises an alarm")
+  @Test("a reset in the middle of a body is not a server error: it has status 499 and raises no alarm")
   func reset() async throws {
     try await withPortal(.live) { portal in
       let token = try await portal.makeToken()
@@ -63,7 +63,7 @@ struct ClientGoneTests {
       try await expectGone(portal, "/v1/login", count: 2)
       try reset(
         portal, "POST /v1/usage HTTP/1.1\r\n\(head)Authorization: Bearer \(token)\r\nContent-Length: 1000\r\n", "{")
-      try await eventually("the report was counted as left") {
+      try await eventually("the report was counted as abandoned") {
         portal.observations.count {
           if case .answered("/v1/usage", "POST", 499, _) = $0 { true } else { false }
         } == 1
@@ -71,7 +71,7 @@ struct ClientGoneTests {
     }
   }
 
-  @Test("half a body that would do for the whole is not taken for it where the server closes a slow connection")
+  @Test("when the server closes a slow connection, a partial body is not taken for the whole, even if it is valid")
   func cutOff() async throws {
     try await withPortal(
       .live,

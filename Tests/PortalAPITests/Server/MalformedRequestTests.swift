@@ -4,7 +4,7 @@ import PortalHTTP
 import PortalTesting
 import Testing
 
-/// What the requests are put together from.
+/// Parts of requests.
 private enum Line {
   static let host = "Host: localhost\r\n"
   static let close = "Connection: close\r\n"
@@ -13,9 +13,9 @@ private enum Line {
   static let lastHealth = "GET /healthz HTTP/1.1\r\n\(host)\(close)\r\n"
 }
 
-@Suite("Requests byte for byte")
+@Suite("Raw requests")
 struct MalformedRequestTests {
-  @Test("what is no HTTP is answered with a problem document, and the connection is closed")
+  @Test("input that is not HTTP is answered with a problem document, and the connection is closed")
   func garbage() async throws {
     try await withPortal(.live) { portal in
       for request in [
@@ -35,7 +35,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("a head that is not ASCII is read as its percent-encoding, and refused where that is too large")
+  @Test("a head that is not ASCII is read as its percent-encoding, and refused if that is too large")
   func notASCII() async throws {
     try await withPortal(.live) { portal in
       let customer = try await portal.signUp()
@@ -54,7 +54,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("a body whose length is unclear, or is told in two ways, is refused: two servers could read two requests")
+  @Test("a body with an ambiguous length is refused: two servers could read different requests")
   func lengths() async throws {
     try await withPortal(.live) { portal in
       for headers in [
@@ -71,7 +71,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("header fields that are too large, together or one alone, or too many, are headers_too_large")
+  @Test("header fields that are too large, alone or together, or too many are headers_too_large")
   func largeHeaders() async throws {
     try await withPortal(.live) { portal in
       let fields = [
@@ -90,7 +90,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("a body in chunks is read; one whose chunks are broken is never taken for a request")
+  @Test("a chunked body is read; one with broken chunks is never taken for a request")
   func chunks() async throws {
     try await withPortal(.live) { portal in
       let head = "POST /v1/signup HTTP/1.1\r\n\(Line.host)\(Line.json)Transfer-Encoding: chunked\r\n\r\n"
@@ -112,7 +112,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("requests sent together are answered one after the other, in their order")
+  @Test("requests sent together are answered one after the other, in order")
   func pipelined() async throws {
     try await withPortal(.live) { portal in
       let post = { (path: String, body: String) in
@@ -132,7 +132,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("what is no HTTP behind a good request does not get in front of its answer")
+  @Test("input that is not HTTP, behind a valid request, is answered after that request")
   func garbageBehind() async throws {
     try await withPortal(.live) { portal in
       for garbage in ["GARBAGE\r\n\r\n", "\u{0}\u{0}\u{0}\u{0}\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n"] {
@@ -143,7 +143,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("a request that comes byte for byte is answered like any other")
+  @Test("a request that arrives byte by byte is answered like any other")
   func bytes() async throws {
     try await withPortal(.live) { portal in
       let body = #"{"email":"ada@example.com","password":"x"}"#
@@ -156,7 +156,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("the connection ends after the answer where the client asks for that")
+  @Test("the connection ends after the answer if the client asks for that")
   func close() async throws {
     try await withPortal(.live) { portal in
       for request in [
@@ -170,7 +170,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("so it does in whatever case, and among whatever else, the client writes it")
+  @Test("the client may write the close option in any case and among others")
   func closeInOtherWords() async throws {
     try await withPortal(.live) { portal in
       for word in ["Close", "CLOSE", "x, close", "close, x"] {
@@ -181,7 +181,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("the answer to HEAD has no body, which the client would take for the beginning of the next answer")
+  @Test("the answer to HEAD has no body, which a client would take for the beginning of the next answer")
   func head() async throws {
     try await withPortal(.live) { portal in
       let statuses = [
@@ -198,7 +198,7 @@ struct MalformedRequestTests {
     }
   }
 
-  @Test("a body of ten megabytes is told to be too large, in full, and the connection can be used on")
+  @Test("a body of ten megabytes is answered with body_too_large, and the connection stays usable")
   func largeBody() async throws {
     try await withPortal(.live) { portal in
       let body = String(repeating: "a", count: 10 << 20)

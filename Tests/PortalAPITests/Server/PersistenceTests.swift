@@ -18,7 +18,7 @@ struct PersistenceTests {
         version: version, method: method, uri: "/", headers: HTTPHeaders(connection.map { ("Connection", $0) })))
   }
 
-  /// The head of an answer with that status and these fields, as it is sent.
+  /// The head of an answer with this status and these fields, as it is sent.
   private func answer(
     _ persistence: Persistence, _ status: HTTPResponseStatus = .ok, _ fields: (String, String)...
   ) -> (head: HTTPResponseHead, isLast: Bool) {
@@ -30,7 +30,8 @@ struct PersistenceTests {
 
   // MARK: The rules
 
-  @Test("HTTP/1.1 goes on unless the client ends it, HTTP/1.0 ends unless the client asks for more")
+  @Test(
+    "an HTTP/1.1 connection persists unless the client ends it; an HTTP/1.0 connection only if the client asks for it")
   func requests() {
     #expect(!persistence(.http1_1).isLast && !persistence(.http1_1, "keep-alive").isLast)
     for option in ["close", "Close", "x, close", "keep-alive, close"] {
@@ -42,7 +43,7 @@ struct PersistenceTests {
     #expect(persistence(.http1_0, "keep-alive", "close").isLast)
   }
 
-  @Test("a request for another protocol is the last one, and Proxy-Connection is read as Connection")
+  @Test("a request for another protocol is the last one, and Proxy-Connection is read like Connection")
   func otherProtocols() {
     func isLast(_ fields: (String, String)..., method: HTTPMethod = .GET) -> Bool {
       Persistence(
@@ -55,7 +56,7 @@ struct PersistenceTests {
     #expect(!isLast(("Proxy-Connection", "keep-alive")) && !isLast(("Connection", "upgrade")))
   }
 
-  @Test("an answer says whether the connection goes on, where HTTP/1.1 would be taken to mean the other")
+  @Test("an answer says whether the connection persists, unless that is the default of HTTP/1.1")
   func announced() {
     let length = ("Content-Length", "2")
     let kept = answer(persistence(.http1_1), .ok, length)
@@ -70,7 +71,7 @@ struct PersistenceTests {
     #expect(refused.isLast && refused.head.headers["connection"] == ["close"])
   }
 
-  @Test("a body without a length ends with the connection for HTTP/1.0, whatever the client asked for")
+  @Test("for HTTP/1.0, a body without a length ends with the connection, whatever the client asked for")
   func streamed() {
     let streamed = answer(persistence(.http1_0, "keep-alive"), .ok, ("Transfer-Encoding", "chunked"))
     #expect(streamed.isLast && streamed.head.headers["connection"] == ["close"])
@@ -84,7 +85,7 @@ struct PersistenceTests {
 
   // MARK: Over a connection
 
-  @Test("HTTP/1.0 is answered, and the connection ends")
+  @Test("an HTTP/1.0 request is answered, and the connection ends")
   func old() async throws {
     try await withPortal(.live) { portal in
       for fields in ["", "Host: a\r\n", "Connection: close\r\n", "Expect: 100-continue\r\n"] {
@@ -95,12 +96,12 @@ struct PersistenceTests {
         #expect(answers[0].body["status"].string == "ok", "\(fields)")
         #expect(answers[0].headers["transfer-encoding"] == nil, "\(fields)")
       }
-      // What comes behind it is for nobody.
+      // What follows it is ignored.
       #expect(try await answers(portal, Self.health + "\r\n" + Self.last).map(\.status) == [200])
     }
   }
 
-  @Test("HTTP/1.0 that asks for it keeps its connection, for answers whose size is told")
+  @Test("HTTP/1.0 keeps its connection on request, for answers of known size")
   func oldKept() async throws {
     try await withPortal(.live) { portal in
       let kept = Self.health + "Connection: Keep-Alive\r\n\r\n"
@@ -111,7 +112,7 @@ struct PersistenceTests {
     }
   }
 
-  @Test("CSV to HTTP/1.0 comes in one piece that ends with the connection, whether it is to be kept or not")
+  @Test("for HTTP/1.0, CSV is one unchunked body that ends with the connection, even if the client asked to keep it")
   func csv() async throws {
     try await withPortal(.live) { portal in
       let token = try await portal.analyst()
@@ -130,7 +131,7 @@ struct PersistenceTests {
     }
   }
 
-  @Test("HTTP/1.1 goes on without a word, and says so when it ends")
+  @Test("an HTTP/1.1 connection persists without a Connection field, and its end is announced")
   func new() async throws {
     try await withPortal(.live) { portal in
       let health = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -140,7 +141,7 @@ struct PersistenceTests {
     }
   }
 
-  @Test("a request for another protocol is answered like any other, and what follows is for nobody")
+  @Test("a request for another protocol is answered like any other, and what follows is ignored")
   func upgrades() async throws {
     try await withPortal(.live) { portal in
       for fields in [
@@ -158,10 +159,10 @@ struct PersistenceTests {
     }
   }
 
-  @Test("HTTP/1.1 without one valid Host is refused, also of a hot route and behind other requests")
+  @Test("HTTP/1.1 without exactly one valid Host is refused, also for hot routes and behind other requests")
   func hosts() async throws {
     try await withPortal(.live) { portal in
-      // Before what is handed on alone, and before what the decoder has by itself.
+      // One is passed on alone; with the other, the decoder gets the rest of the connection.
       let healths = ["", "X-Odd: é\r\n"].map { "GET /healthz HTTP/1.1\r\nHost: a\r\n\($0)\r\n" }
       for (line, fields) in [
         ("GET /healthz HTTP/1.1", ""), ("GET /healthz HTTP/1.1", "Host: a\r\nHost: a\r\n"),
@@ -186,7 +187,7 @@ struct PersistenceTests {
   }
 
   @Test(
-    "HTTP/1.0 with Transfer-Encoding is refused: it has no such thing, and a server before this one may have seen two")
+    "HTTP/1.0 with Transfer-Encoding is refused: it has no such field, and a proxy may have seen two requests")
   func transferEncoding() async throws {
     try await withPortal(.live) { portal in
       let answers = try await answers(
