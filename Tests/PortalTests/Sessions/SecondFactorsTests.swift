@@ -244,7 +244,7 @@ struct SecondFactorsTests {
       try await use(Self.box?.opening(previous: key(8)))
       await #expect(
         throws: PortalError.unavailable(
-          reason: "neither SECRET_KEY nor SECRET_KEY_PREVIOUS is the one that a second factor was sealed with")
+          reason: "a second factor was sealed with neither SECRET_KEY nor SECRET_KEY_PREVIOUS")
       ) { try await use(new) }
       try await use(both)
       #expect(try await sealAnew(pool, both) == .done(1))
