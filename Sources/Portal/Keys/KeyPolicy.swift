@@ -77,7 +77,7 @@ extension Plan {
     var problems: [FieldProblem] = []
     if settings.rateLimitPerMinute > rateLimitPerMinuteMax {
       problems.append(
-        FieldProblem(.rateLimitPerMinute, "is at most \(rateLimitPerMinuteMax) under the plan \(name)"))
+        FieldProblem(.rateLimitPerMinute, "must be at most \(rateLimitPerMinuteMax) under the plan \(name)"))
     }
     if let maxKeyLifetimeDays, settings.expiresAt.isAfter(createdAt, days: maxKeyLifetimeDays) {
       problems.append(

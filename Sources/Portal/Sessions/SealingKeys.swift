@@ -7,7 +7,7 @@ struct SealingKeys: Sendable {
   /// Secrets that one transaction reads, and seals again if necessary.
   static let batchCountMax = 500
 
-  /// The number of secrets that no key opens.
+  /// Thrown if no key opens some of the secrets.
   struct Unreadable: Error, Equatable, CustomStringConvertible {
     var secretCount: Int
     var description: String {

@@ -59,7 +59,7 @@ struct ConfirmSecondFactor: PostgresStatement {
   }
 }
 
-/// Consumes the code of `step`. Of any number of concurrent uses, exactly one affects a row.
+/// Consumes the code of `step`. Of any number of concurrent uses, at most one affects a row.
 struct UseSecondFactorStep: PostgresStatement {
   static let sql = """
     update second_factors set last_step = $2

@@ -155,7 +155,7 @@ package struct Sessions: Sendable {
 
   // MARK: One's own sessions
 
-  /// All sessions of the person whose session this is, most recently used first.
+  /// The person's open sessions, most recently used first, at most ``listCountMax``.
   package func list<Session: PersonSession>(of session: Session) async throws -> [OpenSession] {
     try await pool.query(
       ListSessions<Session>(personID: session.personID, idleSeconds: idleSeconds, count: Self.listCountMax),
