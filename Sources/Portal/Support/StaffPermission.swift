@@ -1,23 +1,23 @@
-/// What a route of staff takes. This is the table of what each of their roles may do; every such route names one of
-/// these, and nothing else decides.
+/// A permission that a staff route requires. This is the complete table of what each staff role may do: every staff
+/// route names one of these, and nothing else decides.
 package enum StaffPermission: String, Sendable, CaseIterable {
   /// Their own session.
   case useSession
-  /// Looking for keys and accounts, and at plans, instances and what waits to be confirmed.
+  /// Search keys and accounts, and read plans, instances and pending confirmations.
   case readCustomers
-  /// Usage of all accounts.
+  /// Read the usage of all accounts.
   case readUsage
-  /// Also asking for it, confirming and withdrawing.
+  /// Revoke keys, and request, confirm and withdraw revocations.
   case revokeKeys
-  /// And resuming.
+  /// Suspend and resume accounts.
   case suspendAccounts
-  /// What plans allow, and which account has which.
+  /// Change plans, and assign them to accounts.
   case changePlans
-  /// Service tokens, their list included.
+  /// List and change service tokens.
   case changeTokens
-  /// The people among staff, their list included.
+  /// List and change members of staff.
   case changeStaff
-  /// Handing out, and erasing, all that is stored about a customer.
+  /// Export and erase all data stored about a customer.
   case changePeople
 
   package var roles: Set<StaffMember.Role> {
@@ -33,11 +33,11 @@ extension StaffMember.Role {
 }
 
 extension StaffMember {
-  /// Throws `.forbidden` for somebody whose role does not allow it.
+  /// Throws `.forbidden` if their role does not have the permission.
   package func require(_ permission: StaffPermission) throws(PortalError) {
     guard role.permits(permission) else {
       let roles = permission.roles.map(\.rawValue).sorted().joined(separator: " or ")
-      throw .forbidden(reason: "This takes the role \(roles) among staff; yours is \(role.rawValue).")
+      throw .forbidden(reason: "This requires the staff role \(roles); yours is \(role.rawValue).")
     }
   }
 }
