@@ -121,7 +121,7 @@ extension MemberSession {
   /// Throws `.forbidden` for a member whose role does not allow it.
   package func require(_ permission: MemberPermission) throws(PortalError) {
     guard role.permits(permission) else {
-      throw .forbidden(reason: "This takes the role \(permission.leastRole.rawValue); yours is \(role.rawValue).")
+      throw .forbidden(reason: "Requires the role \(permission.leastRole.rawValue); yours is \(role.rawValue).")
     }
   }
 }

@@ -2,15 +2,15 @@ import HTTPTypes
 import Hummingbird
 import Portal
 
-/// `/metrics` for Prometheus, and the middleware that measures what it shows of requests. Outermost, so that a problem
-/// is measured as what the client got.
+/// `/metrics` for Prometheus, and the middleware that measures requests for it. The middleware is the outermost, so
+/// that a problem is measured with the status that the client received.
 struct MetricsController: RouterMiddleware {
-  /// What a client may make up does not become a label.
+  /// The methods that are labels of their own. Others share a label, so that clients cannot make up labels.
   private static let methods: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .patch, .delete, .options]
 
   let registry: PrometheusMetrics
   let observer: Observer
-  /// What Prometheus has to show; nil: nothing.
+  /// The hash of the token that Prometheus must present; nil if none is required.
   let token: SecretHash?
   let gauges: @Sendable () -> [PrometheusMetrics.Gauge]
 

@@ -1,7 +1,7 @@
 package import Portal
 
 extension JSONWriter {
-  /// Who somebody among staff is.
+  /// The identity of a member of staff.
   mutating func fields(of member: StaffMember) {
     field("id", member.id)
     field("email", member.email)
