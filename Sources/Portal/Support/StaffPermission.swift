@@ -1,23 +1,23 @@
-/// A permission that a staff route requires. This is the complete table of what each staff role may do: every staff
-/// route names one of these, and nothing else decides.
+/// What a route of staff takes. This is the table of what each of their roles may do; every such route names one of
+/// these, and nothing else decides.
 package enum StaffPermission: String, Sendable, CaseIterable {
   /// Their own session.
   case useSession
-  /// Search keys and accounts, and read plans, instances and pending confirmations.
+  /// Looking for keys and accounts, and at plans, instances and what waits to be confirmed.
   case readCustomers
-  /// Read the usage of all accounts.
+  /// Usage of all accounts.
   case readUsage
-  /// Revoke keys, and request, confirm and withdraw revocations.
+  /// Also asking for it, confirming and withdrawing.
   case revokeKeys
-  /// Suspend and resume accounts.
+  /// And resuming.
   case suspendAccounts
-  /// Change plans, and assign them to accounts.
+  /// What plans allow, and which account has which.
   case changePlans
-  /// List and change service tokens.
+  /// Service tokens, their list included.
   case changeTokens
-  /// List and change members of staff.
+  /// The people among staff, their list included.
   case changeStaff
-  /// Export and erase all data stored about a customer.
+  /// Handing out, and erasing, all that is stored about a customer.
   case changePeople
 
   package var roles: Set<StaffMember.Role> {
@@ -33,11 +33,11 @@ extension StaffMember.Role {
 }
 
 extension StaffMember {
-  /// Throws `.forbidden` if their role does not have the permission.
+  /// Throws `.forbidden` for somebody whose role does not allow it.
   package func require(_ permission: StaffPermission) throws(PortalError) {
     guard role.permits(permission) else {
       let roles = permission.roles.map(\.rawValue).sorted().joined(separator: " or ")
-      throw .forbidden(reason: "This requires the staff role \(roles); yours is \(role.rawValue).")
+      throw .forbidden(reason: "Requires the staff role \(roles); yours is \(role.rawValue).")
     }
   }
 }

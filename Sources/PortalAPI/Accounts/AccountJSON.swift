@@ -2,7 +2,7 @@ import JSON
 package import Portal
 
 extension JSONWriter {
-  /// What an account is called. What else is in an answer depends on the route.
+  /// The id and the name of an account. The other members of a response depend on the route.
   package mutating func fields(of account: Account) {
     field("id", account.id)
     field("name", account.name)

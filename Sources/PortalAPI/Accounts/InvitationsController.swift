@@ -2,7 +2,7 @@ import Foundation
 import Hummingbird
 import Portal
 
-/// `/v1/invitations`, and `/v1/accept-invitation` for whoever was invited.
+/// `/v1/invitations`, and `/v1/accept-invitation` for the invited person.
 struct InvitationsController {
   let invitations: Invitations
 
@@ -21,7 +21,7 @@ struct InvitationsController {
     return Response(json: .object { json in json.page("invitations", found) { $0.fields(of: $1) } })
   }
 
-  /// The answer has the token only where it does not go out by mail.
+  /// The response has the token only if it is not sent by mail.
   @Sendable private func invite(_ request: Request, _ context: MemberContext) async throws -> Response {
     let body = try await InvitationBody(request)
     let (invitation, token) = try await invitations.invite(

@@ -15,7 +15,7 @@ extension InvitationBody: JSONBody {
 
 struct AcceptanceBody {
   var token: Secret
-  /// The person's own, or a new one.
+  /// The person's current password, or the password of a new user.
   var password: Password
 }
 

@@ -18,13 +18,13 @@ extension JSONWriter {
     field("expiresAt", invitation.expiresAt)
   }
 
-  /// With its token, where that does not go out by mail.
+  /// An invitation with its token, which is nil if it is sent by mail.
   mutating func fields(of invitation: Invitation, _ token: Secret?) {
     fields(of: invitation)
     field("token", token?.reveal())
   }
 
-  /// Who a person is in an account.
+  /// A person's membership in an account.
   mutating func fields(of user: User, in account: Account, as role: MemberRole) {
     object("user") { $0.fields(of: user) }
     object("account") { $0.fields(of: account) }

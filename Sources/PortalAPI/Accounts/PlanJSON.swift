@@ -10,7 +10,7 @@ extension JSONWriter {
     field("maxKeyLifetimeDays", plan.maxKeyLifetimeDays)
   }
 
-  /// An account that was given its plan.
+  /// An account that a plan was assigned to.
   package mutating func fields(ofPlanOf account: Account, _ propagation: Propagation) {
     fields(of: account)
     object("plan") { $0.fields(of: account.plan) }

@@ -64,7 +64,7 @@ struct AnalyticsController {
     }
   }
 
-  /// `more` writes what stands beside the rows in JSON.
+  /// `more` writes the members next to the rows in JSON.
   private func answer<Row>(
     _ request: Request, _ name: String, _ rows: AnalyticsRows<Row>, _ columns: [Column<Row>],
     _ more: (inout JSONWriter, AnalyticsRows<Row>.Page) -> Void
@@ -86,7 +86,7 @@ extension Request {
 }
 
 extension Response {
-  /// A table as it is read: no more than a thousand rows are in memory at a time.
+  /// Streams a table as it is read: at most a thousand rows are in memory at a time.
   fileprivate init<Row>(csv export: AnalyticsRows<Row>.Export, _ columns: [Column<Row>], name: String) {
     let headers: HTTPFields = [
       .contentType: CSVWriter.mediaType, .cacheControl: "no-store",

@@ -11,7 +11,7 @@ extension UsageQuestion {
   }
 }
 
-/// What is asked of accounts, or of keys, over a range of days.
+/// A question about accounts or keys over a range of days.
 struct ConsumerQuestion {
   var range: DayRange
   var consumers: Consumers

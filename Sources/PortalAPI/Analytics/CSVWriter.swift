@@ -2,13 +2,13 @@ import Foundation
 import JSON
 import Portal
 
-/// Writes CSV (RFC 4180): a header line, CRLF, quotes around texts. What is missing is empty.
+/// Writes CSV (RFC 4180): a header line, CRLF line endings, quotes around texts. Missing values are empty.
 struct CSVWriter {
   static let mediaType = "text/csv; charset=utf-8; header=present"
 
   private(set) var bytes: [UInt8] = []
 
-  /// Begins anew, in the memory that it has.
+  /// Removes the content, but keeps the memory.
   mutating func clear() { bytes.removeAll(keepingCapacity: true) }
 
   mutating func header<Row>(_ columns: [Column<Row>]) {
@@ -45,12 +45,13 @@ struct CSVWriter {
     if let text = number?.text(parts: scale) { bytes.append(text: text) }
   }
 
-  /// Customers choose these texts, and staff open them in spreadsheets. Each stands in quotes, whatever is in it. One
-  /// that begins like a formula gets an apostrophe in front, which makes it text there (OWASP, "CSV Injection").
+  /// Customers choose these texts, and staff open them in spreadsheets. Every text is quoted, whatever is in it. A text
+  /// that begins like a formula gets an apostrophe in front, which makes a spreadsheet treat it as text (OWASP, "CSV
+  /// Injection").
   private mutating func append(_ text: String) {
     bytes.append("\"")
     if text.isFormula { bytes.append("'") }
-    // By bytes: a quote with an accent on it is another character, and the same end of the cell.
+    // Compared by bytes: a quote with a combining accent is another character, but it ends the cell just the same.
     let quote = UInt8(ascii: "\"")
     if text.utf8.contains(quote) {
       for byte in text.utf8 {
@@ -65,8 +66,8 @@ struct CSVWriter {
 }
 
 extension String {
-  /// Whether a spreadsheet might take it for a formula, by the first character that is neither a blank nor invisible.
-  /// Full-width signs are made plain ones there.
+  /// Whether a spreadsheet might treat the text as a formula, by the first character that is neither a blank nor
+  /// invisible. Spreadsheets convert full-width signs to plain ones.
   fileprivate var isFormula: Bool {
     for scalar in unicodeScalars {
       switch scalar {

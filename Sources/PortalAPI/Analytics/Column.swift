@@ -2,7 +2,7 @@ import Foundation
 import JSON
 import Portal
 
-/// A value in a table that is answered as JSON or as CSV.
+/// A value in a table that is returned as JSON or as CSV.
 enum Cell {
   case text(String?)
   case id(UUID?)
@@ -14,7 +14,7 @@ enum Cell {
   case flag(Bool)
 }
 
-/// One column of a table: its name, the same in both forms, and where its values come from.
+/// One column of a table: its name, which is the same in JSON and CSV, and the source of its values.
 struct Column<Row>: Sendable {
   let name: StaticString
   let cell: @Sendable (Row) -> Cell

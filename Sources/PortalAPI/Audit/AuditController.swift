@@ -3,8 +3,8 @@ import JSON
 import NIOCore
 import Portal
 
-/// `GET /v1/audit`: who did what to the account, and why; a page as JSON, or all as JSON Lines to
-/// `Accept: application/x-ndjson`.
+/// `GET /v1/audit`: the account's audit trail. A page is JSON; an export, requested with
+/// `Accept: application/x-ndjson`, is JSON Lines with all events.
 struct AuditController {
   private static let query: [QueryParameter] = .page + ["action", "actor", "target", "from", "to"]
   private static let linesMediaType = "application/x-ndjson"
@@ -20,7 +20,7 @@ struct AuditController {
     let filter = try AuditFilter(query)
     if request.prefers(Self.linesMediaType) {
       for name in ["limit", "cursor"] where query.text(name) != nil {
-        throw InvalidRequest("query." + name, "is for pages; an export has all events")
+        throw InvalidRequest("query." + name, "is not allowed in an export, which has all events")
       }
       return response(try await events.export(.account(context.accountID), filter))
     }
@@ -28,7 +28,7 @@ struct AuditController {
     return Response(json: .object { json in json.page("events", found) { $0.fields(of: $1) } })
   }
 
-  /// No more than a thousand events are in memory at a time.
+  /// Streams an export: at most a thousand events are in memory at a time.
   private func response(_ export: AuditEvents.Export) -> Response {
     Response(
       status: .ok,

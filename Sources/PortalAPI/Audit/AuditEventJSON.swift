@@ -15,7 +15,7 @@ extension JSONWriter {
     field("ip", event.ip)
   }
 
-  /// An event as it is exported: its texts, the time among them, are those that its hash is of.
+  /// An event of an export. Its texts, including the time, are exactly the ones that its hash covers.
   package mutating func fields(of event: ChainedAuditEvent) {
     field("accountId", event.trail.accountID)
     field("seq", event.seq)
@@ -30,13 +30,13 @@ extension JSONWriter {
     }
   }
 
-  /// An event of a person's: without what chains it, which is the account's.
+  /// An event of a person's export, without the members of the hash chain, which belong to the account.
   mutating func fields(ofPersonal event: ChainedAuditEvent) {
     field("accountId", event.trail.accountID)
     happening(of: event)
   }
 
-  /// One line for each event.
+  /// One line per event.
   package mutating func lines(of events: [ChainedAuditEvent]) {
     for event in events { line { $0.fields(of: event) } }
   }

@@ -1,7 +1,7 @@
 internal import COpenAPI
 import Hummingbird
 
-/// `/openapi.json` and `/openapi.yaml`: the contract of this API, as it was when the program was built.
+/// `/openapi.json` and `/openapi.yaml`: the contract of this API, embedded when the program is built.
 struct ContractController {
   private static let json = FixedDocument(embedded_openapi_json().pointee, type: "application/json")
   private static let yaml = FixedDocument(embedded_openapi_yaml().pointee, type: "application/yaml")

@@ -1,7 +1,7 @@
 import Hummingbird
 import Portal
 
-/// What people do by mail: `/v1/password/forgot`, `/v1/password/reset`, `/v1/email/verify`, `/v1/email/verification`.
+/// Routes that work by mail: `/v1/password/forgot`, `/v1/password/reset`, `/v1/email/verify`, `/v1/email/verification`.
 struct CredentialsController {
   let credentials: Credentials
 
@@ -41,7 +41,7 @@ struct CredentialsController {
 }
 
 extension Response {
-  /// The same whether there is somebody to write to or not.
+  /// The same response whether there is a recipient or not.
   static var mailAccepted: Response {
     Response(status: .accepted, json: .object { $0.field("status", "accepted") })
   }

@@ -3,8 +3,8 @@ import Hummingbird
 import Portal
 
 extension Request {
-  /// What `Idempotency-Key` makes of this request, if it is there. A repeat has the same method, path and body, whose
-  /// members may be in another order.
+  /// This request as its `Idempotency-Key` identifies it; nil without the header. A repeat has the same method, path
+  /// and body; the order of the body's members does not matter.
   func idempotent(_ fields: RequestFields, _ holder: KeyAccess) throws(InvalidRequest) -> IdempotentRequest? {
     let keys = headers[values: .idempotencyKey]
     guard let key = keys.first else { return nil }
@@ -15,7 +15,8 @@ extension Request {
     else {
       let length = IdempotentRequest.keyLength
       throw InvalidRequest(
-        "header.Idempotency-Key", "must be one, of \(length.lowerBound) to \(length.upperBound) printable characters")
+        "header.Idempotency-Key",
+        "must be sent once, with \(length.lowerBound) to \(length.upperBound) printable characters")
     }
     return request
   }

@@ -1,15 +1,15 @@
 import Foundation
 import Portal
 
-/// Whose keys a request is about, and who asks: a member of the account, or a service token for it.
+/// The account whose keys a request is about, and the caller: a member of the account or a service token.
 struct KeyAccess: Sendable {
   let accountID: UUID
   let caller: Caller
-  /// What the caller shows with each request: a session's token, or the service token.
+  /// The caller's credential: the session's token or the service token.
   let secret: Secret
-  /// Where the keys are.
+  /// The path of the account's keys.
   let path: String
-  /// Of the service token, if it is one.
+  /// The id of the service token; nil for a member.
   var tokenID: UUID?
 }
 
@@ -18,7 +18,7 @@ extension MemberContext {
 }
 
 extension ServiceTokenContext {
-  /// Of a route below `/v1/accounts/{id}/keys`.
+  /// For routes below `/v1/accounts/{id}/keys`.
   var keyAccess: KeyAccess {
     get throws(PortalError) {
       let accountID = try pathID

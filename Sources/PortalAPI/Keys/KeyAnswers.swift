@@ -2,18 +2,18 @@ package import Foundation
 import JSON
 package import Portal
 
-/// An API key in an answer: as it is, or as it was shown in an answer that was stored.
+/// An API key in a response: in its current state, or as a stored response showed it.
 package enum ShownKey: Sendable {
   case key(Key, at: Date)
   /// The text of a JSON object.
   case stored(String)
 }
 
-/// A new API key in an answer.
+/// A new API key in a response.
 package struct NewKey: Sendable {
   package var id: UUID
   package var key: ShownKey
-  /// Nil where it is not shown again.
+  /// Nil if the secret is not shown again.
   package var secret: Secret?
 
   init(id: UUID, key: ShownKey, secret: Secret?) {
@@ -27,11 +27,11 @@ package struct NewKey: Sendable {
   }
 }
 
-/// What a roll is answered.
+/// The response to a roll.
 struct RolledKey: Sendable {
   var successor: NewKey
   var predecessor: ShownKey
-  /// Those that were in the grace of an earlier roll, which this one has ended.
+  /// The keys that were in the grace period of an earlier roll, which this roll has ended.
   var ended: [ShownKey]
   var propagation: Propagation
 }
@@ -47,7 +47,7 @@ extension RolledKey {
 // MARK: Stored answers
 
 extension FirstAnswer {
-  /// `others` are the keys in the answer besides the new one.
+  /// `others` are the keys in the response besides the new one.
   init(_ issued: IssuedKey, _ others: [Key] = [], at now: Date) {
     let keys = [issued.key] + others
     self.init(

@@ -1,6 +1,6 @@
 import Portal
 
-/// How long a key, or a service token, goes on working when it is replaced.
+/// The grace period of a roll: how long the replaced key or service token keeps working.
 struct RollBody: JSONBody {
   static let isOptional = true
 
@@ -13,7 +13,7 @@ struct RollBody: JSONBody {
   }
 }
 
-/// The whole policy: a rule that is left out is none.
+/// The whole policy. A rule that is omitted does not apply.
 extension KeyPolicy: JSONBody {
   init(_ fields: inout RequestFields) throws {
     self.init(

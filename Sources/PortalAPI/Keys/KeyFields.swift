@@ -2,8 +2,8 @@ import Foundation
 import JSON
 import Portal
 
-/// A key's settings as a body has them: all of them for a new key, those that change for one that there is. Both throw
-/// all that is wrong.
+/// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
+/// throw all problems together.
 extension RequestFields {
   mutating func keySettings(at now: Date) throws -> KeySettings {
     let name = typedLine("name", 1...Key.nameLengthMax)
@@ -36,7 +36,7 @@ extension RequestFields {
     return changes
   }
 
-  /// What a member that is there says; it must not be null.
+  /// The value of a member that must not be null. Nil if the member is missing, and after a problem.
   mutating func change<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
     guard has(name) else { return nil }
     if takeNull(name) {
@@ -46,13 +46,13 @@ extension RequestFields {
     return parse(&self)
   }
 
-  /// What a member that is there says, where null takes the setting away.
+  /// The change that a member asks for. Null removes the setting.
   private mutating func removableChange<Value>(
     _ name: String, _ parse: (inout RequestFields) -> Value?
   ) -> OptionalChange<Value> {
     guard has(name) else { return .keep }
     if takeNull(name) { return .remove }
-    // Nil after a problem, which is told.
+    // Nil after a problem, which has been recorded.
     return parse(&self).map { .set($0) } ?? .keep
   }
 
@@ -62,7 +62,7 @@ extension RequestFields {
     }
   }
 
-  /// The patterns of a plan or a policy.
+  /// The scope patterns of a plan or a policy.
   mutating func optionalScopePatterns(_ name: String) -> [String]? {
     optionalList(name, 1...Scope.countMax, "must be * or match ^[a-z0-9][a-z0-9:._*-]{0,63}$") {
       Scope.isPattern($0) ? $0 : nil
@@ -81,7 +81,7 @@ extension RequestFields {
 
   mutating func futureDate(_ name: String, after now: Date) -> Date? {
     let date = optionalDate(name)
-    if let date, date <= now { refuse(name, "must lie in the future") }
+    if let date, date <= now { refuse(name, "must be in the future") }
     return date
   }
 
@@ -92,20 +92,20 @@ extension RequestFields {
   private mutating func tags() -> [String] {
     var seen: Set<String> = []
     return optionalList(
-      "tags", 0...KeyTag.countMax, "must match ^[a-z0-9][a-z0-9:._-]{0,31}$ and stand there once"
+      "tags", 0...KeyTag.countMax, "must match ^[a-z0-9][a-z0-9:._-]{0,31}$ and must not be repeated"
     ) { KeyTag.isValid($0) && seen.insert($0).inserted ? $0 : nil } ?? []
   }
 
-  /// The text of the object, without spaces.
+  /// The JSON text of the object, without spaces.
   private mutating func metadata() -> String? {
     guard let value = value("metadata") else { return nil }
     guard case .object = value, value.depth <= Key.metadataDepthMax else {
-      refuse("metadata", "must be an object, at most \(Key.metadataDepthMax) deep")
+      refuse("metadata", "must be an object, at most \(Key.metadataDepthMax) levels deep")
       return nil
     }
     let text = JSONWriter.text(of: value)
     guard text.utf8.count <= Key.metadataByteCountMax else {
-      refuse("metadata", "must be at most \(Key.metadataByteCountMax) bytes, written without spaces")
+      refuse("metadata", "must be at most \(Key.metadataByteCountMax) bytes when written without spaces")
       return nil
     }
     return text
@@ -118,7 +118,7 @@ extension RequestFields {
       if !RateLimit.isValid(name: name ?? "") {
         fields.refuse("name", "must match ^[a-z][a-z0-9_-]{0,31}$ and be neither default nor account")
       } else if let name, !names.insert(name).inserted {
-        fields.refuse("name", "stands twice")
+        fields.refuse("name", "must not be repeated")
       }
       return RequestFields.make(
         name, fields.integer("limit", 1...RateLimit.limitMax),
@@ -129,7 +129,7 @@ extension RequestFields {
 }
 
 extension JSONValue {
-  /// Objects and lists in each other, itself counted.
+  /// The number of nested objects and lists, including this one; 0 for other values.
   fileprivate var depth: Int {
     switch self {
     case .array(let elements): 1 + (elements.map(\.depth).max() ?? 0)

@@ -3,7 +3,7 @@ import JSON
 package import Portal
 
 extension JSONWriter {
-  /// A key that staff, or an operator, has found: it may be anybody's.
+  /// A key that staff or an operator has found, which may belong to any account.
   package mutating func fields(ofFound key: Key, at now: Date) {
     fields(of: key, at: now)
     field("accountId", key.accountID)

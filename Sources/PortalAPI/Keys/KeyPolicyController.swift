@@ -1,7 +1,7 @@
 import Hummingbird
 import Portal
 
-/// `/v1/account/policy`: what an account asks of its own keys.
+/// `/v1/account/policy`: the rules that an account sets for its own keys.
 struct KeyPolicyController {
   let policies: KeyPolicies
 

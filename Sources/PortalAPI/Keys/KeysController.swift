@@ -2,7 +2,7 @@ import Foundation
 import Hummingbird
 import Portal
 
-/// `/v1/keys`: a customer's own keys; and `/v1/accounts/{id}/keys`: those of an account, for service tokens.
+/// `/v1/keys`, a customer's own keys, and `/v1/accounts/{id}/keys`, the keys of an account for service tokens.
 struct KeysController {
   static let bodySizeMax = 64 << 10
   private static let query: [QueryParameter] = .page + ["status", "q", .list("tag")]
@@ -16,7 +16,7 @@ struct KeysController {
     routes.get("v1/keys/{id}", .readKeys) { try await get($1.pathID, of: $1.keyAccess) }
     routes.patch("v1/keys/{id}", .changeKeys) { try await update($1.pathID, $0, of: $1.keyAccess) }
     routes.delete("v1/keys/{id}", .changeKeys) { try await revoke($1.pathID, of: $1.keyAccess) }
-    // Not `DELETE /v1/keys`, which a client hits whose variable for the id is empty.
+    // Not `DELETE /v1/keys`: a client whose variable for the id is empty would call it by accident.
     routes.post("v1/keys/revoke-all", .changeKeys, use: revokeAll)
     routes.post("v1/keys/{id}/roll", .changeKeys) { try await roll($1.pathID, $0, of: $1.keyAccess) }
   }
@@ -55,7 +55,7 @@ struct KeysController {
     let once = try request.idempotent(fields, holder)
     let settings: KeySettings
     do { settings = try fields.keySettings(at: expiryDate) } catch let error as InvalidRequest {
-      // The first time lay in the future what a repeat may find in the past.
+      // A repeat may have an `expiresAt` that was in the future at the first request and is in the past now.
       guard let once, let answer = try await idempotency.firstAnswer(to: once) else { throw error }
       return response(try NewKey(answer), for: holder)
     }
@@ -128,6 +128,6 @@ struct KeysController {
       headers: [.location: "\(holder.path)/\(rolled.successor.id.text)"])
   }
 
-  /// What the expiry of keys is judged by.
+  /// The time by which a key counts as expired or not.
   private var expiryDate: Date { keys.clock.now.expiryDate }
 }

@@ -11,7 +11,7 @@ extension JSONWriter {
     }
   }
 
-  /// Of a key, or of a service token.
+  /// The revocation of a key or of a service token.
   package mutating func revocation(of id: UUID, at revokedAt: Date, _ propagation: Propagation) {
     field("id", id)
     field("revokedAt", revokedAt)
@@ -22,7 +22,7 @@ extension JSONWriter {
     revocation(of: revoked.id, at: revoked.revokedAt, revoked.propagation)
   }
 
-  /// Of all keys of an account.
+  /// The revocation of all keys of an account.
   mutating func revocation(ofKeys count: Int, _ propagation: Propagation) {
     field("revoked", count)
     self.propagation(propagation)

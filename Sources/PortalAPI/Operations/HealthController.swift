@@ -1,7 +1,7 @@
 import Hummingbird
 import Portal
 
-/// `/healthz` for whoever restarts a dead process, `/readyz` for whoever sends it traffic.
+/// `/healthz` for a supervisor that restarts dead processes, `/readyz` for a load balancer.
 struct HealthController {
   let readiness: Readiness
 

@@ -2,12 +2,12 @@ package import Foundation
 import JSON
 package import Logging
 
-/// Writes a log as JSON Lines: an object each with time, level, message, and what else is known of it.
+/// Writes a log as JSON Lines: one object per event, with its time, level, message, metadata and error.
 package struct JSONLogHandler: LogHandler {
-  /// Takes a line with its end.
+  /// Receives a line, including its line ending.
   package typealias Sink = @Sendable ([UInt8]) -> Void
 
-  /// The members that every line has. Metadata of the same name is written with `metadata.` before it.
+  /// The members that every line has. Metadata with one of these names is written with the prefix `metadata.`.
   private static let reserved: Set<String> = ["time", "level", "message"]
 
   package var logLevel = Logger.Level.info

@@ -3,19 +3,19 @@ package import Hummingbird
 package import Portal
 import PortalHTTP
 
-/// `/metrics` for Prometheus, and the middleware that measures what it shows of requests. Outermost, so that a problem
-/// is measured as what the client got.
+/// `/metrics` for Prometheus, and the middleware that measures requests for it. The middleware is the outermost, so
+/// that a problem is measured with the status that the client received.
 package struct MetricsController: RouterMiddleware {
-  /// What a client may make up does not become a label.
+  /// The methods that are labels of their own. Others share a label, so that clients cannot make up labels.
   private static let methods: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .patch, .delete, .options]
 
   private let registry: PrometheusMetrics
   package let observer: Observer
-  /// The token that Prometheus must send; nil if it needs none.
   private let token: SecretHash?
-  /// Read for each request.
   private let gauges: @Sendable () -> [PrometheusMetrics.Gauge]
 
+  /// `token` is the hash of the token that Prometheus must present; nil if none is required. `gauges` is called for
+  /// each request.
   package init(
     registry: PrometheusMetrics, observer: Observer, token: SecretHash?,
     gauges: @escaping @Sendable () -> [PrometheusMetrics.Gauge]

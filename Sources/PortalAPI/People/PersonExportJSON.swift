@@ -3,13 +3,13 @@ import JSON
 package import Portal
 
 extension PersonExports.Export {
-  /// Writes one JSON object, piece by piece: keys and events stand in memory a thousand at a time.
+  /// Writes one JSON object in pieces. At most a thousand keys or events are in memory at a time.
   package func write(_ write: ([UInt8]) async throws -> Void) async throws {
     try await write(Array(JSONWriter.object { $0.fields(of: record) }.bytes.dropLast()))
     var separator = ""
     func element(of json: JSONWriter) -> [UInt8] {
       defer { separator = "," }
-      // Without the brackets of its own.
+      // Without the brackets of the array.
       return Array(separator.utf8) + json.bytes.dropFirst().dropLast()
     }
     try await write(Array(",\"keys\":[".utf8))

@@ -12,8 +12,8 @@ struct AccountController {
     routes.delete("v1/account", .closeAccount, use: delete)
   }
 
-  /// Where there is mail, the new address holds when it is confirmed, and nobody learns whether it is somebody's; else
-  /// it holds at once.
+  /// With mail configured, the new address takes effect once it is confirmed, and the response does not reveal whether
+  /// the address is in use. Without mail, it takes effect immediately.
   @Sendable private func changeEmail(_ request: Request, _ context: MemberContext) async throws -> Response {
     let body = try await NewEmailBody(request)
     let proof = try await sessions.credentialChanges.prove(body.password, of: context.session)

@@ -3,11 +3,11 @@ import Hummingbird
 import JSON
 import Portal
 
-/// What customers (`/v1/me`) and staff (`/v1/support/me`) do about their own sessions, password and second factor.
+/// The caller's own sessions, password and second factor: `/v1/me` for customers, `/v1/support/me` for staff.
 struct PersonController<Context: PersonContext>: Sendable {
   let path: String
   let sessions: Sessions
-  /// Nil for those who have none.
+  /// Nil for staff, who have no session cookie.
   let cookie: SessionCookie?
 
   private typealias Handler = @Sendable (Request, Context) async throws -> Response
@@ -114,7 +114,7 @@ extension PersonController<StaffContext> {
 }
 
 extension Response {
-  /// What a session's owner gets when its token has changed, with what `more` puts before it.
+  /// The response with a session's new token. `more` writes members before it.
   init(
     _ login: Login<some PersonSession>, _ cookie: SessionCookie?, at now: Date,
     _ more: (inout JSONWriter) -> Void = { _ in }

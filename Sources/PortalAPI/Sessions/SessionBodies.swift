@@ -16,20 +16,20 @@ extension SignUpBody: JSONBody {
   }
 }
 
-/// Of a customer, and of staff.
+/// The log-in of a customer or a member of staff.
 ///
-/// Any text is taken for a password here: whether it would be allowed as a new one is nobody's business.
+/// Any text is accepted as a password: the response must not reveal whether it would be allowed as a new one.
 struct LogInBody {
   var email: String
   var password: Password
-  /// Of the second factor.
+  /// The code of the second factor.
   var code: String?
 }
 
 extension LogInBody: JSONBody {
   init(_ fields: inout RequestFields) throws {
     let email = fields.string("email", 1...EmailAddress.lengthMax)
-    // Nobody can have it, and whoever pasted it would look for a mistake that cannot be seen.
+    // No account can have such an address, and the user cannot see the mistake in the text that they pasted.
     if let email, EmailAddress.hasInvisible(email) {
       fields.refuse("email", EmailAddress.Refusal.invisible.message)
     }
@@ -39,7 +39,7 @@ extension LogInBody: JSONBody {
   }
 }
 
-/// The present password, where a session alone is not enough.
+/// The current password, for routes where a session alone is not enough.
 struct PasswordBody {
   var password: Password
 }
@@ -74,7 +74,7 @@ extension NewPasswordBody: JSONBody {
     let password = fields.presentedPassword("password")
     let new = fields.password("newPassword")
     if let new, let password, new.reveal().hasSameBytes(as: password.reveal()) {
-      fields.refuse("newPassword", "must be another one")
+      fields.refuse("newPassword", "must differ from the current password")
     }
     self = try fields.finish(password, new) { NewPasswordBody(password: $0, newPassword: $1) }
   }
@@ -109,5 +109,5 @@ extension RequestFields {
   fileprivate mutating func code() -> String? { string("code", 1...codeLengthMax) }
 }
 
-/// Characters of a code or a recovery code, with what people put between its groups.
+/// The maximum length of a code or a recovery code in characters, including separators between its groups.
 private let codeLengthMax = 40

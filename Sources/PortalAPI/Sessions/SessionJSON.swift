@@ -3,7 +3,7 @@ import JSON
 import Portal
 
 extension JSONWriter {
-  /// `accountID` where a person's sessions may be in several accounts.
+  /// `accountID` is set where a person's sessions may be in several accounts.
   mutating func fields(of session: OpenSession, in accountID: UUID? = nil) {
     field("id", session.id)
     if let accountID { field("accountId", accountID) }
@@ -14,13 +14,13 @@ extension JSONWriter {
     field("userAgent", session.userAgent)
   }
 
-  /// What opens a session from now on.
+  /// The new token of a session.
   mutating func fields(of login: Login<some PersonSession>) {
     field("token", login.token.reveal())
     field("expiresAt", login.session.expiresAt)
   }
 
-  /// Who is logged in.
+  /// The person who is logged in, the account and the role.
   mutating func fields(of session: MemberSession) {
     object("user") { $0.fields(of: session.user) }
     object("account") { json in
@@ -40,7 +40,7 @@ extension JSONWriter {
     field("recoveryCodes", status.recoveryCodeCount)
   }
 
-  /// For the authenticator of the person with this address.
+  /// The secret for the authenticator of the person with this address.
   mutating func fields(of factor: TOTP, for email: String) {
     field("secret", factor.reveal())
     field("uri", factor.uri(for: email))

@@ -2,7 +2,7 @@ import Hummingbird
 import JSON
 import Portal
 
-/// `/v1/signup`, `/v1/login`, `/v1/logout`, `/v1/me`.
+/// `/v1/signup`, `/v1/login`, `/v1/logout`, `/v1/me`, `/v1/accounts`.
 struct SessionsController {
   let accounts: Accounts
   let members: Members
@@ -25,7 +25,9 @@ struct SessionsController {
 
   @Sendable private func signUp(_ request: Request, _ context: AppRequestContext) async throws -> Response {
     let body = try await SignUpBody(request)
-    guard isSignupOpen else { throw PortalError.forbidden(reason: "Sign-up is closed; ask for an account.") }
+    guard isSignupOpen else {
+      throw PortalError.forbidden(reason: "Sign-up is closed; ask the operator for an account.")
+    }
     try await credentials.admitSignUp(body.email, from: context.clientAddress)
     if credentials.isMailOpen {
       try await credentials.requestSignUp(
@@ -56,7 +58,7 @@ struct SessionsController {
     Response(json: .object { $0.fields(of: context.session) })
   }
 
-  /// Those that the person who is logged in belongs to.
+  /// The accounts of the person who is logged in.
   @Sendable private func listAccounts(_ request: Request, _ context: MemberContext) async throws -> Response {
     let accounts = try await members.accounts(of: context.session.user)
     return Response(
@@ -65,7 +67,7 @@ struct SessionsController {
       })
   }
 
-  /// Another account is another privilege: the token that was good for the one before ends.
+  /// A switch changes the session's privileges, so it ends the old token.
   @Sendable private func switchAccount(_ request: Request, _ context: MemberContext) async throws -> Response {
     response(
       try await sessions.switchAccount(of: context.session, to: try context.pathID, ip: context.caller.ip))
@@ -87,7 +89,7 @@ struct SessionsController {
 }
 
 extension AppRequestContext {
-  /// Where a session that is opened now comes from.
+  /// The origin of a session that this request opens.
   func origin(of request: Request) -> Origin {
     Origin(ip: clientAddress, userAgent: request.headers[.userAgent])
   }

@@ -1,7 +1,7 @@
 import Hummingbird
 import Portal
 
-/// `/v1/support/confirmations`: what one member of staff asked for, and another has to confirm.
+/// `/v1/support/confirmations`: requests of one member of staff that another member has to confirm.
 struct ConfirmationsController {
   let desk: SupportDesk
 

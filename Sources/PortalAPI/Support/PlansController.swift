@@ -1,7 +1,7 @@
 import Hummingbird
 import Portal
 
-/// `/v1/support/plans`, and which account has which: staff look, admins change.
+/// `/v1/support/plans`, and the plans of accounts. All staff can read plans; only admins can change or assign them.
 struct PlansController {
   let plans: Plans
 

@@ -8,7 +8,7 @@ extension KeySearch {
       emailPart: try query.part("emailPart", EmailAddress.lengthMax),
       accountName: try query.part("accountName", Account.nameLengthMax))
     guard self != KeySearch() else {
-      throw InvalidRequest("query", "needs one of start, id, accountId, email, emailPart, accountName")
+      throw InvalidRequest("query", "must have at least one of start, id, accountId, email, emailPart, accountName")
     }
   }
 }
@@ -19,12 +19,14 @@ extension AccountSearch {
       id: try query.uuid("id"), email: try query.email("email"),
       emailPart: try query.part("emailPart", EmailAddress.lengthMax),
       name: try query.part("name", Account.nameLengthMax))
-    guard self != AccountSearch() else { throw InvalidRequest("query", "needs one of id, email, emailPart, name") }
+    guard self != AccountSearch() else {
+      throw InvalidRequest("query", "must have at least one of id, email, emailPart, name")
+    }
   }
 }
 
 extension Query {
-  /// A part of an account's name, or of an address.
+  /// Part of an account's name or of an e-mail address.
   fileprivate func part(_ name: String, _ lengthMax: Int) throws(InvalidRequest) -> String? {
     try text(name, AccountSearch.partLengthMin...lengthMax)
   }

@@ -1,7 +1,7 @@
 import Hummingbird
 import Portal
 
-/// `/v1/support/staff`: the people among staff, for those with the role admin.
+/// `/v1/support/staff`: the members of staff, for staff with the role admin.
 struct StaffController {
   let staff: StaffMembers
 

@@ -2,7 +2,7 @@ import JSON
 package import Portal
 
 extension JSONWriter {
-  /// Who somebody among staff is.
+  /// The identity of a member of staff.
   mutating func fields(of member: StaffMember) {
     field("id", member.id)
     field("email", member.email)

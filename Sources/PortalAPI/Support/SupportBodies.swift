@@ -2,7 +2,7 @@ import Foundation
 import JSON
 import Portal
 
-/// Why a member of staff acts.
+/// The reason for an action of a member of staff.
 extension SupportReason: JSONBody {
   init(_ fields: inout RequestFields) throws {
     let reason = fields.supportReason()
@@ -11,7 +11,7 @@ extension SupportReason: JSONBody {
 }
 
 struct PlanAssignmentBody {
-  /// Its name.
+  /// The name of the plan.
   var plan: String
   var reason: SupportReason
 }
@@ -25,7 +25,7 @@ extension PlanAssignmentBody: JSONBody {
 }
 
 struct PastedKeyBody {
-  /// Whatever it is.
+  /// The pasted text, which need not be a key.
   var key: String
 }
 
@@ -46,7 +46,7 @@ extension StaffChanges: JSONBody {
 }
 
 extension Plan {
-  /// The name is in the path.
+  /// `name` comes from the path, the rest from the body.
   init(name: String, _ fields: inout RequestFields) throws {
     let scopes = fields.required("scopes") { $0.optionalScopePatterns("scopes") }
     let keyCap = fields.integer("keyCap", 1...Plan.keyCapMax)
@@ -61,7 +61,7 @@ extension Plan {
 struct NewServiceTokenBody {
   var name: String
   var permissions: [ServiceToken.Permission]
-  /// Nil: of both.
+  /// Nil means both environments.
   var environment: Key.Environment?
   var expiresAt: Date?
 }
@@ -90,7 +90,7 @@ extension RequestFields {
     let all = ServiceToken.Permission.allCases
     return list(
       "permissions", 1...all.count,
-      "must be one of \(all.map(\.rawValue).joined(separator: ", ")), and stand there once"
+      "must be one of \(all.map(\.rawValue).joined(separator: ", ")), and must not be repeated"
     ) { text in
       ServiceToken.Permission(named: text).flatMap { seen.insert($0).inserted ? $0 : nil }
     }

@@ -2,7 +2,7 @@ import Foundation
 import Hummingbird
 import Portal
 
-/// `/v1/support`: what staff do.
+/// `/v1/support`: log-in and log-out of staff, searches, revocations, suspensions and the list of instances.
 struct SupportController {
   private static let keyQuery: [QueryParameter] = ["start", "id", "accountId", "email", "emailPart", "accountName"]
   private static let accountQuery: [QueryParameter] = ["id", "email", "emailPart", "name"]
@@ -56,7 +56,7 @@ struct SupportController {
     return Response(json: .object { json in json.objects("accounts", found) { $0.fields(of: $1) } })
   }
 
-  /// A pasted key goes no further than its hash.
+  /// Looks a pasted key up by its hash. The key itself goes no further.
   @Sendable private func lookUp(_ request: Request, _ context: StaffContext) async throws -> Response {
     let body = try await PastedKeyBody(request)
     return response(try await desk.lookUp(pasted: body.key))

@@ -20,7 +20,7 @@ extension JSONWriter {
     }
   }
 
-  /// An account that was suspended, or is no longer.
+  /// An account that was suspended or resumed.
   mutating func fields(ofSuspensionOf account: Account, _ propagation: Propagation) {
     fields(of: account)
     field("suspendedAt", account.suspendedAt)

@@ -2,7 +2,7 @@ import Foundation
 import JSON
 import Portal
 
-/// A report of what became of requests. What is wrong with one event refuses no other.
+/// A report of the outcomes of requests. A problem of one event does not refuse the others.
 struct UsageBody {
   var batchID: String?
   var events: [ReportedEvent]
@@ -19,7 +19,7 @@ extension UsageBody: JSONBody {
   }
 }
 
-/// One event of a report: what it tells, or what is wrong with it.
+/// One event of a report: its outcome, or its first problem.
 struct ReportedEvent {
   private static let problemLengthMax = 200
 
@@ -36,7 +36,7 @@ struct ReportedEvent {
 
 extension RequestFields {
   private static let statuses = 100...599
-  /// An error: what nginx has for a client that closed the connection.
+  /// The status that nginx logs for a client that closed the connection. It counts as an error.
   private static let clientClosedRequest = 499
 
   fileprivate mutating func events() -> [ReportedEvent]? {
@@ -64,7 +64,7 @@ extension RequestFields {
     }
   }
 
-  /// Of a client that went away before there was one, nginx logs 000, and Envoy 0.
+  /// The status of a request. For a client that went away before there was a status, nginx logs 000 and Envoy 0.
   private mutating func status() -> Int? { required("status") { $0.optionalStatus() } }
 
   private mutating func optionalStatus() -> Int? {

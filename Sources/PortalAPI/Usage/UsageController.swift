@@ -38,7 +38,7 @@ struct UsageController {
         event.problem.map { RejectedEvent(index: index, code: "invalid_request", message: $0) }
       })
     let places = events.indices.filter { events[$0].outcome != nil }
-    // A batch of which nothing can be read is not remembered: it may come again when it is mended.
+    // A batch without a single valid event is not recorded, so that it can be sent again once it is corrected.
     if !places.isEmpty || events.isEmpty {
       let receipt = try await usages.take(events.compactMap(\.outcome), batchID: body.batchID, from: context.token)
       (taken.acceptedCount, taken.duplicateCount) = (receipt.accepted, receipt.duplicates)

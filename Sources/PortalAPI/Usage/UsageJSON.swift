@@ -2,14 +2,14 @@ import Foundation
 import JSON
 import Portal
 
-/// What is answered to a report.
+/// The response to a report.
 struct TakenUsage {
   var acceptedCount = 0
   var duplicateCount = 0
   var rejected: [RejectedEvent]
 }
 
-/// An event of a batch that is not counted.
+/// An event of a batch that was not counted.
 struct RejectedEvent {
   var index: Int
   var code: String
@@ -21,12 +21,12 @@ struct RejectedEvent {
     self.message = message
   }
 
-  /// One that was understood.
+  /// An event that was valid, but was not counted.
   init(index: Int, code: String) {
     let message =
       switch code {
-      case "not_found": "keyId is the id of no key"
-      case "out_of_range": "at lies more than 48 hours back, or more than 5 minutes ahead"
+      case "not_found": "keyId is not the id of a key"
+      case "out_of_range": "at is more than 48 hours in the past or more than 5 minutes in the future"
       default: "cannot be counted"
       }
     self.init(index: index, code: code, message: "body.events[\(index)].\(message)")

@@ -3,16 +3,15 @@ import HTTPTypes
 import JSON
 import Portal
 
-/// Where `/v1/authorize` looks for the key of the request that a gateway asks about; the setting `KEY_HEADERS`.
+/// The places where `/v1/authorize` looks for the key of a request to a gateway; the setting `KEY_HEADERS`.
 ///
-/// The first place that has what may be a key counts. What may be none is passed over: nothing, more bytes than any key
-/// has, blanks in the middle (another scheme's credentials, or two values), and a JWT, which the API may have for a
-/// purpose of its own.
+/// The first place with a possible key counts. A value is skipped if it is empty, longer than any key, has blanks in
+/// the middle (another scheme's credentials, or two values), or is a JWT, which the API may use for its own purposes.
 package struct KeyPlaces: Sendable, Equatable {
   package static let standard = KeyPlaces([.apiKey, .authorization])
   private static let countMax = 8
   private static let nameLengthMax = 64
-  /// Fields that say something else, of which some are logged.
+  /// Fields with another meaning. Some of them are logged.
   private static let otherFields: Set<String> = [
     "connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "forwarded", "host",
     "traceparent", "tracestate", "transfer-encoding", "upgrade", "x-client-ip", "x-forwarded-for", "x-original-method",
@@ -28,11 +27,11 @@ package struct KeyPlaces: Sendable, Equatable {
     case parameter(String)
   }
 
-  /// What has become of a search.
+  /// The result of a search.
   enum Outcome: Equatable {
     case key(Range<Int>)
     case none
-    /// It takes the ordinary route to tell.
+    /// Only the ordinary route can tell.
     case unclear
   }
 
@@ -40,9 +39,8 @@ package struct KeyPlaces: Sendable, Equatable {
 
   private init(_ places: [Place]) { self.places = places }
 
-  /// Parses names of header fields with commas between, in whatever case, and `query:` before the name of a parameter.
-  /// Nil for one that is no such name, has another meaning, or stands twice, and where there are none or more than
-  /// eight.
+  /// Parses the comma-separated names of header fields, in any case, and of parameters, each after `query:`. Nil if a
+  /// name is invalid, has another meaning or is repeated, and if there are none or more than eight.
   package init?(_ text: String) {
     let parts = text.split(separator: ",", omittingEmptySubsequences: false).map {
       $0.trimmingCharacters(in: .whitespaces)
@@ -69,8 +67,8 @@ package struct KeyPlaces: Sendable, Equatable {
     return field == .xAPIKey ? .apiKey : field == .authorization ? .authorization : .field(field)
   }
 
-  /// Letters, digits, `-` and `_`: a parameter's stands in a query as it is, and a field's is one that plain requests
-  /// have.
+  /// Letters, digits, `-` and `_`: the name of a parameter then needs no encoding in a query, and the name of a field
+  /// is valid in plain requests.
   private static func isName(_ text: String) -> Bool {
     (1...nameLengthMax).contains(text.utf8.count)
       && text.utf8.allSatisfy {
@@ -79,7 +77,7 @@ package struct KeyPlaces: Sendable, Equatable {
       }
   }
 
-  // MARK: Looking for it
+  // MARK: Search
 
   /// The key; nil if there is none.
   func key(in headers: HTTPFields) -> Secret? {
@@ -99,8 +97,8 @@ package struct KeyPlaces: Sendable, Equatable {
     return nil
   }
 
-  /// Where a key may stand in the value of a field or a parameter: without blanks around it, and without the scheme
-  /// `Bearer` before it, in whatever case. Nil for what may be none.
+  /// The range of a possible key in the value of a field or a parameter: without surrounding blanks and without the
+  /// scheme `Bearer`, in any case. Nil if the value cannot be a key.
   static func key(in value: Range<Int>, _ bytes: Span<UInt8>) -> Range<Int>? {
     let scheme: StaticString = "bearer"
     var key = trimmed(value, bytes)
@@ -118,7 +116,7 @@ package struct KeyPlaces: Sendable, Equatable {
     return dotCount == 2 || dotCount == 4 ? nil : key
   }
 
-  /// Where the value of a parameter stands in a target, as it was sent; nil if it is not there, or twice.
+  /// The range of a parameter's value in a target, as it was sent. Nil if the parameter is missing or repeated.
   static func parameter(_ name: String, in target: Range<Int>, _ bytes: Span<UInt8>) -> Range<Int>? {
     var position = target.lowerBound
     while position < target.upperBound, bytes[position] != UInt8(ascii: "?") { position += 1 }
@@ -138,7 +136,7 @@ package struct KeyPlaces: Sendable, Equatable {
     return found
   }
 
-  /// The value of a parameter of a target, decoded; nil also for what is not percent-encoded UTF-8.
+  /// The decoded value of a parameter of a target. Nil also if the value is not percent-encoded UTF-8.
   private static func parameter(_ name: String, of target: String) -> String? {
     let bytes = Array(target.utf8)
     guard let place = parameter(name, in: bytes.indices, bytes.span) else { return nil }

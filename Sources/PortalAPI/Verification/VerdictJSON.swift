@@ -19,11 +19,11 @@ extension JSONWriter {
     piece(#","limits":[{"name":"#, limits.own)
     for standing in limits.others { piece(#",{"name":"#, standing) }
     piece("]")
-    // Null where no waiting would help.
+    // Null if waiting would not help.
     if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding.retryAfterSeconds) }
   }
 
-  /// The result of a question that cannot be understood.
+  /// The result of an invalid question of a batch.
   mutating func fields(ofInvalid problems: [RequestProblem]) {
     piece(#""valid":false,"code":"INVALID_REQUEST""#)
     objects("errors", problems) { $0.fields(of: $1) }

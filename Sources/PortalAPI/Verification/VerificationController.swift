@@ -3,7 +3,7 @@ import HTTPTypes
 import Hummingbird
 import Portal
 
-/// `POST /v1/verify` and its like: what a gateway asks on every request of its API.
+/// `POST /v1/verify` and similar routes, which a gateway calls for every request to its API.
 struct VerificationController {
   static let bodySizeMax = 64 << 10
   static let batchBodySizeMax = 1 << 20
@@ -17,9 +17,9 @@ struct VerificationController {
     routes.on(.verifyBatch, .verifyKeys, verifyBatch)
   }
 
-  /// For gateways that send headers and nothing else: their token is in a header of its own.
+  /// For gateways that can only send headers. Their token is in a header of its own.
   func addHeaderRoutes(to routes: ServiceTokenRoutes) {
-    // Some gateways leave the query of the request that they ask about.
+    // Some gateways keep the query of the original request.
     routes.on(.authorize, .verifyKeys, query: nil, authorize)
   }
 
@@ -66,7 +66,7 @@ extension ServiceTokenRoutes {
 }
 
 extension Verdict {
-  /// What `/v1/authorize` answers.
+  /// The status of the response of `/v1/authorize`.
   var authorizationStatus: HTTPResponse.Status {
     switch code {
     case .valid: .ok
@@ -78,7 +78,7 @@ extension Verdict {
 }
 
 extension Response {
-  /// A verdict in status and headers, without a body, which gateways throw away.
+  /// A verdict as status and headers. There is no body, because gateways discard it.
   fileprivate init(authorizing verdict: Verdict) {
     var headers: HTTPFields = [.xLatchkeyCode: verdict.code.rawValue]
     if let (key, limits) = verdict.found {
@@ -94,7 +94,7 @@ extension Response {
 }
 
 extension Request {
-  /// What a gateway tells of its request in headers. Throws for one that can't be meant.
+  /// The question in a gateway's headers. Throws ``InvalidRequest`` for a header with an invalid value.
   fileprivate func verification(of hash: SecretHash?) throws -> VerificationRequest {
     var question = VerificationRequest(hash: hash)
     if let scope = headers[.xRequiredScope] {
@@ -114,7 +114,7 @@ extension Request {
   }
 }
 
-// Safe, all of them: these are valid names.
+// Safe: all of these are valid names.
 // swift-format-ignore: NeverForceUnwrap
 extension HTTPField.Name {
   static let xLatchkeyToken = HTTPField.Name("X-Latchkey-Token")!

@@ -1,8 +1,8 @@
 import Portal
 
-/// One question of a batch. What is wrong with it is said in its own result, and refuses no other.
+/// One question of a batch. Its problems are reported in its own result and do not refuse the other questions.
 enum BatchItem {
-  /// No more of them are told.
+  /// The maximum number of problems reported for a question.
   static let problemCountMax = 8
 
   case question(VerificationRequest)
@@ -28,7 +28,7 @@ extension RequestFields {
     }
   }
 
-  /// What was presented as a key, whatever it is; nil if it is missing or no text, which is told.
+  /// Any text presented as a key. Nil if it is missing or not a string, after recording the problem.
   private mutating func presentedKey(_ name: String) -> Secret? {
     switch value(name) {
     case .string(let text)?: return Secret(presented: text)
@@ -38,7 +38,7 @@ extension RequestFields {
     return nil
   }
 
-  /// Nil after a problem with the key; there may be others.
+  /// Nil after a problem with the key. There may be other problems.
   mutating func verification(_ format: KeyFormat) -> VerificationRequest? {
     let key = presentedKey("key")
     var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []

@@ -1,13 +1,13 @@
 import JSON
 package import Portal
 
-/// One thing that is wrong with a request, and where: `body.scopes[0]`, `query.days`.
+/// One problem of a request and its location, such as `body.scopes[0]` or `query.days`.
 package struct RequestProblem: Sendable, Equatable {
   package var location: String
   package var message: String
 }
 
-/// A request that breaks the contract: all that is wrong with it.
+/// A request that violates the contract, with all of its problems.
 package struct InvalidRequest: Error, Equatable {
   package var problems: [RequestProblem]
 
@@ -17,7 +17,7 @@ package struct InvalidRequest: Error, Equatable {
 }
 
 extension RequestProblem {
-  /// Where this API has a field that a verb refuses.
+  /// Gives a refused field its location in a request of this API.
   package init(_ problem: FieldProblem) {
     let place =
       switch problem.owner {
@@ -29,7 +29,7 @@ extension RequestProblem {
 }
 
 extension FieldProblem.Field {
-  /// What the field is called in this API and on the command line.
+  /// The name of the field in this API and on the command line.
   package var name: String {
     switch self {
     case .scopes: "scopes"
@@ -51,7 +51,7 @@ extension JSONWriter {
     field("message", problem.message)
   }
 
-  /// A field of the object itself, which needs no place.
+  /// Writes a problem of the enclosing object: the location is the name of the field alone.
   package mutating func fields(of problem: FieldProblem) {
     field("location", problem.field.name)
     field("message", problem.message)

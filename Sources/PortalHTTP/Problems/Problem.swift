@@ -74,7 +74,7 @@ package struct Problem: Error, Sendable {
       body: ResponseBody(byteBuffer: ByteBuffer(bytes: document(requestID: requestID).bytes)))
   }
 
-  /// For where there is no framework around: the head, which also closes the connection, and the body.
+  /// The head and the body, for code that responds without the framework. The head also closes the connection.
   package func rawResponse(requestID: String) -> (HTTPResponse, [UInt8]) {
     let body = document(requestID: requestID).bytes
     var headers = headers
@@ -101,7 +101,7 @@ package struct Problem: Error, Sendable {
 }
 
 extension Response {
-  /// A JSON answer, not to be kept by any cache on the way.
+  /// A JSON response, which no cache may store.
   package init(status: HTTPResponse.Status = .ok, json: JSONWriter, headers: HTTPFields = [:]) {
     var headers = headers
     headers[.contentType] = "application/json"
@@ -110,7 +110,7 @@ extension Response {
   }
 }
 
-/// The connection has ended before a request had come in whole: thrown to whoever reads its body.
+/// Thrown to the reader of a request's body when the connection ends before the request is complete.
 package struct ClientGone: Error {}
 
 extension HTTPField.Name {

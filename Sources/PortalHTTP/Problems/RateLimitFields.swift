@@ -11,8 +11,8 @@ protocol FieldSink {
 }
 
 extension FieldSink {
-  /// draft-ietf-httpapi-ratelimit-headers, the older `X-RateLimit-*` beside it, and `Retry-After` when limited, or
-  /// `X-Latchkey-Retry: never` if no waiting would help.
+  /// Adds the fields of draft-ietf-httpapi-ratelimit-headers and the older `X-RateLimit-*` fields. When limited, also
+  /// adds `Retry-After`, or `X-Latchkey-Retry: never` if waiting would not help.
   package mutating func add(_ limits: RateLimitDecision) {
     add("\r\nRateLimit-Policy: ") { bytes in
       bytes.append(each: limits) { bytes, standing in

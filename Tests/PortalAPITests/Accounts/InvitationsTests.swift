@@ -20,7 +20,7 @@ struct InvitationsTests {
     try await portal.post("/v1/accept-invitation", "{\"token\":\"\(token)\",\"password\":\"\(password)\"}")
   }
 
-  @Test("somebody new becomes a member with the password that they choose")
+  @Test("a new user becomes a member with the password that they choose")
   func newcomer() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -47,7 +47,7 @@ struct InvitationsTests {
     }
   }
 
-  @Test("somebody who is known takes it with the password that they have, and belongs to both accounts")
+  @Test("an existing user accepts with their current password, and belongs to both accounts")
   func known() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -60,7 +60,7 @@ struct InvitationsTests {
     }
   }
 
-  @Test("a token is no way to guess the password of somebody who is known")
+  @Test("a token cannot be used to guess the password of an existing user")
   func guessing() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -74,7 +74,7 @@ struct InvitationsTests {
     }
   }
 
-  @Test("where mail is sent, the token goes to the address alone, and using it confirms that")
+  @Test("with mail, the token goes only to the address, and accepting confirms the address")
   func byMail() async throws {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
@@ -91,7 +91,7 @@ struct InvitationsTests {
     }
   }
 
-  @Test("fifty at once make one member", arguments: 0..<3)
+  @Test("fifty concurrent acceptances create one member", arguments: 0..<3)
   func once(round: Int) async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -107,7 +107,7 @@ struct InvitationsTests {
     }
   }
 
-  @Test("what was taken back, replaced, over, or never was, is no invitation")
+  @Test("a revoked, replaced, expired or invalid token is not accepted")
   func over() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -128,7 +128,9 @@ struct InvitationsTests {
     }
   }
 
-  @Test("whoever may not invite any more has invited nobody", arguments: ["removed", "demoted", "left"])
+  @Test(
+    "the open invitations of a member end when the member may no longer invite",
+    arguments: ["removed", "demoted", "left"])
   func outlived(_ how: String) async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -148,7 +150,7 @@ struct InvitationsTests {
     }
   }
 
-  @Test("only an owner invites an owner, and a suspended account nobody")
+  @Test("only an owner can invite an owner, and a suspended account can invite nobody")
   func limits() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -164,7 +166,7 @@ struct InvitationsTests {
     }
   }
 
-  @Test("an account has so many open invitations at most")
+  @Test("the number of open invitations per account is limited")
   func count() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -180,7 +182,7 @@ struct InvitationsTests {
   }
 
   @Test(
-    "wrong input is refused at its place",
+    "invalid input is refused with its location",
     arguments: [
       ("{}", "body.email"), (#"{"email":"bob@example.com"}"#, "body.role"),
       (#"{"email":"bob","role":"admin"}"#, "body.email"),

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("/v1/members")
 struct MembersTests {
-  @Test("lists who is in the account, with their roles, a page at a time")
+  @Test("lists the members of the account and their roles, page by page")
   func list() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -32,7 +32,7 @@ struct MembersTests {
     }
   }
 
-  @Test("a new role holds with the next request, and the trail says who gave it, from what to what")
+  @Test("a new role applies from the next request, and the trail records the change")
   func setRole() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -55,7 +55,7 @@ struct MembersTests {
   }
 
   @Test(
-    "wrong input is refused at its place",
+    "invalid input is refused with its location",
     arguments: [
       ("{}", "body.role"), (#"{"role":"king"}"#, "body.role"), (#"{"role":7}"#, "body.role"),
       (#"{"role":null}"#, "body.role"), (#"{"role":"admin","rank":1}"#, "body.rank"), ("[]", "body"), ("{", "body"),
@@ -72,7 +72,7 @@ struct MembersTests {
     }
   }
 
-  @Test("whoever is removed is out at once, and their keys stay")
+  @Test("a removed member loses access immediately, and their keys stay")
   func remove() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -88,7 +88,7 @@ struct MembersTests {
     }
   }
 
-  @Test("a member leaves, with any role, and keeps their other account")
+  @Test("a member with any role can leave, and keeps their other account")
   func leave() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -105,7 +105,7 @@ struct MembersTests {
     }
   }
 
-  @Test("admins change members, but neither make owners nor touch them")
+  @Test("admins can change members, but neither make nor change owners")
   func owners() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -123,7 +123,7 @@ struct MembersTests {
     }
   }
 
-  @Test("the last owner neither goes nor becomes less, and with another one may")
+  @Test("the last owner can neither leave nor be demoted, but can leave once there is another owner")
   func lastOwner() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -138,7 +138,7 @@ struct MembersTests {
     }
   }
 
-  @Test("of two owners who go at the same time, one stays", arguments: 0..<20)
+  @Test("when two owners leave concurrently, one stays", arguments: 0..<20)
   func race(round: Int) async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -153,7 +153,7 @@ struct MembersTests {
     }
   }
 
-  @Test("an account that somebody belongs to is one session away, and the token before it ends")
+  @Test("a session can switch to another account of the person, and its old token ends")
   func switchAccount() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()

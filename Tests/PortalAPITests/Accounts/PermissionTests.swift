@@ -5,15 +5,15 @@ import PortalHTTP
 import PortalTesting
 import Testing
 
-/// A request that goes well for whoever may send it.
+/// A request that succeeds for every caller who is permitted to send it.
 private struct Sample: Sendable {
   let route: String
-  /// The id that stands in the path: of a key, a member, an account.
+  /// The id in the path: of a key, a member or an account.
   var id: @Sendable (House) -> String = { $0.key }
   var body: String?
   /// The status for a member whose role suffices.
   let status: Int
-  /// The status for the same id out of another account; nil where the path has none.
+  /// The status for the id of another account; nil if the path has no id.
   var foreignStatus: Int?
 }
 
@@ -21,14 +21,14 @@ private struct Sample: Sendable {
 private struct House: Sendable {
   let account: String
   let key: String
-  /// A developer whom others may change.
+  /// A developer whom other members may change.
   let other: String
   let invitation: String
-  /// Of the member with the role.
+  /// A session of the member with the role.
   let session: String
 }
 
-@Suite("What each role may do")
+@Suite("Permissions of roles")
 struct PermissionTests {
   /// Every route of an account's members.
   private static let samples: [Sample] = [
@@ -64,7 +64,7 @@ struct PermissionTests {
     Sample(route: "GET /v1/me/second-factor", status: 200),
     Sample(
       route: "POST /v1/me/second-factor", body: #"{"password":"correct horse battery"}"#, status: 201),
-    // There is none yet.
+    // There is no second factor yet.
     Sample(route: "POST /v1/me/second-factor/confirm", body: #"{"code":"123456"}"#, status: 404),
     Sample(
       route: "POST /v1/me/second-factor/recovery-codes",
@@ -77,7 +77,7 @@ struct PermissionTests {
     Sample(
       route: "PATCH /v1/members/{id}", id: { $0.other }, body: #"{"role":"viewer"}"#, status: 200, foreignStatus: 404),
     Sample(route: "POST /v1/accounts/{id}/switch", id: { $0.account }, status: 200, foreignStatus: 404),
-    // Without mail there is nothing to send, and that is said to those who may ask for it.
+    // Without mail, the route is mail_not_configured for every permitted caller.
     Sample(route: "POST /v1/email/verification", status: 403),
     Sample(
       route: "POST /v1/invitations", body: #"{"email":"new@example.com","role":"admin"}"#, status: 201),
@@ -89,7 +89,7 @@ struct PermissionTests {
     Sample(route: "POST /v1/logout", status: 204),
   ]
 
-  /// What each role may do, from bottom to top; as in docs/SECURITY.md.
+  /// The permissions of each role, in ascending order, as in docs/SECURITY.md.
   private static let table: [MemberRole: Set<MemberPermission>] = [
     .viewer: [.useSession, .readKeys, .readUsage, .readAudit, .readMembers],
     .developer: [.useSession, .readKeys, .readUsage, .readAudit, .readMembers, .changeKeys],
@@ -99,12 +99,12 @@ struct PermissionTests {
     .owner: Set(MemberPermission.allCases),
   ]
 
-  @Test("a role permits what the table has, and nothing else", arguments: MemberRole.allCases)
+  @Test("a role has exactly the permissions in the table", arguments: MemberRole.allCases)
   func permissions(role: MemberRole) {
     #expect(Set(MemberPermission.allCases.filter { role.permits($0) }) == Self.table[role])
   }
 
-  @Test("every route of members says what it takes, and stands in the matrix")
+  @Test("every route of members declares its permission and is in the matrix")
   func complete() async throws {
     try await withPortal { portal in
       let table = portal.application.table
@@ -115,8 +115,8 @@ struct PermissionTests {
 
   @Test(
     """
-    every route, for every role: done in one's own account if the role permits it, else forbidden; of another, not \
-    found
+    every route, for every role: it succeeds in the own account if the role permits it, and is forbidden otherwise; \
+    ids of another account are not found
     """,
     arguments: MemberRole.allCases)
   func matrix(role: MemberRole) async throws {
@@ -144,7 +144,7 @@ struct PermissionTests {
     }
   }
 
-  @Test("a session without a role in the account, because it was taken away, is none")
+  @Test("a session of a removed member is unauthenticated")
   func removed() async throws {
     try await withPortal { portal in
       for (index, sample) in Self.samples.enumerated() {
@@ -164,7 +164,7 @@ struct PermissionTests {
       headers: sample.body == nil ? [:] : ["Content-Type": "application/json"])
   }
 
-  /// An account, and the token of a member with the role.
+  /// Creates an account, and returns the token of a member with the role.
   private func house(_ portal: TestPortal, _ role: MemberRole, _ name: String) async throws -> (House, token: String) {
     let owner = try await portal.signUp("\(name)-owner@example.com")
     let key = try await owner.createKey().id

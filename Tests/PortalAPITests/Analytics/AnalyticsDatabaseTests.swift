@@ -7,10 +7,10 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-@Suite("A database of its own for analytics")
+@Suite("A separate database for analytics")
 struct AnalyticsDatabaseTests {
-  /// Each of two databases has usage of its own for the same account; in place of a replica, to tell who was asked.
-  @Test("usage and analytics are read there, everything else where it is written")
+  /// Instead of a replica, a second database has different usage for the same account, which shows which one was read.
+  @Test("usage and analytics are read from it, everything else from the primary")
   func separate() async throws {
     try await withDatabase { replica in
       try await withPortal(analytics: replica) { portal in
@@ -38,7 +38,7 @@ struct AnalyticsDatabaseTests {
     }
   }
 
-  @Test("one that is away takes those questions away, and nothing else")
+  @Test("if it is unavailable, so are usage and analytics, and nothing else")
   func away() async throws {
     try await withDatabase { database in
       try await withPortal(analytics: database.through("/nowhere")) { portal in

@@ -35,7 +35,7 @@ struct AnalyticsUsageTests {
     }
   }
 
-  @Test("by day, the oldest first, within the days asked for; means weigh every request alike")
+  @Test("by day, oldest first, within the requested days; means weigh every request equally")
   func byDay() async throws {
     try await withTraffic { portal, _ in
       let answer = try await portal.get(Self.path, token: try await portal.analyst())
@@ -57,7 +57,7 @@ struct AnalyticsUsageTests {
     }
   }
 
-  @Test("by account, key or endpoint, those with most requests first, with their names")
+  @Test("by account, key or endpoint, with names, most requests first")
   func groups() async throws {
     try await withTraffic { portal, ids in
       let token = try await portal.analyst()
@@ -82,7 +82,7 @@ struct AnalyticsUsageTests {
     }
   }
 
-  @Test("of one account or one key alone; of one that is not there, nothing")
+  @Test("usage can be restricted to one account or key; an unknown one has none")
   func filters() async throws {
     try await withTraffic { portal, ids in
       let token = try await portal.analyst()
@@ -100,7 +100,7 @@ struct AnalyticsUsageTests {
     }
   }
 
-  @Test("no more rows than asked for, and whether there are more")
+  @Test("returns at most the requested number of rows, and whether there are more")
   func limit() async throws {
     try await withTraffic { portal, _ in
       let token = try await portal.analyst()
@@ -114,7 +114,7 @@ struct AnalyticsUsageTests {
     }
   }
 
-  @Test("the last thirty days by day, a hundred rows, where nothing else is asked for")
+  @Test("the defaults are the last thirty days, by day")
   func defaults() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -125,7 +125,7 @@ struct AnalyticsUsageTests {
           Traffic(account: customer.accountID, key: key, day: before.advanced(by: -daysAgo).description, verified: 1)
         })
       let body = try await portal.get("/v1/analytics/usage", token: try await portal.analyst()).body
-      // Midnight may come in between.
+      // Midnight may pass during the test.
       guard Day(containing: Date()) == before else { return }
       #expect(body["from"].string == before.advanced(by: -29).description)
       #expect(body["to"].string == before.description)
@@ -136,7 +136,7 @@ struct AnalyticsUsageTests {
     }
   }
 
-  @Test("staff and tokens for analytics are let in; other tokens are forbidden, everybody else is unauthenticated")
+  @Test("staff and tokens for analytics have access; other tokens are forbidden, other callers unauthenticated")
   func access() async throws {
     try await withPortal { portal in
       #expect(try await portal.get(Self.path, token: try await portal.logInStaff()).status == 200)
@@ -150,7 +150,7 @@ struct AnalyticsUsageTests {
   }
 
   @Test(
-    "what cannot be asked is refused, and the refusal names the field",
+    "an invalid parameter is refused with its location",
     arguments: [
       ("from=yesterday", "from"), ("from=2026-02-30", "from"), ("from=2026-1-1", "from"), ("to=20260131", "to"),
       ("to=2026-01-31T00:00:00Z", "to"), ("from=", "from"), ("from=2026-02-01&to=2026-01-31", "from"),
@@ -168,7 +168,7 @@ struct AnalyticsUsageTests {
     }
   }
 
-  @Test("four hundred days can be asked for, and parameters that nobody knows are refused")
+  @Test("up to four hundred days can be requested, and unknown parameters are refused")
   func bounds() async throws {
     try await withTraffic { portal, _ in
       let token = try await portal.analyst()
@@ -185,7 +185,7 @@ struct AnalyticsUsageTests {
 
   // MARK: CSV
 
-  @Test("as CSV with the same columns, whole numbers whole, and nothing where nothing is known")
+  @Test("as CSV, with the same columns as JSON, counts as whole numbers, and missing values empty")
   func csv() async throws {
     try await withTraffic { portal, ids in
       let token = try await portal.analyst()
@@ -214,7 +214,7 @@ struct AnalyticsUsageTests {
   }
 
   @Test(
-    "CSV only for who asks for it more than for JSON",
+    "CSV is returned only if Accept prefers it to JSON",
     arguments: [
       ("text/csv", true), ("TEXT/CSV;q=0.9, */*;q=0.1", true), ("application/json, text/csv;q=0.5", false),
       ("application/json;q=0.5, text/csv", true), ("application/json, text/csv", false), ("*/*", false),
@@ -228,7 +228,7 @@ struct AnalyticsUsageTests {
     }
   }
 
-  @Test("a hundred thousand rows come in pieces of a bounded size, each row once and in order")
+  @Test("a hundred thousand rows are streamed in chunks of bounded size, each row once and in order")
   func stream() async throws {
     try await withPortal(.live) { portal in
       let count = 100_000

@@ -14,7 +14,7 @@ struct CSVWriterTests {
     return String(decoding: csv.bytes, as: UTF8.self)
   }
 
-  @Test("texts stand in quotes, whatever is in them, with their own quotes twice; what is missing is empty")
+  @Test("every text is quoted, with its own quotes doubled; missing values are empty")
   func quotes() {
     #expect(
       line(.text("a,b"), .text("say \"hi\""), .text("two\r\nlines"), .text("ü b"), .text("x;=1+1"))
@@ -22,15 +22,15 @@ struct CSVWriterTests {
     #expect(line(.text(""), .text(nil), .text(" ")) == "\"\",,\" \"\r\n")
   }
 
-  /// Else it would end the cell, and what follows would begin another.
-  @Test("a quote with an accent on it is a quote, too")
+  /// Otherwise it would end the cell, and the rest would begin another.
+  @Test("a quote with a combining accent is doubled, too")
   func accents() {
     let text = line(.text("x\"\u{301},=1+1"), .count(1))
     #expect(Array(text.utf8) == Array("\"x\"\"\u{301},=1+1\",1\r\n".utf8))
   }
 
   @Test(
-    "a text that a spreadsheet would take for a formula is text",
+    "a text that begins like a formula gets an apostrophe",
     arguments: [
       "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\t", "\u{FF1D}1+1", "\u{FF0B}1", "\u{FF0D}1",
       "\u{FF20}A1",
@@ -41,20 +41,20 @@ struct CSVWriterTests {
     #expect(Array(line(.text(text)).utf8) == Array("\"'\(text)\"\r\n".utf8))
   }
 
-  @Test("a formula's own quotes stand twice")
+  @Test("quotes in a formula are doubled")
   func formulaWithQuotes() {
     #expect(
       line(.text("=HYPERLINK(\"http://x\",\"y\")")) == "\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\"\r\n")
   }
 
   @Test(
-    "what begins like none stays as it is",
+    "other texts stay as they are",
     arguments: ["1=1", "'=1", "a+b", "x;=1+1", " a=1", "\u{2212}1", "(1-1)", ""])
   func noFormulas(_ text: String) {
     #expect(line(.text(text)) == "\"\(text)\"\r\n")
   }
 
-  @Test("numbers are no formulas, not even negative ones; they and what else there is stand as in JSON")
+  @Test("numbers, even negative ones, are not formulas; other values are written as in JSON")
   func values() throws {
     let id = try #require(UUID(uuidString: "018F4E6A-0000-7000-8000-00000000000A"))
     #expect(

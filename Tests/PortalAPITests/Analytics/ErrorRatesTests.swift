@@ -8,12 +8,12 @@ import Testing
 struct ErrorRatesTests {
   private static let path = "/v1/analytics/error-rates?from=2026-01-01&to=2026-01-31"
 
-  @Test("who fails more often than everybody by more than chance explains: not who failed once out of once")
+  @Test("lists accounts with significantly more errors than the average, but not one with a single failed request")
   func standingOut() async throws {
     try await withPortal { portal in
       let token = try await portal.analyst()
       let accounts = (0..<6).map { _ in UUID() }
-      // Requests that were let through, and those of them that failed: 2,000 of 121,011 in all.
+      // Admitted requests, and the failed ones among them: 2,000 of 121,011 in all.
       let outcomes = [(100_000, 1_000), (10_000, 500), (1_000, 30), (10, 1), (1, 1), (10_000, 468)]
       try await portal.count(
         zip(accounts, outcomes).map { account, outcome in
@@ -34,7 +34,7 @@ struct ErrorRatesTests {
       #expect(rows.map { $0["accountId"].string } == ids)
       #expect(rows.map { $0["errorRate"].double } == [0.05, 0.0468, 0.03])
       #expect(rows.map { $0["successes"].integer } == [9_500, 9_532, 970])
-      // Wilson's lower ends for z = 3.29, worked out apart from this.
+      // Lower bounds of Wilson's interval for z = 3.29, computed independently.
       for (row, bound) in zip(rows, [0.043304, 0.040328, 0.016677]) {
         #expect(abs((row["lowerBound"].double ?? 0) - bound) < 0.000_001, "\(row)")
       }
@@ -43,7 +43,7 @@ struct ErrorRatesTests {
     }
   }
 
-  @Test("of keys, too: one that fails within an account that does not stand out")
+  @Test("by key, lists one that fails within an unremarkable account")
   func keys() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -60,7 +60,7 @@ struct ErrorRatesTests {
     }
   }
 
-  @Test("nobody has used anything, or nothing failed: no rows")
+  @Test("without usage or errors, there are no rows")
   func none() async throws {
     try await withPortal { portal in
       let token = try await portal.analyst()

@@ -15,8 +15,8 @@ struct GrowthTests {
     return (-2 * log(one)).squareRoot() * cos(2 * .pi * other)
   }
 
-  /// Two weeks of accounts of all sizes, each day of which is a third more or less than usual, and each week a fifth;
-  /// everybody has `trend` times as much in the second. Those in `odd` have `factor` times that.
+  /// Two weeks of accounts of all sizes, with a random deviation of a third per day and a fifth per week. In the second
+  /// week, all accounts have `trend` times their usual traffic, and those in `odd` have `factor` times that.
   private func traffic(
     _ accounts: [UUID], odd: Set<UUID>, factor: Double, trend: Double = 1, seed: UInt64
   ) -> [Traffic] {
@@ -38,13 +38,13 @@ struct GrowthTests {
   }
 
   @Test(
-    "of forty ordinary accounts and two with ten times their usual traffic, these two stand out and no other",
+    "among forty ordinary accounts and two with ten times their usual traffic, only these two are outliers",
     arguments: 1...12 as ClosedRange<UInt64>)
   func outliers(_ seed: UInt64) async throws {
     try await withPortal { portal in
       let accounts = (0..<42).map { _ in UUID() }
       let odd = Set(accounts.suffix(2))
-      // A season that changes everybody's traffic is nobody's outlier.
+      // A trend that all accounts share does not make any of them an outlier.
       let trend = [1, 0.4, 2.5][Int(seed) % 3]
       try await portal.count(traffic(accounts, odd: odd, factor: 10, trend: trend, seed: seed))
       let body = try await portal.get(Self.path, token: try await portal.analyst()).body
@@ -56,7 +56,7 @@ struct GrowthTests {
     }
   }
 
-  @Test("one that nearly stops stands out as one that grows")
+  @Test("an account whose traffic nearly stops is an outlier, too")
   func drop() async throws {
     try await withPortal { portal in
       let accounts = (0..<20).map { _ in UUID() }
@@ -69,7 +69,7 @@ struct GrowthTests {
     }
   }
 
-  @Test("ratio and difference against as many days right before; null where there was nothing")
+  @Test("ratio and difference compare with the same number of days before; the ratio is null if there was no usage")
   func numbers() async throws {
     try await withPortal { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
@@ -94,7 +94,7 @@ struct GrowthTests {
           row.names == [
             "accountId", "accountName", "requests", "previousRequests", "difference", "ratio", "score", "isOutlier",
           ])
-        #expect(row["isOutlier"] == .bool(false) && row["score"] == .null, "two accounts do not say what is usual")
+        #expect(row["isOutlier"] == .bool(false) && row["score"] == .null, "two accounts are too few for a score")
       }
       #expect(rows.map { $0["accountName"].string } == ["Account of ada@example.com", "Account of eve@example.com"])
       #expect(rows.map { $0["requests"].integer } == [20, 3])

@@ -9,7 +9,7 @@ struct TopTests {
   private static let path = "/v1/analytics/top?from=2026-01-01&to=2026-01-31"
   private static let counts = ["totalRequests", "successes", "errors", "denied", "share"]
 
-  @Test("accounts, or keys, by their requests of any outcome, with their share of everybody's")
+  @Test("ranks accounts or keys by their requests of any outcome, with their share of all requests")
   func top() async throws {
     try await withPortal { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
@@ -48,7 +48,7 @@ struct TopTests {
     }
   }
 
-  @Test("nobody has used anything: no rows")
+  @Test("without usage, there are no rows")
   func none() async throws {
     try await withPortal { portal in
       let body = try await portal.get(Self.path, token: try await portal.analyst()).body
@@ -57,7 +57,7 @@ struct TopTests {
   }
 
   @Test(
-    "what cannot be asked is refused, and the refusal names the field",
+    "an invalid parameter is refused with its location",
     arguments: [("by=day", "by"), ("limit=0", "limit"), ("from=x", "from"), ("to=2020-01-01&from=2020-01-02", "from")])
   func wrong(_ query: String, _ field: String) async throws {
     try await withPortal { portal in

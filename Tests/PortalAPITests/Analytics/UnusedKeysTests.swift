@@ -8,7 +8,7 @@ import Testing
 struct UnusedKeysTests {
   private static let path = "/v1/analytics/unused-keys"
 
-  /// Makes a key look as if it had been made so many days ago.
+  /// Sets the creation time of a key to a number of days ago.
   private func age(_ key: UUID, _ days: Int, _ portal: TestPortal) async throws {
     try await portal.script("update api_keys set created_at = now() - interval '\(days) days' where id = '\(key)'")
   }
@@ -17,7 +17,7 @@ struct UnusedKeysTests {
     try await portal.get(Self.path + query, token: token).body["rows"].array.map { $0["name"].string }
   }
 
-  @Test("keys that could be used and were not, for ninety days or for as many as are asked for")
+  @Test("lists usable keys that were not used for ninety days, or for the requested number of days")
   func unused() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -59,7 +59,7 @@ struct UnusedKeysTests {
       let table = try await portal.table(Self.path, token: token)
       #expect(table.lines[0] == "keyId,accountId,accountName,name,start,createdAt,lastUsedAt" && table.lines.count == 5)
       #expect(table.header("Content-Disposition") == "attachment; filename=\"unused-keys.csv\"")
-      // What a plan has ended is no key that somebody might still use.
+      // Keys that have expired under the plan are no longer usable.
       try await portal.script("update plans set max_key_lifetime_days = 150")
       #expect(try await names(portal, token: token) == ["expiring", "never"])
 
@@ -68,7 +68,7 @@ struct UnusedKeysTests {
     }
   }
 
-  @Test("page by page, every key once")
+  @Test("pages have every key once")
   func pages() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -87,7 +87,7 @@ struct UnusedKeysTests {
     }
   }
 
-  @Test("names that customers chose do no harm in a spreadsheet")
+  @Test("names chosen by customers are not formulas in a spreadsheet")
   func formulas() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -98,7 +98,7 @@ struct UnusedKeysTests {
     }
   }
 
-  @Test("what cannot be asked is refused, and the refusal names the field", arguments: ["0", "-1", "1.5", "3651", "x"])
+  @Test("an invalid parameter is refused with its location", arguments: ["0", "-1", "1.5", "3651", "x"])
   func wrong(_ days: String) async throws {
     try await withPortal { portal in
       let answer = try await portal.get(Self.path + "?days=" + days, token: try await portal.analyst())

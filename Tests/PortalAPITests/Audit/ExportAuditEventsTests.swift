@@ -23,7 +23,7 @@ struct ExportAuditEventsTests {
     return try answer.text.split(separator: "\n").map { try JSONParser.parse($0.utf8) }
   }
 
-  @Test("all events come in the order of their chain, each with the hash of the one before it, and no other tenant's")
+  @Test("an export has all events of the account in the order of their chain, each with the hash of its predecessor")
   func export() async throws {
     try await withPortal { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
@@ -45,7 +45,7 @@ struct ExportAuditEventsTests {
     }
   }
 
-  @Test("filters leave the events that they leave in pages")
+  @Test("filters select the same events as in pages")
   func filters() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -58,7 +58,7 @@ struct ExportAuditEventsTests {
     }
   }
 
-  @Test("it is what Accept prefers, and JSON otherwise")
+  @Test("the format is the one that Accept prefers, and JSON otherwise")
   func accept() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -74,7 +74,7 @@ struct ExportAuditEventsTests {
     }
   }
 
-  @Test("a long trail is handed on a part at a time, without what is added meanwhile, holding no connection in between")
+  @Test("a long trail is read in parts, without events added meanwhile, and holds no connection in between")
   func long() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("GET /v1/audit with filters")
 struct FilterAuditEventsTests {
-  /// A trail with events by a user, by staff and by a command, at moments that are known.
+  /// A trail with events by a user, by staff and by a command, at known times.
   private func withTrail(
     _ body: @escaping @Sendable (TestPortal, TestCustomer) async throws -> Void
   ) async throws {
@@ -34,7 +34,7 @@ struct FilterAuditEventsTests {
     answer.body["events"].array.compactMap { $0["action"].string }
   }
 
-  @Test("each filter leaves exactly the events that it is of, and together they leave those that all are of")
+  @Test("each filter selects exactly its events, and combined filters select the events that match all of them")
   func filters() async throws {
     try await withTrail { _, ada in
       let all = try await ada.get("/v1/audit")
@@ -68,7 +68,7 @@ struct FilterAuditEventsTests {
     }
   }
 
-  @Test("pages of what a filter leaves neither repeat nor miss an event")
+  @Test("pages of a filtered trail neither repeat nor miss an event")
   func pages() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -92,7 +92,7 @@ struct FilterAuditEventsTests {
   }
 
   @Test(
-    "a wrong filter is refused at its place",
+    "an invalid filter is refused with its location",
     arguments: [
       ("actor", "ada"), ("actor", "USER"), ("actor", ""), ("action", "key.create"), ("action", ""), ("target", "x"),
       ("target", "01a1ff93"), ("from", "2026-01-01"), ("from", "yesterday"), ("to", "2026-02-30T00:00:00Z"),
@@ -109,7 +109,7 @@ struct FilterAuditEventsTests {
     }
   }
 
-  @Test("a range that ends before it begins is refused, and an export takes no page")
+  @Test("a range that ends before it begins is refused, and an export accepts no parameters for pages")
   func wrongTogether() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()

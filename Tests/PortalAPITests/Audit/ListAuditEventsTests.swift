@@ -6,7 +6,7 @@ import Testing
 
 @Suite("GET /v1/audit")
 struct ListAuditEventsTests {
-  @Test("the tenant sees who did what, the newest first, with the reason and ticket of support")
+  @Test("the trail has the actor and action of each event, newest first, with the reason and ticket of support")
   func trail() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -51,12 +51,12 @@ struct ListAuditEventsTests {
       #expect(byCustomer["actor"]["name"].string == "ada@example.com")
       #expect(byCustomer["reason"] == .null && byCustomer["ticket"] == .null && byCustomer["ip"] == .null)
       #expect(events[4]["target"]["id"].string == first)
-      // A roll has two events: that of the successor's making comes before.
+      // A roll has two events: the creation of the successor comes first.
       #expect(events[5]["target"]["id"] == rolled.body["newKey"]["id"])
     }
   }
 
-  @Test("another tenant sees nothing of it")
+  @Test("another tenant does not see the events")
   func otherTenant() async throws {
     try await withPortal { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
@@ -67,7 +67,7 @@ struct ListAuditEventsTests {
     }
   }
 
-  @Test("pages neither repeat nor miss an event, and wrong queries are refused at their place")
+  @Test("pages neither repeat nor miss an event, and invalid parameters are refused with their location")
   func pages() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -90,7 +90,7 @@ struct ListAuditEventsTests {
     }
   }
 
-  @Test("over a socket the client's address is in the trail")
+  @Test("the trail has the client's address for requests over a socket")
   func address() async throws {
     try await withPortal(.live) { portal in
       let customer = try await portal.signUp()

@@ -11,7 +11,7 @@ struct ContractTests {
   private static let methods: Set = ["get", "put", "post", "delete", "options", "head", "patch", "trace"]
 
   @Test(
-    "openapi.json and openapi.yaml are answered as they are in the repository, to anybody",
+    "openapi.json and openapi.yaml are served as they are in the repository, without authentication",
     arguments: [("openapi.json", "application/json"), ("openapi.yaml", "application/yaml")])
   func files(_ name: String, _ type: String) async throws {
     try await withPortal { portal in
@@ -27,7 +27,7 @@ struct ContractTests {
     }
   }
 
-  @Test("it has every route, and no other")
+  @Test("the contract has exactly the routes of the server")
   func routes() async throws {
     try await withPortal { portal in
       guard case .object(let paths) = try await portal.contract()["paths"] else {
@@ -44,7 +44,7 @@ struct ContractTests {
     }
   }
 
-  @Test("each code of a problem has a page, and its examples have the page's title and status")
+  @Test("each problem code has a page, and its examples have the title and status of the page")
   func problems() async throws {
     try await withPortal { portal in
       let contract = try await portal.contract()

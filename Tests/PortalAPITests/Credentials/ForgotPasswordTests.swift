@@ -10,7 +10,7 @@ struct ForgotPasswordTests {
     try await portal.post("/v1/password/forgot", "{\"email\":\"\(email)\"}")
   }
 
-  @Test("the answer is the same for whoever has an account and whoever has not; only the first gets a mail")
+  @Test("the response is the same with and without an account; only a known address gets a mail")
   func neutral() async throws {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
@@ -31,7 +31,7 @@ struct ForgotPasswordTests {
     }
   }
 
-  @Test("asking again and again is slowed down, for anybody's address")
+  @Test("repeated requests are throttled, for known and unknown addresses")
   func throttled() async throws {
     try await withMailPortal { portal, _ in
       try await portal.makeUser("ada@example.com")
@@ -44,7 +44,7 @@ struct ForgotPasswordTests {
     }
   }
 
-  @Test("what is no e-mail address is refused")
+  @Test("an invalid e-mail address is refused")
   func badInput() async throws {
     try await withMailPortal { portal, _ in
       for body in [#"{}"#, #"{"email":null}"#, #"{"email":7}"#, #"{"email":""}"#, #"{"email":"ada"}"#] {
@@ -60,7 +60,7 @@ struct ForgotPasswordTests {
     }
   }
 
-  @Test("where no mail is sent, it says so")
+  @Test("without mail, it is mail_not_configured")
   func noMail() async throws {
     try await withPortal { portal in
       _ = try await portal.signUp()

@@ -18,7 +18,7 @@ struct ResetPasswordTests {
     return try #require(try await folder.mails(to: "ada@example.com", count: count + 1).last?.token)
   }
 
-  @Test("a new password is set: the old one and all sessions are over, the trail has it, and the owner is told")
+  @Test("a reset replaces the password, ends all sessions, is recorded in the trail, and is reported to the owner")
   func reset() async throws {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
@@ -38,13 +38,13 @@ struct ResetPasswordTests {
         try await portal.get("/v1/audit?action=user.password_reset", token: token).body["events"].array.last)
       #expect(event["target"]["kind"].string == "user")
       #expect(event["actor"]["name"].string == "ada@example.com")
-      try await eventually("the owner is told") {
+      try await eventually("the owner is notified") {
         try folder.mails(to: "ada@example.com").contains { $0.header("Subject") == "Your password was changed" }
       }
     }
   }
 
-  @Test("a token works once, and the others that were sent before are over with it")
+  @Test("a token works once, and its use invalidates the tokens sent before")
   func once() async throws {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
@@ -54,7 +54,7 @@ struct ResetPasswordTests {
     }
   }
 
-  @Test("what never was a token is refused, and so is a password that is too short or too long")
+  @Test("an invalid token is refused, and so is a password that is too short or too long")
   func badInput() async throws {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
@@ -72,7 +72,7 @@ struct ResetPasswordTests {
       for token in ["x", "lk_reset_x", token.dropLast() + "!", "lk_verify" + token.dropFirst(8)] {
         expectProblem(try await reset(portal, String(token)), 400, "invalid_token", "\(token)")
       }
-      // None of these has used it.
+      // None of these requests has used the token.
       #expect(try await reset(portal, token).status == 204)
     }
   }

@@ -10,7 +10,7 @@ struct VerifyEmailTests {
     try await portal.post("/v1/email/verify", "{\"token\":\"\(token)\"}")
   }
 
-  @Test("whoever is logged in may have a mail sent, and confirms the address with what is in it, once")
+  @Test("a person who is logged in can request a mail, and confirm the address once with the token in it")
   func confirm() async throws {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
@@ -29,7 +29,7 @@ struct VerifyEmailTests {
     }
   }
 
-  @Test("what never was a token is refused, and a body with anything else in it")
+  @Test("an invalid token is refused, and so is a body with other members")
   func badInput() async throws {
     try await withMailPortal { portal, _ in
       try await portal.makeUser("ada@example.com")
@@ -48,7 +48,7 @@ struct VerifyEmailTests {
     }
   }
 
-  @Test("where no mail is sent, it says so")
+  @Test("without mail, it is mail_not_configured")
   func noMail() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

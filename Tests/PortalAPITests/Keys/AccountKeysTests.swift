@@ -5,7 +5,7 @@ import PortalHTTP
 import PortalTesting
 import Testing
 
-@Suite("/v1/accounts/{id}/keys: an account's keys for a company's own backend")
+@Suite("/v1/accounts/{id}/keys: an account's keys, managed by a company's own backend")
 struct AccountKeysTests {
   private static let nobody = "018f4e6a-0000-7000-8000-000000000000"
   private static let body = #"{"name":"Key","scopes":["orders:read"]}"#
@@ -14,7 +14,7 @@ struct AccountKeysTests {
     "/v1/accounts/\(customer.accountID.uuidString.lowercased())/keys" + more
   }
 
-  @Test("a key that is made has the backend as its maker, in the answer and in the customer's trail, and is good")
+  @Test("a created key names the backend as its creator, in the response and in the customer's trail, and is valid")
   func create() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -44,7 +44,7 @@ struct AccountKeysTests {
     }
   }
 
-  @Test("the list, a key and its usage are what the customer sees")
+  @Test("the list, a key and its usage are the same that the customer sees")
   func read() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -78,7 +78,7 @@ struct AccountKeysTests {
     }
   }
 
-  @Test("a key is changed with If-Match, rolled and revoked as by its customer, who reads it all in the trail")
+  @Test("a key is changed with If-Match, rolled and revoked as by its customer, and the trail records it all")
   func change() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -127,7 +127,7 @@ struct AccountKeysTests {
     #expect(try await portal.rowCount() == rows)
   }
 
-  @Test("an account that is not there, and another account's key, are not found")
+  @Test("an unknown account and another account's key are not found")
   func notFound() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -148,7 +148,7 @@ struct AccountKeysTests {
     }
   }
 
-  @Test("an account that its owner has deleted is not found, nor any of its keys, revoked as they are")
+  @Test("a deleted account is not found, and neither are its revoked keys")
   func deleted() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -167,7 +167,7 @@ struct AccountKeysTests {
     }
   }
 
-  @Test("a token of one environment finds no key of the other, and makes none")
+  @Test("a token restricted to one environment neither finds nor creates keys of the other")
   func restricted() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -196,7 +196,7 @@ struct AccountKeysTests {
     }
   }
 
-  @Test("Idempotency-Key makes one key of repeats; another token's, and the customer's own, are others")
+  @Test("repeats with an Idempotency-Key create one key; the same value from another token or the customer is separate")
   func idempotency() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -221,7 +221,7 @@ struct AccountKeysTests {
       let rolls = try await [
         post(keys(customer, "/\(id)/roll"), "{}", other), post(keys(customer, "/\(id)/roll"), "{}", other),
       ]
-      // The key was used for another request by this token.
+      // This token has used the Idempotency-Key for another request.
       for roll in rolls { expectProblem(roll, 409, "idempotency_conflict") }
     }
   }

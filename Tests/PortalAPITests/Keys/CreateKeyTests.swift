@@ -6,7 +6,7 @@ import Testing
 
 @Suite("POST /v1/keys")
 struct CreateKeyTests {
-  @Test("a key is made with the defaults, and its secret is shown once, not to be kept by any cache")
+  @Test("a key is created with the defaults, and its secret is shown once and not cached")
   func defaults() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -34,7 +34,7 @@ struct CreateKeyTests {
     }
   }
 
-  @Test("every setting is kept, addresses in canonical form, and nulls count as left out")
+  @Test("every setting is stored, addresses in canonical form, and null is the same as an omitted member")
   func settings() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -62,7 +62,7 @@ struct CreateKeyTests {
     }
   }
 
-  @Test("the largest of everything is taken")
+  @Test("the largest allowed values are accepted")
   func largest() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -82,7 +82,7 @@ struct CreateKeyTests {
     }
   }
 
-  @Test("a name in any script comes back as it was sent, byte for byte")
+  @Test("a name in any script is returned as it was sent, byte for byte")
   func names() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -100,7 +100,7 @@ struct CreateKeyTests {
   }
 
   @Test(
-    "a name without anything to see, or with something that nobody sees, is refused at its place, and makes nothing")
+    "a name without visible characters, or with invisible ones, is refused with its location, and creates nothing")
   func hiddenNames() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -112,7 +112,7 @@ struct CreateKeyTests {
     }
   }
 
-  @Test("the white space around a name is not part of it, and does not count")
+  @Test("surrounding white space is not part of a name, and does not count toward its length")
   func paddedNames() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -127,7 +127,7 @@ struct CreateKeyTests {
     }
   }
 
-  @Test("the 26th key is key_cap_reached; one that is revoked, expired or rolled does not count")
+  @Test("the 26th key is key_cap_reached; revoked, expired and rolled keys do not count")
   func cap() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -144,14 +144,14 @@ struct CreateKeyTests {
       #expect(try await customer.post("/v1/keys", body).status == 201)
       expectProblem(try await customer.post("/v1/keys", body), 409, "key_cap_reached")
 
-      // Rolling at the cap works, and the key in its grace does not count: still 25.
+      // A roll at the cap works, and the key in its grace period does not count: there are still 25.
       #expect(try await customer.post("/v1/keys/\(ids[2])/roll", #"{"graceSeconds":3600}"#).status == 201)
       expectProblem(try await customer.post("/v1/keys", body), 409, "key_cap_reached")
       #expect(try await portal.signUp("other@example.com").post("/v1/keys", body).status == 201)
     }
   }
 
-  @Test("200 at once, from 20 of 25 keys, make exactly five more")
+  @Test("200 concurrent requests, with 20 of 25 keys in use, create exactly five more")
   func concurrent() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -168,7 +168,7 @@ struct CreateKeyTests {
     }
   }
 
-  @Test("what the plan does not cover is scope_not_allowed or limit_not_allowed, and makes nothing")
+  @Test("settings beyond the plan are scope_not_allowed or limit_not_allowed, and create nothing")
   func plan() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -191,7 +191,7 @@ struct CreateKeyTests {
     }
   }
 
-  @Test("a viewer, and an account that is suspended, get no key")
+  @Test("neither a viewer nor a suspended account can create a key")
   func forbidden() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -205,7 +205,7 @@ struct CreateKeyTests {
     }
   }
 
-  @Test("all that is wrong is told at once, each at its place")
+  @Test("all problems are reported together, each with its location")
   func allProblems() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

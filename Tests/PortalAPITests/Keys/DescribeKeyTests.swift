@@ -5,9 +5,9 @@ import PortalHTTP
 import PortalTesting
 import Testing
 
-@Suite("What customers say of their keys")
+@Suite("Descriptions, tags and metadata of keys")
 struct DescribeKeyTests {
-  @Test("description, tags and metadata come back as they were sent, everywhere, and a successor has them, too")
+  @Test("description, tags and metadata are returned as they were sent, everywhere, and a successor inherits them")
   func everywhere() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -34,7 +34,7 @@ struct DescribeKeyTests {
     }
   }
 
-  @Test("nothing is said of a key unless somebody does; the largest of all is taken")
+  @Test("description, tags and metadata are empty by default; the largest allowed values are accepted")
   func bounds() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -61,7 +61,7 @@ struct DescribeKeyTests {
     }
   }
 
-  @Test("what is wrong is refused at its place, and makes nothing")
+  @Test("invalid values are refused with their location, and create nothing")
   func refused() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -73,7 +73,7 @@ struct DescribeKeyTests {
     }
   }
 
-  @Test("a key remembers who made it, and a successor who rolled it, also when they have left")
+  @Test("a key names its creator, and a successor the person who rolled it, also after they have left")
   func maker() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -82,7 +82,7 @@ struct DescribeKeyTests {
       #expect(key["createdBy"].names == ["kind", "id", "name"])
       #expect(key["createdBy"]["kind"].string == "user")
       #expect(key["createdBy"]["id"].isID && key["createdBy"]["name"].string == "ada@example.com")
-      // Somebody else of the account, while Ada leaves.
+      // Bob joins the account, and Ada leaves it.
       let bob = try await portal.signUp("bob@example.com")
       try await portal.script(
         """
@@ -108,7 +108,7 @@ struct DescribeKeyTests {
     }
   }
 
-  @Test("the list is filtered by tags, by text in whatever case, and by status, all together, page by page")
+  @Test("the list can be filtered by tags, by text in any case and by status, combined, page by page")
   func filters() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -148,7 +148,7 @@ struct DescribeKeyTests {
     }
   }
 
-  @Test("a wrong tag or text in the query is refused at its place")
+  @Test("an invalid tag or text in the query is refused with its location")
   func badQuery() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

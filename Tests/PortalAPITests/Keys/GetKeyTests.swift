@@ -5,7 +5,7 @@ import Testing
 
 @Suite("GET /v1/keys/{id}")
 struct GetKeyTests {
-  @Test("the owner, and a viewer, sees the key, by its id in either case")
+  @Test("an owner and a viewer can read the key, by its id in either case")
   func found() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -19,7 +19,7 @@ struct GetKeyTests {
     }
   }
 
-  @Test("what is no id, or nobody's, is not_found")
+  @Test("an invalid or unknown id is not_found")
   func missing() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -37,7 +37,7 @@ struct GetKeyTests {
     }
   }
 
-  @Test("another tenant's key is not_found on every route, and stays as it was")
+  @Test("another tenant's key is not_found on every route, and stays unchanged")
   func otherTenant() async throws {
     try await withPortal { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))

@@ -23,7 +23,7 @@ struct IdempotencyKeyTests {
     return try #require(answer.body["token"].string)
   }
 
-  @Test("fifty repeats at once make one key, and each is answered as the first was, to the byte")
+  @Test("fifty concurrent repeats create one key, and all get the first response, byte for byte")
   func create() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -45,7 +45,7 @@ struct IdempotencyKeyTests {
     }
   }
 
-  @Test("a repeated roll rolls once, and is answered with the same keys")
+  @Test("a repeated roll rolls once, and returns the same keys")
   func roll() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -58,7 +58,7 @@ struct IdempotencyKeyTests {
       expectPropagation(again.body["propagation"])
       #expect(again.header("Location") == first.header("Location"))
       #expect(try await portal.keyCount() == 2)
-      // An absent body is an empty one.
+      // No body is the same as an empty object.
       let next = "/v1/keys/\(first.body["newKey"]["id"].string ?? "")/roll"
       let bare = try await post(ada, next, nil, key: "bare")
       #expect(bare.status == 201)
@@ -66,7 +66,7 @@ struct IdempotencyKeyTests {
     }
   }
 
-  @Test("another session of the same account is answered without the secret")
+  @Test("another session of the same account gets the response without the secret")
   func otherSession() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -85,7 +85,7 @@ struct IdempotencyKeyTests {
     }
   }
 
-  @Test("the order of members makes no other request; anything else does, and is a conflict")
+  @Test("members in another order are the same request; any other difference is a conflict")
   func conflicts() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -107,7 +107,7 @@ struct IdempotencyKeyTests {
     }
   }
 
-  @Test("a refused request is not remembered, and a repeat is answered though its expiry has come")
+  @Test("a refused request is not stored, and a repeat succeeds although its expiry has passed")
   func refusals() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -130,7 +130,7 @@ struct IdempotencyKeyTests {
   }
 
   @Test(
-    "a key that is none is refused at its place, also behind the HTTP decoder",
+    "an invalid key is refused with its location, also behind the HTTP decoder",
     arguments: ["", String(repeating: "x", count: 256), "ключ", "caf\u{E9}"], [TestTransport.router, .live])
   func wrong(_ key: String, _ transport: TestTransport) async throws {
     try await withPortal(transport) { portal in
@@ -140,7 +140,7 @@ struct IdempotencyKeyTests {
     }
   }
 
-  @Test("the longest key is taken")
+  @Test("the longest allowed key is accepted")
   func longest() async throws {
     try await withPortal(.live) { portal in
       let ada = try await portal.signUp()

@@ -11,7 +11,7 @@ struct KeyPolicyTests {
     "expiryRequired", "maxLifetimeDays", "allowlistRequired", "allowedScopes", "disableAfterIdleDays",
   ]
 
-  @Test("there is none at first; what is put is the whole policy, and what is left out is no rule")
+  @Test("there is no policy at first; PUT replaces the whole policy, and omitted rules do not apply")
   func put() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -37,7 +37,7 @@ struct KeyPolicyTests {
     }
   }
 
-  @Test("it holds for keys that are made, changed, enabled or rolled: policy_violation, with all problems named")
+  @Test("creating, changing, enabling or rolling a key against the policy is policy_violation, with all problems")
   func enforced() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -54,7 +54,7 @@ struct KeyPolicyTests {
         "/v1/keys", #"{"name":"n","scopes":["a:b"],"allowedIPs":["::1"],"expiresAt":"2099-01-01T00:00:00Z"}"#)
       expectProblem(late, 403, "policy_violation", at: "body.expiresAt")
 
-      // An older one says in what it breaks the policy; a change has to keep to it in what it changes.
+      // An older key lists its violations of the policy; a change must follow the policy in the fields that it changes.
       let key = try await customer.get("/v1/keys/" + old).body
       #expect(
         key["policyViolations"].array.compactMap { $0["location"].string } == ["scopes[0]", "expiresAt", "allowedIPs"])
@@ -86,7 +86,7 @@ struct KeyPolicyTests {
     }
   }
 
-  @Test("a viewer reads it and changes nothing; what is wrong is refused at its place")
+  @Test("a viewer can read the policy, but not change it; invalid values are refused with their location")
   func refused() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

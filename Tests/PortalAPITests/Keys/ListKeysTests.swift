@@ -14,7 +14,7 @@ struct ListKeysTests {
     }
   }
 
-  @Test("the newest comes first, and pages neither repeat nor miss a key, though one is made in between")
+  @Test("the newest keys come first, and pages neither repeat nor miss a key, though one is created in between")
   func pages() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -43,7 +43,7 @@ struct ListKeysTests {
     }
   }
 
-  @Test("a page that ends with the last key has no next one")
+  @Test("a page that ends with the last key has no next cursor")
   func exactPage() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -56,7 +56,7 @@ struct ListKeysTests {
     }
   }
 
-  @Test("the status filters, and says of each key the first that applies")
+  @Test("keys can be filtered by status, and the status of a key is the first one that applies")
   func status() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -84,7 +84,7 @@ struct ListKeysTests {
     }
   }
 
-  @Test("a wrong limit, cursor or status is refused at its place")
+  @Test("an invalid limit, cursor or status is refused with its location")
   func badQuery() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("POST /v1/keys/revoke-all")
 struct RevokeAllKeysTests {
-  @Test("revokes all keys of the account and none of another's, with an event for each and one row in the log")
+  @Test("revokes all keys of the account and no others, with one event per key and one row in the invalidation log")
   func all() async throws {
     try await withPortal(.live) { portal in
       let customer = try await portal.signUp()
@@ -44,7 +44,7 @@ struct RevokeAllKeysTests {
     }
   }
 
-  @Test("a viewer, and a body with anything in it, revoke nothing; the path is no key's")
+  @Test("a viewer cannot revoke, a body with members is refused, and the path is not taken for a key")
   func refused() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("DELETE /v1/keys/{id}")
 struct RevokeKeyTests {
-  @Test("the key is refused as soon as the answer has come, and every server has heard of it")
+  @Test("the key is refused once the response has arrived, and every instance has applied the revocation")
   func revoke() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -24,7 +24,7 @@ struct RevokeKeyTests {
     }
   }
 
-  @Test("a second time answers with the first time's moment, and adds nothing to the trail")
+  @Test("a second revocation returns the time of the first, and adds nothing to the trail")
   func again() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -42,7 +42,7 @@ struct RevokeKeyTests {
     }
   }
 
-  @Test("fifty at once all answer with one moment")
+  @Test("fifty concurrent revocations all return the same time")
   func concurrent() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -58,7 +58,7 @@ struct RevokeKeyTests {
     }
   }
 
-  @Test("a viewer may not, and a suspended account may")
+  @Test("a viewer cannot revoke, and a suspended account can")
   func whoMay() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

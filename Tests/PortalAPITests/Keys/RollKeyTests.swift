@@ -11,7 +11,7 @@ import Testing
 struct RollKeyTests {
   private static let names = ["newKey", "oldKey", "propagation", "warning"]
 
-  @Test("without a body the old key is revoked at once, and a new one has its name and settings")
+  @Test("without a body, the old key is revoked immediately, and a new key gets its name and settings")
   func withoutGrace() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -51,7 +51,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("with a grace both are good, and the old one expires after it")
+  @Test("during the grace period both keys are valid, and the old one expires at its end")
   func withGrace() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -68,7 +68,7 @@ struct RollKeyTests {
       for secret in [key, try #require(new["key"].string)] {
         #expect(try await portal.verify(secret, token: token).body["code"].string == "VALID")
       }
-      // Behind the portal's back, so that nobody has to wait an hour.
+      // Directly in the database, so that the test need not wait an hour.
       try await portal.script("update api_keys set expires_at = now() where id = '\(id)'")
       try await eventually("the old key expires") {
         try await portal.verify(key, token: token).body["code"].string == "EXPIRED"
@@ -76,7 +76,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("a grace never makes the old key live longer than it would have")
+  @Test("a grace period never extends the expiry of the old key")
   func graceIsBounded() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -88,7 +88,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("an empty object, a null and a zero are as no body; whole numbers may be written as JSON likes")
+  @Test("an empty object, null and zero are the same as no body; whole numbers may have any JSON notation")
   func bodies() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -106,7 +106,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("only an active key that was not rolled yet: else key_not_active")
+  @Test("a key that is not active, or was already rolled, is key_not_active")
   func notActive() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -130,7 +130,7 @@ struct RollKeyTests {
   }
 
   @Test(
-    "a roll ends the predecessor that is in its grace, and its answer shows it, also that to a repeat",
+    "a roll ends a predecessor in its grace period, and its response shows that key, also to a repeat",
     arguments: [false, true])
   func rolledAgain(_ isBackend: Bool) async throws {
     try await withPortal { portal in
@@ -167,7 +167,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("a key that is rolled eleven times in a minute admits no more in it than one that is not")
+  @Test("a key that is rolled eleven times in a minute admits no more requests than an unrolled one")
   func limited() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -185,8 +185,10 @@ struct RollKeyTests {
     }
   }
 
-  /// In the mode fast, two instances together may be over by two (docs/ARCHITECTURE.md).
-  @Test("so it is with two instances that share its limit", arguments: [("fast", 7), ("consistent", 5)])
+  /// In the mode fast, two instances together may exceed the limit by two (docs/ARCHITECTURE.md).
+  @Test(
+    "rolls do not raise the limit of a key either when two instances share it",
+    arguments: [("fast", 7), ("consistent", 5)])
   func limitedTogether(_ mode: String, _ countMax: Int) async throws {
     try await withDatabase { database in
       try await withPortal(on: database) { one in
@@ -215,7 +217,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("of a hundred at once one wins")
+  @Test("of a hundred concurrent rolls, one succeeds")
   func concurrent() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -230,7 +232,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("a viewer, and an account that is suspended, may not")
+  @Test("neither a viewer nor a suspended account can roll a key")
   func forbidden() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -243,7 +245,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("a key that the plan no longer covers cannot be rolled into a new one")
+  @Test("a key that the plan no longer covers cannot be rolled")
   func planLowered() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

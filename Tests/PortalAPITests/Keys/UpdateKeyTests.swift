@@ -6,7 +6,7 @@ import Testing
 
 @Suite("PATCH /v1/keys/{id}")
 struct UpdateKeyTests {
-  @Test("what is named changes, what is not stays, and the answer is the key with how far the news has come")
+  @Test("named members change, others stay, and the response is the key with the propagation")
   func change() async throws {
     try await withPortal(.live) { portal in
       let customer = try await portal.signUp()
@@ -48,7 +48,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("the trail has one event for a change, of what it was, and none where nothing changed")
+  @Test("the trail has one event per change, of its kind, and none if nothing changed")
   func trail() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -67,7 +67,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("the ETag moves with every change, by whomever, and If-Match lets only who has seen the present one change it")
+  @Test("every change sets a new ETag, and If-Match refuses a change that names another than the current one")
   func precondition() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -112,7 +112,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("verification obeys a change at once: scopes, addresses, limits, expiry, disabling and enabling")
+  @Test("verification applies a change immediately: scopes, addresses, limits, expiry, disabling and enabling")
   func verification() async throws {
     try await withPortal(.live) { portal in
       let customer = try await portal.signUp()
@@ -139,7 +139,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("a key that is revoked, unknown or another's is not changed, nor by a viewer or in a suspended account")
+  @Test("a revoked, unknown or foreign key cannot be changed, nor any key by a viewer or in a suspended account")
   func refused() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -153,7 +153,7 @@ struct UpdateKeyTests {
       for body in [#"{"name":"x"}"#, #"{"enabled":true}"#, "{}"] {
         expectProblem(try await customer.patch("/v1/keys/" + revoked, body), 409, "key_not_active")
       }
-      // Else the grace would be as long as anybody likes, and the key would count nowhere.
+      // Otherwise the grace period could be extended at will, and the key would not count toward the cap.
       for body in [#"{"expiresAt":null}"#, #"{"expiresAt":"2099-01-01T00:00:00Z"}"#] {
         expectProblem(try await customer.patch("/v1/keys/" + rolled, body), 409, "key_not_active")
       }
@@ -170,7 +170,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("all that is wrong is told at once, each at its place: nulls that take nothing away, unknown and bad members")
+  @Test("all problems are reported together with their locations: forbidden nulls, unknown and invalid members")
   func allProblems() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -205,7 +205,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("an expired key comes back to life with a later expiry, but not beyond the cap")
+  @Test("an expired key becomes active again with a later expiry, but not beyond the cap")
   func revival() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -221,7 +221,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("of fifty changes at once that have seen the same version, one wins")
+  @Test("of fifty concurrent changes to the same version, one succeeds")
   func race() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -246,7 +246,7 @@ struct UpdateKeyTests {
   }
 }
 
-/// Bodies with one wrong setting of those that create and change share, each with its place.
+/// Bodies with one invalid setting, for both creation and change, each with its location.
 enum KeySettingsCases {
   static let bad = [
     ("{\"description\":\"\(String(repeating: "x", count: 501))\"}", "body.description"),

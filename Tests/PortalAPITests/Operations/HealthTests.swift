@@ -6,7 +6,7 @@ import Testing
 
 @Suite("GET /healthz and /readyz")
 struct HealthTests {
-  @Test("a running portal is well and ready")
+  @Test("a running portal is healthy and ready")
   func ready() async throws {
     try await withPortal { portal in
       let health = try await portal.get("/healthz")
@@ -23,7 +23,7 @@ struct HealthTests {
     }
   }
 
-  @Test("where the machine's clock is not PostgreSQL's, a warning and a metric say so, and it is ready all the same")
+  @Test("a difference between the clocks of the machine and PostgreSQL is a warning and a metric, but still ready")
   func clockIsWrong() async throws {
     try await withDatabase { database in
       try await database.setClock(aheadSeconds: 100)
@@ -40,7 +40,7 @@ struct HealthTests {
     }
   }
 
-  @Test("with migrations pending it is not ready, and says why")
+  @Test("with migrations pending, it is not ready, and gives the reason")
   func migrationsPending() async throws {
     try await withPortal(configure: { $0.migrationCount += 1 }) { portal in
       let answer = try await portal.get("/readyz")
@@ -51,7 +51,7 @@ struct HealthTests {
     }
   }
 
-  @Test("without a database it is well, but not ready, until the database is back")
+  @Test("without a database, it is healthy, but not ready until the database is back")
   func databaseGone() async throws {
     try await withPortal { portal in
       try await portal.shutDatabase()

@@ -18,7 +18,7 @@ struct JSONLogHandlerTests {
     func add(_ line: [UInt8]) { bytes.withLock { $0 += line } }
   }
 
-  /// What `body` logs at 16 minutes and 40 seconds past midnight.
+  /// The output of `body`, at 16 minutes and 40 seconds past midnight.
   private func log(_ body: (inout Logger) -> Void) -> String {
     let lines = Lines()
     var logger = Logger(label: "test") { _ in
@@ -28,7 +28,7 @@ struct JSONLogHandlerTests {
     return lines.text
   }
 
-  @Test("has an object a line with time, level, message and the metadata, whatever stands in them")
+  @Test("each line is an object with time, level, message and metadata, whatever they contain")
   func lines() throws {
     let text = log { logger in
       logger.warning("a \"word\"\nand a line", metadata: ["reason": "\u{1B}[31m\\", "attempts": "\(3)"])
@@ -44,7 +44,7 @@ struct JSONLogHandlerTests {
     for line in text.split(separator: "\n") { _ = try JSONParser.parse(line.utf8) }
   }
 
-  @Test("what is known of the logger and of the event goes together; no metadata stands in for a line's own members")
+  @Test("metadata of the logger and the event is merged, and never replaces the line's own members")
   func metadata() {
     let text = log { logger in
       logger[metadataKey: "hb.request.id"] = "7"
@@ -59,7 +59,7 @@ struct JSONLogHandlerTests {
         """)
   }
 
-  @Test("an error stands in a member of its own")
+  @Test("an error has a member of its own")
   func error() {
     let handler = Lines()
     JSONLogHandler(now: { Date(timeIntervalSince1970: 1_000) }, sink: { handler.add($0) }).log(
@@ -72,7 +72,7 @@ struct JSONLogHandlerTests {
         """)
   }
 
-  @Test("below the level nothing is written")
+  @Test("nothing is written below the log level")
   func level() {
     let text = log { logger in
       logger.debug("no")

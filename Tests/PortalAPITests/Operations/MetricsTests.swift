@@ -35,7 +35,7 @@ struct MetricsTests {
     return samples
   }
 
-  @Test("verifications by code, what the cache did, and how fresh it is")
+  @Test("exposes verifications by code, and the hits, entries and freshness of the cache")
   func verifications() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -44,7 +44,7 @@ struct MetricsTests {
       for _ in 0..<5 { _ = try await portal.verify(key, token: token) }
       for _ in 0..<3 { _ = try await portal.verify("nonsense", token: token) }
       _ = try await customer.delete("/v1/keys/" + (try await customer.createKey().id))
-      try await eventually("the news of the revocation was applied") {
+      try await eventually("the revocation was applied") {
         try await self.samples(portal)["latchkey_listener_applied_seq"] ?? 0 > 0
       }
       let samples = try await samples(portal)
@@ -54,7 +54,7 @@ struct MetricsTests {
       #expect(samples["latchkey_cache_hits_total"] ?? 0 > 0)
       #expect(samples["latchkey_cache_entries"] == 1)
       #expect(samples["latchkey_cache_fresh_seconds"] ?? -1 >= 0)
-      // What goes on beside requests may have the one that there is for a moment.
+      // Background work may hold the only connection for a moment.
       try await eventually("a connection is idle, and nobody waits for one") {
         let samples = try await self.samples(portal)
         return samples[#"latchkey_pool_connections{pool="gateway",state="idle"}"#] ?? 0 > 0
@@ -63,7 +63,7 @@ struct MetricsTests {
     }
   }
 
-  @Test("requests by route as it was declared, method and status; nothing that a client makes up is a label")
+  @Test("exposes requests by declared route, method and status; clients cannot create labels")
   func requests() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -86,12 +86,12 @@ struct MetricsTests {
     }
   }
 
-  /// The metrics that a text has the types of.
+  /// The names of the metrics whose types are in a text.
   private func names(_ text: String) -> Set<String> {
     Set(text.matches(of: /# TYPE ([a-z_]+) [a-z]+/).map { String($0.output.1) })
   }
 
-  @Test("each that there is has its help, and stands in docs/OPERATIONS.md; and no other does")
+  @Test("the metrics are exactly those with help text and those in docs/OPERATIONS.md")
   func described() async throws {
     let documentation = try String(contentsOfFile: repositoryRoot + "/docs/OPERATIONS.md", encoding: .utf8)
     let rows = documentation.split(separator: "\n").filter { $0.hasPrefix("| `latchkey_") }
@@ -100,7 +100,7 @@ struct MetricsTests {
     #expect(Set(documented) == Set(PrometheusMetrics.help.keys))
     #expect(documented.count == Set(documented).count)
 
-    // Those that come with what they count.
+    // Metrics that appear only with the first event.
     let registry = PrometheusMetrics()
     let observe = Observer.metrics(registry)
     for observation in [
@@ -109,18 +109,18 @@ struct MetricsTests {
     ] {
       observe(observation)
     }
-    // With a certificate alone.
+    // Only present with a certificate.
     let counted = names(registry.text()).union(["latchkey_tls_certificate_expiry_timestamp_seconds"])
     try await withPortal { portal in
       let scheduler = portal.application.scheduler
-      try await eventually("jobs are done, and the clock is known") {
+      try await eventually("the jobs have run, and the clock offset is known") {
         await scheduler.look()
         return try await names(portal.text("/metrics").text).union(counted) == Set(PrometheusMetrics.help.keys)
       }
     }
   }
 
-  @Test("where a token is set they take it, and nothing else")
+  @Test("if a token is configured, the metrics require it, and nothing else does")
   func token() async throws {
     let token = "a-token-of-its-own"
     try await withPortal(configure: { $0.metricsToken = Secret(presented: token) }) { portal in
@@ -138,7 +138,7 @@ struct MetricsTests {
     }
   }
 
-  @Test("when each job was last done, how long it took, and what has no partition; by whichever instance it was")
+  @Test("exposes the last run and duration of each job, by any instance, and the counters without a partition")
   func jobs() async throws {
     try await withPortal { first in
       try await withPortal(on: first.database) { second in
@@ -151,7 +151,7 @@ struct MetricsTests {
           """)
         let names = first.application.scheduler.jobs.all.map(\.name)
         for scheduler in [first.application.scheduler, second.application.scheduler] {
-          try await eventually("every job is done") {
+          try await eventually("every job has run") {
             await scheduler.look()
             return scheduler.lastReport.records.values.count { $0.succeededAt != nil } == names.count
           }

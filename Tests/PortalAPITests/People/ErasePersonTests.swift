@@ -10,7 +10,7 @@ import Testing
 struct ErasePersonTests {
   private static let body = #"{"password":"correct horse battery"}"#
 
-  @Test("ends all that somebody has, and the trail of an account that they were in names them nowhere")
+  @Test("ends a person's sessions and memberships, and removes their name from the trails of their accounts")
   func erase() async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       let ada = try await portal.signUp()
@@ -38,7 +38,7 @@ struct ErasePersonTests {
     }
   }
 
-  @Test("frees the address: whoever signs up with it is somebody new, and has no history")
+  @Test("frees the address: a new sign-up with it is another person without history")
   func again() async throws {
     try await withPortal { portal in
       let first = try await portal.signUp("bob@example.com")
@@ -52,7 +52,7 @@ struct ErasePersonTests {
     }
   }
 
-  @Test("takes the password; with a wrong one, or none, nothing happens")
+  @Test("requires the password; with a wrong one or none, nothing happens")
   func password() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -67,7 +67,7 @@ struct ErasePersonTests {
     }
   }
 
-  @Test("is refused for the last owner of an account that has other members, or keys, by name")
+  @Test("is last_owner for the last owner of an account that has other members or keys")
   func lastOwner() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -80,14 +80,14 @@ struct ErasePersonTests {
       #expect(try await ada.patch("/v1/members/" + bobID, #"{"role":"owner"}"#).status == 200)
       #expect(try await portal.deleteWithBody("/v1/me", Self.body, token: ada.token).status == 200)
       #expect(try await portal.get("/v1/members", token: bob).body["members"].array.count == 1)
-      // The last one leaves an account without keys, and it ends.
+      // Bob is the last member of an account without keys, which ends with his erasure.
       #expect(try await portal.deleteWithBody("/v1/me", Self.body, token: bob).status == 200)
       expectProblem(try await portal.get("/v1/me", token: bob), 401, "unauthenticated")
       #expect(try await AuditChains(pool: portal.pool).verify { _ in }.isIntact)
     }
   }
 
-  @Test("is done by an admin with a reason, which does not name the person either")
+  @Test("an admin can erase a person with a reason, which does not name the person afterwards")
   func staff() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -112,7 +112,7 @@ struct ErasePersonTests {
     }
   }
 
-  @Test("at the same time as that person's own requests is one or the other for each, and nothing of them stays")
+  @Test("an erasure concurrent with the person's own requests leaves none of their data behind")
   func concurrent() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -136,7 +136,7 @@ struct ErasePersonTests {
         return try await group.reduce(into: []) { $0.append($1) }
       }
       #expect(Set(statuses).isSubset(of: [200, 201, 401, 404, 409, 429, 503]), "\(statuses)")
-      // Unless so many at once were too many.
+      // Repeated, in case the first erasure was refused among so many requests.
       _ = try await portal.deleteWithBody("/v1/me", Self.body, token: bob)
       expectProblem(try await portal.get("/v1/me", token: bob), 401, "unauthenticated")
       #expect(try await portal.pool.query(CountNamed()) == [0])
@@ -145,7 +145,7 @@ struct ErasePersonTests {
   }
 }
 
-/// Rows in which Bob's address stands.
+/// Counts the rows that contain Bob's address.
 private struct CountNamed: PostgresStatement {
   static let sql = """
     select count(*) from (

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("GET /v1/me/export and GET /v1/support/people/{id}/export")
 struct ExportPersonTests {
-  @Test("has all that is stored about somebody, in every account, and of others what concerns them")
+  @Test("has all data stored about a person, in every account, and other people's events that concern the person")
   func everything() async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       let ada = try await portal.signUp()
@@ -44,7 +44,7 @@ struct ExportPersonTests {
     }
   }
 
-  @Test("streams what is much, and every event once")
+  @Test("streams large exports, with every key and event once")
   func many() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -65,7 +65,7 @@ struct ExportPersonTests {
     }
   }
 
-  @Test("is handed to staff with the role admin, of anybody, and is not there for whoever is not")
+  @Test("staff with the role admin can export any person; an unknown person is not found")
   func staff() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()

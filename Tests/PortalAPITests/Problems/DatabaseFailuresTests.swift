@@ -15,9 +15,9 @@ private struct CancelWaits: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
-@Suite("What a client hears of failures of PostgreSQL")
+@Suite("Failures of PostgreSQL, as clients see them")
 struct DatabaseFailuresTests {
-  @Test("logging in, creating and listing go on right after the connections of the portal were terminated")
+  @Test("log-in, creation and listing work right after the connections of the portal are terminated")
   func terminated() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -33,13 +33,13 @@ struct DatabaseFailuresTests {
         async let listed = customer.get("/v1/keys")
         let answers = try await [login, created, listed]
         #expect(answers.map(\.status) == [200, 201, 200], "round \(round): \(answers.map(\.body))")
-        // The plan's cap.
+        // Stays below the cap of the plan.
         if let id = answers[1].body["id"].string { _ = try await customer.delete("/v1/keys/" + id) }
       }
     }
   }
 
-  @Test("a change whose wait for a synchronous standby was cancelled is outcome_unknown, which says what to do")
+  @Test("a change whose wait for a synchronous standby is canceled is outcome_unknown, and the problem says what to do")
   func outcomeUnknown() async throws {
     try await withOwnDatabase { server, database in
       try await server.withStandby { standby in

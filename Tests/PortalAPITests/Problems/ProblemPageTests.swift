@@ -5,7 +5,7 @@ import Testing
 
 @Suite("GET /problems/{code}")
 struct ProblemPageTests {
-  @Test("the type of a problem leads to a page in plain text that explains it")
+  @Test("the type of a problem leads to a plain text page that explains it")
   func page() async throws {
     try await withPortal { portal in
       let problem = try await portal.get("/v1/me")
@@ -23,7 +23,8 @@ struct ProblemPageTests {
   }
 
   @Test(
-    "a code that no client gets has no page", arguments: ["client_gone", "nothing", "Not_found", "not-found", "%00"])
+    "a code that no client receives has no page",
+    arguments: ["client_gone", "nothing", "Not_found", "not-found", "%00"])
   func unknownCodes(_ code: String) async throws {
     try await withPortal { portal in
       expectProblem(try await portal.get("/problems/" + code), 404, "not_found")
@@ -31,7 +32,7 @@ struct ProblemPageTests {
     }
   }
 
-  @Test("a page that has not changed is not sent again")
+  @Test("an unchanged page is not sent again")
   func unchanged() async throws {
     try await withPortal { portal in
       let path = "/problems/not_found"

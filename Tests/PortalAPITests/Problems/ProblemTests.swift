@@ -8,7 +8,7 @@ import Testing
 
 @Suite("Problems")
 struct ProblemTests {
-  @Test("a path that there is not is not_found, with or without a session")
+  @Test("an unknown path is not_found, with or without a session")
   func unknownPaths() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -24,7 +24,7 @@ struct ProblemTests {
     }
   }
 
-  @Test("every answer has a request id of its own, good ones and those without a body, too")
+  @Test("every response has a request id of its own, including successes and responses without a body")
   func requestIDs() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -42,7 +42,7 @@ struct ProblemTests {
     }
   }
 
-  @Test("what is broken in a path or a query is refused as what it is, never a mistake of ours")
+  @Test("a malformed path or query is refused as a client error, never as an internal error")
   func brokenEncodings() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -68,7 +68,7 @@ struct ProblemTests {
     }
   }
 
-  @Test("a body must be called JSON, in whatever case and with whatever parameters")
+  @Test("a body must be declared as JSON, in any case and with any parameters")
   func contentTypes() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -91,7 +91,7 @@ struct ProblemTests {
     }
   }
 
-  @Test("a body with a content coding is 415 on every route, and the answer says what is taken")
+  @Test("a body with a content coding is 415 on every route, and the response says what is accepted")
   func contentCodings() async throws {
     try await withPortal(.live) { portal in
       let (customer, staff) = (try await portal.signUp().token, try await portal.logInStaff())
@@ -112,13 +112,13 @@ struct ProblemTests {
           #expect(answer.status != 415 && answer.header("Accept-Encoding") == nil, "\(path)")
         }
       }
-      // Without a body there is nothing that could be coded.
+      // Without a body, the header does not matter.
       let roll = try await portal.post("/v1/keys/\(id)/roll", token: customer, headers: ["Content-Encoding": "gzip"])
       expectProblem(roll, 404, "not_found")
     }
   }
 
-  @Test("a body of ten megabytes is body_too_large on every route, whether its length was announced or not")
+  @Test("a body of ten megabytes is body_too_large on every route, with or without Content-Length")
   func largeBodies() async throws {
     try await withPortal { portal in
       let (customer, staff) = (try await portal.signUp().token, try await portal.logInStaff())
@@ -141,7 +141,7 @@ struct ProblemTests {
     }
   }
 
-  @Test("a mistake of ours tells nothing of what is inside, leaves nothing behind, and is no verdict")
+  @Test("an internal error reveals no internals, leaves no changes behind, and is no verdict")
   func internalErrors() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -168,7 +168,7 @@ struct ProblemTests {
     }
   }
 
-  @Test("without the database everything but healthz is unavailable with a time to come back, and then works again")
+  @Test("without the database, everything but healthz is unavailable with Retry-After, and recovers with the database")
   func unavailable() async throws {
     try await withPortal(configure: { $0.lease = .seconds(1) }) { portal in
       let (customer, staff) = (try await portal.signUp(), try await portal.logInStaff())
@@ -202,7 +202,7 @@ struct ProblemTests {
     }
   }
 
-  @Test("who fails to log in from one address too often must wait, whatever the names")
+  @Test("too many failed log-ins from one address are throttled, whatever e-mail addresses they use")
   func throttledAddress() async throws {
     try await withPortal(.live) { portal in
       _ = try await portal.signUp()
@@ -219,7 +219,7 @@ struct ProblemTests {
   }
 
   @Test(
-    "of a flood of logins more than can wait are sent away with a time to come back, and nobody else waits for them")
+    "log-ins beyond the queue are refused with Retry-After, and other requests do not wait for them")
   func floodOfLogins() async throws {
     let cost = ScryptCost(logN: 13, r: 8, p: 1)
     try await withPortal(configure: { ($0.passwordThreadCount, $0.passwordCost) = (1, cost) }) { portal in

@@ -10,7 +10,7 @@ struct LogInTests {
     "{\"email\":\"\(email)\",\"password\":\"\(password)\"}"
   }
 
-  @Test("the right password opens a session of its own, whatever the case of the address")
+  @Test("the right password opens a new session, whatever the case of the address")
   func logIn() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -26,7 +26,7 @@ struct LogInTests {
     }
   }
 
-  @Test("a wrong password and an unknown address have one and the same answer")
+  @Test("a wrong password and an unknown address get the same response")
   func wrong() async throws {
     try await withPortal { portal in
       _ = try await portal.signUp()
@@ -45,7 +45,7 @@ struct LogInTests {
     }
   }
 
-  @Test("after five failures even the right password is too_many_requests; another address is not concerned")
+  @Test("after five failures, even the right password is too_many_requests; other addresses are not affected")
   func throttled() async throws {
     try await withPortal { portal in
       _ = try await portal.signUp()
@@ -66,7 +66,7 @@ struct LogInTests {
     }
   }
 
-  @Test("a success forgets the failures before it")
+  @Test("a success resets the count of failures")
   func successResets() async throws {
     try await withPortal { portal in
       _ = try await portal.signUp()
@@ -78,7 +78,7 @@ struct LogInTests {
     }
   }
 
-  @Test("a member of staff is no customer, and a customer no member of staff")
+  @Test("a member of staff cannot log in as a customer, nor a customer as staff")
   func staff() async throws {
     try await withPortal { portal in
       _ = try await portal.signUp()

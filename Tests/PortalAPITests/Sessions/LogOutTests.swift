@@ -5,7 +5,7 @@ import Testing
 
 @Suite("POST /v1/logout")
 struct LogOutTests {
-  @Test("the session is over, its cookie is taken back, and another session of the same person lives on")
+  @Test("the session ends, its cookie is cleared, and another session of the same person stays")
   func logOut() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -23,7 +23,7 @@ struct LogOutTests {
     }
   }
 
-  @Test("by cookie, too")
+  @Test("a session can also be ended by cookie")
   func byCookie() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

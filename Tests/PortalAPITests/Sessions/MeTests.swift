@@ -5,7 +5,7 @@ import Testing
 
 @Suite("GET /v1/me")
 struct MeTests {
-  @Test("tells who is logged in, and what the plan allows")
+  @Test("returns the person who is logged in, and the plan")
   func me() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -26,7 +26,7 @@ struct MeTests {
     }
   }
 
-  @Test("a session that is unknown, expired or whose membership is gone is unauthenticated")
+  @Test("a session is unauthenticated if it is unknown or expired, or if its membership was removed")
   func unauthenticated() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

@@ -11,9 +11,9 @@ private struct CountWritten: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
-@Suite("One's own sessions")
+@Suite("The caller's own sessions")
 struct OwnSessionsTests {
-  @Test("the list tells when, from where and with what each was opened, which one asks, and no secret")
+  @Test("the list has the time, address and user agent of each session, marks the current one, and has no secrets")
   func list() async throws {
     let proxies = try #require(TrustedProxies("127.0.0.1"))
     try await withPortal(.live, configure: { $0.trustedProxies = proxies }) { portal in
@@ -39,7 +39,7 @@ struct OwnSessionsTests {
     }
   }
 
-  @Test("ending one ends that one; the own one as well, with its cookie; another's is not_found")
+  @Test("a session can be ended, the current one with its cookie; another person's session is not_found")
   func end() async throws {
     try await withPortal { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
@@ -62,7 +62,7 @@ struct OwnSessionsTests {
     }
   }
 
-  @Test("logging out everywhere ends all others, and this one goes on under another token alone")
+  @Test("logging out everywhere ends all other sessions, and the current one continues under a new token only")
   func everywhere() async throws {
     try await withPortal { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
@@ -81,7 +81,7 @@ struct OwnSessionsTests {
     }
   }
 
-  @Test("a session that nobody uses is over before its time; one that is used is not")
+  @Test("an idle session ends before its expiry; a session in use does not")
   func idle() async throws {
     try await withPortal(configure: { $0.retention.idleSessionHours = 2 }) { portal in
       let (ada, staff) = (try await portal.signUp(), try await portal.logInStaff())
@@ -94,7 +94,7 @@ struct OwnSessionsTests {
     }
   }
 
-  @Test("two sessions of a person that end all others at the same time leave one", arguments: 1...10)
+  @Test("two sessions of a person that end all others concurrently leave one", arguments: 1...10)
   func everywhereAtOnce(_ round: Int) async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -107,7 +107,7 @@ struct OwnSessionsTests {
     }
   }
 
-  @Test("that a session was seen is written once a minute, however many requests there are")
+  @Test("the time a session was last seen is written once per minute, however many requests there are")
   func lastSeen() async throws {
     try await withPortal { portal in
       let (ada, staff) = (try await portal.signUp(), try await portal.logInStaff())
@@ -147,7 +147,7 @@ struct OwnSessionsTests {
     }
   }
 
-  @Test("logging in by a browser ends the session that it had, so that nobody else's goes on in it")
+  @Test("a log-in ends the previous session of the same browser")
   func rotatedAtLogin() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -165,7 +165,7 @@ struct OwnSessionsTests {
     }
   }
 
-  @Test("staff have the same")
+  @Test("staff can list and end their own sessions, too")
   func staff() async throws {
     try await withPortal { portal in
       let token = try await portal.logInStaff()

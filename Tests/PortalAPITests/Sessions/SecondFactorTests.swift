@@ -6,7 +6,7 @@ import Testing
 
 @Suite("The second factor")
 struct SecondFactorTests {
-  @Test("is set up with the password and a code; the secret and ten recovery codes are shown once")
+  @Test("setup requires the password and a code; the secret and ten recovery codes are shown once")
   func enrol() async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       let ada = try await portal.signUp()
@@ -19,7 +19,7 @@ struct SecondFactorTests {
       #expect(secret.wholeMatch(of: /[A-Z2-7]{32}/) != nil)
       #expect(
         started.body["uri"].string?.hasPrefix("otpauth://totp/Latchkey:ada%40example%2Ecom?secret=\(secret)&") == true)
-      #expect(try await portal.logIn().status == 200, "nothing depends on it yet")
+      #expect(try await portal.logIn().status == 200, "the second factor is not required yet")
       expectProblem(
         try await ada.post("/v1/me/second-factor/confirm", #"{"code":"000000"}"#), 401, "second_factor_invalid")
       let code = Authenticator(secret).code
@@ -28,7 +28,7 @@ struct SecondFactorTests {
       #expect(Set(confirmed.body["recoveryCodes"].array.compactMap(\.string)).count == 10)
       let token = try #require(confirmed.body["token"].string)
       #expect(confirmed.header("Set-Cookie")?.hasPrefix("latchkey=\(token); ") == true)
-      // The old token, and sessions that were opened without it, are over.
+      // The old token, and sessions opened without the second factor, have ended.
       for old in [ada.token, other] {
         expectProblem(try await portal.get("/v1/me", token: old), 401, "unauthenticated")
       }
@@ -41,15 +41,14 @@ struct SecondFactorTests {
       expectProblem(
         try await portal.post("/v1/me/second-factor/confirm", "{\"code\":\"\(code)\"}", token: token), 409,
         "second_factor_enabled")
-      // The code that confirmed it is used up.
+      // The code that confirmed the second factor cannot be used again.
       expectProblem(try await portal.logIn("ada@example.com", ",\"code\":\"\(code)\""), 401, "second_factor_invalid")
     }
   }
 
   @Test(
     """
-    then logging in without a code is second_factor_required, and opens nothing; with one, or a recovery code, it is \
-    200
+    logging in without a code is second_factor_required, and opens no session; a code or a recovery code opens one
     """
   )
   func logIn() async throws {
@@ -59,7 +58,7 @@ struct SecondFactorTests {
       let answer = try await portal.logIn()
       expectProblem(answer, 401, "second_factor_required")
       #expect(answer.header("Set-Cookie") == nil)
-      // A wrong password is told as if there were no second factor, with a code and without.
+      // A wrong password gets the same response as without a second factor, with or without a code.
       let right = ",\"code\":\"\(authenticator.code)\""
       for more in ["", right] {
         let wrong = try await portal.logIn("ada@example.com", more, password: "wrong")
@@ -77,7 +76,7 @@ struct SecondFactorTests {
     }
   }
 
-  @Test("somebody without one may send a code; it is not looked at")
+  @Test("a code is ignored if the person has no second factor")
   func unneeded() async throws {
     try await withPortal { portal in
       _ = try await portal.signUp()
@@ -90,7 +89,7 @@ struct SecondFactorTests {
   }
 
   @Test(
-    "is disabled with the password and a code, and recovery codes are renewed with them; with less, nothing happens")
+    "disabling and renewing recovery codes require password and code; if either is missing or wrong, nothing changes")
   func disable() async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       let (authenticator, codes, token) = try await portal.enrol(try await portal.signUp().token)
@@ -129,7 +128,7 @@ struct SecondFactorTests {
     }
   }
 
-  @Test("where the portal has no SECRET_KEY, setting one up is second_factor_not_configured")
+  @Test("without SECRET_KEY, setup is second_factor_not_configured")
   func notConfigured() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -143,7 +142,7 @@ struct SecondFactorTests {
     }
   }
 
-  @Test("where staff must have one, a member without may set it up, look at sessions and leave, and nothing else")
+  @Test("where staff must have a second factor, a member without it can only set it up, list sessions and log out")
   func required() async throws {
     try await withPortal(configure: { ($0.secretBox, $0.needsStaffSecondFactor) = (secretBox, true) }) { portal in
       let token = try await portal.logInStaff()

@@ -5,14 +5,14 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-@Suite("POST /v1/signup, where mail is sent")
+@Suite("POST /v1/signup, with mail configured")
 struct SignUpByMailTests {
   private func signUp(_ portal: TestPortal, _ email: String, _ password: String) async throws -> TestAnswer {
     try await portal.post(
       "/v1/signup", "{\"email\":\"\(email)\",\"password\":\"\(password)\",\"accountName\":\"Acme\"}")
   }
 
-  @Test("there is an account when its address is confirmed, and until then nobody can log in to it")
+  @Test("the account is created once its address is confirmed, and nobody can log in before")
   func confirmed() async throws {
     try await withMailPortal { portal, folder in
       let rows = try await portal.rowCount()
@@ -31,7 +31,7 @@ struct SignUpByMailTests {
     }
   }
 
-  @Test("an address that has an account answers alike; its owner is told, and nothing else happens")
+  @Test("an address in use gets the same response; its owner is notified, and nothing else happens")
   func known() async throws {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
@@ -48,7 +48,7 @@ struct SignUpByMailTests {
       #expect(mail.header("Subject") == "You have an account already" && mail.token == nil)
       #expect(!mail.text.contains("Acme"))
       _ = try await folder.mails(to: "eve@example.com", count: 1)
-      // Whoever asked cannot tell by logging in either.
+      // A log-in does not reveal the difference either.
       for email in ["ada@example.com", "eve@example.com"] {
         expectProblem(
           try await portal.logIn(email, password: "another horse battery"), 401, "invalid_credentials", "\(email)")
@@ -57,7 +57,7 @@ struct SignUpByMailTests {
     }
   }
 
-  @Test("what is wrong is refused as always")
+  @Test("invalid input is refused as without mail")
   func badInput() async throws {
     try await withMailPortal { portal, folder in
       expectProblem(try await signUp(portal, "ada", "correct horse battery"), 400, "invalid_request", at: "body.email")
@@ -66,7 +66,7 @@ struct SignUpByMailTests {
     }
   }
 
-  @Test("the way from signing up to revoked by support goes by a real mail server")
+  @Test("the whole path from sign-up to a revocation by support works with a real mail server")
   func wholeWay() async throws {
     try await TestMailServer.with { mailbox in
       let settings = try MailSettings.test(.smtp(try mailbox.server()))
@@ -92,7 +92,7 @@ struct SignUpByMailTests {
         #expect(notice.text.contains("Grace") && notice.text.contains("leaked"))
         #expect(try mailbox.mails().allSatisfy { !$0.text.contains(key) })
         #expect(try mailbox.envelopes().allSatisfy { $0.encrypted && $0.to == ["ada@example.com"] })
-        try await eventually("it is counted") {
+        try await eventually("the mail is counted") {
           try await portal.text("/metrics").text.contains(#"latchkey_mails_sent_total{kind="key_revoked"} 1"#)
         }
         #expect(try await portal.get("/readyz").body["warnings"] == .array([]))

@@ -31,7 +31,7 @@ struct SignUpTests {
     }
   }
 
-  @Test("the same address again, in whatever case, is email_taken, and leaves nothing behind")
+  @Test("an address in use, in any case, is email_taken, and nothing is created")
   func emailTaken() async throws {
     try await withPortal { portal in
       _ = try await portal.signUp("ada@example.com")
@@ -46,7 +46,7 @@ struct SignUpTests {
     }
   }
 
-  @Test("of ten at once with one address, one has an account")
+  @Test("of ten concurrent sign-ups with one address, one creates an account")
   func concurrent() async throws {
     try await withPortal { portal in
       let answers = try await withThrowingTaskGroup { group in
@@ -60,12 +60,12 @@ struct SignUpTests {
         return try await group.reduce(into: [TestAnswer]()) { $0.append($1) }
       }
       #expect(answers.count { $0.status == 201 } == 1)
-      // Trying one address so often is slowed down, too.
+      // Repeated attempts with one address are throttled, too.
       #expect(answers.count { $0.code == "email_taken" || $0.code == "too_many_requests" } == 9)
     }
   }
 
-  @Test("trying an address again and again is slowed down")
+  @Test("repeated attempts with one address are throttled")
   func throttled() async throws {
     try await withPortal { portal in
       _ = try await portal.signUp()
@@ -75,7 +75,7 @@ struct SignUpTests {
     }
   }
 
-  @Test("a sign-up that is closed makes nothing")
+  @Test("a closed sign-up creates nothing")
   func closed() async throws {
     try await withPortal(configure: { $0.isSignupOpen = false }) { portal in
       let before = try await portal.rowCount()
@@ -86,7 +86,7 @@ struct SignUpTests {
     }
   }
 
-  @Test("a password of 12 and one of 1,024 bytes will do; one less or more will not")
+  @Test("a password must have 12 to 1,024 bytes")
   func passwordLengths() async throws {
     try await withPortal { portal in
       for (length, status) in [(11, 400), (12, 201), (1_024, 201), (1_025, 400)] {
@@ -106,7 +106,7 @@ struct SignUpTests {
     }
   }
 
-  @Test("an account's name has something to see and nothing hidden; the white space around it is not part of it")
+  @Test("an account name must be visible, with no invisible characters; surrounding white space is not part of it")
   func names() async throws {
     try await withPortal { portal in
       let more = #","email":"ada@example.com","password":"correct horse battery""#
@@ -121,7 +121,7 @@ struct SignUpTests {
     }
   }
 
-  @Test("one mailbox is one account, however the address is written, and so is its login; the password, too")
+  @Test("all spellings of an address are one account and one log-in, and all spellings of a password are one password")
   func spellings() async throws {
     try await withPortal { portal in
       func body(_ email: String, _ password: String, _ more: String = "") -> String {
@@ -147,7 +147,7 @@ struct SignUpTests {
     }
   }
 
-  @Test("an address with something that nobody sees is refused wherever it comes in, and its field is named")
+  @Test("an address with invisible characters is refused on every route, with the location of its field")
   func invisible() async throws {
     try await withPortal { portal in
       let owner = try await portal.signUp()
@@ -173,7 +173,7 @@ struct SignUpTests {
     }
   }
 
-  @Test("a new password with something that nobody sees is refused, and its field is named")
+  @Test("a new password with invisible characters is refused, with the location of its field")
   func invisiblePassword() async throws {
     try await withPortal { portal in
       let answer = try await portal.post(
@@ -184,7 +184,7 @@ struct SignUpTests {
     }
   }
 
-  @Test("what is no e-mail address is refused; any script is taken")
+  @Test("an invalid e-mail address is refused; any script is accepted")
   func addresses() async throws {
     try await withPortal { portal in
       for email in [

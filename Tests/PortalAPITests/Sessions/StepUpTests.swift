@@ -7,13 +7,13 @@ import Postgres
 import PostgresTesting
 import Testing
 
-@Suite("What takes the password again")
+@Suite("Routes that require the current password")
 struct StepUpTests {
   private static func change(_ password: String, _ new: String) -> String {
     "{\"password\":\"\(password)\",\"newPassword\":\"\(new)\"}"
   }
 
-  @Test("changing the password ends all other sessions, gives this one a new token, and is told in the trail")
+  @Test("changing the password ends all other sessions, gives this one a new token, and is recorded in the trail")
   func password() async throws {
     try await withPortal { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
@@ -33,7 +33,7 @@ struct StepUpTests {
     }
   }
 
-  @Test("a wrong password, or a new one that may not be one, changes nothing and is told at its place")
+  @Test("a wrong password or an invalid new one changes nothing; an invalid one is refused with its location")
   func wrongPassword() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -54,7 +54,7 @@ struct StepUpTests {
     }
   }
 
-  @Test("who has a session alone cannot guess the password with it")
+  @Test("a session cannot be used to guess the password")
   func throttled() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -79,7 +79,7 @@ struct StepUpTests {
     }
   }
 
-  @Test("changing the address needs one that nobody has; then logging in takes the new one, and the old one is free")
+  @Test("a new address must be unused; after the change, log-in requires it, and the old address is free")
   func email() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -105,14 +105,14 @@ struct StepUpTests {
   }
 }
 
-@Suite("POST /v1/me/email, where mail is sent")
+@Suite("POST /v1/me/email, with mail configured")
 struct ChangeEmailByMailTests {
   private func change(_ portal: TestPortal, _ token: String, _ email: String) async throws -> TestAnswer {
     try await portal.post(
       "/v1/me/email", "{\"password\":\"correct horse battery\",\"email\":\"\(email)\"}", token: token)
   }
 
-  @Test("another address holds when it is confirmed: all sessions are over, and the old address is told")
+  @Test("a new address takes effect once it is confirmed: all sessions end, and the old address is notified")
   func confirmed() async throws {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
@@ -138,7 +138,7 @@ struct ChangeEmailByMailTests {
     }
   }
 
-  @Test("with another password, another address that was asked for is not taken any more", arguments: [true, false])
+  @Test("a new password voids a pending change of the address", arguments: [true, false])
   func voided(_ isReset: Bool) async throws {
     try await withMailPortal { portal, folder in
       try await portal.makeUser("ada@example.com")
@@ -162,8 +162,8 @@ struct ChangeEmailByMailTests {
 
   @Test(
     """
-    the answer does not tell whether the address is somebody's, who gets no token; nor is one taken that is not \
-    confirmed
+    the response does not reveal whether the address is in use, and its owner gets no token; an unconfirmed address \
+    is not reserved
     """
   )
   func neutral() async throws {
@@ -176,7 +176,7 @@ struct ChangeEmailByMailTests {
       let proof = try #require(try await folder.mails(to: "tom@example.com", count: 1)[0].token)
       try await portal.waitForMails()
       #expect(try folder.mails(to: "eve@example.com").isEmpty)
-      // Somebody else has it before it is confirmed.
+      // Another user takes the address before it is confirmed.
       try await portal.makeUser("tom@example.com")
       expectProblem(
         try await portal.post("/v1/email/verify", "{\"token\":\"\(proof)\"}"), 409, "email_taken")
@@ -189,7 +189,7 @@ struct ChangeEmailByMailTests {
 struct DeleteAccountTests {
   private static let body = #"{"password":"correct horse battery"}"#
 
-  @Test("revokes all keys, logs everybody out, and nobody finds the account; the trail and the usage stay")
+  @Test("revokes all keys, ends all sessions and hides the account; the trail and the usage stay")
   func delete() async throws {
     try await withPortal { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
@@ -223,7 +223,7 @@ struct DeleteAccountTests {
     }
   }
 
-  @Test("who was in no other account is forgotten: the address can sign up again, and finds nothing of before")
+  @Test("a member of no other account is deleted: the address can sign up again, and finds no earlier data")
   func forgotten() async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       let ada = try await portal.signUp()
@@ -245,7 +245,7 @@ struct DeleteAccountTests {
     }
   }
 
-  @Test("is for the owner, with the password; for anybody else nothing happens")
+  @Test("only the owner can delete the account, with the password")
   func refused() async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -264,7 +264,7 @@ struct DeleteAccountTests {
     }
   }
 
-  @Test("however many keys are made meanwhile, none of them is good afterwards", arguments: 1...20)
+  @Test("no key that is created during the deletion is valid afterwards", arguments: 1...20)
   func racingKeys(_ round: Int) async throws {
     try await withPortal { portal in
       let ada = try await portal.signUp()
@@ -289,7 +289,7 @@ struct DeleteAccountTests {
     }
   }
 
-  @Test("of somebody's two accounts that end at the same time none keeps their address", arguments: 1...10)
+  @Test("when both accounts of a person are deleted concurrently, neither keeps the address", arguments: 1...10)
   func bothAtOnce(_ round: Int) async throws {
     try await withPortal { portal in
       let owners = [try await portal.signUp("ada@example.com"), try await portal.signUp("eve@example.com")]
@@ -313,7 +313,7 @@ struct DeleteAccountTests {
   }
 }
 
-/// Those whose address is still theirs.
+/// Counts the users who still have their address.
 private struct CountUsers: PostgresStatement {
   static let sql = "select count(*) from users where email not like 'deleted+%'"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }

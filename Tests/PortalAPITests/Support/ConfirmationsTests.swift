@@ -8,7 +8,7 @@ import Testing
 
 @Suite("GET, POST …/confirm and DELETE /v1/support/confirmations")
 struct ConfirmationsTests {
-  /// A customer with 26 keys that somebody with this session asked to revoke.
+  /// Creates a customer with 26 keys, and requests their revocation with the session `staff`.
   private func ask(
     _ portal: TestPortal, _ staff: String, _ email: String = "ada@example.com"
   ) async throws -> (customer: TestCustomer, key: String, confirmation: JSONValue) {
@@ -23,7 +23,7 @@ struct ConfirmationsTests {
     "/v1/support/confirmations/" + (confirmation["id"].string ?? "") + more
   }
 
-  @Test("all staff see what waits, the newest first, and not what is over")
+  @Test("all staff see the pending requests, newest first, without expired ones")
   func list() async throws {
     try await withPortal { portal in
       let (grace, hedy) = (try await portal.logInStaff(), try await portal.logInStaff("hedy@example.com"))
@@ -45,7 +45,7 @@ struct ConfirmationsTests {
   }
 
   @Test(
-    "another member of staff, of either role, confirms, once: the keys are refused as soon as the answer has come",
+    "another member of staff, of either role, confirms once; the keys are refused once the response has arrived",
     arguments: StaffMember.Role.allCases)
   func confirm(role: StaffMember.Role) async throws {
     try await withPortal { portal in
@@ -78,7 +78,9 @@ struct ConfirmationsTests {
     }
   }
 
-  @Test("who asked withdraws it, or another does; the keys live on, and it can be asked for anew", arguments: [0, 1])
+  @Test(
+    "the requester or another member withdraws the request; the keys stay, and it can be requested again",
+    arguments: [0, 1])
   func withdraw(by index: Int) async throws {
     try await withPortal { portal in
       let sessions = [try await portal.logInStaff(), try await portal.logInStaff("hedy@example.com")]
@@ -95,7 +97,7 @@ struct ConfirmationsTests {
     }
   }
 
-  @Test("what is over, or never was, is not_found; a body with anything in it is refused")
+  @Test("an expired or unknown request is not_found; a body with members is refused")
   func refused() async throws {
     try await withPortal { portal in
       let (grace, hedy) = (try await portal.logInStaff(), try await portal.logInStaff("hedy@example.com"))
@@ -107,7 +109,7 @@ struct ConfirmationsTests {
           at: body.hasPrefix("{") ? "body.reason" : "body", "\(body)")
       }
       #expect(try await portal.rowCount() == rows)
-      // Not the rows from here on: the job that forgets what is over may come at any time.
+      // From here on the rows are not counted: the job that deletes expired requests may run at any time.
       let told = try await customer.get("/v1/audit").body["events"]
       try await portal.script("update staff_confirmations set expires_at = now()")
       for id in [

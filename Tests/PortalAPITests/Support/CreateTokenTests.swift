@@ -10,7 +10,7 @@ import Testing
 struct CreateTokenTests {
   private static let path = "/v1/support/tokens"
 
-  @Test("an admin makes a token, which is shown once, with the event in the trail of the system")
+  @Test("an admin creates a token, which is shown once and recorded in the system trail")
   func create() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff(role: .admin)
@@ -36,7 +36,7 @@ struct CreateTokenTests {
     }
   }
 
-  @Test("what is left out is any environment and no expiry; null says the same")
+  @Test("without environment and expiresAt, or with null, a token is for both environments and does not expire")
   func defaults() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff(role: .admin)
@@ -49,7 +49,7 @@ struct CreateTokenTests {
     }
   }
 
-  @Test("what is wrong is refused at its place, and nothing is made")
+  @Test("invalid values are refused with their location, and create nothing")
   func refused() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff(role: .admin)
@@ -76,7 +76,7 @@ struct CreateTokenTests {
     }
   }
 
-  @Test("a name that nobody could tell from another is refused, and the white space around one is not part of it")
+  @Test("a name without visible characters, or with invisible ones, is refused; surrounding white space is removed")
   func names() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff(role: .admin)
@@ -90,7 +90,7 @@ struct CreateTokenTests {
     }
   }
 
-  @Test("support makes none")
+  @Test("the role support cannot create tokens")
   func support() async throws {
     try await withPortal { portal in
       try await expectAdminOnly(portal, "POST", Self.path, #"{"name":"n","permissions":["keys.read"]}"#)

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("GET /v1/support/instances")
 struct ListInstancesTests {
-  @Test("every instance stands there with how far it has come and for how long it is fresh; one that is behind first")
+  @Test("lists every instance with its progress and the time for which it is fresh, those that lag first")
   func instances() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -17,8 +17,8 @@ struct ListInstancesTests {
         insert into instances (id, name, lease_milliseconds, applied_seq, heartbeat_at)
         values ('018f4e6a-0000-7000-8000-000000000000', 'asleep', 2000, 0, now() - interval '1 minute')
         """)
-      // The acknowledgement of the last change may be on its way still.
-      try await eventually("it is up to date") {
+      // The acknowledgment of the last change may still be in transit.
+      try await eventually("the instance is up to date") {
         try await portal.get("/v1/support/instances", token: staff).body["instances"][1]["lag"].integer == 0
       }
       let answer = try await portal.get("/v1/support/instances", token: staff)

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("GET /v1/support/tokens")
 struct ListTokensTests {
-  @Test("the newest come first, in pages, without their secrets")
+  @Test("lists tokens in pages, newest first, without their secrets")
   func list() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff(role: .admin)
@@ -29,7 +29,7 @@ struct ListTokensTests {
     }
   }
 
-  @Test("it tells when each was used, on both ways of verifying, and which are over")
+  @Test("shows when each token was last used, on both paths of verification, and which are expired or revoked")
   func lastUsed() async throws {
     try await withPortal(.live) { portal in
       let admin = try await portal.logInStaff(role: .admin)
@@ -46,7 +46,7 @@ struct ListTokensTests {
     }
   }
 
-  @Test("support sees none")
+  @Test("the role support cannot list tokens")
   func support() async throws {
     try await withPortal { try await expectAdminOnly($0, "GET", "/v1/support/tokens") }
   }

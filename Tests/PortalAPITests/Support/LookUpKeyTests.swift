@@ -7,7 +7,7 @@ import Testing
 
 @Suite("POST /v1/support/keys/lookup")
 struct LookUpKeyTests {
-  @Test("a pasted key is found, whoever's it is and whatever became of it, and is not given back")
+  @Test("a pasted key of any account and status is found, and is not returned")
   func found() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -29,7 +29,7 @@ struct LookUpKeyTests {
     }
   }
 
-  @Test("a key is found with what came along when it was pasted")
+  @Test("a key is found with surrounding text from a paste")
   func pasted() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -49,7 +49,7 @@ struct LookUpKeyTests {
     }
   }
 
-  @Test("a key that is nobody's finds nothing, and looking leaves no trace in the tenant's trail")
+  @Test("an unknown key finds nothing, and a look-up leaves no event in the tenant's trail")
   func missing() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -67,7 +67,7 @@ struct LookUpKeyTests {
     }
   }
 
-  @Test("what can be no key of this portal is not_a_key, so that nobody takes it for an all-clear, and is not repeated")
+  @Test("text that cannot be a key is not_a_key, so that it is not taken for an all-clear, and is not returned")
   func notAKey() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -88,7 +88,7 @@ struct LookUpKeyTests {
     }
   }
 
-  @Test("a body without a key is refused at its place, and the refusal does not repeat what was pasted")
+  @Test("a body without a key is refused with its location, and the problem does not repeat the pasted text")
   func badBodies() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()

@@ -7,12 +7,12 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-@Suite("Plans of the staff")
+@Suite("/v1/support/plans")
 struct PlansTests {
   private static let small =
     #"{"keyCap":3,"scopes":["orders:*"],"rateLimitPerMinuteMax":100,"maxKeyLifetimeDays":30}"#
 
-  @Test("an admin makes and changes a plan and gives it to an account, with the reason in the trail")
+  @Test("an admin creates, changes and assigns a plan, with the reason in the trail")
   func admin() async throws {
     try await withPortal(.live) { portal in
       let admin = try await portal.logInStaff(role: .admin)
@@ -40,7 +40,7 @@ struct PlansTests {
     }
   }
 
-  @Test("support looks at plans, and changes none; what is wrong is refused at its place")
+  @Test("the role support can read plans, but not change them; invalid values are refused with their location")
   func refused() async throws {
     try await withPortal { portal in
       let support = try await portal.logInStaff()
@@ -84,7 +84,7 @@ struct PlansTests {
     }
   }
 
-  @Test("a plan that a bare update lowers holds for every cached key: scopes, limit and lifetime, and is undone so")
+  @Test("a plan lowered by a bare UPDATE applies to every cached key: scopes, limit and lifetime; so does the reverse")
   func lowered() async throws {
     try await withPortal(.live) { portal in
       let token = try await portal.makeToken()
@@ -108,29 +108,29 @@ struct PlansTests {
       for scope in ["a:b", "a:x", "c"] { #expect(try await codes(scope) == ["VALID"]) }
 
       try await portal.script("update plans set scopes = '{a:b}', rate_limit_per_minute_max = 500")
-      try await eventually("the lowered scopes hold") { try await codes("a:x") == ["INSUFFICIENT_SCOPE"] }
+      try await eventually("the lowered scopes apply") { try await codes("a:x") == ["INSUFFICIENT_SCOPE"] }
       #expect(try await codes("c") == ["INSUFFICIENT_SCOPE"])
       let valid = try await answers("a:b")
       #expect(valid.allSatisfy { $0["code"].string == "VALID" && $0["scopes"] == .array([.string("a:b")]) })
       #expect(valid.allSatisfy { $0["rateLimit"]["limit"].integer == 500 })
-      // One by one, as the fast path has it.
+      // A single request, which takes the fast path.
       let single = try await portal.verify(keys[0], token: token, #","scope":"a:x""#)
       #expect(single.body["code"].string == "INSUFFICIENT_SCOPE")
 
       try await portal.script(
         "update api_keys set created_at = now() - interval '25 hours'; update plans set max_key_lifetime_days = 1")
-      try await eventually("the lowered lifetime holds") { try await codes("a:b") == ["EXPIRED"] }
+      try await eventually("the lowered lifetime applies") { try await codes("a:b") == ["EXPIRED"] }
       let expiry = try #require(try await answers("a:b")[0]["expiresAt"].string.flatMap { Timestamp.date(from: $0) })
       #expect(abs(expiry.timeIntervalSinceNow + 3_600) < 120)
       try await portal.script(
         "update plans set max_key_lifetime_days = null, scopes = '{*}', rate_limit_per_minute_max = 10000")
-      try await eventually("nothing is left of it") { try await codes("a:x") == ["VALID"] }
+      try await eventually("the change is undone") { try await codes("a:x") == ["VALID"] }
       #expect(
         try await answers("c").allSatisfy { $0["expiresAt"] == .null && $0["rateLimit"]["limit"].integer == 1_000 })
     }
   }
 
-  @Test("a key tells what its plan leaves of it, and a plan with a lifetime wants an expiry within it")
+  @Test("a key shows its effective settings under the plan, and a plan with a lifetime requires an expiry within it")
   func effective() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

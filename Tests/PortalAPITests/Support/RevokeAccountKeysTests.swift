@@ -6,7 +6,7 @@ import PortalTesting
 import Testing
 
 extension TestCustomer {
-  /// Behind the portal's back, and so without the cap.
+  /// Inserts keys directly into the database, and so without the cap.
   func insertKeys(_ count: Int) async throws {
     try await portal.script(
       """
@@ -20,7 +20,7 @@ extension TestCustomer {
 @Suite("POST /v1/support/accounts/{id}/revoke-keys")
 struct RevokeAccountKeysTests {
   @Test(
-    "25 keys are refused as soon as the answer has come, with a receipt; the tenant reads who, why and which ticket")
+    "25 keys are refused once the response has arrived, with the propagation; the trail has actor, reason and ticket")
   func revoke() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -46,7 +46,7 @@ struct RevokeAccountKeysTests {
     }
   }
 
-  @Test("26 keys live on, and the answer says what waits for another's confirmation")
+  @Test("26 keys stay valid, and the response has the request that awaits a second member's confirmation")
   func waits() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -76,7 +76,7 @@ struct RevokeAccountKeysTests {
     }
   }
 
-  @Test("without a reason of 3 to 500 characters, or with a wrong ticket, or of nobody's account, nothing happens")
+  @Test("without a reason of 3 to 500 characters, with an invalid ticket, or for an unknown account, nothing happens")
   func refused() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()

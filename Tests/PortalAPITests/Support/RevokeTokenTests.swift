@@ -6,7 +6,7 @@ import Testing
 
 @Suite("DELETE /v1/support/tokens/{id}")
 struct RevokeTokenTests {
-  @Test("the token is refused as soon as the answer has come, on both ways of verifying; again answers the same")
+  @Test("the token is refused once the response has arrived, on both paths of verification; a repeat returns the same")
   func revoke() async throws {
     try await withPortal(.live) { portal in
       let admin = try await portal.logInStaff(role: .admin)
@@ -28,7 +28,7 @@ struct RevokeTokenTests {
     }
   }
 
-  @Test("support revokes none")
+  @Test("the role support cannot revoke tokens")
   func support() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff(role: .admin)

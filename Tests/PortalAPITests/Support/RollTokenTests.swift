@@ -7,7 +7,7 @@ import Testing
 
 @Suite("POST /v1/support/tokens/{id}/roll")
 struct RollTokenTests {
-  @Test("with a grace both are good until it is over; without a body the old one is revoked at once")
+  @Test("both tokens are valid during the grace period; without a body, the old one is revoked immediately")
   func roll() async throws {
     try await withPortal(.live) { portal in
       let admin = try await portal.logInStaff(role: .admin)
@@ -38,7 +38,7 @@ struct RollTokenTests {
     }
   }
 
-  @Test("when the grace is over, the old token is refused without anybody doing anything")
+  @Test("at the end of the grace period, the old token is refused without any further action")
   func graceOver() async throws {
     try await withPortal(.live) { portal in
       let admin = try await portal.logInStaff(role: .admin)
@@ -47,11 +47,13 @@ struct RollTokenTests {
       #expect(try await portal.verify("x", token: old.token).status == 200)
       try await portal.script(
         "update service_tokens set expires_at = now() + interval '2 seconds' where rolled_at is not null")
-      try await eventually("the grace is over") { try await portal.verify("x", token: old.token).status == 401 }
+      try await eventually("the grace period has ended") {
+        try await portal.verify("x", token: old.token).status == 401
+      }
     }
   }
 
-  @Test("what is wrong is refused at its place, and what is not there is not found")
+  @Test("invalid values are refused with their location, and an unknown token is not found")
   func refused() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff(role: .admin)

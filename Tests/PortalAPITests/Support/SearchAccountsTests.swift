@@ -12,7 +12,7 @@ struct SearchAccountsTests {
     "id", "name", "plan", "suspendedAt", "suspensionReason", "createdAt", "keys", "memberCount", "members",
   ]
 
-  @Test("an account is found by its id, by a member's address and by a part of its name, the newest first")
+  @Test("accounts are found by id, by a member's address and by part of the name, newest first")
   func found() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -34,7 +34,7 @@ struct SearchAccountsTests {
     }
   }
 
-  @Test("a member is found by whichever spelling of the address, also where it was kept before there was one form")
+  @Test("a member is found by any spelling of the address, also if it was stored before addresses were normalized")
   func spellings() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -58,7 +58,7 @@ struct SearchAccountsTests {
     }
   }
 
-  @Test("an account comes with its plan, its suspension, its keys counted, and its members, owners first")
+  @Test("an account has its plan, its suspension, the numbers of its keys, and its members, owners first")
   func contents() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -72,7 +72,7 @@ struct SearchAccountsTests {
       for _ in 0..<4 { keys.append(try await customer.createKey().id) }
       _ = try await customer.delete("/v1/keys/" + keys[0])
       try await portal.script("update api_keys set expires_at = now() where id = '\(keys[1])'")
-      // A key and its predecessor in the grace count as one.
+      // A key and its predecessor in the grace period count as one.
       #expect(try await customer.post("/v1/keys/\(keys[2])/roll", #"{"graceSeconds":60}"#).status == 201)
       let path = "/v1/support/accounts?id=\(customer.accountID)"
       let account = try await portal.get(path, token: staff).body["accounts"][0]
@@ -99,7 +99,7 @@ struct SearchAccountsTests {
     }
   }
 
-  @Test("an account that its owner has deleted is found no more, nor are its keys")
+  @Test("a deleted account and its keys are not found")
   func deleted() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -127,7 +127,7 @@ struct SearchAccountsTests {
     }
   }
 
-  @Test("a hundred accounts, and fifty members of each, are told of at most; how many there are is")
+  @Test("at most a hundred accounts and fifty members of each are listed, with the number of all members")
   func bounded() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -149,7 +149,7 @@ struct SearchAccountsTests {
     }
   }
 
-  @Test("a search without anything to look for, or with a wrong value, is refused at its place")
+  @Test("a search without criteria, or with an invalid value, is refused with its location")
   func badQueries() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("GET /v1/support/keys")
 struct SearchKeysTests {
-  @Test("keys of any tenant are found by their start, their id and their account, the newest first")
+  @Test("keys of any tenant are found by start, id and account, newest first")
   func found() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -23,7 +23,7 @@ struct SearchKeysTests {
         ("accountId=" + adas, [third.id, first.id]), ("accountId=\(adas)&start=lk_live", [first.id]),
         ("accountId=\(adas)&id=\(second.id)", []), ("id=018f4e6a-0000-7000-8000-000000000000", []),
         ("accountId=018f4e6a-0000-7000-8000-000000000000", []), ("start=lk_xxxx", []), ("start=LK_LIVE", []),
-        // Not wildcards: what they look for is in no key.
+        // These are not wildcards, and no key contains them.
         ("start=%25", []), ("start=___", []), ("start=lk%25", []), ("start=%5C", []), ("start=%27--", []),
       ] as [(String, [String])] {
         let answer = try await portal.get("/v1/support/keys?" + query, token: staff)
@@ -39,7 +39,7 @@ struct SearchKeysTests {
     }
   }
 
-  @Test("keys are found by the address of a member, and by a part of their account's name, in whatever case")
+  @Test("keys are found by a member's address and by part of the account's name, in any case")
   func people() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -64,7 +64,7 @@ struct SearchKeysTests {
     }
   }
 
-  @Test("a search without anything to look for, or with a wrong value, is refused at its place")
+  @Test("a search without criteria, or with an invalid value, is refused with its location")
   func badQueries() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -87,7 +87,7 @@ struct SearchKeysTests {
     }
   }
 
-  @Test("a hundred keys are found at most")
+  @Test("at most a hundred keys are found")
   func bounded() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()

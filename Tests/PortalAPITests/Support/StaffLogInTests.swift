@@ -11,7 +11,7 @@ struct StaffLogInTests {
     "{\"email\":\"\(email)\",\"password\":\"\(password)\"}"
   }
 
-  @Test("the right password opens a session that is told who it is for, and sets no cookie")
+  @Test("the right password opens a session; the response names the member of staff, and sets no cookie")
   func logIn() async throws {
     try await withPortal { portal in
       let first = try await portal.logInStaff()
@@ -34,7 +34,7 @@ struct StaffLogInTests {
     }
   }
 
-  @Test("a wrong password, an unknown address and somebody who has left have one and the same answer")
+  @Test("a wrong password, an unknown address and a disabled member get the same response")
   func wrong() async throws {
     try await withPortal { portal in
       let token = try await portal.logInStaff()
@@ -55,7 +55,7 @@ struct StaffLogInTests {
     }
   }
 
-  @Test("after five failures it is too_many_requests, though the customer of the same address is not concerned")
+  @Test("after five failures, it is too_many_requests; a customer with the same address is not affected")
   func throttled() async throws {
     try await withPortal { portal in
       _ = try await portal.signUp("grace@example.com")
@@ -74,7 +74,7 @@ struct StaffLogInTests {
     }
   }
 
-  @Test("what is no address and password is refused at its place")
+  @Test("an invalid address or password is refused with its location")
   func badBodies() async throws {
     try await withPortal { portal in
       for (body, locations) in [
@@ -91,7 +91,7 @@ struct StaffLogInTests {
     }
   }
 
-  @Test("after logging out, and when its time is over, the session opens nothing; another lives on")
+  @Test("a session is refused after log-out or expiry; another session stays")
   func logOut() async throws {
     try await withPortal { portal in
       let first = try await portal.logInStaff()

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("GET /v1/support/me")
 struct StaffMeTests {
-  @Test("says who is logged in, and as what", arguments: StaffMember.Role.allCases)
+  @Test("returns the member of staff who is logged in, and the role", arguments: StaffMember.Role.allCases)
   func me(role: StaffMember.Role) async throws {
     try await withPortal { portal in
       let token = try await portal.logInStaff(role: role)

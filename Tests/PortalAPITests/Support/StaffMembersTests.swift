@@ -13,7 +13,7 @@ struct StaffMembersTests {
   private static let path = "/v1/support/staff/"
   private static let grace = "grace@example.com"
 
-  @Test("an admin sees everybody, the newest first, in pages, and each by id with a revision")
+  @Test("an admin can list all members, newest first, in pages, and read each by id with its ETag")
   func list() async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       let admin = try await portal.logInStaff("ann@example.com", role: .admin)
@@ -51,7 +51,7 @@ struct StaffMembersTests {
     }
   }
 
-  @Test("another role, disabling and enabling end all sessions at once; what changes nothing ends none")
+  @Test("a new role, disabling and enabling end all sessions immediately; a request that changes nothing ends none")
   func change() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff("ann@example.com", role: .admin)
@@ -81,7 +81,7 @@ struct StaffMembersTests {
 
       let enabled = try await portal.patch(Self.path + id, #"{"enabled":true,"role":"support"}"#, token: admin)
       #expect(enabled.body["disabledAt"] == .null && enabled.body["role"].string == "support")
-      // What ended does not come back.
+      // Ended sessions stay ended.
       expectProblem(try await portal.get("/v1/support/me", token: again), 401, "unauthenticated")
       _ = try await portal.logInAgain(Self.grace)
       #expect(
@@ -92,7 +92,7 @@ struct StaffMembersTests {
     }
   }
 
-  @Test("what is wrong is refused at its place, and changes nothing")
+  @Test("invalid values are refused with their location, and change nothing")
   func refused() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff("ann@example.com", role: .admin)
@@ -112,7 +112,7 @@ struct StaffMembersTests {
     }
   }
 
-  @Test("who is removed is gone with sessions and second factor, and the address is free")
+  @Test("removal deletes a member with sessions and second factor, and frees the address")
   func remove() async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       let admin = try await portal.logInStaff("ann@example.com", role: .admin)
@@ -127,7 +127,7 @@ struct StaffMembersTests {
     }
   }
 
-  @Test("a second factor is reset by another admin alone; from then on the password suffices")
+  @Test("a second factor can be reset only by another admin; from then on the password suffices")
   func resetSecondFactor() async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       let admin = try await portal.logInStaff("ann@example.com", role: .admin)
@@ -146,7 +146,7 @@ struct StaffMembersTests {
     }
   }
 
-  @Test("the last admin who may log in stays, whatever is asked")
+  @Test("the last admin who can log in can be neither removed, disabled nor demoted")
   func lastAdmin() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff("ann@example.com", role: .admin)
@@ -159,12 +159,13 @@ struct StaffMembersTests {
       }
       expectProblem(try await portal.delete(Self.path + ann, token: admin), 409, "last_admin")
       #expect(try await portal.rowCount() == rows)
-      // Who may not log in is none that could stay, and may go.
+      // A disabled admin does not count as the last one, and can be removed.
       #expect(try await portal.delete(Self.path + grace, token: admin).status == 204)
     }
   }
 
-  @Test("two admins who remove, disable or demote each other at once leave one", arguments: ["DELETE", "PATCH"])
+  @Test(
+    "when two admins remove, disable or demote each other concurrently, one is left", arguments: ["DELETE", "PATCH"])
   func race(method: String) async throws {
     try await withPortal { portal in
       for round in 0..<5 {
@@ -174,7 +175,7 @@ struct StaffMembersTests {
           tokens.append(try await portal.logInStaff(address, role: .admin))
           ids.append(try await portal.staffID(address))
         }
-        // Of the round before, one is left.
+        // Removes the admin left from the round before.
         try await portal.script("delete from staff where id not in ('\(ids[0])', '\(ids[1])')")
         let body = round.isMultiple(of: 2) ? #"{"role":"support"}"# : #"{"enabled":false}"#
         @Sendable func send(_ id: String, _ token: String) async throws -> TestAnswer {
@@ -186,7 +187,7 @@ struct StaffMembersTests {
         async let one = send(bob.id, ann.token)
         async let other = send(ann.id, bob.token)
         let statuses = [try await one.status, try await other.status]
-        // Who comes second is nobody any more.
+        // The second admin is no longer one.
         #expect(statuses.sorted() == [method == "DELETE" ? 204 : 200, 401])
         let left = try await portal.pool.query(ActiveAdmins())
         #expect(left.count == 1)
@@ -194,7 +195,7 @@ struct StaffMembersTests {
     }
   }
 
-  @Test("what somebody asked for is withdrawn when they are disabled, and stays when they get another role")
+  @Test("the requests of a member are withdrawn when the member is disabled, and stay after a change of role")
   func confirmations() async throws {
     try await withPortal { portal in
       let admin = try await portal.logInStaff("ann@example.com", role: .admin)
@@ -204,7 +205,7 @@ struct StaffMembersTests {
       for number in 1...3 {
         let customer = try await portal.signUp("ada\(number)@example.com")
         customers.append(customer)
-        // The third one's is somebody else's.
+        // The third request is from another member.
         try await portal.script(
           """
           insert into staff_confirmations (id, account_id, key_count, requester_id, requester_name, reason, expires_at)
@@ -228,7 +229,7 @@ struct StaffMembersTests {
     }
   }
 
-  @Test("support sees and changes nobody")
+  @Test("the role support can neither see nor change staff")
   func support() async throws {
     try await withPortal { portal in
       try await expectAdminOnly(portal, "GET", "/v1/support/staff")
@@ -241,7 +242,7 @@ extension TestPortal {
     try await pool.query(StaffID(email: email)).first.map { $0.uuidString.lowercased() } ?? "nobody"
   }
 
-  /// What was told of staff but their sessions and that they were made.
+  /// The events about staff, except their creation and their sessions.
   fileprivate func told() async throws -> [String] { try await pool.query(StaffEvents()) }
 
   @discardableResult

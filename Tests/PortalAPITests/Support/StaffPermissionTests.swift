@@ -5,33 +5,33 @@ import PortalHTTP
 import PortalTesting
 import Testing
 
-/// A request of staff that goes well for whoever may send it.
+/// A request of staff that succeeds for every caller who is permitted to send it.
 private struct Sample: Sendable {
   let route: String
-  /// What stands behind the path.
+  /// The query after the path.
   var query = ""
-  /// The id that stands in the path.
+  /// The id in the path.
   var id: @Sendable (Case) -> String = { $0.account }
   var body: String?
-  /// The status for somebody whose role suffices.
+  /// The status for a caller whose role suffices.
   let status: Int
 }
 
-/// What staff act on: a customer with a key.
+/// The subjects of the requests.
 private struct Case: Sendable {
   let account: String
   let key: String
   let customer: String
-  /// What somebody else among staff asked for.
+  /// A request of another member of staff.
   let confirmation: String
   let token: String
-  /// Of support, with a second factor.
+  /// A member with the role support and a second factor.
   let colleague: String
-  /// Of a customer who is in no account.
+  /// A customer without an account.
   let person: String
 }
 
-@Suite("What each role of staff may do")
+@Suite("Permissions of staff roles")
 struct StaffPermissionTests {
   private static let reason = #"{"reason":"because"}"#
 
@@ -71,7 +71,7 @@ struct StaffPermissionTests {
     Sample(route: "GET /v1/support/me/sessions", status: 200),
     Sample(route: "GET /v1/support/me/second-factor", status: 200),
     Sample(route: "POST /v1/support/me/second-factor", body: #"{"password":"correct horse battery"}"#, status: 201),
-    // There is none yet, or no such session.
+    // There is no second factor yet, and no such session.
     Sample(route: "POST /v1/support/me/second-factor/confirm", body: #"{"code":"123456"}"#, status: 404),
     Sample(
       route: "POST /v1/support/me/second-factor/recovery-codes",
@@ -92,10 +92,10 @@ struct StaffPermissionTests {
     Sample(route: "GET /v1/analytics/usage", status: 200),
   ]
 
-  /// What only admins may do; as in docs/SUPPORT.md.
+  /// The permissions that only admins have, as in docs/SUPPORT.md.
   private static let ofAdmins: Set<StaffPermission> = [.changePlans, .changeTokens, .changeStaff, .changePeople]
 
-  @Test("support does what has to do with single customers, admins what there is")
+  @Test("the role support has the permissions for single customers, and the role admin has all")
   func permissions() {
     for permission in StaffPermission.allCases {
       #expect(StaffMember.Role.admin.permits(permission), "\(permission)")
@@ -103,7 +103,7 @@ struct StaffPermissionTests {
     }
   }
 
-  @Test("every route of staff but the login says what it takes, and stands in the matrix")
+  @Test("every route of staff but the log-in declares its permission and is in the matrix")
   func complete() async throws {
     try await withPortal { portal in
       let table = portal.application.table
@@ -117,13 +117,13 @@ struct StaffPermissionTests {
   }
 
   @Test(
-    "every route, for every role: done if the role permits it, else forbidden, with nothing changed",
+    "every route, for every role: it succeeds if the role permits it, and is forbidden otherwise, without a change",
     arguments: StaffMember.Role.allCases)
   func matrix(role: StaffMember.Role) async throws {
     try await withPortal(configure: { $0.secretBox = secretBox }) { portal in
       for (index, sample) in Self.samples.enumerated() {
         let permission = try #require(portal.application.table.staffPermissions[sample.route])
-        // Some change the password, or end the session.
+        // A new session each time: some requests change the password or end the session.
         let token = try await portal.logInStaff("grace\(index)@example.com", role: role)
         let place = try await place(portal, index)
         let before = try await portal.rowCount()
@@ -138,7 +138,7 @@ struct StaffPermissionTests {
     }
   }
 
-  @Test("a customer, owner though they are, a service token, somebody who has left, and nobody are no staff anywhere")
+  @Test("an owner of an account, a service token, a disabled member and an anonymous caller are refused on every route")
   func strangers() async throws {
     try await withPortal { portal in
       let gateway = try await portal.makeToken(ServiceToken.Permission.allCases)
@@ -147,7 +147,7 @@ struct StaffPermissionTests {
       for (index, sample) in Self.samples.enumerated() {
         let place = try await place(portal, index)
         let before = try await portal.rowCount()
-        // Analytics are for service tokens, too.
+        // The routes of analytics also accept service tokens.
         let isForTokens = portal.application.table.tokenPermissions[sample.route] != nil
         for token in [place.customer, left, nil] + (isForTokens ? [] : [gateway]) {
           expectProblem(try await send(sample, to: portal, place, token), 401, "unauthenticated", "\(sample.route)")
@@ -158,7 +158,7 @@ struct StaffPermissionTests {
   }
 
   @Test(
-    "staff, admins though they are, are no customers: their session opens no route of an account, as a cookie neither")
+    "a session of staff, even of an admin, opens no route of an account, neither as a token nor as a cookie")
   func noCustomers() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff(role: .admin)
@@ -178,7 +178,7 @@ struct StaffPermissionTests {
         }
       }
       #expect(try await portal.rowCount() == before)
-      // Nor does the address log in where customers do.
+      // The address cannot log in as a customer either.
       let answer = try await portal.post(
         "/v1/login", #"{"email":"grace@example.com","password":"correct horse battery"}"#)
       expectProblem(answer, 401, "invalid_credentials")

@@ -4,7 +4,7 @@ import PortalHTTP
 import PortalTesting
 import Testing
 
-/// What staff must give as their reason, and the bodies that lack it.
+/// Bodies with a valid reason of staff, and invalid ones with their location.
 enum SupportReasons {
   static let good = [
     #"{"reason":"abc"}"#, "{\"reason\":\"\(String(repeating: "😀", count: 500))\"}",
@@ -27,7 +27,7 @@ enum SupportReasons {
 
 @Suite("POST /v1/support/keys/{id}/revoke")
 struct SupportRevokeTests {
-  @Test("any tenant's key is refused as soon as the answer has come, and the tenant reads who, why and which ticket")
+  @Test("a key of any tenant is refused once the response has arrived; the trail has actor, reason and ticket")
   func revoke() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -53,7 +53,7 @@ struct SupportRevokeTests {
     }
   }
 
-  @Test("again, by the tenant or by support, it is the first one's moment and reason that stand")
+  @Test("a second revocation, by the tenant or by support, keeps the time and reason of the first")
   func again() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -77,7 +77,7 @@ struct SupportRevokeTests {
     }
   }
 
-  @Test("without a reason of 3 to 500 characters, or with a wrong ticket, the key lives on")
+  @Test("without a reason of 3 to 500 characters, or with an invalid ticket, the key stays active")
   func reasons() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -98,7 +98,7 @@ struct SupportRevokeTests {
     }
   }
 
-  @Test("what is nobody's key is not_found")
+  @Test("an unknown key is not_found")
   func missing() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()

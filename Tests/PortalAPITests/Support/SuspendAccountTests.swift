@@ -6,7 +6,7 @@ import Testing
 
 @Suite("POST /v1/support/accounts/{id}/suspend and resume")
 struct SuspendAccountTests {
-  @Test("all keys of the account, and of no other, are refused as soon as the answer has come, and good when resumed")
+  @Test("only the account's keys are refused once the response has arrived, and are valid again when it is resumed")
   func suspendAndResume() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -48,7 +48,7 @@ struct SuspendAccountTests {
     }
   }
 
-  @Test("a second time changes nothing, and of fifty at once one does it")
+  @Test("a second suspension changes nothing, and of fifty concurrent ones, one takes effect")
   func again() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()
@@ -89,7 +89,7 @@ struct SuspendAccountTests {
     }
   }
 
-  @Test("without a reason of 3 to 500 characters, or for an account that there is not, nothing happens")
+  @Test("without a reason of 3 to 500 characters, or for an unknown account, nothing happens")
   func refused() async throws {
     try await withPortal { portal in
       let staff = try await portal.logInStaff()

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("GET /v1/usage")
 struct AccountUsageTests {
-  @Test("an account without keys has its zeros, too")
+  @Test("an account without keys has a report of zeros")
   func unused() async throws {
     try await withPortal { portal in
       let answer = try await portal.signUp().get("/v1/usage")
@@ -24,7 +24,7 @@ struct AccountUsageTests {
     }
   }
 
-  @Test("all keys are summed up, also revoked ones, and each is listed, the most used first")
+  @Test("the sums cover all keys, including revoked ones, and each key is listed, most used first")
   func sums() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -63,7 +63,7 @@ struct AccountUsageTests {
     }
   }
 
-  @Test("another tenant's usage is not part of it, nor is that of a tenant's keys reported to anybody else")
+  @Test("a report has no usage of other tenants, and other tenants cannot read it")
   func otherTenant() async throws {
     try await withPortal { portal in
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
@@ -80,7 +80,7 @@ struct AccountUsageTests {
     }
   }
 
-  @Test("a hundred keys are listed at most, and all are summed up")
+  @Test("at most a hundred keys are listed, and the sums cover all")
   func manyKeys() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -96,12 +96,12 @@ struct AccountUsageTests {
     }
   }
 
-  @Test("the last forty-eight hours stand one by one, oldest first, those without use, too; nothing of anybody else")
+  @Test("the last forty-eight hours are listed, oldest first, including those without use and no other account's usage")
   func hours() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
       let key = UUID()
-      // As the flush does: for hours ago, requests of each outcome.
+      // Counts requests of each outcome some hours ago, as the flush does.
       func count(_ account: UUID, _ ago: Int, _ verified: Int, _ denied: Int, _ errors: Int) async throws {
         let hour = "date_trunc('hour', now()) - interval '\(ago) hours'"
         try await portal.script(

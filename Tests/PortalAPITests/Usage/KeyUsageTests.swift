@@ -8,7 +8,7 @@ import Testing
 
 @Suite("GET /v1/keys/{id}/usage")
 struct KeyUsageTests {
-  @Test("a key that was never used has an entry for every day, the last one today, and zeros or nulls in all of them")
+  @Test("an unused key has an entry per day up to today, with zeros and nulls")
   func unused() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -32,7 +32,7 @@ struct KeyUsageTests {
     }
   }
 
-  @Test("means weigh every request alike, percentiles are within 5 %, over days and endpoints")
+  @Test("means weigh every request equally, and percentiles are within 5 %, across days and endpoints")
   func sums() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -72,7 +72,7 @@ struct KeyUsageTests {
     }
   }
 
-  @Test("a VALID verdict is a success, any other that concerns the key is denied, and NOT_FOUND concerns no key")
+  @Test("VALID counts as a success, any other verdict on the key as denied, and NOT_FOUND counts for no key")
   func verdicts() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -103,7 +103,7 @@ struct KeyUsageTests {
     }
   }
 
-  @Test("a request that was both verified and reported is one request")
+  @Test("a request that is both verified and reported counts once")
   func verifiedAndReported() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -119,7 +119,7 @@ struct KeyUsageTests {
     }
   }
 
-  @Test("the ten endpoints with most requests are listed, the most used first")
+  @Test("the ten endpoints with most requests are listed, most used first")
   func endpoints() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -137,7 +137,7 @@ struct KeyUsageTests {
     }
   }
 
-  @Test("what was used before the first day of the range is not in the report")
+  @Test("usage before the first day of the range is not in the report")
   func range() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -150,7 +150,7 @@ struct KeyUsageTests {
         """)
       for (days, count) in [(1, 0), (2, 1), (30, 29), (365, 364)] {
         let usage = try await customer.get("/v1/keys/\(id)/usage?days=\(days)").body
-        // One more each if it has become tomorrow meanwhile.
+        // One more if midnight has passed during the test.
         #expect([count, count + 1].contains(usage["summary"]["successes"].integer ?? -1))
         #expect(usage["daily"].array.count == days)
         #expect(usage["daily"].array.count { $0["successes"].integer == 1 } == usage["summary"]["successes"].integer)
@@ -158,7 +158,7 @@ struct KeyUsageTests {
     }
   }
 
-  @Test("wrong days are refused at their place, and a viewer may look")
+  @Test("an invalid number of days is refused with its location, and a viewer can read usage")
   func days() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

@@ -10,7 +10,7 @@ import Testing
 struct ReportUsageTests {
   private static let nobody = "018f4e6a-0000-7000-8000-000000000000"
 
-  @Test("outcomes are counted by status: below 400 a success, from there on an error")
+  @Test("outcomes are counted by status: below 400 as a success, otherwise as an error")
   func outcomes() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -34,7 +34,7 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("events of unknown keys, of too long ago or of the future are told by their index, and the others are counted")
+  @Test("events of unknown keys, too old or in the future are rejected with their index, and the others are counted")
   func rejected() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -63,7 +63,7 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("a batch counts once, though it is sent again, and by many at once; another gateway's has a name of its own")
+  @Test("a batch counts once, even if sent again or concurrently; batch ids of another token are separate")
   func batches() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -85,7 +85,7 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("a request of the wrong shape is refused at its place, and nothing of it is counted")
+  @Test("a malformed request is refused with its location, and nothing in it is counted")
   func refused() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -110,7 +110,7 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("what is wrong in an event rejects it at its index, with what is wrong, and the others are counted")
+  @Test("an invalid event is rejected with its index and its problem, and the others are counted")
   func wrongEvents() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -147,7 +147,7 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("of a client that went away nobody got an answer: 0, as Envoy logs it, and 000, as nginx does, are errors")
+  @Test("the status of a client that went away, 0 in Envoy and 000 in nginx, is counted as an error")
   func clientWentAway() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -164,7 +164,7 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("all that is rejected is told in the order of the events, for whatever reason")
+  @Test("rejected events are listed in the order of the events, whatever the reason")
   func mixed() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -185,14 +185,14 @@ struct ReportUsageTests {
         let index = try #require(entry["index"].integer)
         #expect(entry["message"].string?.hasPrefix("body.events[\(index)]") == true)
       }
-      // Sent again, the same are rejected, and what was counted is not again.
+      // In a repeat, the same events are rejected, and counted ones are not counted again.
       let again = try await portal.report([event(id), "1"], batch: "b", token: token)
       #expect(again.body["accepted"].integer == 0 && again.body["duplicates"].integer == 1)
       #expect(again.body["rejected"][0]["index"].integer == 1)
     }
   }
 
-  @Test("a batch of which nothing can be read may come again under its name, mended")
+  @Test("a batch without a valid event can be sent again under the same batch id once it is corrected")
   func mended() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -206,7 +206,7 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("ten thousand events are a batch, one more is not, and what is told of each is short")
+  @Test("a batch has at most ten thousand events, and the message of each rejected event is short")
   func limits() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -228,7 +228,7 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("the largest of everything is taken, and an outcome without a latency counts without one")
+  @Test("the largest allowed values are accepted, and an outcome without latency is not part of the means")
   func largest() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -249,7 +249,7 @@ struct ReportUsageTests {
     }
   }
 
-  @Test("it takes a service token that may write usage")
+  @Test("requires a service token with the permission usage.write")
   func tokens() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

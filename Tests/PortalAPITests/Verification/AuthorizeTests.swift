@@ -15,7 +15,7 @@ struct AuthorizeTests {
     return try await portal.get("/v1/authorize", headers: headers)
   }
 
-  @Test("a good key is 200, and whose it is stands in headers; there is no body")
+  @Test("a valid key is 200, with its owner in headers and no body")
   func valid() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -37,7 +37,7 @@ struct AuthorizeTests {
     }
   }
 
-  @Test("a refusal is 401, 403 or 429 with its code, and the limit's headers if there is such a key")
+  @Test("a refusal is 401, 403 or 429 with its code, and with the headers of the limit if the key exists")
   func refusals() async throws {
     try await withPortal { portal in
       let token = try await portal.makeToken()
@@ -67,7 +67,7 @@ struct AuthorizeTests {
     }
   }
 
-  @Test("nobody's key is 401 NOT_FOUND")
+  @Test("an unknown key is 401 NOT_FOUND")
   func notFound() async throws {
     try await withPortal { portal in
       let token = try await portal.makeToken()
@@ -80,7 +80,7 @@ struct AuthorizeTests {
     }
   }
 
-  @Test("usage is counted under the method and the path, without what stands behind the question mark")
+  @Test("usage is counted per method and path, without the query")
   func endpoint() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -100,7 +100,7 @@ struct AuthorizeTests {
     }
   }
 
-  @Test("the gateway's own mistakes are problems: a bad token, a header that can't be meant")
+  @Test("errors of the gateway, such as an invalid token or header, are problems")
   func gatewayMistakes() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

@@ -16,7 +16,7 @@ struct KeyPlacesTests {
     var headers: HTTPFields = [:]
     for (name, value) in fields { headers.append(HTTPField(name: try #require(.init(name)), value: value)) }
     let key = places.key(in: headers)?.reveal()
-    // Before the decoder it is the same, or left to that.
+    // The fast path finds the same, or leaves it to the decoder.
     let request =
       "GET /v1/authorize HTTP/1.1\r\n" + fields.map { "\($0.0): \($0.1)\r\n" }.joined() + "\r\n"
     let bytes = Array(request.utf8)
@@ -30,7 +30,7 @@ struct KeyPlacesTests {
     return key
   }
 
-  @Test("the first place that has what may be a key counts; anything else is passed over")
+  @Test("the first place with a possible key counts; other values are skipped")
   func order() throws {
     let long = String(repeating: "k", count: 257)
     for (fields, expected) in [
@@ -53,7 +53,7 @@ struct KeyPlacesTests {
     }
   }
 
-  @Test("other fields can be named, and a parameter of the request's own target, decoded")
+  @Test("other fields can be configured, and a parameter of the original target, which is decoded")
   func named() throws {
     let places = try #require(KeyPlaces("query:api_key, X-Acme-Key ,AUTHORIZATION"))
     let uri = "X-Original-URI"
@@ -73,7 +73,7 @@ struct KeyPlacesTests {
     }
   }
 
-  @Test("whatever the fields have, both ways find the same, and nothing that cannot be a key")
+  @Test("for any fields, both paths find the same, and nothing that cannot be a key")
   func random() throws {
     var generator = SeededGenerator(seed: 17)
     let pieces = [
@@ -93,7 +93,7 @@ struct KeyPlacesTests {
   }
 
   @Test(
-    "the setting has names, each once, and none that says something else",
+    "the setting accepts unique names without another meaning",
     arguments: [
       ("x-api-key", true), ("X-API-Key, Authorization", true), ("query:api_key", true), ("QUERY:k,x_k", true),
       ("a,b,c,d,e,f,g,h", true), ("a,b,c,d,e,f,g,h,i", false), ("", false), (",", false), ("x-api-key,", false),
@@ -107,7 +107,7 @@ struct KeyPlacesTests {
     #expect(KeyPlaces("x-api-key,authorization") == .standard)
   }
 
-  @Test("a key is found beside the API's own JWT; without any the answer is 401 MISSING_KEY, and counted")
+  @Test("a key is found next to the API's own JWT; without a key, the response is 401 MISSING_KEY and is counted")
   func authorize() async throws {
     try await withPortal(.live) { portal in
       let customer = try await portal.signUp()
@@ -129,14 +129,14 @@ struct KeyPlacesTests {
         #expect(answer.header("X-Latchkey-Key-Id") == nil && answer.header("X-RateLimit-Limit") == nil)
       }
       #expect(portal.observations.count(.verified(.missingKey)) == 3)
-      // What the gateway itself sends wrong comes first.
+      // Errors of the gateway itself take precedence.
       expectProblem(
         try await portal.get("/v1/authorize", headers: ["X-Latchkey-Token": token, "X-Client-IP": "x"]), 400,
         "invalid_request", at: "header.X-Client-IP")
     }
   }
 
-  @Test("a place that the setting does not name is not looked at")
+  @Test("a place that is not configured is ignored")
   func configured() async throws {
     let places = try #require(KeyPlaces("query:api_key"))
     try await withPortal(configure: { $0.keyPlaces = places }) { portal in

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Limits of a key")
 struct LimitsTests {
-  @Test("a key is made with named limits, shows them, and passes them on when it is rolled")
+  @Test("a key is created with named limits, shows them, and passes them on when it is rolled")
   func made() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -26,7 +26,7 @@ struct LimitsTests {
   }
 
   @Test(
-    "a limit that can't be meant is refused with its place",
+    "an invalid limit is refused with its location",
     arguments: [
       (#"[{"name":"default","limit":1,"windowSeconds":1}]"#, ["body.limits[0].name"]),
       (
@@ -49,7 +49,7 @@ struct LimitsTests {
     }
   }
 
-  @Test("a verification tells of every limit, and the headers of the one that binds")
+  @Test("a verdict lists every limit, and the X-RateLimit headers have the binding one")
   func told() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -79,7 +79,7 @@ struct LimitsTests {
     }
   }
 
-  @Test("the account's limit is shared by its keys, holds as soon as it is set, and ends when it is taken away")
+  @Test("the account's limit is shared by its keys, and applies from when it is set until it is removed")
   func shared() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -95,7 +95,7 @@ struct LimitsTests {
       func setLimit(_ limit: Int?) async throws {
         try await portal.services.accounts.setSharedLimit(
           limit, .fast, of: customer.accountID, by: Caller(actor: .command(name: "test")))
-        // The one under way may have begun before.
+        // A synchronization in progress may have started before the change.
         for _ in 0..<2 { await portal.observations.next { $0 == .synced } }
       }
       #expect(try await codes(2) == ["VALID", "VALID"])

@@ -5,12 +5,13 @@ import PortalHTTP
 import PortalTesting
 import Testing
 
-@Suite("Service tokens of one environment")
+@Suite("Service tokens restricted to one environment")
 struct RestrictedTokenTests {
   private static let notFound = JSONValue.object([("valid", .bool(false)), ("code", .string("NOT_FOUND"))])
 
   @Test(
-    "know of no key of the other, however it is asked for: nothing is told, taken or counted", arguments: [true, false])
+    "keys of the other environment are NOT_FOUND on every route, without details, and are not counted",
+    arguments: [true, false])
   func verification(hasFastPath: Bool) async throws {
     try await withPortal(.live, configure: { $0.hasFastPath = hasFastPath }) { portal in
       let customer = try await portal.signUp()
@@ -18,7 +19,7 @@ struct RestrictedTokenTests {
       let test = try await customer.createKey(#","environment":"test","rateLimitPerMinute":1"#)
       let consistent = try await customer.createKey(#","environment":"test","rateLimitMode":"consistent""#)
       let token = try await portal.makeToken([.verifyKeys, .writeUsage], in: .live)
-      // Before and after the token and the keys are in the cache.
+      // The first round runs before the token and the keys are in the cache.
       for _ in 1...3 {
         for key in [test.key, consistent.key] {
           let answer = try await portal.verify(key, token: token)
@@ -37,7 +38,7 @@ struct RestrictedTokenTests {
         }
         #expect(try await portal.verify(live.key, token: token).body["code"].string == "VALID")
       }
-      // The one request that it is good for in a minute is still there.
+      // The one request per minute that the key allows is still available.
       let other = try await portal.makeToken([.verifyKeys], in: .test)
       #expect(try await portal.verify(live.key, token: other).body == Self.notFound)
       #expect(try await portal.verify(test.key, token: other).body["code"].string == "VALID")
@@ -48,7 +49,7 @@ struct RestrictedTokenTests {
     }
   }
 
-  @Test("cannot report outcomes of a key of the other: it is rejected as one that is not there")
+  @Test("reports for keys of the other environment are rejected as not_found")
   func reports() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

@@ -13,7 +13,7 @@ struct VerifyBatchTests {
       "/v1/verify/batch", "{\"requests\":[\(requests.joined(separator: ","))]}", token: token)
   }
 
-  @Test("each request has its answer, in their order, as it would have alone")
+  @Test("each request has its result, in order, the same as on its own")
   func order() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -42,7 +42,7 @@ struct VerifyBatchTests {
     }
   }
 
-  @Test("a thousand questions about a hundred keys that are in no cache cost a few statements")
+  @Test("a thousand questions about a hundred uncached keys take few statements")
   func gathered() async throws {
     try await withPortal(configure: { $0.lease = .seconds(30) }) { portal in
       let customer = try await portal.signUp()
@@ -55,13 +55,13 @@ struct VerifyBatchTests {
       let before = portal.application.gatewayPool.statistics.batchCount
       let answer = try await batch(portal, all, token: token)
       #expect(answer.body["results"].array.count { $0["code"].string == "VALID" } == 1_000)
-      // Beside the look-ups, what the portal does every second.
+      // Besides the look-ups, this counts the periodic work of the portal.
       #expect(portal.application.gatewayPool.statistics.batchCount - before < 30)
     }
   }
 
   @Test(
-    "what is wrong in one of them is its own result, at its place, and the others are answered and counted",
+    "an invalid request has its problems as its result, and the others are answered and counted",
     arguments: [false, true])
   func invalidItems(isLive: Bool) async throws {
     try await withPortal(isLive ? .live : .router) { portal in
@@ -80,7 +80,7 @@ struct VerifyBatchTests {
         (#"{"key":"a","scopes":["a","B"]}"#, [".scopes[1]"]),
         ("{\"key\":\"a\"\((0..<100).map { ",\"x\($0)\":1" }.joined())}", []),
       ]
-      // Twice: the second time the key is in the cache.
+      // Twice: the second time, the key is in the cache.
       for _ in 0..<2 {
         for (item, locations) in wrong {
           let answer = try await batch(portal, [good, item, good], token: token)
@@ -95,7 +95,7 @@ struct VerifyBatchTests {
             #expect(errors.map { $0["location"].string } == locations.map { "body.requests[1]" + $0 }, "\(item)")
           }
         }
-        // Nothing but such.
+        // A batch of only invalid requests.
         let answer = try await batch(portal, wrong.map(\.item), token: token)
         #expect(answer.body["results"].array.allSatisfy { $0["code"].string == "INVALID_REQUEST" })
       }
@@ -106,7 +106,7 @@ struct VerifyBatchTests {
     }
   }
 
-  @Test("what can be nobody's key is NOT_FOUND, and the others are answered", arguments: [false, true])
+  @Test("text that cannot be a key is NOT_FOUND, and the others are answered", arguments: [false, true])
   func notFound(isLive: Bool) async throws {
     try await withPortal(isLive ? .live : .router) { portal in
       let customer = try await portal.signUp()
@@ -124,7 +124,7 @@ struct VerifyBatchTests {
     }
   }
 
-  @Test("a request of the wrong shape is refused as a whole, and nothing was counted")
+  @Test("a malformed batch is refused as a whole, and nothing is counted")
   func refused() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

@@ -10,7 +10,7 @@ import Testing
 
 @Suite("POST /v1/verify and the database")
 struct VerifyKeyCacheTests {
-  /// A stall of the machine must not make the portal ask the database again.
+  /// The long lease prevents look-ups caused by a stall of the machine.
   private func withPatientPortal(_ body: @escaping @Sendable (TestPortal) async throws -> Void) async throws {
     try await withPortal(configure: { $0.lease = .seconds(30) }, body)
   }
@@ -21,8 +21,8 @@ struct VerifyKeyCacheTests {
       let customer = try await portal.signUp()
       let token = try await portal.makeToken()
       let (_, key) = try await customer.createKey(",\"rateLimitPerMinute\":10000")
-      // The news of the key's making may come behind its first look-up, and cause another.
-      try await eventually("it is a hit") {
+      // The notification of the key's creation may arrive after its first look-up, and cause another.
+      try await eventually("the key is cached") {
         let count = try await portal.lookUpCount()
         _ = try await portal.verify(key, token: token)
         return try await portal.lookUpCount() == count
@@ -36,7 +36,7 @@ struct VerifyKeyCacheTests {
     }
   }
 
-  @Test("a typo sends none either; a key that could be, but is not, sends one, once")
+  @Test("a typo sends no statement either; a well-formed unknown key sends one, once")
   func missSendsOnce() async throws {
     try await withPatientPortal { portal in
       let token = try await portal.makeToken()
@@ -53,8 +53,8 @@ struct VerifyKeyCacheTests {
         #expect(try await portal.verify(typo, token: token).body["code"].string == "NOT_FOUND", "\(typo)")
       }
       #expect(try await portal.lookUpCount() == 0)
-      // What is unknown is looked up again after two seconds, which a slow machine may take for twenty requests.
-      try await eventually("twenty are asked about within a second") {
+      // An unknown key is looked up again after two seconds, and a slow machine may need that long for twenty requests.
+      try await eventually("twenty requests take less than a second") {
         try await portal.forgetLookUps()
         let unknown = Secret.random(prefix: "lk_live").reveal()
         let start = ContinuousClock.now
@@ -68,7 +68,7 @@ struct VerifyKeyCacheTests {
     }
   }
 
-  @Test("while a key is asked about from all sides, nobody who asks after its revocation was answered hears VALID")
+  @Test("under concurrent verification, no request after the response to a revocation gets VALID")
   func revokedWhileAsked() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -96,7 +96,7 @@ struct VerifyKeyCacheTests {
     }
   }
 
-  @Test("past the lease and without a database it is unavailable, never VALID or NOT_FOUND, until the database is back")
+  @Test("without a database, after the lease, verification is unavailable, never VALID or NOT_FOUND, until it returns")
   func databaseGone() async throws {
     try await withPortal(configure: { $0.lease = .seconds(1) }) { portal in
       let customer = try await portal.signUp()
@@ -120,7 +120,7 @@ struct VerifyKeyCacheTests {
       }
       try await portal.openDatabase()
       for (key, code) in [(key, "VALID"), (unknown, "NOT_FOUND")] {
-        try await eventually("it answers again") {
+        try await eventually("verification works again") {
           let answer = try await portal.verify(key, token: token)
           #expect(answer.status == 503 || answer.body["code"].string == code)
           return answer.status == 200
@@ -134,7 +134,7 @@ private final class Revocation: Sendable {
   let isAnswered = Atomic<Bool>(false)
 }
 
-/// How often the server has run the statements that look up keys or service tokens.
+/// The number of times that the server has run the statements that look up keys or service tokens.
 private struct CountVerificationStatements: PostgresStatement {
   static let sql = """
     select coalesce(sum(calls), 0)::bigint from pg_stat_statements
@@ -145,7 +145,7 @@ private struct CountVerificationStatements: PostgresStatement {
 }
 
 extension TestPortal {
-  /// From here on counts begin at zero: what was counted before may be dropped at any time, to make room for others.
+  /// Resets the counts to zero, because PostgreSQL may evict earlier counts at any time to make room for others.
   fileprivate func forgetLookUps() async throws {
     try await script(
       "select pg_stat_statements_reset(0, (select oid from pg_database where datname = current_database()), 0)")

@@ -5,9 +5,9 @@ import PortalHTTP
 import PortalTesting
 import Testing
 
-@Suite("What POST /v1/verify takes, and from whom")
+@Suite("Requests and callers of POST /v1/verify")
 struct VerifyKeyRequestTests {
-  @Test("without a good service token it is unauthenticated, and with one that may not verify, forbidden")
+  @Test("without a valid service token it is unauthenticated, and without the permission forbidden")
   func tokens() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -37,7 +37,7 @@ struct VerifyKeyRequestTests {
     }
   }
 
-  @Test("a service token is refused from the moment on at which its revocation was answered")
+  @Test("a service token is refused once the response to its revocation has arrived")
   func revokedToken() async throws {
     try await withPortal { portal in
       let tokens = ServiceTokens(pool: portal.pool, propagations: Propagations(pool: portal.pool))
@@ -51,7 +51,7 @@ struct VerifyKeyRequestTests {
     }
   }
 
-  @Test("a member that breaks the contract is refused at its place")
+  @Test("an invalid member is refused with its location")
   func members() async throws {
     try await withPortal { portal in
       let token = try await portal.makeToken()
@@ -91,7 +91,7 @@ struct VerifyKeyRequestTests {
     }
   }
 
-  @Test("a body that is no JSON object is refused as a whole")
+  @Test("a body that is not a JSON object is refused as a whole")
   func bodies() async throws {
     try await withPortal { portal in
       let token = try await portal.makeToken()

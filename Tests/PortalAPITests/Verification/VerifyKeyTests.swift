@@ -12,7 +12,7 @@ struct VerifyKeyTests {
     "RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
   ]
 
-  @Test("a good key is VALID, with its settings and what is left of its limit")
+  @Test("a valid key is VALID, with its settings and the remainder of its limit")
   func valid() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -47,7 +47,7 @@ struct VerifyKeyTests {
   }
 
   @Test(
-    "what is nobody's key is NOT_FOUND, of which there is nothing more to tell, also what can't be anybody's",
+    "an unknown key, and text that cannot be a key, is NOT_FOUND without further details",
     arguments: [false, true])
   func notFound(isLive: Bool) async throws {
     try await withPortal(isLive ? .live : .router) { portal in
@@ -69,7 +69,7 @@ struct VerifyKeyTests {
     }
   }
 
-  @Test("a key that is no good is refused with 200, with the reason and all that there is to know of it")
+  @Test("a key that is not valid is refused with 200, the reason and all of its details")
   func refusals() async throws {
     try await withPortal { portal in
       let token = try await portal.makeToken()
@@ -86,7 +86,7 @@ struct VerifyKeyTests {
       ] {
         let customer = try await portal.signUp("\(UUID())@example.com")
         let (id, key) = try await customer.createKey()
-        // The portal has not looked at the key yet, so it will see it so.
+        // The key is not in the cache yet, so the change applies.
         let column = change.hasPrefix("accounts") ? "id" : "account_id"
         try await portal.script("update \(change) where \(column) = '\(customer.accountID)'")
         let isLimited = code == "RATE_LIMITED"
@@ -106,7 +106,7 @@ struct VerifyKeyTests {
     }
   }
 
-  @Test("of several reasons the first counts, and each comes to light when the one before is undone")
+  @Test("the first of several reasons counts, and the next one appears when it is undone")
   func precedence() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -139,7 +139,7 @@ struct VerifyKeyTests {
     }
   }
 
-  @Test("what is left counts down by the cost, and a refusal takes nothing")
+  @Test("the remainder decreases by the cost, and a refusal takes nothing")
   func remaining() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -162,7 +162,7 @@ struct VerifyKeyTests {
   }
 
   @Test(
-    "what costs more than a limit is told that no waiting helps, by whichever limit and however it is asked",
+    "a cost above any limit is refused with the hint that waiting does not help, on every route",
     arguments: [false, true], [RateLimitMode.fast, .consistent])
   func costAboveLimit(isLive: Bool, mode: RateLimitMode) async throws {
     try await withPortal(isLive ? .live : .router) { portal in
@@ -172,7 +172,7 @@ struct VerifyKeyTests {
       let own = try await customer.createKey(",\"rateLimitPerMinute\":5" + more)
       let named = try await customer.createKey(
         #","limits":[{"name":"hourly","limit":7,"windowSeconds":3600}]"# + more)
-      // Twice: the second time the key is in the cache.
+      // Twice: the second time, the key is in the cache.
       for (key, limit) in [(own.key, 5), (named.key, 7), (own.key, 5), (named.key, 7)] {
         for cost in [limit + 1, 60] {
           let answer = try await portal.verify(key, token: token, ",\"cost\":\(cost)")
@@ -189,7 +189,7 @@ struct VerifyKeyTests {
         #expect(batch.body["results"][0]["retryAfterSeconds"] == .null)
         #expect(batch.body["results"][0].names.last == "retryAfterSeconds")
       }
-      // The whole limit fits once; then waiting helps.
+      // A cost of the whole limit is accepted once; after that, waiting helps.
       #expect(try await portal.verify(own.key, token: token, ",\"cost\":5").body["code"].string == "VALID")
       let limited = try await portal.verify(own.key, token: token, ",\"cost\":5")
       #expect((1...120).contains(limited.body["retryAfterSeconds"].integer ?? 0))
@@ -199,7 +199,7 @@ struct VerifyKeyTests {
     }
   }
 
-  @Test("of a hundred at once, no more pass than the limit allows")
+  @Test("of a hundred concurrent requests, no more pass than the limit allows")
   func concurrent() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -214,7 +214,7 @@ struct VerifyKeyTests {
     }
   }
 
-  @Test("every required scope must be met: by itself, by a:* or by *")
+  @Test("every required scope must be covered: by itself, by a:* or by *")
   func scopes() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
@@ -237,7 +237,7 @@ struct VerifyKeyTests {
     }
   }
 
-  @Test("an address must lie in one of the key's blocks, however it is written")
+  @Test("an address must be in one of the key's blocks, in any notation")
   func addresses() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
