@@ -35,7 +35,7 @@ struct DoctorCheckTests {
     #expect(
       lines == [
         "first: warning w", "database: failed gone",
-        "roles: failed not looked at, since the database did not answer", "spool: ok there",
+        "roles: failed not checked, because the database did not answer", "spool: ok there",
       ])
     #expect(await [checks[0], checks[3]].run(database: "database") { _, _ in } == .warning)
     #expect(await [checks[3]].run(database: "database") { _, _ in } == .ok)

@@ -48,7 +48,7 @@ struct RestoreTests {
 
         let rolesMissing = try await latchkey(["serve"], environment: environment)
         #expect(rolesMissing.status == 1)
-        #expect(rolesMissing.errors.contains("latchkey migrate makes them"))
+        #expect(rolesMissing.errors.contains("run latchkey migrate to create them"))
         // Roles alone are not enough.
         try await PostgresPool.with(PostgresConfiguration(url: restored.url)) { pool in
           try await pool.withConnection {
@@ -94,9 +94,9 @@ struct RestoreTests {
       let refused = try await latchkey(
         ["serve"], environment: ["DATABASE_URL": database.url, "USAGE_SPOOL": spool])
       #expect(refused.status == 1)
-      #expect(refused.errors.contains("policies") && refused.errors.contains("latchkey migrate mends it"))
+      #expect(refused.errors.contains("policies") && refused.errors.contains("run latchkey migrate to repair it"))
       let migrated = try await latchkey(["migrate"], environment: ["DATABASE_URL": database.url])
-      #expect(migrated.status == 0 && migrated.output.contains("gave again what was missing"), "\(migrated)")
+      #expect(migrated.status == 0 && migrated.output.contains("restored what was missing"), "\(migrated)")
       try await withServers(1, on: database) { servers in
         let health = try await curl([servers[0].url + "/healthz"]).output
         #expect(health == #"{"status":"ok"}"#)

@@ -42,7 +42,7 @@ struct UpgradeTests {
           for server in servers { #expect(try await status(of: server) == 200) }
           let migrated = try await latchkey(["migrate"], environment: ["DATABASE_URL": database.url])
           #expect(migrated.status == 0)
-          #expect(migrated.output == "The database is ahead, by \(compatible.name).\n")
+          #expect(migrated.output == "The database is ahead by \(compatible.name).\n")
 
           let second = try await load.run(at: [world.ports[0]]) {
             #expect(try await servers[1].end() == 0)
