@@ -5,7 +5,7 @@ import Postgres
 import PostgresTesting
 import Testing
 
-/// Commands that look, and those of people and keys, on a database of one test.
+/// Runs commands on a test's own database as one operator.
 private struct Operator {
   let database: TestDatabase
 
@@ -15,7 +15,7 @@ private struct Operator {
     try await latchkey(arguments, environment: environment)
   }
 
-  /// The answer as JSON, of a command that goes well.
+  /// Runs a command that must succeed, and returns its output as JSON.
   func json(_ arguments: String...) async throws -> JSONValue {
     let result = try await latchkey(arguments + ["--json"], environment: environment)
     #expect(result.status == 0, "\(result.errors)")
@@ -37,7 +37,7 @@ private struct Operator {
     }
   }
 
-  /// What the operator has done to staff or keys, as the trails tell it.
+  /// The events that the trails have recorded for staff and keys, except for the creation of staff.
   func told() async throws -> [String] {
     try await PostgresPool.with(database.configuration) { try await $0.query(OperatorEvents()) }
   }
@@ -51,13 +51,13 @@ private struct OperatorEvents: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
-@Suite("latchkey's lists, and what it does to staff and keys")
+@Suite("latchkey's lists, and its commands for staff and keys")
 struct ListCommandsTests {
   private func withOperator(_ body: (Operator) async throws -> Void) async throws {
     try await withDatabase { try await body(Operator(database: $0)) }
   }
 
-  @Test("accounts are listed in pages, found and shown; how to go on is said on standard error")
+  @Test("accounts are listed in pages, found and shown; standard error says how to continue a list")
   func accounts() async throws {
     try await withOperator { shell in
       let acme = try await shell.makeAccount("Acme", "ada@example.com")
@@ -85,7 +85,7 @@ struct ListCommandsTests {
     }
   }
 
-  @Test("a key is made by the rules of the plan, its secret printed once; it is listed, shown and revoked")
+  @Test("a key is created within the limits of the plan, with its secret printed once, then listed, shown and revoked")
   func keys() async throws {
     try await withOperator { shell in
       let account = try await shell.makeAccount("Acme", "ada@example.com")
@@ -124,7 +124,7 @@ struct ListCommandsTests {
     }
   }
 
-  @Test("staff are listed, get another role, are disabled and removed, by id or address; the last admin stays")
+  @Test("staff are listed, get another role, are disabled and removed, by id or address, except for the last admin")
   func staff() async throws {
     try await withOperator { shell in
       let ann = try await shell.makeStaff("ann@example.com", "admin")
@@ -167,7 +167,7 @@ struct ListCommandsTests {
     }
   }
 
-  @Test("a name that came in by another way reaches the terminal masked, and the machine as it is")
+  @Test("a hostile name in the database is masked in text output, and unchanged in JSON")
   func hostileNames() async throws {
     try await withOperator { shell in
       let id = try await shell.makeAccount("Acme", "ada@example.com")
@@ -183,7 +183,7 @@ struct ListCommandsTests {
     }
   }
 
-  @Test("shells complete commands and their options by the scripts that it writes", arguments: ["bash", "zsh", "fish"])
+  @Test("the generated completion scripts know commands and options", arguments: ["bash", "zsh", "fish"])
   func completion(shell: String) async throws {
     let script = try await latchkey(["--generate-completion-script", shell])
     #expect(
