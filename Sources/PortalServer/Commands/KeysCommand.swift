@@ -23,8 +23,7 @@ struct KeysCommand: AsyncParsableCommand {
       help: ArgumentHelp("The account whose keys are listed.", valueName: "id"),
       transform: ValidationError.parse(id:))
     var account: UUID
-    @Option(help: "Only keys with this status: active, disabled, expired, revoked or suspended.") var status:
-      Key.Status?
+    @Option(help: "Only active, disabled, expired, revoked or suspended keys.") var status: Key.Status?
     @Option(help: "Only keys of this environment.") var environment: Key.Environment?
     @Option(help: "Only keys with this tag; can be repeated.") var tag: [String] = []
     @Option(help: "Only keys whose name, description or start contains this text, ignoring case.") var text: String?
