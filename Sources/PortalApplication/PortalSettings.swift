@@ -51,11 +51,10 @@ package struct PortalSettings: Sendable {
   /// Nil: no mail is sent.
   package var mail: MailSettings?
   /// The number of migrations that the database should have.
-  package var migrationCount: Int
+  package var migrationCount = 0
 
-  package init(keyFormat: KeyFormat, cookie: SessionCookie, migrationCount: Int) {
+  package init(keyFormat: KeyFormat, cookie: SessionCookie) {
     self.keyFormat = keyFormat
     self.cookie = cookie
-    self.migrationCount = migrationCount
   }
 }

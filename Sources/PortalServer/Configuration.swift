@@ -4,6 +4,7 @@ import Foundation
 import Logging
 import Portal
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import Postgres
 
@@ -12,53 +13,30 @@ import Postgres
 /// Each key can be set by a flag (`--http-port`), an environment variable (`HTTP_PORT`) or a line of `.env`; the first
 /// of these wins. `docs/CONFIGURATION.md` lists the keys with type, default and unit.
 struct PortalConfiguration: Sendable {
+  /// How the server listens and ends.
   struct HTTP: Sendable {
     var host: String
+    /// Not used with ``PortalSettings/socket``.
     var port: Int
-    /// The unix socket to listen on instead of `port`, if any.
-    var socket: SocketFile?
     /// Nil if connections are not encrypted.
     var tls: TLSFiles?
     /// Nil if health and metrics are served on `port`.
     var operationsPort: Int?
-    var cookie: SessionCookie
-    var trustedProxies: TrustedProxies
-    var crossOrigins: CrossOrigins
-    var keyPlaces: KeyPlaces
-    var idleSeconds: Int
-    /// Nil for one thread per processor.
-    var threadCount: Int?
     /// Nil for as many as the descriptors allow, up to the standard maximum.
     var connectionCountMax: Int?
     /// How long the server keeps serving after SIGTERM before it stops listening.
     var drainSeconds: Int
-    var shutdownSeconds: Int
   }
 
   var database: PostgresConfiguration
-  var listenerURL: String?
   /// The database that usage and analytics are read from; nil for `database`.
   var analyticsDatabase: PostgresConfiguration?
   var http: HTTP
-  var requestsPerMinute: RequestLimits.PerMinute
-  var isSignupOpen: Bool
-  /// Nil if everybody who reaches the port may read the metrics.
-  var metricsToken: Secret?
-  var keyFormat: KeyFormat
-  var leaseSeconds: Int
-  var cacheEntryCountMax: Int
-  var cachePreloadCount: Int
-  var hasFastPath: Bool
-  var sessionHours: Int
-  var passwordCost: ScryptCost
-  var passwordThreadCount: Int
-  var secretBox: SecretBox?
-  var needsStaffSecondFactor: Bool
+  /// What the portal is made with. `serve` adds what it finds out itself: the certificate, the descriptors, the spool of
+  /// this installation, the number of migrations.
+  var settings: PortalSettings
+  /// The folder of the spools of all installations.
   var usageSpool: String
-  var usageSpoolKeepSeconds: Int
-  var retention: Retention
-  /// Nil if no mail is sent.
-  var mail: MailSettings?
   var logLevel: Logger.Level
   var logFormat: LogFormat
 
@@ -72,7 +50,7 @@ struct PortalConfiguration: Sendable {
     database.statementTimeout = .seconds(seconds)
     database.preparing = try keys.parsed(
       "database.prepare", default: "auto", "must be auto, always or never", PostgresPreparing.init(rawValue:))
-    listenerURL = keys.optional("database.listener.url", isSecret: true)
+    let listenerURL = keys.optional("database.listener.url", isSecret: true)
     if let url = keys.optional("analytics.database.url", isSecret: true) {
       var configuration = database
       configuration.url = url
@@ -112,11 +90,21 @@ struct PortalConfiguration: Sendable {
       throw keys.error("operations.port", "must differ from HTTP_PORT")
     }
     http = HTTP(
-      host: host, port: port, socket: socket, tls: tls, operationsPort: operationsPort == 0 ? nil : operationsPort,
-      cookie: cookie, trustedProxies: proxies, crossOrigins: crossOrigins, keyPlaces: keyPlaces,
-      idleSeconds: idleSeconds,
-      threadCount: threads == 0 ? nil : threads, connectionCountMax: connections == 0 ? nil : connections,
-      drainSeconds: drainSeconds, shutdownSeconds: shutdownSeconds)
+      host: host, port: port, tls: tls, operationsPort: operationsPort == 0 ? nil : operationsPort,
+      connectionCountMax: connections == 0 ? nil : connections, drainSeconds: drainSeconds)
+    let keyFormat = try keys.parsed(
+      "key.prefix", default: "lk", "must be 2 to 16 lower-case letters and digits, beginning with a letter",
+      KeyFormat.init(prefix:))
+    settings = PortalSettings(keyFormat: keyFormat, cookie: cookie)
+    settings.instanceName = "\(ProcessInfo.processInfo.hostName):\(socket?.path ?? "\(port)")"
+    settings.listenerURL = listenerURL
+    settings.trustedProxies = proxies
+    settings.crossOrigins = crossOrigins
+    settings.keyPlaces = keyPlaces
+    settings.socket = socket
+    settings.httpThreadCount = threads == 0 ? nil : threads
+    settings.connectionTimeouts.idle = .seconds(idleSeconds)
+    settings.connectionTimeouts.shutdown = .seconds(shutdownSeconds)
 
     let counts = 0...RequestLimits.PerMinute.max
     var limits = RequestLimits.PerMinute()
@@ -124,43 +112,39 @@ struct PortalConfiguration: Sendable {
     limits.address = try keys.integer("address.rate.limit.per.minute", counts, default: limits.address)
     limits.token = try keys.integer("token.rate.limit.per.minute", counts, default: limits.token)
     limits.verification = try keys.integer("verify.rate.limit.per.minute", counts, default: limits.verification)
-    requestsPerMinute = limits
-    isSignupOpen = try keys.boolean("signup.open", default: false)
-    metricsToken = try keys.optional("metrics.token", isSecret: true).map {
+    settings.requestsPerMinute = limits
+    settings.isSignupOpen = try keys.boolean("signup.open", default: false)
+    settings.metricsToken = try keys.optional("metrics.token", isSecret: true).map {
       try keys.parsed(
         $0, "metrics.token",
         "must be \(Self.metricsTokenLengthMin) to \(Secret.lengthMax) visible ASCII characters",
         Self.parseMetricsToken)
     }
-    keyFormat = try keys.parsed(
-      "key.prefix", default: "lk", "must be 2 to 16 lower-case letters and digits, beginning with a letter",
-      KeyFormat.init(prefix:))
-    leaseSeconds = try keys.integer("cache.lease.seconds", 1...30, default: 2)
-    cacheEntryCountMax = try keys.integer("cache.entries", 1...10_000_000, default: 200_000)
-    cachePreloadCount = try keys.integer("cache.preload", 0...10_000_000, default: 0)
-    hasFastPath = try keys.boolean("fast.path", default: true)
-    sessionHours = try keys.integer("session.hours", 1...8_760, default: 720)
-    passwordCost = ScryptCost.standard
-    passwordCost.logN = try keys.integer("password.cost", 10...16, default: ScryptCost.standard.logN)
-    passwordThreadCount = try keys.integer("password.threads", 1...64, default: 2)
-    secretBox = try keys.optional("secret.key", isSecret: true).map {
+    settings.lease = .seconds(try keys.integer("cache.lease.seconds", 1...30, default: 2))
+    settings.cacheEntryCountMax = try keys.integer("cache.entries", 1...10_000_000, default: 200_000)
+    settings.cachePreloadCount = try keys.integer("cache.preload", 0...10_000_000, default: 0)
+    settings.hasFastPath = try keys.boolean("fast.path", default: true)
+    settings.sessionLifetime = .seconds(try keys.integer("session.hours", 1...8_760, default: 720) * 3_600)
+    settings.passwordCost.logN = try keys.integer("password.cost", 10...16, default: ScryptCost.standard.logN)
+    settings.passwordThreadCount = try keys.integer("password.threads", 1...64, default: 2)
+    settings.secretBox = try keys.optional("secret.key", isSecret: true).map {
       try keys.parsed(
         $0, "secret.key", "must be 32 bytes in base 64, as printed by openssl rand -base64 32", SecretBox.init)
     }
     if let previous = keys.optional("secret.key.previous", isSecret: true) {
-      guard let box = secretBox else { throw keys.error("secret.key.previous", "requires SECRET_KEY") }
-      secretBox = try keys.parsed(
+      guard let box = settings.secretBox else { throw keys.error("secret.key.previous", "requires SECRET_KEY") }
+      settings.secretBox = try keys.parsed(
         previous, "secret.key.previous",
         "must be 1 to \(SecretBox.previousCountMax) comma-separated keys in the form of SECRET_KEY, none equal to it",
         box.opening(previous:))
     }
-    needsStaffSecondFactor = try keys.choice("staff.second.factor", ["optional", "required"]) == "required"
-    if needsStaffSecondFactor, secretBox == nil {
+    settings.needsStaffSecondFactor = try keys.choice("staff.second.factor", ["optional", "required"]) == "required"
+    if settings.needsStaffSecondFactor, settings.secretBox == nil {
       throw ValidationError("STAFF_SECOND_FACTOR can only be required if SECRET_KEY is set.")
     }
     usageSpool = keys.optional("usage.spool") ?? "usage"
-    usageSpoolKeepSeconds = try keys.integer("usage.spool.keep.seconds", 0...86_400, default: 60)
-    retention = Retention()
+    settings.usageKeptFor = .seconds(try keys.integer("usage.spool.keep.seconds", 0...86_400, default: 60))
+    var retention = Retention()
     retention.idleSessionHours = try keys.integer("session.idle.hours", 1...8_760, default: retention.idleSessionHours)
     retention.usageDays = try keys.integer("usage.retention.days", 7...36_500, default: retention.usageDays)
     retention.usageHourHours = try keys.integer(
@@ -171,7 +155,8 @@ struct PortalConfiguration: Sendable {
     retention.usageSourceDays = try keys.integer(
       "usage.sources.retention.days", 30...36_500, default: retention.usageSourceDays)
     retention.mailDays = try keys.integer("mail.retention.days", 1...3_650, default: retention.mailDays)
-    mail = try Self.mail(keys)
+    settings.retention = retention
+    settings.mail = try Self.mail(keys)
     logLevel = try keys.parsed(
       "log.level", default: "info", "must be one of trace, debug, info, notice, warning, error, critical",
       Logger.Level.init(rawValue:))

@@ -43,8 +43,8 @@ package func withPortal(
   guard let format = KeyFormat(prefix: "lk"), let cookie = SessionCookie(publicURL: "http://127.0.0.1:8080") else {
     throw TestSetupError(description: "the test settings are wrong")
   }
-  var settings = PortalSettings(
-    keyFormat: format, cookie: cookie, migrationCount: try Migrations.embedded().files.count)
+  var settings = PortalSettings(keyFormat: format, cookie: cookie)
+  settings.migrationCount = try Migrations.embedded().files.count
   settings.isSignupOpen = true
   settings.requestsPerMinute = .none
   settings.passwordCost = ScryptCost(logN: 10, r: 8, p: 1)

@@ -114,7 +114,7 @@ struct AccountsCommand: AsyncParsableCommand {
       let (password, isGenerated) = try passwordOptions.read()
       try await reportingFailure {
         let (id, user) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
-          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
+          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.settings.passwordCost))
             .create(name: name, email: address, password: password, by: .other(commandCaller))
         }
         let text = "account \(id.text) with owner \(user.email)"
@@ -151,7 +151,7 @@ struct AccountsCommand: AsyncParsableCommand {
       }
       try await reportingFailure {
         try await PostgresPool.with(configuration.database.with(.portal)) { pool in
-          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
+          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.settings.passwordCost))
             .setSharedLimit(perMinute, mode, of: id, by: commandCaller)
         }
         Output(isJSON: options.json).print(

@@ -105,9 +105,9 @@ struct CommandFailure: Error, CustomStringConvertible {
 extension Jobs {
   fileprivate init(pool: PostgresPool, _ configuration: PortalConfiguration) {
     self.init(
-      pool: pool, instance: "\(ProcessInfo.processInfo.hostName):jobs", retention: configuration.retention,
-      observer: Observer([]), outbox: Outbox(isOpen: configuration.mail != nil),
-      box: configuration.secretBox)
+      pool: pool, instance: "\(ProcessInfo.processInfo.hostName):jobs", retention: configuration.settings.retention,
+      observer: Observer([]), outbox: Outbox(isOpen: configuration.settings.mail != nil),
+      box: configuration.settings.secretBox)
   }
 }
 

@@ -212,11 +212,11 @@ extension PortalConfiguration {
   }
 
   private func makeKeys(_ pool: PostgresPool) -> Keys {
-    Keys(pool: pool, format: keyFormat, propagations: Propagations(pool: pool), outbox: outbox)
+    Keys(pool: pool, format: settings.keyFormat, propagations: Propagations(pool: pool), outbox: outbox)
   }
 
   /// The servers send the mails that are enqueued in it.
-  private var outbox: Outbox { Outbox(isOpen: mail != nil) }
+  private var outbox: Outbox { Outbox(isOpen: settings.mail != nil) }
 }
 
 extension ValidationError {

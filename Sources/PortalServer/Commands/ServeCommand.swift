@@ -52,12 +52,13 @@ struct ServeCommand: AsyncParsableCommand {
     try prepareSpool(configuration.usageSpool)
     try await PostgresPool.with(configuration.database) { pool in
       try await checkSchema(migrations, pool, logger)
-      try await checkSessions(configuration.listenerURL, pool, logger)
+      try await checkSessions(configuration.settings.listenerURL, pool, logger)
     }
     let installation = try await PostgresPool.with(configuration.database.with(.gateway)) {
       try await Installation(in: $0)
     }
-    var settings = PortalSettings(configuration, migrationCount: migrations.count)
+    var settings = configuration.settings
+    settings.migrationCount = migrations.count
     settings.usageSpool = configuration.usageSpool + "/" + installation.id.text
     settings.descriptors = descriptors
     settings.tls = tls
@@ -66,15 +67,16 @@ struct ServeCommand: AsyncParsableCommand {
     let portal = PortalApplication(
       settings, database: configuration.database, analyticsDatabase: configuration.analyticsDatabase,
       observer: observer)
-    try await run(portal, configuration.http, observer, logger)
+    try await run(portal, configuration, observer, logger)
   }
 
   /// Runs the services; a shutdown ends them from the last to the first.
   private func run(
-    _ portal: PortalApplication, _ http: PortalConfiguration.HTTP, _ observer: Observer, _ logger: Logger
+    _ portal: PortalApplication, _ configuration: PortalConfiguration, _ observer: Observer, _ logger: Logger
   ) async throws {
+    let http = configuration.http
     // Until it is opened, the socket is private to the server's user. So are all other files that the server creates.
-    if http.socket != nil { umask(0o077) }
+    if configuration.settings.socket != nil { umask(0o077) }
     let (listening, continuation) = AsyncStream.makeStream(of: Void.self)
     let server = portal.makeServer(
       address: .hostname(http.host, port: http.port),
@@ -173,40 +175,8 @@ extension DescriptorBudget {
     self.init(
       limit: limit,
       poolSizes: [poolSize, poolSize] + (configuration.analyticsDatabase.map { [$0.poolSizeMax] } ?? []),
-      eventLoopCount: configuration.http.threadCount ?? Self.eventLoopCountStandard,
-      mailThreadCount: configuration.mail?.threadCount ?? 0)
+      eventLoopCount: configuration.settings.httpThreadCount ?? Self.eventLoopCountStandard,
+      mailThreadCount: configuration.settings.mail?.threadCount ?? 0)
     operationsCount = configuration.http.operationsPort == nil ? 0 : PortalApplication.operationsDescriptorCount
-  }
-}
-
-extension PortalSettings {
-  init(_ configuration: PortalConfiguration, migrationCount: Int) {
-    self.init(
-      keyFormat: configuration.keyFormat, cookie: configuration.http.cookie, migrationCount: migrationCount)
-    trustedProxies = configuration.http.trustedProxies
-    crossOrigins = configuration.http.crossOrigins
-    keyPlaces = configuration.http.keyPlaces
-    socket = configuration.http.socket
-    connectionTimeouts.idle = .seconds(configuration.http.idleSeconds)
-    httpThreadCount = configuration.http.threadCount
-    connectionTimeouts.shutdown = .seconds(configuration.http.shutdownSeconds)
-    requestsPerMinute = configuration.requestsPerMinute
-    isSignupOpen = configuration.isSignupOpen
-    metricsToken = configuration.metricsToken
-    lease = .seconds(configuration.leaseSeconds)
-    cacheEntryCountMax = configuration.cacheEntryCountMax
-    cachePreloadCount = configuration.cachePreloadCount
-    usageKeptFor = .seconds(configuration.usageSpoolKeepSeconds)
-    hasFastPath = configuration.hasFastPath
-    sessionLifetime = .seconds(configuration.sessionHours * 3_600)
-    passwordCost = configuration.passwordCost
-    passwordThreadCount = configuration.passwordThreadCount
-    secretBox = configuration.secretBox
-    needsStaffSecondFactor = configuration.needsStaffSecondFactor
-    listenerURL = configuration.listenerURL
-    retention = configuration.retention
-    mail = configuration.mail
-    let place = configuration.http.socket?.path ?? "\(configuration.http.port)"
-    instanceName = "\(ProcessInfo.processInfo.hostName):\(place)"
   }
 }

@@ -95,7 +95,7 @@ struct StaffCommand: AsyncParsableCommand {
       let (password, isGenerated) = try passwordOptions.read()
       try await reportingFailure {
         let member = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
-          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
+          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.settings.passwordCost))
             .createStaff(name: name, email: address, role: role, password: password, by: commandCaller)
         }
         let text = "staff \(member.id.text) \(member.email)"

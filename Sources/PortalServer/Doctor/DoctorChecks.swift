@@ -68,7 +68,7 @@ struct DoctorChecks: Sendable {
     }
     let session = try await pool.trySession()
     let (key, listening) =
-      if let url = configuration.listenerURL {
+      if let url = configuration.settings.listenerURL {
         ("DATABASE_LISTENER_URL", try await pool.trySession(url: url))
       } else {
         ("DATABASE_URL", session)
@@ -150,7 +150,7 @@ struct DoctorChecks: Sendable {
   // MARK: What is set
 
   private func lookAtSecretKey() async throws -> Finding {
-    let box = configuration.secretBox
+    let box = configuration.settings.secretBox
     if let box, box.looksMadeUp {
       return .warning("SECRET_KEY has too few different bytes to be random; generate one with openssl rand -base64 32")
     }
@@ -170,7 +170,7 @@ struct DoctorChecks: Sendable {
   }
 
   private func lookAtMail() async throws -> Finding {
-    switch configuration.mail?.transport {
+    switch configuration.settings.mail?.transport {
     case nil: return .ok("not set: no mail is sent")
     case .folder(let path):
       return try await onThread { .failed(if: FolderCondition(at: path).problem, else: "mails are written to \(path)") }
@@ -196,10 +196,10 @@ struct DoctorChecks: Sendable {
   }
 
   private func lookAtListener() async throws -> Finding {
-    let http = configuration.http
+    let (http, socket) = (configuration.http, configuration.settings.socket)
     return try await onThread {
       var texts: [String] = []
-      if let socket = http.socket {
+      if let socket {
         if let problem = FolderCondition(at: (socket.path as NSString).deletingLastPathComponent).problem {
           return .failed(problem)
         }
@@ -211,7 +211,7 @@ struct DoctorChecks: Sendable {
           texts.append("a server listens on \(socket.path)")
         }
       }
-      let ports = (http.socket == nil ? [http.port] : []) + (http.operationsPort.map { [$0] } ?? [])
+      let ports = (socket == nil ? [http.port] : []) + (http.operationsPort.map { [$0] } ?? [])
       for port in ports {
         let place = "\(http.host):\(port)"
         switch PortCondition(host: http.host, port: port) {
