@@ -44,7 +44,7 @@ struct ConnectionBudgetTests {
     // One of each kind first, so that no code runs for the first time and only the cost of connections is measured.
     let first = try await client.connect(BadClient.Kind.allCases.count)
     for socket in first.sockets { close(socket) }
-    let quiet = try await ask(kept, world, owner) {}
+    let quiet = try await ask(kept, world, owner) { _ in }
     let before = try residentMemory(of: server)
 
     let crowd = try await client.connect(Self.count)
@@ -53,7 +53,7 @@ struct ConnectionBudgetTests {
     let countMin = Self.count - crowd.count(of: .halfHead)
     try await eventually("the connections are counted") { try await connectionCount(of: server) >= countMin }
     let atFirst = try residentMemory(of: server)
-    let crowded = try await ask(kept, world, owner) { try client.drip(crowd) }
+    let crowded = try await ask(kept, world, owner) { client.drip(crowd, $0) }
     let growth = max(atFirst, try residentMemory(of: server)) - before
     let growthMax = BadClient.Kind.allCases.reduce(0) { $0 + crowd.count(of: $1) * (Self.shareMax + $1.hotPathMax) }
     print(
@@ -75,11 +75,11 @@ struct ConnectionBudgetTests {
 
   /// Verifies valid keys, one after the other. Returns how long the answers took.
   private func ask(
-    _ connection: TestConnection, _ world: RevocationWorld, _ owner: KeyOwner, meanwhile body: () throws -> Void
+    _ connection: TestConnection, _ world: RevocationWorld, _ owner: KeyOwner, meanwhile body: (_ number: Int) -> Void
   ) async throws -> (p50: Duration, p99: Duration) {
     var times: [Duration] = []
     for number in 0..<Self.questionCount {
-      if number.isMultiple(of: 50) { try body() }
+      body(number)
       let start = ContinuousClock.now
       let answer = try await connection.verify([owner.keys[number % Self.keyCount].secret], token: world.token)
       times.append(ContinuousClock.now - start)
@@ -131,6 +131,7 @@ private struct BadClient {
 
   /// The most bytes of requests that a connection sends without reading the answers.
   private static let pipelinedCountMax = 1 << 20
+  private static let dripTurns = 50
   private static let host = "Host: localhost\r\n"
   private static let json = "Content-Type: application/json\r\n"
 
@@ -160,9 +161,11 @@ private struct BadClient {
     return crowd
   }
 
-  /// Sends another byte of each dripped body; connections that have reached their limit are already closed.
-  func drip(_ crowd: Crowd) throws {
-    for connection in crowd.connections where connection.kind == .drippedBody {
+  /// Sends another byte of some dripped bodies, so that each gets one in ``dripTurns`` calls. Connections that have
+  /// reached their limit are already closed.
+  func drip(_ crowd: Crowd, _ turn: Int) {
+    for (place, connection) in crowd.connections.filter({ $0.kind == .drippedBody }).enumerated()
+    where place % Self.dripTurns == turn % Self.dripTurns {
       var byte = UInt8(ascii: " ")
       _ = send(connection.socket, &byte, 1, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
     }

@@ -16,6 +16,9 @@ struct HostileTextTests {
   private static let queryByteCount = 7_900
   /// Milliseconds that a request may cost more than the same with ASCII. `make soak` measures the release build.
   private static let excessMax = isSoak ? 1.0 : 40.0
+  /// The same for a head of bytes that are not UTF-8. SwiftNIO's decoder makes a `String` of each field before any code
+  /// of the server sees it, and the standard library takes 35 ns to replace each byte.
+  private static let excessOfRepairsMax = isSoak ? 2.0 : 40.0
   /// Milliseconds that a request may cost in total.
   private static let costMax = isSoak ? 20.0 : 200.0
   /// The share of the cases that is run; all of them are some four thousand requests.
@@ -202,11 +205,12 @@ struct HostileTextTests {
             let plain = try await cost(of: candidate, .ascii, server, enough: 1)
             for filler in Filler.allCases where filler != .ascii {
               if filler == .escapedMarks, !candidate.place.isBody { continue }
+              let excessMax = filler == .high && !candidate.place.isBody ? Self.excessOfRepairsMax : Self.excessMax
               let found = try await cost(
-                of: candidate, filler, server, enough: min(plain + Self.excessMax, Self.costMax))
+                of: candidate, filler, server, enough: min(plain + excessMax, Self.costMax))
               count += 1
               #expect(
-                found < plain + Self.excessMax && found < Self.costMax,
+                found < plain + excessMax && found < Self.costMax,
                 "\(candidate.name), \(filler): \(found) ms, \(plain) ms with letters")
               if found - plain > worst.excess { worst = (found - plain, found, "\(candidate.name), \(filler)") }
             }

@@ -45,6 +45,8 @@ private let orders: [(module: String, order: FolderOrder)] = [
       ["Analytics", "FastPath", "Sessions", "Usage"],
       ["Server", "Support"],
       ["People"],
+      // The files that are in no folder.
+      [""],
     ])
   ),
 ]
