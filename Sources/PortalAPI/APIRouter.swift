@@ -1,7 +1,8 @@
+import Foundation
 import HTTPTypes
-import Hummingbird
+package import Hummingbird
 package import Portal
-import PortalHTTP
+package import PortalHTTP
 
 /// The routes of the separate port for health and metrics.
 package func makeOperationsRouter(

@@ -5,7 +5,7 @@ package import NIOCore
 import NIOPosix
 package import Portal
 import PortalAPI
-import PortalHTTP
+package import PortalHTTP
 package import Postgres
 import ServiceLifecycle
 

@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import PortalAPI
 import Synchronization
 
 /// The format of the log on standard error.

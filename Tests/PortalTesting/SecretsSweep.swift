@@ -1,9 +1,9 @@
 import Foundation
-import JSON
+package import JSON
 import Logging
 import Portal
-package import PortalApplication
-package import PortalHTTP
+import PortalApplication
+import PortalHTTP
 import Postgres
 import Synchronization
 

@@ -1,10 +1,10 @@
 import Foundation
 import HTTPTypes
 import HummingbirdTesting
-import JSON
+package import JSON
 import NIOCore
-package import PortalApplication
-package import PortalHTTP
+import PortalApplication
+import PortalHTTP
 import PostgresTesting
 import Synchronization
 

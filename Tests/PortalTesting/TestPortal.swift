@@ -2,7 +2,7 @@ package import Foundation
 package import HTTPTypes
 import Hummingbird
 package import HummingbirdTesting
-import JSON
+package import JSON
 import Logging
 package import Portal
 package import PortalApplication

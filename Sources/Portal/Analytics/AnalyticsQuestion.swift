@@ -1,5 +1,5 @@
 package import Foundation
-import JSON
+package import JSON
 
 /// A range of days, both ends included.
 package struct DayRange: Sendable, Equatable {

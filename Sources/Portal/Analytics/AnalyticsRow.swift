@@ -1,5 +1,5 @@
 package import Foundation
-import JSON
+package import JSON
 
 /// The usage of one group. Only the fields that identify the group are set.
 package struct UsageRow: Sendable {

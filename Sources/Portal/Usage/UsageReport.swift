@@ -1,5 +1,5 @@
 package import Foundation
-import JSON
+package import JSON
 
 /// Counters as reports show them: a request that was both verified and reported counts as one request.
 package struct UsageTotals: Sendable, Equatable {

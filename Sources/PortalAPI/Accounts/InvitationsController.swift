@@ -1,6 +1,8 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `/v1/invitations`, and `/v1/accept-invitation` for the invited person.
 struct InvitationsController {

@@ -1,4 +1,5 @@
 import Portal
+import PortalHTTP
 
 struct InvitationBody {
   var email: EmailAddress

@@ -1,5 +1,6 @@
 import JSON
 import Portal
+import PortalHTTP
 
 extension JSONWriter {
   mutating func fields(of member: Member) {

@@ -1,6 +1,8 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `/v1/members`: the people in the account.
 struct MembersController {

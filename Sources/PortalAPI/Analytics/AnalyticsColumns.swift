@@ -1,4 +1,5 @@
 import Portal
+import PortalHTTP
 
 extension UsageRow {
   static func columns(_ grouping: UsageGrouping) -> [Column<UsageRow>] {
@@ -44,7 +45,7 @@ private func columns<Row>(
 
 extension TopRow {
   static func columns(_ consumers: Consumers) -> [Column<TopRow>] {
-    PortalHTTP.columns(of: consumers, \.consumer) + [
+    PortalAPI.columns(of: consumers, \.consumer) + [
       Column("totalRequests") { .count($0.totalRequests) }, Column("successes") { .count($0.successes) },
       Column("errors") { .count($0.errors) }, Column("denied") { .count($0.denied) },
       Column("share") { .ratio($0.share) },
@@ -54,7 +55,7 @@ extension TopRow {
 
 extension UnusedKey {
   static var columns: [Column<UnusedKey>] {
-    PortalHTTP.columns(of: .key, \.consumer) + [
+    PortalAPI.columns(of: .key, \.consumer) + [
       Column("createdAt") { .time($0.createdAt) }, Column("lastUsedAt") { .time($0.lastUsedAt) },
     ]
   }
@@ -62,7 +63,7 @@ extension UnusedKey {
 
 extension ErrorRateRow {
   static func columns(_ consumers: Consumers) -> [Column<ErrorRateRow>] {
-    PortalHTTP.columns(of: consumers, \.consumer) + [
+    PortalAPI.columns(of: consumers, \.consumer) + [
       Column("successes") { .count($0.successes) }, Column("errors") { .count($0.errors) },
       Column("errorRate") { .ratio($0.errorRate) }, Column("lowerBound") { .ratio($0.lowerBound) },
       Column("overallErrorRate") { .ratio($0.overallErrorRate) },
@@ -72,7 +73,7 @@ extension ErrorRateRow {
 
 extension GrowthRow {
   static var columns: [Column<GrowthRow>] {
-    PortalHTTP.columns(of: .account, \.consumer) + [
+    PortalAPI.columns(of: .account, \.consumer) + [
       Column("requests") { .count($0.requests) }, Column("previousRequests") { .count($0.previousRequests) },
       Column("difference") { .count($0.difference) }, Column("ratio") { .number($0.ratio) },
       Column("score") { .number($0.score) }, Column("isOutlier") { .flag($0.isOutlier) },

@@ -4,6 +4,7 @@ import Hummingbird
 import JSON
 import NIOCore
 import Portal
+import PortalHTTP
 
 /// `/v1/analytics`: questions across accounts, answered as JSON or, to `Accept: text/csv`, as CSV.
 struct AnalyticsController {

@@ -1,5 +1,6 @@
 import Foundation
 import Portal
+import PortalHTTP
 
 extension UsageQuestion {
   init(_ query: Query, at now: Date, isExport: Bool) throws(InvalidRequest) {

@@ -2,6 +2,7 @@ import Hummingbird
 import JSON
 import NIOCore
 import Portal
+import PortalHTTP
 
 /// `GET /v1/audit`: the account's audit trail. A page is JSON; an export, requested with
 /// `Accept: application/x-ndjson`, is JSON Lines with all events.

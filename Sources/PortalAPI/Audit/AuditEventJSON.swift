@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 package import Portal
+import PortalHTTP
 
 extension JSONWriter {
   /// An event of a page.

@@ -1,4 +1,5 @@
 import Portal
+import PortalHTTP
 
 extension AuditFilter {
   init(_ query: Query) throws(InvalidRequest) {

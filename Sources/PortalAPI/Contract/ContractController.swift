@@ -1,5 +1,6 @@
 internal import COpenAPI
 import Hummingbird
+import PortalHTTP
 
 /// `/openapi.json` and `/openapi.yaml`: the contract of this API, embedded when the program is built.
 struct ContractController {

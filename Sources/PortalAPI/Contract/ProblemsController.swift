@@ -1,6 +1,7 @@
 import Hummingbird
 import JSON
 import Portal
+import PortalHTTP
 
 /// `/problems/{code}`: what the `type` of a problem document refers to.
 struct ProblemsController {

@@ -1,4 +1,5 @@
 import Portal
+import PortalHTTP
 
 struct ForgottenPasswordBody {
   var email: EmailAddress

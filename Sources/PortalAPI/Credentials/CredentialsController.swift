@@ -1,5 +1,7 @@
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// Routes that work by mail: `/v1/password/forgot`, `/v1/password/reset`, `/v1/email/verify`, `/v1/email/verification`.
 struct CredentialsController {

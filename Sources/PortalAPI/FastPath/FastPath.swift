@@ -1,9 +1,9 @@
-import Foundation
+package import Foundation
 import HTTPTypes
 import JSON
 import NIOCore
-import Portal
-import PortalHTTP
+package import Portal
+package import PortalHTTP
 
 /// Answers requests for the three hot routes from memory: no `await`, no database and no header objects. Requests that
 /// it cannot answer go to the ordinary route, which would have sent the same bytes.

@@ -1,5 +1,6 @@
 import NIOCore
 import Portal
+import PortalHTTP
 
 /// The progress of a request behind the HTTP decoder, reported to `FastPathHandler` in front of the decoder.
 enum RequestProgress: Sendable {

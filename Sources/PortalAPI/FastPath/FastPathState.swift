@@ -1,4 +1,5 @@
 import NIOCore
+import PortalHTTP
 
 /// The state of a connection in front of the HTTP decoder, as a value: no bytes, no I/O and no clock.
 ///

@@ -1,4 +1,5 @@
 import HTTPTypes
+import PortalHTTP
 
 extension KeyPlaces {
   /// Like ``key(in:)``, for a request that the decoder has not seen.

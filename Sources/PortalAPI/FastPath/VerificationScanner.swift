@@ -1,5 +1,6 @@
 import JSON
 import Portal
+import PortalHTTP
 
 /// Reads the bodies of the hot routes in place: an object with documented members only, in plain ASCII without escapes.
 /// Returns nil for anything else, which `JSONParser` and `RequestFields` judge. They would read whatever is read here

@@ -1,6 +1,7 @@
 import HTTPTypes
 import Hummingbird
 import Portal
+import PortalHTTP
 
 extension Request {
   /// This request as its `Idempotency-Key` identifies it; nil without the header. A repeat has the same method, path

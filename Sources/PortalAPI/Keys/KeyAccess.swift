@@ -1,5 +1,6 @@
 import Foundation
 import Portal
+import PortalHTTP
 
 /// The account whose keys a request is about, and the caller: a member of the account or a service token.
 struct KeyAccess: Sendable {

@@ -1,6 +1,7 @@
 package import Foundation
 import JSON
 package import Portal
+import PortalHTTP
 
 /// An API key in a response: in its current state, or as a stored response showed it.
 package enum ShownKey: Sendable {

@@ -1,4 +1,5 @@
 import Portal
+import PortalHTTP
 
 /// The grace period of a roll: how long the replaced key or service token keeps working.
 struct RollBody: JSONBody {

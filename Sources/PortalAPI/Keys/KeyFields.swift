@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import Portal
+import PortalHTTP
 
 /// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
 /// throw all problems together.

@@ -1,6 +1,7 @@
 package import Foundation
 import JSON
 package import Portal
+import PortalHTTP
 
 extension JSONWriter {
   /// A key that staff or an operator has found, which may belong to any account.

@@ -1,5 +1,7 @@
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `/v1/account/policy`: the rules that an account sets for its own keys.
 struct KeyPolicyController {

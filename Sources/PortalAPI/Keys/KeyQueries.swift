@@ -1,4 +1,5 @@
 import Portal
+import PortalHTTP
 
 extension KeyFilter {
   init(_ query: Query) throws(InvalidRequest) {

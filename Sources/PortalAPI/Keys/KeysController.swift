@@ -1,6 +1,8 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `/v1/keys`, a customer's own keys, and `/v1/accounts/{id}/keys`, the keys of an account for service tokens.
 struct KeysController {

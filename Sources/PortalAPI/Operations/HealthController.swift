@@ -1,5 +1,7 @@
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `/healthz` for a supervisor that restarts dead processes, `/readyz` for a load balancer.
 struct HealthController {

@@ -1,7 +1,7 @@
 import HTTPTypes
 package import Hummingbird
 package import Portal
-import PortalHTTP
+package import PortalHTTP
 
 /// `/metrics` for Prometheus, and the middleware that measures requests for it. The middleware is the outermost, so
 /// that a problem is measured with the status that the client received.

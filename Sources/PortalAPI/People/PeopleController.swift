@@ -1,6 +1,8 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `GET /v1/me/export`, `DELETE /v1/me`, and the same for staff below `/v1/support/people`.
 struct PeopleController {

@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 package import Portal
+import PortalHTTP
 
 extension PersonExports.Export {
   /// Writes one JSON object in pieces. At most a thousand keys or events are in memory at a time.

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import PortalHTTP
 
 /// Percent-encodes the bytes of a head that are not ASCII (RFC 3986 2.1), in the target and in the values of fields, so
 /// that the handlers behind it see only ASCII.

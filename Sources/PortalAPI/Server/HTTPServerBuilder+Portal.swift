@@ -1,8 +1,8 @@
 import Hummingbird
-import HummingbirdCore
+package import HummingbirdCore
 import NIOHTTP1
-import Portal
-import PortalHTTP
+package import Portal
+package import PortalHTTP
 
 extension HTTPServerBuilder {
   /// HTTP/1.1 with the configuration of all ports, over TLS if there is a certificate. Requests that `fastPath` can

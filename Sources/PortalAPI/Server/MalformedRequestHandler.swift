@@ -7,6 +7,7 @@ import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
 import NIOSSL
 import Portal
+import PortalHTTP
 
 /// Answers input that is not HTTP, and requests that are refused for their head, with a problem document, where the
 /// framework would send an empty 400. It does so after the answers to earlier requests, and then closes the connection.

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHTTP1
+import PortalHTTP
 
 /// Ends the connection after the last answer, as ``Persistence`` decides, and ignores everything that follows its
 /// request. Refuses heads whose host or framing is ambiguous.

@@ -1,5 +1,7 @@
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `POST /v1/me/email` and `DELETE /v1/account`.
 struct AccountController {

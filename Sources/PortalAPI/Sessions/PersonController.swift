@@ -2,6 +2,7 @@ import Foundation
 import Hummingbird
 import JSON
 import Portal
+import PortalHTTP
 
 /// The caller's own sessions, password and second factor: `/v1/me` for customers, `/v1/support/me` for staff.
 struct PersonController<Context: PersonContext>: Sendable {

@@ -1,5 +1,6 @@
 import JSON
 import Portal
+import PortalHTTP
 
 struct SignUpBody {
   var email: EmailAddress

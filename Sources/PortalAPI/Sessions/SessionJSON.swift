@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import Portal
+import PortalHTTP
 
 extension JSONWriter {
   /// `accountID` is set where a person's sessions may be in several accounts.

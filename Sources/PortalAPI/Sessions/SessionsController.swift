@@ -1,6 +1,7 @@
 import Hummingbird
 import JSON
 import Portal
+import PortalHTTP
 
 /// `/v1/signup`, `/v1/login`, `/v1/logout`, `/v1/me`, `/v1/accounts`.
 struct SessionsController {

@@ -1,5 +1,7 @@
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `/v1/support/confirmations`: requests of one member of staff that another member has to confirm.
 struct ConfirmationsController {

@@ -1,5 +1,7 @@
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `/v1/support/plans`, and the plans of accounts. All staff can read plans; only admins can change or assign them.
 struct PlansController {

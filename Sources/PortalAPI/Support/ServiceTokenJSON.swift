@@ -1,6 +1,7 @@
 package import Foundation
 import JSON
 package import Portal
+import PortalHTTP
 
 extension JSONWriter {
   package mutating func fields(of token: ServiceTokenDetails, at now: Date) {

@@ -1,6 +1,8 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `/v1/support/tokens`: service tokens, for staff with the role admin.
 struct ServiceTokensController {

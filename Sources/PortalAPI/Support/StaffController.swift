@@ -1,5 +1,7 @@
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `/v1/support/staff`: the members of staff, for staff with the role admin.
 struct StaffController {

@@ -1,5 +1,6 @@
 import JSON
 package import Portal
+import PortalHTTP
 
 extension JSONWriter {
   /// The identity of a member of staff.

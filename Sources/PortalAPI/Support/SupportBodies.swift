@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import Portal
+import PortalHTTP
 
 /// The reason for an action of a member of staff.
 extension SupportReason: JSONBody {

@@ -1,6 +1,8 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `/v1/support`: log-in and log-out of staff, searches, revocations, suspensions and the list of instances.
 struct SupportController {

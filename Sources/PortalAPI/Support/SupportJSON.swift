@@ -1,5 +1,6 @@
 import JSON
 package import Portal
+import PortalHTTP
 
 extension JSONWriter {
   package mutating func fields(of found: FoundAccount) {

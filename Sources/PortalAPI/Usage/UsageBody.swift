@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import Portal
+import PortalHTTP
 
 /// A report of the outcomes of requests. A problem of one event does not refuse the others.
 struct UsageBody {

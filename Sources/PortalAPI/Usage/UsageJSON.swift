@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import Portal
+import PortalHTTP
 
 /// The response to a report.
 struct TakenUsage {

@@ -1,4 +1,5 @@
 import HTTPTypes
+import PortalHTTP
 
 /// The routes that gateways call for each request of their APIs. The fast path answers them. Their methods and paths
 /// are defined here only.

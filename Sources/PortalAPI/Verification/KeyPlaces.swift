@@ -2,6 +2,7 @@ import Foundation
 import HTTPTypes
 import JSON
 import Portal
+import PortalHTTP
 
 /// The places where `/v1/authorize` looks for the key of a request to a gateway; the setting `KEY_HEADERS`.
 ///

@@ -1,7 +1,9 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import JSON
 import Portal
+import PortalHTTP
 
 /// `POST /v1/verify` and similar routes, which a gateway calls for every request to its API.
 struct VerificationController {

@@ -1,4 +1,6 @@
+import JSON
 import Portal
+import PortalHTTP
 
 /// One question of a batch. Its problems are reported in its own result and do not refuse the other questions.
 enum BatchItem {

@@ -1,13 +1,19 @@
-import Foundation
-import HTTPTypes
-import Hummingbird
-import Portal
+package import Foundation
+package import HTTPTypes
+package import Hummingbird
+package import Portal
 
 /// Authenticates a customer by bearer token or cookie.
 package struct MemberAuthentication: RouterMiddleware {
-  package let sessions: Sessions
-  package let cookie: SessionCookie
-  package let limits: RequestLimits
+  private let sessions: Sessions
+  private let cookie: SessionCookie
+  private let limits: RequestLimits
+
+  package init(sessions: Sessions, cookie: SessionCookie, limits: RequestLimits) {
+    self.sessions = sessions
+    self.cookie = cookie
+    self.limits = limits
+  }
 
   package func handle(
     _ request: Request, context: AppRequestContext,
@@ -36,8 +42,13 @@ package struct MemberAuthentication: RouterMiddleware {
 
 /// Authenticates a staff member by bearer token.
 package struct StaffAuthentication: RouterMiddleware {
-  package let sessions: Sessions
-  package let limits: RequestLimits
+  private let sessions: Sessions
+  private let limits: RequestLimits
+
+  package init(sessions: Sessions, limits: RequestLimits) {
+    self.sessions = sessions
+    self.limits = limits
+  }
 
   package func handle(
     _ request: Request, context: AppRequestContext,
@@ -56,12 +67,21 @@ package struct StaffAuthentication: RouterMiddleware {
 
 /// Authenticates a service token.
 package struct ServiceTokenAuthentication: RouterMiddleware {
-  package let tokens: ServiceTokenVerifier
+  private let tokens: ServiceTokenVerifier
   /// The header that the token is in; nil for `Authorization: Bearer`.
-  package var header: HTTPField.Name?
-  package let limits: RequestLimits
+  private var header: HTTPField.Name?
+  private let limits: RequestLimits
   /// The limit among `limits` that the requests of these tokens count towards; nil if there is none.
-  package let limit: RequestLimit<UUID>?
+  private let limit: RequestLimit<UUID>?
+
+  package init(
+    tokens: ServiceTokenVerifier, header: HTTPField.Name? = nil, limits: RequestLimits, limit: RequestLimit<UUID>?
+  ) {
+    self.tokens = tokens
+    self.header = header
+    self.limits = limits
+    self.limit = limit
+  }
 
   package func handle(
     _ request: Request, context: AppRequestContext,
@@ -82,9 +102,15 @@ package struct ServiceTokenAuthentication: RouterMiddleware {
 
 /// Authenticates a service token or a staff member, by bearer token.
 package struct AnalystAuthentication: RouterMiddleware {
-  package let tokens: ServiceTokenVerifier
-  package let sessions: Sessions
-  package let limits: RequestLimits
+  private let tokens: ServiceTokenVerifier
+  private let sessions: Sessions
+  private let limits: RequestLimits
+
+  package init(tokens: ServiceTokenVerifier, sessions: Sessions, limits: RequestLimits) {
+    self.tokens = tokens
+    self.sessions = sessions
+    self.limits = limits
+  }
 
   package func handle(
     _ request: Request, context: AppRequestContext,

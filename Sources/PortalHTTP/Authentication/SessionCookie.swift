@@ -1,7 +1,7 @@
-import Foundation
-import Hummingbird
+package import Foundation
+package import Hummingbird
 import JSON
-import Portal
+package import Portal
 
 /// The session cookie, and the origin from which browsers may make changes with it.
 package struct SessionCookie: Sendable {
@@ -27,19 +27,19 @@ package struct SessionCookie: Sendable {
     origin = scheme + "://" + host + port
   }
 
-  func header(_ token: Secret, expiresAt: Date, at now: Date) -> String {
+  package func header(_ token: Secret, expiresAt: Date, at now: Date) -> String {
     header(value: token.reveal(), maxAge: max(0, Int(bounding: expiresAt.timeIntervalSince(now))))
   }
 
-  var clearingHeader: String { header(value: "", maxAge: 0) }
+  package var clearingHeader: String { header(value: "", maxAge: 0) }
 
-  func token(in request: Request) -> Secret? {
+  package func token(in request: Request) -> Secret? {
     request.cookies[name].flatMap { $0.value.isEmpty ? nil : Secret(presented: $0.value) }
   }
 
   /// Refuses a change that a page of another origin made a browser send. The browser adds the cookie by itself; it does
   /// not add a bearer token, which therefore needs no such check.
-  func checkOrigin(of request: Request) throws {
+  package func checkOrigin(of request: Request) throws {
     if [.get, .head, .options].contains(request.method) { return }
     guard request.headers[.origin] == origin else {
       throw Problem(

@@ -1,4 +1,4 @@
-import NIOCore
+package import NIOCore
 
 /// How long the client of a connection may take before the connection is closed.
 package struct ConnectionTimeouts: Equatable, Sendable {
@@ -42,6 +42,18 @@ package struct ConnectionDeadlines: Equatable, Sendable {
     package var sentCount = 0
     /// Bytes that it has yet to take.
     package var bufferedCount = 0
+
+    package init(
+      now: NIODeadline, readCount: Int = 0, isReading: Bool = true, isAnswering: Bool = false, sentCount: Int = 0,
+      bufferedCount: Int = 0
+    ) {
+      self.now = now
+      self.readCount = readCount
+      self.isReading = isReading
+      self.isAnswering = isAnswering
+      self.sentCount = sentCount
+      self.bufferedCount = bufferedCount
+    }
   }
 
   /// The outcome of a check.

@@ -1,6 +1,6 @@
-import HummingbirdCore
-import Logging
-import Portal
+package import HummingbirdCore
+package import Logging
+package import Portal
 import Synchronization
 
 /// The activity of one connection: noted by its own event loop, without a lock, and read by any that gets a new
@@ -9,6 +9,8 @@ package final class NotedActivity: Sendable {
   /// The time, and in the lowest bit whether a request is being answered: one word, so that both are from the same
   /// moment.
   private let word = Atomic<UInt64>(0)
+
+  package init() {}
 
   /// Replaces the activity. Call it from one thread only.
   package func note(_ activity: ConnectionActivity) {

@@ -5,6 +5,11 @@ package struct ConnectionActivity: Equatable, Sendable {
   package var since: UInt64
   /// Whether a request is being answered, and the client takes the answer.
   package var isAnswering: Bool
+
+  package init(since: UInt64, isAnswering: Bool) {
+    self.since = since
+    self.isAnswering = isAnswering
+  }
 }
 
 /// Which HTTP connections there are, and which are closed if there are too many, as a value: no I/O and no clock.

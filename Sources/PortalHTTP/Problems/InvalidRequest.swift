@@ -5,6 +5,11 @@ package import Portal
 package struct RequestProblem: Sendable, Equatable {
   package var location: String
   package var message: String
+
+  package init(location: String, message: String) {
+    self.location = location
+    self.message = message
+  }
 }
 
 /// A request that violates the contract, with all of its problems.

@@ -1,6 +1,6 @@
-import HTTPTypes
-import Hummingbird
-import JSON
+package import HTTPTypes
+package import Hummingbird
+package import JSON
 import Portal
 
 /// An error as a client sees it: `application/problem+json` (RFC 9457) with a stable code.
@@ -111,7 +111,9 @@ extension Response {
 }
 
 /// Thrown to the reader of a request's body when the connection ends before the request is complete.
-package struct ClientGone: Error {}
+package struct ClientGone: Error {
+  package init() {}
+}
 
 extension HTTPField.Name {
   // Safe: it is a valid name.

@@ -1,4 +1,4 @@
-import HTTPTypes
+package import HTTPTypes
 
 /// The page about a kind of problem. It is served at ``pagePath``, which is the `type` of the problem's documents.
 extension Problem.Code {

@@ -1,11 +1,11 @@
 import Foundation
 import HTTPTypes
 import JSON
-import Portal
+package import Portal
 
 /// A destination of header fields. `beginning` is the end of the previous line, the name, a colon and a space, so that
 /// a field takes few appends.
-protocol FieldSink {
+package protocol FieldSink {
   mutating func add(_ beginning: StaticString, _ number: Int)
   mutating func add(_ beginning: StaticString, _ value: (inout [UInt8]) -> Void)
 }

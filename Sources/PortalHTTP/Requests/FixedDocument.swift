@@ -1,6 +1,6 @@
 import Crypto
 import HTTPTypes
-import Hummingbird
+package import Hummingbird
 
 /// A document that is the same for everybody and only changes with the version of the program.
 ///

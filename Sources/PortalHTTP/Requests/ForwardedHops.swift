@@ -1,4 +1,4 @@
-import HTTPTypes
+package import HTTPTypes
 import Portal
 
 /// The header in which trusted proxies report where a request comes from. Only one of them is read, never both: a proxy

@@ -1,4 +1,4 @@
-import Hummingbird
+package import Hummingbird
 
 /// The JSON body of a request, parsed. A value exists only if nothing was wrong with it.
 package protocol JSONBody: Sendable {

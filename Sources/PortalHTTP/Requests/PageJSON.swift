@@ -1,5 +1,5 @@
-import JSON
-import Portal
+package import JSON
+package import Portal
 
 extension JSONWriter {
   /// The items of a page, as objects, and the cursor of the next page.

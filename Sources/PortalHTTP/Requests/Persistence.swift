@@ -1,5 +1,5 @@
 import HTTPTypes
-import NIOHTTP1
+package import NIOHTTP1
 
 /// Whether a connection persists after the answer to a request (RFC 9112 9.3), and how the answer ends.
 package struct Persistence: Equatable, Sendable {
@@ -9,7 +9,7 @@ package struct Persistence: Equatable, Sendable {
   /// Whether the answer has no body, whatever its fields say.
   let isHead: Bool
   /// Whether the connection ends after the answer.
-  private(set) var isLast: Bool
+  package private(set) var isLast: Bool
 
   package init(_ head: HTTPRequestHead) {
     isOld = Self.isOld(head.version)

@@ -1,4 +1,4 @@
-import Portal
+package import Portal
 
 /// A person's credentials and addresses. All of these are required.
 extension RequestFields {

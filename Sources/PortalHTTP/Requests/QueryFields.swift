@@ -1,7 +1,7 @@
-import Foundation
+package import Foundation
 import Hummingbird
-import JSON
-import Portal
+package import JSON
+package import Portal
 
 /// Typed values of a query, with the same messages as those of a body. Each of these throws as soon as its value is
 /// wrong.

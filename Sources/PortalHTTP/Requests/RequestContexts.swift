@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 package import Hummingbird
 package import Portal
 
@@ -30,10 +30,10 @@ package protocol PersonContext: RequestContext {
 /// The context of a customer who is logged in. It cannot be made without a session.
 package struct MemberContext: ChildRequestContext, PersonContext {
   package var coreContext: CoreRequestContextStorage
-  let session: MemberSession
+  package let session: MemberSession
   /// The session's token.
-  let token: Secret
-  let caller: Caller
+  package let token: Secret
+  package let caller: Caller
 
   package init(context: AppRequestContext) throws {
     guard let session = context.customer, let token = context.customerToken else { throw PortalError.unauthenticated }
@@ -43,14 +43,14 @@ package struct MemberContext: ChildRequestContext, PersonContext {
     caller = session.caller(ip: context.clientAddress)
   }
 
-  var accountID: UUID { session.account.id }
+  package var accountID: UUID { session.account.id }
 }
 
 /// The context of a staff member who is logged in.
 package struct StaffContext: ChildRequestContext, PersonContext {
   package var coreContext: CoreRequestContextStorage
-  let session: StaffSession
-  let caller: Caller
+  package let session: StaffSession
+  package let caller: Caller
 
   package init(context: AppRequestContext) throws {
     guard let session = context.staff else { throw PortalError.unauthenticated }
@@ -59,15 +59,15 @@ package struct StaffContext: ChildRequestContext, PersonContext {
     caller = session.caller(ip: context.clientAddress)
   }
 
-  var member: StaffMember { session.member }
+  package var member: StaffMember { session.member }
 }
 
 /// The context of a request with a valid service token.
 package struct ServiceTokenContext: ChildRequestContext {
   package var coreContext: CoreRequestContextStorage
-  let token: ServiceToken
-  let secret: Secret
-  let caller: Caller
+  package let token: ServiceToken
+  package let secret: Secret
+  package let caller: Caller
 
   package init(context: AppRequestContext) throws {
     guard let token = context.token, let secret = context.tokenSecret else { throw PortalError.unauthenticated }
@@ -80,13 +80,13 @@ package struct ServiceTokenContext: ChildRequestContext {
 
 /// The context of a caller who may read all accounts: staff, or a service token with that permission.
 package struct AnalystContext: ChildRequestContext {
-  enum Analyst: Sendable {
+  package enum Analyst: Sendable {
     case token(ServiceToken)
     case staff(StaffSession)
   }
 
-  var coreContext: CoreRequestContextStorage
-  let analyst: Analyst
+  package var coreContext: CoreRequestContextStorage
+  package let analyst: Analyst
 
   package init(context: AppRequestContext) throws {
     if let token = context.token {

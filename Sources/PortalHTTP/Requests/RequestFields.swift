@@ -1,6 +1,6 @@
-import Foundation
-import Hummingbird
-import JSON
+package import Foundation
+package import Hummingbird
+package import JSON
 import Portal
 
 /// The members of a JSON body, taken one by one. Problems are collected, so that a client gets all of them together;

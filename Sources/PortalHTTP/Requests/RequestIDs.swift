@@ -6,6 +6,8 @@ package final class RequestIDs: Sendable {
   private let prefix = UInt64.random(in: .min ... .max)
   private let counter = Atomic<UInt64>(.random(in: .min ... .max))
 
+  package init() {}
+
   package func append(to bytes: inout [UInt8]) {
     bytes.append(hex: prefix)
     bytes.append(hex: counter.wrappingAdd(1, ordering: .relaxed).oldValue)

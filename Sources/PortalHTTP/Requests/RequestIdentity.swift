@@ -1,5 +1,5 @@
 import HTTPTypes
-import Hummingbird
+package import Hummingbird
 import Logging
 
 /// A trusted proxy's identification of a request: its id (`X-Request-Id`) and the trace that it belongs to
@@ -59,7 +59,7 @@ package struct RequestIdentityMiddleware: RouterMiddleware {
   private static let idKey = "hb.request.id"
   private static let traceKey = "trace.id"
 
-  package let proxies: TrustedProxies
+  private let proxies: TrustedProxies
   private let ids = RequestIDs()
 
   package init(proxies: TrustedProxies) { self.proxies = proxies }

@@ -1,7 +1,7 @@
 import Foundation
 import HTTPTypes
-import Hummingbird
-import Portal
+package import Hummingbird
+package import Portal
 import Synchronization
 
 /// The proxies that are trusted to report where a request comes from.
@@ -62,7 +62,7 @@ package struct TrustedProxies: Sendable, Equatable {
   }
 
   /// Whether the peer of a connection is a trusted proxy.
-  func isTrusted(peer: String?) -> Bool {
+  package func isTrusted(peer: String?) -> Bool {
     guard let peer else { return includesSocketPeers }
     guard !blocks.isEmpty, let address = AddressBlock(peer) else { return false }
     return isTrusted(address)

@@ -1,3 +1,4 @@
+import JSON
 import Portal
 
 /// Names and other texts typed by people, all checked by ``TypedText``. White space around them does not count.

@@ -1,5 +1,5 @@
-import Hummingbird
-import Portal
+package import Hummingbird
+package import Portal
 
 /// The permissions that an analyst route requires: of a service token, and of staff.
 package struct AnalystPermission {

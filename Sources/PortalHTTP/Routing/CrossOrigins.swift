@@ -1,6 +1,6 @@
 import Foundation
 import HTTPTypes
-import Hummingbird
+package import Hummingbird
 
 /// The origins, besides the portal's own, whose pages may send requests to this server and read the answers (CORS, in
 /// the Fetch standard).

@@ -1,4 +1,4 @@
-import Hummingbird
+package import Hummingbird
 
 /// Routes that each name the right they require, so that none can omit the check.
 package struct GuardedRoutes<Context: RequestContext, Right: Sendable> {

@@ -1,5 +1,5 @@
-import Hummingbird
-import Portal
+package import Hummingbird
+package import Portal
 
 /// The routes of an account's members.
 package typealias MemberRoutes = GuardedRoutes<MemberContext, MemberPermission>

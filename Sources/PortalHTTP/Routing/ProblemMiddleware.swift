@@ -1,5 +1,5 @@
 import HTTPTypes
-import Hummingbird
+package import Hummingbird
 import Logging
 import Portal
 import Postgres
@@ -9,7 +9,11 @@ import Postgres
 /// A path with an empty segment is not found. The router would treat it like the path without that segment, so that
 /// `/metrics/` would get past a proxy that blocks `/metrics`.
 package struct ProblemMiddleware: RouterMiddleware {
-  package let routes: RouteTable
+  private let routes: RouteTable
+
+  package init(routes: RouteTable) {
+    self.routes = routes
+  }
 
   package func handle(
     _ request: Request, context: AppRequestContext,

@@ -1,4 +1,4 @@
-import Hummingbird
+package import Hummingbird
 
 package enum Anybody {
   case anybody

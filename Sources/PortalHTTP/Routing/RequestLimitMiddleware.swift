@@ -1,10 +1,14 @@
-import Foundation
-import Hummingbird
-import Portal
+package import Foundation
+package import Hummingbird
+package import Portal
 
 /// Counts requests to routes without authentication, by the client's address.
 package struct AddressLimitMiddleware: RouterMiddleware {
-  package let limits: RequestLimits
+  private let limits: RequestLimits
+
+  package init(limits: RequestLimits) {
+    self.limits = limits
+  }
 
   package func handle(
     _ request: Request, context: AppRequestContext,
@@ -17,7 +21,11 @@ package struct AddressLimitMiddleware: RouterMiddleware {
 
 /// Like ``AddressLimitMiddleware``, for requests that match no route; the others are counted by their groups.
 package struct UnmatchedLimitMiddleware: RouterMiddleware {
-  package let limits: RequestLimits
+  private let limits: RequestLimits
+
+  package init(limits: RequestLimits) {
+    self.limits = limits
+  }
 
   package func handle(
     _ request: Request, context: AppRequestContext,
@@ -32,9 +40,14 @@ package struct UnmatchedLimitMiddleware: RouterMiddleware {
 ///
 /// The turn ends before the body is written. An export, which reads while it is written, reads one page at a time.
 package struct AccountTurnMiddleware<Context: RequestContext>: RouterMiddleware {
-  package let turns: AccountTurns
+  private let turns: AccountTurns
   /// Nil if the request is not about an account.
-  package let accountID: @Sendable (Context) -> UUID?
+  private let accountID: @Sendable (Context) -> UUID?
+
+  package init(turns: AccountTurns, accountID: @escaping @Sendable (Context) -> UUID?) {
+    self.turns = turns
+    self.accountID = accountID
+  }
 
   package func handle(
     _ request: Request, context: Context, next: @concurrent (Request, Context) async throws -> Response

@@ -93,8 +93,13 @@ package final class RouteTable: Sendable {
 package struct RecordingRouter: RouterMethods {
   package typealias Context = AppRequestContext
 
-  package let router: Router<AppRequestContext>
-  package let table: RouteTable
+  private let router: Router<AppRequestContext>
+  private let table: RouteTable
+
+  package init(router: Router<AppRequestContext>, table: RouteTable) {
+    self.router = router
+    self.table = table
+  }
 
   @discardableResult
   package func on<Responder: HTTPResponder>(

@@ -1,5 +1,5 @@
-import Hummingbird
-import Portal
+package import Hummingbird
+package import Portal
 
 /// The routes of service tokens.
 package typealias ServiceTokenRoutes = GuardedRoutes<ServiceTokenContext, ServiceToken.Permission>
@@ -12,7 +12,7 @@ extension GuardedRoutes<ServiceTokenContext, ServiceToken.Permission> {
 
 extension ServiceToken {
   /// Throws `.forbidden` if the token does not have the permission.
-  package func require(_ permission: MemberPermission) throws(PortalError) {
+  package func require(_ permission: Permission) throws(PortalError) {
     guard permissions.contains(permission) else {
       throw .forbidden(reason: "The token lacks the permission \(permission.rawValue).")
     }

@@ -1,5 +1,5 @@
-import Hummingbird
-import Portal
+package import Hummingbird
+package import Portal
 
 /// The routes of staff.
 package typealias StaffRoutes = GuardedRoutes<StaffContext, StaffPermission>

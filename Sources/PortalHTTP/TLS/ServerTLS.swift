@@ -1,7 +1,7 @@
 package import Foundation
 import JSON
 import NIOPosix
-import NIOSSL
+package import NIOSSL
 package import Portal
 import Synchronization
 
@@ -21,7 +21,7 @@ package final class ServerTLS: Sendable {
   }
 
   /// The context for new connections.
-  var context: NIOSSLContext { content.withLock { $0.context } }
+  package var context: NIOSSLContext { content.withLock { $0.context } }
 
   /// When the certificate expires.
   package var expiresAt: Date { content.withLock { $0.expiresAt } }

@@ -1,6 +1,6 @@
-import NIOCore
+package import NIOCore
 import NIOTLS
-import Portal
+package import Portal
 
 /// Sits behind the TLS handler until the handshake completes. Closes the connection of a client that takes too long,
 /// because the handlers behind it see no byte before then, and counts handshakes that fail.

@@ -2,6 +2,8 @@ import ArgumentParser
 import Foundation
 import JSON
 import Portal
+import PortalAPI
+import PortalApplication
 import PortalHTTP
 import Postgres
 

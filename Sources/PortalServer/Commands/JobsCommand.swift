@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import JSON
 import Portal
+import PortalApplication
 import PortalHTTP
 import Postgres
 

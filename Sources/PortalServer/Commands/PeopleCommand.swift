@@ -1,6 +1,8 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Portal
+import PortalAPI
 import PortalHTTP
 import Postgres
 

@@ -1,5 +1,7 @@
 import ArgumentParser
+import JSON
 import Portal
+import PortalAPI
 import PortalHTTP
 import Postgres
 

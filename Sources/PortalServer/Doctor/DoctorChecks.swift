@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import Portal
+import PortalApplication
 import PortalHTTP
 import Postgres
 

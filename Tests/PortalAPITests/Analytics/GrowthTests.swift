@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import PortalAPI
 import PortalHTTP
 import PortalTesting

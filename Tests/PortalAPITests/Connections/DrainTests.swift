@@ -1,5 +1,7 @@
 import Foundation
+import JSON
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import PortalTesting
 import Testing

@@ -1,5 +1,6 @@
 import Portal
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import PortalTesting
 import Postgres

@@ -1,4 +1,6 @@
+import JSON
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import PortalTesting
 import PostgresTesting

@@ -1,6 +1,7 @@
 import Foundation
 import Portal
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import PortalTesting
 import PostgresTesting

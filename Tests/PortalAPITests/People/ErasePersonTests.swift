@@ -1,6 +1,8 @@
 import Foundation
+import JSON
 import Portal
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import PortalTesting
 import Postgres

@@ -1,5 +1,6 @@
 import Foundation
 import Portal
+import PortalApplication
 import PortalTesting
 import Testing
 

@@ -1,4 +1,5 @@
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import PortalTesting
 import Testing

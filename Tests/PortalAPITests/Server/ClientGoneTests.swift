@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import Portal
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import PortalTesting
 import PostgresTesting

@@ -1,3 +1,4 @@
+import JSON
 import PortalAPI
 import PortalHTTP
 import PortalTesting

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Portal
 import PortalAPI
 import PortalHTTP

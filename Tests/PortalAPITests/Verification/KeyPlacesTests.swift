@@ -1,6 +1,8 @@
 import Foundation
 import HTTPTypes
+import JSON
 import Portal
+import PortalApplication
 import PortalTesting
 import PostgresTesting
 import Testing

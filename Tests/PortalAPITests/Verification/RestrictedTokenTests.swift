@@ -1,6 +1,7 @@
 import JSON
 import Portal
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import PortalTesting
 import Testing

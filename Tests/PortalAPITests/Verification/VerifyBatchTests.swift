@@ -1,5 +1,7 @@
+import JSON
 import Portal
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import PortalTesting
 import Postgres

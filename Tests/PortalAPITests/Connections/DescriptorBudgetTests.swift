@@ -1,5 +1,7 @@
+import PortalApplication
 import Testing
 
+@testable import PortalAPI
 @testable import PortalHTTP
 
 @Suite("DescriptorBudget")
