@@ -303,7 +303,7 @@ struct MigrationsTests {
     #expect(try migrations.status([], checksums: checksums) == .pending(["0001_counters", "0002_more"]))
   }
 
-  @Test("a database with only some of what the files replace must be made anew, and the error says where it stands")
+  @Test("a database with only some of what the files replace must be recreated, and the error names its last migration")
   func older() throws {
     let migrations = try migrations(files, replacing: replaced)
     for count in 1...2 {
@@ -312,8 +312,8 @@ struct MigrationsTests {
       }
       #expect(
         error?.message == """
-          the database stands at 000\(count)_old of a development version before 0003_old. It cannot be brought up to \
-          date and must be made anew
+          the database is at 000\(count)_old of a development version before 0003_old. It cannot be brought up to \
+          date and must be recreated
           """)
     }
   }

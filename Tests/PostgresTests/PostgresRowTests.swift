@@ -37,7 +37,7 @@ struct PostgresRowTests {
     let error = try await decodingError(WrongType())
     #expect(error.code == .decoding)
     #expect(error.statement == "WrongType")
-    #expect(error.message == "column 2 of type 25 is no Int")
+    #expect(error.message == "column 2 of type 25 is not Int")
   }
 
   @Test("a NULL where none is allowed is a decoding error that names the column and the statement")

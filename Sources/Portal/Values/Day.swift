@@ -1,7 +1,7 @@
 package import Foundation
 import Postgres
 
-/// A day of the calendar in UTC: what usage is counted by.
+/// A calendar day in UTC, by which usage is counted.
 package struct Day: Hashable, Comparable, Sendable, CustomStringConvertible {
   private static let secondsPerDay = 86_400.0
   /// 2000-01-01, where PostgreSQL's dates begin, in days since 1970-01-01.

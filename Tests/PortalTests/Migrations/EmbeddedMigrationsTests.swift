@@ -69,7 +69,7 @@ struct EmbeddedMigrationsTests {
     }
   }
 
-  @Test("a database with fewer of the former migrations is left alone and must be made anew")
+  @Test("a database with fewer of the former migrations is left alone and must be recreated")
   func tooOld() async throws {
     for count in [1, 22] {
       try await withPool { pool in
@@ -78,7 +78,7 @@ struct EmbeddedMigrationsTests {
         let migrations = try Migrations.embedded()
         let error = await #expect(throws: PostgresError.self) { try await migrations.apply(on: pool) }
         #expect(error?.code == .migrationMismatch)
-        #expect(error?.message.hasSuffix("must be made anew") == true)
+        #expect(error?.message.hasSuffix("must be recreated") == true)
         #expect(try await rows(pool) == before)
       }
     }

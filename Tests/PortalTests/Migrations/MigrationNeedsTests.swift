@@ -80,7 +80,7 @@ struct MigrationNeedsTests {
   func description() {
     #expect(
       refusal { $0.mayCreateInSchema = false }?.description == """
-        the login app may not do what is needed in the database portal, and nothing was changed:
+        the login app lacks rights in the database portal, and nothing was changed:
           - it may not create in the schema public
         As a superuser, in the database portal:
           grant usage, create on schema public to app;
