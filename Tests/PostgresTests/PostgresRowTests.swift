@@ -66,7 +66,7 @@ struct PostgresRowTests {
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [Date] { try row.next() }
   }
 
-  @Test("a time or a day without end is a decoding error that says so, and names the column and the statement")
+  @Test("an infinite time or day is a decoding error that says so and names the column and the statement")
   func infiniteTimes() async throws {
     let time = try await decodingError(InfiniteTime())
     #expect(time.code == .decoding)
