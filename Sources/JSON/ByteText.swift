@@ -1,7 +1,7 @@
-/// A text that is compared and hashed by its bytes, as everything that somebody sent must be.
+/// A text that is compared and hashed by its bytes, as all text from clients must be.
 ///
-/// `String` compares and hashes by canonical equivalence (Unicode UAX 15): it takes two spellings of a letter for one,
-/// and sorts the combining marks behind a letter by insertion, which takes seconds for 64 KB of them.
+/// `String` compares and hashes by canonical equivalence (Unicode UAX 15): it treats two spellings of a letter as
+/// equal, and sorts the combining marks after a letter by insertion, which takes seconds for 64 KB of them.
 package struct ByteText: Hashable, Comparable, Sendable {
   package let text: String
 
@@ -16,7 +16,7 @@ package struct ByteText: Hashable, Comparable, Sendable {
   package func hash(into hasher: inout Hasher) {
     var text = text
     text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
-    // So that a list of texts has no two spellings.
+    // A terminator, so that two different lists of texts do not hash the same bytes.
     hasher.combine(UInt8.max)
   }
 }
@@ -27,8 +27,8 @@ extension StringProtocol {
     utf8.count == other.utf8.count && utf8.elementsEqual(other.utf8)
   }
 
-  /// The first so many Unicode scalars, to be shown where a text of any length would be too much; U+FFFD in place of
-  /// control characters.
+  /// The first `count` Unicode scalars, for display where a text may be too long; control characters are replaced by
+  /// U+FFFD.
   package func shortened(to count: Int = 64) -> String {
     String(
       String.UnicodeScalarView(
@@ -37,7 +37,7 @@ extension StringProtocol {
 }
 
 extension CaseIterable where Self: RawRepresentable, RawValue == String {
-  /// The case that somebody has sent the name of; see ``ByteText``.
+  /// The case with this name as a client sent it; see ``ByteText``.
   package init?(named text: String) {
     guard let found = Self.allCases.first(where: { $0.rawValue.hasSameBytes(as: text) }) else { return nil }
     self = found

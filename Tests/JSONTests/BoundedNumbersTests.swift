@@ -6,7 +6,7 @@ import Testing
 @Suite("Bounded numbers")
 struct BoundedNumbersTests {
   @Test(
-    "a fraction becomes its whole part, and what no Int can be the nearest that is far from where sums overflow",
+    "a fraction becomes its whole part, and a number out of range the nearest bound, far from overflow",
     arguments: [
       (0, 0), (0.9, 0), (-0.9, 0), (1.5, 1), (-1.5, -1), (1_800_000_000_000.25, 1_800_000_000_000), (.nan, 0),
       (.infinity, 1 << 53), (-.infinity, -(1 << 53)), (.greatestFiniteMagnitude, 1 << 53), (-1e300, -(1 << 53)),
@@ -16,7 +16,7 @@ struct BoundedNumbersTests {
     #expect(Int(bounding: number) == expected)
   }
 
-  @Test("sums and differences are what they are, or the nearest number that there is")
+  @Test("sums and differences are exact, or the nearest Int")
   func sums() {
     var random = SeededGenerator(seed: 3)
     let extremes = [0, 1, -1, .min, .min + 1, .max, .max - 1, .max / 2 + 1]

@@ -8,7 +8,7 @@ struct ByteTextTests {
     case pear = "péar"
   }
 
-  @Test("texts are equal by their bytes, not by what they look like")
+  @Test("texts are compared by their bytes, not by their appearance")
   func equality() {
     #expect(ByteText("\u{e9}") == ByteText("\u{e9}"))
     #expect(ByteText("\u{e9}") != ByteText("e\u{301}"))
@@ -17,13 +17,13 @@ struct ByteTextTests {
     #expect("abc".dropFirst().hasSameBytes(as: "bc") && !"abc".hasSameBytes(as: "ab"))
   }
 
-  @Test("a case is found by the bytes of its name alone")
+  @Test("a case is found only by the bytes of its name")
   func choices() {
     #expect(Fruit(named: "apple") == .apple && Fruit(named: "p\u{e9}ar") == .pear)
     #expect(Fruit(named: "pe\u{301}ar") == nil && Fruit(named: "") == nil && Fruit(named: "apple ") == nil)
   }
 
-  @Test("what is shown of a text is bounded, however many marks there are on a letter")
+  @Test("the shown part of a text is bounded, however many marks there are on a letter")
   func shortened() {
     #expect("abc".shortened() == "abc")
     #expect("a\0b\n\u{9F}".shortened() == "a\u{FFFD}b\u{FFFD}\u{FFFD}")

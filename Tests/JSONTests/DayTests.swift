@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Day")
 struct DayTests {
-  @Test("every day from 1970 to 2100 is that of the calendar, and one number after the day before")
+  @Test("every day from 1970 to 2100 matches the calendar, and its number follows that of the previous day")
   func everyDay() {
     let lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
     var number = 0
@@ -21,7 +21,7 @@ struct DayTests {
     #expect(Day(number: number).description == "2101-01-01")
   }
 
-  @Test("the calendar goes on before the year 1 and before 0000-03-01, and every year has four digits at least")
+  @Test("the calendar continues before the year 1 and before 0000-03-01, and every year has at least four digits")
   func firstYears() {
     let lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
     // The year 0 begins 719,528 days before 1970.
@@ -51,7 +51,7 @@ struct DayTests {
     }
   }
 
-  @Test("days sort by time, and are advanced over the ends of months and years")
+  @Test("days sort by time, and can be advanced past the ends of months and years")
   func order() {
     let day = Day(containing: Date(timeIntervalSince1970: 1_709_164_800))
     #expect(day.description == "2024-02-29")

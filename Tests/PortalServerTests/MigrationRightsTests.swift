@@ -30,7 +30,7 @@ struct MigrationRightsTests {
 
       let refused = try await latchkey(["migrate"], environment: own)
       #expect(refused.status == 1)
-      #expect(refused.errors.contains("may not make the roles latchkey_portal, latchkey_identity"))
+      #expect(refused.errors.contains("may not create the roles latchkey_portal, latchkey_identity"))
       #expect(refused.errors.contains("may not create in the schema public"))
       #expect(refused.errors.contains("pg_trgm"))
       #expect(try await read(CountObjects(), at: database) == 0)

@@ -121,7 +121,7 @@ struct SupervisionTests {
           // It reports that it is alive until the end.
           let stopping = try #require(manager.messages.firstIndex(of: "STOPPING=1"))
           #expect(manager.messages[stopping...].contains("WATCHDOG=1"))
-          #expect(server.readLog().contains("the server is about to end, and drains"))
+          #expect(server.readLog().contains("the server is about to stop and is draining"))
           let refused = try await curl([server.url + "/healthz"])
           #expect(refused.status == 7)
         }

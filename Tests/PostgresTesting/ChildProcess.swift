@@ -1,10 +1,10 @@
 package import Foundation
 import Synchronization
 
-/// A program that runs beside the tests, with its output in files.
+/// A program that runs alongside the tests, with its output in files.
 ///
-/// Not Foundation's `Process`, which takes a program for running as long as any other that it or anybody has started
-/// meanwhile holds a descriptor inherited by chance; and tests start servers, which stay, from many threads.
+/// Not Foundation's `Process`, which considers a program running as long as any other program, started meanwhile, holds
+/// a descriptor that it inherited by chance; and tests start long-running servers from many threads.
 package final class ChildProcess: Sendable {
   private struct State {
     var status: Int32?
@@ -29,7 +29,7 @@ package final class ChildProcess: Sendable {
     } else {
       posix_spawn_file_actions_adddup2(&actions, 1, 2)
     }
-    // A server's runtime ignores SIGPIPE, a task's thread blocks others, and a child inherits both.
+    // A server's runtime ignores SIGPIPE, a task's thread blocks other signals, and a child inherits both.
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -51,7 +51,7 @@ package final class ChildProcess: Sendable {
 
   package var isRunning: Bool { state.withLock { $0.status == nil } }
 
-  /// The exit status; that of a program killed by a signal is 128 and the signal, as a shell has it.
+  /// The exit status; for a program killed by a signal, 128 plus the signal, as in a shell.
   package func wait() async -> Int32 {
     await withCheckedContinuation { continuation in
       let status = state.withLock { state in
@@ -62,14 +62,14 @@ package final class ChildProcess: Sendable {
     }
   }
 
-  /// Sends a signal, unless the program has ended and its id may be another's.
+  /// Sends a signal, unless the program has ended and its process id may belong to another.
   package func send(_ signal: Int32) {
     state.withLock { if $0.status == nil { _ = kill(id, signal) } }
   }
 
   private func reap() {
     var information = siginfo_t()
-    // The id stays this program's until the status is taken, under the lock.
+    // The process id stays this program's until the status is taken, under the lock.
     while waitid(P_PID, id_t(id), &information, WEXITED | WNOWAIT) == -1, errno == EINTR {}
     let (status, waiters) = state.withLock { state in
       var raw: Int32 = 0
@@ -84,7 +84,7 @@ package final class ChildProcess: Sendable {
   }
 }
 
-/// What a finished program left.
+/// The result of a finished program.
 package struct CommandResult: Sendable {
   package var status: Int32
   package var output: String

@@ -1,34 +1,34 @@
 import Foundation
 import Glibc
 
-/// What is wrong with a case, and where it was left.
+/// The problem of a case, and where the case is stored.
 package struct FuzzFailure: Error, CustomStringConvertible {
   package let description: String
 }
 
-/// Tries cases of one kind of input: the files of `Tests/Corpus/<kind>` first, and then as many as are asked for, each
-/// made from a seed. The case in hand stands in a file before it is tried, and stays there where it fails or ends the
-/// process.
+/// Tries cases of one kind of input: first the files of `Tests/Corpus/<kind>`, then as many generated cases as
+/// requested, each from a seed. The current case is written to a file before it is tried, and stays there if it fails
+/// or ends the process.
 ///
-/// `make test` tries the same cases in every run, so that it fails because of a change. `make soak` tries fifty times
-/// as many, others each time. `FUZZ_SEED` has any seed's tried again.
+/// `make test` tries the same cases in every run, so that only a change makes it fail. `make soak` tries fifty times as
+/// many, different ones each time. `FUZZ_SEED` repeats those of a seed.
 package struct Fuzzing: Sendable {
   private static let seedDefault: UInt64 = 1
   private static let soakFactor = 50
 
   package let kind: String
   package let seed: UInt64
-  /// Where the case in hand is.
+  /// The file of the current case.
   package let path: String
-  /// Files of the corpus, by their names.
+  /// The files of the corpus, by name.
   package let corpus: [(name: String, bytes: [UInt8])]
 
-  /// `test` tells apart those that try the same kind. Throws where there is no corpus.
+  /// `test` distinguishes tests of the same kind. Throws if there is no corpus.
   package init(_ kind: String, test: String = #function) throws {
     self.kind = kind
     let environment = ProcessInfo.processInfo.environment
     if let text = environment["FUZZ_SEED"] {
-      guard let given = UInt64(text) else { throw TestSetupError(description: "FUZZ_SEED is no number: \(text)") }
+      guard let given = UInt64(text) else { throw TestSetupError(description: "FUZZ_SEED is not a number: \(text)") }
       seed = given
     } else {
       seed = isSoak ? .random(in: 0...(.max)) : Self.seedDefault
@@ -43,13 +43,13 @@ package struct Fuzzing: Sendable {
     print("fuzz: \(kind), FUZZ_SEED=\(seed), the case in hand is in \(path)")
   }
 
-  /// How many cases are made where an ordinary run makes so many.
+  /// The number of generated cases, if an ordinary run has `ordinary`.
   package static func count(_ ordinary: Int) -> Int { isSoak ? ordinary * soakFactor : ordinary }
 
-  /// Cases that are made after the corpus, ``count(_:)`` of `ordinaryCount`.
+  /// Tries the corpus, and then generated cases, ``count(_:)`` of `ordinaryCount`.
   ///
-  /// `make` gets a generator of each case's own, so that a case depends on nothing before it. `problem` says what is
-  /// wrong with a case, nil where nothing is; the first that has a problem ends the run.
+  /// `make` gets a separate generator for each case, so that a case depends on nothing before it. `problem` returns
+  /// what is wrong with a case, nil if nothing is; the first case with a problem ends the run.
   package func run(
     _ ordinaryCount: Int, make: (inout SeededGenerator) throws -> [UInt8],
     problem: (_ bytes: [UInt8], _ random: inout SeededGenerator) async throws -> String?
@@ -57,7 +57,7 @@ package struct Fuzzing: Sendable {
     try await run(corpus: true, 0..<Self.count(ordinaryCount), make: make, problem: problem)
   }
 
-  /// A part of a run: the corpus, if it is asked for, and then the cases of these numbers.
+  /// A part of a run: the corpus, if requested, and then the cases of these numbers.
   package func run(
     corpus includesCorpus: Bool, _ numbers: Range<Int>, make: (inout SeededGenerator) throws -> [UInt8],
     problem: (_ bytes: [UInt8], _ random: inout SeededGenerator) async throws -> String?
@@ -93,22 +93,22 @@ package struct Fuzzing: Sendable {
 }
 
 extension SeededGenerator {
-  /// Bytes that parsers have an opinion of.
+  /// Bytes that parsers treat specially.
   private static let interestingBytes: [UInt8] =
     Array("\u{0}\t\n\r \"#%&'+,-./0179:;<=>?AZ[\\]_az{|}~\u{7F}".utf8) + [0x80, 0xBF, 0xC0, 0xC3, 0xED, 0xF4, 0xFF]
-  /// Bytes that are moved or removed at once.
+  /// The maximum number of bytes that are moved or removed together.
   private static let pieceLengthMax = 40
   private static let mutationCountMax = 4
 
-  /// One of some; there must be one.
+  /// A random element of a collection that is not empty.
   package mutating func pick<Element>(_ choices: [Element]) -> Element {
     choices[Int.random(in: 0..<choices.count, using: &self)]
   }
 
   package mutating func oneIn(_ count: Int) -> Bool { Int.random(in: 0..<count, using: &self) == 0 }
 
-  /// Bytes to which one to four things were done: flipped, set, cut, removed, inserted, repeated or put there from
-  /// somewhere else. `tokens` are what the input's grammar is made of, `others` what pieces come from.
+  /// Bytes with one to four mutations: bytes flipped, set, cut, removed, inserted, repeated or copied from elsewhere.
+  /// `tokens` are parts of the input's grammar, `others` are the sources of pieces.
   package mutating func mutated(_ original: [UInt8], tokens: [String], others: [[UInt8]] = []) -> [UInt8] {
     var bytes = original
     for _ in 0..<Int.random(in: 1...Self.mutationCountMax, using: &self) {
@@ -141,7 +141,7 @@ extension SeededGenerator {
 
   private mutating func token(_ tokens: [String]) -> String.UTF8View { (tokens.isEmpty ? "" : pick(tokens)).utf8 }
 
-  /// Mostly a short one.
+  /// Usually a short one.
   private mutating func piece(of bytes: [UInt8], from place: Int) -> Range<Int> {
     let length = Int.random(in: 1...(oneIn(2) ? 3 : Self.pieceLengthMax), using: &self)
     return place..<min(place + length, bytes.count)

@@ -1,21 +1,21 @@
 import Foundation
 import Glibc
 
-/// Sends one part after the other over a connection of its own, then reads to its end. With `endsInput` the server is
-/// told that nothing more comes, and may answer nothing.
+/// Sends one part after the other over its own connection, then reads to its end. With `endsInput`, it also ends the
+/// sending side, and the server may answer nothing.
 package func rawExchange(port: Int, _ parts: [[UInt8]], endsInput: Bool = false) async throws -> String {
-  // Blocking calls, so on a thread of their own.
+  // The calls block, so they run on their own thread.
   try await withCheckedThrowingContinuation { continuation in
     Thread { continuation.resume(with: Result { try blockingExchange(port: port, parts, endsInput) }) }.start()
   }
 }
 
-/// A connection to a port of this machine, which no program that is started meanwhile inherits; the caller closes it.
-/// Blocks until the system has accepted it. With `isNarrow` the systems on both sides hold little that was not taken.
+/// A connection to a port of this machine, which programs that are started meanwhile do not inherit; the caller closes
+/// it. Blocks until the system has accepted it. With `isNarrow`, the systems on both sides buffer only a little.
 package func tcpConnection(to port: Int, isNarrow: Bool = false) throws -> Int32 {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
   guard descriptor >= 0 else { throw TestSetupError(description: "no socket") }
-  // Far longer than any answer takes, also where other tests keep both processors busy.
+  // Far longer than any answer takes, even when other tests keep both processors busy.
   var limit = timeval(tv_sec: 120, tv_usec: 0)
   setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
@@ -44,7 +44,7 @@ private func blockingExchange(port: Int, _ parts: [[UInt8]], _ endsInput: Bool) 
   let descriptor = try tcpConnection(to: port)
   defer { close(descriptor) }
   if endsInput {
-    // Parts that are gathered on the way would be no parts.
+    // Parts that were merged on the way would not be parts.
     var isUndelayed: Int32 = 1
     setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &isUndelayed, socklen_t(MemoryLayout<Int32>.size))
   }
@@ -52,7 +52,7 @@ private func blockingExchange(port: Int, _ parts: [[UInt8]], _ endsInput: Bool) 
     var sent = 0
     while sent < part.count {
       let count = part[sent...].withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
-      // The server may answer and close before it has read all.
+      // The server may answer and close before it has read everything.
       guard count > 0 else { break }
       sent += count
     }

@@ -1,4 +1,4 @@
-/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers in every run, so that a failure can be looked at again.
+/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers in every run, so that a failure can be reproduced.
 package struct SeededGenerator: RandomNumberGenerator {
   private var state: UInt64
 

@@ -4,14 +4,14 @@ import Foundation
 package let repositoryRoot = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
   .deletingLastPathComponent().path
 
-/// What is missing for the tests to run: a suite that skips itself proves nothing.
+/// A missing requirement of the tests: a suite that skips itself proves nothing.
 package struct TestSetupError: Error, CustomStringConvertible {
   package var description: String
 
   package init(description: String) { self.description = description }
 }
 
-/// A superuser's way to the server that `make test` starts; to one of its databases, if given.
+/// A superuser's URL of the server that `make test` starts, or of one of its databases.
 package func serverURL(database: String? = nil) throws -> String {
   guard let url = ProcessInfo.processInfo.environment["TEST_DATABASE_URL"] else {
     throw TestSetupError(description: "TEST_DATABASE_URL is not set; run the tests with make test")
@@ -19,7 +19,7 @@ package func serverURL(database: String? = nil) throws -> String {
   return database.map { url + " dbname=" + $0 } ?? url
 }
 
-/// The processes of the PostgreSQL server on a data folder, the first of which is the one that starts the others.
+/// The processes of the PostgreSQL server on a data folder; the first one is the postmaster.
 package func postgresProcesses(data: String) throws -> [Int32] {
   let file = try String(contentsOfFile: data + "/postmaster.pid", encoding: .utf8)
   guard let parent = file.split(separator: "\n").first.flatMap({ Int32($0) }) else {
@@ -29,12 +29,12 @@ package func postgresProcesses(data: String) throws -> [Int32] {
   return [parent] + children.split(separator: " ").compactMap { Int32($0) }
 }
 
-/// A PostgreSQL server of one test's own, made by `scripts/cluster`, which that test may stop and start.
+/// A PostgreSQL server for a single test, created by `scripts/cluster`, which the test may stop and start.
 package struct OwnServer: Sendable {
   package let directory: String
   private let environment: [String: String]
 
-  /// `environment` is that of the server, too.
+  /// `environment` also applies to the server.
   package static func with<Value>(
     environment: [String: String] = ProcessInfo.processInfo.environment, _ body: (OwnServer) async throws -> Value
   ) async throws -> Value {
@@ -59,10 +59,10 @@ package struct OwnServer: Sendable {
     return try result.get()
   }
 
-  /// Makes a standby a primary.
+  /// Promotes a standby to primary.
   package func promote() async throws { try await script("promote") }
 
-  /// Runs `body` and puts the data back that there was before, as of a cold backup. It runs before and afterwards.
+  /// Runs `body` and then restores the previous data, as from a cold backup. The server runs before and afterwards.
   package func losing(_ body: () async throws -> Void) async throws {
     let saved = directory + "-saved"
     try await stop()
@@ -85,17 +85,17 @@ package struct OwnServer: Sendable {
   package func stop() async throws { try await script("stop") }
   package func restart() async throws { try await script("restart") }
 
-  /// Ends it as a crash would: nothing is written any more, and the next start recovers from the log.
+  /// Stops it like a crash: nothing more is written, and the next start recovers from the log.
   package func crash() async throws { try await script("stop", "immediate") }
 
-  /// Its processes, the first of which is the one that starts the others.
+  /// Its processes; the first one is the postmaster.
   package func processes() throws -> [Int32] {
     let location = try? String(contentsOfFile: directory + "/location", encoding: .utf8)
     let home = location?.trimmingCharacters(in: .newlines) ?? directory
     return try postgresProcesses(data: home + "/data")
   }
 
-  /// Runs the script; what it printed.
+  /// Runs the script and returns its output.
   @discardableResult
   private func script(_ command: String, _ options: String...) async throws -> String {
     try await cluster([command, directory] + options, environment: environment)

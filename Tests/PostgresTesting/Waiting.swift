@@ -2,16 +2,16 @@ import Foundation
 
 package struct NeverHappened: Error, CustomStringConvertible {
   let what: String
-  package var description: String { "within its time it never happened that \(what)" }
+  package var description: String { "it did not happen in time that \(what)" }
 }
 
-/// Whether this is `make soak`: what is shortened in every run of the tests is done in full.
+/// Whether this is `make soak`: tests that are shortened in ordinary runs are run in full.
 package let isSoak = ProcessInfo.processInfo.environment["SOAK"] == "1"
 
-/// What takes as long as this is wrong, however busy the machine; what should be quick takes milliseconds.
+/// A limit after which something is wrong, however busy the machine; what should be quick takes milliseconds.
 package let muchTooLong: Duration = .seconds(15)
 
-/// Waits until `condition` holds: for as short as possible, and for a bounded time.
+/// Waits until `condition` is true: no longer than necessary, and for a bounded time.
 package func eventually(
   _ what: String, within limit: Duration = muchTooLong, _ condition: () async throws -> Bool
 ) async throws {

@@ -3,14 +3,14 @@ package import Postgres
 import Synchronization
 
 /// PostgreSQL's time as this instance knows it. Windows and expiry are judged by it, so that the instances agree, and a
-/// machine whose clock is wrong or is set changes nothing.
+/// wrong or adjusted machine clock has no effect.
 ///
-/// Each heartbeat measures it (``Instance``); in between, a monotonic clock carries it on. Until the first measurement
-/// it stands in for itself with the machine's clock.
+/// Each heartbeat measures it (``Instance``); in between, a monotonic clock continues it. Until the first measurement,
+/// it starts from the machine's clock.
 package final class DatabaseClock: Sendable {
-  /// From so much on the machine's clock is worth a warning, and a jump of PostgreSQL's is worth telling.
+  /// From this difference on, the machine's clock is worth a warning, and a jump of PostgreSQL's is reported.
   package static let offsetSecondsMax = 1.0
-  /// How long PostgreSQL may take to say what time it is.
+  /// How long PostgreSQL may take to return its time.
   private static let timeout: Duration = .seconds(2)
 
   private let uptimeClock: @Sendable () -> ContinuousClock.Instant
@@ -25,7 +25,7 @@ package final class DatabaseClock: Sendable {
   private let offset: Atomic<Int>
   private let latest: Atomic<Int>
 
-  /// `uptime` never goes back; `machine` is the machine's own calendar, which may.
+  /// `uptime` never goes back; `machine` is the machine's own date and time, which may.
   package init(
     observer: Observer = Observer([]), uptime: @escaping @Sendable () -> ContinuousClock.Instant = { .now },
     machine: @escaping @Sendable () -> Date = { Date() }
@@ -40,10 +40,11 @@ package final class DatabaseClock: Sendable {
     latest = Atomic(time.latest)
   }
 
-  /// Without a lock and without a system call: for every verification.
+  /// The current time, without a lock and without a system call: for every verification.
   package var now: Moment {
     let before = version.load(ordering: .acquiring)
-    // Before the offset: whoever still reads the old one has read the clock before it was replaced.
+    // Read before the offset: a reader that still gets the old offset has read the clock before the offset was
+    // replaced.
     let instant = uptimeClock()
     let (offset, latest) = (offset.load(ordering: .relaxed), latest.load(ordering: .relaxed))
     atomicMemoryFence(ordering: .acquiring)
@@ -56,21 +57,21 @@ package final class DatabaseClock: Sendable {
     return moment(instant, offset: offset, latest: latest)
   }
 
-  /// As ``now``, with a measurement of its own where there is none yet (as in a command) or the last is old (as in a
-  /// server without its listener). Throws what the database threw.
+  /// As ``now``, but measures first if there is no measurement yet (as in a command) or the last is old (as in a server
+  /// without its listener). Throws the database's error.
   package func now(on pool: PostgresPool) async throws -> Moment {
     let uptime = uptime(of: uptimeClock())
     if state.withLock({ $0.isStale(at: uptime) }) {
       let sentAt = uptimeClock()
       guard let time = try await pool.query(ReadDatabaseTime(), by: .now + Self.timeout).first else {
-        throw PostgresError(.protocolViolation, "clock_timestamp() answered nothing")
+        throw PostgresError(.protocolViolation, "clock_timestamp() returned nothing")
       }
       measured(time, sentAt: sentAt, receivedAt: uptimeClock())
     }
     return now
   }
 
-  /// Takes what PostgreSQL's clock said between the two instants.
+  /// Takes a time that PostgreSQL's clock showed between the two instants.
   package func measured(_ time: Date, sentAt: ContinuousClock.Instant, receivedAt: ContinuousClock.Instant) {
     let measurement = DatabaseTime.Measurement(
       sentAt: uptime(of: sentAt), time: time.microseconds, receivedAt: uptime(of: receivedAt))
@@ -87,14 +88,14 @@ package final class DatabaseClock: Sendable {
     if abs(seconds) >= Self.offsetSecondsMax { observer.observe(.databaseClockSet(seconds: seconds)) }
   }
 
-  /// By how many seconds the machine's clock is ahead of PostgreSQL's, or behind where it is negative; nil before the
-  /// first measurement.
+  /// The number of seconds by which the machine's clock is ahead of PostgreSQL's, negative if it is behind; nil before
+  /// the first measurement.
   package var machineOffsetSeconds: Double? {
     guard state.withLock({ $0.isMeasured }) else { return nil }
     return machineClock().timeIntervalSince(now.date)
   }
 
-  /// For an operator, where the machine's clock is wrong.
+  /// A warning for an operator, if the machine's clock is wrong.
   package var warning: String? {
     guard let seconds = machineOffsetSeconds, abs(seconds) >= Self.offsetSecondsMax else { return nil }
     let size = String(format: "%.1f", abs(seconds))
@@ -118,7 +119,8 @@ extension Date {
   /// Since 1970.
   fileprivate init(microseconds: Int) { self.init(timeIntervalSince1970: Double(microseconds) / 1_000_000) }
 
-  /// Since 1970, or before. Those of dates that no calendar has are bounded, so that they can be reckoned with.
+  /// Since 1970, negative before. Dates far outside any calendar are bounded, so that arithmetic with them does not
+  /// overflow.
   fileprivate var microseconds: Int {
     Int((min(max(timeIntervalSince1970, -1e11), 1e12) * 1_000_000).rounded())
   }

@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// What time it is by PostgreSQL's clock, now and not when the transaction began.
+/// The time of PostgreSQL's clock now, not at the start of the transaction.
 struct ReadDatabaseTime: PostgresStatement {
   static let sql = "select clock_timestamp()"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }

@@ -1,11 +1,10 @@
 import Foundation
 
 /// The entries of a cache: found by secret, by id and by owner, and evicted by SIEVE (Zhang et al., "SIEVE is Simpler
-/// than LRU", NSDI 2024): a hit only sets a mark, and a hand that goes from the oldest to the newest takes the first
-/// entry without one, clearing those that it passes.
+/// than LRU", NSDI 2024): a hit only sets a mark, and a hand that moves from the oldest to the newest evicts the first
+/// entry without a mark, clearing the marks that it passes.
 ///
-/// They stand in one array, linked by their places in it, and the indexes hold nothing but places and 32 bits of a
-/// hash.
+/// The entries are in one array, linked by their places in it, and the indexes hold only places and 32 bits of a hash.
 struct CacheEntries<Value: Invalidatable>: Sendable {
   private typealias Place = Int32
   private static var nowhere: Place { -1 }
@@ -15,7 +14,7 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     /// By age.
     var newer = CacheEntries.nowhere
     var older = CacheEntries.nowhere
-    /// Those of the same owner.
+    /// Entries of the same owner.
     var next = CacheEntries.nowhere
     var previous = CacheEntries.nowhere
     var isVisited = false
@@ -26,13 +25,13 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     }
   }
 
-  /// Those of `entries`. Apart, because to look at one in an entry would copy the entry.
+  /// The hashes of `entries`. Separate, because reading a hash in an entry would copy the entry.
   private var hashes: ContiguousArray<SecretHash> = []
   private var entries: ContiguousArray<Entry?> = []
   private var free: [Place] = []
   private var byHash = HashIndex()
   private var byID = HashIndex()
-  /// The first of each owner.
+  /// The first entry of each owner.
   private var byOwner = HashIndex()
   private var newest = CacheEntries.nowhere
   private var oldest = CacheEntries.nowhere
@@ -40,7 +39,7 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
 
   var count: Int { byHash.count }
 
-  /// What is known of a secret. Being asked for keeps an entry from being evicted next.
+  /// The value of a secret. A look-up keeps the entry from being evicted next.
   mutating func find(_ hash: SecretHash) -> Value? {
     guard let place = place(of: hash) else { return nil }
     return entries[Int(place)]?.visit()
@@ -48,17 +47,17 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
 
   func contains(_ hash: SecretHash) -> Bool { place(of: hash) != nil }
 
-  /// Stores, in place of whatever was known of this secret or of this id.
+  /// Stores a value in place of the entries of this secret and of this id.
   mutating func store(_ hash: SecretHash, _ value: Value) {
     if let place = place(of: hash), let former = entries[Int(place)] {
       if former.value.id == value.id, former.value.owner == value.owner {
         entries[Int(place)]?.value = value
         return
       }
-      // The hash has come to be another key's.
+      // The hash now belongs to another key.
       remove(place)
     }
-    // A key whose hash was changed by hand is known by the old one still.
+    // A key whose hash was changed by hand is still stored under the old one.
     remove(id: value.id)
     insert(hash, Entry(value: value, older: newest))
   }
@@ -77,7 +76,7 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
 
   mutating func removeAll() { self = CacheEntries() }
 
-  /// Removes the entry that is least worth keeping.
+  /// Removes the entry that SIEVE chooses.
   mutating func evict() {
     var place = hand == Self.nowhere ? oldest : hand
     guard place != Self.nowhere else { return }
@@ -87,7 +86,7 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
       if place == Self.nowhere { place = oldest }
     }
     hand = place
-    // Moves the hand on.
+    // This moves the hand on.
     remove(place)
   }
 
@@ -158,13 +157,13 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     free.append(place)
   }
 
-  /// Changes an entry's links where it stands; does nothing for no place.
+  /// Changes an entry's links in place; does nothing for `nowhere`.
   private mutating func link(_ place: Place, _ link: WritableKeyPath<Entry, Place>, to other: Place) {
     if place != Self.nowhere { entries[Int(place)]?[keyPath: link] = other }
   }
 }
 
 extension UUID {
-  /// Spread, since ids that are not of version 7 may share their last bytes.
+  /// Mixed, because ids that are not of version 7 may share their last bytes.
   fileprivate var indexBits: UInt32 { UInt32(truncatingIfNeeded: lowBits &* 0x9E37_79B9_7F4A_7C15 >> 32) }
 }

@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// Of `invalidation_head head`: what `LogPosition.init(columns:)` takes.
+/// The columns of `invalidation_head head` that `LogPosition.init(columns:)` takes.
 let headColumns = "head.epoch, head.seq, head.mark"
 
 extension LogPosition {
@@ -11,14 +11,16 @@ extension LogPosition {
 }
 
 extension Invalidation {
-  /// Throws `.decoding` for what nobody has counted to: two of these can be subtracted, and each has a next one.
+  /// Throws `.decoding` for a number that cannot have been counted to: two of these can be subtracted, and each has a
+  /// successor.
   fileprivate static func seq(column: Int) throws(PostgresError) -> Int {
     guard (0..<Int.max).contains(column) else { throw PostgresError(.decoding, "a seq of \(column)") }
     return column
   }
 }
 
-/// The head and all above `after`, oldest first, in one snapshot; one row without an invalidation if there is none.
+/// The head and all invalidations above `after`, oldest first, in one snapshot; one row without an invalidation if
+/// there is none.
 struct ReadInvalidations: PostgresStatement {
   static let sql = """
     select \(headColumns), log.seq, log.follows, log.kind, log.account_id, log.key_id, log.token_id
@@ -44,7 +46,7 @@ struct ReadInvalidations: PostgresStatement {
       case ("key", let account?, let key?, _): .key(key, account: account)
       case ("account", let account?, _, _): .account(account)
       case ("service_token", _, _, let token?): .serviceToken(token)
-      // Also of a kind that only a later version knows: dropping too much is never wrong.
+      // Also for a kind that only a later version knows: dropping too much is never wrong.
       default: .everything
       }
     return Row(
@@ -52,9 +54,9 @@ struct ReadInvalidations: PostgresStatement {
   }
 }
 
-/// Says that this instance lives and how far it has come. What it has applied counts only if it is on the history of
-/// the server that is asked: an acknowledgement of another one is no receipt here. -1 stands for none. Answers what
-/// time it is, and how many instances live, this one too.
+/// Records that this instance is alive and how far it has come. What it has applied counts only if it is on the history
+/// of the server that is asked: an acknowledgement of another history is not valid here. -1 means none. Returns the
+/// time, and the number of live instances, including this one.
 struct Heartbeat: PostgresStatement {
   static let sql = """
     insert into instances (id, name, lease_milliseconds, applied_seq)
@@ -76,8 +78,8 @@ struct Heartbeat: PostgresStatement {
   }
 }
 
-/// Notes that another server, or a restored copy, has the database now, if it is so: what instances said of themselves
-/// last may have been lost on the way.
+/// Records that another server, or a restored copy, has the database now, if that is the case: the last heartbeats of
+/// instances may have been lost on the way.
 struct NoteInvalidationServer: PostgresStatement {
   static let sql = """
     update invalidation_server server
@@ -88,7 +90,7 @@ struct NoteInvalidationServer: PostgresStatement {
     """
 }
 
-/// Changes the epoch, by which every cache is emptied; answers with the new one.
+/// Changes the epoch, which empties every cache; returns the new one.
 struct BeginInvalidationEpoch: PostgresStatement {
   static let isRead = false
   static let sql = "select begin_invalidation_epoch()"
@@ -101,14 +103,14 @@ struct DeleteInstance: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
 }
 
-/// The instances whose lease may still run, and how many of them have applied the log up to `position`, or up to its
-/// head.
+/// The number of instances whose lease may still run, and how many of them have applied the log up to `target`, or up
+/// to its head.
 ///
 /// - A live instance is counted for a second longer than its lease: after a crash of PostgreSQL, its last heartbeats,
 ///   which do not wait for the disk, may be lost.
-/// - When another server has taken over less than a lease ago, or has not been noted yet, there may be instances whose
-///   rows were lost: they count as one more, which has not heard.
-/// - When `position` is not on this server's history any more, nobody has acknowledged it.
+/// - If another server took over less than a lease ago, or has not been recorded yet, the rows of some instances may
+///   have been lost: they count as one more instance, which has not acknowledged.
+/// - If `target` is no longer on this server's history, no instance has acknowledged it.
 struct CountAcknowledgements: PostgresStatement {
   static let sql = """
     select target.seq, target.mark, count(instance.id) + (server.may_have_lost_instances)::int,
@@ -143,7 +145,7 @@ struct CountAcknowledgements: PostgresStatement {
   }
 }
 
-/// The instances that have been heard of in the last hour, those that are behind first.
+/// At most `count` instances, those furthest behind first. Those without a heartbeat for an hour are deleted.
 struct ListInstances: PostgresStatement {
   static let sql = """
     select instance.id, instance.name, instance.started_at, instance.heartbeat_at, instance.lease_milliseconds,
@@ -163,7 +165,7 @@ struct ListInstances: PostgresStatement {
   }
 }
 
-/// Forgets what no instance can want any more: instances that are gone, and rows of the log older than any lease. An
+/// Deletes what no instance can need any more: instances that are gone, and rows of the log older than any lease. An
 /// instance that was away for longer finds a gap and empties its caches.
 struct DeleteOldInvalidations: PostgresStatement {
   static let sql = """
@@ -175,10 +177,10 @@ struct DeleteOldInvalidations: PostgresStatement {
 // MARK: The listener's connection
 
 enum ListenerScript {
-  /// Before the instance is registered. The name is for operators, in `pg_stat_activity`. Local, because no standby
-  /// that is away may keep an instance from following the log.
+  /// Run before the instance is registered. The name is for operators, in `pg_stat_activity`. `local`, because a
+  /// standby that is down must not keep an instance from following the log.
   static let opened =
     "set synchronous_commit = local; set application_name = '\(InvalidationListener.applicationName)'"
-  /// From here on a heartbeat is worth no wait for the disk.
+  /// Run after that: from here on, a heartbeat is not worth a wait for the disk.
   static let registered = "set synchronous_commit = off"
 }

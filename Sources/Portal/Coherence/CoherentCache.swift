@@ -1,7 +1,7 @@
 import Foundation
 import Synchronization
 
-/// `CoherentCacheState` in shards, each behind a lock that is held for one look-up. A secret always lives in the same
+/// `CoherentCacheState` in shards, each behind a lock that is held for one look-up. A secret is always in the same
 /// shard; a sync goes to all of them.
 package final class CoherentCache<Value: Invalidatable>: Sendable {
   private static var shardCount: Int { 16 }
@@ -34,7 +34,7 @@ package final class CoherentCache<Value: Invalidatable>: Sendable {
     shard(hash).state.withLock { $0.fill(hash, value, readAt: position, at: now) }
   }
 
-  /// Results that are applied at the same time must be of different caches, or shards might disagree on which was the
+  /// Results that are applied concurrently must be for different caches, or shards might disagree on which was the
   /// last.
   package func apply(_ sync: SyncResult) -> SyncOutcome {
     shards.reduce(SyncOutcome()) { outcome, shard in outcome + shard.state.withLock { $0.apply(sync) } }
@@ -42,7 +42,7 @@ package final class CoherentCache<Value: Invalidatable>: Sendable {
 
   package func isFresh(at now: ContinuousClock.Instant) -> Bool { freshFor(at: now) > .zero }
 
-  /// What is left of the lease, where there is least.
+  /// The remaining time of the lease, in the shard that has the least.
   package func freshFor(at now: ContinuousClock.Instant) -> Duration {
     shards.map { shard in shard.state.withLock { $0.freshFor(at: now) } }.min() ?? .zero
   }

@@ -7,29 +7,30 @@ let leaseDefault: Duration = .seconds(2)
 /// A cache that never answers with what was revoked longer than the lease ago, as a value: no I/O and no clock in here.
 ///
 /// - It follows `invalidation_log`. Each successful sync makes it fresh until the *start* of that sync plus the lease;
-///   past that moment nothing is a hit, however it came in.
+///   after that moment nothing is a hit, however it was stored.
 /// - A sync continues the applied history only if its rows prove it: they reach from the applied position to the head
 ///   without a gap, and the first of them follows the applied position's mark. Anything else drops all entries.
 /// - A fill carries the log position at which it was read. It is stored only if that position is proven to be on the
 ///   applied history, and no invalidation of it has been applied since. A fill that was read ahead of the applied
-///   position waits, unseen, for the sync that passes it. The entry for its secret is dropped, so that answers never
+///   position waits, invisible, for the sync that passes it. The entry for its secret is dropped, so that answers never
 ///   go back.
 ///
-/// A model checker went through the protocol; `docs/ARCHITECTURE.md` ("Histories") has what each rule is for.
+/// The protocol was verified with a model checker; `docs/ARCHITECTURE.md` ("Histories") explains each rule.
 ///
-/// `Value` is what is known of a secret that exists. Secrets that don't are remembered apart, few and briefly, so that
-/// a flood of invented keys pushes out no real one.
+/// `Value` describes a secret that exists. Unknown secrets are remembered separately, few and briefly, so that a flood
+/// of invented keys evicts no real one.
 package struct CoherentCacheState<Value: Invalidatable>: Sendable {
   package struct Limits: Sendable {
-    /// How long after the start of a sync its result may be relied on.
+    /// How long after the start of a sync its result may be used.
     package var lease = leaseDefault
     package var entryCountMax = 200_000
     package var absentCountMax = 10_000
-    /// How long an unknown secret is taken to be unknown still.
+    /// How long an unknown secret is remembered as unknown.
     package var absentLifetime: Duration = .seconds(2)
-    /// Recent invalidations remembered, against which late fills are judged.
+    /// The number of recent invalidations kept, against which late fills are judged.
     package var recentCountMax = 4_096
-    /// Fills read ahead of what is applied that wait for the next syncs, for the lease at most.
+    /// The maximum number of fills read ahead of the applied position that wait for the next syncs, for the lease at
+    /// most.
     package var waitingCountMax = 8_192
 
     package init() {}
@@ -46,9 +47,10 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
 
   package enum FillOutcome: Sendable, Equatable {
     case stored
-    /// Read ahead of what is applied: judged when a sync passes it. Good for whoever asked.
+    /// Read ahead of the applied position: judged when a sync passes it. The caller may use it.
     case waiting
-    /// An invalidation of it was applied after it was read, or so many were that it cannot be told: to be read again.
+    /// An invalidation of it was applied after it was read, or so many were applied that this cannot be determined: to
+    /// be read again.
     case overtaken
     /// Read from another history than the applied one, or under another epoch: to be read again over another
     /// connection.
@@ -57,7 +59,7 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     case unjudged
   }
 
-  /// What was read ahead of what is applied.
+  /// A fill that was read ahead of the applied position.
   private struct WaitingFill {
     let hash: SecretHash
     let value: Value?
@@ -83,7 +85,7 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
 
   package func isFresh(at now: ContinuousClock.Instant) -> Bool { freshFor(at: now) > .zero }
 
-  /// What is left of the lease.
+  /// The remaining time of the lease.
   package func freshFor(at now: ContinuousClock.Instant) -> Duration { max(.zero, (freshUntil ?? now) - now) }
 
   package mutating func lookup(_ hash: SecretHash, at now: ContinuousClock.Instant) -> Lookup {
@@ -93,16 +95,16 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     return .miss
   }
 
-  /// Offers what was read from the database at `position`; nil where there is no such secret.
+  /// Offers a value that was read from the database at `position`; nil if there is no such secret.
   package mutating func fill(
     _ hash: SecretHash, _ value: Value?, readAt position: LogPosition, at now: ContinuousClock.Instant
   ) -> FillOutcome {
     let fill = WaitingFill(hash: hash, value: value, position: position, receivedAt: now)
-    // Somebody was told what was read later.
+    // A caller has already received what was read later.
     if waiting.contains(where: { $0.hash == hash && $0.position.seq > position.seq }) { return .overtaken }
     let outcome = settle(fill)
     if outcome == .waiting {
-      // Whoever asked gets the newer value: nobody may be told the older one after that.
+      // This caller gets the newer value: no other may get the older one after that.
       entries.remove(hash)
       absent[hash] = nil
       while let oldest = waiting.first, waiting.count >= limits.waitingCountMax || isTooOld(oldest, at: now) {
@@ -113,11 +115,11 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     return outcome
   }
 
-  /// Takes the result of a sync: drops what it names, or all where it does not continue what was applied, judges the
-  /// fills that waited for it, and is fresh again from the sync's start.
+  /// Takes the result of a sync: drops what it names, or everything if it does not continue the applied history; judges
+  /// the fills that waited for it; and is fresh again from the sync's start.
   package mutating func apply(_ sync: SyncResult) -> SyncOutcome {
-    // Whoever began earlier may have read a server that is the primary no more. That its rows continue what was applied
-    // proves nothing: what was applied since may be of another history.
+    // A sync that began earlier may have read a server that is no longer the primary. That its rows continue what was
+    // applied proves nothing: what was applied since may be of another history.
     if let lastSyncStartedAt, sync.startedAt < lastSyncStartedAt { return SyncOutcome(isTaken: false) }
     var outcome = SyncOutcome()
     if let news = continuation(sync) {
@@ -135,12 +137,12 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
 
   // MARK: Proofs
 
-  /// The invalidations between what was applied and the head; nil where it is not proven that they are all there are.
-  /// Rows may be gone from the log anywhere: those of a transaction that stayed open for long are old when they are
+  /// The invalidations between the applied position and the head; nil unless it is proven that they are complete. Rows
+  /// may be missing anywhere in the log: those of a transaction that stayed open for long are already old when they are
   /// committed.
   private func continuation(_ sync: SyncResult) -> ArraySlice<Invalidation>? {
     guard let applied, applied.epoch == sync.head.epoch, applied.seq <= sync.head.seq else { return nil }
-    // Of seqs that are not negative, as those of rows are, no difference overflows.
+    // The seqs of rows are not negative, so no difference overflows.
     let news = sync.invalidations.drop { $0.seq <= applied.seq }
     guard news.count == sync.head.seq - applied.seq else { return nil }
     guard let first = news.first else { return applied.mark == sync.head.mark ? news : nil }
@@ -148,9 +150,9 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     return first.seq - applied.seq == 1 && isGapless && first.follows == applied.mark ? news : nil
   }
 
-  /// How a position stands to the applied history.
+  /// The relation of a position to the applied history.
   private enum Standing {
-    /// It is on it, and these were applied since.
+    /// The position is on it, and these were applied since.
     case proven(since: Deque<Invalidation>.SubSequence)
     case unproven(FillOutcome)
   }
@@ -170,7 +172,7 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     case .unproven(let outcome): return outcome
     case .proven(let since):
       guard let value = fill.value else {
-        // Somebody read it later than this and found it.
+        // A later read found it.
         guard !entries.contains(fill.hash) else { return .overtaken }
         storeAbsent(fill.hash, until: fill.receivedAt + limits.absentLifetime)
         return .stored
@@ -190,7 +192,8 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
       case .stored: outcome.fillsStored += 1
       case .waiting where fill.receivedAt > syncStartedAt: waiting.append(fill)
       case .waiting, .anotherHistory:
-        // It was read before this sync, from a log that was further: from another server, or before one was put back.
+        // It was read before this sync, from a log that was further ahead: from another server, or before the server
+        // was reset to an earlier state.
         outcome.isHistoryBroken = true
         outcome.fillsDiscarded += 1
       case .overtaken, .unjudged: outcome.fillsDiscarded += 1
@@ -224,7 +227,7 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
 
   private mutating func store(_ hash: SecretHash, _ value: Value) {
     absent[hash] = nil
-    // Before: what has just come has no mark yet.
+    // Evicts first, because a new entry has no mark yet.
     if entries.count >= limits.entryCountMax, !entries.contains(hash) { entries.evict() }
     entries.store(hash, value)
   }
@@ -236,7 +239,7 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     absentOrder = Self.tidied(absentOrder) { absent[$0] != nil }
   }
 
-  /// Each once, at its latest place.
+  /// Each hash once, at its latest place.
   private static func tidied(_ order: Deque<SecretHash>, _ isKept: (SecretHash) -> Bool) -> Deque<SecretHash> {
     var seen: Set<SecretHash> = []
     return Deque(order.reversed().filter { isKept($0) && seen.insert($0).inserted }.reversed())

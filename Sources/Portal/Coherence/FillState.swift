@@ -1,8 +1,8 @@
-/// Which look-ups of unknown secrets are under way, as a value: no I/O and no clock in here.
+/// The look-ups of unknown secrets that are in progress, as a value: no I/O and no clock in here.
 ///
-/// One look-up per secret at a time (single flight); those that come while as many statements as allowed are under way
-/// are gathered into the next one. A result may be used until the lease after the statement was *sent*: who comes later
-/// than that is put into the next one, and who waits longer is told that it is too late.
+/// One look-up per secret at a time (single flight); look-ups that arrive while the maximum number of statements is in
+/// progress are combined into the next one. A result may be used until the lease after the statement was *sent*: later
+/// requests go into the next statement, and a caller that has waited for longer gets an error.
 struct FillState<Waiter> {
   typealias BatchID = UInt64
 
@@ -10,7 +10,7 @@ struct FillState<Waiter> {
     var lease: Duration = .seconds(2)
     var batchesInFlightMax = 2
     var secretsPerBatchMax = 500
-    /// Callers that may wait in all; one more is refused.
+    /// The maximum number of waiting callers; any more are refused.
     var waiterCountMax = 20_000
   }
 
@@ -22,16 +22,16 @@ struct FillState<Waiter> {
   enum RequestAction {
     /// Send this now; the caller waits.
     case send(Batch)
-    /// The caller waits for a statement under way, or for the next one.
+    /// The caller waits for a statement in progress, or for the next one.
     case wait
     case refuse
   }
 
-  /// What the end of a statement leaves to do.
+  /// The work that is left when a statement has ended.
   struct EndAction {
-    /// Who gets the result, by secret.
+    /// The waiters that get the result, by secret.
     var deliver: [(hash: SecretHash, waiters: [Waiter])] = []
-    /// Whether the result is the lease old, so that nobody may rely on it.
+    /// Whether the result is at least as old as the lease, so that it must not be used.
     var isTooLate = false
     var send: Batch?
   }
@@ -49,7 +49,7 @@ struct FillState<Waiter> {
 
   init(limits: Limits) { self.limits = limits }
 
-  /// Somebody wants to know of a secret.
+  /// Asks for the value of a secret.
   mutating func request(_ hash: SecretHash, _ waiter: Waiter, at now: ContinuousClock.Instant) -> RequestAction {
     guard waiterCount < limits.waiterCountMax else { return .refuse }
     waiterCount += 1
@@ -61,8 +61,7 @@ struct FillState<Waiter> {
     return takeBatch(at: now).map { .send($0) } ?? .wait
   }
 
-  /// A statement has come back, or has been given up; the second time it is called for the same one, nothing is left to
-  /// do.
+  /// Records that a statement has returned or was given up; a second call for the same statement does nothing.
   mutating func ended(_ id: BatchID, at now: ContinuousClock.Instant) -> EndAction {
     guard let batch = inFlight.removeValue(forKey: id) else { return EndAction() }
     waiterCount -= batch.waiters.values.reduce(0) { $0 + $1.count }

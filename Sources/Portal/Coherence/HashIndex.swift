@@ -1,6 +1,6 @@
-/// An index from hashes to places in an array: open addressing with linear probing, and removal that moves back what
-/// follows, so that no marks of what was removed pile up (Knuth, The Art of Computer Programming, volume 3, 6.4,
-/// algorithm R). The array holds the keys; here are only 32 bits of each hash, and the place.
+/// An index from hashes to places in an array: open addressing with linear probing, and removal that moves the
+/// following cells back, so that no marks of removed cells pile up (Knuth, The Art of Computer Programming, volume 3,
+/// 6.4, algorithm R). The array holds the keys; the index holds only 32 bits of each hash, and the place.
 struct HashIndex: Sendable {
   private struct Cell {
     var hash: UInt32
@@ -12,13 +12,13 @@ struct HashIndex: Sendable {
 
   private static let cellCountMin = 8
 
-  /// A power of two of them.
+  /// Their number is a power of two.
   private var cells = ContiguousArray(repeating: Cell.empty, count: HashIndex.cellCountMin)
   private(set) var count = 0
 
   private var mask: Int { cells.count - 1 }
 
-  /// The place with this hash that is the wanted one.
+  /// The place with this hash that `isWanted` accepts.
   func find(_ hash: UInt32, _ isWanted: (Int32) -> Bool) -> Int32? {
     var index = Int(hash) & mask
     while !cells[index].isEmpty {
@@ -28,14 +28,14 @@ struct HashIndex: Sendable {
     return nil
   }
 
-  /// Adds a place, which must not be there.
+  /// Adds a place, which must not be in the index.
   mutating func insert(_ place: Int32, _ hash: UInt32) {
     if (count + 1) * 8 > cells.count * 7 { grow() }
     put(Cell(hash: hash, place: place))
     count += 1
   }
 
-  /// Puts another place where `place` is.
+  /// Replaces `place` with another one.
   mutating func replace(_ place: Int32, by other: Int32, _ hash: UInt32) {
     if let index = cell(of: place, hash) { cells[index].place = other }
   }
@@ -47,7 +47,7 @@ struct HashIndex: Sendable {
     while true {
       index = (index + 1) & mask
       if cells[index].isEmpty { break }
-      // It may move back unless its own home lies behind the hole.
+      // It may move back unless its own home is after the hole.
       let home = Int(cells[index].hash) & mask
       if (index - home) & mask >= (index - hole) & mask {
         cells[hole] = cells[index]

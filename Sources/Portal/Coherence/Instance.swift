@@ -2,7 +2,8 @@ package import Foundation
 package import Postgres
 import Synchronization
 
-/// This running server among the others: how far it has applied the invalidation log, and its row that says so.
+/// This running server as one of the instances: how far it has applied the invalidation log, and its row that records
+/// it.
 package final class Instance: Sendable {
   package let id = UUID.version7()
   package let name: String
@@ -20,34 +21,34 @@ package final class Instance: Sendable {
 
   package var appliedSeq: Int? { applied.withLock { $0?.seq } }
 
-  /// Instances that were live at the last heartbeat, this one too.
+  /// The number of instances that were live at the last heartbeat, including this one.
   package var liveInstanceCount: Int { liveInstances.load(ordering: .relaxed) }
 
-  /// For a new connection: says that this instance lives, durably, since the heartbeats that follow do not wait for the
-  /// disk, and who lives must not be forgotten by a crash.
+  /// Records on a new connection that this instance is alive. That is durable, because the heartbeats that follow do
+  /// not wait for the disk, and a crash must not lose a live instance.
   func register(on connection: PostgresConnection) async throws(PostgresError) {
     try await connection.execute(NoteInvalidationServer())
     try await beat(applied.withLock { $0 }, on: connection)
   }
 
-  /// Reads what is new in the log and hands it to `apply`.
+  /// Reads the new rows of the log and passes them to `apply`.
   ///
-  /// The heartbeat is committed *before* the read, and freshness counts from before the heartbeat, so that whoever
-  /// revokes sees this instance as live for as long as it may answer from what it reads now. Another one follows, if
-  /// there was news, as the acknowledgement. Only what the caches took is acknowledged.
+  /// The heartbeat is committed *before* the read, and freshness counts from before the heartbeat, so that a caller
+  /// that revokes sees this instance as live for as long as it may answer from what it reads now. If there are new
+  /// rows, another heartbeat follows as the acknowledgement. Only what the caches took is acknowledged.
   func sync(
     on connection: PostgresConnection, rowsMax: Int, _ apply: (SyncResult) -> SyncOutcome
   ) async throws(PostgresError) {
     let before = applied.withLock { $0 }
     let startedAt = ContinuousClock.now
     try await beat(before, on: connection)
-    // Before the first sync nothing is cached, so the head alone says where to begin.
+    // Before the first sync nothing is cached, so the head alone is the place to start.
     let rows = try await connection.query(ReadInvalidations(after: before?.seq ?? .max, limit: rowsMax))
     guard let head = rows.first?.head else {
       throw PostgresError(.protocolViolation, "invalidation_head is empty")
     }
     let result = SyncResult(head: head, invalidations: rows.compactMap(\.invalidation), startedAt: startedAt)
-    // Held meanwhile: results of two connections must reach all shards in one order.
+    // The lock is held meanwhile: results of two connections must reach all shards in one order.
     let outcome = applied.withLock { applied in
       let outcome = apply(result)
       if outcome.isTaken { applied = head }
@@ -65,17 +66,17 @@ package final class Instance: Sendable {
   }
 }
 
-/// How far the news of a change has come: the promise that support gives on the telephone.
+/// How far a change has been propagated: the receipt that support can give on the telephone.
 package struct Propagation: Sendable, Equatable {
-  /// Servers that may answer from their cache.
+  /// The number of servers that may answer from their cache.
   package var instances: Int
-  /// Those among them that have dropped what was changed.
+  /// The number of those that have dropped what was changed.
   package var acknowledged: Int
-  /// From the beginning of the change to the last acknowledgement, or to the end of the wait.
+  /// From the start of the change to the last acknowledgement, or to the end of the wait.
   package var milliseconds: Int
 }
 
-/// Waiting until every live instance has applied a change.
+/// Waits until every live instance has applied a change.
 package struct Propagations: Sendable {
   private static let pollIntervals: [Duration] = [
     .milliseconds(1), .milliseconds(2), .milliseconds(4), .milliseconds(10),
@@ -90,15 +91,15 @@ package struct Propagations: Sendable {
     self.timeout = timeout
   }
 
-  /// Waits for all that was committed before this call. Never fails: the change stands already, so where the database
-  /// stops answering, the last count does.
+  /// Waits until everything that was committed before this call is acknowledged. Never fails: the change is already
+  /// committed, so if the database stops answering, the last count is returned.
   func wait(since start: ContinuousClock.Instant) async -> Propagation {
     let deadline = ContinuousClock.now + timeout
     var target: (seq: Int, mark: UUID)?
-    // Until the database has said more: this one at least, and it is not known to have heard.
+    // Until the database has answered: at least this instance is live, and it is not known to have applied the change.
     var count = (live: 1, acknowledged: 0)
     var intervals = Self.pollIntervals.makeIterator()
-    // It may hang, and whoever revokes is not to wait for that.
+    // It may hang, and a caller that revokes must not wait for that.
     while let row = try? await pool.query(CountAcknowledgements(target: target), by: deadline).first {
       target = row.target
       count = (row.live, row.acknowledged)
@@ -112,17 +113,17 @@ package struct Propagations: Sendable {
   }
 }
 
-/// How far one instance has come, as the database knows it.
+/// The state of one instance, as the database knows it.
 package struct InstanceReport: Sendable, Equatable {
   package var id: UUID
   package var name: String
   package var startedAt: Date
   package var heartbeatAt: Date
   package var leaseMilliseconds: Int
-  /// The invalidation up to which it has dropped everything.
+  /// The seq of the latest invalidation that it has applied.
   package var appliedSeq: Int
   /// Invalidations that it has not applied yet.
   package var lag: Int
-  /// For how long it may go on answering from its cache if it is heard of no more; 0 for one that may not.
+  /// How long it may go on answering from its cache without another heartbeat; 0 if it may not.
   package var freshMilliseconds: Int
 }

@@ -22,12 +22,12 @@ package struct Invalidation: Sendable, Equatable {
   }
 }
 
-/// Where the invalidation log stood when something was read from the database.
+/// The position of the invalidation log when something was read from the database.
 ///
-/// Every commit that adds to the log takes the next `seq` and a random `mark`. A server that goes on from less than it
-/// once had (a failover that lost commits, a restore) gives the same numbers to other changes, but never the same
-/// marks. What PostgreSQL writes is lost or restored only from some point on. So two positions that are equal have an
-/// equal history, and an equal state of all that is logged.
+/// Every commit that adds to the log takes the next `seq` and a random `mark`. A server that continues from an earlier
+/// state (a failover that lost commits, a restore) gives the same numbers to other changes, but never the same marks.
+/// What PostgreSQL writes is lost or restored only from some point on. So two equal positions have the same history,
+/// and the same state of everything that is logged.
 package struct LogPosition: Sendable, Equatable {
   /// Changed by hand (`latchkey epoch new`) after changes that bypassed the log's triggers.
   package var epoch: UUID
@@ -41,11 +41,11 @@ package struct LogPosition: Sendable, Equatable {
   }
 }
 
-/// What one look at the log found: everything above the seq that was asked for, read in one statement with the head.
+/// The result of one read of the log: all rows above the seq that was asked for, read in one statement with the head.
 package struct SyncResult: Sendable, Equatable {
   package var head: LogPosition
   package var invalidations: [Invalidation]
-  /// Before the statement was sent: freshness counts from here.
+  /// A time before the statement was sent: freshness counts from here.
   package var startedAt: ContinuousClock.Instant
 
   package init(head: LogPosition, invalidations: [Invalidation], startedAt: ContinuousClock.Instant) {
@@ -55,19 +55,19 @@ package struct SyncResult: Sendable, Equatable {
   }
 }
 
-/// What the caches made of a sync.
+/// The effect of a sync on the caches.
 package struct SyncOutcome: Sendable, Equatable {
-  /// False for the late result of a sync that began before the last one applied: it was thrown away.
+  /// False for the late result of a sync that began before the last applied one: it was discarded.
   package var isTaken = true
   /// Whether something was cached or read that the log does not prove to belong to the history that was synced: after a
-  /// failover that lost commits, a restore, or where rows of the log are missing. Connections that were open before may
-  /// lead to a server of another history.
+  /// failover that lost commits, after a restore, or if rows of the log are missing. Connections that were open before
+  /// may lead to a server of another history.
   package var isHistoryBroken = false
   /// Fills that had waited for this sync.
   package var fillsStored = 0
   package var fillsDiscarded = 0
 
-  /// Of two caches, or two shards of one, that were given the same result.
+  /// Combines the outcomes of two caches, or two shards of one, that were given the same result.
   package static func + (one: SyncOutcome, other: SyncOutcome) -> SyncOutcome {
     SyncOutcome(
       isTaken: one.isTaken && other.isTaken, isHistoryBroken: one.isHistoryBroken || other.isHistoryBroken,
@@ -75,11 +75,11 @@ package struct SyncOutcome: Sendable, Equatable {
   }
 }
 
-/// Something cached that an invalidation can hit.
+/// A cached value that an invalidation can hit.
 package protocol Invalidatable: Sendable {
   /// The id of the key or token itself.
   var id: UUID { get }
-  /// The account that it falls with, if any.
+  /// The account whose invalidation drops it as well, if any.
   var owner: UUID? { get }
 }
 

@@ -1,8 +1,8 @@
 package import Foundation
 package import Postgres
 
-/// The epoch of the invalidation log: changed by hand after changes that bypassed its triggers, which no mark can tell
-/// of.
+/// The epoch of the invalidation log: changed by hand after changes that bypassed its triggers, which no mark can
+/// reveal.
 package struct InvalidationEpochs: Sendable {
   let pool: PostgresPool
   let propagations: Propagations
@@ -12,7 +12,7 @@ package struct InvalidationEpochs: Sendable {
     self.propagations = propagations
   }
 
-  /// Begins another epoch: every instance drops all that it has cached. The receipt says how many have.
+  /// Begins another epoch: every instance drops everything that it has cached. The receipt says how many have.
   package func begin(
     by caller: Caller, _ reason: SupportReason
   ) async throws -> (epoch: UUID, propagation: Propagation) {

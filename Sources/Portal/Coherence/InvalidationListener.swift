@@ -3,12 +3,12 @@ import Logging
 package import Postgres
 import ServiceLifecycle
 
-/// Follows the invalidation log on a connection of its own, and tells the caches. Never ends before shutdown, whatever
+/// Follows the invalidation log on its own connection and applies it to the caches. Runs until shutdown, whatever
 /// happens to the database.
 package struct InvalidationListener: Service {
   package static let channel = "latchkey_invalidation"
   package static let applicationName = "latchkey listener"
-  /// Rows that one sync reads at most; where there are more, the caches are emptied instead.
+  /// The maximum number of rows that one sync reads; if there are more, the caches are emptied instead.
   package static let rowsPerSyncMax = 5_000
 
   private enum Signal: Sendable {
@@ -20,7 +20,7 @@ package struct InvalidationListener: Service {
   }
 
   let pool: PostgresPool
-  /// Another way to the primary, if the pool's goes through a pooler that can't LISTEN.
+  /// Another URL of the primary, if the pool's goes through a pooler that can't LISTEN.
   let listenerURL: String?
   let instance: Instance
   let observer: Observer
@@ -71,8 +71,8 @@ package struct InvalidationListener: Service {
     }
   }
 
-  /// The runner of the state machine: what it says is done in child tasks, whose ends come back as events. Each
-  /// connection is a generation, so that late events of one that is gone are told apart.
+  /// Runs the state machine: its actions are done in child tasks, whose ends come back as events. Each connection has a
+  /// generation, so that late events of an earlier one are recognized.
   private struct Session {
     let listener: InvalidationListener
     let signals: AsyncStream<Signal>.Continuation
@@ -117,7 +117,7 @@ package struct InvalidationListener: Service {
         break
       case .connect(let delay):
         group.addTask {
-          // Cancelled only at the end, when nobody waits any more.
+          // Cancelled only at the end, when nobody is waiting any more.
           try? await Task.sleep(for: delay)
           do {
             signals.yield(.connection(try await listener.connect(), generation: generation))
@@ -190,7 +190,7 @@ package struct InvalidationListener: Service {
   }
 
   private func deregister(on connection: PostgresConnection) async {
-    // Best effort: a row that stays is told from a live one by its age.
+    // Best effort: a row that stays behind differs from a live one by its age.
     _ = try? await connection.execute(DeleteInstance(id: instance.id))
     await connection.close()
   }

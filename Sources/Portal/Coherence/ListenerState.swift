@@ -1,8 +1,8 @@
-/// What the follower of the invalidation log is to do next, as a value: no I/O and no clock in here.
+/// The state machine of the invalidation listener, as a value: no I/O and no clock in here.
 ///
-/// On every (re)connect it listens first and syncs then, so that nothing committed in between is missed. From then on
-/// it syncs on every notification, and at the latest `interval` after the sync before. One sync at a time; a
-/// notification that comes during one asks for another right after it.
+/// On every (re)connect it listens first and then syncs, so that nothing committed in between is missed. From then on
+/// it syncs on every notification, and at the latest `interval` after the previous sync. One sync runs at a time; a
+/// notification during one causes another right after it.
 struct ListenerState {
   struct Limits {
     var interval: Duration = .milliseconds(400)
@@ -15,7 +15,7 @@ struct ListenerState {
     case connected
     case listening
     case notified
-    /// The time that `.wait` asked for is over.
+    /// The time that `.wait` asked for has passed.
     case intervalEnded
     case synced
     /// Connecting, listening or syncing failed, or the connection broke.
@@ -74,7 +74,7 @@ struct ListenerState {
       defer { backoff = min(backoff * 2, limits.backoffMax) }
       return .connect(after: backoff)
     default:
-      // Late news of a connection that is gone, or of a wait that a notification cut short.
+      // A late event of an earlier connection, or of a wait that a notification cut short.
       return .none
     }
   }

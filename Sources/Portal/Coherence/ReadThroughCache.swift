@@ -2,21 +2,21 @@ import Foundation
 import Postgres
 import Synchronization
 
-/// What a look-up of many secrets found, and where the invalidation log stood in the same snapshot.
+/// The result of a look-up of many secrets, and the position of the invalidation log in the same snapshot.
 package struct SecretsRead<Value: Sendable>: Sendable {
   package var position: LogPosition
   package var values: [SecretHash: Value]
 }
 
-/// A coherent cache that asks the database about what it does not know, or may not answer: single flight, gathered.
+/// A coherent cache that asks the database for what it does not have, or may not answer: single-flight and batched.
 package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   package typealias Read = @Sendable ([SecretHash]) async throws -> SecretsRead<Value>
   private typealias Waiter = CheckedContinuation<Result<LookedUp, any Error>, Never>
 
   private struct LookedUp: Sendable {
     var value: Value?
-    /// Whether a change of it was applied after it was read, so that somebody may have been told that it is gone; or it
-    /// was read from another history than the one that is followed.
+    /// Whether a change of it was applied after it was read, so that a caller may already have learned that it is gone;
+    /// or it was read from a different history than the one that is followed.
     var isToBeReadAgain: Bool
   }
 
@@ -33,8 +33,8 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
 
   private static var tooLate: PortalError { .unavailable(reason: "the database takes longer than the lease to answer") }
 
-  /// `read` runs on `executor`: that of the pool which it asks. `onAnotherHistory` is to see that the next read asks
-  /// over another connection, because this one leads to a server whose history is not the one that is followed.
+  /// `read` runs on `executor`, that of the pool that it uses. `onAnotherHistory` must make the next read use another
+  /// connection, because this one leads to a server with a different history than the one that is followed.
   package init(
     _ limits: CoherentCacheState<Value>.Limits, executor: any TaskExecutor, observer: Observer,
     onAnotherHistory: @escaping @Sendable () -> Void = {}, read: @escaping Read
@@ -47,7 +47,7 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     self.onAnotherHistory = onAnotherHistory
   }
 
-  /// What may be said without asking the database; nil if it must be asked.
+  /// The answer that is allowed without asking the database; nil if it must be asked.
   package func cached(_ hash: SecretHash, at now: ContinuousClock.Instant) -> Value?? {
     let lookup = cache.lookup(hash, at: now)
     switch lookup {
@@ -66,8 +66,8 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     }
   }
 
-  /// The value of a secret, from the cache or the database; nil where there is no such secret. Throws `.unavailable`
-  /// when the database would have to be asked and does not answer within the lease.
+  /// The value of a secret, from the cache or the database; nil if there is no such secret. Throws `.unavailable` when
+  /// the database would have to be asked and does not answer within the lease.
   package func value(of hash: SecretHash) async throws -> Value? {
     if let cached = cached(hash, at: .now) { return cached }
     return try await lookUp(hash)
@@ -93,14 +93,14 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
       case .send(let batch): start(batch)
       case .wait: break
       case .refuse:
-        waiter.resume(returning: .failure(PortalError.unavailable(reason: "too many look-ups wait already")))
+        waiter.resume(returning: .failure(PortalError.unavailable(reason: "too many look-ups are already waiting")))
       }
     }
     return try result.get()
   }
 
-  /// The values of many secrets at once; as ``value(of:)``. Those that are not in the cache are looked up together, and
-  /// what was a hit is looked at again after that wait: it may have been revoked meanwhile.
+  /// The values of many secrets; as ``value(of:)``. Those that are not in the cache are looked up together, and hits
+  /// are checked again after that wait: they may have been revoked meanwhile.
   package func values(of hashes: [SecretHash]) async throws -> [Value?] {
     let deadline = ContinuousClock.now + cache.lease
     var lookedUp: [SecretHash: Value?] = [:]
@@ -111,7 +111,7 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
         for hash in missing { group.addTask { (hash, try await self.lookUp(hash)) } }
         for try await (hash, value) in group { lookedUp[hash] = .some(value) }
       }
-      // What was looked up first is as old as this loop.
+      // The earliest look-up may have started with this loop.
       guard .now < deadline else { throw Self.tooLate }
       answers = lookedUp
       for hash in hashes where answers[hash] == nil { answers[hash] = Self.answer(cache.lookup(hash, at: .now)) }
@@ -119,7 +119,7 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     return hashes.map { answers[$0] ?? nil }
   }
 
-  /// The read is given up when its result would be too old to be used, so that whoever waits is told in time, whatever
+  /// The read is given up when its result would be too old to be used, so that callers are answered in time, whatever
   /// the database is doing.
   private func start(_ batch: FillState<Waiter>.Batch) {
     Task(executorPreference: executor) {
@@ -141,8 +141,8 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     }
   }
 
-  /// Nobody joins any more when what was read is judged: so whoever asks after a change was applied here never gets
-  /// what was read before it, and a receipt that says so is true.
+  /// No caller joins after this point, before the result is judged: so a caller that asks after a change was applied
+  /// here never gets what was read before it, and a receipt that says so is true.
   private func end(_ batch: FillState<Waiter>.Batch, _ result: Result<SecretsRead<Value>, any Error>) {
     let action = fills.withLock { $0.ended(batch.id, at: .now) }
     var again: Set<SecretHash> = []
@@ -155,7 +155,7 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     if let next = action.send { start(next) }
   }
 
-  /// Those that are to be read again.
+  /// Stores the values; returns the hashes that are to be read again.
   private func store(_ hashes: [SecretHash], _ read: SecretsRead<Value>) -> Set<SecretHash> {
     var again: Set<SecretHash> = []
     var isOfAnotherHistory = false
@@ -179,7 +179,7 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
 }
 
 extension SecretsRead {
-  /// From the rows of a look-up, each with the position and, where something was found, its hash and value.
+  /// From the rows of a look-up, each with the position and, if something was found, its hash and value.
   init(_ rows: [(position: LogPosition, found: (SecretHash, Value)?)]) throws(PostgresError) {
     guard let position = rows.first?.position else {
       throw PostgresError(.protocolViolation, "invalidation_head is empty")

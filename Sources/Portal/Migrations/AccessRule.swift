@@ -1,15 +1,15 @@
-/// A right, a policy or an owner that the migrations give: the statement that gives it, and changes nothing where it is
-/// there already. Dumps lose them where a role is missing.
+/// A right, a policy or an owner that the migrations set, as the statement that sets it; the statement changes nothing
+/// if it is set already. Dumps lose them where a role is missing.
 package struct AccessRule: Hashable, Sendable {
   package enum Kind: Sendable, CaseIterable {
     case owner, rowSecurity, policy, revocation, grant
   }
 
-  /// Stand for the owner of the tables and for their schema, which differ from database to database.
+  /// Placeholders for the owner of the tables and for their schema, which differ between databases.
   private static let ownerMark = ":owner"
   private static let schemaMark = ":schema"
 
-  /// As `ListAccess` writes it.
+  /// The statement, in the form of `ListAccess`.
   package let statement: String
 
   package init(statement: String) { self.statement = statement }
@@ -21,36 +21,36 @@ package struct AccessRule: Hashable, Sendable {
     return .grant
   }
 
-  /// What tells it from others. Of a policy it is not the expressions: versions of PostgreSQL write the same one in
-  /// different words.
+  /// The part that distinguishes it from others. For a policy that excludes the expressions: versions of PostgreSQL
+  /// write the same one differently.
   var identity: Substring {
     guard kind == .policy else { return statement[...] }
     let ends = [" using (", " with check ("].compactMap { statement.firstRange(of: $0)?.lowerBound }
     return statement[..<(ends.min() ?? statement.endIndex)]
   }
 
-  /// What gives it in a database with this schema and this owner, both quoted.
+  /// The SQL that sets it in a database with this schema and this owner, both quoted.
   func script(schema: String, owner: String) -> String {
     guard kind == .policy else {
       return statement.replacing(Self.ownerMark, with: owner).replacing(Self.schemaMark, with: schema) + ";"
     }
-    // One of this name may be there for other roles: those that are left when one of several was dropped.
+    // A policy of this name may exist for other roles: those that are left when one of several was dropped.
     let name = statement.dropFirst("create policy ".count)
     let end = name.firstRange(of: " as ")?.lowerBound ?? name.endIndex
     return "drop policy if exists \(name[..<end]);\n\(statement);"
   }
 }
 
-/// All that the migrations give.
+/// All access rules that the migrations set.
 package struct AccessRules: Sendable {
   let rules: [AccessRule]
 
-  /// From a statement a line, in the order in which they can be run.
+  /// Takes one statement per line, in the order in which they can be run.
   package init(text: String) {
     rules = text.split(separator: "\n").map { AccessRule(statement: String($0)) }
   }
 
-  /// Those that are not among what a database has, in their order.
+  /// The rules that are not among those of a database, in their order.
   func missing(among present: [AccessRule]) -> [AccessRule] {
     let identities = Set(present.map(\.identity))
     return rules.filter { !identities.contains($0.identity) }
@@ -58,7 +58,7 @@ package struct AccessRules: Sendable {
 }
 
 extension Collection where Element == AccessRule {
-  /// How many there are of each kind: "73 policies, 1 grant".
+  /// The number of each kind: "73 policies, 1 grant".
   package var summary: String {
     AccessRule.Kind.allCases.compactMap { kind in
       let count = count { $0.kind == kind }

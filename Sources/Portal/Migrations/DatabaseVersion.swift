@@ -2,17 +2,17 @@ package import Postgres
 
 /// The version of a PostgreSQL server.
 package struct DatabaseVersion: Sendable {
-  /// The major version that is needed at least.
+  /// The oldest major version that is supported.
   package static let oldest = 15
 
-  /// The major one.
+  /// The major version.
   package var number: Int
-  /// As the server writes it, such as "15.8 (Debian 15.8-0+deb12u1)".
+  /// The server's own text, such as "15.8 (Debian 15.8-0+deb12u1)".
   package var text: String
 }
 
 extension PostgresPool {
-  /// Nil where it answers nothing.
+  /// The version of the server; nil if it returns no row.
   package func serverVersion() async throws(PostgresError) -> DatabaseVersion? {
     try await query(ReadDatabaseVersion()).first
   }

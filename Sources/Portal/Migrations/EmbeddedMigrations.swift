@@ -13,7 +13,8 @@ extension Migrations {
     return try Migrations(files, replacing: beforeBaseline)
   }
 
-  /// What was applied before the files became a baseline: a database that has all of these has the baseline's schema.
+  /// The migrations from before the files became a baseline: a database that has all of these has the baseline's
+  /// schema.
   package static let beforeBaseline = [
     ("0001_accounts_and_people", "ffcac24cb9ade5a04d435e5976d21b36"),
     ("0002_api_keys", "43b35b3e91f108a69b8ec2a8550e7916"),

@@ -1,13 +1,13 @@
-/// What migrations need of the login that runs them, and what it has. Names are quoted where they are to be pasted.
+/// The rights that migrations need and those of the login that runs them. Names are quoted for pasting into SQL.
 package struct MigrationNeeds: Sendable, Equatable {
-  /// How the extension `pg_trgm` stands.
+  /// The state of the extension `pg_trgm`.
   package enum Trigrams: String, Sendable {
     case installed
     /// The login may install it.
     case installable
-    /// Whoever may create in the database may install it; the login may not.
+    /// Installing it requires `create` on the database, which the login does not have.
     case databaseNeeded = "database_needed"
-    /// A superuser alone may install it.
+    /// Only a superuser may install it.
     case superuserNeeded = "superuser_needed"
     /// The server does not have its files.
     case absent
@@ -17,20 +17,20 @@ package struct MigrationNeeds: Sendable, Equatable {
   package var login: String
   /// Quoted.
   package var database: String
-  /// Where tables are made, quoted; nil where no schema of the search path is there.
+  /// The schema in which tables are created, quoted; nil if no schema of the search path exists.
   package var schema: String?
-  /// Of the tables, quoted; nil where there are none yet.
+  /// The owner of the tables, quoted; nil if there are none yet.
   package var owner: String?
-  /// Roles of the portal that are not there.
+  /// Roles of the portal that do not exist.
   package var missingRoles: [String]
-  /// Roles that are there, and that the login may not take on.
+  /// Roles that exist, but that the login may not switch to.
   package var strangeRoles: [String]
   package var mayMakeRoles: Bool
   /// Whether it may grant itself all of `strangeRoles`.
   package var mayJoinRoles: Bool
   package var mayCreateInSchema: Bool
   package var trigrams: Trigrams
-  /// Whether it has the rights of `owner`; true where there is none.
+  /// Whether it has the rights of `owner`; true if there is none.
   package var isOwner: Bool
 
   package init(
@@ -50,17 +50,17 @@ package struct MigrationNeeds: Sendable, Equatable {
     self.isOwner = isOwner
   }
 
-  /// Why nothing is begun; nil if the login has what is needed: for the roles alone, or for migrations as well.
+  /// The reason not to start; nil if the login has what is needed: for the roles alone, or for migrations as well.
   package func refusal(migrates: Bool) -> MigrationRefusal? {
     var refusal = MigrationRefusal(database: database, login: login)
     let lacksRoles = !missingRoles.isEmpty && !mayMakeRoles
     let lacksMemberships = migrates && !strangeRoles.isEmpty && !mayJoinRoles
     if lacksRoles {
-      refusal.reasons.append("it may not make the roles \(missingRoles.joined(separator: ", "))")
+      refusal.reasons.append("it may not create the roles \(missingRoles.joined(separator: ", "))")
       refusal.statements.append(missingRoles.map { "create role \($0);" }.joined(separator: " "))
     }
     if lacksMemberships {
-      refusal.reasons.append("it may not take on the roles \(strangeRoles.joined(separator: ", "))")
+      refusal.reasons.append("it may not switch to the roles \(strangeRoles.joined(separator: ", "))")
     }
     if lacksRoles || lacksMemberships {
       let names = (lacksRoles ? missingRoles : []) + (lacksMemberships ? strangeRoles : [])
@@ -70,7 +70,7 @@ package struct MigrationNeeds: Sendable, Equatable {
     return refusal.reasons.isEmpty ? nil : refusal
   }
 
-  /// Why neither tables can be changed nor rights and policies be given; nil if they can.
+  /// The reason why the login can neither change tables nor set rights and policies; nil if it can.
   package var ownerRefusal: MigrationRefusal? {
     var refusal = MigrationRefusal(database: database, login: login)
     refusal.add([ownerReason].compactMap(\.self))
@@ -85,17 +85,17 @@ package struct MigrationNeeds: Sendable, Equatable {
           Reason("it may not create in the schema \(schema)", "grant usage, create on schema \(schema) to \(login);"))
       }
     } else {
-      reasons.append(Reason("no schema of its search_path is there", "create schema authorization \(login);"))
+      reasons.append(Reason("no schema of its search_path exists", "create schema authorization \(login);"))
     }
     switch trigrams {
     case .installed, .installable: break
     case .databaseNeeded:
       reasons.append(
         Reason(
-          "it may not install the extension pg_trgm, which takes create on the database",
+          "it may not install the extension pg_trgm, which requires create on the database",
           "grant create on database \(database) to \(login);"))
     case .superuserNeeded:
-      reasons.append(Reason("a superuser alone may install the extension pg_trgm", "create extension pg_trgm;"))
+      reasons.append(Reason("only a superuser may install the extension pg_trgm", "create extension pg_trgm;"))
     case .absent:
       reasons.append(
         Reason("the server has no extension pg_trgm; install it there (in some packages as postgresql-contrib)"))
@@ -105,11 +105,11 @@ package struct MigrationNeeds: Sendable, Equatable {
 
   private var ownerReason: Reason? {
     guard !isOwner, let owner else { return nil }
-    return Reason("the tables belong to \(owner); migrate with that login, or with a superuser's")
+    return Reason("the tables belong to \(owner); migrate as that login or as a superuser")
   }
 }
 
-/// Something that a login may not do, and the SQL that lets it, where there is any.
+/// Something that a login may not do, and the SQL that allows it, if there is any.
 private struct Reason {
   var text: String
   var statement: String?
@@ -120,12 +120,12 @@ private struct Reason {
   }
 }
 
-/// The login may not do what is needed. Nothing was changed.
+/// The login lacks rights that are needed. Nothing was changed.
 package struct MigrationRefusal: Error, Equatable, CustomStringConvertible {
   package let database: String
   package let login: String
   package internal(set) var reasons: [String] = []
-  /// What gives it, to be run in `database` by a superuser.
+  /// The SQL that grants what is missing, to be run in `database` by a superuser.
   package internal(set) var statements: [String] = []
 
   init(database: String, login: String) {
@@ -140,7 +140,7 @@ package struct MigrationRefusal: Error, Equatable, CustomStringConvertible {
 
   package var description: String {
     let lines =
-      ["the login \(login) may not do what is needed in the database \(database), and nothing was changed:"]
+      ["the login \(login) lacks rights in the database \(database), and nothing was changed:"]
       + reasons.map { "  - " + $0 }
     guard !statements.isEmpty else { return lines.joined(separator: "\n") }
     return (lines + ["As a superuser, in the database \(database):"] + statements.map { "  " + $0 })

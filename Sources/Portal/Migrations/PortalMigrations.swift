@@ -1,46 +1,46 @@
 package import Postgres
 
-/// PostgreSQL took a statement, and what it gives is not there.
+/// PostgreSQL accepted a statement, but what it sets is still missing.
 package struct AccessNotMended: Error, CustomStringConvertible {
   let statement: String
 
-  package var description: String { "the login may not give what is missing: \(statement)" }
+  package var description: String { "the login may not grant what is missing: \(statement)" }
 }
 
-/// Bringing the portal's database up to date, and finding what it lacks.
+/// Brings the portal's database up to date, and finds missing roles, rights and policies.
 package struct PortalMigrations: Sendable {
-  /// What ``run(on:report:)`` did.
+  /// The result of ``run(on:report:)``.
   package struct Outcome: Sendable {
-    /// The names of the files.
+    /// The names of the files that were applied.
     package var applied: [String] = []
     package var madeRoles: [String] = []
-    /// What was missing although the files were applied before.
+    /// Rules that were missing although the files had been applied before.
     package var mended: [AccessRule] = []
   }
 
   private let migrations: Migrations
   private let rules: AccessRules
 
-  /// With those in the program.
+  /// Uses the migrations and rules that are part of the program.
   package init() throws(PostgresError) {
     migrations = try .embedded()
     rules = .embedded
   }
 
-  /// Those that this version has.
+  /// The number of migrations in this version.
   package var count: Int { migrations.files.count }
 
-  /// How a database stands against them. It changes nothing.
+  /// The state of a database compared with them. Changes nothing.
   package func status(on pool: PostgresPool) async throws -> Migrations.Status { try await migrations.status(on: pool) }
 
-  /// Applies what is pending, and gives what is missing of roles, rights and policies. What the login may not do is
-  /// asked first: it throws ``MigrationRefusal``, and nothing is changed. A database that is ahead is left alone.
+  /// Applies what is pending, and restores missing roles, rights and policies. First checks whether the login may do
+  /// that: if not, throws ``MigrationRefusal`` and changes nothing. A database that is ahead is left alone.
   package func run(
     on pool: PostgresPool, report: (Migrations.Progress) -> Void = { _ in }
   ) async throws -> Outcome {
     try await migrations.withTurn(on: pool, report: report) { connection in
       var needs = try await needs(on: connection)
-      // Even how the database stands is the owner's to read.
+      // Even the state of the database can be read only by the owner.
       if let refusal = needs.ownerRefusal { throw refusal }
       let status = try await migrations.status(on: connection)
       var outcome = Outcome()
@@ -50,13 +50,13 @@ package struct PortalMigrations: Sendable {
       }
       let isPending = if case .pending = status { true } else { false }
       if let refusal = needs.refusal(migrates: isPending) { throw refusal }
-      // A file may name roles that an earlier one made, and that this server does not have.
+      // A file may name roles that an earlier file created and that this server does not have.
       if !needs.missingRoles.isEmpty || isPending && !needs.strangeRoles.isEmpty {
         try await connection.executeScript(MakePortalRoles.script)
         outcome.madeRoles = needs.missingRoles
       }
       outcome.applied = try await migrations.apply(status, on: connection, report: report)
-      // What all files have just made lacks nothing.
+      // A database to which all files were just applied lacks nothing.
       guard outcome.applied.count < count else { return outcome }
       outcome.mended = rules.missing(among: try await connection.query(ListAccess()))
       guard !outcome.mended.isEmpty else { return outcome }
@@ -66,31 +66,31 @@ package struct PortalMigrations: Sendable {
       }
       let script = outcome.mended.map { $0.script(schema: schema, owner: owner) }.joined(separator: "\n")
       try await migrations.runPatiently(script, "rights and policies", on: connection, report)
-      // A grant of what one may not grant is no error but a warning.
+      // Granting a right that one may not grant is a warning, not an error.
       let left = rules.missing(among: try await connection.query(ListAccess()))
       if let rule = left.first { throw AccessNotMended(statement: rule.statement) }
       return outcome
     }
   }
 
-  /// What the login of the pool may do.
+  /// The rights of the pool's login.
   package func needs(on pool: PostgresPool) async throws -> MigrationNeeds {
     try await pool.withConnection { try await needs(on: $0) }
   }
 
   private func needs(on connection: PostgresConnection) async throws(PostgresError) -> MigrationNeeds {
     guard let needs = try await connection.query(ReadMigrationNeeds()).first else {
-      throw PostgresError(.protocolViolation, "the login is no role of the server")
+      throw PostgresError(.protocolViolation, "the login is not a role of the server")
     }
     return needs
   }
 
-  /// What a database that has all migrations lacks of what they give. It changes nothing.
+  /// The rules that a fully migrated database lacks. Changes nothing.
   package func missingAccess(on pool: PostgresPool) async throws(PostgresError) -> [AccessRule] {
     rules.missing(among: try await access(on: pool))
   }
 
-  /// What the database gives, for `migrations/access`.
+  /// The rules that the database has, for `migrations/access`.
   package func access(on pool: PostgresPool) async throws(PostgresError) -> [AccessRule] {
     try await pool.query(ListAccess())
   }

@@ -1,7 +1,7 @@
 import Postgres
 
-/// What the database gives of that which the migrations give, as statements that would give it, in an order in which
-/// they can be run. Of the portal's own objects and roles alone; any login may ask.
+/// The access rules that the database has, as statements that would set them, in an order in which they can be run.
+/// Only for the portal's own objects and roles; any login may run it.
 struct ListAccess: PostgresStatement {
   static let isRead = true
   static let sql = """
@@ -67,8 +67,8 @@ struct ListAccess: PostgresStatement {
 
 struct ReadMigrationNeeds: PostgresStatement {
   static let isRead = true
-  /// From version 16 on, a member may or may not take on a role, and who may make roles may grant those that they made
-  /// alone.
+  /// From version 16 on, a member may or may not be able to switch to a role, and a login that may create roles may
+  /// grant only those that it created.
   static let sql = """
     with server as (
       select current_setting('server_version_num')::integer >= 160000 as has_set_option
@@ -115,7 +115,8 @@ struct ReadMigrationNeeds: PostgresStatement {
   }
 }
 
-/// As `0011_row_level_security` does: the roles, each granted to the login. A script, since it binds nothing.
+/// Creates the roles and grants each to the login, as `0011_row_level_security` does. A script, because it binds
+/// nothing.
 enum MakePortalRoles {
   static let script = """
     do $$

@@ -4,80 +4,81 @@ package import Metrics
 package import Postgres
 import Synchronization
 
-/// All that is worth telling about the running portal, in one type: logs, metrics and the tests that wait for something
-/// to happen listen to the same stream. No key, account or secret is ever part of it.
+/// All events of the running portal that are worth reporting, in one type: logs, metrics and the tests that wait for an
+/// event use the same stream. No key, account or secret is ever part of it.
 package enum Observation: Sendable, Equatable {
   case cacheHit
   case cacheMiss
-  /// A look-up past the lease of the cache.
+  /// A look-up after the cache's lease has expired.
   case cacheStale
   case fillStored
-  /// A fill that an invalidation had overtaken, of another history, or that could not be judged.
+  /// A fill that was overtaken by an invalidation, came from another history, or could not be judged.
   case fillDiscarded
   case verified(VerdictCode)
-  /// A question of a batch could not be understood.
+  /// An item of a batch is malformed.
   case verificationInvalid
   case listening
   case synced
   case listenerFailed(String)
-  /// The database goes on from another history than the one that was followed, or what was missed cannot be told: the
-  /// caches were emptied, or what was read was thrown away.
+  /// The database continues from a different history than the one that was followed, or it cannot be determined what
+  /// was missed: the caches were emptied, or what was read was discarded.
   case historyBroken
-  /// PostgreSQL's clock was set forward, or back where it is negative.
+  /// PostgreSQL's clock was set forward, or back if negative.
   case databaseClockSet(seconds: Double)
   case usageFlushed(counters: Int)
   case usageFlushFailed(String)
-  /// When service tokens were used could not be written.
+  /// The times at which service tokens were last used could not be written.
   case tokenUsesFailed(String)
-  /// What a dead process had left was written.
+  /// Counters that a dead process had left were written.
   case usageAdopted(counters: Int)
-  /// The database had lost counters that it had, and they were written again.
+  /// The database had lost counters after their commit, and they were written again.
   case usageWrittenAgain(counters: Int)
-  /// A file of the spool cannot be counted, or not be written to the disk.
+  /// A file of the spool cannot be counted or cannot be written to disk.
   case usageSpoolFailed(String)
-  /// Counters that a power cut has torn.
+  /// Counters were damaged by a power failure.
   case usageDamaged(counters: Int)
-  /// What this instance admitted was told to the others, and theirs heard.
+  /// The instance published what it had admitted and read what the others had.
   case limitsExchanged(windows: Int)
   case limitExchangeFailed(String)
   case jobFinished(String, count: Int)
   case jobFailed(String, String)
-  /// Second factors stand under `SECRET_KEY` that stood under another key before.
+  /// Second factors that were encrypted under another key are now encrypted under `SECRET_KEY`.
   case secretsSealedAnew(secrets: Int)
-  /// Nothing stands under a key of `SECRET_KEY_PREVIOUS`.
+  /// Nothing is encrypted under a key of `SECRET_KEY_PREVIOUS` any more.
   case previousKeyUnused
-  /// Counters stand in a default partition, because none was made for their month.
+  /// Counters are in a default partition because their month has no partition.
   case usageUnplaced(counters: Int)
   case mailSent(MailKind)
-  /// It will be tried again.
+  /// A mail could not be sent and will be tried again.
   case mailDeferred(MailKind, String)
-  /// It will not.
+  /// A mail could not be sent and was given up.
   case mailFailed(MailKind, String)
   /// The outbox could not be read or written.
   case outboxFailed(String)
-  /// On a connection to PostgreSQL, without anybody having asked.
+  /// An event on a connection to PostgreSQL that no caller asked for.
   case postgres(PostgresEvent)
-  /// There were too many HTTP connections, and some of them were closed. Of a flood only some are logged.
+  /// There were too many HTTP connections, and some of them were closed. During a flood, only some of these events are
+  /// logged.
   case connectionsClosed(connections: Int, isLogged: Bool)
-  /// The files of the server's certificate were read again, and new connections have it.
+  /// The certificate's files were reloaded, and new connections use them.
   case certificateLoaded(expiresAt: Date)
-  /// They could not be used; new connections have what there was before.
+  /// The certificate's files could not be used; new connections keep using the previous ones.
   case certificateRefused(String)
-  /// A client and the server did not come to terms about TLS, or not in time.
+  /// A TLS handshake failed or did not complete in time.
   case handshakeFailed
-  /// The server is about to end, and answers for so long as before.
+  /// The server is about to stop, and answers for `seconds` as before.
   case draining(seconds: Int)
-  /// A trusted proxy has said where a request comes from, and it is no address. Of many only some are logged.
+  /// A trusted proxy sent a client address that is not valid. If there are many, only some are logged.
   case forwardedUnreadable(isLogged: Bool)
-  /// A request was one too many, and was refused.
+  /// A request was refused by a limit.
   case requestRefused(RequestRefusal)
-  /// As many reads of an account as may be are under way, and one more waits for its turn.
+  /// An account has its maximum number of concurrent reads, and another one waits for its turn.
   case accountWaits
-  /// A request was answered; `route` as it was declared, "NotFound" where there is none.
+  /// A request was answered; `route` is the route as declared, or "NotFound".
   case answered(route: String, method: String, status: Int, nanoseconds: Int64)
 }
 
-/// Where observations go.
+/// Passes observations to its sinks.
 package struct Observer: Sendable {
   package typealias Sink = @Sendable (Observation) -> Void
 
@@ -91,7 +92,7 @@ package struct Observer: Sendable {
     for sink in sinks { sink(observation) }
   }
 
-  /// Tells an operator what needs attention; the rest is for metrics.
+  /// Logs what needs an operator's attention; the rest is for metrics.
   package static func logging(_ logger: Logger) -> Sink {
     { observation in
       switch observation {
@@ -100,35 +101,35 @@ package struct Observer: Sendable {
           "the invalidation listener lost its connection and will reconnect", metadata: ["reason": "\(reason)"])
       case .historyBroken:
         logger.warning(
-          "the database's history is not the one that was followed; caches are emptied and connections renewed")
+          "the database continued from a different history; caches were emptied and connections are renewed")
       case .databaseClockSet(let seconds):
-        logger.warning("PostgreSQL's clock was set, and is followed", metadata: ["seconds": "\(seconds)"])
+        logger.warning("PostgreSQL's clock was set; its new time is used", metadata: ["seconds": "\(seconds)"])
       case .usageFlushFailed(let reason):
         logger.warning("usage could not be flushed and is kept", metadata: ["reason": "\(reason)"])
       case .tokenUsesFailed(let reason):
         logger.warning(
-          "when service tokens were used could not be written and is kept", metadata: ["reason": "\(reason)"])
+          "last-used times of service tokens could not be written and are kept", metadata: ["reason": "\(reason)"])
       case .usageAdopted(let counters):
-        logger.notice("counters that a dead process left were written", metadata: ["counters": "\(counters)"])
+        logger.notice("counters left by a dead process were written", metadata: ["counters": "\(counters)"])
       case .usageWrittenAgain(let counters):
         logger.warning(
-          "the database had lost counters, and they were written again", metadata: ["counters": "\(counters)"])
+          "the database had lost counters; they were written again", metadata: ["counters": "\(counters)"])
       case .usageSpoolFailed(let reason):
-        logger.error("something is wrong with the spool of counters", metadata: ["reason": "\(reason)"])
+        logger.error("the spool of counters has a problem", metadata: ["reason": "\(reason)"])
       case .usageDamaged(let counters):
-        logger.error("counters in the spool are damaged", metadata: ["counters": "\(counters)"])
+        logger.error("the spool has damaged counters", metadata: ["counters": "\(counters)"])
       case .limitExchangeFailed(let reason):
         logger.warning(
           "limits could not be exchanged with the other instances", metadata: ["reason": "\(reason)"])
       case .jobFinished(let job, let count) where count > 0:
-        logger.debug("a job is done", metadata: ["job": "\(job)", "count": "\(count)"])
+        logger.debug("a job has finished", metadata: ["job": "\(job)", "count": "\(count)"])
       case .jobFailed(let job, let reason):
         logger.warning("a job failed and will be tried again", metadata: ["job": "\(job)", "reason": "\(reason)"])
       case .previousKeyUnused:
-        logger.notice("SECRET_KEY_PREVIOUS opens nothing any more; where all instances have this SECRET_KEY, remove it")
+        logger.notice("SECRET_KEY_PREVIOUS is no longer needed; remove it once all instances have this SECRET_KEY")
       case .usageUnplaced(let counters):
         logger.warning(
-          "counters stand in a default partition; the job usage-partitions moves them",
+          "counters are in a default partition; the job usage-partitions moves them",
           metadata: ["counters": "\(counters)"])
       case .mailDeferred(let kind, let reason):
         logger.warning(
@@ -140,19 +141,19 @@ package struct Observer: Sendable {
         logger.warning("the outbox cannot be reached", metadata: ["reason": "\(reason)"])
       case .connectionsClosed(let connections, isLogged: true):
         logger.warning(
-          "there are as many HTTP connections as there may be; those that were idle for longest are closed",
+          "the maximum number of HTTP connections is reached; the longest idle ones are closed",
           metadata: ["connections": "\(connections)"])
       case .forwardedUnreadable(isLogged: true):
         logger.warning(
-          "a trusted proxy names no address for its client, whose requests count as its own; see FORWARDED_HEADER")
+          "a trusted proxy sent no valid client address; its requests count as its own; see FORWARDED_HEADER")
       case .certificateLoaded(let expiresAt):
         logger.notice(
-          "the certificate was read again", metadata: ["expires": "\(expiresAt.ISO8601Format())"])
+          "the certificate was reloaded", metadata: ["expires": "\(expiresAt.ISO8601Format())"])
       case .certificateRefused(let reason):
         logger.error(
-          "the certificate could not be read again, and stays what it was", metadata: ["reason": "\(reason)"])
+          "the certificate could not be reloaded; the previous one stays in use", metadata: ["reason": "\(reason)"])
       case .draining(let seconds):
-        logger.notice("the server is about to end, and drains", metadata: ["seconds": "\(seconds)"])
+        logger.notice("the server is about to stop and is draining", metadata: ["seconds": "\(seconds)"])
       case .listening:
         logger.info("listening for invalidations")
       case .postgres(let event):
@@ -168,18 +169,18 @@ package struct Observer: Sendable {
     case .notice(let notice):
       let needsAttention = [.warning, .error, .fatal, .panic].contains(notice.severity)
       logger.log(
-        level: needsAttention ? .warning : .debug, "PostgreSQL said something",
+        level: needsAttention ? .warning : .debug, "PostgreSQL sent a notice",
         metadata: [
           "severity": "\(notice.severity.rawValue)", "sqlstate": "\(notice.sqlState)", "message": "\(notice.message)",
         ])
     case .sentAgain:
-      logger.debug("what an ended connection had not carried out was sent on another one")
+      logger.debug("statements that an ended connection had not carried out were sent on another one")
     case .condemned(let connections):
       logger.warning(
-        "a connection to PostgreSQL ended without a word; the idle ones were closed",
+        "a connection to PostgreSQL ended without a message; the idle ones were closed",
         metadata: ["connections": "\(connections)"])
     case .commitLeft:
-      logger.error("a commit outlasted its deadline and goes on; is a synchronous standby away?")
+      logger.error("a commit outlasted its deadline and continues; is a synchronous standby down?")
     case .commitSettled(let isCommitted):
       logger.notice("a commit that outlasted its deadline has ended", metadata: ["committed": "\(isCommitted)"])
     }
@@ -269,7 +270,7 @@ package struct Observer: Sendable {
   }
 }
 
-/// The counters of what happens on connections to PostgreSQL.
+/// The counters of events on connections to PostgreSQL.
 private struct PostgresCounters: Sendable {
   private let notices: [PostgresNotice.Severity: Counter]
   private let sentAgain, condemned, commitsLeft, commitsStood, commitsFailed: Counter
@@ -297,15 +298,15 @@ private struct PostgresCounters: Sendable {
   }
 }
 
-/// The timers of requests, kept, because making the text of the labels anew would cost each request more than counting
-/// it.
+/// The timers of requests by their labels, kept because creating the text of the labels for each request would cost
+/// more than counting it.
 private final class RequestDurations: Sendable {
   private struct Labels: Hashable {
     var route: String
     var method: String
     var status: Int
 
-    /// Not of the texts, of which there are few, and some of them every few microseconds.
+    /// Does not hash the texts: there are few, and some are looked up every few microseconds.
     func hash(into hasher: inout Hasher) { hasher.combine(route.utf8.count << 16 ^ status) }
   }
 

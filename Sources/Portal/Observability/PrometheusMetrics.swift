@@ -1,10 +1,10 @@
 package import Metrics
 import Synchronization
 
-/// The backend of swift-metrics that `/metrics` shows: counters and histograms, in Prometheus' text format
-/// ("Exposition formats", version 0.0.4). Its own, not the process's global one, so that tests run side by side.
+/// The backend of swift-metrics that `/metrics` shows: counters and histograms, in Prometheus' text format ("Exposition
+/// formats", version 0.0.4). Not the process's global one, so that tests can run in parallel.
 package final class PrometheusMetrics: MetricsFactory {
-  /// A value that is read when it is asked for.
+  /// A value that is read on demand.
   package struct Gauge: Sendable {
     package var name: String
     package var labels: [(String, String)]
@@ -27,7 +27,7 @@ package final class PrometheusMetrics: MetricsFactory {
 
   package init() {}
 
-  /// All there is, sorted by name; `gauges` of one name stand together.
+  /// All metrics, sorted by name; `gauges` of one name are grouped.
   package func text(_ gauges: [Gauge] = []) -> String {
     var lines: [String] = []
     for (name, family) in families.withLock({ $0 }).sorted(by: { $0.key < $1.key }) {
@@ -61,7 +61,7 @@ package final class PrometheusMetrics: MetricsFactory {
     }
   }
 
-  /// A histogram of seconds, whatever is recorded: nothing else is here.
+  /// A histogram of seconds, because nothing else is recorded here.
   package func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
     histogram(label, dimensions)
   }
@@ -95,7 +95,7 @@ package final class PrometheusMetrics: MetricsFactory {
     }
   }
 
-  /// What stands before the samples of a metric.
+  /// The lines before the samples of a metric.
   private static func head(_ name: String, _ type: String) -> [String] {
     (help[name].map { ["# HELP \(name) \($0)"] } ?? []) + ["# TYPE \(name) \(type)"]
   }
@@ -119,11 +119,11 @@ private final class PrometheusCounter: CounterHandler {
 }
 
 private final class PrometheusHistogram: TimerHandler, RecorderHandler {
-  /// Upper bounds in seconds: half a millisecond is what a good answer takes, five seconds what nobody waits for.
+  /// Upper bounds in seconds: a good answer takes half a millisecond, and nobody waits for five seconds.
   private static let bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 
   private struct State {
-    /// One for each bound, and one for what is above all.
+    /// One for each bound, and one for values above all bounds.
     var counts = [Int](repeating: 0, count: PrometheusHistogram.bounds.count + 1)
     var sum = 0.0
   }

@@ -5,13 +5,13 @@ package struct Readiness: Sendable {
   let pool: PostgresPool
   let migrationCount: Int
   let isFresh: @Sendable () -> Bool
-  /// Whether the server is about to end, and should be sent nothing more.
+  /// Whether the server is about to stop and should get no more requests.
   package let isDraining: @Sendable () -> Bool
-  /// What is not as it should be, but keeps nobody from being served.
+  /// Problems that do not keep the instance from serving.
   package let warnings: @Sendable () -> [String]
 
-  /// `isFresh` tells whether the caches hold their lease; `migrationCount` is what the database should have
-  /// at least; newer migrations must say that a version with so many works with them.
+  /// `isFresh` says whether the caches hold their lease. `migrationCount` is the minimum number of migrations in the
+  /// database; newer ones must be compatible with a version that has this many.
   package init(
     pool: PostgresPool, migrationCount: Int, isFresh: @escaping @Sendable () -> Bool,
     isDraining: @escaping @Sendable () -> Bool = { false },
@@ -24,9 +24,9 @@ package struct Readiness: Sendable {
     self.warnings = warnings
   }
 
-  /// The reasons against; empty when ready.
+  /// The reasons why it is not ready; empty when ready.
   package func check() async -> [String] {
-    if isDraining() { return ["the server is about to end"] }
+    if isDraining() { return ["the server is about to stop"] }
     var reasons: [String] = []
     do {
       if let migrations = try await pool.query(CompareMigrations(count: migrationCount)).first {

@@ -1,6 +1,6 @@
 import Postgres
 
-/// How many migrations the database has, and the first that a version with `count` of them does not work with.
+/// The number of migrations in the database, and the first that a version with `count` of them does not work with.
 struct CompareMigrations: PostgresStatement {
   static let sql = """
     select count(*), min(name) filter (where number > $1 and compatible_from > $1) from schema_migrations

@@ -49,8 +49,8 @@ package struct AddressBlock: Hashable, Sendable {
       && other.bits & Self.mask(prefixLength, isIPv4) == bits
   }
 
-  /// Where it lies: the block of `ipv6PrefixLength` around an IPv6 address, since whoever has one address of it has
-  /// all; an IPv4 address itself.
+  /// The block of `ipv6PrefixLength` around an IPv6 address, because a host that has one address of such a block can
+  /// use all of them; an IPv4 address itself.
   func neighbourhood(ipv6PrefixLength: Int) -> AddressBlock {
     isIPv4 ? self : AddressBlock(bits: bits, isIPv4: false, prefixLength: min(prefixLength, ipv6PrefixLength))
   }

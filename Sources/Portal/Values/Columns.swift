@@ -1,7 +1,7 @@
 import Postgres
 
 extension RawRepresentable where RawValue == String {
-  /// From a text column that a check constraint keeps to the known values.
+  /// Decodes a text column that a check constraint limits to the known values.
   init(column text: String, _ name: String) throws(PostgresError) {
     guard let value = Self(rawValue: text) else { throw PostgresError(.decoding, "unknown \(name) \(text)") }
     self = value

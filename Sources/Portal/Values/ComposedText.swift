@@ -2,8 +2,8 @@ import CUnistring
 import Foundation
 
 extension String {
-  /// The text in Unicode's form NFC (UAX 15), by libunistring: Foundation's takes letters beyond U+FFFF for those with
-  /// the same last 16 bits. Bound the text first: marks in a row are sorted.
+  /// The text in Unicode's form NFC (UAX 15), by libunistring: Foundation's treats letters beyond U+FFFF as those with
+  /// the same last 16 bits. Limit the length of the text first: consecutive marks are sorted.
   package var composed: String {
     if utf8.allSatisfy({ $0 < 0x80 }) { return self }
     let bytes = Array(utf8)

@@ -1,8 +1,8 @@
 package import Foundation
 package import Postgres
 
-/// The database roles that statements run under. `migrations/0011_row_level_security.sql` says what each may see; none
-/// of them owns a table, so row-level security holds for all.
+/// The database roles that statements run under. `migrations/0011_row_level_security.sql` defines what each may see;
+/// none of them owns a table, so row-level security applies to all.
 package enum DatabaseRole: String, Sendable, CaseIterable {
   /// The rows of the current account, and nothing without one.
   case portal = "latchkey_portal"
@@ -10,25 +10,25 @@ package enum DatabaseRole: String, Sendable, CaseIterable {
   case identity = "latchkey_identity"
   /// Verification, limits and counters.
   case gateway = "latchkey_gateway"
-  /// Everything that is no secret; changes in the current account alone.
+  /// Everything except secrets; changes only in the current account.
   case staff = "latchkey_staff"
   /// Usage of all accounts.
   case analyst = "latchkey_analyst"
-  /// What is done now and then.
+  /// Background jobs.
   case jobs = "latchkey_jobs"
 
   static let names = allCases.map(\.rawValue)
 }
 
-/// What a transaction runs as.
+/// The role, and the account, of a transaction.
 extension PostgresSettings {
   /// For statements of one account: row-level security hides the rows of all others.
   package static func account(_ id: UUID) -> PostgresSettings { PostgresSettings(.portal, in: id) }
 
-  /// For staff who look at anything and change nothing.
+  /// For staff reads of any account, without changes.
   package static let staff = PostgresSettings(.staff)
 
-  /// For staff who change something in an account.
+  /// For staff changes in one account.
   package static func staff(in accountID: UUID) -> PostgresSettings { PostgresSettings(.staff, in: accountID) }
 
   static let identity = PostgresSettings(.identity)
@@ -43,7 +43,7 @@ extension PostgresSettings {
 }
 
 extension PostgresConfiguration {
-  /// The same database with connections that have taken on a role.
+  /// The same database, with connections that use this role.
   package func with(_ role: DatabaseRole) -> PostgresConfiguration {
     var configuration = self
     configuration.role = role.rawValue

@@ -2,41 +2,42 @@ import CIDN2
 import Foundation
 import JSON
 
-/// An e-mail address in the one form that it is kept, compared and written to in, so that one mailbox is one person:
+/// An e-mail address in the one form in which it is stored, compared and written to, so that one mailbox is one person:
 /// without white space around it, in lower case, the part before the `@` in Unicode's form NFC (UAX 15), and the domain
 /// in ASCII, as name servers know it (IDNA 2008 with the mapping of UTS 46, non-transitional).
 package struct EmailAddress: Sendable, Equatable {
   /// Bytes of UTF-8 in that form (RFC 5321, 4.5.3.1.3).
   package static let lengthMax = 254
-  /// Bytes that are looked at of what was typed: in other forms an address is longer.
+  /// The maximum number of bytes as typed: in other forms an address is longer.
   private static let typedLengthMax = 4 * lengthMax
 
   package let text: String
-  /// As it was kept before there was one form: as it was typed, in lower case.
+  /// The form in which it was stored before there was this one: as typed, in lower case.
   let earlierText: String
 
-  /// Why something is no address.
+  /// The reason why a text is not accepted as an address.
   package enum Refusal: Error, Sendable {
     case form
-    /// A character that nobody sees, or that changes the direction of text: two addresses would look the same.
+    /// An invisible character, or one that changes the direction of text: two addresses would look the same.
     case invisible
-    /// The domain is none that could be registered.
+    /// The domain could not be registered.
     case domain
 
-    /// To be said of it.
+    /// The problem text for the client.
     package var message: String {
       switch self {
       case .form: "must be an e-mail address"
-      case .invisible: "must have no control characters and none that are invisible or change the direction of text"
+      case .invisible:
+        "must have no control or invisible characters, and none that change the direction of text"
       case .domain: "must have a domain that IDNA 2008 allows"
       }
     }
   }
 
-  /// Asks for the form only (one `@`, a dot in the domain, no spaces); whether mail arrives is another question.
+  /// Checks the form only (one `@`, a dot in the domain, no spaces), not whether mail arrives.
   package init(typed text: String) throws(Refusal) {
     guard text.utf8.count <= Self.typedLengthMax else { throw .form }
-    // Before what is around it is cut off: Foundation takes U+200B for white space.
+    // Before trimming: Foundation treats U+200B as white space.
     if Self.hasInvisible(text) { throw .invisible }
     let earlier = text.trimmingCharacters(in: .whitespaces).lowercased()
     let parts = earlier.unicodeScalars.split(separator: "@", omittingEmptySubsequences: false)
@@ -61,13 +62,13 @@ package struct EmailAddress: Sendable, Equatable {
 
   package static func == (one: EmailAddress, other: EmailAddress) -> Bool { one.text.hasSameBytes(as: other.text) }
 
-  /// Those that somebody may be found under, the one first that was always theirs: an address that was kept before
-  /// there was one form is found as it was typed then.
+  /// The texts under which a person may be found, the earlier form first: an address stored before there was one form
+  /// is found as it was typed then.
   package var storedTexts: [String] {
     earlierText.hasSameBytes(as: text) ? [text] : [earlierText, text]
   }
 
-  /// Whether something in it, or around it, cannot be seen. Blanks do not count.
+  /// Whether it, or the text around it, has an invisible character. Blanks do not count.
   package static func hasInvisible(_ text: String) -> Bool {
     text.unicodeScalars.contains { scalar in
       let properties = scalar.properties
@@ -91,7 +92,7 @@ package struct EmailAddress: Sendable, Equatable {
     guard idn2_to_ascii_8z(domain, &output, flags) == IDN2_OK.rawValue, let output else { throw .domain }
     defer { idn2_free(output) }
     let ascii = String(cString: output)
-    // The mapping makes ASCII of much that looks like it, such as a full-width `@` or slash.
+    // The mapping turns many look-alikes into ASCII, such as a full-width `@` or slash.
     let labels = ascii.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
     guard labels.allSatisfy({ !$0.isEmpty && $0.allSatisfy(isLabelByte) }) else { throw .domain }
     return ascii

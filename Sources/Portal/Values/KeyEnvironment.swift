@@ -2,6 +2,6 @@
 package enum KeyEnvironment: String, Sendable, CaseIterable {
   case live, test
 
-  /// Whether it is one that somebody knows of who may be restricted to one; nil: to none.
+  /// Whether it is within a caller's restriction to one environment; nil means no restriction.
   package func isWithin(_ restriction: KeyEnvironment?) -> Bool { restriction == nil || restriction == self }
 }

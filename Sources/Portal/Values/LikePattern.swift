@@ -1,8 +1,8 @@
 extension String {
-  /// A pattern of `like` for what contains it.
+  /// A `like` pattern for texts that contain this one.
   var anywhere: String { "%" + withoutWildcards + "%" }
 
-  /// As it stands for itself in a pattern of `like`.
+  /// This text with its wildcards escaped, so that it matches itself in a `like` pattern.
   var withoutWildcards: String {
     replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_")
   }

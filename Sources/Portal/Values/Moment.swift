@@ -1,14 +1,14 @@
 package import Foundation
 
-/// When something is judged, by both clocks: leases run on the one that is never set, windows and expiry on
-/// PostgreSQL's (``DatabaseClock``).
+/// A point in time by two clocks: leases use the one that is never set, windows and expiry use PostgreSQL's
+/// (``DatabaseClock``).
 package struct Moment: Sendable {
   package let instant: ContinuousClock.Instant
-  /// PostgreSQL's time, as far as this instance knows: for windows, for what is counted and for what is shown. It goes
-  /// back where PostgreSQL's clock was set back.
+  /// PostgreSQL's time as this instance knows it: for windows, for counts and for display. It goes back if PostgreSQL's
+  /// clock is set back.
   package let date: Date
-  /// What expiry is judged by: `date`, or the latest that was told before, so that nothing that has expired is good
-  /// again.
+  /// The time that expiry is judged by: `date`, or the latest time returned before, so that nothing that has expired
+  /// becomes valid again.
   package let expiryDate: Date
 
   init(instant: ContinuousClock.Instant, date: Date, expiryDate: Date? = nil) {
@@ -17,6 +17,6 @@ package struct Moment: Sendable {
     self.expiryDate = max(date, expiryDate ?? date)
   }
 
-  /// Of `date`, since 1970.
+  /// `date` in milliseconds since 1970.
   package var milliseconds: Int { date.milliseconds }
 }

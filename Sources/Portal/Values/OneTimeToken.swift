@@ -1,9 +1,9 @@
-/// What is sent by mail to be presented once. Stored as its SHA-256.
+/// A token that is sent by mail and can be used once. Stored as its SHA-256.
 package enum OneTimeToken {
   package enum Purpose: String, Sendable, CaseIterable {
     case passwordReset = "password_reset"
     case emailVerification = "email_verification"
-    /// Of the address that a user wants to have.
+    /// Confirms the new address that a user has asked for.
     case emailChange = "email_change"
     case signUp = "sign_up"
     case invitation
@@ -18,7 +18,7 @@ package enum OneTimeToken {
       }
     }
 
-    /// From when it is sent. A mail that could not be sent for so long is not sent any more.
+    /// Counted from when the token is sent. A mail that could not be sent within this time is given up.
     var lifetime: Duration {
       switch self {
       case .passwordReset: .seconds(30 * 60)
@@ -27,7 +27,7 @@ package enum OneTimeToken {
       }
     }
 
-    /// The lifetime as a mail tells of it.
+    /// The lifetime, in the words of a mail.
     var lifetimeText: String {
       switch self {
       case .passwordReset: "30 minutes"
@@ -36,7 +36,7 @@ package enum OneTimeToken {
       }
     }
 
-    /// Below the portal's address, where a page takes the token and sends it to its route.
+    /// The path below the portal's address of the page that takes the token and sends it to its route.
     var path: String {
       switch self {
       case .passwordReset: "/password/reset"

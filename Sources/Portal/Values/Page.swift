@@ -1,12 +1,12 @@
 package import Foundation
 
-/// Which part of a list, newest first, somebody wants.
+/// A request for one page of a list, newest first.
 package struct PageRequest: Sendable, Equatable {
   package static let limitDefault = 50
   package static let limitMax = 100
 
   package var limit: Int
-  /// The last id of the page before; nil for the first page.
+  /// The last id of the previous page; nil for the first page.
   package var before: UUID?
 
   package init(limit: Int = limitDefault, before: UUID? = nil) {
@@ -15,10 +15,10 @@ package struct PageRequest: Sendable, Equatable {
   }
 }
 
-/// Part of a list, and where the next part begins.
+/// One page of a list, and where the next page begins.
 package struct Page<Item: Sendable>: Sendable {
   package var items: [Item]
-  /// The id to go on from; nil on the last page.
+  /// The id to continue from; nil on the last page.
   package var next: UUID?
 
   /// `found` holds one item more than the page if there is a next one.

@@ -1,64 +1,65 @@
 /// Why a request is refused. What a client may see of it is decided in one place, `PortalError+HTTP.swift`.
 package enum PortalError: Error, Sendable, Equatable {
-  /// No session or token, or one that is unknown or over.
+  /// No session or token, or one that is unknown or has ended.
   case unauthenticated
   /// Wrong password or unknown address; deliberately one case.
   case invalidCredentials
-  /// The password is right, and logging in takes a code as well.
+  /// The password is right, but logging in requires a code as well.
   case secondFactorRequired
   /// A wrong code, or one that was used before.
   case secondFactorInvalid
-  /// There is one already; it has to be disabled first.
+  /// A second factor is enabled already; it has to be disabled first.
   case secondFactorEnabled
-  /// The deployment has no key to keep secrets under.
+  /// The deployment has no key to encrypt secrets with.
   case secondFactorNotConfigured
-  /// Staff must have a second factor here, and this member has none.
+  /// This deployment requires a second factor of staff, and this member has none.
   case enrolmentRequired
   /// The role or the token's permissions do not allow it; `reason` is for the client.
   case forbidden(reason: String)
-  // What the rules for an account's keys refuse, all of it, by the first rule that does.
+  // The next three are refusals by the rules for an account's keys. The first rule that refuses reports all its
+  // problems.
 
   /// Scopes that the account's plan does not cover.
   case scopeNotAllowed([FieldProblem])
-  /// Beyond what the account's plan allows.
+  /// Limits beyond what the account's plan allows.
   case limitNotAllowed([FieldProblem])
-  /// What the account itself does not want of its keys.
+  /// Settings that the account's own policy for its keys forbids.
   case policyViolation([FieldProblem])
-  /// Not there, or another tenant's: the same answer.
+  /// Does not exist, or is another tenant's: the answer is the same.
   case notFound
   /// Input that breaks the contract.
   case invalid([FieldProblem])
-  /// What was looked for can be no key of this portal.
+  /// The text that was searched for cannot be a key of this portal.
   case notAKey
   /// The account has as many live keys as its plan allows.
   case keyCapReached(cap: Int)
-  /// A revoked key cannot be changed, an expired or already rolled one not rolled.
+  /// A revoked key cannot be changed; an expired or already rolled one cannot be rolled.
   case keyNotActive
-  /// A service token that is revoked, expired or rolled is not rolled.
+  /// A revoked, expired or already rolled service token cannot be rolled.
   case tokenNotActive
-  /// It is another version by now than the one that the client has seen.
+  /// The resource is no longer at the version that the client has seen.
   case preconditionFailed
   case emailTaken
-  /// Whoever was invited belongs to the account already.
+  /// The invited person is already a member of the account.
   case alreadyMember
-  /// An account has an owner.
+  /// An account must keep an owner.
   case lastOwner
-  /// Somebody among staff may do whatever staff do.
+  /// At least one staff admin must remain.
   case lastAdmin
-  /// The address is known to reach its owner already.
+  /// The address is already verified.
   case emailVerified
-  /// A one-time token that was used, is over, or never was.
+  /// A one-time token that was used, has expired, or never existed.
   case invalidToken
-  /// What needs mail, where none is sent.
+  /// Needs mail, and none is sent in this deployment.
   case mailNotConfigured
   case tooManyRequests(retryAfterSeconds: Int)
   /// More requests within a minute than the session, the address or the token may send.
   case rateLimited(RateLimitDecision)
-  /// More reads of one account at once than may wait.
+  /// More concurrent reads of one account than may wait.
   case accountBusy
-  /// PostgreSQL cannot be asked, or too much is waiting. `reason` is for the log alone.
+  /// PostgreSQL is unavailable, or too many requests are waiting. `reason` is for the log only.
   case unavailable(reason: String)
-  /// The Idempotency-Key came before with another request.
+  /// The Idempotency-Key was used before with another request.
   case idempotencyConflict
 
   package static func invalid(_ field: FieldProblem.Field, _ message: String) -> PortalError {
@@ -66,9 +67,9 @@ package enum PortalError: Error, Sendable, Equatable {
   }
 }
 
-/// One thing that is wrong with what was asked. Each API has its own place for a field.
+/// A problem with one field of a request. Each API refers to fields in its own way.
 package struct FieldProblem: Sendable, Equatable {
-  /// What verbs refuse values of.
+  /// The fields whose values may be refused.
   package enum Field: Sendable, Hashable {
     case scopes
     /// One of the scopes, by its index.
@@ -85,7 +86,7 @@ package struct FieldProblem: Sendable, Equatable {
     var whole: Field { if case .scope = self { .scopes } else { self } }
   }
 
-  /// Whose field it is.
+  /// The object that the field belongs to.
   package enum Owner: Sendable {
     case request
     /// The key that the request is about.

@@ -1,13 +1,14 @@
 import Foundation
 
-/// So much in so long: one of the limits of a key, or the one that an account's keys share.
+/// A maximum cost per window: one of the limits of a key, or the one that an account's keys share.
 package struct RateLimit: Sendable, Equatable {
-  /// Named limits that a key may have beside its own per minute.
+  /// The maximum number of named limits of a key, besides its own limit per minute.
   package static let countMax = 8
   package static let limitMax = 1_000_000
   package static let windowSecondsMax = 86_400
   private static let nameLengthMax = 32
-  /// The key's own limit per minute, and the one that the account's keys share; no other may have these names.
+  /// The names of the key's own limit per minute and of the one that the account's keys share; no other limit may have
+  /// these names.
   package static let keyName = "default"
   package static let accountName = "account"
 
@@ -15,11 +16,11 @@ package struct RateLimit: Sendable, Equatable {
   private static let accountDigest = digest(accountName, 60)
 
   package let name: String
-  /// Cost within a window, at most.
+  /// The maximum cost within a window.
   package let limit: Int
   package let windowSeconds: Int
-  /// What its windows are found by, in memory and in the database: a limit with another name or length is another one,
-  /// one with another amount is the same.
+  /// The id of its windows, in memory and in the database: a limit with another name or window length is another limit,
+  /// one with another maximum is the same.
   let digest: Int
 
   package init(name: String, limit: Int, windowSeconds: Int) {
@@ -51,8 +52,8 @@ package struct RateLimit: Sendable, Equatable {
       }
   }
 
-  /// FNV-1a over the name and the length. Two names of one key that collide would share their windows, which harms
-  /// nobody but who chose them.
+  /// FNV-1a over the name and the window length. Two colliding names of one key would share their windows, which harms
+  /// only the key's owner, who chose them.
   private static func digest(_ name: String, _ windowSeconds: Int) -> Int {
     var digest: UInt64 = 0xCBF2_9CE4_8422_2325
     for byte in "\(windowSeconds) \(name)".utf8 { digest = (digest ^ UInt64(byte)) &* 0x100_0000_01B3 }
@@ -60,18 +61,18 @@ package struct RateLimit: Sendable, Equatable {
   }
 }
 
-/// Who decides.
+/// Where a limit is decided.
 package enum RateLimitMode: String, Sendable, CaseIterable {
-  /// The instance that is asked, at once. The instances tell each other what they admitted; together they may pass the
-  /// limit by as much as ``RateLimitAllowance`` says.
+  /// By the instance that is asked, immediately. Instances exchange what they have admitted; together they may exceed
+  /// the limit by as much as ``RateLimitAllowance`` says.
   case fast
-  /// PostgreSQL, with one statement a decision: never over.
+  /// By PostgreSQL, with one statement per decision: the limit is never exceeded.
   case consistent
 }
 
-/// What the limits of one request say together.
+/// The combined decision of the limits of one request.
 package struct RateLimitDecision: Sendable, Equatable {
-  /// How one limit stands after the decision.
+  /// The state of one limit after the decision.
   package struct Standing: Sendable, Equatable {
     package var limit: RateLimit
     package var window: SlidingWindow.Decision
@@ -79,19 +80,19 @@ package struct RateLimitDecision: Sendable, Equatable {
 
   /// The key's own limit per minute.
   package var own: Standing
-  /// Its named ones, then the account's.
+  /// The key's named limits, then the account's.
   package var others: [Standing] = []
 
   init(own: Standing) { self.own = own }
 
-  /// What stands there until it is decided.
+  /// A placeholder until it is decided.
   static let undecided = RateLimitDecision(
     own: Standing(
       limit: .ofKey(perMinute: 0),
       window: SlidingWindow.Decision(
         isAdmitted: false, limit: 0, remaining: 0, resetSeconds: 0, retryAfterSeconds: 0)))
 
-  /// In the order of ``KeyLimits/all``, of which there is one at least.
+  /// In the order of ``KeyLimits/all``, which has at least one.
   init(_ standings: [Standing]) {
     own = standings[0]
     others = Array(standings[1...])
@@ -100,8 +101,8 @@ package struct RateLimitDecision: Sendable, Equatable {
   package var all: [Standing] { [own] + others }
   package var isAdmitted: Bool { own.window.isAdmitted && others.allSatisfy(\.window.isAdmitted) }
 
-  /// The one that stands in the way: of those that refuse, the one that does so for longest; else the one with the
-  /// least left.
+  /// The decision that determines the answer: among limits that refuse, the one with the longest wait; otherwise the
+  /// one with the least remaining.
   package var binding: SlidingWindow.Decision {
     others.reduce(own.window) { binding, other in
       if binding.isAdmitted != other.window.isAdmitted { return binding.isAdmitted ? other.window : binding }

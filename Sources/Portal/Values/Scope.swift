@@ -1,4 +1,5 @@
-/// What a key may be used for: names such as `batch:write`, where `batch:*` grants all below `batch:` and `*` all.
+/// A permission of a key: a name such as `batch:write`, where `batch:*` grants everything below `batch:` and `*`
+/// everything.
 package enum Scope {
   package static let countMax = 64
   /// `^[a-z0-9][a-z0-9:._*-]{0,63}$`
@@ -10,19 +11,19 @@ package enum Scope {
     return bytes.dropFirst().allSatisfy { isLetterOrDigit($0) || ":._*-".utf8.contains($0) }
   }
 
-  /// What plans and policies name scopes by: scopes, and `*` for all.
+  /// Whether plans and policies may name scopes by this text: a scope, or `*` for all.
   package static func isPattern(_ text: String) -> Bool { text == "*" || isValid(text) }
 
-  /// Whether holding `granted` meets `required`.
+  /// Whether `granted` includes `required`.
   package static func covers(_ granted: String, _ required: String) -> Bool {
     if granted == "*" || granted == required { return true }
-    // A prefix with its colon: `a:*` must not cover `ab:c`.
+    // The prefix includes its colon: `a:*` must not cover `ab:c`.
     return granted.hasSuffix(":*") && required.utf8.starts(with: granted.utf8.dropLast())
   }
 
-  /// What both lists grant: of `a:*` and `a:b` it is `a:b`.
+  /// The scopes that both lists grant: of `a:*` and `a:b` it is `a:b`.
   static func intersection(_ granted: [String], _ patterns: [String]) -> [String] {
-    // What nearly every plan has.
+    // Nearly every plan has it.
     if patterns.contains("*") { return granted }
     var common: [String] = []
     for scope in granted {

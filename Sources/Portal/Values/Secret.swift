@@ -1,22 +1,22 @@
 import Crypto
 
-/// A random token that opens something: an API key, a session, a service token. It cannot be printed, logged or encoded
-/// by accident; ``reveal()`` is the one way to its text.
+/// A random token that grants access: an API key, a session, a service token. It cannot be printed, logged or encoded
+/// by accident; ``reveal()`` is the only access to its text.
 ///
-/// `<prefix>_<43 characters><6 characters>`: 32 bytes of the system's generator in base 62, then the CRC-32 of all that
-/// stands before it in base 62, so that a scanner or the server tells a typo from a key without a look-up.
+/// `<prefix>_<43 characters><6 characters>`: 32 bytes of the system's generator in base 62, then the CRC-32 of
+/// everything before it in base 62, so that a scanner or the server can detect a typo without a look-up.
 package struct Secret: Sendable, CustomStringConvertible, CustomReflectable {
   static let randomLength = 43
   static let checksumLength = 6
-  /// Characters of any presented secret; longer ones are not looked at.
+  /// The maximum number of characters of a presented secret; longer ones are refused without a look-up.
   package static let lengthMax = 256
 
   private let text: String
 
-  /// A secret that somebody presented.
+  /// A secret that a client presented.
   package init(presented text: String) { self.text = text }
 
-  /// Makes a new one. `SystemRandomNumberGenerator` is the kernel's CSPRNG on Linux (`getrandom(2)`).
+  /// Creates a new secret. `SystemRandomNumberGenerator` is the kernel's CSPRNG on Linux (`getrandom(2)`).
   package static func random(prefix: String) -> Secret {
     var generator = SystemRandomNumberGenerator()
     let limbs = (0..<4).map { _ in generator.next() as UInt64 }
@@ -24,15 +24,15 @@ package struct Secret: Sendable, CustomStringConvertible, CustomReflectable {
     return Secret(presented: body + checksum(of: body.utf8))
   }
 
-  /// The text. To be shown to its owner once, and to nobody else.
+  /// The text, to be shown to its owner once and to nobody else.
   package func reveal() -> String { text }
 
   package var hash: SecretHash { SecretHash(of: text.utf8) }
 
-  /// The first characters, for people to recognise it by.
+  /// The first characters, by which people can recognize it.
   package func start(_ count: Int) -> String { String(text.prefix(count)) }
 
-  /// Whether this can be one of ours with `prefix`: right length, right alphabet, right checksum.
+  /// Whether it can be one of our secrets with `prefix`: right length, alphabet and checksum.
   package func isWellFormed(prefix: String) -> Bool {
     let bodyLength = prefix.utf8.count + 1 + Self.randomLength
     guard text.utf8.count == bodyLength + Self.checksumLength, text.utf8.starts(with: (prefix + "_").utf8) else {
@@ -51,7 +51,7 @@ package struct Secret: Sendable, CustomStringConvertible, CustomReflectable {
   package var customMirror: Mirror { Mirror(self, children: []) }
 }
 
-/// The SHA-256 of a secret: what is stored and looked up. Knowing it opens nothing, but it is kept out of logs, too.
+/// The SHA-256 of a secret, which is stored and looked up. It grants no access, but it is kept out of logs as well.
 package struct SecretHash: Hashable, Sendable, CustomStringConvertible, CustomReflectable {
   private let words: (UInt64, UInt64, UInt64, UInt64)
 
@@ -78,7 +78,7 @@ package struct SecretHash: Hashable, Sendable, CustomStringConvertible, CustomRe
   package var bytes: [UInt8] { withUnsafeBytes(of: words) { Array($0) } }
 
   package static func == (one: SecretHash, other: SecretHash) -> Bool {
-    // All four, whatever the first ones say: no early exit to measure.
+    // Compares all four words always: there is no early exit to measure.
     let difference =
       (one.words.0 ^ other.words.0) | (one.words.1 ^ other.words.1) | (one.words.2 ^ other.words.2)
       | (one.words.3 ^ other.words.3)
@@ -91,7 +91,7 @@ package struct SecretHash: Hashable, Sendable, CustomStringConvertible, CustomRe
   /// For an index within a shard.
   var indexBits: UInt32 { UInt32(truncatingIfNeeded: words.1) }
 
-  /// For choosing a shard: other bits than those that the hasher takes.
+  /// For choosing a shard: other bits than the hasher uses.
   var shardBits: Int { Int(truncatingIfNeeded: words.3) }
 
   package var description: String { "<secret hash>" }

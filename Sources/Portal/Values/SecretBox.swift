@@ -1,21 +1,21 @@
 import Crypto
 import Foundation
 
-/// Encrypts what the server must be able to read again, under a key that the database does not have (AES-256-GCM).
+/// Encrypts data that the server must be able to read again, under a key that the database does not have (AES-256-GCM).
 ///
-/// While the key is being changed there are others, which open what they have sealed and seal nothing. What is sealed
-/// does not say which key it takes: they are tried in turn, and GCM tells a wrong one.
+/// While the key is being changed there are previous keys, which open what they have sealed and seal nothing. Sealed
+/// data does not say which key it needs: they are tried in turn, and GCM detects a wrong one.
 package struct SecretBox: Sendable {
-  /// Keys beside the present one.
+  /// The maximum number of previous keys.
   package static let previousCountMax = 4
   private static let keyLength = 32
-  /// Different bytes that 32 random ones have, but for one key in more than 10^12.
+  /// 32 random bytes have at least this many different values, except for fewer than one key in 10^12.
   private static let differentByteCountMin = 16
 
   private let key: SymmetricKey
   private let previous: [SymmetricKey]
 
-  /// Which key opens something.
+  /// The key that opens a value.
   enum Age: Sendable {
     case present, previous
   }
@@ -26,8 +26,8 @@ package struct SecretBox: Sendable {
     (self.key, previous) = (key, [])
   }
 
-  /// With keys that have sealed before, each as ``init(base64:)`` takes it, with commas between. Nil for anything else,
-  /// for more than ``previousCountMax``, and where the present one is among them.
+  /// Adds previous keys, each as ``init(base64:)`` takes it, separated by commas. Nil for anything else, for more than
+  /// ``previousCountMax``, and if the present key is among them.
   package func opening(previous text: String) -> SecretBox? {
     let texts = text.split(separator: ",", omittingEmptySubsequences: false)
     let keys = texts.prefix(Self.previousCountMax + 1).compactMap { text in
@@ -44,13 +44,13 @@ package struct SecretBox: Sendable {
     return SymmetricKey(data: data)
   }
 
-  /// Whether there are keys that have sealed before.
+  /// Whether there are previous keys.
   package var hasPrevious: Bool { !previous.isEmpty }
 
   /// Whether the key has too few different bytes to have been made at random.
   package var looksMadeUp: Bool { key.withUnsafeBytes { Set($0).count } < Self.differentByteCountMin }
 
-  /// `owner` is bound to it: what is sealed for one person cannot be opened as another's.
+  /// Seals `bytes` for `owner`: what is sealed for one person cannot be opened as another's.
   func seal(_ bytes: [UInt8], for owner: UUID) throws -> [UInt8] {
     guard let sealed = try AES.GCM.seal(bytes, using: key, authenticating: Data(owner.text.utf8)).combined else {
       throw PortalError.unavailable(reason: "AES-GCM made a nonce of another length")
@@ -58,7 +58,7 @@ package struct SecretBox: Sendable {
     return Array(sealed)
   }
 
-  /// Nil for what was sealed under another key or for somebody else.
+  /// Nil for data that was sealed under an unknown key or for another owner.
   func open(_ sealed: [UInt8], for owner: UUID) -> (bytes: [UInt8], age: Age)? {
     guard let box = try? AES.GCM.SealedBox(combined: sealed) else { return nil }
     let owner = Data(owner.text.utf8)

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// Gives equal values one memory: the keys of a cache have few different lists of scopes. Beyond `countMax` different
-/// ones, each keeps its own.
+/// Lets equal values share memory: the keys of a cache have few different lists of scopes. Beyond `countMax` different
+/// values, each keeps its own.
 final class SharedValues<Value: Hashable & Sendable>: Sendable {
   private let countMax: Int
   private let values = Mutex<Set<Value>>([])

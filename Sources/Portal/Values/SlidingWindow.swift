@@ -1,27 +1,26 @@
 import Foundation
 
-/// A sliding-window counter: what was used in the current fixed window, and in the one before it, which counts by the
-/// part of it that the sliding window still covers. Two integers a limit, whatever the rate.
+/// A sliding-window counter: the cost used in the current fixed window, and in the previous one, weighted by the part
+/// of it that the sliding window still covers. Two integers per limit, whatever the rate.
 ///
-/// Part of it comes from rows, which hold what others, or an operator, put there. What is beyond any clock, or any
-/// limit, is taken for the most that there can be, so that nothing here overflows.
+/// Some of its numbers come from rows written by other instances or by an operator. A number beyond any clock or limit
+/// is reduced to the maximum, so that nothing here overflows.
 package struct SlidingWindow: Sendable, Equatable {
-  /// What a limit says of one request.
+  /// A limit's decision on one request.
   package struct Decision: Sendable, Equatable {
     package var isAdmitted: Bool
     package var limit: Int
     package var remaining: Int
-    /// Until the current window ends.
+    /// Seconds until the current window ends.
     package var resetSeconds: Int
-    /// Until the same request would be admitted if nothing else came; 0 when it was. Nil if it never would be, since it
-    /// costs more than the limit.
+    /// Seconds until the same request would be admitted if no other came; 0 if it was. Nil if it never would be,
+    /// because it costs more than the limit.
     package var retryAfterSeconds: Int?
   }
 
-  /// More than any limit is, and so much less than what a number holds that it can be multiplied with the length of any
-  /// window.
+  /// More than any limit, and small enough to be multiplied by the length of any window without overflow.
   static let countMax = 1 << 32
-  /// The end of the year 9999: clocks of the database are believed up to there.
+  /// The end of the year 9999: later times of a database clock are reduced to it.
   private static let millisecondsMax = 253_402_300_799_999
 
   private let lengthMilliseconds: Int
@@ -29,14 +28,14 @@ package struct SlidingWindow: Sendable, Equatable {
   private var current: Int
   private var previous: Int
 
-  /// `index` is that of the current fixed window since 1970, in units of its length.
+  /// `index` is the number of the current fixed window since 1970, in units of its length.
   package init(seconds: Int, index: Int = 0, current: Int = 0, previous: Int = 0) {
     self.init(
       lengthMilliseconds: Self.lengthMilliseconds(seconds), index: Self.bounded(index: index, seconds: seconds),
       current: Self.bounded(count: current), previous: Self.bounded(count: previous))
   }
 
-  /// Of what is bounded already; the counts may be sums of two.
+  /// Takes numbers that are already bounded; the counts may be sums of two.
   init(lengthMilliseconds: Int, index: Int, current: Int, previous: Int) {
     self.lengthMilliseconds = lengthMilliseconds
     self.index = index
@@ -61,17 +60,17 @@ package struct SlidingWindow: Sendable, Equatable {
     return decision(isAdmitted, cost: cost, limit: limit, at: now)
   }
 
-  /// What `admit` would say, without taking anything.
+  /// The decision that `admit` would return, without taking anything.
   package func peek(cost: Int, limit: Int, at now: Int) -> Decision {
     var copy = self
     copy.advance(to: now)
     return copy.decision(copy.fits(cost: cost, limit: limit, at: now), cost: cost, limit: limit, at: now)
   }
 
-  /// Whether as much is left; for a window that has come as far as `now`.
+  /// Whether `cost` fits, in a window that has been advanced to `now`.
   func fits(cost: Int, limit: Int, at now: Int) -> Bool { used(at: now) + cost <= limit }
 
-  /// Whether nothing of it counts any more.
+  /// Whether nothing in it counts any more.
   package func isOver(at now: Int) -> Bool { now / lengthMilliseconds > index + 1 }
 
   private mutating func advance(to now: Int) {
@@ -83,18 +82,18 @@ package struct SlidingWindow: Sendable, Equatable {
     }
   }
 
-  /// How a window comes to a time.
+  /// The way in which a window advances to a time.
   enum Step {
     case stay
-    /// The fixed window that follows is the current one.
+    /// The next fixed window is now the current one.
     case next
-    /// A later one is: nothing that was used counts any more.
+    /// A later fixed window is now the current one: nothing that was used counts any more.
     case skip
-    /// The clock was set back. All that was used counts as used in the window that is the current one again: no less
-    /// than before, and forgotten when two windows have passed.
+    /// The clock was set back. Everything used counts as used in the window that is current again: no less than before,
+    /// and forgotten after two windows.
     case back
 
-    /// Requests come out of order, but none is later than this behind another.
+    /// Requests arrive out of order, but none is later than this.
     private static let lateMillisecondsMax = 5_000
 
     init(from index: Int, to now: Int, lengthMilliseconds: Int) {
@@ -110,12 +109,12 @@ package struct SlidingWindow: Sendable, Equatable {
 
   private func elapsed(at now: Int) -> Int { max(0, now - index * lengthMilliseconds) }
 
-  /// Rounded up, so that the limit is never passed by a fraction.
+  /// Rounded up, so that the limit is never exceeded by a fraction.
   func used(at now: Int) -> Int {
     current + Self.divideUp(previous * max(0, lengthMilliseconds - elapsed(at: now)), lengthMilliseconds)
   }
 
-  /// What is said of a request that was admitted, and then taken, or refused.
+  /// The decision on a request that was admitted, and then taken, or refused.
   func decision(_ isAdmitted: Bool, cost: Int, limit: Int, at now: Int) -> Decision {
     Decision(
       isAdmitted: isAdmitted, limit: limit, remaining: max(0, limit - used(at: now)),
@@ -129,7 +128,7 @@ package struct SlidingWindow: Sendable, Equatable {
     let spare = limit - cost - current
     let milliseconds =
       if spare >= 0, previous > 0 {
-        // Within this window, once enough of the one before has slid out.
+        // Within this window, once enough of the previous one has slid out.
         lengthMilliseconds - spare * lengthMilliseconds / previous - elapsed
       } else if current > 0 {
         // In the next window, when enough of this one has slid out.

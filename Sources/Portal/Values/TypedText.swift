@@ -1,18 +1,18 @@
-/// Text that somebody typed for others to read: names, descriptions, reasons. One rule for all of it, so that a name
-/// looks like what it is, and no two look the same because one of them has something in it that nobody sees.
+/// Text that a person typed for others to read: names, descriptions, reasons. One rule for all of it, so that a name
+/// looks like what it is, and no two names look the same because of invisible characters.
 package enum TypedText {
-  /// How much of a page it may fill.
+  /// Whether it may have several lines.
   package enum Form: Sendable {
     case line
     /// With line breaks and tabs.
     case lines
   }
 
-  /// What is said of one that is refused.
+  /// The problem text for a text that is refused.
   package static let problem =
-    "must have something to see, and no control characters and none that are invisible or change the direction of text"
+    "must have a visible character, no control or invisible characters, and none that change the direction of text"
 
-  /// Without the white space around it, which comes along when something is pasted.
+  /// Removes the white space around it, which is often pasted along.
   package static func trimmed(_ text: String) -> String {
     var rest = text.unicodeScalars[...]
     while let first = rest.first, first.properties.isWhitespace { rest.removeFirst() }
@@ -20,14 +20,14 @@ package enum TypedText {
     return String(rest)
   }
 
-  /// Whether it may be shown to others. An empty one may not.
+  /// Whether it may be shown to others. An empty text may not.
   package static func isReadable(_ text: String, _ form: Form) -> Bool {
     let scalars = Array(text.unicodeScalars)
     return scalars.contains(where: isSeen) && scalars.indices.allSatisfy { isAllowed(at: $0, in: scalars, form) }
   }
 
-  /// A line with U+FFFD in place of each character that ``isReadable(_:_:)`` refuses: for texts that nobody has judged,
-  /// on their way to a terminal.
+  /// A line with U+FFFD in place of each character that ``isReadable(_:_:)`` refuses: for unchecked texts on their way
+  /// to a terminal.
   package static func masked(_ line: String) -> String {
     let scalars = Array(line.unicodeScalars)
     return String(
@@ -37,9 +37,9 @@ package enum TypedText {
 
   // MARK: Characters
 
-  /// Whether it is something to see by itself.
+  /// Whether it is visible by itself.
   private static func isSeen(_ scalar: Unicode.Scalar) -> Bool {
-    // What Unicode counts as a letter or a symbol, and is a blank: the fillers of Hangul, and Braille without a dot.
+    // Blanks that Unicode counts as letters or symbols: the fillers of Hangul, and Braille without a dot.
     if scalar.properties.isDefaultIgnorableCodePoint || scalar.value == 0x2800 { return false }
     switch scalar.properties.generalCategory {
     case .control, .format, .lineSeparator, .paragraphSeparator, .spaceSeparator, .surrogate, .privateUse, .unassigned,
@@ -60,10 +60,10 @@ package enum TypedText {
     }
   }
 
-  // MARK: What is seen by what it does to its neighbours
+  // MARK: Characters that change their neighbors
 
-  /// Whether it is a variation selector behind what has variants: emoji, mathematical symbols, ideographs, Mongolian
-  /// letters.
+  /// Whether it is a variation selector after a character that has variants: emoji, mathematical symbols, ideographs,
+  /// Mongolian letters.
   private static func isSelecting(at index: Int, in scalars: [Unicode.Scalar]) -> Bool {
     guard scalars[index].properties.isVariationSelector, index > 0 else { return false }
     let before = scalars[index - 1]
@@ -79,8 +79,8 @@ package enum TypedText {
   private static let joiner: Unicode.Scalar = "\u{200D}"
   private static let nonJoiner: Unicode.Scalar = "\u{200C}"
 
-  /// Whether it is a joiner or a non-joiner that changes how its neighbours are written: behind a virama, as in RFC
-  /// 5892 A.1 and A.2, a joiner between emoji, or a non-joiner between letters of the Arabic script.
+  /// Whether it is a joiner or a non-joiner that changes how its neighbors are written: after a virama, as in RFC 5892
+  /// A.1 and A.2, a joiner between emoji, or a non-joiner between letters of the Arabic script.
   static func isJoining(at index: Int, in scalars: [Unicode.Scalar]) -> Bool {
     let scalar = scalars[index]
     guard scalar == joiner || scalar == nonJoiner, index > 0 else { return false }
@@ -90,14 +90,14 @@ package enum TypedText {
     return scalar == joiner ? isEmoji(before) && isEmoji(after) : isArabicLetter(before) && isArabicLetter(after)
   }
 
-  /// The character that those right before `index` belong to: marks, selectors, and skin tones.
+  /// The character that the marks, selectors and skin tones right before `index` belong to.
   private static func base(before index: Int, in scalars: [Unicode.Scalar]) -> Unicode.Scalar? {
     scalars[..<index].last { scalar in
       scalar.properties.generalCategory != .nonspacingMark && !scalar.properties.isEmojiModifier
     }
   }
 
-  /// Not what is an emoji only with a selector behind it: digits, `#`, `*`, `©` and `®`.
+  /// Excludes characters that are emoji only with a selector after them: digits, `#`, `*`, `©` and `®`.
   private static func isEmoji(_ scalar: Unicode.Scalar) -> Bool { scalar.properties.isEmoji && scalar.value > 0xFF }
 
   private static func isArabicLetter(_ scalar: Unicode.Scalar) -> Bool {

@@ -2,7 +2,7 @@ package import Foundation
 
 extension UUID {
   /// A UUID version 7 (RFC 9562, 5.7): 48 bits of milliseconds, then 12 bits of their fraction (6.2, method 3), so that
-  /// ids made more than a microsecond apart in one process sort that way, then 62 random bits.
+  /// ids made more than a microsecond apart in one process sort in that order, then 62 random bits.
   package static func version7(at date: Date = Date()) -> UUID {
     let ticks = UInt64(max(0, date.timeIntervalSince1970) * 1_000 * 4_096)
     let (milliseconds, fraction) = (ticks >> 12, ticks & 0xFFF)
@@ -12,10 +12,11 @@ extension UUID {
     return withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
   }
 
-  /// The last eight bytes: of a version 7, all but two of their bits are random.
+  /// The first eight bytes: of a version 7, the time.
   var highBits: UInt64 { withUnsafeBytes(of: uuid) { $0.loadUnaligned(as: UInt64.self) } }
+  /// The last eight bytes: of a version 7, all but two of their bits are random.
   var lowBits: UInt64 { withUnsafeBytes(of: uuid) { $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self) } }
 
-  /// In lower case, as everything outside shows it.
+  /// In lower case, as it is shown everywhere outside.
   package var text: String { uuidString.lowercased() }
 }

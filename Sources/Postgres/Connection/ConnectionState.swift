@@ -1,11 +1,11 @@
 import DequeModule
 
-/// What one connection is doing, as a value: which batch of statements is under way, which wait behind it, and whether
-/// it is being cancelled. No I/O and no clock in here.
+/// The state of one connection, as a value: which batch of statements is running, which are queued behind it, and
+/// whether it is being cancelled. No I/O and no clock in here.
 ///
-/// One batch is under way at a time, so that a cancel request, which PostgreSQL applies to whatever the backend is
-/// running, can never hit somebody else's statement: the next batch is sent only when the result of the one before
-/// *and* the end of its cancel request have come. Statements are pipelined within a batch.
+/// One batch runs at a time, so that a cancel request, which PostgreSQL applies to whatever the backend is running, can
+/// never hit another caller's statement: the next batch is sent only when both the result of the previous one *and* the
+/// end of its cancel request have arrived. Statements are pipelined within a batch.
 ///
 /// Generic over the result and the waiter, so that tests need neither libpq nor continuations.
 struct ConnectionState<Command, Output, Waiter> {
@@ -18,7 +18,7 @@ struct ConnectionState<Command, Output, Waiter> {
     let waiter: Waiter
   }
 
-  /// What a batch can leave behind by itself.
+  /// The effect that a batch can have by itself.
   enum Effect {
     /// Nothing: it reads, or it is part of a transaction whose `commit` is still to come.
     case none
@@ -30,30 +30,30 @@ struct ConnectionState<Command, Output, Waiter> {
     case script
   }
 
-  /// What the server (or libpq) said.
+  /// A report from the server (or libpq).
   enum Event {
-    /// A statement ended well. `isWanted` is false for the result of a `prepare` or a `begin`.
+    /// A statement succeeded. `isWanted` is false for the result of a `prepare` or a `begin`.
     case success(Output, isWanted: Bool)
     case failure(PostgresError)
     /// A statement was skipped because one before it in the batch failed.
     case aborted
-    /// The batch is over.
+    /// The batch has ended.
     case end
   }
 
   enum CancelAction {
     case none
-    /// The batch had not been sent; tell its waiter.
+    /// The batch had not been sent; fail its waiter.
     case fail(Waiter)
-    /// Ask the server to cancel what it runs.
+    /// Ask the server to cancel the batch.
     case requestCancel
-    /// The server commits. To cancel that would make the change visible before a standby has it, so only the waiter is
-    /// told; ``isSettling`` holds until the server has answered.
+    /// The server is committing. Cancelling that would make the change visible before a standby has it, so only the
+    /// waiter is released; ``isSettling`` is true until the server has answered.
     case leave(Waiter)
   }
 
   struct Completion {
-    /// Nil when the waiter has been told before that the outcome is unknown.
+    /// Nil when the waiter has already been released with an unknown outcome.
     let waiter: Waiter?
     let outcome: Result<[Output], PostgresError>
   }
@@ -66,12 +66,12 @@ struct ConnectionState<Command, Output, Waiter> {
     var outputs: [Output] = []
     var error: PostgresError?
     var cancelReason: PostgresError.Code?
-    /// What the server said of a commit that no standby may have.
+    /// The server's warning that perhaps no standby has the commit.
     var replicationWarning: String?
 
     var isAnswered: Bool { outputs.count == commandCount }
 
-    /// Whether all that is left to come is the end of a commit.
+    /// Whether only the end of a commit is still to come.
     var isCommitting: Bool {
       switch effect {
       case .none, .script: false
@@ -86,24 +86,25 @@ struct ConnectionState<Command, Output, Waiter> {
   private var isCancelRequestOut = false
   private(set) var closedBy: PostgresError?
 
-  /// Whether nobody waits for anything. A cancel request may be out still: it delays the next batch, and harms none.
+  /// Whether nothing is running or queued. A cancel request may still be in progress: it delays the next batch and
+  /// harms none.
   var isIdle: Bool { running == nil && queue.isEmpty }
-  /// Whether the server has been asked to cancel, and either its answer or the end of the asking is still to come.
+  /// Whether a cancellation is in progress: the server's answer or the end of the cancel request is still to come.
   var isCancelling: Bool { isCancelRequestOut || running?.cancelReason != nil }
   var runningID: BatchID? { running?.id }
-  /// Whether the server commits what nobody waits for any more. The connection takes no other batch.
+  /// Whether the server is still committing a batch whose waiter was released. The connection takes no other batch.
   var isSettling: Bool { running.map { $0.waiter == nil } ?? false }
-  /// Whether the server has refused a statement of the batch under way.
+  /// Whether the server has refused a statement of the running batch.
   var hasFailed: Bool { running?.error != nil }
 
-  /// Adds a batch; the caller sends what comes back. Must not be called once closed.
+  /// Adds a batch; the caller sends the batch that is returned. Must not be called once closed.
   mutating func submit(_ batch: Batch) -> Batch? {
     precondition(closedBy == nil)
     queue.append(batch)
     return startNext()
   }
 
-  /// Takes what the server said; a completion when the batch is over.
+  /// Takes a report of the server; returns a completion when the batch has ended.
   mutating func receive(_ event: Event) -> Completion? {
     guard running != nil else { return nil }
     switch event {
@@ -119,7 +120,7 @@ struct ConnectionState<Command, Output, Waiter> {
     return nil
   }
 
-  /// The batch to send now that the one before is over, if any.
+  /// The next batch to send, if none is running and one is queued.
   mutating func startNext() -> Batch? {
     guard running == nil, !isCancelRequestOut, let batch = queue.popFirst() else { return nil }
     running = Running(
@@ -127,17 +128,18 @@ struct ConnectionState<Command, Output, Waiter> {
     return batch
   }
 
-  /// The batch under way turns out to be part of a transaction.
+  /// Records that the running batch is part of a transaction.
   mutating func runsInTransaction() {
     if running?.effect == .ownCommit { running?.effect = .none }
   }
 
-  /// The server has given up waiting for a standby, and will answer that it has committed (PostgreSQL manual 27.2.8).
+  /// Records that the server has stopped waiting for a standby, and will answer that it has committed (PostgreSQL
+  /// manual 27.2.8).
   mutating func committedWithoutStandby(_ warning: String) {
     running?.replicationWarning = warning
   }
 
-  /// Gives a batch up, because its caller was cancelled (`.cancelled`) or its time is over (`.timeout`).
+  /// Gives up a batch, because its caller was cancelled (`.cancelled`) or its deadline has passed (`.timeout`).
   mutating func cancel(_ id: BatchID, reason: PostgresError.Code) -> CancelAction {
     if let running, running.id == id {
       if running.isCommitting { return leave() }
@@ -150,20 +152,20 @@ struct ConnectionState<Command, Output, Waiter> {
     return .fail(queue.remove(at: index).waiter)
   }
 
-  /// Lets the waiter go, if the server commits.
+  /// Releases the waiter if the server is committing.
   mutating func leave() -> CancelAction {
     guard let running, running.isCommitting, let waiter = running.waiter else { return .none }
     self.running?.waiter = nil
     return .leave(waiter)
   }
 
-  /// The cancel request has come to its end, whether it succeeded or not.
+  /// Records that the cancel request has ended, whether it succeeded or not.
   mutating func cancelRequestEnded() {
     isCancelRequestOut = false
   }
 
-  /// Closes for good; every waiter is to be told. `isRecent` says that the batch under way was sent a moment ago, so
-  /// that what ended the connection was not meant for it.
+  /// Closes permanently; the caller delivers the completions. `isRecent` says that the running batch was sent a moment
+  /// ago, so that whatever ended the connection was not aimed at it.
   mutating func close(_ error: PostgresError, isRecent: Bool = false) -> [Completion] {
     guard closedBy == nil else { return [] }
     var unsent = error
@@ -179,7 +181,7 @@ struct ConnectionState<Command, Output, Waiter> {
     return completions
   }
 
-  /// What the batch under way is told when the connection closes.
+  /// The error for the running batch when the connection closes.
   private func lost(_ running: Running, _ error: PostgresError, _ isRecent: Bool) -> PostgresError {
     var error = error
     if let reason = running.cancelReason { error.code = reason }
@@ -189,7 +191,8 @@ struct ConnectionState<Command, Output, Waiter> {
       switch running.effect {
       case .none: true
       case .script: false
-      // Results come in order: where a parting word stands in place of one, the commit behind it was never reached.
+      // Results come in order: if the server's last message took the place of one, the commit after it was never
+      // reached.
       case .ownCommit: running.error != nil && !running.isAnswered
       case .commit: false
       }
@@ -207,7 +210,7 @@ struct ConnectionState<Command, Output, Waiter> {
       }
       return Completion(waiter: running.waiter, outcome: .success(running.outputs))
     }
-    // 57014 is query_canceled: our own request, so the reason is ours to name.
+    // 57014 is query_canceled, caused by our own request, whose reason we know.
     if error.sqlState == "57014", let reason = running.cancelReason { error.code = reason }
     return Completion(waiter: running.waiter, outcome: .failure(error))
   }

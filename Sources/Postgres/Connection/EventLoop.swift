@@ -4,11 +4,11 @@ import HeapModule
 import Synchronization
 
 /// One thread that waits in `epoll_wait(2)` for the sockets of any number of connections, and is the executor of their
-/// actors, so that a connection's state is touched by this thread alone and a ready socket costs no hop.
+/// actors, so that only this thread touches a connection's state and a ready socket needs no thread change.
 ///
-/// The thread ends when nobody holds the loop any more.
+/// The thread ends when the loop is no longer referenced.
 final class EventLoop: SerialExecutor, TaskExecutor {
-  /// Called on the loop's thread with what `epoll_wait` reported for a descriptor.
+  /// Called on the loop's thread with the readiness that `epoll_wait` reported for a descriptor.
   typealias ReadinessHandler = @Sendable (Readiness) -> Void
 
   struct Readiness: OptionSet {
@@ -61,15 +61,15 @@ final class EventLoop: SerialExecutor, TaskExecutor {
   nonisolated(unsafe) private var handlers: [Int32: ReadinessHandler] = [:]
   // Safe: as above.
   nonisolated(unsafe) private var timers = Heap<Timer>()
-  // Safe: as above. What is being run; kept for its capacity.
+  // Safe: as above. The work being run; kept for its capacity.
   nonisolated(unsafe) private var batch: [Work] = []
 
-  /// Starts the thread. Its name is at most 15 bytes, or the system keeps none.
+  /// Starts the thread. Its name must be at most 15 bytes; the system ignores a longer one.
   init(name: String) {
     precondition(descriptors.poll >= 0 && descriptors.wake >= 0, "no descriptors left for an event loop")
     control(EPOLL_CTL_ADD, descriptors.wake, .readable)
     let thread = Thread { [weak self, descriptors] in
-      // Not by `Thread.name`, which is lost on a thread that is quicker than the one that started it.
+      // Not by `Thread.name`, which is lost if the new thread runs ahead of the one that starts it.
       pthread_setname_np(pthread_self(), name)
       self?.threadID.store(UInt(pthread_self()), ordering: .relaxed)
       withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: Self.eventsPerWaitMax) { events in
@@ -99,13 +99,13 @@ final class EventLoop: SerialExecutor, TaskExecutor {
 
   // MARK: Work, timers, descriptors
 
-  /// Runs `closure` on the loop's thread, soon and in order; from any thread.
+  /// Runs `closure` on the loop's thread, soon and in order of submission; from any thread.
   func execute(_ closure: @escaping @Sendable () -> Void) {
     submit(.closure(closure))
   }
 
   /// Runs `action` on the loop's thread at `deadline` or soon after; from the loop's thread only. A timer can't be
-  /// cancelled: `action` looks whether it is still wanted.
+  /// cancelled: `action` checks whether it is still wanted.
   func schedule(at deadline: ContinuousClock.Instant, _ action: @escaping @Sendable () -> Void) {
     checkIsolated()
     timers.insert(Timer(deadline: deadline, action: action))
@@ -124,7 +124,7 @@ final class EventLoop: SerialExecutor, TaskExecutor {
     control(EPOLL_CTL_MOD, descriptor, isInterested ? [.readable, .writable] : .readable)
   }
 
-  /// Forgets `descriptor`; must come before it is closed; from the loop's thread only.
+  /// Stops watching `descriptor`; must come before it is closed; from the loop's thread only.
   func unregister(_ descriptor: Int32) {
     checkIsolated()
     handlers[descriptor] = nil
@@ -133,7 +133,7 @@ final class EventLoop: SerialExecutor, TaskExecutor {
 
   // MARK: The thread
 
-  /// Does all there is to do; for how many milliseconds to wait then.
+  /// Does all work that is due; returns for how many milliseconds to wait then, -1 for no limit.
   private func takeTurn(_ events: Slice<UnsafeMutableBufferPointer<epoll_event>>) -> Int32 {
     inbox.withLock { $0.isAwake = true }
     for event in events { handle(event) }
@@ -163,7 +163,8 @@ final class EventLoop: SerialExecutor, TaskExecutor {
     }
   }
 
-  /// Runs the submitted work until there is none, and says so under the lock: the next to submit must wake the thread.
+  /// Runs the submitted work until there is none, and records that under the lock, so that the next submission wakes
+  /// the thread.
   private func runSubmitted() {
     while takeSubmitted() {
       for item in batch {

@@ -1,7 +1,7 @@
 internal import CLibPQ
 import Synchronization
 
-/// Where libpq delivers the notices of one connection: on whichever thread works on it.
+/// Receives the notices of one connection from libpq, on whichever thread works on it.
 final class NoticeReceiver: Sendable {
   private struct State {
     var parting: PostgresNotice?
@@ -23,10 +23,10 @@ final class NoticeReceiver: Sendable {
       }, Unmanaged.passUnretained(self).toOpaque())
   }
 
-  /// What the server said before it ended the connection.
+  /// The message with which the server ended the connection.
   var parting: PostgresNotice? { state.withLock { $0.parting } }
 
-  /// That the commit under way has no standby, if that was said since the last call.
+  /// Takes the warning that the current commit has no standby, if one arrived since the last call.
   func takeMissingStandby() -> PostgresNotice? {
     state.withLock { state in
       defer { state.missingStandby = nil }

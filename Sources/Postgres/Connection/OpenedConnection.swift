@@ -8,7 +8,7 @@ struct OpenedConnection: ~Copyable {
   /// `server_version_num`.
   let serverVersion: Int32
   let notices: NoticeReceiver
-  /// Whether a pooler is between, so that the session is not the connection's own.
+  /// Whether there is a pooler in between, so that the session is not the connection's own.
   let isPooled: Bool
 
   /// Connects. Blocks (name look-up, every host of the list, TLS, authentication): never call it on an event loop.
@@ -29,7 +29,7 @@ struct OpenedConnection: ~Copyable {
     serverVersion = PQserverVersion(raw)
   }
 
-  /// Connects, again if the server let us in and then terminated the connection: that says nothing of the next one.
+  /// Connects, and tries again if the server accepted the connection and then terminated it: the next one may succeed.
   static func open(_ configuration: PostgresConfiguration) throws(PostgresError) -> OpenedConnection {
     for _ in 1..<attemptCountMax {
       do throws(PostgresError) { return try OpenedConnection(configuration) } catch  where error.hasNoEffect {}
@@ -50,7 +50,7 @@ struct OpenedConnection: ~Copyable {
     return taken
   }
 
-  /// What libpq is told: our defaults, but for those that the connection string sets, and the connection string.
+  /// The parameters for libpq: our defaults, except those that the connection string sets, and the connection string.
   static func parameters(_ configuration: PostgresConfiguration) -> [(String, String)] {
     let stated = keywords(in: configuration.url)
     let defaults = [
@@ -63,7 +63,7 @@ struct OpenedConnection: ~Copyable {
     return defaults.filter { !stated.contains($0.0) } + [("dbname", configuration.url)]
   }
 
-  /// The keywords that a connection string sets; none if libpq cannot read it, as connecting will say.
+  /// The keywords that a connection string sets; none if libpq cannot read it, which connecting will report.
   private static func keywords(in url: String) -> Set<String> {
     guard let options = PQconninfoParse(url, nil) else { return [] }
     defer { PQconninfoFree(options) }
@@ -82,10 +82,11 @@ struct OpenedConnection: ~Copyable {
     }
   }
 
-  /// Sets what holds for the session, if that is ours; whether it is not.
+  /// Applies the settings to the session if it is our own; returns whether it is not.
   ///
-  /// A pooler tells its clients the process of none of its servers, so a session is ours if its process is the one that
-  /// we were told of. Both happens in one statement, so that nothing is left on a server that is somebody else's next.
+  /// A pooler does not announce the process ids of its servers to clients, so a session is our own if its process id is
+  /// the one that was announced to us. Check and settings are one statement, so that nothing remains on a server that
+  /// another client gets next.
   private static func prepare(
     _ raw: OpaquePointer, _ configuration: PostgresConfiguration
   ) throws(PostgresError) -> Bool {
@@ -106,7 +107,8 @@ struct OpenedConnection: ~Copyable {
   // "C", PG_DIAG_SQLSTATE.
   private static let sqlStateField = Int32(UInt8(ascii: "C"))
 
-  /// Whoever was let in before the attempt failed, as the process that is told of then shows, was terminated.
+  /// If the server had announced a process id before the attempt failed, it had accepted the connection and terminated
+  /// it.
   private static func failure(_ raw: OpaquePointer, sqlState: String? = nil) -> PostgresError {
     var error = PostgresError(.connectFailed, String(cString: PQerrorMessage(raw)), sqlState: sqlState)
     error.hasNoEffect = sqlState == nil && PQbackendPID(raw) != 0 || sqlState == "57P01"

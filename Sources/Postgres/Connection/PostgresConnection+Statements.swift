@@ -9,7 +9,7 @@ extension PostgresConnection {
     try await run([PostgresCommand(statement)])[0].decodeRows(of: Statement.self)
   }
 
-  /// Runs one statement; the number of rows that it touched.
+  /// Runs one statement and returns the number of rows that it touched.
   @discardableResult
   public nonisolated func execute(_ statement: some PostgresStatement) async throws(PostgresError) -> Int {
     try await run([PostgresCommand(statement)])[0].affectedRowCount
@@ -40,15 +40,15 @@ extension PostgresConnection {
     return try results.map { result throws(PostgresError) in try result.decodeRows(of: Statement.self) }
   }
 
-  /// Runs a text of many statements without parameters, as one transaction unless it has its own `begin`.
+  /// Runs a script of several statements without parameters, as one transaction unless it has its own `begin`.
   public nonisolated func executeScript(_ sql: String) async throws(PostgresError) {
     _ = try await run([PostgresCommand(.script(sql))])
   }
 
   // MARK: Transactions (see PostgresPool)
 
-  /// Commits, even when the calling task is cancelled: half-way there would be no knowing. Nothing is sent when no
-  /// statement came since ``begin(_:)``.
+  /// Commits, even when the calling task is cancelled: a cancelled commit would have an unknown outcome. Sends nothing
+  /// if no statement was run since ``open(with:)``.
   nonisolated func commit() async throws(PostgresError) {
     guard let result = try await run([PostgresCommand(.end("commit"))], isCancellable: false).first else { return }
     // A commit of a failed transaction is answered with "ROLLBACK", not with an error.
@@ -57,7 +57,7 @@ extension PostgresConnection {
     }
   }
 
-  /// Rolls back, even when the calling task is cancelled. A failure closes the connection, which rolls back, too.
+  /// Rolls back, even when the calling task is cancelled. A failure closes the connection, which rolls back as well.
   nonisolated func rollback() async {
     do throws(PostgresError) {
       _ = try await run([PostgresCommand(.end("rollback"))], isCancellable: false)

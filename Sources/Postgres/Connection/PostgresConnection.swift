@@ -11,16 +11,17 @@ import Synchronization
 public actor PostgresConnection {
   typealias Outcome = Result<[QueryResult], PostgresError>
   typealias State = ConnectionState<PostgresCommand, QueryResult, CheckedContinuation<Outcome, Never>>
-  /// Called once when the connection has closed; false if the server has gone without a word.
+  /// Called once when the connection has closed; `hadWord` is false if the server gave no reason.
   typealias CloseHandler = @Sendable (_ id: UInt64, _ hadWord: Bool) -> Void
 
-  /// Who terminates the backend of a statement that has run for longer means the statement, which is not run again.
+  /// A statement that had run for longer when its backend was terminated was probably the target, so it is not run
+  /// again.
   private static let recent: Duration = .seconds(1)
 
   public nonisolated let id: UInt64
   /// The server's `server_version_num`, for instance 150018.
   public nonisolated let serverVersion: Int
-  /// Whether a pooler is between, so that nothing that is set, or listened to, is sure to last beyond a transaction.
+  /// Whether there is a pooler in between, so that settings and `listen` may not outlast a transaction.
   public nonisolated let isPooled: Bool
   nonisolated let loop: EventLoop
   private nonisolated let statistics: PostgresStatistics
@@ -74,8 +75,8 @@ public actor PostgresConnection {
 
   public var isClosed: Bool { raw == nil }
 
-  /// How it would come back to the pool now. True of the moment when the last answer was handed out, so that nobody has
-  /// to hop to the loop to ask.
+  /// The condition in which it would be returned to the pool now. Stored with each answer, so that no caller has to hop
+  /// to the loop to ask.
   nonisolated var condition: ConnectionCondition {
     ConnectionCondition(rawValue: storedCondition.load(ordering: .acquiring)) ?? .inUse
   }
@@ -84,7 +85,7 @@ public actor PostgresConnection {
     storedCondition.store(condition.rawValue, ordering: .releasing)
   }
 
-  /// What is sent with the next batch and before it, which saves a round trip; the results are nobody's.
+  /// Commands sent with and before the next batch, which saves a round trip; their results are discarded.
   struct Opening {
     /// `begin`, if it opens a transaction.
     var begin: String?
@@ -97,8 +98,8 @@ public actor PostgresConnection {
     onLoop { $0.opening = opening }
   }
 
-  /// Listens on `channels` and hands on what arrives from then on, in order; ends by throwing when the connection does.
-  /// One stream a connection.
+  /// Listens on `channels` and returns a stream of the notifications from then on, in order. The stream throws when the
+  /// connection ends. One stream per connection.
   public func listen(
     to channels: [String]
   ) async throws(PostgresError) -> AsyncThrowingStream<PostgresNotification, any Error> {
@@ -115,7 +116,7 @@ public actor PostgresConnection {
   }
 
   static func quoteLiteral(_ text: String) -> String {
-    // PostgreSQL 15 reads a backslash as itself only by a setting; this form does not depend on it.
+    // In PostgreSQL 15, a setting decides how a plain literal treats a backslash; this form does not depend on it.
     " E'" + text.replacing("\\", with: "\\\\").replacing("'", with: "''") + "'"
   }
 
@@ -130,8 +131,8 @@ public actor PostgresConnection {
 
   // MARK: Batches
 
-  /// Sends `commands` in one round trip; their results. Resumes its caller straight from the loop's thread: an actor's
-  /// method would come back by way of the actor's queue.
+  /// Sends `commands` in one round trip and returns their results. Resumes its caller straight from the loop's thread:
+  /// an actor's method would return by way of the actor's queue.
   nonisolated func run(
     _ commands: [PostgresCommand], isCancellable: Bool = true
   ) async throws(PostgresError) -> [QueryResult] {
@@ -157,8 +158,8 @@ public actor PostgresConnection {
   }
 
   private func submit(_ commands: [PostgresCommand], _ id: UInt64, _ waiter: CheckedContinuation<Outcome, Never>) {
-    // What has come since the last answer may be that the server has closed: then nothing is sent, and may be
-    // elsewhere.
+    // The server may have closed the connection since the last answer: then nothing is sent, and the commands may be
+    // sent on another connection.
     if state.isIdle { receive() }
     if let error = state.closedBy {
       waiter.resume(returning: .failure(error))
@@ -205,7 +206,7 @@ public actor PostgresConnection {
     }
   }
 
-  /// Where the session is not ours, each transaction sets all that a session would have.
+  /// If the session is not our own, each transaction applies all the settings of a session.
   private func takeOpening(isInTransaction: Bool, isScript: Bool) -> [PostgresCommand] {
     defer { opening = nil }
     var settings = opening?.settings ?? .none
@@ -234,7 +235,7 @@ public actor PostgresConnection {
     guard let raw else { return }
     let status = PQflush(raw)
     if status < 0 {
-      // The server's parting words, such as "terminating connection", may be readable still.
+      // The server's last message, such as "terminating connection", may still be readable.
       receive()
       return
     }
@@ -263,8 +264,8 @@ public actor PostgresConnection {
     }
   }
 
-  /// Takes the results that have come in whole. libpq gives a NULL after each statement's, and for ever when there is
-  /// nothing more to come.
+  /// Takes the results that have arrived completely. libpq returns NULL after the results of each statement, and always
+  /// when nothing more is to come.
   private func takeResults() {
     var consecutiveNullCount = 0
     while let raw, state.runningID != nil, consecutiveNullCount < 2, PQisBusy(raw) == 0 {
@@ -340,7 +341,7 @@ public actor PostgresConnection {
 
   // MARK: Deadlines and cancellation
 
-  /// One timer at a time, armed anew when it fires too early: most batches end long before their deadline.
+  /// Arms one timer at a time, again when it fires too early: most batches end long before their deadline.
   private func armTimer() {
     guard !isTimerArmed, let deadline else { return }
     isTimerArmed = true
@@ -370,7 +371,7 @@ public actor PostgresConnection {
     }
   }
 
-  /// Lets the caller of a commit go, which the server goes on with.
+  /// Releases the caller of a commit that the server continues.
   private func leave(_ waiter: CheckedContinuation<Outcome, Never>, _ reason: PostgresError.Code) {
     deadline = nil
     store(.settling)
@@ -378,7 +379,7 @@ public actor PostgresConnection {
     waiter.resume(returning: .failure(PostgresError(.commitUnknown, "the commit has not ended yet (\(reason))")))
   }
 
-  /// The commit that nobody waited for any more has ended.
+  /// Handles the end of a commit whose caller was released.
   private func settled(_ outcome: Outcome) {
     var isCommitted = false
     if case .success = outcome { isCommitted = true }
@@ -394,7 +395,7 @@ public actor PostgresConnection {
     let graceEnd = ContinuousClock.now + configuration.cancelTimeout
     cancelGraceEnd = graceEnd
     loop.schedule(at: graceEnd) { [weak self] in self?.assumeIsolated { $0.graceTimerFired() } }
-    // Safe: PGcancel is a copy of what is needed, used by this closure alone.
+    // Safe: PGcancel is a copy of what is needed, used only by this closure.
     nonisolated(unsafe) let owned = request
     // PQcancel blocks: it opens a connection of its own, and waits until the server has acted on it.
     DispatchQueue.global().async { [weak self, loop] in
@@ -413,7 +414,7 @@ public actor PostgresConnection {
 
   private func graceTimerFired() {
     guard state.isCancelling, let cancelGraceEnd, cancelGraceEnd <= .now else { return }
-    // The request came just too late to end the statement before its commit.
+    // The request came too late to end the statement before its commit.
     if case .leave(let waiter) = state.leave() { return leave(waiter, .timeout) }
     guard !state.isSettling else { return }
     close(PostgresError(.connectionLost, "no answer to a cancel request"))
@@ -430,7 +431,8 @@ public actor PostgresConnection {
     let sentAt = deadline.map { $0 - configuration.queryTimeout }
     let isRecent = sentAt.map { .now - $0 < Self.recent } ?? false
     if state.isSettling { configuration.observe(.commitSettled(isCommitted: false)) }
-    // Before anybody is told, so that nobody who asks again is given one of the others that lead to the same silence.
+    // Before the callers are resumed, so that none of them retries on another connection to the same unresponsive
+    // server.
     onClose(id, hadWord)
     for completion in state.close(error, isRecent: isRecent) {
       completion.waiter?.resume(returning: completion.outcome)

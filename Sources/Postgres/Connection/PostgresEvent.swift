@@ -1,14 +1,14 @@
-/// What happens on the connections of a pool without anybody having asked; for logs and metrics.
+/// An event on a pool's connections that no caller asked for; for logs and metrics.
 public enum PostgresEvent: Sendable, Equatable {
-  /// The server said something beside its answers.
+  /// The server sent a notice or a warning.
   case notice(PostgresNotice)
-  /// What a terminated or vanished connection had not carried out was sent on another one.
+  /// A statement or transaction that a terminated or vanished connection had not carried out was sent on another one.
   case sentAgain
-  /// A connection ended without a word, so idle ones were closed as well.
+  /// A connection ended without a message from the server, so the idle ones were closed as well.
   case condemned(connections: Int)
-  /// A commit outlasted its deadline. Its caller was told; its connection waits for it outside the pool.
+  /// A commit outlasted its deadline. Its caller got `.commitUnknown`; its connection waits for it outside the pool.
   case commitLeft
-  /// Such a commit has ended; false if it failed, or its connection did and nobody knows.
+  /// Such a commit has ended; false if it failed, or if its connection ended and the outcome is unknown.
   case commitSettled(isCommitted: Bool)
 }
 
@@ -29,7 +29,7 @@ public struct PostgresNotice: Sendable, Equatable {
   /// Five characters.
   public var sqlState: String
   public var message: String
-  /// The function of the server's source that said it: unlike the message, in no language.
+  /// The function in the server's source that reported it; unlike the message, it is not translated.
   public var sourceFunction: String?
 
   public init(_ severity: Severity, _ message: String, sqlState: String = "00000", sourceFunction: String? = nil) {
@@ -39,7 +39,8 @@ public struct PostgresNotice: Sendable, Equatable {
     self.sourceFunction = sourceFunction
   }
 
-  /// Whether a commit stands on the primary that no standby may have, because its wait for one was cancelled.
+  /// Whether it reports a commit that is on the primary and perhaps on no standby, because the wait for one was
+  /// cancelled.
   var tellsOfMissingStandby: Bool { severity == .warning && sourceFunction == "SyncRepWaitForLSN" }
   /// Whether the connection ends with it.
   var isParting: Bool { severity == .fatal || severity == .panic }

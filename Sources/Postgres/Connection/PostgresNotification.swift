@@ -1,4 +1,4 @@
-/// What `notify channel, 'payload'` sent.
+/// A notification sent by `notify channel, 'payload'`.
 public struct PostgresNotification: Sendable, Hashable {
   public var channel: String
   public var payload: String
@@ -17,7 +17,7 @@ struct NotificationSink {
     return (NotificationSink(continuation: continuation), stream)
   }
 
-  /// False when the buffer was full and the notification dropped.
+  /// Returns false when the buffer was full and the notification was dropped.
   func yield(_ notification: PostgresNotification) -> Bool {
     if case .dropped = continuation.yield(notification) { return false }
     return true

@@ -1,5 +1,5 @@
-/// Settings that hold for one transaction, `role` among them: they are set in the round trip of its first statements
-/// and gone with its end (`set_config`, PostgreSQL manual 9.28.1).
+/// Settings for one transaction, such as `role`. They are set in the round trip of its first statements and end with it
+/// (`set_config`, PostgreSQL manual 9.28.1).
 public struct PostgresSettings: Sendable, Equatable {
   public static let none = PostgresSettings([:])
 
@@ -7,12 +7,12 @@ public struct PostgresSettings: Sendable, Equatable {
 
   public init(_ values: [String: String]) { self.values = values }
 
-  /// These, and of `other` what these do not set.
+  /// These settings, and those of `other` that these do not set.
   func over(_ other: PostgresSettings) -> PostgresSettings {
     PostgresSettings(values.merging(other.values) { own, _ in own })
   }
 
-  /// The same as ``commands``, without parameters.
+  /// The SQL of ``commands`` without parameters; for scripts.
   var text: String? {
     values.isEmpty
       ? nil
@@ -23,7 +23,7 @@ public struct PostgresSettings: Sendable, Equatable {
         }.joined(separator: ", ")
   }
 
-  /// What opens the transaction.
+  /// The commands that apply the settings at the start of the transaction.
   var commands: [PostgresCommand] {
     values.isEmpty ? [] : [PostgresCommand(SetLocally(self))]
   }

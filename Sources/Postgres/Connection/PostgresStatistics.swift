@@ -1,6 +1,6 @@
 import Synchronization
 
-/// What a pool has done since it was made.
+/// Counts of what a pool has sent since it was created.
 public final class PostgresStatistics: Sendable {
   private let statements = Atomic<Int>(0)
   private let batches = Atomic<Int>(0)

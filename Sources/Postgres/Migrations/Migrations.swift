@@ -1,31 +1,31 @@
 /// Forward-only SQL files `NNNN_what_it_does.sql`, applied in order, one transaction each, with a checksum.
 ///
-/// The files that have been applied must be a prefix of these, unchanged. A database may also be ahead: it has all of
-/// these, and newer ones that say that this version still works with them. Anything else is a mismatch.
+/// The applied files must be a prefix of these, unchanged. A database may also be ahead: it has all of these, and newer
+/// ones that declare that this version still works with them. Anything else is a mismatch.
 public struct Migrations: Sendable {
   public struct File: Sendable, Hashable {
     public let number: Int
     /// Begins with the number in four digits, `NNNN_what_it_does`.
     public let name: String
     public let sql: String
-    /// A version whose newest migration has this number, or a later one, works with a database that has this file. Of
-    /// the line `-- compatible-from: NNNN`; without one it is the file's own number.
+    /// A version whose newest migration has this number, or a later one, works with a database that has this file.
+    /// Taken from the line `-- compatible-from: NNNN`; without one it is the file's own number.
     public let compatibleFrom: Int
 
-    /// Throws `.migrationMismatch` for a name of another form, for a wrong `compatible-from`, and for a file that ends
-    /// the transaction that it runs in.
+    /// Throws `.migrationMismatch` for a malformed name, for an invalid `compatible-from`, and for a file that ends its
+    /// own transaction.
     public init(name: String, sql: String) throws(PostgresError) {
       let digits = name.prefix(4)
       guard digits.count == 4, digits.allSatisfy({ ("0"..."9").contains($0) }), let number = Int(digits), number > 0,
         name.dropFirst(4).hasPrefix("_")
       else {
-        throw PostgresError(.migrationMismatch, "\(name) should begin with a number in four digits, and _")
+        throw PostgresError(.migrationMismatch, "\(name) must begin with a four-digit number and _")
       }
       self.number = number
       self.name = name
       self.sql = sql
       compatibleFrom = try Self.compatibleFrom(name, number, sql)
-      // What stands before a commit would stay where what comes after it fails.
+      // Statements before a commit would remain if later ones failed.
       let words = sql.split(whereSeparator: \.isNewline).map { $0.lowercased().split { !$0.isLetter }.first ?? "" }
       if let word = words.first(where: { ["commit", "rollback", "abort"].contains($0) }) {
         throw PostgresError(.migrationMismatch, "\(name) must not have a line that begins with \(word)")
@@ -41,7 +41,7 @@ public struct Migrations: Sendable {
         (1...own).contains(number)
       else {
         throw PostgresError(
-          .migrationMismatch, "\(name) should have one line '\(mark) NNNN', with a number up to its own")
+          .migrationMismatch, "\(name) must have one line '\(mark) NNNN', with a number up to its own")
       }
       return number
     }
@@ -56,7 +56,7 @@ public struct Migrations: Sendable {
     /// As ``File/compatibleFrom``.
     public let compatibleFrom: Int
 
-    /// Without `compatibleFrom` it is compatible with no version that does not know it.
+    /// Without `compatibleFrom`, no version that does not have this migration is compatible.
     public init(number: Int, name: String, checksum: String, compatibleFrom: Int? = nil) {
       self.number = number
       self.name = name
@@ -65,92 +65,92 @@ public struct Migrations: Sendable {
     }
   }
 
-  /// How a database stands against the files.
+  /// The state of a database compared with the files.
   public enum Status: Sendable, Equatable {
     case current
     /// The names of the files still to be applied.
     case pending([String])
-    /// It has newer files, with these names, that this version works with.
+    /// The database has newer files, with these names, and this version works with them.
     case ahead([String])
-    /// It has all of what `replaced` lists: its schema is that of the files, under other numbers.
+    /// The database has all migrations of `replaced`: its schema is that of the files, under other numbers.
     case adoptable
   }
 
-  /// What happens while migrations are applied.
+  /// A step of a run that applies migrations.
   public enum Progress: Sendable, Equatable {
     case adopted
     /// The file's name.
     case applied(String)
     /// The database has newer files, and there is nothing to do.
     case ahead([String])
-    /// Another runner is at work.
+    /// Another runner holds the migration lock.
     case waitsForRunner
-    /// A lock did not come free within ``Migrations/lockWaitMax``. The file was undone, and is tried again.
+    /// A lock did not become free within ``Migrations/lockWaitMax``. The file was rolled back, and is tried again.
     case waitsForLock(Wait)
   }
 
   public struct Wait: Sendable, Equatable {
     /// The file's name.
     public var name: String
-    /// How often it was tried.
+    /// The number of attempts so far.
     public var attemptCount: Int
-    /// Probably whom it waits for; nil where the login may not see it.
+    /// Probably the transaction that it waits for; nil if the login may not see it.
     public var oldestTransaction: OldestTransaction?
   }
 
-  /// The client of this database that has been in a transaction for longest.
+  /// The client of this database whose transaction has been open for longest.
   public struct OldestTransaction: Sendable, Equatable {
-    /// Of its backend.
+    /// The process id of its backend.
     public var processID: Int
     public var seconds: Int
   }
 
-  /// The key of the advisory lock, so that two runners take turns: "latchkey" in ASCII.
+  /// The key of the advisory lock that makes runners take turns: "latchkey" in ASCII.
   static let lockKey = 0x6c61_7463_686b_6579
 
   public let files: [File]
-  /// What an earlier version applied to arrive at the same schema; empty if there is none.
+  /// The migrations by which an earlier version arrived at the same schema; empty if there are none.
   public let replaced: [Applied]
 
-  /// For how long a statement waits for a lock before the file is undone and tried again. Whoever comes meanwhile, for
-  /// as little as reading a row, waits behind it.
+  /// How long a statement waits for a lock before the file is rolled back and tried again. Meanwhile every other
+  /// statement on that table, even a read, waits behind it.
   public var lockWaitMax = Duration.seconds(1)
-  /// For how long others have their turn before the next attempt.
+  /// How long other transactions get their turn before the next attempt.
   public var lockPause = Duration.seconds(1)
 
   /// Throws `.migrationMismatch` when there is no file, or the numbers are not 1, 2, 3 and so on.
   public init(_ files: [File], replacing replaced: [Applied] = []) throws(PostgresError) {
     guard !files.isEmpty else { throw PostgresError(.migrationMismatch, "there are no migrations") }
     for (index, file) in files.enumerated() where file.number != index + 1 {
-      throw PostgresError(.migrationMismatch, "\(file.name) should have the number \(index + 1)")
+      throw PostgresError(.migrationMismatch, "\(file.name) must have the number \(index + 1)")
     }
     self.files = files
     self.replaced = replaced
   }
 
-  /// Applies what is pending; the names of what was applied. Two at the same time take turns.
+  /// Applies the pending files and returns their names. Concurrent runners take turns.
   ///
   /// A database that has all of `replaced` is adopted: its rows in `schema_migrations` become those of the files.
   ///
-  /// A file that does not get a lock within ``lockWaitMax`` is undone and tried again, until it gets it or the task is
-  /// cancelled.
+  /// A file that does not get a lock within ``lockWaitMax`` is rolled back and tried again, until it gets the lock or
+  /// the task is cancelled.
   public func apply(on pool: PostgresPool, report: (Progress) -> Void = { _ in }) async throws -> [String] {
     try await withTurn(on: pool, report: report) { connection in
       try await apply(try await status(on: connection), on: connection, report: report)
     }
   }
 
-  /// Runs `body` when no other runner is at work, and keeps others waiting meanwhile.
+  /// Runs `body` while no other runner is active, and makes others wait meanwhile.
   ///
-  /// On a connection of its own without time limits: a migration may take long, and so may the wait for another runner.
-  /// Closing it gives up the lock, and whatever a failed file left open.
+  /// Uses its own connection without the usual time limits, because a migration may take long, and so may the wait for
+  /// another runner. Closing it releases the lock and rolls back what a failed file left open.
   public func withTurn<Value>(
     on pool: PostgresPool, report: (Progress) -> Void, _ body: (PostgresConnection) async throws -> Value
   ) async throws -> Value {
     guard try await pool.trySession() != .shared else {
       throw PostgresError(
         .protocolViolation,
-        "migrating needs a session of its own, and a pooler is between that gives each transaction another server")
+        "migrating needs its own session, but a pooler gives each transaction another server")
     }
     var configuration = pool.configuration
     configuration.queryTimeout = .seconds(86_400)
@@ -170,7 +170,7 @@ public struct Migrations: Sendable {
     }
   }
 
-  /// Brings a database up to date that stands as `status` says. For the body of ``withTurn(on:report:_:)``.
+  /// Brings a database in the state `status` up to date. For the body of ``withTurn(on:report:_:)``.
   public func apply(
     _ status: Status, on connection: PostgresConnection, report: (Progress) -> Void
   ) async throws(PostgresError) -> [String] {
@@ -208,7 +208,7 @@ public struct Migrations: Sendable {
     _ file: File, on connection: PostgresConnection, _ report: (Progress) -> Void
   ) async throws(PostgresError) {
     do throws(PostgresError) {
-      // The number first: a second runner, if the lock were ever lost, would stop at the primary key.
+      // The row comes first: a second runner, if the lock were ever lost, would fail on the primary key.
       try await runPatiently(Self.insert(file) + "\n" + file.sql, file.name, on: connection, report)
     } catch {
       var error = error
@@ -217,7 +217,7 @@ public struct Migrations: Sendable {
     }
   }
 
-  /// Runs a script as one transaction, again and again until it gets its locks. Waits are reported under `name`.
+  /// Runs a script as one transaction, repeatedly until it gets its locks. Waits are reported under `name`.
   public func runPatiently(
     _ script: String, _ name: String, on connection: PostgresConnection, _ report: (Progress) -> Void
   ) async throws(PostgresError) {
@@ -241,7 +241,8 @@ public struct Migrations: Sendable {
     }
   }
 
-  /// Compares without changing anything. Throws `.migrationMismatch` when what was applied is not what the files say.
+  /// Compares the database with the files without changing anything. Throws `.migrationMismatch` when what was applied
+  /// differs from the files.
   public func status(on pool: PostgresPool) async throws -> Status {
     try await pool.withConnection { try await status(on: $0) }
   }
@@ -253,15 +254,15 @@ public struct Migrations: Sendable {
     return try status(applied, checksums: try await connection.query(ChecksumTexts(texts: files.map(\.sql))))
   }
 
-  /// How a database with these rows stands against the files, whose checksums are given.
+  /// The state of a database with these rows, compared with the files, whose checksums are given.
   func status(_ applied: [Applied], checksums: [String]) throws(PostgresError) -> Status {
     if let last = applied.last, replaced.starts(with: applied) {
       if applied.count == replaced.count { return .adoptable }
       throw PostgresError(
         .migrationMismatch,
         """
-        the database stands at \(last.name) of a development version before \(replaced[replaced.count - 1].name). It \
-        cannot be brought up to date and must be made anew
+        the database is at \(last.name) of a development version before \(replaced[replaced.count - 1].name). It \
+        cannot be brought up to date and must be recreated
         """)
     }
     for (index, row) in applied.enumerated() {
@@ -303,6 +304,6 @@ extension Migrations.Wait: CustomStringConvertible {
   public var description: String {
     let oldest =
       oldestTransaction.map { "; the oldest transaction, of process \($0.processID), is \($0.seconds) s old" } ?? ""
-    return "\(name) did not get a lock and is tried again (attempt \(attemptCount)\(oldest))"
+    return "\(name) did not get a lock and will be tried again (attempt \(attemptCount)\(oldest))"
   }
 }

@@ -1,4 +1,4 @@
-/// False if another connection holds it.
+/// Takes the migration lock; false if another connection holds it.
 struct TryLockMigrations: PostgresStatement {
   static let sql = "select pg_try_advisory_lock($1)"
   let key: Int
@@ -6,7 +6,7 @@ struct TryLockMigrations: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// Held until its connection closes.
+/// Waits for the migration lock, which is held until the connection closes.
 struct LockMigrations: PostgresStatement {
   static let sql = "select pg_advisory_lock($1) is null"
   let key: Int
@@ -31,7 +31,7 @@ struct FindMigrationsTable: PostgresStatement {
 }
 
 struct ListMigrations: PostgresStatement {
-  /// Through JSON, because the table of a database that is to be adopted lacks the last column.
+  /// Reads the last column through JSON, because the table of a database that is to be adopted does not have it.
   static let sql = """
     select number, name, checksum, (to_jsonb(migration) ->> 'compatible_from')::integer
     from schema_migrations migration order by number
@@ -54,7 +54,7 @@ struct FindOldestTransaction: PostgresStatement {
   }
 }
 
-/// The server's md5 of each text: against accidents, not attackers, who would hold the database already.
+/// The server's md5 of each text: it detects accidents, not attackers, who would already control the database.
 struct ChecksumTexts: PostgresStatement {
   static let sql =
     "select md5(text) from unnest($1::text[]) with ordinality as files (text, position) order by position"

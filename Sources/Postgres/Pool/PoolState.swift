@@ -1,6 +1,6 @@
 import DequeModule
 
-/// Who holds which connection, as a value: no I/O, no clock of its own; every transition returns what is to be done.
+/// The bookkeeping of a pool, as a value: no I/O and no clock in here; every transition returns what is to be done.
 ///
 /// Generic over connection and waiter, so that tests need neither.
 struct PoolState<Connection, Waiter> {
@@ -8,22 +8,22 @@ struct PoolState<Connection, Waiter> {
   typealias ConnectionID = UInt64
 
   struct Limits {
-    /// How many connections there are at most, and how many more that wait for a commit outside the pool.
+    /// The maximum number of connections, and of those that wait for a commit outside the pool.
     var connectionCountMax: Int
     var waiterCountMax: Int
     var idleTimeout: Duration
-    /// After a failed attempt with no other connection open, callers are refused for this long, doubled when the next
-    /// attempt fails, too, up to `backoffMax`, instead of each waiting for a database that is away.
+    /// After a failed attempt with no other connection open, callers are refused for this long, instead of each waiting
+    /// for an unreachable database. The time doubles with each further failure, up to `backoffMax`.
     var backoffMin: Duration = .milliseconds(50)
     var backoffMax: Duration = .seconds(1)
-    /// The first attempt that fails within this time is repeated at once: the server was there, and its backend may
+    /// The first attempt that fails within this time is repeated immediately: the server was there, and its backend may
     /// have been terminated while it started, like those before it.
     var promptFailureMax: Duration = .milliseconds(500)
   }
 
   enum LeaseAction {
     case use(Connection)
-    /// The waiter was queued; open a connection, too, if `connect`.
+    /// The waiter was queued; if `connect`, open a connection as well.
     case wait(connect: Bool)
     case fail(PostgresError)
   }
@@ -32,14 +32,14 @@ struct PoolState<Connection, Waiter> {
     case none
     case hand(Connection, Waiter)
     case close(Connection)
-    /// Open a connection for those who wait.
+    /// Open a connection for the waiters.
     case connect
   }
 
   enum FailureAction {
     /// Try once more.
     case connect
-    /// Tell those that nothing comes.
+    /// Fail these waiters.
     case dismiss([Waiter])
   }
 
@@ -52,7 +52,7 @@ struct PoolState<Connection, Waiter> {
   private struct Leased {
     let connection: Connection
     let changes: Bool
-    /// To be closed when it comes back.
+    /// Whether to close it when it is returned.
     var isCondemned = false
   }
 
@@ -66,13 +66,13 @@ struct PoolState<Connection, Waiter> {
   private var idle: Deque<Idle> = []
   private var leased: [ConnectionID: Leased] = [:]
   private var changingCount = 0
-  /// Outside the pool.
+  /// Connections outside the pool that wait for a commit.
   private var settling: [ConnectionID: Connection] = [:]
   private var connectingCount = 0
   private var waiters: Deque<Waiting> = []
   private var lastFailure: (error: PostgresError, until: ContinuousClock.Instant)?
   private var backoff: Duration
-  /// Whether an attempt was repeated since one succeeded.
+  /// Whether an attempt has been repeated since the last one that succeeded.
   private var hasTriedAgain = false
   private(set) var isShuttingDown = false
 
@@ -88,7 +88,7 @@ struct PoolState<Connection, Waiter> {
   var waiterCount: Int { waiters.count }
   var isDrained: Bool { leased.isEmpty && connectingCount == 0 }
 
-  /// Takes an idle connection, the one used last (it is the warmest), without queueing.
+  /// Takes the most recently used idle connection (it is the warmest), without queueing.
   mutating func leaseIdle(changes: Bool) -> Connection? {
     guard !isShuttingDown, !idle.isEmpty, admits(changes), nextWaiterIndex == nil, let entry = idle.popLast()
     else { return nil }
@@ -96,33 +96,33 @@ struct PoolState<Connection, Waiter> {
     return entry.connection
   }
 
-  /// Asks for a connection on behalf of a waiter, who is queued unless the answer is final. `changes` tells those who
-  /// may leave a commit behind from those who only read.
+  /// Asks for a connection on behalf of a waiter, which is queued unless the answer is final. `changes` distinguishes
+  /// callers that may leave a commit behind from those that only read.
   mutating func lease(
     _ id: WaiterID, _ waiter: Waiter, changes: Bool, at now: ContinuousClock.Instant
   ) -> LeaseAction {
     if isShuttingDown { return .fail(PostgresError(.shutdown, "the pool is shutting down")) }
     if changes, settling.count >= limits.connectionCountMax {
-      return .fail(PostgresError(.commitsPending, "\(settling.count) commits outlast their deadline"))
+      return .fail(PostgresError(.commitsPending, "\(settling.count) commits have outlasted their deadline"))
     }
     if let connection = leaseIdle(changes: changes) { return .use(connection) }
     if openCount == 0, connectingCount == 0, let lastFailure, lastFailure.until > now {
       return .fail(lastFailure.error)
     }
     guard waiters.count < limits.waiterCountMax else {
-      return .fail(PostgresError(.poolQueueFull, "\(waiters.count) callers wait for a connection already"))
+      return .fail(PostgresError(.poolQueueFull, "\(waiters.count) callers are already waiting for a connection"))
     }
     waiters.append(Waiting(id: id, waiter: waiter, changes: changes))
     return .wait(connect: reserveConnect())
   }
 
-  /// Gives up a waiter (its time is over or its task was cancelled); nil when it has been served already.
+  /// Removes a waiter (its time has run out or its task was cancelled); nil when it has already been served.
   mutating func removeWaiter(_ id: WaiterID) -> Waiter? {
     guard let index = waiters.firstIndex(where: { $0.id == id }) else { return nil }
     return waiters.remove(at: index).waiter
   }
 
-  /// A connection attempt that was asked for has succeeded.
+  /// Records that a requested connection attempt has succeeded.
   mutating func connected(_ connection: Connection, _ id: ConnectionID, at now: ContinuousClock.Instant) -> ReturnAction
   {
     connectingCount -= 1
@@ -133,8 +133,8 @@ struct PoolState<Connection, Waiter> {
     return place(connection, id, at: now)
   }
 
-  /// A connection attempt that was asked for has failed after `duration`. With nothing open to wait for, everybody is
-  /// told at once.
+  /// Records that a requested connection attempt has failed after `duration`. If no connection is open or being opened,
+  /// all waiters are dismissed immediately.
   mutating func connectFailed(
     _ error: PostgresError, after duration: Duration, at now: ContinuousClock.Instant
   ) -> FailureAction {
@@ -144,9 +144,9 @@ struct PoolState<Connection, Waiter> {
       if !waiters.isEmpty { return .connect }
     }
     connectingCount -= 1
-    // Whoever comes next is to try.
+    // The next caller tries again.
     if !isLast { return .dismiss([]) }
-    // Attempts that were under way together fail together, and count as one.
+    // Concurrent attempts fail together and count as one.
     if let lastFailure, lastFailure.until <= now { backoff = min(backoff * 2, limits.backoffMax) }
     lastFailure = (error, now + backoff)
     guard openCount == 0, connectingCount == 0 else { return .dismiss([]) }
@@ -154,12 +154,12 @@ struct PoolState<Connection, Waiter> {
     return .dismiss(waiters.map(\.waiter))
   }
 
-  /// A leased connection comes back. It goes to the longest-waiting caller, or to the idle ones; one whose commit has
-  /// not ended leaves the pool.
+  /// Takes back a leased connection. It goes to the longest-waiting caller or becomes idle; one whose commit has not
+  /// ended leaves the pool.
   mutating func release(
     _ connection: Connection, _ id: ConnectionID, _ condition: ConnectionCondition, at now: ContinuousClock.Instant
   ) -> ReturnAction {
-    // Not among the leased: it broke meanwhile and was removed.
+    // Not leased: it broke meanwhile and was removed.
     guard let lease = takeLease(id) else { return .none }
     if condition == .settling, !isShuttingDown {
       settling[id] = connection
@@ -169,10 +169,10 @@ struct PoolState<Connection, Waiter> {
     return place(connection, id, at: now)
   }
 
-  /// A connection broke, or was closed.
+  /// Records that a connection broke or was closed.
   mutating func removed(_ id: ConnectionID) -> ReturnAction {
     if settling.removeValue(forKey: id) != nil {
-      // There is room for another change now, and an idle connection may be there for it.
+      // There is room for another change now, and there may be an idle connection for it.
       guard let index = nextWaiterIndex, let entry = idle.popLast() else { return .none }
       return hand(entry.connection, entry.id, at: index)
     }
@@ -180,16 +180,16 @@ struct PoolState<Connection, Waiter> {
     return !waiters.isEmpty && reserveConnect() ? .connect : .none
   }
 
-  /// Gives up every connection that is open, because the others may lead to the same silence as one that ended without
-  /// a word, or to a server that has been replaced: the idle ones are to be closed now, those in use when they come
-  /// back.
+  /// Gives up every open connection, because it may lead to a server that has stopped responding, as one that ended
+  /// without a message did, or to one that has been replaced. Returns the idle ones, to be closed now; those in use are
+  /// closed when they are returned.
   mutating func condemn() -> [Connection] {
     for id in leased.keys { leased[id]?.isCondemned = true }
     defer { idle = [] }
     return idle.map(\.connection)
   }
 
-  /// Takes out the connections that have been idle too long.
+  /// Removes and returns the connections that have been idle for too long.
   mutating func takeExpired(at now: ContinuousClock.Instant) -> [Connection] {
     var expired: [Connection] = []
     while let first = idle.first, first.since + limits.idleTimeout <= now {
@@ -199,7 +199,7 @@ struct PoolState<Connection, Waiter> {
     return expired
   }
 
-  /// Refuses from now on; the idle connections and the waiters to be dismissed.
+  /// Refuses all callers from now on; returns the idle connections and the waiters to dismiss.
   mutating func shutDown() -> (idle: [Connection], waiters: [Waiter]) {
     isShuttingDown = true
     defer {
@@ -209,7 +209,8 @@ struct PoolState<Connection, Waiter> {
     return (idle.map(\.connection), waiters.map(\.waiter))
   }
 
-  /// The connections still in use when the time for giving them back is over, and those that wait for a commit.
+  /// Removes and returns the connections still in use when the time to drain has passed, and those that wait for a
+  /// commit.
   mutating func takeLeased() -> [Connection] {
     defer {
       leased = [:]
@@ -219,12 +220,12 @@ struct PoolState<Connection, Waiter> {
     return leased.values.map(\.connection) + settling.values
   }
 
-  /// Whether a caller may begin: each change that is under way may become one more commit outside the pool.
+  /// Whether a caller may start: each change in progress may become one more commit outside the pool.
   private func admits(_ changes: Bool) -> Bool {
     !changes || settling.isEmpty || settling.count + changingCount < limits.connectionCountMax
   }
 
-  /// The longest-waiting caller who may begin.
+  /// The index of the longest-waiting caller that may start.
   private var nextWaiterIndex: Int? { waiters.firstIndex { admits($0.changes) } }
 
   private mutating func lend(_ connection: Connection, _ id: ConnectionID, changes: Bool) {
@@ -252,7 +253,7 @@ struct PoolState<Connection, Waiter> {
     return .hand(connection, next.waiter)
   }
 
-  /// Counts an attempt as begun if one more connection is wanted and allowed.
+  /// Counts a connection attempt as started if another connection is needed and allowed.
   private mutating func reserveConnect() -> Bool {
     guard !isShuttingDown, connectingCount < waiters.count, openCount + connectingCount < limits.connectionCountMax
     else { return false }

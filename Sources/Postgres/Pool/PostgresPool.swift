@@ -3,18 +3,18 @@ import Logging
 public import ServiceLifecycle
 import Synchronization
 
-/// A bounded set of connections, opened when needed. Make one per process and run it as a service: ``run()`` retires
+/// A bounded set of connections, opened when needed. Create one per process and run it as a service: ``run()`` retires
 /// idle connections and, at shutdown, waits for those in use and closes all.
 ///
-/// A connection that breaks while idle is noticed at once, because its socket is watched all the time; TCP keep-alive
+/// A connection that breaks while idle is noticed immediately, because its socket is always watched; TCP keep-alive
 /// finds a peer that vanished.
 public final class PostgresPool: Service {
   typealias State = PoolState<PostgresConnection, Waiter>
   typealias Waiter = CheckedContinuation<Result<PostgresConnection, PostgresError>, Never>
 
-  /// How often idle connections are looked at.
+  /// How often idle connections are checked.
   private static let maintenanceInterval: Duration = .seconds(5)
-  /// How often a transaction is run again after a serialization failure or a deadlock.
+  /// How often a transaction is run at most if it meets serialization failures or deadlocks.
   private static let retryCountMax = 5
 
   public let statistics = PostgresStatistics()
@@ -23,7 +23,7 @@ public final class PostgresPool: Service {
   private let state: Mutex<State>
   private let nextID = Atomic<UInt64>(1)
 
-  /// Opens nothing yet.
+  /// Opens no connection yet.
   public init(_ configuration: PostgresConfiguration) {
     self.configuration = configuration
     loop = EventLoop(name: "postgres")
@@ -34,7 +34,7 @@ public final class PostgresPool: Service {
           idleTimeout: configuration.idleTimeout)))
   }
 
-  /// Runs `body` with a pool that lives as long as it; for commands and tests.
+  /// Runs `body` with a pool that is shut down when `body` ends; for commands and tests.
   public static func with<Value>(
     _ configuration: PostgresConfiguration, _ body: (PostgresPool) async throws -> Value
   ) async throws -> Value {
@@ -51,7 +51,7 @@ public final class PostgresPool: Service {
 
   // MARK: Service
 
-  /// Keeps the pool until graceful shutdown.
+  /// Maintains the pool until graceful shutdown, then shuts it down.
   public func run() async throws {
     try? await cancelWhenGracefulShutdown {
       while true {
@@ -62,7 +62,7 @@ public final class PostgresPool: Service {
     await shutDown()
   }
 
-  /// Refuses new callers, waits (bounded) for the connections in use, and closes all.
+  /// Refuses new callers, waits at most `drainTimeout` for the connections in use, and closes all.
   public func shutDown() async {
     let (idle, waiters) = state.withLock { $0.shutDown() }
     for waiter in waiters { waiter.resume(returning: .failure(PostgresError(.shutdown, "the pool is shutting down"))) }
@@ -72,34 +72,34 @@ public final class PostgresPool: Service {
     for connection in state.withLock({ $0.takeLeased() }) { await connection.close() }
   }
 
-  /// Gives up every connection that is open now, because it may lead to a server that one should not ask any more: the
-  /// idle ones at once, those in use when they come back.
+  /// Gives up every connection that is open now, because it may lead to a server that should no longer be used: closes
+  /// the idle ones immediately, and those in use when they are returned.
   public func condemnConnections() {
     close(state.withLock { $0.condemn() })
   }
 
-  /// A sleep that the cancellation of the task, which may be why the pool shuts down, doesn't cut short.
+  /// Sleeps even if the task is cancelled, which may be the reason why the pool shuts down.
   private func pause(_ duration: Duration) async {
     await withCheckedContinuation { continuation in
       loop.execute { [loop] in loop.schedule(at: .now + duration) { continuation.resume() } }
     }
   }
 
-  /// Connections outside the pool that wait for a commit which outlasted its deadline, now.
+  /// The current number of connections outside the pool that wait for a commit that outlasted its deadline.
   public var pendingCommitCount: Int { state.withLock { $0.settlingCount } }
 
-  /// Connections open, connections in use, and callers waiting, now.
+  /// The current numbers of open connections, of connections in use, and of waiting callers.
   public var gauges: (open: Int, leased: Int, waiting: Int) {
     state.withLock { ($0.openCount, $0.leasedCount, $0.waiterCount) }
   }
 
   /// The thread that talks to PostgreSQL, for tasks that do little else: `Task(executorPreference: pool.executor)`
-  /// saves them two changes of thread a query. Whoever computes or blocks there keeps everybody's queries waiting.
+  /// saves them two thread changes per query. A task that computes or blocks there delays all queries.
   public var executor: any TaskExecutor { loop }
 
   // MARK: Use
 
-  /// Lends a connection to `body`. If it comes back with a transaction open, it is closed instead of being lent again.
+  /// Lends a connection to `body`. If it is returned with a transaction open, it is closed instead of being lent again.
   public func withConnection<Value>(
     _ body: (PostgresConnection) async throws -> Value
   ) async throws -> Value {
@@ -120,8 +120,8 @@ public final class PostgresPool: Service {
     }
   }
 
-  /// Runs one statement on any connection and decodes its rows. What a connection that was terminated, or found closed,
-  /// has certainly not carried out is sent again on another, here and in the methods below.
+  /// Runs one statement on any connection and decodes its rows. A statement that a terminated or closed connection has
+  /// certainly not carried out is sent again on another one, here and in the methods below.
   public func query<Statement: PostgresStatement>(
     _ statement: Statement, as settings: PostgresSettings = .none
   ) async throws(PostgresError) -> [Statement.Row] {
@@ -130,8 +130,8 @@ public final class PostgresPool: Service {
     }
   }
 
-  /// As ``query(_:as:)``; throws `.timeout` when there is no answer by `deadline`, whatever the server is doing.
-  /// Whether the statement was carried out, or still will be, is not known then.
+  /// As ``query(_:as:)``; throws `.timeout` when there is no answer by `deadline`, whatever the server is doing. It is
+  /// then unknown whether the statement was or will be carried out.
   public func query<Statement: PostgresStatement & Sendable>(
     _ statement: Statement, by deadline: ContinuousClock.Instant
   ) async throws -> [Statement.Row] where Statement.Row: Sendable {
@@ -152,7 +152,7 @@ public final class PostgresPool: Service {
     throw CancellationError()
   }
 
-  /// Runs one statement on any connection; the number of rows that it touched.
+  /// Runs one statement on any connection and returns the number of rows that it touched.
   @discardableResult
   public func execute<Statement: PostgresStatement>(
     _ statement: Statement, as settings: PostgresSettings = .none
@@ -175,8 +175,8 @@ public final class PostgresPool: Service {
   }
 
   /// Runs `body` in a transaction: commits when it returns, rolls back when it throws or its task is cancelled. Runs it
-  /// again after a serialization failure or a deadlock, and on another connection when its own was terminated before
-  /// the commit, so it must have no effect but through the connection.
+  /// again after a serialization failure or a deadlock, and on another connection if its own was terminated before the
+  /// commit, so it must have no effects except through the connection.
   public func withTransaction<Value>(
     isolation: PostgresIsolation = .readCommitted, as settings: PostgresSettings = .none,
     _ body: (PostgresConnection) async throws -> Value
@@ -208,9 +208,9 @@ public final class PostgresPool: Service {
     }
   }
 
-  /// Opens a connection outside the pool, for `listen`; to another server if `url` is given, and with another deadline
-  /// than the pool's if there is one: who waits for nothing else notices sooner that the server is silent. Close it
-  /// when done.
+  /// Opens a connection outside the pool, for `listen`; to another server if `url` is given. A `deadline` replaces the
+  /// pool's: a caller that only waits for notifications has to notice sooner that the server is silent. Close the
+  /// connection when done.
   public func openConnection(
     url: String? = nil, deadline: Duration? = nil
   ) async throws(PostgresError) -> PostgresConnection {
@@ -224,7 +224,7 @@ public final class PostgresPool: Service {
     return try await openConnection(configuration)
   }
 
-  /// Opens a connection outside the pool, with limits of its own.
+  /// Opens a connection outside the pool with its own limits.
   func openConnection(_ configuration: PostgresConfiguration) async throws(PostgresError) -> PostgresConnection {
     let result: Result<PostgresConnection, PostgresError> = await withCheckedContinuation { continuation in
       open(configuration, onClose: { _, _ in }) { continuation.resume(returning: $0) }
@@ -234,7 +234,7 @@ public final class PostgresPool: Service {
 
   // MARK: Lending
 
-  /// Each of the connections may have been terminated, and each attempt finds one of them.
+  /// Any of the pool's connections may have been terminated, and each attempt finds one of them.
   private var resendCountMax: Int { configuration.poolSizeMax + 1 }
 
   private func lend<Value>(
@@ -264,7 +264,7 @@ public final class PostgresPool: Service {
     let result = await withTaskCancellationHandler {
       await withCheckedContinuation { (waiter: Waiter) in
         wait(id, waiter, changes: changes)
-        // The cancellation may have come before the waiter was there to be dismissed.
+        // The cancellation may have come before the waiter was queued.
         if Task.isCancelled { dismissCancelled(id) }
       }
     } onCancel: {
@@ -273,7 +273,7 @@ public final class PostgresPool: Service {
     return try result.get()
   }
 
-  /// Answers the waiter at once, or leaves it in the queue for at most `leaseTimeout`.
+  /// Answers the waiter immediately, or leaves it in the queue for at most `leaseTimeout`.
   private func wait(_ id: UInt64, _ waiter: Waiter, changes: Bool) {
     switch state.withLock({ $0.lease(id, waiter, changes: changes, at: .now) }) {
     case .use(let connection):
@@ -285,7 +285,7 @@ public final class PostgresPool: Service {
       let deadline = ContinuousClock.now + configuration.leaseTimeout
       loop.execute { [weak self, loop] in
         loop.schedule(at: deadline) { [weak self] in
-          self?.dismiss(id, PostgresError(.poolTimeout, "no connection came free in time"))
+          self?.dismiss(id, PostgresError(.poolTimeout, "no connection became free in time"))
         }
       }
     }
@@ -350,7 +350,7 @@ public final class PostgresPool: Service {
     perform(action)
   }
 
-  /// Connecting blocks, so it has a thread of its own meanwhile.
+  /// Connecting blocks, so it runs on another thread.
   private func open(
     _ configuration: PostgresConfiguration, onClose: @escaping PostgresConnection.CloseHandler,
     _ completion: @escaping @Sendable (Result<PostgresConnection, PostgresError>) -> Void

@@ -1,11 +1,12 @@
-/// Whose the session of a connection is: whether what is set, prepared or listened to lasts beyond a transaction.
+/// The owner of a connection's session, on which it depends whether settings, prepared statements and `listen` outlast
+/// a transaction.
 public enum PostgresSession: Sendable {
-  /// The connection's own: no pooler is between.
+  /// The connection itself: there is no pooler in between.
   case own
-  /// A pooler is between, and keeps a server for each client.
+  /// There is a pooler in between, which keeps a server for each client.
   case kept
-  /// A pooler is between that gives a client another server for another transaction, or has a single one, so that it
-  /// cannot be told.
+  /// There is a pooler in between that gives a client another server for another transaction, or that has a single
+  /// server, so that its behavior cannot be detected.
   case shared
 }
 
@@ -15,11 +16,11 @@ private struct ServerProcess: PostgresStatement {
 }
 
 extension PostgresPool {
-  /// A pooler with a single server keeps the second of two clients waiting for as long as the first is at it.
+  /// A pooler with a single server keeps the second of two clients waiting as long as the first uses it.
   private static let trialTimeout: Duration = .seconds(2)
 
-  /// Finds out what a pooler between does with sessions, by two connections outside the pool; to another server if
-  /// `url` is given. Throws `.protocolViolation` when statements are to be prepared, and the pooler loses them.
+  /// Finds out how a pooler in between treats sessions, with two connections outside the pool; to another server if
+  /// `url` is given. Throws `.protocolViolation` when statements are to be prepared and the pooler loses them.
   public func trySession(url: String? = nil) async throws(PostgresError) -> PostgresSession {
     let one = try await openConnection(url: url, deadline: Self.trialTimeout)
     guard one.isPooled else {
@@ -44,15 +45,15 @@ extension PostgresPool {
       case (_, "26000"), (_, "42P05"):
         throw PostgresError(
           .protocolViolation,
-          "DATABASE_PREPARE is always, and the pooler loses prepared statements: \(error.message)")
+          "DATABASE_PREPARE is always, but the pooler loses prepared statements: \(error.message)")
       default: throw error
       }
     }
   }
 
-  /// Whether each of two connections has the same server throughout. Both hold one at the same time and let go in the
-  /// same order, so that a pooler that lends them anew swaps them: in the second round if it prefers the one that came
-  /// back last, in the third if it takes turns.
+  /// Whether each of two connections has the same server throughout. Both hold a server at the same time and release it
+  /// in the same order, so that a pooler that reassigns servers swaps them: in the second round if it prefers the one
+  /// returned last, in the third if it takes turns.
   private static func keepServers(_ connections: [PostgresConnection]) async throws(PostgresError) -> Bool {
     var servers: [Set<Int>] = connections.map { _ in [] }
     for order in [[0, 1], [0, 1], [1, 0]] {

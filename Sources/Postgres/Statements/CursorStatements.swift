@@ -1,4 +1,4 @@
-/// Opens the rows of another statement for reading a few at a time.
+/// Declares a cursor for reading the rows of another statement in batches.
 package struct DeclareExport<Query: PostgresStatement>: PostgresStatement {
   package static var sql: String { "declare export no scroll cursor for " + Query.sql }
   let query: Query
@@ -8,7 +8,7 @@ package struct DeclareExport<Query: PostgresStatement>: PostgresStatement {
   package func bind(_ bindings: inout PostgresBindings) { query.bind(&bindings) }
 }
 
-/// The next rows; none at the end.
+/// Reads up to 1,000 more rows; none at the end.
 package struct FetchExport<Query: PostgresStatement>: PostgresStatement {
   package static var sql: String { "fetch 1000 from export" }
 

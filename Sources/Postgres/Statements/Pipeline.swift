@@ -1,11 +1,11 @@
 internal import CLibPQ
 
-/// What a connection has sent of the batch under way, step by step, and the statements that it has prepared (PostgreSQL
+/// The steps of the current batch that a connection has sent, and the statements that it has prepared (PostgreSQL
 /// manual 34.5).
 struct Pipeline {
-  /// What one result answers.
+  /// A part of a batch that has a result of its own.
   enum Step {
-    /// What stands before the statements of the batch.
+    /// A command in front of the batch's own statements.
     case opening(StatementLabel)
     case prepare(any PostgresStatement.Type, name: String)
     case execute(StatementLabel)
@@ -24,7 +24,7 @@ struct Pipeline {
   private var preparedCount = 0
   private var steps: [Step] = []
   private var index = 0
-  /// Whether the batch is a script, whose statements nobody has counted.
+  /// Whether the batch is a script, whose number of statements is unknown.
   private(set) var isScript = false
 
   init(preparesNames: Bool) { self.preparesNames = preparesNames }
@@ -32,8 +32,8 @@ struct Pipeline {
   /// The step that the next result answers.
   var current: Step? { index < steps.count ? steps[index] : nil }
 
-  /// Hands a batch to libpq, without flushing; false if that can't be. With `announcesCommit`, the server sends its
-  /// results before it commits, not with the end of the batch.
+  /// Passes a batch to libpq without flushing; returns false if that fails. With `announcesCommit`, the server sends
+  /// the results before it commits, not with the end of the batch.
   mutating func send(
     _ commands: [PostgresCommand], opening: [PostgresCommand], announcesCommit: Bool, on raw: OpaquePointer
   ) -> Bool {
@@ -43,7 +43,7 @@ struct Pipeline {
     return isScript ? sendScript(commands, opening, raw) : sendStatements(commands, opening, announcesCommit, raw)
   }
 
-  /// The current step went well; whether its result is one that the caller asked for.
+  /// Records that the current step succeeded; returns whether its result is one that the caller asked for.
   mutating func succeeded() -> Bool {
     defer { advance() }
     switch current {
@@ -54,10 +54,10 @@ struct Pipeline {
     return false
   }
 
-  /// The current step failed, or was skipped after one that did.
+  /// Records that the current step failed, or was skipped after one that did.
   mutating func failed(sqlState: String?) {
     defer { advance() }
-    // A plan that no longer fits (its result type changed under it), or that somebody deallocated, is prepared anew.
+    // A statement whose plan no longer fits (its result type has changed), or that was deallocated, is prepared again.
     guard sqlState == "0A000" || sqlState == "26000", case .type(let type)? = current?.label else { return }
     prepared[ObjectIdentifier(type)] = nil
   }
@@ -111,7 +111,7 @@ struct Pipeline {
     }
   }
 
-  /// The name under which the statement has been prepared, or is being so by this batch.
+  /// The name under which the statement has been prepared, or is being prepared by this batch.
   private func preparedName(_ type: any PostgresStatement.Type) -> String? {
     if let name = prepared[ObjectIdentifier(type)] { return name }
     for case .prepare(let other, let name) in steps where ObjectIdentifier(other) == ObjectIdentifier(type) {

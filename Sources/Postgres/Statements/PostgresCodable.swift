@@ -1,10 +1,10 @@
 public import Foundation
 
-/// A value that travels in PostgreSQL's binary format.
+/// A value that is sent and received in PostgreSQL's binary format.
 public protocol PostgresCodable: PostgresBindable, Sendable {
   /// The object id of the type that parameters are sent as (`pg_type.oid`).
   static var oid: UInt32 { get }
-  /// The object id of the array type over it.
+  /// The object id of its array type.
   static var arrayOID: UInt32 { get }
   /// Appends the binary format.
   func encode(into buffer: inout [UInt8])
@@ -24,7 +24,7 @@ extension FixedWidthInteger {
 }
 
 extension UnsafeRawBufferPointer {
-  /// Whether a column of type `oid` holds `infinity` or `-infinity` here, which is no time.
+  /// Whether these bytes of a column of type `oid` are `infinity` or `-infinity`, which is not a time.
   func isInfinity(ofType oid: UInt32) -> Bool {
     switch oid {
     case Date.oid: Int64(bigEndianBytes: self).map { $0 == .max || $0 == .min } ?? false
@@ -64,7 +64,7 @@ extension Int32: PostgresCodable {
   }
 }
 
-/// Sent as `bigint`; `smallint` and `integer` columns are read, too.
+/// Sent as `bigint`; decodes `smallint` and `integer` columns as well.
 extension Int: PostgresCodable {
   public static var oid: UInt32 { 20 }
   public static var arrayOID: UInt32 { 1016 }
@@ -136,8 +136,8 @@ extension Date: PostgresCodable {
   private var microsecondsSince2000: Int64 {
     let interval = timeIntervalSinceReferenceDate
     if interval.isInfinite { return interval > 0 ? .max : .min }
-    // Whole seconds and the rest apart, because a Double of microseconds would be too coarse. What is no date at all,
-    // the server is to refuse: this is past its last.
+    // Whole seconds and the fraction are computed separately, because a Double of microseconds would be too coarse. A
+    // value that is not a date becomes one past the server's last date, which the server refuses.
     guard abs(interval) < 9e12 else { return .max - 1 }
     let seconds = interval.rounded(.down)
     let fraction = ((interval - seconds) * 1_000_000).rounded()
@@ -180,7 +180,8 @@ public struct PostgresBytes: PostgresCodable, Hashable {
 }
 
 /// One-dimensional arrays without NULLs (`src/backend/utils/adt/arrayfuncs.c`, `array_recv`): dimensions, a flag for
-/// NULLs, the element type, then for the dimension its length and lower bound, then each element behind its length.
+/// NULLs, the element type, then for the dimension its length and lower bound, then each element preceded by its
+/// length.
 extension Array: PostgresBindable, PostgresCodable where Element: PostgresCodable {
   public static var oid: UInt32 { Element.arrayOID }
   /// PostgreSQL has no type for arrays of arrays.
@@ -208,7 +209,7 @@ extension Array: PostgresBindable, PostgresCodable where Element: PostgresCodabl
     self.init()
     if dimensions == 0 { return }
     guard dimensions == 1, let count = reader.integer(), count >= 0, reader.integer() != nil,
-      // Each has at least its length.
+      // Each element takes at least the four bytes of its length.
       Int(count) <= reader.remainingCount / 4
     else { return nil }
     reserveCapacity(Int(count))

@@ -1,13 +1,13 @@
 /// One statement on its way to the server.
 struct PostgresCommand: Sendable {
   enum Kind: Sendable {
-    /// With parameters; prepared once per connection under a name made of the type's, where that can be.
+    /// With parameters; where possible, prepared once per connection under a name derived from the type's.
     case prepared(any PostgresStatement.Type)
     /// Sent without preparing, and without parameters: `begin`, `listen` …
     case plain(String)
-    /// `commit` or `rollback`; not sent when the `begin` before it has not been, either.
+    /// `commit` or `rollback`; not sent when its `begin` has not been sent either.
     case end(String)
-    /// Many statements in one text, by the simple protocol, which binds no parameters and leaves pipeline mode.
+    /// Several statements in one text, by the simple protocol, which binds no parameters and leaves pipeline mode.
     case script(String)
   }
 
@@ -22,7 +22,7 @@ struct PostgresCommand: Sendable {
   }
 
   var isScript: Bool { if case .script = kind { true } else { false } }
-  /// What has no parameters, or says how it is written without them; for scripts, which have none.
+  /// The SQL of a command without parameters, to be put in front of a script; nil for all others.
   var text: String? {
     switch kind {
     case .plain(let sql): sql
@@ -49,8 +49,8 @@ struct PostgresCommand: Sendable {
   }
 }
 
-/// What errors call a statement. The name of a type is made when it is asked for only: making it for every execution
-/// would cost more than sending it.
+/// The label of a statement in errors. A type's name is made on demand only: making it for every execution would cost
+/// more than sending it.
 enum StatementLabel: Sendable, CustomStringConvertible {
   case type(any PostgresStatement.Type)
   case text(String)

@@ -6,31 +6,31 @@ public struct PostgresError: Error, Sendable {
     case server
     /// No connection could be made.
     case connectFailed
-    /// The connection broke while statements were under way. Nothing of them stands, unless it was a script.
+    /// The connection broke while statements were in progress. Unless they were a script, they have no effect.
     case connectionLost
-    /// The connection broke under a commit, or the commit outlasted its deadline, or PostgreSQL stopped waiting for a
-    /// synchronous standby: the change may or may not stand, or may be lost with the primary.
+    /// The connection broke during a commit, the commit outlasted its deadline, or PostgreSQL stopped waiting for a
+    /// synchronous standby: the change may or may not have been committed, or may be lost with the primary.
     case commitUnknown
-    /// As many commits as the pool has connections outlast their deadline, so no other change is begun.
+    /// As many commits as the pool has connections have outlasted their deadline, so no other change is started.
     case commitsPending
     /// The client's own deadline passed; the statement was cancelled on the server.
     case timeout
     /// The calling task was cancelled; so was the statement.
     case cancelled
-    /// No connection came free within the pool's bounded wait.
+    /// No connection became free within the pool's bounded wait.
     case poolTimeout
-    /// Too many callers wait for a connection already.
+    /// Too many callers are already waiting for a connection.
     case poolQueueFull
     /// The pool is shutting down.
     case shutdown
     /// More notifications arrived than the bounded buffer holds; the connection was closed so that none is lost
     /// silently.
     case notificationOverflow
-    /// A column held another type than the statement's decoding asked for, or a NULL where none is allowed.
+    /// A column had another type than the statement decodes, an infinite time, or a NULL where none is allowed.
     case decoding
-    /// libpq or the server behaved against the protocol, or the caller broke a rule of this library.
+    /// libpq or the server violated the protocol, or the caller broke a rule of this library.
     case protocolViolation
-    /// The migrations that there are and those applied do not agree.
+    /// The migration files do not match the migrations that were applied.
     case migrationMismatch
   }
 
@@ -43,8 +43,8 @@ public struct PostgresError: Error, Sendable {
   public var constraint: String?
   /// The statement's type name, when known.
   public var statement: String?
-  /// Whether what was to be run certainly left nothing behind, and was not itself what ended: it may be sent again on
-  /// another connection.
+  /// Whether the statements certainly had no effect and did not themselves cause the failure, so that they may be sent
+  /// again on another connection.
   var hasNoEffect = false
 
   public init(
@@ -62,13 +62,13 @@ public struct PostgresError: Error, Sendable {
     code == .server && (sqlState == "40001" || sqlState == "40P01")
   }
 
-  /// Whether a lock did not come free in time, or never would have. The transaction may be run again.
+  /// Whether a lock did not become free in time, or never would have (a deadlock). The transaction may be run again.
   var isLockFailure: Bool {
     code == .server && (sqlState == "55P03" || sqlState == "40P01")
   }
 
-  /// Whether PostgreSQL could not be asked, as opposed to having refused: unreachable, overloaded, restarting, too
-  /// slow.
+  /// Whether PostgreSQL was unavailable (unreachable, overloaded, restarting, too slow), as opposed to having refused a
+  /// statement.
   public var isUnavailable: Bool {
     switch code {
     case .connectFailed, .connectionLost, .commitUnknown, .commitsPending, .timeout, .poolTimeout, .poolQueueFull,

@@ -71,7 +71,7 @@ public struct PostgresRow {
       start: PQgetvalue(result.raw, index, position), count: Int(PQgetlength(result.raw, index, position)))
     let type = PQftype(result.raw, position)
     guard let value = Value(binary: bytes, oid: type) else {
-      throw failure(bytes.isInfinity(ofType: type) ? "is infinite" : "of type \(type) is no \(Value.self)")
+      throw failure(bytes.isInfinity(ofType: type) ? "is infinite" : "of type \(type) is not \(Value.self)")
     }
     return value
   }

@@ -1,21 +1,21 @@
 /// One SQL statement: its text, its bindings and the decoding of a row, in one type.
 ///
-/// The type's name is the name of the prepared statement (with a number behind it), and the label in errors.
+/// The type's name, with a number after it, is the name of the prepared statement, and the label in errors.
 public protocol PostgresStatement: Sendable {
-  /// What a row is decoded into; `Void` where nothing is returned.
+  /// The type that a row is decoded into; `Void` if the statement returns nothing.
   associatedtype Row: Sendable = Void
 
-  /// The text, with `$1`, `$2` … where ``bind(_:)`` puts values.
+  /// The SQL, with `$1`, `$2` … for the values that ``bind(_:)`` appends.
   static var sql: String { get }
 
-  /// Whether it changes nothing. True of texts that begin with `select`, unless the type says otherwise, as it must
-  /// where a function that is called writes.
+  /// Whether it changes nothing. By default, true for SQL that begins with `select`; a statement that calls a function
+  /// that writes must override this.
   static var isRead: Bool { get }
 
   /// Appends the values for `$1`, `$2` … in order.
   func bind(_ bindings: inout PostgresBindings)
 
-  /// Takes the columns, in order.
+  /// Decodes the columns, in order.
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row
 }
 
@@ -53,7 +53,7 @@ public struct PostgresBindings: Sendable {
   }
 }
 
-/// What a parameter can be: a value, or an optional one. Conform to ``PostgresCodable``, not to this.
+/// A parameter: a value or an optional one. Conform to ``PostgresCodable``, not to this.
 public protocol PostgresBindable {
   func bind(to bindings: inout PostgresBindings)
 }

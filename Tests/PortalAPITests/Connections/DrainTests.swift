@@ -17,7 +17,7 @@ struct DrainTests {
       let answer = try await portal.get("/readyz")
       #expect(answer.status == 503)
       #expect(answer.body["status"].string == "draining")
-      #expect(answer.body["reasons"] == .array([.string("the server is about to end")]))
+      #expect(answer.body["reasons"] == .array([.string("the server is about to stop")]))
       #expect(try await portal.get("/healthz").status == 200)
     }
   }

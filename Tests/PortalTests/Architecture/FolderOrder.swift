@@ -7,8 +7,8 @@ struct SourceFile {
   var folder: String { path.contains("/") ? String(path.prefix { $0 != "/" }) : "" }
 }
 
-/// The folders of a module as floors: a folder knows the folders on the floors below its own, and nothing else. Folders
-/// on the same floor do not know each other.
+/// The folders of a module as floors: a folder knows only the folders on the floors below its own. Folders on the same
+/// floor do not know each other.
 ///
 /// A folder declares types, functions and values that other files see, and members that its extensions add to types of
 /// other folders. Members are identified by name only, so a member counts only if no other folder declares its name.
@@ -21,7 +21,7 @@ struct FolderOrder {
     let declaringFolder: String
 
     var description: String {
-      "\(path):\(line): \(folder) names \(name) of \(declaringFolder), which is not below it"
+      "\(path):\(line): \(folder) uses \(name) of \(declaringFolder), which is not below it"
     }
   }
 
@@ -73,7 +73,7 @@ struct FolderOrder {
     return result
   }
 
-  /// Of extensions of types that are declared elsewhere.
+  /// Members of extensions of types that are declared elsewhere.
   private func uniqueMembers(
     in folders: Folders, _ declaredIn: [String: Set<String>], _ visible: [String: String]
   ) -> [String: String] {

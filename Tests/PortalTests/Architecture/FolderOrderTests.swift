@@ -2,7 +2,7 @@ import Foundation
 import PostgresTesting
 import Testing
 
-/// The order of the sources' folders. `docs/ARCHITECTURE.md` ("Floors") says what each is.
+/// The order of the sources' folders. `docs/ARCHITECTURE.md` ("Floors") describes each.
 private let orders: [(module: String, order: FolderOrder)] = [
   (
     "Postgres",
@@ -45,7 +45,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
       ["Analytics", "FastPath", "Sessions", "Usage"],
       ["Server", "Support"],
       ["People"],
-      // The files that are in no folder.
+      // The files outside folders.
       [""],
     ])
   ),
@@ -66,7 +66,7 @@ func sourceFiles(in folder: String) throws -> [SourceFile] {
 
 @Suite("The sources are in order")
 struct FolderOrderTests {
-  @Test("no folder names what is declared above it, or beside it")
+  @Test("no folder uses a declaration of a folder above or next to it")
   func order() throws {
     for (module, order) in orders {
       let files = try sourceFiles(in: "Sources/\(module)")
@@ -76,7 +76,7 @@ struct FolderOrderTests {
     }
   }
 
-  @Test("SQL is in statements and migrations, and nowhere else")
+  @Test("SQL is only in statements and migrations")
   func sql() throws {
     for module in ["JSON", "Portal", "PortalHTTP", "PortalAPI", "PortalApplication", "PortalServer"] {
       let files = try sourceFiles(in: "Sources/\(module)").filter { file in
@@ -122,7 +122,7 @@ struct FolderOrderCheckTests {
       .map { "\($0.line) \($0.name) \($0.declaringFolder)" }
   }
 
-  @Test("a type of a folder above, or beside, is found where it is named; one below is not")
+  @Test("the use of a type of a folder above or next to it is found; one below is allowed")
   func types() {
     let roof = ("Roof/Roof.swift", "package struct Roof {}")
     let ground = ("Ground/Ground.swift", "enum Ground { case a }")
@@ -140,7 +140,7 @@ struct FolderOrderCheckTests {
     #expect(found(("One/A.swift", "struct A {}"), ("Other/B.swift", "let b = A()")) == ["1 A One"])
   }
 
-  @Test("private declarations are not found, and a folder's own declaration takes precedence")
+  @Test("private declarations are ignored, and a folder's own declaration takes precedence")
   func ownNames() {
     for declaration in [
       "private struct A {}", "fileprivate func A() {}", "extension String { private var A: Int { 0 } }",
@@ -182,18 +182,18 @@ struct FolderOrderCheckTests {
     ]
     #expect(
       order.violations(in: files).map(\.description) == [
-        "Ground/Deep/B.swift:3: Ground names A of Roof, which is not below it"
+        "Ground/Deep/B.swift:3: Ground uses A of Roof, which is not below it"
       ])
   }
 
-  @Test("a folder that is missing in the list, or in the sources, is found")
+  @Test("a folder that is missing in the list or in the sources is found")
   func strayFolders() {
     let files = ["Ground/A.swift", "One/A.swift", "Other/A.swift", "Attic/A.swift", "A.swift"]
     #expect(
       order.strayFolders(in: files.map { SourceFile(path: $0, text: "") }) == ["", "Attic", "Roof"])
   }
 
-  @Test("SQL is told from other texts")
+  @Test("SQL is distinguished from other texts")
   func sql() {
     for text in [
       "select 1", "  insert into keys values (1)", "update keys set a = 1", "delete from keys", "listen a",

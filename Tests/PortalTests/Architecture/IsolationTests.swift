@@ -7,14 +7,14 @@ import Testing
 
 @testable import Portal
 
-/// A statement of an account, for one account.
+/// A statement of an account, with one account's id.
 private struct TenantCase: Sendable {
-  /// What it gives to an account that has none of what it asks for.
+  /// The result for an account that has none of the requested rows.
   enum Nothing {
     case noRow
-    /// One row: the account itself, or that it was made.
+    /// One row: the account itself, or that it was created.
     case itself
-    /// Rows that have nothing in them.
+    /// Empty rows.
     case emptyRows(Int)
     case refusal
   }
@@ -30,7 +30,7 @@ private struct TenantCase: Sendable {
   }
 }
 
-/// A statement without what it says of the account: as if its author had forgotten it.
+/// A statement without its condition on the account, as if its author had forgotten it.
 private struct Unguarded<Statement: PostgresStatement>: PostgresStatement {
   static var sql: String {
     Statement.sql
@@ -41,7 +41,7 @@ private struct Unguarded<Statement: PostgresStatement>: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { statement.bind(&bindings) }
 }
 
-/// What an account has: an owner who is logged in, keys of all kinds, usage, and a trail.
+/// The contents of an account: an owner who is logged in, keys of all kinds, usage, and a trail.
 private struct Tenant {
   let accountID: UUID
   let email: String
@@ -54,7 +54,7 @@ private struct Tenant {
   init(_ world: World, _ email: String) async throws {
     self.email = email
     accountID = try await world.makeAccount(email)
-    // Rolled from one that is in its grace.
+    // Rolled from a key that is in its grace period.
     key = try await world.keys.roll(
       try await world.makeKey(accountID).key.id, of: accountID, graceSeconds: 60, by: World.caller
     ).successor.key.id
@@ -159,7 +159,7 @@ private struct Tenant {
 }
 
 extension PostgresPool {
-  /// All that is an account's, as one text.
+  /// Everything that belongs to an account, as one text.
   fileprivate func everything(of accountID: UUID) async throws -> String {
     let tables = try await lines(
       """
@@ -181,7 +181,7 @@ private struct Undone: Error {}
 
 @Suite("Tenants are kept apart below the statements")
 struct IsolationTests {
-  /// Statements that name an account without running for it: logins and staff.
+  /// Statements that take an account's id without running for it: logins and staff.
   private static let others: Set = [
     "BeginErasure", "DeleteExpiredConfirmation",
     "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertSession",
@@ -189,7 +189,7 @@ struct IsolationTests {
     "MoveSession", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation",
   ]
 
-  @Test("every statement of an account finds nothing, and changes nothing, for another one, if it forgets the account")
+  @Test("every statement of an account finds and changes nothing of another one, even if it forgets the account")
   func forgottenAccount() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -200,7 +200,7 @@ struct IsolationTests {
       #expect(before.count > 500)
 
       for tenantCase in one.cases {
-        // So that nobody takes for a wall what finds nothing in any case.
+        // Otherwise a statement that never finds anything would pass as isolated.
         let own = try await count(tenantCase, pool, as: one.accountID)
         let foreign = try await count(tenantCase, pool, as: other)
         switch tenantCase.nothing {
@@ -218,13 +218,13 @@ struct IsolationTests {
     }
   }
 
-  /// Rows that it gives or touches; nil where it is refused. Nothing of it stays.
+  /// The number of rows that it returns or touches; nil if it is refused. Everything is rolled back.
   private func count(_ tenantCase: TenantCase, _ pool: PostgresPool, as accountID: UUID) async throws -> Int? {
     var count: Int?
     do {
       try await pool.withTransaction(as: .account(accountID)) { transaction in
         count = try await tenantCase.isEmpty(transaction)
-        // What it has changed is undone where it was allowed; a deferred trigger would be too late for that.
+        // Its changes are rolled back where they were allowed; a deferred trigger would be too late for that.
         throw Undone()
       }
     } catch is Undone {
@@ -236,7 +236,7 @@ struct IsolationTests {
     return count
   }
 
-  @Test("what comes back of rows that are always there is the other account's own, or empty")
+  @Test("rows that are always returned are the other account's own, or empty")
   func ownRows() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -252,7 +252,7 @@ struct IsolationTests {
     }
   }
 
-  @Test("without an account there is nothing at all")
+  @Test("without an account, nothing is visible")
   func noAccount() async throws {
     try await withPool { pool in
       let one = try await Tenant(World(pool), "ada@example.com")
@@ -263,7 +263,7 @@ struct IsolationTests {
     }
   }
 
-  @Test("staff change nothing outside the account that they named")
+  @Test("staff change nothing outside the account that they have named")
   func staff() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -286,7 +286,7 @@ struct IsolationTests {
     }
   }
 
-  @Test("what waits to be confirmed is made and taken in the account that staff named, and accounts see none of it")
+  @Test("requests to be confirmed are created and read in the account that staff named, and invisible to accounts")
   func confirmations() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -325,8 +325,8 @@ struct IsolationTests {
     }
   }
 
-  /// A statement that is not in the list above is a test that is missing.
-  @Test("every statement that names an account is among them")
+  /// A statement that is not in the list above has no test.
+  @Test("every statement with an account's id is in the list")
   func complete() async throws {
     let folder = URL(filePath: repositoryRoot).appending(path: "Sources/Portal")
     let files =

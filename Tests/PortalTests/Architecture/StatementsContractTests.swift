@@ -3,10 +3,10 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-/// What every statement has to keep to, of whatever feature.
-@Suite("Statements keep to the rules")
+/// Rules for every statement, of whatever feature.
+@Suite("Statements follow the rules")
 struct StatementsContractTests {
-  /// The text of each type that is a statement, by its name.
+  /// The SQL of each statement type, by its name.
   private func statements() throws -> [(name: String, text: Substring)] {
     let folder = URL(filePath: repositoryRoot + "/Sources/Portal")
     let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?.compactMap { $0 as? URL }
@@ -18,8 +18,8 @@ struct StatementsContractTests {
     }
   }
 
-  /// A read may be sent twice, and is not waited for as a change is.
-  @Test("a select that calls a function which writes says that it is no read")
+  /// A read may be sent twice, and does not count as a change that may leave a commit behind.
+  @Test("a select that calls a function that writes declares that it is not a read")
   func writingFunctions() async throws {
     let functions = try await withPool {
       try await $0.lines(
@@ -38,7 +38,7 @@ struct StatementsContractTests {
     #expect(offenders.map(\.name) == [])
   }
 
-  @Test("what says that it is a read contains no word of a change")
+  @Test("a statement declared as a read has no keyword of a change")
   func statedReads() throws {
     let stated = try statements().filter { $0.text.contains(/isRead(: Bool \{| =) true/) }
     #expect(!stated.isEmpty)

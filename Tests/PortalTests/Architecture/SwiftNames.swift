@@ -1,5 +1,5 @@
 /// The names that a source file declares and uses. They are found without a compiler, so the types of expressions are
-/// not known.
+/// unknown.
 struct SwiftNames {
   struct Name: Equatable {
     let text: String
@@ -17,8 +17,8 @@ struct SwiftNames {
   private(set) var extensionMembers: [Member] = []
   /// All declared names of any visibility, including parameters and local variables.
   private(set) var allDeclared: Set<String> = []
-  /// Words that may name a declaration of another file; a first label as `column:`. `isMember` is true behind a point,
-  /// and for labels.
+  /// Words that may refer to a declaration in another file; a first label as `column:`. `isMember` is true after a
+  /// point, and for labels.
   private(set) var used: [(name: Name, isMember: Bool)] = []
 
   /// The scope that a brace opens.
@@ -62,7 +62,7 @@ struct SwiftNames {
     case "extension" where isWord(index + 1):
       var end = index + 1
       while text(end + 1) == ".", isWord(end + 2) { end += 2 }
-      // Of `A.B`, what is extended is B.
+      // In `A.B`, the extended type is B.
       pending = .extending(tokens[end].text, isPrivate: isPrivate(index))
     case _ where Self.typeWords.contains(token.text) && isDeclaringType(index):
       declare(index + 1, isPrivate: isPrivate(index))
@@ -184,10 +184,10 @@ struct SwiftNames {
 
   private func isWord(_ index: Int) -> Bool { tokens.indices.contains(index) && tokens[index].kind == .word }
 
-  /// Not behind `...`.
+  /// Not after `...`.
   private func isBehindPoint(_ index: Int) -> Bool { text(index - 1) == "." && text(index - 2) != "." }
 
-  /// By the modifiers before it. `private(set)` is seen.
+  /// Determined by the modifiers before it. `private(set)` is visible.
   private func isPrivate(_ index: Int) -> Bool {
     var index = index - 1
     while index >= 0 {

@@ -26,7 +26,7 @@ struct SwiftTokens {
 
   // MARK: Code
 
-  /// Reads up to the end, or behind the closing mark that belongs to no opening one.
+  /// Reads up to the end, or past the closing mark that has no opening one.
   private mutating func read(until closing: UInt8?) {
     var depth = 0
     while let byte = peek() {

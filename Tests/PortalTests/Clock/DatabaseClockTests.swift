@@ -7,7 +7,7 @@ import Testing
 
 @testable import Portal
 
-/// A machine with an uptime and a calendar that a test sets.
+/// A machine whose uptime and wall clock a test sets.
 private final class Machine: Sendable {
   private let state = Mutex((uptime: ContinuousClock.now, aheadSeconds: 0.0))
 
@@ -23,7 +23,7 @@ private final class Machine: Sendable {
 }
 
 extension DatabaseClock {
-  /// As a heartbeat that took no time.
+  /// Measures like a heartbeat that took no time.
   fileprivate func measured(_ time: Date, at uptime: ContinuousClock.Instant) {
     measured(time, sentAt: uptime, receivedAt: uptime)
   }
@@ -41,7 +41,7 @@ struct DatabaseClockTests {
 
   private func seconds(_ date: Date) -> Double { date.timeIntervalSince(start) }
 
-  @Test("a jump of the machine's clock changes nothing but the warning, whichever way and however far")
+  @Test("a jump of the machine's clock, in any direction and however far, changes only the warning")
   func machineJumps() {
     let (machine, observations) = (Machine(), Observations())
     let clock = machine.clock(observations)
@@ -58,7 +58,7 @@ struct DatabaseClockTests {
   }
 
   @Test(
-    "from a second of difference on, the machine's clock is warned of",
+    "a difference of a second or more in the machine's clock gives a warning",
     arguments: [
       (0.9, nil), (-0.9, nil), (1.5, "the clock of this machine is 1.5 s ahead of PostgreSQL's"),
       (-3_600, "the clock of this machine is 3600.0 s behind PostgreSQL's"),
@@ -70,7 +70,7 @@ struct DatabaseClockTests {
     #expect(clock.warning == warning)
   }
 
-  @Test("between measurements the monotonic clock carries it on")
+  @Test("between measurements the monotonic clock advances it")
   func carriedOn() {
     let machine = Machine()
     let clock = machine.clock()
@@ -80,7 +80,7 @@ struct DatabaseClockTests {
     #expect(clock.now.instant == machine.uptime)
   }
 
-  @Test("PostgreSQL's clock is followed when it is set, and told of; what has expired stays so until it has caught up")
+  @Test("a change of PostgreSQL's clock is followed and reported; what has expired stays so until it has caught up")
   func databaseJumps() {
     let (machine, observations) = (Machine(), Observations())
     let clock = machine.clock(observations)
@@ -96,13 +96,13 @@ struct DatabaseClockTests {
     #expect(observations.count { if case .databaseClockSet = $0 { true } else { false } } == 5, "less than a second")
   }
 
-  @Test("without a heartbeat it asks PostgreSQL itself: when nothing is known, and when what is known is old")
+  @Test("without a heartbeat it asks PostgreSQL itself if there is no measurement or only an old one")
   func asks() async throws {
     try await withPool { pool in
       let machine = Machine()
       machine.set(aheadSeconds: -3_600)
       let clock = machine.clock()
-      #expect(clock.now.date < Date(timeIntervalSinceNow: -3_000), "the machine's clock stands in")
+      #expect(clock.now.date < Date(timeIntervalSinceNow: -3_000), "the machine's clock is used")
       #expect(abs(try await clock.now(on: pool).date.timeIntervalSinceNow) < 60)
       let before = pool.statistics.statementCount
       for _ in 0..<100 { #expect(abs(try await clock.now(on: pool).date.timeIntervalSinceNow) < 60) }
@@ -116,8 +116,8 @@ struct DatabaseClockTests {
     }
   }
 
-  /// The readers are threads, so that those who spin keep nobody else from the cooperative pool.
-  @Test("while it is set forward and back thousands of times, no reader sees what expiry is judged by go back")
+  /// The readers are threads, so that their spinning does not block the cooperative pool.
+  @Test("while it is set forward and back thousands of times, no reader sees the time for expiry go back")
   func readers() async throws {
     let (clock, progress) = (DatabaseClock(), ReaderProgress())
     clock.measured(start, at: .now)

@@ -8,12 +8,13 @@ struct DatabaseTimeTests {
   private static let second = 1_000_000
   private static let start = 1_800_000_000 * second
 
-  /// What a database says whose clock is `offset` ahead of the uptime, asked for `there` and answered for `back` after.
+  /// A measurement of a database whose clock is `offset` ahead of the uptime, with a query that takes `there` and an
+  /// answer that takes `back`.
   private func measurement(at sentAt: Int, offset: Int, there: Int = 0, back: Int = 0) -> DatabaseTime.Measurement {
     .init(sentAt: sentAt, time: sentAt + there + offset, receivedAt: sentAt + there + back)
   }
 
-  @Test("the first measurement replaces the guess, and is wrong by half of its round trip at most")
+  @Test("the first measurement replaces the guess, with an error of at most half of its round trip")
   func first() {
     for (there, back) in [(0, 0), (0, 400_000), (400_000, 0), (200_000, 200_000), (3, 10)] {
       var time = DatabaseTime(offset: 7)
@@ -21,11 +22,11 @@ struct DatabaseTimeTests {
       let moved = time.take(measurement(at: 100, offset: Self.start, there: there, back: back), at: 500_000)
       #expect(moved == 0 && time.isMeasured && !time.isStale(at: 500_000))
       #expect(abs(time.offset - Self.start) <= (there + back) / 2 + 1)
-      #expect(time.expiryTime(at: 0) == time.time(at: 0), "nothing was told by the guess that counts")
+      #expect(time.expiryTime(at: 0) == time.time(at: 0), "no time of the guess counts")
     }
   }
 
-  @Test("a measurement that what is believed agrees with changes nothing, however long its round trip was")
+  @Test("a measurement that agrees with the estimate changes nothing, however long its round trip was")
   func agreeing() {
     var time = DatabaseTime(offset: 0)
     _ = time.take(measurement(at: 0, offset: Self.start), at: 0)
@@ -36,7 +37,7 @@ struct DatabaseTimeTests {
     }
   }
 
-  @Test("another moves it as little as it demands, so that a quick answer corrects what a slow one left open")
+  @Test("any other moves it as little as possible, so that a fast answer refines what a slow one left open")
   func corrected() {
     var time = DatabaseTime(offset: 0)
     _ = time.take(measurement(at: 0, offset: Self.start, there: 0, back: 400_000), at: 400_000)
@@ -52,7 +53,7 @@ struct DatabaseTimeTests {
     #expect(!time.isStale(at: 60 * Self.second + 5) && time.isStale(at: 60 * Self.second + 6))
   }
 
-  @Test("times that no calendar has are bounded")
+  @Test("times outside the calendar are bounded")
   func bounds() {
     for wrong in [Int.min, -1, .max] {
       var time = DatabaseTime(offset: Self.start)
@@ -65,8 +66,8 @@ struct DatabaseTimeTests {
 
   @Test(
     """
-    while the database's clock drifts and is set forward and back, what is believed after a measurement is wrong by \
-    its round trip at most, and what expiry is judged by never goes back
+    while the database's clock drifts and is set forward and back, an estimate after a measurement is wrong by \
+    its round trip at most, and the time for expiry never goes back
     """,
     arguments: 0..<30)
   func model(_ seed: Int) {
@@ -78,7 +79,7 @@ struct DatabaseTimeTests {
         offset += Int.random(in: -4_000...4_000, using: &random) * Self.second
         jumpCount += 1
       }
-      // Half a part in a thousand, as where a clock is being brought right.
+      // Half a part in a thousand, as when a clock is slewed.
       offset += Int.random(in: -200...200, using: &random)
       let there = Int.random(in: 0...50_000, using: &random)
       let back = Int.random(in: 0...50_000, using: &random)
@@ -98,7 +99,7 @@ struct DatabaseTimeTests {
     #expect(jumpCount > 50)
   }
 
-  @Test("once a clock that was set back has caught up, expiry is judged by it again, and by nothing later")
+  @Test("once a clock that was set back has caught up, expiry is judged by it again")
   func caughtUp() {
     var time = DatabaseTime(offset: 0)
     _ = time.take(measurement(at: 0, offset: Self.start), at: 0)

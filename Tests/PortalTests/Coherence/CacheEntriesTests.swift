@@ -6,7 +6,7 @@ import Testing
 
 @Suite("CacheEntries")
 struct CacheEntriesTests {
-  /// What they should say, by dictionary.
+  /// The expected contents, as dictionaries.
   private struct Model {
     var things: [SecretHash: Thing] = [:]
 
@@ -16,7 +16,7 @@ struct CacheEntriesTests {
     }
   }
 
-  @Test("whatever is stored, found, removed and evicted, they say what a dictionary would", arguments: 0..<40)
+  @Test("whatever is stored, found, removed and evicted, they agree with a dictionary", arguments: 0..<40)
   func model(_ seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))
     var entries = CacheEntries<Thing>()
@@ -26,7 +26,7 @@ struct CacheEntriesTests {
     for _ in 0..<4_000 {
       switch Int.random(in: 0..<20, using: &random) {
       case 0..<12:
-        // Now and then a hash comes to be another's, or a key another owner's.
+        // Sometimes a hash becomes another key's, or a key another owner's.
         let id = number()
         let hash = SecretHash.numbered(Int.random(in: 0..<10, using: &random) == 0 ? number() : id)
         let owner = Int.random(in: 0..<8, using: &random)
@@ -59,7 +59,7 @@ struct CacheEntriesTests {
     for (hash, thing) in model.things { #expect(entries.find(hash) == thing) }
   }
 
-  @Test("what was asked for since the hand came by is passed over once")
+  @Test("an entry that was looked up since the hand passed it is skipped once")
   func sieve() {
     var entries = CacheEntries<Thing>()
     for number in 1...5 { entries.store(.numbered(number), Thing(id: .numbered(number), owner: nil)) }
@@ -68,7 +68,7 @@ struct CacheEntriesTests {
     _ = entries.find(.numbered(3))
     entries.evict()
     #expect(left() == [1, 3, 4, 5])
-    // The hand goes on from where it was, not from the oldest.
+    // The hand continues from where it was, not from the oldest.
     entries.evict()
     #expect(left() == [1, 3, 5])
     entries.store(.numbered(6), Thing(id: .numbered(6), owner: nil))
@@ -81,7 +81,7 @@ struct CacheEntriesTests {
     #expect(left() == [] && entries.count == 0)
   }
 
-  @Test("of a skewed stream a tenth of the keys answers most questions, more than first in, first out would")
+  @Test("in a skewed stream, a tenth of the keys answers most look-ups, more than with first in, first out")
   func hitRate() {
     var random = SeededGenerator(seed: 1)
     // Zipf with exponent 1 over 10,000 keys.
@@ -112,7 +112,7 @@ struct CacheEntriesTests {
 }
 
 extension Array {
-  /// The first index whose element is wanted, where all after it are.
+  /// The first index whose element is wanted, if all after it are wanted as well.
   fileprivate func partitioningIndex(_ isWanted: (Element) -> Bool) -> Int {
     var (low, high) = (0, count)
     while low < high {

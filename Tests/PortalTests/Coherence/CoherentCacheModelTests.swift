@@ -4,7 +4,7 @@ import Testing
 
 @testable import Portal
 
-/// A server of PostgreSQL with a few things and its invalidation log. A copy of it is what a backup or a standby has.
+/// A PostgreSQL server with a few things and its invalidation log. A copy of it is a backup or a standby.
 private struct ModelServer {
   var epoch = UUID.numbered(1_000)
   private(set) var seq = 0
@@ -15,7 +15,7 @@ private struct ModelServer {
 
   var position: LogPosition { LogPosition(epoch: epoch, seq: seq, mark: mark) }
 
-  /// `stamp` gives numbers that nobody else gets.
+  /// `stamp` yields unique numbers.
   mutating func put(_ number: Int, id: Int, owner: Int, _ stamp: inout Int) {
     let former = things[number]
     append(.key(former?.id ?? .numbered(id), account: former?.owner ?? .numbered(owner)), &stamp)
@@ -38,7 +38,7 @@ private struct ModelServer {
     for (number, thing) in things { replace(number, thing, &stamp) }
   }
 
-  /// Without a word in the log, and then another epoch.
+  /// Changes everything without the log, and then changes the epoch.
   mutating func changeBehindTheTriggers(_ stamp: inout Int) {
     for (number, thing) in things { replace(number, thing, &stamp) }
     stamp += 1
@@ -60,13 +60,13 @@ private struct ModelServer {
   }
 }
 
-/// A tree of histories: the server that is the primary, the one that it replaced and that does not know it yet, and
-/// what every server ever was.
+/// A tree of histories: the primary, the former primary that does not know that it was replaced, and every earlier
+/// state of a server.
 private struct ModelWorld {
   private(set) var primary = ModelServer()
   private(set) var zombie: ModelServer?
   private var snapshots: [ModelServer] = []
-  /// When a version stopped being the truth, by the number of the secret and version.
+  /// When a version was superseded, by the number of the secret and version.
   private(set) var supersededAt: [Int: [Int: ContinuousClock.Instant]] = [:]
   private var stamp = 1_000
 
@@ -85,9 +85,9 @@ private struct ModelWorld {
 
   mutating func prune(_ isGone: (Invalidation) -> Bool) { primary.prune(isGone) }
 
-  /// A failover, or a restore: what was committed since some moment of some server is lost.
+  /// A failover or a restore: everything committed after some earlier state is lost.
   mutating func goBack(at now: ContinuousClock.Instant, using random: inout SeededGenerator) {
-    // Mostly not far.
+    // Usually not far.
     let recent = snapshots.suffix(Bool.random(using: &random) ? 4 : 200)
     guard let server = recent.randomElement(using: &random) else { return }
     let before = primary
@@ -106,9 +106,9 @@ private struct ModelWorld {
 
 @Suite("CoherentCacheState against a model")
 struct CoherentCacheModelTests {
-  /// Whatever happens in whatever order, late reads and late syncs, pruned logs, failovers that lose commits, restores,
-  /// and reads from a server that has been replaced: no value is hit that was superseded before the read of any sync
-  /// applied so far, nor one superseded the lease ago or longer.
+  /// For any events in any order, including late reads and late syncs, pruned logs, failovers that lose commits,
+  /// restores, and reads from a server that has been replaced: no hit returns a value that was superseded before the
+  /// read of any sync applied so far, or superseded the lease ago or longer.
   @Test("random histories never break the promise, and leave the indexes consistent", arguments: 0..<60)
   func randomHistory(_ seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))
@@ -131,7 +131,7 @@ struct CoherentCacheModelTests {
       let number = Int.random(in: 1...10, using: &random)
       switch Int.random(in: 0..<100, using: &random) {
       case 0..<8:
-        // Now and then the secret comes to be that of another thing.
+        // Sometimes the secret becomes that of another thing.
         let id =
           Int.random(in: 0..<10, using: &random) == 0 ? number + 100 * Int.random(in: 1...9, using: &random) : number
         let owner = 100 + Int.random(in: 0...2, using: &random)
@@ -160,7 +160,7 @@ struct CoherentCacheModelTests {
         syncs.append(SyncResult(head: world.primary.position, invalidations: news, startedAt: now))
         now += .milliseconds(Int.random(in: 0...50, using: &random))
       default:
-        // Usually in order; sometimes one overtakes another.
+        // Usually in order; sometimes a sync overtakes another.
         guard !syncs.isEmpty else { continue }
         let isLate = Int.random(in: 0..<5, using: &random) == 0
         let sync = syncs.remove(at: isLate ? syncs.indices.randomElement(using: &random)! : 0)
@@ -171,7 +171,7 @@ struct CoherentCacheModelTests {
         hitCount += 1
         guard value != world.primary.things[number] else { continue }
         guard let supersededAt = world.supersededAt[number]?[value.version] else {
-          Issue.record("seed \(seed): a hit on what never was")
+          Issue.record("seed \(seed): a hit on a value that never existed")
           return
         }
         let isWithinPromise = now < supersededAt + limits.lease && newsUntil.map { supersededAt >= $0 } ?? false

@@ -40,12 +40,12 @@ struct CoherentCacheStateTests {
     state.fill(hash, thing, readAt: position(seq, epoch, on: history), at: start + delay)
   }
 
-  /// Rows of the log that are about something else.
+  /// Rows of the log about other keys.
   private func strangers(_ seqs: ClosedRange<Int>, on history: History = .main) -> [Invalidation] {
     seqs.map { Invalidation(seq: $0, target: .key(.numbered(50 + $0), account: .numbered(9)), on: history) }
   }
 
-  /// Leaves no mark, so that it may be called anywhere.
+  /// Works on a copy and leaves no mark, so it may be called anywhere.
   private func lookup(_ hash: SecretHash, after delay: Duration = .zero) -> State.Lookup {
     var copy = state
     return copy.lookup(hash, at: start + delay)
@@ -55,9 +55,9 @@ struct CoherentCacheStateTests {
     Thing(id: .numbered(number), owner: .numbered(owner))
   }
 
-  // MARK: The ends of numbers
+  // MARK: Extreme numbers
 
-  @Test("seqs up to the highest are followed and judged, and a jump to it drops all")
+  @Test("seqs up to the highest are followed and judged, and a jump to the highest drops everything")
   mutating func highestSeqs() {
     let epoch = epoch
     func position(_ seq: Int) -> LogPosition { LogPosition(epoch: epoch, seq: seq, mark: .numbered(seq % 1_000)) }
@@ -89,7 +89,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).name == "miss")
   }
 
-  @Test("a stored value is hit until the lease after the start of the last sync has run out, and not at that moment")
+  @Test("a stored value is a hit until the lease, counted from the start of the last sync, has run out")
   mutating func lease() {
     sync(5, startedAfter: .seconds(1))
     #expect(fill(hash, thing, readAt: 5) == .stored)
@@ -108,7 +108,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash, after: .seconds(2)).name == "stale")
   }
 
-  @Test("a sync that began earlier than the last one does not shorten the lease")
+  @Test("a sync that started earlier than the last one does not shorten the lease")
   mutating func earlierStart() {
     sync(5, startedAfter: .seconds(1))
     sync(5)
@@ -118,7 +118,7 @@ struct CoherentCacheStateTests {
 
   // MARK: What an invalidation drops
 
-  @Test("a key's invalidation drops that key alone, an account's all of the account, `everything` all")
+  @Test("a key's invalidation drops only that key, an account's all keys of the account, `everything` all keys")
   mutating func targets() {
     let others = [2: numbered(2), 3: numbered(3, owner: 200), 4: numbered(4, owner: 200)]
     func fillAll(_ test: inout Self, at seq: Int) {
@@ -141,7 +141,7 @@ struct CoherentCacheStateTests {
     #expect(state.count == 0)
   }
 
-  @Test("rows of the log that were applied already do not drop what was read since")
+  @Test("rows of the log that were already applied do not drop values read since")
   mutating func appliedBefore() {
     let revocation = Invalidation(seq: 1, target: .key(thing.id, account: .numbered(100)))
     sync(0)
@@ -164,10 +164,10 @@ struct CoherentCacheStateTests {
       && isBefore(.secondSyncReads, .secondSyncApplies) && isBefore(.firstSyncReads, .secondSyncReads)
   }
 
-  /// The promise of the product: whatever overtakes what, a revoked key is not accepted once a sync that saw the
-  /// revocation was applied, and never later than the lease after the revocation.
+  /// The product's promise: whatever the order of events, a revoked key is not accepted after a sync that read the
+  /// revocation has been applied, and never later than the lease after the revocation.
   @Test(
-    "in every order of read, revocation, fill and two syncs, the revoked value is never hit after the news is applied",
+    "in every order of read, revocation, fill and two syncs, the value is never a hit once its revocation is applied",
     arguments: [
       Invalidation.Target.key(.numbered(1), account: .numbered(100)), .serviceToken(.numbered(1)),
       .account(.numbered(100)), .everything,
@@ -214,7 +214,7 @@ struct CoherentCacheStateTests {
 
   // MARK: Fills that wait
 
-  @Test("a value read ahead of what is applied is not seen before the sync that passes it, and is a hit after it")
+  @Test("a value read ahead of the applied position is not a hit before the sync that passes it, and is one after it")
   mutating func readAhead() {
     sync(10)
     #expect(fill(hash, thing, readAt: 11) == .waiting)
@@ -225,8 +225,9 @@ struct CoherentCacheStateTests {
     #expect(lookup(.numbered(2)).name == "absent")
   }
 
-  /// A sync that was sent before a revocation may make the cache fresh again after somebody was told of it.
-  @Test("once something newer was read, what was known of the secret before is not told any more")
+  /// A sync that was sent before a revocation may make the cache fresh again after a caller has learned of the
+  /// revocation.
+  @Test("once a newer value of a secret was read, the older one is no longer a hit")
   mutating func neverBack() {
     sync(10)
     #expect(fill(hash, thing, readAt: 10) == .stored)
@@ -249,18 +250,18 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).name == "miss")
   }
 
-  @Test("a value that waits for a later sync than the next one goes on waiting")
+  @Test("a value that waits for a later sync than the next one continues to wait")
   mutating func aheadOfTwo() {
     sync(10)
     #expect(fill(hash, thing, readAt: 12, after: .milliseconds(5)) == .waiting)
-    // Sent before the value had come.
+    // Sent before the value arrived.
     #expect(sync(11, strangers(11...11), startedAfter: .milliseconds(1)) == SyncOutcome())
     #expect(lookup(hash).name == "miss")
     #expect(sync(12, strangers(12...12), startedAfter: .milliseconds(6)).fillsStored == 1)
     #expect(lookup(hash).hit == thing)
   }
 
-  @Test("a waiting value that a later look at the log does not reach came from another history")
+  @Test("a waiting value that a later read of the log does not reach came from another history")
   mutating func aheadOfOther() {
     sync(10)
     #expect(fill(hash, thing, readAt: 12, after: .milliseconds(5)) == .waiting)
@@ -270,7 +271,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).name == "miss")
   }
 
-  @Test("a value that waits at the very position to which everything is dropped is stored")
+  @Test("a value that waits at the exact position to which everything is dropped is stored")
   mutating func aheadOfDrop() {
     let other = History(number: 1, leftMainAfter: 8)
     sync(10)
@@ -280,7 +281,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).hit == thing)
   }
 
-  @Test("values that wait are bounded, the oldest go first, and none waits longer than the lease")
+  @Test("waiting values are bounded, the oldest are dropped first, and none waits longer than the lease")
   mutating func waitingBound() {
     state = Self.makeState { $0.waitingCountMax = 3 }
     sync(10)
@@ -294,7 +295,7 @@ struct CoherentCacheStateTests {
 
   // MARK: Fills that cannot be judged
 
-  @Test("a fill read before the ring of recent invalidations is not stored; one at its edge is")
+  @Test("a fill read before the recent invalidations is not stored; one at their edge is")
   mutating func ringOverflow() {
     state = Self.makeState { $0.recentCountMax = 3 }
     sync(0)
@@ -304,7 +305,7 @@ struct CoherentCacheStateTests {
     #expect(fill(.numbered(9), nil, readAt: 1) == .overtaken)
   }
 
-  @Test("another epoch drops all, and fills of the one before are refused")
+  @Test("another epoch drops everything, and fills of the previous one are refused")
   mutating func epochChange() {
     let other = UUID.numbered(2_000)
     sync(5)
@@ -318,7 +319,7 @@ struct CoherentCacheStateTests {
   }
 
   @Test(
-    "rows missing from the log drop all, wherever they are missing",
+    "rows missing anywhere in the log drop everything",
     arguments: [[], [3], [2], [1], [2, 3], [1, 3], [1, 2]])
   mutating func gap(_ seqs: [Int]) {
     let stranger = Invalidation.Target.key(.numbered(77), account: .numbered(9))
@@ -330,7 +331,7 @@ struct CoherentCacheStateTests {
     #expect(fill(hash, thing, readAt: 3) == .stored)
   }
 
-  @Test("a head that goes backwards drops all, as after a restore that kept the epoch")
+  @Test("a head that goes backwards, as after a restore that kept the epoch, drops everything")
   mutating func backwards() {
     sync(5)
     _ = fill(hash, thing, readAt: 5)
@@ -339,9 +340,9 @@ struct CoherentCacheStateTests {
     #expect(state.applied == position(3))
   }
 
-  /// After a reconnect, the sync of the lost connection may end last. It must neither revive what later news dropped
-  /// nor lend the caches the freshness of another sync; and that it continues what was applied proves nothing.
-  @Test("the late result of a sync that began before the last one changes nothing, whether it continues it or not")
+  /// After a reconnect, the sync of the lost connection may end last. It must neither restore what later rows dropped
+  /// nor give the caches the freshness of another sync. That it continues what was applied proves nothing.
+  @Test("the late result of a sync that started before the last one changes nothing, whether it continues it or not")
   mutating func lateSync() {
     sync(5)
     sync(6, [Invalidation(seq: 6, target: .key(thing.id, account: .numbered(100)))], startedAfter: .seconds(1))
@@ -361,7 +362,7 @@ struct CoherentCacheStateTests {
 
   private static let forkAfter8 = History(number: 1, leftMainAfter: 8)
 
-  @Test("a log that goes on with another mark than the applied one drops all, however complete its rows are")
+  @Test("a log that continues from another mark than the applied one drops everything, however complete its rows are")
   mutating func otherLink() {
     sync(10)
     _ = fill(hash, thing, readAt: 10)
@@ -373,7 +374,7 @@ struct CoherentCacheStateTests {
     #expect(state.applied == position(30, on: other))
   }
 
-  @Test("the same seq with another mark drops all")
+  @Test("the same seq with another mark drops everything")
   mutating func sameSeq() {
     sync(10)
     _ = fill(hash, thing, readAt: 10)
@@ -381,7 +382,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).name == "miss")
   }
 
-  @Test("rows without a mark, of before there were any, prove nothing")
+  @Test("rows without a mark, from before there were marks, prove nothing")
   mutating func noMark() {
     sync(10)
     _ = fill(hash, thing, readAt: 10)
@@ -389,7 +390,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).name == "miss")
   }
 
-  @Test("the row of the applied position may be gone from the log, since the next one says what it follows")
+  @Test("the row of the applied position may be gone from the log, because the next one names its mark")
   mutating func trimmed() {
     sync(10)
     _ = fill(hash, thing, readAt: 10)
@@ -399,7 +400,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).name == "miss")
   }
 
-  @Test("what was read from another history is refused, equal to the applied position or behind it, known or not")
+  @Test("a fill from another history is refused, at the applied position or behind it, known or not")
   mutating func foreignFills() {
     sync(10)
     sync(14, strangers(11...14), startedAfter: .milliseconds(1))
@@ -411,12 +412,12 @@ struct CoherentCacheStateTests {
       #expect(fill(hash, value, readAt: 9) == .overtaken)
       #expect(lookup(hash).name == "miss")
     }
-    // Where both were one still.
+    // Where both were still the same.
     #expect(fill(hash, thing, readAt: 11, on: other) == .stored)
   }
 
-  /// The shortest ways in which each rule, left out, lets a wrong yes stand for ever.
-  @Test("a revocation under a number that another history had used is not skipped")
+  /// The shortest sequences of events in which, without each rule, a wrong answer would stay for ever.
+  @Test("a revocation whose number another history has used is not skipped")
   mutating func reusedNumber() {
     let other = History(number: 1, leftMainAfter: 0)
     sync(0)
@@ -426,7 +427,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).name == "miss")
   }
 
-  @Test("a fill read ahead on the old server is not stored when the new one goes on from before")
+  @Test("a fill read ahead on the old server is not stored when the new one continues from an earlier state")
   mutating func lateFillAhead() {
     sync(0)
     let read = position(1)
@@ -438,7 +439,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash, after: .milliseconds(5)).name == "miss")
   }
 
-  @Test("a fill read on the old server is not stored behind rows of the new one that do not name it")
+  @Test("a fill read on the old server is not stored after rows of the new one that do not name it")
   mutating func lateFillBehind() {
     let other = History(number: 1, leftMainAfter: 0)
     sync(0)
@@ -447,10 +448,10 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).name == "miss")
   }
 
-  @Test("a late sync of the old server does not make a fill of it look like the newest")
+  @Test("a late sync of the old server does not make its fill look like the newest")
   mutating func lateSyncOfOldServer() {
     sync(0)
-    // The new server, of which nothing is committed.
+    // The new server, on which nothing is committed.
     sync(0, startedAfter: .milliseconds(2))
     #expect(!sync(1, strangers(1...1), startedAfter: .milliseconds(1)).isTaken)
     #expect(fill(hash, thing, readAt: 1) == .waiting)
@@ -459,7 +460,7 @@ struct CoherentCacheStateTests {
 
   // MARK: Unknown secrets
 
-  @Test("an unknown secret is absent until its lifetime is over")
+  @Test("an unknown secret is absent until its lifetime has passed")
   mutating func absent() {
     state = Self.makeState { $0.absentLifetime = .seconds(1) }
     sync(5)
@@ -468,7 +469,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash, after: .seconds(1)).name == "miss")
   }
 
-  @Test("unknown secrets are bounded, the oldest go first, and push out no known one")
+  @Test("unknown secrets are bounded, the oldest are dropped first, and they evict no known one")
   mutating func absentBound() {
     state = Self.makeState {
       $0.absentCountMax = 3
@@ -483,7 +484,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(.numbered(2)).hit == numbered(2))
   }
 
-  @Test("that a secret was not found does not evict what somebody found later")
+  @Test("a read that did not find a secret does not evict a later one that did")
   mutating func absentAfterFound() {
     sync(5)
     #expect(fill(hash, thing, readAt: 5) == .stored)
@@ -491,7 +492,7 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).hit == thing)
   }
 
-  @Test("a secret that is found is absent no more")
+  @Test("a secret that is found is no longer absent")
   mutating func foundAfterAbsent() {
     sync(5)
     _ = fill(hash, nil, readAt: 5)
@@ -501,7 +502,7 @@ struct CoherentCacheStateTests {
 
   // MARK: Bounds
 
-  @Test("entries are bounded, and the oldest go first")
+  @Test("entries are bounded, and the oldest are evicted first")
   mutating func entryBound() {
     state = Self.makeState { $0.entryCountMax = 3 }
     sync(0)
@@ -512,7 +513,7 @@ struct CoherentCacheStateTests {
     #expect((1...10).filter { lookup(.numbered($0)).hit != nil } == [8, 9, 10])
   }
 
-  @Test("what is asked for stays, however many others come by once")
+  @Test("an entry that is looked up stays, however many others are used once")
   mutating func scanResistance() {
     state = Self.makeState { $0.entryCountMax = 10 }
     sync(0)
@@ -525,7 +526,7 @@ struct CoherentCacheStateTests {
     }
   }
 
-  @Test("a key cached under a former hash is not hit there any more")
+  @Test("a key that was cached under a former hash is no longer a hit there")
   mutating func changedHash() {
     sync(0)
     _ = fill(.numbered(1), thing, readAt: 0)
@@ -534,8 +535,8 @@ struct CoherentCacheStateTests {
     #expect(lookup(.numbered(2)).hit == thing)
   }
 
-  /// A server runs for months: what is dropped and read again must not leave anything behind.
-  @Test("keys that are invalidated and read again a thousand times leave no trace in the bookkeeping")
+  /// A server runs for months: entries that are dropped and read again must leave nothing behind.
+  @Test("keys that are invalidated and read again a thousand times leave nothing behind in memory")
   mutating func churn() {
     state = Self.makeState { $0.entryCountMax = 10 }
     sync(0)
@@ -566,7 +567,7 @@ struct Bookkeeping {
     waitingCount = Mirror(reflecting: mirror.descendant("waiting")!).children.count
   }
 
-  /// Whether nothing is both known and absent, and nothing grows beyond its bound.
+  /// Whether no secret is both known and absent, and nothing exceeds its bound.
   func check(entryCountMax: Int, absentCountMax: Int, recentCountMax: Int = 4_096, waitingCountMax: Int = 8_192) {
     #expect(Set(absentOrder).isSuperset(of: absent))
     #expect(!absent.contains { entries.contains($0) })

@@ -19,7 +19,7 @@ struct CoherentCacheTests {
     Thing(id: .numbered(number), owner: .numbered(10_000 + number % 7), version: version)
   }
 
-  @Test("a sync reaches every shard: nothing of the account is hit afterwards, all others are")
+  @Test("a sync reaches every shard: no key of the account is a hit afterwards, all others are")
   func allShards() {
     let cache = CoherentCache<Thing>(.init())
     let now = ContinuousClock.now
@@ -35,7 +35,7 @@ struct CoherentCacheTests {
     }
   }
 
-  @Test("it is fresh when all shards are, until the lease is over")
+  @Test("it is fresh when all shards are, until the lease has run out")
   func freshness() {
     let cache = CoherentCache<Thing>(.init())
     let now = ContinuousClock.now
@@ -58,8 +58,8 @@ struct CoherentCacheTests {
     #expect((120...160).contains(cache.count))
   }
 
-  /// Versions only grow: whoever looks after a sync was applied must not see a version from before it.
-  @Test("looked up, filled and invalidated from many tasks at once, it never goes back to a dropped version")
+  /// Versions only grow: a look-up after a sync was applied must not return a version from before it.
+  @Test("with concurrent look-ups, fills and invalidations it never goes back to a dropped version")
   func hammering() async {
     let cache = CoherentCache<Thing>(.init())
     _ = cache.apply(sync(0))
@@ -79,7 +79,7 @@ struct CoherentCacheTests {
         for seq in 1...(rounds * 4) {
           let (round, key) = ((seq - 1) / 4 + 1, (seq - 1) % 4)
           _ = cache.apply(self.sync(seq, .key(.numbered(key), account: .numbered(0))))
-          // What was read before this invalidation is of an earlier round.
+          // A value read before this invalidation is of an earlier round.
           let late = LogPosition(epoch: self.epoch, seq: seq - 1)
           #expect(cache.fill(.numbered(key), self.thing(key, version: round - 1), readAt: late, at: .now) != .stored)
           #expect(cache.lookup(.numbered(key), at: .now).hit.map { $0.version >= round } ?? true)

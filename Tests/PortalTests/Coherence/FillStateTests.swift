@@ -12,7 +12,7 @@ struct FillStateTests {
 
   // MARK: Steps
 
-  /// The secrets that are to be looked up now, by number; nil if the caller waits, or is refused.
+  /// The secrets to be looked up now, by number; nil if the caller waits or is refused.
   private mutating func request(_ number: Int, _ waiter: String, after delay: Duration = .zero) -> [Int]? {
     sent(state.request(.numbered(number), waiter, at: start + delay))
   }
@@ -37,9 +37,9 @@ struct FillStateTests {
 
   private func number(_ hash: SecretHash) -> Int { (0..<2_000).first { .numbered($0) == hash } ?? -1 }
 
-  // MARK: Single flight and gathering
+  // MARK: Single flight and batching
 
-  @Test("a secret that is being looked up is not looked up twice; all who asked get the result")
+  @Test("a secret that is being looked up is not looked up twice; all callers get the result")
   mutating func singleFlight() {
     #expect(request(1, "a") == [1])
     #expect(request(1, "b") == nil)
@@ -50,7 +50,7 @@ struct FillStateTests {
     #expect(state.waiterCount == 0)
   }
 
-  @Test("at most two look-ups are under way; what is asked meanwhile goes into the next one together")
+  @Test("at most two look-ups are in progress; requests that arrive meanwhile go into the next one together")
   mutating func gathering() {
     #expect(request(1, "a") == [1])
     #expect(request(2, "b") == [2])
@@ -69,7 +69,7 @@ struct FillStateTests {
     #expect(state.waiterCount == 0)
   }
 
-  @Test("a look-up takes at most so many secrets, and the rest goes into the next")
+  @Test("a look-up takes a maximum number of secrets, and the rest go into the next one")
   mutating func batchBound() {
     state = State(limits: .init(batchesInFlightMax: 1, secretsPerBatchMax: 3))
     #expect(request(0, "0") == [0])
@@ -89,7 +89,7 @@ struct FillStateTests {
 
   // MARK: The lease
 
-  @Test("who asks when a look-up was sent the lease ago does not join it, but the next")
+  @Test("a request for a look-up that was sent the lease ago joins the next one")
   mutating func joinPastLease() {
     #expect(request(1, "a") == [1])
     #expect(request(1, "b", after: .milliseconds(1_999)) == nil)
@@ -97,7 +97,7 @@ struct FillStateTests {
     #expect(end(2, after: .milliseconds(2_500)).deliver == [1: ["c"]])
   }
 
-  @Test("a result that is the lease old is too late for all who wait for it, a younger one is not")
+  @Test("a result that is as old as the lease is too late for all its waiters, a younger one is not")
   mutating func tooOld() {
     for (number, delay) in [(1, 1_999), (2, 2_000), (3, 60_000)] {
       #expect(request(number, "a") == [number])
@@ -112,7 +112,7 @@ struct FillStateTests {
 
   // MARK: Bounds
 
-  @Test("one caller more than may wait is refused, until some have been answered")
+  @Test("a caller beyond the maximum is refused until some have been answered")
   mutating func waiterBound() {
     state = State(limits: .init(waiterCountMax: 3))
     _ = state.request(.numbered(1), "a", at: start)
@@ -124,7 +124,7 @@ struct FillStateTests {
     #expect(!isRefused(state.request(.numbered(1), "e", at: start)))
   }
 
-  @Test("the end of a look-up that is over already does nothing")
+  @Test("the end of a look-up that has already ended does nothing")
   mutating func endedTwice() {
     _ = request(1, "a")
     _ = end(1)
@@ -134,7 +134,7 @@ struct FillStateTests {
     #expect(state.waiterCount == 0)
   }
 
-  /// Nobody may wait for ever, and nobody may be answered twice: a continuation would leak, or trap.
+  /// No caller may wait for ever or be answered twice: a continuation would leak or trap.
   @Test("whatever happens, every caller is answered exactly once", arguments: 0..<20)
   mutating func everybodyOnce(_ seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))

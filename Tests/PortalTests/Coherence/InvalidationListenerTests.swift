@@ -7,7 +7,7 @@ import Testing
 
 @testable import Portal
 
-/// A listener on a database of its own, with the caches that it tells.
+/// A listener on its own database, with its caches.
 private struct Following {
   let world: World
   let database: TestDatabase
@@ -22,7 +22,7 @@ private struct Following {
     try await verifier.verify(VerificationRequest(hash: secret.hash)).code
   }
 
-  /// Cuts the listener off, and keeps it from coming back until the database lets somebody in again.
+  /// Disconnects the listener, and prevents it from reconnecting until the database accepts connections again.
   func cutOff() async throws {
     try await administer("alter database \(database.name) allow_connections false")
     try await endListener()
@@ -79,9 +79,9 @@ private func withListener(
 
 @Suite("InvalidationListener")
 struct InvalidationListenerTests {
-  // The lease is long here: only the news can be what ends a key.
+  // The lease is long here, so that only an invalidation can end a key.
 
-  @Test("a bare update typed into psql revokes, reinstates, suspends and lowers plans, without a word to the portal")
+  @Test("a plain update in psql revokes, reinstates, suspends and lowers plans, without notifying the portal")
   func bareUpdates() async throws {
     try await withListener { following in
       let world = following.world
@@ -107,7 +107,8 @@ struct InvalidationListenerTests {
     }
   }
 
-  @Test("PostgreSQL's clock is followed within a heartbeat; a key or token that has expired by it is never good again")
+  @Test(
+    "PostgreSQL's clock is followed within a heartbeat; a key or token that expired by it never becomes valid again")
   func databaseClock() async throws {
     try await withListener { following in
       let world = following.world
@@ -126,7 +127,7 @@ struct InvalidationListenerTests {
         name: "gateway", permissions: [.verifyKeys], expiresAt: Date(timeIntervalSinceNow: 1_800), by: World.caller)
       #expect(try await following.code(soon) == .valid)
       #expect(try await following.tokens.find(token.secret).id == token.id)
-      // The listener's connection is to see the other clock.
+      // The listener's connection must see the other clock.
       try await following.database.setClock(aheadSeconds: 0)
       try await following.endListener()
       try await set(aheadMinutes: 60)
@@ -153,7 +154,7 @@ struct InvalidationListenerTests {
     }
   }
 
-  @Test("what was committed while its connection was lost is known after it has come back")
+  @Test("changes committed while its connection was lost are applied after it has reconnected")
   func missedWhileAway() async throws {
     try await withListener { following in
       let world = following.world
@@ -164,14 +165,14 @@ struct InvalidationListenerTests {
       try await eventually("it has failed to reconnect") {
         following.observations.count { if case .listenerFailed = $0 { true } else { false } } > 2
       }
-      #expect(try await following.code(issued.secret) == .valid, "the lease is long, and nobody has told")
+      #expect(try await following.code(issued.secret) == .valid, "the lease is long, and no invalidation has arrived")
       try await following.letBack()
       try await eventually("it is revoked") { try await following.code(issued.secret) == .revoked }
       #expect(following.observations.count(.listening) == 2)
     }
   }
 
-  @Test("it survives the end of its connection again and again, and hears every revocation")
+  @Test("it survives repeated ends of its connection, and receives every revocation")
   func terminatedOften() async throws {
     try await withListener { following in
       let world = following.world
@@ -186,7 +187,7 @@ struct InvalidationListenerTests {
     }
   }
 
-  @Test("cut off for longer than the lease, nothing is answered from memory; back again, it is")
+  @Test("when disconnected for longer than the lease, it answers nothing from memory; when reconnected, it does")
   func outage() async throws {
     try await withListener(lease: .seconds(1)) { following in
       let world = following.world
@@ -198,7 +199,7 @@ struct InvalidationListenerTests {
       var acceptedUntil: ContinuousClock.Instant?
       while try await following.code(issued.secret) == .valid { acceptedUntil = .now }
       #expect(acceptedUntil.map { $0 < revokedAt + .seconds(2) } ?? true)
-      try await eventually("the lease is over") { !following.isFresh }
+      try await eventually("the lease has run out") { !following.isFresh }
       #expect(try await following.code(issued.secret) == .revoked)
       #expect(following.observations.count(.cacheStale) > 0)
       try await following.letBack()
@@ -206,8 +207,8 @@ struct InvalidationListenerTests {
     }
   }
 
-  /// Each sync asks for a wait, and each wait for a sync: a second chain of them would go on for ever.
-  @Test("after a burst of two hundred notifications it syncs as seldom as before")
+  /// Each sync causes a wait, and each wait a sync: a second chain of them would never end.
+  @Test("after a burst of two hundred notifications it syncs as rarely as before")
   func burst() async throws {
     try await withListener { following in
       for _ in 0..<200 { try await following.world.pool.type("select pg_notify('latchkey_invalidation', '')") }
@@ -215,11 +216,11 @@ struct InvalidationListenerTests {
       try await Task.sleep(for: .seconds(2))
       let count = following.observations.count(.synced) - before
       #expect(count <= 2_000 / 400 + 4)
-      try await eventually("it goes on") { following.observations.count(.synced) > before + count }
+      try await eventually("it continues") { following.observations.count(.synced) > before + count }
     }
   }
 
-  @Test("revoking answers how many instances there are and that they have dropped the key")
+  @Test("a revocation returns how many instances there are and that they have dropped the key")
   func receipt() async throws {
     try await withListener { following in
       let world = following.world

@@ -5,10 +5,10 @@ import Testing
 
 @testable import Portal
 
-/// What the invalidation log says of a change, whoever makes it.
+/// The rows of the invalidation log for a change, however it is made.
 @Suite("Invalidation triggers")
 struct InvalidationTriggersTests {
-  /// The log from the beginning, one row a line.
+  /// The log from the start, one line per row.
   private func log(_ pool: PostgresPool) async throws -> [String] {
     try await pool.lines(
       """
@@ -17,7 +17,7 @@ struct InvalidationTriggersTests {
       """)
   }
 
-  /// Begins anew after what a test has prepared.
+  /// Starts a new log after a test's preparations.
   private func empty(_ pool: PostgresPool) async throws {
     try await pool.type("delete from invalidation_log; update invalidation_head set seq = 0")
   }
@@ -42,7 +42,7 @@ struct InvalidationTriggersTests {
     }
   }
 
-  @Test("a key that moves to another account is logged under the one that it leaves")
+  @Test("a key that moves to another account is logged under its former account")
   func moved() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -54,7 +54,7 @@ struct InvalidationTriggersTests {
     }
   }
 
-  @Test("accounts, service tokens and plans are logged; a plan, and a table that is emptied, as everything")
+  @Test("accounts, service tokens and plans are logged; a plan and a truncated table as everything")
   func others() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -89,8 +89,8 @@ struct InvalidationTriggersTests {
     }
   }
 
-  /// Else a history that has lost nothing but new keys could not be told from one that has them all.
-  @Test("a statement that makes keys or service tokens logs one of them, however many it makes")
+  /// Otherwise a history that has lost only new keys could not be distinguished from one that has them all.
+  @Test("a statement that creates keys or service tokens logs one of them, however many it creates")
   func made() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -106,7 +106,7 @@ struct InvalidationTriggersTests {
         """
       try await pool.type(copies)
       #expect(try await pool.number("select count(*) from invalidation_log") == 3)
-      // The first two are there, three are new.
+      // The first two exist, three are new.
       try await pool.type(
         copies.replacing("(1, 5) number", with: "(4, 8) number where api_keys.id = '\(key)'")
           + " on conflict (key_hash) do update set name = 'again'")
@@ -131,8 +131,8 @@ struct InvalidationTriggersTests {
     }
   }
 
-  /// Else a long transaction of support would keep every revocation waiting.
-  @Test("who has changed something but not committed keeps nobody from committing a change of something else")
+  /// Otherwise a long transaction of support would block every revocation.
+  @Test("an uncommitted change does not block the commit of another change")
   func deferred() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -149,8 +149,8 @@ struct InvalidationTriggersTests {
     }
   }
 
-  /// What a sequence cannot promise: whoever sees the head at n has all rows up to n, for ever.
-  @Test("under twenty writers at once, the log has no gaps at any moment, and no row comes late")
+  /// A sequence cannot guarantee this: a reader that sees the head at n has all rows up to n, for ever.
+  @Test("with twenty concurrent writers, the log never has gaps, and no row appears late")
   func gapless() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -188,7 +188,7 @@ struct InvalidationTriggersTests {
       #expect(
         try await pool.number("select count(distinct seq) from invalidation_log where seq between 1 and 240") == 240)
       #expect(try await pool.number("select count(*) from invalidation_log") == 240)
-      // Whoever saw the head at a number finds the mark that it had then in the row of the next number.
+      // A reader that saw the head at a number finds its mark at that time in the row of the next number.
       let links = Set(
         try await pool.lines(
           """
@@ -200,8 +200,8 @@ struct InvalidationTriggersTests {
     }
   }
 
-  /// Else a crash could lose a revocation that was acknowledged.
-  @Test("a change of a key waits for the disk, though its session does not otherwise")
+  /// Otherwise a crash could lose a revocation that was acknowledged.
+  @Test("a change of a key waits for the disk, even if its session does not otherwise")
   func synchronousCommit() async throws {
     try await withPool { pool in
       let world = World(pool)

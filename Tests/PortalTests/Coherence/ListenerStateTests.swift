@@ -10,7 +10,7 @@ struct ListenerStateTests {
     events.map { state.handle($0) }
   }
 
-  /// Connected, listening and in step.
+  /// Connected, listening and up to date.
   private mutating func follow() { _ = handle(.started, .connected, .listening, .synced) }
 
   @Test("it connects, listens, and only then syncs, so that nothing committed in between is missed")
@@ -28,14 +28,14 @@ struct ListenerStateTests {
   }
 
   @Test(
-    "a notification, or the end of the interval, asks for a sync",
+    "a notification, or the end of the interval, causes a sync",
     arguments: [ListenerState.Event.notified, .intervalEnded])
   mutating func syncs(_ event: ListenerState.Event) {
     follow()
     #expect(handle(event, .synced) == [.sync, .wait(.milliseconds(400))])
   }
 
-  @Test("notifications during a sync ask for one more sync, not for one each")
+  @Test("notifications during a sync cause one more sync, not one each")
   mutating func notifiedDuringSync() {
     follow()
     #expect(handle(.notified, .notified, .notified, .notified) == [.sync, .none, .none, .none])
@@ -43,19 +43,19 @@ struct ListenerStateTests {
     #expect(handle(.synced) == [.wait(.milliseconds(400))])
   }
 
-  @Test("the interval's end during a sync asks for nothing more")
+  @Test("the end of the interval during a sync causes nothing more")
   mutating func intervalDuringSync() {
     follow()
     #expect(handle(.notified, .intervalEnded, .synced) == [.sync, .none, .wait(.milliseconds(400))])
   }
 
-  @Test("a notification before the first sync asks for nothing: that sync comes anyway")
+  @Test("a notification before the first sync causes nothing: that sync comes anyway")
   mutating func notifiedEarly() {
     #expect(handle(.started, .notified, .connected, .notified) == [.connect(after: .zero), .none, .listen, .none])
     #expect(handle(.listening) == [.sync])
   }
 
-  @Test("the wait before connecting doubles up to its bound, and begins anew after a sync")
+  @Test("the wait before connecting doubles up to its bound, and is reset by a sync")
   mutating func backoff() {
     _ = handle(.started)
     let waits = (0..<8).map { _ in state.handle(.failed) }
@@ -65,7 +65,7 @@ struct ListenerStateTests {
   }
 
   @Test(
-    "a failure leads to a new connection, whatever it was doing",
+    "a failure in any state leads to a new connection",
     arguments: [
       [], [.started], [.started, .connected], [.started, .connected, .listening],
       [.started, .connected, .listening, .notified], [.started, .connected, .listening, .synced],
@@ -75,7 +75,7 @@ struct ListenerStateTests {
     #expect(handle(.failed, .connected, .listening) == [.connect(after: .milliseconds(20)), .listen, .sync])
   }
 
-  @Test("late news of a connection that is gone changes nothing")
+  @Test("a late event of an earlier connection changes nothing")
   mutating func late() {
     follow()
     _ = handle(.failed)
@@ -85,7 +85,7 @@ struct ListenerStateTests {
     #expect(handle(.listening) == [.sync])
   }
 
-  @Test("a sync that ends while it waits already does not start another wait")
+  @Test("a sync that ends while it is already waiting does not start another wait")
   mutating func syncedTwice() {
     follow()
     #expect(handle(.synced, .connected, .listening) == [.none, .none, .none])

@@ -7,8 +7,8 @@ import Testing
 
 @Suite("Propagations")
 struct PropagationsTests {
-  /// Else "0 of 0" would read as if everybody had heard.
-  @Test("where the database cannot be asked who has heard of a change, the receipt does not say that all have")
+  /// Otherwise "0 of 0" would read as if all instances had acknowledged.
+  @Test("when the database cannot be reached, the receipt does not claim that all instances have acknowledged")
   func unknown() async throws {
     try await PostgresPool.with(PostgresConfiguration(url: "host=/nowhere user=postgres")) { pool in
       let propagation = await Propagations(pool: pool).wait(since: .now)
@@ -26,7 +26,7 @@ struct PropagationsTests {
     try await pool.number("select applied_seq from instances")
   }
 
-  @Test("what an instance has applied counts only if it is on the history of the server that is asked")
+  @Test("an applied position counts only if it is on the history of the server that is asked")
   func proof() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -49,7 +49,7 @@ struct PropagationsTests {
     }
   }
 
-  @Test("when the log goes on from before the change that is waited for, nobody has acknowledged it")
+  @Test("when the log continues from before the awaited change, no instance has acknowledged it")
   func lostMeanwhile() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -59,7 +59,7 @@ struct PropagationsTests {
       #expect(first.live == 1 && first.acknowledged == 1)
       try await pool.type("update api_keys set name = 'x'")
       #expect(try await pool.query(CountAcknowledgements(target: first.target)).first?.acknowledged == 1)
-      // As a server that had not received the change, and went on with another one.
+      // Like a server that had not received the change and continued with another one.
       try await pool.type("delete from invalidation_log where seq = (select seq from invalidation_head)")
       try await pool.type("update invalidation_head set mark = gen_random_uuid(), seq = seq - 1")
       #expect(try await pool.query(CountAcknowledgements(target: first.target)).first?.acknowledged == 0)
@@ -79,9 +79,9 @@ struct PropagationsTests {
       try await heartbeat(pool, try await pool.newestSync().head)
       #expect(try await missing() == 0)
       try await pool.type("update invalidation_server set postmaster_started_at = now() - interval '1 day'")
-      #expect(try await missing() == 1, "nobody has noted it yet")
+      #expect(try await missing() == 1, "it has not been recorded yet")
       try await pool.execute(NoteInvalidationServer())
-      #expect(try await missing() == 1, "an instance may have been forgotten that answers still")
+      #expect(try await missing() == 1, "an instance that still answers may have been lost")
       try await pool.type("update invalidation_server set since = since - interval '59 seconds'")
       #expect(try await missing() == 1, "the longest lease is that of the instance")
       try await pool.type("update invalidation_server set since = since - interval '1 second'")

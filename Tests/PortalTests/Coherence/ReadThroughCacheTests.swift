@@ -6,7 +6,7 @@ import Testing
 
 @testable import Portal
 
-/// Look-ups that wait until the test answers them.
+/// Look-ups that wait until the test completes them.
 private final class HeldReads: Sendable {
   struct Down: Error {}
   typealias Call = (hashes: [SecretHash], answer: CheckedContinuation<SecretsRead<Thing>, any Error>)
@@ -49,7 +49,7 @@ private final class HeldReads: Sendable {
     return state.withLock { $0.waiting.removeFirst() }
   }
 
-  /// Fails the look-ups that wait, and those to come.
+  /// Fails the waiting look-ups and all later ones.
   func goDown() {
     let waiting = state.withLock { state in
       state.isDown = true
@@ -86,7 +86,7 @@ struct ReadThroughCacheTests {
     SecretsRead(position: LogPosition(epoch: epoch, seq: seq), values: values)
   }
 
-  @Test("a hundred callers at once cause one look-up, and all get its value; later ones cause none")
+  @Test("a hundred concurrent callers cause one look-up and all get its value; later callers cause none")
   func singleFlight() async throws {
     let cache = makeCache()
     sync(cache, 5)
@@ -101,7 +101,7 @@ struct ReadThroughCacheTests {
     #expect(observations.count(.cacheHit) >= 1)
   }
 
-  @Test("an unknown secret is looked up once, and is known to be unknown afterwards")
+  @Test("an unknown secret is looked up once, and is remembered as unknown afterwards")
   func unknown() async throws {
     let cache = makeCache()
     sync(cache, 5)
@@ -112,7 +112,7 @@ struct ReadThroughCacheTests {
     #expect(reads.count == 1)
   }
 
-  @Test("a look-up that fails throws for all who wait for it, and is not remembered")
+  @Test("a look-up that fails throws for all its waiters, and is not remembered")
   func failure() async throws {
     let cache = makeCache()
     sync(cache, 5)
@@ -127,8 +127,8 @@ struct ReadThroughCacheTests {
     #expect(try await again == thing)
   }
 
-  /// Else whoever joined the look-up after a receipt said that all have heard would be told that the key is good.
-  @Test("a value read before a revocation that is applied meanwhile is given to nobody, and read again")
+  /// Otherwise a caller that joined the look-up after a complete receipt would find the key valid.
+  @Test("a value read before a revocation that is applied meanwhile is returned to no caller, and read again")
   func revokedMeanwhile() async throws {
     let cache = makeCache()
     sync(cache, 5)
@@ -145,9 +145,9 @@ struct ReadThroughCacheTests {
     #expect(cache.cached(.numbered(1), at: .now) == .some(revoked))
   }
 
-  /// Else a slow database could accept a key for longer after its revocation than the lease, and a silent one could
-  /// make gateways wait for ever.
-  @Test("who has waited for the lease is told that the database is unavailable, and the read is given up")
+  /// Otherwise a slow database could accept a key for longer than the lease after its revocation, and a silent one
+  /// could make gateways wait for ever.
+  @Test("a caller that has waited for the lease gets an unavailable error, and the read is given up")
   func tooOld() async throws {
     let cache = makeCache(lease: .milliseconds(30))
     for number in 1...5 {
@@ -158,8 +158,8 @@ struct ReadThroughCacheTests {
     try await eventually("the reads were cancelled") { reads.cancelledCount == 5 }
   }
 
-  /// Else a batch could accept a key for twice the lease: that of its entry, and that of the look-up of another.
-  @Test("a hit that is revoked while the others of its batch are looked up is looked up, too")
+  /// Otherwise a batch could accept a key for twice the lease: that of its entry, and that of another key's look-up.
+  @Test("a hit that is revoked while other keys of its batch are looked up is looked up as well")
   func revokedInBatch() async throws {
     let cache = makeCache()
     sync(cache, 5)
@@ -169,7 +169,7 @@ struct ReadThroughCacheTests {
     let other = Thing(id: .numbered(2), owner: .numbered(100))
     async let values = cache.values(of: [.numbered(1), .numbered(2), .numbered(1), .numbered(3)])
     var waiting: Set<SecretHash> = [.numbered(2), .numbered(3)]
-    try await eventually("it has looked at all") { observations.count(.cacheMiss) == 3 }
+    try await eventually("it has checked all") { observations.count(.cacheMiss) == 3 }
     sync(cache, 6, .key(thing.id, account: .numbered(100)))
     let revoked = Thing(id: thing.id, owner: thing.owner, version: 1)
     while !waiting.isEmpty {
@@ -183,7 +183,7 @@ struct ReadThroughCacheTests {
     #expect(try await values == [revoked, other, revoked, nil])
   }
 
-  @Test("past the lease every call asks the database, and none is answered from memory")
+  @Test("after the lease every call asks the database, and none is answered from memory")
   func stale() async throws {
     let cache = makeCache()
     for _ in 0..<3 {

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Access rules")
 struct AccessRuleTests {
-  @Test("each statement is of a kind, and a list says how many there are of each")
+  @Test("each statement has a kind, and the summary of a list counts each kind")
   func kinds() {
     let statements: [(String, AccessRule.Kind)] = [
       ("alter table a owner to :owner", .owner),
@@ -20,7 +20,7 @@ struct AccessRuleTests {
       rules.summary == "1 owner, 1 table's row-level security, 2 policies, 1 revocation, 1 grant")
   }
 
-  @Test("a policy is told by its table, its command and its roles, and not by how its expressions are written")
+  @Test("a policy is identified by its table, command and roles, and not by the text of its expressions")
   func policies() {
     let wanted = AccessRules(text: "create policy p on a as permissive for all to r, s using (x) with check (y)\n")
     let present = { (text: String) in [AccessRule(statement: text)] }
@@ -35,7 +35,7 @@ struct AccessRuleTests {
         == [])
   }
 
-  @Test("owner and schema are those of the database, and a policy replaces the one of its name")
+  @Test("owner and schema are those of the database, and a policy replaces the one with its name")
   func scripts() {
     let script = { (text: String) in AccessRule(statement: text).script(schema: "\"S\"", owner: "\"O\"") }
     #expect(script("alter function f(text) owner to :owner") == "alter function f(text) owner to \"O\";")

@@ -8,10 +8,10 @@ import Testing
 
 @Suite("Addresses in one form")
 struct AddressFormsTests {
-  /// Of the file that brings them into it.
+  /// The number of the file that converts addresses to it.
   private static let number = 24
 
-  @Test("of the people that there are, each gets the composed form of the address, unless somebody else has it")
+  @Test("every existing person gets the composed form of the address, unless another person has it")
   func upgrade() async throws {
     try await withPool(isSwept: false) { pool in
       try await pool.type("drop schema public cascade; create schema public")

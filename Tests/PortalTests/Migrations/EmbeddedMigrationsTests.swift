@@ -14,7 +14,7 @@ struct EmbeddedMigrationsTests {
     try String(contentsOfFile: folder + "/" + name, encoding: .utf8)
   }
 
-  @Test("the program has the files of the folder, byte by byte")
+  @Test("the program contains the files of the folder, byte by byte")
   func folderEquality() throws {
     let names = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".sql") }.sorted()
     let files = try Migrations.embedded().files
@@ -25,8 +25,8 @@ struct EmbeddedMigrationsTests {
     }
   }
 
-  /// Databases have them already: a change comes in a new file.
-  @Test("no file that has landed was changed since")
+  /// Databases already have them: a change needs a new file.
+  @Test("no released file has been changed")
   func frozen() async throws {
     let landed = try text("checksums").split(separator: "\n").map(String.init)
     try await withPool { pool async throws in
@@ -37,7 +37,7 @@ struct EmbeddedMigrationsTests {
 
   // MARK: Databases from before the baseline
 
-  /// Makes the rows those of a database that the first `count` of the former migrations have made.
+  /// Replaces the rows by those of a database to which the first `count` of the former migrations were applied.
   private func setBack(_ pool: PostgresPool, to count: Int) async throws {
     let rows = Migrations.beforeBaseline.prefix(count).map { "(\($0.number), '\($0.name)', '\($0.checksum)')" }
     try await pool.type(
@@ -52,7 +52,7 @@ struct EmbeddedMigrationsTests {
     try await pool.lines("select number || name || checksum from schema_migrations order by number")
   }
 
-  @Test("a database with all of the former migrations is adopted in one step, and keeps what is in it")
+  @Test("a database with all of the former migrations is adopted in one step and keeps its contents")
   func adopted() async throws {
     try await withPool { pool in
       let expected = try await rows(pool)
@@ -69,7 +69,7 @@ struct EmbeddedMigrationsTests {
     }
   }
 
-  @Test("a database with fewer of the former migrations is left alone and must be made anew")
+  @Test("a database with fewer of the former migrations is left alone and must be recreated")
   func tooOld() async throws {
     for count in [1, 22] {
       try await withPool { pool in
@@ -78,7 +78,7 @@ struct EmbeddedMigrationsTests {
         let migrations = try Migrations.embedded()
         let error = await #expect(throws: PostgresError.self) { try await migrations.apply(on: pool) }
         #expect(error?.code == .migrationMismatch)
-        #expect(error?.message.hasSuffix("must be made anew") == true)
+        #expect(error?.message.hasSuffix("must be recreated") == true)
         #expect(try await rows(pool) == before)
       }
     }

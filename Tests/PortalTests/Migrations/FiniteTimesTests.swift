@@ -7,10 +7,10 @@ import Testing
 
 @Suite("Infinite times")
 struct FiniteTimesTests {
-  /// Of the files that refuse them.
+  /// The numbers of the files that refuse them.
   private static let number = 21
 
-  @Test("infinity is refused wherever somebody types it, and keys go on as they were")
+  @Test("infinity is refused wherever it is entered, and keys stay as they were")
   func refused() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -41,7 +41,7 @@ struct FiniteTimesTests {
     }
   }
 
-  @Test("a row that comes from elsewhere with an infinite time is an error that names its column, and crashes nobody")
+  @Test("a row from elsewhere with an infinite time is an error that names its column, and not a crash")
   func restored() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -67,7 +67,7 @@ struct FiniteTimesTests {
     }
   }
 
-  @Test("of rows that were there before, one without an end gets none, and any other stops the migration by its name")
+  @Test("of existing rows, an infinite expiry becomes none, and any other infinity stops the migration with its name")
   func upgrade() async throws {
     try await withPool(isSwept: false) { pool in
       try await pool.type("drop schema public cascade; create schema public")
@@ -96,7 +96,7 @@ struct FiniteTimesTests {
     }
   }
 
-  @Test("the check of rows that were there before keeps no reader and no writer waiting")
+  @Test("the check of existing rows blocks no reader and no writer")
   func locks() async throws {
     let files = try Migrations.embedded().files
     let check = try #require(files.first { $0.name.hasSuffix("finite_times_checked") })

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Portal
 
-@Suite("What migrations need of a login")
+@Suite("The rights that migrations need")
 struct MigrationNeedsTests {
   private static let sufficient = MigrationNeeds(
     login: "app", database: "portal", schema: "public", owner: "app", missingRoles: [], strangeRoles: [],
@@ -16,7 +16,7 @@ struct MigrationNeedsTests {
     return needs.refusal(migrates: migrates)
   }
 
-  @Test("a login that has all of it is not refused, whether it may make roles or finds them made")
+  @Test("a login with all rights is not refused, whether it may create roles or they exist")
   func sufficient() {
     #expect(refusal { _ in } == nil)
     #expect(
@@ -28,7 +28,7 @@ struct MigrationNeedsTests {
     #expect(Self.sufficient.ownerRefusal == nil)
   }
 
-  @Test("each thing that lacks is a reason, with the statement that gives it where there is one")
+  @Test("each missing right is a reason, with the statement that grants it if there is one")
   func reasons() {
     let cases: [((inout MigrationNeeds) -> Void, [String])] = [
       (
@@ -63,7 +63,7 @@ struct MigrationNeedsTests {
     }
   }
 
-  @Test("where nothing is pending, roles that are missing are all that is needed")
+  @Test("when nothing is pending, only missing roles are needed")
   func nothingPending() {
     let change = { (needs: inout MigrationNeeds) in
       needs.strangeRoles = ["latchkey_jobs"]
@@ -76,11 +76,11 @@ struct MigrationNeedsTests {
     #expect(refusal(migrates: false) { $0.missingRoles = ["latchkey_jobs"] }?.statements.count == 2)
   }
 
-  @Test("the message has the reasons and, where statements help, where they are to be run")
+  @Test("the message has the reasons and, if statements help, where to run them")
   func description() {
     #expect(
       refusal { $0.mayCreateInSchema = false }?.description == """
-        the login app may not do what is needed in the database portal, and nothing was changed:
+        the login app lacks rights in the database portal, and nothing was changed:
           - it may not create in the schema public
         As a superuser, in the database portal:
           grant usage, create on schema public to app;

@@ -8,12 +8,12 @@ import Testing
 
 @Suite("Rights and policies")
 struct PortalMigrationsTests {
-  /// Others write the expressions of policies in other words.
+  /// Other versions write the expressions of policies differently.
   private func isWrittenBy15(_ pool: PostgresPool) async throws -> Bool {
     try await pool.serverVersion()?.number == 15
   }
 
-  @Test("migrations/access is what the migrations give; scripts/schema writes it")
+  @Test("migrations/access is what the migrations set; scripts/schema writes it")
   func file() async throws {
     try await withPool { pool in
       let kept = try String(contentsOfFile: repositoryRoot + "/migrations/access", encoding: .utf8)
@@ -25,7 +25,7 @@ struct PortalMigrationsTests {
     }
   }
 
-  @Test("every kind of what is missing is given again, and then nothing is done any more")
+  @Test("every kind of missing rule is restored, and a second run does nothing")
   func mended() async throws {
     try await withPool(isSwept: false) { pool in
       let migrations = try PortalMigrations()
@@ -54,7 +54,7 @@ struct PortalMigrationsTests {
     }
   }
 
-  @Test("a policy that was left for some of its roles is made anew for all, and those of strangers stay")
+  @Test("a policy that was left for some of its roles is recreated for all, and policies of others stay")
   func partial() async throws {
     try await withPool(isSwept: false) { pool in
       let migrations = try PortalMigrations()
@@ -72,7 +72,7 @@ struct PortalMigrationsTests {
     }
   }
 
-  @Test("what cannot be given, because a table is gone, is an error that names it, and nothing is given by halves")
+  @Test("a rule that cannot be restored because its table is gone is an error that names it, and nothing is restored")
   func impossible() async throws {
     try await withPool(isSwept: false) { pool in
       let migrations = try PortalMigrations()

@@ -4,7 +4,7 @@ import Postgres
 import PostgresTesting
 import Testing
 
-/// Another pg_dump writes the same schema in other words.
+/// Other versions of pg_dump write the same schema differently.
 private func hasDocumentedVersion() async throws -> Bool {
   try await PostgresPool.with(PostgresConfiguration(url: serverURL())) {
     try await $0.number("select current_setting('server_version_num')::integer / 10000") == 15
@@ -14,7 +14,7 @@ private func hasDocumentedVersion() async throws -> Bool {
 @Suite("The schema's document")
 struct SchemaTests {
   @Test(
-    "docs/schema.sql is what the migrations make; scripts/schema writes it",
+    "docs/schema.sql is what the migrations create; scripts/schema writes it",
     .enabled("it was written by PostgreSQL 15") { try await hasDocumentedVersion() })
   func document() async throws {
     try await withDatabase { database in

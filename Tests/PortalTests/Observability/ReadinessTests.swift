@@ -13,7 +13,7 @@ struct ReadinessTests {
   }
 
   @Test(
-    "with its migrations and its lease it is ready, also when the database has newer ones that it is compatible with")
+    "with its migrations and its lease it is ready, even when the database has newer compatible migrations")
   func ready() async throws {
     let count = try Migrations.embedded().files.count
     try await withPool { pool in
@@ -29,7 +29,7 @@ struct ReadinessTests {
     }
   }
 
-  @Test("every reason against it is named, and it is asked anew each time")
+  @Test("every reason against readiness is named, and checked again each time")
   func reasons() async throws {
     try await withPool { pool in
       let isFresh = Atomic(false)

@@ -9,7 +9,7 @@ import Testing
 @Suite("AddressBlock")
 struct AddressBlockTests {
   @Test(
-    "what is written in any allowed way has one canonical text, with the host bits zero",
+    "every allowed notation has one canonical text, with the host bits zero",
     arguments: [
       ("192.0.2.1", "192.0.2.1"), ("192.0.2.1/32", "192.0.2.1"), ("192.0.2.77/24", "192.0.2.0/24"),
       ("192.0.2.255/25", "192.0.2.128/25"), ("255.255.255.255/1", "128.0.0.0/1"), ("10.1.2.3/0", "0.0.0.0/0"),
@@ -41,7 +41,7 @@ struct AddressBlockTests {
   }
 
   @Test(
-    "a block holds its first and last address, and neither the one before nor the one after",
+    "a block contains its first and last address, and neither the one before nor the one after",
     arguments: [
       ("192.0.2.0/24", "192.0.1.255", "192.0.2.0", "192.0.2.255", "192.0.3.0"),
       ("192.0.2.8/29", "192.0.2.7", "192.0.2.8", "192.0.2.15", "192.0.2.16"),
@@ -59,7 +59,7 @@ struct AddressBlockTests {
     for address in [before, after] { #expect(!block.contains(AddressBlock(address)!)) }
   }
 
-  @Test("all of IPv4 and all of IPv6 are two things, and a mapped address belongs to IPv4 alone")
+  @Test("all of IPv4 and all of IPv6 are separate, and a mapped address belongs only to IPv4")
   func families() throws {
     let (four, six) = (try #require(AddressBlock("0.0.0.0/0")), try #require(AddressBlock("::/0")))
     for text in ["192.0.2.1", "255.255.255.255", "::ffff:192.0.2.1"] {
@@ -74,7 +74,7 @@ struct AddressBlockTests {
     #expect(AddressBlock("0.0.0.1") != AddressBlock("::1"))
   }
 
-  @Test("a block holds smaller blocks within it, and itself, but not a larger one")
+  @Test("a block contains itself and smaller blocks within it, but not a larger one")
   func blocks() throws {
     let block = try #require(AddressBlock("192.0.2.0/24"))
     #expect(block.contains(block))
@@ -83,11 +83,11 @@ struct AddressBlockTests {
     #expect(!AddressBlock("192.0.2.0/25")!.contains(block))
   }
 
-  /// PostgreSQL's own opinion, which is what a bare `select` by support or an analyst would go by.
-  @Test("PostgreSQL's cidr agrees with every block, and with what lies within which")
+  /// PostgreSQL's own result, which is what a plain `select` by support or an analyst relies on.
+  @Test("PostgreSQL's cidr agrees about every block and about which blocks contain which")
   func agreesWithPostgres() async throws {
     var random = SeededGenerator(seed: 4_632)
-    // Few different bits, so that many lie within one another.
+    // Few different bits, so that many blocks contain one another.
     func randomText() -> String {
       let isIPv4 = Bool.random(using: &random)
       let bits = UInt8.random(in: 0...3, using: &random)

@@ -24,7 +24,7 @@ struct Base62Tests {
     #expect(largest.hasPrefix("0") && !largest.hasPrefix("00"))
   }
 
-  @Test("what was written reads back as the same number")
+  @Test("an encoded number decodes to the same number")
   func roundTrip() {
     var random = SeededGenerator(seed: 62)
     for _ in 0..<500 {

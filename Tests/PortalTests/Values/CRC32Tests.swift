@@ -14,7 +14,7 @@ struct CRC32Tests {
     #expect(CRC32.checksum(of: text.utf8) == checksum)
   }
 
-  @Test("zeros count: thirty-two of them and as many bytes of ones have other checksums than none")
+  @Test("zeros count: thirty-two of them and as many bytes of ones have different checksums than none")
   func constantBytes() {
     #expect(CRC32.checksum(of: Array(repeating: UInt8(0), count: 32)) == 0x190A_55AD)
     #expect(CRC32.checksum(of: Array(repeating: UInt8(0xFF), count: 32)) == 0xFF6C_AB0B)

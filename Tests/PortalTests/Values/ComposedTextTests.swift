@@ -6,11 +6,11 @@ import Testing
 @Suite("Composed text")
 struct ComposedTextTests {
   @Test(
-    "letters and their marks become one where there is one, in order where there is none",
+    "letters and their marks are composed if such a letter exists, and put in order otherwise",
     arguments: [
       ("jose\u{301}", "jos\u{E9}"), ("o\u{302}\u{323}", "\u{1ED9}"), ("x\u{302}\u{323}", "x\u{323}\u{302}"),
       ("\u{212B}", "\u{C5}"), ("\u{1112}\u{1161}\u{11AB}", "\u{D55C}"), ("ada", "ada"), ("", ""), ("\u{0}", "\u{0}"),
-      // Beyond U+FFFF: none is taken for the letter with the same last 16 bits.
+      // Beyond U+FFFF: none is confused with the letter with the same last 16 bits.
       ("\u{10041}\u{301}", "\u{10041}\u{301}"), ("\u{11099}\u{110BA}", "\u{1109A}"),
     ])
   func composed(_ text: String, _ expected: String) {

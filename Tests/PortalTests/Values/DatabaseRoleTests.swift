@@ -12,7 +12,7 @@ struct DatabaseRoleTests {
     where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
     """
 
-  @Test("own nothing, log in nowhere, and row-level security holds for them")
+  @Test("own nothing, cannot log in, and are subject to row-level security")
   func weak() async throws {
     try await withPool { pool in
       let count = try await pool.number("select count(*) from pg_roles where rolname in (\(Self.names))")
@@ -27,7 +27,7 @@ struct DatabaseRoleTests {
     }
   }
 
-  @Test("every table with an account has row-level security, and shows the portal the current account's rows alone")
+  @Test("every table with an account has row-level security, and shows the portal only the current account's rows")
   func policies() async throws {
     try await withPool { pool in
       let open = try await pool.lines(
@@ -52,9 +52,9 @@ struct DatabaseRoleTests {
     }
   }
 
-  /// Who may read what opens doors, or would if it were guessed.
+  /// The columns that grant access, or would if they were guessed, and the roles that may read them.
   @Test(
-    "hashes are read by those who compare them",
+    "hashes are readable only by the roles that compare them",
     arguments: [
       ("users.password_hash", ["identity"]), ("staff.password_hash", ["identity"]),
       ("signups.password_hash", ["identity", "jobs"]), ("one_time_tokens.token_hash", ["identity", "jobs"]),
@@ -74,7 +74,7 @@ struct DatabaseRoleTests {
   }
 
   @Test(
-    "what each may change is what its purpose needs",
+    "each may change only what its purpose requires",
     arguments: [
       ("api_keys", "insert", ["portal"]), ("api_keys", "update", ["portal", "staff"]), ("api_keys", "delete", []),
       ("audit_events", "insert", ["identity", "jobs", "portal", "staff"]), ("audit_events", "update", []),
@@ -103,7 +103,7 @@ struct DatabaseRoleTests {
     #expect(found == roles)
   }
 
-  @Test("staff change of a key only that it is revoked")
+  @Test("staff can change a key only by revoking it")
   func staffKeys() async throws {
     let columns = try await withPool { pool in
       try await pool.lines(
@@ -115,7 +115,7 @@ struct DatabaseRoleTests {
     #expect(columns == ["revoked_at"])
   }
 
-  @Test("functions that act with their owner's rights are called by jobs, triggers, or who is known to need them")
+  @Test("functions that run with their owner's rights are called by jobs, triggers, or roles known to need them")
   func definers() async throws {
     try await withPool { pool in
       let open = try await pool.lines(

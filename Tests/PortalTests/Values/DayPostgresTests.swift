@@ -8,7 +8,7 @@ import Testing
 
 @Suite("Day in PostgreSQL")
 struct DayPostgresTests {
-  @Test("a moment that no calendar has is some day, and PostgreSQL's first or last")
+  @Test("a moment outside the calendar is some day, and PostgreSQL's first or last")
   func impossibleDays() {
     for seconds in [Double.infinity, 1e300, -1e300, -.infinity, .nan] {
       let day = Day(containing: Date(timeIntervalSince1970: seconds))

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("RateLimit")
 struct RateLimitTests {
-  @Test("a name is lower-case letters, digits, _ and -, and not one of the two that are taken")
+  @Test("a name has lower-case letters, digits, _ and -, and is not one of the two reserved names")
   func names() {
     for name in ["a", "daily", "per-day_2", "x" + String(repeating: "y", count: 31)] {
       #expect(RateLimit.isValid(name: name), "\(name)")
@@ -14,7 +14,7 @@ struct RateLimitTests {
     }
   }
 
-  @Test("another name or another length is another limit, another amount is the same")
+  @Test("another name or window length is another limit, another maximum is the same limit")
   func identity() {
     let limit = RateLimit(name: "daily", limit: 10, windowSeconds: 86_400)
     #expect(RateLimit(name: "daily", limit: 20, windowSeconds: 86_400).digest == limit.digest)
@@ -30,7 +30,7 @@ struct RateLimitTests {
         isAdmitted: isAdmitted, limit: 10, remaining: remaining, resetSeconds: 1, retryAfterSeconds: retry))
   }
 
-  @Test("the binding limit is the one with the least left, or of those that refuse the one that does so for longest")
+  @Test("the binding limit has the least remaining, or among those that refuse, the longest wait")
   func binding() {
     let (wide, narrow) = (standing(true, remaining: 9, retry: 0), standing(true, remaining: 2, retry: 0))
     let (short, long) = (standing(false, remaining: 0, retry: 3), standing(false, remaining: 1, retry: 40))
@@ -42,7 +42,7 @@ struct RateLimitTests {
     #expect(binding(narrow, short, wide) == short.window && binding(short, narrow) == short.window)
     #expect(binding(short, long) == long.window && binding(long, wide, short) == long.window)
     #expect(!RateLimitDecision([wide, short]).isAdmitted)
-    // One that no waiting helps with refuses for longest.
+    // A limit that no waiting helps with refuses for longest.
     let never = standing(false, remaining: 5, retry: nil)
     #expect(binding(short, never, long) == never.window && binding(never, long, wide) == never.window)
   }

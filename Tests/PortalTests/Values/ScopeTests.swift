@@ -5,7 +5,7 @@ import Testing
 @Suite("Scope")
 struct ScopeTests {
   @Test(
-    "letters, digits and :._*- are allowed, after a letter or digit first, 64 characters at most",
+    "letters, digits and :._*- are allowed, after a leading letter or digit, 64 characters at most",
     arguments: ["a", "9", "orders:read", "orders:*", "a.b_c-d:*", "0:", String(repeating: "a", count: 64)])
   func valid(_ scope: String) {
     #expect(Scope.isValid(scope))
@@ -21,8 +21,8 @@ struct ScopeTests {
     #expect(!Scope.isValid(scope))
   }
 
-  /// The pattern of the HTTP contract, by another hand.
-  @Test("it agrees with the documented pattern on every text of up to two of these characters")
+  /// The pattern of the HTTP contract, implemented differently.
+  @Test("agrees with the documented pattern on every text of up to two of these characters")
   func pattern() throws {
     let pattern = try Regex("[a-z0-9][a-z0-9:._*-]{0,63}")
     let characters = (UInt8(0)...127).map { String(UnicodeScalar($0)) } + ["é", "ß", "\u{7F}", "٣"]
@@ -34,7 +34,7 @@ struct ScopeTests {
   }
 
   @Test(
-    "a scope covers itself; `a:*` all below `a:`; `*` everything",
+    "a scope covers itself, `a:*` everything below `a:`, and `*` everything",
     arguments: [
       ("a:b", "a:b"), ("a", "a"), ("a:*", "a:b"), ("a:*", "a:b:c"), ("a:*", "a:*"), ("a:b:*", "a:b:c"), ("*", "*"),
       ("*", "a"), ("*", "a:b"), ("*", "a:*"),
@@ -44,7 +44,7 @@ struct ScopeTests {
   }
 
   @Test(
-    "it covers nothing beside, above or of a longer name, and a star elsewhere is no wildcard",
+    "a scope covers no sibling, parent or longer name, and a star elsewhere is not a wildcard",
     arguments: [
       ("a:b", "a:c"), ("a:b", "a"), ("a:b", "a:b:c"), ("a", "a:b"), ("a:*", "a"), ("a:*", "ab:c"), ("a:*", "b:a:c"),
       ("a:*", "*"), ("a:b:*", "a:c"), ("a:b:*", "a:b"), ("a*", "ab"), ("a*", "a:b"), ("a:b*", "a:bc"),
@@ -55,7 +55,7 @@ struct ScopeTests {
   }
 
   @Test(
-    "what two lists grant in common grants exactly what both do",
+    "the intersection of two lists grants exactly what both do",
     arguments: [
       (["a:*"], ["a:b"], ["a:b"]), (["a:b"], ["a:*"], ["a:b"]), (["a:b", "c"], ["*"], ["a:b", "c"]),
       (["a:*"], ["a:b:*", "a:c", "d"], ["a:b:*", "a:c"]), (["a:*", "a:b"], ["a:b"], ["a:b"]), (["a"], ["a:*"], []),

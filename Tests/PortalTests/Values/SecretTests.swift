@@ -9,7 +9,9 @@ struct SecretTests {
 
   // MARK: Form
 
-  @Test("it is the prefix, 43 random characters and 6 of a checksum over all before them", arguments: ["lk_live", "x"])
+  @Test(
+    "consists of the prefix, 43 random characters and a checksum of 6 over all before them",
+    arguments: ["lk_live", "x"])
   func form(_ prefix: String) throws {
     let text = Secret.random(prefix: prefix).reveal()
     #expect(text.hasPrefix(prefix + "_"))
@@ -21,7 +23,7 @@ struct SecretTests {
     #expect(Secret(presented: text).isWellFormed(prefix: prefix))
   }
 
-  @Test("of 5,000 no two are equal, and every place takes every character, the first one all but the last")
+  @Test("5,000 secrets all differ, and every place takes every character, the first one all but the last")
   func randomness() {
     let bodies = (0..<5_000).map { _ in Array(Secret.random(prefix: "lk_live").reveal().utf8.dropFirst(8).prefix(43)) }
     #expect(Set(bodies).count == bodies.count)
@@ -32,7 +34,7 @@ struct SecretTests {
   }
 
   /// A CRC-32 finds every error within 32 consecutive bits.
-  @Test("whatever single character is mistyped, and whatever neighbours change places, the form alone tells")
+  @Test("any single mistyped character and any two swapped neighbors are detected by the form alone")
   func typos() {
     let text = Array(Secret.random(prefix: "lk_live").reveal().utf8)
     func isWellFormed(_ bytes: [UInt8]) -> Bool {
@@ -53,7 +55,7 @@ struct SecretTests {
     }
   }
 
-  @Test("what is too short, too long, of another prefix or not in the alphabet is not well-formed")
+  @Test("a text that is too short or too long, or has another prefix or alphabet, is not well-formed")
   func malformed() {
     let text = Secret.random(prefix: "lk_live").reveal()
     let wrong = [
@@ -73,7 +75,7 @@ struct SecretTests {
     var secrets: [Secret?] { [secret] }
   }
 
-  @Test("neither a secret nor its hash can be printed, interpolated, dumped or encoded, also within something else")
+  @Test("neither a secret nor its hash can be printed, interpolated, dumped or encoded, even inside other values")
   func notPrinted() {
     let holder = Holder()
     let (secret, hash) = (holder.secret, holder.secret.hash)
@@ -98,7 +100,7 @@ struct SecretTests {
     for value in [secret, hash] as [Any] { #expect(!(value is any Encodable)) }
   }
 
-  @Test("the start is its first characters, all of them if there are fewer")
+  @Test("the start is the first characters, or all if there are fewer")
   func start() {
     #expect(Secret(presented: "lk_live_abcdefgh").start(12) == "lk_live_abcd")
     #expect(Secret(presented: "short").start(12) == "short")
@@ -106,7 +108,7 @@ struct SecretTests {
 
   // MARK: Hash
 
-  @Test("the hash is the SHA-256 of the text, and comes back from its 32 bytes and from no other number")
+  @Test("the hash is the SHA-256 of the text, and can be restored from its 32 bytes and from no other number")
   func hash() {
     let hash = Secret(presented: "abc").hash
     #expect(

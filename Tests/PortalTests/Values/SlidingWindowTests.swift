@@ -4,7 +4,7 @@ import Testing
 
 @testable import Portal
 
-/// Every admitted request with its time: what `SlidingWindow` keeps two sums of.
+/// Every admitted request with its time, of which `SlidingWindow` keeps two sums.
 private struct EventLog {
   let length: Int
   var admitted: [(at: Int, cost: Int)] = []
@@ -13,7 +13,8 @@ private struct EventLog {
     admitted.reduce(0) { $0 + ($1.at >= start && $1.at < end ? $1.cost : 0) }
   }
 
-  /// The current fixed window, and the part of the one before that a sliding window still covers, rounded up.
+  /// The cost in the current fixed window, and the part of the previous one that a sliding window still covers, rounded
+  /// up.
   func used(at now: Int) -> Int {
     let start = now / length * length
     let before = cost(from: start - length, to: start)
@@ -21,16 +22,16 @@ private struct EventLog {
     return cost(from: start, to: start + length) + Int(share)
   }
 
-  /// The most within any window of the length, wherever it begins.
+  /// The maximum within any window of this length, wherever it begins.
   var worst: Int { admitted.map { cost(from: $0.at, to: $0.at + length) }.max() ?? 0 }
 }
 
 @Suite("SlidingWindow")
 struct SlidingWindowTests {
-  /// A multiple of ten seconds: the beginning of a fixed window.
+  /// A multiple of ten seconds: the start of a fixed window.
   private let start = 1_800_000_000_000
 
-  /// A window of ten seconds in which `costs` were used, each at so many milliseconds from the start.
+  /// A window of ten seconds in which `costs` were used, each at this many milliseconds from the start.
   private func window(_ costs: [(at: Int, cost: Int)] = [], limit: Int = 1_000) -> SlidingWindow {
     var window = SlidingWindow(seconds: 10)
     for (at, cost) in costs { #expect(window.admit(cost: cost, limit: limit, at: start + at).isAdmitted) }
@@ -43,7 +44,7 @@ struct SlidingWindowTests {
 
   // MARK: Against the log
 
-  @Test("in random histories it admits and refuses what a log of every event would", arguments: 0..<20)
+  @Test("in random histories, admits and refuses what a log of every event would", arguments: 0..<20)
   func agreesWithLog(_ seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))
     var (window, log) = (SlidingWindow(seconds: 10), EventLog(length: 10_000))
@@ -63,12 +64,12 @@ struct SlidingWindowTests {
       #expect(decision.remaining == max(0, limit - log.used(at: now)))
       #expect(log.cost(from: now / 10_000 * 10_000, to: now + 1) <= limit)
     }
-    // The price of two integers: a burst at the end of one window and a full next one are both within 10 seconds.
+    // The price of using two integers: a burst at the end of one window and a full next one are both within 10 seconds.
     #expect(log.worst < 2 * limit)
     #expect(pauseMax > 400 || refusedCount > 0)
   }
 
-  @Test("however it is asked, even flooded every millisecond, a long run admits the limit per window on average")
+  @Test("whatever the pattern, even one request per millisecond, a long run admits the limit per window on average")
   func flood() {
     var window = window()
     var log = EventLog(length: 10_000)
@@ -93,7 +94,7 @@ struct SlidingWindowTests {
           isAdmitted: true, limit: 100, remaining: 0, resetSeconds: 10, retryAfterSeconds: 0))
   }
 
-  @Test("what costs more than the limit is never admitted, and is not told when to come back, whatever was used")
+  @Test("a request that costs more than the limit is never admitted and gets no retry time, whatever was used")
   func tooExpensive() {
     let histories: [[(at: Int, cost: Int)]] = [[], [(0, 60)], [(0, 100)]]
     for used in histories {
@@ -104,7 +105,7 @@ struct SlidingWindowTests {
           #expect(!decision.isAdmitted && decision.retryAfterSeconds == nil)
           #expect(decision.remaining == remaining(window, at: at))
         }
-        // A limit that was lowered to below the cost.
+        // A limit that was lowered below the cost.
         #expect(window.peek(cost: 60, limit: 59, at: start + at).retryAfterSeconds == nil)
         #expect(window.peek(cost: 0, limit: 100, at: start + at).retryAfterSeconds == 0)
       }
@@ -114,7 +115,7 @@ struct SlidingWindowTests {
     #expect(window.admit(cost: 100, limit: 100, at: start).retryAfterSeconds == 20)
   }
 
-  @Test("after the seconds it names the same request is admitted, and a second earlier it is not", arguments: 0..<20)
+  @Test("after the retry time the same request is admitted, and a second earlier it is not", arguments: 0..<20)
   func retryAfter(_ seed: Int) throws {
     var random = SeededGenerator(seed: UInt64(seed))
     var checkedCount = 0
@@ -153,14 +154,14 @@ struct SlidingWindowTests {
     #expect(remaining(window, at: 20_000) == 100)
   }
 
-  @Test("the reset is the end of the fixed window, rounded up to whole seconds")
+  @Test("the reset time is the end of the fixed window, rounded up to whole seconds")
   func reset() {
     for (at, seconds) in [(0, 10), (1, 10), (1_000, 9), (9_000, 1), (9_999, 1), (10_000, 10)] {
       #expect(window().peek(cost: 1, limit: 1, at: start + at).resetSeconds == seconds, "at \(at)")
     }
   }
 
-  @Test("what was used counts until the end of the next window, and after a longer pause not at all")
+  @Test("used cost counts until the end of the next window, and not at all after a longer pause")
   func idle() {
     let window = window([(0, 60)])
     #expect(remaining(window, at: 9_999) == 40)
@@ -170,7 +171,7 @@ struct SlidingWindowTests {
     #expect(window.isOver(at: start + 20_000))
   }
 
-  @Test("requests that come out of order, by seconds, find the window where it was")
+  @Test("requests that arrive seconds out of order do not move the window")
   func outOfOrder() {
     var window = window([(0, 70), (10_000, 20)])
     for at in [9_999, 8_000, 5_000] {
@@ -181,7 +182,7 @@ struct SlidingWindowTests {
   }
 
   @Test(
-    "a clock that is set back gives nothing away, and what was used is forgotten within two windows",
+    "setting the clock back frees nothing, and used cost is forgotten within two windows",
     arguments: [9_000, 15_000, 30_000, 3_600_000, 86_400_000])
   func clockSetBack(_ back: Int) {
     var window = window([(0, 70), (10_000, 20)])
@@ -197,11 +198,11 @@ struct SlidingWindowTests {
   }
 
   @Test(
-    "however often a clock is set back, less than twice the limit is admitted in a window's time", arguments: 0..<20)
+    "however often the clock is set back, less than twice the limit is admitted in a window's time", arguments: 0..<20)
   func clockSetOften(_ seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))
     var window = window()
-    // By a clock that is never set; only what lies within a window's time is kept.
+    // By a clock that is never set; only requests within a window's time are kept.
     var log = EventLog(length: 10_000)
     var (uptime, offset, jumpCount, admittedCount) = (start, 0, 0, 0)
     for _ in 0..<6_000 {
@@ -219,7 +220,7 @@ struct SlidingWindowTests {
     #expect(jumpCount > 5 && admittedCount > 100)
   }
 
-  @Test("a changed limit holds at once for what was used before, up and down")
+  @Test("a raised or lowered limit applies immediately to what was used before")
   func changedLimit() {
     var window = window([(0, 50)])
     #expect(!window.peek(cost: 1, limit: 50, at: start).isAdmitted)
@@ -230,9 +231,9 @@ struct SlidingWindowTests {
           isAdmitted: false, limit: 10, remaining: 0, resetSeconds: 10, retryAfterSeconds: 19))
   }
 
-  // MARK: What a row may hold
+  // MARK: Values from rows
 
-  @Test("whatever numbers stand in a row, a window of them decides, and in a moment that makes sense to come back in")
+  @Test("whatever numbers a row has, its window decides, and the retry time makes sense")
   func typedNumbers() {
     let extremes = [0, 1, -1, 60, 86_400, 1 << 31, 1 << 32, 1 << 53, .max, .max - 1, .min, .min + 1]
     var random = SeededGenerator(seed: 4)

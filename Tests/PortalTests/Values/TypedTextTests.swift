@@ -4,7 +4,7 @@ import Testing
 
 @Suite("TypedText")
 struct TypedTextTests {
-  /// One scalar of each kind, and what is like it.
+  /// One scalar of each kind, and similar ones.
   private static let controls: [Unicode.Scalar] = ["\u{1}", "\u{8}", "\u{B}", "\u{1B}", "\u{7F}", "\u{80}", "\u{9F}"]
   private static let bidirectional: [Unicode.Scalar] = [
     "\u{61C}", "\u{200E}", "\u{200F}", "\u{202A}", "\u{202B}", "\u{202C}", "\u{202D}", "\u{202E}", "\u{2066}",
@@ -20,7 +20,7 @@ struct TypedTextTests {
   private func isLine(_ text: String) -> Bool { TypedText.isReadable(text, .line) }
 
   @Test(
-    "a name in any script is one, and so is one of symbols, or of an emoji",
+    "a name in any script is accepted, and so is one of symbols or an emoji",
     arguments: [
       "a", "0", "-", "Żółć", "e\u{301}", "日本語", "שלום עולם", "مرحبا", "हिन्दी", "ไทย", "ﷺ", "Acme, Inc.",
       "'; drop table --",
@@ -32,7 +32,7 @@ struct TypedTextTests {
     #expect(TypedText.trimmed(name) == name)
   }
 
-  @Test("what shows nothing is no name, however long it is")
+  @Test("a text that shows nothing is not a name, however long it is")
   func nothingToSee() {
     let blanks: [Unicode.Scalar] = [
       " ", "\u{A0}", "\u{2003}", "\u{3000}", "\u{2800}", "\u{301}", "\u{20DD}", "\u{FE0F}",
@@ -49,7 +49,7 @@ struct TypedTextTests {
     #expect(!TypedText.isReadable("\n\n", .lines))
   }
 
-  @Test("wherever a control, an invisible or a direction character stands in a name, it is refused")
+  @Test("a name with a control, an invisible or a direction character anywhere is refused")
   func hidden() {
     for scalar in Self.controls + Self.bidirectional + Self.invisible + Self.separators {
       for text in ["\(scalar)ab", "a\(scalar)b", "ab\(scalar)", "日\(scalar)本", "😀\(scalar)😀"] {
@@ -59,8 +59,8 @@ struct TypedTextTests {
     }
   }
 
-  /// Whatever a later version of Unicode adds to them.
-  @Test("of all characters of the categories Cc, Cf, Zl and Zp none is let through between letters")
+  /// Including those that later versions of Unicode add.
+  @Test("no character of the categories Cc, Cf, Zl and Zp is accepted between letters")
   func categories() {
     var count = 0
     for value in UInt32(0)...0x10FFFF {
@@ -75,7 +75,7 @@ struct TypedTextTests {
     #expect(count > 200)
   }
 
-  @Test("line breaks and tabs are for texts of several lines alone")
+  @Test("line breaks and tabs are only for texts of several lines")
   func lines() {
     for text in ["a\nb", "a\r\nb", "a\tb", "- one\n\n- two"] {
       #expect(!isLine(text))
@@ -86,7 +86,7 @@ struct TypedTextTests {
     }
   }
 
-  @Test("white space around it is taken away, and nothing within")
+  @Test("white space around a text is removed, and nothing within it")
   func trimmed() {
     for (text, expected) in [
       ("", ""), (" ", ""), (" a ", "a"), ("\u{A0}\u{3000}a  b\u{2003}\r\n", "a  b"), ("\n\u{2028}a\u{2029}\u{85}", "a"),
@@ -107,7 +107,7 @@ struct TypedTextTests {
     #expect(isLine(name))
   }
 
-  @Test("a joiner between anything else, at an end, or twice, is nothing that anybody sees")
+  @Test("a joiner between anything else, at an end, or twice, is refused as invisible")
   func strayJoiners() {
     for text in [
       "a\u{200D}b", "\u{200D}", "\u{200D}😀", "😀\u{200D}", "😀\u{200D}a", "a\u{200D}😀", "1\u{200D}2", "#\u{200D}*",
@@ -118,13 +118,13 @@ struct TypedTextTests {
     }
   }
 
-  @Test("scripts that are written with joiners are written with them")
+  @Test("scripts that are written with joiners are accepted with them")
   func scripts() {
-    // Persian; Devanagari and Malayalam behind a virama.
+    // Persian; Devanagari and Malayalam after a virama.
     for text in ["می\u{200C}خواهم", "क्\u{200D}ष", "क्\u{200C}ष", "ന്\u{200D}"] { #expect(isLine(text)) }
   }
 
-  @Test("a variation selector stands behind what has variants, once")
+  @Test("a variation selector is accepted once, after a character that has variants")
   func selectors() {
     for text in ["☺\u{FE0E}", "葛\u{E0100}", "葛\u{FE00}", "ᠮ\u{180B}", "∩\u{FE00}"] { #expect(isLine(text)) }
     for text in ["a\u{FE0F}", "\u{FE0F}a", "☺\u{FE0E}\u{FE0F}", "a\u{E0100}", "a \u{FE0F}", "a\u{180B}"] {
@@ -132,7 +132,7 @@ struct TypedTextTests {
     }
   }
 
-  @Test("texts as long as any body are judged in no time, whatever they are made of")
+  @Test("texts as long as any request body are checked quickly, whatever they consist of")
   func long() {
     for scalar in ["a", "\u{301}", "\u{316}", "\u{200D}", "😀", "\u{202E}", " "] {
       let text = "a" + String(repeating: scalar, count: 100_000) + "\u{301}\u{316}"

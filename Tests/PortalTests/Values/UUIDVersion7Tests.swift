@@ -8,7 +8,7 @@ struct UUIDVersion7Tests {
   private func bytes(_ id: UUID) -> [UInt8] { withUnsafeBytes(of: id.uuid) { Array($0) } }
 
   @Test(
-    "it begins with the milliseconds since 1970, and says its version and variant",
+    "begins with the milliseconds since 1970, and has its version and variant",
     arguments: [0, 1, 1_645_557_742_000])
   func layout(_ milliseconds: Int) {
     for _ in 0..<50 {
@@ -27,12 +27,12 @@ struct UUIDVersion7Tests {
     }
   }
 
-  @Test("a clock before 1970 is taken for 1970")
+  @Test("a time before 1970 counts as 1970")
   func beforeTheEpoch() {
     #expect(bytes(.version7(at: .distantPast)).prefix(6).allSatisfy { $0 == 0 })
   }
 
-  @Test("a hundred thousand made at once are all different, also of one moment")
+  @Test("a hundred thousand ids are all different, even if made at the same moment")
   func unique() async {
     let moment = Date()
     let outcomes = await concurrently(50) { index in
@@ -42,7 +42,7 @@ struct UUIDVersion7Tests {
   }
 
   /// Shards are chosen by it.
-  @Test("the last byte takes every value alike")
+  @Test("the last byte is evenly distributed")
   func lastByte() {
     let counts = Dictionary((0..<25_600).map { _ in (UUID.version7().uuid.15, 1) }, uniquingKeysWith: +)
     #expect(counts.count == 256)

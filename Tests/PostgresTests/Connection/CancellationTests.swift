@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Cancellation and time limits")
 struct CancellationTests {
-  /// Starts `Sleep` on the pool's only connection and waits until the server is at it.
+  /// Starts `Sleep` on the pool's only connection and waits until the server is running it.
   private func startSleep(_ pool: PostgresPool, observer: PostgresPool) async throws -> (Task<[Int], any Error>, Int) {
     let pid = try #require(try await pool.query(BackendPID()).first)
     let task = Task { try await pool.query(Sleep(seconds: 30)) }
@@ -28,7 +28,7 @@ struct CancellationTests {
     }
   }
 
-  @Test("a task that is cancelled before it asks sends nothing")
+  @Test("a task that is cancelled before it sends a statement sends nothing")
   func cancelledBefore() async throws {
     try await withPool { pool in
       let task = Task {
@@ -41,7 +41,7 @@ struct CancellationTests {
     }
   }
 
-  @Test("a task that is cancelled while it waits for a connection stops waiting at once")
+  @Test("a task that is cancelled while it waits for a connection stops waiting immediately")
   func cancelledWhileWaiting() async throws {
     try await withPool({ $0.poolSizeMax = 1 }) { pool in
       try await pool.withConnection { _ in
@@ -90,12 +90,12 @@ struct CancellationTests {
       #expect(error?.isUnavailable == true)
       #expect(.now - start < muchTooLong)
       #expect(try await pool.query(BackendPID()) == pid)
-      // The timer of a statement that was quick has not cancelled a later one.
+      // The timer of a fast statement has not cancelled a later one.
       for _ in 1...4 { #expect(try await pool.query(Sleep(number: 4, seconds: 0.04)) == [4]) }
     }
   }
 
-  @Test("the server's time limit is the server's error, and the connection is used again")
+  @Test("the server's time limit is reported as the server's error, and the connection is used again")
   func serverTimeout() async throws {
     try await withPool({ configuration in
       configuration.poolSizeMax = 1
@@ -109,7 +109,7 @@ struct CancellationTests {
     }
   }
 
-  @Test("a storm of cancellations hits nobody else's statement, and costs no connection")
+  @Test("many cancellations affect no other statement and cost no connection")
   func storm() async throws {
     let cancelled = Counter()
     try await withPool({ $0.poolSizeMax = 6 }) { pool in

@@ -16,7 +16,7 @@ struct ConnectionStateTests {
     State.Batch(id: id, commands: ["command \(id)"], effect: effect, waiter: "waiter \(id)")
   }
 
-  /// What the waiters are told when the connection closes: code, and whether it may be sent again.
+  /// The errors of the waiters when the connection closes: the code, and whether the batch may be sent again.
   private mutating func ends(isRecent: Bool = true) -> [String] {
     state.close(lost, isRecent: isRecent).map { completion in
       guard case .failure(let error) = completion.outcome else { return "success" }
@@ -24,7 +24,7 @@ struct ConnectionStateTests {
     }
   }
 
-  @Test("a batch given to an idle connection is sent at once")
+  @Test("a batch for an idle connection is sent immediately")
   mutating func sendsAtOnce() {
     #expect(state.isIdle)
     #expect(state.submit(batch(1))?.id == 1)
@@ -32,7 +32,7 @@ struct ConnectionStateTests {
     #expect(state.runningID == 1)
   }
 
-  @Test("a second batch waits until the first is over")
+  @Test("a second batch waits until the first has ended")
   mutating func oneAtATime() {
     _ = state.submit(batch(1))
     #expect(state.submit(batch(2)) == nil)
@@ -43,7 +43,7 @@ struct ConnectionStateTests {
     #expect(state.startNext() == nil)
   }
 
-  @Test("the wanted results of a batch reach its waiter in order, those of a prepare don't")
+  @Test("the wanted results of a batch reach its waiter in order; those of a prepare do not")
   mutating func results() throws {
     _ = state.submit(batch(1))
     #expect(state.receive(.success(0, isWanted: false)) == nil)
@@ -54,7 +54,7 @@ struct ConnectionStateTests {
     #expect(state.isIdle)
   }
 
-  @Test("the first failure of a batch is its outcome, and comes when the batch is over")
+  @Test("the first failure of a batch is its outcome, and is delivered when the batch has ended")
   mutating func firstFailure() throws {
     _ = state.submit(batch(1))
     #expect(state.receive(.success(1, isWanted: true)) == nil)
@@ -66,14 +66,14 @@ struct ConnectionStateTests {
     #expect(error?.sqlState == "23505")
   }
 
-  @Test("what the server says while nothing runs is ignored")
+  @Test("reports of the server while nothing is running are ignored")
   mutating func unasked() {
     #expect(state.receive(.end) == nil)
     #expect(state.receive(.failure(failure)) == nil)
     #expect(state.isIdle)
   }
 
-  @Test("a batch cancelled before it was sent is taken out, and nothing is asked of the server")
+  @Test("a batch that is cancelled before it was sent is removed, and the server is not asked to cancel")
   mutating func cancelQueued() {
     _ = state.submit(batch(1))
     _ = state.submit(batch(2))
@@ -86,7 +86,7 @@ struct ConnectionStateTests {
     #expect(state.startNext() == nil)
   }
 
-  @Test("the batch under way is cancelled by one request only")
+  @Test("the running batch is cancelled by a single request")
   mutating func cancelRunning() {
     _ = state.submit(batch(1))
     guard case .requestCancel = state.cancel(1, reason: .cancelled) else {
@@ -100,18 +100,18 @@ struct ConnectionStateTests {
     }
   }
 
-  @Test("cancelling a batch that is over does nothing")
+  @Test("cancelling a batch that has ended does nothing")
   mutating func cancelOver() {
     _ = state.submit(batch(1))
     _ = state.receive(.end)
     guard case .none = state.cancel(1, reason: .cancelled) else {
-      Issue.record("cancelled what was over")
+      Issue.record("cancelled a batch that had ended")
       return
     }
     #expect(!state.isCancelling)
   }
 
-  @Test("the next batch is held back until the cancel request has ended, though the cancelled one is over")
+  @Test("the next batch waits for the end of the cancel request, even if the cancelled batch has ended")
   mutating func requestOutlivesBatch() {
     _ = state.submit(batch(1))
     _ = state.submit(batch(2))
@@ -124,7 +124,7 @@ struct ConnectionStateTests {
     #expect(state.startNext()?.id == 2)
   }
 
-  @Test("the next batch is held back until the cancelled one is over, though the cancel request has ended")
+  @Test("the next batch waits for the end of the cancelled batch, even if the cancel request has ended")
   mutating func batchOutlivesRequest() {
     _ = state.submit(batch(1))
     _ = state.submit(batch(2))
@@ -137,7 +137,7 @@ struct ConnectionStateTests {
     #expect(state.startNext()?.id == 2)
   }
 
-  @Test("a connection counts as idle while only the end of a cancel request is to come, and holds a new batch back")
+  @Test("a connection that only waits for the end of a cancel request counts as idle, and delays a new batch")
   mutating func idleWhileRequestOut() {
     _ = state.submit(batch(1))
     _ = state.cancel(1, reason: .timeout)
@@ -148,7 +148,9 @@ struct ConnectionStateTests {
     #expect(state.startNext()?.id == 2)
   }
 
-  @Test("query_canceled after our own request has our reason", arguments: [PostgresError.Code.cancelled, .timeout])
+  @Test(
+    "query_canceled after our own request is reported with our reason",
+    arguments: [PostgresError.Code.cancelled, .timeout])
   mutating func cancelReason(reason: PostgresError.Code) throws {
     _ = state.submit(batch(1))
     _ = state.cancel(1, reason: reason)
@@ -168,7 +170,7 @@ struct ConnectionStateTests {
     #expect(error?.code == .server)
   }
 
-  @Test("another failure of a cancelled batch keeps its own code")
+  @Test("any other failure of a cancelled batch keeps its own code")
   mutating func otherFailure() throws {
     _ = state.submit(batch(1))
     _ = state.cancel(1, reason: .cancelled)
@@ -178,7 +180,7 @@ struct ConnectionStateTests {
     #expect(error?.code == .server)
   }
 
-  @Test("a batch that ended well in spite of a cancel request has succeeded")
+  @Test("a batch that completes in spite of a cancel request has succeeded")
   mutating func cancelCameTooLate() throws {
     _ = state.submit(batch(1))
     _ = state.cancel(1, reason: .cancelled)
@@ -186,7 +188,7 @@ struct ConnectionStateTests {
     #expect(try state.receive(.end)?.outcome.get() == [7])
   }
 
-  @Test("closing tells every waiter, in order, once")
+  @Test("closing completes every waiter once, in order")
   mutating func close() {
     for id in 1...3 { _ = state.submit(batch(UInt64(id))) }
     let completions = state.close(lost)
@@ -196,7 +198,7 @@ struct ConnectionStateTests {
     #expect(state.isIdle)
   }
 
-  @Test("closing names the server's parting error to the batch under way")
+  @Test("closing reports the server's last error to the running batch")
   mutating func closeAfterError() throws {
     _ = state.submit(batch(1))
     _ = state.receive(.failure(PostgresError(.server, "terminating", sqlState: "57P01", statement: "Sleep")))
@@ -206,7 +208,7 @@ struct ConnectionStateTests {
     #expect(error?.statement == "Sleep")
   }
 
-  @Test("closing under a cancelled batch gives the reason of the cancellation")
+  @Test("closing during a cancelled batch reports the reason of the cancellation")
   mutating func closeCancelled() throws {
     _ = state.submit(batch(1))
     _ = state.submit(batch(2))
@@ -219,7 +221,7 @@ struct ConnectionStateTests {
     #expect(errors == [.timeout, .connectionLost])
   }
 
-  @Test("closing under a commit leaves its outcome unknown; a commit not yet sent was not made")
+  @Test("closing during a commit leaves its outcome unknown; a commit that was not sent did not happen")
   mutating func closeCommitting() throws {
     _ = state.submit(batch(1, .commit))
     _ = state.submit(batch(2, .commit))
@@ -228,7 +230,9 @@ struct ConnectionStateTests {
 
   // MARK: Sending again
 
-  @Test("what was not sent yet may be sent elsewhere", arguments: [State.Effect.none, .ownCommit, .script])
+  @Test(
+    "a batch that was not sent yet may be sent on another connection",
+    arguments: [State.Effect.none, .ownCommit, .script])
   mutating func unsent(effect: State.Effect) {
     _ = state.submit(batch(1, .commit))
     _ = state.submit(batch(2, effect))
@@ -236,7 +240,7 @@ struct ConnectionStateTests {
     #expect(state.closedBy?.hasNoEffect == true)
   }
 
-  @Test("a read may be sent again, unless it ran for long: then it may be what was meant")
+  @Test("a read may be sent again, unless it ran for long: then it may have been the target")
   mutating func reads() {
     _ = state.submit(batch(1))
     #expect(ends() == ["connectionLost, again"])
@@ -245,14 +249,14 @@ struct ConnectionStateTests {
     #expect(ends(isRecent: false) == ["connectionLost"])
   }
 
-  @Test("a change may be sent again when the server's parting word came in place of a result: it was not committed")
+  @Test("a change may be sent again if the server's last error took the place of a result: it was not committed")
   mutating func terminatedChange() {
     _ = state.submit(batch(1, .ownCommit))
     _ = state.receive(.failure(terminated))
     #expect(ends() == ["connectionLost, again"])
   }
 
-  @Test("the outcome of a change is unknown when the word came after its results, or none came")
+  @Test("the outcome of a change is unknown if the error came after its results, or there was none")
   mutating func unknownChange() {
     _ = state.submit(batch(1, .ownCommit))
     #expect(ends() == ["commitUnknown"])
@@ -263,21 +267,21 @@ struct ConnectionStateTests {
     #expect(ends() == ["commitUnknown"])
   }
 
-  @Test("a change within a transaction is gone with it")
+  @Test("a change within a transaction is rolled back with it")
   mutating func changeInTransaction() {
     _ = state.submit(batch(1, .ownCommit))
     state.runsInTransaction()
     #expect(ends() == ["connectionLost, again"])
   }
 
-  @Test("a script is never sent again once it was sent")
+  @Test("a script that was sent is never sent again")
   mutating func script() {
     _ = state.submit(batch(1, .script))
     _ = state.receive(.failure(terminated))
     #expect(ends() == ["connectionLost"])
   }
 
-  @Test("what was cancelled is not sent again")
+  @Test("a cancelled batch is not sent again")
   mutating func cancelledNotAgain() {
     _ = state.submit(batch(1))
     _ = state.cancel(1, reason: .cancelled)
@@ -287,7 +291,7 @@ struct ConnectionStateTests {
   // MARK: Commits
 
   @Test(
-    "a commit is not cancelled: its waiter is let go, and its end is nobody's",
+    "a commit is not cancelled: its waiter is released, and its end has no waiter",
     arguments: [
       PostgresError.Code.timeout, .cancelled,
     ])
@@ -307,7 +311,7 @@ struct ConnectionStateTests {
     #expect(!state.isSettling)
   }
 
-  @Test("a change that is its own transaction is cancelled while it runs, and let go once it commits")
+  @Test("a change that is its own transaction is cancelled while it runs, and released once it commits")
   mutating func leaveOwnCommit() {
     _ = state.submit(batch(1, .ownCommit))
     guard case .requestCancel = state.cancel(1, reason: .timeout) else {
@@ -333,7 +337,7 @@ struct ConnectionStateTests {
     }
   }
 
-  @Test("a commit that no standby may have has an unknown outcome")
+  @Test("a commit that perhaps no standby has has an unknown outcome")
   mutating func withoutStandby() throws {
     _ = state.submit(batch(1, .ownCommit))
     _ = state.receive(.success(1, isWanted: true))

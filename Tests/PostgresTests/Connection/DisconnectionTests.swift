@@ -5,13 +5,15 @@ import Testing
 
 @Suite("Disconnection")
 struct DisconnectionTests {
-  @Test("a backend terminated under a query that runs for long fails that query; the next one gets a new connection")
+  @Test("terminating the backend of a long query fails that query; the next one gets a new connection")
   func terminatedMidQuery() async throws {
     try await withPool { observer in
       try await withPool({ $0.poolSizeMax = 1 }) { pool in
         let pid = try #require(try await pool.query(BackendPID()).first)
         let victim = Task { try await pool.query(Sleep(seconds: 30)) }
-        try await eventually("the statement ran for long") { try await observer.query(RunsLong(pid: pid)) == [true] }
+        try await eventually("the statement had run for over a second") {
+          try await observer.query(RunsLong(pid: pid)) == [true]
+        }
         #expect(try await observer.query(TerminateBackend(pid: pid)) == [true])
         let error = await #expect(throws: PostgresError.self) { try await victim.value }
         #expect(error?.code == .connectionLost)
@@ -24,7 +26,7 @@ struct DisconnectionTests {
     }
   }
 
-  @Test("an idle backend that is terminated is noticed without a query having to fail")
+  @Test("the termination of an idle backend is noticed before a query fails")
   func terminatedIdle() async throws {
     try await withPool { observer in
       try await withPool({ $0.poolSizeMax = 1 }) { pool in
@@ -37,7 +39,7 @@ struct DisconnectionTests {
     }
   }
 
-  @Test("a transaction whose backend is terminated in its middle is run again, and nothing of the first time stands")
+  @Test("a transaction whose backend is terminated is run again, and nothing of the first run remains")
   func terminatedInTransaction() async throws {
     try await withDatabasePool(createCounters) { pool async throws in
       let attempts = Counter()
@@ -57,7 +59,7 @@ struct DisconnectionTests {
     }
   }
 
-  @Test("whatever comes right after all backends were terminated is carried out, once, on new connections")
+  @Test("requests right after all backends were terminated are carried out once, on new connections")
   func rightAfterTermination() async throws {
     try await withDatabase { url in
       let name = "terminated-\(UUID())"
@@ -90,7 +92,7 @@ struct DisconnectionTests {
     }
   }
 
-  @Test("in a storm of terminations what was acknowledged stands, once, and what was refused does not")
+  @Test("during many terminations, acknowledged changes are made exactly once, and refused ones are not made")
   func storm() async throws {
     try await withDatabase { url in
       let name = "storm-\(UUID())"
@@ -146,7 +148,7 @@ struct DisconnectionTests {
     }
   }
 
-  @Test("one statement that a silent server leaves without an answer has the idle connections closed, too")
+  @Test("a statement that gets no answer from a silent server has the idle connections closed as well")
   func silence() async throws {
     try await OwnServer.with { server in
       let events = Recorder<PostgresEvent>()
@@ -177,7 +179,7 @@ struct DisconnectionTests {
     }
   }
 
-  @Test("callers who wait for a connection that breaks get another")
+  @Test("callers that wait for a connection that breaks get another one")
   func waitersGetAnother() async throws {
     try await withPool { observer in
       try await withPool({ $0.poolSizeMax = 1 }) { pool in
@@ -185,7 +187,7 @@ struct DisconnectionTests {
         let victim = Task { try await pool.query(Sleep(seconds: 30)) }
         try await eventually("the statement was active") { try await observer.state(of: pid) == "active" }
         let waiting = Task { try await pool.query(One()) }
-        try await eventually("the other waited") { pool.gauges.waiting == 1 }
+        try await eventually("the other caller waited") { pool.gauges.waiting == 1 }
         _ = try await observer.query(TerminateBackend(pid: pid))
         #expect(try await waiting.value == [1])
         victim.cancel()
@@ -216,7 +218,7 @@ struct DisconnectionTests {
     }
   }
 
-  @Test("where nobody listens, the caller is told so, fast, and later callers without another attempt")
+  @Test("if nothing listens, the caller gets a fast error, and later callers get it without another attempt")
   func nobodyThere() async throws {
     let folder = "/tmp/latchkey-nobody-\(UUID().uuidString.prefix(8))"
     try await PostgresPool.with(testConfiguration("host=\(folder) user=postgres")) { pool in
@@ -232,7 +234,7 @@ struct DisconnectionTests {
     }
   }
 
-  @Test("a hundred callers at once of a server that is away are all told, at once")
+  @Test("a hundred concurrent callers of an unreachable server all get an error immediately")
   func nobodyThereForMany() async throws {
     try await PostgresPool.with(testConfiguration("host=/nowhere user=postgres")) { pool in
       await withTaskGroup(of: PostgresError.Code?.self) { group in
@@ -247,7 +249,7 @@ struct DisconnectionTests {
     }
   }
 
-  @Test("a connection string that makes no sense, or a database that does not exist, is a clear failure")
+  @Test("an invalid connection string or a database that does not exist is a clear failure")
   func wrongAddress() async throws {
     for (url, reason) in [("nonsense=1", "nonsense"), (try serverURL(database: "nobody_made_this"), "does not exist")] {
       try await PostgresPool.with(testConfiguration(url)) { pool in
@@ -258,9 +260,9 @@ struct DisconnectionTests {
     }
   }
 
-  @Test("a host that swallows everything makes the caller wait no longer than for any connection")
+  @Test("a host that never answers makes a caller wait no longer than for any connection")
   func blackHole() async throws {
-    // A socket that is bound and listens, and that nobody ever accepts from.
+    // A listening socket whose connections are never accepted.
     let path = "/tmp/latchkey-hole-\(UUID().uuidString.prefix(8))"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: path) }

@@ -21,7 +21,7 @@ struct EventLoopTests {
     #expect(await onLoop { $0.isOnLoop })
   }
 
-  @Test("work of one thread runs in its order, that of many threads all runs")
+  @Test("work from one thread runs in order, and all work from many threads runs")
   func manyThreads() async {
     let seen = Recorder<[Int]>()
     await withTaskGroup { group in
@@ -43,7 +43,7 @@ struct EventLoopTests {
     }
   }
 
-  @Test("timers fire in the order of their deadlines, none of them early")
+  @Test("timers fire in the order of their deadlines, and none too early")
   func timers() async {
     let seen = Recorder<Int>()
     let start = ContinuousClock.now
@@ -60,7 +60,7 @@ struct EventLoopTests {
     #expect(seen.elements == [5, 10, 20, 30])
   }
 
-  @Test("a timer may set another, for a time that has passed already, too")
+  @Test("a timer may set another one, even for a time that has passed")
   func chainedTimers() async {
     await withCheckedContinuation { continuation in
       loop.execute { [loop] in
@@ -69,7 +69,7 @@ struct EventLoopTests {
     }
   }
 
-  @Test("a descriptor's handler hears of bytes, and no longer once it is unregistered")
+  @Test("a descriptor's handler is called for bytes, and no longer once it is unregistered")
   func readiness() async throws {
     let pipe = Pipe()
     let descriptor = pipe.fileHandleForReading.fileDescriptor
@@ -88,7 +88,7 @@ struct EventLoopTests {
     #expect(seen.count == 3)
   }
 
-  @Test("writability is told while there is interest in it")
+  @Test("writability is reported while there is interest in it")
   func writability() async throws {
     var descriptors: [Int32] = [0, 0]
     #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &descriptors) == 0)
@@ -108,7 +108,7 @@ struct EventLoopTests {
     for descriptor in descriptors { close(descriptor) }
   }
 
-  @Test("the thread ends, and its descriptors are closed, when nobody holds the loop any more")
+  @Test("the thread ends and its descriptors are closed when the loop is released")
   func lifetime() async throws {
     func threadExists(_ name: String) throws -> Bool {
       try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").contains { task in
@@ -126,7 +126,7 @@ struct EventLoopTests {
     try await eventually("the thread ended") { try !threadExists("mortal") }
   }
 
-  @Test("an actor on the loop runs there, whoever calls")
+  @Test("an actor on the loop runs there, wherever it is called from")
   func executor() async {
     actor Pinned {
       let loop: EventLoop

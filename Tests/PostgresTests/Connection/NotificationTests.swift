@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Notifications")
 struct NotificationTests {
-  /// Notifications belong to a database, so tests on the same one use channels of their own.
+  /// Notifications are per database, so tests on the same one use their own channels.
   private let channel = "Channel \"\(UUID())\""
 
   /// Runs `body` with a listening connection and its stream.
@@ -31,7 +31,7 @@ struct NotificationTests {
     return payloads
   }
 
-  @Test("notifications arrive in the order in which they were committed, whatever the channel is called")
+  @Test("notifications arrive in commit order, whatever the channel's name")
   func order() async throws {
     try await withListener { pool, _, stream in
       for number in 1...20 { try await pool.execute(Notify(channel: channel, payload: "\(number)")) }
@@ -39,7 +39,7 @@ struct NotificationTests {
     }
   }
 
-  @Test("a notification that comes while the connection runs a query is delivered, and the query unharmed")
+  @Test("a notification that arrives during a query is delivered, and the query is not affected")
   func duringQuery() async throws {
     try await withListener { pool, connection, stream in
       let key = Int.random(in: 0...Int.max)
@@ -62,7 +62,7 @@ struct NotificationTests {
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
   }
 
-  @Test("what a rolled-back transaction notified is never heard")
+  @Test("a notification of a rolled-back transaction never arrives")
   func rolledBack() async throws {
     struct Oops: Error {}
     try await withListener { pool, _, stream in
@@ -104,7 +104,7 @@ struct NotificationTests {
     func bind(_ bindings: inout PostgresBindings) { bindings.append(channel, Int32(count)) }
   }
 
-  @Test("more unread notifications than the buffer holds close the connection, so that none is lost in silence")
+  @Test("more unread notifications than the buffer holds close the connection, so that none is lost silently")
   func overflow() async throws {
     try await withListener { pool, connection, stream in
       try await pool.execute(NotifyMany(channel: channel, count: 10_050))
@@ -121,7 +121,7 @@ struct NotificationTests {
     try await withPool { pool in
       let connection = try await pool.openConnection()
       let tooLong = String(repeating: "x", count: 64)
-      // PostgreSQL cuts longer names, and refuses an empty one.
+      // PostgreSQL truncates longer names and refuses an empty one.
       let failed = await #expect(throws: PostgresError.self) { _ = try await connection.listen(to: [""]) }
       #expect(failed?.code == .server)
       _ = try await connection.listen(to: [channel, tooLong])

@@ -2,13 +2,13 @@ import Testing
 
 @testable import Postgres
 
-@Suite("What libpq is told")
+@Suite("The parameters for libpq")
 struct OpenedConnectionTests {
   private func parameters(_ url: String) -> [String: String] {
     Dictionary(OpenedConnection.parameters(PostgresConfiguration(url: url)), uniquingKeysWith: { $1 })
   }
 
-  @Test("a server that falls silent is noticed within seconds, unless the connection string says otherwise")
+  @Test("a server that stops answering is noticed within seconds, unless the connection string sets other limits")
   func deadlines() {
     let ours = parameters("host=db.example.com dbname=latchkey")
     #expect(ours["connect_timeout"] == "3")
@@ -25,14 +25,14 @@ struct OpenedConnectionTests {
     }
   }
 
-  @Test("a word in a password or a host is no keyword")
+  @Test("a word in a password or a host name is not taken for a keyword")
   func noKeywords() {
     let found = parameters("host=db.example.com password='connect_timeout=9 tcp_user_timeout=9'")
     #expect(found["connect_timeout"] == "3")
     #expect(found["tcp_user_timeout"] == "5000")
   }
 
-  @Test("a connection string that libpq cannot read keeps our defaults, and is refused when it is used")
+  @Test("an invalid connection string keeps our defaults, and is refused when it is used")
   func unreadable() async throws {
     #expect(parameters("nonsense")["connect_timeout"] == "3")
   }

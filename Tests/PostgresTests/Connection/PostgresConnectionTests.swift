@@ -5,7 +5,7 @@ import Testing
 struct PostgresConnectionTests {
   // MARK: Size
 
-  @Test("texts and bytes of a megabyte go both ways whole")
+  @Test("texts and bytes of a megabyte are sent and received unchanged")
   func megabyte() async throws {
     try await withPool { pool async throws in
       let text = String(repeating: "0123456789abcdé", count: 65_536)
@@ -15,7 +15,7 @@ struct PostgresConnectionTests {
     }
   }
 
-  @Test("sixteen megabytes, far more than a socket's buffer, go both ways whole")
+  @Test("sixteen megabytes, far more than a socket's buffer, are sent and received unchanged")
   func sixteenMegabytes() async throws {
     try await withPool { pool async throws in
       let bytes = PostgresBytes([UInt8](repeating: 0xA5, count: 16 << 20))
@@ -28,14 +28,14 @@ struct PostgresConnectionTests {
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
-  @Test("a hundred thousand rows come in their order")
+  @Test("a hundred thousand rows arrive in order")
   func manyRows() async throws {
     try await withPool { pool async throws in #expect(try await pool.query(Series()) == Array(1...100_000)) }
   }
 
   // MARK: Errors
 
-  @Test("a refused statement says which, why, and because of what constraint")
+  @Test("the error of a refused statement names the statement, the reason and the constraint")
   func constraint() async throws {
     try await withDatabasePool(createCounters) { pool in
       let duplicate = await #expect(throws: PostgresError.self) { try await pool.execute(InsertCounter(name: "a")) }
@@ -51,7 +51,7 @@ struct PostgresConnectionTests {
     }
   }
 
-  @Test("execute tells how many rows were touched")
+  @Test("execute returns the number of rows that it touched")
   func affectedRows() async throws {
     try await withDatabasePool(createCounters) { pool async throws in
       #expect(try await pool.execute(InsertCounter(name: "c")) == 1)
@@ -61,7 +61,7 @@ struct PostgresConnectionTests {
 
   // MARK: Pipelines
 
-  @Test("statements in a pipeline are one round trip, and each gives its own rows")
+  @Test("statements in a pipeline take one round trip, and each returns its own rows")
   func pipeline() async throws {
     try await withPool { pool in
       let before = pool.statistics.batchCount
@@ -73,7 +73,7 @@ struct PostgresConnectionTests {
     }
   }
 
-  @Test("a failing statement undoes the whole pipeline, and the error is its own")
+  @Test("a failing statement rolls back the whole pipeline, and its error is reported")
   func pipelineFails() async throws {
     try await withDatabasePool(createCounters) { pool async throws in
       let error = await #expect(throws: PostgresError.self) {
@@ -86,7 +86,7 @@ struct PostgresConnectionTests {
     }
   }
 
-  @Test("many executions of one statement are one round trip, prepared once")
+  @Test("many executions of one statement take one round trip, and it is prepared once")
   func pipelineEach() async throws {
     try await withPool { pool in
       try await pool.withConnection { connection in
@@ -117,7 +117,7 @@ struct PostgresConnectionTests {
     }
   }
 
-  @Test("a statement prepared in a pipeline that fails later is prepared all the same, one behind the failure is not")
+  @Test("a statement before the failure in a pipeline stays prepared, one after the failure is not prepared")
   func preparedInFailedPipeline() async throws {
     try await withPool { pool in
       try await pool.withConnection { connection async throws in
@@ -135,7 +135,7 @@ struct PostgresConnectionTests {
     static let sql = "selec 1"
   }
 
-  @Test("a statement that cannot be prepared fails each time, and leaves the connection in order")
+  @Test("a statement that cannot be prepared fails each time, and the connection stays usable")
   func syntaxError() async throws {
     try await withPool { pool in
       try await pool.withConnection { connection async throws in
@@ -150,7 +150,7 @@ struct PostgresConnectionTests {
     }
   }
 
-  @Test("a statement whose result type was changed under it fails once, and then works again")
+  @Test("a statement whose result type has changed fails once and then works again")
   func changedResultType() async throws {
     struct SelectAll: PostgresStatement {
       static let sql = "select value from counters where name = 'a'"
@@ -167,7 +167,7 @@ struct PostgresConnectionTests {
     }
   }
 
-  @Test("a statement that somebody deallocated is prepared anew")
+  @Test("a statement that was deallocated is prepared again")
   func deallocated() async throws {
     try await withPool { pool in
       try await pool.withConnection { connection in
@@ -181,7 +181,7 @@ struct PostgresConnectionTests {
 
   // MARK: Scripts
 
-  @Test("a script runs its statements as one transaction, and prepared statements go on afterwards")
+  @Test("a script runs its statements as one transaction, and prepared statements work afterwards")
   func script() async throws {
     try await withDatabasePool(createCounters) { pool in
       try await pool.withConnection { connection in
@@ -198,7 +198,7 @@ struct PostgresConnectionTests {
     }
   }
 
-  @Test("copy, which this client does not speak, closes the connection instead of hanging it")
+  @Test("copy, which this client does not support, closes the connection instead of blocking it")
   func copy() async throws {
     try await withPool { pool async throws in
       let error = await #expect(throws: PostgresError.self) {
@@ -211,7 +211,7 @@ struct PostgresConnectionTests {
 
   // MARK: One connection, many tasks
 
-  @Test("tasks that share a connection each get their own answer")
+  @Test("tasks that share a connection each get their own results")
   func shared() async throws {
     try await withPool { pool in
       try await pool.withConnection { connection in
@@ -225,7 +225,7 @@ struct PostgresConnectionTests {
     }
   }
 
-  @Test("a closed connection refuses statements instead of hanging them")
+  @Test("a closed connection refuses statements instead of blocking")
   func closed() async throws {
     try await withPool { pool in
       let connection = try await pool.openConnection()

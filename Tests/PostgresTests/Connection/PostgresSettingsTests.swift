@@ -19,14 +19,14 @@ extension PostgresPool {
 struct PostgresSettingsTests {
   private static let settings = PostgresSettings(["role": "pg_monitor", "test.account": "it's 7"])
 
-  /// Runs `body` with one connection, so that what is left behind is found.
+  /// Runs `body` with a single connection, so that anything left behind is found.
   private func withOneConnection(_ body: (PostgresPool) async throws -> Void) async throws {
     var configuration = testConfiguration(try serverURL())
     configuration.poolSizeMax = 1
     try await PostgresPool.with(configuration, body)
   }
 
-  @Test("hold for a statement, for a pipeline, for a transaction, and no longer")
+  @Test("apply to a statement, a pipeline or a transaction, and no longer")
   func scope() async throws {
     try await withOneConnection { pool in
       let before = try await pool.settings()
@@ -50,7 +50,7 @@ struct PostgresSettingsTests {
     }
   }
 
-  @Test("cost no round trip")
+  @Test("take no round trip of their own")
   func oneRoundTrip() async throws {
     try await withOneConnection { pool in
       let batches = pool.statistics.batchCount
@@ -61,7 +61,7 @@ struct PostgresSettingsTests {
     }
   }
 
-  @Test("that cannot be set fail what they were for, and the connection is good for the next")
+  @Test("that cannot be set fail their statement, and the connection can be used again")
   func refused() async throws {
     try await withOneConnection { pool in
       let wrong = PostgresSettings(["role": "nobody_of_this_name"])
@@ -77,7 +77,7 @@ struct PostgresSettingsTests {
     }
   }
 
-  @Test("a transaction in which nothing was asked sends nothing")
+  @Test("a transaction without a statement sends nothing")
   func empty() async throws {
     try await withOneConnection { pool in
       let batches = pool.statistics.batchCount
@@ -87,7 +87,7 @@ struct PostgresSettingsTests {
     }
   }
 
-  @Test("a pool may have a role of its own, which the end of a transaction does not change")
+  @Test("a pool may have its own role, which the end of a transaction does not change")
   func poolRole() async throws {
     var configuration = testConfiguration(try serverURL())
     configuration.poolSizeMax = 1
@@ -100,7 +100,7 @@ struct PostgresSettingsTests {
     }
   }
 
-  @Test("a pool whose role is not there says so")
+  @Test("a pool whose role does not exist reports that")
   func missingRole() async throws {
     var configuration = testConfiguration(try serverURL())
     configuration.role = "nobody \"of\" this name"

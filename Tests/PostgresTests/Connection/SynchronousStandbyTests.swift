@@ -4,8 +4,8 @@ import Testing
 
 @testable import Postgres
 
-/// With a real standby that the primary waits for, and that is then away.
-@Suite("A synchronous standby that is away", .serialized)
+/// With a real standby that the primary waits for, and that is then down.
+@Suite("A synchronous standby that is down", .serialized)
 struct SynchronousStandbyTests {
   private struct CancelWaits: PostgresStatement {
     static let sql = "select count(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'"
@@ -13,7 +13,7 @@ struct SynchronousStandbyTests {
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
-  /// Waits for commits without one of its own.
+  /// Waits for commits without making one.
   private struct CountWaits: PostgresStatement {
     static let sql = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
@@ -63,8 +63,8 @@ struct SynchronousStandbyTests {
 
   @Test(
     """
-    a change is not acknowledged and not cancelled: its caller is told, nobody sees it before the standby is back, no \
-    more of them are begun than there is room for, reads go on, and all are committed in the end
+    a change is neither acknowledged nor cancelled: its caller gets an error, it is invisible until the standby is \
+    back, no more changes start than there is room for, reads continue, and all changes are committed in the end
     """)
   func away() async throws {
     let events = Recorder<PostgresEvent>()
@@ -100,7 +100,7 @@ struct SynchronousStandbyTests {
     }
   }
 
-  @Test("a change whose wait for the standby somebody else cancels has an unknown outcome, and the warning is heard")
+  @Test("a change whose wait for the standby is cancelled from outside has an unknown outcome, and there is a warning")
   func cancelledByHand() async throws {
     let events = Recorder<PostgresEvent>()
     try await withStandby(events) { pool, standby in
@@ -124,12 +124,12 @@ struct SynchronousStandbyTests {
         }
       }
       #expect(missingStandbyCount(events) == 2)
-      // It stands on the primary, which is why nobody may be told that it does not.
+      // It is committed on the primary, so no caller may be told that it is not.
       #expect(try await pool.value(of: "b") == 1)
     }
   }
 
-  @Test("a caller who is cancelled while its change waits for the standby cancels nothing on the server")
+  @Test("a caller that is cancelled while its change waits for the standby cancels nothing on the server")
   func cancelledCaller() async throws {
     let events = Recorder<PostgresEvent>()
     try await withStandby(events) { pool, standby in

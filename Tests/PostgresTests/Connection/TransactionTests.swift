@@ -7,7 +7,7 @@ import Testing
 struct TransactionTests {
   private struct Oops: Error {}
 
-  @Test("what was done is there after the body has returned, and so is its value")
+  @Test("changes are there after the body has returned, and its value is returned")
   func commit() async throws {
     try await withDatabasePool(createCounters) { pool in
       let value = try await pool.withTransaction { connection in
@@ -19,7 +19,7 @@ struct TransactionTests {
     }
   }
 
-  @Test("nothing of what was done remains when the body throws, and the connection is used again")
+  @Test("no change remains when the body throws, and the connection is used again")
   func rollback() async throws {
     try await withDatabasePool(createCounters, { $0.poolSizeMax = 1 }) { pool in
       let pid = try await pool.query(BackendPID())
@@ -34,7 +34,7 @@ struct TransactionTests {
     }
   }
 
-  @Test("nothing of what was done remains when the task is cancelled, during a statement or after the last")
+  @Test("no change remains when the task is cancelled, during a statement or after the last one")
   func cancellation() async throws {
     try await withDatabasePool(createCounters, { $0.poolSizeMax = 2 }) { pool async throws in
       let during = Task {
@@ -57,7 +57,7 @@ struct TransactionTests {
     }
   }
 
-  @Test("begin travels with the first statement, so a transaction of one statement is two round trips")
+  @Test("begin is sent with the first statement, so a transaction of one statement takes two round trips")
   func beginIsFree() async throws {
     try await withPool { pool in
       _ = try await pool.withTransaction { try await $0.query(One()) }
@@ -79,7 +79,7 @@ struct TransactionTests {
     }
   }
 
-  @Test("a body that ignores the failure of a statement finds that it cannot commit")
+  @Test("a body that ignores the failure of a statement cannot commit")
   func ignoredFailure() async throws {
     try await withDatabasePool(createCounters) { pool async throws in
       let error = await #expect(throws: PostgresError.self) {
@@ -93,7 +93,7 @@ struct TransactionTests {
     }
   }
 
-  @Test("the first statement may fail, be a script, or be given up before it is sent, and is in the transaction still")
+  @Test("a first statement that fails, is a script, or is given up before it is sent is still in the transaction")
   func firstStatement() async throws {
     try await withDatabasePool(createCounters, { $0.poolSizeMax = 1 }) { pool async throws in
       for script in ["update counters set value = 1", "select 1; update counters set value = 1"] {
@@ -126,7 +126,7 @@ struct TransactionTests {
     }
   }
 
-  @Test("a violated constraint is named in the error that comes out")
+  @Test("the error names the violated constraint")
   func constraint() async throws {
     try await withDatabasePool(createCounters) { pool in
       let error = await #expect(throws: PostgresError.self) {
@@ -144,7 +144,7 @@ struct TransactionTests {
       let attempts = Counter()
       try await pool.withTransaction(isolation: .repeatableRead) { connection in
         let value = try await connection.query(ReadCounter(name: "a"))
-        // Somebody else is quicker, the first time.
+        // Another transaction is faster, the first time.
         if attempts.increment() == 1 {
           #expect(value == [0])
           try await pool.execute(IncrementCounter(name: "a"))
@@ -162,7 +162,7 @@ struct TransactionTests {
     func bind(_ bindings: inout PostgresBindings) { bindings.append(name) }
   }
 
-  @Test("a serialization failure that only the commit brings to light runs the body again")
+  @Test("a serialization failure that only the commit reports runs the body again")
   func serializationFailureAtCommit() async throws {
     try await withDatabasePool(createCounters) { pool in
       let attempts = Counter()
@@ -179,7 +179,7 @@ struct TransactionTests {
     }
   }
 
-  @Test("of two transactions in a deadlock one is run again, and both succeed")
+  @Test("of two transactions in a deadlock, one is run again and both succeed")
   func deadlock() async throws {
     try await withDatabase { url in
       let quick = url + " options='-c deadlock_timeout=20ms'"
@@ -200,7 +200,8 @@ struct TransactionTests {
           }
           try await group.waitForAll()
         }
-        // The one that is run again may take the row that the other was woken for, and they meet once more.
+        // The transaction that is run again may take the row that the other was woken for, which leads to another
+        // deadlock.
         #expect(attempts.count >= 3)
         #expect(try await pool.value(of: "a") == 2)
         #expect(try await pool.value(of: "b") == 2)
@@ -233,7 +234,7 @@ struct TransactionTests {
       for each row execute function wait_long();
     """
 
-  @Test("a connection that breaks under a commit leaves the outcome unknown, and says so")
+  @Test("a connection that breaks during a commit reports that the outcome is unknown")
   func commitUnknown() async throws {
     try await withDatabasePool(createCounters + Self.slowCommit) { pool in
       let pids = Recorder<Int>()
@@ -261,7 +262,7 @@ struct TransactionTests {
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
   }
 
-  @Test("a commit that outlasts its deadline goes on outside the pool, and its caller is told that nobody knows")
+  @Test("a commit that outlasts its deadline continues outside the pool, and its caller gets an unknown outcome")
   func commitTimeout() async throws {
     let events = Recorder<PostgresEvent>()
     let slow = createCounters + Self.slowCommit.replacing("pg_sleep(30)", with: "pg_sleep(2)")
@@ -284,7 +285,7 @@ struct TransactionTests {
         #expect(error?.code == .commitUnknown)
         #expect(pool.pendingCommitCount == 1)
         #expect(pool.gauges.leased == 0)
-        // Reads go on, changes are refused before they begin.
+        // Reads continue, changes are refused before they start.
         #expect(try await pool.query(One()) == [1])
         let refused = await #expect(throws: PostgresError.self) {
           try await pool.execute(IncrementCounter(name: "b"))

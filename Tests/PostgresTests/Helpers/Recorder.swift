@@ -7,11 +7,11 @@ final class Recorder<Element: Sendable>: Sendable {
   func append(_ element: Element) { recorded.withLock { $0.append(element) } }
 }
 
-/// A number that many tasks count up.
+/// A counter that many tasks increment.
 final class Counter: Sendable {
   private let counted = Atomic<Int>(0)
   var count: Int { counted.load(ordering: .acquiring) }
-  /// The count, this one included.
+  /// Returns the count, including this increment.
   @discardableResult
   func increment() -> Int { counted.add(1, ordering: .acquiringAndReleasing).newValue }
 }

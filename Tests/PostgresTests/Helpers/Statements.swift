@@ -1,6 +1,6 @@
 import Postgres
 
-/// `select $1`, as whatever type the value has.
+/// `select $1`, with the type of the value.
 struct Echo<Value: PostgresCodable>: PostgresStatement {
   static var sql: String { "select $1" }
   let value: Value?
@@ -24,7 +24,7 @@ struct BackendPID: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
-/// Returns its own number, after a while.
+/// Returns its own number after a delay.
 struct Sleep: PostgresStatement {
   static let sql = "select $1::int8, pg_sleep($2) is null"
   var number = 0
@@ -47,7 +47,7 @@ struct TerminateBackend: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// Whether a backend has been at the same statement for over a second.
+/// Whether a backend has been running the same statement for over a second.
 struct RunsLong: PostgresStatement {
   static let sql = """
     select state = 'active' and clock_timestamp() - query_start > interval '1.1 seconds'
@@ -58,7 +58,7 @@ struct RunsLong: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// Terminates all backends of an application; how many there were.
+/// Terminates all backends of an application; returns their number.
 struct TerminateBackends: PostgresStatement {
   static let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1"
   let applicationName: String

@@ -2,7 +2,7 @@ import Foundation
 import Postgres
 import PostgresTesting
 
-/// A configuration as the tests want it: `change` alters it.
+/// A configuration for tests, which `change` can modify.
 func testConfiguration(
   _ url: String, _ change: (inout PostgresConfiguration) -> Void = { _ in }
 ) -> PostgresConfiguration {
@@ -12,7 +12,7 @@ func testConfiguration(
   return configuration
 }
 
-/// Runs `body` with a pool on the server's own database, for tests that make no tables.
+/// Runs `body` with a pool on the server's own database, for tests that create no tables.
 func withPool<Value>(
   _ change: (inout PostgresConfiguration) -> Void = { _ in }, _ body: (PostgresPool) async throws -> Value
 ) async throws -> Value {

@@ -22,7 +22,7 @@ struct MigrationsTests {
   // MARK: The files
 
   @Test(
-    "files with a gap, a number used twice, a wrong name or none at all are refused, naming the file",
+    "files with a gap, a duplicate number, a wrong name or none at all are refused, and the error names the file",
     arguments: [
       (["0001_a", "0003_c"], "0003_c"), (["0001_a", "0001_b"], "0001_b"), (["first"], "first"), (["1_a"], "1_a"),
       (["0000_a"], "0000_a"), (["+001_a"], "+001_a"), (["0001"], "0001"), ([], "no migrations"),
@@ -36,7 +36,7 @@ struct MigrationsTests {
   }
 
   @Test(
-    "a wrong line of compatibility is refused, naming the file",
+    "an invalid compatibility line is refused, and the error names the file",
     arguments: ["0003", "0000", "2", "two", "", "0001\n-- compatible-from: 0001", "0001 0002", "+001"])
   func wrongCompatibility(value: String) {
     let error = #expect(throws: PostgresError.self) {
@@ -45,7 +45,7 @@ struct MigrationsTests {
     #expect(error?.message.contains("0002_b") == true)
   }
 
-  @Test("a file says from which version on it is compatible; without a word, from its own on")
+  @Test("a file says from which version on it is compatible; the default is its own")
   func compatibility() throws {
     let file = try Migrations.File(name: "0012_b", sql: "-- A file.\n-- compatible-from: 0009\nselect 1")
     #expect(file.compatibleFrom == 9)
@@ -53,7 +53,7 @@ struct MigrationsTests {
   }
 
   @Test(
-    "a file that would end its transaction is refused, for what stands before could not be undone",
+    "a file that would end its transaction is refused, because what comes before could not be rolled back",
     arguments: ["select 1;\ncommit;\nselect 2", "  ROLLBACK", "abort;"])
   func ownTransaction(sql: String) {
     #expect(throws: PostgresError.self) { try Migrations.File(name: "0001_a", sql: sql) }
@@ -61,7 +61,7 @@ struct MigrationsTests {
 
   // MARK: Applying
 
-  @Test("what is pending is applied once, in order; applying again does nothing")
+  @Test("pending files are applied once, in order; applying again does nothing")
   func apply() async throws {
     try await withDatabasePool("") { pool in
       let migrations = try migrations(files)
@@ -75,7 +75,7 @@ struct MigrationsTests {
     }
   }
 
-  @Test("a database that takes backslashes in strings for escapes gets the same")
+  @Test("a database that treats backslashes in strings as escapes gets the same")
   func backslashes() async throws {
     struct ReadPaths: PostgresStatement {
       static let sql = "select path from paths"
@@ -113,7 +113,7 @@ struct MigrationsTests {
     }
   }
 
-  @Test("of runners at the same time one applies, and the others wait and find nothing to do")
+  @Test("of concurrent runners one applies the files; the others wait and find nothing to do")
   func concurrent() async throws {
     try await withDatabasePool("") { pool in
       let migrations = try migrations(["0001_slow": "select pg_sleep(0.1);" + createCounters])
@@ -125,7 +125,7 @@ struct MigrationsTests {
     }
   }
 
-  @Test("a migration may take longer than any query may")
+  @Test("a migration may take longer than the limit for queries")
   func noTimeLimit() async throws {
     try await withDatabasePool(
       "",
@@ -166,7 +166,7 @@ struct MigrationsTests {
     }
   }
 
-  @Test("a file that fails is undone whole and named; those before it stay, and the lock is given up")
+  @Test("a file that fails is rolled back and named; those before it stay, and the lock is released")
   func failing() async throws {
     let failing = "insert into counters values ('d', 1); create table half_done (); select 1 / 0;"
     try await withDatabasePool("") { pool in
@@ -190,7 +190,7 @@ struct MigrationsTests {
     func bind(_ bindings: inout PostgresBindings) { bindings.append(name) }
   }
 
-  @Test("a file that does not get its lock is undone and tried again, and others have their turn meanwhile")
+  @Test("a file that does not get its lock is rolled back and tried again, and others get their turn meanwhile")
   func lockWait() async throws {
     try await withDatabasePool(createCounters + "create table undone (id integer);") { pool in
       var migrations = try migrations([
@@ -202,7 +202,7 @@ struct MigrationsTests {
       try await reader.executeScript("begin; select * from counters")
       var waits: [Migrations.Wait] = []
       let waitCounter = Counter()
-      // Writes that come while the reader is there wait behind the migration only.
+      // Writes that arrive while the reader is active wait for the migration only.
       async let writes: Void = {
         var number = 0
         repeat {
@@ -252,7 +252,7 @@ struct MigrationsTests {
     }
   }
 
-  @Test("a runner that finds another at work says so")
+  @Test("a runner that waits for another one reports it")
   func waitsForRunner() async throws {
     try await withDatabasePool("") { pool in
       let migrations = try migrations(["0001_counters": createCounters])
@@ -269,7 +269,7 @@ struct MigrationsTests {
 
   // MARK: Databases that are ahead
 
-  @Test("newer files that this version is compatible with are no mismatch, and nothing is applied; others are named")
+  @Test("newer files that this version is compatible with are not a mismatch and nothing is applied; others are named")
   func ahead() async throws {
     try await withDatabasePool("") { pool in
       let older = try migrations(files)
@@ -292,18 +292,18 @@ struct MigrationsTests {
 
   // MARK: A schema under other numbers
 
-  /// What `files` replaces.
+  /// The migrations that `files` replaces.
   private let replaced = (1...3).map { Migrations.Applied(number: $0, name: "000\($0)_old", checksum: "\($0)") }
   private let checksums = ["a", "b"]
 
-  @Test("rows of what the files replace are adopted when all are there")
+  @Test("a database with all the migrations that the files replace is adopted")
   func adoptable() throws {
     let migrations = try migrations(files, replacing: replaced)
     #expect(try migrations.status(replaced, checksums: checksums) == .adoptable)
     #expect(try migrations.status([], checksums: checksums) == .pending(["0001_counters", "0002_more"]))
   }
 
-  @Test("a database with only some of what the files replace must be made anew, and the error says where it stands")
+  @Test("a database with only some of what the files replace must be recreated, and the error names its last one")
   func older() throws {
     let migrations = try migrations(files, replacing: replaced)
     for count in 1...2 {
@@ -312,13 +312,13 @@ struct MigrationsTests {
       }
       #expect(
         error?.message == """
-          the database stands at 000\(count)_old of a development version before 0003_old. It cannot be brought up to \
-          date and must be made anew
+          the database is at 000\(count)_old of a development version before 0003_old. It cannot be brought up to \
+          date and must be recreated
           """)
     }
   }
 
-  @Test("rows that differ from what the files replace in a number, a name or a checksum are a mismatch")
+  @Test("rows that differ in number, name or checksum from what the files replace are a mismatch")
   func notAdoptable() throws {
     let migrations = try migrations(files, replacing: replaced)
     let others = [

@@ -3,11 +3,11 @@ import Postgres
 import PostgresTesting
 import Testing
 
-/// What this process holds. Measured in processes of the tests' own, where no other test adds to it.
+/// The resources of this process. Measured in separate processes, where no other test adds to them.
 private struct Footprint {
   let residentBytes: Int
-  /// What each is open on, but for the timers of the system: it makes one a clock, for the first sleep that is by that
-  /// clock, whenever that is.
+  /// What each descriptor is open on, except the system's timers: it creates one per clock, whenever the first sleep by
+  /// that clock happens.
   let descriptors: [String]
 
   var descriptorCount: Int { descriptors.count }
@@ -21,15 +21,15 @@ private struct Footprint {
   }
 }
 
-/// An error that leaves such a process ends it by a signal, and is never heard of; of one that is recorded as such only
-/// that there was one.
+/// An error that leaves such a process ends it by a signal, and its text is lost; of an error that is recorded as such,
+/// only the fact that there was one is reported.
 private func recordingErrors(_ body: () async throws -> Void) async {
   do { try await body() } catch { Issue.record("\(String(reflecting: error))") }
 }
 
 @Suite("Endurance")
 struct EnduranceTests {
-  @Test("ten thousand queries in turn and a thousand at once leave memory, descriptors and connections as they were")
+  @Test("ten thousand sequential and a thousand concurrent queries leave memory, descriptors and connections unchanged")
   func queries() async throws {
     await #expect(processExitsWith: .success) {
       await recordingErrors {
@@ -46,7 +46,7 @@ struct EnduranceTests {
           }
         }
 
-        // However slowly a busy machine starts them: a connection that is made later is no leak.
+        // A busy machine may open them slowly: a connection that is opened later is not a leak.
         try await eventually("all connections were open") {
           try await withThrowingTaskGroup { group in
             for _ in 0..<10 { group.addTask { _ = try await pool.query(Sleep(seconds: 0.2)) } }
@@ -56,14 +56,14 @@ struct EnduranceTests {
         }
         try await load()
         let descriptors = try Footprint().descriptors.sorted()
-        // What leaks does so in every round; what the allocator keeps for later, in the first ones.
+        // A leak grows in every round; what the allocator keeps for later, only in the first ones.
         var growths: [Int] = []
         for _ in 0..<5 {
           let before = try Footprint().residentBytes
           try await load()
           growths.append(try Footprint().residentBytes - before)
         }
-        // An exit test hands on no values but those of comments.
+        // An exit test reports values only in comments.
         #expect(growths.contains { $0 < 256 << 10 }, "bytes by round: \(growths)")
         let now = try Footprint().descriptors.sorted()
         #expect(now.count == descriptors.count, "before: \(descriptors), now: \(now)")
@@ -78,7 +78,7 @@ struct EnduranceTests {
     }
   }
 
-  @Test("pools that come and go, with and without a shutdown, leave no descriptor, thread or connection behind")
+  @Test("pools that are created and released, with and without a shutdown, leave no descriptor, thread or connection")
   func pools() async throws {
     await #expect(processExitsWith: .success) {
       await recordingErrors {

@@ -55,7 +55,7 @@ struct PoolStateTests {
 
   private mutating func removed(_ id: UInt64) -> Back { back(state.removed(id)) }
 
-  /// Both connections lent out: c1 to w1, c2 to w2.
+  /// Both connections are leased: c1 to w1, c2 to w2.
   private mutating func fill() {
     for id in [UInt64(1), 2] {
       _ = lease(id)
@@ -65,7 +65,7 @@ struct PoolStateTests {
 
   // MARK: Lending
 
-  @Test("the first caller makes the pool connect, and is handed the new connection")
+  @Test("the first caller makes the pool connect, and gets the new connection")
   mutating func firstCaller() {
     #expect(state.leaseIdle(changes: false) == nil)
     #expect(lease(1) == .wait(connect: true))
@@ -74,7 +74,7 @@ struct PoolStateTests {
     #expect((state.openCount, state.leasedCount, state.waiterCount) == (1, 1, 0))
   }
 
-  @Test("a connection that comes back is used again instead of another being made")
+  @Test("a returned connection is used again instead of opening another one")
   mutating func reuse() {
     _ = lease(1)
     _ = connected(1)
@@ -84,7 +84,7 @@ struct PoolStateTests {
     #expect(state.idleCount == 0)
   }
 
-  @Test("the connection used last is lent first")
+  @Test("the most recently used connection is lent first")
   mutating func warmest() {
     fill()
     _ = release(1)
@@ -94,7 +94,7 @@ struct PoolStateTests {
     #expect(state.leaseIdle(changes: false) == nil)
   }
 
-  @Test("no more connections are made than allowed")
+  @Test("no more connections are opened than allowed")
   mutating func sizeMax() {
     #expect(lease(1) == .wait(connect: true))
     #expect(lease(2) == .wait(connect: true))
@@ -105,7 +105,7 @@ struct PoolStateTests {
     #expect(state.waiterCount == 1)
   }
 
-  @Test("those who wait are served in the order in which they came")
+  @Test("waiters are served in the order in which they arrived")
   mutating func fifo() {
     fill()
     for id in 3...5 { #expect(lease(UInt64(id)) == .wait(connect: false)) }
@@ -115,7 +115,7 @@ struct PoolStateTests {
     #expect(release(2) == .none)
   }
 
-  @Test("nobody is let past those who wait")
+  @Test("no caller overtakes those that wait")
   mutating func noBarging() {
     fill()
     _ = lease(3)
@@ -124,7 +124,7 @@ struct PoolStateTests {
     #expect(lease(4) == .wait(connect: false))
   }
 
-  @Test("one more than the queue holds is refused")
+  @Test("a caller beyond the queue's limit is refused")
   mutating func queueFull() {
     fill()
     for id in 3...5 { _ = lease(UInt64(id)) }
@@ -132,7 +132,7 @@ struct PoolStateTests {
     #expect(state.waiterCount == 3)
   }
 
-  @Test("a waiter who gives up is passed over, and told once")
+  @Test("a waiter that gives up is skipped, and completed once")
   mutating func giveUp() {
     fill()
     _ = lease(3)
@@ -143,7 +143,7 @@ struct PoolStateTests {
     #expect(state.removeWaiter(4) == nil)
   }
 
-  @Test("a connection made for a waiter who gave up stays for the next caller")
+  @Test("a connection opened for a waiter that gave up stays for the next caller")
   mutating func connectedForNobody() {
     _ = lease(1)
     _ = state.removeWaiter(1)
@@ -153,7 +153,7 @@ struct PoolStateTests {
 
   // MARK: Breaking
 
-  @Test("a connection that is not fit for reuse is closed, and another made for those who wait")
+  @Test("a connection that cannot be reused is closed, and another one is opened for the waiters")
   mutating func unfit() {
     fill()
     _ = lease(3)
@@ -162,7 +162,7 @@ struct PoolStateTests {
     #expect(connected(3) == .hand("c3", to: "w3"))
   }
 
-  @Test("an idle connection that breaks is forgotten")
+  @Test("an idle connection that breaks is removed")
   mutating func idleBreaks() {
     _ = lease(1)
     _ = connected(1)
@@ -172,7 +172,7 @@ struct PoolStateTests {
     #expect(lease(2) == .wait(connect: true))
   }
 
-  @Test("a connection that breaks while lent out is replaced if somebody waits, and coming back changes nothing")
+  @Test("a leased connection that breaks is replaced if a caller waits, and its return changes nothing")
   mutating func leasedBreaks() {
     fill()
     _ = lease(3)
@@ -182,7 +182,7 @@ struct PoolStateTests {
     #expect(state.openCount == 2)
   }
 
-  @Test("a connection that breaks when nobody waits is not replaced")
+  @Test("a connection that breaks while no caller waits is not replaced")
   mutating func breaksUnwanted() {
     fill()
     #expect(removed(1) == .none)
@@ -191,7 +191,7 @@ struct PoolStateTests {
 
   // MARK: Silence
 
-  @Test("a connection that ended without a word condemns the idle ones, and those in use when they come back")
+  @Test("a connection that ended without a message condemns the idle ones, and those in use when they are returned")
   mutating func condemned() {
     fill()
     _ = release(1)
@@ -208,7 +208,7 @@ struct PoolStateTests {
     #expect(state.idleCount == 1)
   }
 
-  @Test("a condemned connection is not handed to who waits")
+  @Test("a condemned connection is not given to a waiter")
   mutating func condemnedNotHanded() {
     fill()
     _ = lease(3)
@@ -220,7 +220,7 @@ struct PoolStateTests {
 
   // MARK: Commits that outlast their deadline
 
-  @Test("a connection whose commit goes on leaves the pool, and another is made for who waits")
+  @Test("a connection whose commit continues leaves the pool, and another one is opened for the waiter")
   mutating func settlingLeaves() {
     _ = lease(1, changes: true)
     _ = connected(1)
@@ -234,7 +234,7 @@ struct PoolStateTests {
     #expect(state.settlingCount == 0)
   }
 
-  @Test("with as many commits outside as there are connections, changes are refused before they begin, reads are not")
+  @Test("with as many commits outside as connections, changes are refused before they start, reads are not")
   mutating func settlingMax() {
     for id in [UInt64(1), 2] {
       _ = lease(id, changes: true)
@@ -249,7 +249,7 @@ struct PoolStateTests {
     #expect(lease(5, changes: true) == .wait(connect: true))
   }
 
-  @Test("changes under way count as commits to come, so that there are never more outside than allowed")
+  @Test("changes in progress count as future commits, so that there are never more outside than allowed")
   mutating func settlingNeverOver() {
     for id in [UInt64(1), 2] {
       _ = lease(id, changes: true)
@@ -257,7 +257,7 @@ struct PoolStateTests {
     }
     _ = release(1, .settling)
     #expect(lease(3, changes: true) == .wait(connect: true))
-    // One outside and one under way: a third has to wait, though there is a connection for it; a read has not.
+    // One is outside and one in progress: a third has to wait although there is a connection for it; a read does not.
     #expect(connected(3) == .none)
     #expect(state.leaseIdle(changes: true) == nil)
     #expect(state.leaseIdle(changes: false) == "c3")
@@ -267,7 +267,7 @@ struct PoolStateTests {
     #expect(state.settlingCount == 2)
   }
 
-  @Test("who waits with a change goes on when a commit outside has ended")
+  @Test("a waiting change continues when a commit outside has ended")
   mutating func settlingEnds() {
     for id in [UInt64(1), 2] {
       _ = lease(id, changes: true)
@@ -291,20 +291,20 @@ struct PoolStateTests {
 
   // MARK: Failing to connect
 
-  /// An attempt fails after so long that it is not repeated; those that are told.
+  /// An attempt fails too late to be repeated; the waiters that are dismissed.
   private mutating func connectFailed(after now: Duration = .zero) -> [String]? {
     let action = state.connectFailed(down, after: .seconds(3), at: start + now)
     guard case .dismiss(let waiters) = action else { return nil }
     return waiters
   }
 
-  /// An attempt fails at once; nil where it is to be repeated.
+  /// An attempt fails immediately; nil if it is to be repeated.
   private mutating func connectFailedPromptly() -> [String]? {
     guard case .dismiss(let waiters) = state.connectFailed(down, after: .milliseconds(1), at: start) else { return nil }
     return waiters
   }
 
-  @Test("the first attempt that fails promptly is repeated, once until one succeeds")
+  @Test("the first attempt that fails promptly is repeated, once until one has succeeded")
   mutating func repeatedAttempt() {
     _ = lease(1)
     #expect(connectFailedPromptly() == nil)
@@ -319,7 +319,7 @@ struct PoolStateTests {
     #expect(state.isDrained == false)
   }
 
-  @Test("an attempt for which nobody waits any more is not repeated, and refuses nobody who comes next")
+  @Test("a failed attempt for which no caller waits any more is not repeated, and later callers are not refused")
   mutating func unwantedAttempt() {
     _ = lease(1)
     _ = state.removeWaiter(1)
@@ -330,7 +330,7 @@ struct PoolStateTests {
     #expect(lease(3) == .fail(.connectFailed))
   }
 
-  @Test("when the only attempt fails, everybody who waits is told")
+  @Test("when the only attempt fails, all waiters are dismissed")
   mutating func connectFails() {
     _ = lease(1)
     _ = lease(2)
@@ -340,7 +340,7 @@ struct PoolStateTests {
     #expect(state.isDrained)
   }
 
-  @Test("while another connection is open, those who wait go on waiting for it")
+  @Test("while another connection is open, the waiters continue to wait for it")
   mutating func connectFailsBesideOpen() {
     _ = lease(1)
     _ = connected(1)
@@ -349,7 +349,7 @@ struct PoolStateTests {
     #expect(release(1) == .hand("c1", to: "w2"))
   }
 
-  @Test("after a failure callers are refused for a while, which doubles up to its maximum")
+  @Test("after a failure callers are refused for a time that doubles up to its maximum")
   mutating func backoff() {
     var now = Duration.zero
     for wait in [50, 100, 150, 150] {
@@ -360,7 +360,7 @@ struct PoolStateTests {
     }
   }
 
-  @Test("attempts that fail together lengthen the wait once")
+  @Test("concurrent failed attempts lengthen the wait once")
   mutating func failTogether() {
     _ = lease(1)
     _ = lease(2)
@@ -370,7 +370,7 @@ struct PoolStateTests {
     #expect(lease(3, after: .milliseconds(50)) == .wait(connect: true))
   }
 
-  @Test("the first success makes the next failure's wait short again")
+  @Test("a success resets the wait after the next failure")
   mutating func backoffResets() {
     _ = lease(1)
     _ = connectFailed()
@@ -384,7 +384,7 @@ struct PoolStateTests {
 
   // MARK: Ageing and ending
 
-  @Test("connections idle for too long are taken out, the others stay")
+  @Test("connections that were idle for too long are removed, the others stay")
   mutating func expiry() {
     fill()
     _ = release(1)
@@ -394,7 +394,7 @@ struct PoolStateTests {
     #expect(state.idleCount == 1)
   }
 
-  @Test("shutting down dismisses who waits, closes what is idle, and refuses whoever comes")
+  @Test("shutting down dismisses waiters, closes idle connections, and refuses later callers")
   mutating func shutDown() {
     fill()
     _ = release(1)
@@ -407,7 +407,7 @@ struct PoolStateTests {
     #expect(idle.isEmpty)
   }
 
-  @Test("a pool that shuts down is drained when the last connection has come back to be closed")
+  @Test("a pool that shuts down is drained when the last connection has been returned for closing")
   mutating func drain() {
     fill()
     _ = lease(3)
@@ -419,7 +419,7 @@ struct PoolStateTests {
     #expect(removed(1) == .none)
   }
 
-  @Test("a connection that is made while the pool shuts down is closed")
+  @Test("a connection that is opened while the pool shuts down is closed")
   mutating func connectedTooLate() {
     _ = lease(1)
     _ = state.shutDown()
@@ -428,7 +428,7 @@ struct PoolStateTests {
     #expect(state.isDrained)
   }
 
-  @Test("connections still lent out when the time is over are taken from their users")
+  @Test("connections that are still leased when the time to drain has passed are taken away")
   mutating func takeLeased() {
     fill()
     _ = state.shutDown()

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("PostgresPool")
 struct PostgresPoolTests {
-  @Test("a pool opens no more connections than it may, and those only when needed")
+  @Test("a pool opens connections only when needed, and no more than its maximum")
   func size() async throws {
     let name = "size-\(UUID())"
     try await withPool { observer in
@@ -29,11 +29,11 @@ struct PostgresPoolTests {
     }
   }
 
-  @Test("when every connection is lent out, a caller waits for as long as allowed and is then told")
+  @Test("when every connection is in use, a caller waits for the configured time and then gets an error")
   func exhausted() async throws {
     try await withPool({ configuration in
       configuration.poolSizeMax = 1
-      // Opening the one connection has to be done by then, too.
+      // Opening the only connection has to be complete by then as well.
       configuration.leaseTimeout = .seconds(2)
     }) { pool in
       try await pool.withConnection { connection async throws in
@@ -49,7 +49,7 @@ struct PostgresPoolTests {
     }
   }
 
-  @Test("a caller who finds the queue full is told at once")
+  @Test("a caller that finds the queue full gets an error immediately")
   func queueFull() async throws {
     try await withPool({ configuration in
       configuration.poolSizeMax = 1
@@ -66,7 +66,7 @@ struct PostgresPoolTests {
     }
   }
 
-  @Test("callers are served in the order in which they came")
+  @Test("callers are served in the order in which they arrived")
   func fairness() async throws {
     let served = Recorder<Int>()
     try await withPool({ $0.poolSizeMax = 1 }) { pool in
@@ -86,7 +86,7 @@ struct PostgresPoolTests {
     #expect(served.elements == Array(1...20))
   }
 
-  @Test("a connection that comes back with a transaction open is not lent again")
+  @Test("a connection that is returned with a transaction open is not lent again")
   func openTransaction() async throws {
     try await withPool({ $0.poolSizeMax = 1 }) { pool in
       let first = try await pool.withConnection { connection in
@@ -103,7 +103,7 @@ struct PostgresPoolTests {
     }
   }
 
-  @Test("an error of the body gives the connection back, fit for the next")
+  @Test("after an error in the body, the connection is returned and can be used again")
   func bodyThrows() async throws {
     struct Oops: Error {}
     try await withPool({ $0.poolSizeMax = 1 }) { pool in
@@ -114,7 +114,8 @@ struct PostgresPoolTests {
     }
   }
 
-  @Test("a backslash in a string is a backslash, whatever the login has set", arguments: PostgresPreparing.allCases)
+  @Test(
+    "a backslash in a string is a backslash, whatever the login's settings are", arguments: PostgresPreparing.allCases)
   func backslashes(preparing: PostgresPreparing) async throws {
     struct Backslashes: PostgresStatement {
       static let sql = #"select '\\'"#
@@ -127,7 +128,7 @@ struct PostgresPoolTests {
     }
   }
 
-  @Test("connections carry the name, the time zone and the time limit that were asked for")
+  @Test("connections have the configured name, time zone and time limit")
   func session() async throws {
     struct Settings: PostgresStatement {
       static let sql = """
@@ -146,12 +147,12 @@ struct PostgresPoolTests {
   }
 }
 
-/// Gives a connection back when the pool has opened another two for those who wait.
+/// Returns a connection when the pool has opened another two for waiting callers.
 private func holdUntilThreeAreOpen(_ pool: PostgresPool) async {
   do {
     try await pool.withConnection { connection in
       _ = try await connection.query(One())
-      try await eventually("three are open at once") { pool.gauges.open == 3 }
+      try await eventually("three are open") { pool.gauges.open == 3 }
     }
   } catch {
     Issue.record(error)

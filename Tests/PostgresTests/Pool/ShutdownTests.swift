@@ -6,13 +6,13 @@ import Testing
 
 @Suite("Shutdown")
 struct ShutdownTests {
-  @Test("graceful shutdown waits for the connections in use, and refuses whoever comes later")
+  @Test("graceful shutdown waits for the connections in use and refuses later callers")
   func graceful() async throws {
     try await withPool { pool in
       try await testGracefulShutdown { trigger in
         let service = Task { try await pool.run() }
         let query = Task { try await pool.query(Sleep(number: 7, seconds: 0.3)) }
-        try await eventually("the query was under way") { pool.statistics.batchCount == 1 }
+        try await eventually("the query was running") { pool.statistics.batchCount == 1 }
         trigger.triggerGracefulShutdown()
         try await eventually("callers were refused") {
           do { _ = try await pool.query(One()) } catch { return (error as? PostgresError)?.code == .shutdown }
@@ -25,11 +25,11 @@ struct ShutdownTests {
     }
   }
 
-  @Test("a shutdown waits no longer than allowed, and then closes under the user's feet")
+  @Test("a shutdown waits no longer than its limit, and then closes connections that are still in use")
   func bounded() async throws {
     try await withPool({ $0.drainTimeout = .milliseconds(100) }) { pool in
       let query = Task { try await pool.query(Sleep(seconds: 30)) }
-      try await eventually("the query was under way") { pool.statistics.batchCount == 1 }
+      try await eventually("the query was running") { pool.statistics.batchCount == 1 }
       let start = ContinuousClock.now
       await pool.shutDown()
       #expect(.now - start >= .milliseconds(100))
@@ -39,7 +39,7 @@ struct ShutdownTests {
     }
   }
 
-  @Test("those who wait for a connection are dismissed by a shutdown, and those who hold one are not")
+  @Test("a shutdown dismisses callers that wait for a connection, and not those that have one")
   func waiters() async throws {
     try await withPool({ $0.poolSizeMax = 1 }) { pool in
       let (waiting, shutDown) = try await pool.withConnection { connection in
@@ -60,7 +60,7 @@ struct ShutdownTests {
     try await withPool { pool in
       let service = Task { try await pool.run() }
       let query = Task { try await pool.query(Sleep(number: 7, seconds: 0.2)) }
-      try await eventually("the query was under way") { pool.statistics.batchCount == 1 }
+      try await eventually("the query was running") { pool.statistics.batchCount == 1 }
       service.cancel()
       try? await service.value
       #expect(try await query.value == [7])
@@ -68,7 +68,7 @@ struct ShutdownTests {
     }
   }
 
-  @Test("connections that were idle for too long are closed by the service")
+  @Test("the service closes connections that have been idle for too long")
   func idle() async throws {
     try await withPool({ $0.idleTimeout = .zero }) { pool in
       try await withThrowingTaskGroup { group in

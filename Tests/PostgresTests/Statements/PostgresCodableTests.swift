@@ -13,17 +13,17 @@ struct PostgresCodableTests {
     }
   }
 
-  @Test("booleans come back, and NULL")
+  @Test("booleans and NULL round-trip")
   func bool() async throws { try await roundTrip([true, false]) }
 
-  @Test("integers come back up to their extremes, and NULL")
+  @Test("integers up to their extremes and NULL round-trip")
   func integers() async throws {
     try await roundTrip([Int16.min, -1, 0, 1, .max])
     try await roundTrip([Int32.min, -1, 0, 1, .max])
     try await roundTrip([Int.min, -1, 0, 1, .max])
   }
 
-  @Test("doubles come back bit by bit, and NULL")
+  @Test("doubles round-trip bit by bit, and NULL")
   func doubles() async throws {
     try await roundTrip([
       0, 0.1, -1.5, .pi, .greatestFiniteMagnitude, .leastNonzeroMagnitude, .infinity, -.infinity,
@@ -34,12 +34,12 @@ struct PostgresCodableTests {
     }
   }
 
-  @Test("texts come back: empty, with quotes, and in every script")
+  @Test("texts round-trip: empty, with quotes, and in every script")
   func strings() async throws {
     try await roundTrip(["", " ", "it's \"quoted\" \\ $1", "Grüße, 日本語, עברית, 👩🏽‍💻, e\u{301}", "line\nline\ttab"])
   }
 
-  @Test("a text with a NUL, which PostgreSQL cannot hold, is refused by the server")
+  @Test("a text with a NUL, which PostgreSQL cannot store, is refused by the server")
   func nul() async throws {
     try await withPool { pool async throws in
       let error = await #expect(throws: PostgresError.self) { try await pool.query(Echo(value: "a\0b")) }
@@ -48,17 +48,17 @@ struct PostgresCodableTests {
     }
   }
 
-  @Test("bytes come back, all 256 of them and none")
+  @Test("bytes round-trip, all 256 of them and none")
   func bytes() async throws {
     try await roundTrip([PostgresBytes([]), PostgresBytes(0...255), PostgresBytes([0])])
   }
 
-  @Test("UUIDs come back, and NULL")
+  @Test("UUIDs and NULL round-trip")
   func uuids() async throws {
     try await roundTrip([UUID(), UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))])
   }
 
-  @Test("instants come back to the microsecond, before and after 2000, 1970 and 2001")
+  @Test("instants round-trip to the microsecond, before and after 2000, 1970 and 2001")
   func dates() async throws {
     let instants = [-7_000_000_000.5, -978_307_200, -1.000001, 0, 0.000001, 807_654_321.123456, 8_000_000_000.999999]
     try await roundTrip(instants.map { Date(timeIntervalSinceReferenceDate: $0) })
@@ -78,7 +78,7 @@ struct PostgresCodableTests {
     }
   }
 
-  @Test("the server sees exactly the microsecond that was meant, and we the one that it means")
+  @Test("the server reads the exact microsecond that was sent, and so does the client")
   func microseconds() async throws {
     try await withPool { pool in
       let epochDistance = 946_684_800_000_000
@@ -101,7 +101,7 @@ struct PostgresCodableTests {
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
   }
 
-  @Test("an infinite date is PostgreSQL's infinity; what is no date is refused by the server, and crashes nobody")
+  @Test("an infinite date is PostgreSQL's infinity; an invalid date is refused by the server without a crash")
   func impossibleDates() async throws {
     try await withPool { pool async throws in
       for seconds in [Double.infinity, -.infinity] {
@@ -127,7 +127,7 @@ struct PostgresCodableTests {
     }
   }
 
-  @Test("days come back, and are the server's days")
+  @Test("days round-trip, and are the same days on the server")
   func days() async throws {
     try await roundTrip([-2_451_545, -1, 0, 1, 10_000].map { PostgresDate(daysSince2000: $0) })
     try await withPool { pool async throws in
@@ -136,7 +136,7 @@ struct PostgresCodableTests {
     }
   }
 
-  @Test("an infinite day is none")
+  @Test("an infinite day is not decoded")
   func infiniteDays() async throws {
     try await withPool { pool async throws in
       for days in [Int32.max, .min] {
@@ -148,7 +148,7 @@ struct PostgresCodableTests {
     }
   }
 
-  @Test("arrays come back: empty, long, and with empty elements")
+  @Test("arrays round-trip: empty, long, and with empty elements")
   func arrays() async throws {
     try await roundTrip([[], [1], Array(-500...500)])
     try await roundTrip([[], [""], ["", "a", "ü,{}\""]])
@@ -163,7 +163,7 @@ struct PostgresCodableTests {
   }
 
   @Test(
-    "an array that says it has more elements than bytes is none, and takes no memory",
+    "an array that claims more elements than it has bytes is refused, and no memory is allocated for it",
     arguments: [1, 2, .max] as [Int32])
   func lyingArray(_ count: Int32) {
     var bytes: [UInt8] = []
@@ -190,12 +190,12 @@ struct PostgresCodableTests {
     }
   }
 
-  @Test("an array of arrays, or with a NULL in it, is an error with a name; one that begins at another place is read")
+  @Test("an array of arrays or with a NULL is a clear error; an array with another lower bound is decoded")
   func oddArrays() async throws {
     try await withPool { pool async throws in #expect(try await pool.query(OddArrays()) == [[false, false, true]]) }
   }
 
-  // MARK: What a column may be read as
+  // MARK: Types of columns
 
   private struct Integers: PostgresStatement {
     static let sql = "select 7::int2, 7::int4, 7::int8, '{7}'::int4[]"
@@ -235,7 +235,7 @@ struct PostgresCodableTests {
       """
     }
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int {
-      // How many columns can be read as Value.
+      // The number of columns that can be decoded as Value.
       var count = 0
       for _ in 0..<9 {
         do throws(PostgresError) {
@@ -248,7 +248,7 @@ struct PostgresCodableTests {
     }
   }
 
-  @Test("a column is read as its own type and as no other")
+  @Test("a column is decoded as its own type and as no other")
   func misread() async throws {
     try await withPool { pool async throws in
       #expect(try await pool.query(Misread<Int16>()) == [0])

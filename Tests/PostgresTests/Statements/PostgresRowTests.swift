@@ -37,7 +37,7 @@ struct PostgresRowTests {
     let error = try await decodingError(WrongType())
     #expect(error.code == .decoding)
     #expect(error.statement == "WrongType")
-    #expect(error.message == "column 2 of type 25 is no Int")
+    #expect(error.message == "column 2 of type 25 is not Int")
   }
 
   @Test("a NULL where none is allowed is a decoding error that names the column and the statement")
@@ -66,7 +66,7 @@ struct PostgresRowTests {
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [Date] { try row.next() }
   }
 
-  @Test("a time or a day without end is a decoding error that says so, and names the column and the statement")
+  @Test("an infinite time or day is a decoding error that says so and names the column and the statement")
   func infiniteTimes() async throws {
     let time = try await decodingError(InfiniteTime())
     #expect(time.code == .decoding)
