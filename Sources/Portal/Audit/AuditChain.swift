@@ -97,6 +97,7 @@ package struct ChainedAuditEvent: Sendable, Equatable {
   package var targetID: UUID?
   package var reason: String?
   package var ticket: String?
+  package var detail: String?
   package var ip: String?
   package var prevHash: AuditHash
   /// As it is stored.
@@ -119,15 +120,18 @@ package struct ChainedAuditEvent: Sendable, Equatable {
     return String(repeating: "0", count: max(0, width - digits.count)) + digits
   }
 
-  /// What is hashed: a label, then all fields in a fixed order, each behind its length. No two events have the same,
-  /// since it can be read back in one way only. docs/AUDIT.md has it to the letter; `audit_event_hash` in the database
-  /// makes the same.
+  /// The bytes that are hashed: a label, then the fields in a fixed order, each preceded by its length. They can be
+  /// decoded in only one way, so no two events have the same bytes. An event with a detail has another label and one
+  /// field more. docs/AUDIT.md specifies the encoding; `audit_event_hash` in the database computes the same.
   var canonicalBytes: [UInt8] {
-    var bytes = Array("latchkey-audit-1".utf8)
-    for field in [
+    var bytes = Array((detail == nil ? "latchkey-audit-1" : "latchkey-audit-2").utf8)
+    var fields = [
       trail.accountID?.text, "\(seq)", id.text, at, actorKind, actorID?.text, actorName, action, targetKind,
-      targetID?.text, reason, ticket, ip, prevHash.description,
-    ] { Self.append(field, to: &bytes) }
+      targetID?.text, reason, ticket,
+    ]
+    if let detail { fields.append(detail) }
+    fields += [ip, prevHash.description]
+    for field in fields { Self.append(field, to: &bytes) }
     return bytes
   }
 
@@ -171,10 +175,13 @@ struct AuditRedactionDigest {
     hasher.update(data: bytes)
   }
 
-  /// What the event that tells of it has as its reason.
-  var reason: String {
-    Self.reason(eventCount, AuditHash(bytes: Array(hasher.finalize())).description)
+  /// The detail of the event that records the redactions.
+  var summary: String {
+    Self.summary(eventCount, AuditHash(bytes: Array(hasher.finalize())).description)
   }
 
-  static func reason(_ eventCount: Int, _ digest: String) -> String { "\(eventCount) events, SHA-256 \(digest)" }
+  static func summary(_ eventCount: Int, _ digest: String) -> String { "\(eventCount) events, SHA-256 \(digest)" }
+
+  /// Whether `event` has this summary: in its detail, or in its reason if a version without details has written it.
+  func matches(_ event: ChainedAuditEvent) -> Bool { event.detail ?? event.reason == summary }
 }

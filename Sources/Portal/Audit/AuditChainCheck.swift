@@ -125,7 +125,7 @@ struct AuditChainCheck {
     let digest = redactions.removeValue(forKey: event.seq)
     if event.action == AuditEvent.Action.auditRedacted.rawValue {
       let digest = digest ?? AuditRedactionDigest()
-      if event.reason == digest.reason {
+      if digest.matches(event) {
         outcomes.append(
           .redaction(event.trail, seq: event.seq, id: event.id, eventCount: digest.eventCount))
       } else {

@@ -63,7 +63,7 @@ package struct Caller: Sendable, Equatable {
   }
 }
 
-/// Why somebody acts.
+/// The reason that a person states for an action, and the ticket that it belongs to.
 package struct SupportReason: Sendable, Equatable {
   package static let textLengthMin = 3
   package static let textLengthMax = 500
@@ -75,6 +75,20 @@ package struct SupportReason: Sendable, Equatable {
   package init(text: String, ticket: String? = nil) {
     self.text = text
     self.ticket = ticket
+  }
+}
+
+/// The program's description of a change, such as the address of a person who was removed, by names that stay
+/// meaningful when the target is gone. What a person states is a ``SupportReason``.
+package struct AuditDetail: Sendable, Equatable {
+  /// In code points. The parts of a detail (addresses, names, roles) are bounded, so that only a mistake reaches this.
+  package static let lengthMax = 500
+
+  package let text: String
+
+  /// Cuts off what exceeds ``lengthMax``: a change must not fail because its description is too long.
+  package init(_ text: String) {
+    self.text = String(String.UnicodeScalarView(text.unicodeScalars.prefix(Self.lengthMax)))
   }
 }
 
@@ -128,7 +142,7 @@ package struct AuditEvent: Sendable, Equatable {
     case revocationWithdrawn = "revocation.withdrawn"
     case epochBegun = "epoch.begun"
     case userErased = "user.erased"
-    /// A part of the trail was rewritten without a person; which, stands in the reason.
+    /// A person was removed from earlier events of the trail. The detail identifies these events.
     case auditRedacted = "audit.redacted"
   }
 
@@ -142,5 +156,6 @@ package struct AuditEvent: Sendable, Equatable {
   package var targetID: UUID?
   package var reason: String?
   package var ticket: String?
+  package var detail: String?
   package var ip: String?
 }

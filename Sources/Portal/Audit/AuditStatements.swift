@@ -6,8 +6,8 @@ import Postgres
 struct InsertAuditEvent: PostgresStatement {
   static let sql = """
     insert into audit_events
-      (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, ip)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::inet)
+      (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, detail, ip)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::text::inet)
     """
 
   /// nil for what belongs to no account.
@@ -17,12 +17,15 @@ struct InsertAuditEvent: PostgresStatement {
   let targetKind: String
   let targetID: UUID?
   var reason: SupportReason?
+  var detail: AuditDetail?
 
   static func onKey(
-    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason? = nil
+    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason? = nil,
+    detail: AuditDetail? = nil
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: accountID, caller: caller, action: action, targetKind: "key", targetID: id, reason: reason)
+      accountID: accountID, caller: caller, action: action, targetKind: "key", targetID: id, reason: reason,
+      detail: detail)
   }
 
   static func onAccount(
@@ -33,10 +36,10 @@ struct InsertAuditEvent: PostgresStatement {
   }
 
   static func onInvitation(
-    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
+    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, detail: AuditDetail
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: accountID, caller: caller, action: action, targetKind: "invitation", targetID: id, reason: reason)
+      accountID: accountID, caller: caller, action: action, targetKind: "invitation", targetID: id, detail: detail)
   }
 
   /// What one member of staff asks for and another confirms, in an account.
@@ -49,26 +52,27 @@ struct InsertAuditEvent: PostgresStatement {
 
   static func onPerson(
     _ id: UUID, _ kind: String, in accountID: UUID?, _ action: AuditEvent.Action, by caller: Caller,
-    _ reason: SupportReason? = nil
+    detail: AuditDetail? = nil
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: accountID, caller: caller, action: action, targetKind: kind, targetID: id, reason: reason)
+      accountID: accountID, caller: caller, action: action, targetKind: kind, targetID: id, detail: detail)
   }
 
   /// What belongs to no account.
   static func inSystem(
     _ action: AuditEvent.Action, _ targetKind: String, _ targetID: UUID? = nil, by caller: Caller,
-    _ reason: SupportReason? = nil
+    _ reason: SupportReason? = nil, detail: AuditDetail? = nil
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: nil, caller: caller, action: action, targetKind: targetKind, targetID: targetID, reason: reason)
+      accountID: nil, caller: caller, action: action, targetKind: targetKind, targetID: targetID, reason: reason,
+      detail: detail)
   }
 
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       UUID.version7(), accountID, caller.actor.kind.rawValue, caller.actor.id, caller.actor.name, action.rawValue,
       targetKind,
-      targetID, reason?.text, reason?.ticket, caller.ip)
+      targetID, reason?.text, reason?.ticket, detail?.text, caller.ip)
   }
 }
 
@@ -121,7 +125,7 @@ extension AuditFilter {
 /// The newest first, from below `before`.
 struct ListAuditEvents: PostgresStatement {
   static let sql = """
-    select id, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, host(ip)
+    select id, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, detail, host(ip)
     from audit_events event
     where \(AuditFilter.condition) and account_id = $7 and ($8::uuid is null or id < $8)
     order by id desc
@@ -142,7 +146,7 @@ struct ListAuditEvents: PostgresStatement {
     AuditEvent(
       id: try row.next(), at: try row.next(), actorKind: try row.next(), actorID: try row.next(),
       actorName: try row.next(), action: try row.next(), targetKind: try row.next(), targetID: try row.next(),
-      reason: try row.next(), ticket: try row.next(), ip: try row.next())
+      reason: try row.next(), ticket: try row.next(), detail: try row.next(), ip: try row.next())
   }
 }
 
@@ -152,7 +156,7 @@ struct ListAuditEvents: PostgresStatement {
 private let chainedColumns = """
   event.account_id, event.seq, event.id, (extract(epoch from event.at) * 1000000)::bigint, event.actor_kind,
   event.actor_id, event.actor_name, event.action, event.target_kind, event.target_id, event.reason, event.ticket,
-  abbrev(event.ip), event.prev_hash, event.hash, event.redacted_by, event.redacted_hashes
+  event.detail, abbrev(event.ip), event.prev_hash, event.hash, event.redacted_by, event.redacted_hashes
   """
 
 /// The account of the head whose chain belongs to none.
@@ -164,7 +168,8 @@ extension ChainedAuditEvent {
       trail: AuditTrail(try row.next()), seq: try row.next(), id: try row.next(), atMicroseconds: try row.next(),
       actorKind: try row.next(), actorID: try row.next(), actorName: try row.next(), action: try row.next(),
       targetKind: try row.next(), targetID: try row.next(), reason: try row.next(), ticket: try row.next(),
-      ip: try row.next(), prevHash: try AuditHash(column: row.next()), hash: try AuditHash(column: row.next()))
+      detail: try row.next(), ip: try row.next(), prevHash: try AuditHash(column: row.next()),
+      hash: try AuditHash(column: row.next()))
     let (tellers, hashes) = (try row.next([Int].self), try row.next([PostgresBytes].self))
     redactions = zip(tellers, hashes).map { AuditRedaction(teller: $0, hash: AuditHash(column: $1)) }
   }

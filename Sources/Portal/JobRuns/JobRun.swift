@@ -52,7 +52,7 @@ struct JobRun: Sendable {
 
   private func tell(_ what: String, on connection: PostgresConnection) async throws {
     try await connection.execute(
-      InsertAuditEvent.inSystem(.usageDeleted, "usage", by: caller, SupportReason(text: "\(name): \(what)")))
+      InsertAuditEvent.inSystem(.usageDeleted, "usage", by: caller, detail: AuditDetail("\(name): \(what)")))
   }
 
   /// Notes that the job begins; false if that is not for this instance, because another is in a step or has begun it

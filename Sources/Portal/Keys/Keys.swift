@@ -4,8 +4,8 @@ package import Postgres
 /// The verbs of an account's keys. Each change is one transaction together with its audit event; a trigger tells the
 /// instances. Locks are taken in the order account, keys.
 package struct Keys: Sendable {
-  /// Why a key that was in its grace is revoked by a roll, for the trail.
-  private static let rolledAgain = SupportReason(text: "Its successor was rolled.")
+  /// Why a roll revokes a key that is in its grace period.
+  private static let rolledAgain = AuditDetail("Its successor was rolled.")
 
   let pool: PostgresPool
   let format: KeyFormat
@@ -120,17 +120,19 @@ package struct Keys: Sendable {
     return Revoked(id: id, revokedAt: revokedAt, propagation: await propagation(since: start))
   }
 
-  /// Revokes a key that is locked and not revoked yet; when.
+  /// Revokes a key that is locked and not revoked yet, and returns when. The mail's reason is the stated one, or else
+  /// the detail.
   private func revoke(
-    _ key: Key, by caller: Caller, _ reason: SupportReason?, on transaction: PostgresConnection
+    _ key: Key, by caller: Caller, _ reason: SupportReason?, detail: AuditDetail? = nil,
+    on transaction: PostgresConnection
   ) async throws -> Date {
     let (revoked, _, _) = try await transaction.pipeline(
       RevokeKey(accountID: key.accountID, id: key.id),
-      InsertAuditEvent.onKey(key.id, of: key.accountID, .keyRevoked, by: caller, reason),
+      InsertAuditEvent.onKey(key.id, of: key.accountID, .keyRevoked, by: caller, reason, detail: detail),
       outbox.notice(
         .keyRevoked, of: key.accountID, subjectID: key.id, if: !caller.actor.isCustomer,
         Mail.Parameters(
-          actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text,
+          actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text ?? detail?.text,
           ticket: reason?.ticket)))
     return revoked[0]
   }
@@ -244,7 +246,7 @@ package struct Keys: Sendable {
       RetireRolledKey(accountID: account.id, id: key.id, graceSeconds: graceSeconds),
       InsertAuditEvent.onKey(key.id, of: account.id, .keyRolled, by: caller),
       FindKey(accountID: account.id, id: key.id))
-    for other in others { _ = try await revoke(other, by: caller, Self.rolledAgain, on: transaction) }
+    for other in others { _ = try await revoke(other, by: caller, nil, detail: Self.rolledAgain, on: transaction) }
     let ended = try await transaction.pipeline(each: others.map { FindKey(accountID: account.id, id: $0.id) })
     return (successor, retired[0], Array(ended.joined()))
   }

@@ -14,8 +14,8 @@ package struct StaffDetails: Sendable, Equatable {
   /// Whether they may do whatever staff do.
   var isActiveAdmin: Bool { isEnabled && member.role == .admin }
 
-  /// As the trail names them, for whom an id says nothing once they are gone.
-  var trailName: SupportReason { SupportReason(text: member.email) }
+  /// Their address: once they are removed, an id identifies nobody.
+  var auditDetail: AuditDetail { AuditDetail(member.email) }
 }
 
 extension [StaffDetails] {

@@ -11,6 +11,7 @@ extension JSONWriter {
     target(event.targetKind, event.targetID)
     field("reason", event.reason)
     field("ticket", event.ticket)
+    field("detail", event.detail)
     field("ip", event.ip)
   }
 
@@ -48,6 +49,7 @@ extension JSONWriter {
     target(event.targetKind, event.targetID)
     field("reason", event.reason)
     field("ticket", event.ticket)
+    field("detail", event.detail)
     field("ip", event.ip)
   }
 
