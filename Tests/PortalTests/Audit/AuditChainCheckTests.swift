@@ -172,7 +172,7 @@ struct AuditChainCheckTests {
     }
     var teller = ChainedAuditEvent.sample(chain[0].trail, seq: count + 1, after: chain[count - 1].hash)
     teller.action = AuditEvent.Action.auditRedacted.rawValue
-    teller.reason = digest.reason
+    teller.detail = digest.summary
     edit(&teller)
     return chain + [teller.hashed()]
   }
@@ -191,6 +191,40 @@ struct AuditChainCheckTests {
     // Whoever kept the head of before finds it.
     let kept = AuditHead(trail: chain[0].trail, seq: 6, hash: chain[5].hash)
     #expect(check(chain, head: chain.head, expecting: [kept]).last == .intact(chain.head!))
+  }
+
+  @Test("a redaction that a version without details has recorded, in the reason, is as good as any")
+  func redactionsInReasons() {
+    let chain = redacted([2, 3, 6]) { ($0.reason, $0.detail) = ($0.detail, nil) }
+    #expect(
+      check(chain, head: chain.head) == [
+        .redaction(chain[0].trail, seq: 7, id: chain[6].id, eventCount: 3), .intact(chain.head!),
+      ])
+  }
+
+  @Test("a detail that is removed, added or moved to the reason is found, with a hash that fits, too")
+  func movedDetails() {
+    var chain: [ChainedAuditEvent] = []
+    for seq in 1...4 {
+      var event = ChainedAuditEvent.sample(.system, seq: seq, after: chain.last?.hash ?? .zero)
+      if seq % 2 == 0 { event.detail = "from viewer to admin" } else { event.reason = "from viewer to admin" }
+      chain.append(event.hashed())
+    }
+    #expect(check(chain, head: chain.head) == [.intact(chain.head!)])
+    let changes: [(inout ChainedAuditEvent) -> Void] = [
+      { ($0.reason, $0.detail) = ($0.detail, $0.reason) }, { ($0.ticket, $0.detail) = ($0.detail ?? "", nil) },
+      { $0.detail = $0.detail == nil ? "" : nil }, { $0.detail = "from viewer to owner" },
+    ]
+    for index in chain.indices {
+      for change in changes {
+        var changed = chain
+        change(&changed[index])
+        #expect(problems(changed, head: chain.head) == ["\(index + 1) \(AuditFinding.Problem.edited)"])
+        changed[index] = changed[index].hashed()
+        let found = problems(changed, head: chain.head)
+        #expect(found.count == 1 && found[0].hasPrefix(index < 3 ? "\(index + 2) " : "4 "), "\(found)")
+      }
+    }
   }
 
   @Test("what only claims to be redacted is found, whichever event it names")
@@ -223,7 +257,12 @@ struct AuditChainCheckTests {
     chain[3].redactions = [AuditRedaction(teller: 7, hash: chain[3].computedHash)]
     #expect(problems(chain, head: chain.head) == [other])
     // The event that tells of them says something else, or tells of nothing.
-    chain = redacted([2, 3]) { $0.reason = AuditRedactionDigest().reason }
+    chain = redacted([2, 3]) { $0.detail = AuditRedactionDigest().summary }
+    #expect(problems(chain, head: chain.head) == [other])
+    // What it says is in its detail if it has one, whatever is in its reason.
+    chain = redacted([2, 3]) { ($0.reason, $0.detail) = ($0.detail, AuditRedactionDigest().summary) }
+    #expect(problems(chain, head: chain.head) == [other])
+    chain = redacted([2, 3]) { $0.detail = nil }
     #expect(problems(chain, head: chain.head) == [other])
     chain = redacted([2, 3]) { $0.action = "x" }
     #expect(

@@ -200,12 +200,13 @@ struct AuditChainsTests {
       try await pool.type(
         """
         insert into audit_events
-          (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, ip)
+          (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, detail, ip)
         select gen_random_uuid(), case when number % 2 = 0 then '\(account)'::uuid end, 'job',
           case when number % 3 = 0 then gen_random_uuid() end, repeat(chr(31 + number), number % 5), 'x\\', 'ü',
           case when number % 5 <> 0 then gen_random_uuid() end,
           case when number % 7 <> 0 then repeat('€\\', number % 4) end,
           case when number % 11 <> 0 then '\\x' || number end,
+          case when number % 2 = 0 then repeat('é\\', number % 3) end,
           case number % 6 when 0 then inet '192.0.2.1' when 1 then '10.0.0.0/8' when 2 then '2001:db8::1'
             when 3 then '2001:db8::/32' when 4 then '::ffff:192.0.2.1' end
         from generate_series(1, 300) number
@@ -387,7 +388,7 @@ struct AuditChainsTests {
       "id = gen_random_uuid()", "at = at + interval '1 microsecond'", "actor_kind = 'staff'",
       "actor_id = gen_random_uuid()", "actor_name = actor_name || ' '", "action = 'key.revoked'",
       "target_kind = 'account'", "target_id = gen_random_uuid()", "target_id = null", "reason = ''", "ticket = 'T-1'",
-      "ip = '::1'", "hash = sha256('a')", "prev_hash = sha256('a')",
+      "detail = ''", "detail = 'from viewer to admin'", "ip = '::1'", "hash = sha256('a')", "prev_hash = sha256('a')",
     ])
   func edited(_ change: String) async throws {
     let found = try await tampered("update audit_events set \(change) where account_id = :it and seq = 3")

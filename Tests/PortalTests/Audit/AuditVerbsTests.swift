@@ -544,8 +544,26 @@ struct AuditVerbsTests {
         """)
       #expect(events == verb.events)
       #expect(try await AuditChains(pool: pool).verify { _ in }.isIntact)
+      // What the stage and the verbs state; every other text is the program's.
+      let reasons = try await pool.lines("select distinct reason from audit_events where reason is not null")
+      #expect(Set(reasons).isSubset(of: ["because", "A table was restored."]), "\(reasons)")
+      let detailed = Self.detailedActions.map { "'\($0.rawValue)'" }.joined(separator: ", ")
+      #expect(
+        try await pool.lines(
+          """
+          select action from audit_events
+          where (detail is not null) <> (action in (\(detailed)))
+            and coalesce(detail, '') <> 'Its successor was rolled.'
+          """) == [])
     }
   }
+
+  /// Those whose events always have a detail. Otherwise only `key.revoked` by a roll has one.
+  private static let detailedActions: [AuditEvent.Action] = [
+    .memberInvited, .memberJoined, .memberLeft, .memberRemoved, .memberRoleChanged, .invitationRevoked,
+    .staffRoleChanged, .staffDisabled, .staffEnabled, .staffRemoved, .staffSecondFactorReset, .tokenCreated,
+    .usageDeleted, .analyticsGranted, .portalGranted, .planSet, .auditRedacted,
+  ]
 
   @Test("docs/AUDIT.md has every action")
   func documented() throws {

@@ -11,7 +11,7 @@ struct ChainedAuditEventTests {
   private static let id = UUID(uuidString: "01A1FF93-0755-70AF-9B6E-D75E8F14F55E")!
 
   /// Computed by another program, after docs/AUDIT.md.
-  @Test("two events have the hashes that they have had ever since")
+  @Test("events have the hashes that they have had ever since")
   func knownHashes() {
     let one = ChainedAuditEvent(
       trail: .account(UUID(uuidString: "01A1FF93-0755-70AF-9B6E-D75E8F14F55D")!), seq: 2, id: Self.id,
@@ -22,6 +22,11 @@ struct ChainedAuditEventTests {
       prevHash: AuditHash(hex: String(repeating: "ab", count: 32))!, hash: .zero)
     #expect(one.at == "2026-01-31T12:00:00.123456Z")
     #expect("\(one.computedHash)" == "f373b003ee89539d4cdb14fb3c7b21a6e16ea85bf365f0ca2748b3e6af8f9de5")
+    var detailed = one
+    detailed.detail = "Its successor was rolled."
+    #expect("\(detailed.computedHash)" == "228cd51949a7e29e35c88ac3cc27449bb9430b7b251ea34b508374550e9dcfa6")
+    (detailed.reason, detailed.ticket, detailed.detail) = ("", nil, "")
+    #expect("\(detailed.computedHash)" == "3a7301426d1370a27a77eddee7fdd02690272dfb09610f310b950184724910d0")
     let other = ChainedAuditEvent(
       trail: .system, seq: 1, id: Self.id, atMicroseconds: -1, actorKind: "job", actorID: nil,
       actorName: "usage-hours", action: "usage.deleted", targetKind: "usage", targetID: nil, reason: nil, ticket: nil,
@@ -30,11 +35,11 @@ struct ChainedAuditEventTests {
     #expect("\(other.computedHash)" == "56f36ef9d61e99eb759c9b81e0f6ca3039fec436d028512a4178f71f4da6025c")
   }
 
-  /// The fields of an event, read back from its encoding.
+  /// The fields of an event, read back from its encoding. Under the first label there is no detail.
   private func decode(_ bytes: [UInt8]) throws -> [String?] {
-    let label = Array("latchkey-audit-1".utf8)
-    #expect(bytes.starts(with: label))
-    var rest = bytes[label.count...]
+    let labels = ["latchkey-audit-1", "latchkey-audit-2"].map { Array($0.utf8) }
+    let label = try #require(labels.firstIndex { bytes.starts(with: $0) })
+    var rest = bytes[labels[label].count...]
     func take(_ count: Int) throws -> ArraySlice<UInt8> {
       try #require(count <= rest.count)
       defer { rest = rest.dropFirst(count) }
@@ -45,14 +50,16 @@ struct ChainedAuditEventTests {
       let length = try take(4).reduce(0) { $0 << 8 | Int($1) }
       fields.append(length == 0xFFFF_FFFF ? nil : String(decoding: try take(length), as: UTF8.self))
     }
+    #expect(fields.count == (label == 0 ? 14 : 15))
+    if label == 0 { fields.insert(nil, at: 12) }
     return fields
   }
 
   private func fields(_ event: ChainedAuditEvent) -> [String?] {
     [
       event.trail.accountID?.text, "\(event.seq)", event.id.text, event.at, event.actorKind, event.actorID?.text,
-      event.actorName, event.action, event.targetKind, event.targetID?.text, event.reason, event.ticket, event.ip,
-      "\(event.prevHash)",
+      event.actorName, event.action, event.targetKind, event.targetID?.text, event.reason, event.ticket, event.detail,
+      event.ip, "\(event.prevHash)",
     ]
   }
 
@@ -73,8 +80,8 @@ struct ChainedAuditEventTests {
       atMicroseconds: Int.random(in: 0...3, using: &generator) * 500_000, actorKind: text(&generator),
       actorID: perhaps(id()), actorName: text(&generator), action: text(&generator), targetKind: text(&generator),
       targetID: perhaps(id()), reason: perhaps(text(&generator)), ticket: perhaps(text(&generator)),
-      ip: perhaps("192.0.2.1"), prevHash: perhaps(.zero) ?? AuditHash(bytes: Array(repeating: 1, count: 32)),
-      hash: .zero)
+      detail: perhaps(text(&generator)), ip: perhaps("192.0.2.1"),
+      prevHash: perhaps(.zero) ?? AuditHash(bytes: Array(repeating: 1, count: 32)), hash: .zero)
   }
 
   @Test("it can be read back in one way only, so no two events have the same")
@@ -94,20 +101,33 @@ struct ChainedAuditEventTests {
 
   @Test("every field has its part in it: one changed is another hash")
   func everyField() {
-    let event = ChainedAuditEvent.sample(.account(.version7()))
+    let plain = ChainedAuditEvent.sample(.account(.version7()))
+    var detailed = plain
+    detailed.detail = "from viewer to admin"
+    detailed = detailed.hashed()
     let changes: [(inout ChainedAuditEvent) -> Void] = [
       { $0.trail = .system }, { $0.trail = .account(.version7()) }, { $0.seq += 1 }, { $0.id = .version7() },
       { $0.atMicroseconds += 1 }, { $0.actorKind = "staff" }, { $0.actorID = nil }, { $0.actorID = .version7() },
       { $0.actorName = "" }, { $0.action = "key.rolled" }, { $0.targetKind = "account" }, { $0.targetID = nil },
       { $0.targetID = .version7() }, { $0.reason = "" }, { $0.ticket = "" }, { $0.ip = "::1" },
-      { $0.prevHash = event.hash },
+      { $0.prevHash = plain.hash },
     ]
-    var hashes: Set = [event.hash]
-    for change in changes {
-      var changed = event
-      change(&changed)
-      #expect(hashes.insert(changed.computedHash).inserted)
+    var hashes: Set = [plain.hash, detailed.hash]
+    #expect(hashes.count == 2)
+    for event in [plain, detailed] {
+      for change in changes {
+        var changed = event
+        change(&changed)
+        #expect(hashes.insert(changed.computedHash).inserted)
+      }
     }
+    detailed.detail = ""
+    #expect(hashes.insert(detailed.computedHash).inserted)
+    // The same text in another field.
+    (detailed.reason, detailed.detail) = ("from viewer to admin", nil)
+    #expect(hashes.insert(detailed.computedHash).inserted)
+    (detailed.reason, detailed.ticket) = (nil, "from viewer to admin")
+    #expect(hashes.insert(detailed.computedHash).inserted)
   }
 
   @Test("the database and this process come to the same hash, whatever the fields hold")
@@ -128,7 +148,7 @@ struct ChainedAuditEventTests {
         (gen_random_uuid(), \(pick(times)), \(pick(["user", "staff", "command", "job"])),
           \(perhaps("gen_random_uuid()")), \(pick(texts)), \(pick(texts)), \(pick(texts)),
           \(perhaps("gen_random_uuid()")), \(perhaps(pick(texts))), \(perhaps(pick(texts))),
-          \(perhaps(pick(addresses) + "::inet")))
+          \(perhaps(pick(texts))), \(perhaps(pick(addresses) + "::inet")))
         """
     }
     try await withPool { pool in
@@ -138,7 +158,7 @@ struct ChainedAuditEventTests {
           + rows.map { row in
             """
             insert into audit_events
-              (id, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, ip)
+              (id, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, detail, ip)
             values \(row);
             """
           }.joined(separator: "\n"))
