@@ -33,8 +33,7 @@ format: ## Format the Swift files
 
 # Package.swift turns warnings into errors.
 check: ## Run what must pass before a commit: lint, build, tests
-	@scripts/lint
-	@scripts/test
+	@scripts/check
 
 bench: ## Run the benchmarks
 	@scripts/bench $(ARGS)

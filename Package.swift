@@ -51,6 +51,7 @@ let package = Package(
     // The files openapi.yaml and openapi.json, as bytes in the program.
     .target(name: "COpenAPI"),
 
+    .target(name: "JSON", swiftSettings: settings),
     .target(
       name: "Postgres",
       dependencies: [
@@ -70,6 +71,7 @@ let package = Package(
         "CMigrations",
         "COpenSSL",
         "CUnistring",
+        "JSON",
         "Postgres",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "DequeModule", package: "swift-collections"),
@@ -82,8 +84,9 @@ let package = Package(
     .target(
       name: "PortalHTTP",
       dependencies: [
-        "COpenAPI",
+        "JSON",
         "Portal",
+        "Postgres",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "Hummingbird", package: "hummingbird"),
@@ -92,10 +95,42 @@ let package = Package(
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "NIOTLS", package: "swift-nio"),
+      ],
+      swiftSettings: settings
+    ),
+    .target(
+      name: "PortalAPI",
+      dependencies: [
+        "COpenAPI",
+        "JSON",
+        "Portal",
+        "PortalHTTP",
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
         .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
-        .product(name: "NIOTLS", package: "swift-nio"),
+      ],
+      swiftSettings: settings
+    ),
+    .target(
+      name: "PortalApplication",
+      dependencies: [
+        "Portal",
+        "PortalAPI",
+        "PortalHTTP",
+        "Postgres",
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
       swiftSettings: settings
@@ -103,7 +138,10 @@ let package = Package(
     .executableTarget(
       name: "PortalServer",
       dependencies: [
+        "JSON",
         "Portal",
+        "PortalAPI",
+        "PortalApplication",
         "PortalHTTP",
         "Postgres",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -120,7 +158,10 @@ let package = Package(
     .target(
       name: "PortalTesting",
       dependencies: [
+        "JSON",
         "Portal",
+        "PortalAPI",
+        "PortalApplication",
         "PortalHTTP",
         "Postgres",
         "PostgresTesting",
@@ -140,12 +181,18 @@ let package = Package(
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "PortalTests", dependencies: ["Portal", "PortalTesting", "Postgres", "PostgresTesting"],
+      name: "JSONTests", dependencies: ["JSON", "PortalTesting", "PostgresTesting"], swiftSettings: settings),
+    .testTarget(
+      name: "PortalTests", dependencies: ["JSON", "Portal", "PortalTesting", "Postgres", "PostgresTesting"],
       swiftSettings: settings),
     .testTarget(
       name: "PortalHTTPTests",
+      dependencies: ["JSON", "Portal", "PortalHTTP", "PortalTesting", "PostgresTesting"], swiftSettings: settings),
+    .testTarget(
+      name: "PortalAPITests",
       dependencies: [
-        "Portal", "PortalHTTP", "PortalTesting", "Postgres", "PostgresTesting",
+        "JSON", "Portal", "PortalAPI", "PortalApplication", "PortalHTTP", "PortalTesting", "Postgres",
+        "PostgresTesting",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOEmbedded", package: "swift-nio"),
@@ -154,7 +201,8 @@ let package = Package(
     .testTarget(
       name: "PortalServerTests",
       dependencies: [
-        "Portal", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres", "PostgresTesting",
+        "JSON", "Portal", "PortalAPI", "PortalApplication", "PortalHTTP", "PortalServer", "PortalTesting", "Postgres",
+        "PostgresTesting",
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdTesting", package: "hummingbird"),

@@ -3,66 +3,44 @@ import Configuration
 import Foundation
 import Logging
 import Portal
+import PortalAPI
+import PortalApplication
 import PortalHTTP
 import Postgres
 
-/// Everything that can be set, read once and checked: the only code that knows where settings come from.
+/// The program's configuration, read once and validated. No other code knows where settings come from.
 ///
-/// Each key is a flag (`--http-port`), an environment variable (`HTTP_PORT`) or a line of `.env`; the first of these
-/// wins.
-/// `docs/CONFIGURATION.md` lists them with type, default and unit.
+/// Each key can be set by a flag (`--http-port`), an environment variable (`HTTP_PORT`) or a line of `.env`; the first
+/// of these wins. `docs/CONFIGURATION.md` lists the keys with type, default and unit.
 struct PortalConfiguration: Sendable {
+  /// How the server listens and ends.
   struct HTTP: Sendable {
     var host: String
+    /// Not used with ``PortalSettings/socket``.
     var port: Int
-    /// Where to listen instead of at `port`; nil: there.
-    var socket: SocketFile?
-    /// Nil: connections are not encrypted.
+    /// Nil if connections are not encrypted.
     var tls: TLSFiles?
-    /// Nil where health and metrics are served on `port`.
+    /// Nil if health and metrics are served on `port`.
     var operationsPort: Int?
-    var cookie: SessionCookie
-    var trustedProxies: TrustedProxies
-    var crossOrigins: CrossOrigins
-    var keyPlaces: KeyPlaces
-    var idleSeconds: Int
-    /// Nil for one a processor.
-    var threadCount: Int?
-    /// Nil for what the descriptors allow, and the standard at most.
+    /// Nil for as many as the descriptors allow, up to the standard maximum.
     var connectionCountMax: Int?
-    /// How long the end is held up after SIGTERM.
+    /// How long the server keeps serving after SIGTERM before it stops listening.
     var drainSeconds: Int
-    var shutdownSeconds: Int
   }
 
   var database: PostgresConfiguration
-  var listenerURL: String?
-  /// Where usage and analytics are read, if not from `database`.
+  /// The database that usage and analytics are read from; nil for `database`.
   var analyticsDatabase: PostgresConfiguration?
   var http: HTTP
-  var requestsPerMinute: RequestLimits.PerMinute
-  var isSignupOpen: Bool
-  /// Nil: metrics are for everybody who reaches the port.
-  var metricsToken: Secret?
-  var keyFormat: KeyFormat
-  var leaseSeconds: Int
-  var cacheEntryCountMax: Int
-  var cachePreloadCount: Int
-  var hasFastPath: Bool
-  var sessionHours: Int
-  var passwordCost: ScryptCost
-  var passwordThreadCount: Int
-  var secretBox: SecretBox?
-  var needsStaffSecondFactor: Bool
+  /// What the portal is made with. `serve` adds what it finds out itself: the certificate, the descriptors, the spool of
+  /// this installation, the number of migrations.
+  var settings: PortalSettings
+  /// The folder of the spools of all installations.
   var usageSpool: String
-  var usageSpoolKeepSeconds: Int
-  var retention: Retention
-  /// Nil: no mail is sent.
-  var mail: MailSettings?
   var logLevel: Logger.Level
   var logFormat: LogFormat
 
-  /// Reads and checks; a wrong value is a `ValidationError` that names the key.
+  /// Reads and validates all keys. Throws a `ValidationError` that names the key of an invalid value.
   init(_ reader: ConfigReader) throws {
     let keys = CheckedReader(reader: reader)
     database = PostgresConfiguration(url: try keys.required("database.url", isSecret: true))
@@ -72,7 +50,7 @@ struct PortalConfiguration: Sendable {
     database.statementTimeout = .seconds(seconds)
     database.preparing = try keys.parsed(
       "database.prepare", default: "auto", "must be auto, always or never", PostgresPreparing.init(rawValue:))
-    listenerURL = keys.optional("database.listener.url", isSecret: true)
+    let listenerURL = keys.optional("database.listener.url", isSecret: true)
     if let url = keys.optional("analytics.database.url", isSecret: true) {
       var configuration = database
       configuration.url = url
@@ -94,29 +72,39 @@ struct PortalConfiguration: Sendable {
     let shutdownSeconds = try keys.integer("shutdown.seconds", 1...3_600, default: 10)
     let idleSeconds = try keys.integer("http.idle.seconds", 1...86_400, default: 75)
     var proxies = try keys.parsed(
-      "trusted.proxies", default: "", "must be addresses or CIDR blocks with commas between", TrustedProxies.init)
+      "trusted.proxies", default: "", "must be comma-separated addresses or CIDR blocks", TrustedProxies.init)
     proxies.header = try keys.parsed(
       "forwarded.header", default: ForwardedHeader.xForwardedFor.rawValue, "must be x-forwarded-for or forwarded"
     ) { ForwardedHeader(rawValue: $0.lowercased()) }
     proxies.includesSocketPeers = socket != nil
     let crossOrigins = try keys.parsed(
       "cors.origins", default: "",
-      "must be origins with commas between, https://host[:port], or http:// with 127.0.0.1 or localhost",
+      "must be comma-separated origins, https://host[:port], or http:// with 127.0.0.1 or localhost",
       CrossOrigins.init)
     let keyPlaces = try keys.parsed(
       "key.headers", default: "x-api-key,authorization",
-      "must be up to 8 names of header fields with commas between, or query: and the name of a parameter, each once, "
-        + "and none that says something else", KeyPlaces.init(_:))
+      "must be up to 8 comma-separated names of header fields, or query: and the name of a parameter, without "
+        + "repetition and without fields that have another meaning", KeyPlaces.init(_:))
     let operationsPort = try keys.integer("operations.port", 0...65_535, default: 0)
     guard operationsPort == 0 || operationsPort != port || socket != nil else {
-      throw keys.error("operations.port", "must be another port than HTTP_PORT")
+      throw keys.error("operations.port", "must differ from HTTP_PORT")
     }
     http = HTTP(
-      host: host, port: port, socket: socket, tls: tls, operationsPort: operationsPort == 0 ? nil : operationsPort,
-      cookie: cookie, trustedProxies: proxies, crossOrigins: crossOrigins, keyPlaces: keyPlaces,
-      idleSeconds: idleSeconds,
-      threadCount: threads == 0 ? nil : threads, connectionCountMax: connections == 0 ? nil : connections,
-      drainSeconds: drainSeconds, shutdownSeconds: shutdownSeconds)
+      host: host, port: port, tls: tls, operationsPort: operationsPort == 0 ? nil : operationsPort,
+      connectionCountMax: connections == 0 ? nil : connections, drainSeconds: drainSeconds)
+    let keyFormat = try keys.parsed(
+      "key.prefix", default: "lk", "must be 2 to 16 lower-case letters and digits, beginning with a letter",
+      KeyFormat.init(prefix:))
+    settings = PortalSettings(keyFormat: keyFormat, cookie: cookie)
+    settings.instanceName = "\(ProcessInfo.processInfo.hostName):\(socket?.path ?? "\(port)")"
+    settings.listenerURL = listenerURL
+    settings.trustedProxies = proxies
+    settings.crossOrigins = crossOrigins
+    settings.keyPlaces = keyPlaces
+    settings.socket = socket
+    settings.httpThreadCount = threads == 0 ? nil : threads
+    settings.connectionTimeouts.idle = .seconds(idleSeconds)
+    settings.connectionTimeouts.shutdown = .seconds(shutdownSeconds)
 
     let counts = 0...RequestLimits.PerMinute.max
     var limits = RequestLimits.PerMinute()
@@ -124,54 +112,51 @@ struct PortalConfiguration: Sendable {
     limits.address = try keys.integer("address.rate.limit.per.minute", counts, default: limits.address)
     limits.token = try keys.integer("token.rate.limit.per.minute", counts, default: limits.token)
     limits.verification = try keys.integer("verify.rate.limit.per.minute", counts, default: limits.verification)
-    requestsPerMinute = limits
-    isSignupOpen = try keys.boolean("signup.open", default: false)
-    metricsToken = try keys.optional("metrics.token", isSecret: true).map {
+    settings.requestsPerMinute = limits
+    settings.isSignupOpen = try keys.boolean("signup.open", default: false)
+    settings.metricsToken = try keys.optional("metrics.token", isSecret: true).map {
       try keys.parsed(
         $0, "metrics.token",
-        "must be \(Self.metricsTokenLengthMin) to \(Secret.lengthMax) visible characters of ASCII",
+        "must be \(Self.metricsTokenLengthMin) to \(Secret.lengthMax) visible ASCII characters",
         Self.parseMetricsToken)
     }
-    keyFormat = try keys.parsed(
-      "key.prefix", default: "lk", "must be 2 to 16 lower-case letters and digits, beginning with a letter",
-      KeyFormat.init(prefix:))
-    leaseSeconds = try keys.integer("cache.lease.seconds", 1...30, default: 2)
-    cacheEntryCountMax = try keys.integer("cache.entries", 1...10_000_000, default: 200_000)
-    cachePreloadCount = try keys.integer("cache.preload", 0...10_000_000, default: 0)
-    hasFastPath = try keys.boolean("fast.path", default: true)
-    sessionHours = try keys.integer("session.hours", 1...8_760, default: 720)
-    passwordCost = ScryptCost.standard
-    passwordCost.logN = try keys.integer("password.cost", 10...16, default: ScryptCost.standard.logN)
-    passwordThreadCount = try keys.integer("password.threads", 1...64, default: 2)
-    secretBox = try keys.optional("secret.key", isSecret: true).map {
+    settings.lease = .seconds(try keys.integer("cache.lease.seconds", 1...30, default: 2))
+    settings.cacheEntryCountMax = try keys.integer("cache.entries", 1...10_000_000, default: 200_000)
+    settings.cachePreloadCount = try keys.integer("cache.preload", 0...10_000_000, default: 0)
+    settings.hasFastPath = try keys.boolean("fast.path", default: true)
+    settings.sessionLifetime = .seconds(try keys.integer("session.hours", 1...8_760, default: 720) * 3_600)
+    settings.passwordCost.logN = try keys.integer("password.cost", 10...16, default: ScryptCost.standard.logN)
+    settings.passwordThreadCount = try keys.integer("password.threads", 1...64, default: 2)
+    settings.secretBox = try keys.optional("secret.key", isSecret: true).map {
       try keys.parsed(
-        $0, "secret.key", "must be 32 bytes in base 64, as openssl rand -base64 32 prints them", SecretBox.init)
+        $0, "secret.key", "must be 32 bytes in base 64, as printed by openssl rand -base64 32", SecretBox.init)
     }
     if let previous = keys.optional("secret.key.previous", isSecret: true) {
-      guard let box = secretBox else { throw keys.error("secret.key.previous", "needs a SECRET_KEY") }
-      secretBox = try keys.parsed(
+      guard let box = settings.secretBox else { throw keys.error("secret.key.previous", "requires SECRET_KEY") }
+      settings.secretBox = try keys.parsed(
         previous, "secret.key.previous",
-        "must be 1 to \(SecretBox.previousCountMax) keys with commas between, each as SECRET_KEY, and none of them it",
+        "must be 1 to \(SecretBox.previousCountMax) comma-separated keys in the form of SECRET_KEY, none equal to it",
         box.opening(previous:))
     }
-    needsStaffSecondFactor = try keys.choice("staff.second.factor", ["optional", "required"]) == "required"
-    if needsStaffSecondFactor, secretBox == nil {
-      throw ValidationError("STAFF_SECOND_FACTOR can be required only with a SECRET_KEY.")
+    settings.needsStaffSecondFactor = try keys.choice("staff.second.factor", ["optional", "required"]) == "required"
+    if settings.needsStaffSecondFactor, settings.secretBox == nil {
+      throw ValidationError("STAFF_SECOND_FACTOR can only be required if SECRET_KEY is set.")
     }
     usageSpool = keys.optional("usage.spool") ?? "usage"
-    usageSpoolKeepSeconds = try keys.integer("usage.spool.keep.seconds", 0...86_400, default: 60)
-    retention = Retention()
+    settings.usageKeptFor = .seconds(try keys.integer("usage.spool.keep.seconds", 0...86_400, default: 60))
+    var retention = Retention()
     retention.idleSessionHours = try keys.integer("session.idle.hours", 1...8_760, default: retention.idleSessionHours)
     retention.usageDays = try keys.integer("usage.retention.days", 7...36_500, default: retention.usageDays)
     retention.usageHourHours = try keys.integer(
       "usage.hours.retention.hours", 24...8_760, default: retention.usageHourHours)
-    // Outcomes may be 48 hours old, and so may the repetition of a batch.
+    // Outcomes may be up to 48 hours old, and so may a repeated batch.
     retention.usageBatchDays = try keys.integer(
       "usage.batches.retention.days", 3...365, default: retention.usageBatchDays)
     retention.usageSourceDays = try keys.integer(
       "usage.sources.retention.days", 30...36_500, default: retention.usageSourceDays)
     retention.mailDays = try keys.integer("mail.retention.days", 1...3_650, default: retention.mailDays)
-    mail = try Self.mail(keys)
+    settings.retention = retention
+    settings.mail = try Self.mail(keys)
     logLevel = try keys.parsed(
       "log.level", default: "info", "must be one of trace, debug, info, notice, warning, error, critical",
       Logger.Level.init(rawValue:))
@@ -180,7 +165,7 @@ struct PortalConfiguration: Sendable {
 }
 
 extension PortalConfiguration {
-  /// Characters of a token that nobody guesses, if it is random.
+  /// A random token of this many characters cannot be guessed.
   private static let metricsTokenLengthMin = 16
 
   private static func parseMetricsToken(_ text: String) -> Secret? {
@@ -193,7 +178,7 @@ extension PortalConfiguration {
   private static func socket(_ keys: CheckedReader) throws -> SocketFile? {
     let mode = try keys.parsed(
       "http.socket.mode", default: String(SocketFile.modeStandard, radix: 8),
-      "must be three octal digits, or four of which the first is 0, as chmod takes them", parseMode)
+      "must be three octal digits, or four of which the first is 0, as for chmod", parseMode)
     return try keys.optional("http.socket").map { path in
       try keys.parsed(path, "http.socket", "must be a path of at most \(SocketFile.pathLengthMax) bytes") {
         SocketFile(path: $0, mode: mode)
@@ -217,13 +202,13 @@ extension PortalConfiguration {
     return mode
   }
 
-  /// From whom mail to a folder is, if nothing is said: nobody can answer it.
+  /// The default sender of mail to a folder. The address can receive no replies.
   private static let developmentSender = "Latchkey <latchkey@example.invalid>"
 
   private static func mail(_ keys: CheckedReader) throws -> MailSettings? {
     let sender = { (default: String) in
       try keys.parsed(
-        "mail.from", default: `default`, "must be an e-mail address, or Name <address>; it is needed with MAIL_URL",
+        "mail.from", default: `default`, "must be an e-mail address or Name <address>, and is required with MAIL_URL",
         Mailbox.init)
     }
     guard let url = keys.optional("mail.url", isSecret: true) else {
@@ -248,7 +233,7 @@ extension PortalConfiguration {
   }
 }
 
-/// Values by key, with refusals that name it as an operator writes it.
+/// Reads values by key. Its errors name the key as an environment variable.
 private struct CheckedReader {
   let reader: ConfigReader
 
@@ -278,7 +263,7 @@ private struct CheckedReader {
     }
   }
 
-  /// One of `choices`; the first is the default.
+  /// Returns one of `choices`; the first is the default.
   func choice(_ key: String, _ choices: [String]) throws -> String {
     let value = optional(key) ?? choices[0]
     guard choices.contains(value) else { throw error(key, "must be one of " + choices.joined(separator: ", ")) }

@@ -1,13 +1,19 @@
 import ArgumentParser
 import Configuration
+import PortalHTTP
 import SystemPackage
 
-/// The flags that every command takes. None has a default, or it would stand before the environment.
+/// The options of every command. None has a default, because it would take precedence over the environment.
 struct ConfigurationOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("PostgreSQL, as a libpq connection string or URI.", valueName: "url"))
+  @Option(
+    help: ArgumentHelp("The libpq connection string or URI of the database. Default: DATABASE_URL.", valueName: "url"))
   var databaseURL: String?
 
-  @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
+  @Option(
+    help: ArgumentHelp(
+      "The minimum level of log messages: trace, debug, info, notice, warning, error or critical. Default: LOG_LEVEL, "
+        + "or info.",
+      valueName: "level"))
   var logLevel: String?
 
   @Flag(help: "Print one JSON object instead of text.")
@@ -17,7 +23,7 @@ struct ConfigurationOptions: ParsableArguments {
     ["database.url": databaseURL, "log.level": logLevel]
   }
 
-  /// Reads flags over environment over `.env`.
+  /// Reads the configuration. `more` and the flags take precedence over the environment, and that over `.env`.
   func load(_ more: [String: String?] = [:]) async throws -> PortalConfiguration {
     let flags = values.merging(more) { one, _ in one }.compactMapValues { $0 }
     let arguments = InMemoryProvider(

@@ -1,14 +1,14 @@
 import Glibc
 
-/// How many descriptors this process may have (getrlimit(2)).
+/// The number of descriptors that this process may open (getrlimit(2)).
 enum DescriptorLimit {
-  /// More are of no use to a server, and some systems set no limit at all.
+  /// A server has no use for more, and some systems set no limit at all.
   private static let countMax = 1_048_576
-  /// What most systems begin with; for the case that this one does not tell.
+  /// The default of most systems, for the case that getrlimit(2) fails.
   private static let countStandard = 1_024
 
-  /// Raises the soft limit as far as the hard one, and returns what holds then. Shells and systemd leave the soft limit
-  /// at 1024 for the sake of programs that use select(2); this one does not.
+  /// Raises the soft limit as far as the hard limit, and returns the limit then in effect. Shells and systemd leave the
+  /// soft limit at 1024 for the sake of programs that use select(2), which this one does not.
   static func raise() -> Int {
     let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
     var limit = rlimit()

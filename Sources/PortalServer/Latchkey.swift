@@ -6,9 +6,9 @@ struct Latchkey: AsyncParsableCommand {
     commandName: "latchkey",
     abstract: "A self-hosted developer portal and API-key service that needs nothing but PostgreSQL.",
     discussion: """
-      Every command reads the same configuration: flags over environment variables over a .env file in the working \
-      directory. docs/CONFIGURATION.md lists every key. Exit status: 0, 1 when the command failed, 64 when it was \
-      called or configured wrongly.
+      Every command reads the same configuration. Flags take precedence over environment variables, and these over a \
+      .env file in the working directory. docs/CONFIGURATION.md lists every key. Exit status: 0 on success, 1 if the \
+      command failed, 64 for wrong usage or configuration.
       """,
     version: "0.1.0",
     subcommands: [

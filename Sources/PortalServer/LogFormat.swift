@@ -1,11 +1,10 @@
 import Glibc
 import Logging
-import PortalHTTP
 import Synchronization
 
-/// How the log is written to standard error.
+/// The format of the log on standard error.
 enum LogFormat: String {
-  /// For people, a line each.
+  /// For people, one line per message.
   case text
   /// JSON Lines.
   case json
@@ -19,7 +18,7 @@ enum LogFormat: String {
     }
   }
 
-  /// One line after the other. What nobody takes is lost: a log ends no server.
+  /// Writes one line at a time. A line that cannot be written is lost: the log must not end the server.
   private static func write(_ line: [UInt8]) {
     lock.withLock { _ in
       line.withUnsafeBytes { bytes in

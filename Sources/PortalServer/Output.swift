@@ -1,10 +1,11 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Portal
 import PortalHTTP
 import Postgres
 
-/// What a command says on standard output: text for people, or one JSON object.
+/// A command's standard output: text for people, or one JSON object.
 struct Output {
   let isJSON: Bool
 
@@ -12,7 +13,7 @@ struct Output {
     if isJSON { print(json) } else { Swift.print(TerminalText.lines(text())) }
   }
 
-  /// A list as a table, or as the object that has it.
+  /// Prints a list as a table, or as the JSON object that contains it.
   func print(_ table: @autoclosure () -> Table, hasHeadings: Bool, json: JSONWriter) {
     if isJSON { print(json) } else { Swift.print(table().text(hasHeadings: hasHeadings), terminator: "") }
   }
@@ -22,27 +23,27 @@ struct Output {
   }
 }
 
-/// A line on standard error, which is no part of what a command answers.
+/// Prints a line on standard error, apart from the command's output.
 func tell(_ line: String) {
   FileHandle.standardError.write(Data("latchkey: \(TerminalText.lines(line))\n".utf8))
 }
 
-/// The flag of a command that prints a table.
+/// The options of a command that prints a table.
 struct TableOptions: ParsableArguments {
-  @Flag(name: .customLong("no-headings"), help: "Print no headings above the columns.")
+  @Flag(name: .customLong("no-headings"), help: "Omit the column headings.")
   var hasNoHeadings = false
 
   var hasHeadings: Bool { !hasNoHeadings }
 }
 
-/// The flags of a command that lists what there may be much of.
+/// The options of a command that lists in pages.
 struct PageOptions: ParsableArguments {
   private static let limitMax = 10_000
 
-  @Option(help: "How many are listed at most, 1 to \(PageOptions.limitMax).")
+  @Option(help: "The maximum number of entries to list, 1 to \(PageOptions.limitMax).")
   var limit = PageRequest.limitDefault
   @Option(
-    help: ArgumentHelp("Go on behind the one with this id, the last of the list before.", valueName: "id"),
+    help: ArgumentHelp("Continue after the entry with this id, the last one of the previous list.", valueName: "id"),
     transform: ValidationError.parse(id:))
   var after: UUID?
 
@@ -52,7 +53,7 @@ struct PageOptions: ParsableArguments {
     }
   }
 
-  /// What was asked for, however many pages of the portal it takes.
+  /// Reads the entries from as many of the portal's pages as it takes.
   func read<Item: Sendable>(
     _ page: (PageRequest) async throws -> Page<Item>
   ) async throws -> Listed<Item> {
@@ -72,16 +73,16 @@ struct PageOptions: ParsableArguments {
 /// Part of a list.
 struct Listed<Item: Sendable>: Sendable {
   var items: [Item] = []
-  /// What `--after` takes to go on; nil where nothing is left.
+  /// The id with which `--after` continues; nil at the end of the list.
   var next: UUID?
 
-  /// Says how to go on, if there is more.
+  /// Prints how to continue, if there is more.
   func tellNext() {
-    if let next { tell("there are more; --after \(next.text) goes on") }
+    if let next { tell("there are more; continue with --after \(next.text)") }
   }
 }
 
-/// Runs what a command does, and turns its failure into one line on standard error and exit status 1.
+/// Runs the body of a command, and turns a failure into one line on standard error and exit status 1.
 func reportingFailure(_ body: () async throws -> Void) async throws {
   do {
     try await body()
@@ -95,34 +96,34 @@ func reportingFailure(_ body: () async throws -> Void) async throws {
   }
 }
 
-/// A failure in words for an operator.
+/// A failure, described for an operator.
 func explanation(of error: any Error) -> String {
   switch error {
   case PortalError.emailTaken: "the e-mail address is taken"
-  case PortalError.notFound: "there is no such thing"
-  case PortalError.tokenNotActive: "the token is revoked, expired or rolled already"
+  case PortalError.notFound: "not found"
+  case PortalError.tokenNotActive: "the token is already revoked, expired or rolled"
   case PortalError.lastOwner:
     """
-    an account that has other members or keys would be left without an owner; make another member one first, or delete \
-    it
+    an account that has other members or keys would be left without an owner; make another member an owner first, or \
+    delete the account
     """
-  case PortalError.lastAdmin: "an admin who may log in stays among staff; make another member of staff one first"
+  case PortalError.lastAdmin: "this is the last admin who can log in; make another member of staff an admin first"
   case PortalError.keyCapReached(let cap): "the account has \(cap) live keys, as many as its plan allows"
   case PortalError.forbidden(let reason): reason
   case PortalError.invalid(let problems), PortalError.scopeNotAllowed(let problems),
     PortalError.limitNotAllowed(let problems), PortalError.policyViolation(let problems):
     problems.map { "\($0.field.name) \($0.message)" }.joined(separator: "; ")
   case let error as PostgresError where error.code == .migrationMismatch: error.message
-  case let error as PostgresError: "the database says: \(error.message.trimmingCharacters(in: .whitespacesAndNewlines))"
+  case let error as PostgresError: "database error: \(error.message.trimmingCharacters(in: .whitespacesAndNewlines))"
   default: "\(error)"
   }
 }
 
-/// A password from a file (`-`: standard input), or a generated one, which then must be shown.
+/// A password from a file (`-`: standard input), or a generated one, which the command must print.
 struct PasswordOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Read the password from this file (its first line; - is standard input). Generated and printed if left out.",
+      "The file whose first line is the password, or - for standard input. By default, one is generated and printed.",
       valueName: "file"))
   var passwordFile: String?
 
@@ -142,53 +143,55 @@ struct PasswordOptions: ParsableArguments {
   }
 }
 
-/// When a key or a token expires.
+/// The options for when a key or a token expires.
 struct ExpiryOptions: ParsableArguments {
   @Option(
-    help: "Days that it is good for, 1 to \(ServiceToken.lifetimeDaysMax); leave it out for as long as it likes.")
+    help:
+      "The number of days after which it expires, 1 to \(ServiceToken.lifetimeDaysMax). By default, it does not expire."
+  )
   var expiresInDays: Int?
   @Option(
-    help: ArgumentHelp("When it expires, as 2026-12-31T23:59:59Z.", valueName: "time"),
+    help: ArgumentHelp("The time at which it expires, such as 2026-12-31T23:59:59Z.", valueName: "time"),
     transform: ValidationError.parse(time:))
   var expiresAt: Date?
 
   func validate() throws {
     guard expiresInDays == nil || expiresAt == nil else {
-      throw ValidationError("--expires-in-days and --expires-at do not go together.")
+      throw ValidationError("--expires-in-days and --expires-at cannot be combined.")
     }
     guard (1...ServiceToken.lifetimeDaysMax).contains(expiresInDays ?? 1) else {
       throw ValidationError("--expires-in-days must be a whole number from 1 to \(ServiceToken.lifetimeDaysMax).")
     }
     guard expiresAt.map({ $0 > Date() }) ?? true else {
-      throw ValidationError("--expires-at must lie in the future.")
+      throw ValidationError("--expires-at must be in the future.")
     }
   }
 
-  /// Nil: as long as it likes.
+  /// Returns nil if it does not expire.
   func expiry(from now: Date) -> Date? {
     expiresAt ?? expiresInDays.map { now.addingTimeInterval(Double($0) * 86_400) }
   }
 }
 
-/// Who acts at the command line, for the audit trail.
+/// The caller that the audit trail names for a command: the user of the operating system.
 var commandCaller: Caller {
   Caller(actor: .command(name: ProcessInfo.processInfo.environment["USER"] ?? "operator"))
 }
 
 extension ValidationError {
-  /// The name as it is kept, unless it is refused.
+  /// Returns the name as it is stored. Throws if it is invalid.
   static func check(name: String, _ lengthMax: Int) throws -> String {
     try check(name, "--name", 1...lengthMax, .line)
   }
 
-  /// The reason as it is kept, unless it or the ticket is refused.
+  /// Returns the reason and the ticket as they are stored. Throws if one is invalid.
   static func check(reason: String, ticket: String?) throws -> SupportReason {
     SupportReason(
       text: try check(reason, "--reason", SupportReason.textLengthMin...SupportReason.textLengthMax, .lines),
       ticket: try ticket.map { try check($0, "--ticket", 1...SupportReason.ticketLengthMax, .line) })
   }
 
-  /// The description as it is kept, unless it is refused.
+  /// Returns the description as it is stored. Throws if it is invalid.
   static func check(description: String) throws -> String {
     try check(description, "--description", 1...Key.descriptionLengthMax, .lines)
   }
@@ -205,7 +208,7 @@ extension ValidationError {
   }
 
   static func parse(id text: String) throws -> UUID {
-    guard let id = UUID(uuidString: text) else { throw ValidationError("\(text) is no UUID.") }
+    guard let id = UUID(uuidString: text) else { throw ValidationError("\(text) is not a UUID.") }
     return id
   }
 

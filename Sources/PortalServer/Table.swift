@@ -2,12 +2,12 @@ import Portal
 
 /// Rows of text in columns, for people who read them at a terminal.
 ///
-/// Columns stand two blanks apart, each as wide as its widest cell; no line ends with blanks. A cell without text is
-/// `-`, so that each row has as many cells as there are columns.
+/// Columns are separated by two spaces and are as wide as their widest cell; no line ends with spaces. An empty cell is
+/// printed as `-`, so that each row has as many cells as there are columns.
 struct Table: Sendable, Equatable {
   struct Column: Sendable, Equatable, ExpressibleByStringLiteral {
     let heading: String
-    /// Numbers stand at the right.
+    /// Numbers are aligned to the right.
     var isNumber = false
 
     init(stringLiteral heading: String) { self.heading = heading }
@@ -26,7 +26,7 @@ struct Table: Sendable, Equatable {
 
   init(_ columns: [Column]) { self.columns = columns }
 
-  /// Adds a row. Cells that are missing at its end are empty, and those that are too many are left out.
+  /// Adds a row. Missing cells at its end are empty, and surplus cells are dropped.
   mutating func add(_ cells: [String?]) {
     rows.append(
       columns.indices.map { index in
@@ -35,7 +35,7 @@ struct Table: Sendable, Equatable {
       })
   }
 
-  /// Each row in a line with its line break; empty where there is nothing.
+  /// Returns one line per row, each with a line break.
   func text(hasHeadings: Bool = true) -> String {
     let lines = (hasHeadings ? [columns.map(\.heading)] : []) + rows
     let sized = lines.map { cells in cells.map { (text: $0, width: TerminalText.width(of: $0)) } }
@@ -45,7 +45,7 @@ struct Table: Sendable, Equatable {
 
   private func line(_ cells: [(text: String, width: Int)], _ widths: [Int]) -> String {
     var line = ""
-    // Of blanks that are due before the next text, if there is one.
+    // Spaces to write before the next text, if there is one.
     var blanks = 0
     for (index, cell) in cells.enumerated() {
       let padding = widths[index] - cell.width

@@ -1,15 +1,15 @@
 import Portal
 
-/// Text on its way to a terminal. Names and reasons come from users, and messages from elsewhere: none of it may move
-/// the cursor, change colours or turn text around, nor be invisible.
+/// Makes text safe to print on a terminal. Names and reasons come from users, and messages from other systems: none of
+/// them may move the cursor, change colors, reverse the direction of text or be invisible.
 enum TerminalText {
-  /// With U+FFFD in place of what cannot be seen; line breaks stay.
+  /// Returns `text` with U+FFFD in place of invisible characters; line breaks stay.
   static func lines(_ text: String) -> String {
     text.split(separator: "\n", omittingEmptySubsequences: false).map { TypedText.masked(String($0)) }
       .joined(separator: "\n")
   }
 
-  /// JSON with escapes in place of what cannot be seen, which means the same to whoever parses it (RFC 8259 7).
+  /// Returns JSON with escapes in place of invisible characters, which a parser reads as the same (RFC 8259 7).
   static func json(_ bytes: [UInt8]) -> [UInt8] {
     guard bytes.contains(where: { $0 >= 0x7F }) else { return bytes }
     var escaped: [UInt8] = []
@@ -27,15 +27,15 @@ enum TerminalText {
     return escaped
   }
 
-  /// Columns that a line takes, as most terminals have it: none for marks that stand on another character, two for
-  /// ideographs and emoji.
+  /// The number of columns that a line takes on most terminals: none for marks that combine with another character, two
+  /// for ideographs and emoji.
   static func width(of line: String) -> Int { line.reduce(0) { $0 + width(of: $1) } }
 
   private static func width(of character: Character) -> Int {
     var (width, isEmoji) = (0, false)
     for scalar in character.unicodeScalars {
       width += self.width(of: scalar)
-      // An emoji of several is as wide as one.
+      // An emoji of several scalars is as wide as a single one.
       if scalar.properties.isEmojiPresentation || scalar == "\u{FE0F}" { isEmoji = true }
     }
     return isEmoji ? 2 : width
@@ -49,7 +49,7 @@ enum TerminalText {
     switch scalar.value {
     // Vowels and finals of Hangul join the consonant before them.
     case 0x1160...0x11FF, 0xD7B0...0xD7FF: return 0
-    // East Asian Width (Unicode UAX 11) W and F, in whole blocks; emoji say so themselves.
+    // East Asian Width (Unicode UAX 11) W and F, in whole blocks; emoji are known by their properties.
     case 0x1100...0x115F, 0x2E80...0x303E, 0x3041...0xA4CF, 0xA960...0xA97C, 0xAC00...0xD7A3, 0xF900...0xFAFF,
       0xFE10...0xFE19, 0xFE30...0xFE6F, 0xFF00...0xFF60, 0xFFE0...0xFFE6, 0x16FE0...0x18CFF, 0x1AFF0...0x1B2FF,
       0x1F200...0x1F2FF, 0x20000...0x3FFFD:

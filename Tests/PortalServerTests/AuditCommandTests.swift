@@ -1,4 +1,6 @@
 import Foundation
+import JSON
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
@@ -7,7 +9,7 @@ import Testing
 
 @Suite("latchkey audit")
 struct AuditCommandTests {
-  /// Two accounts with an event each, and two events that belong to none.
+  /// Runs `body` with two accounts that have one event each, and two events that belong to no account.
   private func withTrails(_ body: (TestDatabase, [String: String], _ accountID: String) async throws -> Void)
     async throws
   {
@@ -37,7 +39,7 @@ struct AuditCommandTests {
     FileManager.default.temporaryDirectory.appending(path: UUID().uuidString).path
   }
 
-  @Test("verify says that all is intact, and what is not, with exit status 1")
+  @Test("verify reports that everything is intact, or what is not, with exit status 1")
   func verify() async throws {
     try await withTrails { database, environment, account in
       let intact = try await latchkey(["audit", "verify"], environment: environment)
@@ -69,7 +71,7 @@ struct AuditCommandTests {
     }
   }
 
-  @Test("heads that were kept find what was removed together with the head")
+  @Test("with heads that were kept, verify finds events that were removed together with their head")
   func heads() async throws {
     try await withTrails { database, environment, account in
       let file = temporaryFile()
@@ -78,7 +80,7 @@ struct AuditCommandTests {
       #expect(try await latchkey(verify + ["--heads", file], environment: environment).status == 0)
       let heads = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").map(String.init)
       #expect(heads.count == 3 && heads[0].hasPrefix("system:2:"))
-      // A file that is there may be all that is left to compare with.
+      // An existing file may be the only one left to compare with.
       #expect(try await latchkey(verify + ["--heads", file], environment: environment).status == 64)
       let tokens = ["tokens", "create", "--name", "other", "--permission", "keys.verify"]
       #expect(try await latchkey(tokens, environment: environment).status == 0)
@@ -101,7 +103,7 @@ struct AuditCommandTests {
     }
   }
 
-  @Test("export prints every chain, or the events that are asked for")
+  @Test("export prints every chain, or the events that match the filters")
   func export() async throws {
     try await withTrails { _, environment, account in
       func lines(_ arguments: [String]) async throws -> [JSONValue] {
@@ -127,8 +129,8 @@ struct AuditCommandTests {
     }
   }
 
-  /// The program in the documentation knows nothing but the encoding that is described there.
-  @Test("the program in docs/AUDIT.md verifies an export, and finds what was changed in it")
+  /// The program knows only the encoding that the page describes.
+  @Test("the program in docs/AUDIT.md verifies an export, and detects changes in it")
   func documentedProgram() async throws {
     try await withTrails { database, environment, _ in
       // As versions without details recorded it.

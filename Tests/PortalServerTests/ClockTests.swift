@@ -1,15 +1,17 @@
 import Foundation
+import JSON
 import Portal
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
 import PostgresTesting
 import Testing
 
-/// One after the other, because each has several servers.
-@Suite("Clocks that are wrong, with real servers", .serialized)
+/// Serialized, because each test has several servers.
+@Suite("Wrong clocks, with real servers", .serialized)
 struct ClockTests {
-  /// Runs `body` with a server for each of the machines, whose clocks it may set.
+  /// Runs `body` with one server per machine, whose clocks it may set.
   private func withServers(
     _ machines: [FakeClock], on database: TestDatabase, _ body: (RevocationWorld) async throws -> Void
   ) async throws {
@@ -43,7 +45,7 @@ struct ClockTests {
     try await world.pool.withConnection { try await $0.executeScript(sql) }
   }
 
-  /// Gives a key one named limit.
+  /// Sets one named limit on a key.
   private func limit(_ key: OwnedKey, _ limit: Int, seconds: Int, _ world: RevocationWorld) async throws {
     try await type(
       """
@@ -54,8 +56,8 @@ struct ClockTests {
 
   @Test(
     """
-    of servers whose machines are right, an hour ahead and an hour behind, all refuse what has expired, accept what \
-    has not, and share their limits; a machine that is set while its server runs changes nothing
+    servers on machines that are right, an hour ahead and an hour behind all refuse expired keys, accept others and \
+    share their limits; setting a machine's clock while its server runs changes nothing
     """)
   func machines() async throws {
     try await withDatabase { database in
@@ -83,7 +85,7 @@ struct ClockTests {
           #expect(try await codes(expired) == ["EXPIRED", "EXPIRED", "EXPIRED"])
           #expect(try await codes(expiring) == ["VALID", "VALID", "VALID"])
           var admittedCount = 0
-          // In turn, so that none is silent for so long that its server closes it.
+          // In turn, so that no connection is idle long enough for its server to close it.
           for _ in 0..<150 {
             for connection in connections
             where try await connection.verify([shared.secret], token: world.token).codes == ["VALID"] {
@@ -96,7 +98,7 @@ struct ClockTests {
             try await warnings(world.servers[1]) == ["the clock of this machine is 3600.0 s ahead of PostgreSQL's"])
           #expect(abs(try await metric("latchkey_clock_offset_seconds", world.servers[2]) ?? 0) - 3_600 < 5)
 
-          // Those that a clock that was set back used to refuse until it had caught up.
+          // A clock that is set back must not refuse requests until it has caught up.
           for ahead in [-30, 86_400, 0, -86_400] {
             for _ in 0..<4 { _ = try await connections[0].verify([burst.secret], token: world.token) }
             try machines[0].set(aheadSeconds: ahead)
@@ -118,8 +120,8 @@ struct ClockTests {
 
   @Test(
     """
-    a clock of PostgreSQL's that is set is followed within a heartbeat by every server; what has expired stays so, and \
-    limits go on
+    when PostgreSQL's clock is set, every server follows within a heartbeat; expired keys stay expired, and limits \
+    continue
     """)
   func database() async throws {
     let clock = try FakeClock()
@@ -144,7 +146,7 @@ struct ClockTests {
           try clock.set(aheadSeconds: 3_600)
           let setAt = ContinuousClock.now
           for connection in connections {
-            try await eventually("it is expired") { try await code(soon, connection) == "EXPIRED" }
+            try await eventually("the key has expired") { try await code(soon, connection) == "EXPIRED" }
           }
           print("PostgreSQL's clock, an hour ahead, was followed by two servers after \((.now - setAt).inMilliseconds)")
           for back in [0, -86_400, 1_200] {
@@ -153,7 +155,7 @@ struct ClockTests {
             }
             try clock.set(aheadSeconds: back)
             for (server, connection) in zip(world.servers, connections) {
-              try await eventually("it is followed") {
+              try await eventually("the server follows the clock") {
                 abs(-Double(back) - (try await metric("latchkey_clock_offset_seconds", server) ?? .nan)) < 5
               }
               try await eventually("the limit of a second admits again", within: .seconds(10)) {

@@ -1,4 +1,6 @@
 import Foundation
+import JSON
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
@@ -7,7 +9,7 @@ import Testing
 
 @Suite("latchkey's commands")
 struct CommandTests {
-  @Test("every command explains itself")
+  @Test("every command prints its help")
   func help() async throws {
     for command in [
       [], ["serve"], ["migrate"], ["accounts", "create"], ["staff", "create"], ["tokens", "create"],
@@ -25,7 +27,7 @@ struct CommandTests {
     }
   }
 
-  @Test("a wrong call exits with 64")
+  @Test("wrong usage exits with status 64")
   func usage() async throws {
     let account = "01a1ff93-0755-70af-9b6e-d75e8f14f55d"
     for arguments in [
@@ -78,7 +80,7 @@ struct CommandTests {
   }
 
   @Test(
-    "a wrong value stops the start and names its key",
+    "an invalid value stops the start with an error that names its key",
     arguments: [
       ("HTTP_PORT", "eighty"), ("HTTP_PORT", "65536"), ("SIGNUP_OPEN", "maybe"), ("KEY_PREFIX", "SK"),
       ("CACHE_LEASE_SECONDS", "0"), ("PUBLIC_URL", "http://portal.example.com"), ("PUBLIC_URL", "not a url"),
@@ -107,7 +109,7 @@ struct CommandTests {
   }
 
   @Test(
-    "what is said of mail must fit together",
+    "conflicting mail settings are refused",
     arguments: [
       ["MAIL_URL": "smtp://localhost"], ["MAIL_URL": "smtp://localhost", "MAIL_FROM": "keys"],
       ["MAIL_FOLDER": "mail", "MAIL_FROM": "a@b.c, d@e.f"],
@@ -122,28 +124,28 @@ struct CommandTests {
     #expect(result.errors.contains("MAIL_"))
   }
 
-  @Test("without DATABASE_URL the start stops and says so")
+  @Test("without DATABASE_URL, the start fails with an error that names it")
   func missingDatabaseURL() async throws {
     let result = try await latchkey(["serve"])
     #expect(result.status == 64)
     #expect(result.errors.contains("DATABASE_URL is required"))
   }
 
-  @Test("flags win over the environment")
+  @Test("flags take precedence over the environment")
   func flagsWin() async throws {
     let result = try await latchkey(
       ["serve", "--http-port", "no-port"], environment: ["HTTP_PORT": "8080", "DATABASE_URL": "x"])
     #expect(result.errors.contains("HTTP_PORT"))
   }
 
-  @Test("a database that cannot be reached is exit status 1 and one line")
+  @Test("if the database cannot be reached, a command exits with status 1 and one line")
   func unreachable() async throws {
     let result = try await latchkey(["migrate"], environment: ["DATABASE_URL": "host=/nowhere"])
     #expect(result.status == 1)
-    #expect(result.errors.hasPrefix("latchkey: the database says: "))
+    #expect(result.errors.hasPrefix("latchkey: database error: "))
   }
 
-  @Test("accounts, staff and tokens are made once, and their secrets are printed once")
+  @Test("accounts, staff and tokens are created, and their secrets are printed once")
   func create() async throws {
     try await withDatabase { database in
       let environment = ["DATABASE_URL": database.url, "PASSWORD_COST": "10"]
@@ -179,7 +181,7 @@ struct CommandTests {
     }
   }
 
-  @Test("service tokens are made for an environment and a time, listed, rolled with a grace, and revoked")
+  @Test("service tokens are created with environment and expiry, listed, rolled with a grace period, and revoked")
   func tokens() async throws {
     try await withDatabase { database in
       let environment = ["DATABASE_URL": database.url]
@@ -203,7 +205,7 @@ struct CommandTests {
       #expect(try rolled.json()["newToken"]["replacesId"].string == id)
       #expect(try rolled.json()["newToken"]["token"].string?.hasPrefix("lk_svc_") == true)
       let again = try await latchkey(["tokens", "roll", id], environment: environment)
-      #expect(again.status == 1 && again.errors == "latchkey: the token is revoked, expired or rolled already\n")
+      #expect(again.status == 1 && again.errors == "latchkey: the token is already revoked, expired or rolled\n")
       #expect(try await latchkey(["tokens", "revoke", id], environment: environment).status == 0)
 
       let plain = try await latchkey(create + ["--expires-at", "2099-01-01T00:00:00Z"], environment: environment)
@@ -222,7 +224,7 @@ struct CommandTests {
     }
   }
 
-  @Test("jobs are listed with their last runs, run now, and what needs attention is noted")
+  @Test("jobs are listed with their last runs and run by hand, and unplaced counters are reported")
   func jobs() async throws {
     try await withDatabase { database in
       let environment = ["DATABASE_URL": database.url]
@@ -240,7 +242,7 @@ struct CommandTests {
         }
       }
       let noted = try await latchkey(["jobs"], environment: environment)
-      #expect(noted.errors.hasPrefix("latchkey: 1 counters stand in a default partition"))
+      #expect(noted.errors.hasPrefix("latchkey: 1 counters are in a default partition"))
       let packed = try await latchkey(["jobs", "run", "usage-packing"], environment: environment)
       #expect(packed.output == "usage-packing: done, 1\n")
       let placed = try await latchkey(["jobs", "run", "usage-partitions", "--json"], environment: environment)
@@ -265,7 +267,7 @@ struct CommandTests {
     }
   }
 
-  @Test("plans are made, changed, listed and given to accounts, with the reason in the trail")
+  @Test("plans are created, changed, listed and assigned to accounts")
   func plans() async throws {
     try await withDatabase { database in
       let environment = ["DATABASE_URL": database.url, "PASSWORD_COST": "10"]
@@ -297,7 +299,7 @@ struct CommandTests {
     }
   }
 
-  @Test("a short password is refused before anything is made")
+  @Test("a short password is refused before anything is created")
   func shortPassword() async throws {
     let result = try await latchkey(
       ["accounts", "create", "--name", "A", "--email", "a@example.com", "--password-file", "-"],
@@ -323,7 +325,7 @@ struct CommandTests {
     }
   }
 
-  @Test("migrate lets a role read the views for analytics, also when there is nothing to apply, and makes it if needed")
+  @Test("migrate lets a role read the analytics views, even if no migration is pending, and creates it if necessary")
   func analyticsRole() async throws {
     try await withDatabase { database in
       let role = "analyst_\(UUID().uuidString.prefix(8).lowercased())"

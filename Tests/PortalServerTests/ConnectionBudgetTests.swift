@@ -3,23 +3,23 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-/// One after the other, because memory is measured.
+/// Serialized, because memory is measured.
 @Suite("The budget of connections, with the real binary", .serialized)
 struct ConnectionBudgetTests {
-  /// Connections of all kinds together.
+  /// The number of connections, of all kinds together.
   private static let count = isSoak ? 2_000 : 400
-  /// Bytes of memory that each may take beside what the hot routes keep for it.
+  /// Bytes of memory that each connection may take besides what the hot routes keep for it.
   private static let shareMax = 64 << 10
   private static let questionCount = isSoak ? 5_000 : 500
   private static let keyCount = 20
   private static let shutdownSeconds = 2
-  /// What the end of a server may take beside that; elsewhere other tests keep the processors busy.
+  /// How much longer the end of a server may take; in `make test`, other tests keep the processors busy.
   private static let shutdownMargin: Duration = isSoak ? .seconds(3) : muchTooLong
 
   @Test(
     """
-    connections that are bad in every way at once take their share of memory and no more, verification is answered \
-    meanwhile, and SIGTERM ends the server in its time
+    bad connections of every kind at the same time take no more than their share of memory, verification is answered \
+    meanwhile, and SIGTERM ends the server in time
     """)
   func allAtOnce() async throws {
     try raiseDescriptorLimit(to: 4_096)
@@ -41,19 +41,19 @@ struct ConnectionBudgetTests {
     _ server: RunningServer, _ world: RevocationWorld, _ owner: KeyOwner, _ kept: TestConnection
   ) async throws {
     let client = BadClient(port: server.port, token: world.token, key: owner.keys[Self.keyCount].secret)
-    // One of each kind, so that no code is met for the first time, and then only what connections cost is measured.
+    // One of each kind first, so that no code runs for the first time and only the cost of connections is measured.
     let first = try await client.connect(BadClient.Kind.allCases.count)
     for socket in first.sockets { close(socket) }
-    let quiet = try await ask(kept, world, owner) {}
+    let quiet = try await ask(kept, world, owner) { _ in }
     let before = try residentMemory(of: server)
 
     let crowd = try await client.connect(Self.count)
     defer { for socket in crowd.sockets { close(socket) } }
-    // A head has ten seconds, which may have passed on a busy machine; all others have thirty or more.
+    // A head has ten seconds, which may have passed on a busy machine; all other kinds have thirty or more.
     let countMin = Self.count - crowd.count(of: .halfHead)
     try await eventually("the connections are counted") { try await connectionCount(of: server) >= countMin }
     let atFirst = try residentMemory(of: server)
-    let crowded = try await ask(kept, world, owner) { try client.drip(crowd) }
+    let crowded = try await ask(kept, world, owner) { client.drip(crowd, $0) }
     let growth = max(atFirst, try residentMemory(of: server)) - before
     let growthMax = BadClient.Kind.allCases.reduce(0) { $0 + crowd.count(of: $1) * (Self.shareMax + $1.hotPathMax) }
     print(
@@ -73,13 +73,13 @@ struct ConnectionBudgetTests {
     #expect(time < .seconds(Self.shutdownSeconds) + Self.shutdownMargin, "\(time)")
   }
 
-  /// Asks about good keys, one after the other. Returns how long the answers took.
+  /// Verifies valid keys, one after the other. Returns how long the answers took.
   private func ask(
-    _ connection: TestConnection, _ world: RevocationWorld, _ owner: KeyOwner, meanwhile body: () throws -> Void
+    _ connection: TestConnection, _ world: RevocationWorld, _ owner: KeyOwner, meanwhile body: (_ number: Int) -> Void
   ) async throws -> (p50: Duration, p99: Duration) {
     var times: [Duration] = []
     for number in 0..<Self.questionCount {
-      if number.isMultiple(of: 50) { try body() }
+      body(number)
       let start = ContinuousClock.now
       let answer = try await connection.verify([owner.keys[number % Self.keyCount].secret], token: world.token)
       times.append(ContinuousClock.now - start)
@@ -105,14 +105,14 @@ struct ConnectionBudgetTests {
   }
 }
 
-/// Whoever opens connections and uses them badly.
+/// A client that opens connections and uses them badly.
 private struct BadClient {
   enum Kind: CaseIterable {
-    // First those that take long to set up and have most time, last those that have least.
+    // From the kinds that take long to set up and have the longest limits to those that have the shortest.
     case untakenAnswers, halfHotBody, halfBody, halfChunks, drippedBody, idle, halfHead
 
-    /// Bytes that the hot routes keep for such a connection: a body that is gathered; or answers that are not taken,
-    /// those of one write beside what the channel holds, and the requests behind them.
+    /// Bytes that the hot routes keep for such a connection: an incomplete body; or answers that are not read, those of
+    /// one write in addition to what the channel holds, and the requests behind them.
     var hotPathMax: Int {
       switch self {
       case .halfHotBody: 64 << 10
@@ -129,17 +129,18 @@ private struct BadClient {
     func count(of kind: Kind) -> Int { connections.count { $0.kind == kind } }
   }
 
-  /// Of requests whose answers are not taken, a connection sends no more.
+  /// The most bytes of requests that a connection sends without reading the answers.
   private static let pipelinedCountMax = 1 << 20
+  private static let dripTurns = 50
   private static let host = "Host: localhost\r\n"
   private static let json = "Content-Type: application/json\r\n"
 
   let port: Int
-  /// A service token and a key, both good.
+  /// A valid service token; `key` is valid, too.
   let token: String
   let key: String
 
-  /// Opens as many connections, as many of each kind, and uses them.
+  /// Opens `count` connections, equally many of each kind, and uses them.
   func connect(_ count: Int) async throws -> Crowd {
     var crowd = Crowd()
     do {
@@ -160,9 +161,11 @@ private struct BadClient {
     return crowd
   }
 
-  /// Sends another byte of each body that drips; those whose time has passed are closed.
-  func drip(_ crowd: Crowd) throws {
-    for connection in crowd.connections where connection.kind == .drippedBody {
+  /// Sends another byte of some dripped bodies, so that each gets one in ``dripTurns`` calls. Connections that have
+  /// reached their limit are already closed.
+  func drip(_ crowd: Crowd, _ turn: Int) {
+    for (place, connection) in crowd.connections.filter({ $0.kind == .drippedBody }).enumerated()
+    where place % Self.dripTurns == turn % Self.dripTurns {
       var byte = UInt8(ascii: " ")
       _ = send(connection.socket, &byte, 1, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
     }
@@ -188,7 +191,7 @@ private struct BadClient {
     return Array(text.utf8)
   }
 
-  /// Sends a request again and again over each connection, until none of them has taken anything for three seconds.
+  /// Sends a request repeatedly over each connection, until none of them has accepted anything for three seconds.
   private func sendUntilStuck(_ request: [UInt8], _ sockets: [Int32]) async throws {
     let requests = Array(repeatElement(request, count: max(1, 16_384 / request.count)).joined())
     var sentCounts = sockets.map { _ in 0 }

@@ -11,7 +11,7 @@ struct CutOffTests {
   private static let watchTime: Duration = .milliseconds(4_500)
 
   @Test(
-    "answers 503 after the lease while the others go on, is counted out of receipts, and comes back by itself",
+    "answers 503 after the lease while the others continue, is left out of receipts, and recovers by itself",
     arguments: [SocketProxy.Mode.silent, .deaf, .closed])
   func cutOff(_ mode: SocketProxy.Mode) async throws {
     try await withThreeServers { proxy, world in
@@ -29,26 +29,26 @@ struct CutOffTests {
         proxy.cut(mode)
         let cutAt = ContinuousClock.now
 
-        // On several connections, since each answer may take as long as the lease.
+        // On several connections, because each answer may take as long as the lease.
         let lateFrom = cutAt + Self.lease
         async let cutAnswers = watch([staying, first], at: Array(repeating: ports[0], count: 8), world, past: lateFrom)
         async let otherAnswers = watch([staying], at: Array(ports[1...]), world, past: lateFrom)
         let receipt = try await world.revoke(first, of: owner, at: connections[1])
-        // On a busy machine the others may take longer than it waits; below they are waited for.
+        // On a busy machine the others may take longer than the revocation waits; the test waits for them below.
         #expect(receipt.acknowledged <= 2, "\(mode)")
-        // The lease of its last heartbeat ends so much later at the earliest.
+        // The lease of its last heartbeat cannot have expired earlier.
         if ContinuousClock.now < cutAt + .milliseconds(1_500) {
           #expect(receipt.instances == 3, "\(mode)")
           #expect((1_000..<2_000).contains(receipt.milliseconds), "\(mode)")
         }
         _ = try await tokens.revoke(leaked.id, by: caller)
-        try await eventually("the server that was cut off is counted out") {
+        try await eventually("the server that was cut off is no longer counted") {
           let again = try await world.revoke(first, of: owner, at: connections[2])
           return again.instances == 2 && again.acknowledged == 2
         }
         let countedOut = ContinuousClock.now - cutAt
         _ = try await world.revoke(second, of: owner, at: connections[1])
-        try await eventually("the lease is over") { ContinuousClock.now > lateFrom }
+        try await eventually("the lease has expired") { ContinuousClock.now > lateFrom }
         for (index, connection) in connections.enumerated() {
           let answer = try await connection.verify([staying.secret], token: leaked.secret.reveal())
           #expect(answer.status == 401 || index == 0 && answer.status == 503, "\(mode): \(answer)")
@@ -76,7 +76,7 @@ struct CutOffTests {
     }
   }
 
-  /// The first of the servers reaches the database through the proxy.
+  /// Runs `body` with three servers, the first of which reaches the database through the proxy.
   private func withThreeServers(_ body: (SocketProxy, RevocationWorld) async throws -> Void) async throws {
     try await withDatabase { database in
       let folders = try await PostgresPool.with(database.configuration) { try await $0.query(SocketFolders()) }
@@ -97,7 +97,7 @@ struct CutOffTests {
     var codes: [String]
   }
 
-  /// Asks at all the ports at the same time, again and again, and at each once at least after `moment`.
+  /// Asks repeatedly at all ports at the same time, and at each at least once after `moment`.
   private func watch(
     _ keys: [OwnedKey], at ports: [Int], _ world: RevocationWorld, past moment: ContinuousClock.Instant
   ) async throws -> [Answer] {
@@ -125,8 +125,8 @@ struct CutOffTests {
     }
   }
 
-  /// How long it takes until a key that stayed valid is accepted again; the revoked ones must not be, meanwhile and
-  /// then.
+  /// Returns how long it takes until a key that stayed valid is accepted again. The revoked ones must not be accepted
+  /// before or after that.
   private func recover(
     _ world: RevocationWorld, _ staying: OwnedKey, _ revoked: [OwnedKey], at connection: TestConnection
   ) async throws -> Duration {

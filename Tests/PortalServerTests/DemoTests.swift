@@ -5,7 +5,7 @@ import Testing
 
 @Suite("docs/DEMO.md")
 struct DemoTests {
-  @Test("every line of the transcript prints what stands there")
+  @Test("every command of the transcript prints the output shown")
   func replays() async throws {
     let steps = try Self.steps(of: repositoryRoot + "/docs/DEMO.md")
     #expect(steps.count > 20)
@@ -42,7 +42,7 @@ struct DemoTests {
     return steps
   }
 
-  /// All commands in one shell, as a person would, with a mark after each.
+  /// Runs all commands in one shell, as a person would, with a mark after each output.
   private static func run(
     _ commands: [String], _ database: TestDatabase, _ servers: [RunningServer]
   ) async throws -> [String] {
@@ -59,7 +59,7 @@ struct DemoTests {
     return result.output.components(separatedBy: mark + "\n").dropLast()
   }
 
-  /// `…` stands for anything within a line.
+  /// `…` matches any text within a line.
   private static func matches(_ output: String, _ expected: String) -> Bool {
     let pattern = NSRegularExpression.escapedPattern(for: expected).replacing("…", with: "[^\n]*")
     return output.range(of: "^(?:" + pattern + ")$", options: .regularExpression) != nil

@@ -1,4 +1,5 @@
 import Foundation
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
@@ -6,23 +7,23 @@ import PostgresTesting
 import Synchronization
 import Testing
 
-/// One after the other, because they need many descriptors themselves.
+/// Serialized, because the tests themselves need many descriptors.
 @Suite("Descriptors, with the real binary", .serialized)
 struct DescriptorTests {
   /// The soft and the hard limit of the server.
   private static let limit = 1_024
-  /// Idle connections that the stranger keeps, the latest.
+  /// The number of idle connections that the hostile client keeps, the latest ones.
   private static let idleCount = 1_200
-  /// Opened at once, before everybody else is answered again.
+  /// Connections that are opened before the next wait for answers to everybody else.
   private static let batchSize = 50
-  /// The server used to die after less than this.
+  /// A server without the limit ended after less than this.
   private static let floodTime: Duration = .seconds(6)
   private static let keyCount = 2_000
 
   @Test(
     """
-    with 1,024 descriptors and 1,200 idle connections of a stranger the server lives, warns, answers everybody else \
-    rightly, and reaches PostgreSQL again
+    with 1,024 descriptors and 1,200 idle connections of one client, the server stays up, warns, answers everybody \
+    else correctly, and can reconnect to PostgreSQL
     """)
   func idleConnections() async throws {
     try raiseDescriptorLimit(to: 4_096)
@@ -40,7 +41,7 @@ struct DescriptorTests {
     }
   }
 
-  /// Opens idle connections, and has PostgreSQL end its own ones now and then.
+  /// Opens idle connections, and terminates the connections to PostgreSQL from time to time.
   private func flood(_ world: RevocationWorld, _ traffic: Traffic, _ unknownKeys: [OwnedKey]) async throws {
     let server = world.servers[0]
     var sockets: [Int32] = []
@@ -57,7 +58,7 @@ struct DescriptorTests {
       guard openedCount % (8 * Self.batchSize) == 0 else { continue }
       let unknown = try #require(unknownKeys.dropFirst(roundCount).first)
       roundCount += 1
-      // All that the server has: those of this test are opened again, too.
+      // All of the server's connections, and those of this test, which are opened again as well.
       try await world.pool.withConnection {
         try await $0.executeScript(
           """
@@ -78,7 +79,7 @@ struct DescriptorTests {
   }
 
   private func expectBounded(_ server: RunningServer) async throws {
-    // The listener was ended a moment ago, perhaps.
+    // The listener may just have been terminated.
     try await eventually("it is ready") { try await curl([server.url + "/readyz"]).json()["status"].string == "ready" }
     let readiness = try await curl([server.url + "/readyz"]).json()
     let warning = readiness["warnings"].array.compactMap(\.string).first { $0.contains("descriptors") } ?? ""
@@ -97,7 +98,7 @@ struct DescriptorTests {
     #expect(log.contains("there are as many HTTP connections as there may be"))
   }
 
-  @Test("a server raises its soft limit to the hard one, and warns of nothing where that is high")
+  @Test("a server raises its soft limit to the hard limit, and does not warn if that is high")
   func softLimit() async throws {
     try await withDatabase { database in
       try await withServers(1, on: database, shell: "ulimit -S -n 1024") { servers in
@@ -112,7 +113,7 @@ struct DescriptorTests {
     }
   }
 
-  @Test("with fewer descriptors than its pools may need a server does not start, and says what to do")
+  @Test("with fewer descriptors than its pools may need, a server does not start and says what to do")
   func tooFew() async throws {
     let result = try await run(
       "/bin/sh", ["-c", "ulimit -n 128 && exec \"$0\" serve", latchkeyBinary],
@@ -123,13 +124,13 @@ struct DescriptorTests {
   }
 }
 
-/// What goes on beside the stranger: a gateway that keeps its connection, one that opens another each time, and a
-/// customer who revokes keys.
+/// The other clients: a gateway that keeps its connection, one that opens a new one each time, and a customer who
+/// revokes keys.
 private final class Traffic: Sendable {
-  /// Keys that it takes: one that stays, and those that are revoked.
+  /// The number of keys in use: one that stays valid, and those that are revoked.
   static let keyCount = 1_000
   private static let lease: Duration = .seconds(2)
-  /// Between requests, so that no key comes to its limit.
+  /// The pause between requests, so that no key reaches its limit.
   private static let pause: Duration = .milliseconds(20)
 
   private enum Kind: String, CaseIterable {
@@ -146,7 +147,7 @@ private final class Traffic: Sendable {
   private let state = Mutex(State())
   private let isOver = Atomic(false)
 
-  /// Runs `body` beside it. Expects that every request was answered rightly.
+  /// Runs `body` under this traffic. Expects that every request was answered correctly.
   static func run(
     _ world: RevocationWorld, _ owner: KeyOwner, _ body: (Traffic) async throws -> Void
   ) async throws {
@@ -174,7 +175,7 @@ private final class Traffic: Sendable {
     }
   }
 
-  /// Returns when there was an answer of each kind that had not come before.
+  /// Returns after another answer of each kind.
   func waitForProgress() async throws {
     let before = state.withLock { $0.counts }
     try await eventually("everybody is answered", within: .seconds(60)) {
@@ -225,7 +226,7 @@ private final class Traffic: Sendable {
     }
   }
 
-  /// Each key is refused from the revocation on, or within the lease where PostgreSQL has just ended the listener.
+  /// Expects that each key is refused after its revocation, or within the lease if the listener was just terminated.
   private func revoke() async throws {
     try await TestConnection.with([world.servers[0].port]) { connections in
       for key in owner.keys[1..<Self.keyCount] {
@@ -243,8 +244,8 @@ private final class Traffic: Sendable {
   }
 }
 
-/// Raises the soft limit of this process, which opens as many connections as the server is to stand, to `count` at
-/// least.
+/// Raises the soft limit of this process to at least `count`: it opens as many connections as the server has to
+/// withstand.
 func raiseDescriptorLimit(to count: rlim_t) throws {
   let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
   var limit = rlimit()

@@ -3,11 +3,11 @@ import Testing
 
 @testable import PortalServer
 
-@Suite("The checks of latchkey doctor")
+@Suite("Checks of latchkey doctor")
 struct DoctorCheckTests {
   private struct Trouble: Error, CustomStringConvertible { let description = "trouble" }
 
-  @Test("what is thrown is a failure, and what does not end is one at the limit, even if it hears of no cancellation")
+  @Test("an error is a failure, and so is a check that reaches the limit, even if it ignores its cancellation")
   func failures() async {
     #expect(await DoctorCheck("a") { throw Trouble() }.run() == .failed("trouble"))
     #expect(await DoctorCheck("a") { .warning("w") }.run() == .warning("w"))
@@ -21,7 +21,7 @@ struct DoctorCheckTests {
     continuation.finish()
   }
 
-  @Test("the worst counts, and what needs a database that did not answer is not looked at")
+  @Test("the worst status counts, and checks that need the database are not run if it did not answer")
   func order() async {
     let checks = [
       DoctorCheck("first") { .warning("w") },
@@ -35,7 +35,7 @@ struct DoctorCheckTests {
     #expect(
       lines == [
         "first: warning w", "database: failed gone",
-        "roles: failed not looked at, since the database did not answer", "spool: ok there",
+        "roles: failed not checked, because the database did not answer", "spool: ok there",
       ])
     #expect(await [checks[0], checks[3]].run(database: "database") { _, _ in } == .warning)
     #expect(await [checks[3]].run(database: "database") { _, _ in } == .ok)

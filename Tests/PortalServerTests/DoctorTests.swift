@@ -1,4 +1,5 @@
 import Foundation
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
@@ -7,7 +8,7 @@ import Testing
 
 @Suite("latchkey doctor")
 struct DoctorTests {
-  /// Status and text by the name of the check.
+  /// The exit status and what was found, with status and text by the name of the check.
   private struct Diagnosis {
     var exitStatus: Int32
     var status: String?
@@ -36,10 +37,10 @@ struct DoctorTests {
     try await body(folder.path)
   }
 
-  /// Of 32 bytes, none of them chosen.
+  /// 32 bytes that look random.
   private static let secretKey = Data((0..<32).map { UInt8(truncatingIfNeeded: $0 * 37 + 11) }).base64EncodedString()
 
-  @Test("finds nothing wrong where nothing is, has a line for each check, and makes no folder")
+  @Test("on a healthy system it reports nothing wrong, prints a line for each check, and creates no folder")
   func healthy() async throws {
     try await withDatabase { database in
       try await withFolder { folder in
@@ -65,7 +66,7 @@ struct DoctorTests {
     }
   }
 
-  @Test("a running server answers, and a port that something else has is a failure")
+  @Test("a port with a running server is ok, and a port that another program has taken is a failure")
   func listener() async throws {
     try await withDatabase { database in
       try await withServers(1, on: database) { servers in
@@ -81,7 +82,7 @@ struct DoctorTests {
     #expect(nowhere["listener"] == "failed")
   }
 
-  @Test("a unix socket is looked at in place of a port, and a certificate where there is one")
+  @Test("with HTTP_SOCKET the socket is checked instead of the port, and with TLS_CERTIFICATE the certificate")
   func socketAndCertificate() async throws {
     try await withFolder { folder in
       let socket = folder + "/http.sock"
@@ -96,13 +97,13 @@ struct DoctorTests {
     }
   }
 
-  @Test("a database that does not answer is one failure, and what needs it is not looked at")
+  @Test("if the database does not answer, that is one failure, and the checks that need it are not run")
   func unreachable() async throws {
     let diagnosis = try await examine(["DATABASE_URL": "host=/nowhere"])
     #expect(diagnosis.exitStatus == 1 && diagnosis.status == "failed")
     #expect(diagnosis["database"] == "failed")
     for name in ["roles", "migrations", "access", "clock", "secret key"] {
-      #expect(diagnosis.text(name).hasPrefix("not looked at"), "\(name)")
+      #expect(diagnosis.text(name).hasPrefix("not checked"), "\(name)")
     }
     #expect(diagnosis["spool"] == "ok")
   }
@@ -115,7 +116,7 @@ struct DoctorTests {
     #expect(diagnosis.findings.count == 1)
   }
 
-  @Test("migrations that are pending, and rights that are missing, are failures that say what to run")
+  @Test("pending migrations and missing privileges are failures that say what to run")
   func schema() async throws {
     try await withDatabase(isSwept: false) { database in
       let run = { (sql: String) in
@@ -133,7 +134,7 @@ struct DoctorTests {
     }
   }
 
-  @Test("files that were set aside, and a key that was typed, are warnings, and the exit status is 0")
+  @Test("files that were set aside and a SECRET_KEY that is not random are warnings, and the exit status is 0")
   func warnings() async throws {
     try await withDatabase { database in
       try await withFolder { folder in
@@ -156,13 +157,13 @@ struct DoctorTests {
     try await withFolder { folder in
       #expect(FileManager.default.createFile(atPath: folder + "/file", contents: nil))
       let diagnosis = try await examine(["DATABASE_URL": "host=/nowhere", "USAGE_SPOOL": folder + "/file"])
-      #expect(diagnosis["spool"] == "failed" && diagnosis.text("spool").contains("is no folder"))
+      #expect(diagnosis["spool"] == "failed" && diagnosis.text("spool").contains("is not a folder"))
       let below = try await examine(["DATABASE_URL": "host=/nowhere", "USAGE_SPOOL": folder + "/file/spool"])
       #expect(below["spool"] == "failed")
     }
   }
 
-  @Test("another SECRET_KEY than the one of the second factors, or none, is a failure")
+  @Test("a SECRET_KEY that does not decrypt the second factors, or none, is a failure")
   func secretKey() async throws {
     try await withDatabase(isSwept: false) { database in
       try await PostgresPool.with(database.configuration) { pool in
@@ -176,13 +177,13 @@ struct DoctorTests {
         }
       }
       let other = try await examine(["DATABASE_URL": database.url, "SECRET_KEY": Self.secretKey])
-      #expect(other["secret key"] == "failed" && other.text("secret key").contains("is not the one of 1"))
+      #expect(other["secret key"] == "failed" && other.text("secret key").contains("does not decrypt 1"))
       let none = try await examine(["DATABASE_URL": database.url])
       #expect(none["secret key"] == "failed" && none.text("secret key").contains("is not set"))
     }
   }
 
-  @Test("a mail server is asked whether it takes the credentials, and gets no mail")
+  @Test("the mail server is asked whether it accepts the credentials, and gets no mail")
   func mail() async throws {
     try await TestMailServer.with(.init(hasTLS: false, credentials: ("relay", "relay-password"))) { mailbox in
       let environment = { (password: String) in
@@ -192,7 +193,7 @@ struct DoctorTests {
         ]
       }
       let right = try await examine(environment("relay-password"))
-      #expect(right["mail"] == "ok" && right.text("mail").contains("takes the credentials"), "\(right)")
+      #expect(right["mail"] == "ok" && right.text("mail").contains("accepts the credentials"), "\(right)")
       let wrong = try await examine(environment("another-password"))
       #expect(wrong["mail"] == "failed" && !wrong.text("mail").contains("another-password"), "\(wrong)")
       let mails = try mailbox.mails()

@@ -5,7 +5,7 @@ import PostgresTesting
 import Synchronization
 import Testing
 
-/// A standby takes over from a primary that crashes, under load: what docs/FAILOVER.md promises.
+/// A standby takes over from a crashed primary under load: the promises of docs/FAILOVER.md.
 @Suite("Failover", .serialized)
 struct FailoverTests {
   private static let lease: Duration = .seconds(2)
@@ -13,7 +13,7 @@ struct FailoverTests {
 
   @Test(
     """
-    with a synchronous standby, no revocation is lost or late, no live key is not found, and every verdict is counted
+    with a synchronous standby, no revocation is lost or late, every live key is found, and every verdict is counted
     """)
   func synchronous() async throws {
     try await withReplicatedDatabase { primary, standby, database in
@@ -27,7 +27,7 @@ struct FailoverTests {
           let (revoked, staying) = (owner.keys[..<Self.revocationCount], Array(owner.keys[Self.revocationCount...]))
           let tally = try await CountedLoad.run(on: world.ports[0], staying, token: world.token) { load in
             try await TestConnection.with(world.ports) { connections in
-              // The others are for the load alone, so that their verdicts can be told to the last.
+              // The other keys are only for the load, so that all of their verdicts are known.
               for connection in connections { try await world.warm(Array(revoked), at: connection) }
               let done = Atomic(0)
               async let failover: Void = {
@@ -61,7 +61,7 @@ struct FailoverTests {
     }
   }
 
-  @Test("with an asynchronous standby that lags by seconds, every verdict is counted all the same")
+  @Test("with an asynchronous standby that lags by seconds, every verdict is still counted")
   func asynchronous() async throws {
     try await withReplicatedDatabase { primary, standby, database in
       try await withServers(1, on: database) { servers in
@@ -71,9 +71,9 @@ struct FailoverTests {
           let tally = try await CountedLoad.run(on: world.ports[0], keys, token: world.token) { load in
             try await eventually("some are counted") { try await world.verdictCount(of: keys) > 0 }
             try await standby.administer("alter system set primary_conninfo = ''", "select pg_reload_conf()")
-            try await eventually("nobody follows the primary") { try await primary.ask(CountStandbys()) == 0 }
+            try await eventually("no standby follows the primary") { try await primary.ask(CountStandbys()) == 0 }
             let before = try await world.verdictCount(of: keys)
-            try await eventually("more is counted, which the standby does not get") {
+            try await eventually("verdicts are counted that the standby does not have") {
               lostCount = try await world.verdictCount(of: keys) - before
               return lostCount > 1_000
             }
@@ -91,7 +91,7 @@ struct FailoverTests {
 }
 
 extension OwnServer {
-  /// Runs statements, each by itself.
+  /// Runs each statement separately.
   fileprivate func administer(_ statements: String...) async throws {
     try await PostgresPool.with(PostgresConfiguration(url: try await url())) { pool in
       for statement in statements { try await pool.withConnection { try await $0.executeScript(statement) } }

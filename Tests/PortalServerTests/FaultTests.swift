@@ -3,16 +3,16 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-/// One after the other, because each has a PostgreSQL and three servers of its own.
-@Suite("Revocation while everything fails", .serialized)
+/// Serialized, because each test has its own PostgreSQL and three servers.
+@Suite("Revocation under faults", .serialized)
 struct FaultTests {
-  /// B, as `latchkey serve` has it by default.
+  /// B, the default of `latchkey serve`.
   static let lease: Duration = .seconds(2)
 
   @Test(
     """
-    thousands of keys revoked on three servers are refused by each within the lease and for good, while listeners are \
-    terminated and stopped, servers suspended and PostgreSQL restarts
+    thousands of keys revoked on three servers are refused by each within the lease and from then on, while \
+    listeners are terminated and stopped, servers are suspended and PostgreSQL restarts
     """)
   func revocations() async throws {
     let seed = ProcessInfo.processInfo.environment["FAULT_SEED"].flatMap { UInt64($0) } ?? .random(in: 0...(.max))

@@ -1,21 +1,22 @@
 import Foundation
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
 import PostgresTesting
 import Testing
 
-/// The database goes on from less than it once had, while three servers have cached what was lost. One of them is
+/// The database continues from an earlier state, while three servers have cached what was lost. One of them is
 /// suspended meanwhile, so that it has not even noticed that the database was away.
-@Suite("A history that goes back", .serialized)
+@Suite("A database that loses commits", .serialized)
 struct HistoryTests {
   private static let lease: Duration = .seconds(2)
-  /// Commits that are lost.
+  /// The number of commits that are lost.
   private static let lostCount = 8
-  /// Keys revoked on what is left, before anybody listens there; more than were lost, under the same numbers.
+  /// Keys revoked on the remaining database before a listener is back: more than were lost, under the same numbers.
   private static let revokedCount = 18
 
-  @Test("after a failover that loses commits, what is revoked on the new primary is refused by all within the lease")
+  @Test("after a failover that loses commits, all servers refuse keys revoked on the new primary within the lease")
   func failover() async throws {
     try await withReplicatedDatabase { primary, standby, database in
       try await withServers(3, on: database) { servers in
@@ -32,7 +33,7 @@ struct HistoryTests {
     }
   }
 
-  @Test("so it is after a dump has been restored in place of the database")
+  @Test("after a dump is restored in place of the database, all servers refuse keys revoked there within the lease")
   func dump() async throws {
     try await withOwnDatabase { server, database in
       try await withServers(3, on: database) { servers in
@@ -54,7 +55,7 @@ struct HistoryTests {
     }
   }
 
-  @Test("so it is after the files of a cold backup have been put back")
+  @Test("after a cold backup is restored, all servers refuse keys revoked there within the lease")
   func coldBackup() async throws {
     try await withOwnDatabase { server, database in
       try await withServers(3, on: database) { servers in
@@ -65,8 +66,8 @@ struct HistoryTests {
     }
   }
 
-  /// What a cache holds is worth much just then.
-  @Test("a restart of PostgreSQL, and a log that was trimmed, leave the caches as they are")
+  /// Right after a restart, the contents of a cache are most valuable.
+  @Test("a restart of PostgreSQL and a trimmed log leave the caches as they are")
   func kept() async throws {
     try await withOwnDatabase { server, database in
       try await withServers(2, on: database) { servers in
@@ -105,11 +106,11 @@ struct HistoryTests {
     }
   }
 
-  @Test("a revocation that did not ask to wait for the disk is not lost when a backend is killed right after it")
+  @Test("a revocation with synchronous_commit = off is not lost when its backend is killed right after it")
   func killedBackend() async throws {
     try await withOwnDatabase { server, database in
       try await PostgresPool.with(PostgresConfiguration(url: try await server.url())) { pool in
-        // So that nothing comes to the disk by itself.
+        // So that nothing is written to the disk in the background.
         try await pool.withConnection { try await $0.executeScript("alter system set wal_writer_delay = '10s'") }
       }
       try await server.restart()
@@ -121,7 +122,7 @@ struct HistoryTests {
               try await eventually("the key is accepted") {
                 try await connections[0].verify([key.secret], token: world.token).codes == ["VALID"]
               }
-              // The key before this one has ended all backends, and PostgreSQL lets nobody in until it has recovered.
+              // The previous round has ended all backends, and PostgreSQL accepts no connection until it has recovered.
               try await eventually("the database is back") {
                 (try? await world.pool.query(CountRevoked(ids: [key.id])).first) != nil
               }
@@ -143,7 +144,7 @@ struct HistoryTests {
     }
   }
 
-  @Test("latchkey epoch new makes every server drop what it has cached, and says how many have")
+  @Test("latchkey epoch new makes every server drop its caches, and reports how many have")
   func epoch() async throws {
     try await withDatabase { database in
       try await withServers(2, on: database) { servers in
@@ -151,7 +152,7 @@ struct HistoryTests {
           let keys = try await world.makeOwner("ada", keyCount: 2).keys
           try await TestConnection.with(world.ports) { connections in
             for connection in connections { try await world.warm(keys, at: connection) }
-            // As a restore of parts does.
+            // As a partial restore does.
             try await world.pool.withConnection {
               try await $0.executeScript(
                 """
@@ -190,10 +191,10 @@ struct HistoryTests {
     }
   }
 
-  // MARK: Going back
+  // MARK: Losing commits
 
-  /// Caches keys everywhere, makes changes that `goBack` is to lose (it calls the closure that it is given for them),
-  /// makes others at once under the same numbers, and asks all servers.
+  /// Caches keys on all servers, makes changes that are lost (`goBack` runs its argument to make them), immediately
+  /// makes others under the same numbers, and asks all servers.
   private func goBack(
     _ what: String, _ servers: [RunningServer], _ world: RevocationWorld,
     _ goBack: (_ loss: () async throws -> Void) async throws -> Void
@@ -216,16 +217,16 @@ struct HistoryTests {
         for connection in connections {
           #expect(try await connection.verify([made], token: world.token).codes == ["VALID"])
         }
-        // They may have refused because they asked the database; it is their listeners that are to have heard.
+        // The servers may have refused because they asked the database, but their listeners must have the changes.
         let head = Double(try await world.pool.query(HeadSeq())[0])
         for server in servers {
-          try await eventually("the server has applied what is lost then") {
+          try await eventually("the server has applied what will be lost") {
             try await metric("latchkey_listener_applied_seq", of: server) >= head
           }
         }
         suspended.send(SIGSTOP)
       }
-      // At once, before any listener is back.
+      // Immediately, before any listener is back.
       for key in revoked { _ = try await world.revoke([key]) { try await world.revokeByHand([key]) } }
       let revokedAt = ContinuousClock.now
       suspended.send(SIGCONT)
@@ -238,15 +239,15 @@ struct HistoryTests {
         print(
           "\(what) that lost \(Self.lostCount) revocations: \(Self.revokedCount) others refused by server \(number) "
             + "after \((slowest - revokedAt).inMilliseconds), \(heard.unavailableCount) answers of 503")
-        // A key whose making was lost does not exist, and one whose revocation was lost is good again.
+        // A key whose creation was lost does not exist, and one whose revocation was lost is valid again.
         try await eventually("\(what): server \(number) answers as the database does") {
           try await connection.verify([made] + lost.map(\.secret) + [staying.secret], token: world.token).codes
             == ["NOT_FOUND"] + lost.map { _ in "VALID" } + ["VALID"]
         }
       }
-      // One whose lease was over has asked the database until its listener is back.
+      // A server whose lease has expired asks the database until its listener is back.
       for server in servers {
-        try await eventually("\(what): the server has noticed it") {
+        try await eventually("\(what): the server has noticed the break") {
           try await metric("latchkey_history_breaks_total", of: server) > 0
         }
       }
@@ -262,12 +263,14 @@ struct HistoryTests {
     }
   }
 
-  /// Until the standby has all that is committed now.
+  /// Waits until the standby has everything that is committed now.
   private func waitForReplay(of primary: OwnServer, _ standby: OwnServer) async throws {
     try await PostgresPool.with(PostgresConfiguration(url: try await primary.url())) { primary in
       let position = try await primary.query(WrittenPosition())[0]
       try await PostgresPool.with(PostgresConfiguration(url: try await standby.url())) { standby in
-        try await eventually("the standby has all") { try await standby.query(HasReplayed(position: position))[0] }
+        try await eventually("the standby has everything") {
+          try await standby.query(HasReplayed(position: position))[0]
+        }
       }
     }
   }
@@ -279,7 +282,7 @@ struct HistoryTests {
       }
     }
     try await PostgresPool.with(PostgresConfiguration(url: try await primary.url())) { pool in
-      try await eventually("nobody follows the primary") { try await pool.query(CountFollowers())[0] == 0 }
+      try await eventually("no standby follows the primary") { try await pool.query(CountFollowers())[0] == 0 }
     }
   }
 

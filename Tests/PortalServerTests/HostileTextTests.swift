@@ -4,31 +4,34 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-/// Text that is dear to whoever compares it as a `String`, sent to a real server wherever text goes. What the server's
-/// processors spend is compared with the same request that has plain ASCII in that place.
+/// Text that is expensive to compare as a `String`, sent to a real server in every place that takes text. The processor
+/// time that the server spends is compared with that of the same request with plain ASCII in that place.
 @Suite("Hostile text", .serialized)
 struct HostileTextTests {
-  /// Bytes that go in one place; just below what a head may have.
+  /// Bytes in one place, just below the limit of a head.
   private static let byteCount = 31_000
-  /// Of a head that is not refused for its size when its bytes have been percent-encoded.
+  /// Bytes in a head that is not refused for its size after percent-encoding.
   private static let smallByteCount = 9_000
-  /// Just below what a query may have.
+  /// Just below the limit of a query.
   private static let queryByteCount = 7_900
-  /// Of one request, in milliseconds, beyond the same with ASCII: `make soak` measures the release build.
+  /// Milliseconds that a request may cost more than the same with ASCII. `make soak` measures the release build.
   private static let excessMax = isSoak ? 1.0 : 40.0
-  /// Of one request in all, in milliseconds.
+  /// The same for a head of bytes that are not UTF-8. SwiftNIO's decoder makes a `String` of each field before any code
+  /// of the server sees it, and the standard library takes 35 ns to replace each byte.
+  private static let excessOfRepairsMax = isSoak ? 2.0 : 40.0
+  /// Milliseconds that a request may cost in total.
   private static let costMax = isSoak ? 20.0 : 200.0
-  /// Of the cases, which are some four thousand requests.
+  /// The share of the cases that is run; all of them are some four thousand requests.
   private static let share = isSoak ? 1.0 : 0.2
 
   private enum Filler: String, CaseIterable {
     case ascii, marks, escapedMarks, nuls, high, digits
 
-    /// Of at most so many bytes.
+    /// Returns at most `count` bytes.
     func bytes(_ count: Int) -> [UInt8] {
       switch self {
       case .ascii: Array(repeating: UInt8(ascii: "a"), count: count)
-      // Those that sort behind come first, so that each has to pass all of the others.
+      // The marks that sort last come first, so that each has to be moved past all others.
       case .marks: Self.halves(count, Array("\u{301}".utf8), Array("\u{316}".utf8))
       case .escapedMarks: Self.halves(count, Array(#"\u0301"#.utf8), Array(#"\u0316"#.utf8))
       case .nuls: Array(repeating: 0, count: count)
@@ -42,7 +45,7 @@ struct HostileTextTests {
       return Array("1".utf8) + [first, second].flatMap { Array(repeatElement($0, count: half).joined()) }.dropLast(1)
     }
 
-    /// As a query or a path has it, of as many bytes.
+    /// Returns at most `count` bytes as in a query or a path.
     func percentEncoded(_ count: Int) -> [UInt8] {
       guard self != .ascii, self != .digits, self != .escapedMarks else { return bytes(count) }
       return bytes(count / 3).flatMap { Array(String(format: "%%%02X", $0).utf8) }
@@ -109,7 +112,7 @@ struct HostileTextTests {
     "X-Latchkey-Token", "X-Original-Method", "X-Original-URI", "X-Request-Id", "X-Required-Scope", "X-Other",
   ]
 
-  /// Of all bodies.
+  /// The members of all request bodies.
   private static let members = [
     "accountName", "action", "allowedIPs", "cascade", "clientIP", "code", "cost", "days", "description", "email",
     "endpoint", "environment", "events", "expiresAt", "graceSeconds", "key", "keyId", "limits", "metadata", "method",
@@ -176,8 +179,8 @@ struct HostileTextTests {
 
   @Test(
     """
-    32 KB of marks, of zero bytes, of what is no UTF-8 and of digits cost hardly more than of letters, wherever they \
-    go
+    32 KB of marks, of zero bytes, of invalid UTF-8 and of digits cost hardly more than of letters, in every place \
+    that takes text
     """
   )
   func everywhere() async throws {
@@ -202,11 +205,12 @@ struct HostileTextTests {
             let plain = try await cost(of: candidate, .ascii, server, enough: 1)
             for filler in Filler.allCases where filler != .ascii {
               if filler == .escapedMarks, !candidate.place.isBody { continue }
+              let excessMax = filler == .high && !candidate.place.isBody ? Self.excessOfRepairsMax : Self.excessMax
               let found = try await cost(
-                of: candidate, filler, server, enough: min(plain + Self.excessMax, Self.costMax))
+                of: candidate, filler, server, enough: min(plain + excessMax, Self.costMax))
               count += 1
               #expect(
-                found < plain + Self.excessMax && found < Self.costMax,
+                found < plain + excessMax && found < Self.costMax,
                 "\(candidate.name), \(filler): \(found) ms, \(plain) ms with letters")
               if found - plain > worst.excess { worst = (found - plain, found, "\(candidate.name), \(filler)") }
             }
@@ -235,8 +239,8 @@ struct HostileTextTests {
     return try #require(try answer.json()["token"].string, "\(answer)")
   }
 
-  /// What the server spends on a request, in milliseconds: the least of several, so that nothing else is counted that
-  /// it does now and then. Asks no more often once it is less than `enough`.
+  /// Returns the milliseconds of processor time that the server spends on a request: the minimum of several attempts,
+  /// which leaves out background work. Stops as soon as it is less than `enough`.
   private func cost(
     of candidate: Case, _ filler: Filler, _ server: RunningServer, enough: Double
   ) async throws -> Double {
@@ -251,7 +255,7 @@ struct HostileTextTests {
     return least
   }
 
-  /// Of all threads that a process has, in milliseconds.
+  /// The processor time of all threads of a process, in milliseconds.
   private func processorTime(of process: Int32) throws -> Double {
     let folder = "/proc/\(process)/task"
     return try FileManager.default.contentsOfDirectory(atPath: folder).reduce(0) { sum, thread in

@@ -1,11 +1,13 @@
 import Foundation
+import JSON
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
 import PostgresTesting
 import Testing
 
-/// Commands that look, and those of people and keys, on a database of one test.
+/// Runs commands on a test's own database as one operator.
 private struct Operator {
   let database: TestDatabase
 
@@ -15,7 +17,7 @@ private struct Operator {
     try await latchkey(arguments, environment: environment)
   }
 
-  /// The answer as JSON, of a command that goes well.
+  /// Runs a command that must succeed, and returns its output as JSON.
   func json(_ arguments: String...) async throws -> JSONValue {
     let result = try await latchkey(arguments + ["--json"], environment: environment)
     #expect(result.status == 0, "\(result.errors)")
@@ -37,7 +39,7 @@ private struct Operator {
     }
   }
 
-  /// What the operator has done to staff or keys, as the trails tell it.
+  /// The events that the trails have recorded for staff and keys, except for the creation of staff.
   func told() async throws -> [String] {
     try await PostgresPool.with(database.configuration) { try await $0.query(OperatorEvents()) }
   }
@@ -51,13 +53,13 @@ private struct OperatorEvents: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
-@Suite("latchkey's lists, and what it does to staff and keys")
+@Suite("latchkey's lists, and its commands for staff and keys")
 struct ListCommandsTests {
   private func withOperator(_ body: (Operator) async throws -> Void) async throws {
     try await withDatabase { try await body(Operator(database: $0)) }
   }
 
-  @Test("accounts are listed in pages, found and shown; how to go on is said on standard error")
+  @Test("accounts are listed in pages, found and shown; standard error says how to continue a list")
   func accounts() async throws {
     try await withOperator { shell in
       let acme = try await shell.makeAccount("Acme", "ada@example.com")
@@ -65,7 +67,7 @@ struct ListCommandsTests {
       let first = try await shell.run("accounts", "list", "--limit", "1")
       let lines = first.output.split(separator: "\n")
       #expect(lines.count == 2 && lines[0].hasPrefix("ID ") && lines[1].hasPrefix(other) && lines[1].hasSuffix("  日本"))
-      #expect(first.errors == "latchkey: there are more; --after \(other) goes on\n")
+      #expect(first.errors == "latchkey: there are more; continue with --after \(other)\n")
       let second = try await shell.run("accounts", "list", "--after", other, "--no-headings")
       #expect(second.output.hasPrefix(acme + "  active ") && second.errors == "")
 
@@ -81,11 +83,11 @@ struct ListCommandsTests {
       #expect(shown.output.contains(#/(?m)^member +ada@example.com, owner$/#))
       #expect(try await shell.json("accounts", "show", acme)["members"][0]["email"].string == "ada@example.com")
       let unknown = try await shell.run("accounts", "show", UUID().uuidString)
-      #expect(unknown.status == 1 && unknown.errors == "latchkey: there is no such thing\n")
+      #expect(unknown.status == 1 && unknown.errors == "latchkey: not found\n")
     }
   }
 
-  @Test("a key is made by the rules of the plan, its secret printed once; it is listed, shown and revoked")
+  @Test("a key is created within the limits of the plan, with its secret printed once, then listed, shown and revoked")
   func keys() async throws {
     try await withOperator { shell in
       let account = try await shell.makeAccount("Acme", "ada@example.com")
@@ -115,7 +117,7 @@ struct ListCommandsTests {
       #expect(try await shell.run("keys", "revoke", id, "--reason", "leaked").status == 0)
       for arguments in [["keys", "list", "--account"], ["keys", "show"]] {
         let unknown = try await latchkey(arguments + [UUID().uuidString], environment: shell.environment)
-        #expect(unknown.status == 1 && unknown.errors == "latchkey: there is no such thing\n")
+        #expect(unknown.status == 1 && unknown.errors == "latchkey: not found\n")
       }
       #expect(
         try await shell.told() == [
@@ -124,7 +126,7 @@ struct ListCommandsTests {
     }
   }
 
-  @Test("staff are listed, get another role, are disabled and removed, by id or address; the last admin stays")
+  @Test("staff are listed, get another role, are disabled and removed, by id or address, except for the last admin")
   func staff() async throws {
     try await withOperator { shell in
       let ann = try await shell.makeStaff("ann@example.com", "admin")
@@ -138,7 +140,7 @@ struct ListCommandsTests {
 
       for arguments in [["role", ann, "support"], ["disable", "ann@example.com"], ["remove", ann]] {
         let refused = try await latchkey(["staff"] + arguments, environment: shell.environment)
-        #expect(refused.status == 1 && refused.errors.contains("an admin who may log in stays"))
+        #expect(refused.status == 1 && refused.errors.contains("this is the last admin who can log in"))
       }
       let promoted = try await shell.run("staff", "role", "Grace@example.com", "admin")
       #expect(promoted.output == "staff \(grace) grace@example.com has the role admin\n")
@@ -147,7 +149,7 @@ struct ListCommandsTests {
       #expect(try await shell.json("staff", "enable", ann)["disabledAt"] == .null)
 
       let none = try await shell.run("staff", "reset-second-factor", grace)
-      #expect(none.status == 1 && none.errors == "latchkey: there is no such thing\n")
+      #expect(none.status == 1 && none.errors == "latchkey: not found\n")
       try await shell.script(
         """
         insert into second_factors (staff_id, sealed_secret, confirmed_at)
@@ -157,7 +159,7 @@ struct ListCommandsTests {
       #expect(try await shell.json("staff", "reset-second-factor", grace)["secondFactorEnabledAt"] == .null)
       #expect(try await shell.run("staff", "remove", "ann@example.com").status == 0)
       let gone = try await shell.run("staff", "show", ann)
-      #expect(gone.status == 1 && gone.errors == "latchkey: there is no such thing\n")
+      #expect(gone.status == 1 && gone.errors == "latchkey: not found\n")
       #expect(
         try await shell.told() == [
           "command olga staff.role_changed grace@example.com: from support to admin",
@@ -167,7 +169,7 @@ struct ListCommandsTests {
     }
   }
 
-  @Test("a name that came in by another way reaches the terminal masked, and the machine as it is")
+  @Test("a hostile name in the database is masked in text output, and unchanged in JSON")
   func hostileNames() async throws {
     try await withOperator { shell in
       let id = try await shell.makeAccount("Acme", "ada@example.com")
@@ -183,7 +185,7 @@ struct ListCommandsTests {
     }
   }
 
-  @Test("shells complete commands and their options by the scripts that it writes", arguments: ["bash", "zsh", "fish"])
+  @Test("the generated completion scripts know commands and options", arguments: ["bash", "zsh", "fish"])
   func completion(shell: String) async throws {
     let script = try await latchkey(["--generate-completion-script", shell])
     #expect(

@@ -3,9 +3,9 @@ import Postgres
 import PostgresTesting
 import Testing
 
-@Suite("Migrating with a login that may do little")
+@Suite("Migrating with an unprivileged login")
 struct MigrationRightsTests {
-  /// It has to be quoted, in SQL and in a connection string.
+  /// A name that has to be quoted, in SQL and in a connection string.
   private static let login = #"app "one""#
 
   private func execute(_ statements: [String], at url: String) async throws {
@@ -20,7 +20,7 @@ struct MigrationRightsTests {
     return try #require(rows.first)
   }
 
-  @Test("nothing is applied, and the SQL that is printed is all that it takes")
+  @Test("nothing is applied, and the printed SQL is all that is needed")
   func refused() async throws {
     try await OwnServer.with { server in
       let database = try await server.url() + " dbname='the portal'"
@@ -44,7 +44,7 @@ struct MigrationRightsTests {
       #expect(migrated.status == 0, "\(migrated.errors)")
       let again = try await latchkey(["migrate"], environment: own)
       #expect(again.status == 0 && again.output == "The database is up to date.\n", "\(again)")
-      // It may let another login serve, too.
+      // The login may also let another login serve.
       try await execute(["create role server login"], at: database)
       let granted = try await latchkey(["migrate", "--serve-role", "server"], environment: own)
       #expect(granted.status == 0, "\(granted.errors)")
@@ -53,7 +53,7 @@ struct MigrationRightsTests {
     }
   }
 
-  @Test("a login that is not the owner's cannot go on with what another began, and is told whose it is")
+  @Test("a login that does not own the tables cannot migrate, and the error names the owner")
   func notTheOwner() async throws {
     try await withOwnDatabase { server, database in
       try await execute(
@@ -66,7 +66,7 @@ struct MigrationRightsTests {
   }
 }
 
-/// Tables and such, and the portal's roles.
+/// Counts relations, and the portal's roles.
 private struct CountObjects: PostgresStatement {
   static let sql = #"""
     select (select count(*) from pg_class where relnamespace = 'public'::regnamespace)

@@ -4,15 +4,15 @@ import Postgres
 import PostgresTesting
 import Testing
 
-/// PostgreSQL changes its primary under Patroni, by a crash and by plan, under load: what docs/FAILOVER.md promises.
+/// Patroni changes the primary under load, after a crash and in a planned switchover: the promises of docs/FAILOVER.md.
 @Suite("Patroni", .serialized)
 struct PatroniTests {
-  /// More than are revoked in the time.
+  /// More keys than are revoked during the test.
   private static let changingCount = 4_000
   private static let stayingCount = 50
-  /// What anything may take beside the time that Patroni's lock is held.
+  /// How long anything may take besides the time that Patroni's lock is held.
   private static let margin = muchTooLong
-  /// What recovery, `pg_rewind` and catching up may take on a busy machine.
+  /// How long recovery, `pg_rewind` and catching up may take on a busy machine.
   private static let repairMax: Duration = .seconds(180)
 
   @Test(
@@ -79,7 +79,7 @@ struct PatroniTests {
     #expect(readyAfter < PatroniCluster.ttl + Self.margin)
   }
 
-  /// The two change places again, by plan.
+  /// The two members switch roles again, in a planned switchover.
   private func switchOver(
     _ cluster: PatroniCluster, _ servers: [RunningServer], _ changes: ChangeLoad, _ what: String
   ) async throws {
@@ -94,7 +94,7 @@ struct PatroniTests {
         + silence.inMilliseconds)
   }
 
-  /// How long after `start` the last of the servers is ready again, which first notice that they are not.
+  /// Returns how long after `start` the last server is ready again. Each first notices that it is not.
   private func readyAgain(_ servers: [RunningServer], since start: ContinuousClock.Instant) async throws -> Duration {
     for server in servers {
       try await eventually("the server has noticed that the primary is gone") { try await !server.isReady() }
@@ -111,7 +111,7 @@ struct PatroniTests {
     }
   }
 
-  /// Each server knows each key as the last change that was acknowledged left it.
+  /// Expects that each server knows each key in the state after the last acknowledged change.
   private func expectKept(_ changes: ChangeLoad.Tally, _ world: RevocationWorld) async throws {
     for (keys, code) in [(changes.revoked, "REVOKED"), (changes.made, "VALID")] {
       #expect(!keys.isEmpty)

@@ -1,4 +1,5 @@
 import Foundation
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
@@ -7,7 +8,7 @@ import Testing
 
 @Suite("latchkey people")
 struct PeopleCommandTests {
-  /// An account with an owner, who has made a key there.
+  /// Runs `body` with an account and its owner, who has recorded events.
   private func withPerson(
     _ body: (TestDatabase, [String: String], _ account: String, _ person: String) async throws -> Void
   ) async throws {
@@ -32,7 +33,7 @@ struct PeopleCommandTests {
     }
   }
 
-  @Test("exports what is stored about somebody, by address or id, as one JSON object")
+  @Test("exports everything stored about a person, by address or id, as one JSON object")
   func export() async throws {
     try await withPerson { _, environment, account, person in
       for reference in ["Ada@Example.com", person] {
@@ -49,7 +50,7 @@ struct PeopleCommandTests {
   }
 
   @Test(
-    "erases somebody when it is told twice; verify tells of it, and an export is verified by the documented program")
+    "erases a person after confirmation; verify reports it, and the documented program verifies an export")
   func erase() async throws {
     try await withPerson { _, environment, account, person in
       let erase = ["people", "erase", "ada@example.com"]
@@ -61,7 +62,7 @@ struct PeopleCommandTests {
       let erased = try await latchkey(
         erase + ["--reason", "ada@example.com asked"], environment: environment, input: "ada@example.com\n")
       #expect(erased.status == 0, "\(erased.errors)")
-      // Three that she did, and three whose reason names her: she and the account end, which is told in two trails.
+      // Three events of hers, and three whose reason names her: the end of her and her account, in two trails.
       #expect(erased.output == "person \(person) is erased, 6 events redacted\n")
       let again = try await latchkey(["people", "erase", person, "--yes", "--json"], environment: environment)
       #expect(again.status == 0, "\(again.errors)")
@@ -71,7 +72,7 @@ struct PeopleCommandTests {
       let verified = try await latchkey(["audit", "verify"], environment: environment)
       #expect(verified.status == 0, "\(verified.output)")
       #expect(
-        verified.output.contains("\(account) event 7 (") && verified.output.contains("tells of 5 redacted events"))
+        verified.output.contains("\(account) event 7 (") && verified.output.contains("redacted 5 events"))
       #expect(verified.output.hasSuffix(" chains, 6 of them redacted\n"))
       let json = try await latchkey(["audit", "verify", "--json"], environment: environment).json()
       #expect(json["redactions"].array.count == 2)
@@ -92,7 +93,7 @@ struct PeopleCommandTests {
     }
   }
 
-  @Test("does not erase the last owner of an account with keys")
+  @Test("refuses to erase the last owner of an account with keys")
   func lastOwner() async throws {
     try await withPerson { _, environment, account, _ in
       let key = try await latchkey(

@@ -7,7 +7,7 @@ import Testing
 @Suite("Through PgBouncer", .serialized)
 struct PoolerTests {
   @Test(
-    "the main job is done, and another client of the pooler finds nothing of ours",
+    "the main workflow works, and another client of the pooler finds none of our settings",
     arguments: RunningPooler.Mode.allCases)
   func mainJob(mode: RunningPooler.Mode) async throws {
     try await withDatabase { database in
@@ -39,7 +39,7 @@ struct PoolerTests {
       let login = try await clients[0].send(
         "POST", "/v1/login", #"{"email":"ada@example.com","password":"correct horse battery"}"#)
       let session = try #require(try login.json()["token"].string, "\(login)")
-      // Many at once, so that the transactions go through several servers.
+      // Concurrently, so that the transactions go through several server connections.
       try await withThrowingTaskGroup { group in
         for client in clients {
           group.addTask {
@@ -66,7 +66,7 @@ struct PoolerTests {
         }
         try await group.waitForAll()
       }
-      try await eventually("what was verified is counted") {
+      try await eventually("the verdicts are counted") {
         try await PostgresPool.with(pooled.configuration) { try await $0.query(CountVerdicts()) == [320] }
       }
     }
@@ -77,7 +77,7 @@ struct PoolerTests {
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
-  /// As a stranger on the pooler finds it, on each of its servers.
+  /// Expects that another client of the pooler finds default settings on each of the server connections.
   private func expectNothingLeft(_ pooled: TestDatabase) async throws {
     let plain = try await psql(pooled, Array(repeating: Self.look, count: 40))
     #expect(Set(plain) == ["postgres|0|on|"], "\(Set(plain))")
@@ -88,7 +88,7 @@ struct PoolerTests {
       coalesce(current_setting('latchkey.account_id', true), '')
     """
 
-  /// Runs each statement in a transaction of its own on one of four connections; the lines that come back.
+  /// Runs each statement in its own transaction on each of four connections, and returns the lines printed.
   private func psql(_ database: TestDatabase, _ statements: [String]) async throws -> [String] {
     try await withThrowingTaskGroup(of: [String].self) { group in
       for _ in 1...4 {
@@ -104,7 +104,7 @@ struct PoolerTests {
     }
   }
 
-  @Test("what needs a session is refused in transaction mode at the start, and says what to do")
+  @Test("in transaction mode, what needs a session is refused at the start with the remedy")
   func refusals() async throws {
     try await withDatabase { database in
       try await RunningPooler.with(.transaction, before: database) { pooler in
@@ -132,7 +132,7 @@ struct PoolerTests {
     }
   }
 
-  @Test("a session is known for what it is: its own, kept by the pooler, or shared")
+  @Test("a session is recognized as its own, kept by the pooler, or shared")
   func sessions() async throws {
     try await withDatabase { database in
       try await PostgresPool.with(database.configuration) { pool in

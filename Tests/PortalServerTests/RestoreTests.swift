@@ -4,22 +4,22 @@ import Postgres
 import PostgresTesting
 import Testing
 
-@Suite("A dump that is restored on another server")
+@Suite("A dump restored on another server")
 struct RestoreTests {
   private func program(_ arguments: String...) async throws -> CommandResult {
     try await run("/usr/bin/env", arguments)
   }
 
-  /// What scripts/schema prints of a database, line by line. pg_dump lists grants in the order in which they came. The
-  /// use of the schema is not granted anew where everybody has it.
+  /// The sorted lines that scripts/schema prints for a database: pg_dump lists grants in the order in which they were
+  /// made. Usage of the schema is left out, because it is not granted again where everybody has it.
   private func schema(_ url: String) async throws -> [Substring] {
     let printed = try await run(repositoryRoot + "/scripts/schema", ["--print", url])
     guard printed.status == 0 else { throw TestSetupError(description: printed.errors) }
     return printed.output.split(separator: "\n").filter { !$0.hasPrefix("GRANT USAGE ON SCHEMA ") }.sorted()
   }
 
-  /// As docs/BACKUP.md has it, without the roles that it makes first.
-  @Test("has no roles, rights and policies there; serve says so, migrate gives them, and then keys are what they were")
+  /// As in docs/BACKUP.md, but without creating the roles first.
+  @Test("has no roles, privileges and policies; serve reports it, migrate restores them, and keys work as before")
   func restored() async throws {
     try await withOwnDatabase { _, database in
       var keys: [OwnedKey] = []
@@ -39,7 +39,7 @@ struct RestoreTests {
         try await PostgresPool.with(PostgresConfiguration(url: try await server.url())) { pool in
           try await pool.withConnection { try await $0.executeScript("create database restored") }
         }
-        // It goes on after an error, as it does by itself.
+        // Without --exit-on-error, pg_restore continues after an error.
         let output = try await program("pg_restore", "--dbname", restored.url, file)
         #expect(output.errors.contains("latchkey_portal"))
         let spool = file + ".spool"
@@ -48,7 +48,7 @@ struct RestoreTests {
 
         let rolesMissing = try await latchkey(["serve"], environment: environment)
         #expect(rolesMissing.status == 1)
-        #expect(rolesMissing.errors.contains("latchkey migrate makes them"))
+        #expect(rolesMissing.errors.contains("run latchkey migrate to create them"))
         // Roles alone are not enough.
         try await PostgresPool.with(PostgresConfiguration(url: restored.url)) { pool in
           try await pool.withConnection {
@@ -83,7 +83,7 @@ struct RestoreTests {
     }
   }
 
-  @Test("serve names what is missing where the roles are there")
+  @Test("if only privileges and policies are missing, serve names them and migrate restores them")
   func rightsMissing() async throws {
     try await withDatabase(isSwept: false) { database in
       try await PostgresPool.with(database.configuration) { pool in
@@ -94,9 +94,9 @@ struct RestoreTests {
       let refused = try await latchkey(
         ["serve"], environment: ["DATABASE_URL": database.url, "USAGE_SPOOL": spool])
       #expect(refused.status == 1)
-      #expect(refused.errors.contains("policies") && refused.errors.contains("latchkey migrate mends it"))
+      #expect(refused.errors.contains("policies") && refused.errors.contains("run latchkey migrate to repair it"))
       let migrated = try await latchkey(["migrate"], environment: ["DATABASE_URL": database.url])
-      #expect(migrated.status == 0 && migrated.output.contains("gave again what was missing"), "\(migrated)")
+      #expect(migrated.status == 0 && migrated.output.contains("restored what was missing"), "\(migrated)")
       try await withServers(1, on: database) { servers in
         let health = try await curl([servers[0].url + "/healthz"]).output
         #expect(health == #"{"status":"ok"}"#)

@@ -1,5 +1,6 @@
 import Foundation
 import Portal
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
@@ -12,7 +13,7 @@ struct RevocationTests {
   private static let revocationCount = 1_000
   private static let lease: Duration = .seconds(2)
 
-  @Test("1,000 keys revoked on one instance are refused by the other, none later than the lease")
+  @Test("1,000 keys revoked on one instance are refused by the other within the lease")
   func quiet() async throws {
     try await withTwoPortals { one, other in
       let delays = try await revokeAll(on: one, asking: other)
@@ -20,7 +21,7 @@ struct RevocationTests {
     }
   }
 
-  @Test("so they are while the listeners' backends are terminated at random")
+  @Test("1,000 revoked keys are refused within the lease while the listeners' backends are terminated at random")
   func terminatedListeners() async throws {
     try await withTwoPortals { one, other in
       let isDone = Atomic<Bool>(false)
@@ -33,7 +34,7 @@ struct RevocationTests {
     }
   }
 
-  @Test("a thousand keys of an account, revoked by one update, are one row, one notification, and refused everywhere")
+  @Test("1,000 keys of an account, revoked by one update, take one log row and one notification, and all refuse them")
   func account() async throws {
     try await withDatabase { database in
       try await withServers(3, on: database) { servers in
@@ -79,9 +80,9 @@ struct RevocationTests {
     }
   }
 
-  /// For each key: warms it at the other instance, revokes it, and asks there without a pause until it is refused. From
-  /// just before the revocation is sent to the first refusal; an acceptance begun later than the lease after the commit
-  /// is an error.
+  /// For each key: caches it on the other instance, revokes it, and asks there continuously until it is refused.
+  /// Returns the times from just before the revocation is sent to the first refusal. No question sent later than the
+  /// lease after the commit may be accepted.
   private func revokeAll(on one: TestPortal, asking other: TestPortal) async throws -> [Duration] {
     let customer = try await one.signUp()
     try await one.pool.withConnection { try await $0.executeScript("update plans set key_cap = 10000") }
@@ -102,13 +103,13 @@ struct RevocationTests {
     return delays
   }
 
-  /// When it was committed, at the latest.
+  /// Returns the latest time at which the revocation was committed.
   private func revokeByHand(_ id: UUID, _ pool: PostgresPool) async throws -> ContinuousClock.Instant {
     #expect(try await pool.execute(RevokeByHand(id: id)) == 1)
     return .now
   }
 
-  /// When the last question that was answered with yes was asked, and when the first no came.
+  /// Returns when the last accepted question was sent, and when the first refusal arrived.
   private func askUntilRefused(
     _ question: VerificationRequest, at portal: TestPortal, begun start: ContinuousClock.Instant
   ) async throws -> (accepted: ContinuousClock.Instant, refused: ContinuousClock.Instant) {
@@ -119,7 +120,7 @@ struct RevocationTests {
         if try await portal.services.verifier.verify(question).code == .revoked { return (accepted, .now) }
         accepted = asked
       } catch let error as PostgresError where error.isUnavailable {
-        // Says nothing is no acceptance.
+        // An unavailable database is not an acceptance.
       }
       try await Task.sleep(for: .microseconds(100))
     }
@@ -146,7 +147,7 @@ struct RevocationTests {
   }
 }
 
-/// As somebody at psql would: no verb of the portal is involved.
+/// Revokes a key as in psql, without the code of the portal.
 struct RevokeByHand: PostgresStatement {
   static let sql = "update api_keys set revoked_at = now() where id = $1"
   let id: UUID

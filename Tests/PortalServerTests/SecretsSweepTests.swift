@@ -1,4 +1,6 @@
 import Foundation
+import JSON
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
@@ -7,11 +9,11 @@ import Testing
 
 @testable import Portal
 
-/// Somebody at a real server who keeps what they were given.
+/// A client of a real server that keeps every secret it was given.
 private final class Holder {
   let server: RunningServer
   let sweep: SecretsSweep
-  /// Whatever opens something, and was sent or answered.
+  /// Every credential that was sent or received.
   private(set) var secrets: [String] = []
 
   init(_ server: RunningServer, _ sweep: SecretsSweep) {
@@ -27,7 +29,7 @@ private final class Holder {
     return secret
   }
 
-  /// The answer's JSON; null where it has none.
+  /// Returns the JSON of the response; null if it has none.
   @discardableResult
   func send(
     _ method: String, _ path: String, _ json: String? = nil, token: String? = nil, headers: [String: String] = [:]
@@ -41,14 +43,14 @@ private final class Holder {
   }
 }
 
-@Suite("Secrets stay where they belong")
+@Suite("Secrets do not leak")
 struct SecretsSweepTests {
   private static let sealingKey = Data(repeating: 7, count: 32).base64EncodedString()
 
   @Test(
     """
-    of every key, token, password and code that was issued, sent or guessed, nothing stands in logs, metrics, audit \
-    trails, spool, other mails or a dump of the database
+    no key, token, password or code that was issued, sent or guessed appears in logs, metrics, audit trails, the \
+    spool, other mails or a dump of the database
     """
   )
   func everything() async throws {
@@ -65,7 +67,7 @@ struct SecretsSweepTests {
         try await machines(holder, session, database)
         try await nonsense(holder, session)
 
-        // What counts verdicts is read before it is written and emptied.
+        // The spool is read before its counters are written to the database and removed.
         var places = ["spool": Self.contents(of: spool), "metrics": try await curl([server.url + "/metrics"]).output]
         places["audit"] = try await curl([server.url + "/v1/audit?limit=100", "-H", "Authorization: Bearer \(session)"])
           .output
@@ -74,7 +76,7 @@ struct SecretsSweepTests {
         places["export"] = try await latchkey(["audit", "export"], environment: ["DATABASE_URL": database.url]).output
         places["dump"] = try await run("/usr/bin/env", ["pg_dump", "--dbname", database.url]).output
 
-        // Each place has what it is searched in.
+        // Each place has the contents that are searched.
         let key = try #require(holder.secrets.first { $0.hasPrefix("lk_live_") })
         #expect(places["dump"]?.contains(String(key.prefix(12))) == true)
         #expect(places["dump"]?.contains("COPY public.mails") == true)
@@ -98,7 +100,7 @@ struct SecretsSweepTests {
     }
   }
 
-  @Test("what looks through the database after each test finds a secret in any table, plainly or as bytes")
+  @Test("the sweep of the database after each test finds a secret in any table, as text or as bytes")
   func finds() async throws {
     try await withDatabase { database in
       database.sweep.note("abcd-efgh-jkmn-pqrs")
@@ -118,7 +120,8 @@ struct SecretsSweepTests {
     }
   }
 
-  /// Customers and staff: passwords, one-time tokens, sessions, second factors. A session at the end of it.
+  /// Uses the credentials of customers: passwords, one-time tokens, sessions and second factors. Returns a live
+  /// session.
   private func people(_ holder: Holder, _ mails: TestMailFolder) async throws -> String {
     let passwords = try (1...4).map { try holder.keep("a password, the \($0)th of them, \(UUID())") }
     let address = "ada@example.com"
@@ -166,7 +169,7 @@ struct SecretsSweepTests {
     return session
   }
 
-  /// Keys and service tokens, in all ways in which they are made, used and ended; by customers, gateways and staff.
+  /// Creates, uses and ends keys and service tokens in every way, as customers, gateways and staff do.
   private func machines(_ holder: Holder, _ session: String, _ database: TestDatabase) async throws {
     let environment = ["DATABASE_URL": database.url, "PASSWORD_COST": "10"]
     func makeToken(_ permissions: String...) async throws -> String {
@@ -189,7 +192,7 @@ struct SecretsSweepTests {
     let leaked = try holder.keep(test["key"].string)
     let unknown = try holder.keep(Secret.random(prefix: "lk_live").reveal())
     for key in [key, leaked, unknown] {
-      // Spelled so that it is answered before the decoder, and so that it is not.
+      // Spelled in a way that the fast path answers, and in a way that it leaves to the decoder.
       for name in ["key", "\\u006bey"] {
         try await holder.send("POST", "/v1/verify", "{\"\(name)\":\"\(key)\"}", token: gateway)
       }
@@ -233,7 +236,7 @@ struct SecretsSweepTests {
     _ = try await makeToken("analytics.read")
   }
 
-  /// What people do by mistake: secrets at the wrong place, which must not come to light by that.
+  /// Sends secrets in the wrong places, as people do by mistake. That must not expose them.
   private func nonsense(_ holder: Holder, _ session: String) async throws {
     for secret in holder.secrets where !secret.contains(" ") {
       for path in ["/v1/keys/\(secret)", "/v1/keys?start=\(secret)", "/\(secret)", "/v1/support/keys?start=\(secret)"] {
@@ -245,7 +248,7 @@ struct SecretsSweepTests {
     }
   }
 
-  /// A mail has the token that it was sent for, and nothing else that opens anything.
+  /// Expects that a mail contains the token that it was sent for and no other secret.
   private func checkMails(_ folder: TestMailFolder, _ sweep: SecretsSweep) throws {
     let all = try folder.mails()
     #expect(all.count { $0.token != nil } >= 3)
@@ -270,7 +273,7 @@ struct SecretsSweepTests {
 
   private static func hex(_ text: String) -> String { text.utf8.map { String(format: "%02x", $0) }.joined() }
 
-  /// All files of a folder, byte by byte.
+  /// The bytes of all files in a folder, each as a character.
   private static func contents(of folder: String) -> String {
     let files = FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? []
     return files.compactMap { FileManager.default.contents(atPath: folder + "/" + $0) }

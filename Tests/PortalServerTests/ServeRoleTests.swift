@@ -6,7 +6,7 @@ import Testing
 
 @Suite("A login that owns nothing")
 struct ServeRoleTests {
-  @Test("runs the commands when migrate has let it, and reads no table by itself")
+  @Test("can run the commands after migrate --serve-role, and cannot read a table by itself")
   func serveRole() async throws {
     try await withDatabase { database in
       let role = "server_\(UUID().uuidString.prefix(8).lowercased())"
@@ -42,7 +42,7 @@ struct ServeRoleTests {
     }
   }
 
-  @Test("a name that PostgreSQL would cut off is refused")
+  @Test("a name that PostgreSQL would truncate is refused")
   func longName() async throws {
     let result = try await latchkey(
       ["migrate", "--serve-role", String(repeating: "x", count: 64)], environment: ["DATABASE_URL": "host=/nowhere"])

@@ -1,4 +1,6 @@
 import Foundation
+import JSON
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
@@ -7,7 +9,7 @@ import Testing
 
 @Suite("latchkey serve, the real binary")
 struct ServeTests {
-  @Test("SIGTERM drains: what was counted is written, and the exit status is 0")
+  @Test("SIGTERM drains: all counted verdicts are written, and the exit status is 0")
   func drains() async throws {
     try await withDatabase { database in
       try await withServers(1, on: database) { servers in
@@ -30,7 +32,7 @@ struct ServeTests {
     }
   }
 
-  @Test("what a killed server counted is written by the next one on its database, and by none on another")
+  @Test("the next server on the same database writes what a killed one had counted, and one on another does not")
   func spoolsOfTwoDatabases() async throws {
     try await withDatabase { database in
       try await withDatabase { other in
@@ -61,7 +63,7 @@ struct ServeTests {
     }
   }
 
-  @Test("with LOG_FORMAT=json every line of the log is an object")
+  @Test("with LOG_FORMAT=json, every line of the log is a JSON object")
   func jsonLog() async throws {
     try await withDatabase { database in
       try await withServers(1, on: database, environment: ["LOG_FORMAT": "json", "LOG_LEVEL": "debug"]) { servers in
@@ -78,7 +80,7 @@ struct ServeTests {
     }
   }
 
-  @Test("with OPERATIONS_PORT, health and metrics are there alone, and nothing else is")
+  @Test("with OPERATIONS_PORT, only health and metrics are served on it, and they are not on the other port")
   func operations() async throws {
     try await withDatabase { database in
       let port = try freePort()
@@ -96,7 +98,7 @@ struct ServeTests {
         let doubled = try await status(operations + "//metrics")
         let portal = try await status(servers[0].url + "/v1/keys")
         #expect(keys == "404" && doubled == "404" && portal == "401")
-        // What was asked on one port is counted in what the other shows.
+        // Requests on one port are counted in the metrics on the other.
         let metrics = try await curl([operations + "/metrics"]).output
         #expect(metrics.contains(#"_count{route="/v1/keys",method="GET",status="401"} 1"#))
         let end = try await servers[0].end()
@@ -117,7 +119,7 @@ struct ServeTests {
     }
   }
 
-  @Test("a second server on a taken port says so and exits with 1")
+  @Test("a second server on a taken port reports an error and exits with status 1")
   func takenPort() async throws {
     try await withDatabase { database in
       try await withServers(1, on: database) { servers in
@@ -130,7 +132,7 @@ struct ServeTests {
     }
   }
 
-  @Test("an instance that leaves is no longer waited for, one that was killed only until its lease is over")
+  @Test("revocations do not wait for an instance that has left, and for a killed one only until its lease expires")
   func leaving() async throws {
     try await withDatabase { database in
       try await withServers(3, on: database) { servers in
@@ -141,11 +143,11 @@ struct ServeTests {
           "-X", "DELETE", servers[0].url + "/v1/keys/\(world.keyID)", "-H", "Authorization: Bearer \(world.session)",
         ])
         let propagation = try answer.json()["propagation"]
-        // The one that was killed may still count, but then it has not acknowledged, and the answer says so.
+        // The killed instance may still be counted, but then the receipt reports it as not acknowledged.
         let instances = try #require(propagation["instances"].integer)
         #expect((1...2).contains(instances))
         #expect(propagation["acknowledged"].integer == 1)
-        try await eventually("the killed instance is forgotten") {
+        try await eventually("the killed instance is no longer counted") {
           let again = try await curl([
             "-X", "DELETE", servers[0].url + "/v1/keys/\(world.keyID)", "-H", "Authorization: Bearer \(world.session)",
           ])
@@ -156,7 +158,7 @@ struct ServeTests {
   }
 }
 
-/// A customer with a key and a gateway's token, made through a real server.
+/// A customer with a key, and a gateway's token, created through a real server.
 struct DemoWorld {
   let session: String
   let key: String

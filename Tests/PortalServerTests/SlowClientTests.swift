@@ -1,21 +1,22 @@
 import Foundation
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
 import Testing
 
-/// One after the other, because memory is measured.
+/// Serialized, because memory is measured.
 @Suite("Slow clients, with the real binary", .serialized)
 struct SlowClientTests {
-  /// Bytes by which the most memory that a server has had may grow.
+  /// Bytes by which a server's peak memory may grow.
   private static let growthMax = 48 << 20
-  /// Between the bytes of a client that drips.
+  /// The pause between the bytes of a dripping client.
   private static let pause: Duration = .milliseconds(250)
 
   private static let login =
     "POST /v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
-  @Test("a head that drips is closed after 10 seconds, and a body after 30, whether its size is told or not")
+  @Test("a dripped head is closed after 10 seconds, and a dripped body after 30, with or without Content-Length")
   func dripping() async throws {
     try await withDatabase { database in
       try await withServers(1, on: database) { servers in
@@ -45,7 +46,7 @@ struct SlowClientTests {
     }
   }
 
-  @Test("SIGTERM ends a server within its time while bodies drip")
+  @Test("SIGTERM ends a server in time while bodies drip")
   func shutdown() async throws {
     try await withDatabase { database in
       try await withServers(1, on: database, environment: ["SHUTDOWN_SECONDS": "2"]) { servers in
@@ -57,7 +58,7 @@ struct SlowClientTests {
         try await eventually("the connections are counted") {
           let lines = try await curl([server.url + "/metrics"]).output.split(separator: "\n")
           let line = lines.first { $0.hasPrefix("latchkey_http_connections ") }
-          // The idle one, those that drip, and the one that asks.
+          // The idle one, the two that drip, and the one of this request.
           return line.flatMap { Double($0.dropFirst("latchkey_http_connections ".count)) } ?? 0 >= 4
         }
         let start = ContinuousClock.now
@@ -70,7 +71,7 @@ struct SlowClientTests {
     }
   }
 
-  @Test("bodies for nobody are not gathered, however many connections promise one")
+  @Test("bodies that no route reads are not kept, however many connections send one")
   func untakenBodies() async throws {
     let (connectionCount, bodyCount) = (100, 1 << 20)
     try await withDatabase { database in
@@ -86,7 +87,7 @@ struct SlowClientTests {
           sockets.append(socket)
           try sendAll(bytes, socket)
         }
-        // Only when the next request is answered, all of the body has been read.
+        // Once the next request is answered, the whole body has been read.
         let rest = Array("aGET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".utf8)
         for socket in sockets {
           try sendAll(rest, socket)
@@ -100,7 +101,8 @@ struct SlowClientTests {
     }
   }
 
-  @Test("what comes behind a request for another protocol is not kept", arguments: ["GET /healthz", "CONNECT a:443"])
+  @Test(
+    "data after a request to upgrade to another protocol is not kept", arguments: ["GET /healthz", "CONNECT a:443"])
   func otherProtocol(_ line: String) async throws {
     let sendMax = 64 << 20
     let chunk = [UInt8](repeating: UInt8(ascii: "a"), count: 64 << 10)
@@ -113,7 +115,7 @@ struct SlowClientTests {
           let socket = try tcpConnection(to: servers[0].port)
           defer { close(socket) }
           try sendAll(Array(head.utf8), socket)
-          // Until the server closes behind its answer.
+          // Until the server closes after its answer.
           while sentCount < sendMax, (try? sendAll(chunk, socket)) != nil { sentCount += chunk.count }
         }
         let growth = try peakMemory(of: servers[0]) - before
@@ -123,9 +125,9 @@ struct SlowClientTests {
     }
   }
 
-  @Test("a gateway that sends batches and takes no answers does not fill the server, and others are answered meanwhile")
+  @Test("a gateway that sends batches and reads no answers does not fill the memory, and others are answered meanwhile")
   func untakenAnswers() async throws {
-    // The server would take it all without a bound.
+    // Without a bound, the server would accept all of it.
     let sendMax = 64 << 20
     try await withDatabase { database in
       try await withServers(1, on: database) { servers in
@@ -161,8 +163,8 @@ struct SlowClientTests {
         + "Content-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)").utf8)
   }
 
-  /// Sends a request again and again, `countMax` bytes at most, until the server has taken nothing for three seconds.
-  /// Returns the bytes that were sent.
+  /// Sends a request repeatedly, at most `countMax` bytes, until the server has accepted nothing for three seconds.
+  /// Returns the number of bytes sent.
   private func sendUntilStuck(_ request: [UInt8], countMax: Int, _ socket: Int32) async throws -> Int {
     var sentCount = 0
     var takenAt = ContinuousClock.now
@@ -182,7 +184,7 @@ struct SlowClientTests {
     return sentCount
   }
 
-  /// Sends the beginning, and then byte after byte until the server closes. Returns how long that took.
+  /// Sends the beginning, and then one byte at a time until the server closes. Returns how long that took.
   private func drip(_ beginning: String, to port: Int) async throws -> Duration {
     let socket = try tcpConnection(to: port)
     defer { close(socket) }
@@ -197,7 +199,7 @@ struct SlowClientTests {
     throw TestSetupError(description: "the server does not close")
   }
 
-  /// Takes what has come, and does not wait for more.
+  /// Reads what has arrived, without waiting for more.
   private func isClosed(_ socket: Int32) -> Bool {
     var buffer = [UInt8](repeating: 0, count: 4_096)
     while true {
@@ -226,7 +228,7 @@ struct SlowClientTests {
     }
   }
 
-  /// The most memory that a server has had, in bytes.
+  /// A server's peak memory, in bytes.
   private func peakMemory(of server: RunningServer) throws -> Int {
     let status = try String(contentsOfFile: "/proc/\(server.processID)/status", encoding: .utf8)
     let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") })

@@ -1,4 +1,5 @@
 import Foundation
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
@@ -6,14 +7,14 @@ import Testing
 
 @Suite("HTTP_SOCKET, with the real binary")
 struct SocketTests {
-  @Test("the server listens at the socket and at no port, lets its group in, and removes the socket at its end")
+  @Test("the server listens on the socket and on no port, lets its group connect, and removes the socket when it ends")
   func serves() async throws {
     try await withSocket { socket, database in
       try await withServers(1, on: database, environment: ["HTTP_SOCKET": socket]) { servers in
         let server = servers[0]
         let health = try await curl(server.curlOptions + [server.url + "/healthz"])
         #expect(try health.json()["status"].string == "ok")
-        // 7: nobody listens.
+        // 7: connection refused.
         #expect(try await curl([server.url + "/healthz"]).status == 7)
         #expect(try mode(of: socket) == 0o660)
         #expect(try await server.end() == 0)
@@ -22,7 +23,7 @@ struct SocketTests {
     }
   }
 
-  @Test("HTTP_SOCKET_MODE says who else may connect, and OPERATIONS_PORT has health by TCP")
+  @Test("HTTP_SOCKET_MODE sets the permissions of the socket, and OPERATIONS_PORT serves health over TCP")
   func mode() async throws {
     try await withSocket { socket, database in
       let port = try freePort()
@@ -38,7 +39,7 @@ struct SocketTests {
     }
   }
 
-  @Test("the client's address is what the proxy at the socket says")
+  @Test("the client's address is the one that the proxy on the socket names")
   func clientAddress() async throws {
     try await withSocket { socket, database in
       try await withServers(1, on: database, environment: ["HTTP_SOCKET": socket]) { servers in
@@ -57,7 +58,7 @@ struct SocketTests {
     }
   }
 
-  @Test("a socket that somebody listens at is left alone, and one that a killed server left is replaced")
+  @Test("a socket that a server listens on is left alone, and one that a killed server left is replaced")
   func replacement() async throws {
     try await withSocket { socket, database in
       try await withServers(1, on: database, environment: ["HTTP_SOCKET": socket]) { servers in
@@ -66,7 +67,7 @@ struct SocketTests {
           ["serve", "--http-socket", socket],
           environment: ["DATABASE_URL": database.url, "USAGE_SPOOL": server.log + ".spool"])
         #expect(second.status == 1)
-        #expect(second.errors.contains("latchkey: cannot listen at \(socket): another server listens there"))
+        #expect(second.errors.contains("latchkey: cannot listen on \(socket): another server is listening there"))
         let health = try await curl(server.curlOptions + [server.url + "/healthz"])
         #expect(try health.json()["status"].string == "ok")
         _ = try await server.end(SIGKILL)
@@ -79,7 +80,7 @@ struct SocketTests {
     }
   }
 
-  @Test("a file that is no socket is left alone")
+  @Test("a file that is not a socket is left alone")
   func file() async throws {
     try await withSocket { socket, database in
       try Data("kept".utf8).write(to: URL(filePath: socket))
@@ -87,7 +88,7 @@ struct SocketTests {
         ["serve"],
         environment: ["DATABASE_URL": database.url, "USAGE_SPOOL": socket + ".spool", "HTTP_SOCKET": socket])
       #expect(result.status == 1)
-      #expect(result.errors.contains("latchkey: cannot listen at \(socket): there is a file that is no socket"))
+      #expect(result.errors.contains("latchkey: cannot listen on \(socket): there is a file that is not a socket"))
       #expect(try String(contentsOfFile: socket, encoding: .utf8) == "kept")
     }
   }

@@ -1,4 +1,5 @@
 import Foundation
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
@@ -9,18 +10,18 @@ import Testing
 
 @Suite("Under a service manager, with the real binary")
 struct SupervisionTests {
-  @Test("it tells when it is ready, that it is alive, and that it ends, in this order", arguments: [false, true])
+  @Test("it reports that it is ready, that it is alive, and that it ends, in this order", arguments: [false, true])
   func notifications(isAbstract: Bool) async throws {
     try await withDatabase { database in
       try await ServiceManager.with(isAbstract: isAbstract) { manager in
         let environment = ["NOTIFY_SOCKET": manager.socket, "WATCHDOG_USEC": "200000"]
         try await withServers(1, on: database, environment: environment) { servers in
-          try await eventually("it has told several times that it is alive") {
+          try await eventually("it has reported several times that it is alive") {
             manager.messages.count { $0 == "WATCHDOG=1" } >= 3
           }
           #expect(manager.messages.first == "READY=1")
           #expect(try await servers[0].end() == 0)
-          try await eventually("it has told that it ends") { manager.messages.contains("STOPPING=1") }
+          try await eventually("it has reported that it ends") { manager.messages.contains("STOPPING=1") }
           let messages = manager.messages
           #expect(messages.count { $0 == "READY=1" } == 1)
           #expect(messages.count { $0 == "STOPPING=1" } == 1)
@@ -30,7 +31,7 @@ struct SupervisionTests {
     }
   }
 
-  @Test("a watchdog that is meant for another process hears nothing")
+  @Test("no watchdog messages are sent if WATCHDOG_PID names another process")
   func foreignWatchdog() async throws {
     try await withDatabase { database in
       try await ServiceManager.with { manager in
@@ -40,14 +41,14 @@ struct SupervisionTests {
         try await withServers(1, on: database, environment: environment) { servers in
           try await eventually("it is ready") { manager.messages.contains("READY=1") }
           #expect(try await servers[0].end() == 0)
-          try await eventually("it has told that it ends") { manager.messages.contains("STOPPING=1") }
+          try await eventually("it has reported that it ends") { manager.messages.contains("STOPPING=1") }
           #expect(manager.messages == ["READY=1", "STOPPING=1"])
         }
       }
     }
   }
 
-  @Test("a process that stands still tells nothing")
+  @Test("a suspended process sends nothing")
   func hanging() async throws {
     try await withDatabase { database in
       try await ServiceManager.with { manager in
@@ -55,7 +56,7 @@ struct SupervisionTests {
         try await withServers(1, on: database, environment: environment) { servers in
           try await eventually("it is alive") { manager.messages.contains("WATCHDOG=1") }
           servers[0].send(SIGSTOP)
-          // What it had sent before has come by now.
+          // What it had sent before has arrived by now.
           try await Task.sleep(for: .milliseconds(300))
           let count = manager.messages.count
           try await Task.sleep(for: .seconds(1))
@@ -68,7 +69,7 @@ struct SupervisionTests {
     }
   }
 
-  @Test("a reload before the server is ready says nothing: its end would say that it is")
+  @Test("a reload before the server is ready is not reported: its end would say that the server is ready")
   func earlyReload() async throws {
     try await ServiceManager.with { manager in
       let (socket, notice) = (NotifySocket(manager.socket), ReadyNotice())
@@ -84,9 +85,9 @@ struct SupervisionTests {
     }
   }
 
-  @Test("while it drains it is not ready, verifies as before, ends connections, and then ends with 0")
+  @Test("while the server drains it is not ready, still verifies and closes connections; then it exits with status 0")
   func drain() async throws {
-    // Enough for three questions, however busy the machine.
+    // Enough for three requests, however busy the machine is.
     let seconds = 8
     try await withDatabase { database in
       try await ServiceManager.with { manager in
@@ -113,11 +114,11 @@ struct SupervisionTests {
           #expect(readiness.output == "503")
           let during = try await verify()
           #expect(during.output.contains("\"VALID\"") && during.output.lowercased().contains("connection: close"))
-          try await eventually("it has told that it ends") { manager.messages.contains("STOPPING=1") }
+          try await eventually("it has reported that it ends") { manager.messages.contains("STOPPING=1") }
           #expect(try await status == 0)
           let time = ContinuousClock.now - start
           #expect(time >= .seconds(seconds) && time < .seconds(seconds) + muchTooLong, "\(time)")
-          // It is alive to the end.
+          // It reports that it is alive until the end.
           let stopping = try #require(manager.messages.firstIndex(of: "STOPPING=1"))
           #expect(manager.messages[stopping...].contains("WATCHDOG=1"))
           #expect(server.readLog().contains("the server is about to end, and drains"))

@@ -1,4 +1,5 @@
 import Foundation
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
@@ -9,7 +10,8 @@ struct TLSTests {
   private static let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
   @Test(
-    "the server answers over TLS, before the HTTP decoder and behind it, on one connection", arguments: [true, false])
+    "the server answers over TLS, on the fast path and behind the HTTP decoder, on one connection",
+    arguments: [true, false])
   func answers(hasFastPath: Bool) async throws {
     try await withTLS(["FAST_PATH": "\(hasFastPath)"]) { server, database, _ in
       let world = try await DemoWorld(database, server)
@@ -18,7 +20,7 @@ struct TLSTests {
         "Authorization: Bearer \(world.serviceToken)", "-H", "Content-Type: application/json", "-d",
         "{\"key\":\"\(world.key)\"}",
       ]
-      // The second and the fourth are on the connection of the first.
+      // The second and third requests are on the connection of the first.
       let several = try await curl(
         server.curlOptions + verify + ["--next"] + server.curlOptions + verify + ["--next"] + server.curlOptions + [
           "-o", "/dev/null", "-w", "%{http_code} %{num_connects} %{http_version}\n", server.url + "/v1/me",
@@ -35,7 +37,7 @@ struct TLSTests {
     }
   }
 
-  @Test("the cookie of a portal with TLS is for https alone")
+  @Test("with TLS, the cookie is only for https")
   func cookie() async throws {
     try await withTLS { server, _, _ in
       let signup = try await curl(
@@ -49,7 +51,7 @@ struct TLSTests {
     }
   }
 
-  @Test("TLS 1.2 and 1.3 are spoken and nothing older, with http/1.1 and ciphers that authenticate")
+  @Test("only TLS 1.2 and 1.3 are accepted, with http/1.1 and authenticated ciphers")
   func protocols() async throws {
     try await withTLS { server, _, _ in
       for version in ["-tls1_2", "-tls1_3"] {
@@ -63,14 +65,14 @@ struct TLSTests {
     }
   }
 
-  @Test("SIGHUP has new connections get the new certificate; bad files change nothing, are logged and counted")
+  @Test("after SIGHUP new connections get the new certificate; bad files change nothing, are logged and counted")
   func reload() async throws {
     try await ServiceManager.with { manager in
       try await withTLS(["NOTIFY_SOCKET": manager.socket]) { server, _, files in
         let kept = files.certificate + ".kept"
         let first = try await fingerprint(server)
         try Data("garbage".utf8).write(to: URL(filePath: files.key))
-        // Where the server is asked with the certificate that it has.
+        // For requests to the server, which still has the first certificate.
         try FileManager.default.copyItem(atPath: files.certificate, toPath: kept)
         server.send(SIGHUP)
         try await eventually("the bad files are refused") {
@@ -81,14 +83,14 @@ struct TLSTests {
         #expect(server.readLog().contains("the certificate could not be read again, and stays what it was"))
         _ = try await TestCertificate(in: URL(filePath: files.key).deletingLastPathComponent().path, dayCount: 7)
         server.send(SIGHUP)
-        try await eventually("the new certificate is shown") { try await fingerprint(server) != first }
+        try await eventually("the new certificate is presented") { try await fingerprint(server) != first }
         let readiness = try await curl(server.curlOptions + [server.url + "/readyz"]).json()
         let warnings = readiness["warnings"].array.compactMap(\.string)
         #expect(warnings.contains { $0.hasPrefix("the certificate of TLS_CERTIFICATE expires at ") })
         let metrics = try await curl(server.curlOptions + [server.url + "/metrics"]).output
         #expect(metrics.contains("latchkey_tls_reloads_total{outcome=\"loaded\"} 1"))
         #expect(metrics.contains("\nlatchkey_tls_certificate_expiry_timestamp_seconds "))
-        try await eventually("the service manager has heard") { manager.messages.count >= 5 }
+        try await eventually("the service manager has been notified") { manager.messages.count >= 5 }
         let messages = manager.messages.map { $0.split(separator: "\n").first ?? "" }
         #expect(messages == ["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1"])
         let end = try await server.end()
@@ -97,7 +99,7 @@ struct TLSTests {
     }
   }
 
-  @Test("who says nothing, or drips the handshake, is closed after 10 seconds, and who speaks plain HTTP at once")
+  @Test("a connection with no or a dripped handshake is closed after 10 seconds, and one with plain HTTP immediately")
   func handshakes() async throws {
     try await withTLS { server, _, _ in
       let port = server.port
@@ -113,7 +115,7 @@ struct TLSTests {
     }
   }
 
-  @Test("health and metrics at OPERATIONS_PORT are plain HTTP")
+  @Test("health and metrics on OPERATIONS_PORT are plain HTTP")
   func operations() async throws {
     let port = try freePort()
     try await withTLS(["OPERATIONS_PORT": "\(port)"]) { server, _, _ in
@@ -125,7 +127,7 @@ struct TLSTests {
     }
   }
 
-  @Test("settings that do not go together, and files that cannot be used, stop the start with their name")
+  @Test("conflicting settings and unusable files stop the start with an error that names them")
   func settings() async throws {
     try await TestCertificate.withFolder { folder in
       let files = try await TestCertificate(in: folder)
@@ -161,14 +163,14 @@ struct TLSTests {
     }
   }
 
-  /// What openssl tells of a handshake.
+  /// The output of openssl for a handshake.
   private func handshake(_ server: RunningServer, _ options: [String]) async throws -> String {
     let result = try await run(
       "/usr/bin/openssl", ["s_client", "-connect", "127.0.0.1:\(server.port)"] + options)
     return result.output + result.errors
   }
 
-  /// Of the certificate that the server shows.
+  /// The fingerprint of the certificate that the server presents.
   private func fingerprint(_ server: RunningServer) async throws -> String {
     let shown = try await run("/usr/bin/openssl", ["s_client", "-connect", "127.0.0.1:\(server.port)"])
     let result = try await run(
@@ -176,8 +178,8 @@ struct TLSTests {
     return try #require(result.status == 0 ? result.output : nil)
   }
 
-  /// Sends the bytes, and then one each quarter of a second, unless there were none. Returns when the server has
-  /// closed.
+  /// Sends the bytes and then, unless there are none, one byte every quarter of a second. Returns how long it takes
+  /// until the server closes.
   private func timeToClose(_ bytes: [UInt8], at port: Int) async throws -> Duration {
     let socket = try tcpConnection(to: port)
     defer { close(socket) }

@@ -1,4 +1,6 @@
 import Foundation
+import JSON
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Testing
@@ -13,7 +15,7 @@ struct TableTests {
     return table
   }
 
-  @Test("columns are as wide as their widest cell, numbers stand at the right, and no line ends with blanks")
+  @Test("columns are as wide as their widest cell, numbers are aligned to the right, and no line ends with spaces")
   func aligned() {
     let table = makeTable(["ID", .number("KEYS"), "NAME"], ["a", "7", "Acme"], ["longer", "12345", "B"])
     #expect(table.text() == "ID       KEYS  NAME\na           7  Acme\nlonger  12345  B\n")
@@ -22,20 +24,20 @@ struct TableTests {
     #expect(narrow.text(hasHeadings: false) == "a  b\n")
   }
 
-  @Test("what is missing is a dash, and what is too much is left out")
+  @Test("a missing cell is a dash, and a surplus cell is dropped")
   func cells() {
     let table = makeTable(["A", "B", "C"], [nil, "", "c"], ["a"], ["a", "b", "c", "d"])
     #expect(table.text(hasHeadings: false) == "-  -  c\na  -  -\na  b  c\n")
   }
 
-  @Test("without rows there are headings alone, and without these nothing")
+  @Test("a table without rows prints only headings, and nothing without headings")
   func empty() {
     #expect(Table(["ID", "NAME"]).text() == "ID  NAME\n")
     #expect(Table(["ID", "NAME"]).text(hasHeadings: false) == "")
     #expect(Table([]).text(hasHeadings: false) == "")
   }
 
-  @Test("nothing reaches the terminal that moves it, hides or turns around")
+  @Test("nothing that moves the cursor, is invisible or reverses text reaches the terminal")
   func masked() {
     let table = makeTable(
       ["NAME", "X"], ["a\u{1B}[31mb", "1"], ["a\nb", "2"], ["a\u{9B}2Jb", "3"], ["a\u{202E}b\u{7F}", "4"],
@@ -55,18 +57,18 @@ struct TableTests {
     #expect(TerminalText.width(of: line) == width)
   }
 
-  @Test("texts of wide characters are aligned with others")
+  @Test("text with wide characters is aligned with other text")
   func wide() {
     let table = makeTable(["NAME", "X"], ["日本", "1"], ["ab", "2"])
     #expect(table.text() == "NAME  X\n日本  1\nab    2\n")
   }
 
-  @Test("texts of several lines keep their line breaks, and nothing else that cannot be seen")
+  @Test("text of several lines keeps its line breaks, but no other invisible characters")
   func lines() {
     #expect(TerminalText.lines("a\nb\r\tc\n\u{1B}]0;x\u{7}") == "a\nb\u{FFFD}\u{FFFD}c\n\u{FFFD}]0;x\u{FFFD}")
   }
 
-  @Test("JSON means the same with escapes in place of what cannot be seen")
+  @Test("JSON with escapes in place of invisible characters has the same meaning")
   func json() throws {
     let plain = JSONWriter.object { $0.field("name", "Acme \"é\" 日") }.bytes
     #expect(TerminalText.json(plain) == plain)

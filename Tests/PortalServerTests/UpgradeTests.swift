@@ -1,5 +1,6 @@
 import Foundation
 import Portal
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
@@ -7,20 +8,21 @@ import PostgresTesting
 import Synchronization
 import Testing
 
-/// The servers are the program that was built, so they are the older version of a database that a test migrates
-/// further.
+/// The servers are the program that was built. A test migrates the database further, which makes them the older
+/// version.
 @Suite("Upgrades", .serialized)
 struct UpgradeTests {
-  /// How long a client reads a table that is to be altered.
+  /// How long a client reads a table that a migration alters.
   private static let readerDuration = Duration.seconds(8)
-  /// What a request may take: the two seconds that a migration waits for a lock, and the load of the machine.
+  /// How long a request may take: the two seconds that a migration waits for a lock, plus the load of the machine.
   private static let latencyMax = Duration.seconds(4)
 
   private func file(_ number: Int, _ sql: String) throws -> Migrations.File {
     try Migrations.File(name: String(format: "%04d_added_by_a_test", number), sql: sql)
   }
 
-  @Test("two servers answer all requests while migrations wait for locks; an older one restarts where it is compatible")
+  @Test(
+    "two servers answer all requests while migrations wait for locks; an older version restarts if it is compatible")
   func upgrade() async throws {
     let embedded = try Migrations.embedded().files
     let count = embedded.count
@@ -42,7 +44,7 @@ struct UpgradeTests {
           for server in servers { #expect(try await status(of: server) == 200) }
           let migrated = try await latchkey(["migrate"], environment: ["DATABASE_URL": database.url])
           #expect(migrated.status == 0)
-          #expect(migrated.output == "The database is ahead, by \(compatible.name).\n")
+          #expect(migrated.output == "The database is ahead by \(compatible.name).\n")
 
           let second = try await load.run(at: [world.ports[0]]) {
             #expect(try await servers[1].end() == 0)
@@ -87,7 +89,7 @@ struct UpgradeTests {
     Int(try await curl(["-o", "/dev/null", "-w", "%{http_code}", server.url + "/readyz"]).output)
   }
 
-  /// Applies the files while a client is in a transaction that has read `api_keys`, for so long.
+  /// Applies the files while a client stays in a transaction that has read `api_keys` for `duration`.
   private func migrate(
     _ pool: PostgresPool, _ files: [Migrations.File], behindReaderFor duration: Duration
   ) async throws {
@@ -116,7 +118,7 @@ struct UpgradeTests {
     for part in [tally.lookUps, tally.changes] {
       #expect(part.count > 2)
       #expect(part.longest < Self.latencyMax)
-      // Or it was no load: the lock was waited for.
+      // Otherwise there was no load while the migration waited for the lock.
       if wasBlocked { #expect(part.longest > .milliseconds(500)) }
     }
   }
@@ -149,7 +151,7 @@ private struct UpgradeLoad: Sendable {
     self.owner = owner
   }
 
-  /// Each key is asked about once.
+  /// Numbers that select each key once.
   private final class Counter: Sendable {
     private let count = Atomic<Int>(0)
     func take() -> Int { count.add(1, ordering: .relaxed).oldValue }
@@ -160,7 +162,7 @@ private struct UpgradeLoad: Sendable {
     let isOver = Atomic(false)
   }
 
-  /// Runs `body` beside the load, and returns what became of it.
+  /// Runs `body` under the load, and returns the load's results.
   func run(at ports: [Int], _ body: () async throws -> Void) async throws -> Tally {
     let running = Running()
     try await withThrowingTaskGroup(of: Void.self) { group in

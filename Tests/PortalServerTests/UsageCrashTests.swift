@@ -4,33 +4,33 @@ import Postgres
 import PostgresTesting
 import Testing
 
-/// How long and how often: a little in every run of the tests, in full with `make soak`.
+/// How long and how often: briefly in `make test`, and in full with `make soak`.
 private struct Extent {
   var killCount: Int { isSoak ? 100 : 6 }
   var stopCount: Int { isSoak ? 20 : 3 }
   var outage: Duration { isSoak ? .seconds(600) : .seconds(5) }
-  /// Verdicts a second that the load has to reach in full, so that there is something to lose.
+  /// Verdicts per second that the load must reach in `make soak`, so that there is something to lose.
   let fullRateMin = 5_000.0
 }
 
-/// One after the other, because each has a PostgreSQL of its own and wants a load.
+/// Serialized, because each test has its own PostgreSQL and load.
 @Suite("Counters when everything fails", .serialized)
 struct UsageCrashTests {
   private let extent = Extent()
 
-  /// A server's place: its port and its spool, which the next server takes over.
+  /// A port and a spool, which each server takes over from the previous one.
   private struct Place {
     let database: TestDatabase
     let spool: String
     let port: Int
 
-    /// What was written is not kept, unless it is asked for: so each file in the spool has something that is not.
+    /// By default, counters are not kept after they are written, so that each file in the spool has unwritten ones.
     func start(keepSeconds: Int = 0) async throws -> RunningServer {
       try await RunningServer(
         on: database, spool: spool, port: port, environment: ["USAGE_SPOOL_KEEP_SECONDS": "\(keepSeconds)"])
     }
 
-    /// Of its files, wherever they lie in it.
+    /// The bytes of all files in the spool.
     var spoolByteCount: Int {
       let paths = FileManager.default.enumerator(atPath: spool)?.compactMap { $0 as? String } ?? []
       return paths.filter { $0.hasSuffix(".counters") }.reduce(0) { sum, path in
@@ -58,7 +58,7 @@ struct UsageCrashTests {
     try await world.pool.query(SumVerdicts()).first ?? 0
   }
 
-  @Test("a server that is killed again and again under load loses no verdict that it gave, and counts none twice")
+  @Test("a server that is killed repeatedly under load loses no verdict that it gave, and counts none twice")
   func kills() async throws {
     try await withPlace { _, place, owner, world in
       let begun = ContinuousClock.now
@@ -88,7 +88,7 @@ struct UsageCrashTests {
     }
   }
 
-  @Test("a PostgreSQL that stops at once, again and again, costs no verdict and doubles none")
+  @Test("repeated immediate stops of PostgreSQL lose no verdict and double none")
   func stops() async throws {
     try await withPlace { postgres, place, owner, world in
       let server = try await place.start()
@@ -111,7 +111,7 @@ struct UsageCrashTests {
     }
   }
 
-  @Test("an outage of PostgreSQL costs no verdict and doubles none, and the spool stays small")
+  @Test("an outage of PostgreSQL loses no verdict and doubles none, and the spool stays small")
   func outage() async throws {
     try await withPlace { postgres, place, owner, world in
       var largest = 0

@@ -2,17 +2,18 @@ import Foundation
 import HTTPTypes
 import HummingbirdTesting
 import NIOCore
+import PortalAPI
 import PortalHTTP
 import Synchronization
 
-/// Writes what was asked and answered to a file in the folder `EXCHANGES_DIRECTORY`, a line of JSON each, so that
-/// scripts/check-exchanges can hold it against `openapi.yaml`.
+/// Writes requests and responses to a file in the folder `EXCHANGES_DIRECTORY`, one line of JSON per exchange, so that
+/// scripts/check-exchanges can compare them with `openapi.yaml`.
 ///
-/// Of one route with one status, the first are enough; so the file stays small, however much the tests ask.
+/// Only the first `countMax` exchanges per route, method and status are written, which keeps the file small.
 final class ExchangeLog: Sendable {
   private struct Exchange: Encodable {
     var method: String
-    /// The path of the route, as `/v1/keys/{id}`; nil where there is none.
+    /// The path of the route, such as `/v1/keys/{id}`; nil if there is no route.
     var path: String?
     var target: String
     var requestHeaders: [[String]]
@@ -36,7 +37,7 @@ final class ExchangeLog: Sendable {
   private static let countMax = 300
   private static let byteCountMax = 1 << 20
 
-  /// Nil where nobody asks for it.
+  /// Nil if `EXCHANGES_DIRECTORY` is not set.
   static let shared: ExchangeLog? = ProcessInfo.processInfo.environment["EXCHANGES_DIRECTORY"].map(ExchangeLog.init)
 
   private let state: Mutex<State>
@@ -75,7 +76,7 @@ final class ExchangeLog: Sendable {
   private static func list(_ fields: HTTPFields) -> [[String]] { fields.map { [$0.name.canonicalName, $0.value] } }
 }
 
-/// A client whose exchanges are written down.
+/// A client whose exchanges are logged.
 struct RecordingClient: TestClientProtocol {
   let client: any TestClientProtocol
   let table: RouteTable

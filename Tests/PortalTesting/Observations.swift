@@ -1,7 +1,7 @@
 package import Portal
 import Synchronization
 
-/// Everything a portal has observed, for tests that wait for something to have happened.
+/// All observations of a portal, for tests that wait for something to happen.
 package final class Observations: Sendable {
   private struct State {
     var seen: [Observation] = []
@@ -24,7 +24,7 @@ package final class Observations: Sendable {
     }
   }
 
-  /// All of it.
+  /// All observations as text.
   var text: String { state.withLock { $0.seen.map { "\($0)" }.joined(separator: "\n") } }
 
   package func count(_ observation: Observation) -> Int {
@@ -35,7 +35,7 @@ package final class Observations: Sendable {
     state.withLock { $0.seen.count(where: isWanted) }
   }
 
-  /// Returns as soon as such an observation comes that has not come before this call.
+  /// Waits for the next such observation after this call.
   package func next(_ isWanted: @escaping @Sendable (Observation) -> Bool) async {
     await withCheckedContinuation { continuation in
       state.withLock { $0.waiters.append((isWanted, continuation)) }

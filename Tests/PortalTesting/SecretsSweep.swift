@@ -1,23 +1,25 @@
 import Foundation
+import JSON
 import Logging
 import Portal
+package import PortalApplication
 package import PortalHTTP
 import Postgres
 import Synchronization
 
-/// Secrets that were found where none may be.
+/// Secrets that were found in a place that must not contain any.
 package struct SecretsFound: Error, CustomStringConvertible {
   package let description: String
 }
 
-/// Looks for secrets in all that a test has left: its database, logs, metrics and mails.
+/// Looks for secrets in everything that a test leaves: its database, logs, metrics and mails.
 ///
-/// Tokens are known by their form and checksum, however they came about; passwords and codes by having been sent or
-/// answered. The text of a finding does not have the secret itself in it, only how it begins.
+/// Tokens are recognized by their form and checksum, passwords and codes because they were in a request or a response.
+/// The text of a finding contains only the beginning of the secret.
 package final class SecretsSweep: Sendable {
-  /// What most tests log in with; requests that are no ``TestPortal``'s send them, too.
+  /// The passwords of most tests; some are sent without a ``TestPortal``.
   private static let passwords = ["correct horse battery", "another horse battery", "another battery staple"]
-  /// Shorter ones are found by chance.
+  /// Shorter secrets would be found by chance.
   private static let lengthMin = 12
 
   private let issued: Mutex<Set<String>>
@@ -31,21 +33,21 @@ package final class SecretsSweep: Sendable {
     issued.withLock { _ = $0.insert(secret) }
   }
 
-  /// Remembers what a request proves somebody with.
+  /// Remembers the passwords in a request.
   package func note(request: [UInt8]) {
     guard let body = try? JSONParser.parse(request) else { return }
     for name in ["password", "newPassword"] { body[name].string.map(note) }
   }
 
-  /// Remembers what an answer shows once.
+  /// Remembers the secrets that a response shows once.
   package func note(answer: JSONValue) {
-    // Tokens are known by their form.
+    // Tokens are recognized by their form.
     answer["secret"].string.map(note)
     answer["recoveryCodes"].array.compactMap(\.string).forEach(note)
   }
 
-  /// How those begin that stand in a text, plainly, in hexadecimal or in base 64. Tokens with one of `allowed` prefixes
-  /// may be there.
+  /// The beginnings of the secrets in a text, which may be plain, hexadecimal or base 64. Tokens with a prefix in
+  /// `allowed` are ignored.
   package func hits(in text: String, allowing allowed: Set<String> = []) -> [String] {
     var hits: [String] = []
     for part in text.components(separatedBy: "lk_").dropFirst() {
@@ -65,13 +67,13 @@ package final class SecretsSweep: Sendable {
     return hits
   }
 
-  /// Throws where there is one.
+  /// Throws ``SecretsFound`` if a text contains a secret.
   package func check(_ text: String, allowing allowed: Set<String> = [], _ place: String) throws {
     let hits = hits(in: text, allowing: allowed)
     if !hits.isEmpty { throw SecretsFound(description: "\(place) has secrets that begin with \(hits)") }
   }
 
-  /// Throws where a row of any table has one. ``function`` must be there.
+  /// Throws ``SecretsFound`` if a row of any table contains a secret. The database must have ``function``.
   package func check(_ database: TestDatabase) async throws {
     let found = try await PostgresPool.with(database.configuration) { pool in
       try await pool.query(SweepTables(issued: Array(all)))
@@ -79,7 +81,7 @@ package final class SecretsSweep: Sendable {
     if !found.isEmpty { throw SecretsFound(description: "the database has secrets: \(found)") }
   }
 
-  /// What looks through all tables, of a copy of the template.
+  /// SQL of the function that searches all tables. The template database has it.
   static let function = """
     create schema sweep;
     create function sweep.tables(issued text[]) returns setof text language plpgsql as $$
@@ -115,7 +117,7 @@ private struct SweepTables: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
-/// Keeps all that is logged, from the most talkative level on.
+/// Keeps all log messages, of all levels.
 struct KeptLog: LogHandler {
   final class Storage: Sendable {
     private let kept = Mutex<[String]>([])

@@ -1,8 +1,7 @@
 import Postgres
 
 extension TestDatabase {
-  /// Sets the clock that `clock_timestamp()` reads in this database, for connections that are opened after the first
-  /// call.
+  /// Sets the clock that `clock_timestamp()` returns in this database, for connections opened after the first call.
   package func setClock(aheadSeconds: Int) async throws {
     try await PostgresPool.with(PostgresConfiguration(url: url)) { pool in
       try await pool.withConnection { connection in

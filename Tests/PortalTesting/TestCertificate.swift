@@ -1,12 +1,13 @@
 import Foundation
 import PostgresTesting
 
-/// A certificate of one test's own for this machine, which vouches for itself, and its key: files in PEM.
+/// A self-signed certificate for this machine and its key, as PEM files.
 package struct TestCertificate: Sendable {
   package let certificate: String
   package let key: String
 
-  /// Makes them as `name.crt` and `name.key` in a folder, in place of what is there; good for `dayCount` days from now.
+  /// Writes them as `name.crt` and `name.key` to a folder, replacing existing files; valid for `dayCount` days from
+  /// now.
   package init(_ name: String = "server", in folder: String, dayCount: Int = 90) async throws {
     certificate = folder + "/\(name).crt"
     key = folder + "/\(name).key"
@@ -19,7 +20,7 @@ package struct TestCertificate: Sendable {
     guard result.status == 0 else { throw TestSetupError(description: "openssl req: \(result.errors)") }
   }
 
-  /// Runs `body` with a folder of its own for such files.
+  /// Runs `body` with a temporary folder for such files.
   package static func withFolder(_ body: (String) async throws -> Void) async throws {
     let folder = FileManager.default.temporaryDirectory.appending(path: "latchkey-tls-\(UUID())").path
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)

@@ -1,15 +1,17 @@
 import Foundation
 import HTTPTypes
 import HummingbirdTesting
+import JSON
 import NIOCore
+package import PortalApplication
 package import PortalHTTP
 import PostgresTesting
 import Synchronization
 
-/// A connection that is kept, to a server in another process. One that was silent for so long that the server may be
-/// closing it is replaced by another before the next request, as gateways do.
+/// A persistent connection to a server in another process. If it was idle for so long that the server may be closing
+/// it, it is replaced before the next request, as gateways do.
 package final class TestConnection: Sendable {
-  /// Well below the time after which a server closes a connection that is idle.
+  /// Well below the time after which a server closes an idle connection.
   private static let silenceMax: Duration = .seconds(30)
 
   package struct Answer: Sendable {
@@ -19,8 +21,8 @@ package final class TestConnection: Sendable {
 
     package func json() throws -> JSONValue { try JSONParser.parse(text.utf8) }
 
-    /// The verdicts of an answer to a verification or a batch of them, in order; without parsing the rest, because
-    /// tests read very many.
+    /// The codes in a response to one verification or a batch, in order. The rest is not parsed, because tests read
+    /// very many.
     package var codes: [String] {
       text.components(separatedBy: "\"code\":\"").dropFirst().map { String($0.prefix { $0 != "\"" }) }
     }
@@ -41,7 +43,7 @@ package final class TestConnection: Sendable {
   }
 
   private static func connect(_ port: Int) -> TestClient {
-    // Longer than any server is suspended, or waits for a database that is away.
+    // Longer than any server is suspended, or waits for an unreachable database.
     let client = TestClient(host: "127.0.0.1", port: port, configuration: .init(timeout: .seconds(60)))
     client.connect()
     return client
@@ -96,7 +98,7 @@ package final class TestConnection: Sendable {
       retryAfter: response.headers[.retryAfter])
   }
 
-  /// Asks about the keys as a gateway does: one by itself, several in a batch.
+  /// Verifies keys as a gateway does: one by itself, several in a batch.
   package func verify(_ keys: [String], token: String) async throws -> Answer {
     let questions = keys.map { "{\"key\":\"\($0)\"}" }
     return keys.count == 1

@@ -5,34 +5,34 @@ package import PostgresTesting
 import Synchronization
 import Testing
 
-/// A database of one test's own, copied from a template that has all migrations, and dropped afterwards.
+/// The database of one test, copied from a template that has all migrations, and dropped afterwards.
 package struct TestDatabase: Sendable {
   package let url: String
   package let name: String
-  /// Runs over the database when the test is over.
+  /// Searches the database at the end of the test.
   package let sweep: SecretsSweep
 
-  /// Patient, because hundreds of tests share the machine.
+  /// With long timeouts, because hundreds of tests share the machine.
   package var configuration: PostgresConfiguration {
     var configuration = PostgresConfiguration(url: url)
     configuration.leaseTimeout = .seconds(60)
     return configuration
   }
 
-  /// The same one, reached through a socket in another folder.
+  /// The same database, reached through a socket in another folder.
   package func through(_ folder: String) -> TestDatabase {
     TestDatabase(
       url: url + " host=" + folder, name: name + "_through_" + URL(filePath: folder).lastPathComponent, sweep: sweep)
   }
 
-  /// A copy of this one that was made elsewhere.
+  /// A copy of this database at another URL.
   package func copy(at url: String) -> TestDatabase {
     TestDatabase(url: url, name: name + "_copy", sweep: sweep)
   }
 }
 
-/// Runs `body` with a fresh, migrated database, and then looks for secrets in it, unless it is so large that this would
-/// take longer than the test.
+/// Runs `body` with a new, migrated database, and then looks for secrets in it if `isSwept`. Databases that are so
+/// large that this would take longer than the test are not swept.
 package func withDatabase<Value>(
   isSwept: Bool = true, _ body: (TestDatabase) async throws -> Value
 ) async throws -> Value {
@@ -49,7 +49,7 @@ package func withDatabase<Value>(
   }
 }
 
-/// Runs `body` with a migrated database on a server of its own, which it may stop.
+/// Runs `body` with a migrated database on its own server, which it may stop.
 package func withOwnDatabase<Value>(
   environment: [String: String] = ProcessInfo.processInfo.environment,
   _ body: (OwnServer, TestDatabase) async throws -> Value
@@ -60,8 +60,8 @@ package func withOwnDatabase<Value>(
   }
 }
 
-/// Runs `body` with a migrated database on a server of its own that has a streaming standby. The database's URL names
-/// both hosts, and leads to the one that is the primary.
+/// Runs `body` with a migrated database on its own server with a streaming standby. The database's URL names both hosts
+/// and connects to the current primary.
 package func withReplicatedDatabase<Value>(
   _ body: (_ primary: OwnServer, _ standby: OwnServer, TestDatabase) async throws -> Value
 ) async throws -> Value {
@@ -79,7 +79,7 @@ package func withReplicatedDatabase<Value>(
   }
 }
 
-/// Makes a migrated database on a server of a test's own. `url` is the way to any of its databases, by name.
+/// Makes a migrated database on a test's own server. `url` returns the URL of a database by name.
 package func makeMigratedDatabase(url: (_ name: String) -> String) async throws -> TestDatabase {
   let name = "portal_\(UUID().uuidString.prefix(8).lowercased())"
   try await PostgresPool.with(PostgresConfiguration(url: url("postgres"))) { pool in
@@ -92,14 +92,14 @@ package func makeMigratedDatabase(url: (_ name: String) -> String) async throws 
   return database
 }
 
-/// Runs `body` with a fresh, migrated database, as ``withDatabase(isSwept:_:)``, and a pool on it.
+/// Runs `body` with a pool on a new, migrated database, like ``withDatabase(isSwept:_:)``.
 package func withPool<Value>(
   isSwept: Bool = true, _ body: (PostgresPool) async throws -> Value
 ) async throws -> Value {
   try await withDatabase(isSwept: isSwept) { database in try await PostgresPool.with(database.configuration, body) }
 }
 
-/// The cluster with its template database, which is made once a run.
+/// The cluster with its template database, which is created once per run.
 private final class TestCluster: Sendable {
   static let shared = Task { try await TestCluster() }
 

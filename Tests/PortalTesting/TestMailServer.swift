@@ -1,11 +1,12 @@
 import Foundation
 package import Portal
+import PortalAPI
 import PortalHTTP
 import PostgresTesting
 
 /// A mail that arrived.
 package struct TestMail: Sendable {
-  /// As it came, headers and text.
+  /// Headers and text, as received.
   package let raw: String
 
   package init(raw: String) { self.raw = raw }
@@ -42,15 +43,15 @@ package struct TestMail: Sendable {
   private var head: String { raw.components(separatedBy: "\r\n\r\n").first ?? "" }
 }
 
-/// A mail server of one test's own: aiosmtpd, in a process beside the tests.
+/// The mail server of one test: aiosmtpd in a separate process.
 package final class TestMailServer: Sendable {
   package struct Options: Sendable {
     package var hasTLS = true
-    /// Then nothing is taken without them.
+    /// If set, clients must log in with them.
     package var credentials: (user: String, password: String)?
-    /// One a mail, as scripts/smtp-server.py has them.
+    /// One fault per mail, as in scripts/smtp-server.py.
     package var faults: [String] = []
-    /// Whether it takes addresses in other scripts than ASCII.
+    /// Whether it accepts addresses beyond ASCII.
     package var hasOtherScripts = true
 
     package init(
@@ -64,7 +65,7 @@ package final class TestMailServer: Sendable {
     }
   }
 
-  /// Who sent a mail to whom, and how.
+  /// The sender and recipients of a mail, and how it was sent.
   package struct Envelope: Sendable, Equatable, Decodable {
     package var from: String
     package var to: [String]
@@ -134,7 +135,7 @@ package final class TestMailServer: Sendable {
     return try result.get()
   }
 
-  /// What has arrived, in that order.
+  /// The mails received, in order.
   package func mails() throws -> [TestMail] {
     try numbers().map { number in
       TestMail(raw: try String(contentsOf: folder.appending(path: "\(number).eml"), encoding: .utf8))
@@ -148,7 +149,7 @@ package final class TestMailServer: Sendable {
     }
   }
 
-  /// How to reach it, as this machine's tests may.
+  /// The settings for connecting to it.
   package func server(_ security: SMTPServer.Security = .startTLS) throws -> SMTPServer {
     guard var server = SMTPServer(url: "smtp://localhost:\(port)") else {
       throw TestSetupError(description: "the mail server's URL is wrong")
@@ -165,7 +166,7 @@ package final class TestMailServer: Sendable {
 }
 
 extension [TestMail] {
-  /// Throws where one has a secret that no mail is for.
+  /// Throws ``SecretsFound`` if a mail contains a secret other than a one-time token.
   fileprivate func checkForSecrets() throws {
     for mail in self {
       try SecretsSweep().check(
@@ -175,7 +176,7 @@ extension [TestMail] {
 }
 
 extension MailSettings {
-  /// Quick, for tests: what fails is tried again within milliseconds, and a look costs little.
+  /// Short intervals for tests: failed mails are retried within milliseconds.
   package static func test(_ transport: MailTransport) throws -> MailSettings {
     guard let from = Mailbox("Latchkey <mail@latchkey.example>") else {
       throw TestSetupError(description: "the sender's address is wrong")
@@ -188,7 +189,7 @@ extension MailSettings {
   }
 }
 
-/// A folder that mail is written to, gone afterwards.
+/// A temporary folder that mail is written to.
 package struct TestMailFolder: Sendable {
   package let path: String
 
@@ -201,7 +202,7 @@ package struct TestMailFolder: Sendable {
     return value
   }
 
-  /// What was sent, to one address if it is given; the newest last as far as their ids tell.
+  /// The mails sent, to one address if it is given, ordered by id, which is by creation time for version 7 ids.
   package func mails(to recipient: String? = nil) throws -> [TestMail] {
     guard FileManager.default.fileExists(atPath: path) else { return [] }
     return try FileManager.default.contentsOfDirectory(atPath: path).filter { $0.hasSuffix(".eml") }.sorted()
@@ -209,9 +210,9 @@ package struct TestMailFolder: Sendable {
       .filter { recipient == nil || $0.recipient == recipient }
   }
 
-  /// Waits until so many have come.
+  /// Waits until `count` mails have arrived.
   package func mails(to recipient: String, count: Int) async throws -> [TestMail] {
-    try await eventually("\(count) mails have come to \(recipient)") { try mails(to: recipient).count >= count }
+    try await eventually("\(count) mails have arrived for \(recipient)") { try mails(to: recipient).count >= count }
     return try mails(to: recipient)
   }
 }

@@ -2,28 +2,30 @@ package import Foundation
 package import HTTPTypes
 import Hummingbird
 package import HummingbirdTesting
+import JSON
 import Logging
 package import Portal
+package import PortalApplication
 package import PortalHTTP
 package import Postgres
 import PostgresTesting
 
-/// A running portal with a database of its own, and short ways to do what tests begin with.
+/// A running portal with its own database, and shortcuts for the setup of tests.
 package struct TestPortal: Sendable {
   package let application: PortalApplication
   package let client: any TestClientProtocol
-  /// The tests' own, which sees everything.
+  /// The tests' own pool, which is not subject to row security.
   package let pool: PostgresPool
   package let database: TestDatabase
   package let observations: Observations
   let keptLog: KeptLog.Storage
 
-  /// All that was logged so far, a line each, with its level first.
+  /// The log so far, one line per message, with its level first.
   package var log: [String] { keptLog.lines }
   package var services: PortalServices { application.services }
 }
 
-/// Whether requests go to the router directly, or through a real socket.
+/// Whether requests go directly to the router or through a real socket.
 package enum TestTransport {
   case router, live
 }
@@ -41,8 +43,8 @@ package func withPortal(
   guard let format = KeyFormat(prefix: "lk"), let cookie = SessionCookie(publicURL: "http://127.0.0.1:8080") else {
     throw TestSetupError(description: "the test settings are wrong")
   }
-  var settings = PortalSettings(
-    keyFormat: format, cookie: cookie, migrationCount: try Migrations.embedded().files.count)
+  var settings = PortalSettings(keyFormat: format, cookie: cookie)
+  settings.migrationCount = try Migrations.embedded().files.count
   settings.isSignupOpen = true
   settings.requestsPerMinute = .none
   settings.passwordCost = ScryptCost(logN: 10, r: 8, p: 1)
@@ -68,20 +70,20 @@ package func withPortal(
           application: application, client: client, pool: pool, database: given, observations: observations,
           keptLog: log))
       try await given.sweep.check(
-        client.execute(uri: "/metrics", method: .get) { String(buffer: $0.body) }, "what is measured")
+        client.execute(uri: "/metrics", method: .get) { String(buffer: $0.body) }, "the metrics page")
     }
   }
-  try given.sweep.check(log.text, "what is logged")
-  try given.sweep.check(observations.text, "what is observed")
+  try given.sweep.check(log.text, "the log")
+  try given.sweep.check(observations.text, "the list of observations")
 }
 
-/// What came back, with its JSON read.
+/// A response with parsed JSON.
 package struct TestAnswer: Sendable {
   package var status: Int
   package var headers: HTTPFields
   package var body: JSONValue
 
-  /// The problem's code, where it is one.
+  /// The problem's code, if the response is a problem.
   package var code: String? { body["code"].string }
 
   package func header(_ name: String) -> String? {
@@ -115,7 +117,7 @@ extension JSONValue {
 }
 
 extension TestPortal {
-  /// A customer with an account of their own.
+  /// Signs up a customer with their own account.
   package func signUp(_ email: String = "ada@example.com") async throws -> TestCustomer {
     let answer = try await post(
       "/v1/signup",
@@ -126,7 +128,7 @@ extension TestPortal {
     return TestCustomer(portal: self, token: token, accountID: accountID)
   }
 
-  /// A gateway's token.
+  /// Creates a gateway's token.
   package func makeToken(
     _ permissions: [ServiceToken.Permission] = [.verifyKeys, .writeUsage], in environment: Key.Environment? = nil
   ) async throws -> String {
@@ -135,7 +137,7 @@ extension TestPortal {
     ).secret.reveal()
   }
 
-  /// A session of a member of staff.
+  /// Creates a member of staff and logs them in. Returns the session's token.
   package func logInStaff(
     _ email: String = "grace@example.com", role: StaffMember.Role = .support
   ) async throws -> String {
@@ -152,12 +154,12 @@ extension TestPortal {
     return token
   }
 
-  /// Asks about a key as a gateway does; `more` are further members of the body, each with its comma before it.
+  /// Verifies a key as a gateway does. `more` is JSON of further members of the body, each preceded by a comma.
   package func verify(_ key: String, token: String, _ more: String = "") async throws -> TestAnswer {
     try await post("/v1/verify", "{\"key\":\"\(key)\"\(more)}", token: token)
   }
 
-  /// Writes what has been counted so far.
+  /// Writes the usage counted so far to the database.
   package func flushUsage() async throws {
     guard await application.usage.flush() else { throw TestSetupError(description: "usage could not be flushed") }
   }
@@ -175,7 +177,7 @@ package struct TestCustomer: Sendable {
     self.accountID = accountID
   }
 
-  /// Makes a key; `more` are further members of the body, each with its comma before it.
+  /// Creates a key. `more` is JSON of further members of the body, each preceded by a comma.
   package func createKey(_ more: String = "") async throws -> (id: String, key: String) {
     let answer = try await post("/v1/keys", "{\"name\":\"Key\",\"scopes\":[\"orders:read\"]\(more)}")
     guard let id = answer.body["id"].string, let key = answer.body["key"].string else {

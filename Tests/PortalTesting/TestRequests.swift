@@ -2,16 +2,18 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
+import JSON
 import NIOCore
 package import Portal
+import PortalAPI
 import PortalHTTP
 import Postgres
 import PostgresTesting
 
-// Short ways to send requests, for tests that need none of the HTTP types themselves.
+// Shortcuts for sending requests without HTTP types.
 
 extension TestPortal {
-  /// Sends a request with any method, header fields and bytes; a content type only if `headers` has one.
+  /// Sends a request with any method, header fields and bytes. It has a content type only if `headers` has one.
   package func request(
     _ method: String, _ path: String, bytes: [UInt8]? = nil, token: String? = nil, headers: [String: String] = [:]
   ) async throws -> TestAnswer {
@@ -47,7 +49,7 @@ extension TestPortal {
     try await request("DELETE", path, token: token, headers: headers)
   }
 
-  /// With a body, the content type is JSON unless `headers` has another.
+  /// If there is a body, its content type is JSON unless `headers` has another.
   package func post(
     _ path: String, _ json: String? = nil, token: String? = nil, headers: [String: String] = [:]
   ) async throws -> TestAnswer {
@@ -69,7 +71,7 @@ extension TestPortal {
       "PUT", path, bytes: Array(json.utf8), token: token, headers: ["Content-Type": "application/json"])
   }
 
-  /// An answer that is no JSON.
+  /// Gets a document that is not JSON.
   package func text(
     _ path: String, token: String? = nil
   ) async throws -> (status: Int, type: String?, text: String) {
@@ -80,7 +82,7 @@ extension TestPortal {
     }
   }
 
-  /// A document that is no JSON, with its header fields by name in lower case.
+  /// Gets a document that is not JSON, with its header fields by lowercase name.
   package func document(
     _ path: String, headers: [String: String] = [:]
   ) async throws -> (status: Int, headers: [String: String], text: String) {
@@ -98,7 +100,7 @@ extension TestPortal {
     }
   }
 
-  /// Where a live portal listens.
+  /// The port on which a live portal listens.
   package var port: Int? { client.port }
 
   /// Runs SQL on another database.
@@ -108,7 +110,7 @@ extension TestPortal {
     }
   }
 
-  /// Runs SQL as a superuser on the portal's database: a change made behind its back.
+  /// Runs SQL as a superuser on the portal's database, for changes that bypass the portal.
   package func script(_ sql: String) async throws {
     try await pool.withConnection { try await $0.executeScript(sql) }
   }
@@ -131,7 +133,7 @@ extension TestCustomer {
 
   package func delete(_ path: String) async throws -> TestAnswer { try await portal.delete(path, token: token) }
 
-  /// Makes somebody with a login of their own a member, behind the portal's back.
+  /// Makes an existing user a member, directly in the database.
   package func add(_ email: String, _ role: MemberRole) async throws {
     try await portal.script(
       """
@@ -140,7 +142,7 @@ extension TestCustomer {
       """)
   }
 
-  /// Makes somebody who belongs to this account, too, and logs them in to it.
+  /// Signs up a user, makes them a member of this account, and switches them to it.
   package func makeMember(_ email: String, _ role: MemberRole) async throws -> (userID: String, token: String) {
     let other = try await portal.signUp(email)
     try await add(email, role)
@@ -151,7 +153,7 @@ extension TestCustomer {
     return (user, token)
   }
 
-  /// Makes the member look only, behind the portal's back.
+  /// Makes the account's members viewers, directly in the database.
   package func becomeViewer() async throws {
     try await portal.script("update memberships set role = 'viewer' where account_id = '\(accountID)'")
   }

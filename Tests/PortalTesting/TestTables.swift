@@ -4,7 +4,7 @@ import Hummingbird
 import HummingbirdTesting
 import NIOCore
 
-/// What came back where CSV was asked for.
+/// A response to a request for CSV.
 package struct TestTable: Sendable {
   package var status: Int
   package var headers: HTTPFields
@@ -16,7 +16,7 @@ package struct TestTable: Sendable {
 }
 
 extension TestPortal {
-  /// Asks for a table, as CSV unless another form is accepted.
+  /// Requests a table, as CSV unless `accept` is another type.
   package func table(_ path: String, accept: String = "text/csv", token: String) async throws -> TestTable {
     try await client.execute(
       uri: path, method: .get, headers: [.authorization: "Bearer " + token, .accept: accept], body: nil

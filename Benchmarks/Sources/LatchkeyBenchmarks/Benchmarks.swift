@@ -5,15 +5,15 @@ import Postgres
 @main
 struct Benchmarks: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measures Latchkey beside its peers.",
+    commandName: "bench", abstract: "Measures Latchkey and its peers.",
     discussion: "BENCH_DATABASE_URL names the PostgreSQL to measure on; scripts/bench makes one.",
     subcommands: [
-      Client.self, Pipeline.self, Waiting.self, Verification.self, Flood.self, Logins.self, Memory.self, Analytics.self,
-      MillionKeys.self,
+      Client.self, Pipeline.self, Waiting.self, Verification.self, Paired.self, Flood.self, Logins.self, Memory.self,
+      Analytics.self, MillionKeys.self,
     ])
 }
 
-/// What the benchmarks of the client can be told.
+/// The options of the client benchmarks.
 struct Settings: ParsableArguments {
   @Option(help: "How often each candidate is measured, in turn with the others.") var rounds = 5
   @Option(help: "Seconds that one measurement lasts.") var seconds = 3.0
@@ -34,7 +34,7 @@ struct Settings: ParsableArguments {
     }
   }
 
-  /// Runs `body` with pgbench's tables made and a pool on them.
+  /// Creates pgbench's tables, and runs `body` with a pool.
   func withPool(_ body: (PostgresPool) async throws -> Void) async throws {
     try await PGBench.initialize(try url)
     var configuration = PostgresConfiguration(url: try url)

@@ -14,8 +14,8 @@ struct SelectBalance: PostgresStatement {
 
 struct Client: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Prepared selects of one row by primary key, beside pgbench.",
-    discussion: "pgbench has one thread for all its clients unless told otherwise, as a pool has.")
+    abstract: "Prepared selects of one row by primary key, compared with pgbench.",
+    discussion: "Like a pool, pgbench has one thread for all its clients, unless -j is given.")
   @OptionGroup var settings: Settings
 
   func run() async throws {
@@ -24,7 +24,7 @@ struct Client: AsyncParsableCommand {
     unprepared.poolSizeMax = settings.connections
     unprepared.preparing = .never
     unprepared.role = "postgres"
-    // What each transaction sets behind a pooler.
+    // The settings that each transaction sets behind a pooler.
     let byTransaction = PostgresSettings(["role": "postgres", "statement_timeout": "30000", "TimeZone": "UTC"])
     try await settings.withPool { pool in
       try await PostgresPool.with(unprepared) { unprepared in
@@ -67,7 +67,7 @@ enum PGBench {
     var description: String
   }
 
-  /// Makes its tables, with 100,000 accounts.
+  /// Creates its tables, with 100,000 accounts.
   static func initialize(_ url: String) async throws {
     _ = try await run(["--initialize", "--quiet", "--scale=1", url])
   }
@@ -96,11 +96,11 @@ enum PGBench {
     let output = Pipe()
     process.standardOutput = output
     process.standardError = output
-    // It prints far less than a pipe holds.
+    // The output is far smaller than a pipe's buffer.
     try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
       process.terminationHandler = { _ in continuation.resume() }
       Thread.detachNewThread {
-        // It measures time by SIGALRM, which a task's thread blocks, and a child inherits that.
+        // pgbench measures time by SIGALRM, which a task's thread blocks, and a child inherits the signal mask.
         var none = sigset_t()
         sigemptyset(&none)
         pthread_sigmask(SIG_SETMASK, &none, nil)

@@ -1,11 +1,11 @@
 import Foundation
 
-/// What one measurement of one candidate gave.
+/// The result of one measurement of one candidate.
 struct Measurement {
   var operations = 0
   /// Wall-clock seconds.
   var seconds = 0.0
-  /// Processor seconds of the client, in user mode and in the kernel.
+  /// CPU seconds of the client, in user and kernel mode.
   var clientSeconds = 0.0
 
   var perSecond: Double { Double(operations) / seconds }
@@ -39,21 +39,21 @@ func measure(
     clientSeconds: cpuSeconds(of: RUSAGE_SELF) - cpu)
 }
 
-/// User and system time of this process, or of its children that have ended.
+/// The user and system time of this process, or of its ended children.
 func cpuSeconds(of who: __rusage_who) -> Double {
   var usage = rusage()
   getrusage(who.rawValue, &usage)
   return [usage.ru_utime, usage.ru_stime].reduce(0) { $0 + Double($1.tv_sec) + Double($1.tv_usec) / 1e6 }
 }
 
-/// A way to do the same thing as others.
+/// One of several ways to do the same, to be compared.
 struct Candidate {
   var name: String
   var measure: () async throws -> Measurement
 }
 
-/// Measures the candidates in turn, round by round, so that a machine that slows down slows all of them; prints each
-/// measurement, the medians, and each median's ratio to the first candidate's.
+/// Measures the candidates in turn, round by round, so that a slower machine affects all of them. Prints each
+/// measurement, the medians, and the ratio of each median to the first candidate's.
 func compare(_ candidates: [Candidate], rounds: Int, unit: String) async throws {
   var all = [[Measurement]](repeating: [], count: candidates.count)
   for round in 1...rounds {

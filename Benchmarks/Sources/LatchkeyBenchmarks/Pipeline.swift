@@ -11,7 +11,8 @@ struct UpdateBalance: PostgresStatement {
 struct Pipeline: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "A transaction of five statements, sent one by one and in a pipeline.",
-    discussion: "Four selects and an update by primary key. One by one, they take a round trip each and one to commit.")
+    discussion:
+      "Four selects and an update by primary key. One by one, each takes a round trip, and the commit another.")
   @OptionGroup var settings: Settings
 
   func run() async throws {
@@ -35,7 +36,7 @@ struct Pipeline: AsyncParsableCommand {
     }
   }
 
-  /// Each task has accounts of its own, or they would wait for one another's locks.
+  /// Each task has its own accounts, so that tasks do not wait for each other's locks.
   private static func account(_ task: Int) -> Int32 { Int32(task * 1_000) + .random(in: 1...1_000) }
 
   private static func oneByOne(_ pool: PostgresPool) -> @Sendable (Int) async throws -> Void {

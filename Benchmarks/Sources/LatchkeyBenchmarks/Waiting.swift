@@ -9,8 +9,8 @@ struct Waiting: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Ways to wait for libpq's socket: a thread per connection, a dispatch source, epoll.",
     discussion: """
-      Each is the least that can run a prepared select from an async function. PostgresPool.query is the last with all \
-      that a client needs: a pool, a deadline, cancellation, typed rows.
+      Each is the minimum that can run a prepared select from an async function. PostgresPool.query is the last one \
+      with everything that a client needs: a pool, a deadline, cancellation, typed rows.
       """)
   @OptionGroup var settings: Settings
 
@@ -40,7 +40,7 @@ struct Waiting: AsyncParsableCommand {
 }
 
 /// A libpq connection with the select prepared. Used by one thread, queue or loop at a time.
-// Safe: each of the three owners below runs it in turn on its one thread or serial queue.
+// Safe: each of the three owners below uses it only on its single thread or serial queue.
 final class RawConnection: @unchecked Sendable {
   let raw: OpaquePointer
   var descriptor: Int32 { PQsocket(raw) }
@@ -64,7 +64,7 @@ final class RawConnection: @unchecked Sendable {
     while PQflush(raw) == 1 {}
   }
 
-  /// The result, once it has come in whole.
+  /// The result, once it has been received completely.
   func takeResult() -> Int32? {
     guard PQconsumeInput(raw) == 1, PQisBusy(raw) == 0, let result = PQgetResult(raw) else { return nil }
     defer { PQclear(result) }
@@ -76,7 +76,7 @@ final class RawConnection: @unchecked Sendable {
 
 typealias Answer = CheckedContinuation<Int32, Never>
 
-/// Blocks a thread of its own in `poll(2)`.
+/// Blocks its own thread in `poll(2)`.
 final class ThreadConnection: Sendable {
   private let connection: RawConnection
   private let inbox = Mutex<(account: Int32, answer: Answer)?>(nil)
@@ -122,7 +122,7 @@ final class ThreadConnection: Sendable {
 final class SourceConnection: Sendable {
   private let connection: RawConnection
   private let queue = DispatchQueue(label: "connection")
-  // Safe: libdispatch's objects may be used from any thread.
+  // Safe: libdispatch's objects are thread-safe.
   private nonisolated(unsafe) let source: any DispatchSourceRead
   private let answer = Mutex<Answer?>(nil)
 

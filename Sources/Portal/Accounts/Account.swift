@@ -1,18 +1,18 @@
 package import Foundation
 
-/// What the keys of an account may be.
+/// The limits of an account's keys.
 package struct Plan: Sendable, Equatable {
   package static let keyCapMax = 10_000
   package static let nameLengthMax = 32
   package static let namePattern = "^[a-z0-9][a-z0-9_-]{0,31}$"
 
   package var name: String
-  /// Keys that are neither revoked nor expired, at most.
+  /// The maximum number of keys that are neither revoked nor expired.
   package var keyCap: Int
-  /// Patterns that a key's scopes must be covered by.
+  /// Each scope of a key must be covered by one of these patterns.
   package var scopes: [String]
   package var rateLimitPerMinuteMax: Int
-  /// Counted from when a key was made; nil: as long as it likes.
+  /// Counted from the creation of the key; nil for no limit.
   package var maxKeyLifetimeDays: Int?
 
   package init(
@@ -50,7 +50,7 @@ package struct User: Sendable, Equatable {
 }
 
 extension Account {
-  /// A suspended account keeps what it has, but gets nothing new.
+  /// Throws `.forbidden` for a suspended account: it keeps what it has, but gets nothing new.
   func checkActive() throws(PortalError) {
     guard suspendedAt == nil else { throw .forbidden(reason: "The account is suspended.") }
   }

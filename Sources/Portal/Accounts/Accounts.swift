@@ -1,9 +1,9 @@
 package import Foundation
 package import Postgres
 
-/// Who makes an account.
+/// The creator of an account.
 package enum AccountMaker: Sendable {
-  /// Its first user, by signing up from this address.
+  /// Its first user, who signs up from this address.
   case owner(ip: String?)
   case other(Caller)
 
@@ -15,7 +15,7 @@ package enum AccountMaker: Sendable {
   }
 }
 
-/// Making accounts, the people in them, and staff.
+/// Creates accounts, their first users, and members of staff.
 package struct Accounts: Sendable {
   let pool: PostgresPool
   let passwords: PasswordHasher
@@ -25,7 +25,7 @@ package struct Accounts: Sendable {
     self.passwords = passwords
   }
 
-  /// Makes an account with its first user, the owner. Throws `.emailTaken`.
+  /// Creates an account with its first user, the owner. Throws `.emailTaken`.
   package func create(
     name: String, email: EmailAddress, password: Password, by maker: AccountMaker
   ) async throws -> (account: UUID, user: User) {
@@ -43,7 +43,7 @@ package struct Accounts: Sendable {
     return (accountID, user)
   }
 
-  /// Sets what the account's keys may use together in a minute; nil for no such limit. Throws `.notFound`.
+  /// Sets the limit per minute that the account's keys share; nil for none. Throws `.notFound`.
   package func setSharedLimit(
     _ limitPerMinute: Int?, _ mode: RateLimitMode, of accountID: UUID, by caller: Caller
   ) async throws {
@@ -55,7 +55,7 @@ package struct Accounts: Sendable {
     }
   }
 
-  /// Makes a member of staff. Throws `.emailTaken`.
+  /// Creates a member of staff. Throws `.emailTaken`.
   package func createStaff(
     name: String, email: EmailAddress, role: StaffMember.Role, password: Password, by caller: Caller
   ) async throws -> StaffMember {

@@ -2,7 +2,7 @@ import Foundation
 import Postgres
 
 extension Account {
-  /// Takes: id, name, those of the plan, suspended at.
+  /// Reads id, name, the plan's columns, suspended at.
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
       id: try row.next(), name: try row.next(), plan: try Plan(row: &row), suspendedAt: try row.next())
@@ -61,9 +61,11 @@ struct SetAccountSuspension: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, isSuspended, reason) }
 }
 
-/// Serialises whatever counts or changes the account's keys: creating, changing, rolling, suspending. The plan is
-/// joined to what was locked: joined before, an account that got another plan meanwhile would have none. No row where
-/// it was deleted.
+/// Serializes everything that counts or changes the account's keys: creating, changing, rolling, suspending. Returns no
+/// row for a deleted account.
+///
+/// The plan is joined after the lock. If it were joined before, an account whose plan changed during the wait would
+/// match no plan.
 struct LockAccount: PostgresStatement {
   static let sql = """
     with account as (select id, name, plan, suspended_at from accounts where id = $1 and deleted_at is null for update)

@@ -1,4 +1,4 @@
-/// What a member is in an account. Each may do all that those before it may.
+/// A member's role in an account. Each role permits everything that the roles before it permit.
 package enum MemberRole: String, Sendable, CaseIterable, Comparable {
   case viewer, developer, admin, owner
 
@@ -16,22 +16,22 @@ package enum MemberRole: String, Sendable, CaseIterable, Comparable {
   package func permits(_ permission: MemberPermission) -> Bool { permission.leastRole <= self }
 }
 
-/// What a route of an account takes. This is the table of what each role may do; every route names one of these, and
-/// nothing else decides.
+/// The permission that a route of an account requires. Each route names one of these, and `leastRole` alone decides
+/// which roles have it.
 package enum MemberPermission: String, Sendable, CaseIterable {
-  /// Their own session, their own accounts, leaving.
+  /// Using one's own session, listing one's own accounts, leaving an account.
   case useSession
   case readKeys
   case readUsage
   case readAudit
   case readMembers
-  /// Making, changing, rolling and revoking keys.
+  /// Creating, changing, rolling and revoking keys.
   case changeKeys
-  /// Inviting, removing, changing roles; those of owners only as an owner.
+  /// Inviting and removing members and changing their roles. For owners, only an owner may do this.
   case changeMembers
-  /// What holds for all keys of the account.
+  /// Changing the rules for all keys of the account.
   case changePolicy
-  /// The end of the account.
+  /// Deleting the account.
   case closeAccount
 
   package var leastRole: MemberRole {

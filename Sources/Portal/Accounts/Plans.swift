@@ -1,8 +1,7 @@
 package import Foundation
 package import Postgres
 
-/// The plans there are, and which account has which. A plan that is lowered holds at once, for keys that there are,
-/// too.
+/// The plans, and their assignment to accounts. Lowering a plan also takes effect for existing keys, immediately.
 package struct Plans: Sendable {
   let pool: PostgresPool
   let propagations: Propagations
@@ -14,11 +13,11 @@ package struct Plans: Sendable {
 
   package func list() async throws -> [Plan] { try await pool.query(ListPlans(), as: .staff) }
 
-  /// Makes a plan, or changes the one of this name.
+  /// Creates the plan, or changes the existing plan of this name.
   package func set(_ plan: Plan, by caller: Caller) async throws -> Propagation {
     let clock = ContinuousClock.now
     try await pool.withTransaction(as: .staff) { transaction in
-      // Every change empties the caches.
+      // Avoids a write that changes nothing, because every change of a plan empties the caches.
       if try await transaction.query(FindPlan(name: plan.name)) == [plan] { return }
       _ = try await transaction.pipeline(
         SetPlan(plan: plan),
@@ -27,7 +26,7 @@ package struct Plans: Sendable {
     return await propagations.wait(since: clock)
   }
 
-  /// Gives an account a plan; nothing happens if it has it already.
+  /// Assigns a plan to an account. If the account already has the plan, nothing is written. Throws `.notFound`.
   package func assign(
     _ name: String, to accountID: UUID, by caller: Caller, _ reason: SupportReason
   ) async throws -> (account: Account, propagation: Propagation) {

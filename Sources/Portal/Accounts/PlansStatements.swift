@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// Of `plans plan`, in the order in which `Plan.init(row:)` takes them.
+/// The columns of `plans plan`, in the order in which `Plan.init(row:)` reads them.
 let planColumns = """
   plan.name, plan.key_cap, plan.scopes, plan.rate_limit_per_minute_max, plan.max_key_lifetime_days
   """

@@ -1,6 +1,6 @@
 package import Foundation
 
-/// Somebody who works for the company that runs Latchkey; no customer.
+/// An employee of the company that runs Latchkey, as opposed to a customer.
 package struct StaffMember: Sendable, Equatable {
   package enum Role: String, Sendable, CaseIterable {
     case support, admin

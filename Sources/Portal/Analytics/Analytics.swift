@@ -2,7 +2,7 @@ package import Foundation
 package import Postgres
 import Synchronization
 
-/// Questions across accounts, for staff and analysts.
+/// Answers questions across accounts, for staff and analysts.
 package struct Analytics: Sendable {
   let pool: PostgresPool
   package let clock: DatabaseClock
@@ -13,7 +13,7 @@ package struct Analytics: Sendable {
     self.clock = clock
   }
 
-  /// By day the oldest first, else those with most requests first.
+  /// Sums of usage: days oldest first, other groups with the most requests first.
   package func usage(_ question: UsageQuestion) -> AnalyticsRows<UsageRow> {
     question.limit <= FewGroups.countMax ? usage(question, FewGroups.self) : usage(question, ManyGroups.self)
   }
@@ -27,7 +27,7 @@ package struct Analytics: Sendable {
     }
   }
 
-  /// Those with most requests.
+  /// The consumers with the most requests.
   package func top(_ consumers: Consumers, _ range: DayRange, limit: Int) -> AnalyticsRows<TopRow> {
     switch consumers {
     case .account: rows(limit) { ListTopAccounts(range: range, count: $0) }
@@ -35,12 +35,12 @@ package struct Analytics: Sendable {
     }
   }
 
-  /// Active keys not used for `days` days, the newest first.
+  /// Active keys that have not been used for `days` days, newest first.
   package func unusedKeys(days: Int, limit: Int, before: UUID?) -> AnalyticsRows<UnusedKey> {
     rows(limit) { ListUnusedKeys(days: days, before: before, count: $0) }
   }
 
-  /// Those whose error rate stands out; ``ListErrorRates`` says how.
+  /// Consumers with an unusually high error rate, see ``ListErrorRates``.
   package func errorRates(_ consumers: Consumers, _ range: DayRange, limit: Int) -> AnalyticsRows<ErrorRateRow> {
     switch consumers {
     case .account: rows(limit) { ListErrorRates<ByAccount>(range: range, count: $0) }
@@ -48,7 +48,7 @@ package struct Analytics: Sendable {
     }
   }
 
-  /// Accounts by how unusual their growth is; ``ListGrowth`` says how.
+  /// Accounts ordered by how unusual their growth is, see ``ListGrowth``.
   package func growth(_ range: DayRange, limit: Int) -> AnalyticsRows<GrowthRow> {
     rows(limit) { ListGrowth(range: range, count: $0) }
   }
@@ -60,11 +60,11 @@ package struct Analytics: Sendable {
   }
 }
 
-/// The rows that answer a question, still to be read: all at once, or a few at a time.
+/// The rows of an answer, which are still to be read: all together, or a few at a time.
 package struct AnalyticsRows<Row: Sendable>: Sendable {
   package struct Page: Sendable {
     package var rows: [Row]
-    /// Whether the limit has left some out.
+    /// Whether the limit has cut off further rows.
     package var hasMore: Bool
     package var completeThrough: Date
   }
@@ -82,7 +82,7 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
     self.pool = pool
     self.exports = exports
     collectRows = {
-      // What is said of completeness is read first: what is written in between makes it truer.
+      // Read completeness first: usage that is written in between only makes the answer more complete.
       let (_, completeThrough, found) = try await pool.pipeline(
         ForceCustomPlanWithoutJIT(), ReadCompleteThrough(), statement(limit + 1), as: .analyst)
       return Page(
@@ -91,10 +91,10 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
     exportRows = { sink in try await Self.export(statement(limit), pool, sink) }
   }
 
-  /// All of them.
+  /// Reads all rows.
   package func collect() async throws -> Page { try await collectRows() }
 
-  /// Makes ready for reading a few at a time. Throws `.tooManyRequests` while too many others do.
+  /// Prepares for reading the rows a few at a time. Throws `.tooManyRequests` if too many exports are running.
   package func export() async throws -> Export {
     let permit = try exports.enter()
     let completeThrough = try await pool.query(ReadCompleteThrough(), as: .analyst)[0]
@@ -106,14 +106,15 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
     fileprivate let permit: ExportGate.Permit
     fileprivate let rows: @Sendable (Sink) async throws -> Void
 
-    /// Hands on all rows in order, a thousand at most at a time.
+    /// Passes all rows to `sink` in order, at most a thousand at a time. Throws `.unavailable` if the database fails
+    /// once rows may have been passed on.
     package func read(_ sink: Sink) async throws { try await rows(sink) }
   }
 
   private static func export<Statement: PostgresStatement>(
     _ statement: Statement, _ pool: PostgresPool, _ sink: Sink
   ) async throws where Statement.Row == Row {
-    // The cursor is one snapshot in itself, and the isolation must not make one before.
+    // A cursor reads from a single snapshot. The isolation level must not take one earlier.
     try await pool.withTransaction(as: .analyst) { connection in
       _ = try await connection.pipeline(
         ForceCustomPlanWithoutJIT(), LimitExportPause(), LockUsage(), DeclareExport(query: statement))
@@ -124,23 +125,23 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
           try await sink(found)
         }
       } catch let error as PostgresError {
-        // Not as what makes the transaction begin again: part of the rows has been handed on.
-        throw PortalError.unavailable(reason: "an export broke off: \(error)")
+        // Wrapped, so that the transaction is not retried: some rows have been passed on already.
+        throw PortalError.unavailable(reason: "an export was interrupted: \(error)")
       }
     }
   }
 }
 
-/// How many exports run at a time: each keeps a connection.
+/// Limits how many exports run at a time, because each holds a connection.
 final class ExportGate: Sendable {
   static let countMax = 4
-  /// One that takes longer counts no longer: its reader has most likely gone, and its connection has been taken away.
+  /// A longer export no longer counts: its reader has most likely gone, and its connection has been closed.
   static let durationMax: Duration = .seconds(900)
   private static let retryAfterSeconds = 10
 
   private let begun = Mutex<[ObjectIdentifier: ContinuousClock.Instant]>([:])
 
-  /// Ends with the last reference to it.
+  /// Released with the last reference to it.
   final class Permit: Sendable {
     private let gate: ExportGate
     fileprivate init(_ gate: ExportGate) { self.gate = gate }

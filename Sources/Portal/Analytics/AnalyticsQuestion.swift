@@ -1,6 +1,7 @@
 package import Foundation
+import JSON
 
-/// The days that a question is about, both included.
+/// A range of days, both ends included.
 package struct DayRange: Sendable, Equatable {
   package static let dayCountDefault = 30
   package static let dayCountMax = 400
@@ -8,7 +9,7 @@ package struct DayRange: Sendable, Equatable {
   package let from: Day
   package let to: Day
 
-  /// Nil where the days are in the wrong order or too many.
+  /// Nil if the days are in the wrong order, or more than ``dayCountMax``.
   package init?(from: Day, to: Day) {
     guard from <= to, to.number - from.number < Self.dayCountMax else { return nil }
     self.from = from
@@ -17,37 +18,38 @@ package struct DayRange: Sendable, Equatable {
 
   package var dayCount: Int { to.number - from.number + 1 }
 
-  /// As many days, right before.
+  /// The period of the same length immediately before.
   package var before: (from: Day, to: Day) { (from.advanced(by: -dayCount), from.advanced(by: -1)) }
 }
 
-/// How many rows an answer may have.
+/// Bounds and defaults of analytics questions.
 package enum AnalyticsLimits {
   package static let rowCountDefault = 100
-  /// Rows that are answered at once.
+  /// The maximum number of rows of an answer that is read completely.
   package static let rowCountMax = 10_000
-  /// Rows that are written one after the other.
+  /// The maximum number of rows of an export.
   package static let exportRowCountMax = 1_000_000
   package static let unusedDaysDefault = 90
   package static let unusedDaysMax = 3_650
 }
 
-/// What usage is summed up by.
+/// The group by which usage is summed up.
 package enum UsageGrouping: String, Sendable, CaseIterable {
   case day, account, key, endpoint
 }
 
-/// Whom a question is about: accounts, or each of their keys.
+/// The consumers that a question is about: accounts, or their keys.
 package enum Consumers: String, Sendable, CaseIterable {
   case account, key
 }
 
-/// Which usage somebody asks for, across accounts.
+/// A question about usage across accounts.
 package struct UsageQuestion: Sendable, Equatable {
   package var range: DayRange
   package var grouping: UsageGrouping
-  /// nil: of all.
+  /// Nil means all accounts.
   package var accountID: UUID?
+  /// Nil means all keys.
   package var keyID: UUID?
   package var limit: Int
 

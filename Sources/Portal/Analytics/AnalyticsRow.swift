@@ -1,6 +1,7 @@
 package import Foundation
+import JSON
 
-/// Usage summed up by one thing. Only the fields of that thing are set.
+/// The usage of one group. Only the fields that identify the group are set.
 package struct UsageRow: Sendable {
   package var day: Day?
   package var consumer: Consumer?
@@ -8,7 +9,7 @@ package struct UsageRow: Sendable {
   package var totals: UsageTotals
 }
 
-/// An account or, if it has a key, one of its keys. Names are nil where the thing itself is gone.
+/// An account or, with a `keyID`, one of its keys. Names are nil if the account or key has been deleted.
 package struct Consumer: Sendable, Equatable {
   package var accountID: UUID
   package var accountName: String?
@@ -17,49 +18,50 @@ package struct Consumer: Sendable, Equatable {
   package var keyStart: String?
 }
 
-/// One of those with most requests.
+/// A consumer with many requests.
 package struct TopRow: Sendable, Equatable {
   package var consumer: Consumer
   package var successes: Int
   package var errors: Int
   package var denied: Int
-  /// Of the requests of everybody.
+  /// The share of all requests, 0…1.
   package var share: Double
 
   package var totalRequests: Int { successes.addingBounded(errors).addingBounded(denied) }
 }
 
-/// A key that could be used and is not.
+/// An active key that is not being used.
 package struct UnusedKey: Sendable, Equatable {
   package var consumer: Consumer
   package var createdAt: Date
-  /// nil: never.
+  /// Nil if never used.
   package var lastUsedAt: Date?
 }
 
-/// One whose requests fail more often than chance explains.
+/// A consumer whose requests fail more often than chance explains.
 package struct ErrorRateRow: Sendable, Equatable {
   package var consumer: Consumer
   package var successes: Int
   package var errors: Int
-  /// Below which the true rate hardly is: the lower end of Wilson's interval.
+  /// The lower end of Wilson's interval: the true rate is hardly below it.
   package var lowerBound: Double
-  /// Everybody's.
+  /// The error rate of all requests.
   package var overallErrorRate: Double
 
   package var errorRate: Double { Double(errors) / (Double(successes) + Double(errors)) }
 }
 
-/// Traffic against that of as many days right before.
+/// An account's traffic compared with the period of the same length immediately before.
 package struct GrowthRow: Sendable, Equatable {
   package var consumer: Consumer
   package var requests: Int
   package var previousRequests: Int
-  /// How far from what is usual in this period, in standard deviations; nil where too few accounts say what is usual.
+  /// The deviation from the usual growth in this period, in standard deviations; nil if there are too few accounts to
+  /// tell what is usual.
   package var score: Double?
   package var isOutlier: Bool
 
   package var difference: Int { requests.subtractingBounded(previousRequests) }
-  /// nil where there was nothing before.
+  /// Nil if there was no traffic before.
   package var ratio: Double? { previousRequests == 0 ? nil : Double(requests) / Double(previousRequests) }
 }

@@ -1,13 +1,15 @@
 import Foundation
+import JSON
 import Postgres
 
-/// For questions about everything, plans made for their days and filters pay, and machine code made for them does not.
+/// Analytics statements read much data: a plan for their actual days and filters pays off, and JIT compilation does
+/// not.
 struct ForceCustomPlanWithoutJIT: PostgresStatement {
   static let sql = "select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)"
 }
 
-/// Locks the tables behind the views until the transaction ends. A cursor takes its snapshot before it locks and plans:
-/// rows that were moved into a new partition in between would be in neither.
+/// Locks the tables behind the views until the transaction ends. A cursor takes its snapshot before it locks and plans,
+/// so rows that were moved into a new partition in between would be missing from both.
 struct LockUsage: PostgresStatement {
   static let sql = "select from usage_by_key, usage_by_account where false"
 }
@@ -20,22 +22,22 @@ struct LimitExportPause: PostgresStatement {
 // MARK: Usage
 
 extension UsageQuestion {
-  /// What all sums of usage bind: `$1` to `$5`.
+  /// Binds the parameters of all usage sums, `$1` to `$5`.
   fileprivate func bind(_ bindings: inout PostgresBindings, count: Int) {
     bindings.append(range.from.postgresDate, range.to.postgresDate, accountID, keyID, count)
   }
 }
 
-/// Without the columns that usage has, too.
+/// A subselect, to leave out columns that usage has as well.
 private let keyNames = "left join (select id, name, key_start from api_keys) key on key.id = key_id"
 
-/// How many groups an answer has at most: that decides how their histograms, which are most of the work, are added up.
+/// A class of answers by their maximum number of groups, which decides how histograms, most of the work, are added up.
 protocol AnswerSize: Sendable {
   static func histograms(of view: String, by group: String, _ selection: String) -> String
 }
 
-/// All buckets side by side, one sum each, which several workers do at the same time: seven times as fast as
-/// `sum_latency_buckets`, in some kilobytes for each group.
+/// One sum per bucket, side by side, which parallel workers can compute: seven times as fast as `sum_latency_buckets`,
+/// with a few kilobytes per group.
 enum FewGroups: AnswerSize {
   static let countMax = 200
 
@@ -52,7 +54,7 @@ enum FewGroups: AnswerSize {
   }
 }
 
-/// One row for each bucket that is not empty: twice as fast as `sum_latency_buckets`, in little memory.
+/// One row per bucket that is not empty: twice as fast as `sum_latency_buckets`, with little memory.
 enum ManyGroups: AnswerSize {
   static func histograms(of view: String, by group: String, _ selection: String) -> String {
     """
@@ -72,7 +74,7 @@ enum ManyGroups: AnswerSize {
   }
 }
 
-/// The sums by a thing, and histograms of those that are shown.
+/// The sums per group, with histograms of only the groups that are shown.
 private func usageSums<Size: AnswerSize>(
   _: Size.Type, _ view: String, by group: String, _ names: String = "", _ tables: String = ""
 ) -> String {
@@ -100,8 +102,8 @@ private func usageSums<Size: AnswerSize>(
 }
 
 extension UsageTotals {
-  /// As ``init(row:)``, with the histogram as two arrays: the buckets that are not empty, from 1 on, and what is in
-  /// them.
+  /// As ``init(row:)``, with the histogram as two arrays: the numbers of the buckets that are not empty, starting from
+  /// 1, and their counts.
   fileprivate init(sparse row: inout PostgresRow) throws(PostgresError) {
     try self.init(countsIn: &row)
     let (places, counts) = (try row.next([Int32].self), try row.next([Int].self))
@@ -164,7 +166,8 @@ struct SumUsageOfEndpoints<Size: AnswerSize>: PostgresStatement {
 
 // MARK: Consumers
 
-/// What questions are asked of: where its counters stand, the columns that make it up, and what `Consumer` takes.
+/// How consumers are read: the view with their counters, the columns that identify them, and the columns and joins that
+/// `Consumer.init(row:)` needs.
 protocol ConsumerGrouping: Sendable {
   static var view: String { get }
   static var group: String { get }
@@ -173,7 +176,7 @@ protocol ConsumerGrouping: Sendable {
 }
 
 enum ByAccount: ConsumerGrouping {
-  /// A packed day has a row for each account, not for each of its keys.
+  /// A packed day has one row per account here, not one per key.
   static let view = "usage_by_account"
   static let group = "account_id"
   static let columns = "account_id, account.name, null::uuid, null::text, null::text"
@@ -195,7 +198,7 @@ extension Consumer {
   }
 }
 
-/// Accounts with most requests.
+/// The accounts with the most requests.
 struct ListTopAccounts: PostgresStatement {
   static let isRead = true
   static let sql = """
@@ -218,24 +221,25 @@ struct ListTopAccounts: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> TopRow { try TopRow(row: &row) }
 }
 
-/// Keys with most requests, of a million keys without summing them all up.
+/// The keys with the most requests, even of a million keys without summing up all of them.
 ///
-/// What a key has been asked for in its life bounds what it was asked for on any days. So the keys with the greatest
-/// bounds (`ranked`) are looked at first: with the sums of twice as many of them as are wanted, `least` is what a key
-/// needs to be in the answer, and no key whose bound is below can be. If the keys that are left out of `ranked` are
-/// (`is_sure`), those of `ranked` whose bound reaches `least` are summed up, one by one through their indexes. Else,
-/// where all keys are used about alike or many are wanted, everything is summed up.
+/// The number of requests in the lifetime of a key bounds its requests in any range of days. So the keys with the
+/// greatest bounds (`ranked`) are examined first. Twice as many of them as are wanted are summed up; `least` is then
+/// the lowest total that can be in the answer, and a key with a lower bound cannot. If all keys outside `ranked` have
+/// lower bounds (`is_sure`), the keys of `ranked` whose bound reaches `least` are summed up, one by one through their
+/// indexes. Otherwise, when keys are used about equally or many are wanted, everything is summed up.
 ///
-/// An index has the keys in the order of `magnitude`, four times the binary logarithm of the bound, rounded down. Where
-/// it has enough of them (`busy`), the bounds of those that are left out are below the next magnitude; a hundredth more
-/// covers rounding. Else, where few keys have reached the magnitude that the index begins with, every key is looked at.
+/// An index orders the keys by `magnitude`, four times the binary logarithm of the bound, rounded down. If it has
+/// enough keys (`busy`), the bounds of the others are below the next magnitude; adding 0.01 covers rounding errors.
+/// Otherwise few keys have reached the lowest magnitude in the index, and every key is examined.
 ///
-/// The bound is not `total_requests`: that is the greater of all verifications and all reports, and the requests of
-/// days and endpoints, of which each is the greater of its own, may be more.
+/// The bound is not `total_requests`, which is the greater of all verifications and all reports. The requests per day
+/// and endpoint are each the greater of their own two counts, and their sum may be larger.
 struct ListTopKeys: PostgresStatement {
   static let isRead = true
-  /// Keys that are looked at, and how many may be wanted for that.
+  /// The number of keys that are examined first.
   private static let rankedCount = 4_000
+  /// The largest number of wanted keys for which this is tried.
   private static let wantedCountMax = 1_000
 
   private static let bound = "verified_count + denied_count + reported_count"
@@ -318,17 +322,19 @@ extension TopRow {
   }
 }
 
-/// Those whose error rate is above that of everybody even at the lower end of its interval, the highest such end first.
+/// Consumers whose error rate is above the overall rate even at the lower end of its confidence interval, highest lower
+/// end first.
 ///
-/// Of n requests that were let through, e failed: p = e / n. The lower end of Wilson's score interval for the true rate
-/// is
+/// Let e of n requests that were let through have failed, and p = e / n. The lower end of Wilson's score interval for
+/// the true rate is
 ///
 ///     (p + z²/2n − z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)
 ///
 /// (E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
-/// Statistical Association 22, 1927). Unlike p it is small where n is: one failure out of one request says little. z =
-/// 3.29 leaves 0.05 % above it by chance, because many are compared at once. Fewer than five failures are passed over:
-/// there the interval, which takes the binomial distribution for a normal one, is too narrow.
+/// Statistical Association 22, 1927). Unlike p, it is small if n is small: one failure out of one request says little.
+/// z = 3.29, with which 0.05 % are above the overall rate by chance, is this large because many consumers are compared.
+/// Consumers with fewer than five failures are left out: the interval approximates the binomial distribution by a
+/// normal one and is too narrow for them.
 struct ListErrorRates<Grouping: ConsumerGrouping>: PostgresStatement {
   static var isRead: Bool { true }
   static var sql: String {
@@ -366,18 +372,18 @@ struct ListErrorRates<Grouping: ConsumerGrouping>: PostgresStatement {
   }
 }
 
-/// Accounts by how unusual their growth is.
+/// Accounts ordered by how unusual their growth is.
 ///
-/// An account's growth is x = ln((requests + 1) / (requests before + 1)). What is usual is the median m of x over the
-/// accounts with traffic in both periods, and how much it usually varies is s = 1.4826 · median |x − m|: both are the
-/// same whatever a few accounts do (B. Iglewicz and D. Hoaglin, "How to Detect and Handle Outliers", ASQC 1993, whose
-/// bound of 3.5 this uses). Few requests vary by chance alone, with a variance of about 1/(requests + 1) + 1/(requests
-/// before + 1), so that
+/// An account's growth is x = ln((requests + 1) / (requests before + 1)). The usual growth is the median m of x over
+/// the accounts with traffic in both periods, and its usual variation is s = 1.4826 · median |x − m|. Both are robust
+/// against a few outliers (B. Iglewicz and D. Hoaglin, "How to Detect and Handle Outliers", ASQC 1993, whose bound of
+/// 3.5 this uses). Small numbers of requests vary by chance alone, with a variance of about 1/(requests + 1) +
+/// 1/(requests before + 1), so that
 ///
 ///     score = (x − m) / √(s² + 1/(requests + 1) + 1/(requests before + 1))
 ///
-/// An outlier has |score| > 3.5 and, because s may be next to nothing, has at least doubled or halved against what is
-/// usual. Fewer than eight accounts do not say what is usual.
+/// An outlier has |score| > 3.5 and, because s may be close to zero, has at least doubled or halved compared with the
+/// usual growth. With fewer than eight accounts there is no usual growth, and no score.
 struct ListGrowth: PostgresStatement {
   static let isRead = true
   static let sql = """
@@ -424,11 +430,12 @@ struct ListGrowth: PostgresStatement {
   }
 }
 
-/// Active keys that have not been used for a number of days, or were created before and never used; most recent first,
-/// from below `before`.
+/// Active keys that have not been used for a number of days, or were created before that and never used. Keys have IDs
+/// below `before`, newest first.
 ///
-/// `idle_since` is exactly that day in the index, which has the keys in this order and lets keys in use be skipped.
-/// Keys are joined by their ids alone; with their accounts, the planner would expect no rows.
+/// The index has the keys in this order and includes `idle_since`, the UTC day of the last use or else of the creation,
+/// so that keys in use are skipped. Keys are joined by their IDs alone; if the accounts were compared as well, the
+/// planner would expect no rows.
 struct ListUnusedKeys: PostgresStatement {
   static let sql = """
     select key.account_id, account.name, key.id, key.name, key.key_start, key.created_at, activity.last_used_at

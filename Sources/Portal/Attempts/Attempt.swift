@@ -19,20 +19,20 @@ import Foundation
 /// has logged in from that block.)
 ///
 /// An attempt is counted before it is made, in one statement, so concurrent attempts count like consecutive ones. A
-/// successful attempt is removed again and clears only the first bucket: an attacker cannot use an account of their own
-/// to continue guessing. An interrupted attempt counts; otherwise clients that disconnect would guess for free.
+/// successful attempt is no longer counted and clears only the first bucket: an attacker cannot use an account of their
+/// own to continue guessing. An interrupted attempt counts; otherwise clients that disconnect would guess for free.
 ///
 /// The second factor has one bucket, the user. It is strict and has no exception: it is reached only with the password,
-/// and three of a million codes are valid at any time. Somebody with the password can make its owner wait; a new
-/// password ends that. Asking for the password again within a session has such a bucket as well.
+/// and three of a million codes are valid at any time. An attacker who knows the password can make its owner wait; a
+/// new password ends that. Asking for the password again within a session has such a bucket as well.
 package struct Attempt: Sendable {
   package enum Kind: String, Sendable {
     case logIn, staffLogIn
-    /// Asking for a mail to reset the password.
+    /// Requesting a mail to reset the password.
     case passwordReset
     case signUp
     case secondFactor
-    /// The password again, within a session.
+    /// Entering the password again within a session.
     case stepUp
   }
 
@@ -40,7 +40,7 @@ package struct Attempt: Sendable {
   struct Policy: Sendable {
     var freeCount: Int
     var delaySecondsMax: Int
-    /// Without an attempt for so long, counting begins anew.
+    /// Counting starts again after this time without an attempt.
     var forgetSeconds = 3_600
   }
 
@@ -59,17 +59,17 @@ package struct Attempt: Sendable {
   private static let secondFactorPolicy = Policy(freeCount: 5, delaySecondsMax: 3_600, forgetSeconds: 86_400)
   private static let stepUpPolicy = Policy(freeCount: 5, delaySecondsMax: 900)
 
-  /// What the attempt counts towards, and clears when it succeeds.
+  /// The bucket that the attempt counts in, and clears when it succeeds.
   let own: Bucket
-  /// What it counts towards beside.
+  /// The other buckets that it counts in.
   let shared: [Bucket]
-  /// The one of `shared` that does not count where the user is known.
+  /// The bucket among `shared` that is ignored if the block is known.
   let waived: UUID?
-  /// The bucket of logins that tells whether they are.
+  /// The bucket that records whether the user has logged in from this block.
   let knownBy: UUID?
 
-  /// `name` is an e-mail address as it was typed, or the id of somebody who has shown a password. Without an address
-  /// the attempt counts for none.
+  /// `name` is an e-mail address as typed, or the id of a person who has already proved their password. Without an
+  /// `address` the attempt counts in no block.
   package init(_ kind: Kind, of name: String, from address: String?) {
     switch kind {
     case .logIn, .staffLogIn, .passwordReset, .signUp:
@@ -87,14 +87,14 @@ package struct Attempt: Sendable {
     }
   }
 
-  /// Whether a success makes the block known.
+  /// True if success makes the block known.
   var isLogIn: Bool { knownBy == own.id }
 
   private static func block(of address: String) -> String {
     AddressBlock(address)?.neighbourhood(ipv6PrefixLength: ipv6PrefixLength).description ?? address
   }
 
-  /// Half of a SHA-256: an id says nothing about what it was made of, short of guessing that.
+  /// Half of a SHA-256. An id does not reveal its input; it only allows a guess to be checked.
   private static func digest(_ scope: String, _ kind: Kind, _ parts: String...) -> UUID {
     let text = ([scope, kind.rawValue] + parts).joined(separator: "\u{0}")
     return SHA256.hash(data: Data(text.utf8)).withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }

@@ -1,13 +1,13 @@
 import Foundation
 package import Postgres
 
-/// Slows down guessing, for all instances together; ``Attempt`` says how, and why so.
+/// Slows down guessing, across all instances; ``Attempt`` explains how, and why.
 package struct Attempts: Sendable {
   let pool: PostgresPool
 
   package init(pool: PostgresPool) { self.pool = pool }
 
-  /// An attempt that was counted. What nobody settles has failed.
+  /// An attempt that was counted. Unless it is settled, it remains counted as failed.
   package struct Admission: Sendable {
     let attempt: Attempt
     /// The shared buckets that it was counted in.
@@ -19,7 +19,7 @@ package struct Attempts: Sendable {
   @discardableResult
   package func admit(_ attempt: Attempt) async throws -> Admission {
     guard let answer = try await pool.query(AdmitAttempt(attempt: attempt), as: .identity).first else {
-      throw PortalError.unavailable(reason: "admit_attempt answered nothing")
+      throw PortalError.unavailable(reason: "admit_attempt returned no row")
     }
     if answer.waitSeconds > 0 { throw PortalError.tooManyRequests(retryAfterSeconds: answer.waitSeconds) }
     return Admission(
@@ -31,19 +31,19 @@ package struct Attempts: Sendable {
     try await pool.execute(SettleAttempts(takingBack: admission), as: .identity)
   }
 
-  /// Clears what an attempt that succeeded counts towards.
+  /// Clears the attempt's own bucket and takes the attempt back from the shared ones.
   func succeeded(_ admission: Admission) async throws {
     try await pool.execute(SettleAttempts(succeeded: [admission]), as: .identity)
   }
 
-  /// Ends the wait for a person's second factor after their password has changed, since the old password no longer gets
-  /// anybody this far. Only one attempt is taken back, so this cannot be used to continue guessing.
+  /// Ends the wait for a person's second factor after their password has changed, because the old password no longer
+  /// leads there. Only one attempt is taken back, so this cannot be used to continue guessing.
   func endWait(forSecondFactorOf personID: UUID) async throws {
     try await takeBack(Admission(attempt: Attempt(.secondFactor, of: personID.text, from: nil), counted: []))
   }
 
   /// Clears the buckets as if `attempt` had succeeded, after an identity was proven in another way: a person who resets
-  /// the password by mail can log in from the same address at once, even during an attack.
+  /// the password by mail can log in from the same address immediately, even during an attack.
   package func proved(_ attempt: Attempt) async throws {
     try await succeeded(Admission(attempt: attempt, counted: []))
   }

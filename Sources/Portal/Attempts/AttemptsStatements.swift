@@ -16,7 +16,7 @@ struct AdmitAttempt: PostgresStatement {
   }
 }
 
-/// Goes into the transaction of what the attempts opened.
+/// Settles attempts. At login it is executed in the transaction that opens the session.
 struct SettleAttempts: PostgresStatement {
   static let isRead = false
   static let sql = "select true from (select settle_attempts($1, $2, $3, $4)) settled"

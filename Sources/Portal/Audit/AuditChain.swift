@@ -1,5 +1,6 @@
 import Crypto
 package import Foundation
+import JSON
 
 /// Whose events make up one chain.
 package enum AuditTrail: Hashable, Sendable, CustomStringConvertible {

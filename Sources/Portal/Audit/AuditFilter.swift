@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// Which events of a trail somebody wants: those that match all that is given.
 package struct AuditFilter: Sendable, Equatable {

@@ -1,8 +1,8 @@
 import Foundation
 package import Postgres
 
-/// What people do by mail: confirm an address, set a new password, sign up. Whoever asks learns nothing of who has an
-/// account: asking writes the same rows for any address, and only the sender, later, finds out whose it is.
+/// Operations by mail: confirming an address, resetting a password, signing up. A request does not reveal whether an
+/// address has an account: it writes the same rows for any address, and only the mail sender looks up the user, later.
 package struct Credentials: Sendable {
   let pool: PostgresPool
   let passwords: PasswordHasher
@@ -16,12 +16,12 @@ package struct Credentials: Sendable {
     self.outbox = outbox
   }
 
-  /// Whether there are mails at all; without them, signing up makes an account at once.
+  /// True if mail is configured. Without mail, signing up creates an account immediately.
   package var isMailOpen: Bool { outbox.isOpen }
 
   // MARK: Passwords
 
-  /// Has a token sent, if the address is somebody's. Throws `.mailNotConfigured`, and `.tooManyRequests`.
+  /// Sends a token, if a user has the address. Throws `.mailNotConfigured` and `.tooManyRequests`.
   package func requestReset(_ email: EmailAddress, from ip: String?) async throws {
     guard outbox.isOpen else { throw PortalError.mailNotConfigured }
     try await attempts.admit(Attempt(.passwordReset, of: email.text, from: ip))
@@ -29,18 +29,18 @@ package struct Credentials: Sendable {
     outbox.ring()
   }
 
-  /// Sets a new password: all sessions of the user are over, and so are all tokens for another, and for another
-  /// address. Who does that is let in from where they are, whatever strangers try meanwhile. Throws `.invalidToken`.
+  /// Sets a new password. Ends all sessions of the user and voids all tokens for another password or another address.
+  /// The user can then log in from `ip` even if an attacker is guessing passwords. Throws `.invalidToken`.
   package func resetPassword(_ token: Secret, to password: Password, from ip: String?) async throws {
     let purpose = OneTimeToken.Purpose.passwordReset
-    // Before the hash, so that a made-up token costs no more than this.
+    // Checked before hashing, so that an invented token costs only a query.
     guard token.isWellFormed(prefix: purpose.prefix),
       try await !pool.query(FindOneTimeToken(token: token.hash, purpose: purpose), as: .identity).isEmpty
     else { throw PortalError.invalidToken }
     let hash = try await passwords.hash(password)
     let user = try await pool.withTransaction(as: .identity) { transaction in
       let user = try await use(token, for: purpose, mail: .passwordReset, on: transaction)
-      // Who reads mail to this address has shown it by this, too.
+      // Having received the token also verifies the address.
       let (_, _, _, _, _, accounts) = try await transaction.pipeline(
         SetPassword(userID: user.id, password: hash), MarkEmailVerified(userID: user.id),
         VoidEmailChanges(userID: user.id),
@@ -57,7 +57,7 @@ package struct Credentials: Sendable {
 
   // MARK: Addresses
 
-  /// Has a token sent to the user's address. Throws `.mailNotConfigured`, and `.emailVerified` where there is no need.
+  /// Sends a token to the user's address. Throws `.mailNotConfigured`, and `.emailVerified` if it is already verified.
   package func requestVerification(of user: User) async throws {
     guard outbox.isOpen else { throw PortalError.mailNotConfigured }
     guard let found = try await pool.query(FindMailUser(email: user.email), as: .identity).first, !found.isVerified
@@ -68,9 +68,8 @@ package struct Credentials: Sendable {
     outbox.ring()
   }
 
-  /// Confirms an address: of a user, one that a user wants to have, or of a sign-up, which becomes an account by this.
-  /// Throws `.invalidToken`;
-  /// `.emailTaken` where somebody has made a user of the address meanwhile.
+  /// Confirms the address of a user, the new address of a user, or the address of a sign-up, which then becomes an
+  /// account. Throws `.invalidToken`, and `.emailTaken` if another user has taken the address in the meantime.
   package func verifyEmail(_ token: Secret, from ip: String?) async throws {
     if token.isWellFormed(prefix: OneTimeToken.Purpose.signUp.prefix) {
       return try await confirmSignUp(token, from: ip)
@@ -88,7 +87,7 @@ package struct Credentials: Sendable {
     }
   }
 
-  /// All sessions of the user are over, and the old address is told.
+  /// Ends all sessions of the user and notifies the old address.
   private func confirmEmailChange(_ token: Secret, from ip: String?) async throws {
     do {
       try await pool.withTransaction(as: .identity) { transaction in
@@ -110,12 +109,12 @@ package struct Credentials: Sendable {
 
   // MARK: Signing up
 
-  /// Counts somebody who is about to sign up, by mail or at once. Throws `.tooManyRequests`.
+  /// Counts an attempt to sign up, with or without mail. Throws `.tooManyRequests`.
   package func admitSignUp(_ email: EmailAddress, from ip: String?) async throws {
     try await attempts.admit(Attempt(.signUp, of: email.text, from: ip))
   }
 
-  /// Keeps the sign-up until its address is confirmed. The work is the same for an address that has an account: its
+  /// Stores the sign-up until its address is confirmed. The work is the same for an address that has an account; its
   /// owner gets a mail that says so. Throws `.mailNotConfigured`.
   package func requestSignUp(name: String, email: EmailAddress, password: Password) async throws {
     guard outbox.isOpen else { throw PortalError.mailNotConfigured }
@@ -148,7 +147,7 @@ package struct Credentials: Sendable {
 
   // MARK: Tokens
 
-  /// Uses a user's token, and takes back the mails of its kind that are not sent yet: theirs would be good.
+  /// Consumes a user's token, and deletes unsent mails of its kind, because their tokens would still be valid.
   private func use(
     _ token: Secret, for purpose: OneTimeToken.Purpose, mail kind: Mail.Kind, on transaction: PostgresConnection
   ) async throws -> User {
@@ -161,7 +160,7 @@ package struct Credentials: Sendable {
     return user
   }
 
-  /// One event in each of the user's accounts.
+  /// Records one event in each of the user's accounts.
   private func audit(
     _ action: AuditEvent.Action, _ user: User, _ accounts: [UUID], _ ip: String?, on transaction: PostgresConnection
   ) async throws {

@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// Whether a token could be used now, without using it.
+/// Returns a row if the token could be used now, without using it.
 struct FindOneTimeToken: PostgresStatement {
   static let sql = """
     select true from one_time_tokens
@@ -13,8 +13,8 @@ struct FindOneTimeToken: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// The user whom a token was sent to, as long as they have that address. The row is held, so that of two tokens of one
-/// user the second finds itself over.
+/// The user to whom a token was sent, if they still have that address. The user's row is locked, so that of two tokens
+/// of a user that are used at the same time, the second is found to be void.
 struct LockTokenUser: PostgresStatement {
   static let sql = """
     select person.id, person.email
@@ -29,8 +29,8 @@ struct LockTokenUser: PostgresStatement {
   }
 }
 
-/// Who wants to have another address, and which, by the token that was sent there. The row is held as by
-/// `LockTokenUser`.
+/// The user who wants to change their address, and the new address, by the token that was sent to it. The user's row is
+/// locked as by `LockTokenUser`.
 struct LockEmailChange: PostgresStatement {
   static let sql = """
     select person.id, person.email, token.email
@@ -45,8 +45,8 @@ struct LockEmailChange: PostgresStatement {
   }
 }
 
-/// Uses a token, once; the others that were sent to the address for the same thing are over with it. No row: it was
-/// used, is over, or never was.
+/// Consumes a token, and voids the other tokens that were sent to the address for the same purpose. Returns no row if
+/// the token was used, has expired, or never existed.
 struct UseOneTimeToken: PostgresStatement {
   static let sql = """
     with used as (
@@ -73,7 +73,7 @@ struct SetPassword: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, password.text) }
 }
 
-/// Takes back mails that were not sent yet.
+/// Deletes mails that have not been sent yet.
 struct DeleteWaitingMails: PostgresStatement {
   static let sql = "delete from mails where recipient = $1 and kind = $2 and state = 'waiting'"
   let recipient: String
@@ -87,7 +87,7 @@ struct MarkEmailVerified: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
 }
 
-/// A sign-up that waits until its address is confirmed.
+/// A sign-up whose address is not confirmed yet.
 struct Signup: Sendable {
   var id: UUID
   var email: String
@@ -120,14 +120,14 @@ struct LockSignup: PostgresStatement {
   }
 }
 
-/// All of an address: one of them has become an account.
+/// Deletes all sign-ups of an address, after one of them has become an account.
 struct DeleteSignups: PostgresStatement {
   static let sql = "delete from signups where email = $1"
   let email: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(email) }
 }
 
-/// Those that no token can confirm any more: it is sent within a day, and lives for one.
+/// Deletes sign-ups that no token can confirm any more: a token is sent within a day, and expires after another.
 struct DeleteOldSignups: PostgresStatement {
   static let sql = """
     delete from signups where id in (

@@ -7,7 +7,7 @@ package struct AnalyticsRole: Sendable {
 
   package init(pool: PostgresPool) { self.pool = pool }
 
-  /// Makes the role if there is none, which needs the right to make roles, and lets it read the views alone.
+  /// Creates the role if it does not exist, which requires `CREATEROLE`, and lets it read only the views.
   package func grant(to name: String, by caller: Caller) async throws {
     _ = try await pool.pipeline(
       GrantAnalytics(role: name),

@@ -1,17 +1,17 @@
 import Foundation
 package import Postgres
 
-/// Letting a login serve.
+/// Grants a login role what `latchkey serve` needs.
 package struct DatabaseGrants: Sendable {
-  /// In bytes: PostgreSQL cuts off what is longer.
+  /// In bytes. PostgreSQL truncates longer names.
   package static let roleNameLength = 1...63
 
   let pool: PostgresPool
 
   package init(pool: PostgresPool) { self.pool = pool }
 
-  /// Makes a role a member of all that the portal's statements run under, which `latchkey serve` needs of its login if
-  /// that is another than the one that migrates.
+  /// Makes a role a member of all roles that the portal's statements run under. `latchkey serve` needs this if its
+  /// login is not the one that migrates.
   package func grant(to name: String, by caller: Caller) async throws {
     _ = try await pool.pipeline(
       GrantPortal(role: name),

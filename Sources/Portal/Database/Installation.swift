@@ -1,7 +1,7 @@
 package import Foundation
 package import Postgres
 
-/// The portal in one database, whatever servers it has.
+/// The portal in one database, independent of its servers.
 package struct Installation: Sendable {
   package let id: UUID
 

@@ -1,9 +1,10 @@
 package import Postgres
 
-/// Carries a request out once, whichever verb it is for. The answer is stored in the verb's transaction, so there is
-/// either a change and its answer, or neither.
+/// Executes a request once, whichever operation it is for. The answer is stored in the operation's transaction, so
+/// either both the change and its answer are committed, or neither is.
 ///
-/// The status is not stored: it is that of the route, and another route makes another request.
+/// The status code is not stored. It is determined by the route, and the same key on another route is a different
+/// request.
 package struct Idempotency: Sendable {
   let pool: PostgresPool
   let outbox: Outbox
@@ -13,11 +14,11 @@ package struct Idempotency: Sendable {
     self.outbox = outbox
   }
 
-  /// What `answer` gives the first time; for a repeat, the same again, without another call. Throws
-  /// `.idempotencyConflict` if it was another request. What `answer` throws is not stored.
+  /// Returns what `answer` returns for the first request, and the same for a repeat, without calling `answer` again.
+  /// Throws `.idempotencyConflict` if the key was used for a different request. An error from `answer` is not stored.
   ///
-  /// The account's row stays locked until the commit, so a request that comes while its twin is under way waits for
-  /// the answer.
+  /// The account's row stays locked until the commit, so a repeat that arrives while the first request is in progress
+  /// waits for its answer.
   package func once(
     _ request: IdempotentRequest, _ answer: (PostgresConnection) async throws -> FirstAnswer
   ) async throws -> FirstAnswer {
@@ -34,7 +35,8 @@ package struct Idempotency: Sendable {
     return answer
   }
 
-  /// What a request was answered before, if it was.
+  /// The stored answer, or nil if there is none. Throws `.idempotencyConflict` if the key was used for a different
+  /// request.
   package func firstAnswer(to request: IdempotentRequest) async throws -> FirstAnswer? {
     try await pool.query(FindFirstAnswer(request: request), as: .account(request.accountID)).first?.answer(to: request)
   }

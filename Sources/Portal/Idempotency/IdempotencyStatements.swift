@@ -1,7 +1,8 @@
 import Foundation
 import Postgres
 
-/// What a request with this key was answered. The account must be locked before, so that nobody else is answering it.
+/// The stored answer to a request with this key. To rely on there being none, lock the account first, so that no
+/// concurrent request is being answered.
 struct FindFirstAnswer: PostgresStatement {
   static let sql = """
     select request_hash, new_key_id, shown_keys,
@@ -15,7 +16,7 @@ struct FindFirstAnswer: PostgresStatement {
     let objects: [String]
     let sealedSecret: [UInt8]?
 
-    /// Throws `.idempotencyConflict` if it was another request.
+    /// Throws `.idempotencyConflict` if the stored answer is to a different request.
     func answer(to request: IdempotentRequest) throws(PortalError) -> FirstAnswer {
       guard requestHash == request.requestHash.bytes else { throw .idempotencyConflict }
       return FirstAnswer(
@@ -35,7 +36,7 @@ struct FindFirstAnswer: PostgresStatement {
   }
 }
 
-/// In the place of one that is over, if that is still there.
+/// Replaces an expired answer with the same key, if it has not been deleted yet.
 struct InsertFirstAnswer: PostgresStatement {
   static let sql = """
     insert into idempotent_requests (account_id, key_hash, request_hash, new_key_id, shown_keys, sealed_secret)

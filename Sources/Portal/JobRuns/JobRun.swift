@@ -1,26 +1,26 @@
 import Postgres
 
-/// One run of a job: steps, each a transaction of its own that holds the job's advisory lock, so that there is one at a
-/// time whoever runs it. A lock for the whole run would need a session, which a pooler does not give.
+/// One run of a job, in steps. Each step is a transaction that holds the job's advisory lock, so that only one instance
+/// is in a step at a time. A lock for the whole run would need a session, which a pooler does not provide.
 struct JobRun: Sendable {
   let name: String
   let pool: PostgresPool
-  /// Who is named where it deletes data.
+  /// The actor of the events that record what it deletes.
   let caller: Caller
   var observer = Observer([])
 
-  /// The first row.
+  /// Executes a statement as one step and returns its first row.
   func query<Statement: PostgresStatement>(_ statement: Statement) async throws -> Statement.Row? {
     try await step { try await $0.query(statement).first }
   }
 
-  /// How many rows it touched.
+  /// Executes a statement as one step and returns the number of affected rows.
   func execute(_ statement: some PostgresStatement) async throws -> Int {
     try await step { try await $0.execute(statement) }
   }
 
-  /// Repeats a statement that touches a bounded number of rows until it finds none; each time with an event of what, if
-  /// that is worth telling.
+  /// Repeats a statement that deletes a bounded number of rows until it finds none, and returns how many it deleted. If
+  /// `what` names the rows, each step records an audit event.
   func deleteAll(_ statement: some PostgresStatement, _ what: String? = nil) async throws -> Int {
     var deleted = 0
     while true {
@@ -34,7 +34,8 @@ struct JobRun: Sendable {
     }
   }
 
-  /// Repeats a statement that drops a table, and answers with its name, until there is none; each time with an event.
+  /// Repeats a statement that drops a table and returns its name, until there is none. Each step records an audit
+  /// event. Returns the number of dropped tables.
   func dropAll<Statement: PostgresStatement>(
     _ statement: Statement
   ) async throws -> Int where Statement.Row == String? {
@@ -55,8 +56,7 @@ struct JobRun: Sendable {
       InsertAuditEvent.inSystem(.usageDeleted, "usage", by: caller, detail: AuditDetail("\(name): \(what)")))
   }
 
-  /// Notes that the job begins; false if that is not for this instance, because another is in a step or has begun it
-  /// since its interval.
+  /// Records that the job begins. Returns false if another instance is in a step, or began it within its interval.
   func begin(_ begin: BeginJob) async throws -> Bool {
     try await pool.withTransaction(as: .jobs) { connection in
       guard try await connection.query(TryLockJob(name: name)).first == true else { return false }

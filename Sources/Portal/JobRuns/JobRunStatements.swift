@@ -15,7 +15,7 @@ struct LockJob: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// Notes that a job begins. No row: another instance has begun it since its interval.
+/// Records that a job begins. Returns no row if another instance began it within its interval.
 struct BeginJob: PostgresStatement {
   static let sql = """
     insert into jobs as job (name, started_at, instance) values ($1, clock_timestamp(), $2)

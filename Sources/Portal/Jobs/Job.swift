@@ -1,75 +1,75 @@
-/// Something that has to be done now and then, whichever instance does it.
+/// A periodic background task, which any instance may run.
 package struct Job: Sendable {
   package let name: String
-  /// From the beginning of one run to that of the next, on all instances together.
+  /// The time between the starts of two runs, across all instances.
   package let interval: Duration
-  /// For operators, what it does.
+  /// What it does, for operators.
   package let summary: String
-  /// Does it in steps; how much there was to be done.
+  /// Runs the job in steps and returns how much it did.
   let perform: @Sendable (JobRun) async throws -> Int
 }
 
 extension Job {
-  /// Whether its interval is over since the last run. Not by a `Duration`, which no age is that is infinite: that of a
-  /// run which, by its row, began at `-infinity`.
+  /// Whether its interval has passed since the last run began. Compares seconds, because a `Duration` cannot be
+  /// infinite, as the age of a run is whose row says that it began at `-infinity`.
   func isDue(_ last: JobRecord?) -> Bool {
     guard let last else { return true }
     return !(last.ageSeconds < interval / .seconds(1))
   }
 
-  /// Rows that one statement deletes at most.
+  /// The most rows that one statement deletes.
   static let deletedRowCountMax = 10_000
-  /// Counters that one transaction packs, about.
+  /// About how many counters one transaction packs.
   static let packedCounterCountMax = 10_000
-  /// Partitions that one run makes for what has none.
+  /// The most partitions that one run creates for counters without one.
   static let placedMonthCountMax = 36
-  /// Keys whose owners one statement tells of their expiry.
+  /// The most keys for which one statement enqueues expiry notices.
   static let noticedKeyCountMax = 500
 
-  /// All there are.
+  /// All jobs.
   package static func all(_ retention: Retention, _ outbox: Outbox, _ box: SecretBox? = nil) -> [Job] {
     usage(retention) + mail(retention, outbox) + [
       Job(
         name: "invalidations", interval: .seconds(600),
-        summary: "Forgets changes, and instances, that are older than any lease."
+        summary: "Deletes invalidations, and instances, that are older than any lease."
       ) { try await $0.execute(DeleteOldInvalidations()) },
       Job(
         name: "rate-limits", interval: .seconds(600),
-        summary: "Forgets what was counted for limits in windows long over."
+        summary: "Deletes limit counts of windows that ended long ago."
       ) { run in
         try await run.execute(ExpireRateLimitCounts()) + run.execute(ExpireRateLimitWindows())
       },
       Job(
         name: "idle-keys", interval: .seconds(3_600),
-        summary: "Disables keys that are idle for longer than their account's policy has it."
+        summary: "Disables keys that have been idle for longer than their account's policy allows."
       ) { try await $0.disableIdleKeys() },
       Job(
         name: "idempotency", interval: .seconds(60),
-        summary: "Forgets sealed secrets after ten minutes, and answers to an Idempotency-Key after a day."
+        summary: "Deletes sealed secrets after ten minutes, and answers to an Idempotency-Key after a day."
       ) { run in
         try await run.deleteAll(DeleteOldFirstAnswers(limit: deletedRowCountMax))
           + run.deleteAll(DeleteSealedSecrets(limit: deletedRowCountMax))
       },
       Job(
         name: "attempts", interval: .seconds(600),
-        summary: "Forgets attempts to log in that no longer slow anybody down."
+        summary: "Deletes login attempts that no longer slow anyone down."
       ) { try await $0.deleteAll(DeleteOldAttempts(limit: deletedRowCountMax)) },
       Job(
         name: "staff-confirmations", interval: .seconds(600),
-        summary: "Forgets what staff asked for and nobody confirmed within a day."
+        summary: "Deletes requests of staff that were not confirmed within a day."
       ) { try await $0.execute(DeleteExpiredConfirmations()) },
       Job(
         name: "second-factors", interval: .seconds(600),
-        summary: "Seals second factors under SECRET_KEY that stand under one of SECRET_KEY_PREVIOUS."
+        summary: "Re-encrypts second factors under SECRET_KEY that are encrypted under one of SECRET_KEY_PREVIOUS."
       ) { run in
         guard let box, box.hasPrevious else { return 0 }
         return try await SealingKeys(box: box).sealAnew(run)
       },
       Job(
         name: "erasures", interval: .seconds(60),
-        summary: "Goes on taking erased people out of the trails, where that was interrupted."
+        summary: "Continues interrupted removals of erased people from the trails."
       ) { try await $0.finishErasures() },
-      Job(name: "sessions", interval: .seconds(600), summary: "Forgets logins that are over.") { run in
+      Job(name: "sessions", interval: .seconds(600), summary: "Deletes expired and idle sessions.") { run in
         let (hours, limit) = (retention.idleSessionHours, deletedRowCountMax)
         return try await run.deleteAll(DeleteExpiredSessions<MemberSession>(idleHours: hours, limit: limit))
           + run.deleteAll(DeleteExpiredSessions<StaffSession>(idleHours: hours, limit: limit))
@@ -81,7 +81,7 @@ extension Job {
     [
       Job(
         name: "expiry-notices", interval: .seconds(600),
-        summary: "Tells owners and admins of keys that expire in 14, 3 and 1 days, where mail is sent."
+        summary: "Enqueues mails to owners and admins about keys that expire in 14, 3 and 1 days."
       ) { run in
         guard outbox.isOpen else { return 0 }
         var noticed = 0
@@ -93,13 +93,13 @@ extension Job {
         return noticed
       },
       Job(
-        name: "mails", interval: .seconds(600), summary: "Deletes mails that were done with MAIL_RETENTION_DAYS ago."
+        name: "mails", interval: .seconds(600), summary: "Deletes mails that were finished MAIL_RETENTION_DAYS ago."
       ) { run in
         try await run.deleteAll(DeleteOldMails(days: retention.mailDays, limit: deletedRowCountMax))
       },
       Job(
         name: "one-time-tokens", interval: .seconds(600),
-        summary: "Deletes tokens that are over, and sign-ups that nobody confirmed."
+        summary: "Deletes expired tokens, and sign-ups that were not confirmed."
       ) { run in
         try await run.deleteAll(DeleteExpiredOneTimeTokens(limit: deletedRowCountMax))
           + run.deleteAll(DeleteOldSignups(limit: deletedRowCountMax))
@@ -111,7 +111,7 @@ extension Job {
     [
       Job(
         name: "usage-partitions", interval: .seconds(3_600),
-        summary: "Makes the partitions of the next months, and those that counters lack."
+        summary: "Creates the partitions of this month and the next three, and those that counters need."
       ) { run in
         var made = try await run.query(EnsureUsagePartitions()) ?? 0
         for _ in 0..<placedMonthCountMax where try await run.query(PlaceUsage()) == true { made += 1 }
@@ -119,7 +119,7 @@ extension Job {
       },
       Job(
         name: "usage-packing", interval: .seconds(3_600),
-        summary: "Packs days that are closed, one row for a key's day."
+        summary: "Packs closed days into one row per key and day."
       ) { run in
         var (packed, place) = (0, PackUsage.Place?.none)
         repeat {
@@ -142,14 +142,14 @@ extension Job {
       },
       Job(
         name: "usage-batches", interval: .seconds(600),
-        summary: "Deletes names of batches that are older than USAGE_BATCHES_RETENTION_DAYS."
+        summary: "Deletes batch names that are older than USAGE_BATCHES_RETENTION_DAYS."
       ) { run in
         try await run.deleteAll(
           DeleteOldUsageBatches(days: retention.usageBatchDays, limit: deletedRowCountMax), "names of batches")
       },
       Job(
         name: "usage-sources", interval: .seconds(3_600),
-        summary: "Deletes writers of counters that wrote nothing for USAGE_SOURCES_RETENTION_DAYS."
+        summary: "Deletes writers of counters that have written nothing for USAGE_SOURCES_RETENTION_DAYS."
       ) { run in
         try await run.deleteAll(
           DeleteOldUsageSources(days: retention.usageSourceDays, limit: deletedRowCountMax), "writers of counters")

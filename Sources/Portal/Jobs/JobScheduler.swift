@@ -2,7 +2,7 @@ import Postgres
 import ServiceLifecycle
 import Synchronization
 
-/// Looks now and then which jobs are due, and keeps what it saw for the metrics.
+/// Periodically runs the jobs that are due, and keeps the last report for the metrics.
 package final class JobScheduler: Service {
   private static let lookInterval: Duration = .seconds(30)
 
@@ -11,7 +11,7 @@ package final class JobScheduler: Service {
 
   package init(_ jobs: Jobs) { self.jobs = jobs }
 
-  /// As of the last look.
+  /// The report of the last check.
   package var lastReport: JobReport { state.withLock { $0 } }
 
   package func run() async throws {
@@ -23,7 +23,7 @@ package final class JobScheduler: Service {
     }
   }
 
-  /// Runs what is due.
+  /// Runs the jobs that are due.
   package func look() async {
     do {
       let before = try await jobs.report()

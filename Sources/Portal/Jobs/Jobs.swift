@@ -1,40 +1,40 @@
 package import Foundation
 package import Postgres
 
-/// What is known of a job's runs, on all instances together.
+/// The record of a job's runs, across all instances.
 package struct JobRecord: Sendable, Equatable {
-  /// Since the last run began, by the database's clock.
+  /// Seconds since the last run began, by the database's clock.
   package var ageSeconds: Double
   package var startedAt: Date
-  /// Who runs it, or ran it last.
+  /// The instance that runs it or ran it last.
   package var instance: String
   package var finishedAt: Date?
   package var succeededAt: Date?
   package var durationMilliseconds: Double?
-  /// What the last run that succeeded dealt with: rows or partitions.
+  /// The number of rows or partitions that the last successful run processed.
   package var resultCount: Int?
-  /// Of the last run, if that failed.
+  /// The error of the last run, if it failed.
   package var error: String?
   package var failureCount: Int
 
-  /// Begun, and not ended; a process that was killed leaves that behind, too.
+  /// Whether the last run has begun and not ended. This is also so if its process was killed.
   package var isUnfinished: Bool { finishedAt.map { $0 < startedAt } ?? true }
 }
 
-/// How the jobs stand.
+/// The state of all jobs.
 package struct JobReport: Sendable {
-  /// By name; a job that never ran has none.
+  /// Records by job name; a job that never ran has none.
   package var records: [String: JobRecord] = [:]
-  /// Counters that stand in a default partition; 10,000 for more.
+  /// The number of counters in a default partition, at most 10,000.
   package var unplacedUsageCount = 0
 }
 
-/// Running the jobs, and what became of them.
+/// Runs the jobs and reports on them.
 package struct Jobs: Sendable {
   package enum Outcome: Sendable, Equatable {
     case done(Int)
     case failed(String)
-    /// Another instance is at it, or has been within its interval.
+    /// Another instance is running it, or began it within its interval.
     case skipped
   }
 
@@ -45,7 +45,7 @@ package struct Jobs: Sendable {
   let instance: String
   let observer: Observer
 
-  /// `instance` is who an operator reads that ran a job.
+  /// `instance` is this instance's name in the records, for operators.
   package init(
     pool: PostgresPool, instance: String, retention: Retention, observer: Observer,
     outbox: Outbox = Outbox(isOpen: false), box: SecretBox? = nil
@@ -63,13 +63,13 @@ package struct Jobs: Sendable {
       unplacedUsageCount: counts.first ?? 0)
   }
 
-  /// Runs those whose interval is over. One that fails keeps none of the others from being done.
+  /// Runs the jobs that are due. A job that fails does not keep the others from running.
   func runDue(_ report: JobReport) async {
     for job in all where !Task.isCancelled && job.isDue(report.records[job.name]) { _ = await run(job) }
   }
 
-  /// Runs a job if its interval is over, or in any case; never while another instance does. `caller` is who wants it,
-  /// if somebody does.
+  /// Runs a job if its interval has passed or `isForced`, but never while another instance runs it. `caller` is the
+  /// actor who requested it; nil for a scheduled run.
   package func run(_ job: Job, isForced: Bool = false, by caller: Caller? = nil) async -> Outcome {
     let run = JobRun(
       name: job.name, pool: pool, caller: caller ?? Caller(actor: .job(name: job.name)), observer: observer)
@@ -82,7 +82,7 @@ package struct Jobs: Sendable {
       observer.observe(.jobFinished(job.name, count: count))
       return .done(count)
     } catch {
-      // At the end of the process there is nobody to be told.
+      // A cancellation at the end of the process is no failure.
       if Task.isCancelled { return .skipped }
       let reason = String("\(error)".prefix(Self.errorLengthMax))
       observer.observe(.jobFailed(job.name, reason))

@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// Notes how a job ended: with a count, or an error.
+/// Records the end of a run, with a count or an error.
 struct FinishJob: PostgresStatement {
   static let sql = """
     update jobs set finished_at = ended.at, duration_ms = 1000 * extract(epoch from ended.at - started_at),

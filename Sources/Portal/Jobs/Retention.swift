@@ -1,16 +1,16 @@
-/// How long things are kept. What is not here is kept for good.
+/// How long data is kept. Data that is not listed here is kept for good, unless a job has a fixed time for it.
 package struct Retention: Sendable {
-  /// Days of usage; a month goes when its last day is older.
+  /// Days for which usage is kept. A month is dropped when its last day is older.
   package var usageDays = 400
-  /// Hourly totals of accounts.
+  /// Hours for which hourly totals of accounts are kept.
   package var usageHourHours = 72
-  /// Names of batches of reported outcomes, by which a repetition is known.
+  /// Days for which the names of reported batches, which identify repetitions, are kept.
   package var usageBatchDays = 7
-  /// Writers of counters that have written nothing for so long.
+  /// Days for which writers of counters are kept after they last wrote.
   package var usageSourceDays = 400
-  /// Mails, from when they were sent or given up.
+  /// Days for which mails are kept after they were sent or given up.
   package var mailDays = 30
-  /// Logins that nobody has used for so long.
+  /// Hours for which sessions are kept after they were last used.
   package var idleSessionHours = Sessions.idleHoursDefault
 
   package init() {}

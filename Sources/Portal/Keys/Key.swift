@@ -1,6 +1,6 @@
 package import Foundation
 
-/// One API key of an account, as its owner sees it. The secret is not part of it.
+/// An API key of an account, without its secret.
 package struct Key: Sendable, Equatable {
   package typealias Environment = KeyEnvironment
 
@@ -14,14 +14,14 @@ package struct Key: Sendable, Equatable {
   package static let rateLimitPerMinuteDefault = 60
   package static let rateLimitPerMinuteMax = 10_000
   package static let graceSecondsMax = 604_800
-  /// That of a key that nobody has changed since it was made.
+  /// The revision of a key that has not been changed since it was created.
   package static let firstRevision = 1
   package static let descriptionLengthMax = 500
   package static let metadataByteCountMax = 4_096
-  /// Objects and lists in each other, the outermost counted.
+  /// Nesting depth of objects and lists, including the outermost object.
   package static let metadataDepthMax = 8
 
-  /// Who made a key, as of then.
+  /// The creator of a key, as named when the key was created.
   package struct Maker: Sendable, Equatable {
     package var kind: String
     package var id: UUID?
@@ -37,7 +37,7 @@ package struct Key: Sendable, Equatable {
   package var rateLimitPerMinute: Int
   package var limits: [RateLimit]
   package var rateLimitMode: RateLimitMode
-  /// nil: from anywhere.
+  /// Nil if all addresses are allowed.
   package var allowedIPs: [AddressBlock]?
   package var expiresAt: Date?
   package var revokedAt: Date?
@@ -51,14 +51,14 @@ package struct Key: Sendable, Equatable {
   package var tags: [String] = []
   /// The text of a JSON object.
   package var metadata: String?
-  /// nil for a key that was made before this was written down.
+  /// Nil for a key that was created before creators were recorded.
   package var createdBy: Maker?
-  /// Counts the changes.
+  /// Incremented by each change.
   package var revision = 1
-  /// Of its account, as of now.
+  /// The rules of its account, as they are now.
   package var rules: KeyRules
 
-  /// Derived, the first that applies: revoked, suspended, disabled, expired, active.
+  /// The first of these that applies: revoked, suspended, disabled, expired, active.
   package func status(at now: Date) -> Status {
     if revokedAt != nil { return .revoked }
     if accountSuspendedAt != nil { return .suspended }
@@ -68,7 +68,7 @@ package struct Key: Sendable, Equatable {
 
   func isExpired(at now: Date) -> Bool { effectiveExpiresAt.map { $0 <= now } ?? false }
 
-  // MARK: What the plan leaves of it, as verification has it
+  // MARK: Settings as limited by the plan, which verification applies
 
   package var effectiveExpiresAt: Date? {
     let plans = rules.plan.maxKeyLifetimeDays.map { createdAt.adding(days: $0) }
@@ -79,13 +79,13 @@ package struct Key: Sendable, Equatable {
 
   package var effectiveRateLimitPerMinute: Int { min(rateLimitPerMinute, rules.plan.rateLimitPerMinuteMax) }
 
-  /// In what it breaks its account's policy, which may have come later; nothing of a key that is revoked.
+  /// How the key violates its account's policy, which may be more recent than the key. Empty for a revoked key.
   package var policyViolations: [FieldProblem] {
     revokedAt == nil ? rules.policy.problems(of: KeySettings(of: self), madeAt: createdAt) : []
   }
 }
 
-/// A key together with its secret: the one moment at which the secret can be shown.
+/// A new key with its secret, which can be shown only now.
 package struct IssuedKey: Sendable {
   package var key: Key
   package var secret: Secret

@@ -1,9 +1,9 @@
 import Foundation
 import Postgres
 
-/// Puts in a notice for keys that expire within one of so many days, by themselves or by their plan, to owners and
-/// admins, once for each key and number of days; how many keys. A key that was made or is rolled within that time is no
-/// news.
+/// Enqueues notices to owners and admins for keys that expire within 14, 3 or 1 days, by their own expiry or by the
+/// plan's maximum lifetime: one notice per key and number of days. Keys that were created within that number of days
+/// of their expiry get none, and neither do rolled keys. Returns the number of keys.
 struct NoteExpiringKeys: PostgresStatement {
   static let sql = """
     with candidate as (
@@ -50,7 +50,7 @@ struct NoteExpiringKeys: PostgresStatement {
     )
     select count(*) from noted
     """
-  /// Days ahead.
+  /// Days before the expiry.
   static let days = [14, 3, 1]
   let limit: Int
   func bind(_ bindings: inout PostgresBindings) {

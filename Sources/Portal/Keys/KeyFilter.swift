@@ -1,11 +1,11 @@
-/// Which of an account's keys are listed: those that all of it holds for.
+/// Selects the keys in a list: those that match all conditions.
 package struct KeyFilter: Sendable, Equatable {
   package static let textLengthMax = 100
 
   package var status: Key.Status?
-  /// All of them.
+  /// The key must have all of them.
   package var tags: [String]
-  /// A part of the name, the description or the start, in whatever case.
+  /// A part of the name, the description or the start, ignoring case.
   package var text: String?
   package var environment: Key.Environment?
 
@@ -19,7 +19,7 @@ package struct KeyFilter: Sendable, Equatable {
   }
 }
 
-/// A short word that keys are sorted by.
+/// A short word for grouping keys.
 package enum KeyTag {
   package static let countMax = 16
   package static let lengthMax = 32

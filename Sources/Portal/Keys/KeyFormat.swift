@@ -1,8 +1,8 @@
-/// How this deployment's keys look: `<prefix>_<environment>_<secret><checksum>`.
+/// The format of this deployment's keys: `<prefix>_<environment>_<secret><checksum>`.
 package struct KeyFormat: Sendable {
   package let prefix: String
 
-  /// Nil unless the prefix is 2 to 16 lower-case letters and digits, beginning with a letter.
+  /// Returns nil unless the prefix is 2 to 16 lower-case letters and digits, beginning with a letter.
   package init?(prefix: String) {
     let bytes = prefix.utf8
     guard (2...16).contains(bytes.count), let first = bytes.first, (97...122).contains(first),
@@ -15,11 +15,11 @@ package struct KeyFormat: Sendable {
     .random(prefix: prefix + "_" + environment.rawValue)
   }
 
-  /// What a presented text is looked up by; nil if no look-up can find it.
+  /// The hash by which a presented text is looked up; nil if no look-up can find it.
   package func hash(of secret: Secret) -> SecretHash? { mayExist(secret) ? secret.hash : nil }
 
-  /// What looks like one of ours must have a right checksum; anything else may be a key whose hash was brought from
-  /// another system.
+  /// A text with this deployment's prefix must have a valid checksum. Any other text may be a key whose hash was
+  /// imported from another system.
   package func mayExist(_ secret: Secret) -> Bool {
     let text = secret.reveal()
     guard !text.isEmpty, text.utf8.count <= Secret.lengthMax else { return false }

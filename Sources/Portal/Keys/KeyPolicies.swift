@@ -1,7 +1,7 @@
 package import Foundation
 package import Postgres
 
-/// The policy of an account for its keys.
+/// The policies that accounts set for their keys.
 package struct KeyPolicies: Sendable {
   let pool: PostgresPool
 
@@ -14,7 +14,8 @@ package struct KeyPolicies: Sendable {
     return rules.policy
   }
 
-  /// Holds for keys that are made, changed or rolled from now on; older ones say in what they break it.
+  /// Sets the policy for keys that are created, changed or rolled from now on. Existing keys report how they violate
+  /// it, see ``Key/policyViolations``. Throws `.notFound`.
   package func set(_ policy: KeyPolicy, of accountID: UUID, by caller: Caller) async throws {
     try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (_, found) = try await transaction.pipeline(
@@ -29,10 +30,11 @@ package struct KeyPolicies: Sendable {
 }
 
 extension JobRun {
-  /// Accounts that are asked for at a time.
+  /// Accounts per query.
   private static let accountCountMax = 1_000
 
-  /// Disables the keys that are idle for longer than their account wants, an account a transaction; how many.
+  /// Disables the keys that have been idle for longer than their account's policy allows, in one transaction per
+  /// account. Returns the number of keys.
   func disableIdleKeys() async throws -> Int {
     var (count, last) = (0, UUID?.none)
     while true {

@@ -1,14 +1,14 @@
 import Foundation
 import Postgres
 
-/// Of `key_policies policy`, which may be missing.
+/// The columns of `key_policies policy`, with defaults for an account that has no row there.
 let keyPolicyColumns = """
   coalesce(policy.expiry_required, false), policy.max_lifetime_days, coalesce(policy.allowlist_required, false),
   policy.allowed_scopes, policy.disable_after_idle_days
   """
 
 extension KeyRules {
-  /// Takes: those of the plan, those of the policy.
+  /// Reads the plan's columns, then the policy's.
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
       plan: try Plan(row: &row),
@@ -18,7 +18,8 @@ extension KeyRules {
   }
 }
 
-/// After `LockAccount`, in a statement of its own: it sees what was committed while that waited.
+/// Separate from `LockAccount` and to be executed after it, so that it sees what was committed during the wait for the
+/// lock.
 struct FindKeyRules: PostgresStatement {
   static let sql = """
     select \(planColumns), \(keyPolicyColumns)
@@ -50,7 +51,7 @@ struct SetKeyPolicy: PostgresStatement {
   }
 }
 
-/// The accounts that want idle keys disabled, in the order of their ids.
+/// The accounts whose policy disables idle keys, ordered by id.
 struct ListIdlePolicies: PostgresStatement {
   static let sql = """
     select account_id from key_policies
@@ -64,7 +65,8 @@ struct ListIdlePolicies: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
-/// Idle since it was made, enabled or used last; the ids of those keys. What is over anyway stays as it is.
+/// Disables keys that have been idle since they were created, enabled or last used, whichever is latest. Keys that are
+/// expired or revoked stay as they are. Returns the ids of the disabled keys.
 struct DisableIdleKeys: PostgresStatement {
   static let sql = """
     update api_keys key set disabled_at = now()

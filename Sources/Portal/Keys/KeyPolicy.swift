@@ -1,6 +1,6 @@
 import Foundation
 
-/// What an account asks of its own keys.
+/// The rules that an account sets for its own keys.
 package struct KeyPolicy: Sendable, Equatable {
   package static let lifetimeDaysMax = 36_500
   package static let idleDaysMax = 3_650
@@ -8,7 +8,7 @@ package struct KeyPolicy: Sendable, Equatable {
   package var isExpiryRequired: Bool
   package var maxLifetimeDays: Int?
   package var isAllowlistRequired: Bool
-  /// Patterns that a key's scopes must be covered by; nil: any.
+  /// Each scope of a key must be covered by one of these patterns; nil if any scope is allowed.
   package var allowedScopes: [String]?
   package var disableAfterIdleDays: Int?
 
@@ -23,7 +23,7 @@ package struct KeyPolicy: Sendable, Equatable {
     self.disableAfterIdleDays = disableAfterIdleDays
   }
 
-  /// What a key with these settings would break.
+  /// The rules that a key with these settings would violate.
   func problems(of settings: KeySettings, madeAt createdAt: Date) -> [FieldProblem] {
     var problems = allowedScopes.map { settings.problems(ofScopes: $0, "the account's policy") } ?? []
     if settings.expiresAt == nil, isExpiryRequired || maxLifetimeDays != nil {
@@ -40,7 +40,7 @@ package struct KeyPolicy: Sendable, Equatable {
   }
 }
 
-/// All that bounds the keys of an account.
+/// All rules for the keys of an account.
 package struct KeyRules: Sendable, Equatable {
   package var plan: Plan
   package var policy: KeyPolicy
@@ -50,8 +50,10 @@ package struct KeyRules: Sendable, Equatable {
     self.policy = policy
   }
 
-  /// Throws all that the rules refuse, under the code of the first. Of a key that there is already only the fields
-  /// that change are looked at, so that a rule that came later does not forbid everything else.
+  /// Throws all violations, under the code of the first: `.scopeNotAllowed`, `.limitNotAllowed` or `.policyViolation`.
+  ///
+  /// For an existing key, `fields` are the fields that change. Only they are checked, so that a rule introduced later
+  /// does not prevent unrelated changes.
   func check(
     _ settings: KeySettings, of owner: FieldProblem.Owner = .request, madeAt createdAt: Date,
     only fields: Set<FieldProblem.Field>? = nil
@@ -75,7 +77,7 @@ extension Plan {
     var problems: [FieldProblem] = []
     if settings.rateLimitPerMinute > rateLimitPerMinuteMax {
       problems.append(
-        FieldProblem(.rateLimitPerMinute, "is at most \(rateLimitPerMinuteMax) under the plan \(name)"))
+        FieldProblem(.rateLimitPerMinute, "must be at most \(rateLimitPerMinuteMax) under the plan \(name)"))
     }
     if let maxKeyLifetimeDays, settings.expiresAt.isAfter(createdAt, days: maxKeyLifetimeDays) {
       problems.append(
@@ -94,7 +96,7 @@ extension KeySettings {
     }
   }
 
-  /// The fields that differ, of those that rules are about.
+  /// The changed fields among those that have rules.
   func ruledFields(changedFrom old: KeySettings) -> Set<FieldProblem.Field> {
     var fields: Set<FieldProblem.Field> = []
     if scopes != old.scopes { fields.insert(.scopes) }
@@ -106,6 +108,6 @@ extension KeySettings {
 }
 
 extension Date? {
-  /// Whether it is later, or never.
+  /// True if this is more than `days` days after `date`, or nil, which means never.
   fileprivate func isAfter(_ date: Date, days: Int) -> Bool { self.map { $0 > date.adding(days: days) } ?? true }
 }

@@ -1,12 +1,12 @@
 package import Foundation
 
-/// What a customer chooses when making a key.
+/// The settings that a customer chooses when creating a key.
 package struct KeySettings: Sendable, Equatable {
   package var name: String
   package var environment: Key.Environment
   package var scopes: [String]
   package var rateLimitPerMinute: Int
-  /// Beside the one per minute.
+  /// In addition to the limit per minute.
   package var limits: [RateLimit]
   package var rateLimitMode: RateLimitMode
   package var allowedIPs: [AddressBlock]?
@@ -35,7 +35,7 @@ package struct KeySettings: Sendable, Equatable {
     self.metadata = metadata
   }
 
-  /// Those that a key has, and that its successor gets.
+  /// The settings of a key, which its successor inherits.
   package init(of key: Key) {
     self.init(
       name: key.name, environment: key.environment, scopes: key.scopes, rateLimitPerMinute: key.rateLimitPerMinute,
@@ -44,7 +44,7 @@ package struct KeySettings: Sendable, Equatable {
   }
 }
 
-/// What becomes of a setting that a key may lack.
+/// A change to an optional setting.
 package enum OptionalChange<Value: Sendable & Equatable>: Sendable, Equatable {
   case keep
   case remove
@@ -59,7 +59,7 @@ package enum OptionalChange<Value: Sendable & Equatable>: Sendable, Equatable {
   }
 }
 
-/// What a customer changes of a key; nil and `.keep` leave a setting as it is.
+/// Changes to a key; nil and `.keep` leave a setting unchanged.
 package struct KeyChanges: Sendable, Equatable {
   package var name: String?
   package var scopes: [String]?

@@ -1,10 +1,10 @@
 package import Foundation
 package import Postgres
 
-/// The verbs of an account's keys. Each change is one transaction together with its audit event; a trigger tells the
+/// Operations on an account's keys. Each change and its audit event share one transaction; a trigger notifies the
 /// instances. Locks are taken in the order account, keys.
 package struct Keys: Sendable {
-  /// Why a roll revokes a key that is in its grace period.
+  /// The detail in the audit trail when a roll revokes a key that was in the grace of an earlier roll.
   private static let rolledAgain = AuditDetail("Its successor was rolled.")
 
   let pool: PostgresPool
@@ -24,8 +24,8 @@ package struct Keys: Sendable {
     self.clock = clock
   }
 
-  /// What a roll leaves: the successor with its secret, the key it replaces, and those that were in the grace of an
-  /// earlier roll, which it has ended.
+  /// The result of a roll: the successor with its secret, the key that it replaces, and the keys that were in the grace
+  /// of an earlier roll and are revoked now.
   package struct Rolled: Sendable {
     package var successor: IssuedKey
     package var predecessor: Key
@@ -33,28 +33,28 @@ package struct Keys: Sendable {
     package var propagation: Propagation
   }
 
-  /// When the key was revoked, first, and how far the news has come.
+  /// When the key was first revoked, and how far the revocation has propagated.
   package struct Revoked: Sendable {
     package var id: UUID
     package var revokedAt: Date
     package var propagation: Propagation
   }
 
-  /// A key as it is now, and how far the news has come.
+  /// The key after the change, and how far the change has propagated.
   package struct Updated: Sendable {
     package var key: Key
     package var propagation: Propagation
   }
 
-  /// PostgreSQL's time, for verbs that are given a transaction.
+  /// PostgreSQL's time, for the methods that take a transaction.
   package func now() async throws -> Moment { try await clock.now(on: pool) }
 
-  /// How far the news of a change has come that was begun at `start`.
+  /// How far a change that began at `start` has propagated.
   package func propagation(since start: ContinuousClock.Instant) async -> Propagation {
     await propagations.wait(since: start)
   }
 
-  /// Throws `.notFound` if there is no such account.
+  /// Most recent first. Throws `.notFound` if the account does not exist.
   package func list(
     of accountID: UUID, _ filter: KeyFilter = KeyFilter(), page: PageRequest = PageRequest()
   ) async throws -> Page<Key> {
@@ -67,7 +67,7 @@ package struct Keys: Sendable {
     return Page(keys, limit: page.limit, id: \.id)
   }
 
-  /// Throws `.notFound` for another account's key, too, and for one of another environment, where one is given.
+  /// Throws `.notFound`, also for a key of another account, or of an environment other than `environment`.
   package func find(
     _ id: UUID, of accountID: UUID, in environment: Key.Environment? = nil
   ) async throws -> Key {
@@ -77,8 +77,8 @@ package struct Keys: Sendable {
     return key
   }
 
-  /// Makes a key, unless the plan does not allow it or the account has as many as it may. The account's row stays
-  /// locked from the count to the commit, so that the cap holds however many ask at once.
+  /// Creates a key. Throws if the plan or the policy does not allow it, and `.keyCapReached`. The account's row stays
+  /// locked from the count to the commit, so that concurrent requests cannot exceed the cap.
   package func create(_ settings: KeySettings, for accountID: UUID, by caller: Caller) async throws -> IssuedKey {
     let now = try await now()
     let issued = try await pool.withTransaction(as: .account(accountID)) {
@@ -88,7 +88,7 @@ package struct Keys: Sendable {
     return issued
   }
 
-  /// As ``create(_:for:by:)``, in a transaction of the account.
+  /// Like ``create(_:for:by:)``, in a transaction of the account.
   package func create(
     _ settings: KeySettings, for accountID: UUID, by caller: Caller, at now: Moment, on transaction: PostgresConnection
   ) async throws -> IssuedKey {
@@ -104,7 +104,7 @@ package struct Keys: Sendable {
     return try await issue(settings, for: accountID, by: caller, on: transaction)
   }
 
-  /// Revokes a key; a second time changes nothing and answers with the first time's moment.
+  /// Revokes a key. Revoking it again changes nothing and returns the time of the first revocation.
   package func revoke(
     _ id: UUID, of accountID: UUID, by caller: Caller, _ reason: SupportReason? = nil
   ) async throws -> Revoked {
@@ -120,8 +120,8 @@ package struct Keys: Sendable {
     return Revoked(id: id, revokedAt: revokedAt, propagation: await propagation(since: start))
   }
 
-  /// Revokes a key that is locked and not revoked yet, and returns when. The mail's reason is the stated one, or else
-  /// the detail.
+  /// Revokes a key that is locked and not revoked yet. Returns the time. The mail's reason is the stated one, or else the
+  /// detail.
   private func revoke(
     _ key: Key, by caller: Caller, _ reason: SupportReason?, detail: AuditDetail? = nil,
     on transaction: PostgresConnection
@@ -137,8 +137,8 @@ package struct Keys: Sendable {
     return revoked[0]
   }
 
-  /// Changes a key, unless it is revoked, or its revision is none of `revisions`. Where nothing changes, nothing is
-  /// written.
+  /// Changes a key. Throws `.keyNotActive` for a revoked key, and for a new expiry of a rolled key;
+  /// `.preconditionFailed` if the key's revision is not in `revisions`. If nothing changes, nothing is written.
   package func update(
     _ id: UUID, of accountID: UUID, _ changes: KeyChanges, ifRevision revisions: Set<Int>? = nil, by caller: Caller
   ) async throws -> Updated {
@@ -158,11 +158,11 @@ package struct Keys: Sendable {
       let isEnabled = changes.isEnabled ?? key.isEnabled
       if settings == old, isEnabled == key.isEnabled { return key }
       try account.checkActive()
-      // Whoever enables a key answers for all of it, as who makes one.
+      // Enabling a key checks all of its settings, as creating one does.
       let isRevived = isEnabled && !key.isEnabled
       try key.rules.check(
         settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old))
-      // A key that comes back to life counts again.
+      // A key that is no longer expired counts towards the cap again.
       if key.isExpired(at: now), !key.expiring(at: settings.expiresAt).isExpired(at: now),
         counts[0] >= key.rules.plan.keyCap
       {
@@ -178,7 +178,7 @@ package struct Keys: Sendable {
     return Updated(key: key, propagation: await propagation(since: start))
   }
 
-  /// Revokes all keys that are not revoked yet, in one statement; how many there were.
+  /// Revokes all keys that are not revoked yet, in one statement. Returns their number.
   package func revokeAll(
     of accountID: UUID, by caller: Caller, _ reason: SupportReason? = nil
   ) async throws -> (count: Int, propagation: Propagation) {
@@ -191,8 +191,8 @@ package struct Keys: Sendable {
     return (count, await propagation(since: start))
   }
 
-  /// As ``revokeAll(of:by:_:)``, in a transaction that has locked the account. `requesterName` is who asked for it,
-  /// where that is another than who does it.
+  /// Like ``revokeAll(of:by:_:)``, in a transaction that has locked the account. `requesterName` is the name of the
+  /// person who requested it, if that is not the caller.
   func revokeAll(
     of accountID: UUID, by caller: Caller, _ reason: SupportReason?, requesterName: String? = nil,
     on transaction: PostgresConnection
@@ -209,10 +209,10 @@ package struct Keys: Sendable {
     return ids.count
   }
 
-  /// Replaces a key by one with the same name and settings, which goes on with the windows of its limits. Without a
-  /// grace the old one is revoked, else it expires after the grace. What an earlier roll has left in its grace is
-  /// revoked in any case: no more than two of a lineage work, however often it is rolled. The cap does not stand in the
-  /// way: the number of keys that count stays the same.
+  /// Replaces a key by a successor with the same name and settings, which continues the windows of its limits. Without
+  /// a grace the old key is revoked; with one it expires after the grace. Keys that are still in the grace of an
+  /// earlier roll are revoked in any case: at most two keys of a lineage work, however often it is rolled. The cap
+  /// is not checked, because the number of counted keys stays the same.
   package func roll(
     _ id: UUID, of accountID: UUID, graceSeconds: Int, by caller: Caller
   ) async throws -> Rolled {
@@ -227,12 +227,12 @@ package struct Keys: Sendable {
       propagation: await propagation(since: start))
   }
 
-  /// As ``roll(_:of:graceSeconds:by:)``, in a transaction of the account.
+  /// Like ``roll(_:of:graceSeconds:by:)``, in a transaction of the account.
   package func roll(
     _ id: UUID, of accountID: UUID, graceSeconds: Int, by caller: Caller, at now: Moment,
     on transaction: PostgresConnection
   ) async throws -> (successor: IssuedKey, predecessor: Key, ended: [Key]) {
-    // The others are those of the key's lineage that are in the grace of an earlier roll.
+    // `others` are the keys of the lineage that are in the grace of an earlier roll.
     let (accounts, found, others) = try await transaction.pipeline(
       LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id),
       LockPredecessors(accountID: accountID, id: id))
@@ -280,7 +280,7 @@ extension Key {
     return key
   }
 
-  /// What is revoked stays as it was. What was rolled does not outlive its grace.
+  /// A revoked key cannot change, and a rolled key cannot outlive its grace.
   fileprivate func mayTake(_ changes: KeyChanges) -> Bool {
     revokedAt == nil && (rolledAt == nil || changes.expiresAt == .keep)
   }

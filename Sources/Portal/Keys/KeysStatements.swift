@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// The columns of a `Key`, in the order in which `Key.init(row:)` takes them; from `api_keys key`, joined.
+/// The columns of a `Key`, in the order in which `Key.init(row:)` reads them, from `keyTables`.
 private let keyColumns = """
   key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
   key.limit_names, key.limit_values::bigint[], key.limit_window_seconds::bigint[], key.rate_limit_mode,
@@ -23,9 +23,9 @@ private func tables(joinedTo keys: String) -> String {
   """
 }
 
-/// Keys in the order of their ids, the newest first. Those that are asked for are found first, and joined with the rest
-/// of what makes up a `Key` then: an account may have ten thousand keys of which a page is shown. `condition` is of
-/// `api_keys key`, `accounts account` and `plans plan`.
+/// Keys in descending order of id, newest first. The page is selected first and joined with the other tables of a `Key`
+/// afterwards, because an account may have ten thousand keys. `condition` refers to `api_keys key`, `accounts account`
+/// and `plans plan`.
 func newestKeys(where condition: String, limit: String) -> String {
   """
   with found as materialized (
@@ -45,7 +45,7 @@ func newestKeys(where condition: String, limit: String) -> String {
   """
 }
 
-/// Of `api_keys key` and `plans plan`: the earlier of the key's own expiry and the end of the plan's lifetime.
+/// The earlier of a key's own expiry and the end of the plan's maximum lifetime, for `api_keys key` and `plans plan`.
 let effectiveExpiry = """
   least(key.expires_at, key.created_at + make_interval(hours => 24 * plan.max_key_lifetime_days))
   """
@@ -74,14 +74,14 @@ extension Key.Maker {
 }
 
 extension [RateLimit] {
-  /// From three arrays: names, amounts and windows. Throws `.decoding` where no limit can be so.
+  /// Reads three arrays: names, amounts and windows in seconds. Throws `.decoding` for values out of range.
   init(columns row: inout PostgresRow) throws(PostgresError) {
     let (names, limits, seconds) = (
       try row.next([String].self), try row.next([Int].self), try row.next([Int].self)
     )
     guard limits.allSatisfy({ (0...Int(Int32.max)).contains($0) }),
       seconds.allSatisfy({ (1...RateLimit.windowSecondsMax).contains($0) })
-    else { throw PostgresError(.decoding, "a limit is out of its range") }
+    else { throw PostgresError(.decoding, "a limit is out of range") }
     self = zip(names, zip(limits, seconds)).map { RateLimit(name: $0, limit: $1.0, windowSeconds: $1.1) }
   }
 }
@@ -90,23 +90,24 @@ extension [AddressBlock] {
   init?(column texts: [String]?) throws(PostgresError) {
     guard let texts else { return nil }
     self = texts.compactMap { AddressBlock($0) }
-    guard count == texts.count else { throw PostgresError(.decoding, "allowed_ips holds what is no address") }
+    guard count == texts.count else { throw PostgresError(.decoding, "allowed_ips contains an invalid address") }
   }
 }
 
-/// Of `api_keys key`: the key that its lineage began with, which is the key itself unless it was rolled.
+/// The lineage of `api_keys key`: the id of its first key, which is the key's own id before the first roll.
 private let lineage = "coalesce(key.lineage_id, key.id)"
 
-/// Of `api_keys key` and `plans plan`: what counts towards the cap. A key and the predecessor in its grace count once,
-/// and so does a predecessor whose successor is over: else whoever revokes successors collects keys that work. What was
-/// rolled before there were lineages does not count.
+/// The number of keys that count towards the cap, for `api_keys key` and `plans plan`. A key and its predecessor in its
+/// grace count once. A predecessor whose successor is revoked or expired counts as well: otherwise rolling keys and
+/// revoking the successors would yield any number of working keys. A key that was rolled before lineages were
+/// introduced does not count.
 let liveKeyCount = """
   count(distinct \(lineage)) filter (
     where key.revoked_at is null and (key.rolled_at is null or key.lineage_id is not null)
       and coalesce(\(effectiveExpiry), 'infinity') > now())
   """
 
-/// What counts towards the account's cap.
+/// The number of keys that count towards the account's cap.
 struct CountLiveKeys: PostgresStatement {
   static let sql = """
     select \(liveKeyCount)
@@ -116,7 +117,7 @@ struct CountLiveKeys: PostgresStatement {
       select \(lineage) from api_keys key where key.account_id = $1 and key.id = $2)
     """
   let accountID: UUID
-  /// A key that is left out, with all of its lineage.
+  /// A key to leave out, with its whole lineage.
   var otherThan: UUID?
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, otherThan) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
@@ -137,7 +138,7 @@ struct InsertKey: PostgresStatement {
   let settings: KeySettings
   let secret: Secret
   let maker: Actor
-  /// The key whose successor it is.
+  /// The key that the new key succeeds.
   var predecessorID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
@@ -160,7 +161,7 @@ struct FindKey: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
-/// As `FindKey`, holding the key's row until the end of the transaction. The account must be locked before.
+/// Like `FindKey`, and locks the key's row until the end of the transaction. The account must be locked first.
 struct LockKey: PostgresStatement {
   static let sql = FindKey.sql + " for update of key"
   let accountID: UUID
@@ -169,8 +170,8 @@ struct LockKey: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
-/// What of a key's lineage is still in the grace of a roll, but for the key itself; held as by `LockKey`. By its own
-/// expiry: what only the plan lets expire may come back with another plan.
+/// The other keys of a key's lineage that are still in the grace of a roll, locked as by `LockKey`. Only their own
+/// expiry is considered: a key that expired by its plan could become valid again under another plan.
 struct LockPredecessors: PostgresStatement {
   static let sql = """
     select \(keyColumns) from \(keyTables)
@@ -186,8 +187,9 @@ struct LockPredecessors: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
-/// The newest first, from below `before`. What the filter leaves open is null. A plan for a given status keeps one
-/// branch, whose conditions the planner can estimate: so it reads keys in their order and stops.
+/// Newest first, starting below `before`. Parameters that the filter leaves open are null. A custom plan for a given
+/// status keeps one branch of the `case`, whose conditions the planner can estimate: it reads keys in descending order
+/// of id and stops at the limit.
 struct ListKeys: PostgresStatement {
   private static let isUnblocked = "key.revoked_at is null and account.suspended_at is null"
 
@@ -217,7 +219,7 @@ struct ListKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
-/// Writes all settings, which were read behind the key's lock.
+/// Writes all settings, which were read while the key was locked.
 struct UpdateKey: PostgresStatement {
   static let sql = """
     update api_keys set
@@ -241,7 +243,7 @@ struct UpdateKey: PostgresStatement {
   }
 }
 
-/// Revokes unless it is revoked already. `expires_at` stays, so that the trail shows what was meant.
+/// Revokes a key unless it is revoked already. `expires_at` stays, so that the intended expiry remains visible.
 struct RevokeKey: PostgresStatement {
   static let sql = """
     update api_keys set revoked_at = now()
@@ -254,7 +256,7 @@ struct RevokeKey: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
-/// Keys that ``RevokeAllKeys`` would revoke.
+/// The number of keys that ``RevokeAllKeys`` would revoke.
 struct CountUnrevokedKeys: PostgresStatement {
   static let sql = "select count(*) from api_keys where account_id = $1 and revoked_at is null"
   let accountID: UUID
@@ -262,7 +264,7 @@ struct CountUnrevokedKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
-/// Revokes what is not revoked yet; the ids of those keys.
+/// Revokes all keys that are not revoked yet. Returns their ids.
 struct RevokeAllKeys: PostgresStatement {
   static let sql = """
     update api_keys set revoked_at = now() where account_id = $1 and revoked_at is null returning id
@@ -272,8 +274,8 @@ struct RevokeAllKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
-/// Marks a key as rolled: revoked at once without a grace, else expiring after it, never later than it would have. The
-/// first of a lineage comes to belong to it.
+/// Marks a key as rolled. Without a grace it is revoked immediately; with one it expires after the grace, but never
+/// later than it would have. The first key of a lineage gets its own id as lineage.
 struct RetireRolledKey: PostgresStatement {
   static let sql = """
     update api_keys key set

@@ -1,24 +1,24 @@
 package import Foundation
 
-/// A mail as it waits in the outbox: what it tells, and what of. Its text is made when it is sent, and so is the token
-/// in it, if it has one: no secret waits with it.
+/// A mail in the outbox: its kind, recipient and parameters. Its text, and its token if it has one, are made when it is
+/// sent, so that no secret is stored with it.
 package struct Mail: Sendable, Equatable {
   package typealias Kind = MailKind
 
-  /// What the text tells; none of it is secret. Customers chose most of it, so the text takes it as it comes.
+  /// The values that appear in the text. None is secret. Customers chose most of them, so the text quotes them.
   package struct Parameters: Sendable, Equatable, Codable {
     package var accountName: String?
-    /// Who did it.
+    /// The name of the actor who did it.
     package var actorName: String?
-    /// Who asked for it, where that is another.
+    /// The name of the person who requested it, if that is not the actor.
     package var requesterName: String?
     package var keyCount: Int?
     package var keyName: String?
-    /// The characters by which a customer knows the key.
+    /// The first characters of the key, by which a customer recognizes it.
     package var keyStart: String?
     package var reason: String?
     package var ticket: String?
-    /// For people, in UTC.
+    /// Formatted for people, in UTC.
     package var expiresAt: String?
     package var role: String?
 
@@ -49,24 +49,24 @@ package struct Mail: Sendable, Equatable {
   package var parameters = Parameters()
 }
 
-/// Why a mail was not taken. `reason` names no address and no secret.
+/// The reason a mail was not accepted. `reason` contains no address and no secret.
 struct MailFailure: Error, Sendable, Equatable {
   var reason: String
-  /// Trying again would change nothing.
+  /// Whether another attempt would fail, too.
   var isPermanent = false
 }
 
-/// How long to wait before a mail is tried again: twice as long each time, up to a longest wait; and of that a random
-/// part between a half and all, so that what failed together does not come back together.
+/// The delay before another attempt at a mail: it doubles each time up to `max`, and is multiplied by a random factor
+/// between 0.5 and 1, so that mails that failed together are not retried together.
 package struct MailBackoff: Sendable {
   package var first: Duration = .seconds(15)
   package var max: Duration = .seconds(3_600)
 
   package init() {}
 
-  /// After the attempt of this number, the first being 1; `random` is from 0 to 1.
+  /// The delay after attempt number `attempt`, counted from 1. `random` is from 0 to 1.
   func delay(after attempt: Int, random: Double) -> Duration {
-    // Beyond that many doublings any wait is the longest.
+    // After 30 doublings any delay exceeds `max`.
     let doubled = first * Double(1 << min(Swift.max(attempt - 1, 0), 30))
     return Swift.min(doubled, max) * (0.5 + random / 2)
   }

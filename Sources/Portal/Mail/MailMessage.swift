@@ -1,6 +1,6 @@
 import Foundation
 
-/// Who a mail is from: an address, and a name if there is one.
+/// The sender of a mail: an address and an optional name.
 package struct Mailbox: Sendable, Equatable {
   package let name: String?
   package let address: String
@@ -22,8 +22,8 @@ package struct Mailbox: Sendable, Equatable {
 
   var domain: String { address.split(separator: "@").last.map(String.init) ?? address }
 
-  /// Whether the address is what mail servers take without quoting (RFC 5321, `Dot-string`; RFC 6531 for other
-  /// scripts): nothing in it may end the address, or begin another.
+  /// Whether mail servers accept the address without quoting (RFC 5321, `Dot-string`; RFC 6531 for other scripts). Such
+  /// an address contains nothing that could end it or begin another.
   static func isMailable(_ address: String) -> Bool {
     let parts = address.split(separator: "@", omittingEmptySubsequences: false)
     guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else { return false }
@@ -41,25 +41,26 @@ package struct Mailbox: Sendable, Equatable {
   }
 }
 
-/// A mail as it goes out (RFC 5322): plain text in UTF-8.
+/// An outgoing mail (RFC 5322): plain text in UTF-8.
 struct MailMessage: Sendable {
-  /// Makes the `Message-ID`, so that a mail that is sent again can be known by it.
+  /// Part of the `Message-ID`, so that a mail that is sent again can be recognized.
   var id: UUID
   var from: Mailbox
   var recipient: String
   var text: MailText
   var date: Date
 
-  /// Throws, for good, where an address or the subject would be more than a header line can hold.
+  /// Throws a permanent failure if the recipient's address is not mailable, or if the subject or the sender's name
+  /// contains control characters, which could break a header line.
   func bytes() throws(MailFailure) -> [UInt8] {
     guard Mailbox.isMailable(recipient) else {
-      throw MailFailure(reason: "the recipient's address is not one that mail servers take", isPermanent: true)
+      throw MailFailure(reason: "the recipient's address is not one that mail servers accept", isPermanent: true)
     }
     guard
       [text.subject, from.name ?? ""].allSatisfy({ text in
         text.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
       })
-    else { throw MailFailure(reason: "a header would break its line", isPermanent: true) }
+    else { throw MailFailure(reason: "a header contains a control character", isPermanent: true) }
     let headers = [
       ("From", from.header), ("To", "<\(recipient)>"), ("Subject", text.subject.encodedWords),
       ("Date", Self.text(of: date)), ("Message-ID", "<\(id.text)@\(from.domain)>"), ("MIME-Version", "1.0"),
@@ -91,17 +92,17 @@ extension Mailbox {
 }
 
 extension String {
-  /// RFC 2047, 2: an encoded word has 75 characters at most; this many bytes give 72.
+  /// An encoded word has at most 75 characters (RFC 2047, section 2); 45 bytes make one of 72.
   private static var encodedWordByteCountMax: Int { 45 }
-  /// Beside the header's name a line of 76 characters.
+  /// With the header's name, this makes a line of 76 characters.
   private static var plainHeaderLengthMax: Int { 66 }
 
-  /// Whether a header line takes it as it is.
+  /// Whether it can be used in a header line without encoding.
   fileprivate var isPlainHeader: Bool {
     utf8.count <= Self.plainHeaderLengthMax && utf8.allSatisfy { (32...126).contains($0) } && !contains("=?")
   }
 
-  /// For a header: itself if that will do, else encoded words (RFC 2047) on lines of their own.
+  /// For a header: the text itself if it is plain, otherwise encoded words (RFC 2047), one per line.
   fileprivate var encodedWords: String {
     if isPlainHeader { return self }
     var words: [[UInt8]] = [[]]
@@ -114,7 +115,7 @@ extension String {
   }
 }
 
-/// RFC 2045, 6.7: text stays readable, lines are short, and every byte is ASCII.
+/// Quoted-printable (RFC 2045, section 6.7): text stays readable, lines are short, and every byte is ASCII.
 enum QuotedPrintable {
   private static let lineLengthMax = 76
   private static let digits = Array("0123456789ABCDEF".utf8)
@@ -134,7 +135,7 @@ enum QuotedPrintable {
       let isBlank = byte == 32 || byte == 9
       let isPlain = isBlank ? index < line.count - 1 : (33...126).contains(byte) && byte != UInt8(ascii: "=")
       let unit = isPlain ? [byte] : [UInt8(ascii: "="), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-      // One place is for the `=` of a soft break.
+      // One character is reserved for the `=` of a soft line break.
       if length + unit.count > lineLengthMax - 1 {
         encoded += [UInt8(ascii: "="), 13, 10]
         length = 0

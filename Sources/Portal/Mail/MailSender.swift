@@ -3,12 +3,12 @@ package import Postgres
 import ServiceLifecycle
 import Synchronization
 
-/// A mail that an instance has for a while.
+/// A mail that an instance has leased.
 struct ClaimedMail: Sendable {
   var mail: Mail
-  /// Of this try, the first being 1.
+  /// The number of this attempt, counted from 1.
   var attempt: Int
-  /// Since it was put in, by the database's clock.
+  /// Seconds since it was enqueued, by the database's clock.
   var ageSeconds: Double
 }
 
@@ -16,14 +16,15 @@ struct ClaimedMail: Sendable {
 package struct MailSettings: Sendable {
   package var transport: MailTransport
   package var from: Mailbox
-  /// Mails on their way at once, each on a thread of its own.
+  /// The number of mails sent concurrently, each on its own thread.
   package var threadCount = 4
-  /// How often to look for what is due, beside when something was put in.
+  /// How often to look for due mails, besides when this instance enqueues one.
   package var pollInterval: Duration = .seconds(5)
-  /// How long a mail is its sender's. Longer than sending takes at most; one whose sender died waits for so long.
+  /// How long a sender has a mail to itself. It must exceed the longest time that sending takes. The mail of a sender
+  /// that died waits until the lease expires.
   package var lease: Duration = .seconds(120)
   package var backoff = MailBackoff()
-  /// Tries after which a mail has failed: about six hours.
+  /// The number of attempts after which a mail has failed: about six hours.
   package var attemptCountMax = 14
 
   package init(transport: MailTransport, from: Mailbox) {
@@ -32,15 +33,16 @@ package struct MailSettings: Sendable {
   }
 }
 
-/// Sends what is in the outbox, at least once: a mail is noted as sent after it was taken, so one whose sender dies in
-/// between, or loses the database, goes out again under the same `Message-ID`. Any number of instances share the work.
+/// Sends the mails in the outbox, at least once. A mail is recorded as sent after the server accepted it. If the sender
+/// dies or loses the database in between, the mail is sent again with the same `Message-ID`. Any number of instances
+/// share the work.
 package final class MailSender: Service {
   private let pool: PostgresPool
   private let outbox: Outbox
   private let settings: MailSettings
   private let portalURL: String
   private let observer: Observer
-  /// Sending blocks, so it has threads of its own.
+  /// Sending blocks, so it has its own threads.
   private let queue: OperationQueue
   private let failure = Mutex<String?>(nil)
 
@@ -58,7 +60,7 @@ package final class MailSender: Service {
     queue.qualityOfService = .utility
   }
 
-  /// Why the last try failed, if it did and may yet succeed.
+  /// The reason the last attempt failed; nil if it succeeded or there was none. Permanent failures do not change it.
   package var lastFailure: String? { failure.withLock { $0 } }
 
   package func run() async throws {
@@ -75,13 +77,13 @@ package final class MailSender: Service {
     }
   }
 
-  /// Sends what is due, until nothing is.
+  /// Sends due mails until there are none.
   private func drain() async {
     while !Task.isCancelled, await sendSome() {}
   }
 
-  /// Several at once; false when nothing is due. In a task that the end of the process does not cancel: what was sent
-  /// is to be noted as sent.
+  /// Sends up to `threadCount` due mails; returns false if none was due. The task is not canceled at shutdown, so that
+  /// a mail that was sent is recorded as sent.
   private func sendSome() async -> Bool {
     await Task {
       do {
@@ -114,23 +116,23 @@ package final class MailSender: Service {
     } catch let failure as MailFailure {
       await note(failure, of: claimed)
     } catch {
-      // Its lease ends, and it is tried again.
+      // It is tried again when its lease has expired.
       observer.observe(.outboxFailed("\(error)"))
     }
   }
 
-  /// Nil where there is nobody, or no longer a reason, to send it to.
+  /// Nil if the mail has no recipient or purpose any more. Stores the hash of the token, if the mail has one.
   private func compose(_ claimed: ClaimedMail) async throws -> MailText? {
     let mail = claimed.mail
     guard let purpose = mail.kind.purpose else { return text(of: mail, token: nil) }
     guard claimed.ageSeconds < purpose.lifetime / .seconds(1) else {
-      throw MailFailure(reason: "it could not be sent in the time in which it is of use", isPermanent: true)
+      throw MailFailure(reason: "it could not be sent while its token would be valid", isPermanent: true)
     }
     let user = try await pool.query(FindMailUser(email: mail.recipient), as: .identity).first
     switch purpose {
     case .passwordReset where user == nil: return nil
     case .emailVerification where user?.id != mail.userID || user?.isVerified != false: return nil
-    // It is somebody's already.
+    // The address belongs to another user by now.
     case .emailChange where user != nil: return nil
     case .signUp where user != nil: return text(of: mail, token: nil)
     default: break
@@ -164,7 +166,7 @@ package final class MailSender: Service {
     }
   }
 
-  /// Characters of what went wrong that are kept.
+  /// In characters.
   private static let reasonLengthMax = 300
 
   private func blocking(_ work: @escaping @Sendable () throws(MailFailure) -> Void) async throws {

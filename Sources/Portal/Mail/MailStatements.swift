@@ -2,22 +2,22 @@ import Foundation
 import Postgres
 
 extension Mail.Parameters {
-  /// As JSON.
+  /// JSON.
   var text: String {
-    // Texts and whole numbers are in it: nothing that JSON lacks.
+    // Strings and integers can always be encoded.
     (try? JSONEncoder().encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
   }
 
   init(column text: String) throws(PostgresError) {
     do { self = try JSONDecoder().decode(Self.self, from: Data(text.utf8)) } catch {
-      throw PostgresError(.decoding, "mails.parameters is not what it should be")
+      throw PostgresError(.decoding, "mails.parameters cannot be decoded")
     }
   }
 }
 
-/// One mail, unless its address was sent as many of this kind within the last half hour, in which a token for another
-/// password is good. An account counts what it has put in itself. Two at the same time may both count before either is
-/// there.
+/// Enqueues a mail, unless its address was sent `countMax` of this kind within the last half hour, which is how long a
+/// token for a new password is valid. Under the role of an account, only the account's own mails count. Concurrent
+/// statements do not see each other's mails, so they may exceed the limit.
 struct EnqueueMail: PostgresStatement {
   private static let countMax = 5
 
@@ -36,7 +36,7 @@ struct EnqueueMail: PostgresStatement {
   }
 }
 
-/// A mail to each owner and admin of an account.
+/// Enqueues a mail to each owner and admin of an account.
 struct EnqueueNotices: PostgresStatement {
   static let sql = """
     insert into mails (id, kind, recipient, account_id, user_id, subject_id, parameters)
@@ -57,7 +57,7 @@ struct EnqueueNotices: PostgresStatement {
   }
 }
 
-/// Takes mails that are due, for as long as the lease: they are nobody else's until it is over.
+/// Leases due mails: no other sender claims them until the lease has expired.
 struct ClaimMails: PostgresStatement {
   static let sql = """
     update mails mail set attempt_count = attempt_count + 1, due_at = now() + make_interval(secs => $1)
@@ -83,7 +83,7 @@ struct ClaimMails: PostgresStatement {
   }
 }
 
-/// Notes the end of a mail, whoever has come to it.
+/// Records a mail's final state, no matter which sender reached it.
 struct FinishMail: PostgresStatement {
   enum State: String {
     case sent, failed, dropped
@@ -98,7 +98,7 @@ struct FinishMail: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id, state.rawValue, error) }
 }
 
-/// Puts a mail back for later, unless the lease was over and another has it.
+/// Schedules the next attempt at a mail, unless the lease has expired and another sender has claimed it.
 struct DeferMail: PostgresStatement {
   static let sql = """
     update mails set due_at = now() + make_interval(secs => $3), last_error = $4
@@ -111,7 +111,7 @@ struct DeferMail: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id, attempt, delay / .seconds(1), error) }
 }
 
-/// Whom an address belongs to.
+/// The user with an address.
 struct FindMailUser: PostgresStatement {
   static let sql = "select id, email_verified_at is not null from users where email = $1"
   let email: String
@@ -121,8 +121,8 @@ struct FindMailUser: PostgresStatement {
   }
 }
 
-/// Keeps the hash of the token that goes out with a mail. No row if the mail is not to be sent any more: its row is
-/// held meanwhile, so that who takes it back takes back the token, too.
+/// Stores the hash of the token in a mail. Returns no row if the mail is not to be sent any more. The mail's row is
+/// locked meanwhile, so that a transaction that withdraws the mail also sees the token.
 struct InsertOneTimeToken: PostgresStatement {
   static let sql = """
     insert into one_time_tokens (token_hash, purpose, email, user_id, account_id, subject_id, expires_at)

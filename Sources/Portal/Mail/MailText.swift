@@ -3,9 +3,8 @@ struct MailText: Sendable, Equatable {
   var subject: String
   var body: String
 
-  /// `token` is there where the kind has one; a sign-up without is for somebody who has an account already. Links lead
-  /// to
-  /// `portalURL`, with the token behind `#`, which browsers send to no server and put into no log.
+  /// `token` is not nil if the kind has one. A sign-up without a token is for an address that already has an account.
+  /// Links lead to `portalURL`, with the token after `#`, which browsers do not send to servers, so it is in no log.
   init(_ kind: Mail.Kind, _ parameters: Mail.Parameters, token: Secret?, portalURL: String) {
     let quoted = Quoted(parameters)
     let link = token.flatMap { token in kind.purpose.map { Self.link($0, token, portalURL) } } ?? portalURL
@@ -15,7 +14,7 @@ struct MailText: Sendable, Equatable {
       subject = "Set a new password"
       paragraphs = [
         "Somebody, probably you, asked to set a new password for this address.", link,
-        "Setting it ends all sessions that you have. If it was not you, do nothing: your password stays as it is.",
+        "Setting it ends all of your sessions. If it was not you, do nothing: your password stays as it is.",
       ]
     case .emailVerification:
       subject = "Confirm your e-mail address"
@@ -23,21 +22,21 @@ struct MailText: Sendable, Equatable {
     case .emailChange:
       subject = "Confirm your new e-mail address"
       paragraphs = [
-        "Somebody, probably you, wants to log in with this address from now on. It is theirs when you confirm it, and"
-          + " all of their sessions end.", link, "If it was not you, do nothing.",
+        "Somebody, probably you, wants to log in with this address from now on. When you confirm it, the change takes"
+          + " effect and all of their sessions end.", link, "If it was not you, do nothing.",
       ]
     case .signUp where token == nil:
       subject = "You have an account already"
       paragraphs = [
-        "Somebody, probably you, signed up with this address, and it has an account already. Nothing was changed.",
-        "Log in as always, or ask for a new password if you do not know it any more:", link,
+        "Somebody, probably you, signed up with this address, but it already has an account. Nothing was changed.",
+        "Log in as usual, or ask for a new password if you have forgotten it:", link,
         "If it was not you, do nothing.",
       ]
     case .signUp:
       subject = "Confirm your e-mail address"
       paragraphs = [
-        "Somebody, probably you, signed up with this address. The account is made when you confirm it.", link,
-        "If it was not you, do nothing: then no account is made.",
+        "Somebody, probably you, signed up with this address. The account is created when you confirm it.", link,
+        "If it was not you, do nothing: no account is created.",
       ]
     case .invitation:
       subject = "You are invited to \(quoted.accountName)"
@@ -49,20 +48,20 @@ struct MailText: Sendable, Equatable {
       subject = "Your password was changed"
       paragraphs = [
         "The password for this address was changed, and all other sessions were ended.",
-        "If it was not you, ask for a new password at once, and tell your account's owner:", link,
+        "If it was not you, ask for a new password immediately, and tell your account's owner:", link,
       ]
     case .emailChanged:
       subject = "Your e-mail address was changed"
       paragraphs = [
-        "Logging in takes another address than this from now on.",
-        "If it was not you, tell your account's owner and our staff at once. They find the details in the audit trail:",
+        "From now on you log in with another address.",
+        "If it was not you, tell your account's owner and our staff immediately. The audit trail has the details:",
         link,
       ]
     case .keyCreated:
       subject = "New API key in \(quoted.accountName)"
       paragraphs = [
-        "\(quoted.actorName) made an API key in the account \(quoted.accountName):", quoted.key,
-        "If nobody should have, revoke it:", link,
+        "\(quoted.actorName) created an API key in the account \(quoted.accountName):", quoted.key,
+        "If this was not intended, revoke it:", link,
       ]
     case .keyRevoked:
       subject = "API key revoked in \(quoted.accountName)"
@@ -81,7 +80,7 @@ struct MailText: Sendable, Equatable {
       subject = "API key expires soon in \(quoted.accountName)"
       paragraphs = [
         "An API key of the account \(quoted.accountName) expires on \(quoted.expiresAt). Requests with it are refused"
-          + " from then on.", quoted.key, "Roll it, or make another, before that:", link,
+          + " from then on.", quoted.key, "Roll it, or create another, before that:", link,
       ]
     case .accountSuspended:
       subject = "Account suspended: \(quoted.accountName)"
@@ -93,13 +92,13 @@ struct MailText: Sendable, Equatable {
       subject = "Account deleted: \(quoted.accountName)"
       paragraphs = [
         "\(quoted.actorName) deleted the account \(quoted.accountName). Its keys are revoked, and nobody can"
-          + " log in to it any more.", "This cannot be undone. If nobody should have, tell our staff:", link,
+          + " log in to it any more.", "This cannot be undone. If it was not intended, tell our staff:", link,
       ]
     case .accountResumed:
       subject = "Account resumed: \(quoted.accountName)"
       paragraphs = [
-        "Our staff (\(quoted.actorName)) resumed the account \(quoted.accountName). Its keys work as before it was"
-          + " suspended.", quoted.reasons, "The account's audit trail has the details:", link,
+        "Our staff (\(quoted.actorName)) resumed the account \(quoted.accountName). Its keys work as before the"
+          + " suspension.", quoted.reasons, "The account's audit trail has the details:", link,
       ]
     }
     let greeting = ["Hello,"]
@@ -110,7 +109,7 @@ struct MailText: Sendable, Equatable {
     portalURL + purpose.path + "#" + token.reveal()
   }
 
-  /// The token by itself, for whoever has no page that takes the link.
+  /// The bare token, for portals without a page that accepts the link.
   private static func hint(_ kind: Mail.Kind, _ token: Secret?) -> [String] {
     guard let token, let purpose = kind.purpose else { return [] }
     return [
@@ -119,7 +118,7 @@ struct MailText: Sendable, Equatable {
   }
 }
 
-/// What customers and staff wrote, so that it stays within its line: a name may not look like a sentence of ours.
+/// Text that customers and staff wrote, kept on one line: a name must not look like a sentence of the portal.
 private struct Quoted {
   private let parameters: Mail.Parameters
 
@@ -127,9 +126,9 @@ private struct Quoted {
 
   var accountName: String { Self.clean(parameters.accountName ?? "your account") }
   var actorName: String { Self.clean(parameters.actorName ?? "somebody") }
-  /// Who did it, and who had asked for it.
-  var staff: String { actorName + (parameters.requesterName.map { ", as \(Self.clean($0)) had asked" } ?? "") }
-  var keyCount: String { parameters.keyCount.map { $0 == 1 ? "1 key" : "\($0) keys" } ?? "all there were" }
+  /// The actor and, if that is another person, the requester.
+  var staff: String { actorName + (parameters.requesterName.map { ", as requested by \(Self.clean($0))" } ?? "") }
+  var keyCount: String { parameters.keyCount.map { $0 == 1 ? "1 key" : "\($0) keys" } ?? "all of them" }
   var expiresAt: String { Self.clean(parameters.expiresAt ?? "its date") }
   var role: String? { parameters.role.map(Self.clean) }
 
@@ -142,7 +141,7 @@ private struct Quoted {
     return "  Reason: \(Self.clean(parameters.reason ?? "none given"))" + ticket
   }
 
-  /// Without line breaks, control characters, and those that turn the direction of what follows.
+  /// Replaces line breaks, control characters, and format characters, which can change the direction of text.
   private static func clean(_ text: String) -> String {
     String(
       String.UnicodeScalarView(

@@ -1,9 +1,9 @@
 import Foundation
 
-/// The way that mail goes. Its calls block: they run on threads of the sender's own.
+/// The way mail is delivered. Its calls block, so they run on the sender's own threads.
 package enum MailTransport: Sendable {
   case smtp(SMTPServer)
-  /// For development: a file a mail, that its owner alone can read.
+  /// For development: one file per mail, readable only by its owner.
   case folder(String)
 
   func send(_ message: MailMessage) throws(MailFailure) {
@@ -22,7 +22,7 @@ package enum MailTransport: Sendable {
     try files.createDirectory(
       atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     let folder = URL(filePath: path)
-    // A name that no reader looks for, until it is whole.
+    // A hidden name until the file is complete.
     let part = folder.appending(path: ".\(id.text)")
     guard files.createFile(atPath: part.path, contents: Data(bytes), attributes: [.posixPermissions: 0o600]) else {
       throw CocoaError(.fileWriteUnknown)

@@ -1,9 +1,9 @@
 import Foundation
 
-/// Where mails are put, to be sent later: the table `mails`, and a bell that wakes this process's sender. Putting one
-/// in is a statement of the transaction that it tells of, so there is no mail of what did not happen, and none is lost.
+/// The queue of mails to send: the table `mails`, and a bell that wakes this process's sender. A mail is enqueued in
+/// the transaction that it reports, so no mail reports a change that did not happen, and none is lost.
 package final class Outbox: Sendable {
-  /// False where no mail is sent: then nothing is put in, because it would come out when nobody expects it any more.
+  /// False if mail is not configured. Then nothing is enqueued, because it would be sent long after it was expected.
   package let isOpen: Bool
   let bell: AsyncStream<Void>
   private let hammer: AsyncStream<Void>.Continuation
@@ -13,11 +13,11 @@ package final class Outbox: Sendable {
     (bell, hammer) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
   }
 
-  /// After the transaction. Without it a mail waits for the sender's next look.
+  /// Wakes the sender; to be called after the transaction. Otherwise a mail waits for the sender's next poll.
   package func ring() { hammer.yield() }
 
-  /// Puts in a mail to one address; more than a few of a kind within half an hour are not put in, so that nobody fills
-  /// a stranger's mailbox.
+  /// Enqueues a mail to one address. More than a few of one kind within half an hour are not enqueued, so that nobody
+  /// can fill a stranger's mailbox.
   func mail(
     _ kind: Mail.Kind, to recipient: String, accountID: UUID? = nil, userID: UUID? = nil, subjectID: UUID? = nil,
     _ parameters: Mail.Parameters = .init()
@@ -28,7 +28,7 @@ package final class Outbox: Sendable {
         parameters: parameters), isOpen: isOpen)
   }
 
-  /// Puts in a mail to each owner and admin of the account. `isWanted` is for what is not always worth one.
+  /// Enqueues a mail to each owner and admin of the account, if `isWanted`.
   func notice(
     _ kind: Mail.Kind, of accountID: UUID, subjectID: UUID, if isWanted: Bool = true, _ parameters: Mail.Parameters
   ) -> EnqueueNotices {

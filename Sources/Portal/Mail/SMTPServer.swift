@@ -1,12 +1,12 @@
 import CCurl
 import Foundation
 
-/// Where mail is handed over: SMTP through libcurl, a connection a mail.
+/// A mail server, used over SMTP through libcurl with one connection per mail.
 package struct SMTPServer: Sendable {
   package enum Security: Sendable, Equatable {
-    /// From the first byte on (`smtps://`).
+    /// TLS from the first byte (`smtps://`).
     case tls
-    /// Required before anything is said; a server that does not offer it gets no mail.
+    /// STARTTLS is required; a server that does not offer it gets no mail.
     case startTLS
     case none
   }
@@ -22,7 +22,7 @@ package struct SMTPServer: Sendable {
   /// A PEM file with the certificates to trust instead of the system's.
   package var authorityFile: String?
   package var connectTimeout: Duration = .seconds(10)
-  /// For all of one mail.
+  /// For one mail, including connecting.
   package var timeout: Duration = .seconds(30)
 
   /// `smtp://[user:password@]host[:587]`, with STARTTLS unless the host is this machine, or `smtps://…[:465]`; nil for
@@ -40,13 +40,16 @@ package struct SMTPServer: Sendable {
     password = url.password.map { Secret(presented: $0) }
   }
 
-  /// Blocks. What it throws is for good only where the server has said so of this message (RFC 5321, 4.2.1: 5yz).
+  /// Blocks. The failure it throws is permanent only if the server permanently rejected this message (5yz in RFC 5321,
+  /// section 4.2.1).
   func send(_ message: [UInt8], from sender: String, to recipient: String) throws(MailFailure) {
-    // Until libcurl has said good-bye to the server.
+    // Freed last, because libcurl still reads lines while it closes the connection.
     let offersOtherScripts = UnsafeMutablePointer<Bool>.allocate(capacity: 1)
     offersOtherScripts.initialize(to: false)
     defer { offersOtherScripts.deallocate() }
-    guard isCurlReady, let curl = curl_easy_init() else { throw MailFailure(reason: "libcurl does not start") }
+    guard isCurlReady, let curl = curl_easy_init() else {
+      throw MailFailure(reason: "libcurl could not be initialized")
+    }
     defer { curl_easy_cleanup(curl) }
     let recipients = curl_slist_append(nil, recipient)
     defer { curl_slist_free_all(recipients) }
@@ -71,28 +74,27 @@ package struct SMTPServer: Sendable {
     }
     if code == CURLE_OK { return }
     let (reason, answer) = Self.explain(code, errorText, of: curl)
-    // Before that, it is about the connection or the credentials, and an operator may mend it.
+    // Earlier failures concern the connection or the credentials, which an operator can repair.
     let isAboutMessage = hasBegun || code == CURLE_SEND_ERROR
     if isAboutMessage, (500...599).contains(answer), !offersOtherScripts.pointee,
       !recipient.utf8.allSatisfy({ $0 < 0x80 })
     {
       throw MailFailure(
-        reason: "the mail server takes only addresses in ASCII: it offers no SMTPUTF8 (SMTP \(answer))",
+        reason: "the mail server accepts only ASCII addresses: it does not offer SMTPUTF8 (SMTP \(answer))",
         isPermanent: true)
     }
     throw MailFailure(reason: reason, isPermanent: isAboutMessage && (550...559).contains(answer))
   }
 
-  /// Why no mail could be handed over now, as far as connecting, and logging in where there are credentials, can tell;
-  /// nil if it could. Nothing is sent. Blocks.
+  /// Connects, logs in if there are credentials, and returns what failed; nil if nothing did. Sends no mail. Blocks.
   package func findProblem() -> String? {
-    guard isCurlReady, let curl = curl_easy_init() else { return "libcurl does not start" }
+    guard isCurlReady, let curl = curl_easy_init() else { return "libcurl could not be initialized" }
     defer { curl_easy_cleanup(curl) }
     var errorText = [CChar](repeating: 0, count: Int(CURL_ERROR_SIZE))
     let code = errorText.withUnsafeMutableBufferPointer { errorText -> CURLcode in
       var options = CurlOptions(curl: curl)
       set(&options)
-      // Without a recipient, one command and no message; without a body, its answer is printed nowhere.
+      // Without a recipient, libcurl sends one command and no message. Without a body, it does not print the response.
       options.text(CURLOPT_CUSTOMREQUEST, "NOOP")
       options.number(CURLOPT_NOBODY, 1)
       options.pointer(CURLOPT_ERRORBUFFER, errorText.baseAddress)
@@ -102,7 +104,7 @@ package struct SMTPServer: Sendable {
     return code == CURLE_OK ? nil : Self.explain(code, errorText, of: curl).reason
   }
 
-  /// What libcurl says of a failure, with the server's last answer, which is 0 if there was none.
+  /// libcurl's description of a failure, and the server's last response code, 0 if there was none.
   private static func explain(
     _ code: CURLcode, _ errorText: [CChar], of curl: UnsafeMutableRawPointer
   ) -> (reason: String, answer: Int) {
@@ -121,20 +123,20 @@ package struct SMTPServer: Sendable {
     if let authorityFile { options.text(CURLOPT_CAINFO, authorityFile) }
     if let user { options.text(CURLOPT_USERNAME, user) }
     if let password { options.text(CURLOPT_PASSWORD, password.reveal()) }
-    // Not what the environment says for HTTP.
+    // Ignores proxies that environment variables set for HTTP.
     options.text(CURLOPT_PROXY, "")
-    // Signals would reach any thread.
+    // Signals could reach any thread.
     options.number(CURLOPT_NOSIGNAL, 1)
     options.number(CURLOPT_CONNECTTIMEOUT_MS, Int(connectTimeout / .milliseconds(1)))
     options.number(CURLOPT_TIMEOUT_MS, Int(timeout / .milliseconds(1)))
   }
 }
 
-/// Once a process, before any other call, as libcurl asks for.
+/// libcurl must be initialized once per process, before any other call.
 private let isCurlReady = latchkey_curl_global_init() == CURLE_OK
 
-/// Notes in the `Bool` behind `context` whether the server takes addresses beyond ASCII (RFC 6531, 3.1): one of its
-/// lines is `250-SMTPUTF8`, in whatever case.
+/// Sets the `Bool` at `context` if the server accepts addresses beyond ASCII (RFC 6531, section 3.1): one of its lines
+/// is `250-SMTPUTF8`, in any case.
 private func noteOffer(
   _ line: UnsafeMutablePointer<CChar>?, _ size: Int, _ count: Int, _ context: UnsafeMutableRawPointer?
 ) -> Int {
@@ -148,7 +150,7 @@ private func noteOffer(
   return size * count
 }
 
-/// Sets options until one is refused.
+/// Sets options until libcurl refuses one.
 private struct CurlOptions {
   let curl: UnsafeMutableRawPointer
   private(set) var result = CURLE_OK

@@ -1,7 +1,7 @@
 package import Foundation
 package import Postgres
 
-/// What is left of an account that its owner has deleted.
+/// The result of deleting an account.
 package struct DeletedAccount: Sendable {
   package var id: UUID
   package var deletedAt: Date
@@ -9,9 +9,9 @@ package struct DeletedAccount: Sendable {
   package var propagation: Propagation
 }
 
-/// Deleting accounts. There is no way back: the keys are revoked and everybody is logged out at once, nobody finds the
-/// account any more, and people who are in no other account are forgotten, so that their addresses can sign up again.
-/// Usage and the audit trail stay for the operator.
+/// Deletes accounts, irreversibly. The keys are revoked, all sessions in the account end, and the account can no longer
+/// be found. People who belong to no other account lose their address, password and second factor, so that the address
+/// can sign up again. Usage and the audit trail are kept for the operator.
 package struct AccountDeletion: Sendable {
   let pool: PostgresPool
   let keys: Keys
@@ -25,17 +25,18 @@ package struct AccountDeletion: Sendable {
     self.outbox = outbox
   }
 
-  /// Deletes the account of `session`; owners and admins are told by mail. Throws `.forbidden` for who is not its
-  /// owner.
+  /// Deletes the account of `session`, and notifies owners and admins by mail. Throws `.forbidden` unless the person is
+  /// an owner.
   package func delete(
     _ proof: CredentialChanges.Proof, of session: MemberSession, ip: String?
   ) async throws -> DeletedAccount {
     let (clock, id) = (ContinuousClock.now, session.account.id)
     let (deletedAt, keyCount) = try await pool.withTransaction(as: .identity) { transaction in
-      // Of two accounts that end at the same time the second sees, of each member, that the first is gone.
+      // If two accounts are deleted at the same time, the second deletion sees, for each shared member, that the first
+      // account is gone.
       _ = try await transaction.query(LockMembers(accountID: id))
       try await transaction.check(proof, of: session)
-      // The role may be another since the session was looked up, and the account deleted by another owner.
+      // Since the session was looked up, the role may have changed, or another owner may have deleted the account.
       let (_, accounts, members) = try await transaction.pipeline(
         SetLocally(.account(id)), LockAccount(accountID: id), FindMember(accountID: id, userID: session.user.id))
       guard !accounts.isEmpty, let member = members.first else { throw PortalError.notFound }

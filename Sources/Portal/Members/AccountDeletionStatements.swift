@@ -1,14 +1,14 @@
 import Foundation
 import Postgres
 
-/// Marks the transaction's account as deleted, with all that goes with it; its function says what.
+/// Marks the transaction's account as deleted, and deletes what belongs to it; see the function's definition.
 struct DeleteCurrentAccount: PostgresStatement {
   static let isRead = false
   static let sql = "select delete_current_account()"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
-/// All people in an account, in one order, until the end of the transaction.
+/// Locks all people in an account until the end of the transaction, always in the same order.
 struct LockMembers: PostgresStatement {
   static let sql = """
     select person.id from users person join memberships membership on membership.user_id = person.id
@@ -21,7 +21,8 @@ struct LockMembers: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
-/// Of these people, those who are in no account any more; its function says how. Their rows must be locked before.
+/// Erases the address, password and second factor of those among these people who no longer belong to any account; see
+/// the function's definition. Their rows must be locked first.
 struct ForgetPeople: PostgresStatement {
   static let isRead = false
   static let sql = "select true from (select forget_people($1)) forgotten"

@@ -1,17 +1,17 @@
 package import Foundation
 
-/// An offer of membership to an e-mail address. Accepting it takes its token and the password of that address, which a
-/// new user sets.
+/// An offer of membership to an e-mail address. Accepting it requires its token and the password of the user with that
+/// address; a new user sets one.
 package struct Invitation: Sendable, Equatable {
-  /// Of an account, that were neither taken nor taken back nor are over.
+  /// The maximum number of open invitations of an account: neither accepted nor revoked nor expired.
   package static let openCountMax = 100
-  /// How long it is good for; its token lives as long from when it is sent.
+  /// How long an invitation is valid. The lifetime of its token is the same, from when it is sent.
   static let lifetime: Duration = OneTimeToken.Purpose.invitation.lifetime
 
   package var id: UUID
   package var email: String
   package var role: MemberRole
-  /// Who invited.
+  /// The e-mail address of the inviter.
   package var inviterName: String
   package var createdAt: Date
   package var expiresAt: Date

@@ -16,22 +16,23 @@ package struct Invitations: Sendable {
     self.outbox = outbox
   }
 
-  /// What came of an invitation that was taken.
+  /// The result of accepting an invitation.
   package struct Accepted: Sendable {
     package var user: User
     package var account: Account
     package var role: MemberRole
   }
 
-  /// Those that can still be taken, the newest first.
+  /// The open invitations, most recent first.
   package func list(of accountID: UUID, page: PageRequest) async throws -> Page<Invitation> {
     let found = try await pool.query(
       ListInvitations(accountID: accountID, before: page.before, count: page.limit + 1), as: .account(accountID))
     return Page(found, limit: page.limit, id: \.id)
   }
 
-  /// Invites an address; an earlier invitation of it is taken back. `token` is nil where it goes out by mail. Throws
-  /// `.forbidden` where it takes an owner, `.alreadyMember`, and `.limitNotAllowed` beyond ``Invitation/openCountMax``.
+  /// Invites an address, and revokes an earlier invitation of it. `token` is nil if it goes out by mail. Throws
+  /// `.forbidden` if the role does not permit it, `.alreadyMember`, and `.limitNotAllowed` beyond
+  /// ``Invitation/openCountMax``.
   package func invite(
     _ email: EmailAddress, as role: MemberRole, into accountID: UUID, by session: MemberSession, ip: String?
   ) async throws -> (invitation: Invitation, token: Secret?) {
@@ -44,14 +45,14 @@ package struct Invitations: Sendable {
       guard let account = accounts.first, let actor = actors.first else { throw PortalError.unauthenticated }
       try account.checkActive()
       guard actor.role.permits(.changeMembers), role < .owner || actor.role == .owner else {
-        throw PortalError.forbidden(reason: "Only an owner invites an owner.")
+        throw PortalError.forbidden(reason: "Only an owner can invite an owner.")
       }
       guard members.isEmpty else { throw PortalError.alreadyMember }
       guard counts[0] < Invitation.openCountMax else {
         throw PortalError.limitNotAllowed([
           FieldProblem(
             .email,
-            "would be one more than the \(Invitation.openCountMax) open invitations that an account may have")
+            "would exceed the \(Invitation.openCountMax) open invitations that an account may have")
         ])
       }
       let (_, _, _, _, _, made) = try await transaction.pipeline(
@@ -76,7 +77,7 @@ package struct Invitations: Sendable {
     return (invitation, token)
   }
 
-  /// Takes an invitation back, with its token. Throws `.notFound` where there is none that could be taken.
+  /// Revokes an invitation, with its token. Throws `.notFound` if it is not open.
   package func revoke(_ id: UUID, of accountID: UUID, by session: MemberSession, ip: String?) async throws {
     try await pool.withTransaction(as: .account(accountID)) { transaction in
       let (_, found) = try await transaction.pipeline(
@@ -90,8 +91,8 @@ package struct Invitations: Sendable {
     }
   }
 
-  /// Makes the invited person a member: with the password that they have here already, or else a new one. Throws
-  /// `.invalidToken`, `.invalidCredentials` for a wrong password, `.tooManyRequests` after too many, and
+  /// Makes the invited person a member. `password` is the person's current password, or the new one of a new user.
+  /// Throws `.invalidToken`, `.invalidCredentials` for a wrong password, `.tooManyRequests` after too many, and
   /// `.alreadyMember`.
   package func accept(_ token: Secret, password: Password, from ip: String?) async throws -> Accepted {
     guard token.isWellFormed(prefix: OneTimeToken.Purpose.invitation.prefix),
@@ -119,7 +120,7 @@ package struct Invitations: Sendable {
     do {
       return try await join(user, known?.password, newPassword, token, offer, ip)
     } catch let error as PostgresError where error.violates("users_email_unique") {
-      // Somebody has made a user of the address at this moment: it takes that one's password.
+      // A user with this address was created at the same time, whose password is required now.
       throw PortalError.invalidCredentials
     } catch let error as PostgresError where error.violates("memberships_pkey") {
       throw PortalError.alreadyMember
@@ -132,7 +133,7 @@ package struct Invitations: Sendable {
   ) async throws -> Accepted {
     let caller = Caller(actor: .user(id: user.id, email: user.email), ip: ip)
     return try await pool.withTransaction(as: .identity) { transaction in
-      // Who has shown a password is still who they were, and the password is theirs.
+      // The user and the password must not have changed since the password was checked.
       if let password,
         try await transaction.query(LockKnownUser(user: user, password: password)).isEmpty
       {

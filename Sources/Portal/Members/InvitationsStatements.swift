@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// What can still be taken.
+/// The condition for an invitation that can still be accepted.
 private let isOpen = "accepted_at is null and revoked_at is null and expires_at > now()"
 
 extension Invitation {
@@ -59,13 +59,13 @@ struct InsertInvitation: PostgresStatement {
   }
 }
 
-/// Which open invitations are meant.
+/// Selects open invitations.
 enum InvitationChoice {
   case id(UUID)
   case address(String)
   case inviter(UUID)
 
-  /// Of `invitations`, by `$2` to `$4`, of which one is there.
+  /// A condition on `invitations`, by `$2` to `$4`, of which one is not null.
   fileprivate static let condition = """
     account_id = $1 and (id = $2 or email = $3 or inviter_id = $4) and accepted_at is null and revoked_at is null
     """
@@ -80,7 +80,7 @@ enum InvitationChoice {
   }
 }
 
-/// Takes invitations back; which.
+/// Revokes invitations. Returns them.
 struct RevokeInvitations: PostgresStatement {
   static let sql = """
     update invitations set revoked_at = now() where \(InvitationChoice.condition) returning id, email
@@ -112,7 +112,7 @@ struct InsertInvitationToken: PostgresStatement {
   }
 }
 
-/// Ends the tokens of invitations, and takes back mails with more that are not sent yet.
+/// Voids the tokens of invitations, and deletes unsent mails with more of them.
 struct VoidInvitationTokens: PostgresStatement {
   static let sql = """
     with taken_back as (
@@ -145,7 +145,7 @@ struct FindMemberByEmail: PostgresStatement {
 
 // MARK: Accepting
 
-/// An invitation as its token finds it.
+/// An invitation, found by its token.
 struct InvitationOffer: Sendable {
   var id: UUID
   var accountID: UUID
@@ -154,7 +154,7 @@ struct InvitationOffer: Sendable {
   var isMailed: Bool
 }
 
-/// The invitation that a token is good for, as long as both are.
+/// The invitation that a token is for, if both are valid.
 struct FindOffer: PostgresStatement {
   static let sql = """
     select invitation.id, invitation.account_id, invitation.email, invitation.role, invitation.is_mailed
@@ -178,7 +178,7 @@ struct AcceptInvitation: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// A person by address, whether they belong to an account or not.
+/// Finds a person by address, whether or not they belong to an account.
 struct FindPassword: PostgresStatement {
   static let sql = "select id, email, password_hash from users where email = $1"
   let email: String
@@ -188,7 +188,7 @@ struct FindPassword: PostgresStatement {
   }
 }
 
-/// Holds somebody as they were when their password was checked. No row: they are not so any more.
+/// Locks a user. Returns no row if the address or the password has changed since the password was checked.
 struct LockKnownUser: PostgresStatement {
   static let sql = """
     select true from users where id = $1 and email = $2 and password_hash = $3 for no key update

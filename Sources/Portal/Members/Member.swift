@@ -7,7 +7,7 @@ package struct Member: Sendable, Equatable {
   package var joinedAt: Date
 }
 
-/// An account as one of its members sees it among theirs.
+/// An account in the list of a member's own accounts.
 package struct OwnAccount: Sendable, Equatable {
   package var id: UUID
   package var name: String

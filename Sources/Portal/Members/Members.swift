@@ -1,27 +1,27 @@
 package import Foundation
 package import Postgres
 
-/// The people in an account. Who acts is looked up again behind the account's lock: a role that was taken away a moment
-/// ago changes nothing any more, and the last owner stays, however many go at once.
+/// The members of accounts. The acting member is looked up again while the account is locked, so that a role that was
+/// just withdrawn is no longer effective, and one owner always remains, even under concurrent changes.
 package struct Members: Sendable {
   let pool: PostgresPool
 
   package init(pool: PostgresPool) { self.pool = pool }
 
-  /// Those who came last first.
+  /// Newest members first.
   package func list(of accountID: UUID, page: PageRequest) async throws -> Page<Member> {
     let found = try await pool.query(
       ListMembers(accountID: accountID, before: page.before, count: page.limit + 1), as: .account(accountID))
     return Page(found, limit: page.limit, id: \.user.id)
   }
 
-  /// The accounts that a person belongs to, those they joined first first.
+  /// The accounts that a person belongs to, in the order they were joined.
   package func accounts(of user: User) async throws -> [OwnAccount] {
     try await pool.query(ListOwnAccounts(userID: user.id), as: .identity)
   }
 
-  /// Gives a member another role; with a lower one the invitations end that they made. Throws `.notFound`, `.forbidden`
-  /// where it takes an owner, and `.lastOwner`.
+  /// Changes a member's role. A lower role also revokes the invitations that the member made. Throws `.notFound`,
+  /// `.forbidden` if the caller's role does not permit it, and `.lastOwner`.
   package func setRole(
     _ role: MemberRole, of userID: UUID, in accountID: UUID, by session: MemberSession, ip: String?
   ) async throws -> Member {
@@ -41,9 +41,9 @@ package struct Members: Sendable {
     }
   }
 
-  /// Ends a membership, with the sessions that stand on it and the invitations that they made; one's own is left. The
-  /// keys that they made stay. Who is in no account any more is forgotten. Throws `.notFound`, `.forbidden` and
-  /// `.lastOwner`.
+  /// Ends a membership, which may be the caller's own, with the member's sessions in the account and the invitations
+  /// that the member made. Keys that the member made stay. A person who no longer belongs to any account loses their
+  /// address, password and second factor. Throws `.notFound`, `.forbidden` and `.lastOwner`.
   package func remove(_ userID: UUID, from accountID: UUID, by session: MemberSession, ip: String?) async throws {
     try await change(userID, in: accountID, by: session) { member, transaction in
       try await Self.check(member.role, nil, by: session, in: accountID, transaction)
@@ -62,7 +62,7 @@ package struct Members: Sendable {
     _ body: (Member, PostgresConnection) async throws -> Value
   ) async throws -> Value {
     try await pool.withTransaction(as: .identity) { transaction in
-      // Before the account, as a login does that goes on at the same time.
+      // The person is locked before the account, in the same order as by a concurrent login.
       let (_, _, _, actors, members) = try await transaction.pipeline(
         LockPerson<MemberSession>(id: userID), SetLocally(.account(accountID)), LockAccount(accountID: accountID),
         FindMember(accountID: accountID, userID: session.user.id),
@@ -70,7 +70,7 @@ package struct Members: Sendable {
       guard let actor = actors.first else { throw PortalError.unauthenticated }
       guard let member = members.first else { throw PortalError.notFound }
       guard userID == actor.user.id || actor.role.permits(.changeMembers) else {
-        throw PortalError.forbidden(reason: "Your role may not change members.")
+        throw PortalError.forbidden(reason: "Your role does not permit changing members.")
       }
       return try await body(member, transaction)
     }
@@ -91,7 +91,7 @@ package struct Members: Sendable {
       })
   }
 
-  /// What makes an owner, and what one is no longer, takes an owner; and one of them has to stay.
+  /// Only an owner can make a member an owner, or change or remove an owner; and at least one owner has to remain.
   private static func check(
     _ from: MemberRole, _ to: MemberRole?, by session: MemberSession, in accountID: UUID,
     _ transaction: PostgresConnection
@@ -99,7 +99,7 @@ package struct Members: Sendable {
     guard from == .owner || to == .owner else { return }
     let owners = try await transaction.query(ListOwners(accountID: accountID))
     guard owners.contains(session.user.id) else {
-      throw PortalError.forbidden(reason: "Only an owner makes or changes an owner.")
+      throw PortalError.forbidden(reason: "Only an owner can make or change an owner.")
     }
     if from == .owner, to != .owner, owners.count == 1 { throw PortalError.lastOwner }
   }

@@ -2,7 +2,7 @@ import Foundation
 import Postgres
 
 extension Member {
-  /// Takes: user id, e-mail address, role, joined at.
+  /// Reads user id, e-mail address, role, joined at.
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
       user: User(id: try row.next(), email: try row.next()), role: try MemberRole(column: row.next(), "role"),
@@ -51,7 +51,7 @@ struct SetMemberRole: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, userID, role.rawValue) }
 }
 
-/// With the sessions of that person in this account, by a foreign key.
+/// Deletes a membership and, by a foreign key, the person's sessions in the account.
 struct DeleteMembership: PostgresStatement {
   static let sql = "delete from memberships where account_id = $1 and user_id = $2"
   let accountID: UUID
@@ -59,7 +59,7 @@ struct DeleteMembership: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, userID) }
 }
 
-/// A person's accounts, whatever account is the current one.
+/// All accounts of a person, regardless of the transaction's account.
 struct ListOwnAccounts: PostgresStatement {
   static let sql = """
     select account.id, account.name, membership.role, account.suspended_at

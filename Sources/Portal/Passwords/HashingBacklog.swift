@@ -1,35 +1,36 @@
 import DequeModule
 
-/// Work for threads that run when nothing else wants their processor, and for one that helps out when something else
-/// always does: then what they have begun and what is waiting is done all the same, by a thread that gets its share.
+/// The work of threads that run only while a processor is otherwise idle, and of a helper thread that gets a share of
+/// a busy processor. If the threads make no progress, the helper takes over the work that they have begun, and then the
+/// work that is waiting.
 struct HashingBacklog<Work: Sendable> {
-  /// What a thread does now, and tells of when it has finished.
+  /// Work that a thread has begun, and passes to ``finish(_:at:)`` when it is done.
   struct Begun: Sendable {
     fileprivate let number: Int
     let work: Work
   }
 
   enum Help {
-    /// Nothing is to be done.
+    /// There is no work.
     case rest
-    /// Who is asked then may find that nothing has been finished until then.
+    /// The helper asks again at this time, and gets work if none has been finished by then.
     case wait(until: ContinuousClock.Instant)
-    /// Perhaps begun by another thread, too.
+    /// Another thread may have begun this work, too.
     case work(Work)
   }
 
-  /// How long the threads may finish nothing before they are helped.
+  /// How long the threads may make no progress before the helper gets work.
   private let patience: Duration
   private var waiting = Deque<Work>()
-  /// Not finished yet; those that were helped with are no longer among them.
+  /// Begun and not finished, except for work that the helper took over.
   private var begun = Deque<Begun>()
   private var begunCount = 0
-  /// When something was finished, or when there was something to do again.
+  /// When a thread last finished work, or when work was last added to an empty backlog.
   private var progressAt = ContinuousClock.now
 
   init(patience: Duration) { self.patience = patience }
 
-  /// True if there was nothing to do before.
+  /// Returns true if the backlog was empty.
   mutating func add(_ work: Work, at now: ContinuousClock.Instant) -> Bool {
     defer { waiting.append(work) }
     guard waiting.isEmpty && begun.isEmpty else { return false }
@@ -37,7 +38,7 @@ struct HashingBacklog<Work: Sendable> {
     return true
   }
 
-  /// What has waited longest; nil if nothing waits.
+  /// Returns the work that has waited longest; nil if none is waiting.
   mutating func begin() -> Begun? {
     guard let work = waiting.popFirst() else { return nil }
     begunCount += 1
@@ -46,13 +47,15 @@ struct HashingBacklog<Work: Sendable> {
     return next
   }
 
-  /// Also of what was helped with meanwhile: its thread has got a processor, which is what the patience is about.
+  /// Work that the helper took over counts as progress, too: its thread got a processor, and that is what `patience` is
+  /// about.
   mutating func finish(_ done: Begun, at now: ContinuousClock.Instant) {
     begun.removeAll { $0.number == done.number }
     progressAt = now
   }
 
-  /// What the helper does next. What it finishes it tells nobody: that the threads are starved is as true as before.
+  /// Returns what the helper does next. Work that the helper finishes is no progress, because the threads are still
+  /// starved.
   mutating func help(at now: ContinuousClock.Instant) -> Help {
     guard !(waiting.isEmpty && begun.isEmpty) else { return .rest }
     guard now >= progressAt + patience else { return .wait(until: progressAt + patience) }

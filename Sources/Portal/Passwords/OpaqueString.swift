@@ -1,12 +1,13 @@
 import Foundation
 
-/// How passwords are prepared before they are compared: the profile `OpaqueString` of PRECIS (RFC 8265, 4.2). Blanks of
-/// all scripts become the ASCII one, and the text is brought into Unicode's form NFC. Case and width stay.
+/// Prepares passwords before they are compared: the profile `OpaqueString` of PRECIS (RFC 8265, 4.2). All space
+/// separators become the ASCII space, and the text is normalized to NFC. Case and width are preserved.
 ///
-/// What may be in it is the class `FreeformClass` (RFC 8264, 4.3). Of the rules of context (RFC 5892, A) only that for
-/// joiners is applied, as ``TypedText`` has it: the others are about how text looks, and nobody looks at a password.
+/// The allowed characters are those of `FreeformClass` (RFC 8264, 4.3). Of the contextual rules (RFC 5892, A) only the
+/// one for joiners is applied, as in ``TypedText``: the others concern how text looks, and passwords are not displayed.
 enum OpaqueString {
-  /// Nil for what has a character that is not in the class. The text must be bounded: marks in a row are sorted.
+  /// Returns nil if the text has a character that is not in the class. The length of the text must be bounded, because
+  /// sequences of combining marks are sorted.
   static func prepare(_ text: String) -> String? {
     let isPlain = text.utf8.allSatisfy { (0x20...0x7E).contains($0) }
     if isPlain { return text }
@@ -31,7 +32,7 @@ enum OpaqueString {
     }
   }
 
-  /// What RFC 5892, 2.6 disallows by itself.
+  /// The characters that RFC 5892, 2.6 disallows individually.
   private static func isException(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.value {
     case 0x640, 0x7FA, 0x302E, 0x302F, 0x3031...0x3035, 0x303B: true
@@ -39,7 +40,7 @@ enum OpaqueString {
     }
   }
 
-  /// The parts that syllables were written in before there were whole ones (RFC 5892, 2.9).
+  /// Conjoining letters, from which Hangul syllables were composed before syllables had characters (RFC 5892, 2.9).
   private static func isOldHangulJamo(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.value {
     case 0x1100...0x11FF, 0xA960...0xA97C, 0xD7B0...0xD7C6, 0xD7CB...0xD7FB: true

@@ -1,41 +1,42 @@
 import COpenSSL
 import Foundation
+import JSON
 
 /// A password. It cannot be printed, logged or encoded by accident.
 ///
-/// Keyboards and systems write one character in several ways, such as `é` as one scalar or two, so a password is
-/// prepared before it is hashed (see ``OpaqueString``). What was hashed before there was that rule is compared with
-/// what was typed as well.
+/// Keyboards and systems encode the same character in several ways, such as `é` as one scalar or two, so a password is
+/// prepared before it is hashed (see ``OpaqueString``). A hash that is older than this rule may be of the password as
+/// typed, so that form is compared as well.
 package struct Password: Sendable, CustomStringConvertible, CustomReflectable {
-  /// Bytes of UTF-8, prepared.
+  /// Bytes of UTF-8, after preparation.
   package static let lengthMin = 12
   package static let lengthMax = 1_024
-  /// Bytes that are prepared; more are taken as they were typed. The longest password has at most three times as many
-  /// in the longest of its forms (UAX 15, 14).
+  /// Texts of more bytes are not prepared: at login they are compared as typed. The longest password has at most three
+  /// times as many bytes in the longest of its normalization forms (UAX 15, 14).
   package static let typedLengthMax = 3 * lengthMax
 
-  /// Why something is no new password.
+  /// Why a text cannot be a new password.
   package enum Refusal: Error, Sendable {
     case length
-    /// A character that `OpaqueString` has no place for.
+    /// A character that `OpaqueString` does not allow.
     case character
 
-    /// To be said of it.
+    /// To follow the name of the field.
     package var message: String {
       switch self {
       case .length: "must have \(lengthMin) to \(lengthMax) bytes"
       case .character:
-        "must have no control characters, and none that are invisible, private or not assigned by Unicode"
+        "must not contain control characters, or characters that are invisible, private-use or unassigned in Unicode"
       }
     }
   }
 
-  /// Prepared, or as it was typed where that cannot be.
+  /// Prepared, or as typed if it cannot be prepared.
   fileprivate let text: String
-  /// As it was typed, where that differs.
+  /// As typed, if that differs from `text`.
   fileprivate let typed: String?
 
-  /// A new one.
+  /// A new password.
   package init(new text: String) throws(Refusal) {
     guard text.utf8.count <= Self.typedLengthMax else { throw .length }
     guard let prepared = OpaqueString.prepare(text) else { throw .character }
@@ -43,28 +44,28 @@ package struct Password: Sendable, CustomStringConvertible, CustomReflectable {
     (self.text, typed) = (prepared, nil)
   }
 
-  /// A new one; nil for what ``init(new:)`` refuses.
+  /// A new password; nil if ``init(new:)`` refuses it.
   package init?(_ text: String) {
     guard let password = try? Password(new: text) else { return nil }
     self = password
   }
 
-  /// One that was presented at login, whatever its length.
+  /// A password that was presented at login, of any length.
   package init(presented text: String) {
     let prepared = text.utf8.count <= Self.typedLengthMax ? OpaqueString.prepare(text) : nil
     self.text = prepared ?? text
     typed = prepared.flatMap { $0.hasSameBytes(as: text) ? nil : text }
   }
 
-  /// A strong one for somebody who was not asked.
+  /// A strong password for a person who did not choose one.
   package static func random() -> Password {
     Password(presented: Secret.random(prefix: "pw").reveal())
   }
 
   package func reveal() -> String { text }
 
-  /// As it was typed, if that differs from what is hashed now. A hash that was made before passwords were prepared may
-  /// be of that.
+  /// The password as typed, if that differs from what is hashed now. A hash that was made before passwords were
+  /// prepared may be of this form.
   var asTyped: Password? { typed.map { Password(unprepared: $0) } }
 
   private init(unprepared text: String) { (self.text, typed) = (text, nil) }
@@ -93,14 +94,14 @@ package struct ScryptCost: Sendable, Equatable {
 package struct PasswordHash: Sendable {
   private static let saltLength = 16
   private static let hashLength = 32
-  /// Bytes that libcrypto may use: a little above what the standard cost takes, against a forged column.
+  /// Bytes that libcrypto may use: four times what the standard cost takes. This limits what a forged column can cost.
   private static let memoryMax: UInt64 = 128 << 20
 
   let text: String
 
   init(stored text: String) { self.text = text }
 
-  /// Takes a while: to be called on a thread that may block.
+  /// Takes a while; call it on a thread that may block.
   init(_ password: Password, cost: ScryptCost) {
     let salt = (0..<Self.saltLength).map { _ in UInt8.random(in: .min ... .max) }
     let hash = Self.derive(password, salt, cost) ?? []
@@ -108,8 +109,8 @@ package struct PasswordHash: Sendable {
     text = "$scrypt$ln=\(cost.logN),r=\(cost.r),p=\(cost.p)$\(Self.encode(salt))$\(Self.encode(hash))"
   }
 
-  /// Takes a while: to be called on a thread that may block. False for a stored text of another form. The password is
-  /// compared in the form that is hashed now alone.
+  /// Takes a while; call it on a thread that may block. Returns false for a stored text of another format. Compares
+  /// only the form that is hashed now, not ``Password/asTyped``.
   func matches(_ password: Password) -> Bool {
     guard let (cost, salt, hash) = parts, let derived = Self.derive(password, salt, cost) else { return false }
     guard derived.count == hash.count else { return false }

@@ -1,26 +1,27 @@
 import DequeModule
 import Foundation
+import JSON
 import Synchronization
 
-/// Hashes passwords on threads of its own, few at a time: neither an event loop nor the cooperative pool ever waits for
-/// it, and a flood of logins cannot take more than these threads and their memory. They run when nothing else wants
-/// their processor, so that no verification waits for one. Where something always does, one more thread gets a tenth of
-/// a processor, so that logins go on.
+/// Hashes passwords on a few threads of its own: neither an event loop nor the cooperative pool ever waits for it, and
+/// a flood of logins cannot take more than these threads and their memory. The threads run only while a processor is
+/// otherwise idle, so that no verification waits for them. If no processor is ever idle, one more thread gets a tenth
+/// of one, so that logins continue to work.
 package final class PasswordHasher: Sendable {
-  /// Places for callers, those included whose password is being hashed; one more caller is refused.
+  /// Places for callers, including those whose password is being hashed. Further callers are refused.
   private static let placeCountMax = 64
-  /// Seconds after which who is refused may try again: by then about half of the places are free again.
+  /// Seconds after which a refused caller may try again. By then about half of the places are free.
   private static let retryAfterSeconds = 5
 
   private let cost: ScryptCost
   private let queue: HashingQueue
   private let takenPlaceCount = Atomic<Int>(0)
-  /// Compared against when there is no such user, so that the answer takes as long.
+  /// The password is compared with this if the user does not exist, so that the answer takes as long.
   private let decoy: PasswordHash
 
-  /// There are never more threads than processors that this process may use. After `patience` without one hashed
-  /// password they are helped: with the standard cost and two threads that is about when they get less than a tenth of
-  /// a processor.
+  /// There are never more threads than processors that this process may use. After `patience` without a hashed
+  /// password the helper thread starts to work: with the standard cost and two threads, that is about when they get
+  /// less than a tenth of a processor.
   package init(cost: ScryptCost = .standard, threadCount: Int = 2, patience: Duration = .seconds(5)) {
     self.cost = cost
     decoy = PasswordHash(.random(), cost: cost)
@@ -30,7 +31,7 @@ package final class PasswordHasher: Sendable {
 
   deinit { queue.close() }
 
-  /// The right to have something hashed.
+  /// The right to have passwords hashed.
   package struct Place: Sendable {
     fileprivate let hasher: PasswordHasher
 
@@ -38,22 +39,22 @@ package final class PasswordHasher: Sendable {
       await hasher.run { [cost = hasher.cost] in PasswordHash(password, cost: cost) }
     }
 
-    /// Whether `password` is the stored one, as it is prepared now or as it was typed; with nil it is not, after the
-    /// same time. `renewed` is the hash to store from now on, if the stored one was made with another cost, or as it
-    /// was typed.
+    /// `isMatch` is whether `password` is the stored one, as prepared or as typed. If `stored` is nil, it is false,
+    /// after the same time. `renewed` is a new hash to store, if the stored one has another cost or is of the password
+    /// as typed.
     func verify(_ password: Password, against stored: PasswordHash?) async -> (isMatch: Bool, renewed: PasswordHash?) {
       await hasher.run { [cost = hasher.cost, decoy = hasher.decoy] in
         let compared = stored ?? decoy
         let isPrepared = compared.matches(password)
-        // One more hash, of nobody as of somebody, and only for what is written in several ways.
+        // The second hash is computed for unknown users, too, but only if the typed form differs from the prepared one.
         guard isPrepared || password.asTyped.map(compared.matches) ?? false, let stored else { return (false, nil) }
         return (true, isPrepared && stored.cost == cost ? nil : PasswordHash(password, cost: cost))
       }
     }
   }
 
-  /// Runs `body` with a place, or throws `.tooManyRequests` at once: who cannot be served costs nothing more, least of
-  /// all a statement.
+  /// Runs `body` with a place, or throws `.tooManyRequests` immediately: a refused caller costs nothing more, in
+  /// particular no round trip to the database.
   package func withPlace<Value>(_ body: (Place) async throws -> Value) async throws -> Value {
     defer { takenPlaceCount.subtract(1, ordering: .relaxed) }
     guard takenPlaceCount.add(1, ordering: .relaxed).newValue <= Self.placeCountMax else {
@@ -66,10 +67,10 @@ package final class PasswordHasher: Sendable {
     try await withPlace { await $0.hash(password) }
   }
 
-  /// The processors that this process may use (proc(5)); nil where the system does not tell.
+  /// The number of processors that this process may use (proc(5)); nil if the system does not report it.
   ///
-  /// Of two threads on one processor Linux (6.18) often lets the other one of the two follow, although a third is
-  /// waiting that should go before either, and looks again at the next tick only: verifications waited up to four
+  /// If two of these threads share a processor, Linux (6.18) often switches from one to the other although a thread
+  /// with precedence over both is waiting, and does not reconsider until the next tick: verifications waited up to four
   /// milliseconds.
   private static var processorCount: Int? {
     let status = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)
@@ -79,7 +80,7 @@ package final class PasswordHasher: Sendable {
 
   private func run<Value: Sendable>(_ work: @escaping @Sendable () -> Value) async -> Value {
     await withCheckedContinuation { continuation in
-      // Two threads may do it; the first one answers.
+      // Two threads may do the same work; the first to finish resumes the caller.
       let waiting = Mutex<CheckedContinuation<Value, Never>?>(continuation)
       queue.add {
         let value = work()
@@ -89,12 +90,12 @@ package final class PasswordHasher: Sendable {
   }
 }
 
-/// What waits to be hashed, and the threads that do it. They end when it is closed and empty.
+/// A queue of hashing work and its threads. They end once the queue is closed and empty.
 private final class HashingQueue: Sendable {
-  /// `SCHED_IDLE` of sched(7). A thread with a low priority alone would be let finish its slice, which is milliseconds.
+  /// `SCHED_IDLE` of sched(7). A thread that merely has a low priority may finish its time slice of milliseconds.
   private static let idlePolicy: Int32 = 5
-  /// From -20 (first) to 19 (last), of the thread that helps: a tenth of a processor where somebody else wants all of
-  /// it.
+  /// The niceness of the helper thread, from -20 (first) to 19 (last): it gets a tenth of a processor that is otherwise
+  /// fully used.
   private static let helperNiceness: Int32 = 10
 
   private let backlog: Mutex<HashingBacklog<@Sendable () -> Void>>
@@ -109,7 +110,7 @@ private final class HashingQueue: Sendable {
   }
 
   func start() {
-    // On Linux, zero is the calling thread alone.
+    // On Linux, zero means only the calling thread.
     for _ in 0..<threadCount {
       Thread.detachNewThread { [self] in
         var parameters = sched_param()

@@ -1,46 +1,46 @@
 package import Foundation
 package import Postgres
 
-/// What came of taking somebody out.
+/// The result of erasing a person.
 package struct PersonErasure: Sendable, Equatable {
   package var id: UUID
-  /// When they ceased to be there: nothing of theirs opens anything from then on.
+  /// When the person was deleted. None of their credentials has worked since.
   package var erasedAt: Date
-  /// Events of the trails out of which they were taken by this call.
+  /// The number of audit events that this call redacted.
   package var redactedEventCount: Int
-  /// Whether nothing is left; otherwise the job `erasures` goes on.
+  /// Whether nothing is left to erase; otherwise the job `erasures` continues.
   package var isFinished: Bool
 }
 
-/// Taking customers out of all that is kept. There is no way back.
+/// Erases customers from all stored data. This cannot be undone.
 ///
-/// It has two parts. The first is one transaction: sessions, memberships, factors, tokens, mails and the person go, so
-/// that nobody logs in as them and their address is free. The second takes them out of what is kept for good, the
-/// trails and the names of who made a key, in steps that are a transaction each. Whatever interrupts it, doing it again
-/// goes on with what is left.
+/// It has two parts. The first is one transaction that deletes sessions, memberships, factors, tokens, mails and the
+/// person, so that nobody can log in as them and their address is free. The second removes them from data that is kept
+/// for good, the trails and the names of keys' creators, in steps of one transaction each. If it is interrupted,
+/// repeating it continues with what is left.
 package struct PersonErasures: Sendable {
-  /// Events that one transaction looks through, while it holds the head of their trail.
+  /// The number of events that one transaction reads while it holds the lock on the head of their trail.
   static let stepEventCount = 5_000
-  /// Keys that one transaction changes.
+  /// The most keys that one transaction changes.
   static let stepKeyCount = 1_000
-  /// What stands in the trails in place of a name or an address.
+  /// The replacement for a name or an address in the trails.
   static let name = "erased person"
 
   let pool: PostgresPool
 
   package init(pool: PostgresPool) { self.pool = pool }
 
-  /// The person of `session`, by themselves. Throws `.lastOwner` while an account that has other members or keys would
-  /// be left without an owner.
+  /// Erases the person of `session`, at their own request. Throws `.lastOwner` while an account that has other members
+  /// or keys would be left without an owner, and `.invalidCredentials` if `proof` is of another person or password.
   package func erase(
     _ proof: CredentialChanges.Proof, of session: MemberSession
   ) async throws -> PersonErasure {
-    // The trail tells who it was, and does not name them.
+    // The trail records the person's id, without their name.
     let caller = Caller(actor: MemberSession.actor(id: session.user.id, name: Self.name))
     return try await erase(session.user.id, by: caller, nil) { try await $0.check(proof, of: session) }
   }
 
-  /// Anybody, or whose erasure has begun: that goes on. Throws `.notFound`, and `.lastOwner` as above.
+  /// Erases a person, or continues an erasure that has begun. Throws `.notFound`, and `.lastOwner` as above.
   package func erase(
     _ id: UUID, by caller: Caller, _ reason: SupportReason? = nil
   ) async throws -> PersonErasure {
@@ -56,12 +56,12 @@ package struct PersonErasures: Sendable {
       erasure.redactedEventCount = try await finish(id, by: caller)
       erasure.isFinished = true
     } catch is PostgresError {
-      // They are gone already, and whoever asked has no session to ask again with. The job does the rest.
+      // The person is deleted, so they have no session to repeat the request with. The job does the rest.
     }
     return erasure
   }
 
-  /// The first part; when it was done, also if that is a while ago.
+  /// Does the first part, unless it was done before. Returns when it was done.
   private func begin(
     _ id: UUID, by caller: Caller, _ reason: SupportReason?, _ prove: (PostgresConnection) async throws -> Void
   ) async throws -> Date {
@@ -82,7 +82,7 @@ package struct PersonErasures: Sendable {
     }
   }
 
-  /// The second part; how many events it has redacted.
+  /// Does the second part. Returns the number of redacted events.
   func finish(_ id: UUID, by caller: Caller) async throws -> Int {
     var count = 0
     for trail in try await pool.query(GoOnErasing(userID: id), as: .identity) {
@@ -120,7 +120,7 @@ package struct PersonErasures: Sendable {
 }
 
 extension PostgresConnection {
-  /// Writes what the end of a person comes to, in the account that it is about.
+  /// Records an event of an erasure in the trail of its account.
   fileprivate nonisolated func tell(
     _ event: BeginErasure.Row, by caller: Caller, _ reason: SupportReason?
   ) async throws {
@@ -133,7 +133,7 @@ extension PostgresConnection {
 }
 
 extension JobRun {
-  /// Finishes what was begun; how many people.
+  /// Finishes erasures that have begun. Returns the number of people.
   func finishErasures() async throws -> Int {
     var count = 0
     for id in try await pool.query(ListUnfinishedErasures(count: 100), as: .identity) {

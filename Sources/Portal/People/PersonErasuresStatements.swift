@@ -1,8 +1,8 @@
 import Foundation
 import Postgres
 
-/// Ends what a person has, and says what is to be told of it: the events of one account after those of another, in the
-/// order of their ids, those of no account last. None where there is no such person. Its function says the rest.
+/// Deletes a person and returns the events to record, in the order of their accounts' ids, those without an account
+/// last. Returns none if there is no such person. The database function has the details.
 struct BeginErasure: PostgresStatement {
   static let isRead = false
   // The function's column keeps its name for servers of earlier versions.
@@ -27,7 +27,7 @@ struct BeginErasure: PostgresStatement {
   }
 }
 
-/// When an erasure was begun.
+/// The time at which an erasure began.
 struct FindErasure: PostgresStatement {
   static let sql = "select created_at from erasures where user_id = $1"
   let userID: UUID
@@ -35,7 +35,7 @@ struct FindErasure: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
-/// The oldest first.
+/// Oldest first.
 struct ListUnfinishedErasures: PostgresStatement {
   static let sql = "select user_id from erasures where finished_at is null order by created_at limit $1"
   let count: Int
@@ -43,7 +43,8 @@ struct ListUnfinishedErasures: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
-/// The trails that may still name somebody whose erasure has begun; its function says what it does besides.
+/// Removes a person whose erasure has begun from invitations and mails, and returns the trails that may still name
+/// them. The database function has the details.
 struct GoOnErasing: PostgresStatement {
   static let isRead = false
   static let sql = """
@@ -54,7 +55,7 @@ struct GoOnErasing: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditTrail { AuditTrail(try row.next()) }
 }
 
-/// Takes somebody out of so many keys that they made; how many that were.
+/// Removes a person's name from at most `count` keys that they created. Returns the number of keys.
 struct EraseKeyMaker: PostgresStatement {
   static let isRead = false
   static let sql = "select erase_key_maker($1, $2, $3)"
@@ -65,7 +66,7 @@ struct EraseKeyMaker: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
-/// Takes somebody out of the events behind `after`, so many of them.
+/// Removes a person from the `count` events after `after`.
 struct RedactAuditEvents: PostgresStatement {
   static let isRead = false
   static let sql = """
@@ -73,10 +74,10 @@ struct RedactAuditEvents: PostgresStatement {
     from redact_audit_events($1, coalesce($2::uuid, '00000000-0000-0000-0000-000000000000'), $3, $4)
     """
   struct Row: Sendable {
-    /// Where to go on; nil at the end.
+    /// The position to continue from; nil at the end.
     let last: Int?
     let eventCount: Int
-    /// Where there was something to redact.
+    /// Nil if there was nothing to redact.
     let digest: String?
   }
   let userID: UUID
@@ -89,7 +90,7 @@ struct RedactAuditEvents: PostgresStatement {
   }
 }
 
-/// Forgets what somebody was called by, when nothing of them is left.
+/// Deletes the addresses of an erased person, when nothing else of them is left.
 struct FinishErasure: PostgresStatement {
   static let isRead = false
   static let sql = "select true from (select finish_erasure($1)) finished"

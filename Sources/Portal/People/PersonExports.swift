@@ -1,11 +1,11 @@
 package import Foundation
 package import Postgres
 
-/// Handing out what is stored about a customer.
+/// Exports what is stored about a customer.
 package struct PersonExports: Sendable {
-  /// Of each list in a ``PersonRecord``, the newest.
+  /// The most entries of each list in a ``PersonRecord``; the newest are exported.
   package static let listCountMax = 10_000
-  /// Keys or events that are in memory at a time.
+  /// The most keys or events in memory at a time.
   static let pageCountMax = 1_000
 
   let pool: PostgresPool
@@ -20,7 +20,7 @@ package struct PersonExports: Sendable {
     return found
   }
 
-  /// Makes ready for reading what is stored. Throws `.notFound`.
+  /// Reads the person's record and prepares to read their keys and events. Throws `.notFound`.
   package func export(of id: UUID) async throws -> Export {
     let count = Self.listCountMax
     let (people, memberships, sessions, invitations, mails, tokens) = try await pool.pipeline(
@@ -34,13 +34,13 @@ package struct PersonExports: Sendable {
     return Export(record: record, pool: pool, trails: trails)
   }
 
-  /// What is stored about somebody. Between two reads it holds nothing in the database.
+  /// The data stored about a person. Between two reads it holds no lock and no connection.
   package struct Export: Sendable {
     package let record: PersonRecord
     let pool: PostgresPool
     let trails: [AuditTrail]
 
-    /// Hands on all keys that the person made, a thousand at most at a time.
+    /// Passes all keys that the person created to `sink`, at most a thousand at a time.
     package func readKeys(_ sink: ([MadeKey]) async throws -> Void) async throws {
       for trail in trails where trail.accountID != nil {
         var last: UUID?
@@ -53,8 +53,8 @@ package struct PersonExports: Sendable {
       }
     }
 
-    /// Hands on all events of what the person did, and of what was done to them, trail by trail, a thousand at most at
-    /// a time. Of what others did the address they came from is theirs, and left out.
+    /// Passes all events whose actor or target is the person to `sink`, trail by trail, at most a thousand at a time.
+    /// The IP address of an event is left out if the actor is somebody else.
     package func readEvents(_ sink: ([ChainedAuditEvent]) async throws -> Void) async throws {
       for trail in trails {
         let end = try await pool.query(FindAuditHead(trail: trail), as: .staff).first ?? 0

@@ -48,7 +48,7 @@ struct ListMembershipsOfPerson: PostgresStatement {
   }
 }
 
-/// Also those that are over, as long as they are stored.
+/// Includes expired sessions that are still stored.
 struct ListSessionsOfPerson: PostgresStatement {
   static let sql = """
     select account_id, id, created_at, last_seen_at, expires_at, host(ip), user_agent
@@ -68,7 +68,7 @@ struct ListSessionsOfPerson: PostgresStatement {
   }
 }
 
-/// Those that the person got, and those that they made.
+/// The invitations that the person received or sent.
 struct ListInvitationsOfPerson: PostgresStatement {
   static let sql = """
     select id, account_id, email, role, inviter_name, created_at, expires_at, accepted_at, revoked_at
@@ -121,7 +121,7 @@ struct ListTokensOfPerson: PostgresStatement {
   }
 }
 
-/// The keys that a person made in one account, in the order of their ids, from behind `after`.
+/// The keys that a person created in one account, in the order of their ids, starting after `after`.
 struct ListKeysOfPerson: PostgresStatement {
   static let sql = """
     select id, account_id, name, key_start, created_at, revoked_at

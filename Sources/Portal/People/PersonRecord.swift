@@ -1,7 +1,7 @@
 package import Foundation
 
-/// All that is stored about a customer, but for what there may be very much of: see ``PersonExports/Export``. No secret
-/// is in it, nor what one is recognised by.
+/// The data stored about a customer, except keys and events, which may be many: see ``PersonExports/Export``. It
+/// contains no secrets and no hashes of secrets.
 package struct PersonRecord: Sendable {
   package struct Membership: Sendable {
     package var accountID: UUID
@@ -16,7 +16,7 @@ package struct PersonRecord: Sendable {
     package var session: OpenSession
   }
 
-  /// One that was sent to the person, or that they made.
+  /// An invitation that the person received or sent.
   package struct Invitation: Sendable {
     package var id: UUID
     package var accountID: UUID
@@ -37,11 +37,11 @@ package struct PersonRecord: Sendable {
     package var state: String
     package var createdAt: Date
     package var finishedAt: Date?
-    /// What stands in it, as a JSON object.
+    /// The values in its text, as a JSON object.
     package var parameters: String
   }
 
-  /// A link that was sent, without what opens it.
+  /// A token that was sent, without its secret.
   package struct OneTimeToken: Sendable {
     package var purpose: String
     package var email: String
@@ -62,7 +62,7 @@ package struct PersonRecord: Sendable {
   package var tokens: [OneTimeToken] = []
 }
 
-/// A key that a person made.
+/// A key that a person created.
 package struct MadeKey: Sendable {
   package var id: UUID
   package var accountID: UUID

@@ -1,12 +1,12 @@
 import Foundation
 
-/// A limit of a request, and whose it is.
+/// A limit that applies to a request, with the window it is counted in.
 struct AppliedLimit: Sendable, Equatable {
   let limit: RateLimit
   let mode: RateLimitMode
   let window: RateLimitWindowID
 
-  /// `subject` is the lineage of a key, or the account.
+  /// `subject` is the ID of the lineage of a key, or of the account.
   init(_ limit: RateLimit, _ mode: RateLimitMode, of subject: UUID, isAccount: Bool = false) {
     self.limit = limit
     self.mode = mode
@@ -15,16 +15,16 @@ struct AppliedLimit: Sendable, Equatable {
   }
 }
 
-/// What a window is found by.
+/// Identifies a window.
 struct RateLimitWindowID: Hashable, Sendable {
   let subject: UUID
   let digest: Int
-  /// Those of accounts are kept apart from those of keys.
+  /// Windows of accounts are kept apart from those of keys.
   let isAccount: Bool
-  /// A key and its predecessor may be of different modes. Were their window one, what PostgreSQL decided for the one
-  /// would take the place of what was counted here for the other, again and again.
+  /// A key and its predecessor may have different modes. If they shared a window, PostgreSQL's decisions for one would
+  /// keep overwriting what was counted here for the other.
   let isConsistent: Bool
 
-  /// In one word, since this is done for every verification: the last bytes of a UUID are random.
+  /// A single word, because every verification hashes it: the last bytes of a UUID are random.
   func hash(into hasher: inout Hasher) { hasher.combine(subject.lowBits ^ UInt64(bitPattern: Int64(digest))) }
 }

@@ -1,18 +1,19 @@
 package import Foundation
+import JSON
 
 /// The limits of one key: its own per minute, its named limits, and the limit that the keys of its account share.
 package struct KeyLimits: Sendable, Equatable {
-  // Large before small: a cache holds a million of these.
+  // Large fields come first to avoid padding: a cache holds a million of these.
   /// Identifies the windows of the key's own limits: the first key of its lineage, so that a successor continues the
   /// windows of its predecessor.
   package var lineageID: UUID
   package var accountID: UUID
-  /// The key's own, or the plan's if that is lower.
+  /// The key's own limit, or the plan's if that is lower.
   package var perMinute: Int
   package var named: [RateLimit]
   /// Shared by the keys of the account; nil if there is no such limit.
   package var accountPerMinute: Int?
-  /// Of the key's own limits.
+  /// The mode of the key's own limits.
   package var mode: RateLimitMode
   package var accountMode: RateLimitMode
 
@@ -29,7 +30,7 @@ package struct KeyLimits: Sendable, Equatable {
     self.accountMode = accountMode
   }
 
-  /// The key's own per minute, its named ones, and the account's.
+  /// The key's limit per minute, its named limits, and the account's limit.
   var all: [AppliedLimit] {
     var limits = [AppliedLimit(.ofKey(perMinute: perMinute), mode, of: lineageID)]
     limits += named.map { AppliedLimit($0, mode, of: lineageID) }
@@ -39,8 +40,9 @@ package struct KeyLimits: Sendable, Equatable {
     return limits
   }
 
+  /// Whether the limit per minute is the only one.
   var hasOne: Bool { named.isEmpty && accountPerMinute == nil }
 
-  /// Whether PostgreSQL decides one of them.
+  /// Whether PostgreSQL decides any of them.
   var needPostgres: Bool { mode == .consistent || accountPerMinute != nil && accountMode == .consistent }
 }

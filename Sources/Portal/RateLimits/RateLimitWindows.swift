@@ -2,7 +2,7 @@ import Foundation
 
 /// The windows of a shard.
 struct RateLimitWindows: Sendable {
-  /// Windows kept before those that are over are swept out, and the least that is kept between sweeps.
+  /// The number of windows at which expired ones are first swept, and the lowest threshold for later sweeps.
   private static let sweepThresholdMin = 4_096
 
   private var byID: [RateLimitWindowID: SharedWindow] = [:]
@@ -16,7 +16,8 @@ struct RateLimitWindows: Sendable {
     sweepAt = max(Self.sweepThresholdMin, 2 * byID.count)
   }
 
-  /// For a request with this limit alone, with the index of the window it was taken in; nil if it is unsure.
+  /// Decides a request to which only this limit applies. Also returns the index of the window that the cost was taken
+  /// from; nil if the fit is unsure.
   mutating func admit(
     _ applied: AppliedLimit, cost: Int, _ allowance: RateLimitAllowance, at now: Int
   ) -> (standing: RateLimitDecision.Standing, index: Int)? {
@@ -42,7 +43,7 @@ struct RateLimitWindows: Sendable {
     }
   }
 
-  /// Takes what ``fit(_:cost:_:at:)`` has said to fit; the index of the window it was taken in.
+  /// Takes a cost that ``fit(_:cost:_:at:)`` found to fit; returns the index of the window that it was taken from.
   mutating func take(_ applied: AppliedLimit, _ cost: Int) -> Int {
     let id = applied.window
     let (index, isNew) = withWindow(id, applied.limit) { ($0.take(cost), $0.queueOnce()) }
@@ -101,7 +102,7 @@ struct RateLimitWindows: Sendable {
 }
 
 extension SharedWindow {
-  /// True the first time: then its id goes into the queue.
+  /// True if the window is not queued yet; the caller then appends its ID to the queue.
   fileprivate mutating func queueOnce() -> Bool {
     defer { isQueued = true }
     return !isQueued

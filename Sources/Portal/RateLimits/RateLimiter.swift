@@ -1,13 +1,13 @@
 import Foundation
 import Synchronization
 
-/// The windows of this instance in memory: it decides in the mode `fast`, and remembers what PostgreSQL decided in the
-/// mode `consistent`. Those of keys and those of accounts are apart, and locked in this order. Keys of one lineage use
-/// the same ones.
+/// The windows of this instance, in memory. They decide limits of the mode `fast`, and hold PostgreSQL's last decisions
+/// for limits of the mode `consistent`. Windows of keys and of accounts are in separate shards, locked in this order.
+/// Keys of the same lineage share windows.
 package final class RateLimiter: Sendable {
   private static let shardCount = 16
 
-  /// What was taken, so that it can be given back.
+  /// The costs that a request took, so that they can be given back.
   struct Taken {
     var parts: [(window: RateLimitWindowID, index: Int, cost: Int)] = []
   }
@@ -23,38 +23,38 @@ package final class RateLimiter: Sendable {
 
   package init() {}
 
-  /// What an instance may admit before the next exchange.
+  /// How much an instance may admit before the next exchange.
   var allowance: RateLimitAllowance {
     RateLimitAllowance(
       instanceCount: liveInstanceCount.load(ordering: .relaxed), isConnected: connected.load(ordering: .relaxed))
   }
 
-  /// Whether the last exchange came to its end.
+  /// Whether the last exchange succeeded.
   var isConnected: Bool {
     get { connected.load(ordering: .relaxed) }
     set { connected.store(newValue, ordering: .relaxed) }
   }
 
-  /// Instances that are live, this one too. Whoever follows the invalidation log says so before the caches are fresh by
-  /// what it has read, so that no verdict is given by a count that is older than the lease.
+  /// The number of live instances, including this one. The follower of the invalidation log sets it before it renews
+  /// the lease of the caches, so that no verdict uses a number older than the lease.
   package var instanceCount: Int {
     get { liveInstanceCount.load(ordering: .relaxed) }
     set { liveInstanceCount.store(newValue, ordering: .relaxed) }
   }
 
-  /// Takes `cost` from all of the limits if it fits into all; nothing otherwise. Nil if this cannot be said without
-  /// PostgreSQL: then ``RateLimits`` can. `now` is in milliseconds since 1970.
+  /// Takes `cost` from all of the limits if it fits into all of them, otherwise from none. Nil if that cannot be
+  /// decided without PostgreSQL; ``RateLimits`` then can. `now` is in milliseconds since 1970.
   package func admit(_ limits: KeyLimits, cost: Int, at now: Int) -> RateLimitDecision? {
     var taken: Taken?
     return admit(limits, cost: cost, at: now, &taken)
   }
 
-  /// As ``admit(_:cost:at:)``; adds what it takes to `taken`, unless that is nil.
+  /// As ``admit(_:cost:at:)``, and adds the costs it takes to `taken`, unless that is nil.
   func admit(_ limits: KeyLimits, cost: Int, at now: Int, _ taken: inout Taken?) -> RateLimitDecision? {
     limits.needPostgres ? nil : admitFast(limits, cost: cost, at: now, &taken)
   }
 
-  /// How the limits stand as far as this instance knows, without taking anything.
+  /// The state of the limits as far as this instance knows. Takes nothing.
   package func peek(_ limits: KeyLimits, at now: Int) -> RateLimitDecision {
     withWindows(of: limits) { keyWindows, accountWindows in
       RateLimitDecision(
@@ -74,7 +74,7 @@ package final class RateLimiter: Sendable {
     return decision
   }
 
-  /// For a key with its limit per minute and no other, as most have.
+  /// For a key with only a limit per minute, as most keys are.
   private func admitToOne(
     _ limits: KeyLimits, cost: Int, at now: Int
   ) -> (decision: RateLimitDecision, window: RateLimitWindowID, index: Int)? {
@@ -123,7 +123,7 @@ package final class RateLimiter: Sendable {
     }
   }
 
-  /// Takes over what PostgreSQL decided, for whoever only looks.
+  /// Stores what PostgreSQL decided, for ``peek(_:at:)``.
   func decided(_ applied: AppliedLimit, index: Int, current: Int, previous: Int) {
     shard(applied.window).windows.withLock {
       $0.decided(applied, index: index, current: current, previous: previous)
@@ -132,8 +132,8 @@ package final class RateLimiter: Sendable {
 
   // MARK: Exchange
 
-  /// Takes up to `count` windows in which something was admitted since they were published last, those of at least so
-  /// many seconds.
+  /// Takes up to `count` windows of at least `secondsMin` seconds in which something was admitted since they were last
+  /// published.
   func takeQueued(_ count: Int, secondsMin: Int) -> [(window: RateLimitWindowID, publication: SharedWindow.Publication)]
   {
     var taken: [(RateLimitWindowID, SharedWindow.Publication)] = []
@@ -143,7 +143,8 @@ package final class RateLimiter: Sendable {
     return taken
   }
 
-  /// The others' counts for what was published; nil if that failed, and it waits again.
+  /// Stores the other instances' counts for what was published; nil if publishing failed, which queues the window
+  /// again.
   func exchanged(_ window: RateLimitWindowID, _ publication: SharedWindow.Publication, others: SharedWindow.Pair?) {
     shard(window).windows.withLock { $0.exchanged(window, publication, others: others) }
   }

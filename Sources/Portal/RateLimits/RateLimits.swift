@@ -2,16 +2,17 @@ package import Foundation
 package import Postgres
 import ServiceLifecycle
 
-/// Limits beyond one instance: what the instances admitted in the mode `fast` is exchanged through PostgreSQL, and in
+/// Limits across instances. In the mode `fast` the instances exchange through PostgreSQL what they have admitted; in
 /// the mode `consistent` PostgreSQL decides.
 package actor RateLimits: Service {
-  /// Between two exchanges.
+  /// The time between two exchanges.
   private static let interval: Duration = .milliseconds(200)
-  /// An instance that is alone publishes every so many times, and only what whoever comes after it will miss: windows
-  /// longer than this. The others it publishes when it is not alone any more, and at the end.
+  /// A single instance exchanges only once per this many intervals, and publishes only long windows, which its
+  /// successor will still need. It publishes shorter ones once another instance appears, and at shutdown.
   private static let intervalsPerExchangeAlone = 25
+  /// The length of the shortest window that a single instance publishes.
   private static let windowSecondsMinAlone = 61
-  /// Windows in one statement.
+  /// The number of windows in one statement.
   private static let windowsPerExchangeMax = 5_000
 
   private let pool: PostgresPool
@@ -21,10 +22,10 @@ package actor RateLimits: Service {
   private let observer: Observer
   /// How long PostgreSQL may take for a decision or an exchange.
   private let timeout: Duration
-  /// Whether it is about to stop: then it publishes everything.
+  /// Whether the instance is shutting down, and therefore publishes every window.
   private var isEnding = false
   private var last: Task<Bool, Never>?
-  /// An exchange that has not begun: it will publish what was admitted before it does.
+  /// An exchange that has not begun. It will publish everything that is admitted until it begins.
   private var next: Task<Bool, Never>?
 
   package init(
@@ -54,11 +55,11 @@ package actor RateLimits: Service {
     if !isAlone || number % Self.intervalsPerExchangeAlone == 0 { await exchange() }
   }
 
-  /// By the last heartbeat, see ``RateLimiter/instanceCount``.
+  /// As of the last heartbeat, see ``RateLimiter/instanceCount``.
   private var isAlone: Bool { limiter.instanceCount == 1 }
 
-  /// Takes `cost` from all of the limits, or from none, as ``RateLimiter/admit(_:cost:at:)``, with whatever of
-  /// PostgreSQL that takes. Throws `.unavailable`, or what the database threw, when it cannot be said.
+  /// Takes `cost` from all of the limits or from none, as ``RateLimiter/admit(_:cost:at:)``, and asks PostgreSQL where
+  /// necessary. Throws `.unavailable`, or the error of the database, if that cannot be decided.
   package nonisolated func admit(_ limits: KeyLimits, cost: Int) async throws -> RateLimitDecision {
     var taken: RateLimiter.Taken? = RateLimiter.Taken()
     let fast = try await admitFast(limits, cost: cost, &taken)
@@ -81,7 +82,7 @@ package actor RateLimits: Service {
       let now = try await clock.now(on: pool)
       if let decision = limiter.admitFast(limits, cost: cost, at: now.milliseconds, &taken) { return decision }
       guard isConnected else {
-        throw PortalError.unavailable(reason: "the instances cannot tell each other of a limit")
+        throw PortalError.unavailable(reason: "the instances cannot exchange the counts of a limit")
       }
       isConnected = await exchange()
     }
@@ -111,9 +112,9 @@ package actor RateLimits: Service {
     return RateLimitDecision(standings)
   }
 
-  /// Tells the other instances what was admitted here until now, and hears of them. Those who ask while an exchange is
-  /// under way wait for the next one together. Where nothing was admitted since the last one, there is nothing to tell
-  /// or to hear of, and PostgreSQL is not asked, unless it did not answer the last time. False when it did not answer.
+  /// Publishes what was admitted here so far, and reads what the other instances have published. Callers that arrive
+  /// during an exchange share the next one. If nothing was admitted since the last exchange and that one succeeded,
+  /// PostgreSQL is not asked. False if PostgreSQL did not answer.
   @discardableResult
   package func exchange() async -> Bool {
     if let next { return await next.value }

@@ -2,11 +2,12 @@ import Foundation
 import Postgres
 
 /// Publishes what this instance admitted in the windows, and reads what the others published, both for the current
-/// fixed window and for the one before. One statement, one snapshot.
+/// fixed window and for the previous one, in one statement and one snapshot.
 struct ExchangeRateLimits: PostgresStatement {
   static let isRead = false
   static let sql = "select exchange_rate_limits($1, $2, $3, $4, $5, $6)"
-  /// A window stops to count in one of so many slots of so many seconds; as in the migration.
+  /// A fixed window is stored in the slot of the time at which it stops counting. The number of slots and their length
+  /// in seconds are the same as in the migration.
   private static let slotCount = 32
   private static let slotSeconds = 7_200
 
@@ -38,10 +39,11 @@ struct ExchangeRateLimits: PostgresStatement {
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [Int] { try row.next() }
 
-  /// The others' counts of each window in `used`, which is the answer. Throws where it is not of as many.
+  /// Pairs up the other instances' counts in `used`, the answer to this statement. Throws if their number is not that
+  /// of the counts sent.
   func told(_ used: [Int]) throws(PostgresError) -> [SharedWindow.Pair] {
     guard used.count == subjects.count else {
-      throw PostgresError(.protocolViolation, "the exchange answered \(used.count) counts of \(subjects.count)")
+      throw PostgresError(.protocolViolation, "the exchange returned \(used.count) counts for \(subjects.count)")
     }
     return stride(from: 0, to: used.count, by: 2).map {
       SharedWindow.Pair(current: used[$0], previous: used[$0 + 1])
@@ -49,7 +51,7 @@ struct ExchangeRateLimits: PostgresStatement {
   }
 }
 
-/// Takes from limits of the mode `consistent`: all of them, or none.
+/// Takes the cost from all of the limits, which are of the mode `consistent`, or from none.
 struct TakeRateLimits: PostgresStatement {
   static let isRead = false
   static let sql = """
@@ -78,7 +80,7 @@ struct TakeRateLimits: PostgresStatement {
   }
 }
 
-/// Truncates what no window counts any more.
+/// Truncates the slots whose counts no window uses any more.
 struct ExpireRateLimitCounts: PostgresStatement {
   static let isRead = false
   static let sql = "select expire_rate_limit_counts()"

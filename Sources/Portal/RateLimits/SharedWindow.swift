@@ -1,21 +1,22 @@
-/// What an instance may admit before it has told the others and heard of them.
+/// How much an instance may admit before the next exchange with the others.
 ///
-/// With n instances and a limit L an instance admits at most B = max(1, L / 20(n-1)) units (or one request that costs
-/// more) between two exchanges. Whoever decides last has seen all that every other had published when it looked; what
-/// another admitted since, or while the two looks crossed, is at most 2B. So at most L + 2(n-1)B is admitted in a
-/// window: 10 % over where L ≥ 20(n-1), else 2(n-1) units. An instance that is alone admits L and no more.
+/// With n instances and a limit L, an instance admits at most B = max(1, L / 20(n-1)) units (or one request that costs
+/// more) between two exchanges. The instance that decides last has read everything that the others had published by
+/// then; what another has admitted since, or while the two exchanges crossed, is at most 2B. So at most L + 2(n-1)B is
+/// admitted in a window: 10 % over the limit if L ≥ 20(n-1), otherwise 2(n-1) units. A single instance admits no more
+/// than L.
 ///
-/// Without PostgreSQL nobody hears of anybody. Then each may admit its share of what was left when it last heard, so
-/// that the shares of all are no more than what was left.
+/// Without PostgreSQL there are no exchanges. Each instance may then admit its share of what was left at its last
+/// exchange, so that all shares together are no more than what was left.
 struct RateLimitAllowance: Sendable, Equatable {
   private static let overshootDivisor = 20
 
-  /// Those that are live, this one too.
+  /// The number of live instances, including this one.
   var instanceCount = 1
-  /// Whether the last exchange came to its end.
+  /// Whether the last exchange succeeded.
   var isConnected = true
 
-  /// `known` is what is known to be used of the limit, by all.
+  /// `known` is the use of the limit by all instances, as far as is known.
   func units(limit: Int, known: Int) -> Int {
     if instanceCount <= 1 { return .max }
     let units = max(1, limit / (Self.overshootDivisor * (instanceCount - 1)))
@@ -29,16 +30,16 @@ struct SharedWindow: Sendable, Equatable {
   enum Fit: Equatable {
     case fits
     case refused
-    /// It would fit by what is known, but too much is not published yet.
+    /// It fits as far as is known, but too much has not been published yet.
     case unsure
   }
 
-  /// In a fixed window, and in the one before.
+  /// Counts in the current fixed window and in the previous one.
   struct Pair: Sendable, Equatable {
     var current = 0
     var previous = 0
 
-    /// Of rows, which hold whatever somebody put there.
+    /// Bounded, because the values come from rows, which may hold anything.
     fileprivate var bounded: Pair {
       Pair(current: SlidingWindow.bounded(count: current), previous: SlidingWindow.bounded(count: previous))
     }
@@ -53,14 +54,14 @@ struct SharedWindow: Sendable, Equatable {
     }
   }
 
-  /// What one instance tells the others, and asks of them.
+  /// The counts that an instance publishes in an exchange.
   struct Publication: Sendable, Equatable {
     var seconds: Int
     var index: Int
     var own: Pair
   }
 
-  /// A decision of the database arrives this much later than another at most.
+  /// The longest time by which a decision of the database may arrive after a later one.
   private static let lateSecondsMax = 5
 
   private let seconds: Int
@@ -68,12 +69,12 @@ struct SharedWindow: Sendable, Equatable {
   private var own = Pair()
   private var published = Pair()
   private var others = Pair()
-  /// Whether it waits to be published.
+  /// Whether the window is queued to be published.
   var isQueued = false
 
   init(seconds: Int) { self.seconds = SlidingWindow.lengthMilliseconds(seconds) / 1_000 }
 
-  /// By all, as far as is known.
+  /// The use by all instances, as far as is known.
   var window: SlidingWindow {
     SlidingWindow(
       lengthMilliseconds: seconds * 1_000, index: index, current: own.current + others.current,
@@ -84,7 +85,7 @@ struct SharedWindow: Sendable, Equatable {
 
   private var unpublished: Int { own.current - published.current + own.previous - published.previous }
 
-  /// Whether nothing of it counts any more; then nobody needs to hear of it either.
+  /// Whether nothing in the window counts any more; it need not be published then either.
   func isOver(at now: Int) -> Bool { window.isOver(at: now) }
 
   /// Whether `cost` may be taken. `now` is in milliseconds since 1970.
@@ -98,14 +99,15 @@ struct SharedWindow: Sendable, Equatable {
     return cost <= allowance.units(limit: limit, known: known) - unpublished ? .fits : .unsure
   }
 
-  /// Takes `cost` in the window of the last ``fit(cost:limit:_:at:)``, whose index it returns.
+  /// Takes `cost` from the window of the last ``fit(cost:limit:_:at:)``; returns the index of that window.
   @discardableResult
   mutating func take(_ cost: Int) -> Int {
     own.current += cost
     return index
   }
 
-  /// Gives back what was taken in the window `index`. What was published stays published: it only grows.
+  /// Gives back what was taken in the window `index`, except what has been published, because published counts only
+  /// grow.
   mutating func release(_ cost: Int, takenAt index: Int) {
     if index == self.index {
       own.current = max(published.current, own.current - cost)
@@ -114,7 +116,7 @@ struct SharedWindow: Sendable, Equatable {
     }
   }
 
-  /// Takes the others' counts, which the database had beside `publication`.
+  /// Stores the other instances' counts, which were read when `publication` was published.
   mutating func exchanged(_ publication: Publication, others told: Pair) {
     let told = told.bounded
     switch index - publication.index {
@@ -129,9 +131,10 @@ struct SharedWindow: Sendable, Equatable {
     }
   }
 
-  /// Takes over how the window stands in the database, which decided.
+  /// Stores the state of the window in the database, which decided.
   mutating func decided(index: Int, current: Int, previous: Int) {
-    // What comes late is not taken over. A window that is far ahead is from before the clock was set back.
+    // Ignore a late decision, unless the window here is far ahead, which means that it dates from before the clock was
+    // set back.
     let index = SlidingWindow.bounded(index: index, seconds: seconds)
     guard index >= self.index || (self.index - index) * seconds > Self.lateSecondsMax else { return }
     self.index = index
@@ -145,7 +148,8 @@ struct SharedWindow: Sendable, Equatable {
     own.take(step)
     others.take(step)
     published.take(step)
-    // The others have heard of it under the index it had, all but what was not published yet.
+    // The others have these counts under the old index, except those that were not published yet. All of them are
+    // treated as published now.
     if case .back = step { published = own }
     index = now / (seconds * 1_000)
   }

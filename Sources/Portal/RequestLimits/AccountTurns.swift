@@ -1,21 +1,21 @@
 package import Foundation
 import Synchronization
 
-/// Serves few reads of an account at a time, so that whoever asks for much at once waits for themselves, and not
-/// everybody for a connection to PostgreSQL.
+/// Limits the concurrent reads of each account, so that an account with many requests waits for its own reads and does
+/// not exhaust the connections to PostgreSQL.
 package final class AccountTurns: Sendable {
   private typealias Waiter = CheckedContinuation<Void, any Error>
 
-  /// Of one account, if the pool has connections for more than twice as many; else half of the pool's.
+  /// The number of reads per account that run concurrently, but at most half of the connections of the pool.
   package static let servedCountMax = 4
-  /// Of one account.
+  /// The number of reads per account that wait.
   package static let waitingCountMax = 32
 
   private let state: Mutex<AccountTurnsState<Waiter>>
   private let lastNumber = Atomic<UInt64>(0)
   private let observer: Observer
 
-  /// For reads on a pool of so many connections.
+  /// `poolSize` is the number of connections of the pool that the reads use.
   package init(poolSize: Int, observer: Observer) {
     state = Mutex(
       AccountTurnsState(
@@ -23,8 +23,8 @@ package final class AccountTurns: Sendable {
     self.observer = observer
   }
 
-  /// Runs `body` when it is its turn. Throws `.accountBusy` if too many wait, and `CancellationError` for whoever is
-  /// cancelled while waiting.
+  /// Runs `body` when it is its turn. Throws `.accountBusy` if too many reads wait, and `CancellationError` if the task
+  /// is cancelled while it waits.
   package func withTurn<Value>(of accountID: UUID, _ body: () async throws -> Value) async throws -> Value {
     try await begin(accountID)
     defer { state.withLock { $0.end(accountID) }?.resume() }
@@ -39,7 +39,7 @@ package final class AccountTurns: Sendable {
         case .begins: waiter.resume()
         case .waits:
           observer.observe(.accountWaits)
-          // The cancellation may have come before the waiter was there to be dismissed.
+          // The task may have been cancelled before there was a waiter to dismiss.
           if Task.isCancelled { dismiss(accountID, number) }
         case .refused:
           observer.observe(.requestRefused(.account))

@@ -1,29 +1,29 @@
 import DequeModule
 import Foundation
 
-/// Whose turn it is among the requests of each account, as a value: so many are served at once, some more wait, in the
-/// order in which they came, and the others are refused.
+/// The turns of the requests of each account. A number of requests is served concurrently, further ones wait in the
+/// order of their arrival, and the rest are refused. A value without I/O.
 ///
-/// Generic over who waits, so that tests need no tasks.
+/// Generic over the waiter, so that tests need no tasks.
 struct AccountTurnsState<Waiter: Sendable>: Sendable {
   enum Arrival: Sendable, Equatable {
-    /// It is served at once.
+    /// The request is served immediately.
     case begins
     case waits
     case refused
   }
 
   private struct Turns {
-    /// Requests that are served: one at least.
+    /// Requests that are being served, at least one.
     var servedCount = 1
     var waiting = Deque<(number: UInt64, waiter: Waiter)>()
   }
 
-  /// Requests of one account that are served at once.
+  /// The number of requests per account that are served concurrently.
   let servedCountMax: Int
-  /// Requests of one account that wait.
+  /// The number of requests per account that wait.
   let waitingCountMax: Int
-  /// Of accounts that have a request.
+  /// Contains only accounts with a request.
   private var turns: [UUID: Turns] = [:]
 
   init(servedCountMax: Int, waitingCountMax: Int) {
@@ -31,10 +31,10 @@ struct AccountTurnsState<Waiter: Sendable>: Sendable {
     self.waitingCountMax = waitingCountMax
   }
 
-  /// Accounts that are remembered.
+  /// The number of accounts with a request.
   var accountCount: Int { turns.count }
 
-  /// A request has come. `number` is its own among all, by which it can be dismissed while it waits.
+  /// Registers a request. `number` is unique among all requests and identifies it for ``dismiss(_:_:)`` while it waits.
   mutating func arrive(_ accountID: UUID, _ number: UInt64, _ waiter: Waiter) -> Arrival {
     guard var account = turns.removeValue(forKey: accountID) else {
       turns[accountID] = Turns()
@@ -50,7 +50,7 @@ struct AccountTurnsState<Waiter: Sendable>: Sendable {
     return .waits
   }
 
-  /// One that was served is done. Returns who is served in its place.
+  /// Ends a request that was served. Returns the waiter that is served in its place.
   mutating func end(_ accountID: UUID) -> Waiter? {
     guard var account = turns.removeValue(forKey: accountID) else { return nil }
     let next = account.waiting.popFirst()
@@ -59,7 +59,7 @@ struct AccountTurnsState<Waiter: Sendable>: Sendable {
     return next?.waiter
   }
 
-  /// One that waits goes away. Nil if it does not wait, or not any more.
+  /// Removes a waiting request. Nil if it is not waiting, or no longer.
   mutating func dismiss(_ accountID: UUID, _ number: UInt64) -> Waiter? {
     guard let place = turns[accountID]?.waiting.firstIndex(where: { $0.number == number }) else { return nil }
     return turns[accountID]?.waiting.remove(at: place).waiter

@@ -1,10 +1,10 @@
 package import Foundation
 import Synchronization
 
-/// What limits the requests of whoever asks the portal, on this instance alone: by session, by address where there is
-/// none, and by service token.
+/// Limits the requests to the portal, per instance: by session, by address if there is no session, and by service
+/// token.
 package struct RequestLimits: Sendable {
-  /// Requests in a minute; 0: as many as come.
+  /// Requests per minute; 0 means unlimited.
   package struct PerMinute: Sendable, Equatable {
     package static let max = 1_000_000
     package static let none = PerMinute(session: 0, address: 0)
@@ -22,16 +22,16 @@ package struct RequestLimits: Sendable {
     }
   }
 
-  /// Whoever has one address of a block of this length has all of them.
+  /// A client with one address of a block of this length is assumed to have all of them.
   private static let ipv6PrefixLength = 64
 
-  /// Of customers and staff, by the session's id. Nil, as of the others: there is no such limit.
+  /// Limits customers and staff, by session ID. Here and below, nil means unlimited.
   package let session: RequestLimit<UUID>?
-  /// Of service tokens, by id, on all routes but those of verification.
+  /// Limits service tokens, by ID, on all routes except those of verification.
   package let token: RequestLimit<UUID>?
-  /// Of service tokens, by id, on the routes of verification.
+  /// Limits service tokens, by ID, on the routes of verification.
   package let verification: RequestLimit<UUID>?
-  /// By IPv4 address or IPv6 /64. All that cannot be read are one.
+  /// By IPv4 address or IPv6 /64. All addresses that cannot be parsed share a limit.
   private let address: RequestLimit<AddressBlock?>?
 
   package init(_ perMinute: PerMinute, clock: DatabaseClock, observer: Observer) {
@@ -41,18 +41,18 @@ package struct RequestLimits: Sendable {
     verification = RequestLimit(.verification, perMinute.verification, clock, observer)
   }
 
-  /// Counts a request of somebody who is not known. Throws `.rateLimited` beyond the limit. One without an address does
-  /// not count: it comes over the unix socket from a proxy that names none, and a limit for all that it sends would let
-  /// one client keep out the others.
+  /// Counts a request that is not authenticated. Throws `.rateLimited` beyond the limit. A request without an address
+  /// is not counted: it comes over the unix socket from a proxy that names none, and a shared limit would let one
+  /// client lock out the others.
   package func countAddress(_ text: String?) throws(PortalError) {
     guard let address, let text else { return }
     try address.count(AddressBlock(text)?.neighbourhood(ipv6PrefixLength: Self.ipv6PrefixLength))
   }
 }
 
-/// One limit, of many subjects.
+/// A limit that applies to each of many subjects.
 package final class RequestLimit<Subject: Hashable & Sendable>: Sendable {
-  /// Subjects that are tracked; some 15 MB of them.
+  /// The number of subjects that are tracked, which takes about 15 MB.
   private static var trackedCountMax: Int { 65_536 }
 
   private let refusal: RequestRefusal
@@ -61,7 +61,7 @@ package final class RequestLimit<Subject: Hashable & Sendable>: Sendable {
   private let observer: Observer
   private let windows = Mutex(RequestWindows<Subject>(countMax: RequestLimit.trackedCountMax))
 
-  /// Nil if there is none.
+  /// Nil if `perMinute` is 0.
   init?(_ refusal: RequestRefusal, _ perMinute: Int, _ clock: DatabaseClock, _ observer: Observer) {
     guard perMinute > 0 else { return nil }
     self.refusal = refusal
@@ -71,7 +71,7 @@ package final class RequestLimit<Subject: Hashable & Sendable>: Sendable {
     self.observer = observer
   }
 
-  /// Counts a request. Throws `.rateLimited` beyond the limit; then it does not count.
+  /// Counts a request. Throws `.rateLimited` beyond the limit, and does not count it then.
   package func count(_ subject: Subject) throws(PortalError) {
     let now = clock.now.milliseconds
     let decision = windows.withLock { $0.admit(subject, limit: limit.limit, at: now) }
@@ -80,8 +80,8 @@ package final class RequestLimit<Subject: Hashable & Sendable>: Sendable {
     throw .rateLimited(RateLimitDecision(own: RateLimitDecision.Standing(limit: limit, window: decision)))
   }
 
-  /// Counts a request that was answered after ``hasRoom(_:)``. Where other threads have asked in between, as many may
-  /// be answered beyond the limit.
+  /// Counts a request that was answered after ``hasRoom(_:)``. Every other thread that called that in between may have
+  /// one request answered beyond the limit.
   package func note(_ subject: Subject) {
     let now = clock.now.milliseconds
     windows.withLock { _ = $0.admit(subject, limit: limit.limit, at: now) }

@@ -1,30 +1,30 @@
 import DequeModule
 
-/// How many requests each of many subjects has sent, in sliding windows of a minute; as a value: no clock in here.
+/// The number of requests of each subject, in sliding windows of a minute. A value without a clock.
 ///
-/// Only so many subjects are kept. When there is one more, the one whose last window began first is forgotten, and
-/// begins anew if it comes again: who has very many addresses cannot make this grow.
+/// At most ``countMax`` subjects are kept. A further one evicts the subject whose last window began first, which starts
+/// afresh if it returns. A client with very many addresses therefore cannot exhaust the memory.
 struct RequestWindows<Subject: Hashable & Sendable>: Sendable {
   private struct Entry {
     var window = SlidingWindow(seconds: RequestWindows.windowSeconds)
-    /// The minute, since 1970, of its last place in the queue.
+    /// The minute, since 1970, of the subject's last entry in the queue.
     var minute: Int
   }
 
   static var windowSeconds: Int { 60 }
-  /// Places of the queue that one request looks at for what is over: more than it adds.
+  /// The number of queue entries that a request checks for expiry: more than it adds.
   private static var sweptCount: Int { 4 }
 
-  /// Subjects at most.
+  /// The maximum number of subjects.
   let countMax: Int
   private var entries: [Subject: Entry] = [:]
-  /// Each subject with the minutes that it was seen in, the earliest first. A place whose minute is not that of the
-  /// subject's entry is out of date.
+  /// Each subject with the minutes in which it was seen, earliest first. An element is out of date if its minute is not
+  /// that of the subject's entry.
   private var queue = Deque<(subject: Subject, minute: Int)>()
 
   init(countMax: Int) { self.countMax = countMax }
 
-  /// Subjects now.
+  /// The current number of subjects.
   var count: Int { entries.count }
 
   /// Counts a request if it is within the limit. `now` is in milliseconds since 1970.
@@ -34,7 +34,7 @@ struct RequestWindows<Subject: Hashable & Sendable>: Sendable {
     var entry: Entry
     if let known = entries[subject] {
       entry = known
-      // Requests come out of order, so that a minute that has just ended may seem to come back.
+      // Requests arrive out of order, so one of the previous minute may follow one of the current minute.
       if minute > known.minute || minute < known.minute - 1 { queue(subject, &entry, in: minute) }
     } else {
       if entries.count >= countMax { evictOldest() }
@@ -59,7 +59,7 @@ struct RequestWindows<Subject: Hashable & Sendable>: Sendable {
     queue.append((subject, minute))
   }
 
-  /// Forgets windows that count no more, a few at a time.
+  /// Removes expired windows, a few at a time.
   private mutating func sweep(at now: Int) {
     for _ in 0..<Self.sweptCount {
       guard let first = queue.first else { return }

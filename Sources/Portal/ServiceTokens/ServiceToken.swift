@@ -1,6 +1,7 @@
 package import Foundation
 
-/// What a gateway, a backend or an analyst shows to be let in: named permissions, no account. As it is checked.
+/// The credential of a gateway, a backend or an analyst. It has permissions and no account. These are the fields that
+/// are checked on a request.
 package struct ServiceToken: Sendable, Equatable {
   package enum Permission: String, Sendable, CaseIterable {
     case verifyKeys = "keys.verify"
@@ -9,7 +10,7 @@ package struct ServiceToken: Sendable, Equatable {
     case writeKeys = "keys.write"
     case readAnalytics = "analytics.read"
 
-    /// Whether it can be had for one environment. What is summed up over accounts is not kept by environment.
+    /// Whether it can be restricted to one environment. Analytics cannot, because usage is not kept by environment.
     package var isRestrictable: Bool { self != .readAnalytics }
   }
 
@@ -24,7 +25,7 @@ package struct ServiceToken: Sendable, Equatable {
   package var id: UUID
   package var name: String
   package var permissions: [Permission]
-  /// The only one whose keys it knows of; nil: all.
+  /// If set, keys of other environments are not found with this token.
   package var environment: KeyEnvironment?
   package var expiresAt: Date?
   package var isRevoked: Bool
@@ -33,13 +34,13 @@ package struct ServiceToken: Sendable, Equatable {
     !isRevoked && expiresAt.map { now < $0 } ?? true
   }
 
-  /// Who acts with it.
+  /// The caller of requests with this token.
   package func caller(ip: String?) -> Caller {
     Caller(actor: .token(id: id, name: name), ip: ip, environment: environment)
   }
 }
 
-/// A service token as those see it who give it out. The secret is not part of it.
+/// A service token as staff see it, without the secret.
 package struct ServiceTokenDetails: Sendable, Equatable {
   package var id: UUID
   package var name: String
@@ -47,11 +48,11 @@ package struct ServiceTokenDetails: Sendable, Equatable {
   package var environment: KeyEnvironment?
   package var expiresAt: Date?
   package var revokedAt: Date?
-  /// When another took its place.
+  /// When a successor replaced it.
   package var rolledAt: Date?
-  /// The one whose place it took.
+  /// The ID of its predecessor.
   package var replacesID: UUID?
-  /// Up to ``ServiceTokenUse/precisionSeconds`` before it was in fact; nil: never.
+  /// Up to ``ServiceTokenUse/precisionSeconds`` before the actual last use; nil if never used.
   package var lastUsedAt: Date?
   package var createdAt: Date
 
@@ -61,7 +62,7 @@ package struct ServiceTokenDetails: Sendable, Equatable {
   }
 }
 
-/// A service token together with its secret: the one moment at which the secret can be shown.
+/// A new service token with its secret, which can only be shown now.
 package struct IssuedServiceToken: Sendable {
   package var details: ServiceTokenDetails
   package var secret: Secret

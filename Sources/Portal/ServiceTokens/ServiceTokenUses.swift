@@ -1,24 +1,26 @@
 import Foundation
+import JSON
 import Synchronization
 
-/// When a service token was last used, as far as this instance knows. Each request says so, and takes no lock for it.
+/// The time at which a service token was last used, as far as this instance knows. Every request records it, without a
+/// lock.
 package final class ServiceTokenUse: Sendable {
-  /// What is used all the time is noted this often.
+  /// The interval at which a token in constant use is recorded.
   package static let precisionSeconds = 60
 
-  /// Since 1970; 0: not since it is remembered.
+  /// Seconds since 1970; 0 if no use has been recorded.
   private let noted = Atomic<Int>(0)
 
   var seconds: Int { noted.load(ordering: .relaxed) }
 
   func note(at now: Date) {
     let seconds = Int(bounding: now.timeIntervalSince1970)
-    // Of two that store at once, either may win: they are of the same second, or nearly.
+    // If two threads store concurrently, either may win: their times are about the same.
     if seconds - noted.load(ordering: .relaxed) >= Self.precisionSeconds { noted.store(seconds, ordering: .relaxed) }
   }
 }
 
-/// The uses that an instance remembers: those of tokens in its cache, and those that are not written yet.
+/// The uses of service tokens that are in the cache of this instance, or whose last use has not been written yet.
 package final class ServiceTokenUses: Sendable {
   private struct Entry {
     var use: ServiceTokenUse
@@ -32,7 +34,7 @@ package final class ServiceTokenUses: Sendable {
 
   package init() {}
 
-  /// Where to note the uses of a token: the same for all that is cached of it.
+  /// The object that records the uses of a token. It is shared by all cached copies of the token.
   func use(of id: UUID) -> ServiceTokenUse {
     entries.withLock { entries in
       if let known = entries[id] { return known.use }
@@ -42,14 +44,15 @@ package final class ServiceTokenUses: Sendable {
     }
   }
 
-  /// What is noted and not written. Forgets what is written and belongs to no cached token any more.
+  /// The recorded uses that have not been written. Drops entries that have been written and whose token is no longer
+  /// cached.
   func pending() -> [Noted] {
     entries.withLock { entries in
       var pending: [Noted] = []
       for id in Array(entries.keys) {
-        // Taken out, since it cannot be asked in its place whether anybody else holds it.
+        // Taken out, because the reference count can only be checked on a variable.
         guard var entry = entries.removeValue(forKey: id) else { continue }
-        // Before what is noted is read: whoever lets go of it may have noted something just before.
+        // Checked before the time is read: the last holder may record a use just before it releases the object.
         let isCached = !isKnownUniquelyReferenced(&entry.use)
         let seconds = entry.use.seconds
         if seconds > entry.writtenSeconds { pending.append((id, seconds)) } else if !isCached { continue }

@@ -1,7 +1,7 @@
 package import Foundation
 package import Postgres
 
-/// Making, listing, rolling and revoking service tokens. Checking one on a request is `ServiceTokenVerifier`.
+/// Creates, lists, rolls and revokes service tokens. ``ServiceTokenVerifier`` checks them on requests.
 package struct ServiceTokens: Sendable {
   let pool: PostgresPool
   let propagations: Propagations
@@ -13,7 +13,7 @@ package struct ServiceTokens: Sendable {
     self.clock = clock
   }
 
-  /// What a roll leaves: the successor with its secret, and the token it replaces.
+  /// The result of a roll: the successor with its secret, and the token it replaces.
   package struct Rolled: Sendable {
     package var successor: IssuedServiceToken
     package var predecessor: ServiceTokenDetails
@@ -25,13 +25,13 @@ package struct ServiceTokens: Sendable {
     return Page(tokens, limit: page.limit, id: \.id)
   }
 
-  /// Throws `.invalid` where a permission cannot be had for one environment.
+  /// Throws `.invalid` if `environment` is given and a permission cannot be restricted to one.
   package func create(
     name: String, permissions: [ServiceToken.Permission], environment: KeyEnvironment? = nil, expiresAt: Date? = nil,
     by caller: Caller
   ) async throws -> IssuedServiceToken {
     if environment != nil, let permission = permissions.first(where: { !$0.isRestrictable }) {
-      throw PortalError.invalid(.environment, "must be left out, or null, with \(permission.rawValue)")
+      throw PortalError.invalid(.environment, "must be omitted or null with \(permission.rawValue)")
     }
     let token = NewServiceToken(
       name: name, permissions: permissions, environment: environment, expiresAt: expiresAt)
@@ -41,8 +41,9 @@ package struct ServiceTokens: Sendable {
     return token.issued(at: made[0])
   }
 
-  /// Replaces a token by one with the same name, permissions, environment and expiry. Without a grace the old one is
-  /// revoked, else it expires after the grace.
+  /// Replaces a token by one with the same name, permissions, environment and expiry. Without a grace period the old
+  /// token is revoked; otherwise it expires at the end of the grace period. Throws `.notFound`, or `.tokenNotActive` if
+  /// the token is revoked, expired or already rolled.
   package func roll(_ id: UUID, graceSeconds: Int, by caller: Caller) async throws -> Rolled {
     let start = ContinuousClock.now
     let now = try await clock.now(on: pool)
@@ -62,7 +63,8 @@ package struct ServiceTokens: Sendable {
       successor: successor, predecessor: predecessor, propagation: await propagations.wait(since: start))
   }
 
-  /// Revokes; a second time changes nothing and answers with the first time's moment.
+  /// Revokes a token. Revoking it again changes nothing and returns the time of the first revocation. Throws
+  /// `.notFound`.
   package func revoke(_ id: UUID, by caller: Caller) async throws -> (revokedAt: Date, propagation: Propagation) {
     let start = ContinuousClock.now
     let revokedAt = try await pool.withTransaction(as: .staff) { transaction in
@@ -76,7 +78,7 @@ package struct ServiceTokens: Sendable {
   }
 }
 
-/// A service token that is about to be made.
+/// A service token that is about to be created.
 struct NewServiceToken: Sendable {
   let id = UUID.version7()
   let secret = Secret.random(prefix: ServiceToken.secretPrefix)
@@ -101,7 +103,7 @@ struct NewServiceToken: Sendable {
   }
 }
 
-/// A service token in the cache. An object, so that a look-up copies nothing of it.
+/// A service token in the cache. An object, so that a look-up copies only a reference.
 package final class KnownServiceToken: Invalidatable {
   package let token: ServiceToken
   let use: ServiceTokenUse
@@ -115,7 +117,7 @@ package final class KnownServiceToken: Invalidatable {
   package var owner: UUID? { nil }
 }
 
-/// Who shows a service token, from a coherent cache: a revoked one is refused as soon as a revoked key.
+/// Authenticates service tokens from a coherent cache, so that a revoked token is refused as soon as a revoked key.
 package struct ServiceTokenVerifier: Sendable {
   package let tokens: ReadThroughCache<KnownServiceToken>
   package let uses: ServiceTokenUses
@@ -143,7 +145,7 @@ package struct ServiceTokenVerifier: Sendable {
     }
   }
 
-  /// The token, if it is known from memory to be good for this; nil says nothing.
+  /// The token, if it is in the cache, good, and has the permission. Nil does not mean that the token is bad.
   package func findCached(
     _ hash: SecretHash, for permission: ServiceToken.Permission, at moment: Moment
   ) -> KnownServiceToken? {

@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// Of `service_tokens token` and its activity: what `ServiceTokenDetails.init(row:)` takes.
+/// The columns that `ServiceTokenDetails.init(row:)` expects, from `tokenTables`.
 private let tokenColumns = """
   token.id, token.name, token.permissions, token.environment, token.expires_at, token.revoked_at, token.rolled_at,
   token.replaces_id, activity.last_used_at, token.created_at
@@ -42,7 +42,7 @@ struct InsertServiceToken: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
-/// The newest first, from below `before`.
+/// Lists tokens with IDs below `before`, newest first.
 struct ListServiceTokens: PostgresStatement {
   static let sql = """
     select \(tokenColumns) from \(tokenTables) where $1::uuid is null or token.id < $1 order by token.id desc limit $2
@@ -55,8 +55,8 @@ struct ListServiceTokens: PostgresStatement {
   }
 }
 
-/// A token, holding its row until the end of the transaction; but not against rows that name it, or a token that is in
-/// use all the time could never be revoked.
+/// A token, with its row locked until the end of the transaction. The lock does not conflict with inserts that
+/// reference the token; otherwise a token in constant use could never be revoked.
 struct LockServiceToken: PostgresStatement {
   static let sql = "select \(tokenColumns) from \(tokenTables) where token.id = $1 for no key update of token"
   let id: UUID
@@ -73,7 +73,8 @@ struct RevokeServiceToken: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
-/// Marks a token as rolled: revoked at once without a grace, else expiring after it, never later than it would have.
+/// Marks a token as rolled. Without a grace period it is revoked immediately; otherwise it expires at the end of the
+/// grace period, or at its own expiry if that is earlier.
 struct RetireRolledServiceToken: PostgresStatement {
   static let sql = """
     update service_tokens set
@@ -88,8 +89,8 @@ struct RetireRolledServiceToken: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id, graceSeconds) }
 }
 
-/// Notes when tokens were used, unless it is known that they were later. In one order, so that instances that write the
-/// same at once do not wait for each other in a circle; without those that are gone.
+/// Records when tokens were used, unless a later use is recorded already. Tokens that have been deleted are skipped.
+/// Rows are written in the order of their IDs, so that instances that write the same tokens do not deadlock.
 struct WriteServiceTokenUses: PostgresStatement {
   static let sql = """
     insert into service_token_activity as activity (token_id, last_used_at)
@@ -105,7 +106,7 @@ struct WriteServiceTokenUses: PostgresStatement {
   }
 }
 
-/// Service tokens by hash, as `FindVerifiableKeys`.
+/// Finds service tokens by hash, as ``FindVerifiableKeys`` finds keys.
 struct FindServiceTokens: PostgresStatement {
   static let sql = """
     select \(headColumns), token.token_hash, token.id, token.name, token.permissions, token.environment,

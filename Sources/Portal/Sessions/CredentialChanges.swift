@@ -1,8 +1,8 @@
 import Foundation
 package import Postgres
 
-/// What people change about how they log in. Each change asks for the password again, because a session may be somebody
-/// else's by now, and is one transaction with its audit event and the new token of the session.
+/// Changes that people make to their own credentials. Each change requires the current password, because the session
+/// may have been stolen. The change, its audit event and the session's new token share one transaction.
 package struct CredentialChanges: Sendable {
   let pool: PostgresPool
   let passwords: PasswordHasher
@@ -16,14 +16,14 @@ package struct CredentialChanges: Sendable {
     self.outbox = outbox
   }
 
-  /// That somebody has shown their password again. The transaction that relies on it holds it against the stored one,
-  /// or a password that is being changed would still open something.
+  /// Proof that a person has entered their password again. The transaction that relies on it compares it with the
+  /// stored hash, so that a password that is changed at the same time no longer counts.
   package struct Proof: Sendable {
     let personID: UUID
     let password: PasswordHash
   }
 
-  /// Asks for the password again. Throws `.invalidCredentials` for a wrong one.
+  /// Checks the person's password. Throws `.invalidCredentials` for a wrong one, `.tooManyRequests` after too many.
   package func prove<Session: PersonSession>(_ password: Password, of session: Session) async throws -> Proof {
     try await passwords.withPlace { place in
       let admission = try await attempts.admit(Attempt(.stepUp, of: session.personID.text, from: nil))
@@ -36,7 +36,7 @@ package struct CredentialChanges: Sendable {
     }
   }
 
-  /// Changes the password, and ends all other sessions; another address that was asked for is not taken any more.
+  /// Changes the password, ends all other sessions, and cancels pending changes of the address.
   package func changePassword<Session: PersonSession>(
     _ password: Password, to new: Password, of session: Session, ip: String?
   ) async throws -> Login<Session> {
@@ -58,11 +58,11 @@ package struct CredentialChanges: Sendable {
     return login
   }
 
-  /// Whether another address has to be confirmed before it holds.
+  /// True if mail is configured. A new address then has to be confirmed before it takes effect.
   package var isMailOpen: Bool { outbox.isOpen }
 
-  /// Has a token sent to another address, which holds when it is used. What is answered, and done, is the same whether
-  /// the address is somebody's or not.
+  /// Sends a token to the new address, which takes effect when the token is used. The answer and the work are the same
+  /// whether or not a user has the address already.
   package func requestEmailChange(to email: EmailAddress, _ proof: Proof, of session: MemberSession) async throws {
     try await pool.withTransaction(as: .identity) { transaction in
       try await transaction.check(proof, of: session)
@@ -71,8 +71,8 @@ package struct CredentialChanges: Sendable {
     outbox.ring()
   }
 
-  /// Changes the address that a customer logs in with, where there is no mail to confirm it by. All other sessions end.
-  /// Throws `.emailTaken`.
+  /// Changes a customer's address immediately, for deployments without mail. Ends all other sessions. Throws
+  /// `.emailTaken`.
   package func changeEmail(
     to email: EmailAddress, _ proof: Proof, of session: MemberSession, ip: String?
   ) async throws -> Login<MemberSession> {
@@ -94,7 +94,7 @@ package struct CredentialChanges: Sendable {
 }
 
 extension PostgresConnection {
-  /// Locks the person, and makes sure that the password which was shown is still theirs.
+  /// Locks the person. Throws `.invalidCredentials` unless the password that was proven is still theirs.
   nonisolated func check<Session: PersonSession>(_ proof: CredentialChanges.Proof, of session: Session) async throws {
     let stored = try await query(LockPerson<Session>(id: session.personID)).first
     guard proof.personID == session.personID, stored?.text == proof.password.text else {

@@ -10,7 +10,7 @@ struct FindOwnPassword<Session: PersonSession>: PostgresStatement {
   }
 }
 
-/// Serialises whatever changes how somebody logs in, and keeps logins waiting until it is decided.
+/// Serializes changes of a person's credentials. Logins wait for the end of the transaction.
 struct LockPerson<Session: PersonSession>: PostgresStatement {
   static var sql: String { FindOwnPassword<Session>.sql + " for update" }
   let id: UUID
@@ -20,7 +20,7 @@ struct LockPerson<Session: PersonSession>: PostgresStatement {
   }
 }
 
-/// Only if it is still the one that was read.
+/// Replaces the password if it is still the one that was read.
 struct ReplacePassword<Session: PersonSession>: PostgresStatement {
   static var sql: String {
     "update \(Session.personTable) set password_hash = $3 where id = $1 and password_hash = $2"
@@ -39,8 +39,8 @@ struct UpdateUserEmail: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, email, isVerified) }
 }
 
-/// Ends the tokens that would give a user another address, and takes back mails with more: whoever has asked for them
-/// may be who the password was changed for.
+/// Voids the tokens that would give a user another address, and deletes unsent mails with such tokens: an attacker who
+/// had the old password may have requested them.
 struct VoidEmailChanges: PostgresStatement {
   static let sql = """
     with unsent as (delete from mails where user_id = $1 and kind = 'email_change' and state = 'waiting')

@@ -1,24 +1,24 @@
 import Foundation
 import Postgres
 
-/// Changing the key that second factors are sealed with: what stands under a previous one is sealed under the present
-/// one, so that the previous one is needed no longer.
+/// Rotates the key that second factors are sealed with: secrets under a previous key are sealed again under the current
+/// one, so that the previous key is no longer needed.
 struct SealingKeys: Sendable {
-  /// Secrets that one transaction reads, and seals anew.
+  /// Secrets that one transaction reads, and seals again if necessary.
   static let batchCountMax = 500
 
-  /// What no key opens.
+  /// Thrown if no key opens some of the secrets.
   struct Unreadable: Error, Equatable, CustomStringConvertible {
     var secretCount: Int
     var description: String {
-      "neither SECRET_KEY nor SECRET_KEY_PREVIOUS opens \(secretCount) second factors; keep both keys, and add theirs"
+      "neither SECRET_KEY nor SECRET_KEY_PREVIOUS opens \(secretCount) second factors; keep both, and add their key"
     }
   }
 
   let box: SecretBox
 
-  /// Seals anew, in batches, each a step of `run`; how many. What its owner changes meanwhile is left as it is. Throws
-  /// ``Unreadable`` at the end, if something opens with none of the keys.
+  /// Seals secrets again, in batches, each in one step of `run`. Returns their number. A secret that its owner changes
+  /// at the same time is left alone. Throws ``Unreadable`` at the end if no key opens some of them.
   func sealAnew(_ run: JobRun) async throws -> Int {
     var (sealedCount, unreadableCount, place) = (0, 0, UUID?.none)
     while true {
@@ -51,7 +51,7 @@ struct SealingKeys: Sendable {
   }
 
   private struct Batch: Sendable {
-    /// The last person; nil: there is nobody more.
+    /// The last person in the batch; nil if the batch is empty.
     var last: UUID?
     var sealedCount: Int
     var unreadableCount: Int

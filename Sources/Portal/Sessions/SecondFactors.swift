@@ -1,17 +1,17 @@
 package import Foundation
 import Postgres
 
-/// The second factor of customers and staff: setting it up, using it, and doing without it again.
+/// The second factor of customers and staff: setting it up, using it, and disabling it.
 package struct SecondFactors: Sendable {
   let pool: PostgresPool
   let attempts: Attempts
-  /// Nil where the deployment has no `SECRET_KEY`: then nobody can set one up.
+  /// Nil if the deployment has no `SECRET_KEY`; then nobody can set up a second factor.
   let box: SecretBox?
   let credentials: CredentialChanges
   let clock: DatabaseClock
 
   package struct Status: Sendable, Equatable {
-    /// Since when logging in takes it; nil: it does not.
+    /// Since when login requires it; nil if it does not.
     package var confirmedAt: Date?
     package var recoveryCodeCount: Int
   }
@@ -21,8 +21,8 @@ package struct SecondFactors: Sendable {
     return Status(confirmedAt: factor?.confirmedAt, recoveryCodeCount: factor?.recoveryCodeCount ?? 0)
   }
 
-  /// Makes the secret, which nothing depends on until a code of it is shown; once more makes another. Throws
-  /// `.secondFactorEnabled` where there is one in use.
+  /// Creates a secret, which has no effect until it is confirmed with a code. Starting again replaces it. Throws
+  /// `.secondFactorEnabled` if a second factor is in use.
   package func start<Session: PersonSession>(_ password: Password, of session: Session) async throws -> TOTP {
     guard let box else { throw PortalError.secondFactorNotConfigured }
     let proof = try await credentials.prove(password, of: session)
@@ -37,7 +37,8 @@ package struct SecondFactors: Sendable {
     return factor
   }
 
-  /// Takes the secret into use, if `code` is one of it. All other sessions end, because they were opened without.
+  /// Enables the second factor, if `code` is a code of its secret. All other sessions end, because they were opened
+  /// without a second factor.
   package func confirm<Session: PersonSession>(
     _ code: String, of session: Session, ip: String?
   ) async throws -> (codes: [RecoveryCode], login: Login<Session>) {
@@ -52,7 +53,7 @@ package struct SecondFactors: Sendable {
     }
     let codes = (0..<RecoveryCode.count).map { _ in RecoveryCode.random() }
     let login = try await pool.withTransaction(as: .identity) { transaction in
-      // Only of the secret whose code was shown; it may be sealed under another key by now.
+      // Only the secret of which a code was entered is confirmed. It may be sealed under another key by now.
       let (_, locked) = try await transaction.pipeline(
         LockPerson<Session>(id: session.personID), LockSecondFactor(personID: session.personID))
       guard let locked = locked.first, locked.confirmedAt == nil,
@@ -68,7 +69,7 @@ package struct SecondFactors: Sendable {
     return (codes, login)
   }
 
-  /// Makes new recovery codes; the old ones are void.
+  /// Creates new recovery codes, which replace the old ones.
   package func renewCodes<Session: PersonSession>(
     _ password: Password, _ code: String, of session: Session, ip: String?
   ) async throws -> [RecoveryCode] {
@@ -84,7 +85,7 @@ package struct SecondFactors: Sendable {
     return codes
   }
 
-  /// Logging in takes the password alone again. All other sessions end.
+  /// Disables the second factor: login requires only the password again. All other sessions end.
   package func disable<Session: PersonSession>(
     _ password: Password, _ code: String, of session: Session, ip: String?
   ) async throws -> Login<Session> {
@@ -100,8 +101,8 @@ package struct SecondFactors: Sendable {
     }
   }
 
-  /// Uses up a code of the authenticator, or a recovery code, which is told. Throws `.secondFactorInvalid` for a wrong
-  /// one, and for one that was used before. The attempt is to be settled by who relies on it.
+  /// Consumes a code of the authenticator, or a recovery code, whose use is recorded in the audit trail. Throws
+  /// `.secondFactorInvalid` for a code that is wrong or was used before. The caller must settle the attempt.
   func use<Session: PersonSession>(
     _ code: String, of _: Session.Type, _ personID: UUID, _ ip: String?
   ) async throws -> Attempts.Admission {
@@ -141,7 +142,7 @@ package struct SecondFactors: Sendable {
     try await attempts.admit(Attempt(.secondFactor, of: personID.text, from: nil))
   }
 
-  /// Not being able to read the secret is no failure of the person.
+  /// If the secret cannot be read, the attempt is taken back, because it is not the person's failure.
   private func open(
     _ stored: StoredSecondFactor, of personID: UUID, _ admission: Attempts.Admission
   ) async throws -> TOTP {
@@ -151,17 +152,17 @@ package struct SecondFactors: Sendable {
     }
   }
 
-  /// Throws `.unavailable` where no key opens it.
+  /// Throws `.unavailable` if no key opens it.
   private func secret(_ stored: StoredSecondFactor, of personID: UUID) throws(PortalError) -> [UInt8] {
     guard let opened = box?.open(stored.sealedSecret, for: personID) else {
       throw PortalError.unavailable(
-        reason: "neither SECRET_KEY nor SECRET_KEY_PREVIOUS is the one that a second factor was sealed with")
+        reason: "a second factor was sealed with neither SECRET_KEY nor SECRET_KEY_PREVIOUS")
     }
     return opened.bytes
   }
 }
 
-/// A second factor as the database has it.
+/// A second factor as stored in the database.
 struct StoredSecondFactor: Sendable {
   var sealedSecret: [UInt8]
   var confirmedAt: Date?

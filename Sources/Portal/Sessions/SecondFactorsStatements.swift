@@ -12,7 +12,7 @@ struct FindSecondFactor: PostgresStatement {
   }
 }
 
-/// As ``FindSecondFactor``; the row stays as it is until the transaction ends.
+/// Like ``FindSecondFactor``, and locks the row until the end of the transaction.
 struct LockSecondFactor: PostgresStatement {
   static let sql = FindSecondFactor.sql + " for update"
   let personID: UUID
@@ -23,7 +23,7 @@ struct LockSecondFactor: PostgresStatement {
 }
 
 extension StoredSecondFactor {
-  /// Takes: sealed secret, confirmed at, number of recovery codes.
+  /// Reads sealed secret, confirmed at, number of recovery codes.
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
       sealedSecret: try row.next(PostgresBytes.self).bytes, confirmedAt: try row.next(),
@@ -31,7 +31,7 @@ extension StoredSecondFactor {
   }
 }
 
-/// Touches no row where one is in use.
+/// Inserts or replaces an unconfirmed second factor. Affects no row if a second factor is in use.
 struct InsertSecondFactor<Session: PersonSession>: PostgresStatement {
   static var sql: String {
     """
@@ -45,7 +45,7 @@ struct InsertSecondFactor<Session: PersonSession>: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, PostgresBytes(sealedSecret)) }
 }
 
-/// The row must be locked. The code whose step this is is used up.
+/// The row must be locked. The code of `step` is consumed.
 struct ConfirmSecondFactor: PostgresStatement {
   static let sql = """
     update second_factors set confirmed_at = now(), last_step = $2, recovery_code_hashes = $3
@@ -59,7 +59,7 @@ struct ConfirmSecondFactor: PostgresStatement {
   }
 }
 
-/// However many use one code at the same time, one touches a row.
+/// Consumes the code of `step`. Of any number of concurrent uses, at most one affects a row.
 struct UseSecondFactorStep: PostgresStatement {
   static let sql = """
     update second_factors set last_step = $2
@@ -70,7 +70,7 @@ struct UseSecondFactorStep: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, step) }
 }
 
-/// As ``UseSecondFactorStep``; whose it was, by name.
+/// Consumes a recovery code, once, like ``UseSecondFactorStep``. Returns the name of its owner.
 struct UseRecoveryCode<Session: PersonSession>: PostgresStatement {
   static var sql: String {
     """
@@ -103,9 +103,9 @@ struct DeleteSecondFactor: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(personID) }
 }
 
-// MARK: Another key
+// MARK: Key rotation
 
-/// Sealed secrets by person, from the first one after a place.
+/// Sealed secrets ordered by the person's id, starting after `after`.
 struct ListSealedSecretsAfter: PostgresStatement {
   static let sql = """
     select person_id, sealed_secret from second_factors
@@ -120,7 +120,7 @@ struct ListSealedSecretsAfter: PostgresStatement {
   }
 }
 
-/// Only if it is still what was read.
+/// Replaces a sealed secret if it is still the one that was read.
 struct SealAnew: PostgresStatement {
   static let sql = """
     update second_factors set sealed_secret = $3 where person_id = $1 and sealed_secret = $2 returning true

@@ -1,34 +1,34 @@
 package import Foundation
 
-/// Somebody who is logged in: a customer or a member of staff. The two are kept in tables of their own, so that neither
-/// can ever be taken for the other.
+/// The session of a customer or of a member of staff. The two kinds have separate tables, so that neither can ever be
+/// mistaken for the other.
 package protocol PersonSession: Sendable {
-  /// Where these sessions are, and whose they are.
+  /// The table of these sessions, and its column with the person's id.
   static var table: String { get }
   static var personColumn: String { get }
-  /// Whether these people, and so their sessions, are in accounts.
+  /// True if these people, and so their sessions, belong to accounts.
   static var haveAccounts: Bool { get }
-  /// Where those people are, and what they are called there.
+  /// The table of these people, and its column with the name that the audit trail shows.
   static var personTable: String { get }
   static var nameColumn: String { get }
-  /// What the audit trail calls one of them.
+  /// The kind of such a person in the audit trail.
   static var personKind: String { get }
   static var tokenPrefix: String { get }
   static var logInKind: Attempt.Kind { get }
 
   var id: UUID { get }
-  /// Of its token. A change of it is for who has the token that is good now.
+  /// The hash of the session's token. Only the holder of the current token can replace it.
   var tokenHash: SecretHash { get set }
   var personID: UUID { get }
   var email: String { get }
   var expiresAt: Date { get }
 
-  /// Who to name in the audit trail.
+  /// The actor to record in the audit trail.
   static func actor(id: UUID, name: String) -> Actor
   func caller(ip: String?) -> Caller
 }
 
-/// A customer who is logged in, within the account that the session is for.
+/// The session of a customer in one of their accounts.
 package struct MemberSession: PersonSession {
   package static let table = "sessions"
   package static let personColumn = "user_id"
@@ -56,7 +56,7 @@ package struct MemberSession: PersonSession {
   }
 }
 
-/// A member of staff who is logged in.
+/// The session of a member of staff.
 package struct StaffSession: PersonSession {
   package static let table = "staff_sessions"
   package static let personColumn = "staff_id"
@@ -83,18 +83,18 @@ package struct StaffSession: PersonSession {
   }
 }
 
-/// A session together with its token: the one moment at which the token can be handed over.
+/// A session with its new token, which can be shown only now.
 package struct Login<Session: Sendable>: Sendable {
   package var session: Session
   package var token: Secret
 }
 
-/// Where a login comes from, for its owner to recognise it by.
+/// Where a login comes from, so that its owner can recognize it.
 package struct Origin: Sendable {
   private static let userAgentLengthMax = 256
 
   package let ip: String?
-  /// Cut off where it is too long, and without control characters.
+  /// Truncated if too long, and without control characters.
   package let userAgent: String?
 
   package init(ip: String? = nil, userAgent: String? = nil) {
@@ -121,7 +121,7 @@ extension MemberSession {
   /// Throws `.forbidden` for a member whose role does not allow it.
   package func require(_ permission: MemberPermission) throws(PortalError) {
     guard role.permits(permission) else {
-      throw .forbidden(reason: "This takes the role \(permission.leastRole.rawValue); yours is \(role.rawValue).")
+      throw .forbidden(reason: "Requires the role \(permission.leastRole.rawValue); yours is \(role.rawValue).")
     }
   }
 }
@@ -133,7 +133,7 @@ extension InsertAuditEvent {
     onPerson(userID, MemberSession.personKind, in: accountID, action, by: caller, detail: detail)
   }
 
-  /// Somebody's own doing: in an account's trail, or in the one that belongs to none.
+  /// An event that a person caused for themselves, in an account's trail or, with nil, in the trail outside accounts.
   static func onPerson<Session: PersonSession>(
     of session: Session, in accountID: UUID?, _ action: AuditEvent.Action, ip: String?
   ) -> InsertAuditEvent {

@@ -1,12 +1,12 @@
 package import Foundation
 package import Postgres
 
-/// Logging in and out, and finding out who is logged in. Tokens are 256 random bits, stored as their SHA-256.
+/// Opens, finds and ends sessions. Tokens are 256 random bits, stored as their SHA-256.
 ///
-/// A session ends after its lifetime, and before that when nobody has used it for a while. Its token is new at every
-/// login and whenever its owner's privileges change; the old one dies in the same transaction.
+/// A session ends after its lifetime, or earlier if it is idle for too long. It gets a new token at every login and
+/// whenever its owner's privileges change; the old token becomes invalid in the same transaction.
 package struct Sessions: Sendable {
-  /// Sessions that a list shows, those first that were used last.
+  /// The maximum number of sessions in a list, most recently used first.
   package static let listCountMax = 100
   package static let idleHoursDefault = 168
 
@@ -37,9 +37,9 @@ package struct Sessions: Sendable {
 
   // MARK: Customers
 
-  /// Logs a customer in, and ends the session `replaced` that the same browser had. Throws `.invalidCredentials` alike,
-  /// and after the same time, for an unknown address and for a wrong password; `.secondFactorRequired` where the
-  /// password is right and `code` is missing; `.tooManyRequests` after too many attempts.
+  /// Logs a customer in, and ends the session `replaced` that the same browser had. Throws `.invalidCredentials` for an
+  /// unknown address and for a wrong password alike, after the same time; `.secondFactorRequired` if the password is
+  /// right and `code` is missing; `.tooManyRequests` after too many attempts.
   package func logIn(
     email: String, password: Password, code: String? = nil, from origin: Origin, replacing replaced: Secret? = nil
   ) async throws -> Login<MemberSession> {
@@ -50,14 +50,14 @@ package struct Sessions: Sendable {
     let token = Secret.random(prefix: MemberSession.tokenPrefix)
     let session = try await pool.withTransaction(as: .identity) { transaction in
       let (_, _, ended, _, found) = try await transaction.pipeline(
-        // In this order, as whoever takes a second factor away does.
+        // Locks the person first, like the operation that disables a second factor.
         ShareLockPerson<MemberSession>(id: proven.candidate.personID), SettleAttempts(succeeded: proven.admissions),
         DeleteSession(token: replaced?.hash),
         InsertSession(
           token: token.hash, accountID: accountID, userID: proven.candidate.personID, lifetimeSeconds: lifetimeSeconds,
           origin: origin, candidate: proven.candidate),
         FindSession(token: token.hash, idleSeconds: idleSeconds))
-      // What was proven was changed in the meantime.
+      // The proven credentials have changed in the meantime.
       guard let session = found.first else { throw PortalError.invalidCredentials }
       try await transaction.tell(
         ended.map { $0.event(ip: origin.ip) } + [
@@ -68,7 +68,7 @@ package struct Sessions: Sendable {
     return Login(session: session, token: token)
   }
 
-  /// Opens a session for somebody whose identity is proven in another way.
+  /// Opens a session for a person whose identity was proven in another way.
   package func open(
     for user: User, in accountID: UUID, from origin: Origin = Origin()
   ) async throws -> Login<MemberSession> {
@@ -87,7 +87,7 @@ package struct Sessions: Sendable {
     return Login(session: session, token: token)
   }
 
-  /// Makes a session one for another account of the same person. Throws `.notFound` for an account that they don't
+  /// Moves a session to another account of the same person. Throws `.notFound` for an account that the person does not
   /// belong to.
   package func switchAccount(
     of session: MemberSession, to accountID: UUID, ip: String?
@@ -98,7 +98,7 @@ package struct Sessions: Sendable {
         let (moved, found) = try await transaction.pipeline(
           MoveSession(session: session, token: token.hash, accountID: accountID),
           FindSession(token: token.hash, idleSeconds: idleSeconds))
-        // One session becomes one, however often it is asked for at once.
+        // Of concurrent requests with the same token, one succeeds: a session never becomes two.
         guard !moved.isEmpty else { throw PortalError.unauthenticated }
         guard let other = found.first else { throw PortalError.notFound }
         try await transaction.tell([
@@ -112,7 +112,7 @@ package struct Sessions: Sendable {
     }
   }
 
-  /// Throws `.unauthenticated` when there is none, or it is over.
+  /// Throws `.unauthenticated` if there is no such session, or it has ended.
   package func find(_ token: Secret) async throws -> MemberSession {
     guard token.isWellFormed(prefix: MemberSession.tokenPrefix),
       let session = try await pool.query(FindSession(token: token.hash, idleSeconds: idleSeconds), as: .identity).first
@@ -122,7 +122,7 @@ package struct Sessions: Sendable {
 
   // MARK: Staff
 
-  /// Logs a member of staff in; throws as ``logIn(email:password:code:from:replacing:)``.
+  /// Logs a member of staff in. Throws the same errors as ``logIn(email:password:code:from:replacing:)``.
   package func logInStaff(
     email: String, password: Password, code: String? = nil, from origin: Origin
   ) async throws -> Login<StaffSession> {
@@ -143,7 +143,7 @@ package struct Sessions: Sendable {
     return Login(session: session, token: token)
   }
 
-  /// Throws `.unauthenticated` when there is none, or it is over.
+  /// Throws `.unauthenticated` if there is no such session, or it has ended.
   package func findStaff(_ token: Secret) async throws -> StaffSession {
     guard token.isWellFormed(prefix: StaffSession.tokenPrefix),
       let session = try await pool.query(
@@ -155,19 +155,19 @@ package struct Sessions: Sendable {
 
   // MARK: One's own sessions
 
-  /// All sessions of who has this one.
+  /// The person's open sessions, most recently used first, at most ``listCountMax``.
   package func list<Session: PersonSession>(of session: Session) async throws -> [OpenSession] {
     try await pool.query(
       ListSessions<Session>(personID: session.personID, idleSeconds: idleSeconds, count: Self.listCountMax),
       as: .identity)
   }
 
-  /// Ends the session of a request; nothing happens if it is over already.
+  /// Ends the session of a request. Does nothing if it has already ended.
   package func logOut(_ session: some PersonSession, ip: String?) async throws {
     do { try await end(session.id, of: session, ip: ip) } catch PortalError.notFound {}
   }
 
-  /// Ends one of one's own sessions, this one as well. Throws `.notFound` for another's.
+  /// Ends a session of the same person, which may be `session` itself. Throws `.notFound` for another person's.
   package func end<Session: PersonSession>(_ id: UUID, of session: Session, ip: String?) async throws {
     try await pool.withTransaction(as: .identity) { transaction in
       let ended = try await transaction.query(EndSession<Session>(id: id, personID: session.personID))
@@ -176,8 +176,8 @@ package struct Sessions: Sendable {
     }
   }
 
-  /// Logs out everywhere but here, and gives this session another token: whoever has stolen one may have stolen this
-  /// one.
+  /// Ends all other sessions of the person, and gives this session a new token, because its token may have been stolen,
+  /// too.
   package func endOthers<Session: PersonSession>(
     of session: Session, ip: String?
   ) async throws -> (count: Int, login: Login<Session>) {
@@ -210,7 +210,7 @@ package struct Sessions: Sendable {
         if replaced > 0 {
           candidate.password = renewed
         } else {
-          // Another login of theirs has renewed it at the same time.
+          // A concurrent login of the same person has renewed the hash.
           guard let again = try await find(emails), await place.verify(password, against: again.password).isMatch else {
             throw PortalError.invalidCredentials
           }
@@ -227,7 +227,7 @@ package struct Sessions: Sendable {
           candidate, [admission, try await secondFactors.use(code, of: Session.self, candidate.personID, origin.ip)]
         )
       } catch let error as PortalError where error != .secondFactorInvalid {
-        // The password was right, and the code was not looked at.
+        // The password was right, and the code was not checked.
         try await attempts.takeBack(admission)
         throw error
       }
@@ -235,7 +235,7 @@ package struct Sessions: Sendable {
   }
 }
 
-/// Who may log in, if the password is right.
+/// A person who may log in, if the password is right.
 struct LoginCandidate: Sendable {
   var personID: UUID
   var password: PasswordHash
@@ -256,10 +256,10 @@ struct EndedSession: Sendable {
   }
 }
 
-// What changes of people and their sessions have in common, within their transactions. Locks are taken in the order
-// person, account, key.
+// Shared by the changes of people and their sessions, within their transactions. Locks are taken in the order person,
+// account, key.
 extension PostgresConnection {
-  /// Gives the session another token. Throws `.unauthenticated` if it has ended, or has got another, meanwhile.
+  /// Gives the session a new token. Throws `.unauthenticated` if the session has ended or already has another token.
   nonisolated func rotate<Session: PersonSession>(_ session: Session) async throws -> Login<Session> {
     let token = Secret.random(prefix: Session.tokenPrefix)
     guard try await execute(RotateSession(session: session, token: token.hash)) > 0 else {
@@ -270,12 +270,13 @@ extension PostgresConnection {
     return Login(session: rotated, token: token)
   }
 
-  /// Writes events into several trails in one order for all, so that nobody waits for who waits for them.
+  /// Writes events into several trails, always in the same order, to prevent deadlocks.
   nonisolated func tell(_ events: [InsertAuditEvent]) async throws {
     _ = try await pipeline(each: events.sorted { ($0.accountID?.uuidString ?? "") < ($1.accountID?.uuidString ?? "") })
   }
 
-  /// Tells of a change that somebody made to themselves: in each of their accounts, or where staff's changes are told.
+  /// Records a change that a person made to themselves: in the trail of each of their accounts, or, for staff, in the
+  /// trail outside accounts.
   nonisolated func note<Session: PersonSession>(
     _ action: AuditEvent.Action, of session: Session, ip: String?
   ) async throws {

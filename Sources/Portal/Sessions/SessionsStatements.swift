@@ -1,8 +1,8 @@
 import Foundation
 import Postgres
 
-/// A person by e-mail address, the first of these that is somebody's, with the stored password and the account joined
-/// first.
+/// Finds a person by the first of `emails` that belongs to a user, with the stored password and the account that the
+/// person joined first.
 struct FindUserForLogin: PostgresStatement {
   static let sql = """
     select person.id, person.password_hash, factor.confirmed_at is not null, membership.account_id
@@ -23,7 +23,7 @@ struct FindUserForLogin: PostgresStatement {
   }
 }
 
-/// As ``FindUserForLogin``.
+/// Finds a member of staff, like ``FindUserForLogin``.
 struct FindStaffForLogin: PostgresStatement {
   static let sql = """
     select member.id, member.password_hash, factor.confirmed_at is not null
@@ -40,7 +40,8 @@ struct FindStaffForLogin: PostgresStatement {
   }
 }
 
-/// Keeps what a login has proven from being changed until its session is there, to be ended by the change.
+/// Prevents changes of the proven credentials until the login has committed its session. A change that waits then ends
+/// this session, too.
 struct ShareLockPerson<Session: PersonSession>: PostgresStatement {
   static var sql: String { "select true from \(Session.personTable) where id = $1 for share" }
   let id: UUID
@@ -48,8 +49,8 @@ struct ShareLockPerson<Session: PersonSession>: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// Inserts nothing where the account is gone, or what the candidate had shown is not so any more. The person's row
-/// must be locked.
+/// Inserts nothing if the account is deleted, or if the credentials that the candidate has proven have changed. The
+/// person's row must be locked.
 struct InsertSession: PostgresStatement {
   static let sql = """
     insert into sessions (id, token_hash, account_id, user_id, expires_at, ip, user_agent)
@@ -66,7 +67,7 @@ struct InsertSession: PostgresStatement {
   let userID: UUID
   let lifetimeSeconds: Int
   let origin: Origin
-  /// Nil where it was not a password that was shown.
+  /// Nil if the identity was not proven by a password.
   let candidate: LoginCandidate?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
@@ -75,7 +76,7 @@ struct InsertSession: PostgresStatement {
   }
 }
 
-/// As ``InsertSession``.
+/// Inserts nothing if the member of staff is disabled, or if the proven credentials have changed.
 struct InsertStaffSession: PostgresStatement {
   static let sql = """
     insert into staff_sessions (id, token_hash, staff_id, expires_at, ip, user_agent)
@@ -95,7 +96,7 @@ struct InsertStaffSession: PostgresStatement {
   }
 }
 
-/// Notes that a session was used, at most once a minute: all other requests write nothing.
+/// Records that a session was used, at most once a minute; all other requests write nothing.
 private func touch(_ table: String) -> String {
   """
   with touched as (
@@ -151,7 +152,7 @@ struct FindStaffSession: PostgresStatement {
   }
 }
 
-/// Those of a person that are not over, the one first that was used last.
+/// The open sessions of a person, most recently used first.
 struct ListSessions<Session: PersonSession>: PostgresStatement {
   static var sql: String {
     """
@@ -173,7 +174,8 @@ struct ListSessions<Session: PersonSession>: PostgresStatement {
   }
 }
 
-/// A customer's, whose and where it was. No row for no token, and for one that is no session's.
+/// Deletes a customer's session by its token. Returns the user and the account; no row if the token is null or is not
+/// that of a session.
 struct DeleteSession: PostgresStatement {
   static let sql = """
     delete from sessions session using users person where token_hash = $1 and person.id = session.user_id
@@ -186,7 +188,7 @@ struct DeleteSession: PostgresStatement {
   }
 }
 
-/// In which account it was.
+/// Deletes a session. Returns its account.
 struct EndSession<Session: PersonSession>: PostgresStatement {
   static var sql: String {
     """
@@ -199,7 +201,7 @@ struct EndSession<Session: PersonSession>: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID? { try row.next() }
 }
 
-/// In which accounts they were.
+/// Deletes all other sessions of a person. Returns their accounts.
 struct DeleteOtherSessions<Session: PersonSession>: PostgresStatement {
   static var sql: String {
     """
@@ -212,14 +214,14 @@ struct DeleteOtherSessions<Session: PersonSession>: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID? { try row.next() }
 }
 
-/// All of a person.
+/// Deletes all sessions of a person.
 struct DeleteSessions<Session: PersonSession>: PostgresStatement {
   static var sql: String { "delete from \(Session.table) where \(Session.personColumn) = $1" }
   let personID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(personID) }
 }
 
-/// Only of who has the token that is good now.
+/// Replaces the token if the caller's token is still the current one.
 struct RotateSession<Session: PersonSession>: PostgresStatement {
   static var sql: String {
     "update \(Session.table) set token_hash = $3, last_seen_at = now() where id = $1 and token_hash = $2"
@@ -231,7 +233,7 @@ struct RotateSession<Session: PersonSession>: PostgresStatement {
   }
 }
 
-/// As ``RotateSession``, into another account of the person.
+/// Like ``RotateSession``, and moves the session to another account of the person.
 struct MoveSession: PostgresStatement {
   static let sql = """
     update sessions set token_hash = $3, account_id = $4, last_seen_at = now() where id = $1 and token_hash = $2
@@ -246,7 +248,7 @@ struct MoveSession: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// Takes some of those that are over out of the way.
+/// Deletes up to `limit` sessions that have expired or were idle for too long.
 struct DeleteExpiredSessions<Session: PersonSession>: PostgresStatement {
   static var sql: String {
     """
@@ -266,14 +268,14 @@ extension PersonSession {
 }
 
 extension StaffMember {
-  /// Takes: id, email, name, role.
+  /// Reads id, email, name, role.
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), email: try row.next(), name: try row.next(), role: try MemberRole(column: row.next(), "role"))
+      id: try row.next(), email: try row.next(), name: try row.next(), role: try Role(column: row.next(), "role"))
   }
 }
 
-/// In the order in which whoever writes to several of them goes through them.
+/// The accounts of a person, in the order in which events are written to their trails.
 struct ListUserAccounts: PostgresStatement {
   static let sql = "select account_id from memberships where user_id = $1 order by account_id"
   let userID: UUID

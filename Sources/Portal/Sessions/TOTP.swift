@@ -1,20 +1,22 @@
 import Crypto
 package import Foundation
+import JSON
 
-/// The secret of a second factor by time: HOTP over steps of thirty seconds (RFC 6238, RFC 4226), with SHA-1 and six
-/// digits, which is what every authenticator takes. It cannot be printed, logged or encoded by accident.
+/// The secret of a time-based second factor: HOTP over steps of thirty seconds (RFC 6238, RFC 4226), with SHA-1 and six
+/// digits, which every authenticator supports. It cannot be printed, logged or encoded by accident.
 package struct TOTP: Sendable, CustomStringConvertible, CustomReflectable {
   package static let stepSeconds = 30
   package static let digitCount = 6
-  /// Bytes, as many as SHA-1 has (RFC 4226, 4).
+  /// Bytes, the output length of SHA-1 (RFC 4226, 4).
   static let secretLength = 20
-  /// Steps before and after the present one whose codes are taken, for clocks that are wrong and people who type.
+  /// The number of steps before and after the current one whose codes are accepted, because clocks drift and typing
+  /// takes time.
   static let windowSteps = 1
   private static let base32 = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".utf8)
 
   let secret: [UInt8]
 
-  /// From a stored secret, of whatever length.
+  /// From a stored secret, of any length.
   init(secret: [UInt8]) { self.secret = secret }
 
   /// `SystemRandomNumberGenerator` is the kernel's CSPRNG on Linux (`getrandom(2)`).
@@ -22,7 +24,7 @@ package struct TOTP: Sendable, CustomStringConvertible, CustomReflectable {
     TOTP(secret: (0..<secretLength).map { _ in UInt8.random(in: .min ... .max) })
   }
 
-  /// The secret in base 32 (RFC 4648, 6), for its owner to type. To be shown once.
+  /// The secret in base 32 (RFC 4648, 6), for its owner to type. Show it only once.
   package func reveal() -> String {
     var (text, bits, bitCount) = ("", 0, 0)
     for byte in secret {
@@ -36,7 +38,7 @@ package struct TOTP: Sendable, CustomStringConvertible, CustomReflectable {
     return text
   }
 
-  /// The same for an authenticator to scan.
+  /// The same as a URI, for an authenticator to scan.
   package func uri(for email: String) -> String {
     let name = email.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
     return "otpauth://totp/Latchkey:\(name)?secret=\(reveal())&issuer=Latchkey&algorithm=SHA1"
@@ -58,8 +60,8 @@ package struct TOTP: Sendable, CustomStringConvertible, CustomReflectable {
     return String(repeating: "0", count: digitCount - digits.count) + digits
   }
 
-  /// The step near `date` whose code it is, the latest if there are several; nil for a wrong one. It takes as long for
-  /// any text of six bytes.
+  /// The step near `date` that `code` belongs to, the latest if there are several; nil for a wrong code. Takes the same
+  /// time for any text of six bytes.
   func step(of code: String, at date: Date) -> Int? {
     let present = max(0, Self.step(at: date))
     var found: Int?
@@ -78,13 +80,13 @@ package struct TOTP: Sendable, CustomStringConvertible, CustomReflectable {
   package var customMirror: Mirror { Mirror(self, children: []) }
 }
 
-/// One of the codes that stand in for a lost authenticator, each once: `xxxx-xxxx-xxxx-xxxx`, 79 random bits, so that
-/// their SHA-256 tells nothing.
+/// A code that replaces a lost authenticator, once: `xxxx-xxxx-xxxx-xxxx`. It has 79 random bits, so its SHA-256 does
+/// not reveal it.
 package struct RecoveryCode: Sendable, CustomStringConvertible, CustomReflectable {
   static let count = 10
   private static let length = 16
   private static let groupLength = 4
-  /// Without those that look alike.
+  /// Without characters that look alike.
   private static let alphabet = Array("abcdefghjkmnpqrstuvwxyz23456789")
 
   /// Without hyphens, in lower case.
@@ -98,7 +100,7 @@ package struct RecoveryCode: Sendable, CustomStringConvertible, CustomReflectabl
 
   private init(text: String) { self.text = text }
 
-  /// As somebody typed it; nil if it can be none.
+  /// From a code as typed; nil if the text cannot be a code.
   init?(typed text: String) {
     let text = text.lowercased().filter { $0 != "-" && $0 != " " }
     guard text.utf8.count == Self.length, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { return nil }

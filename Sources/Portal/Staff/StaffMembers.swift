@@ -1,15 +1,15 @@
 package import Foundation
 package import Postgres
 
-/// The people among staff, as admins and the command line change them. Each change ends all sessions of who it is
-/// about, in its own transaction. Behind the locks of all admins who may log in, who acts is looked up again, and one
-/// admin stays, however many go at once.
+/// The members of staff, managed by admins and the command line. Each change ends all sessions of the changed member,
+/// in the same transaction. Every change locks all active admins and then checks again that the caller is one of them,
+/// so at least one admin remains even if several are removed concurrently.
 package struct StaffMembers: Sendable {
   let pool: PostgresPool
 
   package init(pool: PostgresPool) { self.pool = pool }
 
-  /// Those who came last first.
+  /// Newest members first.
   package func list(page: PageRequest) async throws -> Page<StaffDetails> {
     let found = try await pool.query(ListStaff(before: page.before, count: page.limit + 1), as: .identity)
     return Page(found, limit: page.limit, id: \.member.id)
@@ -29,9 +29,9 @@ package struct StaffMembers: Sendable {
     return found
   }
 
-  /// Gives another role, disables or enables; where nothing changes, nothing is written and no session ends. What
-  /// somebody who is disabled had asked for is withdrawn. Throws `.notFound`, `.preconditionFailed` if the revision is
-  /// none of `revisions`, `.lastAdmin`, and `.unauthenticated` where who acts is no admin any more.
+  /// Changes the role, or disables or enables a member. If nothing changes, nothing is written and no session ends. The
+  /// pending requests of a disabled member are withdrawn. Throws `.notFound`, `.preconditionFailed` if the revision is
+  /// not in `revisions`, `.lastAdmin`, and `.unauthenticated` if the caller is no longer an admin.
   package func update(
     _ id: UUID, _ changes: StaffChanges, ifRevision revisions: Set<Int>? = nil, by caller: Caller
   ) async throws -> StaffDetails {
@@ -60,8 +60,8 @@ package struct StaffMembers: Sendable {
     }
   }
 
-  /// Removes somebody with their sessions and their second factor, and withdraws what they had asked for. Their name
-  /// stays in the trails, and the service tokens that they made stay good. Throws as
+  /// Removes a member with their sessions and second factor, and withdraws their pending requests. Their name stays in
+  /// the trails, and the service tokens that they created remain valid. Throws the same errors as
   /// ``update(_:_:ifRevision:by:)``.
   package func remove(_ id: UUID, by caller: Caller) async throws {
     try await change(id, by: caller) { old, all, transaction in
@@ -73,17 +73,17 @@ package struct StaffMembers: Sendable {
     }
   }
 
-  /// Takes the second factor from somebody who has lost it, also one that is only being set up: logging in takes the
-  /// password alone, until they set up another. Throws `.notFound`, also where there is none; `.forbidden` for one's
-  /// own, which takes password and code.
+  /// Deletes the second factor of a member who has lost it, even if it is not confirmed yet. Login then requires only
+  /// the password, until they set up another. Throws `.notFound`, also if there is no second factor, and `.forbidden`
+  /// for the caller's own, which they disable with password and code.
   package func resetSecondFactor(_ id: UUID, by caller: Caller) async throws {
     try await change(id, by: caller) { old, _, transaction in
       guard caller.actor.id != id else {
         throw PortalError.forbidden(
-          reason: "Your own second factor is disabled at /v1/support/me/second-factor, with password and code.")
+          reason: "Disable your own second factor at /v1/support/me/second-factor, with password and code.")
       }
       guard try await transaction.execute(DeleteSecondFactor(personID: id)) > 0 else { throw PortalError.notFound }
-      // Whoever guessed at the old one makes nobody wait for the new one.
+      // Guesses at the old second factor do not delay the use of the new one.
       let guesses = Attempts.Admission(attempt: Attempt(.secondFactor, of: id.text, from: nil), counted: [])
       _ = try await transaction.pipeline(
         DeleteSessions<StaffSession>(personID: id), SettleAttempts(succeeded: [guesses]))
@@ -93,7 +93,7 @@ package struct StaffMembers: Sendable {
     }
   }
 
-  /// `body` gets who it is about, and with them all admins who may log in, all of them locked.
+  /// Calls `body` with the member and with a list of that member and all active admins, all of them locked.
   private func change<Value>(
     _ id: UUID, by caller: Caller,
     _ body: (StaffDetails, [StaffDetails], PostgresConnection) async throws -> Value
@@ -116,9 +116,9 @@ package struct StaffMembers: Sendable {
     if role != .admin || !isEnabled { try all.checkActiveAdmin(otherThan: id) }
   }
 
-  /// Writes what has happened, and takes back what `requesterID` had asked for and nobody has confirmed: who asked
-  /// must be there to answer for it. Accounts are locked before any trail is written, and the transaction goes on in
-  /// them; so this is its end.
+  /// Records the events, and withdraws the unconfirmed requests of `requesterID`, because a requester must be on staff
+  /// to answer for a request. Accounts are locked before any trail is written. Must be the last step of the
+  /// transaction, because it leaves the transaction's settings at the last account.
   private static func tell(
     _ events: [InsertAuditEvent], withdrawing requesterID: UUID?, by caller: Caller, _ transaction: PostgresConnection
   ) async throws {

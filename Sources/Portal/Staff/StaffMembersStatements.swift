@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// Of `staff member left join second_factors factor`, as `StaffDetails.init(row:)` takes them.
+/// The columns of ``staffTables`` in the order in which `StaffDetails.init(row:)` reads them.
 private let staffColumns = """
   member.id, member.email, member.name, member.role, member.disabled_at, factor.confirmed_at, member.created_at,
   member.revision
@@ -17,7 +17,7 @@ extension StaffDetails {
   }
 }
 
-/// The newest first, from below `before`.
+/// Newest first, starting below `before`.
 struct ListStaff: PostgresStatement {
   static let sql = """
     select \(staffColumns) from \(staffTables)
@@ -47,8 +47,8 @@ struct FindStaffByEmail: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffDetails { try StaffDetails(row: &row) }
 }
 
-/// One of staff, and all admins who may log in, held until the end of the transaction: none of them stops being one
-/// meanwhile. In the order of their ids, in which people are locked.
+/// Locks a member and all active admins until the end of the transaction, so that none of them stops being one
+/// meanwhile. Locks are taken in the order of their ids, as everywhere.
 struct LockStaffAndAdmins: PostgresStatement {
   static let sql = """
     select \(staffColumns) from \(staffTables)
@@ -61,7 +61,7 @@ struct LockStaffAndAdmins: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffDetails { try StaffDetails(row: &row) }
 }
 
-/// Who is disabled already keeps the time since when.
+/// A member who is already disabled keeps the time at which they were disabled.
 struct UpdateStaff: PostgresStatement {
   static let sql = """
     update staff set role = $2, disabled_at = case when $3 then null else coalesce(disabled_at, now()) end
@@ -73,7 +73,7 @@ struct UpdateStaff: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id, role.rawValue, isEnabled) }
 }
 
-/// With their sessions and their second factor, by foreign keys.
+/// Also deletes their sessions and second factor, through foreign keys.
 struct DeleteStaff: PostgresStatement {
   static let sql = "delete from staff where id = $1"
   let id: UUID

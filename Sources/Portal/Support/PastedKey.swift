@@ -1,24 +1,26 @@
+import JSON
+
 extension KeyFormat {
-  /// Characters of what is pasted: a key, and what came along with it.
+  /// The most characters of a pasted text: a key and its surroundings.
   package static let pastedLengthMax = 1_024
-  /// What all other secrets begin with that there are here.
+  /// The prefixes of all other secrets of the portal.
   private static let otherPrefixes =
     [ServiceToken.secretPrefix, MemberSession.tokenPrefix, StaffSession.tokenPrefix]
     + OneTimeToken.Purpose.allCases.map(\.prefix)
 
-  /// The key in what somebody pasted out of a mail, a log or a configuration. Nil if there can be no key of this portal
-  /// in it, so that nobody takes it for an all-clear that none is found.
+  /// The key in a text that was pasted from a mail, a log or a configuration file. Nil if the text cannot contain a key
+  /// of this portal, so that an unsuccessful search is not taken for an all-clear.
   package func key(pasted text: String) -> Secret? {
     guard text.unicodeScalars.count <= Self.pastedLengthMax else { return nil }
     var pasted = PastedText(text)
     let own = Key.Environment.allCases.map { prefix + "_" + $0.rawValue }
     let joined = pasted.words(beginningWith: own, isJoined: true)
     guard joined.isEmpty else {
-      // One of ours may have been broken into lines: its checksum tells whether the parts belong together.
+      // A key may have been broken into lines; its checksum shows whether the parts belong together.
       return onlyKey(in: pasted.words(beginningWith: own)) ?? onlyKey(in: joined)
     }
     guard pasted.words(beginningWith: Self.otherPrefixes, isJoined: true).isEmpty else { return nil }
-    // One that was brought along is what is left without blanks, quotes, the name of a header, and `Bearer` around it.
+    // An imported key is what remains after removing blanks, quotes, a header name and `Bearer`.
     for header in ["authorization:", "x-api-key:"] { pasted.drop(header) }
     pasted.drop("bearer", isWord: true)
     guard let visible = pasted.visible else { return nil }
@@ -26,7 +28,7 @@ extension KeyFormat {
     return mayExist(secret) ? secret : nil
   }
 
-  /// The key that all of these words are; nil if one of them is another, or none.
+  /// The key, if all words are the same well-formed key; nil otherwise.
   private func onlyKey(in words: [String]) -> Secret? {
     guard let word = words.first, words.allSatisfy({ $0.utf8.elementsEqual(word.utf8) }) else { return nil }
     let secret = Secret(presented: word)
@@ -35,7 +37,7 @@ extension KeyFormat {
   }
 }
 
-/// A text from which is taken away what stands around it.
+/// A pasted text, from which the surroundings of a key can be removed.
 private struct PastedText {
   private static let quotes: [(opening: Unicode.Scalar, closing: Unicode.Scalar)] = [
     ("\"", "\""), ("'", "'"), ("`", "`"), ("\u{201C}", "\u{201D}"), ("\u{2018}", "\u{2019}"),
@@ -63,7 +65,7 @@ private struct PastedText {
     }
   }
 
-  /// Takes away what it begins with, in whatever case; a word only if it ends there.
+  /// Removes `beginning` from the start of the text, ignoring case. With `isWord`, only if the word ends there.
   mutating func drop(_ beginning: String, isWord: Bool = false) {
     let count = beginning.unicodeScalars.count
     guard String(rest.prefix(count)).utf8.begins(inAnyCase: beginning) else { return }
@@ -73,8 +75,8 @@ private struct PastedText {
     trim()
   }
 
-  /// All words, of letters, digits and `_`, that begin with one of these and `_`, in whatever case: what is in capitals
-  /// was meant for one, too. `isJoined`: as if there were no blanks.
+  /// All words of letters, digits and `_` that begin with one of `prefixes` and `_`, ignoring case, because a key in
+  /// capitals was also meant as one. With `isJoined`, blanks are removed first.
   func words(beginningWith prefixes: [String], isJoined: Bool = false) -> [String] {
     var scalars = String.UnicodeScalarView()
     for scalar in rest where !isJoined || !Self.isBlank(scalar) { scalars.append(scalar) }
@@ -92,12 +94,12 @@ private struct PastedText {
     return words
   }
 
-  /// What is left, if all of it is visible ASCII.
+  /// The remaining text, if all of it is visible ASCII.
   var visible: String? { rest.allSatisfy { (0x21...0x7E).contains($0.value) } ? String(rest) : nil }
 }
 
 extension Collection<UInt8> {
-  /// `lowercased` is ASCII without capitals.
+  /// Whether it begins with `lowercased`, ignoring case. `lowercased` must be ASCII without capitals.
   fileprivate func begins(inAnyCase lowercased: String) -> Bool {
     lowercased.utf8.elementsEqual(prefix(lowercased.utf8.count)) { wanted, byte in
       wanted == byte || (0x41...0x5A).contains(byte) && wanted == byte | 0x20

@@ -1,17 +1,17 @@
 package import Foundation
 
-/// That all keys of an account be revoked, which one member of staff asked for and another has to confirm. It names no
-/// keys: whichever are alive when it is confirmed are revoked.
+/// A request by one member of staff to revoke all keys of an account, which another has to confirm. It names no keys:
+/// all keys that are not revoked at confirmation are revoked.
 package struct StaffConfirmation: Sendable, Equatable {
-  /// Keys that one member of staff revokes at once without another.
+  /// The most keys that one member of staff can revoke together without a confirmation.
   package static let soloKeyCountMax = 25
-  /// For how long it can be confirmed.
+  /// How long it can be confirmed.
   package static let lifetime: Duration = .seconds(24 * 3_600)
 
   package var id: UUID
   package var accountID: UUID
   package var accountName: String
-  /// As of when it was asked for.
+  /// The number of unrevoked keys at the time of the request.
   package var keyCount: Int
   package var requesterID: UUID
   package var requesterName: String
@@ -19,7 +19,7 @@ package struct StaffConfirmation: Sendable, Equatable {
   package var createdAt: Date
   package var expiresAt: Date
 
-  /// Throws `.forbidden` for whoever asked for it.
+  /// Throws `.forbidden` for the requester.
   func checkConfirmation(by caller: Caller) throws(PortalError) {
     guard caller.actor.id != requesterID else {
       throw .forbidden(reason: "You asked for it yourself; another member of staff has to confirm it.")
@@ -27,8 +27,9 @@ package struct StaffConfirmation: Sendable, Equatable {
   }
 }
 
-/// What came of asking that all keys of an account be revoked.
+/// The result of a request to revoke all keys of an account.
 package enum KeysRevocation: Sendable {
   case done(keyCount: Int, propagation: Propagation)
+  /// Another member of staff has to confirm it.
   case waits(StaffConfirmation)
 }

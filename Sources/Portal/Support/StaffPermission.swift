@@ -37,7 +37,7 @@ extension StaffMember {
   package func require(_ permission: StaffPermission) throws(PortalError) {
     guard role.permits(permission) else {
       let roles = permission.roles.map(\.rawValue).sorted().joined(separator: " or ")
-      throw .forbidden(reason: "This takes the role \(roles) among staff; yours is \(role.rawValue).")
+      throw .forbidden(reason: "Requires the staff role \(roles); yours is \(role.rawValue).")
     }
   }
 }

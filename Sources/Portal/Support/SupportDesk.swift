@@ -1,18 +1,18 @@
 package import Foundation
 package import Postgres
 
-/// What staff look for: all of these that are given.
+/// A search for keys by staff. Keys match if they meet all given conditions.
 package struct KeySearch: Sendable, Equatable {
   package var id: UUID?
   package var accountID: UUID?
-  /// The beginning of what a customer sees of the key.
+  /// A prefix of the part of the key that its customer sees.
   package var start: String?
   package var hash: SecretHash?
-  /// Of a member of the key's account.
+  /// The address of a member of the key's account.
   package var email: EmailAddress?
-  /// A part of the address of a member, in whatever case.
+  /// A part of the address of a member, ignoring case.
   package var emailPart: String?
-  /// A part of the account's name, in whatever case.
+  /// A part of the account's name, ignoring case.
   package var accountName: String?
 
   package init(
@@ -29,17 +29,17 @@ package struct KeySearch: Sendable, Equatable {
   }
 }
 
-/// Which accounts staff look for: all of these that are given.
+/// A search for accounts by staff. Accounts match if they meet all given conditions.
 package struct AccountSearch: Sendable, Equatable {
-  /// A shorter part of a name or an address would be found nearly everywhere, and has no trigram for the index.
+  /// A shorter part of a name or an address would match nearly everything, and has no trigram for the index.
   package static let partLengthMin = 3
 
   package var id: UUID?
-  /// Of a member.
+  /// The address of a member.
   package var email: EmailAddress?
-  /// A part of the address of a member, in whatever case.
+  /// A part of the address of a member, ignoring case.
   package var emailPart: String?
-  /// A part of it, in whatever case.
+  /// A part of the account's name, ignoring case.
   package var name: String?
 
   package init(id: UUID? = nil, email: EmailAddress? = nil, emailPart: String? = nil, name: String? = nil) {
@@ -50,12 +50,12 @@ package struct AccountSearch: Sendable, Equatable {
   }
 }
 
-/// An account as staff see it.
+/// An account, as staff see it.
 package struct FoundAccount: Sendable, Equatable {
   package struct KeyCounts: Sendable, Equatable {
     package var total: Int
     package var unrevoked: Int
-    /// Those that count towards the plan's cap.
+    /// The keys that count towards the plan's cap.
     package var live: Int
   }
 
@@ -69,15 +69,15 @@ package struct FoundAccount: Sendable, Equatable {
   package var createdAt: Date
   package var keys: KeyCounts
   package var memberCount: Int
-  /// Owners first; not all where there are very many.
+  /// Owners first, at most ``SupportDesk/memberCountMax``.
   package var members: [Member]
 }
 
-/// What staff may do with customers' keys and accounts. Every change carries its reason into the audit trail that the
-/// customer reads, in the transaction of the change.
+/// Staff's operations on customers' keys and accounts. Every change is recorded with its reason in the audit trail that
+/// the customer reads, in the same transaction.
 package struct SupportDesk: Sendable {
   package static let resultCountMax = 100
-  /// Members that are listed of each account.
+  /// The most members listed per account.
   package static let memberCountMax = 50
 
   let pool: PostgresPool
@@ -95,7 +95,7 @@ package struct SupportDesk: Sendable {
     self.outbox = outbox
   }
 
-  /// What keys are judged by; PostgreSQL is asked where nothing else is.
+  /// The time by which the status of keys is determined. Asks PostgreSQL if its clock was not measured recently.
   package func now() async throws -> Date { try await clock.now(on: pool).expiryDate }
 
   package func search(_ search: KeySearch) async throws -> [Key] {
@@ -104,8 +104,7 @@ package struct SupportDesk: Sendable {
     ).1
   }
 
-  /// The key that somebody pasted, with what came along with it; none if nobody has it. Throws `.notAKey` for what can
-  /// be none.
+  /// The key in a pasted text; empty if the key does not exist. Throws `.notAKey` if the text cannot contain a key.
   package func lookUp(pasted text: String) async throws -> [Key] {
     guard let secret = keys.format.key(pasted: text) else { throw PortalError.notAKey }
     return try await search(KeySearch(hash: secret.hash))
@@ -115,7 +114,7 @@ package struct SupportDesk: Sendable {
     try await self.search(search, page: PageRequest(limit: Self.resultCountMax)).items
   }
 
-  /// In pages, the newest first; of all accounts where the search says nothing.
+  /// In pages, newest first. An empty search matches all accounts.
   package func search(_ search: AccountSearch, page: PageRequest) async throws -> Page<FoundAccount> {
     let (_, found) = try await pool.pipeline(
       ForceCustomPlan(),
@@ -124,12 +123,12 @@ package struct SupportDesk: Sendable {
     return Page(found, limit: page.limit, id: \.account.id)
   }
 
-  /// The instances that have been heard of lately, those that are behind first.
+  /// The instances with a recent heartbeat, those that are behind first.
   package func instances() async throws -> [InstanceReport] {
     try await pool.query(ListInstances(count: Self.resultCountMax), as: .staff)
   }
 
-  /// Revokes any customer's key; as ``Keys/revoke(_:of:by:_:)``.
+  /// Revokes any customer's key, like ``Keys/revoke(_:of:by:_:)``.
   package func revokeKey(_ id: UUID, by caller: Caller, _ reason: SupportReason) async throws -> Keys.Revoked {
     guard let accountID = try await pool.query(FindKeyAccount(id: id), as: .staff).first else {
       throw PortalError.notFound
@@ -137,7 +136,7 @@ package struct SupportDesk: Sendable {
     return try await keys.revoke(id, of: accountID, by: caller, reason)
   }
 
-  /// Suspends or resumes an account with all its keys; nothing happens if it is so already.
+  /// Suspends or resumes an account with all its keys. Does nothing if the account is already in that state.
   package func setSuspension(
     of accountID: UUID, to isSuspended: Bool, by caller: Caller, _ reason: SupportReason
   ) async throws -> (account: Account, propagation: Propagation) {
@@ -162,9 +161,9 @@ package struct SupportDesk: Sendable {
 
   // MARK: Revoking all keys
 
-  /// Revokes all keys of an account in one statement. Where they are more than one member of staff revokes alone,
-  /// nothing happens to them: it waits for another to confirm it, and whoever asks again meanwhile gets what waits
-  /// already.
+  /// Revokes all keys of an account in one statement. If there are more than ``StaffConfirmation/soloKeyCountMax``,
+  /// none is revoked: the request waits for another member of staff to confirm it, and further requests meanwhile
+  /// return the pending one.
   package func revokeKeys(
     of accountID: UUID, by caller: Caller, _ reason: SupportReason
   ) async throws -> KeysRevocation {
@@ -175,7 +174,7 @@ package struct SupportDesk: Sendable {
         FindConfirmation(accountID: accountID))
       guard !accounts.isEmpty else { throw PortalError.notFound }
       guard counts[0] > StaffConfirmation.soloKeyCountMax else {
-        // What waits is done with this: keys that are made later are none of it.
+        // This settles a pending request, which must not cover keys that are created later.
         for confirmation in waiting {
           _ = try await transaction.query(TakeConfirmation(accountID: accountID, id: confirmation.id))
         }
@@ -201,13 +200,13 @@ package struct SupportDesk: Sendable {
     return .done(keyCount: count, propagation: await propagations.wait(since: clock))
   }
 
-  /// What waits to be confirmed, the newest first.
+  /// The pending confirmations, newest first.
   package func confirmations() async throws -> [StaffConfirmation] {
     try await pool.query(ListConfirmations(count: Self.resultCountMax), as: .staff)
   }
 
-  /// Revokes all keys that the account has now, once; how many. Throws `.forbidden` for whoever asked for it, and
-  /// `.notFound` if it was confirmed or withdrawn already, or is over.
+  /// Revokes all keys that the account has now, and returns how many. Throws `.forbidden` for the requester, and
+  /// `.notFound` if the request was confirmed or withdrawn, or has expired.
   package func confirm(_ id: UUID, by caller: Caller) async throws -> (keyCount: Int, propagation: Propagation) {
     let clock = ContinuousClock.now
     let accountID = try await accountID(ofConfirmation: id)
@@ -226,7 +225,7 @@ package struct SupportDesk: Sendable {
     return (count, await propagations.wait(since: clock))
   }
 
-  /// Takes back what waits to be confirmed, whoever asked for it.
+  /// Withdraws a pending request; any member of staff may do so. Throws `.notFound`.
   package func withdraw(_ id: UUID, by caller: Caller) async throws {
     let accountID = try await accountID(ofConfirmation: id)
     try await pool.withTransaction(as: .staff(in: accountID)) { transaction in

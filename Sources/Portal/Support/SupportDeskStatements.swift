@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// Accounts of any tenant, the newest first, each with its keys counted and its members, owners first.
+/// Accounts of any tenant, newest first, each with the counts of its keys and its members, owners first.
 struct SearchAccounts: PostgresStatement {
   static let isRead = true
   static let sql = """
@@ -66,8 +66,8 @@ struct SearchAccounts: PostgresStatement {
   }
 }
 
-/// The ids of the accounts that people belong to, as an array that an index can be asked for. `condition` is of
-/// `users person`.
+/// SQL for the ids of the accounts of some people, as an array, for which an index can be used. `condition` selects
+/// from `users person`.
 func accountsOfMembers(_ condition: String) -> String {
   """
   array(
@@ -78,7 +78,7 @@ func accountsOfMembers(_ condition: String) -> String {
 
 // MARK: Confirmations
 
-/// Of `staff_confirmations confirmation` and `accounts account`.
+/// Columns of `staff_confirmations confirmation` and `accounts account`.
 private let confirmationColumns = """
   confirmation.id, confirmation.account_id, account.name, confirmation.key_count, confirmation.requester_id,
   confirmation.requester_name, confirmation.reason, confirmation.ticket, confirmation.created_at,
@@ -95,7 +95,7 @@ extension StaffConfirmation {
   }
 }
 
-/// Those that can be confirmed, the newest first.
+/// The confirmations that have not expired, newest first.
 struct ListConfirmations: PostgresStatement {
   static let sql = """
     select \(confirmationColumns)
@@ -111,7 +111,7 @@ struct ListConfirmations: PostgresStatement {
   }
 }
 
-/// Which account a confirmation is about.
+/// The account of a confirmation.
 struct FindConfirmationAccount: PostgresStatement {
   static let sql = "select account_id from staff_confirmations where id = $1"
   let id: UUID
@@ -119,7 +119,7 @@ struct FindConfirmationAccount: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
-/// The one of an account that can be confirmed. The account must be locked before.
+/// The pending confirmation of an account. The account must be locked.
 struct FindConfirmation: PostgresStatement {
   static let sql = """
     select \(confirmationColumns)
@@ -133,7 +133,7 @@ struct FindConfirmation: PostgresStatement {
   }
 }
 
-/// Where somebody's wait who asked for them, in the order in which accounts are locked.
+/// The pending confirmations of a requester, in the order in which accounts are locked.
 struct ListConfirmationsOf: PostgresStatement {
   static let sql = """
     select \(confirmationColumns)
@@ -148,8 +148,7 @@ struct ListConfirmationsOf: PostgresStatement {
   }
 }
 
-/// Takes a confirmation away, to do what it is about, or not to: it is nobody else's any more. The account must be
-/// locked before.
+/// Deletes a confirmation, to carry it out or to withdraw it, so that nobody else can. The account must be locked.
 struct TakeConfirmation: PostgresStatement {
   static let sql = """
     delete from staff_confirmations confirmation using accounts account
@@ -165,7 +164,7 @@ struct TakeConfirmation: PostgresStatement {
   }
 }
 
-/// Makes room for another one.
+/// Makes room for a new request.
 struct DeleteExpiredConfirmation: PostgresStatement {
   static let sql = "delete from staff_confirmations where account_id = $1 and expires_at <= now()"
   let accountID: UUID
@@ -194,7 +193,7 @@ struct DeleteExpiredConfirmations: PostgresStatement {
   static let sql = "delete from staff_confirmations where expires_at <= now()"
 }
 
-/// Support's search in any account, by whatever is given; the newest first.
+/// Searches the keys of all accounts by all given conditions, newest first.
 struct SearchKeys: PostgresStatement {
   static let sql = newestKeys(
     where: """
@@ -209,7 +208,7 @@ struct SearchKeys: PostgresStatement {
   let count: Int
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(search.id, search.accountID)
-    // Its own alphabet is letters, digits and `_`, and `_` is a wildcard.
+    // A key consists of letters, digits and `_`, and `_` is a wildcard.
     bindings.append(search.start.map { $0.withoutWildcards + "%" })
     bindings.append(
       search.hash.map { PostgresBytes($0.bytes) }, search.email?.storedTexts, search.emailPart?.anywhere,
@@ -218,7 +217,7 @@ struct SearchKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
-/// Which account a key belongs to, for staff, who begin from the key.
+/// The account of a key, for staff, who start from the key.
 struct FindKeyAccount: PostgresStatement {
   static let sql = "select account_id from api_keys where id = $1"
   let id: UUID

@@ -1,17 +1,19 @@
 import Foundation
 import Synchronization
 
-/// The endpoint names that accounts have used on this instance today: so many, and no more.
+/// The endpoint names that each account has used on this instance today, at most
+/// ``UsageRecorder/endpointsPerAccountMax`` per account.
 final class EndpointBudget: Sendable {
   private struct Names {
     var day = 0
-    /// Hashes of names: two that collide are counted as one towards the bound, and apart otherwise.
+    /// Hashes of names. Two names whose hashes collide count as one towards the bound; their usage is still counted
+    /// separately.
     var byAccount: [UUID: Set<Int>] = [:]
   }
 
   private let names = Mutex(Names())
 
-  /// Whether the name is known, or becomes so.
+  /// Whether the account has used the name today, or there was room to add it.
   func hasRoom(for endpoint: UnsafeBufferPointer<UInt8>, of accountID: UUID, inHour hour: Int) -> Bool {
     var hasher = Hasher()
     hasher.combine(bytes: UnsafeRawBufferPointer(endpoint))

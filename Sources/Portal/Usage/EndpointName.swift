@@ -1,10 +1,11 @@
-/// The name that requests of one endpoint are counted under: a method and a route's pattern as a gateway gives it, or
-/// what is left of a raw path when its ids are taken out.
+/// The name under which the requests of an endpoint are counted: the method and route pattern that a gateway sends, or
+/// a raw path with its ids replaced.
 ///
 /// From the first `/` on, a segment that looks like an id becomes `{id}`, and a query or fragment ends the name. An id
-/// is a number; a UUID; hexadecimal of 8 characters or more with a digit, or of 16; or 20 letters and digits or more
-/// with three digits, such as a ULID, with or without a prefix like `ord_`. So does a segment that ends with 40 letters
-/// and digits or more, whatever prefixes it has: no secret, such as a key of the portal, becomes a name.
+/// is a number; a UUID; a hexadecimal string of at least 8 characters with a digit, or of at least 16; or a string of
+/// at least 20 letters and digits of which at least three are digits, such as a ULID, with or without a prefix like
+/// `ord_`. A segment that ends in 40 or more letters and digits is also replaced, whatever its prefixes, so that no
+/// secret, such as a key of the portal, becomes part of a name.
 enum EndpointName {
   /// In bytes.
   static let lengthMax = 200
@@ -20,7 +21,7 @@ enum EndpointName {
     return text.withUTF8 { bytes in withNormalized(bytes) { String(decoding: $0, as: UTF8.self) } }
   }
 
-  /// Calls `body` with the name's bytes: those given, if they are as they should be.
+  /// Calls `body` with the bytes of the normalized name: the given bytes themselves, if nothing has to change.
   static func withNormalized<Result>(
     _ bytes: UnsafeBufferPointer<UInt8>, _ body: (UnsafeBufferPointer<UInt8>) -> Result
   ) -> Result {
@@ -28,7 +29,7 @@ enum EndpointName {
     var place = path
     while place < bytes.count {
       let segment = segment(bytes, from: place + 1)
-      // Most names are patterns, and nothing is copied.
+      // Most names are patterns already, so nothing is copied.
       if segment.isID || segment.isLast && segment.end < bytes.count { return withCopy(bytes, from: path, body) }
       place = segment.end
     }
@@ -59,7 +60,7 @@ enum EndpointName {
         place = segment.end
       }
       if count == lengthMax {
-        // Not in the middle of a character.
+        // Drop a last character that may have been cut in the middle.
         while count > 0, copy[count - 1] & 0xC0 == 0x80 { count -= 1 }
         if count > 0, copy[count - 1] >= 0xC0 { count -= 1 }
       }
@@ -70,14 +71,14 @@ enum EndpointName {
   private struct Segment {
     var end: Int
     var isID: Bool
-    /// Whether the name ends with it.
+    /// Whether it is the last segment of the name.
     var isLast: Bool
   }
 
   private static func segment(_ bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Segment {
     var (digits, hexLetters, otherLetters, dashes, underscores) = (0, 0, 0, 0, 0)
     var end = start
-    /// Behind the last underscore.
+    /// The index after the last underscore.
     var tail = start
     scan: while end < bytes.count {
       switch bytes[end] {
@@ -100,7 +101,7 @@ enum EndpointName {
       } else if digits + hexLetters == count {
         count >= (digits > 0 ? hexLengthMin : hexLengthMinWithoutDigit)
       } else if count == 36, dashes == 4, digits + hexLetters == 32 {
-        // One by one: a list of the places would be an allocation.
+        // Written out, because an array of the offsets would be allocated.
         bytes[start + 8] == UInt8(ascii: "-") && bytes[start + 13] == UInt8(ascii: "-")
           && bytes[start + 18] == UInt8(ascii: "-") && bytes[start + 23] == UInt8(ascii: "-")
       } else {

@@ -1,9 +1,10 @@
 import Foundation
+import JSON
 
 /// Latencies in buckets whose bounds grow by a constant factor, so that a percentile is off by 5 % at most, and
-/// histograms of any keys, days and instances add up (C. Masson et al., "DDSketch", VLDB 2019).
+/// histograms of any keys, days and instances can be added up (C. Masson et al., "DDSketch", VLDB 2019).
 ///
-/// From 0.1 ms to 60 s; what lies outside is counted in the first or last bucket.
+/// The buckets cover 0.1 ms to 60 s; latencies outside are counted in the first or last bucket.
 package struct LatencyHistogram: Sendable, Equatable {
   package static let relativeError = 0.05
   package static let millisecondsMin = 0.1
@@ -15,10 +16,11 @@ package struct LatencyHistogram: Sendable, Equatable {
   /// Counts, without trailing zeros.
   package private(set) var buckets: [Int]
 
-  /// Of counts as they were stored. There are no buckets beyond the last.
+  /// Counts as they were stored. Counts beyond the last bucket are ignored.
   package init(buckets: [Int] = []) { self.buckets = Array(buckets.prefix(Self.bucketCountMax)) }
 
-  /// Of the buckets that are not empty, from 1 on, and what is in them. What is no bucket is left out.
+  /// The numbers of the buckets that are not empty, starting from 1, and their counts. Numbers that no bucket has are
+  /// ignored.
   init(places: [Int], counts: [Int]) {
     let filled = zip(places, counts).filter { (1...Self.bucketCountMax).contains($0.0) }
     buckets = Array(repeating: 0, count: filled.map { $0.0 }.max() ?? 0)
@@ -38,7 +40,8 @@ package struct LatencyHistogram: Sendable, Equatable {
     for (index, count) in other.buckets.enumerated() { buckets[index] = buckets[index].addingBounded(count) }
   }
 
-  /// The latency, in milliseconds, that the share `quantile` (0…1) of the requests did not exceed; nil without any.
+  /// The latency, in milliseconds, that the share `quantile` (0…1) of the requests did not exceed; nil if the histogram
+  /// is empty.
   package func percentile(_ quantile: Double) -> Double? {
     let total = buckets.reduce(0) { $0.addingBounded($1) }
     guard total > 0 else { return nil }

@@ -1,11 +1,12 @@
 package import Foundation
 
-/// What a gateway tells of one request that went through.
+/// A gateway's report of one request that was let through.
 package struct ReportedOutcome: Sendable, Equatable {
   package static let countPerBatchMax = 10_000
   package static let batchIDLengthMax = 255
-  /// How far from now an event may lie.
+  /// How far in the past an event may be.
   package static let ageSecondsMax = 48.0 * 3_600
+  /// How far in the future an event may be.
   package static let aheadSecondsMax = 300.0
   package static let latencyMillisecondsMax = 86_400_000.0
 
@@ -13,7 +14,7 @@ package struct ReportedOutcome: Sendable, Equatable {
   package var endpoint: String
   package var status: Int
   package var latencyMilliseconds: Double?
-  /// nil: now.
+  /// Nil means now.
   package var at: Date?
 
   package init(keyID: UUID, endpoint: String, status: Int, latencyMilliseconds: Double?, at: Date? = nil) {
@@ -27,18 +28,18 @@ package struct ReportedOutcome: Sendable, Equatable {
   var isError: Bool { status >= 400 }
 }
 
-/// What outcomes are counted together by.
+/// Outcomes with the same values are counted together.
 struct OutcomeKey: Hashable, Sendable {
   var accountID: UUID
   var keyID: UUID
-  /// Since 1970, in UTC.
+  /// Hours since 1970, in UTC.
   var hour: Int
   var endpoint: String
 }
 
 struct OutcomeCounts: Sendable, Equatable {
   var reported = 0
-  /// Those with a status from 400 on.
+  /// Requests with a status of 400 or above.
   var errors = 0
   var latencySumMilliseconds = 0.0
   var latencyCount = 0

@@ -3,27 +3,28 @@ package import Foundation
 /// How often one key was verified for one endpoint in one hour.
 package struct UsageCounter: Sendable, Equatable {
   package static let millisecondsPerHour = 3_600_000
-  /// Characters of an endpoint's name, as the database takes it.
+  /// The length of an endpoint name that the database accepts, in characters.
   static let endpointLengthMax = 200
-  /// The last of the year 9999, as far as clocks of the database are believed.
+  /// The last hour of the year 9999, the latest time that is accepted from a database clock.
   static let hourMax = 70_389_527
-  /// Of verdicts in an hour, 600,000 a second: closed days have counts that are no larger (`packed_usage`).
+  /// Verdicts in an hour, or about 600,000 per second: the counts of closed days (`packed_usage`) are no larger.
   static let countMax = Int(Int32.max)
 
   package var accountID: UUID
   package var keyID: UUID
-  /// Since 1970, in UTC.
+  /// Hours since 1970, in UTC.
   package var hour: Int
   package var endpoint: String
-  /// Verifications answered VALID, and those answered otherwise.
+  /// Verifications answered VALID.
   package var verified: Int
+  /// Verifications answered otherwise.
   package var denied: Int
-  /// In milliseconds since 1970.
+  /// Milliseconds since 1970.
   package var lastUsedAt: Int
 
   static func hour(ofMilliseconds milliseconds: Int) -> Int { milliseconds / millisecondsPerHour }
 
-  /// The name that the bytes spell, if the database takes it: UTF-8 without U+0000, of 1 to 200 characters.
+  /// Decodes a name; nil unless the database accepts it: UTF-8 without U+0000, 1 to 200 characters.
   static func endpoint(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
     guard !bytes.contains(0), let text = String(validating: bytes, as: UTF8.self),
       (1...endpointLengthMax).contains(text.unicodeScalars.count)

@@ -1,21 +1,20 @@
 import Foundation
 import Glibc
 
-/// Memory for counters, a ``UsageRegion`` a shard: mapped from a file, so that what was counted outlives the process,
-/// or anonymous where no file can be had.
+/// Memory for counters, with one ``UsageRegion`` per shard: mapped from a file, so that counts survive the process, or
+/// anonymous where no file can be created.
 ///
-/// A mapped file that somebody cuts short ends the process at the next verdict (SIGBUS). What keeps others from it is
-/// that nobody but this user may enter the folder or write the file. Files of other processes are never mapped
-/// (``UsageFile``).
+/// If a mapped file is truncated, the next verdict ends the process (SIGBUS). Permissions prevent this: only this user
+/// may enter the folder or write the file. Files of other processes are never mapped (``UsageFile``).
 final class UsageExtent: Sendable {
-  /// What cannot be made or read, and why.
+  /// An extent that cannot be created or read, and the reason.
   struct Failure: Error, CustomStringConvertible {
     enum Kind: Sendable {
-      /// It lies with the file, and will be so the next time.
+      /// The file itself is bad; trying again does not help.
       case damage
-      /// The file is for another version of this program.
+      /// The file was written by another version of this program.
       case otherVersion
-      /// The system has no more of something.
+      /// The system has run out of a resource.
       case shortage
     }
 
@@ -29,7 +28,7 @@ final class UsageExtent: Sendable {
       self.kind = kind
     }
 
-    /// With the system's reason.
+    /// The failure of `action` with the system's reason, from `errno`.
     static func last(_ action: String) -> Failure {
       let number = errno
       return Failure(
@@ -37,19 +36,19 @@ final class UsageExtent: Sendable {
     }
   }
 
-  /// What was counted in an extent.
+  /// The counters of an extent.
   struct Contents: Sendable, Equatable {
-    /// In the same order whoever reads them.
+    /// The order is the same for every reader.
     var counters: [UsageCounter] = []
-    /// Counters that were left out.
+    /// The number of damaged counters, which are left out.
     var damagedCount = 0
   }
 
-  // Safe: it is mapped as long as this object lives. A shard's region is written under that shard's lock alone, and
-  // read when no shard has it any more.
+  // Safe: the memory is mapped for the lifetime of this object. A shard's region is written only under that shard's
+  // lock, and read once no shard uses it any more.
   private nonisolated(unsafe) let base: UnsafeMutableRawPointer
   let layout: UsageLayout
-  /// Nil where the memory is anonymous.
+  /// Nil if the memory is anonymous.
   let path: String?
 
   private init(_ base: UnsafeMutableRawPointer, _ layout: UsageLayout, path: String?) {
@@ -62,22 +61,22 @@ final class UsageExtent: Sendable {
     if path == nil { base.deallocate() } else { munmap(base, byteCount) }
   }
 
-  // MARK: Making
+  // MARK: Creation
 
-  /// Of anonymous memory: what is counted there is lost with the process.
+  /// An extent in anonymous memory: its counts are lost with the process.
   static func anonymous(_ layout: UsageLayout) -> UsageExtent {
     let base = UnsafeMutableRawPointer.allocate(byteCount: layout.byteCount, alignment: 64)
     memset(base, 0, layout.byteCount)
     return UsageExtent(base, layout, path: nil)
   }
 
-  /// In a new file.
+  /// An extent in a new file at `path`.
   static func make(at path: String, _ layout: UsageLayout) throws(Failure) -> UsageExtent {
     let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw .last("\(path) cannot be made") }
+    guard descriptor >= 0 else { throw .last("\(path) cannot be created") }
     defer { close(descriptor) }
     do throws(Failure) {
-      // With its blocks: a page of a mapped file that finds no room on the disk would end the process.
+      // Allocate the blocks now: writing to a mapped page for which the disk has no room would end the process.
       let error = posix_fallocate(descriptor, 0, off_t(layout.byteCount))
       guard error == 0 else { throw Failure("no room for \(path): \(String(cString: strerror(error)))") }
       var status = stat()
@@ -109,7 +108,7 @@ final class UsageExtent: Sendable {
     UsageRegion(at: base + layout.regionOffset(shard), slotCount: layout.slotsPerShard, seed: layout.seed)
   }
 
-  /// All of its counters. Nobody may be counting.
+  /// Reads all counters. Nothing may be counted meanwhile.
   func read() -> Contents {
     var contents = Contents()
     contents.counters.reserveCapacity(takenCount)
@@ -117,12 +116,12 @@ final class UsageExtent: Sendable {
     return contents
   }
 
-  /// Counters in it; an estimate while somebody counts.
+  /// The number of counters; an estimate while counting goes on.
   var takenCount: Int { (0..<UsageLayout.shardCount).reduce(0) { $0 + region($1).takenCount } }
 
   var fileByteCount: Int { path == nil ? 0 : byteCount }
 
-  /// Writes it to the disk, for the case that the power goes. Blocks.
+  /// Writes the file to the disk, so that a power failure loses nothing. Blocks.
   func synchronize() throws(Failure) {
     guard path != nil else { return }
     guard msync(base, byteCount, MS_SYNC) == 0 else { throw .last("msync") }
@@ -134,7 +133,7 @@ final class UsageExtent: Sendable {
 }
 
 extension UsageExtent.Contents {
-  /// Adds what stands in a region.
+  /// Adds the counters of a region.
   mutating func read(_ region: UsageRegion) {
     damagedCount += region.read { counters.append($0) }
   }

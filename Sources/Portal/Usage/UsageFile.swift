@@ -1,19 +1,19 @@
 import Foundation
 import Glibc
 
-/// A file of counters that another process left, with what was judged of it when it was found.
+/// A counter file that another process left behind, with the layout that was read when the file was found.
 ///
-/// It is read into memory a region at a time, and never mapped: whoever shares the folder may cut it short at any
-/// moment.
+/// It is read into memory one region at a time and never mapped, because another process that shares the folder may
+/// truncate it at any moment.
 struct UsageFile: Sendable {
-  /// What could not be read, or is a copy, gets this, and is not looked at again.
+  /// Appended to the name of a file that cannot be used, such as a damaged one or a copy. It is not looked at again.
   private static let asideSuffix = ".aside"
 
   let path: String
   let layout: UsageLayout
 
-  /// Nil if nothing was ever counted in it. Throws where it is damaged, or is a copy: the original may be counted, or
-  /// be counted in, elsewhere. `sourceID` and `number` are what the names of folder and file say. Blocks.
+  /// Nil if nothing was ever counted in the file. Throws if it is damaged or a copy, because the original may be in use
+  /// or already counted elsewhere. `sourceID` and `number` are those in the names of the folder and the file. Blocks.
   init?(at path: String, sourceID: UUID, number: Int) throws(UsageExtent.Failure) {
     let descriptor = try Descriptor(path)
     guard let layout = try descriptor.judge(sourceID: sourceID, number: number) else { return nil }
@@ -21,11 +21,11 @@ struct UsageFile: Sendable {
     self.layout = layout
   }
 
-  /// All of its counters. Throws where it is not what it was when it was found. Blocks.
+  /// Reads all counters. Throws if the file has changed since it was found. Blocks.
   func read() throws(UsageExtent.Failure) -> UsageExtent.Contents {
     let descriptor = try Descriptor(path)
     guard try descriptor.judge(sourceID: layout.sourceID, number: layout.number) == layout else {
-      throw UsageExtent.Failure("\(path) was changed since it was found")
+      throw UsageExtent.Failure("\(path) has changed since it was found")
     }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: layout.regionByteCount, alignment: 64)
     defer { buffer.deallocate() }
@@ -33,7 +33,7 @@ struct UsageFile: Sendable {
     guard let base = buffer.baseAddress else { return contents }
     for shard in 0..<UsageLayout.shardCount {
       guard try descriptor.read(layout.regionOffset(shard), into: buffer) == buffer.count else {
-        throw UsageExtent.Failure("\(path) was cut short since it was found")
+        throw UsageExtent.Failure("\(path) has been truncated since it was found")
       }
       contents.read(UsageRegion(at: base, slotCount: layout.slotsPerShard, seed: layout.seed))
     }
@@ -58,14 +58,14 @@ private struct Descriptor: ~Copyable {
   private let number: Int32
   private let status: stat
 
-  /// Waits for nobody, as a FIFO would make it, and follows no link.
+  /// Does not block, which opening a FIFO would, and follows no link.
   init(_ path: String) throws(UsageExtent.Failure) {
     let number = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC)
     guard number >= 0 else { throw .last("\(path) cannot be opened") }
     var status = stat()
     guard fstat(number, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
       close(number)
-      throw UsageExtent.Failure("\(path) is no regular file")
+      throw UsageExtent.Failure("\(path) is not a regular file")
     }
     self.path = path
     self.number = number
@@ -74,7 +74,7 @@ private struct Descriptor: ~Copyable {
 
   deinit { close(number) }
 
-  /// Nil if nothing was ever counted in it.
+  /// Checks the first page; nil if nothing was ever counted in the file.
   func judge(sourceID: UUID, number: Int) throws(UsageExtent.Failure) -> UsageLayout? {
     let page = UnsafeMutableRawBufferPointer.allocate(byteCount: UsageLayout.headByteCount, alignment: 64)
     defer { page.deallocate() }
@@ -86,15 +86,15 @@ private struct Descriptor: ~Copyable {
     case .good(let layout): return layout
     case .unfinished:
       guard try isZero(from: UsageLayout.headByteCount) else {
-        throw UsageExtent.Failure("\(path) has counters and no head")
+        throw UsageExtent.Failure("\(path) has counters but no header")
       }
       return nil
-    case .otherVersion: throw UsageExtent.Failure("\(path) is of another version", .otherVersion)
+    case .otherVersion: throw UsageExtent.Failure("\(path) was written by another version", .otherVersion)
     case .damaged(let reason): throw UsageExtent.Failure("\(path) \(reason)")
     }
   }
 
-  /// Whether there is nothing but zeros from `offset` on.
+  /// Whether all bytes from `offset` on are zero.
   private func isZero(from offset: Int) throws(UsageExtent.Failure) -> Bool {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.chunkByteCount, alignment: 64)
     defer { buffer.deallocate() }
@@ -106,7 +106,7 @@ private struct Descriptor: ~Copyable {
     return true
   }
 
-  /// Fills the buffer with what stands at `offset`; how many bytes there are.
+  /// Fills the buffer from `offset`; returns how many bytes were read, fewer at the end of the file.
   func read(_ offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(UsageExtent.Failure) -> Int {
     guard let base = buffer.baseAddress else { return 0 }
     var count = 0

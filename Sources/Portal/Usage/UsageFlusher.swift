@@ -3,27 +3,27 @@ import Foundation
 package import Postgres
 import ServiceLifecycle
 
-/// Writes the counters to the database every second, and once more at shutdown; those that dead processes left, too.
-/// Beside them, when service tokens were last used.
+/// Writes the counters to the database every second and once more at shutdown, along with counters that dead processes
+/// left behind and the times at which service tokens were last used.
 ///
-/// What was taken is written under numbers, one after the other, and nothing more is taken before all of it stands in
-/// the database: a flush whose commit was in doubt is repeated under its number and counts once, and while PostgreSQL
-/// is away there is no more on the disk than what is counted in.
+/// Extents are written in the order of their numbers, and no more are taken before all of them are in the database. A
+/// flush whose commit is in doubt is repeated under the same number and counts once. While PostgreSQL is down, the disk
+/// holds only the extents that were taken before and those that are being counted in.
 ///
-/// What was written is kept for a while. Each statement names the number that the database must have before it; where
-/// it has less, it has lost commits, and what was kept is written again under its numbers.
+/// Written extents are kept for a while. Each statement names the number that the database must already have. If the
+/// database has a lower one, it has lost commits, and the kept extents are written again under their numbers.
 package actor UsageFlusher: Service {
   private static let interval: Duration = .seconds(1)
   private static let intervalsPerAdoption = 60
-  /// How often the last flush, at shutdown, is tried.
+  /// Attempts at the last flush, at shutdown.
   private static let finalAttemptCountMax = 5
   /// Counters in one statement.
   private static let countersPerStatementMax = 10_000
-  /// Statements of an extent: they share its number, shifted by so many bits.
+  /// The statements of an extent share its number, shifted left by this many bits.
   private static let statementBits = 16
-  /// From the moment of a verdict until it is counted, at most.
+  /// The longest time between a verdict and its being counted.
   private static let verdictSecondsMax = 5.0
-  /// Of files that are kept although they were written.
+  /// The total size of written files that are kept.
   private static let keptByteCountMax = 256 << 20
 
   private let pool: PostgresPool
@@ -31,18 +31,18 @@ package actor UsageFlusher: Service {
   private let tokenUses: ServiceTokenUses
   private let clock: DatabaseClock
   private let observer: Observer
-  /// For what waits for the disk.
+  /// For work that blocks on the disk.
   private let queue = DispatchQueue(label: "usage-spool", qos: .utility)
-  /// What was taken and is not known to be written, the oldest first.
+  /// Extents that were taken and are not known to be written, oldest first.
   private var taken: [UsageExtent] = []
   private var orphans: [UsageSpool.Orphan] = []
   private var written: WrittenExtents<Extent>
-  /// The flush that was begun last: the next waits for it, since an actor lets others in while it waits.
+  /// The flush that was started last. The next one waits for it, because an actor is reentrant while it awaits.
   private var last: Task<Bool, Never>?
 
   private enum Extent: Sendable {
     case own(UsageExtent)
-    /// With the orphan whose folder is to be removed with its last file.
+    /// A file of a dead process, with the orphan whose folder is removed along with its last file.
     case left(UsageFile, UsageSpool.Orphan)
 
     var layout: UsageLayout {
@@ -69,7 +69,7 @@ package actor UsageFlusher: Service {
     }
   }
 
-  /// `keptFor` is how long what was written is kept, from the commit on.
+  /// `keptFor` is how long written extents are kept, counted from the commit.
   package init(
     pool: PostgresPool, recorder: UsageRecorder, tokenUses: ServiceTokenUses = ServiceTokenUses(),
     keptFor: Duration = .seconds(60), clock: DatabaseClock = DatabaseClock(), observer: Observer
@@ -97,7 +97,7 @@ package actor UsageFlusher: Service {
     await blocking { [recorder] in recorder.close() }
   }
 
-  /// Writes what has been counted until now, and what was adopted. False when it could not, and will be tried again.
+  /// Writes everything counted so far, and the adopted files. False if that failed; the next flush tries again.
   @discardableResult
   package func flush() async -> Bool {
     let flush = Task { [last] in
@@ -108,7 +108,7 @@ package actor UsageFlusher: Service {
     return await flush.value
   }
 
-  /// Takes over what dead processes left on the disk.
+  /// Takes over the files that dead processes left on the disk.
   package func adopt() async {
     guard let spool = recorder.spool else { return }
     let countMax = UsageSpool.orphanCountMax - orphans.count
@@ -120,7 +120,7 @@ package actor UsageFlusher: Service {
 
   private func writeAll() async -> Bool {
     do {
-      // What was taken before first, since its numbers are lower.
+      // Extents that were taken earlier come first, because their numbers are lower.
       try await writeTaken()
       let through = try await clock.now(on: pool).date.addingTimeInterval(-Self.verdictSecondsMax)
       taken = await blocking { [recorder] in recorder.seal() }
@@ -137,8 +137,8 @@ package actor UsageFlusher: Service {
     }
   }
 
-  /// Writes what the first of the orphans has left. What cannot be read, or is nothing that the database takes, is set
-  /// aside and keeps nothing else from being written.
+  /// Writes the files of the first orphan. A file that cannot be read, or that the database refuses, is set aside and
+  /// does not keep the others from being written.
   private func write(_ orphan: UsageSpool.Orphan) async throws {
     var count = 0
     for file in orphan.files {
@@ -147,18 +147,18 @@ package actor UsageFlusher: Service {
       } catch let failure as UsageExtent.Failure where failure.kind != .shortage {
         await refuse(file, failure)
       } catch let error as PostgresError where error.refusesData {
-        await refuse(file, UsageExtent.Failure("\(file.path) is nothing that the database takes: \(error)"))
+        await refuse(file, UsageExtent.Failure("\(file.path) is refused by the database: \(error)"))
       }
-      // What was dealt with is not tried again when the next one fails.
+      // A file that is done is not tried again if the next one fails.
       orphans[0].removeFirst()
     }
-    // It is dead, and has nothing any more that anybody could wait for.
+    // The process is dead and all its files are done, so no one has to wait for it.
     if orphan.left.isEmpty {
       _ = try await pool.query(NoteUsageProgress(instanceID: orphan.sourceID, through: .distantFuture))
     }
     if orphan.files.isEmpty { await blocking { orphan.close() } }
     orphans.removeFirst()
-    // A folder that holds what was set aside is looked at again and again.
+    // Only report what was written: a folder with files that were set aside is adopted again and again.
     if count > 0 { observer.observe(.usageAdopted(counters: count)) }
   }
 
@@ -167,7 +167,7 @@ package actor UsageFlusher: Service {
     if failure.kind == .damage { await blocking { file.setAside() } }
   }
 
-  /// Says how far this instance has come, and sees whether the database has all that it had of what is kept.
+  /// Records how far this instance has come, and checks that the database still has what it had of the kept extents.
   private func noteProgress(_ through: Date) async throws {
     let progress = NoteUsageProgress(
       instanceID: recorder.sourceID, through: through, sourceIDs: written.sourceIDs)
@@ -184,7 +184,7 @@ package actor UsageFlusher: Service {
     }
   }
 
-  /// What fails of it is written next time; nothing that was counted depends on it.
+  /// A use that cannot be written is tried again next time; no counter depends on it.
   private func writeTokenUses() async {
     let uses = tokenUses.pending()
     if uses.isEmpty { return }
@@ -213,7 +213,7 @@ package actor UsageFlusher: Service {
     return addedCount
   }
 
-  /// Writes what is kept of a source beyond the number that the database has fallen back to.
+  /// Writes the kept extents of a source again that are above the number the database has fallen back to.
   private func writeAgain(_ sourceID: UUID, after number: Int) async throws {
     var count = 0
     for kept in written.kept(of: sourceID, after: number) {
@@ -227,15 +227,15 @@ package actor UsageFlusher: Service {
     observer.observe(.usageWrittenAgain(counters: count))
   }
 
-  /// Sends the statements of an extent, and what the database has lost before them. Returns the number of the last one,
-  /// and how many of its counters were added.
+  /// Sends the statements of an extent, preceded by what the database has lost. Returns the number of the last
+  /// statement, and how many counters of the extent were added.
   private func send(_ extent: Extent) async throws -> (number: Int, addedCount: Int) {
     let layout = extent.layout
     let sourceID = layout.sourceID
     let contents = try await blocking { extent.read() }.get()
     let counters = contents.counters
     var (part, start, addedCount) = (0, 0, 0)
-    // Bounded by `UsageLayout.numberMax`, so nothing is shifted out.
+    // `UsageLayout.numberMax` bounds the number, so no bits are shifted out.
     var number = layout.number << Self.statementBits
     while start < counters.count {
       number = layout.number << Self.statementBits | part
@@ -249,7 +249,7 @@ package actor UsageFlusher: Service {
         if standing == nil { addedCount += slice.count }
       case .fellBack(let number):
         try await writeAgain(sourceID, after: number)
-        // Its own first statements may have been lost, too.
+        // The first statements of this extent may have been lost as well.
         (part, start) = (0, 0)
       }
     }
@@ -257,8 +257,8 @@ package actor UsageFlusher: Service {
     return (number, addedCount)
   }
 
-  /// As long as the database is away the counters are on the disk alone: then a power cut is to cost no more than what
-  /// was counted since this.
+  /// While the database is down, the counters are only on the disk. After this call, a power failure costs no more than
+  /// what is counted later.
   private func synchronize() async {
     let failure = await blocking { [recorder, taken] () -> UsageExtent.Failure? in
       do throws(UsageExtent.Failure) {
@@ -280,7 +280,7 @@ package actor UsageFlusher: Service {
 }
 
 extension PostgresError {
-  /// Whether the server refuses what it was given, and would refuse it again: classes 22 (data exception) and 23
+  /// Whether the server refuses the data itself and would refuse it again: error classes 22 (data exception) and 23
   /// (integrity constraint violation).
   fileprivate var refusesData: Bool {
     code == .server && (sqlState?.hasPrefix("22") == true || sqlState?.hasPrefix("23") == true)

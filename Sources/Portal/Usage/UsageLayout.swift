@@ -1,20 +1,20 @@
 import Foundation
 import Synchronization
 
-/// Where everything stands in an extent, and whose it is: what its first page says, judged. Whatever is read of an
-/// extent is read by these numbers.
+/// The layout and the owner of an extent, as its first page states them once they have been checked. An extent is read
+/// only by these numbers.
 ///
-/// A file may have been left by a process that was killed at any instruction, torn by a power cut, or changed by
-/// whoever shares the folder.
+/// A file may have been left by a process that was killed at any instruction, torn by a power failure, or changed by
+/// another process that shares the folder.
 struct UsageLayout: Equatable, Sendable {
-  /// What is to be said of a file by its first page.
+  /// The result of checking the first page of a file.
   enum Judgement: Equatable, Sendable {
     case good(UsageLayout)
-    /// Its head was never finished, so nothing was counted in it by then.
+    /// The header was never completed, so nothing has been counted in the file.
     case unfinished
-    /// Another version of this program reads it.
+    /// The file was written by another version of this program, which can read it.
     case otherVersion
-    /// What is wrong with it.
+    /// The file is unusable, for the reason given.
     case damaged(String)
   }
 
@@ -22,7 +22,7 @@ struct UsageLayout: Equatable, Sendable {
   static let slotsPerShardMin = 64
   /// A million slots: 100 MB.
   static let slotsPerShardMax = 1 << 16
-  /// One a second for 35,000 years. Far enough from where a number ends to be shifted, and to have a next one.
+  /// One extent per second for 35,000 years. Low enough that a number can be shifted and incremented without overflow.
   static let numberMax = 1 << 40
   /// A page.
   static let headByteCount = 4_096
@@ -45,10 +45,10 @@ struct UsageLayout: Equatable, Sendable {
   let slotsPerShard: Int
   let seed: UInt64
   let sourceID: UUID
-  /// Extents of a source are written to the database in this order.
+  /// The extents of a source are written to the database in the order of their numbers.
   let number: Int
 
-  /// Of a new extent. `slotsPerShard` is a power of two within the bounds.
+  /// The layout of a new extent. `slotsPerShard` is a power of two within the bounds.
   init(sourceID: UUID, number: Int, slotsPerShard: Int, seed: UInt64 = .random(in: 1...(.max))) {
     self.slotsPerShard = slotsPerShard
     self.seed = seed
@@ -56,7 +56,7 @@ struct UsageLayout: Equatable, Sendable {
     self.number = number
   }
 
-  // Neither overflows: a power of two within the bounds is all that `slotsPerShard` can be.
+  // Neither overflows, because `slotsPerShard` is always a power of two within the bounds.
   var byteCount: Int { Self.byteCount(slotsPerShard: slotsPerShard) }
   var regionByteCount: Int { UsageRegion.byteCount(slotCount: slotsPerShard) }
 
@@ -68,7 +68,7 @@ struct UsageLayout: Equatable, Sendable {
 
   // MARK: The first page
 
-  /// The magic last: without it a file is not counted.
+  /// Writes the first page, the magic last: a file without it does not count.
   func write(to page: UnsafeMutableRawPointer, inode: UInt64) {
     page.storeBytes(of: UInt64(slotsPerShard), toByteOffset: Head.slotsPerShard, as: UInt64.self)
     page.storeBytes(of: seed, toByteOffset: Head.seed, as: UInt64.self)
@@ -78,30 +78,30 @@ struct UsageLayout: Equatable, Sendable {
     (page + Head.magic).assumingMemoryBound(to: Atomic<UInt64>.self).pointee.store(Self.magic, ordering: .releasing)
   }
 
-  /// Judges a file by its first page, or by as much of it as there is. `byteCount` and `inode` are the file's own; it
-  /// must be the one that its name (`number`) and its folder's (`sourceID`) say.
+  /// Checks a file by its first page, or as much of it as there is. `byteCount` and `inode` are those of the file; its
+  /// name (`number`) and the folder's (`sourceID`) must match the page.
   static func judge(
     _ page: UnsafeRawBufferPointer, byteCount: Int, inode: UInt64, sourceID: UUID, number: Int
   ) -> Judgement {
-    guard byteCount <= byteCountMax else { return .damaged("is larger than any such file") }
+    guard byteCount <= byteCountMax else { return .damaged("is larger than any counter file") }
     guard page.count >= headByteCount else {
-      return page.contains { $0 != 0 } ? .damaged("ends within its head") : .unfinished
+      return page.contains { $0 != 0 } ? .damaged("ends within its header") : .unfinished
     }
     let foundMagic = page.loadUnaligned(fromByteOffset: Head.magic, as: UInt64.self)
     if foundMagic == 0 { return .unfinished }
     guard foundMagic == magic else {
-      return foundMagic & nameMask == magic & nameMask ? .otherVersion : .damaged("is no file of counters")
+      return foundMagic & nameMask == magic & nameMask ? .otherVersion : .damaged("is not a counter file")
     }
     guard
       let slotsPerShard = Int(
         exactly: page.loadUnaligned(fromByteOffset: Head.slotsPerShard, as: UInt64.self)),
       (slotsPerShardMin...slotsPerShardMax).contains(slotsPerShard), slotsPerShard.nonzeroBitCount == 1,
       byteCount == Self.byteCount(slotsPerShard: slotsPerShard)
-    else { return .damaged("has another size than it says") }
+    else { return .damaged("does not have the size that its header states") }
     guard (1...numberMax).contains(number), page.loadUnaligned(fromByteOffset: Head.number, as: UInt64.self) == number
-    else { return .damaged("has another number than its name") }
+    else { return .damaged("does not have the number in its name") }
     guard UUID(uuid: page.loadUnaligned(fromByteOffset: Head.sourceID, as: uuid_t.self)) == sourceID else {
-      return .damaged("is of another process than its folder")
+      return .damaged("belongs to another process than its folder")
     }
     guard page.loadUnaligned(fromByteOffset: Head.inode, as: UInt64.self) == inode else {
       return .damaged("is a copy")

@@ -1,27 +1,28 @@
 import Foundation
 import Postgres
 
-/// Until when the numbers of usage are final: every instance that was heard of within the last hour has written all
-/// that it counted before this moment.
+/// The time up to which usage numbers are final: every instance that has reported within the last hour has written all
+/// that it counted before this time.
 ///
-/// - An instance that had nothing to write says so all the same, so that it holds nobody up.
-/// - One that is away holds the moment where it left it, for an hour: it may come back with what it had counted. After
-///   that it is waited for no longer, and what it brings then is added to days that were taken for final.
-/// - One that ended properly has written everything and is no longer among the instances.
-/// - One that has not said anything yet has counted nothing from before its start.
+/// - An instance with nothing to write reports too, so that it does not hold the time back.
+/// - An instance that stops reporting holds the time back for an hour, because it may return with unwritten counters.
+///   After that hour it is no longer waited for, and counters that it still brings are added to days that were
+///   considered final.
+/// - An instance that shut down properly has written everything and is no longer among the instances.
+/// - An instance that has not reported yet has counted nothing before its start.
 ///
-/// Gateways may report outcomes up to ``ReportedOutcome/ageSecondsMax`` late: these are counted in the day they belong
-/// to, whatever was said of it.
+/// Gateways may report outcomes up to ``ReportedOutcome/ageSecondsMax`` late. They are counted in the day they belong
+/// to, even if that day was considered final.
 ///
-/// One row, whatever instances there are: the view is an aggregate.
+/// Always one row, because the view is an aggregate.
 struct ReadCompleteThrough: PostgresStatement {
   static let sql = "select complete_through from usage_complete_v1"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
-/// Says that everything that an instance counted before `through`, by PostgreSQL's clock as it knows it, stands in the
-/// database. Answers with the numbers up to which it has the counters of some sources, 0 for none; without sources, one
-/// row of nil.
+/// Records that everything an instance counted before `through`, by its estimate of PostgreSQL's clock, is in the
+/// database. Returns one row per given source with the number up to which the database has its counters, 0 for none;
+/// without sources, a single nil row.
 struct NoteUsageProgress: PostgresStatement {
   static let isRead = false
   static let sql = """

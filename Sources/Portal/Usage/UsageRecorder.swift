@@ -1,24 +1,25 @@
 package import Foundation
 import Synchronization
 
-/// The counters of this instance since they were last taken to be written: in files that are mapped into memory, so
-/// that a process that is killed loses none, or in memory alone where there is no spool.
+/// The counters of this instance since they were last taken to be written. They are in files that are mapped into
+/// memory, so that a process that is killed loses none, or in memory alone without a spool.
 ///
-/// To count is a look-up and two stores under a short lock. A shard that has no room goes on in a larger extent; the
-/// same counter may then stand in several, which add up in the database.
+/// Counting is a look-up and two stores under a short lock. A shard that is full continues in a larger extent; the same
+/// counter may then be in several extents, and the database adds them up.
 package final class UsageRecorder: Sendable {
-  /// Endpoint names that an account may fill on this instance in a day; what comes beyond is counted under `other`. The
-  /// database has the same bound for all instances.
+  /// Endpoint names per account, day and instance; requests with further names are counted under `other`. The database
+  /// applies the same bound to all instances together.
   package static let endpointsPerAccountMax = 500
   package static let overflowEndpoint = "other"
-  /// Of counters that are not taken yet. What finds no room then is lost, and said to be.
+  /// The total size of extents that have not been taken yet. Verdicts beyond that are lost and reported as
+  /// ``Holdings/lostCount``.
   private static let byteCountMax = 256 << 20
-  /// What is taken less than this share is made smaller next time.
+  /// If less than this fraction of an extent is used, the next one is made smaller.
   private static let shrinkDivisor = 8
 
   private final class Shard: Sendable {
     let number: Int
-    /// Where it counts: in its own region of the extent.
+    /// The extent with the region that the shard counts in.
     let extent: Mutex<UsageExtent>
 
     init(_ number: Int, _ extent: UsageExtent) {
@@ -29,22 +30,22 @@ package final class UsageRecorder: Sendable {
 
   private struct Extents {
     var spool: UsageSpool?
-    /// Why there is none, or no file.
+    /// Why there is no spool, or no file.
     var failure: String?
     var nextNumber = 1
-    /// Those that are counted in, the last by whoever has no room in the others.
+    /// The extents that are counted in. Shards that are full in the others use the last one.
     var current: [UsageExtent] = []
     var lostCount = 0
   }
 
   private let spoolFolder: String?
-  /// The instance, as the one that its counters come from.
+  /// Identifies this instance as the source of its counters.
   let sourceID: UUID
   private let shards: [Shard]
   private let extents: Mutex<Extents>
   private let endpoints = EndpointBudget()
 
-  /// Without a folder, or with one that cannot be used, in memory alone. Blocks.
+  /// Without a folder, or if it cannot be used, the counters are in memory alone. Blocks.
   package init(spoolFolder: String? = nil, sourceID: UUID = .version7()) {
     self.spoolFolder = spoolFolder
     self.sourceID = sourceID
@@ -83,7 +84,7 @@ package final class UsageRecorder: Sendable {
   private func insert(
     _ name: UsageRegion.Name, _ isValid: Bool, at now: Int, _ shard: Int, _ extent: inout UsageExtent
   ) {
-    // Another may have made it since it was looked for.
+    // Another thread may have inserted the counter since the look-up.
     if extent.region(shard).add(name, isValid: isValid, at: now) { return }
     while !extent.region(shard).insert(name, isValid: isValid, at: now) {
       guard let next = self.extent(after: extent) else {
@@ -94,9 +95,9 @@ package final class UsageRecorder: Sendable {
     }
   }
 
-  /// Where a shard goes on that has no room: where another has gone already, or in a new extent of twice the size. That
-  /// makes a file, on the thread that counts: it is rare, and what waits for a file to be made by others is lost if the
-  /// process is killed.
+  /// The extent in which a full shard continues: one that another shard has already moved to, or a new one of twice the
+  /// size. Creating it may create a file on the counting thread. This is rare, and counts that waited for another
+  /// thread to create the file would be lost if the process were killed.
   private func extent(after full: UsageExtent) -> UsageExtent? {
     extents.withLock { extents in
       if let last = extents.current.last, last !== full { return last }
@@ -111,10 +112,10 @@ package final class UsageRecorder: Sendable {
     }
   }
 
-  // MARK: Taking
+  // MARK: Sealing
 
-  /// Takes everything that was counted so far, in the order in which it is to be written; nothing if there is nothing.
-  /// Blocks.
+  /// Takes the extents with everything counted so far, in the order in which they are to be written; empty if nothing
+  /// was counted. Blocks.
   func seal() -> [UsageExtent] {
     guard hasCounted else { return [] }
     let taken = extents.withLock { extents in
@@ -126,7 +127,7 @@ package final class UsageRecorder: Sendable {
     }
     for shard in shards {
       shard.extent.withLock { extent in
-        // It may have gone on in the new one by itself.
+        // The shard may have moved to the new extent already.
         guard taken.contains(where: { $0 === extent }) else { return }
         if let current = extents.withLock({ $0.current.last }) { extent = current }
       }
@@ -141,7 +142,7 @@ package final class UsageRecorder: Sendable {
 
   private static func slotsPerShard(after taken: [UsageExtent]) -> Int {
     guard let last = taken.last else { return UsageLayout.slotsPerShardMin }
-    // Only an estimate: somebody may still be counting.
+    // Only an estimate, because counting may still go on.
     let isRoomy = last.takenCount < last.slotsPerShard * UsageLayout.shardCount / shrinkDivisor
     return isRoomy && taken.count == 1 ? max(last.slotsPerShard / 2, UsageLayout.slotsPerShardMin) : last.slotsPerShard
   }
@@ -176,12 +177,13 @@ package final class UsageRecorder: Sendable {
 
   var spool: UsageSpool? { extents.withLock { $0.spool } }
 
-  /// What it holds that is not taken yet.
+  /// The counters that have not been taken yet.
   package struct Holdings: Sendable {
     package var fileByteCount: Int
-    /// Why what is counted now would be lost with the process; nil where it would not, or was not meant to be kept.
+    /// Why current counts would be lost with the process; nil if they would not be, or if there is no spool by
+    /// configuration.
     package var failure: String?
-    /// Verdicts that found no room.
+    /// Verdicts that were lost because there was no room.
     package var lostCount: Int
   }
 
@@ -193,13 +195,12 @@ package final class UsageRecorder: Sendable {
     }
   }
 
-  /// Writes what is not taken yet to the disk, for the case that the power goes. Blocks.
+  /// Writes the extents that have not been taken yet to the disk, so that a power failure does not lose them. Blocks.
   func synchronize() throws(UsageExtent.Failure) {
     for extent in extents.withLock({ $0.current }) { try extent.synchronize() }
   }
 
-  /// Removes the files that hold nothing, and the folder with the last of them. For when nobody counts any more.
-  /// Blocks.
+  /// Removes the files that hold nothing, and the folder if no files are left. Call it once counting has ended. Blocks.
   func close() {
     let (current, spool) = extents.withLock { ($0.current, $0.spool) }
     for extent in current where extent.takenCount == 0 { extent.removeFile() }

@@ -2,14 +2,14 @@ import Foundation
 import Glibc
 import Synchronization
 
-/// A table of counters in memory that others made and own, one shard's part of a ``UsageExtent``: open addressing over
-/// slots of a cache line each, and the endpoints' bytes behind them.
+/// A hash table of counters, the part of a ``UsageExtent`` that belongs to one shard. It uses open addressing over
+/// slots of one cache line each, followed by the bytes of the endpoint names. The caller owns the memory.
 ///
-/// Made to be read after its process was killed at any instruction. A counter is added to in one store. A new slot is
-/// filled before its tag is written, and without a tag it is free. Neither allocates.
+/// The table can be read after its process was killed at any instruction: a count is incremented with a single store,
+/// and a new slot is filled before its tag is written. A slot without a tag is free. Neither operation allocates.
 struct UsageRegion {
-  /// Offsets in a slot, in bytes. The tag is 0 in a free slot; in a taken one it is the hash of what the slot counts,
-  /// by which a slot that a power cut has torn is recognised.
+  /// Offsets in a slot, in bytes. The tag is 0 in a free slot; in a taken slot it is the hash of the name, by which a
+  /// slot torn by a power failure is recognized.
   private enum Slot {
     static let tag = 0
     static let accountID = 8
@@ -23,9 +23,9 @@ struct UsageRegion {
     static let byteCount = 64
   }
 
-  /// Of the region's own head: how many slots are taken, and how much of the endpoints' bytes.
+  /// The size of the header, which holds the number of slots and of endpoint bytes that are taken.
   private static let headByteCount = 64
-  /// Slots are taken up to this share, in quarters.
+  /// The maximum load of the table, in quarters.
   private static let quartersTakenMax = 3
   static let endpointBytesPerSlot = 32
 
@@ -44,14 +44,14 @@ struct UsageRegion {
     headByteCount + slotCount * (Slot.byteCount + endpointBytesPerSlot)
   }
 
-  /// Of its head, which nothing is read by.
+  /// From the header, which reading the counters does not rely on.
   var takenCount: Int { min(Int(load(UInt32.self, 0)), slotCount) }
 
   private var endpointByteCount: Int { slotCount * Self.endpointBytesPerSlot }
 
   // MARK: Counting
 
-  /// What is counted together, with its hash.
+  /// Verdicts with the same values are counted together.
   struct Name {
     let accountID: UUID
     let keyID: UUID
@@ -59,7 +59,7 @@ struct UsageRegion {
     let endpoint: UnsafeBufferPointer<UInt8>
   }
 
-  /// Adds one to a counter that is here; false if it is not. `now` is in milliseconds since 1970, and not before.
+  /// Increments an existing counter; false if there is none. `now` is in milliseconds since 1970 and not negative.
   func add(_ name: Name, isValid: Bool, at now: Int) -> Bool {
     let tag = tag(of: name)
     guard let slot = slot(of: name, tag), load(UInt64.self, slot + Slot.tag) == tag else { return false }
@@ -67,7 +67,7 @@ struct UsageRegion {
     return true
   }
 
-  /// Makes a counter that is not here, with a count of one; false if there is no room.
+  /// Inserts a counter that does not exist yet, with a count of one; false if there is no room.
   func insert(_ name: Name, isValid: Bool, at now: Int) -> Bool {
     let tag = tag(of: name)
     let (taken, endpointOffset) = (takenCount, Int(load(UInt32.self, 4)))
@@ -85,7 +85,7 @@ struct UsageRegion {
     store(length, slot + Slot.endpointLength)
     count(isValid, at: now, in: slot)
     store(UInt32(taken + 1), 0)
-    // Whoever reads what a killed process left sees the tag only behind all that it stands for.
+    // Released last, so that a reader of the file sees the tag only with a complete slot.
     (base + slot + Slot.tag).assumingMemoryBound(to: Atomic<UInt64>.self).pointee.store(tag, ordering: .releasing)
     return true
   }
@@ -97,7 +97,7 @@ struct UsageRegion {
     if millisecond > load(UInt32.self, slot + Slot.lastUsed) { store(millisecond, slot + Slot.lastUsed) }
   }
 
-  /// Where the counter is, or would be.
+  /// The offset of the slot that holds the counter, or of the free one where it would go; nil if the table is full.
   private func slot(of name: Name, _ tag: UInt64) -> Int? {
     var index = Int(truncatingIfNeeded: tag >> 1) & (slotCount - 1)
     for _ in 0..<slotCount {
@@ -120,7 +120,7 @@ struct UsageRegion {
       && memcmp(endpoints + offset, bytes, name.endpoint.count) == 0
   }
 
-  /// Never 0. Seeded, so that nobody who chooses endpoints can choose where they go.
+  /// Never 0. Seeded, so that a client that chooses endpoint names cannot choose their slots.
   private func tag(of name: Name) -> UInt64 {
     var hash = Self.mixed(name.keyID.lowBits ^ seed, name.keyID.highBits ^ UInt64(truncatingIfNeeded: name.hour))
     hash = Self.mixed(hash ^ name.accountID.lowBits, name.accountID.highBits)
@@ -134,7 +134,7 @@ struct UsageRegion {
     return Self.mixed(hash ^ last, seed | 1) | 1
   }
 
-  /// Both halves of the product, folded.
+  /// The XOR of both halves of the product.
   private static func mixed(_ one: UInt64, _ other: UInt64) -> UInt64 {
     let product = (one ^ 0xA076_1D64_78BD_642F).multipliedFullWidth(by: other ^ 0xE703_7ED1_A0B4_28DB)
     return product.high ^ product.low
@@ -142,8 +142,8 @@ struct UsageRegion {
 
   // MARK: Reading
 
-  /// Calls `body` with every counter; returns how many slots are damaged: torn, or with what no counter can be. Nobody
-  /// may be counting. Whatever the memory holds, it is read within its bounds.
+  /// Calls `body` with every counter; returns the number of damaged slots, which are torn or hold impossible values.
+  /// Nothing may be counted meanwhile. Reads stay within the bounds of the memory, whatever it holds.
   func read(_ body: (UsageCounter) -> Void) -> Int {
     var damagedCount = 0
     for index in 0..<slotCount {

@@ -1,6 +1,7 @@
 package import Foundation
+import JSON
 
-/// Counters as people see them: a request that was both verified and reported is one request.
+/// Counters as reports show them: a request that was both verified and reported counts as one request.
 package struct UsageTotals: Sendable, Equatable {
   package var successes = 0
   package var errors = 0
@@ -12,12 +13,12 @@ package struct UsageTotals: Sendable, Equatable {
   package init() {}
 
   package var totalRequests: Int { successes.addingBounded(errors).addingBounded(denied) }
-  /// The share of the requests that were let through which failed; 0 without any.
+  /// The share of failures among the requests that were let through; 0 if there are none.
   package var errorRate: Double {
     let answered = Double(successes) + Double(errors)
     return answered == 0 ? 0 : Double(errors) / answered
   }
-  /// Over all reported requests, not over days; nil where nothing was reported.
+  /// The average over all reported requests, not over days; nil if nothing was reported.
   package var averageLatencyMilliseconds: Double? {
     latencyCount == 0 ? nil : latencySumMilliseconds / Double(latencyCount)
   }
@@ -33,9 +34,9 @@ package struct UsageTotals: Sendable, Equatable {
   }
 }
 
-/// What an account's keys were used for in one hour.
+/// The usage of all keys of an account in one hour.
 package struct UsageHour: Sendable, Equatable {
-  /// Its beginning.
+  /// The start of the hour.
   package var hour: Date
   package var successes: Int
   package var errors: Int
@@ -46,22 +47,23 @@ package struct UsageHour: Sendable, Equatable {
 package struct UsageReport: Sendable {
   package static let daysDefault = 30
   package static let daysMax = 366
-  /// Endpoints, and keys, that are listed: those with most requests.
+  /// How many endpoints a report lists: those with the most requests.
   static let endpointCountMax = 10
+  /// How many keys a report lists: those with the most requests.
   static let keyCountMax = 100
-  /// The hours that an account's report has one by one, the present one included.
+  /// The number of hours in the report of an account, including the current one.
   static let hourCount = 48
 
   package var from: Day
   package var to: Day
-  /// One entry for every day of the range, oldest first.
+  /// One entry per day of the range, oldest first.
   package var daily: [(day: Day, totals: UsageTotals)]
   package var endpoints: [(endpoint: String, totals: UsageTotals)]
   /// Only in the report of an account.
   package var keys: [(keyID: UUID, totals: UsageTotals)]
-  /// One entry for every one of the last hours, oldest first. Only in the report of an account.
+  /// One entry per hour, oldest first. Only in the report of an account.
   package var hourly: [UsageHour]
-  /// Until when the numbers are final; ``ReadCompleteThrough`` says what that means.
+  /// The time up to which the numbers are final, see ``ReadCompleteThrough``.
   package var completeThrough: Date
   package var summary: UsageTotals
 

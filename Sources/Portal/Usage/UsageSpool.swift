@@ -1,30 +1,31 @@
 import Foundation
 import Glibc
 
-/// The folder of this process's counters, among those of others that share the disk or came before.
+/// The folder for the counter files of this process, next to those of other processes that share the disk or have
+/// ended.
 ///
-/// Each process has a folder of its own under the spool's, named by its source and locked as long as it lives. What is
-/// not locked was left by one that is dead, and may be adopted. Everything here blocks.
+/// Each process has its own folder in the spool, named after its source ID and locked for the lifetime of the process.
+/// A folder that is not locked was left by a dead process and may be adopted. All operations block.
 final class UsageSpool: Sendable {
   fileprivate static let suffix = ".counters"
-  /// Dead processes whose files a server has at a time: each keeps a descriptor.
+  /// The number of dead processes whose files a server adopts at a time; each takes a file descriptor.
   static let orphanCountMax = 64
 
   let sourceID: UUID
   private let root: String
   private let folder: FolderLock
 
-  /// Makes the folders, the spool's too. Throws ``UsageExtent/Failure``.
+  /// Creates the folder, and that of the spool if needed. Throws ``UsageExtent/Failure``, or an error of `FileManager`.
   init(root: String, sourceID: UUID = .version7()) throws {
     self.root = root
     self.sourceID = sourceID
     try FileManager.default.createDirectory(
       atPath: root, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-    // Locked before it has its name: nobody may take it for that of a dead process.
+    // Lock it before it gets its name, so that no process takes it for the folder of a dead one.
     let (making, made) = ("\(root)/.\(sourceID.text)", "\(root)/\(sourceID.text)")
-    guard mkdir(making, 0o700) == 0 else { throw UsageExtent.Failure.last("\(making) cannot be made") }
+    guard mkdir(making, 0o700) == 0 else { throw UsageExtent.Failure.last("\(making) cannot be created") }
     guard let folder = FolderLock(making, renamedTo: made) else {
-      throw UsageExtent.Failure.last("\(made) cannot be made or locked")
+      throw UsageExtent.Failure.last("\(made) cannot be created or locked")
     }
     self.folder = folder
   }
@@ -33,18 +34,18 @@ final class UsageSpool: Sendable {
     try .make(at: "\(folder.path)/\(layout.number)\(Self.suffix)", layout)
   }
 
-  /// Removes the folder, if nothing is left in it.
+  /// Removes the folder if no files are left in it.
   func close() { folder.removeIfEmpty() }
 
   // MARK: Adoption
 
-  /// What a dead process left. Nobody else can adopt it as long as this lives.
+  /// The files of a dead process. No other process can adopt them during the lifetime of this value.
   struct Orphan: Sendable {
-    /// In the order of their numbers.
+    /// Ordered by number.
     private(set) var files: [UsageFile] = []
     /// Why files were set aside.
     private(set) var setAside: [String] = []
-    /// Why files were left where they are, to be looked at again.
+    /// Why files were left in place, to be tried again later.
     private(set) var left: [String] = []
     let sourceID: UUID
     private let folder: FolderLock
@@ -55,7 +56,7 @@ final class UsageSpool: Sendable {
       let named = folder.filePaths.filter { $0.hasSuffix(UsageSpool.suffix) }.map { ($0, UsageSpool.number(of: $0)) }
       for (path, number) in named.sorted(by: { ($0.1 ?? 0, $0.0) < ($1.1 ?? 0, $1.0) }) {
         do throws(UsageExtent.Failure) {
-          guard let number else { throw UsageExtent.Failure("\(path) has no number for a name") }
+          guard let number else { throw UsageExtent.Failure("\(path) has a name that is not a number") }
           if let file = try UsageFile(at: path, sourceID: sourceID, number: number) {
             files.append(file)
           } else {
@@ -63,13 +64,13 @@ final class UsageSpool: Sendable {
           }
         } catch {
           refuse(path, error)
-          // What comes after it would be written before it, and it would never count.
+          // Stop here: if later files were written before this one, this one would never count.
           if error.kind == .shortage { break }
         }
       }
     }
 
-    /// Deals with a file that is not to be written: damaged, it is set aside.
+    /// Sets a damaged file aside, and leaves any other that cannot be written in place.
     mutating func refuse(_ path: String, _ failure: UsageExtent.Failure) {
       if failure.kind == .damage {
         setAside.append(failure.description)
@@ -79,13 +80,13 @@ final class UsageSpool: Sendable {
       }
     }
 
-    /// The first of the files was dealt with.
+    /// Removes the first file from the list once it is done.
     mutating func removeFirst() { files.removeFirst() }
 
     func close() { folder.removeIfEmpty() }
   }
 
-  /// The number that a file is named by.
+  /// The number in a file's name.
   private static func number(of path: String) -> Int? {
     guard let name = path.split(separator: "/").last?.dropLast(suffix.count), let number = Int(name),
       name == "\(number)", number > 0
@@ -93,8 +94,8 @@ final class UsageSpool: Sendable {
     return number
   }
 
-  /// Takes over what so many dead processes at most have left. Which of them comes first is left to chance, since a
-  /// folder with what was set aside stays.
+  /// Takes over the files of at most `countMax` dead processes. The order is random, because folders with files that
+  /// were set aside stay and must not keep others from their turn.
   func adopt(atMost countMax: Int = orphanCountMax) -> [Orphan] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
     var orphans: [Orphan] = []
@@ -110,7 +111,7 @@ final class UsageSpool: Sendable {
 
 /// Files that were set aside.
 package enum UsageAside {
-  /// Entries of a spool that are looked at.
+  /// The number of entries of a spool that are examined.
   private static let entryCountMax = 100_000
 
   /// Their paths in `USAGE_SPOOL`, whatever database they belong to. Blocks.
@@ -121,15 +122,15 @@ package enum UsageAside {
   }
 }
 
-/// The lock of a folder, held by the process until this goes, or the process does.
+/// The lock of a folder, held for the lifetime of this object or of the process.
 private final class FolderLock: Sendable {
   let path: String
   private let descriptor: Int32
 
   private static func lockPath(_ folder: String) -> String { folder + "/lock" }
 
-  /// Nil where it cannot be had, for example because another process holds it, or it is no folder of ours. Afterwards
-  /// the folder is called `path`.
+  /// Nil if the lock cannot be taken, for example because another process holds it or `folder` is not a directory.
+  /// `path`, if given, is the name of the folder afterwards.
   init?(_ folder: String, renamedTo path: String? = nil) {
     var status = stat()
     guard lstat(folder, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return nil }
@@ -149,7 +150,7 @@ private final class FolderLock: Sendable {
     ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).map { path + "/" + $0 }
   }
 
-  /// With the lock last, under which nobody else can come in.
+  /// Removes the lock file last: while it exists, no other process can take the folder.
   func removeIfEmpty() {
     guard filePaths == [Self.lockPath(path)] else { return }
     unlink(Self.lockPath(path))

@@ -1,14 +1,15 @@
 import Foundation
+import JSON
 import Postgres
 
-/// Adds verdicts that a source has counted under a number. Nil if they were added. Else nothing is, and the answer is
-/// the number that stands in the database: this one or a later one if it has been added before, or one below `previous`
-/// if the database has lost what it had.
+/// Adds the verdicts that a source counted under a number. Returns nil if they were added. Otherwise nothing is added,
+/// and the result is the number in the database: this or a later one if they were added before, or one below `previous`
+/// if the database has lost commits.
 struct FlushVerdicts: PostgresStatement {
   static let isRead = false
   static let sql = "select flush_verdicts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
   let sourceID: UUID
-  /// What the database must have of this source already; 0 for nothing.
+  /// The number that the database must already have for this source; 0 if it need not have any.
   let previous: Int
   let number: Int
   let counters: ArraySlice<UsageCounter>
@@ -36,13 +37,13 @@ struct CountOutcomes: PostgresStatement {
       outcomes.map(\.value.latencySumMilliseconds), outcomes.map(\.value.latencyCount),
       outcomes.map { Self.arrayLiteral($0.value.latencies.buckets) })
   }
-  /// PostgreSQL has no array of arrays of different lengths, so each travels as text.
+  /// PostgreSQL has no arrays of arrays of different lengths, so each array is sent as text.
   private static func arrayLiteral(_ buckets: [Int]) -> String {
     buckets.isEmpty ? "" : "{" + buckets.map(String.init).joined(separator: ",") + "}"
   }
 }
 
-/// Remembers a batch by the name its sender gave it. No row: it was counted already.
+/// Records a batch under the ID that its sender chose. No row means that it was counted before.
 struct InsertUsageBatch: PostgresStatement {
   static let sql = """
     insert into usage_batches (token_id, batch_id) values ($1, $2) on conflict do nothing returning true
@@ -53,7 +54,7 @@ struct InsertUsageBatch: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// Of one environment, where one is given.
+/// The accounts of keys; only keys of `environment`, if it is given.
 struct FindKeyAccounts: PostgresStatement {
   static let sql = """
     select id, account_id from api_keys where id = any ($1) and ($2::text is null or environment = $2)
@@ -66,14 +67,14 @@ struct FindKeyAccounts: PostgresStatement {
   }
 }
 
-/// The sums of the counters, in the order in which `UsageTotals.init(row:)` takes them.
+/// The sums of the counters, in the order that `UsageTotals.init(row:)` expects.
 private let totalColumns = """
   \(countColumns),
   coalesce(sum_latency_buckets(latency_buckets) filter (where latency_buckets is not null), '{}')
   """
 
-/// Without percentiles, which nobody is shown of an endpoint or of one key among others, and which would take longer
-/// than all the rest.
+/// Without percentiles, which are not shown per endpoint or per key of an account and would take longer than everything
+/// else.
 private let totalColumnsWithoutBuckets = "\(countColumns), '{}'::bigint[]"
 
 private let countColumns = """
@@ -83,7 +84,8 @@ private let countColumns = """
 
 private let inRange = "where account_id = $1 and day between $2 and $3"
 
-/// Whose usage, from when to when. It is read through the views: several rows may have the same key, day and endpoint.
+/// An account and a range of days, both included. Usage is read through the views, because several rows may have the
+/// same key, day and endpoint.
 struct UsageRange {
   let accountID: UUID
   let from: Day
@@ -94,7 +96,7 @@ struct UsageRange {
 }
 
 extension UsageTotals {
-  /// All but the histogram, of which each question has its own form.
+  /// Everything but the histogram, whose form differs between statements.
   init(countsIn row: inout PostgresRow) throws(PostgresError) {
     self.init()
     successes = try row.next()
@@ -110,7 +112,7 @@ extension UsageTotals {
   }
 }
 
-/// Of all keys of an account. Closed days are summed up already.
+/// Sums over all keys of an account. Closed days are summed up already.
 struct SumUsageByDay: PostgresStatement {
   static let sql = "select day, \(totalColumns) from usage_by_account \(inRange) group by day"
   let range: UsageRange
@@ -138,7 +140,7 @@ private let busiestEndpoints = """
   limit \(UsageReport.endpointCountMax)
   """
 
-/// Of all keys of an account. Closed days are summed up already.
+/// Sums over all keys of an account. Closed days are summed up already.
 struct SumUsageByEndpoint: PostgresStatement {
   static let sql = """
     select endpoint, \(totalColumnsWithoutBuckets) from usage_of_account_endpoints($1, $2, $3) \(busiestEndpoints)
@@ -179,7 +181,7 @@ struct SumUsageByKey: PostgresStatement {
   }
 }
 
-/// The last hours of an account, the present one included, oldest first: also those in which nothing happened.
+/// The last hours of an account, including the current one, oldest first. Hours without requests are included.
 struct ListUsageHours: PostgresStatement {
   static let sql = """
     select hours.hour, coalesce(usage.success_count, 0), coalesce(usage.error_count, 0), coalesce(usage.denied_count, 0)

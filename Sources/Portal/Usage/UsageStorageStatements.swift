@@ -1,9 +1,9 @@
 import Foundation
 import Postgres
 
-/// Moves about as many counters of closed days as it is told into packed days, from a place on; see `pack_usage`.
+/// Moves about `counterCountMax` counters of closed days into packed days, starting after a place; see `pack_usage`.
 struct PackUsage: PostgresStatement {
-  /// Days that are left as they are: outcomes may be reported 48 hours late.
+  /// The number of recent days that are not packed, because outcomes may be reported 48 hours late.
   private static let openDayCount = 3
 
   static let isRead = false
@@ -11,7 +11,7 @@ struct PackUsage: PostgresStatement {
     select counter_count, last_account, last_key, last_day
     from pack_usage((now() at time zone 'UTC')::date - \(openDayCount), $1::integer, $2, $3, $4)
     """
-  /// A key's day, behind which there may be more.
+  /// A day of a key, after which packing continues.
   struct Place: Equatable {
     var accountID: UUID
     var keyID: UUID
@@ -31,27 +31,27 @@ struct PackUsage: PostgresStatement {
   }
 }
 
-/// Makes the partitions of this month and three months ahead; how many months lacked one.
+/// Creates the partitions of this month and the next three; returns how many months had none.
 struct EnsureUsagePartitions: PostgresStatement {
   static let isRead = false
   static let sql = "select ensure_usage_partitions(current_date, 3)"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
-/// Makes a partition for something that stands in a default partition; false if there is nothing of the kind.
+/// Creates a partition for rows that are in a default partition; false if there are none.
 struct PlaceUsage: PostgresStatement {
   static let isRead = false
   static let sql = "select place_usage()"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
-/// How many counters stand in the default partitions, for want of their own; 10,000 for more.
+/// The number of counters in the default partitions, for which there was no other; at most 10,000.
 struct CountUnplacedUsage: PostgresStatement {
   static let sql = "select unplaced_usage_count()"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
-/// Drops a partition that is over; its name, nil if there is none.
+/// Drops a partition that is older than `days` days; returns its name, or nil if there was none.
 struct DropUsagePartition: PostgresStatement {
   static let isRead = false
   static let sql = "select drop_usage_partition((now() at time zone 'UTC')::date - $1::integer)"

@@ -1,12 +1,13 @@
 package import Foundation
+import JSON
 package import Postgres
 
-/// Reading usage, and taking in what gateways report.
+/// Reads usage, and records the outcomes that gateways report.
 package struct Usages: Sendable {
   let pool: PostgresPool
   /// Where reported outcomes are written.
   let gatewayPool: PostgresPool
-  /// Where reports are read: the same as `pool`, or that of a replica.
+  /// Where reports are read: `pool`, or the pool of a replica.
   let reportPool: PostgresPool
   let clock: DatabaseClock
 
@@ -20,7 +21,7 @@ package struct Usages: Sendable {
     self.reportPool = reportPool ?? pool
   }
 
-  /// What became of a batch of reported outcomes.
+  /// The result of a batch of reported outcomes.
   package struct Receipt: Sendable, Equatable {
     package var accepted = 0
     /// Events of a batch that was counted before.
@@ -33,13 +34,13 @@ package struct Usages: Sendable {
     }
   }
 
-  /// The last `days` days, today included. Throws `.notFound` for another account's key, too, and for one of another
-  /// environment, where one is given.
+  /// The usage of a key over the last `days` days, including today. Throws `.notFound` for an unknown key, a key of
+  /// another account, or, if `environment` is given, a key of another environment.
   package func report(
     onKey id: UUID, of accountID: UUID, in environment: Key.Environment? = nil, days: Int
   ) async throws -> UsageReport {
     let range = try await range(accountID, days)
-    // A replica may not have heard of the key yet.
+    // Not on `reportPool`: a replica may not have received the key yet.
     guard let key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first,
       key.environment.isWithin(environment)
     else { throw PortalError.notFound }
@@ -51,7 +52,7 @@ package struct Usages: Sendable {
       from: range.from, to: range.to, days: daily, endpoints: endpoints, completeThrough: complete[0])
   }
 
-  /// As ``report(onKey:of:in:days:)``, over all keys of an account, and with its last hours.
+  /// As ``report(onKey:of:in:days:)``, for all keys of an account, and with the last hours.
   package func report(onAccount accountID: UUID, days: Int) async throws -> UsageReport {
     let range = try await range(accountID, days)
     let (complete, daily, endpoints, keys, hourly) = try await reportPool.pipeline(
@@ -63,8 +64,8 @@ package struct Usages: Sendable {
       completeThrough: complete[0])
   }
 
-  /// Counts outcomes, in one transaction together with the batch's id, if it has one: its repetition, to whatever
-  /// instance, counts nothing.
+  /// Counts outcomes. If there is a batch ID, it is stored in the same transaction, so that sending the batch again, to
+  /// any instance, counts nothing.
   package func take(
     _ outcomes: [ReportedOutcome], batchID: String?, from token: ServiceToken
   ) async throws -> Receipt {

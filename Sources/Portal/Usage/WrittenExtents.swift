@@ -1,33 +1,33 @@
 import Foundation
 
-/// What was written to the database and is kept for a while in case the database loses it again: in a failover to a
-/// standby that had not received it. As a value: no I/O and no clock in here.
+/// Extents that were written to the database and are kept for a while in case the database loses them again, in a
+/// failover to a standby that had not received them. A value without I/O or a clock.
 ///
 /// Generic over the extent, so that tests need no files.
 struct WrittenExtents<Extent: Sendable>: Sendable {
-  /// What the database said of one source.
+  /// The database's answer about one source.
   enum Answer: Equatable, Sendable {
     /// The counters were added, or had been before.
     case counted
-    /// The database has less of this source than it had before: only what is up to this number.
+    /// The database has less of this source than before: only up to this number.
     case fellBack(to: Int)
   }
 
   struct Kept: Sendable {
     let extent: Extent
     let sourceID: UUID
-    /// That of its last statement.
+    /// The number of its last statement.
     let number: Int
     let byteCount: Int
     let writtenAt: ContinuousClock.Instant
   }
 
-  /// From the commit on.
+  /// How long extents are kept, counted from the commit.
   let keptFor: Duration
-  /// Of all files together; beyond it the oldest go first.
+  /// The total size of the kept files; beyond it the oldest are removed first.
   let byteCountMax: Int
   private(set) var kept: [Kept] = []
-  /// The highest number that the database is known to have had, of each source of which something is kept or being
+  /// The highest number that the database is known to have had, for each source with extents that are kept or being
   /// sent.
   private var numbers: [UUID: Int] = [:]
 
@@ -36,13 +36,13 @@ struct WrittenExtents<Extent: Sendable>: Sendable {
     self.byteCountMax = byteCountMax
   }
 
-  /// The number that the database must have of this source before it takes the next one; 0 if it need not have any.
+  /// The number that the database must have for this source before it accepts the next one; 0 if it need not have any.
   func number(of sourceID: UUID) -> Int { numbers[sourceID] ?? 0 }
 
-  /// The sources of which something is kept.
+  /// The sources with kept extents.
   var sourceIDs: [UUID] { Array(Set(kept.map(\.sourceID))) }
 
-  /// A statement under `number` was answered with the number that stands in the database, or with nil if it was added.
+  /// Records the answer to a statement under `number`: the number in the database, or nil if the counters were added.
   mutating func answered(_ standing: Int?, _ sourceID: UUID, number: Int) -> Answer {
     if let standing, standing < number {
       numbers[sourceID] = standing
@@ -52,33 +52,33 @@ struct WrittenExtents<Extent: Sendable>: Sendable {
     return .counted
   }
 
-  /// The database has this number of the source now; false if it had more before, and forgets what it had.
+  /// Records the number that the database has for a source; false if that is less than it had before.
   mutating func look(_ standing: Int, _ sourceID: UUID) -> Bool {
     guard standing < number(of: sourceID) else { return true }
     numbers[sourceID] = standing
     return false
   }
 
-  /// All of an extent is in the database.
+  /// Keeps an extent that has been written completely.
   mutating func wrote(
     _ extent: Extent, _ sourceID: UUID, number: Int, byteCount: Int, at now: ContinuousClock.Instant
   ) {
     kept.append(Kept(extent: extent, sourceID: sourceID, number: number, byteCount: byteCount, writtenAt: now))
   }
 
-  /// One that is kept is in the database once more: its time begins anew.
+  /// Restarts the retention period of a kept extent that was written again.
   mutating func wroteAgain(_ sourceID: UUID, number: Int, at now: ContinuousClock.Instant) {
     guard let index = kept.firstIndex(where: { $0.sourceID == sourceID && $0.number == number }) else { return }
     let again = kept.remove(at: index)
     wrote(again.extent, sourceID, number: number, byteCount: again.byteCount, at: now)
   }
 
-  /// Those of a source beyond `number`, in the order in which they are to be written again.
+  /// The kept extents of a source above `number`, in the order in which they are to be written again.
   func kept(of sourceID: UUID, after number: Int) -> [Kept] {
     kept.filter { $0.sourceID == sourceID && $0.number > number }.sorted { $0.number < $1.number }
   }
 
-  /// Takes out those whose time is over, or for which there is no room.
+  /// Removes and returns the extents that have expired or exceed the size limit.
   mutating func takeExpired(at now: ContinuousClock.Instant) -> [Kept] {
     var byteCount = kept.reduce(0) { $0 + $1.byteCount }
     let expired = kept.prefix { kept in
@@ -87,8 +87,8 @@ struct WrittenExtents<Extent: Sendable>: Sendable {
       return true
     }
     kept.removeFirst(expired.count)
-    // Where nothing is kept there is nothing to write again, so it does not matter what the database has lost. Else the
-    // sources of dead processes would add up.
+    // Without kept extents of a source there is nothing to write again, so its number is not needed. Keeping it would
+    // let the sources of dead processes accumulate.
     let sources = Set(kept.map(\.sourceID))
     numbers = numbers.filter { sources.contains($0.key) }
     return Array(expired)

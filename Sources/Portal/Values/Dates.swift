@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 extension Date {
   package func adding(days: Int) -> Date { addingTimeInterval(Double(days) * 86_400) }

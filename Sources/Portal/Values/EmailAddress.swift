@@ -1,5 +1,6 @@
 import CIDN2
 import Foundation
+import JSON
 
 /// An e-mail address in the one form that it is kept, compared and written to in, so that one mailbox is one person:
 /// without white space around it, in lower case, the part before the `@` in Unicode's form NFC (UAX 15), and the domain

@@ -1,20 +1,21 @@
 package import Foundation
+import JSON
 
-/// What a gateway asks about one request of its API.
+/// A question from a gateway about one request of its API.
 package struct VerificationRequest: Sendable, Equatable {
   package static let costMax = 1_000
   package static var endpointLengthMax: Int { UsageCounter.endpointLengthMax }
-  /// What usage is counted under when no endpoint is named.
+  /// The name under which usage is counted if the request names no endpoint.
   package static let endpointDefault = "unspecified"
 
-  /// Nil where the text that was presented can't be a key: see ``KeyFormat/hash(of:)``.
+  /// Nil if the presented text cannot be a key, see ``KeyFormat/hash(of:)``.
   package var hash: SecretHash?
-  /// All of them must be met.
+  /// The key must have all of these scopes.
   package var scopes: [String]
   package var clientIP: AddressBlock?
   package var endpoint: String
   package var cost: Int
-  /// The only one whose keys whoever asks knows of; nil: all.
+  /// If set, keys of other environments are not found.
   package var environment: Key.Environment?
 
   package init(
@@ -29,8 +30,8 @@ package struct VerificationRequest: Sendable, Equatable {
     self.environment = environment
   }
 
-  /// What a request is counted under by its method and its target, as gateways pass them on. What stands behind "?"
-  /// would make every request an endpoint of its own.
+  /// The endpoint name for a method and a target, as gateways pass them on. The query is left out, because it would
+  /// make every request an endpoint of its own.
   package static func endpoint(method: String?, target: String) -> String {
     let methodCount = method?.utf8.count
     var text = (method ?? "") + target
@@ -66,23 +67,23 @@ package struct VerificationRequest: Sendable, Equatable {
   }
 }
 
-/// The answer to "is this key good for this request?": a value, never an error.
+/// The answer to the question whether a key is good for a request. A refusal is a value, never an error.
 package struct Verdict: Sendable {
   package typealias Code = VerdictCode
 
   package var code: Code
-  /// The key that was found, and how its limits stand; nil for `.missingKey` and `.notFound`.
+  /// The key that was found and the state of its limits; nil for `.missingKey` and `.notFound`.
   package var found: (key: VerifiableKey, limits: RateLimitDecision)?
 
   package var isValid: Bool { code == .valid }
   package static let notFound = Verdict(code: .notFound, found: nil)
-  /// No key was presented, so none was looked for.
+  /// No key was presented, so none was looked up.
   static let missingKey = Verdict(code: .missingKey, found: nil)
 }
 
-/// A key as verification needs it: parsed once, when it is read, never again per request.
+/// A key in the form that verification needs: parsed once, when it is read, and not for every request.
 package struct VerifiableKey: Sendable, Equatable {
-  // Large before small: a cache holds a million of these.
+  // Large fields come first to avoid padding: a cache holds a million of these.
   package var id: UUID
   package var name: String
   package var scopes: [String]
@@ -116,7 +117,7 @@ package struct VerifiableKey: Sendable, Equatable {
 
   package var accountID: UUID { limits.accountID }
 
-  /// The first reason to refuse, apart from limits; nil if there is none.
+  /// The first reason to refuse a request, limits excepted; nil if there is none.
   package func refusal(of request: VerificationRequest, at now: Date) -> Verdict.Code? {
     if isRevoked { return .revoked }
     if isSuspended { return .suspended }

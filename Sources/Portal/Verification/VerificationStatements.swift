@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// Of `api_keys key` and what it is joined with: what ``FoundKey`` takes.
+/// The columns that ``FoundKey`` expects, from `verifiableKeyTables`.
 private let verifiableKeyColumns = """
   key.key_hash, key.id, key.lineage_id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
   least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
@@ -16,8 +16,8 @@ private let verifiableKeyTables = """
   join plans plan on plan.name = account.plan
   """
 
-/// A key, with what its plan leaves of it, and where the log stood when it was read; one row without a key if there is
-/// none.
+/// A key, restricted by its plan, and the position of the log at which it was read. If there is no key, the result is
+/// one row with only the position.
 struct FoundKey {
   let position: LogPosition
   let found: (hash: SecretHash, key: VerifiableKey)?
@@ -41,7 +41,7 @@ struct FoundKey {
   }
 }
 
-/// Keys by hash, together with the position of the log in the same snapshot.
+/// Finds keys by hash, together with the position of the log in the same snapshot.
 struct FindVerifiableKeys: PostgresStatement {
   static let sql = """
     select \(headColumns), found.* from invalidation_head head left join (
@@ -53,7 +53,7 @@ struct FindVerifiableKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundKey { try FoundKey(row: &row) }
 }
 
-/// Opens a cursor over the keys, those first that were used last.
+/// Opens a cursor over the keys, most recently used first.
 struct DeclareRecentlyUsedKeys: PostgresStatement {
   static let sql = """
     declare recently_used_keys no scroll cursor for
@@ -68,7 +68,7 @@ struct FetchRecentlyUsedKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
-/// Keys by id, as `FindVerifiableKeys`.
+/// Finds keys by ID, as ``FindVerifiableKeys`` does by hash.
 struct FindVerifiableKeysByID: PostgresStatement {
   static let sql = """
     select \(headColumns), found.* from invalidation_head head left join (

@@ -1,7 +1,7 @@
 import Foundation
 package import Postgres
 
-/// "Is this key good?", answered from memory wherever that is allowed: no statement, no wait, no parsing on a hit.
+/// Verifies keys, from memory wherever that is allowed: a cache hit takes no statement, no wait and no parsing.
 package struct Verifier: Sendable {
   package let keys: ReadThroughCache<VerifiableKey>
   package let format: KeyFormat
@@ -37,8 +37,8 @@ package struct Verifier: Sendable {
     }
   }
 
-  /// Reads the keys that were used last into the cache, so that a server that has just started need not look up each;
-  /// returns how many. For after the first sync.
+  /// Reads the `count` most recently used keys into the cache, so that a server that has just started need not look up
+  /// each of them. Returns how many were stored. Call it after the first sync.
   package func preload(_ count: Int) async throws -> Int {
     try await pool.withTransaction { transaction in
       try await transaction.execute(DeclareRecentlyUsedKeys())
@@ -57,15 +57,15 @@ package struct Verifier: Sendable {
     }
   }
 
-  /// Judges one request. Throws `.unavailable` (or what the database threw) when it has to be asked and cannot be: the
-  /// key is not in the cache, the cache is past its lease, or a limit needs it.
+  /// Verifies one request. Throws `.unavailable`, or the error of the database, if PostgreSQL is needed and cannot be
+  /// reached. It is needed if the key is not in the cache, the lease of the cache has expired, or a limit requires it.
   package func verify(_ request: VerificationRequest) async throws -> Verdict {
     let key: VerifiableKey? = if let hash = request.hash { try await keys.value(of: hash) } else { nil }
     return try await verify(key, request)
   }
 
-  /// Judges many requests, in their order; throws as ``verify(_:)-(VerificationRequest)``. Where that is because a key
-  /// cannot be looked up, none was counted.
+  /// Verifies many requests, in their order. Throws as ``verify(_:)-(VerificationRequest)``; if a key cannot be looked
+  /// up, none of the requests is counted.
   package func verify(_ requests: [VerificationRequest]) async throws -> [Verdict] {
     var found = try await keys.values(of: requests.compactMap(\.hash))[...]
     var verdicts: [Verdict] = []
@@ -75,17 +75,17 @@ package struct Verifier: Sendable {
     return verdicts
   }
 
-  /// The verdict on a request that no key came with.
+  /// The verdict on a request without a key.
   package func verifyNone() -> Verdict {
     observer.observe(.verified(.missingKey))
     return .missingKey
   }
 
-  /// Notes that somebody asked what cannot be understood, which is shown beside the verdicts.
+  /// Counts an invalid question, for the metrics next to the verdicts.
   package func noteInvalidRequest() { observer.observe(.verificationInvalid) }
 
-  /// The verdict, if it can be given from memory; else nil, and nothing was counted. Then
-  /// ``verify(_:)-(VerificationRequest)`` can give it.
+  /// The verdict, if memory is enough to decide. Otherwise nil, and nothing is counted; call
+  /// ``verify(_:)-(VerificationRequest)`` then.
   package func verifyCached(_ request: VerificationRequest, at moment: Moment) -> Verdict? {
     let verdict: Verdict
     switch cached(request, at: moment) {
@@ -100,15 +100,16 @@ package struct Verifier: Sendable {
     return counted(verdict, request, at: moment)
   }
 
-  /// The verdicts on many requests, in their order, if all of them can be given from memory; else nil, and nothing was
-  /// counted. `lookedUp` of their keys were no hits, but looked up for them just now.
+  /// The verdicts on many requests, in their order, if memory is enough to decide all of them. Otherwise nil, and
+  /// nothing is counted. `lookedUp` is the number of keys that were just looked up for these requests, and so do not
+  /// count as cache hits.
   package func verifyCached(
     _ requests: [VerificationRequest], lookedUp: Int = 0, at moment: Moment
   ) -> [Verdict]? {
     var verdicts: [Verdict] = []
     verdicts.reserveCapacity(requests.count)
-    // All are looked for before anything is taken. What is known of a key is not copied more often than needed: each
-    // copy would touch the memory of all its parts.
+    // All keys are looked up before anything is taken. A key is copied no more often than needed, because each copy
+    // touches the memory of all its parts.
     for request in requests {
       switch cached(request, at: moment) {
       case .unknown: return nil
@@ -135,7 +136,7 @@ package struct Verifier: Sendable {
     return verdicts
   }
 
-  /// The places of requests whose keys are not in the cache; nil if the cache is past its lease.
+  /// The indexes of the requests whose keys are not in the cache; nil if the lease of the cache has expired.
   package func missing(_ requests: [VerificationRequest], at moment: Moment) -> [Int]? {
     var places: [Int] = []
     for (place, request) in requests.enumerated() {
@@ -149,12 +150,12 @@ package struct Verifier: Sendable {
     return places
   }
 
-  /// What the cache knows of a request's key.
+  /// The result of a cache look-up of a request's key.
   private enum Cached {
     case key(VerifiableKey)
-    /// No such key, or one of another environment.
+    /// There is no such key, or it is of another environment.
     case none
-    /// Only PostgreSQL can tell.
+    /// Only PostgreSQL knows.
     case unknown
   }
 
@@ -178,8 +179,8 @@ package struct Verifier: Sendable {
     return counted(Verdict(key, decision), request, at: now)
   }
 
-  /// Decides a request whose key was found, in the cache or by a look-up, alone or in a batch. Nil if a limit needs
-  /// PostgreSQL; then nothing was taken. What was taken is added to `taken`, unless that is nil.
+  /// Decides a request whose key was found. Nil if a limit needs PostgreSQL; then nothing is taken. Otherwise the costs
+  /// that were taken are added to `taken`, unless that is nil.
   private func decide(
     _ key: VerifiableKey, _ request: VerificationRequest, at now: Moment, _ taken: inout RateLimiter.Taken?
   ) -> Decision? {
@@ -202,7 +203,7 @@ package struct Verifier: Sendable {
   }
 }
 
-/// The part of a verdict that is not the key.
+/// A verdict without its key.
 private struct Decision {
   /// A placeholder until the request is decided.
   static let undecided = Decision(code: .valid, limits: .undecided)
@@ -212,7 +213,7 @@ private struct Decision {
 }
 
 extension Decision {
-  /// Of a key that only its limits may refuse.
+  /// The decision on a key that only its limits can refuse.
   init(_ limits: RateLimitDecision) { self.init(code: limits.isAdmitted ? .valid : .rateLimited, limits: limits) }
 }
 
@@ -223,7 +224,7 @@ extension Verdict {
 }
 
 extension VerificationRequest {
-  /// Whether the key is of an environment that the request may ask about.
+  /// Whether the request may ask about the environment of the key.
   fileprivate func reaches(_ key: VerifiableKey) -> Bool { key.environment.isWithin(environment) }
 }
 

@@ -3,13 +3,13 @@ import HTTPTypes
 import Hummingbird
 import Portal
 
-/// Finds out which customer is logged in, by bearer token or cookie.
-struct MemberAuthentication: RouterMiddleware {
-  let sessions: Sessions
-  let cookie: SessionCookie
-  let limits: RequestLimits
+/// Authenticates a customer by bearer token or cookie.
+package struct MemberAuthentication: RouterMiddleware {
+  package let sessions: Sessions
+  package let cookie: SessionCookie
+  package let limits: RequestLimits
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -34,12 +34,12 @@ struct MemberAuthentication: RouterMiddleware {
   }
 }
 
-/// Finds out which member of staff is logged in, by bearer token.
-struct StaffAuthentication: RouterMiddleware {
-  let sessions: Sessions
-  let limits: RequestLimits
+/// Authenticates a staff member by bearer token.
+package struct StaffAuthentication: RouterMiddleware {
+  package let sessions: Sessions
+  package let limits: RequestLimits
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -54,16 +54,16 @@ struct StaffAuthentication: RouterMiddleware {
   }
 }
 
-/// Finds out which service token somebody shows.
-struct ServiceTokenAuthentication: RouterMiddleware {
-  let tokens: ServiceTokenVerifier
+/// Authenticates a service token.
+package struct ServiceTokenAuthentication: RouterMiddleware {
+  package let tokens: ServiceTokenVerifier
   /// The header that the token is in; nil for `Authorization: Bearer`.
-  var header: HTTPField.Name?
-  let limits: RequestLimits
-  /// The one of `limits` that its tokens are counted by; nil: none.
-  let limit: RequestLimit<UUID>?
+  package var header: HTTPField.Name?
+  package let limits: RequestLimits
+  /// The limit among `limits` that the requests of these tokens count towards; nil if there is none.
+  package let limit: RequestLimit<UUID>?
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -80,13 +80,13 @@ struct ServiceTokenAuthentication: RouterMiddleware {
   }
 }
 
-/// Finds out which service token somebody shows, or which member of staff is logged in.
-struct AnalystAuthentication: RouterMiddleware {
-  let tokens: ServiceTokenVerifier
-  let sessions: Sessions
-  let limits: RequestLimits
+/// Authenticates a service token or a staff member, by bearer token.
+package struct AnalystAuthentication: RouterMiddleware {
+  package let tokens: ServiceTokenVerifier
+  package let sessions: Sessions
+  package let limits: RequestLimits
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -106,16 +106,16 @@ struct AnalystAuthentication: RouterMiddleware {
 }
 
 extension StaffSession {
-  /// Throws `.enrolmentRequired` for who has none.
+  /// Throws `.enrolmentRequired` if the staff member has none.
   func requireSecondFactor() throws(PortalError) {
     guard hasSecondFactor else { throw .enrolmentRequired }
   }
 }
 
 extension RequestLimits {
-  /// Finds out who sends a request. Where that cannot be said, it counts for the address, so that guessing is limited:
-  /// afterwards, because a good session is not to pay for others at its address. So a wrong token costs its look-up
-  /// also where the address has had its share.
+  /// Authenticates a request with `find`. If that fails, the request counts towards the limit of its address, so that
+  /// guessing is limited. It is counted afterwards, because a valid session must not be limited by others at its
+  /// address. A wrong token therefore costs its look-up even if the address has reached its limit.
   func identifying<Found>(
     _ context: AppRequestContext, _ find: () async throws -> Found
   ) async throws -> Found {

@@ -1,8 +1,9 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
 
-/// How the session travels in a browser, and from which origin such a browser may change things.
+/// The session cookie, and the origin from which browsers may make changes with it.
 package struct SessionCookie: Sendable {
   /// Scheme, host and port of the portal as browsers see it, without a slash at the end.
   package let origin: String
@@ -10,8 +11,8 @@ package struct SessionCookie: Sendable {
   /// Whether browsers use https.
   package let isSecure: Bool
 
-  /// Over https the cookie is bound to the host and to TLS (RFC 6265bis, `__Host-`); plain http is for this machine
-  /// only, so nil for any other host.
+  /// Over https, the cookie is bound to the host and to TLS (RFC 6265bis, `__Host-`). Plain http is only for this
+  /// machine, so nil for any other host.
   package init?(publicURL: String) {
     guard let url = URLComponents(string: publicURL), let scheme = url.scheme?.lowercased(),
       let host = url.host?.lowercased(), !host.isEmpty, url.user == nil, url.password == nil, url.query == nil,
@@ -21,7 +22,7 @@ package struct SessionCookie: Sendable {
     guard scheme == "https" || (scheme == "http" && isLocal) else { return nil }
     isSecure = scheme == "https"
     name = isSecure ? "__Host-latchkey" : "latchkey"
-    // As browsers write it: without the scheme's own port.
+    // As browsers write it: without the scheme's default port.
     let port = url.port.map { $0 == (scheme == "https" ? 443 : 80) ? "" : ":\($0)" } ?? ""
     origin = scheme + "://" + host + port
   }
@@ -36,12 +37,13 @@ package struct SessionCookie: Sendable {
     request.cookies[name].flatMap { $0.value.isEmpty ? nil : Secret(presented: $0.value) }
   }
 
-  /// Refuses a change that a page of another origin made a browser send (the cookie goes along by itself; a bearer
-  /// token does not, so it needs no such check).
+  /// Refuses a change that a page of another origin made a browser send. The browser adds the cookie by itself; it does
+  /// not add a bearer token, which therefore needs no such check.
   func checkOrigin(of request: Request) throws {
     if [.get, .head, .options].contains(request.method) { return }
     guard request.headers[.origin] == origin else {
-      throw Problem(.forbidden, .originNotAllowed, "Changes by cookie are taken from \(self.origin) alone.")
+      throw Problem(
+        .forbidden, .originNotAllowed, "Changes with the session cookie are only accepted from \(self.origin).")
     }
   }
 
@@ -52,7 +54,7 @@ package struct SessionCookie: Sendable {
 
 extension Request {
   /// The token of `Authorization: Bearer …` (RFC 6750).
-  var bearer: Secret? {
+  package var bearer: Secret? {
     guard let header = headers[.authorization] else { return nil }
     let parts = header.split(separator: " ", maxSplits: 1)
     guard parts.count == 2, parts[0].lowercased() == "bearer", parts[1].utf8.count <= Secret.lengthMax else {

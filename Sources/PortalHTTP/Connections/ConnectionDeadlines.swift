@@ -1,103 +1,103 @@
 import NIOCore
 
-/// How long the client of a connection may take before it is closed.
+/// How long the client of a connection may take before the connection is closed.
 package struct ConnectionTimeouts: Equatable, Sendable {
   /// Between two requests.
   package var idle: Duration = .seconds(75)
   /// From the first byte of a head to its last one.
   package var head: Duration = .seconds(10)
-  /// For a body, beside the time for its bytes by ``bodyRateMin``.
+  /// For a body, in addition to the time for its bytes at ``bodyRateMin``.
   package var body: Duration = .seconds(30)
-  /// Bytes of a body a second.
+  /// The slowest rate of a body, in bytes per second.
   package var bodyRateMin = 4 << 10
-  /// While it takes nothing of what it has been answered.
+  /// While it takes none of its answers.
   package var output: Duration = .seconds(60)
-  /// For everything that is under way when the server is to end.
+  /// For everything under way when the server shuts down.
   package var shutdown: Duration = .seconds(10)
 
   package init() {}
 }
 
-/// When the connection of a slow client is closed; as a value: no I/O and no clock in here.
-struct ConnectionDeadlines: Equatable, Sendable {
-  /// What of a request has come in, and no more.
-  enum Input: Equatable, Sendable {
+/// When the connection of a slow client is closed, as a value: no I/O and no clock.
+package struct ConnectionDeadlines: Equatable, Sendable {
+  /// The part of a request that has arrived.
+  package enum Input: Equatable, Sendable {
     /// Nothing.
     case none
     case head(since: NIODeadline)
-    /// The head, when `readCount` bytes of the connection had been read.
+    /// The head; `readCount` bytes of the connection had been read by its end.
     case body(since: NIODeadline, readCount: Int)
   }
 
-  /// What the connection does at the moment of a check.
-  struct Standing: Equatable, Sendable {
-    var now: NIODeadline
-    /// Bytes that were read, in all.
-    var readCount = 0
-    /// Whether the server waits for bytes; if it does not, nobody is slow who sends none.
-    var isReading = true
+  /// The state of the connection at a check.
+  package struct Standing: Equatable, Sendable {
+    package var now: NIODeadline
+    /// Bytes read, in total.
+    package var readCount = 0
+    /// Whether the server waits for bytes; if it does not, a client that sends none is not slow.
+    package var isReading = true
     /// Whether a whole request is being answered.
-    var isAnswering = false
-    /// Bytes that the client has taken, in all.
-    var sentCount = 0
-    /// Bytes that it is to take.
-    var bufferedCount = 0
+    package var isAnswering = false
+    /// Bytes that the client has taken, in total.
+    package var sentCount = 0
+    /// Bytes that it has yet to take.
+    package var bufferedCount = 0
   }
 
-  /// What follows from a check.
-  enum Outcome: Equatable, Sendable {
+  /// The outcome of a check.
+  package enum Outcome: Equatable, Sendable {
     case close
     case check(at: NIODeadline)
   }
 
-  /// Output that the client was to take, as it was seen last.
+  /// Output that the client had yet to take, as last seen.
   private struct Output: Equatable, Sendable {
     var sentCount: Int
-    /// When some of it was taken last, as far as is known.
+    /// When the client last took some of it, as far as is known.
     var since: NIODeadline
   }
 
-  /// Checks in the time that a client may take nothing: how much it has taken is seen at a check alone.
+  /// Checks per ``ConnectionTimeouts/output``: how much a client has taken is only seen at a check.
   private static let outputCheckCount = 4
 
-  let timeouts: ConnectionTimeouts
-  var input = Input.none
+  package let timeouts: ConnectionTimeouts
+  package var input = Input.none
   /// When the last whole request came or was answered, or the connection was opened.
-  var activeAt: NIODeadline
+  package var activeAt: NIODeadline
   private var output: Output?
   private var shutdownEnd: NIODeadline?
 
-  init(_ timeouts: ConnectionTimeouts, openedAt: NIODeadline) {
+  package init(_ timeouts: ConnectionTimeouts, openedAt: NIODeadline) {
     self.timeouts = timeouts
     activeAt = openedAt
   }
 
-  /// Whether the server is to end.
-  var isShuttingDown: Bool { shutdownEnd != nil }
+  /// Whether the server is shutting down.
+  package var isShuttingDown: Bool { shutdownEnd != nil }
 
-  /// Notes that the server is to end. Returns when there is to be a check.
-  mutating func shutDown(at now: NIODeadline) -> NIODeadline {
+  /// Notes that the server is shutting down. Returns when to check.
+  package mutating func shutDown(at now: NIODeadline) -> NIODeadline {
     let end = shutdownEnd ?? now + TimeAmount(timeouts.shutdown)
     shutdownEnd = end
     return end
   }
 
-  /// Notes the first bytes of a head. Returns when there is to be a check; nil if they were noted before.
-  mutating func beginHead(at now: NIODeadline) -> NIODeadline? {
+  /// Notes the first bytes of a head. Returns when to check; nil if they were noted before.
+  package mutating func beginHead(at now: NIODeadline) -> NIODeadline? {
     guard input == .none else { return nil }
     input = .head(since: now)
     return now + TimeAmount(timeouts.head)
   }
 
-  /// Notes the end of a head that a body follows. Returns when there is to be a check; nil if it was noted before.
-  mutating func beginBody(at now: NIODeadline, readCount: Int) -> NIODeadline? {
+  /// Notes the end of a head that is followed by a body. Returns when to check; nil if it was noted before.
+  package mutating func beginBody(at now: NIODeadline, readCount: Int) -> NIODeadline? {
     if case .body = input { return nil }
     input = .body(since: now, readCount: readCount)
     return now + TimeAmount(timeouts.body)
   }
 
-  /// Notes how much of the output is left. Returns when there is to be a check; nil if there is none.
-  mutating func noteOutput(_ standing: Standing) -> NIODeadline? {
+  /// Notes how much of the output is left. Returns when to check; nil if none is left.
+  package mutating func noteOutput(_ standing: Standing) -> NIODeadline? {
     guard standing.bufferedCount > 0 else {
       output = nil
       return nil
@@ -108,8 +108,8 @@ struct ConnectionDeadlines: Equatable, Sendable {
     return output.map { $0.since + TimeAmount(timeouts.output) }
   }
 
-  /// Whether the connection is to be closed, and when to ask again.
-  mutating func check(_ standing: Standing) -> Outcome {
+  /// Whether to close the connection, and when to check again.
+  package mutating func check(_ standing: Standing) -> Outcome {
     let now = standing.now
     if !standing.isReading { suspendInput(standing) }
     let outputEnd = noteOutput(standing)
@@ -120,7 +120,7 @@ struct ConnectionDeadlines: Equatable, Sendable {
     return .check(at: min(end, now + TimeAmount(timeouts.output / Self.outputCheckCount)))
   }
 
-  /// The client has its time from the moment on at which the server waits for it again.
+  /// The client's time starts again when the server next waits for it.
   private mutating func suspendInput(_ standing: Standing) {
     switch input {
     case .none: break
@@ -140,7 +140,7 @@ struct ConnectionDeadlines: Equatable, Sendable {
     }
   }
 
-  /// Nil while something else bounds it.
+  /// Nil while the connection is not idle.
   private func idleEnd(_ standing: Standing) -> NIODeadline? {
     if standing.isAnswering || standing.bufferedCount > 0 { return nil }
     if input != .none, standing.isReading { return nil }

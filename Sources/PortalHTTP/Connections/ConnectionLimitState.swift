@@ -1,46 +1,46 @@
-/// What a connection does, as of the moment at which somebody looks.
-struct ConnectionActivity: Equatable, Sendable {
-  /// Since when, in nanoseconds of the system's uptime. Of an idle connection it is when its last request was answered,
-  /// or when it was opened if there was none: bytes that are no whole request do not count.
-  var since: UInt64
+/// The activity of a connection at one moment.
+package struct ConnectionActivity: Equatable, Sendable {
+  /// When it began, in nanoseconds of the system's uptime. For an idle connection this is when its last request was
+  /// answered, or when it was opened if there was none: an incomplete request does not count.
+  package var since: UInt64
   /// Whether a request is being answered, and the client takes the answer.
-  var isAnswering: Bool
+  package var isAnswering: Bool
 }
 
-/// Which HTTP connections there are, and which are closed when there are too many; as a value: no I/O and no clock in
-/// here.
+/// Which HTTP connections there are, and which are closed if there are too many, as a value: no I/O and no clock.
 ///
 /// Generic over the connection, so that tests need none.
 struct ConnectionLimitState<Connection: Sendable>: Sendable {
-  /// What follows from a new connection.
-  struct Admission: Sendable {
-    /// Under which the new connection leaves.
-    var number: UInt64
-    /// To be closed, and not here any more: the most idle ones, or the new one if all others are answering requests.
-    var closed: [Connection]
-    /// Whether a line in the log is due; the others of a flood are only counted.
+  /// The result of a new connection.
+  package struct Admission: Sendable {
+    /// The number under which the new connection leaves.
+    package var number: UInt64
+    /// Connections to close, already removed: the most idle ones, or the new one if all others are answering requests.
+    package var closed: [Connection]
+    /// Whether to log this; further closings in a flood are only counted.
     var isLogged: Bool
   }
 
-  /// Of all connections, this share is closed at once, so that a flood is no reason to look at all of them each time.
+  /// One in this many connections is closed at a time, so that in a flood not every new connection looks at all of
+  /// them.
   private static var closedShare: Int { 16 }
-  /// Between lines in the log, in nanoseconds.
+  /// The shortest time between log lines, in nanoseconds.
   private static var logInterval: UInt64 { 10_000_000_000 }
 
-  /// Connections at most.
-  let countMax: Int
+  /// The most connections.
+  package let countMax: Int
   private var connections: [UInt64: Connection] = [:]
   private var lastNumber: UInt64 = 0
   private var loggedAt: UInt64?
 
   init(countMax: Int) { self.countMax = countMax }
 
-  /// Connections now.
-  var count: Int { connections.count }
+  /// The number of connections.
+  package var count: Int { connections.count }
 
-  /// Takes in a new connection. `now` is in nanoseconds of the system's uptime; `activity` tells what one does at
-  /// present.
-  mutating func admit(
+  /// Admits a new connection. `now` is in nanoseconds of the system's uptime; `activity` returns what a connection does
+  /// at present.
+  package mutating func admit(
     _ connection: Connection, at now: UInt64, activity: (Connection) -> ConnectionActivity
   ) -> Admission {
     lastNumber += 1
@@ -55,11 +55,11 @@ struct ConnectionLimitState<Connection: Sendable>: Sendable {
     return Admission(number: lastNumber, closed: closed, isLogged: !closed.isEmpty && isLogDue(at: now))
   }
 
-  /// Forgets a connection; without an effect on one that was forgotten before.
-  mutating func leave(_ number: UInt64) { connections[number] = nil }
+  /// Removes a connection. Has no effect if it was removed before.
+  package mutating func leave(_ number: UInt64) { connections[number] = nil }
 
-  /// The numbers of those that have answered no request for longest, `count` at most and the most idle first. None of
-  /// them is answering one now.
+  /// The numbers of up to `count` connections that have gone longest without answering a request, the most idle first.
+  /// None of them is answering one now.
   static func mostIdle(
     _ count: Int, of activities: [(number: UInt64, activity: ConnectionActivity)]
   ) -> [UInt64] {

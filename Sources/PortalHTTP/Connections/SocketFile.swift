@@ -1,35 +1,35 @@
 import Foundation
 import Glibc
 
-/// The file of a unix socket that a server listens at (unix(7)).
+/// The file of a Unix socket on which a server listens (unix(7)).
 ///
-/// The server removes it when it stops listening. One that is killed leaves it behind; the next one replaces it.
+/// The server removes it when it stops listening. A server that is killed leaves it behind; the next one replaces it.
 package struct SocketFile: Equatable, Sendable {
-  /// Bytes of a path, without the zero at its end.
+  /// The longest path, in bytes, without its terminating zero.
   package static let pathLengthMax = 107
-  /// Its owner and its group may connect.
+  /// The owner and the group may connect.
   package static let modeStandard = 0o660
 
   package let path: String
-  /// Who may connect: whoever may write the file (chmod(2)).
+  /// The file's mode: users with write permission may connect (chmod(2)).
   package let mode: Int
 
-  /// Nil where the path is empty or too long, or has a zero in it.
+  /// Nil if the path is empty, too long or contains a zero byte.
   package init?(path: String, mode: Int = SocketFile.modeStandard) {
     guard (1...Self.pathLengthMax).contains(path.utf8.count), !path.utf8.contains(0) else { return nil }
     self.path = path
     self.mode = mode
   }
 
-  /// Why nobody can listen there.
+  /// Why the server cannot listen there.
   package struct Refusal: Error, Equatable, CustomStringConvertible {
     package let description: String
-    /// Whether the reason is that somebody listens there.
+    /// Whether the reason is that another server is listening there.
     package var isTaken = false
   }
 
-  /// Throws a `Refusal` where there is a file that is not to be replaced: one that is no socket, or a socket that
-  /// somebody listens at.
+  /// Throws a `Refusal` if there is a file that must not be replaced: one that is not a socket, or a socket on which a
+  /// server listens.
   package func expectFree() throws(Refusal) {
     let descriptor = socket(
       AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
@@ -38,25 +38,25 @@ package struct SocketFile: Equatable, Sendable {
     let status = UnixAddress(path: path).withPointer { connect(descriptor, $0, $1) }
     switch status == 0 ? 0 : errno {
     case ENOENT: break
-    // Whoever listens and is busy has EAGAIN.
-    case 0, EAGAIN: throw refusal("another server listens there", isTaken: true)
-    // Of a socket that nobody listens at any more, and of what is none.
+    // EAGAIN: the server that listens is busy.
+    case 0, EAGAIN: throw refusal("another server is listening there", isTaken: true)
+    // The file is not a socket, or no server listens on it any more.
     case ECONNREFUSED:
       let attributes = try? FileManager.default.attributesOfItem(atPath: path)
       guard attributes?[.type] as? FileAttributeType == .typeSocket else {
-        throw refusal("there is a file that is no socket")
+        throw refusal("there is a file that is not a socket")
       }
     default: throw refusal(Self.systemError)
     }
   }
 
-  /// Lets those connect who may. Throws a `Refusal`.
+  /// Sets the mode, which lets clients connect. Throws a `Refusal`.
   package func open() throws(Refusal) {
     guard chmod(path, mode_t(mode)) == 0 else { throw refusal(Self.systemError) }
   }
 
   private func refusal(_ reason: String, isTaken: Bool = false) -> Refusal {
-    Refusal(description: "cannot listen at \(path): \(reason)", isTaken: isTaken)
+    Refusal(description: "cannot listen on \(path): \(reason)", isTaken: isTaken)
   }
 
   private static var systemError: String { String(cString: strerror(errno)) }

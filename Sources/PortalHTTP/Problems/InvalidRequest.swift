@@ -1,23 +1,24 @@
+import JSON
 package import Portal
 
-/// One thing that is wrong with a request, and where: `body.scopes[0]`, `query.days`.
-struct RequestProblem: Sendable, Equatable {
-  var location: String
-  var message: String
+/// One problem of a request and its location, such as `body.scopes[0]` or `query.days`.
+package struct RequestProblem: Sendable, Equatable {
+  package var location: String
+  package var message: String
 }
 
-/// A request that breaks the contract: all that is wrong with it.
-struct InvalidRequest: Error, Equatable {
-  var problems: [RequestProblem]
+/// A request that violates the contract, with all of its problems.
+package struct InvalidRequest: Error, Equatable {
+  package var problems: [RequestProblem]
 
-  init(_ problems: [RequestProblem]) { self.problems = problems }
+  package init(_ problems: [RequestProblem]) { self.problems = problems }
 
-  init(_ location: String, _ message: String) { self.init([RequestProblem(location: location, message: message)]) }
+  package init(_ location: String, _ message: String) { self.init([RequestProblem(location: location, message: message)]) }
 }
 
 extension RequestProblem {
-  /// Where this API has a field that a verb refuses.
-  init(_ problem: FieldProblem) {
+  /// Gives a refused field its location in a request of this API.
+  package init(_ problem: FieldProblem) {
     let place =
       switch problem.owner {
       case .request: "body"
@@ -28,7 +29,7 @@ extension RequestProblem {
 }
 
 extension FieldProblem.Field {
-  /// What the field is called in this API and on the command line.
+  /// The name of the field in this API and on the command line.
   package var name: String {
     switch self {
     case .scopes: "scopes"
@@ -45,13 +46,13 @@ extension FieldProblem.Field {
 }
 
 extension JSONWriter {
-  mutating func fields(of problem: RequestProblem) {
+  package mutating func fields(of problem: RequestProblem) {
     field("location", problem.location)
     field("message", problem.message)
   }
 
-  /// A field of the object itself, which needs no place.
-  mutating func fields(of problem: FieldProblem) {
+  /// Writes a problem of the enclosing object: the location is the name of the field alone.
+  package mutating func fields(of problem: FieldProblem) {
     field("location", problem.field.name)
     field("message", problem.message)
   }

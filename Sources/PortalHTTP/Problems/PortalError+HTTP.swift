@@ -5,12 +5,12 @@ import NIOHTTP1
 import Portal
 import Postgres
 
-/// The one place where what went wrong inside becomes what a client is told.
+/// The only place where errors become the problems that clients read.
 extension Problem {
-  /// Seconds after which a client may try again when something is unavailable.
+  /// The `Retry-After` of temporary problems, in seconds.
   private static let retryAfterSeconds = 1
 
-  init(_ error: any Error) {
+  package init(_ error: any Error) {
     switch error {
     case let problem as Problem: self = problem
     case let error as InvalidRequest: self = .naming(error.problems, .badRequest, .invalidRequest)
@@ -29,7 +29,7 @@ extension Problem {
     switch error {
     case .unauthenticated:
       self.init(
-        .unauthorized, .unauthenticated, "A valid session or token is needed.",
+        .unauthorized, .unauthenticated, "A valid session or token is required.",
         headers: [.wwwAuthenticate: "Bearer realm=\"latchkey\""])
     case .invalidCredentials:
       self.init(
@@ -37,19 +37,20 @@ extension Problem {
         headers: [.wwwAuthenticate: "Bearer realm=\"latchkey\""])
     case .secondFactorRequired:
       self.init(
-        .unauthorized, .secondFactorRequired, "Logging in takes a code of the second factor, in the field code.",
+        .unauthorized, .secondFactorRequired, "A code of the second factor is required, in the field code.",
         headers: [.wwwAuthenticate: "Bearer realm=\"latchkey\""])
     case .secondFactorInvalid:
       self.init(
-        .unauthorized, .secondFactorInvalid, "The code is wrong, or was used before.",
+        .unauthorized, .secondFactorInvalid, "The code is wrong or was already used.",
         headers: [.wwwAuthenticate: "Bearer realm=\"latchkey\""])
     case .secondFactorEnabled:
-      self.init(.conflict, .secondFactorEnabled, "There is a second factor already; disable it first.")
+      self.init(.conflict, .secondFactorEnabled, "A second factor is already enabled; disable it first.")
     case .secondFactorNotConfigured:
-      self.init(.conflict, .secondFactorNotConfigured, "This portal has no SECRET_KEY to keep a second factor under.")
+      self.init(
+        .conflict, .secondFactorNotConfigured, "Second factors are not available: the server has no SECRET_KEY.")
     case .enrolmentRequired:
       self.init(
-        .forbidden, .enrolmentRequired, "Staff need a second factor here; set one up at /v1/support/me/second-factor.")
+        .forbidden, .enrolmentRequired, "Staff must have a second factor; set one up at /v1/support/me/second-factor.")
     case .forbidden(let reason):
       self.init(.forbidden, .forbidden, reason)
     case .scopeNotAllowed(let errors):
@@ -59,38 +60,43 @@ extension Problem {
     case .policyViolation(let errors):
       self = .naming(errors, .forbidden, .policyViolation)
     case .notFound:
-      self.init(.notFound, .notFound, "There is no such thing here.")
+      self.init(.notFound, .notFound, "Not found.")
     case .invalid(let errors):
       self = .naming(errors, .badRequest, .invalidRequest)
     case .notAKey:
       self.init(
         .badRequest, .notAKey,
-        "This is no key of this portal, whoever's: it is mistyped, cut off, another secret, or something else.",
-        errors: [RequestProblem(location: "body.key", message: "is no key of this portal")])
+        "The text cannot be a key of this portal. It may be mistyped, cut off, or another kind of secret.",
+        errors: [RequestProblem(location: "body.key", message: "cannot be a key of this portal")])
     case .keyCapReached(let cap):
-      self.init(.conflict, .keyCapReached, "The account has \(cap) live keys, as many as its plan allows.")
+      self.init(.conflict, .keyCapReached, "The account has reached its plan's limit of \(cap) live keys.")
     case .keyNotActive:
-      self.init(.conflict, .keyNotActive, "The key is revoked, expired, disabled or rolled, so this cannot be done.")
+      self.init(
+        .conflict, .keyNotActive,
+        "The key is revoked, expired, disabled or rolled, so it cannot be changed in this way.")
     case .tokenNotActive:
-      self.init(.conflict, .tokenNotActive, "The token is revoked, expired or rolled, so this cannot be done.")
+      self.init(.conflict, .tokenNotActive, "The token is revoked, expired or rolled, so it cannot be rolled.")
     case .preconditionFailed:
       self.init(
-        .preconditionFailed, .preconditionFailed, "It has been changed since; read it again for its present ETag.")
+        .preconditionFailed, .preconditionFailed,
+        "The resource has changed since the version in If-Match; read it again for its current ETag.")
     case .emailTaken:
       self.init(.conflict, .emailTaken, "The e-mail address is taken.")
     case .alreadyMember:
-      self.init(.conflict, .alreadyMember, "This person belongs to the account already.")
+      self.init(.conflict, .alreadyMember, "This person is already a member of the account.")
     case .lastOwner:
-      self.init(.conflict, .lastOwner, "An account keeps an owner; make another member one first.")
+      self.init(.conflict, .lastOwner, "An account must have an owner; make another member an owner first.")
     case .lastAdmin:
       self.init(
-        .conflict, .lastAdmin, "An admin who may log in stays among staff; make another member of staff one first.")
+        .conflict, .lastAdmin, "Staff must have an admin who can log in; make another member of staff an admin first.")
     case .emailVerified:
-      self.init(.conflict, .emailVerified, "The e-mail address is confirmed already.")
+      self.init(.conflict, .emailVerified, "The e-mail address is already confirmed.")
     case .invalidToken:
-      self.init(.badRequest, .invalidToken, "The token was used, is over, or never was one. Ask for another.")
+      self.init(.badRequest, .invalidToken, "The token is invalid, expired or already used. Request a new one.")
     case .mailNotConfigured:
-      self.init(.forbidden, .mailNotConfigured, "This needs mail, and no mail is sent here. Ask the operator.")
+      self.init(
+        .forbidden, .mailNotConfigured,
+        "This requires mail, and the server is not configured to send mail. Ask the operator.")
     case .tooManyRequests(let seconds):
       self.init(
         .tooManyRequests, .tooManyRequests, "Too many attempts; try again in \(seconds) s.",
@@ -99,22 +105,23 @@ extension Problem {
       let limit = decision.own.limit
       self.init(
         .tooManyRequests, .rateLimited,
-        "Too many requests: the limit by \(limit.name) is \(limit.limit) in \(limit.windowSeconds) s.",
+        "Too many requests: the \(limit.name) limit is \(limit.limit) requests in \(limit.windowSeconds) s.",
         headers: HTTPFields(decision))
     case .accountBusy:
       self.init(
-        .tooManyRequests, .accountBusy, "Too many requests of this account are waiting; send fewer at once.",
+        .tooManyRequests, .accountBusy, "Too many reads of this account are waiting; send fewer concurrent requests.",
         headers: [.retryAfter: "\(Self.retryAfterSeconds)"])
     case .unavailable:
       self = .unavailable
     case .idempotencyConflict:
       self.init(
-        .conflict, .idempotencyConflict, "The Idempotency-Key was used for another request within the last day.")
+        .conflict, .idempotencyConflict,
+        "The Idempotency-Key was used for a different request within the last 24 hours.")
     }
   }
 
   private init(_ error: PostgresError) {
-    // Who was erased while the request was under way has no session any more.
+    // The person was erased while the request was in progress, so the session no longer exists.
     guard !error.violates("audit_events_actor_present") else {
       self.init(PortalError.unauthenticated)
       return
@@ -127,7 +134,7 @@ extension Problem {
       }
   }
 
-  /// What the framework itself threw.
+  /// An error that the framework itself threw.
   private init(_ error: HTTPError) {
     switch error.status {
     case .notFound: self.init(PortalError.notFound)
@@ -150,38 +157,40 @@ extension Problem {
     return Problem(status, code, first + ".", errors: errors)
   }
 
-  static let bodyTooLarge = Problem(.contentTooLarge, .bodyTooLarge, "The body is larger than this route takes.")
+  static let bodyTooLarge = Problem(.contentTooLarge, .bodyTooLarge, "The body is larger than this route accepts.")
 
   static let unsupportedMediaType = Problem(
-    .unsupportedMediaType, .unsupportedMediaType, "The body must be application/json.")
+    .unsupportedMediaType, .unsupportedMediaType,
+    "The body must be JSON, with the header Content-Type: application/json.")
 
-  /// Says what to send instead (RFC 9110 12.5.3).
+  /// `Accept-Encoding` says what to send instead (RFC 9110 12.5.3).
   static let unsupportedContentCoding = Problem(
     .unsupportedMediaType, .unsupportedContentCoding,
-    "The body must come as it is, not compressed: no Content-Encoding is taken but identity.",
+    "The body must not be compressed: no Content-Encoding other than identity is accepted.",
     headers: [.acceptEncoding: "identity"])
 
-  /// Nobody reads this answer. It is for the metrics, with the status that nginx logs in such a case.
+  /// No client reads this response. It exists for the metrics, with the status that nginx logs in this case.
   static let clientGone = Problem(
     .init(code: 499, reasonPhrase: "Client Closed Request"), .clientGone,
-    "The connection ended before the request had come in whole.")
+    "The connection ended before the request was complete.")
 
-  static let unavailable = Problem(
-    .serviceUnavailable, .unavailable, "The service cannot answer right now.",
+  package static let unavailable = Problem(
+    .serviceUnavailable, .unavailable, "The service is temporarily unavailable; repeat the request later.",
     headers: [.retryAfter: "\(retryAfterSeconds)"])
 
-  /// Without `Retry-After`: to repeat it blindly might do it twice.
+  /// There is no `Retry-After`: an automatic retry might make the change twice.
   static let outcomeUnknown = Problem(
     .serviceUnavailable, .outcomeUnknown,
-    "The change was begun, and whether it stands is not known yet. Read what you wanted to change after a while; "
-      + "or repeat the request, if it had an Idempotency-Key or does no harm when it is done twice.")
+    "The change was started, and it is not known whether it was made. Read the resource again after a while, "
+      + "or repeat the request if it had an Idempotency-Key or is safe to repeat.")
 
   static let internalError = Problem(
-    .internalServerError, .internalError, "Something went wrong on our side; the request id helps to find out what.")
+    .internalServerError, .internalError, "The server failed; report the requestId to its operator.")
 
   static func methodNotAllowed(_ methods: [HTTPRequest.Method]) -> Problem {
     let allow = methods.map(\.rawValue).sorted().joined(separator: ", ")
     return Problem(
-      .methodNotAllowed, .methodNotAllowed, "This path takes \(allow).", headers: [.allow: allow])
+      .methodNotAllowed, .methodNotAllowed, "The method is not allowed; this path accepts \(allow).",
+      headers: [.allow: allow])
   }
 }

@@ -1,10 +1,11 @@
 import HTTPTypes
 import Hummingbird
+import JSON
 import Portal
 
 /// An error as a client sees it: `application/problem+json` (RFC 9457) with a stable code.
-struct Problem: Error, Sendable {
-  enum Code: String, CaseIterable, Sendable {
+package struct Problem: Error, Sendable {
+  package enum Code: String, CaseIterable, Sendable {
     case invalidRequest = "invalid_request"
     case unauthenticated
     case invalidCredentials = "invalid_credentials"
@@ -46,13 +47,13 @@ struct Problem: Error, Sendable {
     case idempotencyConflict = "idempotency_conflict"
   }
 
-  var status: HTTPResponse.Status
-  var code: Code
+  package var status: HTTPResponse.Status
+  package var code: Code
   var detail: String
-  var errors: [RequestProblem] = []
-  var headers: HTTPFields = [:]
+  package var errors: [RequestProblem] = []
+  package var headers: HTTPFields = [:]
 
-  init(
+  package init(
     _ status: HTTPResponse.Status, _ code: Code, _ detail: String, errors: [RequestProblem] = [],
     headers: HTTPFields = [:]
   ) {
@@ -64,7 +65,7 @@ struct Problem: Error, Sendable {
     self.headers = headers
   }
 
-  func response(requestID: String) -> Response {
+  package func response(requestID: String) -> Response {
     var headers = headers
     headers[.contentType] = "application/problem+json"
     headers[.cacheControl] = "no-store"
@@ -73,8 +74,8 @@ struct Problem: Error, Sendable {
       body: ResponseBody(byteBuffer: ByteBuffer(bytes: document(requestID: requestID).bytes)))
   }
 
-  /// For where there is no framework around: the head, which also closes the connection, and the body.
-  func rawResponse(requestID: String) -> (HTTPResponse, [UInt8]) {
+  /// The head and the body, for code that responds without the framework. The head also closes the connection.
+  package func rawResponse(requestID: String) -> (HTTPResponse, [UInt8]) {
     let body = document(requestID: requestID).bytes
     var headers = headers
     headers[.contentType] = "application/problem+json"
@@ -100,8 +101,8 @@ struct Problem: Error, Sendable {
 }
 
 extension Response {
-  /// A JSON answer, not to be kept by any cache on the way.
-  init(status: HTTPResponse.Status = .ok, json: JSONWriter, headers: HTTPFields = [:]) {
+  /// A JSON response, which no cache may store.
+  package init(status: HTTPResponse.Status = .ok, json: JSONWriter, headers: HTTPFields = [:]) {
     var headers = headers
     headers[.contentType] = "application/json"
     headers[.cacheControl] = "no-store"
@@ -109,8 +110,8 @@ extension Response {
   }
 }
 
-/// The connection has ended before a request had come in whole: thrown to whoever reads its body.
-struct ClientGone: Error {}
+/// Thrown to the reader of a request's body when the connection ends before the request is complete.
+package struct ClientGone: Error {}
 
 extension HTTPField.Name {
   // Safe: it is a valid name.

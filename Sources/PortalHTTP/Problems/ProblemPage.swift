@@ -1,11 +1,11 @@
 import HTTPTypes
 
-/// What a client reads about a kind of problem at ``pagePath``, the `type` of its documents.
+/// The page about a kind of problem. It is served at ``pagePath``, which is the `type` of the problem's documents.
 extension Problem.Code {
-  /// The kinds that a client can get. Nobody reads a `client_gone`.
-  static var published: [Self] { allCases.filter { $0 != .clientGone } }
+  /// The kinds that clients can receive: all but `client_gone`, which no client reads.
+  package static var published: [Self] { allCases.filter { $0 != .clientGone } }
 
-  /// Relative, so that it leads to the server that answered.
+  /// A relative reference, so that it leads to the server that responded.
   var pagePath: String { "/problems/" + rawValue }
 
   var title: String {
@@ -14,7 +14,7 @@ extension Problem.Code {
   }
 
   /// The page as plain text: nothing in it needs to be escaped, and it is as readable in a terminal as in a browser.
-  var page: String {
+  package var page: String {
     """
     \(title)
 
@@ -33,7 +33,7 @@ extension Problem.Code {
   }
 
   /// The status of all problems of this kind.
-  var status: HTTPResponse.Status {
+  package var status: HTTPResponse.Status {
     switch self {
     case .invalidRequest, .notAKey, .invalidToken: .badRequest
     case .unauthenticated, .invalidCredentials, .secondFactorRequired, .secondFactorInvalid: .unauthorized
@@ -64,19 +64,19 @@ extension Problem.Code {
       the query or header. Without "errors", the request itself could not be read.
       """
     case .unauthenticated:
-      "The request has no credentials, or they are unknown, expired, revoked, or not of the kind that the route takes."
+      "The request has no credentials, or they are unknown, expired, revoked, or not of a kind that the route accepts."
     case .invalidCredentials:
-      "The e-mail address or the password is wrong. The answer does not say which."
+      "The e-mail address or the password is wrong. The response does not say which."
     case .secondFactorRequired:
       "The password is right, and this person has a second factor: a code is required."
     case .secondFactorInvalid:
-      "The code is wrong, or it was used before. A code is accepted once."
+      "The code is wrong or was already used. Each code is accepted once."
     case .secondFactorEnabled:
-      "There is a second factor already. There can be only one."
+      "A second factor is already enabled. There can be only one."
     case .secondFactorNotConfigured:
       "The server has no SECRET_KEY, so it cannot store second factors."
     case .enrolmentRequired:
-      "The server requires a second factor of its staff, and this person has none yet."
+      "The server requires staff to have a second factor, and this person has none yet."
     case .forbidden:
       """
       The credentials are valid, but they do not allow this. "detail" says what is missing: a role, a permission, or an
@@ -90,37 +90,37 @@ extension Problem.Code {
       "The account has a policy for its own keys, and this key would violate it. \"errors\" lists the rules."
     case .originNotAllowed:
       """
-      The request authenticates with the session cookie, and it is not from a page of the portal itself. This protects
-      members from pages that send requests in their name.
+      The request authenticates with the session cookie, and it does not come from a page of the portal itself. This
+      check protects members from other sites that send requests in their name.
       """
     case .notFound:
-      "There is nothing at this path, or what it names does not exist, was deleted, or belongs to another account."
+      "There is no such path, or the resource does not exist, was deleted, or belongs to another account."
     case .methodNotAllowed:
-      "The path exists, but not with this method. The header Allow lists the methods that it has."
+      "The path exists, but not with this method. The header Allow lists the methods that it accepts."
     case .notAKey:
       "The text cannot be a key of this portal: it is mistyped, cut off, another kind of secret, or something else."
     case .keyCapReached:
-      "The account has as many live keys as its plan allows."
+      "The account has reached its plan's limit of live keys."
     case .keyNotActive:
       "The key is revoked, expired, disabled or rolled, so it cannot be changed in this way."
     case .tokenNotActive:
       "The service token is revoked, expired or rolled, so it cannot be rolled."
     case .preconditionFailed:
-      "The resource has changed since the version that If-Match names. Nothing was changed."
+      "The resource has changed since the version in If-Match. The request changed nothing."
     case .emailTaken:
-      "Somebody has this e-mail address already."
+      "The e-mail address is already in use."
     case .lastOwner:
       "The member is the only owner of the account. An account always has an owner."
     case .lastAdmin:
-      "This is the only admin among staff who can log in. There always is one."
+      "This is the only admin among staff who can log in. There must always be one."
     case .alreadyMember:
-      "This person is a member of the account already."
+      "This person is already a member of the account."
     case .emailVerified:
-      "The e-mail address is confirmed already."
+      "The e-mail address is already confirmed."
     case .invalidToken:
-      "The token from the mail was used, has expired, was replaced by a newer one, or does not exist."
+      "The token from the mail is invalid, expired, already used, or replaced by a newer one."
     case .mailNotConfigured:
-      "The operation sends a mail, and this server sends none."
+      "The operation requires mail, and this server is not configured to send mail."
     case .bodyTooLarge:
       "The body is larger than the route accepts."
     case .unsupportedMediaType:
@@ -134,7 +134,7 @@ extension Problem.Code {
     case .tooManyRequests:
       """
       There were too many attempts to prove an identity, such as passwords, codes and sign-ups, or too many exports.
-      They are slowed down so that nobody can guess.
+      Attempts are limited to prevent guessing.
       """
     case .rateLimited:
       """
@@ -142,15 +142,15 @@ extension Problem.Code {
       RateLimit-Policy and RateLimit name the limit. The refused request is not counted.
       """
     case .accountBusy:
-      "Too many reads of this account are being served, and too many others are waiting."
+      "Too many reads of this account are in progress, and too many others are waiting."
     case .unavailable:
-      "The server cannot answer now, for example because the database cannot be reached. Nothing was changed."
+      "The server cannot respond now, for example because it cannot reach the database. The request changed nothing."
     case .outcomeUnknown:
       "A change was started, and the server does not know whether it was made: the connection to the database was lost."
     case .internalError:
-      "The server failed. The reason is in its log, with the id of the request."
+      "The server failed. Its log has the reason, with the id of the request."
     case .idempotencyConflict:
-      "The Idempotency-Key was used for a different request within the last 24 hours. Nothing was changed."
+      "The Idempotency-Key was used for a different request within the last 24 hours. The request changed nothing."
     }
   }
 
@@ -164,19 +164,19 @@ extension Problem.Code {
     case .unauthenticated:
       "Log in again, or send the kind of credentials that the operation requires, in the header that it requires."
     case .invalidCredentials:
-      "Check both. Members who have forgotten their password can request a token for a new one by mail."
+      "Check both. Members who have forgotten their password can request a reset token by mail."
     case .secondFactorRequired:
-      "Repeat the request with the present code of the authenticator, or with a recovery code, in \"code\"."
+      "Repeat the request with the current code of the authenticator, or with a recovery code, in \"code\"."
     case .secondFactorInvalid:
       "Wait for the next code, or send a recovery code. If no code is accepted, check the clock of the device."
     case .secondFactorEnabled:
-      "Disable the second factor first if you want to set up another one."
+      "To set up another second factor, disable this one first."
     case .secondFactorNotConfigured:
       "Ask the operator of the server to set SECRET_KEY."
     case .enrolmentRequired:
       "Set up a second factor: POST /v1/support/me/second-factor, then POST /v1/support/me/second-factor/confirm."
     case .forbidden:
-      "Ask an owner of the account or the operator: they can do it, or give you the role or the permission."
+      "Ask an owner of the account or the operator, who can do it or give you the role or the permission."
     case .scopeNotAllowed:
       "Leave these scopes out, or ask the operator for a plan that covers them."
     case .limitNotAllowed:
@@ -186,13 +186,13 @@ extension Problem.Code {
     case .originNotAllowed:
       "Send the request from the portal's own pages, or authenticate with a bearer token instead of the cookie."
     case .notFound:
-      "Check the path and the id. If they are right, check that the credentials are of the account that has it."
+      "Check the path and the id. If they are right, check that the credentials belong to the right account."
     case .methodNotAllowed:
       "Use one of the methods in Allow."
     case .notAKey:
       "Paste the whole key again, with its prefix and nothing around it."
     case .keyCapReached:
-      "Revoke keys that are not needed, or ask the operator for a plan with more keys."
+      "Revoke keys that are no longer needed, or ask the operator for a plan with more keys."
     case .keyNotActive:
       "Read the key to see its status. Enable a disabled key, or create a new one."
     case .tokenNotActive:
@@ -206,21 +206,21 @@ extension Problem.Code {
     case .lastAdmin:
       "Make another member of staff an admin first."
     case .alreadyMember:
-      "Nothing is left to do. To change the role, update the member."
+      "No action is needed. To change the role, update the member."
     case .emailVerified:
-      "Nothing is left to do."
+      "No action is needed."
     case .invalidToken:
-      "Ask for another token, and use the one from the most recent mail."
+      "Request a new token, and use the one from the most recent mail."
     case .mailNotConfigured:
-      "Ask the operator of the server to do it, or to configure mail."
+      "Ask the operator of the server to configure mail, or to do it for you."
     case .bodyTooLarge:
-      "Send less at a time: smaller batches, or shorter values."
+      "Send smaller batches or shorter values."
     case .unsupportedMediaType:
       "Send the body as JSON with the header Content-Type: application/json."
     case .unsupportedContentCoding:
       "Send the body as it is, without Content-Encoding."
     case .clientGone:
-      "Keep the connection open until the answer has come."
+      "Keep the connection open until the response is complete."
     case .headersTooLarge:
       "Send fewer or shorter header fields. Cookies are the usual cause."
     case .tooManyRequests:
@@ -228,16 +228,16 @@ extension Problem.Code {
     case .rateLimited:
       "Wait for the seconds in the header Retry-After, and send fewer requests per minute."
     case .accountBusy:
-      "Repeat the request after the seconds in the header Retry-After, and send fewer requests at once."
+      "Repeat the request after the seconds in the header Retry-After, and send fewer concurrent requests."
     case .unavailable:
       "Repeat the request after the seconds in the header Retry-After."
     case .outcomeUnknown:
       """
-      Read what you wanted to change. Or repeat the request, if it has an Idempotency-Key or does no harm when it is
-      done twice.
+      Read the resource again to see whether it has changed, or repeat the request if it had an Idempotency-Key or is
+      safe to repeat.
       """
     case .internalError:
-      "Report it to the operator of the server, with the \"requestId\" of the answer."
+      "Report the problem to the operator of the server, with its \"requestId\"."
     case .idempotencyConflict:
       "Use a new Idempotency-Key for each new request, and the same key only to repeat a request unchanged."
     }

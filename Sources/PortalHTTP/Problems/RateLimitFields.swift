@@ -1,5 +1,6 @@
 import Foundation
 import HTTPTypes
+import JSON
 import Portal
 
 /// A destination of header fields. `beginning` is the end of the previous line, the name, a colon and a space, so that
@@ -10,9 +11,9 @@ protocol FieldSink {
 }
 
 extension FieldSink {
-  /// draft-ietf-httpapi-ratelimit-headers, the older `X-RateLimit-*` beside it, and `Retry-After` when limited, or
-  /// `X-Latchkey-Retry: never` if no waiting would help.
-  mutating func add(_ limits: RateLimitDecision) {
+  /// Adds the fields of draft-ietf-httpapi-ratelimit-headers and the older `X-RateLimit-*` fields. When limited, also
+  /// adds `Retry-After`, or `X-Latchkey-Retry: never` if waiting would not help.
+  package mutating func add(_ limits: RateLimitDecision) {
     add("\r\nRateLimit-Policy: ") { bytes in
       bytes.append(each: limits) { bytes, standing in
         bytes.append("q=", decimal: standing.limit.limit)
@@ -40,9 +41,9 @@ extension FieldSink {
 
 /// The bytes of a head, without the end of the last line.
 extension [UInt8]: FieldSink {
-  mutating func add(_ beginning: StaticString, _ number: Int) { append(beginning, decimal: number) }
+  package mutating func add(_ beginning: StaticString, _ number: Int) { append(beginning, decimal: number) }
 
-  mutating func add(_ beginning: StaticString, _ value: (inout [UInt8]) -> Void) {
+  package mutating func add(_ beginning: StaticString, _ value: (inout [UInt8]) -> Void) {
     append(beginning)
     value(&self)
   }
@@ -68,14 +69,14 @@ extension [UInt8]: FieldSink {
 }
 
 extension HTTPFields: FieldSink {
-  init(_ limits: RateLimitDecision) {
+  package init(_ limits: RateLimitDecision) {
     self.init()
     add(limits)
   }
 
-  mutating func add(_ beginning: StaticString, _ number: Int) { add(beginning) { $0.append(decimal: number) } }
+  package mutating func add(_ beginning: StaticString, _ number: Int) { add(beginning) { $0.append(decimal: number) } }
 
-  mutating func add(_ beginning: StaticString, _ value: (inout [UInt8]) -> Void) {
+  package mutating func add(_ beginning: StaticString, _ value: (inout [UInt8]) -> Void) {
     let name = HTTPField.Name(beginning.description.trimmingCharacters(in: ["\r", "\n", ":", " "]))
     guard let name else { return }
     var bytes: [UInt8] = []

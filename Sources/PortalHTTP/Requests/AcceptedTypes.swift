@@ -3,8 +3,9 @@ import HTTPTypes
 import Hummingbird
 
 extension Request {
-  /// Whether a media type is named in `Accept` with more weight than JSON, or before it with as much (RFC 9110 12.5.1).
-  func prefers(_ mediaType: String) -> Bool {
+  /// Whether `Accept` names a media type with a higher weight than JSON, or before it with the same weight (RFC 9110
+  /// 12.5.1).
+  package func prefers(_ mediaType: String) -> Bool {
     var (isPreferred, weightMax) = (false, 0.0)
     for range in headers[values: .accept].joined(separator: ",").split(separator: ",") {
       let parts = range.split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces).lowercased() }

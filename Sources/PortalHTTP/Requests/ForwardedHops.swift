@@ -1,8 +1,8 @@
 import HTTPTypes
 import Portal
 
-/// The header in which trusted proxies say where a request comes from. One is read and never both: a proxy writes one
-/// of them, and hands on what a client wrote to the other.
+/// The header in which trusted proxies report where a request comes from. Only one of them is read, never both: a proxy
+/// writes one of them, and passes on what a client wrote to the other.
 package enum ForwardedHeader: String, Sendable, CaseIterable {
   case xForwardedFor = "x-forwarded-for"
   /// RFC 7239.
@@ -16,15 +16,15 @@ package enum ForwardedHeader: String, Sendable, CaseIterable {
   }
 }
 
-/// The elements of such a header from the right, each looked for only when it is asked for.
+/// The elements of such a header from the right, each parsed when it is needed.
 ///
-/// Quotes, too, are read from the right. From the left, a client that opens one and does not close it would swallow
-/// what the proxy added behind it.
+/// Quotes are also read from the right. From the left, a client that opens a quote and does not close it would swallow
+/// what the proxy added after it.
 struct ForwardedHops {
   private let header: ForwardedHeader
   private var fields: [String]
   private var bytes: [UInt8] = []
-  /// Where the rest of the present field ends; nil where nothing is left of it.
+  /// The end of the unread part of the present field; nil if nothing is left of it.
   private var end: Int?
 
   init(_ header: ForwardedHeader, _ fields: [String]) {
@@ -32,8 +32,8 @@ struct ForwardedHops {
     self.fields = fields
   }
 
-  /// The next element: nil at the left end, and `.some(nil)` for one that says no address.
-  mutating func next() -> AddressBlock?? {
+  /// The next element: nil at the left end, and `.some(nil)` for an element without an address.
+  package mutating func next() -> AddressBlock?? {
     if end == nil, let field = fields.popLast() {
       bytes = Array(field.utf8)
       end = bytes.count
@@ -62,15 +62,15 @@ struct ForwardedHops {
     return nil
   }
 
-  /// Whether an odd number of backslashes stands before it.
+  /// Whether an odd number of backslashes precedes it.
   private func isEscaped(_ position: Int) -> Bool {
     var start = position
     while start > 0, bytes[start - 1] == UInt8(ascii: "\\") { start -= 1 }
     return (position - start) % 2 == 1
   }
 
-  /// The value of `for` in an element of `Forwarded` (RFC 7239 4); nil where there is none or several, and for what is
-  /// no list of pairs.
+  /// The value of `for` in an element of `Forwarded` (RFC 7239 4); nil if there is none or more than one, or if the
+  /// element is not a list of pairs.
   private static func node(in element: ArraySlice<UInt8>) -> [UInt8]? {
     var rest = element
     var node: [UInt8]?
@@ -92,7 +92,7 @@ struct ForwardedHops {
     }
   }
 
-  /// Takes a token or a quoted string, up to the semicolon behind it.
+  /// Removes a token or a quoted string, up to the following semicolon.
   private static func takeValue(_ rest: inout ArraySlice<UInt8>) -> [UInt8]? {
     guard rest.first == UInt8(ascii: "\"") else {
       let end = rest.firstIndex(of: UInt8(ascii: ";")) ?? rest.endIndex
@@ -119,8 +119,8 @@ struct ForwardedHops {
     return nil
   }
 
-  /// `192.0.2.43`, `192.0.2.43:47011`, `2001:db8::17`, `[2001:db8::17]`, `[2001:db8::17]:47011`; nil for anything else,
-  /// so for `unknown` and `_hidden` (RFC 7239 6.2, 6.3).
+  /// Parses `192.0.2.43`, `192.0.2.43:47011`, `2001:db8::17`, `[2001:db8::17]` and `[2001:db8::17]:47011`. Nil for
+  /// anything else, including `unknown` and `_hidden` (RFC 7239 6.2, 6.3).
   private static func address(of node: ArraySlice<UInt8>) -> AddressBlock? {
     var host = node
     if node.first == UInt8(ascii: "[") {
@@ -135,7 +135,7 @@ struct ForwardedHops {
     return AddressBlock(String(decoding: host, as: UTF8.self))
   }
 
-  /// Nothing, or a colon with a port: a number, or a name that hides it (`_gazonk`, RFC 7239 6.3).
+  /// Whether the text is empty, or a colon and a port: a number, or a name that hides it (`_gazonk`, RFC 7239 6.3).
   private static func isPort(_ text: ArraySlice<UInt8>) -> Bool {
     guard let colon = text.first else { return true }
     let port = text.dropFirst()
@@ -155,7 +155,7 @@ struct ForwardedHops {
 extension HTTPField.Name {
   // Safe: these are valid names.
   // swift-format-ignore: NeverForceUnwrap
-  static let xForwardedFor = HTTPField.Name("X-Forwarded-For")!
+  package static let xForwardedFor = HTTPField.Name("X-Forwarded-For")!
   // swift-format-ignore: NeverForceUnwrap
-  static let forwarded = HTTPField.Name("Forwarded")!
+  package static let forwarded = HTTPField.Name("Forwarded")!
 }

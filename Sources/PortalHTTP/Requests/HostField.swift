@@ -1,8 +1,8 @@
 /// The value of a `Host` field (RFC 9110 7.2).
-enum HostField {
-  /// Whether it is a host, and a port if there is a colon (RFC 3986 3.2.2, 3.2.3). A host is not empty, since no `http`
-  /// address has an empty one (RFC 9110 4.2.1).
-  static func isValid(_ bytes: Span<UInt8>) -> Bool {
+package enum HostField {
+  /// Whether it is a host, and a port if there is a colon (RFC 3986 3.2.2, 3.2.3). A host is not empty, because no
+  /// `http` address has an empty one (RFC 9110 4.2.1).
+  package static func isValid(_ bytes: Span<UInt8>) -> Bool {
     guard let end = bytes.count > 0 && bytes[0] == UInt8(ascii: "[") ? literalEnd(bytes) : nameEnd(bytes) else {
       return false
     }
@@ -12,12 +12,12 @@ enum HostField {
     return true
   }
 
-  static func isValid(_ text: String) -> Bool {
+  package static func isValid(_ text: String) -> Bool {
     let bytes = Array(text.utf8)
     return isValid(bytes.span)
   }
 
-  /// Where an IPv6 address in brackets ends; nil if there is none.
+  /// The end of an IPv6 address in brackets; nil if there is none.
   private static func literalEnd(_ bytes: Span<UInt8>) -> Int? {
     var index = 1
     while index < bytes.count,
@@ -29,7 +29,7 @@ enum HostField {
     return index + 1
   }
 
-  /// Where a name or an IPv4 address ends; nil if there is none.
+  /// The end of a name or an IPv4 address; nil if there is none.
   private static func nameEnd(_ bytes: Span<UInt8>) -> Int? {
     var index = 0
     while index < bytes.count, bytes[index] != UInt8(ascii: ":") {

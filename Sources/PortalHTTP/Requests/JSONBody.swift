@@ -1,28 +1,28 @@
 import Hummingbird
 
-/// What a request asks in its JSON body. There is a value only where nothing was wrong.
-protocol JSONBody: Sendable {
+/// The JSON body of a request, parsed. A value exists only if nothing was wrong with it.
+package protocol JSONBody: Sendable {
   static var sizeMax: Int { get }
   /// Whether an empty body counts as `{}`.
   static var isOptional: Bool { get }
 
-  /// Throws all that is wrong.
+  /// Throws all problems together.
   init(_ fields: inout RequestFields) throws
 }
 
 extension JSONBody {
-  static var sizeMax: Int { RequestFields.sizeMax }
-  static var isOptional: Bool { false }
+  package static var sizeMax: Int { RequestFields.sizeMax }
+  package static var isOptional: Bool { false }
 
-  init(_ request: Request, sizeMax: Int = Self.sizeMax) async throws {
+  package init(_ request: Request, sizeMax: Int = Self.sizeMax) async throws {
     var fields = try await RequestFields(request, sizeMax: sizeMax, isOptional: Self.isOptional)
     try self.init(&fields)
   }
 }
 
-/// Of a request that needs none.
-struct EmptyBody: JSONBody {
-  static let isOptional = true
+/// The body of a request that needs none.
+package struct EmptyBody: JSONBody {
+  package static let isOptional = true
 
-  init(_ fields: inout RequestFields) throws { try fields.finish() }
+  package init(_ fields: inout RequestFields) throws { try fields.finish() }
 }

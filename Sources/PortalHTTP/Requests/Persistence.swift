@@ -1,17 +1,17 @@
 import HTTPTypes
 import NIOHTTP1
 
-/// Whether a connection goes on after the answer to a request (RFC 9112 9.3), and how the answer ends.
-struct Persistence: Equatable, Sendable {
+/// Whether a connection persists after the answer to a request (RFC 9112 9.3), and how the answer ends.
+package struct Persistence: Equatable, Sendable {
   /// Whether the request is HTTP/1.0: then no answer is chunked (RFC 9112 6.1), and the connection ends unless the
-  /// client has asked that it goes on.
-  let isOld: Bool
+  /// client has asked to keep it.
+  package let isOld: Bool
   /// Whether the answer has no body, whatever its fields say.
   let isHead: Bool
   /// Whether the connection ends after the answer.
   private(set) var isLast: Bool
 
-  init(_ head: HTTPRequestHead) {
+  package init(_ head: HTTPRequestHead) {
     isOld = Self.isOld(head.version)
     isHead = head.method == .HEAD
     isLast =
@@ -19,30 +19,30 @@ struct Persistence: Equatable, Sendable {
       || isOld && !Self.hasOption("keep-alive", head.headers)
   }
 
-  /// None is spoken here, and the decoder takes what comes behind such a request for that protocol.
+  /// No other protocol is spoken here, and the decoder takes what follows such a request for that protocol.
   private static func asksForAnotherProtocol(_ head: HTTPRequestHead) -> Bool {
     head.method == .CONNECT || head.headers.contains(name: "upgrade")
   }
 
-  /// Why a head is answered with 400, after which the connection ends; nil if it is not.
-  static func refusal(of head: HTTPRequestHead) -> Problem? {
+  /// The problem with which a head is refused, after which the connection ends; nil if it is accepted.
+  package static func refusal(of head: HTTPRequestHead) -> Problem? {
     let hosts = head.headers["host"]
     if hosts.isEmpty, !isOld(head.version) {
-      return Problem(.badRequest, .invalidRequest, "A request of HTTP/1.1 has a Host field.")
+      return Problem(.badRequest, .invalidRequest, "An HTTP/1.1 request must have a Host field.")
     }
-    if hosts.count > 1 { return Problem(.badRequest, .invalidRequest, "A request has one Host field.") }
+    if hosts.count > 1 { return Problem(.badRequest, .invalidRequest, "A request must have only one Host field.") }
     if let host = hosts.first, !HostField.isValid(host) {
-      return Problem(.badRequest, .invalidRequest, "The Host field is no host and port.")
+      return Problem(.badRequest, .invalidRequest, "The Host field must be a host, with or without a port.")
     }
     if isOld(head.version), head.headers.contains(name: "transfer-encoding") {
-      return Problem(.badRequest, .invalidRequest, "A request of HTTP/1.0 has no Transfer-Encoding.")
+      return Problem(.badRequest, .invalidRequest, "An HTTP/1.0 request must not have Transfer-Encoding.")
     }
     return nil
   }
 
-  /// Gives the head of the answer its version and its `Connection`. The end of the connection is the end of a body to
-  /// HTTP/1.0 whose size is not told.
-  mutating func prepare(_ head: inout HTTPResponseHead) {
+  /// Sets the version and the `Connection` field of an answer's head. For HTTP/1.0, a body of unknown size ends with
+  /// the connection.
+  package mutating func prepare(_ head: inout HTTPResponseHead) {
     if isOld {
       head.version = .http1_0
       head.headers.remove(name: "transfer-encoding")
@@ -56,8 +56,8 @@ struct Persistence: Equatable, Sendable {
     }
   }
 
-  /// Whether `Connection` has an option, in lower case here, in any case there (RFC 9110 7.6.1), or `Proxy-Connection`,
-  /// which the decoder takes for the same. By its bytes: the head is not ASCII yet.
+  /// Whether `Connection`, or `Proxy-Connection`, which the decoder treats the same, has an option (in lower case here,
+  /// in any case in the field; RFC 9110 7.6.1). Compares bytes, because the head is not ASCII yet.
   private static func hasOption(_ option: String, _ headers: HTTPHeaders) -> Bool {
     (headers["connection"] + headers["proxy-connection"]).contains { value in
       value.utf8.split(separator: UInt8(ascii: ",")).contains { part in

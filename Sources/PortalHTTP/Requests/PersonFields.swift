@@ -1,14 +1,14 @@
 import Portal
 
-/// What people log in with, and are written to at. All of these are required.
+/// A person's credentials and addresses. All of these are required.
 extension RequestFields {
-  /// One that is to be compared with the stored one, whatever its length.
-  mutating func presentedPassword(_ name: String) -> Password? {
+  /// A password to compare with the stored one, whatever its length.
+  package mutating func presentedPassword(_ name: String) -> Password? {
     string(name, 1...Password.typedLengthMax).map { Password(presented: $0) }
   }
 
-  /// A new one.
-  mutating func password(_ name: String) -> Password? {
+  /// A new password.
+  package mutating func password(_ name: String) -> Password? {
     guard let text = string(name, 1...Password.typedLengthMax) else { return nil }
     do throws(Password.Refusal) { return try Password(new: text) } catch {
       refuse(name, error.message)
@@ -16,7 +16,7 @@ extension RequestFields {
     }
   }
 
-  mutating func email(_ name: String) -> EmailAddress? {
+  package mutating func email(_ name: String) -> EmailAddress? {
     guard let text = string(name, 1...EmailAddress.lengthMax) else { return nil }
     do throws(EmailAddress.Refusal) { return try EmailAddress(typed: text) } catch {
       refuse(name, error.message)
@@ -25,7 +25,7 @@ extension RequestFields {
   }
 
   /// A one-time token.
-  mutating func token(_ name: String) -> Secret? {
+  package mutating func token(_ name: String) -> Secret? {
     string(name, 1...Secret.lengthMax).map { Secret(presented: $0) }
   }
 }

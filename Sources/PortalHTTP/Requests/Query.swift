@@ -1,15 +1,16 @@
 import Hummingbird
+import JSON
 import Portal
 
-/// A parameter that a route takes in its query.
-struct QueryParameter: Sendable, ExpressibleByStringLiteral {
-  let name: String
-  /// Whether it may stand there more than once.
+/// A query parameter that a route accepts.
+package struct QueryParameter: Sendable, ExpressibleByStringLiteral {
+  package let name: String
+  /// Whether it may be given more than once.
   var isList = false
 
-  init(stringLiteral name: String) { self.name = name }
+  package init(stringLiteral name: String) { self.name = name }
 
-  static func list(_ name: String) -> QueryParameter {
+  package static func list(_ name: String) -> QueryParameter {
     var parameter = QueryParameter(stringLiteral: name)
     parameter.isList = true
     return parameter
@@ -17,22 +18,21 @@ struct QueryParameter: Sendable, ExpressibleByStringLiteral {
 }
 
 extension [QueryParameter] {
-  /// Of a list that is given in pages.
-  static let page: [QueryParameter] = ["limit", "cursor"]
-  /// Of a range of days.
-  static let days: [QueryParameter] = ["from", "to"]
+  /// The parameters of a paginated list.
+  package static let page: [QueryParameter] = ["limit", "cursor"]
+  /// The parameters of a range of days.
+  package static let days: [QueryParameter] = ["from", "to"]
 }
 
-/// The parameters of a query: `name=value` with `&` between, in percent-encoding (RFC 3986 2.1 and 3.4). A `+` is
-/// itself.
-struct Query {
-  static let byteCountMax = 8 << 10
+/// The parameters of a query: `name=value` separated by `&`, percent-encoded (RFC 3986 2.1 and 3.4). A `+` is a plus.
+package struct Query {
+  package static let byteCountMax = 8 << 10
   static let parameterCountMax = 100
 
   private let parameters: [(name: String, value: String)]
 
-  /// Throws for what is too long or is not percent-encoded UTF-8.
-  init(_ text: String) throws(InvalidRequest) {
+  /// Throws if the text is too long or is not percent-encoded UTF-8.
+  package init(_ text: String) throws(InvalidRequest) {
     guard text.utf8.count <= Self.byteCountMax else {
       throw InvalidRequest("query", "must be at most \(Self.byteCountMax) bytes")
     }
@@ -54,8 +54,8 @@ struct Query {
     self.parameters = parameters
   }
 
-  /// Throws where there is a parameter that the route does not take, or one twice that it takes once.
-  func check(_ known: [QueryParameter]) throws(InvalidRequest) {
+  /// Throws for parameters that the route does not accept, and for repeated ones that it accepts once.
+  package func check(_ known: [QueryParameter]) throws(InvalidRequest) {
     var problems: [RequestProblem] = []
     var seen: Set<ByteText> = []
     for (name, _) in parameters {
@@ -67,16 +67,16 @@ struct Query {
         if isFirst { refuse("is not a known parameter") }
         continue
       }
-      if !isFirst, !parameter.isList { refuse("must stand there once") }
+      if !isFirst, !parameter.isList { refuse("must be given only once") }
     }
     if !problems.isEmpty { throw InvalidRequest(problems) }
   }
 
   /// The values of a parameter, in order.
-  func values(_ name: String) -> [String] { parameters.lazy.filter { $0.name.hasSameBytes(as: name) }.map(\.value) }
+  package func values(_ name: String) -> [String] { parameters.lazy.filter { $0.name.hasSameBytes(as: name) }.map(\.value) }
 
-  /// Without its percent-encoding; nil for what is not percent-encoded UTF-8.
-  static func decoded(_ text: some Collection<UInt8>) -> String? {
+  /// Decodes percent-encoding; nil for what is not percent-encoded UTF-8.
+  package static func decoded(_ text: some Collection<UInt8>) -> String? {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(text.count)
     var rest = text[...]
@@ -95,12 +95,12 @@ struct Query {
 }
 
 extension Request {
-  /// Throws where the query is not one that the route takes; before anything else is done.
+  /// Throws if the query is not one that the route accepts. Runs before anything else is done.
   func checkQuery(_ known: [QueryParameter]) throws(InvalidRequest) {
     guard let text = uri.query else { return }
     try Query(text).check(known)
   }
 
-  /// The query that ``checkQuery(_:)`` has seen.
-  func query() throws(InvalidRequest) -> Query { try Query(uri.query ?? "") }
+  /// The query, after ``checkQuery(_:)``.
+  package func query() throws(InvalidRequest) -> Query { try Query(uri.query ?? "") }
 }

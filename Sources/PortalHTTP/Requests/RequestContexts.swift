@@ -2,10 +2,10 @@ import Foundation
 package import Hummingbird
 package import Portal
 
-/// What is known of every request.
+/// The context of every request.
 package struct AppRequestContext: RequestContext {
   package var coreContext: CoreRequestContextStorage
-  /// Where the request comes from: the peer's address, or what trusted proxies say; nil where there is no socket.
+  /// Where the request comes from: the peer's address, or what trusted proxies report; nil without a socket.
   package internal(set) var clientAddress: String?
   /// Set by the authentication of a route group, read by that group's context.
   package var customer: MemberSession?
@@ -20,14 +20,14 @@ package struct AppRequestContext: RequestContext {
   }
 }
 
-/// A request of somebody who is logged in, customer or staff.
-protocol PersonContext: RequestContext {
+/// The context of a person who is logged in, customer or staff.
+package protocol PersonContext: RequestContext {
   associatedtype Session: PersonSession
   var session: Session { get }
   var caller: Caller { get }
 }
 
-/// A request of a customer who is logged in: there is no such context without one.
+/// The context of a customer who is logged in. It cannot be made without a session.
 package struct MemberContext: ChildRequestContext, PersonContext {
   package var coreContext: CoreRequestContextStorage
   let session: MemberSession
@@ -46,7 +46,7 @@ package struct MemberContext: ChildRequestContext, PersonContext {
   var accountID: UUID { session.account.id }
 }
 
-/// A request of a member of staff who is logged in.
+/// The context of a staff member who is logged in.
 package struct StaffContext: ChildRequestContext, PersonContext {
   package var coreContext: CoreRequestContextStorage
   let session: StaffSession
@@ -62,7 +62,7 @@ package struct StaffContext: ChildRequestContext, PersonContext {
   var member: StaffMember { session.member }
 }
 
-/// A request with a good service token.
+/// The context of a request with a valid service token.
 package struct ServiceTokenContext: ChildRequestContext {
   package var coreContext: CoreRequestContextStorage
   let token: ServiceToken
@@ -78,8 +78,8 @@ package struct ServiceTokenContext: ChildRequestContext {
   }
 }
 
-/// A request of somebody who may ask about all accounts: staff, or a service token for it.
-struct AnalystContext: ChildRequestContext {
+/// The context of a caller who may read all accounts: staff, or a service token with that permission.
+package struct AnalystContext: ChildRequestContext {
   enum Analyst: Sendable {
     case token(ServiceToken)
     case staff(StaffSession)
@@ -88,7 +88,7 @@ struct AnalystContext: ChildRequestContext {
   var coreContext: CoreRequestContextStorage
   let analyst: Analyst
 
-  init(context: AppRequestContext) throws {
+  package init(context: AppRequestContext) throws {
     if let token = context.token {
       analyst = .token(token)
     } else if let session = context.staff {

@@ -1,24 +1,25 @@
 import Foundation
 import Hummingbird
+import JSON
 import Portal
 
-/// The members of a JSON body, taken one by one. What is wrong is gathered, so that a client learns of all of it at
-/// once; ``finish(_:build:)`` throws it, and also refuses members that nobody took.
+/// The members of a JSON body, taken one by one. Problems are collected, so that a client gets all of them together;
+/// ``finish(_:build:)`` throws them, and also refuses members that were not taken.
 ///
-/// A member that is required is nil after a problem, and only then.
-struct RequestFields {
-  /// Problems that are told at most: a client that sends 10,000 wrong events need not read of each.
+/// A required member is nil after a problem, and only then.
+package struct RequestFields {
+  /// The most problems reported: a client that sends 10,000 wrong events need not read about each.
   private static let problemCountMax = 100
 
   private var members: [ByteText: JSONValue]
   private let location: String
   private(set) var problems: [RequestProblem] = []
 
-  /// Of a body that is small.
-  static let sizeMax = 16 << 10
+  /// The largest body, in bytes, unless a route sets its own.
+  package static let sizeMax = 16 << 10
 
   /// Reads the body, up to `sizeMax` bytes. An empty one counts as `{}` if `isOptional`.
-  init(_ request: Request, sizeMax: Int = Self.sizeMax, isOptional: Bool = false) async throws {
+  package init(_ request: Request, sizeMax: Int = Self.sizeMax, isOptional: Bool = false) async throws {
     if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > sizeMax {
       throw Problem.bodyTooLarge
     }
@@ -37,22 +38,22 @@ struct RequestFields {
     self.init(members, location: "body")
   }
 
-  init(_ members: [(name: String, value: JSONValue)], location: String) {
+  package init(_ members: [(name: String, value: JSONValue)], location: String) {
     self.members = Dictionary(members.map { (ByteText($0.name), $0.value) }) { first, _ in first }
     self.location = location
   }
 
-  /// What is the same for the same members, as long as none has been taken; see ``JSONValue/fingerprint``.
-  var fingerprint: [UInt8] { JSONValue.object(members.map { ($0.key.text, $0.value) }).fingerprint }
+  /// Equal for equal members, as long as none has been taken; see ``JSONValue/fingerprint``.
+  package var fingerprint: [UInt8] { JSONValue.object(members.map { ($0.key.text, $0.value) }).fingerprint }
 
-  /// Throws what was wrong, all of it.
-  func finish() throws(InvalidRequest) {
+  /// Throws all problems together, if there are any.
+  package func finish() throws(InvalidRequest) {
     let problems = finalProblems
     if !problems.isEmpty { throw InvalidRequest(problems) }
   }
 
-  /// What `build` makes of the required members, if nothing was wrong; else throws all that was.
-  func finish<each Value, Body>(
+  /// Returns the result of `build` with the required members. Throws all problems together, if there are any.
+  package func finish<each Value, Body>(
     _ values: repeat (each Value)?, build: (repeat each Value) -> Body
   ) throws -> Body {
     try finish()
@@ -60,8 +61,8 @@ struct RequestFields {
     return body
   }
 
-  /// What `build` makes of the required members; nil if one of them is.
-  static func make<each Value, Part>(
+  /// Returns the result of `build` with the required members; nil if one of them is nil.
+  package static func make<each Value, Part>(
     _ values: repeat (each Value)?, build: (repeat each Value) -> Part
   ) -> Part? {
     func present<Present>(_ value: Present?) throws(MissingValue) -> Present {
@@ -71,54 +72,54 @@ struct RequestFields {
     do throws(MissingValue) { return build(repeat try present(each values)) } catch { return nil }
   }
 
-  /// What was wrong, with the members that nobody took.
-  var finalProblems: [RequestProblem] {
+  /// All problems, including members that were not taken.
+  package var finalProblems: [RequestProblem] {
     let unknown = members.keys.sorted().prefix(Self.problemCountMax - problems.count)
     return problems
       + unknown.map { RequestProblem(location: at($0.text.shortened()), message: "is not a known field") }
   }
 
-  mutating func refuse(_ name: String, _ message: String) {
+  package mutating func refuse(_ name: String, _ message: String) {
     merge([RequestProblem(location: at(name), message: message)])
   }
 
-  /// Takes over what was wrong with a part.
-  mutating func merge(_ others: [RequestProblem]) {
+  /// Adds the problems of a part.
+  package mutating func merge(_ others: [RequestProblem]) {
     problems += others.prefix(Self.problemCountMax - problems.count)
   }
 
   // MARK: Members
 
-  /// Whether there is a member that nobody has taken, be it null.
-  func has(_ name: String) -> Bool { members[ByteText(name)] != nil }
+  /// Whether there is a member that has not been taken, null or not.
+  package func has(_ name: String) -> Bool { members[ByteText(name)] != nil }
 
-  /// Takes a member if it is null; whether it was.
-  mutating func takeNull(_ name: String) -> Bool {
+  /// Takes a member if it is null. Returns whether it was.
+  package mutating func takeNull(_ name: String) -> Bool {
     guard members[ByteText(name)] == .null else { return false }
     members.removeValue(forKey: ByteText(name))
     return true
   }
 
-  /// A member, nil if it is missing or null.
-  mutating func value(_ name: String) -> JSONValue? {
+  /// Takes a member; nil if it is missing or null.
+  package mutating func value(_ name: String) -> JSONValue? {
     let value = members.removeValue(forKey: ByteText(name))
     return value == .null ? nil : value
   }
 
-  /// What `parse` takes of a member that must be there.
-  mutating func required<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
+  /// Returns the value that `parse` takes from a member, which is required.
+  package mutating func required<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
     let problemCount = problems.count
     let value = parse(&self)
     if value == nil, problems.count == problemCount { refuse(name, "is required") }
     return value
   }
 
-  /// A text of a length in characters.
-  mutating func string(_ name: String, _ length: ClosedRange<Int>) -> String? {
+  /// A required string of `length` characters.
+  package mutating func string(_ name: String, _ length: ClosedRange<Int>) -> String? {
     required(name) { $0.optionalString(name, length) }
   }
 
-  mutating func optionalString(_ name: String, _ length: ClosedRange<Int>) -> String? {
+  package mutating func optionalString(_ name: String, _ length: ClosedRange<Int>) -> String? {
     guard let value = value(name) else { return nil }
     guard case .string(let text) = value, length.contains(text.unicodeScalars.count) else {
       refuse(name, "must be a string of \(length.lowerBound) to \(length.upperBound) characters")
@@ -127,7 +128,7 @@ struct RequestFields {
     return text
   }
 
-  mutating func optionalBool(_ name: String) -> Bool? {
+  package mutating func optionalBool(_ name: String) -> Bool? {
     guard let value = value(name) else { return nil }
     guard case .bool(let flag) = value else {
       refuse(name, "must be true or false")
@@ -136,15 +137,15 @@ struct RequestFields {
     return flag
   }
 
-  mutating func integer(_ name: String, _ range: ClosedRange<Int>, default: Int) -> Int {
+  package mutating func integer(_ name: String, _ range: ClosedRange<Int>, default: Int) -> Int {
     optionalInteger(name, range) ?? `default`
   }
 
-  mutating func integer(_ name: String, _ range: ClosedRange<Int>) -> Int? {
+  package mutating func integer(_ name: String, _ range: ClosedRange<Int>) -> Int? {
     required(name) { $0.optionalInteger(name, range) }
   }
 
-  mutating func optionalInteger(_ name: String, _ range: ClosedRange<Int>) -> Int? {
+  package mutating func optionalInteger(_ name: String, _ range: ClosedRange<Int>) -> Int? {
     guard let value = value(name) else { return nil }
     guard let number = value.integer, range.contains(number) else {
       refuse(name, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
@@ -153,7 +154,7 @@ struct RequestFields {
     return number
   }
 
-  mutating func optionalNumber(_ name: String, _ range: ClosedRange<Double>) -> Double? {
+  package mutating func optionalNumber(_ name: String, _ range: ClosedRange<Double>) -> Double? {
     guard let value = value(name) else { return nil }
     guard let number = value.double, range.contains(number) else {
       refuse(name, "must be a number from \(range.lowerBound) to \(range.upperBound)")
@@ -162,7 +163,7 @@ struct RequestFields {
     return number
   }
 
-  mutating func optionalDate(_ name: String) -> Date? {
+  package mutating func optionalDate(_ name: String) -> Date? {
     guard let value = value(name) else { return nil }
     guard case .string(let text) = value, let date = Timestamp.date(from: text) else {
       refuse(name, "must be a time in RFC 3339, such as 2026-12-31T23:59:59Z")
@@ -171,7 +172,7 @@ struct RequestFields {
     return date
   }
 
-  mutating func uuid(_ name: String) -> UUID? { required(name) { $0.optionalUUID(name) } }
+  package mutating func uuid(_ name: String) -> UUID? { required(name) { $0.optionalUUID(name) } }
 
   private mutating func optionalUUID(_ name: String) -> UUID? {
     guard let value = value(name) else { return nil }
@@ -183,7 +184,7 @@ struct RequestFields {
   }
 
   /// One of the values of an enum.
-  mutating func choice<Choice: RawRepresentable & CaseIterable>(
+  package mutating func choice<Choice: RawRepresentable & CaseIterable>(
     _ name: String, default: Choice
   ) -> Choice where Choice.RawValue == String {
     guard let value = value(name) else { return `default` }
@@ -191,13 +192,13 @@ struct RequestFields {
   }
 
   /// One of the values of an enum; nil if it is missing or null, and after a problem.
-  mutating func optionalChoice<Choice: RawRepresentable & CaseIterable>(
+  package mutating func optionalChoice<Choice: RawRepresentable & CaseIterable>(
     _ name: String
   ) -> Choice? where Choice.RawValue == String {
     value(name).flatMap { choice(name, $0) }
   }
 
-  mutating func choice<Choice: RawRepresentable & CaseIterable>(
+  package mutating func choice<Choice: RawRepresentable & CaseIterable>(
     _ name: String
   ) -> Choice? where Choice.RawValue == String {
     required(name) { $0.optionalChoice(name) }
@@ -211,15 +212,15 @@ struct RequestFields {
     return nil
   }
 
-  /// As ``optionalList(_:_:_:_:)``, of a list that must be there.
-  mutating func list<Element>(
+  /// Like ``optionalList(_:_:_:_:)``, but required.
+  package mutating func list<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ message: String, _ parse: (String) -> Element?
   ) -> [Element]? {
     required(name) { $0.optionalList(name, count, message, parse) }
   }
 
-  /// A list of texts, each of which `parse` must take; nil if missing.
-  mutating func optionalList<Element>(
+  /// A list of strings, each of which `parse` must accept; nil if it is missing or null.
+  package mutating func optionalList<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ message: String, _ parse: (String) -> Element?
   ) -> [Element]? {
     guard let value = value(name) else { return nil }
@@ -238,9 +239,9 @@ struct RequestFields {
     return elements
   }
 
-  /// A list of objects, each of which `parse` takes apart; what is wrong in one is told with its index. Nil if it is
-  /// missing.
-  mutating func optionalObjects<Element>(
+  /// A list of objects, each parsed by `parse`. Problems are reported with the object's index. Nil if the list is
+  /// missing or null.
+  package mutating func optionalObjects<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ parse: (inout RequestFields) -> Element?
   ) -> [Element]? {
     guard members[ByteText(name)] != nil, !takeNull(name) else { return nil }
@@ -258,13 +259,13 @@ struct RequestFields {
   }
 
   /// An element of a list of objects.
-  enum Object {
+  package enum Object {
     case fields(RequestFields)
     case problem(RequestProblem)
   }
 
-  /// A list of objects that must be there, each for itself: what is wrong with one need not refuse the others.
-  mutating func objects<Element>(
+  /// A required list of objects, each parsed separately: a problem in one need not refuse the others.
+  package mutating func objects<Element>(
     _ name: String, _ count: ClosedRange<Int>, _ element: (Object) -> Element
   ) -> [Element]? {
     guard case .array(let values)? = value(name), count.contains(values.count) else {

@@ -2,15 +2,15 @@ import HTTPTypes
 import Hummingbird
 import Logging
 
-/// What a trusted proxy says of which request this is: its id (`X-Request-Id`) and the trace that it belongs to
+/// A trusted proxy's identification of a request: its id (`X-Request-Id`) and the trace that it belongs to
 /// (`traceparent`, W3C Trace Context).
-enum RequestIdentity {
-  /// Bytes of an id.
-  static let lengthMax = 128
+package enum RequestIdentity {
+  /// The longest id, in bytes.
+  package static let lengthMax = 128
 
-  /// Whether an id is taken on: visible ASCII without quotes and backslashes, so that it stands in a log, in JSON and
-  /// in a header as it is.
-  static func isID(_ bytes: Span<UInt8>) -> Bool {
+  /// Whether an id is accepted: visible ASCII without quotes and backslashes, so that logs, JSON and headers can have
+  /// it without escapes.
+  package static func isID(_ bytes: Span<UInt8>) -> Bool {
     guard (1...lengthMax).contains(bytes.count) else { return false }
     for index in bytes.indices {
       switch bytes[index] {
@@ -22,8 +22,8 @@ enum RequestIdentity {
     return true
   }
 
-  /// Where the trace id stands in a `traceparent` (3.2), 32 hexadecimal digits; nil for one that is not valid. Of
-  /// versions to come that part is read which they share with version 00.
+  /// The range of the trace id in a `traceparent` (3.2), 32 hexadecimal digits; nil if it is not valid. In later
+  /// versions, only the part that they share with version 00 is read.
   static func traceID(in bytes: Span<UInt8>) -> Range<Int>? {
     let (version, trace, parent, flags) = (0..<2, 3..<35, 36..<52, 53..<55)
     let dash = UInt8(ascii: "-")
@@ -52,24 +52,24 @@ enum RequestIdentity {
   }
 }
 
-/// Outermost: gives each request its id, and its log lines the id and the trace. Those that a trusted proxy sends are
-/// taken on; anybody else's would be a way to make up log lines.
-struct RequestIdentityMiddleware: RouterMiddleware {
+/// The outermost middleware. Gives each request its id, and its log lines the id and the trace. Only a trusted proxy's
+/// are accepted: from anybody else, they could be used to forge log lines.
+package struct RequestIdentityMiddleware: RouterMiddleware {
   /// Where the framework looks for the id.
   private static let idKey = "hb.request.id"
   private static let traceKey = "trace.id"
 
-  let proxies: TrustedProxies
+  package let proxies: TrustedProxies
   private let ids = RequestIDs()
 
-  init(proxies: TrustedProxies) { self.proxies = proxies }
+  package init(proxies: TrustedProxies) { self.proxies = proxies }
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
     var context = context
-    // Nobody has put another address in the peer's place yet.
+    // No other middleware has replaced the peer's address yet.
     let isTrusted = proxies.isTrusted(peer: context.clientAddress)
     let id = isTrusted ? request.proxyID : nil
     context.logger[metadataKey: Self.idKey] = .string(id ?? ids.next())

@@ -4,27 +4,27 @@ import Hummingbird
 import Portal
 import Synchronization
 
-/// The proxies whose word is taken for where a request comes from.
+/// The proxies that are trusted to report where a request comes from.
 ///
 /// Anybody can send `X-Forwarded-For`, and each proxy on the way adds the address that it saw at the right end. So what
-/// a trusted proxy added is true, and what stands left of the first address that is not a trusted proxy's is hearsay.
+/// a trusted proxy added is true, and anything to the left of the first address that is not a trusted proxy's is not
+/// reliable.
 package struct TrustedProxies: Sendable, Equatable {
   package static let none = TrustedProxies(blocks: [])
-  /// Elements of a header that are looked at, from the right. No chain of proxies is so long.
+  /// The most elements of a header that are read, from the right. No chain of proxies is that long.
   private static let hopCountMax = 32
 
   private let blocks: [AddressBlock]
-  /// Where they say it.
+  /// The header in which they report it.
   package var header = ForwardedHeader.xForwardedFor
-  /// Whether a peer without an address is one of them: a program of this machine that may write the server's unix
-  /// socket.
+  /// Whether peers without an address are trusted: programs on this machine that may write to the server's Unix socket.
   package var includesSocketPeers = false
 
-  /// Where a request comes from.
+  /// The origin of a request.
   package struct Origin: Sendable, Equatable {
-    /// Nil where there is no socket.
+    /// Nil without a socket.
     package var address: String?
-    /// Whether a trusted proxy has said what is no address, so that `address` is the proxy's.
+    /// Whether a trusted proxy reported something other than an address, so that `address` is the proxy's.
     package var isUnreadable: Bool
 
     package init(address: String?, isUnreadable: Bool = false) {
@@ -33,7 +33,7 @@ package struct TrustedProxies: Sendable, Equatable {
     }
   }
 
-  /// Parses addresses and CIDR blocks with commas between; nil if one is neither.
+  /// Parses addresses and CIDR blocks separated by commas; nil if an element is neither.
   package init?(_ text: String) {
     let parts = text.split(separator: ",", omittingEmptySubsequences: false).map {
       $0.trimmingCharacters(in: .whitespaces)
@@ -45,8 +45,9 @@ package struct TrustedProxies: Sendable, Equatable {
 
   private init(blocks: [AddressBlock]) { self.blocks = blocks }
 
-  /// The nearest address that is not a trusted proxy's, walking `forwarded`, the values of ``header``, from the right;
-  /// the farthest trusted one where the walk ends before that, at the left end or at what is no address.
+  /// The nearest address that is not a trusted proxy's, searching `forwarded`, the values of ``header``, from the
+  /// right. If the search ends before that, at the left end or at an element without an address: the farthest trusted
+  /// one.
   package func origin(peer: String?, forwarded: [String]) -> Origin {
     var nearest = peer.flatMap { AddressBlock($0) }
     guard nearest != nil || (peer == nil && includesSocketPeers) else { return Origin(address: peer) }
@@ -60,7 +61,7 @@ package struct TrustedProxies: Sendable, Equatable {
     return Origin(address: nearest?.description)
   }
 
-  /// Whether the peer of a connection is one of them.
+  /// Whether the peer of a connection is a trusted proxy.
   func isTrusted(peer: String?) -> Bool {
     guard let peer else { return includesSocketPeers }
     guard !blocks.isEmpty, let address = AddressBlock(peer) else { return false }
@@ -70,18 +71,18 @@ package struct TrustedProxies: Sendable, Equatable {
   private func isTrusted(_ address: AddressBlock) -> Bool { blocks.contains { $0.contains(address) } }
 }
 
-/// Finds out where a request comes from; everything that counts, limits or writes down addresses reads the context's.
-struct ClientAddressMiddleware: RouterMiddleware {
-  let proxies: TrustedProxies
-  let observer: Observer
+/// Determines the client's address. Everything that counts, limits or records addresses uses the context's.
+package struct ClientAddressMiddleware: RouterMiddleware {
+  package let proxies: TrustedProxies
+  package let observer: Observer
   private let pace = WarningPace()
 
-  init(proxies: TrustedProxies, observer: Observer) {
+  package init(proxies: TrustedProxies, observer: Observer) {
     self.proxies = proxies
     self.observer = observer
   }
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -94,7 +95,7 @@ struct ClientAddressMiddleware: RouterMiddleware {
   }
 }
 
-/// Whether it is time for a warning again: what comes with every request is not logged with every one.
+/// Limits how often a warning is logged when its cause may come with every request.
 private final class WarningPace: Sendable {
   private static let interval: Duration = .seconds(60)
   private let next = Mutex<ContinuousClock.Instant?>(nil)

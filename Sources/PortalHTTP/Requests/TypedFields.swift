@@ -1,24 +1,24 @@
 import Portal
 
-/// Names and other texts that somebody typed, all by the rule of ``TypedText``. White space around them does not count.
+/// Names and other texts typed by people, all checked by ``TypedText``. White space around them does not count.
 extension RequestFields {
-  /// A line that must be there.
-  mutating func typedLine(_ name: String, _ length: ClosedRange<Int>) -> String? {
+  /// A required line.
+  package mutating func typedLine(_ name: String, _ length: ClosedRange<Int>) -> String? {
     required(name) { $0.optionalTyped(name, length, .line) }
   }
 
-  /// As ``typedLine(_:_:)``, with line breaks.
-  mutating func typedLines(_ name: String, _ length: ClosedRange<Int>) -> String? {
+  /// Like ``typedLine(_:_:)``, with line breaks.
+  package mutating func typedLines(_ name: String, _ length: ClosedRange<Int>) -> String? {
     required(name) { $0.optionalTyped(name, length, .lines) }
   }
 
   /// A line; nil if it is missing or null, and after a problem.
-  mutating func optionalTypedLine(_ name: String, _ length: ClosedRange<Int>) -> String? {
+  package mutating func optionalTypedLine(_ name: String, _ length: ClosedRange<Int>) -> String? {
     optionalTyped(name, length, .line)
   }
 
-  /// As ``optionalTypedLine(_:_:)``, with line breaks.
-  mutating func optionalTypedLines(_ name: String, _ length: ClosedRange<Int>) -> String? {
+  /// Like ``optionalTypedLine(_:_:)``, with line breaks.
+  package mutating func optionalTypedLines(_ name: String, _ length: ClosedRange<Int>) -> String? {
     optionalTyped(name, length, .lines)
   }
 

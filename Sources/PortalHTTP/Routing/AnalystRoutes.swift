@@ -1,19 +1,19 @@
 import Hummingbird
 import Portal
 
-/// What a route of analysts takes: of a service token, and of staff.
-struct AnalystPermission {
-  let token: ServiceToken.Permission
-  let staff: StaffPermission
+/// The permissions that an analyst route requires: of a service token, and of staff.
+package struct AnalystPermission {
+  package let token: ServiceToken.Permission
+  package let staff: StaffPermission
 
-  static let readUsage = AnalystPermission(token: .readAnalytics, staff: .readUsage)
+  package static let readUsage = AnalystPermission(token: .readAnalytics, staff: .readUsage)
 }
 
 /// The routes of analysts: service tokens and staff.
-typealias AnalystRoutes = GuardedRoutes<AnalystContext, AnalystPermission>
+package typealias AnalystRoutes = GuardedRoutes<AnalystContext, AnalystPermission>
 
 extension GuardedRoutes<AnalystContext, AnalystPermission> {
-  init(_ group: RouterGroup<AnalystContext>, needsStaffSecondFactor: Bool, table: RouteTable) {
+  package init(_ group: RouterGroup<AnalystContext>, needsStaffSecondFactor: Bool, table: RouteTable) {
     self.init(
       group,
       record: { permission, path, method in

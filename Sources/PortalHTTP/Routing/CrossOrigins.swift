@@ -2,15 +2,15 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 
-/// The origins, beside the portal's own, whose pages may ask this server and read the answers (CORS, in the Fetch
-/// standard).
+/// The origins, besides the portal's own, whose pages may send requests to this server and read the answers (CORS, in
+/// the Fetch standard).
 package struct CrossOrigins: Sendable, Equatable {
   package static let none = CrossOrigins(origins: [])
 
   private let origins: Set<String>
 
-  /// Parses origins with commas between, each as ``SessionCookie`` takes the portal's; nil if one is none. There is no
-  /// `*`.
+  /// Parses origins separated by commas, each as ``SessionCookie`` parses the portal's; nil if one is not an origin.
+  /// There is no `*`.
   package init?(_ text: String) {
     let parts = text.split(separator: ",", omittingEmptySubsequences: false).map {
       $0.trimmingCharacters(in: .whitespaces)
@@ -24,33 +24,39 @@ package struct CrossOrigins: Sendable, Equatable {
 
   package var isEmpty: Bool { origins.isEmpty }
 
-  /// The origin of a page that may.
+  /// The origin of the page that sent the request, if it is allowed.
   func origin(of request: Request) -> String? {
     request.headers[.origin].flatMap { origins.contains($0) ? $0 : nil }
   }
 }
 
-/// Tells browsers which other origins may ask. They may not with cookies: without `Access-Control-Allow-Credentials` no
-/// page of theirs reads what was answered to one.
+/// Tells browsers which other origins may send requests. They may not use cookies: without
+/// `Access-Control-Allow-Credentials`, their pages cannot read the answer to a request with a cookie.
 ///
-/// The routes of gateways are left out. Their service token belongs into no page, and they may be answered before the
-/// HTTP decoder, where nobody looks at origins.
-struct CrossOriginMiddleware: RouterMiddleware {
-  private static let gatewayPaths = Set(HotRoute.allCases.map(\.path))
+/// The routes of gateways are excluded. Their service token does not belong in any page, and they may be answered
+/// before the HTTP decoder, where origins are not checked.
+package struct CrossOriginMiddleware: RouterMiddleware {
   private static let requestHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match"
   private static let exposedHeaders =
     "ETag, RateLimit, RateLimit-Policy, Retry-After, X-Latchkey-Complete-Through, X-Request-Id"
-  /// How long a browser may remember what it was told.
+  /// How long a browser may cache the answer to a preflight request.
   private static let maxAgeSeconds = 600
 
-  let origins: CrossOrigins
-  let table: RouteTable
+  private let origins: CrossOrigins
+  private let table: RouteTable
+  private let gatewayPaths: Set<String>
 
-  func handle(
+  package init(origins: CrossOrigins, table: RouteTable, gatewayPaths: Set<String>) {
+    self.origins = origins
+    self.table = table
+    self.gatewayPaths = gatewayPaths
+  }
+
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
-    if Self.gatewayPaths.contains(request.uri.path) { return try await next(request, context) }
+    if gatewayPaths.contains(request.uri.path) { return try await next(request, context) }
     let origin = origins.origin(of: request)
     var response: Response
     if let origin, let answer = preflight(request) {
@@ -64,12 +70,12 @@ struct CrossOriginMiddleware: RouterMiddleware {
         response.headers[.accessControlExposeHeaders] = Self.exposedHeaders
       }
     }
-    // Also without an origin, so that no cache gives the answer to one that has another.
+    // Also without an origin, so that no cache serves the answer to a request from another one.
     response.headers[values: .vary].append("Origin")
     return response
   }
 
-  /// What a browser is told that asks before it sends a request; nil for all else.
+  /// The answer to a preflight request; nil for any other request.
   private func preflight(_ request: Request) -> Response? {
     guard request.method == .options, request.headers[.accessControlRequestMethod] != nil else { return nil }
     let methods = table.methods(at: request.uri.path)

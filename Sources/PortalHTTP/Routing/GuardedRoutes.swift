@@ -1,15 +1,15 @@
 import Hummingbird
 
-/// Routes of which each says what it takes to use it, so that there is none that forgot to ask.
-struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
-  typealias Handler = @Sendable (Request, Context) async throws -> Response
+/// Routes that each name the right they require, so that none can omit the check.
+package struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
+  package typealias Handler = @Sendable (Request, Context) async throws -> Response
 
   private let group: RouterGroup<Context>
   private let record: (Right, RouterPath, HTTPRequest.Method) -> Void
   private let check: @Sendable (Right, Context) throws -> Void
 
-  /// `record` hears of each route; `check` throws for whoever may not use one.
-  init(
+  /// `record` is called for each route; `check` throws if the context does not have the right.
+  package init(
     _ group: RouterGroup<Context>, record: @escaping (Right, RouterPath, HTTPRequest.Method) -> Void,
     check: @escaping @Sendable (Right, Context) throws -> Void
   ) {
@@ -18,20 +18,20 @@ struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
     self.check = check
   }
 
-  func get(
+  package func get(
     _ path: RouterPath, _ right: Right, query: [QueryParameter]? = [], use handler: @escaping Handler
   ) { on(path, .get, right, query: query, handler) }
 
-  func post(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .post, right, handler) }
+  package func post(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .post, right, handler) }
 
-  func put(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .put, right, handler) }
+  package func put(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .put, right, handler) }
 
-  func patch(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .patch, right, handler) }
+  package func patch(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .patch, right, handler) }
 
-  func delete(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .delete, right, handler) }
+  package func delete(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .delete, right, handler) }
 
-  /// The query of a request must have no other parameters than those given; with nil it is not looked at.
-  func on(
+  /// Refuses a query with parameters other than those given. If `query` is nil, the query is not checked.
+  package func on(
     _ path: RouterPath, _ method: HTTPRequest.Method, _ right: Right, query: [QueryParameter]? = [],
     _ handler: @escaping Handler
   ) {

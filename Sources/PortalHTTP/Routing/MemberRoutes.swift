@@ -2,10 +2,10 @@ import Hummingbird
 import Portal
 
 /// The routes of an account's members.
-typealias MemberRoutes = GuardedRoutes<MemberContext, MemberPermission>
+package typealias MemberRoutes = GuardedRoutes<MemberContext, MemberPermission>
 
 extension GuardedRoutes<MemberContext, MemberPermission> {
-  init(_ group: RouterGroup<MemberContext>, table: RouteTable) {
+  package init(_ group: RouterGroup<MemberContext>, table: RouteTable) {
     self.init(group, record: { table.require($0, at: $1, $2) }, check: { try $1.session.require($0) })
   }
 }

@@ -4,14 +4,14 @@ import Logging
 import Portal
 import Postgres
 
-/// Outermost: turns every error into a problem document, and puts the request id on every answer.
+/// Turns every error into a problem document, and adds the request id to every answer.
 ///
-/// A path with an empty segment is not found. The router would take it for the one without, so that `/metrics/` would
-/// get past a proxy that keeps `/metrics` to itself.
-struct ProblemMiddleware: RouterMiddleware {
-  let routes: RouteTable
+/// A path with an empty segment is not found. The router would treat it like the path without that segment, so that
+/// `/metrics/` would get past a proxy that blocks `/metrics`.
+package struct ProblemMiddleware: RouterMiddleware {
+  package let routes: RouteTable
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -28,11 +28,11 @@ struct ProblemMiddleware: RouterMiddleware {
       response = problem.response(requestID: context.id)
     }
     response.headers[.xRequestID] = context.id
-    // What follows would be taken for the next answer.
+    // A body would be taken for the next answer.
     return request.method == .head ? response.createHeadResponse() : response
   }
 
-  /// The framework says "not found" also where only the method is wrong.
+  /// The framework also reports "not found" if only the method is wrong.
   private func problem(for error: any Error, _ request: Request) -> Problem {
     if let error = error as? HTTPError, error.status == .notFound {
       let methods = routes.methods(at: request.uri.path)
@@ -41,11 +41,11 @@ struct ProblemMiddleware: RouterMiddleware {
     return Problem(error)
   }
 
-  /// What the client is not told goes into the log.
+  /// Logs what the client does not get to see.
   private func log(_ error: any Error, _ problem: Problem, _ context: AppRequestContext) {
     if error is ClientGone {
       context.logger.debug(
-        "the client went away before its request had come in whole",
+        "the client disconnected before its request was complete",
         metadata: ["code": "\(problem.code.rawValue)", "path": "\(context.endpointPath ?? "")"])
     }
     guard problem.status.code >= 500 else { return }

@@ -2,11 +2,11 @@ import Foundation
 import Hummingbird
 import Portal
 
-/// Counts requests that nobody logs in for, by the client's address.
-struct AddressLimitMiddleware: RouterMiddleware {
-  let limits: RequestLimits
+/// Counts requests to routes without authentication, by the client's address.
+package struct AddressLimitMiddleware: RouterMiddleware {
+  package let limits: RequestLimits
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -15,11 +15,11 @@ struct AddressLimitMiddleware: RouterMiddleware {
   }
 }
 
-/// As ``AddressLimitMiddleware``, for requests that no route is for; the others are counted by their groups.
-struct UnmatchedLimitMiddleware: RouterMiddleware {
-  let limits: RequestLimits
+/// Like ``AddressLimitMiddleware``, for requests that match no route; the others are counted by their groups.
+package struct UnmatchedLimitMiddleware: RouterMiddleware {
+  package let limits: RequestLimits
 
-  func handle(
+  package func handle(
     _ request: Request, context: AppRequestContext,
     next: @concurrent (Request, AppRequestContext) async throws -> Response
   ) async throws -> Response {
@@ -28,15 +28,15 @@ struct UnmatchedLimitMiddleware: RouterMiddleware {
   }
 }
 
-/// Has the reads of an account wait for their turn, whichever route they are for.
+/// Makes reads of an account wait for their turn, on whichever route.
 ///
-/// What an answer reads while it is written, as an export does, is not waited for: it reads a page at a time.
-struct AccountTurnMiddleware<Context: RequestContext>: RouterMiddleware {
-  let turns: AccountTurns
-  /// Nil where a request is about no account.
-  let accountID: @Sendable (Context) -> UUID?
+/// The turn ends before the body is written. An export, which reads while it is written, reads one page at a time.
+package struct AccountTurnMiddleware<Context: RequestContext>: RouterMiddleware {
+  package let turns: AccountTurns
+  /// Nil if the request is not about an account.
+  package let accountID: @Sendable (Context) -> UUID?
 
-  func handle(
+  package func handle(
     _ request: Request, context: Context, next: @concurrent (Request, Context) async throws -> Response
   ) async throws -> Response {
     guard [.get, .head].contains(request.method), let accountID = accountID(context) else {

@@ -2,7 +2,7 @@ package import Hummingbird
 package import Portal
 import Synchronization
 
-/// The routes there are, by path: for 405 with `Allow`, and for the test that holds the documentation against them.
+/// All routes, by path: for 405 with `Allow`, and for the test that compares the documentation with them.
 package final class RouteTable: Sendable {
   private struct Route {
     let segments: [String]
@@ -28,23 +28,23 @@ package final class RouteTable: Sendable {
     routes.withLock { $0.map(\.name) }.sorted()
   }
 
-  /// What the routes of an account's members take, by route as in ``all``.
+  /// The permissions that the routes of an account's members require, by route as in ``all``.
   package var permissions: [String: MemberPermission] { required.withLock { $0 } }
 
-  /// What the routes of staff take, by route as in ``all``.
+  /// The permissions that the routes of staff require, by route as in ``all``.
   package var staffPermissions: [String: StaffPermission] { requiredOfStaff.withLock { $0 } }
 
-  /// What the routes of service tokens take, by route as in ``all``.
+  /// The permissions that the routes of service tokens require, by route as in ``all``.
   package var tokenPermissions: [String: ServiceToken.Permission] { requiredOfTokens.withLock { $0 } }
 
-  /// The methods that the path takes; none where there is no such path. A path that stands there by its own name is not
-  /// also an id, as the router has it.
+  /// The methods of a path; empty if there is no such path. As in the router, a path that matches a route without
+  /// parameters is not also matched as an id.
   package func methods(at path: String) -> [HTTPRequest.Method] {
     // HEAD is answered wherever GET is (RFC 9110 9.3.2).
     routes(at: path).flatMap { $0.method == .get ? [.get, .head] : [$0.method] }
   }
 
-  /// The route that a request goes to, as in ``all``; nil where there is none.
+  /// The route that handles a request, as in ``all``; nil if there is none.
   package func route(at path: String, _ method: HTTPRequest.Method) -> String? {
     routes(at: path).first { $0.method == (method == .head ? .get : method) }?.name
   }
@@ -62,7 +62,7 @@ package final class RouteTable: Sendable {
     }
   }
 
-  /// Whether two slashes follow each other in it, or one stands at its end.
+  /// Whether the path has two slashes in a row, or one at its end.
   static func hasEmptySegment(_ path: String) -> Bool {
     var last: UInt8?
     for byte in path.utf8 {
@@ -89,15 +89,15 @@ package final class RouteTable: Sendable {
   }
 }
 
-/// A router that writes down the routes that are added to it.
-struct RecordingRouter: RouterMethods {
-  typealias Context = AppRequestContext
+/// A router that records the routes that are added to it.
+package struct RecordingRouter: RouterMethods {
+  package typealias Context = AppRequestContext
 
-  let router: Router<AppRequestContext>
-  let table: RouteTable
+  package let router: Router<AppRequestContext>
+  package let table: RouteTable
 
   @discardableResult
-  func on<Responder: HTTPResponder>(
+  package func on<Responder: HTTPResponder>(
     _ path: RouterPath, method: HTTPRequest.Method, responder: Responder
   ) -> Self where Responder.Context == Context {
     table.record(path, method)
@@ -106,7 +106,7 @@ struct RecordingRouter: RouterMethods {
   }
 
   @discardableResult
-  func add(middleware: any MiddlewareProtocol<Request, Response, Context>) -> Self {
+  package func add(middleware: any MiddlewareProtocol<Request, Response, Context>) -> Self {
     router.add(middleware: middleware)
     return self
   }

@@ -2,17 +2,17 @@ import Hummingbird
 import Portal
 
 /// The routes of service tokens.
-typealias ServiceTokenRoutes = GuardedRoutes<ServiceTokenContext, ServiceToken.Permission>
+package typealias ServiceTokenRoutes = GuardedRoutes<ServiceTokenContext, ServiceToken.Permission>
 
 extension GuardedRoutes<ServiceTokenContext, ServiceToken.Permission> {
-  init(_ group: RouterGroup<ServiceTokenContext>, table: RouteTable) {
+  package init(_ group: RouterGroup<ServiceTokenContext>, table: RouteTable) {
     self.init(group, record: { table.require($0, at: $1, $2) }, check: { try $1.token.require($0) })
   }
 }
 
 extension ServiceToken {
-  /// Throws `.forbidden` for one that lacks it.
-  func require(_ permission: MemberPermission) throws(PortalError) {
+  /// Throws `.forbidden` if the token does not have the permission.
+  package func require(_ permission: MemberPermission) throws(PortalError) {
     guard permissions.contains(permission) else {
       throw .forbidden(reason: "The token lacks the permission \(permission.rawValue).")
     }

@@ -1,13 +1,14 @@
 package import Foundation
+import JSON
 import NIOPosix
 import NIOSSL
 package import Portal
 import Synchronization
 
-/// The certificate that a server shows, which can be replaced while it runs: connections keep what they began with.
+/// The certificate that a server presents. It can be replaced while the server runs: open connections keep their own.
 package final class ServerTLS: Sendable {
-  /// Less than this to its end is worth a warning, in seconds: half of the time in which those who renew certificates
-  /// of 90 days by themselves should have done so.
+  /// A certificate that expires within this time, in seconds, is worth a warning. It is about half the time before
+  /// expiry at which 90-day certificates are usually renewed automatically.
   private static let warningTime: TimeInterval = 14 * 86_400
 
   private let files: TLSFiles
@@ -19,13 +20,13 @@ package final class ServerTLS: Sendable {
     content = Mutex(try files.read())
   }
 
-  /// What the next connection is made of.
+  /// The context for new connections.
   var context: NIOSSLContext { content.withLock { $0.context } }
 
-  /// When the certificate is over.
+  /// When the certificate expires.
   package var expiresAt: Date { content.withLock { $0.expiresAt } }
 
-  /// Reads the files again. Where they cannot be used, the certificate is what it was.
+  /// Reads the files again. If they cannot be used, the old certificate stays.
   package func reload(_ observer: Observer) async {
     let files = files
     do {
@@ -37,7 +38,7 @@ package final class ServerTLS: Sendable {
     }
   }
 
-  /// What an operator should know of a certificate that is over, or soon will be; nil if it is neither.
+  /// A warning to operators about a certificate that has expired or soon will; nil otherwise.
   package func warning(at now: Date) -> String? {
     let expiresAt = expiresAt
     guard expiresAt < now + Self.warningTime else { return nil }

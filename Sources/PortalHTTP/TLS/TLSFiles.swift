@@ -2,11 +2,11 @@ import Foundation
 import NIOCore
 import NIOSSL
 
-/// Where a server's certificate and its key are: files in PEM (RFC 7468).
+/// The files of a server's certificate and its key, in PEM (RFC 7468).
 package struct TLSFiles: Equatable, Sendable {
-  /// The server's certificate, and those that lead from it to an authority.
+  /// The path of the server's certificate and the chain from it to an authority.
   package var certificate: String
-  /// The key of the first of them, without a password.
+  /// The path of the key of the first of them, without a password.
   package var key: String
 
   package init(certificate: String, key: String) {
@@ -14,33 +14,33 @@ package struct TLSFiles: Equatable, Sendable {
     self.key = key
   }
 
-  /// Bytes of a file at most.
+  /// The largest file, in bytes.
   private static let sizeMax = 1 << 20
-  /// Of TLS 1.2, in OpenSSL's words; those of TLS 1.3 are all good. Ephemeral keys, so that what was recorded is not
-  /// read with a key that is lost later, and ciphers that authenticate.
+  /// The cipher suites of TLS 1.2, in OpenSSL's syntax; all those of TLS 1.3 are good. Ephemeral keys, so that recorded
+  /// traffic cannot be read with a key that leaks later, and ciphers that authenticate.
   private static let cipherSuites = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
-  /// Why the files cannot be used. It begins with the name of the setting.
+  /// Why the files cannot be used. Begins with the name of the setting.
   package struct Refusal: Error, Equatable, CustomStringConvertible {
     package let description: String
   }
 
-  /// What the files say.
+  /// The contents of the files.
   struct Content: Sendable {
-    /// What connections are made of.
-    let context: NIOSSLContext
-    /// When the server's certificate is over.
-    let expiresAt: Date
+    /// The context for connections.
+    package let context: NIOSSLContext
+    /// When the server's certificate expires.
+    package let expiresAt: Date
   }
 
-  /// Reads and checks both. Blocks. Throws a `Refusal`.
+  /// Reads and checks both files. Blocks. Throws a `Refusal`.
   func read() throws(Refusal) -> Content {
     let certificates = try parsed(certificate, "TLS_CERTIFICATE", "certificate") {
       try NIOSSLCertificate.fromPEMBytes($0)
     }
     guard let first = certificates.first else { throw Self.refusal("TLS_CERTIFICATE", "has no certificate") }
     let key = try parsed(key, "TLS_KEY", "key without a password") { bytes in
-      // A password would be asked for at the terminal.
+      // Without this, the library would ask for a password at the terminal.
       try NIOSSLPrivateKey(bytes: bytes, format: .pem) { set in set([UInt8]()) }
     }
     var configuration = TLSConfiguration.makeServerConfiguration(
@@ -48,15 +48,15 @@ package struct TLSFiles: Equatable, Sendable {
     configuration.minimumTLSVersion = .tlsv12
     configuration.cipherSuites = Self.cipherSuites
     configuration.applicationProtocols = ["http/1.1"]
-    // A client's own end of the connection is not waited for (RFC 8446 6.1), or those that are closed because there are
-    // too many would stay open.
+    // Does not wait for the client to end its side (RFC 8446 6.1): otherwise, connections that are closed because there
+    // are too many would stay open.
     configuration.shutdownTimeout = .zero
     do {
       return Content(
         context: try NIOSSLContext(configuration: configuration),
         expiresAt: Date(timeIntervalSince1970: TimeInterval(first.notValidAfter)))
     } catch {
-      throw Self.refusal("TLS_KEY", "is not the key of TLS_CERTIFICATE, or of a kind that is not known")
+      throw Self.refusal("TLS_KEY", "is not the key of TLS_CERTIFICATE, or its type is not supported")
     }
   }
 
@@ -70,9 +70,9 @@ package struct TLSFiles: Equatable, Sendable {
     } catch {
       throw Self.refusal(name, "cannot be read: \(path)")
     }
-    // Of none, the parser makes nothing that it can take.
+    // The parser cannot take an empty buffer.
     guard (1...Self.sizeMax).contains(bytes.count), let value = try? parse(bytes) else {
-      throw Self.refusal(name, "must be a file in PEM with a \(what): \(path)")
+      throw Self.refusal(name, "must be a PEM file with a \(what): \(path)")
     }
     return value
   }

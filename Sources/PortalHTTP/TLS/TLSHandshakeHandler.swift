@@ -2,21 +2,21 @@ import NIOCore
 import NIOTLS
 import Portal
 
-/// Stands behind the handler of TLS until the handshake is over: closes a connection whose client takes too long for
-/// it, since what stands behind sees no byte before, and counts those that fail.
-final class TLSHandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
-  typealias InboundIn = ByteBuffer
+/// Sits behind the TLS handler until the handshake completes. Closes the connection of a client that takes too long,
+/// because the handlers behind it see no byte before then, and counts handshakes that fail.
+package final class TLSHandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
+  package typealias InboundIn = ByteBuffer
 
   private let timeout: TimeAmount
   private let observer: Observer
   private var deadline: Scheduled<Void>?
 
-  init(timeout: Duration, observer: Observer) {
+  package init(timeout: Duration, observer: Observer) {
     self.timeout = TimeAmount(timeout)
     self.observer = observer
   }
 
-  func handlerAdded(context: ChannelHandlerContext) {
+  package func handlerAdded(context: ChannelHandlerContext) {
     let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
     deadline = context.eventLoop.scheduleTask(in: timeout) {
       let (handler, context) = bound.value
@@ -25,22 +25,22 @@ final class TLSHandshakeHandler: ChannelInboundHandler, RemovableChannelHandler 
     }
   }
 
-  func handlerRemoved(context: ChannelHandlerContext) {
+  package func handlerRemoved(context: ChannelHandlerContext) {
     deadline?.cancel()
     deadline = nil
   }
 
-  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+  package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     if case .handshakeCompleted = event as? TLSUserEvent {
       context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
     }
     context.fireUserInboundEventTriggered(event)
   }
 
-  /// The handler of TLS closes the connection itself; nobody else need know why.
-  func errorCaught(context: ChannelHandlerContext, error: any Error) { fail() }
+  /// The TLS handler closes the connection itself; no other handler needs the reason.
+  package func errorCaught(context: ChannelHandlerContext, error: any Error) { fail() }
 
-  /// Once for a connection, whatever follows.
+  /// Counts at most one failure per connection.
   private func fail() {
     guard let deadline else { return }
     deadline.cancel()

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Portal
 import PortalHTTP
 import Postgres
@@ -13,15 +14,15 @@ struct AccountsCommand: AsyncParsableCommand {
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "List the accounts, the newest first.", discussion: "All that is said of them must hold.")
+      abstract: "List the accounts, most recent first.", discussion: "If several filters are given, all must match.")
 
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var pageOptions: PageOptions
     @OptionGroup var tableOptions: TableOptions
-    @Option(help: "Only with this member, by e-mail address.") var email: String?
+    @Option(help: "Only accounts with a member of this e-mail address.") var email: String?
     @Option(
       help: """
-        Only those with this part in their names, in whatever case; \
+        Only accounts whose names contain this text, ignoring case; \
         \(AccountSearch.partLengthMin) to \(Account.nameLengthMax) characters.
         """)
     var name: String?
@@ -99,7 +100,7 @@ struct AccountsCommand: AsyncParsableCommand {
   }
 
   struct Create: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Make an account with its owner.")
+    static let configuration = CommandConfiguration(abstract: "Create an account with its owner.")
 
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var passwordOptions: PasswordOptions
@@ -113,7 +114,7 @@ struct AccountsCommand: AsyncParsableCommand {
       let (password, isGenerated) = try passwordOptions.read()
       try await reportingFailure {
         let (id, user) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
-          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
+          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.settings.passwordCost))
             .create(name: name, email: address, password: password, by: .other(commandCaller))
         }
         let text = "account \(id.text) with owner \(user.email)"
@@ -131,14 +132,16 @@ struct AccountsCommand: AsyncParsableCommand {
 
   struct Limit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Set what an account's keys may use together in a minute.",
-      discussion: "Beside the limits of each key. It holds on every instance within milliseconds.")
+      abstract: "Set the rate limit that the keys of an account share.",
+      discussion:
+        "It applies in addition to the limits of each key, and takes effect on every instance within milliseconds.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: "The account's id.", transform: ValidationError.parse(id:)) var id: UUID
-    @Option(help: "Cost per minute, 1 to \(RateLimit.limitMax); leave it out to have no such limit.")
+    @Option(help: "The cost allowed per minute, 1 to \(RateLimit.limitMax). By default, the limit is removed.")
     var perMinute: Int?
-    @Option(help: "Who decides: each instance (fast), or PostgreSQL (consistent), slower and never over.")
+    @Option(
+      help: "fast: each instance decides. consistent: PostgreSQL decides, which is slower but never exceeds the limit.")
     var mode = RateLimitMode.fast
 
     func run() async throws {
@@ -148,7 +151,7 @@ struct AccountsCommand: AsyncParsableCommand {
       }
       try await reportingFailure {
         try await PostgresPool.with(configuration.database.with(.portal)) { pool in
-          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
+          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.settings.passwordCost))
             .setSharedLimit(perMinute, mode, of: id, by: commandCaller)
         }
         Output(isJSON: options.json).print(
@@ -164,14 +167,15 @@ struct AccountsCommand: AsyncParsableCommand {
 
   struct AssignPlan: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      commandName: "plan", abstract: "Give an account a plan.",
-      discussion: "It holds at once, on every instance. The customer reads the reason in the audit trail.")
+      commandName: "plan", abstract: "Assign a plan to an account.",
+      discussion:
+        "The plan takes effect immediately on every instance. The customer sees the reason in the audit trail.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: "The account's id.", transform: ValidationError.parse(id:)) var id: UUID
-    @Argument(help: "The plan's name, as latchkey plans lists it.") var plan: String
-    @Option(help: "Why, in 3 to 500 characters.") var reason: String
-    @Option(help: "The ticket that asked for it.") var ticket: String?
+    @Argument(help: "The plan's name, as listed by latchkey plans.") var plan: String
+    @Option(help: "The reason, 3 to 500 characters.") var reason: String
+    @Option(help: "The ticket in which it was requested.") var ticket: String?
 
     func run() async throws {
       let configuration = try await options.load()

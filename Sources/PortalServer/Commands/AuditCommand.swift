@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Portal
 import PortalHTTP
 import Postgres
@@ -11,31 +12,31 @@ struct AuditCommand: AsyncParsableCommand {
     commandName: "audit", abstract: "Verify and export the audit trails.", subcommands: [Verify.self, Export.self])
 
   struct Verify: AsyncParsableCommand {
-    /// Findings that the one JSON object holds; its count is of all.
+    /// The maximum number of findings in the JSON object; its count includes all.
     private static let findingCountMax = 1_000
-    /// Redactions that it holds.
+    /// The maximum number of redactions in the JSON object.
     private static let redactionCountMax = 1_000
     private static let progressInterval: Duration = .seconds(5)
 
     static let configuration = CommandConfiguration(
-      abstract: "Compute the hashes of all events anew, and say what does not add up.",
+      abstract: "Recompute the hashes of all events, and report what does not match.",
       discussion: """
-        Exits with 1 if anything is wrong. Nobody can find out from the database alone that its last events and the \
-        head of their chain were removed together: keep the heads elsewhere (--heads), and show them later \
-        (--expect-file). Nor whether a redaction was a wanted one: each is printed, with the event that tells of it.
+        Exits with status 1 if anything is wrong. The database alone cannot show that its last events and the head of \
+        their chain were removed together: keep the heads elsewhere (--heads), and check them later (--expect-file). \
+        Nor can it show whether a redaction was legitimate: each is printed, with the event that records it.
         """)
 
     @OptionGroup var options: ConfigurationOptions
     @Option(
-      help: ArgumentHelp("Only this account's chain, or system.", valueName: "id"),
+      help: ArgumentHelp("Only the chain of this account, or system.", valueName: "id"),
       transform: ValidationError.parse(trail:))
     var account: AuditTrail?
     @Option(
       help: ArgumentHelp(
-        "An event that must be there with this hash; may be given several times.", valueName: "account:seq:hash"),
+        "An event that must exist with this hash; can be repeated.", valueName: "account:seq:hash"),
       transform: AuditHead.init(argument:))
     var expect: [AuditHead] = []
-    @Option(help: ArgumentHelp("A file of such events, one a line, as --heads writes it.", valueName: "file"))
+    @Option(help: ArgumentHelp("A file of such events, one per line, as written by --heads.", valueName: "file"))
     var expectFile: String?
     @Option(
       help: ArgumentHelp("Write the last event of each intact chain to this new file.", valueName: "file"))
@@ -43,13 +44,13 @@ struct AuditCommand: AsyncParsableCommand {
 
     func run() async throws {
       var configuration = try await options.load()
-      // A long trail takes long, and the server may have to sort it first.
+      // A long trail takes a long time, and PostgreSQL may have to sort it first.
       configuration.database.queryTimeout = .seconds(86_400)
       configuration.database.statementTimeout = .zero
       let expected = try expect + readExpected()
       for head in expected {
         guard account == nil || head.trail == account else {
-          throw ValidationError("--expect names \(head.trail), which --account leaves out.")
+          throw ValidationError("--expect names \(head.trail), which --account excludes.")
         }
       }
       let file = try makeHeadsFile()
@@ -73,7 +74,7 @@ struct AuditCommand: AsyncParsableCommand {
             if findings.count < Self.findingCountMax { findings.append(finding) }
           case .redaction(let trail, let seq, let id, let eventCount):
             if !options.json {
-              Swift.print("\(trail) event \(seq) (\(id.text)): tells of \(eventCount) redacted events")
+              Swift.print("\(trail) event \(seq) (\(id.text)): redacted \(eventCount) events")
             }
             if redactions.count < Self.redactionCountMax { redactions.append((trail, seq, id, eventCount)) }
           case .intact(let intact):
@@ -119,13 +120,14 @@ struct AuditCommand: AsyncParsableCommand {
       return try text.split(separator: "\n").map { try AuditHead(argument: String($0)) }
     }
 
-    /// nil if there is none to be written. One that is there is not written over: it may be what to compare with later.
+    /// Returns nil without `--heads`. An existing file is not overwritten, because it may be the one to compare with
+    /// later.
     private func makeHeadsFile() throws -> FileHandle? {
       guard let heads else { return nil }
       guard !FileManager.default.fileExists(atPath: heads),
         FileManager.default.createFile(atPath: heads, contents: nil),
         let file = FileHandle(forWritingAtPath: heads)
-      else { throw ValidationError("--heads must name a file that is not there yet and can be made: \(heads)") }
+      else { throw ValidationError("--heads must name a file that does not exist and can be created: \(heads)") }
       return file
     }
   }
@@ -133,26 +135,28 @@ struct AuditCommand: AsyncParsableCommand {
   struct Export: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Print events as JSON Lines, chain by chain, with the hashes that chain them.",
-      discussion: "All chains unless --account names one. docs/AUDIT.md says how to verify them with another tool.")
+      discussion:
+        "Exports all chains unless --account names one. docs/AUDIT.md describes how to verify them with another tool.")
 
     @OptionGroup var options: ConfigurationOptions
     @Option(
-      help: ArgumentHelp("Only this account's chain, or system.", valueName: "id"),
+      help: ArgumentHelp("Only the chain of this account, or system.", valueName: "id"),
       transform: ValidationError.parse(trail:))
     var account: AuditTrail?
     @Option(
-      help: ArgumentHelp("Only what this actor did: an id, user, staff, command, job or token.", valueName: "actor"),
+      help: ArgumentHelp("Only events of this actor: an id, user, staff, command, job or token.", valueName: "actor"),
       transform: AuditFilter.ByActor.init(argument:))
     var actor: AuditFilter.ByActor?
-    @Option(help: "Only this action, such as key.revoked.") var action: AuditEvent.Action?
+    @Option(help: "Only events of this action, such as key.revoked.") var action: AuditEvent.Action?
     @Option(
-      help: ArgumentHelp("Only what was done to this.", valueName: "id"), transform: ValidationError.parse(id:))
+      help: ArgumentHelp("Only events with this target.", valueName: "id"), transform: ValidationError.parse(id:))
     var target: UUID?
     @Option(
-      help: ArgumentHelp("Only from this moment on, such as 2026-01-31T00:00:00Z.", valueName: "time"),
+      help: ArgumentHelp("Only events from this time on, such as 2026-01-31T00:00:00Z.", valueName: "time"),
       transform: ValidationError.parse(time:))
     var from: Date?
-    @Option(help: ArgumentHelp("Only before this moment.", valueName: "time"), transform: ValidationError.parse(time:))
+    @Option(
+      help: ArgumentHelp("Only events before this time.", valueName: "time"), transform: ValidationError.parse(time:))
     var to: Date?
 
     func run() async throws {
@@ -203,7 +207,9 @@ extension JSONWriter {
 
 extension AuditHead {
   fileprivate init(argument text: String) throws {
-    guard let head = AuditHead(text: text) else { throw ValidationError("\(text) is no ACCOUNT:SEQ:HASH.") }
+    guard let head = AuditHead(text: text) else {
+      throw ValidationError("\(text) is not of the form ACCOUNT:SEQ:HASH.")
+    }
     self = head
   }
 }
@@ -219,7 +225,7 @@ extension AuditFilter.ByActor {
 
 extension ValidationError {
   static func parse(time text: String) throws -> Date {
-    guard let time = Timestamp.date(from: text) else { throw ValidationError("\(text) is no time in RFC 3339.") }
+    guard let time = Timestamp.date(from: text) else { throw ValidationError("\(text) is not an RFC 3339 time.") }
     return time
   }
 }

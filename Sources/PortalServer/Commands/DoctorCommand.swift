@@ -6,11 +6,11 @@ import Postgres
 
 struct DoctorCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "doctor", abstract: "Look at whatever latchkey serve needs, and say what is wrong.",
+    commandName: "doctor", abstract: "Check everything that latchkey serve needs, and report what is wrong.",
     discussion: """
-      One line each: ok, warning or failed. Nothing is changed and no mail is sent. Each look takes five seconds at \
-      most. Run it as the user, in the folder and with the environment of the server. Exit status: 0, with warnings \
-      too, and 1 when something failed.
+      Prints one line per check: ok, warning or failed. Changes nothing and sends no mail. Each check takes at most \
+      five seconds. Run it as the server's user, in its working directory and with its environment. Exit status: 0 if \
+      no check failed, even with warnings, and 1 otherwise.
       """)
 
   @OptionGroup var options: ConfigurationOptions

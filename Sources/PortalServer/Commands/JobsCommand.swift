@@ -1,17 +1,18 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Portal
 import PortalHTTP
 import Postgres
 
 struct JobsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "jobs", abstract: "Look at what is done in the background, and do it now.",
+    commandName: "jobs", abstract: "List the background jobs, and run them now.",
     subcommands: [List.self, Run.self], defaultSubcommand: List.self)
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "List the jobs with their last runs, on whichever instance.")
+      abstract: "List the jobs with their last runs on any instance.")
 
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var tableOptions: TableOptions
@@ -32,7 +33,7 @@ struct JobsCommand: AsyncParsableCommand {
         if report.unplacedUsageCount > 0 {
           tell(
             """
-            \(report.unplacedUsageCount) counters stand in a default partition; \
+            \(report.unplacedUsageCount) counters are in a default partition; \
             latchkey jobs run usage-partitions moves them
             """)
         }
@@ -42,11 +43,11 @@ struct JobsCommand: AsyncParsableCommand {
 
   struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Run a job now, unless it runs already.",
-      discussion: "The others wait for their intervals from then on.")
+      abstract: "Run a job now, unless it is already running.",
+      discussion: "The servers wait for the job's interval from then on.")
 
     @OptionGroup var options: ConfigurationOptions
-    @Argument(help: "The job's name, as latchkey jobs lists it.") var name: String
+    @Argument(help: "The job's name, as listed by latchkey jobs.") var name: String
 
     func run() async throws {
       let configuration = try await options.load()
@@ -67,7 +68,7 @@ struct JobsCommand: AsyncParsableCommand {
               json.field("count", count)
             })
         case .failed(let reason): throw CommandFailure(description: "\(name) failed: \(reason)")
-        case .skipped: throw CommandFailure(description: "\(name) runs already")
+        case .skipped: throw CommandFailure(description: "\(name) is already running")
         }
       }
     }
@@ -96,7 +97,7 @@ struct JobsCommand: AsyncParsableCommand {
   }
 }
 
-/// What a command says of itself before it exits with 1.
+/// The message of a command that fails with exit status 1.
 struct CommandFailure: Error, CustomStringConvertible {
   var description: String
 }
@@ -104,9 +105,9 @@ struct CommandFailure: Error, CustomStringConvertible {
 extension Jobs {
   fileprivate init(pool: PostgresPool, _ configuration: PortalConfiguration) {
     self.init(
-      pool: pool, instance: "\(ProcessInfo.processInfo.hostName):jobs", retention: configuration.retention,
-      observer: Observer([]), outbox: Outbox(isOpen: configuration.mail != nil),
-      box: configuration.secretBox)
+      pool: pool, instance: "\(ProcessInfo.processInfo.hostName):jobs", retention: configuration.settings.retention,
+      observer: Observer([]), outbox: Outbox(isOpen: configuration.settings.mail != nil),
+      box: configuration.settings.secretBox)
   }
 }
 

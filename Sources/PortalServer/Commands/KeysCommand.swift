@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Portal
 import PortalHTTP
 import Postgres
@@ -13,19 +14,20 @@ struct KeysCommand: AsyncParsableCommand {
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "List the keys of an account, the newest first.", discussion: "All that is said of them must hold.")
+      abstract: "List the keys of an account, most recent first.",
+      discussion: "If several filters are given, all must match.")
 
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var pageOptions: PageOptions
     @OptionGroup var tableOptions: TableOptions
     @Option(
-      help: ArgumentHelp("The account whose keys they are.", valueName: "id"),
+      help: ArgumentHelp("The account whose keys are listed.", valueName: "id"),
       transform: ValidationError.parse(id:))
     var account: UUID
-    @Option(help: "Only active, disabled, expired, revoked or suspended ones.") var status: Key.Status?
-    @Option(help: "Only those of this environment.") var environment: Key.Environment?
-    @Option(help: "Only those with this tag; may be given several times.") var tag: [String] = []
-    @Option(help: "Only those with this part in name, description or beginning, in whatever case.") var text: String?
+    @Option(help: "Only active, disabled, expired, revoked or suspended keys.") var status: Key.Status?
+    @Option(help: "Only keys of this environment.") var environment: Key.Environment?
+    @Option(help: "Only keys with this tag; can be repeated.") var tag: [String] = []
+    @Option(help: "Only keys whose name, description or start contains this text, ignoring case.") var text: String?
 
     func validate() throws {
       try ValidationError.check(tags: tag)
@@ -110,27 +112,29 @@ struct KeysCommand: AsyncParsableCommand {
 
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Make a key for a customer; it is shown once.",
-      discussion: "The rules of the account's plan and policy hold as for the customer, who reads of it in the trail.")
+      abstract: "Create a key for a customer and print it; it is not shown again.",
+      discussion:
+        "The account's plan and policy apply as they do to the customer, who sees the event in the audit trail.")
 
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var expiryOptions: ExpiryOptions
     @Option(
-      help: ArgumentHelp("The account that it is for.", valueName: "id"), transform: ValidationError.parse(id:))
+      help: ArgumentHelp("The account that the key is for.", valueName: "id"), transform: ValidationError.parse(id:))
     var account: UUID
     @Option(help: "What the key is for.") var name: String
-    @Option(name: .customLong("scope"), help: "What it may do; may be given several times.") var scopes: [String]
-    @Option(help: "live or test.") var environment = Key.Environment.live
-    @Option(help: "Requests per minute, 1 to \(Key.rateLimitPerMinuteMax).")
+    @Option(name: .customLong("scope"), help: "A scope of the key; can be repeated.") var scopes: [String]
+    @Option(help: "The environment of the key: live or test.") var environment = Key.Environment.live
+    @Option(help: "The number of requests allowed per minute, 1 to \(Key.rateLimitPerMinuteMax).")
     var perMinute = Key.rateLimitPerMinuteDefault
-    @Option(help: "Who decides: each instance (fast), or PostgreSQL (consistent), slower and never over.")
+    @Option(
+      help: "fast: each instance decides. consistent: PostgreSQL decides, which is slower but never exceeds the limit.")
     var mode = RateLimitMode.fast
     @Option(
       name: .customLong("allowed-ip"),
-      help: "An address or CIDR block that it may come from; may be given several times. From anywhere if left out.")
+      help: "An address or CIDR block that the key may be used from; can be repeated. By default, any address.")
     var allowedIPs: [String] = []
-    @Option(help: "More about it.") var description: String?
-    @Option(help: "A word to find it by; may be given several times.") var tag: [String] = []
+    @Option(help: "A longer description of the key.") var description: String?
+    @Option(help: "A tag to find the key by; can be repeated.") var tag: [String] = []
 
     func validate() throws { _ = try settings(at: Date()) }
 
@@ -146,7 +150,7 @@ struct KeysCommand: AsyncParsableCommand {
       }
     }
 
-    /// As they are kept, unless they are refused.
+    /// Returns the settings as they are stored. Throws if one is invalid.
     private func settings(at now: Date) throws -> KeySettings {
       guard (1...Scope.countMax).contains(scopes.count), scopes.allSatisfy(Scope.isValid) else {
         throw ValidationError("--scope must match ^[a-z0-9][a-z0-9:._*-]{0,63}$, 1 to \(Scope.countMax) times.")
@@ -170,13 +174,13 @@ struct KeysCommand: AsyncParsableCommand {
 
   struct Revoke: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Revoke a customer's key, on every instance.",
-      discussion: "The customer reads the reason in the audit trail.")
+      abstract: "Revoke a customer's key on every instance.",
+      discussion: "The customer sees the reason in the audit trail.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: "The key's id.", transform: ValidationError.parse(id:)) var id: UUID
-    @Option(help: "Why, in 3 to 500 characters.") var reason: String
-    @Option(help: "The ticket that asked for it.") var ticket: String?
+    @Option(help: "The reason, 3 to 500 characters.") var reason: String
+    @Option(help: "The ticket in which it was requested.") var ticket: String?
 
     func run() async throws {
       let configuration = try await options.load()
@@ -190,7 +194,7 @@ struct KeysCommand: AsyncParsableCommand {
 }
 
 extension PortalConfiguration {
-  /// Calls `body` with what staff do.
+  /// Calls `body` with the operations of support staff.
   func withDesk<Value: Sendable>(_ body: (SupportDesk) async throws -> Value) async throws -> Value {
     try await PostgresPool.with(database.with(.portal)) { pool in
       let keys = makeKeys(pool)
@@ -199,7 +203,7 @@ extension PortalConfiguration {
     }
   }
 
-  /// Calls `body` with the verbs of keys and the time, which is PostgreSQL's.
+  /// Calls `body` with the operations on keys and PostgreSQL's time.
   fileprivate func withKeys<Value: Sendable>(_ body: (Keys, Date) async throws -> Value) async throws -> Value {
     try await PostgresPool.with(database.with(.portal)) { pool in
       let keys = makeKeys(pool)
@@ -208,11 +212,11 @@ extension PortalConfiguration {
   }
 
   private func makeKeys(_ pool: PostgresPool) -> Keys {
-    Keys(pool: pool, format: keyFormat, propagations: Propagations(pool: pool), outbox: outbox)
+    Keys(pool: pool, format: settings.keyFormat, propagations: Propagations(pool: pool), outbox: outbox)
   }
 
-  /// The servers' senders find what is put in.
-  private var outbox: Outbox { Outbox(isOpen: mail != nil) }
+  /// The servers send the mails that are enqueued in it.
+  private var outbox: Outbox { Outbox(isOpen: settings.mail != nil) }
 }
 
 extension ValidationError {
@@ -221,7 +225,7 @@ extension ValidationError {
       Set(tags.map { ByteText($0) }).count == tags.count
     else {
       throw ValidationError(
-        "--tag must match ^[a-z0-9][a-z0-9:._-]{0,31}$, each once and at most \(KeyTag.countMax) times.")
+        "--tag must match ^[a-z0-9][a-z0-9:._-]{0,31}$, without repetition and at most \(KeyTag.countMax) times.")
     }
   }
 }

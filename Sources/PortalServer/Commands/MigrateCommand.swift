@@ -6,13 +6,13 @@ import Postgres
 
 struct MigrateCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "migrate", abstract: "Apply the pending migrations, each in a transaction of its own.",
+    commandName: "migrate", abstract: "Apply the pending migrations, each in its own transaction.",
     discussion: """
-      What the login may not do is asked first; then nothing is changed, and the SQL that lets it is printed. Roles, \
-      rights and policies that are missing though all is applied, as after a restore on another server, are given \
-      again. Safe to run from several places at once: they take turns. Does nothing when all are applied. A migration \
-      that does not get a lock within two seconds is undone and tried again, so that nobody waits behind it for \
-      longer; what it waits for is told on standard error.
+      If the login lacks a privilege, changes nothing and prints the SQL that grants it. If all migrations are \
+      applied, restores roles, privileges and policies that are missing, as after a restore on another server; \
+      otherwise does nothing. Safe to run from several places at the same time: they take turns. A migration that \
+      does not get a lock within two seconds is rolled back and tried again, so that nothing waits behind it for \
+      longer; what it waits for is printed on standard error.
       """)
 
   @OptionGroup var options: ConfigurationOptions
@@ -20,7 +20,7 @@ struct MigrateCommand: AsyncParsableCommand {
   @Option(
     help: ArgumentHelp(
       """
-      Then let this role read the views for analytics, and nothing else. It is made if there is none, without a \
+      Then let this role read the analytics views, and nothing else. If it does not exist, it is created without a \
       login.
       """,
       valueName: "name"))
@@ -28,11 +28,11 @@ struct MigrateCommand: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Then let this login run latchkey serve and the other commands. Only needed if it is not the one that migrates.",
+      "Then let this login run latchkey serve and the other commands. Needed only if another login migrates.",
       valueName: "name"))
   var serveRole: String?
 
-  @Flag(help: ArgumentHelp("Then print what the file migrations/access is to hold.", visibility: .hidden))
+  @Flag(help: ArgumentHelp("Then print the contents of the file migrations/access.", visibility: .hidden))
   var printAccess = false
 
   func run() async throws {
@@ -40,7 +40,7 @@ struct MigrateCommand: AsyncParsableCommand {
     let length = DatabaseGrants.roleNameLength
     for (option, name) in [("--analytics-role", analyticsRole), ("--serve-role", serveRole)] {
       guard let name, !length.contains(name.utf8.count) else { continue }
-      throw ValidationError("\(option) must have \(length.upperBound) bytes at most.")
+      throw ValidationError("\(option) must have \(length.lowerBound) to \(length.upperBound) bytes.")
     }
     try await reportingFailure {
       let migrations = try PortalMigrations()
@@ -52,10 +52,10 @@ struct MigrateCommand: AsyncParsableCommand {
           switch progress {
           case .adopted:
             isAdopted = true
-            notes.append("adopted the schema under its new numbers")
+            notes.append("adopted the schema under its new migration numbers")
           case .applied(let name): notes.append("applied \(name)")
-          case .ahead(let names): notes.append("The database is ahead, by \(names.joined(separator: ", ")).")
-          case .waitsForRunner: tell("another latchkey migrate is at work; waiting for it")
+          case .ahead(let names): notes.append("The database is ahead by \(names.joined(separator: ", ")).")
+          case .waitsForRunner: tell("another latchkey migrate is running; waiting for it")
           case .waitsForLock(let wait): tell("\(wait)")
           }
         }
@@ -66,9 +66,9 @@ struct MigrateCommand: AsyncParsableCommand {
       }
       if printAccess { return }
       if !outcome.madeRoles.isEmpty, outcome.applied.count < migrations.count {
-        notes.append("made the roles \(outcome.madeRoles.joined(separator: ", "))")
+        notes.append("created the roles \(outcome.madeRoles.joined(separator: ", "))")
       }
-      if !outcome.mended.isEmpty { notes.append("gave again what was missing: \(outcome.mended.summary)") }
+      if !outcome.mended.isEmpty { notes.append("restored what was missing: \(outcome.mended.summary)") }
       output.print(
         notes.isEmpty ? "The database is up to date." : notes.joined(separator: "\n"),
         json: .object {

@@ -11,8 +11,8 @@ struct PeopleCommand: AsyncParsableCommand {
 
   struct Export: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Print all that is stored about a customer, as one JSON object.",
-      discussion: "No secret is in it. docs/PRIVACY.md says what is.")
+      abstract: "Print everything that is stored about a customer as one JSON object.",
+      discussion: "It contains no secrets. docs/PRIVACY.md describes its contents.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: PersonReference.help, transform: PersonReference.init(argument:)) var person: PersonReference
@@ -34,21 +34,22 @@ struct PeopleCommand: AsyncParsableCommand {
 
   struct Erase: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Erase a customer, for good.",
+      abstract: "Erase a customer permanently.",
       discussion: """
-        Ends all that they have, and takes them out of the audit trails, which stay as they are otherwise: latchkey \
-        audit verify tells of it. The last owner of an account that has other members or keys is refused. Where it was \
-        interrupted, the same with the id goes on. Backups still have them: see docs/PRIVACY.md.
+        Deletes the person with their sessions and memberships, and redacts them in the audit trails, which otherwise \
+        stay as they are; latchkey audit verify lists the redactions. Refuses to erase the last owner of an account \
+        that has other members or keys. If it is interrupted, run it again with the person's id to continue. Backups \
+        still contain the person: see docs/PRIVACY.md.
         """)
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: PersonReference.help, transform: PersonReference.init(argument:)) var person: PersonReference
-    @Flag(help: "Do not ask.") var yes = false
-    @Option(help: "Why, in 3 to 500 characters; the trail has it.") var reason: String?
-    @Option(help: "The ticket that asked for it.") var ticket: String?
+    @Flag(help: "Do not ask for confirmation.") var yes = false
+    @Option(help: "The reason, 3 to 500 characters, for the audit trail.") var reason: String?
+    @Option(help: "The ticket in which it was requested.") var ticket: String?
 
     func validate() throws {
-      guard ticket == nil || reason != nil else { throw ValidationError("--ticket takes a --reason.") }
+      guard ticket == nil || reason != nil else { throw ValidationError("--ticket requires --reason.") }
     }
 
     func run() async throws {
@@ -58,7 +59,7 @@ struct PeopleCommand: AsyncParsableCommand {
         let erasure = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
           let id = try await person.id(PersonExports(pool: pool))
           if !yes {
-            tell("\(person.text) will be erased, and nothing brings them back; type \(person.text) to go on")
+            tell("\(person.text) will be erased permanently; type \(person.text) to continue")
             guard readLine(strippingNewline: true).map({ $0.utf8.elementsEqual(person.text.utf8) }) == true else {
               throw CommandFailure(description: "nothing was erased")
             }
@@ -67,14 +68,14 @@ struct PeopleCommand: AsyncParsableCommand {
         }
         Output(isJSON: options.json).print(
           "person \(erasure.id.text) is erased, \(erasure.redactedEventCount) events redacted"
-            + (erasure.isFinished ? "" : "; the job erasures does the rest"),
+            + (erasure.isFinished ? "" : "; the job erasures continues"),
           json: .object { $0.fields(of: erasure) })
       }
     }
   }
 }
 
-/// A customer, as an operator names them.
+/// A customer, named by id or e-mail address.
 enum PersonReference: Sendable {
   static let help: ArgumentHelp = "The id or the e-mail address of the person."
 
@@ -98,7 +99,7 @@ enum PersonReference: Sendable {
     }
   }
 
-  /// Throws `.notFound` for an address that nobody has.
+  /// Throws `.notFound` for an unknown address.
   fileprivate func id(_ exports: PersonExports) async throws -> UUID {
     switch self {
     case .id(let id): id

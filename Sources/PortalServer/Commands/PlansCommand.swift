@@ -5,7 +5,8 @@ import Postgres
 
 struct PlansCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "plans", abstract: "Manage what the keys of accounts may be.", subcommands: [List.self, Set.self],
+    commandName: "plans", abstract: "Manage the plans, which limit the keys of accounts.",
+    subcommands: [List.self, Set.self],
     defaultSubcommand: List.self)
 
   struct List: AsyncParsableCommand {
@@ -42,16 +43,18 @@ struct PlansCommand: AsyncParsableCommand {
 
   struct Set: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Make a plan, or change the one of this name.",
-      discussion: "What is lowered holds at once, on every instance, for keys that there are, too.")
+      abstract: "Create a plan, or change the plan with this name.",
+      discussion: "A lowered limit takes effect immediately on every instance, for existing keys too.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: "The plan's name.") var name: String
-    @Option(help: "Live keys of an account at most, 1 to \(Plan.keyCapMax).") var keyCap: Int
-    @Option(name: .customLong("scope"), help: "A pattern of what keys may carry: a:b, a:* or *; may be repeated.")
+    @Option(help: "The maximum number of live keys per account, 1 to \(Plan.keyCapMax).") var keyCap: Int
+    @Option(
+      name: .customLong("scope"), help: "A pattern of the scopes that keys may have: a:b, a:* or *; can be repeated.")
     var scopes: [String]
-    @Option(help: "Requests per minute and key at most, 1 to \(Key.rateLimitPerMinuteMax).") var perMinuteMax: Int
-    @Option(help: "Days that a key lives at most; leave it out for as long as it likes.") var maxLifetimeDays: Int?
+    @Option(help: "The maximum number of requests per minute and key, 1 to \(Key.rateLimitPerMinuteMax).")
+    var perMinuteMax: Int
+    @Option(help: "The maximum lifetime of a key, in days. By default, it is unlimited.") var maxLifetimeDays: Int?
 
     func validate() throws {
       guard Plan.isValid(name: name) else { throw ValidationError("NAME must match \(Plan.namePattern).") }

@@ -3,6 +3,7 @@ import Foundation
 import Hummingbird
 import Logging
 import Portal
+import PortalApplication
 import PortalHTTP
 import Postgres
 import ServiceLifecycle
@@ -12,23 +13,27 @@ struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "serve", abstract: "Run the portal until SIGTERM or SIGINT, then drain and exit.",
     discussion: """
-      Refuses to start while migrations are pending or roles, rights or policies are missing; run latchkey migrate \
-      first. latchkey doctor looks at all that it needs. Starts where the database is ahead, if all \
-      newer migrations say that this version works with them.
+      Refuses to start while migrations are pending, or roles, privileges or policies are missing; run latchkey \
+      migrate first. latchkey doctor checks everything that it needs. If the database is ahead, starts only if all \
+      newer migrations declare that this version works with them.
       """)
 
   @OptionGroup var options: ConfigurationOptions
 
-  @Option(help: ArgumentHelp("The address to listen on.", valueName: "host"))
+  @Option(help: ArgumentHelp("The address to listen on. Default: HTTP_HOST, or 127.0.0.1.", valueName: "host"))
   var httpHost: String?
 
-  @Option(help: ArgumentHelp("The port to listen on.", valueName: "port"))
+  @Option(help: ArgumentHelp("The port to listen on. Default: HTTP_PORT, or 8080.", valueName: "port"))
   var httpPort: String?
 
-  @Option(help: ArgumentHelp("The unix socket to listen at, instead of host and port.", valueName: "path"))
+  @Option(
+    help: ArgumentHelp(
+      "The unix socket to listen on instead of host and port. Default: HTTP_SOCKET.", valueName: "path"))
   var httpSocket: String?
 
-  @Option(help: ArgumentHelp("The portal's address as browsers see it.", valueName: "url"))
+  @Option(
+    help: ArgumentHelp(
+      "The URL of the portal as browsers see it. Default: PUBLIC_URL, or 127.0.0.1 with the port.", valueName: "url"))
   var publicURL: String?
 
   func run() async throws {
@@ -47,12 +52,13 @@ struct ServeCommand: AsyncParsableCommand {
     try prepareSpool(configuration.usageSpool)
     try await PostgresPool.with(configuration.database) { pool in
       try await checkSchema(migrations, pool, logger)
-      try await checkSessions(configuration.listenerURL, pool, logger)
+      try await checkSessions(configuration.settings.listenerURL, pool, logger)
     }
     let installation = try await PostgresPool.with(configuration.database.with(.gateway)) {
       try await Installation(in: $0)
     }
-    var settings = PortalSettings(configuration, migrationCount: migrations.count)
+    var settings = configuration.settings
+    settings.migrationCount = migrations.count
     settings.usageSpool = configuration.usageSpool + "/" + installation.id.text
     settings.descriptors = descriptors
     settings.tls = tls
@@ -61,15 +67,16 @@ struct ServeCommand: AsyncParsableCommand {
     let portal = PortalApplication(
       settings, database: configuration.database, analyticsDatabase: configuration.analyticsDatabase,
       observer: observer)
-    try await run(portal, configuration.http, observer, logger)
+    try await run(portal, configuration, observer, logger)
   }
 
-  /// Ends what it runs from the last to the first.
+  /// Runs the services; a shutdown ends them from the last to the first.
   private func run(
-    _ portal: PortalApplication, _ http: PortalConfiguration.HTTP, _ observer: Observer, _ logger: Logger
+    _ portal: PortalApplication, _ configuration: PortalConfiguration, _ observer: Observer, _ logger: Logger
   ) async throws {
-    // Until it is opened, the socket is for the server's user alone. So are all other files that it makes.
-    if http.socket != nil { umask(0o077) }
+    let http = configuration.http
+    // Until it is opened, the socket is private to the server's user. So are all other files that the server creates.
+    if configuration.settings.socket != nil { umask(0o077) }
     let (listening, continuation) = AsyncStream.makeStream(of: Void.self)
     let server = portal.makeServer(
       address: .hostname(http.host, port: http.port),
@@ -102,7 +109,7 @@ struct ServeCommand: AsyncParsableCommand {
     do { return try files.map { try ServerTLS($0) } } catch { throw ValidationError("\(error).") }
   }
 
-  /// Raises the limit of descriptors, and refuses the start where it is too low all the same.
+  /// Raises the limit of descriptors, and refuses the start if it is still too low.
   private func divideDescriptors(_ configuration: PortalConfiguration, _ logger: Logger) throws -> DescriptorBudget {
     let budget = DescriptorBudget(configuration, limit: DescriptorLimit.raise())
     try start(unless: budget.refusal)
@@ -119,7 +126,7 @@ struct ServeCommand: AsyncParsableCommand {
     try start(unless: StartRefusal.of(status))
     try start(unless: StartRefusal.of(try await migrations.needs(on: pool)))
     if case .ahead(let names) = status {
-      // Its rights and policies are those of another version.
+      // Its privileges and policies are those of another version.
       logger.notice(
         "the database has newer migrations that this version works with", metadata: ["migrations": "\(names)"])
     } else {
@@ -133,7 +140,8 @@ struct ServeCommand: AsyncParsableCommand {
     throw ExitCode.failure
   }
 
-  /// Behind a pooler that shares servers, a listener would hear nothing, and what it sets would be left to strangers.
+  /// Behind a pooler that shares server connections, a listener would receive nothing, and other clients would find its
+  /// session settings.
   private func checkSessions(_ listenerURL: String?, _ pool: PostgresPool, _ logger: Logger) async throws {
     let session = try await pool.trySession()
     if session != .own {
@@ -155,52 +163,20 @@ struct ServeCommand: AsyncParsableCommand {
       try FileManager.default.createDirectory(
         atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     } catch {
-      throw ValidationError("USAGE_SPOOL must be a folder that can be made or written: \(path).")
+      throw ValidationError("USAGE_SPOOL must be a folder that exists or can be created: \(path).")
     }
   }
 }
 
 extension DescriptorBudget {
-  /// Of a server that is configured so, where the process may have `limit` descriptors.
+  /// The budget of a server with this configuration, if the process may open `limit` descriptors.
   init(_ configuration: PortalConfiguration, limit: Int) {
     let poolSize = configuration.database.poolSizeMax
     self.init(
       limit: limit,
       poolSizes: [poolSize, poolSize] + (configuration.analyticsDatabase.map { [$0.poolSizeMax] } ?? []),
-      eventLoopCount: configuration.http.threadCount ?? Self.eventLoopCountStandard,
-      mailThreadCount: configuration.mail?.threadCount ?? 0)
+      eventLoopCount: configuration.settings.httpThreadCount ?? Self.eventLoopCountStandard,
+      mailThreadCount: configuration.settings.mail?.threadCount ?? 0)
     operationsCount = configuration.http.operationsPort == nil ? 0 : PortalApplication.operationsDescriptorCount
-  }
-}
-
-extension PortalSettings {
-  init(_ configuration: PortalConfiguration, migrationCount: Int) {
-    self.init(
-      keyFormat: configuration.keyFormat, cookie: configuration.http.cookie, migrationCount: migrationCount)
-    trustedProxies = configuration.http.trustedProxies
-    crossOrigins = configuration.http.crossOrigins
-    keyPlaces = configuration.http.keyPlaces
-    socket = configuration.http.socket
-    connectionTimeouts.idle = .seconds(configuration.http.idleSeconds)
-    httpThreadCount = configuration.http.threadCount
-    connectionTimeouts.shutdown = .seconds(configuration.http.shutdownSeconds)
-    requestsPerMinute = configuration.requestsPerMinute
-    isSignupOpen = configuration.isSignupOpen
-    metricsToken = configuration.metricsToken
-    lease = .seconds(configuration.leaseSeconds)
-    cacheEntryCountMax = configuration.cacheEntryCountMax
-    cachePreloadCount = configuration.cachePreloadCount
-    usageKeptFor = .seconds(configuration.usageSpoolKeepSeconds)
-    hasFastPath = configuration.hasFastPath
-    sessionLifetime = .seconds(configuration.sessionHours * 3_600)
-    passwordCost = configuration.passwordCost
-    passwordThreadCount = configuration.passwordThreadCount
-    secretBox = configuration.secretBox
-    needsStaffSecondFactor = configuration.needsStaffSecondFactor
-    listenerURL = configuration.listenerURL
-    retention = configuration.retention
-    mail = configuration.mail
-    let place = configuration.http.socket?.path ?? "\(configuration.http.port)"
-    instanceName = "\(ProcessInfo.processInfo.hostName):\(place)"
   }
 }

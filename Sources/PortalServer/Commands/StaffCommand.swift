@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Portal
 import PortalHTTP
 import Postgres
@@ -8,13 +9,13 @@ extension StaffMember.Role: ExpressibleByArgument {}
 
 struct StaffCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "staff", abstract: "Manage the people who support customers.",
+    commandName: "staff", abstract: "Manage the support staff.",
     subcommands: [
       List.self, Show.self, Create.self, SetRole.self, Disable.self, Enable.self, Remove.self, ResetSecondFactor.self,
     ])
 
   struct List: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List the members of staff, the newest first.")
+    static let configuration = CommandConfiguration(abstract: "List the members of staff, most recent first.")
 
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var pageOptions: PageOptions
@@ -79,13 +80,13 @@ struct StaffCommand: AsyncParsableCommand {
   }
 
   struct Create: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Make a member of staff.")
+    static let configuration = CommandConfiguration(abstract: "Create a member of staff.")
 
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var passwordOptions: PasswordOptions
-    @Option(help: "The name that customers read in their audit trail.") var name: String
+    @Option(help: "The name that customers see in their audit trail.") var name: String
     @Option(help: "The e-mail address to log in with.") var email: String
-    @Option(help: "support or admin.") var role = StaffMember.Role.support
+    @Option(help: "The role: support or admin.") var role = StaffMember.Role.support
 
     func run() async throws {
       let configuration = try await options.load()
@@ -94,7 +95,7 @@ struct StaffCommand: AsyncParsableCommand {
       let (password, isGenerated) = try passwordOptions.read()
       try await reportingFailure {
         let member = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
-          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.passwordCost))
+          try await Accounts(pool: pool, passwords: PasswordHasher(cost: configuration.settings.passwordCost))
             .createStaff(name: name, email: address, role: role, password: password, by: commandCaller)
         }
         let text = "staff \(member.id.text) \(member.email)"
@@ -113,11 +114,11 @@ struct StaffCommand: AsyncParsableCommand {
 
   struct SetRole: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      commandName: "role", abstract: "Give a member of staff another role, which ends their sessions.")
+      commandName: "role", abstract: "Change the role of a member of staff, which ends their sessions.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: StaffReference.help, transform: StaffReference.init(argument:)) var member: StaffReference
-    @Argument(help: "support or admin.") var role: StaffMember.Role
+    @Argument(help: "The role: support or admin.") var role: StaffMember.Role
 
     func run() async throws {
       try await options.change(member) { staff, id in
@@ -129,8 +130,8 @@ struct StaffCommand: AsyncParsableCommand {
 
   struct Disable: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Log a member of staff out, and in no more.",
-      discussion: "What they had asked for and nobody has confirmed is withdrawn.")
+      abstract: "Log a member of staff out and prevent further logins.",
+      discussion: "Their requests that await confirmation are withdrawn.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: StaffReference.help, transform: StaffReference.init(argument:)) var member: StaffReference
@@ -157,9 +158,9 @@ struct StaffCommand: AsyncParsableCommand {
 
   struct Remove: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Remove a member of staff, for good.",
+      abstract: "Remove a member of staff permanently.",
       discussion:
-        "Their name stays in the audit trails. The service tokens that they made stay good: see latchkey tokens.")
+        "Their name stays in the audit trails. The service tokens that they created remain valid: see latchkey tokens.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: StaffReference.help, transform: StaffReference.init(argument:)) var member: StaffReference
@@ -175,8 +176,9 @@ struct StaffCommand: AsyncParsableCommand {
 
   struct ResetSecondFactor: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Take the second factor from a member of staff who has lost it.",
-      discussion: "They log in with the password alone, and can set up another. Make sure before who asks for it.")
+      abstract: "Remove the second factor of a member of staff who has lost it.",
+      discussion:
+        "Verify their identity first. They can then log in with the password alone, and set up another second factor.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: StaffReference.help, transform: StaffReference.init(argument:)) var member: StaffReference
@@ -190,7 +192,7 @@ struct StaffCommand: AsyncParsableCommand {
   }
 }
 
-/// One of staff, as an operator names them.
+/// A member of staff, named by id or e-mail address.
 enum StaffReference: Sendable {
   static let help: ArgumentHelp = "The id or the e-mail address of the member of staff."
 
@@ -228,7 +230,7 @@ extension PortalConfiguration {
 }
 
 extension ConfigurationOptions {
-  /// Changes one of staff; `body` gets their id and says how they are now, and what of that is told.
+  /// Changes a member of staff. `body` gets the id, and returns the changed member and the words to print.
   fileprivate func change(
     _ member: StaffReference, _ body: (StaffMembers, UUID) async throws -> (StaffDetails, String)
   ) async throws {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Portal
 import PortalHTTP
 import Postgres
@@ -10,25 +11,28 @@ extension Key.Environment: ExpressibleByArgument {}
 
 struct TokensCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "tokens", abstract: "Manage the tokens of gateways, backends and analysts.",
+    commandName: "tokens", abstract: "Manage the service tokens of gateways, backends and analysts.",
     subcommands: [Create.self, List.self, Roll.self, Revoke.self])
 
   struct Create: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Make a service token; it is shown once.")
+    static let configuration = CommandConfiguration(
+      abstract: "Create a service token and print it; it is not shown again.")
 
     @OptionGroup var options: ConfigurationOptions
     @Option(help: "What the token is for.") var name: String
-    @Option(help: "What it allows; may be given several times.") var permission: [ServiceToken.Permission]
-    @Option(help: "The only environment whose keys it knows of; leave it out for all.")
+    @Option(help: "A permission of the token; can be repeated.") var permission: [ServiceToken.Permission]
+    @Option(help: "The only environment whose keys it can access. By default, it can access all.")
     var environment: Key.Environment?
     @OptionGroup var expiryOptions: ExpiryOptions
 
     func validate() throws {
       _ = try ValidationError.check(name: name, ServiceToken.nameLengthMax)
-      guard !permission.isEmpty else { throw ValidationError("--permission is needed at least once.") }
-      guard Set(permission).count == permission.count else { throw ValidationError("a --permission stands twice.") }
+      guard !permission.isEmpty else { throw ValidationError("--permission is required at least once.") }
+      guard Set(permission).count == permission.count else {
+        throw ValidationError("--permission must not repeat a value.")
+      }
       if environment != nil, let other = permission.first(where: { !$0.isRestrictable }) {
-        throw ValidationError("--environment does not go with --permission \(other.rawValue).")
+        throw ValidationError("--environment cannot be combined with --permission \(other.rawValue).")
       }
     }
 
@@ -49,8 +53,8 @@ struct TokensCommand: AsyncParsableCommand {
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "List the service tokens, the newest first.",
-      discussion: "A token may have been used again up to a minute after what is shown.")
+      abstract: "List the service tokens, most recent first.",
+      discussion: "A token may have been used again up to a minute after the last use shown.")
 
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var pageOptions: PageOptions
@@ -88,12 +92,13 @@ struct TokensCommand: AsyncParsableCommand {
 
   struct Roll: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Replace a service token by a new one, which is shown once.",
-      discussion: "The new one has the same name, permissions, environment and expiry.")
+      abstract: "Replace a service token with a new one and print it; it is not shown again.",
+      discussion: "The new token has the same name, permissions, environment and expiry.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: "The token's id.", transform: ValidationError.parse(id:)) var id: UUID
-    @Option(help: "Seconds that the old one stays good for, 0 to \(Key.graceSecondsMax); 0 if left out.")
+    @Option(
+      help: "The number of seconds for which the old token remains valid, 0 to \(Key.graceSecondsMax). Default: 0.")
     var graceSeconds: Int?
 
     func validate() throws {
@@ -117,7 +122,7 @@ struct TokensCommand: AsyncParsableCommand {
   }
 
   struct Revoke: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Revoke a service token, on every instance.")
+    static let configuration = CommandConfiguration(abstract: "Revoke a service token on every instance.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: "The token's id.", transform: ValidationError.parse(id:)) var id: UUID
@@ -135,7 +140,7 @@ struct TokensCommand: AsyncParsableCommand {
 }
 
 extension PortalConfiguration {
-  /// Calls `body` with the time, which is PostgreSQL's, and returns it, too.
+  /// Calls `body` with the operations on tokens and PostgreSQL's time, which is also returned.
   fileprivate func withTokens<Value: Sendable>(
     _ body: (ServiceTokens, Date) async throws -> Value
   ) async throws -> (Value, now: Date) {
@@ -148,7 +153,7 @@ extension PortalConfiguration {
 }
 
 extension Output {
-  /// How a revocation went, of a token or a key.
+  /// Prints the result of revoking a token or a key.
   func printRevocation(_ what: String, _ id: UUID, _ revokedAt: Date, _ propagation: Propagation) {
     print(
       """

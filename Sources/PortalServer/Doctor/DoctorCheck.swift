@@ -1,13 +1,14 @@
 import Foundation
+import PortalHTTP
 
-/// What a check found, in a line.
+/// The result of a check, in one line.
 struct Finding: Equatable, Sendable {
-  /// From good to bad.
+  /// From best to worst.
   enum Status: String, CaseIterable {
     case ok
-    /// Servers start and answer, but somebody should look.
+    /// A server starts and answers, but something needs attention.
     case warning
-    /// A server does not start, or does not do all that it is configured for.
+    /// A server does not start, or does not do everything that it is configured for.
     case failed
   }
 
@@ -18,17 +19,17 @@ struct Finding: Equatable, Sendable {
   static func warning(_ text: String) -> Finding { Finding(status: .warning, text: text) }
   static func failed(_ text: String) -> Finding { Finding(status: .failed, text: text) }
 
-  /// Failed where there is something that keeps a server from starting.
+  /// Returns `.failed` if there is a reason why a server does not start, and `.ok` otherwise.
   static func failed(if refusal: String?, else text: String) -> Finding { refusal.map { .failed($0) } ?? .ok(text) }
 }
 
-/// Something that `latchkey doctor` looks at.
+/// A check of `latchkey doctor`.
 struct DoctorCheck: Sendable {
-  /// How long one may take; who takes longer has failed.
+  /// How long a check may take. One that takes longer has failed.
   static let timeLimit: Duration = .seconds(5)
 
   let name: String
-  /// Whether it would say no more than that the database cannot be reached, where it cannot.
+  /// Whether the check can only fail while the database cannot be reached.
   let needsDatabase: Bool
   let look: @Sendable () async throws -> Finding
 
@@ -38,7 +39,7 @@ struct DoctorCheck: Sendable {
     self.look = look
   }
 
-  /// What it throws is a failure. At the limit it is left to itself, whether it obeys a cancellation or not.
+  /// An error that the check throws is a failure. At the limit it is cancelled and no longer waited for.
   func run(_ limit: Duration = timeLimit) async -> Finding {
     let (findings, continuation) = AsyncStream.makeStream(of: Finding.self, bufferingPolicy: .bufferingOldest(1))
     let look = look
@@ -59,8 +60,8 @@ struct DoctorCheck: Sendable {
 }
 
 extension [DoctorCheck] {
-  /// Runs them one after the other. Those that need a database are passed over where `database` has not answered: the
-  /// name of the check that tries to reach it.
+  /// Runs the checks one after the other, and returns the worst status. `database` is the name of the check that tries
+  /// to reach the database; if it fails, later checks that need the database are not run.
   func run(
     database: String, limit: Duration = DoctorCheck.timeLimit, _ report: (String, Finding) -> Void
   ) async -> Finding.Status {
@@ -69,7 +70,7 @@ extension [DoctorCheck] {
     for check in self {
       let finding =
         check.needsDatabase && !isReached
-        ? .failed("not looked at, since the database did not answer") : await check.run(limit)
+        ? .failed("not checked, because the database did not answer") : await check.run(limit)
       if check.name == database, finding.status == .failed { isReached = false }
       worst = Finding.Status.allCases.last { $0 == worst || $0 == finding.status } ?? worst
       report(check.name, finding)
@@ -78,7 +79,7 @@ extension [DoctorCheck] {
   }
 }
 
-/// Runs what blocks on a thread of its own.
+/// Runs a blocking `body` on a thread of its own.
 func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
   try await withCheckedThrowingContinuation { continuation in
     Thread.detachNewThread { continuation.resume(with: Result { try body() }) }

@@ -1,15 +1,16 @@
 import Foundation
+import JSON
 import Portal
 import PortalHTTP
 import Postgres
 
-/// What `latchkey doctor` looks at, with a configuration and a pool as `latchkey serve` would have them. Nothing is
-/// changed, made or sent.
+/// The checks of `latchkey doctor`, with the configuration and the pool that `latchkey serve` would have. They change
+/// nothing, create nothing and send no mail.
 struct DoctorChecks: Sendable {
-  /// The check that tries to reach the database.
+  /// The name of the check that tries to reach the database.
   static let databaseName = "database"
-  /// Less than this in the spool's file system is worth a warning: a busy server's counters for some minutes without
-  /// PostgreSQL.
+  /// Less free space in the spool's file system is a warning: it is enough for a busy server's counters during some
+  /// minutes without PostgreSQL.
   private static let spoolFreeByteCountMin = 256 << 20
 
   let configuration: PortalConfiguration
@@ -22,7 +23,7 @@ struct DoctorChecks: Sendable {
     migrations = try PortalMigrations()
   }
 
-  /// For a pool with time limits that let each check end by itself.
+  /// Returns the configuration of a pool whose time limits are shorter than those of the checks.
   static func database(_ configuration: PortalConfiguration) -> PostgresConfiguration {
     var database = configuration.database
     database.poolSizeMax = 1
@@ -36,7 +37,7 @@ struct DoctorChecks: Sendable {
 
   var all: [DoctorCheck] {
     var checks = [
-      DoctorCheck("configuration") { .ok("whatever is set can be read") },
+      DoctorCheck("configuration") { .ok("all settings are valid") },
       DoctorCheck(Self.databaseName) { try await lookAtDatabase() },
       DoctorCheck("roles", needsDatabase: true) { try await lookAtRoles() },
       DoctorCheck("migrations", needsDatabase: true) { try await lookAtMigrations() },
@@ -61,13 +62,13 @@ struct DoctorChecks: Sendable {
   // MARK: The database
 
   private func lookAtDatabase() async throws -> Finding {
-    guard let version = try await pool.serverVersion() else { return .failed("it does not say its version") }
+    guard let version = try await pool.serverVersion() else { return .failed("PostgreSQL does not report its version") }
     guard version.number >= DatabaseVersion.oldest else {
       return .failed("PostgreSQL \(version.text) is older than \(DatabaseVersion.oldest)")
     }
     let session = try await pool.trySession()
     let (key, listening) =
-      if let url = configuration.listenerURL {
+      if let url = configuration.settings.listenerURL {
         ("DATABASE_LISTENER_URL", try await pool.trySession(url: url))
       } else {
         ("DATABASE_URL", session)
@@ -81,19 +82,19 @@ struct DoctorChecks: Sendable {
     limited.url = configuration.url
     return try await PostgresPool.with(limited) { pool in
       let version = try await pool.serverVersion()
-      return version.map { .ok("PostgreSQL \($0.text)") } ?? .failed("it does not say its version")
+      return version.map { .ok("PostgreSQL \($0.text)") } ?? .failed("PostgreSQL does not report its version")
     }
   }
 
   private func lookAtRoles() async throws -> Finding {
     let needs = try await migrations.needs(on: pool)
-    return .failed(if: StartRefusal.of(needs), else: "the login \(needs.login) may take on all of them")
+    return .failed(if: StartRefusal.of(needs), else: "the login \(needs.login) may switch to all of them")
   }
 
   private func lookAtMigrations() async throws -> Finding {
     let status = try await migrations.status(on: pool)
     if case .ahead(let names) = status {
-      return .ok("ahead, by \(names.joined(separator: ", ")), which this version works with")
+      return .ok("ahead by \(names.joined(separator: ", ")), which this version works with")
     }
     return .failed(if: StartRefusal.of(status), else: "all \(migrations.count) are applied")
   }
@@ -102,8 +103,9 @@ struct DoctorChecks: Sendable {
     switch try await migrations.status(on: pool) {
     case .current:
       let missing = try await migrations.missingAccess(on: pool)
-      return .failed(if: StartRefusal.of(missing), else: "rights, policies and owners are what the migrations gave")
-    case .ahead: return .ok("not compared: they are those of a newer version")
+      return .failed(
+        if: StartRefusal.of(missing), else: "privileges, policies and owners are as the migrations set them")
+    case .ahead: return .ok("not compared: the database is ahead of this version")
     case .pending, .adoptable: return .failed("not compared: migrations are pending")
     }
   }
@@ -126,7 +128,7 @@ struct DoctorChecks: Sendable {
     if let wanted = configuration.http.connectionCountMax, connections < wanted {
       return .warning("the limit of \(budget.limit) lowers HTTP_CONNECTIONS_MAX to \(connections)")
     }
-    return .ok("a limit of \(budget.limit), for \(connections) HTTP connections")
+    return .ok("the limit of \(budget.limit) allows \(connections) HTTP connections")
   }
 
   private func lookAtSpool() async throws -> Finding {
@@ -139,45 +141,46 @@ struct DoctorChecks: Sendable {
         return .warning("\(aside.count) files were set aside and are not counted, such as \(first)")
       }
       let free = folder.freeByteCount.map { $0 >> 20 }
-      if let free, free < Self.spoolFreeByteCountMin >> 20 { return .warning("\(free) MiB are free in \(path)") }
-      let room = free.map { "\($0) MiB free" } ?? "room unknown"
-      return .ok("\(path), \(room)" + (folder.isThere ? "" : "; the server makes it"))
+      if let free, free < Self.spoolFreeByteCountMin >> 20 { return .warning("only \(free) MiB are free in \(path)") }
+      let room = free.map { "\($0) MiB free" } ?? "free space unknown"
+      return .ok("\(path), \(room)" + (folder.isThere ? "" : "; the server creates it"))
     }
   }
 
   // MARK: What is set
 
   private func lookAtSecretKey() async throws -> Finding {
-    let box = configuration.secretBox
+    let box = configuration.settings.secretBox
     if let box, box.looksMadeUp {
-      return .warning("SECRET_KEY was not made at random; openssl rand -base64 32 makes one")
+      return .warning("SECRET_KEY has too few different bytes to be random; generate one with openssl rand -base64 32")
     }
     let (count, previous, unreadable) = try await SealedSecrets(pool: pool).count(openedBy: box)
     guard unreadable == 0 else {
       return .failed(
         box == nil
-          ? "SECRET_KEY is not set, and there are second factors: nobody who has one can log in"
-          : "SECRET_KEY is not the one of \(unreadable) of the latest \(count) second factors")
+          ? "SECRET_KEY is not set, but there are second factors: their owners can log in only with a recovery code"
+          : "SECRET_KEY does not decrypt \(unreadable) of the latest \(count) second factors")
     }
     guard previous == 0 else {
       return .warning(
-        "\(previous) of the latest \(count) second factors are sealed under a key of SECRET_KEY_PREVIOUS yet")
+        "\(previous) of the latest \(count) second factors are still encrypted under a key of SECRET_KEY_PREVIOUS")
     }
-    return .ok(box == nil ? "not set: nobody can have a second factor" : "opens the latest \(count) second factors")
+    return .ok(
+      box == nil ? "not set: nobody can set up a second factor" : "decrypts the latest \(count) second factors")
   }
 
   private func lookAtMail() async throws -> Finding {
-    switch configuration.mail?.transport {
+    switch configuration.settings.mail?.transport {
     case nil: return .ok("not set: no mail is sent")
     case .folder(let path):
-      return try await onThread { .failed(if: FolderCondition(at: path).problem, else: "mails are put into \(path)") }
+      return try await onThread { .failed(if: FolderCondition(at: path).problem, else: "mails are written to \(path)") }
     case .smtp(var server):
       server.connectTimeout = .seconds(4)
       server.timeout = .seconds(4)
       let limited = server
       let place = "\(server.host):\(server.port)"
       return try await onThread {
-        let login = limited.user == nil ? "" : ", and takes the credentials"
+        let login = limited.user == nil ? "" : " and accepts the credentials"
         return .failed(if: limited.findProblem().map { "\(place): \($0)" }, else: "\(place) answers\(login)")
       }
     }
@@ -188,15 +191,15 @@ struct DoctorChecks: Sendable {
       let tls: ServerTLS
       do { tls = try ServerTLS(files) } catch { return .failed("\(error)") }
       if let warning = tls.warning(at: Date()) { return .warning(warning) }
-      return .ok("it is good until \(Timestamp.text(of: tls.expiresAt))")
+      return .ok("valid until \(Timestamp.text(of: tls.expiresAt))")
     }
   }
 
   private func lookAtListener() async throws -> Finding {
-    let http = configuration.http
+    let (http, socket) = (configuration.http, configuration.settings.socket)
     return try await onThread {
       var texts: [String] = []
-      if let socket = http.socket {
+      if let socket {
         if let problem = FolderCondition(at: (socket.path as NSString).deletingLastPathComponent).problem {
           return .failed(problem)
         }
@@ -205,18 +208,19 @@ struct DoctorChecks: Sendable {
           texts.append("\(socket.path) is free")
         } catch {
           guard error.isTaken else { return .failed(error.description) }
-          texts.append("a server listens at \(socket.path)")
+          texts.append("a server listens on \(socket.path)")
         }
       }
-      let ports = (http.socket == nil ? [http.port] : []) + (http.operationsPort.map { [$0] } ?? [])
+      let ports = (socket == nil ? [http.port] : []) + (http.operationsPort.map { [$0] } ?? [])
       for port in ports {
         let place = "\(http.host):\(port)"
         switch PortCondition(host: http.host, port: port) {
         case .free: texts.append("\(place) is free")
-        case .unusable(let reason): return .failed("nobody can listen at \(place): \(reason)")
+        case .unusable(let reason): return .failed("cannot listen on \(place): \(reason)")
         case .taken:
           if http.tls != nil, http.operationsPort == nil {
-            return .warning("\(place) is taken; whether by a server is not asked over TLS, but at OPERATIONS_PORT")
+            return .warning(
+              "\(place) is taken; whether a server answers is checked only without TLS or at OPERATIONS_PORT")
           }
           guard HealthProbe.isAnswered(host: http.host, port: http.operationsPort ?? http.port) else {
             return .failed("\(place) is taken by something that does not answer /healthz")

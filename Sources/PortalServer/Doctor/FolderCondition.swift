@@ -1,18 +1,18 @@
 import Foundation
 import Glibc
 
-/// How a folder stands that a server writes to and makes if need be. Nothing is made or changed.
+/// The condition of a folder that a server writes to, and creates if necessary. Nothing is created or changed here.
 struct FolderCondition: Sendable {
-  /// Why nothing can be written there; nil if it can.
+  /// Why the folder cannot be written to; nil if it can.
   let problem: String?
-  /// For this user, on the file system that it is on, or will be.
+  /// The bytes free to this user on the file system that the folder is on, or will be on.
   let freeByteCount: Int?
   let isThere: Bool
 
   /// Blocks.
   init(at path: String) {
     isThere = FileManager.default.fileExists(atPath: path)
-    // What is not there is made in the nearest folder that is.
+    // A missing folder would be created in the nearest one that exists.
     var nearest = URL(filePath: path).standardizedFileURL
     var isFolder: ObjCBool = false
     while !FileManager.default.fileExists(atPath: nearest.path, isDirectory: &isFolder),
@@ -21,14 +21,15 @@ struct FolderCondition: Sendable {
       nearest.deleteLastPathComponent()
     }
     guard isFolder.boolValue else {
-      (problem, freeByteCount) = ("\(nearest.path) is no folder", nil)
+      (problem, freeByteCount) = ("\(nearest.path) is not a folder", nil)
       return
     }
     if access(nearest.path, W_OK | X_OK) == 0 {
       problem = nil
     } else {
       let reason = String(cString: strerror(errno))
-      problem = isThere ? "\(path) cannot be written: \(reason)" : "\(path) cannot be made: \(nearest.path): \(reason)"
+      problem =
+        isThere ? "\(path) cannot be written to: \(reason)" : "\(path) cannot be created: \(nearest.path): \(reason)"
     }
     var status = statvfs()
     freeByteCount =

@@ -1,11 +1,11 @@
 import Foundation
 import Glibc
 
-/// Whether a server could listen at an address now, or does.
+/// Whether a server can listen on an address, or something already does.
 enum PortCondition: Equatable, Sendable {
   case free
   case taken
-  /// Nobody could listen there, and why.
+  /// Nothing can listen there, for the given reason.
   case unusable(String)
 
   /// Blocks while the host's name is looked up.
@@ -25,9 +25,9 @@ enum PortCondition: Equatable, Sendable {
   }
 }
 
-/// Asking whether a Latchkey answers.
+/// Checks whether a Latchkey server answers.
 enum HealthProbe {
-  /// For connecting, and for the answer.
+  /// For connecting, and again for the answer.
   private static let timeoutSeconds = 2
   private static let answerLengthMax = 1_024
 
@@ -59,7 +59,7 @@ private enum SocketAddress {
     static var last: Failure { Failure(description: String(cString: strerror(errno))) }
   }
 
-  /// What `body` makes of the first address of a host.
+  /// Returns the result of `body` for the first address of a host.
   static func first<Value>(
     of host: String, port: Int, isPassive: Bool, _ body: (addrinfo) throws -> Value
   ) throws -> Value {

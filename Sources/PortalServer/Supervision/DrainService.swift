@@ -2,10 +2,11 @@ import Portal
 import PortalHTTP
 import ServiceLifecycle
 
-/// The first to be told that the server is to end: says so to whoever asks, and holds the end up until they have heard.
+/// The first service to end at a shutdown. It begins the drain, notifies the service manager, and delays the end until
+/// load balancers have noticed.
 struct DrainService: Service {
   let drain: Drain
-  /// How long it holds it up.
+  /// How long it delays the end.
   let seconds: Int
   let socket: NotifySocket?
   let observer: Observer

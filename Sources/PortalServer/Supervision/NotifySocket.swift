@@ -1,23 +1,23 @@
 import Glibc
 import PortalHTTP
 
-/// Where a service manager hears how the server is (sd_notify(3)): the unix datagram socket that `NOTIFY_SOCKET` names.
+/// The socket for notifications to a service manager (sd_notify(3)): the unix datagram socket in `NOTIFY_SOCKET`.
 struct NotifySocket: Equatable, Sendable {
   private enum Place: Equatable {
     case file(String)
-    /// A socket without a file.
+    /// A socket without a file (unix(7)).
     case abstract(String)
   }
 
-  /// What it is told.
+  /// A notification.
   enum Message: Equatable, Sendable {
-    /// The server has started, or has read its files again.
+    /// The server has started, or has finished a reload.
     case ready
-    /// It reads its files again, since `uptime`, microseconds of CLOCK_MONOTONIC.
+    /// The server has begun a reload at `uptime`, in microseconds of CLOCK_MONOTONIC.
     case reloading(uptime: Int64)
-    /// It is about to end.
+    /// The server is about to end.
     case stopping
-    /// It is alive.
+    /// The server is alive.
     case watchdog
 
     var text: String {
@@ -30,7 +30,7 @@ struct NotifySocket: Equatable, Sendable {
     }
   }
 
-  /// How often a message is sent while the manager takes none, and how long it waits in between.
+  /// How often a message is tried while the manager accepts none, and the pause in between.
   private static let attemptCountMax = 50
   private static let pause: Duration = .milliseconds(20)
 
@@ -46,7 +46,7 @@ struct NotifySocket: Equatable, Sendable {
     }
   }
 
-  /// Sends a message, again where the manager is busy. Returns whether it was sent.
+  /// Sends a message, and retries while the manager is busy. Returns whether it was sent.
   @discardableResult
   func tell(_ message: Message) async -> Bool {
     for _ in 0..<Self.attemptCountMax {
@@ -55,13 +55,13 @@ struct NotifySocket: Equatable, Sendable {
       case EAGAIN, ENOBUFS, EINTR: break
       default: return false
       }
-      // Also where the task is cancelled: then there is no time to wait.
+      // A cancelled task throws here: it has no time to wait.
       guard (try? await Task.sleep(for: Self.pause)) != nil else { return false }
     }
     return false
   }
 
-  /// Does not block. Returns the system's error, 0 if there was none.
+  /// Returns the system's error, or 0 if there was none. Does not block.
   private func send(_ message: Message) -> Int32 {
     let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { return errno }

@@ -1,11 +1,13 @@
 import Glibc
+import PortalHTTP
 import ServiceLifecycle
 import UnixSignals
 
-/// Reads files again at SIGHUP, and tells the service manager of it. One signal that comes meanwhile is another time.
+/// Reloads files on SIGHUP, and notifies the service manager. A signal during a reload causes one more reload.
 struct ReloadService: Service {
   let socket: NotifySocket?
-  /// Until this is given, the service manager is told of no reload: its end would say that the server is ready.
+  /// Until it is given, reloads are not reported to the service manager: the message at their end would say that the
+  /// server is ready.
   let notice: ReadyNotice
   let reload: @Sendable () async -> Void
 
@@ -24,7 +26,7 @@ struct ReloadService: Service {
     await socket?.tell(.ready)
   }
 
-  /// In microseconds of CLOCK_MONOTONIC, which the service manager reads, too.
+  /// In microseconds of CLOCK_MONOTONIC, the clock that the service manager reads.
   private static var uptime: Int64 {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)

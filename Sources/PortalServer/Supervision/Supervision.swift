@@ -1,11 +1,11 @@
-/// What a service manager that started this process wants to hear of it (sd_notify(3), sd_watchdog_enabled(3)).
+/// The notifications that the service manager of this process expects (sd_notify(3), sd_watchdog_enabled(3)).
 struct Supervision: Equatable, Sendable {
   let socket: NotifySocket
-  /// Between two signs of life; nil where none are wanted. Half of what the manager waits for one.
+  /// The interval between watchdog messages, half of the manager's timeout; nil if it expects none.
   let watchdogInterval: Duration?
 
-  /// Reads the variables that a manager sets: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, and `WATCHDOG_PID`, by which a process
-  /// knows whether the last one is meant for it. Nil where nobody listens.
+  /// Reads the variables that a manager sets: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, and `WATCHDOG_PID`, the process that
+  /// `WATCHDOG_USEC` applies to. Nil without a valid `NOTIFY_SOCKET`.
   init?(_ environment: [String: String], processID: Int32) {
     guard let socket = environment["NOTIFY_SOCKET"].flatMap({ NotifySocket($0) }) else { return nil }
     self.socket = socket

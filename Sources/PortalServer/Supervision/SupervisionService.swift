@@ -2,7 +2,7 @@ import Logging
 import ServiceLifecycle
 import Synchronization
 
-/// Whether the service manager was told that the server is ready.
+/// Whether the service manager has been notified that the server is ready.
 final class ReadyNotice: Sendable {
   private let given = Mutex(false)
 
@@ -11,17 +11,17 @@ final class ReadyNotice: Sendable {
   func give() { given.withLock { $0 = true } }
 }
 
-/// Tells the service manager when the server is ready, and then that it is alive.
+/// Notifies the service manager when the server is ready, and from then on that it is alive.
 struct SupervisionService: Service {
-  /// Between two looks whether the server is ready.
+  /// The interval between checks of whether the server is ready.
   private static let readinessInterval: Duration = .milliseconds(100)
 
   let supervision: Supervision
-  /// Has an element when the server listens.
+  /// Yields an element when the server listens.
   let listening: AsyncStream<Void>
   let isReady: @Sendable () async -> Bool
   let notice: ReadyNotice
-  /// Returns when every thread that the server depends on has answered; not while one hangs.
+  /// Returns when every thread that the server depends on has responded, and not while one hangs.
   let goRound: @Sendable () async -> Void
   let logger: Logger
 
@@ -30,7 +30,7 @@ struct SupervisionService: Service {
       guard await listening.first(where: { _ in true }) != nil else { return }
       while await !isReady() { try await Task.sleep(for: Self.readinessInterval) }
       if await !supervision.socket.tell(.ready) {
-        logger.error("the service manager could not be told that the server is ready")
+        logger.error("the service manager could not be notified that the server is ready")
       }
       notice.give()
       guard let interval = supervision.watchdogInterval else { return }
@@ -40,7 +40,7 @@ struct SupervisionService: Service {
         try await Task.sleep(for: interval)
       }
     }
-    // A service that returns before it is asked to ends the others.
+    // A service that returns before the shutdown ends the others.
     try? await gracefulShutdown()
   }
 }

@@ -14,7 +14,7 @@ struct ConnectionDeadlinesTests {
     ConnectionDeadlines(ConnectionTimeouts(), openedAt: Self.start)
   }
 
-  @Test("who asks nothing has 75 seconds from the last request on, whatever else was read")
+  @Test("an idle client has 75 seconds from the last request, whatever else was read")
   func idle() {
     var deadlines = makeDeadlines()
     var now = standing(74)
@@ -25,7 +25,7 @@ struct ConnectionDeadlinesTests {
     #expect(deadlines.check(standing(95)) == .close)
   }
 
-  @Test("who is being answered is not idle")
+  @Test("a connection being answered is not idle")
   func answering() {
     var deadlines = makeDeadlines()
     var now = standing(500)
@@ -33,7 +33,7 @@ struct ConnectionDeadlinesTests {
     #expect(deadlines.check(now) == .check(at: at(575)))
   }
 
-  @Test("a head has ten seconds from its first byte on, also where the connection has long been idle")
+  @Test("a head has ten seconds from its first byte, even if the connection has long been idle")
   func head() {
     var deadlines = makeDeadlines()
     #expect(deadlines.beginHead(at: at(70)) == at(80))
@@ -58,7 +58,7 @@ struct ConnectionDeadlinesTests {
     #expect(deadlines.check(now) == .close)
   }
 
-  @Test("while the server does not wait for bytes, nobody is too slow to send them")
+  @Test("while the server does not read, no client is too slow to send")
   func notReading() {
     var deadlines = makeDeadlines()
     _ = deadlines.beginBody(at: at(0), readCount: 0)
@@ -70,7 +70,7 @@ struct ConnectionDeadlinesTests {
     #expect(deadlines.check(standing(90)) == .close)
   }
 
-  @Test("who takes nothing of its answers for a minute is closed, and who takes a byte has another minute")
+  @Test("a client that takes none of its answers for a minute is closed, and one that takes a byte has another minute")
   func output() {
     var deadlines = makeDeadlines()
     func taking(_ sentCount: Int, _ seconds: Int64) -> ConnectionDeadlines.Standing {
@@ -91,7 +91,7 @@ struct ConnectionDeadlinesTests {
     #expect(deadlines.check(taking(1, 130)) == .check(at: at(145)))
   }
 
-  @Test("what is under way when the server is to end has ten seconds, whatever it is")
+  @Test("during shutdown, everything under way has ten seconds")
   func shutdown() {
     var deadlines = makeDeadlines()
     #expect(!deadlines.isShuttingDown)

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("ConnectionLimitState")
 struct ConnectionLimitStateTests {
-  /// Connections are names here, which are idle since the moment at which they came unless something else is said.
+  /// Here, connections are names. They are idle from the moment they arrive, unless noted otherwise.
   private final class Connections {
     static let second: UInt64 = 1_000_000_000
 
@@ -15,7 +15,7 @@ struct ConnectionLimitStateTests {
 
     init(_ countMax: Int) { state = ConnectionLimitState(countMax: countMax) }
 
-    /// The names of those that are closed.
+    /// Returns the names of the closed connections.
     @discardableResult
     func admit(_ name: String, atSecond second: UInt64) -> [String] { admission(name, at: second * Self.second).closed }
 
@@ -36,7 +36,7 @@ struct ConnectionLimitStateTests {
     }
   }
 
-  @Test("up to the bound nobody is closed, and beyond it the most idle one, which counts no more")
+  @Test("up to the limit no connection is closed; beyond it, the most idle one is, and no longer counts")
   func bound() {
     let connections = Connections(3)
     for (second, name) in ["a", "b", "c"].enumerated() {
@@ -49,7 +49,7 @@ struct ConnectionLimitStateTests {
     #expect(connections.admit("f", atSecond: 13) == ["a"])
   }
 
-  @Test("a sixteenth is closed at once, so that the next ones cost nothing")
+  @Test("a sixteenth is closed at a time, so that the next connections cost nothing")
   func share() {
     let connections = Connections(64)
     for number in 0..<64 { connections.admit("\(number)", atSecond: UInt64(number)) }
@@ -59,7 +59,7 @@ struct ConnectionLimitStateTests {
     #expect(connections.admit("68", atSecond: 68) == ["4", "5", "6", "7"])
   }
 
-  @Test("who is being answered stays, however long ago that began; if all are, the new one is closed")
+  @Test("a connection being answered stays open, however long that takes; if all are, the new one is closed")
   func answering() {
     let connections = Connections(2)
     connections.admit("a", atSecond: 0)
@@ -73,7 +73,7 @@ struct ConnectionLimitStateTests {
     #expect(connections.admit("e", atSecond: 104) == ["a"])
   }
 
-  @Test("whoever leaves makes room, once, also if it was closed or never let in")
+  @Test("a connection that leaves makes room once, also if it was closed or never admitted")
   func leaving() {
     let connections = Connections(2)
     connections.admit("a", atSecond: 0)
@@ -90,7 +90,7 @@ struct ConnectionLimitStateTests {
     #expect(connections.state.count == 2)
   }
 
-  @Test("the most idle are those with the oldest answer, then those that came first; no more than there are")
+  @Test("the most idle connections are those with the oldest answer, then those that arrived first")
   func mostIdle() {
     func activity(_ number: UInt64, _ since: UInt64, isAnswering: Bool = false) -> (UInt64, ConnectionActivity) {
       (number, ConnectionActivity(since: since, isAnswering: isAnswering))
@@ -103,7 +103,7 @@ struct ConnectionLimitStateTests {
     #expect(ConnectionLimitState<String>.mostIdle(1, of: []) == [])
   }
 
-  @Test("of a flood one line is logged in ten seconds; clocks of threads that are a little apart do no harm")
+  @Test("a flood logs one line in ten seconds, and small differences between threads' clocks do no harm")
   func logging() {
     let connections = Connections(1)
     let start = 100 * Connections.second
@@ -115,7 +115,7 @@ struct ConnectionLimitStateTests {
     #expect(isLogged(start + 10 * Connections.second + 1))
   }
 
-  @Test("whatever happens, there are never more than the bound, and nobody is closed who is being answered")
+  @Test("there are never more connections than the limit, and none is closed while it is being answered")
   func model() {
     var generator = SeededGenerator(seed: 1)
     for countMax in [1, 2, 15, 16, 40] {

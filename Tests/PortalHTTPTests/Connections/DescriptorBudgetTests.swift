@@ -11,7 +11,7 @@ struct DescriptorBudgetTests {
       limit: limit, poolSizes: poolSizes, eventLoopCount: eventLoopCount, mailThreadCount: mailThreadCount)
   }
 
-  @Test("HTTP connections have what is not kept back; what is does not depend on the limit")
+  @Test("HTTP connections get the descriptors that are not kept back, which do not depend on the limit")
   func allowed() {
     let usual = budget(1_024)
     // As docs/OPERATIONS.md says.
@@ -22,10 +22,10 @@ struct DescriptorBudgetTests {
     }
   }
 
-  @Test("more is kept back for larger and more pools, for threads and for mail")
+  @Test("more descriptors are kept back for larger and more pools, for threads and for mail")
   func keptBack() {
     let usual = budget(1_024).keptBackCount
-    // Each connection may wait for a commit outside its pool, and have a request to cancel beside it.
+    // Each connection may wait for a commit outside its pool, and have a request to cancel at the same time.
     #expect(budget(1_024, poolSizes: [11, 11]).keptBackCount == usual + 2 * 3)
     #expect(budget(1_024, poolSizes: [10, 10, 10]).keptBackCount > usual + 10 * 3)
     #expect(budget(1_024, eventLoopCount: 3).keptBackCount == usual + 3)
@@ -36,7 +36,7 @@ struct DescriptorBudgetTests {
     #expect(operations.keptBackCount == usual + 33)
   }
 
-  @Test("what was asked for is taken if the descriptors allow it, and so is the standard")
+  @Test("the configured number of connections, or the default, is used if the descriptors allow it")
   func wanted() {
     let few = budget(1_024)
     let many = budget(1_048_576)
@@ -47,7 +47,7 @@ struct DescriptorBudgetTests {
     #expect(many.connectionCountMax(100_000) == 100_000)
   }
 
-  @Test("a limit that allows fewer than 16 HTTP connections refuses the start, and says what to do")
+  @Test("with a limit that allows fewer than 16 HTTP connections the server does not start, and says what to do")
   func refusal() {
     let enough = budget(0).keptBackCount + DescriptorBudget.connectionCountMin
     #expect(budget(enough).refusal == nil)
@@ -58,7 +58,7 @@ struct DescriptorBudgetTests {
     #expect(budget(1_024, poolSizes: [200, 200]).refusal != nil)
   }
 
-  @Test("one that allows fewer than 1,000 is worth a warning with the numbers and what to do")
+  @Test("a limit that allows fewer than 1,000 HTTP connections gives a warning with the numbers and what to do")
   func warning() {
     let enough = budget(0).keptBackCount + 1_000
     #expect(budget(enough).warning == nil)

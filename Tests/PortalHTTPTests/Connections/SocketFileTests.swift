@@ -3,9 +3,9 @@ import PortalHTTP
 import PostgresTesting
 import Testing
 
-@Suite("The file of a unix socket")
+@Suite("The file of a Unix socket")
 struct SocketFileTests {
-  @Test("has a path of 107 bytes at most")
+  @Test("the path has at most 107 bytes")
   func length() {
     #expect(SocketFile(path: "/" + String(repeating: "a", count: 106)) != nil)
     for path in ["", "/" + String(repeating: "a", count: 107), "/" + String(repeating: "é", count: 54), "/a\u{0}b"] {
@@ -13,7 +13,7 @@ struct SocketFileTests {
     }
   }
 
-  @Test("is free where there is nothing, or a socket that nobody listens at any more")
+  @Test("the path is free if there is no file, or a socket on which no server listens any more")
   func free() throws {
     try withFile { file in
       try file.expectFree()
@@ -23,30 +23,30 @@ struct SocketFileTests {
     }
   }
 
-  @Test("is not free where somebody listens, also who takes no connections")
+  @Test("the path is not free if a server listens there, even one that accepts no connections")
   func inUse() throws {
     try withFile { file in
       let listener = try unixListener(at: file.path)
       defer { close(listener) }
-      // Far more than wait for a listener that accepts none.
-      for _ in 0..<200 { expectRefusal(file, "another server listens there") }
+      // Far more than the backlog of a listener that accepts none.
+      for _ in 0..<200 { expectRefusal(file, "another server is listening there") }
     }
   }
 
-  @Test("is not free where there is something else, or nobody may look")
+  @Test("the path is not free if there is another file, or if it cannot be checked")
   func somethingElse() throws {
     try withFile { file in
       try Data("kept".utf8).write(to: URL(filePath: file.path))
-      expectRefusal(file, "there is a file that is no socket")
+      expectRefusal(file, "there is a file that is not a socket")
       let below = try #require(SocketFile(path: file.path + "/socket"))
       expectRefusal(below, "Not a directory")
       try FileManager.default.removeItem(atPath: file.path)
       try FileManager.default.createDirectory(atPath: file.path, withIntermediateDirectories: false)
-      expectRefusal(file, "there is a file that is no socket")
+      expectRefusal(file, "there is a file that is not a socket")
     }
   }
 
-  @Test("is opened to those whom its mode lets in")
+  @Test("the file is opened to the users that its mode allows")
   func mode() throws {
     try withFile(mode: 0o606) { file in
       close(try unixListener(at: file.path))
@@ -58,7 +58,7 @@ struct SocketFileTests {
 
   private func expectRefusal(_ file: SocketFile, _ reason: String) {
     let refusal = #expect(throws: SocketFile.Refusal.self) { try file.expectFree() }
-    #expect(refusal?.description == "cannot listen at \(file.path): \(reason)")
+    #expect(refusal?.description == "cannot listen on \(file.path): \(reason)")
   }
 
   private func withFile(mode: Int = SocketFile.modeStandard, _ body: (SocketFile) throws -> Void) throws {

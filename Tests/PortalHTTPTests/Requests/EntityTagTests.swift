@@ -5,7 +5,7 @@ import Testing
 @Suite("EntityTag")
 struct EntityTagTests {
   @Test(
-    "the revisions of a list are those whose tags are strong and written as they are given out",
+    "the revisions of a list are those of its strong tags in the form that the server writes",
     arguments: [
       ("\"7\"", [7]), (" \"7\"\t", [7]), ("\"5\", \"7\"", [5, 7]), ("\"5\",\"7\"", [5, 7]),
       ("\"5\" ,, \"7\",", [5, 7]),
@@ -21,7 +21,7 @@ struct EntityTagTests {
   }
 
   @Test(
-    "what is no list of tags is refused",
+    "text that is not a list of tags is refused",
     arguments: [
       "", " ", ",", " , ", "7", "\"7", "7\"", "\"5\" \"7\"", "\"5\";\"7\"", "w/\"7\"", "W\"7\"", "W/7", "W/ \"7\"",
       "\"a b\"", "\"7\"x",
@@ -32,14 +32,14 @@ struct EntityTagTests {
   }
 
   @Test(
-    "an asterisk alone is any revision",
+    "only an asterisk by itself matches any revision",
     arguments: [("*", true), (" *\t", true), ("**", false), ("\"*\"", false), ("", false)])
   func any(_ text: String, _ isAny: Bool) {
     #expect(EntityTag.isAny(text) == isAny)
   }
 
   @Test(
-    "a list has a tag if it is among its own, weak or not",
+    "a list has a tag if it contains it, weak or not",
     arguments: [
       ("\"a1\"", true), ("W/\"a1\"", true), ("\"b\", W/\"a1\"", true), ("\"a1\",,", true), ("\"A1\"", false),
       ("\"a\"", false),
@@ -49,7 +49,7 @@ struct EntityTagTests {
     #expect(EntityTag.list(in: text, has: "a1") == isThere)
   }
 
-  @Test("the tag of a revision is read as that revision", arguments: [0, 1, 7, 10, 4_096, .max])
+  @Test("the tag of a revision is parsed as that revision", arguments: [0, 1, 7, 10, 4_096, .max])
   func roundTrip(_ revision: Int) {
     #expect(EntityTag.revisions(in: EntityTag.text(of: revision)) == [revision])
   }

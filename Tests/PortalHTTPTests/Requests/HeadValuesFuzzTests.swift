@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Portal
 import PortalTesting
 import PostgresTesting
@@ -6,14 +7,14 @@ import Testing
 
 @testable import PortalHTTP
 
-/// What stands in the head of a request: each is read or refused by its rules, whatever it is.
+/// Values in the head of a request: each is parsed or refused by its rules, whatever it is.
 @Suite("Values of a head, fuzzed")
 struct HeadValuesFuzzTests {
   private static let queryTokens = [
     "&", "=", "%", "%00", "%zz", "%C3%A9", "%ED%A0%80", "limit=50", "cursor=", "+", "&&", "é",
   ]
 
-  @Test("a query is read, or refused at its place; a parameter more does not change how it is read")
+  @Test("a query is parsed, or refused with its location; one more parameter does not change how the rest is parsed")
   func query() async throws {
     let fuzzing = try Fuzzing("queries")
     let others = fuzzing.corpus.map(\.bytes)
@@ -33,14 +34,14 @@ struct HeadValuesFuzzTests {
     }
   }
 
-  @Test("names and values that are percent-encoded come back byte for byte, in their order")
+  @Test("percent-encoded names and values are decoded byte for byte, in order")
   func queryEncoding() async throws {
     let fuzzing = try Fuzzing("queries")
     let others = fuzzing.corpus.map(\.bytes)
     try await fuzzing.run(5_000) { random in
       random.mutated(random.pick(others), tokens: Self.queryTokens, others: others)
     } problem: { bytes, random in
-      // Of any bytes: those between ampersands, by turns names and values.
+      // From any bytes: the parts between ampersands are alternately names and values.
       let parts = String(decoding: bytes, as: UTF8.self).utf8.split(separator: UInt8(ascii: "&")).map {
         String($0) ?? ""
       }
@@ -73,7 +74,7 @@ struct HeadValuesFuzzTests {
   }
 
   @Test(
-    "whatever a client writes, the address is the one that the nearest trusted proxy saw, in its canonical form",
+    "whatever a client writes, the address is the one that the nearest trusted proxy saw, in canonical form",
     arguments: ForwardedHeader.allCases)
   func forwarded(_ header: ForwardedHeader) async throws {
     var trusted = try #require(TrustedProxies("10.0.0.0/8"))
@@ -95,7 +96,7 @@ struct HeadValuesFuzzTests {
     try await fuzzing.run(8_000) { random in
       random.mutated(random.pick(others), tokens: tokens, others: others)
     } problem: { bytes, random in
-      // A line each for several fields.
+      // One line per field.
       let fields = String(decoding: bytes, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false).map(
         String.init)
       let alone = proxies.origin(peer: "10.0.0.1", forwarded: fields)
@@ -119,7 +120,7 @@ struct HeadValuesFuzzTests {
     }
   }
 
-  @Test("a cursor that is taken stands for one id, which has a cursor of its own; any other is refused")
+  @Test("an accepted cursor encodes one id, which has a cursor; any other text is refused")
   func cursor() async throws {
     let fuzzing = try Fuzzing("cursors")
     let others = fuzzing.corpus.map(\.bytes)
@@ -130,13 +131,13 @@ struct HeadValuesFuzzTests {
       let made = UUID.version7()
       guard Cursor.id(from: Cursor.text(of: made)) == made else { return "\(Cursor.text(of: made)) is not \(made)" }
       guard let id = Cursor.id(from: String(decoding: bytes, as: UTF8.self)) else { return nil }
-      guard bytes.count == 22 else { return "it is taken" }
+      guard bytes.count == 22 else { return "it is accepted" }
       return Cursor.id(from: Cursor.text(of: id)) == id ? nil : "\(id) has no cursor"
     }
   }
 
   @Test(
-    "the revisions of a list are those whose tags stand in it, digit for digit, and one more tag is one more revision")
+    "the revisions of a list are those whose tags it contains, digit for digit, and one more tag adds its revision")
   func entityTag() async throws {
     let fuzzing = try Fuzzing("entity-tags")
     let others = fuzzing.corpus.map(\.bytes)
@@ -147,7 +148,7 @@ struct HeadValuesFuzzTests {
     } problem: { bytes, _ in
       let text = String(decoding: bytes, as: UTF8.self)
       guard let revisions = EntityTag.revisions(in: text) else { return nil }
-      guard !EntityTag.isAny(text) else { return "it is a list, and any" }
+      guard !EntityTag.isAny(text) else { return "it is both a list and an asterisk" }
       for revision in revisions where !text.contains(EntityTag.text(of: revision)) { return "\(revision) is not in it" }
       return EntityTag.revisions(in: text + " , \"7\"") == revisions.union([7]) ? nil : "one more changes it"
     }

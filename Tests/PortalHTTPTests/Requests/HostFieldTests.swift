@@ -13,7 +13,7 @@ struct HostFieldTests {
   func valid(_ text: String) { #expect(HostField.isValid(text)) }
 
   @Test(
-    "nothing else is",
+    "nothing else is a host",
     arguments: [
       "", " ", ":80", "a b", "a/b", "a?b", "a#b", "u@a", "u:p@a", "a:80:80", "a:8o", "a:-1", "[::1", "::1", "[]",
       "[::1]x", "[g::]", "é", "%", "%C", "%GG", "a, b", "a\tb", "\"a\"", "http://a", "a\\b",

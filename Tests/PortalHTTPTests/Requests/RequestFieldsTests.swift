@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Portal
 import Testing
 
@@ -17,7 +18,7 @@ struct RequestFieldsTests {
 
   private func locations(_ fields: RequestFields) -> [String] { fields.finalProblems.map(\.location) }
 
-  @Test("what is good is handed over, and there is nothing to complain of")
+  @Test("valid members are returned without problems")
   func good() throws {
     var fields = try fields(
       """
@@ -34,7 +35,7 @@ struct RequestFieldsTests {
     try fields.finish()
   }
 
-  @Test("what is missing and what is null are alike: the default, nil, or required")
+  @Test("missing and null are the same: the default, nil, or required")
   func missing() throws {
     for json in ["{}", #"{"a":null,"b":null,"c":null,"d":null,"e":null,"f":null,"g":null,"h":null}"#] {
       var fields = try fields(json)
@@ -51,7 +52,7 @@ struct RequestFieldsTests {
     }
   }
 
-  @Test("all that is wrong is told at once: in the order of the questions, then what nobody asked for")
+  @Test("all problems are reported together: in the order in which members are taken, then unknown members")
   func several() throws {
     var fields = try fields(
       """
@@ -76,7 +77,7 @@ struct RequestFieldsTests {
     #expect(Problem(InvalidRequest(fields.finalProblems)).errors.map(\.location) == expected)
   }
 
-  @Test("a value is built of the required members where nothing is wrong, and not at all where something is")
+  @Test("a value is built from the required members only if there are no problems")
   func built() throws {
     var good = try fields(#"{"text":"a","number":1}"#)
     let (text, number) = (good.string("text", 1...3), good.integer("number", 0...9))
@@ -88,14 +89,14 @@ struct RequestFieldsTests {
     #expect(RequestFields.make(same, missing) { "\($0)\($1)" } == nil)
   }
 
-  @Test("what a verb refuses is placed in the body, or in the key that the request is about")
+  @Test("a refusal by the domain is located in the body, or in the key that the request is about")
   func placed() {
     let problem = RequestProblem(FieldProblem(.scope(1), "is wrong"))
     #expect(problem == RequestProblem(location: "body.scopes[1]", message: "is wrong"))
     #expect(RequestProblem(FieldProblem(.expiresAt, "is wrong", of: .key)).location == "key.expiresAt")
   }
 
-  @Test("a required text that is wrong is told once, and no other type stands in for a text")
+  @Test("a wrong required string is reported once, and no other type is accepted for a string")
   func once() throws {
     for value in ["1", "true", "[]", "{}", "\"\"", "\"long\""] {
       var fields = try fields("{\"text\":\(value)}")
@@ -105,7 +106,7 @@ struct RequestFieldsTests {
   }
 
   @Test(
-    "a whole number is one however it is written, within its range",
+    "a whole number may be written in any form, within its range",
     arguments: [
       ("0", 0), ("-0", 0), ("100", 100), ("1e2", 100), ("100.0", 100), ("1E+2", 100), ("101", nil), ("-1", nil),
       ("0.5", nil), ("1e999", nil), ("-1e999", nil), ("1e-1", nil), ("9223372036854775808", nil), ("\"1\"", nil),
@@ -117,7 +118,7 @@ struct RequestFieldsTests {
     #expect(locations(fields) == (expected == nil ? ["body.n"] : []))
   }
 
-  @Test("of very many mistakes the first hundred are told, whether in parts, in a list or in names that nobody knows")
+  @Test("at most a hundred problems are reported, whether in parts, in a list or in unknown names")
   func bounded() throws {
     let problems = (0..<1_000).map { RequestProblem(location: "body.events[\($0)]", message: "is wrong") }
     var merged = try fields("{}")

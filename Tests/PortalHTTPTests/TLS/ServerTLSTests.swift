@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Portal
 import PortalHTTP
 import PortalTesting
@@ -7,7 +8,7 @@ import Testing
 
 @Suite("The server's certificate")
 struct ServerTLSTests {
-  @Test("what cannot be used is refused under the name of its setting")
+  @Test("files that cannot be used are refused with the name of the setting")
   func refusals() async throws {
     try await TestCertificate.withFolder { folder in
       let one = try await TestCertificate("one", in: folder)
@@ -21,13 +22,13 @@ struct ServerTLSTests {
       for (certificate, key, reason) in [
         (folder + "/none", one.key, "TLS_CERTIFICATE cannot be read: \(folder)/none"),
         (folder, one.key, "TLS_CERTIFICATE cannot be read: \(folder)"),
-        (empty, one.key, "TLS_CERTIFICATE must be a file in PEM with a certificate: \(empty)"),
-        (garbage, one.key, "TLS_CERTIFICATE must be a file in PEM with a certificate: \(garbage)"),
-        (one.key, one.key, "TLS_CERTIFICATE must be a file in PEM with a certificate: \(one.key)"),
+        (empty, one.key, "TLS_CERTIFICATE must be a PEM file with a certificate: \(empty)"),
+        (garbage, one.key, "TLS_CERTIFICATE must be a PEM file with a certificate: \(garbage)"),
+        (one.key, one.key, "TLS_CERTIFICATE must be a PEM file with a certificate: \(one.key)"),
         (one.certificate, folder + "/none", "TLS_KEY cannot be read: \(folder)/none"),
-        (one.certificate, empty, "TLS_KEY must be a file in PEM with a key without a password: \(empty)"),
-        (one.certificate, secret, "TLS_KEY must be a file in PEM with a key without a password: \(secret)"),
-        (one.certificate, two.key, "TLS_KEY is not the key of TLS_CERTIFICATE, or of a kind that is not known"),
+        (one.certificate, empty, "TLS_KEY must be a PEM file with a key without a password: \(empty)"),
+        (one.certificate, secret, "TLS_KEY must be a PEM file with a key without a password: \(secret)"),
+        (one.certificate, two.key, "TLS_KEY is not the key of TLS_CERTIFICATE, or its type is not supported"),
       ] {
         let refusal = #expect(throws: TLSFiles.Refusal.self) {
           try ServerTLS(TLSFiles(certificate: certificate, key: key))
@@ -37,7 +38,7 @@ struct ServerTLSTests {
     }
   }
 
-  @Test("is read again, and stays what it was where that fails")
+  @Test("the certificate is read again, and stays the same if that fails")
   func reload() async throws {
     try await TestCertificate.withFolder { folder in
       let files = try await TestCertificate(in: folder, dayCount: 30)
@@ -49,7 +50,7 @@ struct ServerTLSTests {
       try Data("garbage".utf8).write(to: URL(filePath: files.key))
       await tls.reload(observer)
       #expect(tls.expiresAt == before)
-      let reason = "TLS_KEY must be a file in PEM with a key without a password: \(files.key)"
+      let reason = "TLS_KEY must be a PEM file with a key without a password: \(files.key)"
       #expect(observations.count(.certificateRefused(reason)) == 1)
       _ = try await TestCertificate(in: folder, dayCount: 60)
       await tls.reload(observer)
@@ -58,7 +59,7 @@ struct ServerTLSTests {
     }
   }
 
-  @Test("there is a warning within 14 days of its end, and after it")
+  @Test("there is a warning from 14 days before the certificate expires")
   func warning() async throws {
     try await TestCertificate.withFolder { folder in
       let files = try await TestCertificate(in: folder, dayCount: 30)

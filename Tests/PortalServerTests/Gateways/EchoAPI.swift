@@ -5,7 +5,7 @@ import HummingbirdTesting
 import Logging
 import PostgresTesting
 
-/// What an API behind a gateway was asked; `EchoAPI` answers with it.
+/// A request as the API behind a gateway received it; the echo API returns it as the response.
 struct Echo: Codable {
   var method: String
   var path: String
@@ -17,7 +17,7 @@ struct Echo: Codable {
   }
 }
 
-/// An API that answers every request with what it was asked, and is a 500 of its own at `/broken`.
+/// Runs `body` with an API that answers every request with an `Echo` of it, with status 500 at `/broken`.
 func withEchoAPI(_ body: @escaping @Sendable (_ port: Int) async throws -> Void) async throws {
   let responder = CallbackResponder { (request: Request, _: BasicRequestContext) in
     var request = request

@@ -1,13 +1,16 @@
 import Foundation
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
 import PostgresTesting
 import Testing
 
-@Suite("docs/gateways: a real gateway before an API")
+@Suite("docs/gateways: a real gateway in front of an API")
 struct GatewayTests {
-  @Test("a good key comes through, and the API is told whose it is, but not the key", arguments: Gateway.allCases)
+  @Test(
+    "a request with a valid key reaches the API, with the ids of key and account but without the key",
+    arguments: Gateway.allCases)
   func valid(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       for credentials in [["-H", "Authorization: Bearer \(world.demo.key)"], ["-H", "X-API-Key: \(world.demo.key)"]] {
@@ -34,7 +37,7 @@ struct GatewayTests {
     }
   }
 
-  @Test("the API's own JWT comes through to it, and the key beside it does not", arguments: Gateway.allCases)
+  @Test("the API's own JWT is passed to the API, and the key next to it is not", arguments: Gateway.allCases)
   func ownJWT(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
@@ -48,14 +51,14 @@ struct GatewayTests {
       }
       expectRefusal(
         try await world.ask("/orders", key: nil, ["-H", "Authorization: Bearer \(jwt)"]), 401, "MISSING_KEY")
-      // What is no JWT may be a key.
+      // Credentials other than a JWT could be a key, so they are removed.
       let answer = try await world.ask("/orders", key: nil, key + ["-H", "Authorization: Basic YTpi"])
       #expect(answer.status == 200)
       #expect(try answer.echo().header("Authorization") == nil)
     }
   }
 
-  @Test("Latchkey and the API are told the id that the gateway gave the request", arguments: Gateway.allCases)
+  @Test("Latchkey and the API receive the request id that the gateway assigned", arguments: Gateway.allCases)
   func requestID(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       let answer = try await world.ask("/orders", key: world.demo.key, ["-H", "X-Request-Id: made-up"])
@@ -64,7 +67,9 @@ struct GatewayTests {
     }
   }
 
-  @Test("no key, nobody's and a revoked one are 401, the last at once", arguments: Gateway.allCases)
+  @Test(
+    "a missing, an unknown and a revoked key are 401, the last one immediately after the revocation",
+    arguments: Gateway.allCases)
   func unauthorized(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       let nobodys = String(world.demo.key.dropLast(3)) + "xyz"
@@ -86,7 +91,7 @@ struct GatewayTests {
     }
   }
 
-  @Test("a key that lacks the scope is 403; which scope, the method and the path decide", arguments: Gateway.allCases)
+  @Test("a key without the scope is 403; method and path determine the scope", arguments: Gateway.allCases)
   func insufficientScope(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       for (path, arguments, status) in [
@@ -104,7 +109,9 @@ struct GatewayTests {
     }
   }
 
-  @Test("a key for another address is 403, whatever address the client claims", arguments: Gateway.allCases)
+  @Test(
+    "a key that is restricted to another address is 403, whatever address the client claims",
+    arguments: Gateway.allCases)
   func forbiddenAddress(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       let (_, elsewhere) = try await world.createKey(",\"allowedIPs\":[\"192.0.2.0/24\"]")
@@ -118,7 +125,7 @@ struct GatewayTests {
     }
   }
 
-  @Test("a key that has used up its minute is 429 and is told when to come again", arguments: Gateway.allCases)
+  @Test("a key that has reached its limit is 429 with Retry-After", arguments: Gateway.allCases)
   func rateLimited(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       let (_, key) = try await world.createKey(",\"rateLimitPerMinute\":2")
@@ -136,7 +143,7 @@ struct GatewayTests {
     }
   }
 
-  @Test("what only the gateway may say, a client cannot", arguments: Gateway.allCases)
+  @Test("headers that only the gateway may set are not taken from the client", arguments: Gateway.allCases)
   func spoofing(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       let names = [
@@ -149,14 +156,15 @@ struct GatewayTests {
       let echo = try answer.echo()
       #expect(!answer.text.contains("spoofed"))
       #expect(echo.header("X-Latchkey-Key-Id") == world.demo.keyID)
-      // The gateway's token is no key, and a key is no token.
+      // The gateway's token is not accepted as a key, nor a key as the token.
       expectRefusal(
         try await world.ask("/orders", key: nil, ["-H", "X-Latchkey-Token: \(world.demo.key)"]), 401, "MISSING_KEY")
       expectRefusal(try await world.ask("/orders", key: world.demo.serviceToken), 401, "NOT_FOUND")
     }
   }
 
-  @Test("bodies come through whole, with refused ones between, on one connection", arguments: Gateway.allCases)
+  @Test(
+    "bodies reach the API complete, with refused requests in between, on one connection", arguments: Gateway.allCases)
   func bodies(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       let (_, key) = try await world.createKey(",\"rateLimitPerMinute\":1000")
@@ -181,7 +189,7 @@ struct GatewayTests {
     }
   }
 
-  @Test("a path that is open to all needs neither a key nor Latchkey", arguments: Gateway.allCases)
+  @Test("a public path needs neither a key nor Latchkey", arguments: Gateway.allCases)
   func open(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       _ = try await world.servers[0].end()
@@ -195,7 +203,8 @@ struct GatewayTests {
     }
   }
 
-  @Test("while Latchkey is away the answer is 503; when it is back, requests come through", arguments: Gateway.allCases)
+  @Test(
+    "while Latchkey is down the answer is 503; once it is back, requests reach the API", arguments: Gateway.allCases)
   func stopped(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       #expect(try await world.ask("/orders", key: world.demo.key).status == 200)
@@ -210,7 +219,7 @@ struct GatewayTests {
     }
   }
 
-  @Test("while Latchkey hangs the answer is 503, soon", arguments: Gateway.allCases)
+  @Test("while Latchkey hangs the answer is 503 within seconds", arguments: Gateway.allCases)
   func hanging(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       #expect(try await world.ask("/orders", key: world.demo.key).status == 200)
@@ -223,7 +232,9 @@ struct GatewayTests {
     }
   }
 
-  @Test("Latchkey without its database, or that no longer knows the gateway, is 503", arguments: Gateway.allCases)
+  @Test(
+    "the answer is 503 if Latchkey has no database, or no longer accepts the gateway's token",
+    arguments: Gateway.allCases)
   func noVerdict(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       try await PostgresPool.with(world.database.configuration) { pool in
@@ -249,7 +260,7 @@ struct GatewayTests {
     }
   }
 
-  @Test("of two instances of Latchkey, one may die", arguments: Gateway.allCases)
+  @Test("with two instances of Latchkey, one of them may die", arguments: Gateway.allCases)
   func twoInstances(_ kind: Gateway) async throws {
     try await withGateway(kind, servers: 2) { world in
       _ = try await world.servers[1].end(SIGKILL)
@@ -257,7 +268,7 @@ struct GatewayTests {
     }
   }
 
-  @Test("what is wrong with the API itself is not taken for Latchkey's", arguments: Gateway.allCases)
+  @Test("errors of the API itself are passed on, and not attributed to Latchkey", arguments: Gateway.allCases)
   func brokenAPI(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       let answer = try await world.ask("/broken", key: world.demo.key)
@@ -278,7 +289,7 @@ struct GatewayTests {
     }
   }
 
-  @Test("no key and no token comes into the gateway's logs, whatever happens", arguments: Gateway.allCases)
+  @Test("no key and no token appears in the gateway's logs", arguments: Gateway.allCases)
   func logs(_ kind: Gateway) async throws {
     try await withGateway(kind) { world in
       let credentials = ["-H", "X-API-Key: \(world.demo.key)"]
@@ -288,7 +299,7 @@ struct GatewayTests {
       expectUnavailable(try await world.ask("/gone", key: nil, credentials))
       expectUnavailable(try await world.ask("/gone", key: world.demo.key))
       var logs = ""
-      try await eventually("all of it is in the log") {
+      try await eventually("all requests are in the log") {
         logs = world.gateway.readLogs()
         return ["/orders", "/broken", "/gone"].allSatisfy { logs.contains($0) }
       }
@@ -296,7 +307,7 @@ struct GatewayTests {
     }
   }
 
-  @Test("the configuration is in form, and nothing in it is worth a warning")
+  @Test("the configurations are formatted and cause no warning")
   func form() async throws {
     try await withGateway(.nginx) { world in
       #expect(!world.gateway.readLogs().contains("[warn]"))
@@ -307,7 +318,7 @@ struct GatewayTests {
     #expect(formatted.output == (try String(contentsOfFile: configuration, encoding: .utf8)))
   }
 
-  /// Latchkey's refusal, as the gateway's client sees it.
+  /// Expects a refusal by Latchkey, as the gateway's client sees it.
   private func expectRefusal(_ answer: GatewayAnswer, _ status: Int, _ code: String) {
     #expect(answer.status == status)
     #expect(answer.header("X-Latchkey-Code") == code)

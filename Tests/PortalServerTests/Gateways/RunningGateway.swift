@@ -16,14 +16,14 @@ enum Gateway: String, CaseIterable, CustomTestStringConvertible {
   func program() throws -> String { try installedProgram(rawValue, by: "--gateways") }
 }
 
-/// A real gateway with the very configuration that the documentation gives, and a deployment's own values.
+/// A real gateway with the configuration file of the documentation and the values of a deployment.
 final class RunningGateway: Sendable {
   private let process: ChildProcess
   private let kind: Gateway
   private let folder: String
   let port: Int
 
-  /// Starts it before an API, asking servers in turn, and waits until it answers.
+  /// Starts the gateway in front of an API, with servers that it asks in turn, and waits until it answers.
   init(_ kind: Gateway, before api: Int, asking servers: [RunningServer], token: String) async throws {
     self.kind = kind
     folder = FileManager.default.temporaryDirectory.appending(path: "latchkey-gateway-\(UUID())").path
@@ -64,7 +64,7 @@ final class RunningGateway: Sendable {
     }
   }
 
-  /// Everything that it has written about its work.
+  /// Everything that the gateway has logged.
   func readLogs() -> String {
     ["output", "access.log", "error.log"].map { folder + "/" + $0 }
       .map { (try? String(contentsOfFile: $0, encoding: .utf8)) ?? "" }.joined()
@@ -77,13 +77,13 @@ final class RunningGateway: Sendable {
   }
 }
 
-/// What a client of the gateway's gets.
+/// The response that a client of the gateway gets.
 struct GatewayAnswer {
   let status: Int
   let text: String
   private let fields: [(name: String, value: String)]
 
-  /// Reads what `curl --include` prints.
+  /// Parses the output of `curl --include`.
   init(_ output: String) throws {
     let parts = output.components(separatedBy: "\r\n\r\n")
     var lines = parts[0].components(separatedBy: "\r\n")
@@ -99,18 +99,18 @@ struct GatewayAnswer {
     }
   }
 
-  /// The value of a header, which must not stand there twice.
+  /// The value of a header, which must not occur twice.
   func header(_ name: String) -> String? {
     let values = fields.filter { $0.name == name.lowercased() }.map(\.value)
     #expect(values.count < 2, "\(name)")
     return values.first
   }
 
-  /// What the API was asked.
+  /// The request that the API received.
   func echo() throws -> Echo { try JSONDecoder().decode(Echo.self, from: Data(text.utf8)) }
 }
 
-/// A gateway before an API, and the servers that it asks, with a customer who has a key.
+/// A gateway in front of an API, the servers that it asks, and a customer with a key.
 struct GatewayWorld: Sendable {
   let kind: Gateway
   let database: TestDatabase
@@ -120,13 +120,13 @@ struct GatewayWorld: Sendable {
 
   func url(_ path: String) -> String { "http://127.0.0.1:\(gateway.port)\(path)" }
 
-  /// Asks as a client of the API does; further arguments are curl's.
+  /// Sends a request as a client of the API; `arguments` are further arguments of curl.
   func ask(_ path: String, key: String?, _ arguments: [String] = []) async throws -> GatewayAnswer {
     let credentials = key.map { ["-H", "Authorization: Bearer \($0)"] } ?? []
     return try GatewayAnswer(try await curl(["--include", url(path)] + credentials + arguments).output)
   }
 
-  /// Makes a key that may look at orders; `more` are further members of the body, each with its comma before it.
+  /// Creates a key with the scope `orders:read`; `more` has further members of the body, each after a comma.
   func createKey(_ more: String = "") async throws -> (id: String, key: String) {
     let answer = try await curl(
       [servers[0].url + "/v1/keys", "-H", "Content-Type: application/json", "-d"]
@@ -138,7 +138,7 @@ struct GatewayWorld: Sendable {
   var asCustomer: [String] { ["-H", "Authorization: Bearer \(demo.session)"] }
 }
 
-/// Runs `body` with a gateway and all that it needs, and ends them.
+/// Runs `body` with a gateway and everything that it needs, and ends them afterwards.
 func withGateway(
   _ kind: Gateway, servers count: Int = 1, _ body: @escaping @Sendable (GatewayWorld) async throws -> Void
 ) async throws {

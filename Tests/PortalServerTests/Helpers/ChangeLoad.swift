@@ -1,11 +1,12 @@
 import Foundation
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
 import Synchronization
 
-/// Customers who revoke keys and make others, and a gateway that reports outcomes, one change after the other at two
-/// servers, whatever becomes of the database; and an account of what was acknowledged.
+/// Customers who revoke and create keys, and a gateway that reports outcomes, one change after the other on two
+/// servers, whatever happens to the database. It records what was acknowledged.
 final class ChangeLoad: Sendable {
   struct Tally: Sendable {
     var revoked: [OwnedKey] = []
@@ -15,7 +16,7 @@ final class ChangeLoad: Sendable {
     var acceptedLatest = Duration.zero
     /// Acceptances later than the lease.
     var lateCount = 0
-    /// Questions about a key that was made, answered with something else than yes.
+    /// Wrong answers about keys that were revoked or created.
     var problems: [String] = []
     fileprivate var changedAt = ContinuousClock.now
     fileprivate var longestSilence = Duration.zero
@@ -30,9 +31,9 @@ final class ChangeLoad: Sendable {
   private static let lease: Duration = .seconds(2)
   private static let revokerCount = 3
   private static let outcomeBatchSize = 10
-  /// Revocations before and after each thing that happens.
+  /// Revocations to wait for before and after each event.
   private static let awaitedCount = 30
-  /// After each change, so that there is time for other tests.
+  /// The pause after each change, which leaves time for other tests.
   private static let pause: Duration = .milliseconds(50)
 
   private let world: RevocationWorld
@@ -42,8 +43,8 @@ final class ChangeLoad: Sendable {
 
   var tally: Tally { state.withLock { $0 } }
 
-  /// Runs `body` beside the load, and returns what became of it. All but the last of the owner's keys are revoked in
-  /// time; on that one, outcomes are reported.
+  /// Runs `body` under the load, and returns the load's results. The owner's keys are revoked in turn, except for the
+  /// last one, on which outcomes are reported.
   static func run(
     on world: RevocationWorld, _ owner: KeyOwner, _ body: (ChangeLoad) async throws -> Void
   ) async throws -> Tally {
@@ -116,7 +117,7 @@ final class ChangeLoad: Sendable {
     try await work { connections in
       let answer = try await connections[1].send(
         "POST", "/v1/keys", #"{"name":"Made","scopes":["a"]}"#, token: owner.session)
-      // Nobody knows such a key, whether it was made or not.
+      // Nobody knows the secret of such a key, whether it was created or not.
       if answer.status == 503 { return }
       let json = try answer.json()
       guard let id = json["id"].string.flatMap({ UUID(uuidString: $0) }), let secret = json["key"].string else {
@@ -137,7 +138,7 @@ final class ChangeLoad: Sendable {
     let events = Array(repeating: event, count: Self.outcomeBatchSize).joined(separator: ",")
     try await work { connections in
       let batch = "{\"batchId\":\"\(UUID())\",\"events\":[\(events)]}"
-      // Under the same name until it is known to be counted, as a gateway does.
+      // Under the same id until it is known to be counted, as a gateway does.
       let answer = try await ask { try await connections[0].send("POST", "/v1/usage", batch, token: world.token) }
       let json = try answer.json()
       guard answer.status == 202, let accepted = json["accepted"].integer, let duplicates = json["duplicates"].integer,
@@ -150,7 +151,7 @@ final class ChangeLoad: Sendable {
     }
   }
 
-  /// Until the answer is another than 503.
+  /// Repeats the question until the answer is not 503.
   private func ask(_ question: () async throws -> TestConnection.Answer) async throws -> TestConnection.Answer {
     let limit = ContinuousClock.now + RevocationWorld.outageMax
     while true {

@@ -1,4 +1,6 @@
 import Foundation
+import JSON
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import PostgresTesting
@@ -9,11 +11,11 @@ let latchkeyBinary =
   ProcessInfo.processInfo.environment["LATCHKEY_BINARY"] ?? repositoryRoot + "/.build/debug/latchkey"
 
 extension CommandResult {
-  /// Its output as one JSON object.
+  /// The output as one JSON object.
   func json() throws -> JSONValue { try JSONParser.parse(output.trimmingCharacters(in: .newlines).utf8) }
 }
 
-/// Runs a command of Latchkey's to its end.
+/// Runs a `latchkey` command to its end.
 func latchkey(
   _ arguments: [String], environment: [String: String] = [:], input: String? = nil
 ) async throws -> CommandResult {
@@ -21,7 +23,7 @@ func latchkey(
     latchkeyBinary, arguments, environment: baseEnvironment.merging(environment) { $1 }, input: input)
 }
 
-/// Without what the developer's shell says of other databases.
+/// The environment without the developer's settings for other databases and servers.
 let baseEnvironment = ProcessInfo.processInfo.environment.filter { name, _ in
   ![
     "DATABASE_URL", "HTTP_HOST", "HTTP_PORT", "HTTP_SOCKET", "PUBLIC_URL", "SIGNUP_OPEN", "NOTIFY_SOCKET",
@@ -29,19 +31,19 @@ let baseEnvironment = ProcessInfo.processInfo.environment.filter { name, _ in
   ].contains(name) && !name.hasPrefix("PG") && !name.hasPrefix("MAIL_")
 }
 
-/// A `latchkey serve` of one test's own.
+/// A test's own `latchkey serve`.
 final class RunningServer: Sendable {
   private let process: ChildProcess
   let port: Int
   let log: String
-  /// What curl needs, beside ``url``, to reach it.
+  /// The options that curl needs besides ``url`` to reach the server.
   let curlOptions: [String]
 
   let url: String
   private let readiness: [String]
 
-  /// Starts the server, on a free port if none is given, and waits until it is ready. `shell` is what a shell does
-  /// before, for the limits that the server is to have.
+  /// Starts the server, on a free port if none is given, and waits until it is ready. `shell` is a shell command to run
+  /// before it, for example to set limits.
   init(
     on database: TestDatabase, spool: String, port: Int? = nil, environment: [String: String] = [:],
     clock: FakeClock? = nil, shell: String? = nil
@@ -52,8 +54,8 @@ final class RunningServer: Sendable {
     url = "\(certificate == nil ? "http" : "https")://127.0.0.1:\(self.port)"
     curlOptions =
       environment["HTTP_SOCKET"].map { ["--unix-socket", $0] } ?? certificate.map { ["--cacert", $0] } ?? []
-    // Through a shell, which the library of a fake clock gives its variable: a program that it gives it to at its own
-    // start does not find its arguments any more.
+    // Through a shell, in which the library of a fake clock sets its variable: a program for which it does so at the
+    // start no longer finds its arguments.
     let (program, arguments) =
       clock == nil && shell == nil
       ? (latchkeyBinary, ["serve"])
@@ -72,7 +74,7 @@ final class RunningServer: Sendable {
     }
   }
 
-  /// Whether it says that it may be sent traffic.
+  /// Whether the server reports that it is ready.
   func isReady() async throws -> Bool { try await statusCode(readiness) == "200" }
 
   func readLog() -> String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
@@ -81,7 +83,7 @@ final class RunningServer: Sendable {
 
   func send(_ signal: Int32) { process.send(signal) }
 
-  /// Sends a signal and waits for the end; the exit status.
+  /// Sends a signal, waits for the end, and returns the exit status.
   func end(_ signal: Int32 = SIGTERM) async throws -> Int32 {
     process.send(signal)
     let status = await process.wait()
@@ -90,7 +92,7 @@ final class RunningServer: Sendable {
   }
 }
 
-/// Runs `body` with servers on one database, and ends what is left of them. A port may be given if it is one server.
+/// Runs `body` with servers on one database, and ends those that still run. A port may be given for one server.
 func withServers(
   _ count: Int, on database: TestDatabase, port: Int? = nil, environment: [String: String] = [:], shell: String? = nil,
   _ body: ([RunningServer]) async throws -> Void
@@ -115,16 +117,16 @@ func curl(_ arguments: [String]) async throws -> CommandResult {
   try await run("/usr/bin/curl", ["-sS", "--max-time", "20"] + arguments)
 }
 
-/// The status of an answer, or 000 where there is none.
+/// Returns the status of an answer, or 000 if there is none.
 func statusCode(_ arguments: [String]) async throws -> String {
   try await curl(["-o", "/dev/null", "-w", "%{http_code}"] + arguments).output
 }
 
-/// Ports that were given to tests, which may not listen there yet.
+/// Ports that were given to tests, which may not listen on them yet.
 private let givenPorts = Mutex<Set<Int>>([])
 
-/// A port that nobody listens on now and that no other test was given, from below those that the kernel gives to
-/// connections: one of these could be taken before the server has it.
+/// Returns a port that nothing listens on and that no other test was given. It is below the kernel's range for outgoing
+/// connections, which could take a port before the server does.
 func freePort() throws -> Int {
   for _ in 0..<100 {
     let port = Int.random(in: 20_000..<32_000)

@@ -4,22 +4,22 @@ import PostgresTesting
 import Synchronization
 import Testing
 
-/// Gateways that verify as fast as they are answered, over connections that they open anew when one breaks, and that
-/// keep account of what they were told.
+/// Gateways that verify as fast as they are answered, reopen connections that break, and record the verdicts that they
+/// get.
 final class CountedLoad: Sendable {
   struct Tally: Sendable {
-    /// Verdicts that arrived, on keys that exist.
+    /// Verdicts that arrived, about keys that exist.
     var acknowledged = 0
-    /// Answers that never arrived, also because nobody was there to be asked.
+    /// Answers that never arrived, also because there was no server.
     var failureCount = 0
-    /// Answers of 503, which count nothing.
+    /// Answers of 503, for which nothing is counted.
     var unavailableCount = 0
     var problems: [String] = []
   }
 
   private static let connectionCount = 6
   private static let batchSize = 60
-  /// Verdicts that may be on their way at any moment.
+  /// The maximum number of verdicts in flight at any moment.
   static let inFlightMax = 1 + (connectionCount - 1) * batchSize
 
   private let port: Int
@@ -31,7 +31,7 @@ final class CountedLoad: Sendable {
 
   var tally: Tally { state.withLock { $0 } }
 
-  /// Runs `body` beside the load, and returns what became of it. `pause` is what each gateway makes after an answer.
+  /// Runs `body` under the load, and returns the load's results. Each gateway waits for `pause` after an answer.
   static func run(
     on port: Int, _ keys: [OwnedKey], token: String, pause: Duration = .zero,
     _ body: (CountedLoad) async throws -> Void
@@ -62,13 +62,13 @@ final class CountedLoad: Sendable {
           }
         }
       } catch {
-        // Refused until the server is there again.
+        // Connections are refused until the server is back.
         try? await Task.sleep(for: .milliseconds(20))
       }
     }
   }
 
-  /// One key at a time, or many, as gateways do both.
+  /// Verifies one key or a batch: gateways do both.
   private func ask(_ connection: TestConnection, _ number: Int) async throws {
     let count = number == 0 ? 1 : Self.batchSize
     let start = Int.random(in: 0..<secrets.count)
@@ -88,7 +88,7 @@ final class CountedLoad: Sendable {
   }
 }
 
-/// Ends the servers, and expects that all verdicts that they gave to the load are stored, each of them once.
+/// Ends the servers, and expects that every verdict that they gave to the load is stored exactly once.
 func expectStored(
   _ tally: CountedLoad.Tally, _ keys: [OwnedKey], _ what: String, _ servers: [RunningServer], _ world: RevocationWorld
 ) async throws {

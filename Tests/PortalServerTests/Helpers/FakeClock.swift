@@ -2,8 +2,8 @@ import Foundation
 import PortalTesting
 import PostgresTesting
 
-/// A calendar for programs that are started with its environment, set by a test while they run: Debian's libfaketime
-/// reads a file each time that a program asks what time it is. The monotonic clocks stay the kernel's.
+/// A calendar clock for programs that are started with its environment. A test can set it while they run: Debian's
+/// libfaketime reads a file each time that a program asks for the time. The monotonic clocks remain the kernel's.
 final class FakeClock: Sendable {
   let environment: [String: String]
   private let file: String
@@ -23,7 +23,7 @@ final class FakeClock: Sendable {
 
   deinit { try? FileManager.default.removeItem(atPath: file) }
 
-  /// What the library leaves of a program that ended.
+  /// Removes what the library leaves behind of a program that has ended.
   static func removeLeftovers(of processID: Int32) {
     for name in ["faketime_shm_\(processID)", "sem.faketime_sem_\(processID)"] {
       try? FileManager.default.removeItem(atPath: "/dev/shm/" + name)
@@ -32,7 +32,7 @@ final class FakeClock: Sendable {
 
   func set(aheadSeconds: Int) throws {
     try Data(String(format: "%+d\n", aheadSeconds).utf8).write(to: URL(filePath: file), options: .atomic)
-    // PostgreSQL runs as a user of its own.
+    // PostgreSQL runs as another user.
     try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: file)
   }
 }

@@ -4,8 +4,8 @@ import PortalTesting
 import PostgresTesting
 import Synchronization
 
-/// Two PostgreSQL servers under Patroni, and the etcd that keeps Patroni's lock, of one test's own: on loopback, with
-/// everything in one folder.
+/// A test's own two PostgreSQL servers under Patroni, and the etcd that keeps Patroni's lock, on loopback and with all
+/// files in one folder.
 final class PatroniCluster: Sendable {
   /// How long the lock outlives a primary that vanishes: the shortest that Patroni's documentation allows.
   static let ttl: Duration = .seconds(20)
@@ -13,11 +13,11 @@ final class PatroniCluster: Sendable {
   struct Member: Sendable {
     var name: String
     var port: Int
-    /// Of Patroni's REST API.
+    /// The port of Patroni's REST API.
     var apiPort: Int
   }
 
-  /// The first is the primary to begin with, the second its synchronous standby.
+  /// The first is the initial primary, and the second its synchronous standby.
   let members: [Member]
   private let folder = "/tmp/latchkey-patroni-\(UUID().uuidString.prefix(8))"
   private let etcd: ChildProcess
@@ -28,7 +28,7 @@ final class PatroniCluster: Sendable {
     let cluster = try await PatroniCluster(isStrict: isStrict)
     let result: Result<Void, any Error>
     do {
-      // One after the other, so that it is known which is which.
+      // One after the other, so that the first becomes the primary.
       try cluster.start(cluster.members[0])
       try await cluster.wait(for: cluster.members[0], as: .primary, within: .seconds(60))
       try cluster.start(cluster.members[1])
@@ -63,7 +63,7 @@ final class PatroniCluster: Sendable {
       ]), output: folder + "/etcd.log")
   }
 
-  /// What docs/FAILOVER.md advises, and what makes a test quick: no fsync, and a lock that is renewed each second.
+  /// The advice of docs/FAILOVER.md, and settings for quick tests: no fsync, and a lock that is renewed every second.
   private static func settings(
     of member: Member, _ folder: String, _ programs: String, etcdPort: Int, isStrict: Bool
   ) -> String {
@@ -116,13 +116,13 @@ final class PatroniCluster: Sendable {
     """
   }
 
-  /// A migrated database. Its URL names both members, and leads to the one that is the primary.
+  /// Creates a migrated database. Its URL names both members, and connects to the primary.
   func makeDatabase() async throws -> TestDatabase {
     let hosts = members.map { "127.0.0.1:\($0.port)" }.joined(separator: ",")
     return try await makeMigratedDatabase { "postgres://postgres@\(hosts)/\($0)?target_session_attrs=read-write" }
   }
 
-  // MARK: What Patroni says
+  // MARK: Roles
 
   enum Role: String {
     case primary, synchronous
@@ -137,14 +137,14 @@ final class PatroniCluster: Sendable {
     }
   }
 
-  /// By the health checks that load balancers use.
+  /// Asks the health checks that load balancers use.
   private func has(_ member: Member, _ role: Role) async throws -> Bool {
     try await statusCode(["http://127.0.0.1:\(member.apiPort)/\(role.rawValue)"]) == "200"
   }
 
-  // MARK: What happens to it
+  // MARK: Faults
 
-  /// Starts a member's Patroni, which starts PostgreSQL, and first makes its data or mends it where need be.
+  /// Starts a member's Patroni, which creates or repairs the data if necessary and starts PostgreSQL.
   func start(_ member: Member) throws {
     let agent = try ChildProcess(
       "/usr/bin/env",
@@ -165,12 +165,12 @@ final class PatroniCluster: Sendable {
     guard let parent = processes(of: member).first else {
       throw TestSetupError(description: "PostgreSQL does not run: \(logs)")
     }
-    // So that it starts no other meanwhile.
+    // So that it starts no other processes meanwhile.
     kill(parent, SIGSTOP)
     for process in processes(of: member).reversed() { kill(process, SIGKILL) }
   }
 
-  /// The primary and the standby change places, as an administrator would have it.
+  /// Switches primary and standby, as an administrator does.
   func switchOver() async throws {
     let result = try await run(
       try installedProgram("patronictl", by: "--failover"),
@@ -178,7 +178,7 @@ final class PatroniCluster: Sendable {
     guard result.status == 0 else { throw TestSetupError(description: "\(result)") }
   }
 
-  /// None if PostgreSQL does not run; the file of one that was killed may name the process of a stranger.
+  /// Empty if PostgreSQL does not run: the process in the file of a killed one may be an unrelated one.
   private func processes(of member: Member) -> [Int32] {
     let data = "\(folder)/\(member.name)"
     guard let processes = try? postgresProcesses(data: data), let parent = processes.first,
@@ -192,7 +192,7 @@ final class PatroniCluster: Sendable {
     for member in members {
       await killAgent(of: member)
       guard let parent = processes(of: member).first else { continue }
-      // PostgreSQL's immediate shutdown: it leaves no shared memory behind.
+      // PostgreSQL's immediate shutdown leaves no shared memory behind.
       kill(parent, SIGQUIT)
       try? await eventually("it has ended") {
         !FileManager.default.fileExists(atPath: "\(folder)/\(member.name)/postmaster.pid")
@@ -203,7 +203,7 @@ final class PatroniCluster: Sendable {
     try? FileManager.default.removeItem(atPath: folder)
   }
 
-  /// The last lines of what each program wrote since it was started last.
+  /// The last lines that each program logged since its last start.
   private var logs: String {
     (["etcd"] + members.map(\.name)).map { name in
       let text = (try? String(contentsOfFile: "\(folder)/\(name).log", encoding: .utf8)) ?? ""

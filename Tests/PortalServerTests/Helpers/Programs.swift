@@ -1,7 +1,7 @@
 import Foundation
 import PostgresTesting
 
-/// The path of a program that `scripts/install-dependencies` installs, given one of its flags.
+/// Returns the path of a program that `scripts/install-dependencies` installs with the given flag.
 func installedProgram(_ name: String, by flag: String) throws -> String {
   let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "") + ":/usr/sbin"
   let paths = folders.split(separator: ":").map { "\($0)/\(name)" }
@@ -11,13 +11,13 @@ func installedProgram(_ name: String, by flag: String) throws -> String {
   return path
 }
 
-/// A command as the user that PostgreSQL runs as: `postgres` if the tests run as root, since PostgreSQL refuses to.
+/// A command as the user that runs PostgreSQL: `postgres` if the tests run as root, which PostgreSQL refuses.
 func asPostgres(_ command: [String]) -> [String] {
   geteuid() == 0
     ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"] + command : command
 }
 
-/// Makes that user the owner of a folder and all that is in it.
+/// Makes that user the owner of a folder and everything in it.
 func giveToPostgres(_ folder: String) async throws {
   guard geteuid() == 0 else { return }
   let result = try await run("/usr/bin/env", ["chown", "-R", "postgres:", folder])

@@ -1,12 +1,13 @@
 import Foundation
 import Portal
+import PortalAPI
 import PortalHTTP
 import PortalTesting
 import Postgres
 import PostgresTesting
 import Synchronization
 
-/// A key as its owner has it.
+/// A key with its secret.
 struct OwnedKey: Sendable {
   let id: UUID
   let secret: String
@@ -18,7 +19,7 @@ struct KeyOwner: Sendable {
   let keys: [OwnedKey]
 }
 
-/// Several real servers on one database, a way to that database beside them, and a gateway's token.
+/// Several real servers on one database, a pool of connections to that database, and a gateway's token.
 struct RevocationWorld: Sendable {
   let servers: [RunningServer]
   let pool: PostgresPool
@@ -44,7 +45,7 @@ struct RevocationWorld: Sendable {
 
   var ports: [Int] { servers.map(\.port) }
 
-  /// Makes a customer, and their keys behind the portal's back, since it would make them one by one.
+  /// Creates a customer, and their keys directly in the database, because the portal would create them one by one.
   func makeOwner(_ name: String, keyCount: Int) async throws -> KeyOwner {
     let answer = try await TestConnection.with([ports[0]]) { connections in
       try await connections[0].send(
@@ -79,16 +80,16 @@ struct RevocationWorld: Sendable {
     }
   }
 
-  /// What a server said of some keys until it had refused all of them.
+  /// A server's answers about some keys until it had refused all of them.
   struct Heard: Sendable {
-    /// By key: when the questions were sent that were answered with yes.
+    /// By key: when the accepted questions were sent.
     var accepted: [[ContinuousClock.Instant]]
-    /// By key: when the first no came.
+    /// By key: when the first refusal arrived.
     var refused: [ContinuousClock.Instant?]
     var answerCount = 0
     /// Answers of 503.
     var unavailableCount = 0
-    /// What must not be said of a key that was valid and is being revoked, or was refused once.
+    /// Answers that are wrong for a key that was valid and is being revoked, or was refused before.
     var problems: [String] = []
 
     init(_ count: Int) {
@@ -123,7 +124,7 @@ struct RevocationWorld: Sendable {
     }
   }
 
-  /// Asks again and again, until all keys have been refused.
+  /// Asks repeatedly until all keys have been refused.
   func askUntilRefused(
     _ keys: [OwnedKey], at connection: TestConnection, within limit: Duration = .seconds(30)
   ) async throws -> Heard {
@@ -137,7 +138,7 @@ struct RevocationWorld: Sendable {
         return heard
       }
       heard.hear(try await connection.verify(secrets, token: token), askedAt: askedAt)
-      // Hardly a pause while it is quick; in a long fault, dozens of callers would only fight for the processor.
+      // Short pauses while answers are quick; in a long fault, dozens of callers would compete for the processor.
       try await Task.sleep(for: min(max(.milliseconds(1), (askedAt - start) / 8), .milliseconds(50)))
     }
     return heard
@@ -145,12 +146,12 @@ struct RevocationWorld: Sendable {
 
   // MARK: What is stored
 
-  /// Verdicts that were counted.
+  /// The number of verdicts that are stored.
   func verdictCount(of keys: [OwnedKey]) async throws -> Int {
     try await pool.query(SumVerdictsOfKeys(ids: keys.map(\.id))).first ?? 0
   }
 
-  /// Outcomes that were counted.
+  /// The number of outcomes that are stored.
   func outcomeCount(of keys: [OwnedKey]) async throws -> Int {
     try await pool.query(SumOutcomesOfKeys(ids: keys.map(\.id))).first ?? 0
   }
@@ -165,10 +166,10 @@ struct RevocationWorld: Sendable {
     var knownAt: ContinuousClock.Instant
   }
 
-  /// Longer than any test keeps the database, or the standby that commits wait for, away.
+  /// Longer than any test keeps the database, or the standby that commits wait for, unavailable.
   static let outageMax: Duration = .seconds(240)
 
-  /// Runs `attempt` until it has revoked the keys. Where it cannot be said whether it has, the database is asked.
+  /// Runs `attempt` until it has revoked the keys. If its outcome is unknown, asks the database.
   func revoke(_ keys: [OwnedKey], _ attempt: () async throws -> Void) async throws -> Revocation {
     let limit = ContinuousClock.now + Self.outageMax
     while true {
@@ -203,7 +204,7 @@ struct RevocationWorld: Sendable {
     error is Unavailable || (error as? PostgresError)?.isUnavailable == true
   }
 
-  /// By its owner.
+  /// Revokes a key as its owner.
   func revoke(_ key: OwnedKey, of owner: KeyOwner, at connection: TestConnection) async throws -> JSONPropagation {
     let answer = try await connection.send("DELETE", "/v1/keys/\(key.id)".lowercased(), token: owner.session)
     if answer.status == 503 { throw Unavailable() }
@@ -214,11 +215,11 @@ struct RevocationWorld: Sendable {
     return JSONPropagation(instances: instances, acknowledged: acknowledged, milliseconds: milliseconds)
   }
 
-  /// A key that its owner revoked, and what servers said of it from then on.
+  /// The answers of servers about a key from its revocation on.
   struct RevokedKey: Sendable {
-    /// From the commit's being known to the last server's first no; answers of 503 may come between.
+    /// From when the commit was known to the last server's first refusal; answers of 503 may come in between.
     var slowest = Duration.zero
-    /// How long after the commit was known the questions were asked that were answered with yes.
+    /// How long after the commit was known the accepted questions were sent.
     var acceptedAfter: [Duration] = []
     var problems: [String] = []
   }
@@ -240,19 +241,19 @@ struct RevocationWorld: Sendable {
     return revoked
   }
 
-  /// As somebody at psql would, with one statement.
+  /// Revokes keys as in psql, with one statement.
   func revokeByHand(_ keys: [OwnedKey]) async throws {
     try await pool.execute(RevokeManyByHand(ids: keys.map(\.id)))
   }
 
-  /// As somebody at psql would, with a statement for each in one transaction.
+  /// Revokes keys as in psql, with a statement for each in one transaction.
   func revokeOneByOne(_ keys: [OwnedKey]) async throws {
     let statements = keys.map { "update api_keys set revoked_at = now() where id = '\($0.id)';" }
     try await pool.withConnection { try await $0.executeScript(statements.joined()) }
   }
 }
 
-/// What revoking answers of the other servers.
+/// The receipt of a revocation.
 struct JSONPropagation: Sendable {
   var instances: Int
   var acknowledged: Int

@@ -2,7 +2,7 @@ import Foundation
 import PortalTesting
 import PostgresTesting
 
-/// A PgBouncer of one test's own before a test's database, reached through a socket in a folder of its own.
+/// A test's own PgBouncer in front of its database, reached through a socket in its own folder.
 final class RunningPooler: Sendable {
   enum Mode: String, CaseIterable {
     case session, transaction
@@ -11,9 +11,9 @@ final class RunningPooler: Sendable {
   private let process: ChildProcess
   let folder: String
 
-  /// Starts it, and waits until it listens.
+  /// Starts the pooler, and waits until it listens.
   init(_ mode: Mode, before database: TestDatabase) async throws {
-    // Short, because the path of a socket is.
+    // Short, because the path of a socket is limited.
     folder = "/tmp/latchkey-pooler-\(UUID().uuidString.prefix(8))"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     guard let host = database.url.firstMatch(of: /host=(\S+)/)?.output.1 else {
@@ -34,14 +34,14 @@ final class RunningPooler: Sendable {
       """
     try settings.write(toFile: folder + "/settings", atomically: true, encoding: .utf8)
     try "\"postgres\" \"\"\n".write(toFile: folder + "/users", atomically: true, encoding: .utf8)
-    // It does not run as root; the user that PostgreSQL runs as may open its socket.
+    // PgBouncer does not run as root; the user that PostgreSQL runs as may open its socket.
     try await giveToPostgres(folder)
     process = try ChildProcess(
       "/usr/bin/env", asPostgres([try installedProgram("pgbouncer", by: "--gateways"), folder + "/settings"]),
       output: folder + ".log")
     try await eventually("the pooler listens") {
       guard process.isRunning else { throw TestSetupError(description: "the pooler ended: \(log)") }
-      // The socket is there before anybody listens at it.
+      // The socket exists before PgBouncer listens on it.
       return log.contains("process up")
     }
   }

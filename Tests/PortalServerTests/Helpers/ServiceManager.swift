@@ -1,10 +1,11 @@
 import Foundation
 import Glibc
+import PortalAPI
 import PortalHTTP
 import PostgresTesting
 import Synchronization
 
-/// What a service manager hears of a server: a unix datagram socket, and what came there.
+/// The notification socket of a service manager, and the messages that arrived there.
 final class ServiceManager: Sendable {
   /// The value of `NOTIFY_SOCKET`.
   let socket: String
@@ -12,7 +13,7 @@ final class ServiceManager: Sendable {
   private let heard = Mutex<[String]>([])
   private let isEnded = Atomic(false)
 
-  /// Runs `body` with one; its socket has a file, or is abstract.
+  /// Runs `body` with a service manager whose socket has a file, or is abstract.
   static func with(isAbstract: Bool = false, _ body: (ServiceManager) async throws -> Void) async throws {
     let manager = try ServiceManager(isAbstract: isAbstract)
     defer {
@@ -34,7 +35,7 @@ final class ServiceManager: Sendable {
     Thread.detachNewThread { self.listen() }
   }
 
-  /// All that came, in order.
+  /// All messages, in order.
   var messages: [String] { heard.withLock { $0 } }
 
   private func listen() {

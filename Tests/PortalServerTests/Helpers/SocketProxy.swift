@@ -3,16 +3,16 @@ import Glibc
 import PostgresTesting
 import Synchronization
 
-/// A way to a PostgreSQL server that can be cut: a unix socket in a folder of its own. Threads, because all that it
-/// does is to wait.
+/// A proxy in front of a PostgreSQL server that can be cut, with a unix socket in its own folder. It uses threads,
+/// because it only waits.
 final class SocketProxy: Sendable {
   enum Mode: Int, CaseIterable {
     case open
-    /// Nothing comes through, and nothing ends: what is sent waits, and arrives late.
+    /// Nothing is passed on, and nothing ends: what is sent waits, and arrives late.
     case silent
-    /// What is asked arrives, but no answer comes back before it is open again.
+    /// Requests arrive, but no answer comes back until the proxy is open again.
     case deaf
-    /// Connections are broken, and new ones at once.
+    /// Connections are broken, and new ones immediately.
     case closed
   }
 
@@ -23,7 +23,7 @@ final class SocketProxy: Sendable {
   private let isEnded = Atomic(false)
   private let descriptors = Mutex<Set<Int32>>([])
 
-  /// Runs `body` with a way to the server whose socket is in `folder`.
+  /// Runs `body` with a proxy in front of the server whose socket is in `folder`.
   static func with(to folder: String, _ body: (SocketProxy) async throws -> Void) async throws {
     let proxy = try SocketProxy(to: folder)
     defer {
@@ -42,7 +42,7 @@ final class SocketProxy: Sendable {
     Thread.detachNewThread { self.accept() }
   }
 
-  /// From now on it behaves so. Returns when nothing that is sent later can come through.
+  /// Switches to `mode`. Returns when nothing that is sent later can be passed on.
   func cut(_ mode: Mode) {
     self.mode.withLock { $0 = mode }
     guard mode == .closed else { return }
@@ -62,7 +62,7 @@ final class SocketProxy: Sendable {
         return mode.withLock { $0 == .closed }
       }
       if isCut || server < 0 { shutdown(client, Int32(SHUT_RDWR)) }
-      // Each direction has a descriptor of its own to close.
+      // Each direction has its own descriptors to close.
       let (clientAgain, serverAgain) = (dup(client), dup(server))
       Thread.detachNewThread { self.pass(from: client, to: serverAgain, heldIn: [.silent]) }
       Thread.detachNewThread { self.pass(from: server, to: clientAgain, heldIn: [.silent, .deaf]) }
@@ -70,7 +70,7 @@ final class SocketProxy: Sendable {
     close(listener)
   }
 
-  /// Passes on what comes until either end closes.
+  /// Passes on what arrives until either end closes.
   private func pass(from source: Int32, to sink: Int32, heldIn held: Set<Mode>) {
     var buffer = [UInt8](repeating: 0, count: 65_536)
     while true {
@@ -87,7 +87,7 @@ final class SocketProxy: Sendable {
   private func send(_ bytes: ArraySlice<UInt8>, to sink: Int32, heldIn held: Set<Mode>) -> Bool {
     var rest = bytes
     while !rest.isEmpty {
-      // Under the lock, so that nothing slips through after a cut; what does not fit is tried again.
+      // Under the lock, so that nothing is passed on after a cut; what does not fit is tried again.
       let count = mode.withLock { mode in
         held.contains(mode)
           ? 0

@@ -4,7 +4,7 @@ import Postgres
 import PostgresTesting
 import Synchronization
 
-/// What is done to the servers and to PostgreSQL.
+/// A fault of the servers or of PostgreSQL.
 enum Fault: String, CaseIterable {
   case terminatedListeners = "terminated listener backends"
   case restart = "fast restarts"
@@ -13,8 +13,8 @@ enum Fault: String, CaseIterable {
   case suspendedServer = "suspended servers"
 }
 
-/// Which faults there have been and how far their plan has come: revocations follow it, so that they are spread over
-/// all faults however long those take.
+/// Counts faults and measures the progress of their plan. Revocations follow that progress, so that they are spread
+/// over all faults however long those take.
 final class FaultLog: Sendable {
   private struct State {
     var counts: [Fault: Int] = [:]
@@ -26,7 +26,7 @@ final class FaultLog: Sendable {
 
   func count(of fault: Fault) -> Int { state.withLock { $0.counts[fault, default: 0] } }
 
-  /// How much of the planned time has passed.
+  /// The planned time that has passed.
   var passed: Duration {
     state.withLock { state in
       state.passed + (state.step.map { min($0.planned, .now - $0.begun) } ?? .zero)
@@ -44,9 +44,9 @@ final class FaultLog: Sendable {
   }
 }
 
-/// The revocations and the faults, at the same time.
+/// Runs revocations and faults at the same time.
 struct Storm: Sendable {
-  /// In every run of the tests: 2,000 revocations. With `make soak`: 10,000.
+  /// 2,000 revocations in `make test`, and 10,000 in `make soak`.
   private static let extent = isSoak ? 5 : 1
   static let revocationCountMin = 2_000 * extent
   private static let workerCount = 12
@@ -56,7 +56,7 @@ struct Storm: Sendable {
   /// Keys revoked while one server is suspended.
   private static let sleeperCount = 8
 
-  /// Keys that are warmed, revoked and asked about together.
+  /// Keys that are cached, revoked and asked about together.
   private struct Round {
     let keys: [OwnedKey]
     /// In planned time.
@@ -66,7 +66,7 @@ struct Storm: Sendable {
 
   private struct Step {
     let fault: Fault
-    /// Quiet before it.
+    /// The pause before the fault.
     let pause: Duration
     let length: Duration
     let seed: UInt64
@@ -74,7 +74,7 @@ struct Storm: Sendable {
 
   private final class Record: Sendable {
     let tally = Mutex(StormTally())
-    /// Refused by all, and asked about again until the end.
+    /// Keys that all servers have refused, which are asked about again until the end.
     let refused = Mutex<[OwnedKey]>([])
     let isOver = Atomic(false)
   }
@@ -181,7 +181,7 @@ struct Storm: Sendable {
 
   private typealias Revoked = (revocation: RevocationWorld.Revocation, receipt: JSONPropagation?)
 
-  /// In every way that there is, at once: by the customer at one of the servers, by bare updates of one key, by an
+  /// Revokes in every way at the same time: by the customer on one of the servers, by bare updates of one key, by an
   /// update of several, and by several updates in one transaction.
   private func revoke(
     _ round: Round, of owner: KeyOwner, _ connections: [TestConnection]
@@ -224,7 +224,7 @@ struct Storm: Sendable {
     }
   }
 
-  /// Asks all servers about keys that all have refused, chosen at random until the end, and then about all of them.
+  /// Asks all servers about random keys that all have refused, until the end, and then about all of these keys.
   private func sweep() async throws {
     try await TestConnection.with(world.ports) { connections in
       while !record.isOver.load(ordering: .relaxed) {
@@ -267,7 +267,7 @@ struct Storm: Sendable {
         case .terminatedListeners: 0...0
         case .restart, .crash: 1_000...1_000
         case .stoppedListener: 500...4_000
-        // More than the lease, by much or by little.
+        // Longer than the lease, by much or by little.
         case .suspendedServer: 2_050...2_600
         }
       return Step(
@@ -309,14 +309,14 @@ struct Storm: Sendable {
 
   private func listenerBackends(_ count: Int, _ generator: inout SeededGenerator) async throws -> [Int32] {
     var found: [Int32] = []
-    try await eventually("there were listeners") {
+    try await eventually("there are listeners") {
       found = (try? await world.pool.query(ListenerBackends())) ?? []
       return !found.isEmpty
     }
     return Array(found.shuffled(using: &generator).prefix(count))
   }
 
-  /// As if the network to that listener were half dead: nothing comes, and nothing ends.
+  /// Stops a backend, as if the network to the listener were half dead: nothing arrives, and nothing ends.
   private func stop(_ backend: Int32, for length: Duration) async throws {
     guard kill(backend, SIGSTOP) == 0 else {
       throw TestSetupError(description: "a backend could not be stopped: \(String(cString: strerror(errno)))")
@@ -325,8 +325,8 @@ struct Storm: Sendable {
     try await Task.sleep(for: length)
   }
 
-  /// Keys that are in a server's cache when it is suspended are revoked meanwhile, and asked about so late that the
-  /// first thing that it has to do, when it goes on, is to answer for keys whose time is over.
+  /// Suspends a server and revokes keys that are in its cache. They are asked about so late that the first thing that
+  /// the server has to do when it resumes is to answer for keys after the lease.
   private func suspend(_ index: Int, for length: Duration, _ keys: [OwnedKey]) async throws {
     let suspended = world.servers[index]
     try await TestConnection.with(keys.map { _ in suspended.port }) { connections in
@@ -342,7 +342,7 @@ struct Storm: Sendable {
             record.tally.withLock { $0.add([heard], [revocation], of: [index]) }
           }
         }
-        // So that most of the questions are there when it goes on; none was sent before.
+        // So that most questions have arrived when the server resumes; all were sent after the lease.
         try await Task.sleep(for: .milliseconds(50))
         suspended.send(SIGCONT)
         try await group.waitForAll()

@@ -1,13 +1,13 @@
 import Foundation
 
-/// What became of the revocations of a storm.
+/// The results of a storm.
 struct StormTally {
   struct Instance {
-    /// From just before a revocation was sent to this server's first no.
+    /// The times from just before a revocation was sent to this server's first refusal.
     var delays: [Duration] = []
     var answerCount = 0
     var unavailableCount = 0
-    /// Answers of yes to questions that were sent after the commit was known.
+    /// Acceptances of questions that were sent after the commit was known.
     var acceptedAfterCount = 0
     var acceptedLatest: Duration = .zero
   }
@@ -18,7 +18,7 @@ struct StormTally {
   var receiptCount = 0
   var receiptMillisecondsMax = 0
   var fullReceiptCount = 0
-  /// Answers of yes to questions that were sent after a receipt that counted every server.
+  /// Acceptances of questions that were sent after a receipt that every server had acknowledged.
   var acceptedAfterFullReceiptCount = 0
   var sweptCount = 0
   var tooLate: [Duration] = []
@@ -34,7 +34,7 @@ struct StormTally {
       problems += heard.problems
     }
     for (key, revocation) in revocations.enumerated() {
-      // Whoever was first to see the key refused has proven the commit.
+      // The first refusal of the key proves the commit.
       let knownAt = heard.compactMap { $0.refused[key] }.reduce(revocation.knownAt, min)
       for (instance, heard) in zip(indices, heard) {
         if let refused = heard.refused[key] { instances[instance].delays.append(refused - revocation.startedAt) }

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import PortalTesting
 import Postgres
 import Testing
@@ -18,7 +19,7 @@ struct AccountsTests {
     return counts
   }
 
-  @Test("signing up makes an account with its owner, and the owner is who made it")
+  @Test("signing up creates an account with its owner, and the trail names the owner as its creator")
   func signUp() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -37,7 +38,7 @@ struct AccountsTests {
     }
   }
 
-  @Test("a password is stored as scrypt, and no part of it as it was typed")
+  @Test("a password is stored as a scrypt hash, and no part of it in plain text")
   func storedHashed() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -46,7 +47,7 @@ struct AccountsTests {
     }
   }
 
-  @Test("an account made at the command line says so in its trail")
+  @Test("the trail of an account created on the command line says so")
   func byCommand() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -58,7 +59,8 @@ struct AccountsTests {
 
   // MARK: All or nothing
 
-  @Test("of twenty who sign up with one address at once, in any spelling, one does, and of the others nothing is left")
+  @Test(
+    "of twenty concurrent sign-ups with one address in any spelling, one succeeds and the others leave nothing behind")
   func taken() async throws {
     try await withPool { pool async throws in
       let accounts = World(pool).accounts
@@ -74,7 +76,7 @@ struct AccountsTests {
   }
 
   @Test(
-    "whichever part cannot be written, none is",
+    "if any part of an account cannot be written, nothing is",
     arguments: [
       "alter table accounts add constraint closed check (false)",
       "alter table users add constraint closed check (false)",
@@ -104,7 +106,7 @@ struct AccountsTests {
     }
   }
 
-  @Test("staff have addresses of their own: one each, and a customer's may be among them")
+  @Test("an address is unique among staff, and a customer may have the same one")
   func staff() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -122,7 +124,7 @@ struct AccountsTests {
 @Suite("EmailAddress")
 struct EmailAddressTests {
   @Test(
-    "an address is trimmed and in lower case",
+    "an address is trimmed and converted to lower case",
     arguments: [
       ("ada@example.com", "ada@example.com"), ("  Ada@Example.COM\t", "ada@example.com"), ("a@b.c", "a@b.c"),
       ("ada+keys@mail.example.co.uk", "ada+keys@mail.example.co.uk"), ("ÄDA@exämple.com", "äda@xn--exmple-cua.com"),
@@ -133,7 +135,7 @@ struct EmailAddressTests {
   }
 
   @Test(
-    "what has not one @, something before it and a domain with a dot after it is none, nor what has spaces in it",
+    "an address has one @, a local part, a domain with a dot, and no spaces; anything else is refused",
     arguments: [
       "", " ", "ada", "@", "ada@", "@example.com", "ada@example", "ada@.com", "ada@example.", "ada@example.com.",
       "ada@@example.com", "ada@grace@example.com", "ada lovelace@example.com", "ada@exam ple.com",
@@ -146,7 +148,7 @@ struct EmailAddressTests {
   }
 
   @Test(
-    "one mailbox is one address, however its letters and its domain are written",
+    "different spellings of a mailbox's letters and domain are one address",
     arguments: [
       (["jos\u{E9}@example.com", "jose\u{301}@example.com", "JOSE\u{301}@EXAMPLE.COM"], "jos\u{E9}@example.com"),
       (
@@ -155,7 +157,7 @@ struct EmailAddressTests {
           "user@xn--bcher-kva.example", "user@XN--BCHER-KVA.example", "user@b\u{FC}cher\u{3002}example",
         ], "user@xn--bcher-kva.example"
       ),
-      // Non-transitional: another domain than `fass.example`.
+      // Non-transitional processing: a different domain from `fass.example`.
       (["a@fa\u{DF}.example", "a@xn--fa-hia.example"], "a@xn--fa-hia.example"),
       (["a@b_c.example", "a@B_C.example"], "a@b_c.example"),
     ])
@@ -166,7 +168,7 @@ struct EmailAddressTests {
   }
 
   @Test(
-    "what nobody sees in an address, or what turns the direction of text, is refused by that name",
+    "invisible characters and characters that change the direction of text are refused as such",
     arguments: [
       "a\u{200B}da@example.com", "\u{200B}ada@example.com", "ada@example.com\u{200B}", "ada@exam\u{200B}ple.com",
       "ada\u{202E}@example.com", "ada\u{2066}@example.com", "ada\u{200F}@example.com", "a\u{AD}da@example.com",
@@ -178,7 +180,7 @@ struct EmailAddressTests {
   }
 
   @Test(
-    "a domain that nobody could have is refused by that name, also one that its mapping makes another",
+    "an impossible domain is refused as such, also one that mapping turns into a different domain",
     arguments: [
       "a@\u{1F4A9}.example", "a@xn--ls8h.example", "a@xn--example-.com", "a@xn--.example", "a@-\u{E9}.example",
       "a@b\u{FC}cher..example", "a@b\u{FF20}c.\u{E9}", "a@b\u{FF0F}c.\u{E9}", "a@\u{301}b.example",
@@ -188,7 +190,7 @@ struct EmailAddressTests {
     #expect(throws: EmailAddress.Refusal.domain) { try EmailAddress(typed: text) }
   }
 
-  @Test("an address that was kept before there was one form is looked for as it was typed, too")
+  @Test("a look-up also tries the address as typed, for addresses stored before there was a canonical form")
   func storedTexts() {
     #expect(EmailAddress("Ada@example.com")?.storedTexts == ["ada@example.com"])
     #expect(
@@ -197,12 +199,12 @@ struct EmailAddressTests {
       ])
   }
 
-  @Test("the form of an address is its own form")
+  @Test("the canonical form of a canonical address is the address itself")
   func idempotent() {
     for scalar in (UInt32(33)...0x1_FFFF).compactMap({ Unicode.Scalar($0) }) {
       guard let once = EmailAddress("\(scalar)\u{301}@example.com")?.text else { continue }
       if EmailAddress(once)?.text.hasSameBytes(as: once) != true {
-        Issue.record("U+\(String(scalar.value, radix: 16)) has another form each time")
+        Issue.record("U+\(String(scalar.value, radix: 16)) has a different form each time")
       }
     }
   }
@@ -214,8 +216,8 @@ struct EmailAddressTests {
     static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
-  /// Else a constraint would turn such a sign-up into an internal error.
-  @Test("whatever letters it has, PostgreSQL finds it in lower case, too")
+  /// Otherwise a constraint would turn such a sign-up into an internal error.
+  @Test("PostgreSQL agrees that an address with any letter is in lower case")
   func lowerCase() async throws {
     let scalars = (UInt32(33)...0x1_FFFF).compactMap { Unicode.Scalar($0) }
     let emails = scalars.compactMap { EmailAddress("\($0)@example.com")?.text }

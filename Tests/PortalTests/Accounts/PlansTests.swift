@@ -10,7 +10,7 @@ struct PlansTests {
   private static let reason = SupportReason(text: "asked for it")
   private static let small = Plan(name: "small", keyCap: 3, scopes: ["orders:*"], rateLimitPerMinuteMax: 60)
 
-  @Test("a plan is made, changed and given to an account, which the trail tells; a second time does nothing")
+  @Test("creating, changing and assigning a plan takes effect and is recorded; repeating it does nothing")
   func assign() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -38,8 +38,8 @@ struct PlansTests {
     }
   }
 
-  /// Whoever waits for the account's lock must see the plan that it got meanwhile.
-  @Test("keys that are made while the account gets a smaller plan are within the one or the other, and none fails")
+  /// A request that waits for the account's lock must see the plan that was assigned in the meantime.
+  @Test("keys created while the account gets a smaller plan are within one of the two plans, and no request fails")
   func createMeanwhile() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -56,7 +56,7 @@ struct PlansTests {
         }
         let refused = outcomes.count(of: .keyCapReached(cap: 3)) + outcomes.count(of: .keyCapReached(cap: 25))
         #expect(outcomes.values.count + refused == 41, "\(outcomes.errors)")
-        // Each event's id is made while its account is locked.
+        // The id of each event is generated while the account is locked.
         let actions = try await world.actions(on: account)
         let change = try #require(actions.firstIndex(of: "account.plan_changed"))
         let (before, after) = (change - 1, actions.count - 1 - change)
@@ -68,7 +68,7 @@ struct PlansTests {
     }
   }
 
-  @Test("where the cap of a plan is lowered, no key is made beyond it once that is committed")
+  @Test("once a lower cap of a plan is committed, no key is created beyond it")
   func lowerCap() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -85,7 +85,7 @@ struct PlansTests {
     }
   }
 
-  @Test("a key that a plan's lifetime has ended is expired in lists, and does not count towards the cap")
+  @Test("a key past its plan's maximum lifetime is listed as expired, and does not count towards the cap")
   func lifetime() async throws {
     try await withPool { pool in
       let world = World(pool)

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import PortalTesting
 import Postgres
 import PostgresTesting
@@ -6,7 +7,7 @@ import Testing
 
 @testable import Portal
 
-/// The busiest keys by adding up everything: what `ListTopKeys` has to say.
+/// The busiest keys by adding up everything: the expected result of `ListTopKeys`.
 private struct ListTopKeysPlainly: PostgresStatement {
   static let sql = """
     with found as materialized (
@@ -32,7 +33,7 @@ private struct ListTopKeysPlainly: PostgresStatement {
   }
 }
 
-/// As `ListUnusedKeys`, by looking at every key.
+/// As `ListUnusedKeys`, by examining every key.
 private struct ListUnusedKeysPlainly: PostgresStatement {
   static let sql = """
     select key.account_id, account.name, key.id, key.name, key.key_start, key.created_at, activity.last_used_at
@@ -56,12 +57,12 @@ private struct ListUnusedKeysPlainly: PostgresStatement {
   }
 }
 
-@Suite("Statements of analytics")
+@Suite("Analytics statements")
 struct AnalyticsStatementsTests {
   // MARK: Busiest keys
 
-  /// Adds usage of so many keys on some days, each day's as `requests` has it, an expression of `key` and `age`; those
-  /// of closed days are packed.
+  /// Adds usage of `keys` keys on some days and packs closed days. `requests` is an SQL expression of `key` and `age`
+  /// for the requests of a day.
   private func use(_ pool: PostgresPool, keys: Int, requests: String) async throws {
     try await pool.type(
       """
@@ -86,14 +87,14 @@ struct AnalyticsStatementsTests {
   }
 
   @Test(
-    "the busiest keys are those that adding up all of them gives, however the use is spread",
+    "the busiest keys are the same as by adding up all of them, for any distribution",
     arguments: [
-      // Few keys; many of which few are busy; many that are used about alike.
+      // Few keys; many keys of which few are busy; many keys used about equally.
       (50, "1 + key * 7919 % 50"), (4_500, "1 + 1000000 / (1 + key * 7919 % 6007)"),
       (4_500, "100 + key * 7919 % 6007 % 7"),
-      // Busy long ago, when nobody else was.
+      // Keys that were busy long ago, when no others were.
       (4_500, "1 + 100000 * (age / 40) + key % 3"),
-      // Of all of which much was counted: that of a few, or about alike.
+      // Large lifetime counts of all keys, with few busy ones, or about equal.
       (4_500, "5000 + 1000000 / (1 + key * 7919 % 6007)"), (4_500, "5000 + key * 7919 % 6007 % 7"),
     ])
   func topKeys(_ keys: Int, _ requests: String) async throws {
@@ -114,12 +115,12 @@ struct AnalyticsStatementsTests {
     }
   }
 
-  @Test("where few keys are busy, packed days are read of these alone; where all are, of all")
+  @Test("if few keys are busy, only their packed days are read; if all are, everything is")
   func topKeysPlan() async throws {
     for (keys, requests, days, isQuick) in [
       (4_500, "1 + 1000000 / (1 + key * 7919 % 6007)", 50, true),
       (4_500, "5000 + 1000000 / (1 + key * 7919 % 6007)", 50, true),
-      // Over four thousand have been asked for more than anybody in these days.
+      // Over four thousand keys have larger lifetime counts than any key has requests in these days.
       (6_000, "case when key % 5 = 0 then 80 else 100 end * case when key % 4 = 3 then 2 else 1 end", 20, false),
     ] {
       try await withPool { pool in
@@ -135,7 +136,7 @@ struct AnalyticsStatementsTests {
     }
   }
 
-  @Test("the magnitude of a key bounds what was counted of it")
+  @Test("the magnitude of a key bounds its counts")
   func magnitudes() async throws {
     try await withPool { pool in
       try await pool.type(
@@ -159,7 +160,7 @@ struct AnalyticsStatementsTests {
 
   // MARK: Unused keys
 
-  @Test("unused keys are those that looking at every key finds, page by page")
+  @Test("unused keys are the same as by examining every key, page by page")
   func unusedKeys() async throws {
     try await withPool { pool in
       try await insertKeys(pool, 3_000)
@@ -180,7 +181,7 @@ struct AnalyticsStatementsTests {
     }
   }
 
-  @Test("keys in use are passed over in an index, under the role that asks")
+  @Test("keys in use are skipped in an index, under the role of analysts")
   func unusedKeysPlan() async throws {
     try await withPool { pool in
       try await insertKeys(pool, 20_000)
@@ -193,7 +194,7 @@ struct AnalyticsStatementsTests {
     }
   }
 
-  /// Of all kinds, in two accounts: made over a year, used or not, revoked, disabled, expired.
+  /// Inserts keys of all kinds in three accounts, created over a year: used or not, revoked, disabled, expired.
   private func insertKeys(_ pool: PostgresPool, _ count: Int) async throws {
     try await pool.type(
       """
@@ -218,7 +219,7 @@ struct AnalyticsStatementsTests {
       """)
   }
 
-  @Test("a key is idle since it was made, or used last, whatever is changed by hand")
+  @Test("a key is idle since its last use, or else its creation, even after changes by hand")
   func idleSince() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -240,7 +241,7 @@ struct AnalyticsStatementsTests {
 
   // MARK: Accounts
 
-  @Test("accounts have the same sums as their keys")
+  @Test("the sums of an account are those of its keys")
   func accounts() async throws {
     try await withPool { pool in
       try await use(pool, keys: 500, requests: "1 + key * 7919 % 50")

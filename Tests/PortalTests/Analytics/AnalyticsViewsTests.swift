@@ -5,13 +5,13 @@ import Testing
 
 @testable import Portal
 
-@Suite("The views for analytics")
+@Suite("Analytics views")
 struct AnalyticsViewsTests {
   private static let views = [
     "accounts_v1", "keys_v1", "usage_complete_v1", "usage_daily_v1", "usage_endpoints_daily_v1", "usage_hourly_v1",
   ]
 
-  /// Runs `body` with a role that exists nowhere else: roles belong to the whole server.
+  /// Runs `body` with a unique role name, because roles belong to the whole server.
   private func withRole(_ pool: PostgresPool, _ body: (String) async throws -> Void) async throws {
     let role = "analyst_\(UUID().uuidString.prefix(8).lowercased())"
     let result: Result<Void, any Error>
@@ -22,7 +22,7 @@ struct AnalyticsViewsTests {
     try result.get()
   }
 
-  @Test("each keeps its name and columns, and every one of them says what it is")
+  @Test("views keep their names and columns, and all of them have comments")
   func columns() async throws {
     try await withPool { pool in
       let views = try await pool.lines("select viewname from pg_views where viewname like '%\\_v1' order by 1")
@@ -53,7 +53,7 @@ struct AnalyticsViewsTests {
     }
   }
 
-  @Test("sums are those of the reports, rows of the same key and day are one, and percentiles are those of the portal")
+  @Test("sums and percentiles agree with those of the reports, with one row per key and day")
   func sums() async throws {
     try await withPool { pool in
       let latencies = [0.05, 0.3, 3, 3, 3.2, 40, 90, 100, 2_000, 70_000]
@@ -100,7 +100,7 @@ struct AnalyticsViewsTests {
     }
   }
 
-  @Test("keys have the status that the portal gives them")
+  @Test("keys have the same status as in the portal")
   func status() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -117,7 +117,7 @@ struct AnalyticsViewsTests {
     }
   }
 
-  @Test("a role for analytics reads all of them and nothing else, and writes nothing")
+  @Test("an analytics role reads all views and nothing else, and writes nothing")
   func role() async throws {
     try await withPool { pool in
       try await withRole(pool) { role in
@@ -147,7 +147,7 @@ struct AnalyticsViewsTests {
     }
   }
 
-  @Test("whoever may not make roles is told so, and can still let one read that is there")
+  @Test("grant_analytics fails for a missing role without the right to create roles")
   func rights() async throws {
     try await withPool { pool in
       try await withRole(pool) { owner in

@@ -6,7 +6,7 @@ import Testing
 struct ExportGateTests {
   private static let refusal = PortalError.tooManyRequests(retryAfterSeconds: 10)
 
-  @Test("only so many exports at a time: the next one comes in when one has gone")
+  @Test("a bounded number of exports runs at a time, and the next one is admitted when one ends")
   func bounded() throws {
     let gate = ExportGate()
     var permits = try (0..<ExportGate.countMax).map { _ in try gate.enter() }
@@ -16,7 +16,7 @@ struct ExportGateTests {
     #expect(throws: Self.refusal) { _ = try gate.enter() }
   }
 
-  @Test("one whose reader has gone without a word keeps nobody out for ever")
+  @Test("an export whose reader has disappeared does not block others forever")
   func forgotten() throws {
     let gate = ExportGate()
     let start = ContinuousClock.now

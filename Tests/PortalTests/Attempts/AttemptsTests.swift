@@ -15,7 +15,7 @@ struct AttemptsTests {
     Attempt(.logIn, of: name, from: address)
   }
 
-  /// Seconds that the attempt has to wait; nil if it was admitted, and so counted.
+  /// The seconds that the attempt has to wait; nil if it was admitted, and therefore counted.
   private func wait(_ attempts: Attempts, _ attempt: Attempt) async throws -> Int? {
     do {
       try await attempts.admit(attempt)
@@ -29,14 +29,14 @@ struct AttemptsTests {
     try await pool.type("update clock.moment set moment = moment + interval '\(seconds) s'")
   }
 
-  /// Fails until it has to wait, from other places if there are any.
+  /// Makes attempts until one has to wait. Returns the number of admitted attempts.
   private func failUntilRefused(_ attempts: Attempts, _ attempt: (Int) -> Attempt) async throws -> Int {
     var count = 0
     while count < 1_000, try await wait(attempts, attempt(count)) == nil { count += 1 }
     return count
   }
 
-  @Test("five attempts are free; then each doubles the wait, up to a quarter of an hour, to the second")
+  @Test("five attempts are free; each further one doubles the wait, up to a quarter of an hour, to the second")
   func grows() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -44,7 +44,7 @@ struct AttemptsTests {
       for expected in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
         #expect(try await wait(attempts, logIn()) == expected)
         if expected > 1 {
-          // A second early is too early.
+          // One second early is too early.
           try await pass(expected - 1, pool)
           #expect(try await wait(attempts, logIn()) == 1)
         }
@@ -54,7 +54,7 @@ struct AttemptsTests {
     }
   }
 
-  @Test("what is refused is not counted, however often it is tried")
+  @Test("refused attempts are not counted, however many there are")
   func refusedIsNotCounted() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -64,7 +64,7 @@ struct AttemptsTests {
     }
   }
 
-  @Test("after an hour without an attempt counting begins anew")
+  @Test("counting starts again after an hour without an attempt")
   func forgets() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -78,7 +78,7 @@ struct AttemptsTests {
     }
   }
 
-  @Test("a success forgets the failures of this user from this block, and nobody else's")
+  @Test("a success clears only the failures of this user from this block")
   func success() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -93,13 +93,14 @@ struct AttemptsTests {
     }
   }
 
-  @Test("a block may fail fifty times with whatever names; one with an account of its own gets no more by using it")
+  @Test(
+    "a block may fail fifty times with any names, and an attacker gains no attempts by logging in to their own account")
   func block() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
       var (failures, waited) = (0, 0)
       while failures < 60 {
-        // Its own account, after each guess.
+        // Logs in to the attacker's own account after each guess.
         for (name, isRight) in [("\(failures)@example.com", false), ("mallory@example.com", true)] {
           while true {
             do {
@@ -113,13 +114,13 @@ struct AttemptsTests {
           }
         }
       }
-      // The last of the delays is cut off by a success, or waited for: in sum they double all the same.
+      // A success cuts off the last delay, or it is waited for; in total the delays double all the same.
       #expect(waited >= 512)
       #expect(try await wait(attempts, logIn(from: "192.0.2.2")) == nil)
     }
   }
 
-  @Test("the addresses of an IPv6 /64 are one block; the next /64 and each IPv4 address are others")
+  @Test("the addresses of an IPv6 /64 are one block; another /64 and each IPv4 address are separate blocks")
   func blocks() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -133,27 +134,28 @@ struct AttemptsTests {
     }
   }
 
-  @Test("guesses from very many addresses are slowed down; the user, where they have logged in before, is not")
+  @Test("guesses from very many addresses are slowed down, but not the user at a block with an earlier login")
   func noLockout() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
       try await attempts.succeeded(try await attempts.admit(logIn()))
       #expect(try await failUntilRefused(attempts) { logIn(from: "198.51.100.\($0)") } == 20)
-      // Days of it: the delay is at its longest.
+      // The attack continues until the delay is at its maximum.
       for number in 0..<20 {
         try await pass(300, pool)
         try await attempts.admit(logIn(from: "203.0.113.\(number)"))
       }
       #expect(try await wait(attempts, logIn(from: "203.0.113.99")) == 300)
       for _ in 0..<10 { try await attempts.succeeded(try await attempts.admit(logIn())) }
-      #expect(try await wait(attempts, logIn(from: "203.0.113.99")) == 300, "and that helps nobody else")
-      // Their own mistakes count where they are made.
+      #expect(
+        try await wait(attempts, logIn(from: "203.0.113.99")) == 300, "the user's logins must not help the attacker")
+      // The user's own mistakes count in their block.
       #expect(try await failUntilRefused(attempts) { _ in logIn() } == 5)
       #expect(try await wait(attempts, logIn("eve@example.com", from: "203.0.113.99")) == nil)
     }
   }
 
-  @Test("where the user has logged in before, strangers keep them from asking for another password as little")
+  @Test("an attack does not keep the user from requesting a password reset from a block with an earlier login")
   func resetsAtHome() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -165,7 +167,7 @@ struct AttemptsTests {
     }
   }
 
-  @Test("who has proven the mailbox may log in from there at once, while strangers attack")
+  @Test("a user who has proven the mailbox can log in from there immediately, even during an attack")
   func proved() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -177,7 +179,7 @@ struct AttemptsTests {
     }
   }
 
-  @Test("a block is forgotten to be a user's after ninety days")
+  @Test("a block is no longer known for a user ninety days after the login")
   func known() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -191,7 +193,7 @@ struct AttemptsTests {
     }
   }
 
-  @Test("two hundred at once are as many as two hundred in turn", arguments: 1...5)
+  @Test("two hundred concurrent attempts count like two hundred consecutive ones", arguments: 1...5)
   func concurrent(_ round: Int) async throws {
     try await withStoppedClock { pool in
       let outcomes = await concurrently(200) { number in
@@ -204,7 +206,7 @@ struct AttemptsTests {
     }
   }
 
-  @Test("admitting and settling at the same time leaves no count behind and never deadlocks", arguments: 1...5)
+  @Test("admitting and settling concurrently leaves no counts behind and never deadlocks", arguments: 1...5)
   func settledConcurrently(_ round: Int) async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -224,7 +226,7 @@ struct AttemptsTests {
     }
   }
 
-  @Test("the second factor and the password again are slow for a user from everywhere together, each by itself")
+  @Test("attempts at the second factor, and at the password within a session, count per user across all addresses")
   func withinUser() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -237,7 +239,7 @@ struct AttemptsTests {
     }
   }
 
-  @Test("kinds are counted apart; without an address there is no block to count for")
+  @Test("each kind is counted separately; without an address no block is counted")
   func apart() async throws {
     try await withStoppedClock { pool in
       let attempts = Attempts(pool: pool)
@@ -251,7 +253,7 @@ struct AttemptsTests {
     }
   }
 
-  @Test("rows that slow nobody down any more go with the job; those of known blocks stay; nothing typed is in any")
+  @Test("the job deletes rows that no longer delay anything, and keeps known blocks; no row contains typed text")
   func expires() async throws {
     try await withPool { pool in
       let attempts = Attempts(pool: pool)
@@ -271,7 +273,7 @@ struct AttemptsTests {
     }
   }
 
-  /// As if so much time had gone by for what is stored.
+  /// Makes the stored rows older by `interval`.
   private func age(_ interval: String, _ pool: PostgresPool) async throws {
     try await pool.type(
       """

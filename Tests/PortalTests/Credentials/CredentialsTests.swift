@@ -9,13 +9,13 @@ import Testing
 struct CredentialsTests {
   private let newPassword = Password("another horse battery")!
 
-  /// With a hasher of its own: fifty at once are as many as one takes beside those of no other test.
+  /// With its own hasher: fifty concurrent calls nearly fill one, so it cannot be shared with other tests.
   private func makeCredentials(_ world: World) -> Credentials {
     Credentials(
       pool: world.pool, passwords: PasswordHasher(cost: World.cost), attempts: world.attempts, outbox: world.outbox)
   }
 
-  /// A token as the sender leaves it.
+  /// A token in the state in which the mail sender leaves it.
   private func makeToken(
     _ purpose: OneTimeToken.Purpose, _ pool: PostgresPool, email: String = "ada@example.com", subjectID: UUID? = nil
   ) async throws -> Secret {
@@ -30,7 +30,7 @@ struct CredentialsTests {
     return token
   }
 
-  @Test("of fifty who use one reset token at once, one succeeds", arguments: 1...3)
+  @Test("of fifty concurrent uses of one reset token, one succeeds", arguments: 1...3)
   func resetOnce(round: Int) async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -46,7 +46,7 @@ struct CredentialsTests {
     }
   }
 
-  @Test("of fifty reset tokens of one user that are used at once, one succeeds, and the others are over")
+  @Test("if fifty reset tokens of a user are used concurrently, one succeeds and the others become void")
   func resetOneOfMany() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -67,7 +67,7 @@ struct CredentialsTests {
     }
   }
 
-  @Test("of fifty who confirm one sign-up at once, one makes the account", arguments: 1...3)
+  @Test("of fifty concurrent confirmations of one sign-up, one creates the account", arguments: 1...3)
   func confirmOnce(round: Int) async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -84,7 +84,7 @@ struct CredentialsTests {
     }
   }
 
-  @Test("of two sign-ups with one address the one that is confirmed first becomes the account")
+  @Test("of two sign-ups with one address, the first to be confirmed becomes the account")
   func twoSignUps() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -101,7 +101,7 @@ struct CredentialsTests {
     }
   }
 
-  @Test("an address that was made a user meanwhile is taken")
+  @Test("confirming a sign-up gives emailTaken if a user has taken the address in the meantime")
   func takenMeanwhile() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -115,7 +115,7 @@ struct CredentialsTests {
     }
   }
 
-  @Test("a token is good for its purpose, its time and its address alone")
+  @Test("a token is valid only for its purpose, its lifetime and its address")
   func limits() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -149,7 +149,7 @@ struct CredentialsTests {
     }
   }
 
-  @Test("a reset takes back the mails for another that are not sent yet, and no token comes of them")
+  @Test("a reset deletes unsent mails for another reset, and no token is created for them")
   func takesBack() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -168,9 +168,9 @@ struct CredentialsTests {
     }
   }
 
-  /// So that the time of the answer does not tell who has an account: what is sent to the database is the same, and so
-  /// is the hashing of passwords, which takes nearly all of it.
-  @Test("asking does the same, and leaves as much, for an address that is nobody's as for one that is somebody's")
+  /// The time of the answer must not reveal who has an account: the statements are the same, and so is the hashing of
+  /// passwords, which takes nearly all of the time.
+  @Test("a request for an unknown address does the same work, and leaves as many rows, as for a user's address")
   func neutral() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -184,7 +184,7 @@ struct CredentialsTests {
         { try await world.credentials.requestReset($0, from: "192.0.2.1") },
         { try await world.credentials.requestSignUp(name: "a", email: $0, password: newPassword) },
       ] {
-        // What is prepared once is prepared before.
+        // Prepares the statements first, because that happens only once.
         _ = try await work("tom@example.com", ask)
         let (known, unknown) = (try await work("ada@example.com", ask), try await work("eve@example.com", ask))
         #expect(known == unknown && known[0] > 0)

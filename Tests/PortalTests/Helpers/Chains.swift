@@ -3,7 +3,7 @@ import Foundation
 @testable import Portal
 
 extension ChainedAuditEvent {
-  /// With the hash that its fields have.
+  /// The event with the hash of its fields.
   func hashed() -> ChainedAuditEvent {
     var event = self
     event.hash = computedHash
@@ -19,7 +19,7 @@ extension ChainedAuditEvent {
   }
 }
 
-/// So many events that follow on each other.
+/// A chain of `count` events.
 func makeChain(_ count: Int, _ trail: AuditTrail = .account(.version7())) -> [ChainedAuditEvent] {
   var chain: [ChainedAuditEvent] = []
   for seq in 1...count { chain.append(.sample(trail, seq: seq, after: chain.last?.hash ?? .zero)) }

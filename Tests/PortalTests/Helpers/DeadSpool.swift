@@ -3,15 +3,15 @@ import Testing
 
 @testable import Portal
 
-/// What a process left that is dead: three files that a recorder made, with thirty counters each.
+/// The spool of a dead process: three files of a recorder, with thirty counters each.
 struct DeadSpool {
   static let fileNumbers = 1...3
   static let counterCount = 30
 
-  /// Where all processes have their folders.
+  /// The folder with the folders of all processes.
   let root: String
   let sourceID: UUID
-  /// By the numbers of the files.
+  /// Contents by file number.
   let contents: [Int: UsageExtent.Contents]
 
   init(in root: String) throws {
@@ -23,7 +23,7 @@ struct DeadSpool {
       for extent in recorder.seal() { contents[extent.number] = extent.read() }
     }
     sourceID = recorder.sourceID
-    // The one that was to be counted in next.
+    // Closes the file for the next counters.
     recorder.close()
     self.contents = contents
     #expect(Array(contents.keys).sorted() == Array(Self.fileNumbers))
@@ -36,20 +36,20 @@ struct DeadSpool {
 
   func path(_ name: String) -> String { "\(folder)/\(name).counters" }
 
-  /// What a server finds that starts on the spool.
+  /// The files that a server adopts when it starts with the spool.
   func adopt() throws -> UsageSpool.Orphan {
     let spool = try UsageSpool(root: root)
     defer { spool.close() }
     return try #require(spool.adopt().first)
   }
 
-  /// Of the folder, but for the lock.
+  /// The files in the folder, except the lock.
   var fileNames: [String] {
     ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).filter { $0 != "lock" }.sorted()
   }
 }
 
-/// Changes bytes of a file where they stand: it stays the same file.
+/// Changes bytes of a file in place.
 func overwrite(_ path: String, at offset: Int, _ bytes: [UInt8]) throws {
   let handle = try FileHandle(forUpdating: URL(filePath: path))
   try handle.seek(toOffset: UInt64(offset))

@@ -1,5 +1,5 @@
 extension Array {
-  /// All orders of the elements.
+  /// All permutations of the elements.
   var permutations: [[Element]] {
     guard count > 1 else { return [self] }
     return indices.flatMap { index in

@@ -3,7 +3,7 @@ import Postgres
 
 @testable import Portal
 
-/// What a text of SQL, which tests make up, answers in its first column of its first row.
+/// The first column of the first row of a query.
 private struct Scalar: PostgresStatement {
   static let sql = "select pg_temp.scalar($1)"
   let query: String
@@ -12,7 +12,7 @@ private struct Scalar: PostgresStatement {
 }
 
 extension PostgresPool {
-  /// Runs statements as somebody would type them into psql.
+  /// Runs statements as if they were typed into psql.
   func type(_ sql: String) async throws {
     try await withConnection { try await $0.executeScript(sql) }
   }
@@ -25,7 +25,7 @@ extension PostgresPool {
     try await text(query).flatMap { Int($0) } ?? 0
   }
 
-  /// The rows of a query of one column, one after the other.
+  /// The rows of a query with one column.
   func lines(_ query: String) async throws -> [String] {
     let all = try await text(
       """
@@ -56,8 +56,8 @@ private struct Explain: PostgresStatement {
 }
 
 extension PostgresPool {
-  /// The plan of a statement for some values, made for these (as after `ForceCustomPlan`), under the role that runs it.
-  /// `types` are those of its parameters. `isRun`: with the rows that there really were.
+  /// The custom plan of a statement for some values (as after `ForceCustomPlan`), under a role. `types` are the types
+  /// of its parameters. With `isRun`, the plan has actual row counts.
   func plan<Statement: PostgresStatement>(
     of _: Statement.Type, _ types: String, _ values: String, as role: DatabaseRole, in accountID: UUID? = nil,
     isRun: Bool = false
@@ -84,7 +84,7 @@ extension PostgresPool {
   }
 }
 
-/// Where the invalidation log stands.
+/// The position of the invalidation log.
 private struct ReadHead: PostgresStatement {
   static let sql = "select epoch, seq, mark from invalidation_head"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> LogPosition {
@@ -93,7 +93,7 @@ private struct ReadHead: PostgresStatement {
 }
 
 extension PostgresPool {
-  /// What a listener would tell a cache now, for tests that need a fresh one without a listener.
+  /// The sync result that a listener would pass to a cache now, for tests that need a fresh cache without a listener.
   func newestSync() async throws -> SyncResult {
     let startedAt = ContinuousClock.now
     let head = try await query(ReadHead())[0]

@@ -2,7 +2,7 @@ import PortalTesting
 import Postgres
 import PostgresTesting
 
-/// Runs `body` with a database whose clock stands still, so that delays are what they are on a machine of any speed.
+/// Runs `body` with a database whose clock is stopped, so that delays do not depend on the machine's speed.
 func withStoppedClock(_ body: (PostgresPool) async throws -> Void) async throws {
   try await withDatabase { database in
     try await PostgresPool.with(database.configuration) { pool in

@@ -2,7 +2,7 @@ import Foundation
 
 @testable import Portal
 
-/// Something cached, in one of its versions.
+/// A cached value, in one of its versions.
 struct Thing: Invalidatable, Equatable {
   var id: UUID
   var owner: UUID?
@@ -10,7 +10,7 @@ struct Thing: Invalidatable, Equatable {
 }
 
 extension SecretHash {
-  /// That of the n-th secret of a test.
+  /// The hash of the n-th secret of a test.
   static func numbered(_ number: Int) -> SecretHash { SecretHash(of: "secret \(number)".utf8) }
 }
 
@@ -21,14 +21,14 @@ extension UUID {
   }
 }
 
-/// One line of the invalidation log's history, by its marks: the main one, or one that left it after some seq.
+/// A timeline of the invalidation log, with its own marks: the main one, or one that branches off it after some seq.
 struct History {
   static let main = History(number: 0, leftMainAfter: .max)
 
   let number: Int
   let leftMainAfter: Int
 
-  /// That of the position with this seq.
+  /// The mark at a seq.
   func mark(_ seq: Int) -> UUID { .numbered(1_000_000 * (seq > leftMainAfter ? number + 1 : 1) + seq) }
 }
 

@@ -3,7 +3,7 @@ import Postgres
 
 @testable import Portal
 
-/// The verbs on one database, and short ways to what tests begin with.
+/// The portal's services on one database, with shortcuts for the setup of tests.
 struct World {
   static let cost = ScryptCost(logN: 4, r: 8, p: 1)
   static let password = "correct horse battery"
@@ -13,10 +13,10 @@ struct World {
   let pool: PostgresPool
   let format = KeyFormat(prefix: "lk")!
   let outbox: Outbox
-  /// Unmeasured, until something needs it.
+  /// Not measured until it is first used.
   let clock = DatabaseClock()
 
-  /// Without mail, unless it is asked for.
+  /// Mail is disabled unless `hasMail`.
   init(_ pool: PostgresPool, hasMail: Bool = false) {
     self.pool = pool
     outbox = Outbox(isOpen: hasMail)
@@ -56,7 +56,7 @@ struct World {
     return made
   }
 
-  /// Behind the portal's back, so that the account has so many that are not revoked.
+  /// Inserts keys directly into the database until the account has `count` that are not revoked.
   func insertKeys(upTo count: Int, _ accountID: UUID) async throws {
     try await pool.type(
       """
@@ -88,7 +88,7 @@ extension KeySettings {
   static let plain = KeySettings(name: "Key", scopes: ["orders:read"])
 }
 
-/// What became of calls that ran at the same time.
+/// The results of concurrent calls.
 struct Outcomes<Value: Sendable>: Sendable {
   var values: [Value] = []
   var errors: [any Error] = []
@@ -96,7 +96,7 @@ struct Outcomes<Value: Sendable>: Sendable {
   func count(of error: PortalError) -> Int { errors.count { $0 as? PortalError == error } }
 }
 
-/// Runs `body` many times at once.
+/// Runs `body` `count` times concurrently.
 func concurrently<Value: Sendable>(
   _ count: Int, _ body: @escaping @Sendable (Int) async throws -> Value
 ) async -> Outcomes<Value> {

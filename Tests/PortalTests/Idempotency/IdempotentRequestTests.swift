@@ -16,7 +16,7 @@ struct IdempotentRequestTests {
       key: key, request: text.utf8, accountID: accountID ?? account, holder: holder ?? self.holder)
   }
 
-  @Test("a key has 1 to 255 printable characters of ASCII")
+  @Test("a key has 1 to 255 printable ASCII characters")
   func keys() {
     for key in [
       "a", " ", "~", "8f14e45f-ceea-467f-9575-0242ac120002", "\"quoted\"", String(repeating: "x", count: 255),
@@ -28,13 +28,13 @@ struct IdempotentRequestTests {
     }
   }
 
-  @Test("only the same holder with the same key opens what was sealed, and only for the same API key")
+  @Test("only the same holder with the same idempotency key can open a sealed secret, and only for the same API key")
   func seal() throws {
     let (secret, keyID) = (Secret.random(prefix: "lk_live"), UUID.version7())
     let own = try #require(request("once"))
     let sealed = try own.seal(secret, of: keyID)
     #expect(request("once")?.open(sealed, of: keyID)?.reveal() == secret.reveal())
-    // What the request is, is compared before.
+    // The content of the request is not part of the key: it is compared before.
     #expect(request("once", "other")?.open(sealed, of: keyID)?.reveal() == secret.reveal())
     #expect(request("twice")?.open(sealed, of: keyID) == nil)
     #expect(request("once", holder: .random(prefix: "lk_session"))?.open(sealed, of: keyID) == nil)
@@ -48,7 +48,7 @@ struct IdempotentRequestTests {
     for count in [0, 1, 27, 28, sealed.count - 1] { #expect(own.open(Array(sealed.prefix(count)), of: keyID) == nil) }
   }
 
-  @Test("an answer has no fewer objects than it had, or its row was changed by hand")
+  @Test("a stored answer with too few objects throws a decoding error")
   func objects() throws {
     for count in 0...3 {
       let answer = FirstAnswer(objects: Array(repeating: "{}", count: count), newID: .version7(), secret: nil)
@@ -58,7 +58,7 @@ struct IdempotentRequestTests {
     }
   }
 
-  @Test("the same secret is sealed in another way each time, and the holder's hash does not open it")
+  @Test("sealing the same secret gives a different text each time, and the holder's hash does not open it")
   func fresh() throws {
     let (secret, keyID) = (Secret.random(prefix: "lk_live"), UUID.version7())
     let own = try #require(request("once"))

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Portal
 
-@Suite("Keys that are made once")
+@Suite("Idempotent creation and rolling of keys")
 struct KeysOnceTests {
   private let holder = Secret.random(prefix: "lk_session")
 
@@ -37,7 +37,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("fifty at once make one key, and all are answered with it; so with a roll")
+  @Test("fifty concurrent creates with one idempotency key create one key and get the same answer; rolls do, too")
   func races() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -57,7 +57,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("a roll that has ended a key in its grace is answered with it each time, and ends it once")
+  @Test("a roll that ended a key in its grace has that key in each answer, and ends it once")
   func ended() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -78,7 +78,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("any verb is carried out once, also one that has no secret to show")
+  @Test("any operation is executed once, also one without a secret")
   func anyVerb() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -94,7 +94,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("many keys of many clients at once make one API key each")
+  @Test("each of many concurrent idempotency keys creates one API key")
   func manyRaces() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -108,7 +108,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("another request under the same key is a conflict, and changes nothing; in another account the key is free")
+  @Test("a different request with the same key conflicts and changes nothing; in another account the key is free")
   func conflict() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -126,7 +126,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("a repeat is answered as the first time, whatever has become of the key, of the account and of its cap")
+  @Test("a repeat gets the first answer, whatever has happened to the key, the account and its cap since")
   func first() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -142,7 +142,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("what is refused is not remembered: when the reason is gone, the same request makes a key")
+  @Test("a refusal is not stored: once its reason is gone, the same request creates a key")
   func refusals() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -158,7 +158,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("where the answer cannot be remembered, or told in the trail, no key is made")
+  @Test("if the answer or the audit event cannot be written, no key is created")
   func halfDone() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -176,7 +176,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("the secret is shown again for ten minutes, to the same holder alone; the answer is remembered for a day")
+  @Test("the secret is returned again for ten minutes, only to the same holder; the answer is kept for a day")
   func times() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -197,7 +197,7 @@ struct KeysOnceTests {
       #expect(try await create(world, once(account, holder: other)).secret == nil)
       try await age("9 minutes 50 seconds", isSealed: true)
       #expect(try await create(world, once(account)).secret?.reveal() == first.secret?.reveal())
-      // Without the job, too.
+      // The limit also holds before the job has run.
       try await pool.type("update idempotent_requests set created_at = now() - interval '10 minutes'")
       #expect(try await create(world, once(account)).secret == nil)
       try await age("10 minutes", isSealed: false)
@@ -215,7 +215,7 @@ struct KeysOnceTests {
     }
   }
 
-  @Test("the secret stands nowhere in what is stored, nor the client's key, nor what opens the secret")
+  @Test("a stored answer contains neither the secret, nor the client's key, nor the credential that opens the secret")
   func stored() async throws {
     try await withPool { pool in
       let world = World(pool)

@@ -13,7 +13,7 @@ struct JobTests {
     Jobs(pool: pool, instance: "here", retention: retention, observer: Observer([observations.sink]))
   }
 
-  /// Runs all jobs as a new instance does.
+  /// Runs all due jobs, as a new instance does.
   private func perform(_ pool: PostgresPool) async {
     await JobScheduler(makeJobs(pool)).look()
   }
@@ -26,7 +26,7 @@ struct JobTests {
     observations.count { if case .jobFailed = $0 { true } else { false } }
   }
 
-  @Test("a job is due when its interval is over, or it never ran, whatever its row says of its age")
+  @Test("a job is due if it never ran or its interval has passed, for any age in its row")
   func due() throws {
     let job = try #require(Job.all(Retention(), Outbox(isOpen: false)).first { $0.interval == .seconds(600) })
     func record(_ ageSeconds: Double) -> JobRecord {
@@ -37,7 +37,7 @@ struct JobTests {
     for age in [599.9, 0, -1, -1e300, -.infinity] as [Double] { #expect(!job.isDue(record(age)), "\(age)") }
   }
 
-  @Test("rows of the invalidation log that are older than any lease are removed, and the head stays where it is")
+  @Test("rows of the invalidation log older than any lease are deleted, and the head does not move")
   func invalidations() async throws {
     try await withPool { pool in
       try await pool.type(
@@ -51,7 +51,7 @@ struct JobTests {
     }
   }
 
-  @Test("instances that have not been heard of for an hour are removed")
+  @Test("instances without a heartbeat for an hour are deleted")
   func instances() async throws {
     try await withPool { pool in
       try await pool.type(
@@ -65,7 +65,7 @@ struct JobTests {
     }
   }
 
-  @Test("sessions that are over are removed, of customers and of staff; the others stay")
+  @Test("expired sessions of customers and staff are deleted; the others stay")
   func sessions() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -113,7 +113,7 @@ struct JobTests {
     )
   }
 
-  @Test("this month's partition and those of three months ahead are made, once, however many instances make them")
+  @Test("the partitions of this month and the next three are created once, even by several instances at the same time")
   func partitionsAhead() async throws {
     try await withPool { pool in
       let present = try await partitions(pool)
@@ -135,7 +135,7 @@ struct JobTests {
     }
   }
 
-  @Test("months follow each other over the end of a year, without gap or overlap")
+  @Test("partitions follow each other over the end of a year without gap or overlap")
   func yearEnd() async throws {
     try await withPool { pool in
       #expect(try await pool.number("select ensure_usage_partitions('2030-11-30', 3)") == 4)
@@ -153,7 +153,7 @@ struct JobTests {
     }
   }
 
-  @Test("counters that have no partition are told of, and moved into one with the others' indexes")
+  @Test("counters without a partition are reported, and moved into a new partition with the same indexes")
   func unplaced() async throws {
     try await withPool { pool in
       try await pool.type(
@@ -184,7 +184,7 @@ struct JobTests {
     }
   }
 
-  @Test("a partition is made while others write and read, and no counter is lost on its way into it")
+  @Test("no counter is lost when a partition is created while others write")
   func placing() async throws {
     try await withPool { pool async throws in
       let day = "date '2031-03-05'"
@@ -210,7 +210,7 @@ struct JobTests {
 
   // MARK: Retention
 
-  @Test("usage goes by whole months, of all tables, when their last day is over")
+  @Test("usage is dropped from all tables by whole months, when their last day is old enough")
   func months() async throws {
     try await withPool { pool async throws in
       var retention = Retention()
@@ -254,7 +254,9 @@ struct JobTests {
 
   // MARK: Turns
 
-  @Test("a run is noted: who, when, how long, how many; the next comes when its interval is over, on any instance")
+  @Test(
+    "a run is recorded with instance, time, duration and count; the next is due on any instance after the interval"
+  )
   func turns() async throws {
     try await withPool { pool async throws in
       _ = await concurrently(6) { _ in await perform(pool) }
@@ -277,7 +279,7 @@ struct JobTests {
     }
   }
 
-  @Test("while one instance is in a step of a job, no other runs it")
+  @Test("no instance runs a job while another is in a step of it")
   func lock() async throws {
     try await withPool { pool async throws in
       let jobs = makeJobs(pool)
@@ -307,7 +309,7 @@ struct JobTests {
 
   // MARK: Failures
 
-  @Test("what fails is told and noted, and keeps nothing else from being done")
+  @Test("a failed job is reported and recorded, and does not keep the others from running")
   func independent() async throws {
     try await withPool { pool async throws in
       try await pool.type(
@@ -329,7 +331,7 @@ struct JobTests {
     }
   }
 
-  @Test("without a database it says so and goes on")
+  @Test("the scheduler reports a failure without a database, and continues")
   func outage() async throws {
     try await withPool { pool async throws in
       await pool.shutDown()

@@ -6,7 +6,7 @@ import Testing
 struct KeyFormatTests {
   private let format = KeyFormat(prefix: "lk")!
 
-  @Test("a prefix is 2 to 16 lower-case letters and digits, a letter first")
+  @Test("a prefix is 2 to 16 lower-case letters and digits, beginning with a letter")
   func prefixes() {
     for prefix in ["lk", "a1", "abcdefghijklmnop"] { #expect(KeyFormat(prefix: prefix)?.prefix == prefix) }
     for prefix in ["", "a", "1a", "Lk", "lK", "l_k", "l-k", "lk ", "lé", "abcdefghijklmnopq"] {
@@ -15,7 +15,7 @@ struct KeyFormatTests {
   }
 
   @Test(
-    "a made key says its environment, may exist, and is no key of another deployment",
+    "a generated key names its environment, is well formed, and may exist",
     arguments: Key.Environment.allCases)
   func made(_ environment: Key.Environment) {
     let secret = format.makeSecret(environment)
@@ -25,7 +25,7 @@ struct KeyFormatTests {
     #expect(secret.start(Key.startLength).count == 12)
   }
 
-  @Test("what looks like one of ours and has a typo cannot exist: it costs no look-up")
+  @Test("a key with this deployment's prefix and a typo cannot exist, and costs no look-up")
   func typo() {
     let text = format.makeSecret(.live).reveal()
     let last = text.last == "0" ? "1" : "0"
@@ -37,7 +37,7 @@ struct KeyFormatTests {
     #expect(!format.mayExist(Secret(presented: text.replacing("live", with: "test"))))
   }
 
-  @Test("a key of another form may have been brought along, unless it is empty or longer than any secret")
+  @Test("a key of another format may have been imported, unless it is empty or longer than any secret")
   func foreign() {
     for text in ["sk_12345", "lk_svc_x", "lk_livex", "k", String(repeating: "k", count: 256), "schlüssel"] {
       #expect(format.mayExist(Secret(presented: text)), "\(text)")

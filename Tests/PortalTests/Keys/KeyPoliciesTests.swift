@@ -14,7 +14,7 @@ struct KeyPoliciesTests {
     policy.problems(of: settings, madeAt: now).map(\.field)
   }
 
-  @Test("each rule names the field that breaks it, and a key that keeps to it breaks nothing")
+  @Test("each rule names the field that violates it, and a compliant key has no problems")
   func rules() {
     let plain = KeySettings(name: "Key", scopes: ["a:b", "c"])
     #expect(fields(KeyPolicy(), plain) == [])
@@ -35,7 +35,7 @@ struct KeyPoliciesTests {
     #expect(fields(strict, plain) == [.expiresAt, .allowedIPs])
   }
 
-  @Test("the code is that of the first rule that refuses, and all problems are told, wherever they come from")
+  @Test("the code is that of the first violated rule, and all problems are reported, from whichever rule")
   func codes() {
     let rules = KeyRules(plan: Self.plan, policy: KeyPolicy(isExpiryRequired: true, allowedScopes: ["b"]))
     var narrow = rules
@@ -64,7 +64,7 @@ struct KeyPoliciesTests {
     #expect(refused(rules, only: [.email]) == nil)
   }
 
-  @Test("an account that asks for nothing has a policy of nothing; what it sets is what it finds, and the trail has it")
+  @Test("an account starts with an empty policy; a new policy is stored, and each change is recorded")
   func set() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -88,7 +88,7 @@ struct KeyPoliciesTests {
     }
   }
 
-  @Test("keys that are idle for longer than the policy has it are disabled, each with its event; others are not")
+  @Test("keys that are idle for longer than the policy allows are disabled, each with an event; others are not")
   func idle() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -117,7 +117,7 @@ struct KeyPoliciesTests {
       }
       let jobs = Jobs(pool: pool, instance: "here", retention: Retention(), observer: Observer([]))
       let job = try #require(jobs.all.first { $0.name == "idle-keys" })
-      // Besides the two, the one that was made without a name.
+      // These are the two keys and the key that was created without an entry in `ids`.
       #expect(await jobs.run(job, isForced: true) == .done(3))
       #expect(await jobs.run(job, isForced: true) == .done(0))
       let disabled = Set(
@@ -128,7 +128,7 @@ struct KeyPoliciesTests {
         "select target_id || ' ' || actor_kind || ' ' || actor_name from audit_events where action = 'key.disabled'")
       #expect(Set(events) == Set(disabled.map { $0 + " job idle-keys" }))
 
-      // Enabled again, it is not idle any more.
+      // A key that was enabled again is no longer idle.
       _ = try await world.keys.update(
         ids["idle"]!, of: account, KeyChanges(isEnabled: true), by: World.caller)
       #expect(await jobs.run(job, isForced: true) == .done(0))

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Portal
 
-/// What came of a call that ran beside others.
+/// The outcome of one of several concurrent calls.
 private enum Outcome: Sendable {
   case rolled
   case revoked(Date)
@@ -13,11 +13,11 @@ private enum Outcome: Sendable {
   case refused(PortalError)
 }
 
-@Suite("Roll, revoke, staff revoke and suspend at the same time")
+@Suite("Concurrent roll, revoke, staff revoke and suspend")
 struct KeyRacesTests {
   private static let roundCount = 100
 
-  @Test("leave the key dead, at most one successor, and a trail that tells exactly what happened")
+  @Test("the key ends revoked, with at most one successor, and the trail records exactly what happened")
   func races() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -60,11 +60,11 @@ struct KeyRacesTests {
       }
       #expect(try await AuditChains(pool: pool).verify { _ in }.isIntact)
       print("key races: \(Self.roundCount) rounds, the roll came first in \(rolledCount)")
-      #expect((1..<Self.roundCount).contains(rolledCount), "every order should have come up")
+      #expect((1..<Self.roundCount).contains(rolledCount), "every order should have occurred")
     }
   }
 
-  /// Whether the roll came first. Whatever else came first refuses it.
+  /// Returns true if the roll came first. After any other call, the roll is refused.
   private func check(_ outcomes: [Outcome], _ round: Int) throws -> Bool {
     var (isRolled, revokedCount, suspendedCount) = (false, 0, 0)
     for outcome in outcomes {

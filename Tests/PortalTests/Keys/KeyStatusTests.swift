@@ -16,7 +16,7 @@ struct KeyStatusTests {
     return key
   }
 
-  @Test("of all that holds at once, the first of revoked, suspended, disabled, expired is the status")
+  @Test("if several statuses apply, the first of revoked, suspended, disabled, expired is reported")
   func precedence() {
     let statuses: [Key.Status] = [.revoked, .suspended, .disabled, .expired]
     for combination in 0..<16 {
@@ -31,7 +31,7 @@ struct KeyStatusTests {
     }
   }
 
-  @Test("a key is active to the moment of its expiry, and expired from then on")
+  @Test("a key is active until the moment of its expiry, and expired from then on")
   func expiry() {
     let key = key { $0.expiresAt = now }
     #expect(key.status(at: .distantPast) == .active)
@@ -41,7 +41,7 @@ struct KeyStatusTests {
     #expect(self.key().status(at: .distantFuture) == .active)
   }
 
-  @Test("what a plan leaves of a key: the earlier expiry, the common scopes, the lower limit")
+  @Test("key and plan together give the earlier expiry, the common scopes and the lower limit")
   func effective() {
     let key = key {
       $0.scopes = ["a:*", "b:c", "d"]
@@ -60,8 +60,8 @@ struct KeyStatusTests {
     #expect(self.key().effectiveExpiresAt == nil)
   }
 
-  /// Revoking is for good, whatever the clocks of database and server say of each other.
-  @Test("a key that was revoked, disabled or suspended by a clock ahead of ours is so already")
+  /// Revocation is final, however the clocks of database and server differ.
+  @Test("a key that was revoked, disabled or suspended by a clock ahead of the server's has that status already")
   func clockAhead() {
     let later = now.addingTimeInterval(60)
     #expect(key { $0.revokedAt = later }.status(at: now) == .revoked)
@@ -69,7 +69,7 @@ struct KeyStatusTests {
     #expect(key { $0.accountSuspendedAt = later }.status(at: now) == .suspended)
   }
 
-  @Test("a rolled key in its grace is active until that is over")
+  @Test("a rolled key is active until its grace ends")
   func grace() {
     let key = key {
       $0.rolledAt = now
@@ -79,7 +79,7 @@ struct KeyStatusTests {
     #expect(key.status(at: now.addingTimeInterval(60)) == .expired)
   }
 
-  /// What a list says and what a gateway is told must be one.
+  /// Lists and gateways must get the same answer.
   @Test("verification refuses a key exactly when its status is not active, for the same reason")
   func agreesWithVerification() {
     let refusals: [Key.Status: Verdict.Code] = [

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Portal
 
-/// A filter, and the keys that it is for.
+/// A filter, and a predicate for the keys that it must select.
 private struct FilterCase {
   let filter: KeyFilter
   let holds: (Key) -> Bool
@@ -18,7 +18,7 @@ private struct FilterCase {
 
 @Suite("Statements of keys")
 struct KeysStatementsTests {
-  /// An account of many keys of all kinds, beside others.
+  /// Calls `body` with an account that has many keys of all kinds. Other accounts have keys as well.
   private func withAccount(
     keyCount: Int = 10_000, of total: Int = 15_000, _ body: (PostgresPool, UUID) async throws -> Void
   ) async throws {
@@ -42,7 +42,7 @@ struct KeysStatementsTests {
     }
   }
 
-  @Test("a filtered list has the same keys as a look at each of them, page by page")
+  @Test("a filtered list has the same keys, page by page, as checking each key has")
   func filters() async throws {
     try await withAccount { pool, account in
       let keys = World(pool).keys
@@ -78,7 +78,7 @@ struct KeysStatementsTests {
     }
   }
 
-  @Test("a page of a long list reads a page of keys, and looks up the activity of these alone")
+  @Test("a page of a long list reads one page of keys, and looks up the activity of only these")
   func plan() async throws {
     try await withAccount(keyCount: 500, of: 30_000) { pool, account in
       let plan = try await pool.plan(

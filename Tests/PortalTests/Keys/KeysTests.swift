@@ -9,7 +9,7 @@ import Testing
 struct KeysTests {
   // MARK: Creating
 
-  @Test("a created key comes back with its settings, and is found so again")
+  @Test("a created key is returned with its settings, and is found with the same settings")
   func create() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -31,8 +31,8 @@ struct KeysTests {
     }
   }
 
-  /// The secret is shown once: a copy of the database opens nothing.
-  @Test("the database holds the hash and the start of a secret, and no more of it")
+  /// A copy of the database must not give access to anything.
+  @Test("the database contains the hash and the start of a secret, and nothing else of it")
   func storedHashed() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -46,7 +46,7 @@ struct KeysTests {
     }
   }
 
-  @Test("what the plan does not cover is refused, and nothing is left of it")
+  @Test("settings that the plan does not allow are refused, and leave nothing behind")
   func plan() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -89,7 +89,7 @@ struct KeysTests {
 
   // MARK: The cap
 
-  @Test("two hundred creates at once, five below the cap, make five keys")
+  @Test("two hundred concurrent creates, five below the cap, create five keys")
   func concurrentCreates() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -133,7 +133,7 @@ struct KeysTests {
     }
   }
 
-  @Test("the cap of one account is none of another's")
+  @Test("each account has its own cap")
   func capPerAccount() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -147,7 +147,7 @@ struct KeysTests {
 
   // MARK: Revoking
 
-  @Test("revoking again answers with the first moment, and is told in the trail once")
+  @Test("revoking again returns the time of the first revocation, which is recorded once")
   func revokeTwice() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -164,7 +164,7 @@ struct KeysTests {
     }
   }
 
-  @Test("another account's key is not found: not to read, to revoke, to roll, or to see the usage of")
+  @Test("reading, revoking, rolling and reporting the usage of another account's key give notFound")
   func otherTenant() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -183,8 +183,8 @@ struct KeysTests {
     }
   }
 
-  /// One verb, one transaction: a change that cannot be told in the trail does not happen.
-  @Test("where the audit event cannot be written, nothing is changed")
+  /// A change and its audit event share one transaction.
+  @Test("if the audit event cannot be written, nothing is changed")
   func auditInSameTransaction() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -206,7 +206,7 @@ struct KeysTests {
 
   // MARK: Listing
 
-  @Test("pages of any size give every key once, the newest first, also while keys are made and revoked")
+  @Test("pages of any size contain every key once, newest first, also while keys are created and revoked")
   func paging() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -233,7 +233,7 @@ struct KeysTests {
     }
   }
 
-  @Test("a list by status has exactly the keys whose status it is")
+  @Test("a list by status has exactly the keys with that status")
   func statusFilter() async throws {
     try await withPool { pool in
       let world = World(pool)

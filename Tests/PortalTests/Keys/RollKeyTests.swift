@@ -11,7 +11,7 @@ struct RollKeyTests {
     try await world.keys.roll(id, of: account, graceSeconds: grace, by: World.caller)
   }
 
-  @Test("without a grace the old key is revoked, and the new one has its settings and another secret")
+  @Test("without a grace the old key is revoked, and the new key has its settings and a different secret")
   func noGrace() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -34,7 +34,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("with a grace the old key lives on for that long, but never longer than it would have")
+  @Test("with a grace the old key stays valid for that long, but never longer than it would have been")
   func grace() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -55,7 +55,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("at the cap a key can be rolled, again and again; no key more can be made")
+  @Test("at the cap a key can be rolled repeatedly, but no key can be created")
   func atTheCap() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -72,7 +72,7 @@ struct RollKeyTests {
   }
 
   @Test(
-    "a revoked, disabled, expired or rolled key is not rolled",
+    "a revoked, disabled, expired or rolled key cannot be rolled",
     arguments: ["revoked_at = now()", "disabled_at = now()", "expires_at = now()", "rolled_at = now()"])
   func notActive(_ change: String) async throws {
     try await withPool { pool in
@@ -85,7 +85,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("a key in its grace is not rolled a second time")
+  @Test("a key in its grace cannot be rolled again")
   func inGrace() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -104,7 +104,7 @@ struct RollKeyTests {
       "select count(*) from api_keys where revoked_at is null and coalesce(expires_at, 'infinity') > now()")
   }
 
-  @Test("a key that is rolled 149 times with the longest grace leaves two that work: each roll ends the one before")
+  @Test("149 rolls of a key with the longest grace leave two working keys: each roll ends the previous grace")
   func oneInGrace() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -130,7 +130,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("a roll without a grace ends the one in its grace, too, and so it does if that is disabled")
+  @Test("a roll without a grace also revokes the key in its grace, even if that key is disabled")
   func endedInAnyCase() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -151,7 +151,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("what is over already is not ended again, nor told of: not a grace that has passed, nor a key that was revoked")
+  @Test("a roll does not revoke, or record again, a predecessor that is already expired or revoked")
   func overAlready() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -168,7 +168,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("a grace that the plan alone has ended does not come back with another plan")
+  @Test("a grace that was ended only by the plan does not resume under another plan")
   func endedByPlan() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -188,7 +188,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("another key's predecessor is left alone, also one of the same account")
+  @Test("another key's predecessor is left alone, even in the same account")
   func otherLineages() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -206,7 +206,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("rolls of a key and revocations of its predecessor at once leave two keys that work, and tell each end once")
+  @Test("concurrent rolls of a key and revocations of its predecessor leave two working keys, each end recorded once")
   func endedMeanwhile() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -230,7 +230,7 @@ struct RollKeyTests {
 
   // MARK: The cap
 
-  @Test("whoever makes, rolls and ends keys has no more lineages than the cap, and so twice as many keys that work")
+  @Test("creating, rolling and ending keys yields at most as many lineages as the cap, and twice as many working keys")
   func twiceTheCap() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -239,21 +239,21 @@ struct RollKeyTests {
       let endings: [@Sendable (UUID) async throws -> Void] = [
         { _ = try await world.keys.revoke($0, of: account, by: World.caller) },
         {
-          // It expires at once.
+          // Expires immediately.
           _ = try await world.keys.update(
             $0, of: account, KeyChanges(expiresAt: .set(Date(timeIntervalSinceNow: 0.01))), by: World.caller)
         },
         { _ = try await roll(world, $0, account, grace: 3_600) },
       ]
       for end in endings {
-        // The successor is over, and its predecessor works until its grace is.
+        // The successor has ended, and its predecessor works until the end of its grace.
         let key = try await world.makeKey(account).key.id
         try await end(try await roll(world, key, account, grace: Key.graceSecondsMax).successor.key.id)
       }
       try await Task.sleep(for: .milliseconds(20))
       await #expect(throws: PortalError.keyCapReached(cap: 3)) { try await world.makeKey(account) }
       #expect(try await workingCount(pool) == 4)
-      // Where a predecessor is over, too, there is room.
+      // Once a predecessor has expired, too, there is room for another key.
       try await pool.type(
         """
         update api_keys set expires_at = now() where id = (
@@ -264,7 +264,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("an expired key comes back to life at the cap if its predecessor counts, and else does not")
+  @Test("at the cap, an expired key can be revived only if its predecessor counts")
   func revived() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -288,8 +288,8 @@ struct RollKeyTests {
     }
   }
 
-  /// As those that were rolled before lineages were written down.
-  @Test("a key that was rolled without a lineage does not count, is not ended, and its successor begins a lineage")
+  /// Such keys were rolled before lineages were recorded.
+  @Test("a key that was rolled without a lineage neither counts nor is ended, and its successor begins a lineage")
   func withoutLineage() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -307,7 +307,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("a key of a suspended account is not rolled, nor one that does not exist")
+  @Test("a key of a suspended account, or one that does not exist, cannot be rolled")
   func suspended() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -323,7 +323,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("a hundred rolls of one key at once leave one successor", arguments: [0, 3_600])
+  @Test("a hundred concurrent rolls of a key leave one successor", arguments: [0, 3_600])
   func concurrentRolls(_ grace: Int) async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -337,8 +337,8 @@ struct RollKeyTests {
     }
   }
 
-  /// Whoever wins, the key that was revoked is dead, and the trail tells what happened.
-  @Test("a roll and a revocation at the same moment leave the old key dead, and at most one successor")
+  /// In either order, the old key is revoked, and the trail records what happened.
+  @Test("a concurrent roll and revocation leave the old key revoked, and at most one successor")
   func rollAgainstRevoke() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -365,7 +365,7 @@ struct RollKeyTests {
     }
   }
 
-  @Test("creates, rolls and revocations all at once never pass the cap")
+  @Test("concurrent creates, rolls and revocations never exceed the cap")
   func everythingAtOnce() async throws {
     try await withPool { pool in
       let world = World(pool)

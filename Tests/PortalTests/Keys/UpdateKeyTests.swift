@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Changing a key")
 struct UpdateKeyTests {
-  @Test("a change and a revocation at once: the key ends revoked, and no change comes after that")
+  @Test("concurrent changes and a revocation leave the key revoked, with no change after the revocation")
   func revokeMeanwhile() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -32,7 +32,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("where the audit event cannot be written, nothing is changed or revoked")
+  @Test("if the audit event cannot be written, nothing is changed or revoked")
   func auditInSameTransaction() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -47,7 +47,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("the database counts changes that are some, and only these")
+  @Test("the database increments the revision for actual changes, and only for these")
   func revision() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -62,7 +62,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("what customers say of keys is bounded in the database, too")
+  @Test("the database also limits descriptions, tags, metadata and creators of keys")
   func constraints() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -77,7 +77,7 @@ struct UpdateKeyTests {
     }
   }
 
-  @Test("all keys are revoked in one statement, also ten thousand, and rolling one of them meanwhile leaves none")
+  @Test("one statement revokes all keys, even ten thousand, and a concurrent roll leaves no key unrevoked")
   func revokeAll() async throws {
     try await withPool { pool in
       let world = World(pool)

@@ -22,7 +22,7 @@ struct MailMessageTests {
     TestMail(raw: String(decoding: try message.bytes(), as: UTF8.self))
   }
 
-  @Test("it has the headers of RFC 5322 and MIME, and its id is the same whenever it is sent")
+  @Test("a message has the headers of RFC 5322 and MIME, and its id is the same each time it is sent")
   func headers() throws {
     let mail = try mail(message())
     #expect(mail.header("From") == "\"Latchkey\" <mail@latchkey.example>")
@@ -36,7 +36,7 @@ struct MailMessageTests {
     #expect(mail.header("Auto-Submitted") == "auto-generated")
   }
 
-  @Test("any text comes out as it went in, in lines of ASCII of 76 characters at most")
+  @Test("any text is encoded in lines of at most 76 ASCII characters, and decoded to the same text")
   func quotedPrintable() throws {
     for body in [
       "", "a", "a = b", "trailing blank \nand tab\t\n", String(repeating: "x", count: 500) + "\n", "Ünïcode 🔑\n",
@@ -50,7 +50,7 @@ struct MailMessageTests {
     }
   }
 
-  @Test("a subject that is not plain ASCII, or is long, is told in encoded words of 75 characters at most")
+  @Test("a subject that is long or not plain ASCII is written as encoded words of at most 75 characters")
   func subjects() throws {
     for subject in ["Schlüssel", String(repeating: "🔑", count: 100), String(repeating: "k", count: 200), "=?utf-8?"] {
       let header = try #require(try mail(message(subject: subject)).header("Subject"))
@@ -63,7 +63,7 @@ struct MailMessageTests {
     }
   }
 
-  @Test("no header takes a line break, whatever is in it, and no address another")
+  @Test("no header accepts a line break, and no address contains another")
   func injection() {
     for subject in ["a\r\nBcc: eve@example.com", "a\nb", "a\rb", "ü\r\nBcc: eve@example.com", "a\u{0}", "a\r\n b"] {
       #expect(throws: MailFailure.self, "\(subject.debugDescription)") { try message(subject: subject).bytes() }
@@ -82,7 +82,7 @@ struct MailMessageTests {
     }
   }
 
-  @Test("a sender is an address, with a name before it if there is one")
+  @Test("a sender is an address with an optional name before it")
   func mailboxes() throws {
     #expect(Mailbox("ada@example.com")?.name == nil)
     #expect(Mailbox(" Ada Lovelace <Ada@Example.com> ")?.name == "Ada Lovelace")
@@ -97,7 +97,7 @@ struct MailMessageTests {
 
 @Suite("MailBackoff")
 struct MailBackoffTests {
-  @Test("each wait is twice the one before, up to the longest, and at least half of it")
+  @Test("each delay is twice the previous one, up to the maximum, times a random factor of at least one half")
   func doubling() {
     let backoff = MailBackoff()
     #expect((1...5).map { backoff.delay(after: $0, random: 1) } == [15, 30, 60, 120, 240].map { .seconds($0) })

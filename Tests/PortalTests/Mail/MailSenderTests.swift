@@ -11,7 +11,7 @@ import Testing
 struct MailSenderTests {
   private let observations = Observations()
 
-  /// Runs `body` beside senders on one database, each as an instance has it.
+  /// Runs `body` while senders run on one database, one per simulated instance.
   private func withSenders(
     _ count: Int = 1, of world: World, _ settings: MailSettings, _ body: () async throws -> Void
   ) async throws {
@@ -37,14 +37,14 @@ struct MailSenderTests {
     world.outbox.ring()
   }
 
-  @Test("what is put in goes out by SMTP with STARTTLS, once")
+  @Test("an enqueued mail is sent once, by SMTP with STARTTLS")
   func sends() async throws {
     try await withPool { pool in
       try await TestMailServer.with { mailbox in
         let world = World(pool, hasMail: true)
         try await withSenders(of: world, .test(.smtp(mailbox.server()))) {
           try await enqueue(world, .passwordChanged, "ada@example.com")
-          try await eventually("it is noted as sent") { try await states(pool) == ["sent 1"] }
+          try await eventually("the mail is recorded as sent") { try await states(pool) == ["sent 1"] }
         }
         let id = try #require(try await pool.text("select id from mails"))
         #expect(try mailbox.mails().map { $0.header("Message-ID") } == ["<\(id)@latchkey.example>"])
@@ -54,14 +54,14 @@ struct MailSenderTests {
     }
   }
 
-  @Test("what is refused for now, or taken without an answer, goes out again, after growing waits, under the same id")
+  @Test("a mail that is temporarily refused, or accepted without a response, is sent again with the same id")
   func atLeastOnce() async throws {
     try await withPool { pool in
       try await TestMailServer.with(.init(faults: ["rcpt 450", "data 451", "drop", "drop", "ok"])) { mailbox in
         let world = World(pool, hasMail: true)
         try await withSenders(of: world, .test(.smtp(mailbox.server()))) {
           try await enqueue(world, .passwordChanged, "ada@example.com")
-          try await eventually("it is noted as sent") { try await states(pool) == ["sent 5"] }
+          try await eventually("the mail is recorded as sent") { try await states(pool) == ["sent 5"] }
         }
         let ids = try mailbox.mails().map { $0.header("Message-ID") }
         #expect(ids.count == 3 && Set(ids).count == 1)
@@ -71,7 +71,7 @@ struct MailSenderTests {
     }
   }
 
-  @Test("a server that is away is tried until it is there, and meanwhile there is a reason to be told")
+  @Test("an unreachable server is retried as often as the settings allow, and the reason of the failure is reported")
   func refused() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -81,7 +81,7 @@ struct MailSenderTests {
         pool: pool, outbox: world.outbox, settings: settings, portalURL: "", observer: Observer([observations.sink]))
       let task = Task { try await sender.run() }
       try await enqueue(world, .passwordChanged, "ada@example.com")
-      try await eventually("it is given up after as many tries as it may have") {
+      try await eventually("the mail is given up after the last attempt") {
         try await states(pool) == ["failed 3"]
       }
       task.cancel()
@@ -92,14 +92,14 @@ struct MailSenderTests {
     }
   }
 
-  @Test("what a server refuses for good is not tried again, and keeps nothing else from being sent")
+  @Test("a mail that a server permanently refuses is not tried again, and does not keep others from being sent")
   func permanent() async throws {
     try await withPool { pool in
       try await TestMailServer.with(.init(faults: ["rcpt 550"])) { mailbox in
         let world = World(pool, hasMail: true)
         try await withSenders(of: world, .test(.smtp(mailbox.server()))) {
           try await enqueue(world, .passwordChanged, "gone@example.com")
-          try await eventually("it is given up") { try await states(pool) == ["failed 1"] }
+          try await eventually("the mail is given up") { try await states(pool) == ["failed 1"] }
           try await enqueue(world, .passwordChanged, "a,b@example.com")
           try await enqueue(world, .passwordChanged, "ada@example.com")
           try await eventually("the others are done") {
@@ -111,7 +111,7 @@ struct MailSenderTests {
     }
   }
 
-  @Test("several instances share the work, and each mail goes out once")
+  @Test("several instances share the work, and each mail is sent once")
   func shared() async throws {
     try await withPool { pool in
       try await TestMailFolder.with { folder in
@@ -132,7 +132,7 @@ struct MailSenderTests {
     }
   }
 
-  @Test("a mail whose sender died is sent when its lease is over, and not before")
+  @Test("a mail whose sender died is sent when its lease has expired, and not before")
   func lease() async throws {
     try await withPool { pool in
       try await TestMailFolder.with { folder in
@@ -143,12 +143,14 @@ struct MailSenderTests {
         #expect(try await pool.query(claim).isEmpty)
         try await withSenders(of: world, .test(.folder(folder.path))) {
           try await enqueue(world, .passwordChanged, "eve@example.com")
-          try await eventually("what nobody has is sent") { try folder.mails(to: "eve@example.com").count == 1 }
+          try await eventually("the mail without a lease is sent") {
+            try folder.mails(to: "eve@example.com").count == 1
+          }
           #expect(try folder.mails(to: "ada@example.com").isEmpty)
           try await pool.type("update mails set due_at = now() where state = 'waiting'")
           _ = try await folder.mails(to: "ada@example.com", count: 1)
         }
-        // The one who died comes back: it is too late for that.
+        // The sender that died comes back, too late to defer the mail.
         #expect(
           try await pool.execute(
             DeferMail(id: try await pool.query(ListMailIDs())[0], attempt: 1, delay: .zero, error: "late")) == 0)
@@ -157,7 +159,7 @@ struct MailSenderTests {
     }
   }
 
-  @Test("a token stands in the mail alone; in the database there is its hash, before the mail goes out")
+  @Test("a token is only in the mail; the database has its hash before the mail is sent")
   func tokens() async throws {
     try await withPool { pool in
       try await TestMailServer.with(.init(faults: ["drop"])) { mailbox in
@@ -165,7 +167,7 @@ struct MailSenderTests {
         _ = try await world.makeAccount()
         try await withSenders(of: world, .test(.smtp(mailbox.server()))) {
           try await world.credentials.requestReset(EmailAddress("ada@example.com")!, from: nil)
-          try await eventually("it is sent again") { try await states(pool) == ["sent 2"] }
+          try await eventually("the mail is sent again") { try await states(pool) == ["sent 2"] }
         }
         let tokens = try mailbox.mails().compactMap(\.token)
         #expect(tokens.count == 2 && Set(tokens).count == 2)
@@ -187,7 +189,7 @@ struct MailSenderTests {
     }
   }
 
-  @Test("what is of no use any more is not sent: a reset after half an hour, a confirmation of what is confirmed")
+  @Test("outdated mails are not sent: resets after half an hour, confirmations of confirmed addresses")
   func outdated() async throws {
     try await withPool { pool in
       try await TestMailFolder.with { folder in
@@ -205,7 +207,7 @@ struct MailSenderTests {
           update users set email_verified_at = now()
           """)
         try await withSenders(of: world, .test(.folder(folder.path))) {
-          try await eventually("all that is known is done with") {
+          try await eventually("all mails of known kinds are finished") {
             try await states(pool) == ["failed 1", "dropped 1", "dropped 1", "dropped 1", "waiting 0"]
           }
         }
@@ -215,14 +217,14 @@ struct MailSenderTests {
     }
   }
 
-  @Test("a folder takes mails that nobody else can read, and none of the half-written kind")
+  @Test("mails in a folder are readable only by their owner, and none is incomplete")
   func folder() async throws {
     try await withPool { pool in
       try await TestMailFolder.with { folder in
         let world = World(pool, hasMail: true)
         try await withSenders(of: world, .test(.folder(folder.path + "/deep"))) {
           try await enqueue(world, .passwordChanged, "ada@example.com")
-          try await eventually("it is sent") { try await states(pool) == ["sent 1"] }
+          try await eventually("the mail is sent") { try await states(pool) == ["sent 1"] }
         }
         let files = try FileManager.default.contentsOfDirectory(atPath: folder.path + "/deep")
         #expect(files.count == 1 && files[0].hasSuffix(".eml"))
@@ -234,7 +236,7 @@ struct MailSenderTests {
     }
   }
 
-  @Test("an address gets five mails of a kind in an hour, however many are asked for")
+  @Test("an address gets at most five mails of one kind in half an hour, however many are requested")
   func bounded() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -253,7 +255,7 @@ struct MailSenderTests {
     }
   }
 
-  @Test("without mail nothing is put in")
+  @Test("nothing is enqueued if mail is not configured")
   func closed() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -268,7 +270,7 @@ struct MailSenderTests {
   }
 }
 
-/// The first that was put in, first.
+/// In the order in which they were enqueued.
 private struct ListMailIDs: PostgresStatement {
   static let sql = "select id from mails order by created_at"
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }

@@ -13,7 +13,7 @@ struct MailTextTests {
     MailText(kind, parameters, token: token, portalURL: "https://keys.example.com")
   }
 
-  @Test("a mail with a token has it in a link behind #, and by itself on a line; the others lead to the portal")
+  @Test("a mail with a token has it in a link after #, and on a line of its own; other mails link to the portal")
   func tokens() {
     for kind in Mail.Kind.allCases {
       guard let purpose = kind.purpose else {
@@ -28,7 +28,7 @@ struct MailTextTests {
     }
   }
 
-  @Test("a notice tells who, what, and why")
+  @Test("a notice says who did what, and why")
   func contents() {
     for (kind, wanted) in [
       (Mail.Kind.keyCreated, ["Grace", "Acme", "Orders", "lk_live_abcd"]),
@@ -43,23 +43,23 @@ struct MailTextTests {
     }
   }
 
-  @Test("a notice of all keys names who asked only where that is another, and one key is one key")
+  @Test("a notice about all keys names the requester only if that is not the actor, and uses the singular for one key")
   func keysRevoked() {
     let alone = Mail.Parameters(accountName: "Acme", actorName: "Grace", keyCount: 1, reason: "leaked")
     let body = text(.keysRevoked, alone).body
     #expect(body.contains("Our staff (Grace) revoked all API keys of the account Acme: 1 key. "))
-    #expect(!body.contains("asked"))
-    #expect(text(.keysRevoked, everything).body.contains("(Grace, as Hedy had asked)"))
+    #expect(!body.contains("requested"))
+    #expect(text(.keysRevoked, everything).body.contains("(Grace, as requested by Hedy)"))
   }
 
-  @Test("an address that has an account gets a text of its own when somebody signs up with it, without a token")
+  @Test("a sign-up with an address that already has an account sends a different text without a token")
   func signUpOfKnown() {
     let text = text(.signUp, Mail.Parameters())
     #expect(text.subject == "You have an account already")
     #expect(!text.body.contains("lk_"))
   }
 
-  @Test("what customers call things stays in its line, and turns no text around")
+  @Test("names chosen by customers stay on their line and do not change the direction of text")
   func quoting() {
     let nasty = "Acme\r\nBcc: eve@example.com\n\nYour password is over\u{2028}\u{202E}\u{7}"
     let parameters = Mail.Parameters(

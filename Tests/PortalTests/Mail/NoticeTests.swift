@@ -10,7 +10,7 @@ struct NoticeTests {
   private let grace = Caller(actor: .staff(id: .numbered(7), name: "Grace"))
   private let ada = Caller(actor: .user(id: .numbered(8), email: "ada@example.com"))
 
-  /// An account with a member of each role, whose addresses are named by it.
+  /// Makes an account with one member of each role, whose address begins with the role.
   private func makeAccount(_ world: World) async throws -> UUID {
     let account = try await world.makeAccount("owner@example.com")
     for role in ["admin", "developer", "viewer"] {
@@ -32,7 +32,7 @@ struct NoticeTests {
 
   private func toAdmins(_ kind: String) -> [String] { ["\(kind) admin@example.com", "\(kind) owner@example.com"] }
 
-  @Test("owners and admins are told of a new key, with what they know it by and nothing secret")
+  @Test("owners and admins are notified of a new key, with its name and beginning and nothing secret")
   func created() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -50,7 +50,7 @@ struct NoticeTests {
     }
   }
 
-  @Test("owners and admins are told of a successor, too, and of what could not be made they are not")
+  @Test("owners and admins are notified of a successor, too, but not of a key that could not be created")
   func rolled() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -65,7 +65,8 @@ struct NoticeTests {
     }
   }
 
-  @Test("a key that a roll ends in its grace is told of as one that is revoked: by a member it is not")
+  @Test(
+    "owners and admins are notified of a key that staff end in its grace period by a roll, but not if a member does")
   func endedByRoll() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -88,8 +89,8 @@ struct NoticeTests {
 
   @Test(
     """
-    a key that staff revoke is told of with who, why and the ticket, once; one that a member, or a service token for \
-    them, revokes is not
+    owners and admins are notified once of a key that staff revoke, with the actor, the reason and the ticket, but not \
+    of one that a member or a service token revokes
     """
   )
   func revoked() async throws {
@@ -113,7 +114,7 @@ struct NoticeTests {
     }
   }
 
-  @Test("that staff revoke all keys is told of once, with how many, who, why and who had asked; by a member it is not")
+  @Test("owners and admins are notified once, with all details, if staff revoke all keys, but not if a member does")
   func revokedAll() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -146,7 +147,7 @@ struct NoticeTests {
     }
   }
 
-  @Test("a suspended account is told of once, and that it is resumed, with who and why")
+  @Test("owners and admins are notified once of a suspension and of its end, with actor and reason")
   func suspended() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -160,7 +161,7 @@ struct NoticeTests {
     }
   }
 
-  @Test("where the mail cannot be put in, nothing has changed")
+  @Test("nothing changes if the mail cannot be enqueued")
   func sameTransaction() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -186,7 +187,7 @@ struct NoticeTests {
     await jobs.run(try #require(jobs.all.first { $0.name == name }), isForced: true)
   }
 
-  /// Makes a key that was made long ago and expires in so many hours.
+  /// Makes a key that was created 90 days ago and expires in `hours` hours.
   private func makeKey(_ world: World, _ account: UUID, hours: Int, name: String) async throws {
     let id = try await world.makeKey(account).key.id
     try await world.pool.type(
@@ -196,7 +197,7 @@ struct NoticeTests {
       """)
   }
 
-  @Test("owners and admins are told 14, 3 and 1 days before a key expires, once each, however many instances look")
+  @Test("owners and admins are notified 14, 3 and 1 days before a key expires, once each, by any number of instances")
   func expiring() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -208,7 +209,7 @@ struct NoticeTests {
       for (hours, count) in [(13 * 24, 2), (4 * 24, 2), (70, 4), (25, 4), (23, 6), (1, 6)] {
         try await pool.type(
           "update api_keys set expires_at = expires_at - (expires_at - now()) + interval '\(hours) hours'")
-        // The notices are of one expiry, as of a key whose time goes by.
+        // Moves the notices with the expiry, as if time had passed.
         try await pool.type("update key_expiry_notices set expires_at = (select expires_at from api_keys)")
         _ = await concurrently(4) { _ in try await run("expiry-notices", jobs) }
         _ = try await run("expiry-notices", jobs)
@@ -226,7 +227,7 @@ struct NoticeTests {
   }
 
   @Test(
-    "a key that its plan lets expire is told of, too: at once, where the plan was lowered",
+    "owners are also notified of keys that expire by their plan, immediately if the plan was lowered",
     arguments: [nil, 300, 10_000])
   func byPlan(_ ownHours: Int?) async throws {
     try await withPool { pool in
@@ -236,7 +237,7 @@ struct NoticeTests {
       if ownHours == nil { try await pool.type("update api_keys set expires_at = null") }
       try await pool.type("delete from mails")
       let jobs = makeJobs(world)
-      // It was made ninety days ago.
+      // The key was created ninety days ago.
       for (lifetime, count) in [(105, 0), (100, 1), (92, 1), (91, 1), (89, 0)] {
         try await pool.type("update plans set max_key_lifetime_days = \(lifetime)")
         let told = ownHours == 300 && lifetime == 105 ? 1 : count
@@ -245,7 +246,7 @@ struct NoticeTests {
     }
   }
 
-  @Test("a key whose expiry is moved is told of anew")
+  @Test("a key whose expiry is moved causes a new notice")
   func moved() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -260,7 +261,7 @@ struct NoticeTests {
     }
   }
 
-  @Test("of what is over, in its grace, suspended, or was made for a shorter time, nobody is told; nor without mail")
+  @Test("ended, rolled, suspended and short-lived keys cause no notice, and none is enqueued if mail is not configured")
   func notExpiring() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -287,7 +288,7 @@ struct NoticeTests {
 
   // MARK: Keeping
 
-  @Test("mails are kept for a month from when they were done with, tokens until they are over, sign-ups for two days")
+  @Test("mails are kept for a month after they were finished, tokens until they expire, sign-ups for two days")
   func retention() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)

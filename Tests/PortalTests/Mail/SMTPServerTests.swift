@@ -7,7 +7,7 @@ import Testing
 @Suite("SMTPServer")
 struct SMTPServerTests {
   private func send(_ server: SMTPServer, to recipient: String = "ada@example.com") async throws {
-    // It blocks.
+    // Sending blocks.
     try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
       Thread.detachNewThread {
         continuation.resume(
@@ -27,7 +27,7 @@ struct SMTPServerTests {
     } catch { return error as? MailFailure }
   }
 
-  @Test("a URL says host, port, credentials and security: STARTTLS but on this machine, TLS with smtps")
+  @Test("a URL has host, port, credentials and security: TLS with smtps, otherwise STARTTLS unless the host is local")
   func urls() throws {
     let relay = try #require(SMTPServer(url: "smtp://ada:p%40ss@mail.example.com"))
     #expect(relay.host == "mail.example.com" && relay.port == 587 && relay.security == .startTLS)
@@ -44,7 +44,7 @@ struct SMTPServerTests {
     }
   }
 
-  @Test("mail goes out encrypted, with credentials, and comes as it is, also lines that are a dot")
+  @Test("mail is sent encrypted, with credentials, and arrives unchanged, including lines of a single dot")
   func encrypted() async throws {
     try await TestMailServer.with(.init(credentials: ("relay", "pass:wörd@"))) { mailbox in
       var server = try mailbox.server()
@@ -56,7 +56,7 @@ struct SMTPServerTests {
           .init(from: "mail@latchkey.example", to: ["ada@example.com"], encrypted: true, user: "relay")
         ])
       #expect(try mailbox.mails().map(\.raw) == ["Subject: Hello\r\n\r\nHello,\r\n.\r\n..\r\nend\r\n"])
-      // Wrong ones may be mended by an operator, so this is not for good.
+      // An operator can correct wrong credentials, so the failure is not permanent.
       server.password = Secret(presented: "another")
       let failure = await failure(server)
       #expect(failure?.isPermanent == false && failure?.reason.contains("another") == false)
@@ -71,7 +71,7 @@ struct SMTPServerTests {
     }
   }
 
-  @Test("a server that takes only ASCII is named as such, for good, and goes on taking other mail")
+  @Test("a server that accepts only ASCII addresses causes a permanent failure that says so, and accepts other mail")
   func asciiOnly() async throws {
     try await TestMailServer.with(.init(hasOtherScripts: false)) { mailbox in
       let server = try mailbox.server()
@@ -80,14 +80,14 @@ struct SMTPServerTests {
       try await send(server, to: "ada@xn--bcher-kva.example")
       #expect(try mailbox.envelopes().map(\.to) == [["ada@xn--bcher-kva.example"]])
     }
-    // One that takes other scripts, and not this mailbox, says so itself.
+    // A server that accepts other scripts, but not this mailbox, gives its own reason.
     try await TestMailServer.with(.init(faults: ["rcpt 550"])) { mailbox in
       let failure = await failure(try mailbox.server(), to: "jos\u{E9}@example.com")
       #expect(failure?.isPermanent == true && failure?.reason.contains("SMTPUTF8") == false)
     }
   }
 
-  @Test("a server without STARTTLS gets nothing where that is required, and mail in clear where it is not")
+  @Test("a server without STARTTLS gets no mail if STARTTLS is required, and unencrypted mail if not")
   func startTLS() async throws {
     try await TestMailServer.with(.init(hasTLS: false)) { mailbox in
       #expect(await failure(try mailbox.server()) != nil)
@@ -97,7 +97,7 @@ struct SMTPServerTests {
     }
   }
 
-  @Test("a certificate that nobody vouches for, or for another host, is not trusted")
+  @Test("a certificate of an unknown authority, or for another host, is not trusted")
   func certificates() async throws {
     try await TestMailServer.with { mailbox in
       var server = try mailbox.server()
@@ -110,7 +110,7 @@ struct SMTPServerTests {
     }
   }
 
-  @Test("what a server refuses with 5yz is refused for good, with 4yz, or without an answer, for now")
+  @Test("a failure with 5yz is permanent; one with 4yz or without a response is temporary")
   func refusals() async throws {
     let faults = ["rcpt 450", "rcpt 550", "data 451", "data 554", "drop", "ok"]
     try await TestMailServer.with(.init(faults: faults)) { mailbox in
@@ -122,9 +122,9 @@ struct SMTPServerTests {
     }
   }
 
-  @Test("a host that does not answer is given up in time")
+  @Test("sending to a host that does not respond fails after the timeout")
   func timeout() async throws {
-    // It listens, and says nothing.
+    // It listens, but never sends anything.
     let listener = try SilentListener()
     var server = try #require(SMTPServer(url: "smtp://127.0.0.1:\(listener.port)"))
     server.timeout = .milliseconds(50)
@@ -134,7 +134,7 @@ struct SMTPServerTests {
   }
 }
 
-/// A port that takes connections and never answers.
+/// A port that accepts connections and never responds.
 private final class SilentListener {
   let port: Int
   private let descriptor: Int32

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("HashingBacklog")
 struct HashingBacklogTests {
-  @Test("work is begun in the order in which it came, each once")
+  @Test("work is begun once, in the order in which it was added")
   func order() {
     let threads = Threads()
     threads.add("a")
@@ -14,7 +14,7 @@ struct HashingBacklogTests {
     #expect(threads.begin() == nil)
   }
 
-  @Test("it says when there is something to do again: not while something waits or is being done")
+  @Test("adding work reports whether the backlog was empty, with nothing waiting or being done")
   func first() {
     let threads = Threads()
     #expect(threads.add("a"))
@@ -27,7 +27,7 @@ struct HashingBacklogTests {
     #expect(threads.add("d", at: 2))
   }
 
-  @Test("who helps has nothing to do while all is done, nor while something is finished within the patience")
+  @Test("the helper has nothing to do while the backlog is empty, or while work is finished within the patience")
   func noHelp() {
     let threads = Threads()
     #expect(threads.help(at: 100) == "rest")
@@ -43,7 +43,7 @@ struct HashingBacklogTests {
   }
 
   @Test(
-    "after the patience the helper does what was begun, and then what waits, until something is finished without it")
+    "after the patience the helper does begun work, then waiting work, until a thread finishes something")
   func help() {
     let threads = Threads()
     for work in ["a", "b", "c", "d"] { threads.add(work) }

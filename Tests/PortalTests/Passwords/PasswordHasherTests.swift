@@ -6,12 +6,12 @@ import Testing
 
 @Suite("PasswordHasher")
 struct PasswordHasherTests {
-  /// Some milliseconds each.
+  /// Takes some milliseconds per hash.
   private static let slow = ScryptCost(logN: 11, r: 8, p: 2)
   private static let quick = ScryptCost(logN: 4, r: 8, p: 1)
   private let password = Password(presented: "correct horse battery")
 
-  @Test("what it hashed it verifies, with the cost that it was made with")
+  @Test("a hash has the hasher's cost, and verifies")
   func roundTrip() async throws {
     let hasher = PasswordHasher(cost: Self.quick)
     let hash = try await hasher.hash(password)
@@ -22,7 +22,7 @@ struct PasswordHasherTests {
     #expect(!wrong.isMatch && wrong.renewed == nil)
   }
 
-  @Test("a right password whose hash had another cost is hashed anew; a wrong one is not")
+  @Test("a right password whose hash has another cost is hashed again; a wrong one is not")
   func renewed() async throws {
     let old = try await PasswordHasher(cost: Self.quick).hash(password)
     let hasher = PasswordHasher(cost: ScryptCost(logN: 5, r: 8, p: 1))
@@ -31,7 +31,7 @@ struct PasswordHasherTests {
     #expect(try await hasher.verify(Password(presented: "wrong"), against: old).renewed == nil)
   }
 
-  @Test("one that was hashed as it was typed matches when it is typed so again, and is then hashed as it is prepared")
+  @Test("a hash of a password as typed matches the same typed form, and is renewed with the prepared form")
   func asTyped() async throws {
     let hasher = PasswordHasher(cost: Self.quick)
     let decomposed = Password(presented: "de\u{301}ja\u{300} vu encore")
@@ -49,12 +49,12 @@ struct PasswordHasherTests {
     #expect(!wrong.isMatch && wrong.renewed == nil)
   }
 
-  /// So that the time of the answer does not tell who has an account.
-  @Test("without a stored password none matches, and finding that out takes as long")
+  /// The time of the answer must not reveal who has an account.
+  @Test("without a stored hash no password matches, and verifying takes as long")
   func decoy() async throws {
     let hasher = PasswordHasher(cost: Self.slow)
     let stored = try await hasher.hash(password)
-    // In turn, and the shortest of many: what else the machine does lengthens either.
+    // Alternating, and the shortest of many, because other load on the machine lengthens both.
     var (known, unknown) = (Duration.seconds(60), Duration.seconds(60))
     for _ in 0..<20 {
       for candidate in [stored, nil] {
@@ -67,7 +67,8 @@ struct PasswordHasherTests {
     #expect(unknown > known / 4)
   }
 
-  @Test("of a flood sixty-four wait and the rest are refused at once; afterwards it takes calls as before")
+  @Test(
+    "in a flood sixty-four calls wait and the rest are refused immediately; afterwards calls are accepted as before")
   func flood() async throws {
     let hasher = PasswordHasher(cost: Self.slow, threadCount: 1)
     for _ in 0..<2 {
@@ -81,10 +82,8 @@ struct PasswordHasherTests {
     #expect(try await hasher.verify(password, against: hasher.hash(password)).isMatch)
   }
 
-  /// Without help it would take a minute: the threads' share is a three-hundredth of a processor or less.
-  @Test(
-    "where something else wants all processors all the time, passwords are hashed all the same", .timeLimit(.minutes(1))
-  )
+  /// Without the helper it would take a minute: the threads' share is a three-hundredth of a processor or less.
+  @Test("passwords are hashed even if all processors are always busy", .timeLimit(.minutes(1)))
   func starved() async throws {
     let hasher = PasswordHasher(
       cost: ScryptCost(logN: 15, r: 8, p: 1), threadCount: 1, patience: .milliseconds(100))
@@ -94,7 +93,7 @@ struct PasswordHasherTests {
     #expect(processors.areBusy && hash.matches(password))
   }
 
-  @Test("callers that are cancelled give their places back")
+  @Test("cancelled callers release their places")
   func cancelled() async throws {
     let hasher = PasswordHasher(cost: Self.quick, threadCount: 1)
     for _ in 0..<5 {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Testing
 
 @testable import Portal
@@ -7,7 +8,7 @@ import Testing
 struct PasswordTests {
   // MARK: Rules
 
-  @Test("it has 12 to 1,024 bytes of UTF-8, of whatever characters")
+  @Test("a password has 12 to 1,024 bytes of UTF-8, whatever the characters")
   func length() {
     for text in [
       String(repeating: "a", count: 12), String(repeating: "é", count: 6), String(repeating: "🔑", count: 256),
@@ -22,7 +23,7 @@ struct PasswordTests {
     }
   }
 
-  @Test("it is one password however it was typed: composed or not, with whichever blanks, but not in another case")
+  @Test("composed or not, and with any kind of space, it is the same password, but not in another case")
   func oneForm() throws {
     let composed = try #require(Password("d\u{E9}j\u{E0} vu encore"))
     for text in [
@@ -35,12 +36,12 @@ struct PasswordTests {
     }
     #expect(composed.asTyped == nil && Password(presented: composed.reveal()).asTyped == nil)
     #expect(Password("D\u{E9}J\u{E0} vu encore")?.reveal() != composed.reveal())
-    // Width and ligatures stay (RFC 8265, 4.2.2): they are other characters.
+    // Width and ligatures are preserved (RFC 8265, 4.2.2): they are different characters.
     #expect(Password("\u{FF41}\u{FB01} and ten more")?.reveal() == "\u{FF41}\u{FB01} and ten more")
   }
 
   @Test(
-    "a character that nobody sees, or that is none yet, is refused by name in a new one, and left as it is at login",
+    "a character that is invisible or unassigned is refused as such in a new password, and left unchanged at login",
     arguments: [
       "\0", "\n", "\t", "\u{7F}", "\u{85}", "\u{200B}", "\u{202E}", "\u{AD}", "\u{200D}", "\u{FE0F}", "\u{E000}",
       "\u{FFFE}",
@@ -53,15 +54,15 @@ struct PasswordTests {
     #expect(presented.reveal().hasSameBytes(as: text) && presented.asTyped == nil)
   }
 
-  @Test("a joiner where it changes what is written is part of it")
+  @Test("a joiner is allowed where it affects the writing")
   func joiners() {
     #expect(Password("\u{915}\u{94D}\u{200D}\u{937} and more") != nil)
     #expect(Password("\u{645}\u{6CC}\u{200C}\u{62E}\u{648}\u{627}\u{647}\u{645}") != nil)
   }
 
-  @Test("its length is that of the form which is hashed, and what is much longer is not brought into it")
+  @Test("the length is that of the prepared form, and a much longer text is not prepared")
   func preparedLength() {
-    // 512 letters of two bytes, each typed as two scalars of three bytes.
+    // 512 letters of two bytes, each typed as two scalars that have three bytes together.
     let decomposed = String(repeating: "e\u{301}", count: 512)
     #expect(Password(decomposed)?.reveal().utf8.count == 1_024)
     #expect(throws: Password.Refusal.length) { try Password(new: String(repeating: "e\u{301}", count: 5)) }
@@ -70,14 +71,14 @@ struct PasswordTests {
     #expect(Password(presented: long).reveal().hasSameBytes(as: long))
   }
 
-  @Test("a random one passes the rules, and no two are alike")
+  @Test("random passwords satisfy the rules and are all different")
   func random() {
     let passwords = (0..<100).map { _ in Password.random().reveal() }
     #expect(Set(passwords).count == 100)
     #expect(passwords.allSatisfy { Password($0) != nil })
   }
 
-  @Test("it cannot be printed, interpolated, dumped or encoded")
+  @Test("a password cannot be printed, interpolated, dumped or encoded")
   func notPrinted() throws {
     let password = try #require(Password("correct horse battery"))
     var dumped = ""
@@ -92,7 +93,7 @@ struct PasswordTests {
 
   private let cost = ScryptCost(logN: 4, r: 8, p: 1)
 
-  @Test("what was hashed matches, and nothing else does")
+  @Test("a hash matches its password, and nothing else")
   func roundTrip() {
     let texts = [
       "correct horse battery", "Correct horse battery", "correct horse battery ", "correct horse batter", "", "🔑",
@@ -104,7 +105,7 @@ struct PasswordTests {
     }
   }
 
-  @Test("two hashes of one password differ, and tell nothing of it but their cost")
+  @Test("hashes of the same password differ, and reveal only their cost")
   func salted() {
     let password = Password(presented: "correct horse battery")
     let hashes = (0..<20).map { _ in PasswordHash(password, cost: cost) }
@@ -115,9 +116,9 @@ struct PasswordTests {
     }
   }
 
-  /// RFC 7914, section 12; of 64 bytes the first 32, which do not depend on how many are asked for.
+  /// RFC 7914, section 12: the first 32 of the 64 bytes, which do not depend on the requested length.
   @Test(
-    "it is the scrypt of the RFC",
+    "hashes match the test vectors of the RFC for scrypt",
     arguments: [
       ("password", "NaCl", "ln=10,r=8,p=16", "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b373162"),
       (
@@ -138,7 +139,7 @@ struct PasswordTests {
   private static let good = "$scrypt$ln=4,r=8,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
   @Test(
-    "a stored text of another form matches nothing",
+    "a stored text of another format matches nothing",
     arguments: [
       "", "$", "$$$$", "secret", "$2b$12$abcdefghijklmnopqrstuv", good.replacing("scrypt", with: "argon2id"),
       "x" + good,
@@ -154,7 +155,7 @@ struct PasswordTests {
     #expect(!PasswordHash(stored: text).matches(Password(presented: "")))
   }
 
-  @Test("a stored text with a negative number matches nothing either, and does not end the server")
+  @Test("a stored text with a negative number matches nothing, and does not crash the server")
   func negative() async {
     await #expect(processExitsWith: .success) {
       for change in [("ln=4", "ln=-4"), ("r=8", "r=-8"), ("p=1", "p=-1")] {

@@ -6,7 +6,8 @@ import Testing
 
 @testable import Portal
 
-/// Ada's account, in which Bob, who has one of his own, too, has been from an address, and has done something.
+/// Ada's account, of which Bob is a member. Bob, who also has an account of his own, has logged in to Ada's from `ip` and
+/// created a key and an invitation.
 private struct House: Sendable {
   static let ip = "192.0.2.77"
 
@@ -49,7 +50,7 @@ private struct House: Sendable {
     ).invite(EmailAddress(email)!, as: .viewer, into: account, by: session, ip: ip)
   }
 
-  /// The tables in which a text stands somewhere.
+  /// The tables that contain a text anywhere.
   func tables(with text: String) async throws -> [String] {
     let tables = try await pool.lines(
       """
@@ -77,7 +78,7 @@ private struct House: Sendable {
 
 @Suite("Erasing a person")
 struct PersonErasuresTests {
-  @Test("leaves them in no table, and the chains intact, up to heads that were kept before")
+  @Test("erasing removes a person from all tables, and keeps the chains intact up to heads that were saved before")
   func everywhere() async throws {
     try await withPool { pool in
       let house = try await House(pool)
@@ -90,20 +91,20 @@ struct PersonErasuresTests {
       for text in ["bob@example.com", House.ip, "Bobs place"] {
         #expect(try await house.tables(with: text) == [], "\(text)")
       }
-      // The id alone is left.
+      // Only the id is left.
       #expect(
         try await house.tables(with: house.bob.id.text) == ["api_keys", "audit_events", "erasures", "invitations"])
       let (after, outcomes) = try await house.verify(expecting: heads)
       #expect(after.isIntact && after.redactedCount == erasure.redactedEventCount)
       let told = outcomes.compactMap { if case .redaction(_, _, _, let count) = $0 { count } else { nil } }
       #expect(told.reduce(0, +) == erasure.redactedEventCount && told.count == 2)
-      // What Ada did is as it was.
+      // Ada's events are unchanged.
       #expect(try await pool.number("select count(*) from audit_events where actor_name = 'ada@example.com'") > 0)
       #expect(try await pool.number("select count(*) from audit_events where ip = '192.0.2.1'") > 0)
     }
   }
 
-  @Test("takes their address out of details as out of reasons, of whatever version, and details stay details")
+  @Test("erasing removes their address from details as from reasons, including those of earlier versions")
   func details() async throws {
     try await withPool { pool in
       let house = try await House(pool)
@@ -138,7 +139,7 @@ struct PersonErasuresTests {
     }
   }
 
-  @Test("takes what they were called by before, but not where somebody else has that address by now")
+  @Test("erasing removes former addresses, except those that belong to somebody else by now")
   func formerAddresses() async throws {
     try await withPool { pool in
       let house = try await House(pool)
@@ -158,7 +159,7 @@ struct PersonErasuresTests {
     }
   }
 
-  @Test("of two people in one event each can be erased, and the event tells of both")
+  @Test("two people in one event can both be erased, and the event records both redactions")
   func twice() async throws {
     try await withPool { pool in
       let house = try await House(pool, bobs: "owner")
@@ -183,7 +184,7 @@ struct PersonErasuresTests {
     }
   }
 
-  @Test("is refused while an account with other members or keys has no other owner, and changes nothing then")
+  @Test("erasing is refused, and changes nothing, while an account with other members or keys has no other owner")
   func lastOwner() async throws {
     try await withPool { pool in
       let house = try await House(pool)
@@ -208,7 +209,7 @@ struct PersonErasuresTests {
     }
   }
 
-  @Test("of somebody who is not there is refused, and of who is erased already changes nothing")
+  @Test("erasing an unknown person is refused, and erasing an erased one changes nothing")
   func nobody() async throws {
     try await withPool { pool in
       let house = try await House(pool)
@@ -223,7 +224,7 @@ struct PersonErasuresTests {
     }
   }
 
-  @Test("that was interrupted after its first part is finished by the job, also in a trail of many steps")
+  @Test("the job finishes an erasure that was interrupted after its first part, even in a trail of many steps")
   func resumed() async throws {
     try await withPool { pool in
       let house = try await House(pool)
@@ -244,12 +245,12 @@ struct PersonErasuresTests {
       #expect(try await house.tables(with: House.ip) == [])
       let (verification, outcomes) = try await house.verify()
       #expect(verification.isIntact && verification.redactedCount > 12_000)
-      // Three windows of the account's trail, and Bob's own.
+      // Three steps of the account's trail, and Bob's own.
       #expect(outcomes.count { if case .redaction = $0 { true } else { false } } == 4)
     }
   }
 
-  @Test("at the same time as what they do leaves nothing of them, whichever came first, and no deadlock")
+  @Test("erasing a person while they act leaves nothing of them, in any order, and does not deadlock")
   func concurrent() async throws {
     try await withPool { pool in
       let house = try await House(pool)
@@ -282,7 +283,7 @@ struct PersonErasuresTests {
     }
   }
 
-  @Test("no event of an erased person is written, wherever it stands in its statement")
+  @Test("no event of an erased person can be written, wherever it is in its statement")
   func lateAmongOthers() async throws {
     try await withPool { pool in
       let house = try await House(pool)
@@ -302,7 +303,7 @@ struct PersonErasuresTests {
     }
   }
 
-  @Test("refuses what a session that was looked up before it does after it, with all that it changed")
+  @Test("an action after the erasure, by a session that was looked up before, is refused and rolled back")
   func late() async throws {
     try await withPool { pool in
       let house = try await House(pool)
@@ -332,7 +333,7 @@ struct PersonErasuresTests {
     }
   }
 
-  @Test("does not cover for an event that is edited and claims to be redacted, whatever it says of who tells so")
+  @Test("an edited event that claims to be redacted is found, whichever redaction it names")
   func claimed() async throws {
     for teller in ["1", "3", "99999", "(select max(seq) from audit_events where action = 'audit.redacted')"] {
       let found = try await forge { house in
@@ -347,7 +348,7 @@ struct PersonErasuresTests {
     }
   }
 
-  @Test("leaves events in which every edit is found, with new hashes, too, and so is what is put back")
+  @Test("every edit of a redacted event is found, even with new hashes, and so are restored values")
   func edited() async throws {
     #expect(
       try await forge {
@@ -375,7 +376,7 @@ struct PersonErasuresTests {
       }.contains(.edited))
   }
 
-  @Test("is what no statement does but by the functions for it, the owner's neither")
+  @Test("no statement redacts events without the functions for it, not even the owner's")
   func refused() async throws {
     try await withPool { pool in
       let house = try await House(pool)

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("RateLimiter")
 struct RateLimiterTests {
-  /// The beginning of a minute.
+  /// The start of a minute.
   private let start = Date(timeIntervalSince1970: 1_800_000_000)
   private let limiter = RateLimiter()
 
@@ -19,7 +19,7 @@ struct RateLimiterTests {
 
   private func milliseconds(_ seconds: Double) -> Int { start.addingTimeInterval(seconds).milliseconds }
 
-  @Test("a key has its limit each minute, and another key, also in the same shard, has its own")
+  @Test("each key has its own limit per minute, even in the same shard")
   func independent() {
     let keys = (0..<64).map { _ in UUID.version7() }
     for key in keys {
@@ -30,7 +30,7 @@ struct RateLimiterTests {
     #expect(admits(.version7()))
   }
 
-  @Test("a thousand requests at once are admitted to the limit and not one beyond")
+  @Test("a thousand concurrent requests are admitted exactly up to the limit")
   func concurrent() async {
     let keys = (0..<4).map { _ in UUID.version7() }
     let outcomes = await concurrently(1_000) { index in
@@ -39,7 +39,7 @@ struct RateLimiterTests {
     for number in 0..<4 { #expect(outcomes.values.count { $0 == number } == 37) }
   }
 
-  @Test("looking takes nothing, and remembers no key")
+  @Test("peeking takes nothing and stores no key")
   func peek() {
     let key = UUID.version7()
     for _ in 0..<100 { #expect(remaining(key) == 10) }
@@ -48,7 +48,7 @@ struct RateLimiterTests {
     #expect(limiter.peek(.limited(key, 10), at: milliseconds(0)).isAdmitted)
   }
 
-  @Test("a changed limit holds from the next request on, up and down")
+  @Test("a raised or lowered limit applies from the next request on")
   func changedLimit() {
     let key = UUID.version7()
     #expect(admits(key, limit: 10, cost: 10))
@@ -58,7 +58,7 @@ struct RateLimiterTests {
     #expect(remaining(key, limit: 5) == 0 && remaining(key, limit: 20) == 8)
   }
 
-  @Test("keys of one lineage share their limits, whichever of them is asked about, and a changed one holds for its key")
+  @Test("keys of a lineage share their windows, and a changed limit applies to its key")
   func lineage() {
     for windowSeconds in [60, 3_600] {
       func makeKey(_ id: UUID, of lineage: UUID, limit: Int) -> KeyLimits {
@@ -82,7 +82,7 @@ struct RateLimiterTests {
     }
   }
 
-  @Test("what PostgreSQL decides for a key of the mode consistent makes no room for its predecessor of the mode fast")
+  @Test("decisions for a key of the mode consistent give no room to its predecessor of the mode fast")
   func lineageOfBothModes() {
     let fast = KeyLimits.limited(.version7(), 10)
     var consistent = KeyLimits.limited(.version7(), 10)
@@ -98,8 +98,8 @@ struct RateLimiterTests {
     #expect(limiter.peek(fast, at: milliseconds(0)).binding.remaining == 0)
   }
 
-  /// A swept window shows itself if the clock is set back: without the sweep, the key would be at its limit still.
-  @Test("however many keys come and go, no more are remembered than twice those in use and a fixed number")
+  /// A swept window is visible when the clock is set back: without the sweep, the key would still be at its limit.
+  @Test("memory is bounded: at most twice the keys in use plus a fixed number are stored")
   func boundedMemory() {
     let rounds = (0..<20).map { _ in (0..<10_000).map { _ in UUID.version7() } }
     for (number, keys) in rounds.enumerated() {
@@ -112,7 +112,7 @@ struct RateLimiterTests {
     #expect(rememberedCount >= 10_000)
   }
 
-  @Test("a request that one of its limits refuses takes nothing from any, and the one that refuses longest is told")
+  @Test("a request that any limit refuses takes nothing, and the limit that refuses longest is reported")
   func severalLimits() {
     let account = UUID.version7()
     func key(_ limits: RateLimit...) -> KeyLimits {
@@ -141,7 +141,7 @@ struct RateLimiterTests {
     #expect(left(other) == [25, 975, 0] && left(one) == [45, 0, 0])
   }
 
-  @Test("of several limits the one that a request costs too much for is told, also beside one that is used up")
+  @Test("a limit that is below the cost of a request is reported even if another limit is used up")
   func tooExpensive() {
     var key = KeyLimits.limited(.version7(), 10)
     key.named = [RateLimit(name: "hourly", limit: 5, windowSeconds: 3_600)]
@@ -156,7 +156,7 @@ struct RateLimiterTests {
     #expect(limiter.admit(key, cost: 6, at: milliseconds(0))?.binding.retryAfterSeconds == nil)
   }
 
-  @Test("a thousand requests at once on several limits take as much from each as was admitted")
+  @Test("a thousand concurrent requests on several limits take from each exactly what was admitted")
   func severalLimitsAtOnce() async {
     let account = UUID.version7()
     let keys = (0..<4).map { index in
@@ -177,7 +177,7 @@ struct RateLimiterTests {
     }
   }
 
-  @Test("what PostgreSQL has to decide is not decided in memory")
+  @Test("limits that PostgreSQL has to decide are not decided in memory")
   func consistentIsNotHere() {
     var key = KeyLimits.limited(.version7(), 10)
     key.mode = .consistent
@@ -189,7 +189,7 @@ struct RateLimiterTests {
     #expect(remaining(key.lineageID) == 10)
   }
 
-  @Test("sweeping forgets no window that still counts")
+  @Test("sweeping removes no window that still counts")
   func sweepKeepsLive() {
     let keys = (0..<100_000).map { _ in UUID.version7() }
     for key in keys { #expect(admits(key, limit: 1)) }

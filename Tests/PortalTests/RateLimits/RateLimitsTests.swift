@@ -16,7 +16,7 @@ private struct LimitingInstance {
   let pool: PostgresPool
   let clock: DatabaseClock
 
-  /// The machine's clock is so much ahead.
+  /// `aheadSeconds` is how far the machine's clock is ahead.
   init(_ pool: PostgresPool, timeout: Duration = .seconds(60), aheadSeconds: Double = 0) async throws {
     self.pool = pool
     clock = DatabaseClock(machine: { Date(timeIntervalSinceNow: aheadSeconds) })
@@ -27,7 +27,7 @@ private struct LimitingInstance {
     try await beat()
   }
 
-  /// What the listener does every 400 ms.
+  /// Syncs, as the listener does every 400 ms.
   func beat() async throws {
     try await pool.withConnection { try await instance.sync(on: $0, rowsMax: 10) { _ in SyncOutcome() } }
     limiter.instanceCount = instance.liveInstanceCount
@@ -35,7 +35,7 @@ private struct LimitingInstance {
 
   func end() async throws { try await pool.execute(DeleteInstance(id: instance.id)) }
 
-  /// As a verification does: in memory if that can be, else with PostgreSQL.
+  /// Like a verification: in memory if possible, otherwise with PostgreSQL.
   func admits(_ key: KeyLimits, cost: Int = 1) async throws -> Bool {
     let now = try await clock.now(on: pool).milliseconds
     if let decision = limiter.admit(key, cost: cost, at: now) { return decision.isAdmitted }
@@ -49,13 +49,13 @@ private func withInstances(
   try await withPool { pool in
     var instances: [LimitingInstance] = []
     for _ in 0..<count { instances.append(try await LimitingInstance(pool)) }
-    // So that each knows how many there are.
+    // So that every instance knows the number of instances.
     for instance in instances { try await instance.beat() }
     try await body(instances, pool)
   }
 }
 
-/// What was admitted of a limit, by fixed window.
+/// The admitted requests of a limit, by fixed window.
 private final class Admissions: Sendable {
   private let counts = Mutex<[Int: Int]>([:])
   func add(_ window: Int) { counts.withLock { $0[window, default: 0] += 1 } }
@@ -64,7 +64,7 @@ private final class Admissions: Sendable {
 
 @Suite("RateLimits")
 struct RateLimitsTests {
-  @Test("three instances under mixed traffic pass no limit from 100 on by more than 10 %, over more than 100 windows")
+  @Test("under mixed traffic, three instances exceed limits of at least 100 by at most 10 %")
   func overshoot() async throws {
     try await withInstances(3) { instances, _ in
       let keys = (0..<40).map { index in
@@ -77,7 +77,7 @@ struct RateLimitsTests {
       func isFull(_ key: KeyLimits, _ count: Int) -> Bool {
         Double(count) >= 0.9 * Double(key.named[0].limit)
       }
-      // A machine that is busy with other things needs longer to fill windows of a second.
+      // A busy machine needs longer to fill windows of a second.
       for _ in 0..<8 {
         try await drive(instances, keys, admissions, for: .seconds(5))
         let fullCount = zip(keys, admissions).reduce(0) { sum, pair in
@@ -101,7 +101,7 @@ struct RateLimitsTests {
     }
   }
 
-  /// Bursts, trickles, and keys that one instance has nearly for itself.
+  /// Sends bursts, trickles, and requests of keys that are nearly all on one instance.
   private func drive(
     _ instances: [LimitingInstance], _ keys: [KeyLimits], _ admissions: [Admissions], for time: Duration
   ) async throws {
@@ -129,7 +129,7 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("counts that somebody typed into the tables of limits refuse, and end nothing")
+  @Test("excessive counts in the tables refuse requests and do not crash")
   func typedCounts() async throws {
     try await withInstances(2) { instances, pool in
       var key = KeyLimits.limited(.version7(), 1_000)
@@ -139,7 +139,7 @@ struct RateLimitsTests {
         #expect(await instance.limits.exchange())
       }
       try await pool.type("update rate_limit_counts set used = \(Int.max)")
-      #expect(try await instances[0].admits(key), "it has not heard yet")
+      #expect(try await instances[0].admits(key), "the instance has not exchanged yet")
       #expect(await instances[0].limits.exchange())
       #expect(try await !instances[0].admits(key))
       key.mode = .consistent
@@ -150,7 +150,7 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("an answer of another length than the question is an error with a name")
+  @Test("an answer of the wrong length is a protocol violation")
   func answerOfAnotherLength() throws {
     let window = RateLimitWindowID(subject: .numbered(1), digest: 1, isAccount: false, isConsistent: false)
     let publication = SharedWindow.Publication(seconds: 60, index: 30_000_000, own: .init(current: 1, previous: 2))
@@ -162,7 +162,7 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("in the mode consistent a thousand requests on three instances are admitted to the limit and never beyond")
+  @Test("in the mode consistent, concurrent requests on three instances are admitted exactly up to the limit")
   func consistent() async throws {
     try await withInstances(3) { instances, _ in
       var key = KeyLimits.limited(.version7(), 1_000_000)
@@ -171,13 +171,13 @@ struct RateLimitsTests {
       let outcomes = await concurrently(600) { [key] index in try await instances[index % 3].admits(key) }
       #expect(outcomes.errors.isEmpty)
       #expect(outcomes.values.count { $0 } == 137)
-      // Whoever only looks sees how PostgreSQL decided.
+      // Peeking shows PostgreSQL's decision.
       let left = instances.map { $0.limiter.peek(key, at: Date().milliseconds).others[0].window.remaining }
       #expect(left.contains(0))
     }
   }
 
-  @Test("PostgreSQL's sliding window is that of SlidingWindow")
+  @Test("PostgreSQL's sliding window agrees with SlidingWindow")
   func sameWindow() async throws {
     try await withInstances(1) { instances, pool in
       var random = SeededGenerator(seed: 7)
@@ -201,7 +201,7 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("a clock of PostgreSQL's that is set back by more than seconds leaves its sliding window that of SlidingWindow")
+  @Test("PostgreSQL's sliding window agrees with SlidingWindow after its clock was set back")
   func sameWindowSetBack() async throws {
     try await withStoppedClock { pool in
       var random = SeededGenerator(seed: 7)
@@ -223,7 +223,7 @@ struct RateLimitsTests {
         let (index, current, previous) = taken.windows[1]
         let stored = SlidingWindow(seconds: 1, index: index, current: current, previous: previous)
         if isSetBack {
-          // PostgreSQL does not note that time has passed where it refuses, so it may count more as used.
+          // PostgreSQL does not store the passage of time when it refuses, so it may count more as used.
           #expect(!taken.isAdmitted || decision.isAdmitted)
           let used = [stored, window].map { $0.used(at: taken.atMilliseconds) }
           #expect(used[0] >= used[1] || !taken.isAdmitted && decision.isAdmitted)
@@ -255,7 +255,7 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("a refused request takes nothing from any of its limits, whoever decides them")
+  @Test("a refused request takes nothing from any of its limits, in either mode")
   func refusedTakesNothing() async throws {
     try await withInstances(2) { (instances, _) async throws in
       let (id, account) = (UUID.version7(), UUID.version7())
@@ -270,14 +270,14 @@ struct RateLimitsTests {
       #expect(try await admits(1, own: 100, shared: 3) == false)
       #expect(left(0) == [97, 0])
       #expect(left(1) == [100, 0])
-      // And the other way round: where the key's own limit refuses, PostgreSQL is not asked.
+      // The other way round: if the key's own limit refuses, PostgreSQL is not asked.
       #expect(try await admits(0, own: 2, shared: 1_000) == false)
       #expect(try await admits(0, own: 100, shared: 4) == true)
       #expect(try await admits(0, own: 100, shared: 4) == false)
     }
   }
 
-  @Test("what one instance admitted counts at the others after an exchange, also for one that comes later")
+  @Test("requests admitted on one instance count on the others after an exchange, even on later instances")
   func exchanged() async throws {
     try await withInstances(2) { instances, pool in
       let key = KeyLimits.limited(.version7(), 400)
@@ -295,7 +295,7 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("keys of one lineage have one limit on all instances together, also when its first key is gone")
+  @Test("keys of a lineage share one limit across all instances, even without its first key")
   func lineage() async throws {
     try await withInstances(2) { (instances, _) async throws in
       for mode in RateLimitMode.allCases {
@@ -318,7 +318,7 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("an instance that has admitted nothing since does not ask PostgreSQL")
+  @Test("an instance that has admitted nothing since the last exchange does not ask PostgreSQL")
   func idle() async throws {
     try await withInstances(2) { instances, pool in
       let key = KeyLimits.limited(.version7(), 400)
@@ -329,7 +329,8 @@ struct RateLimitsTests {
       #expect(instances[0].observations.count(.limitsExchanged(windows: 1)) == 1)
       #expect(instances[0].observations.count(.limitsExchanged(windows: 0)) == 0)
       #expect(instances[1].observations.count(.limitsExchanged(windows: 0)) == 0)
-      // One that did not get through asks until it does, so that it admits no longer what only the cut off may.
+      // After a failed exchange an instance keeps asking, so that it soon stops using the allowance of a disconnected
+      // one.
       try await pool.type("alter table rate_limit_counts rename to rate_limit_counts_gone")
       instances[1].limiter.isConnected = false
       #expect(await instances[1].limits.exchange() == false)
@@ -341,14 +342,14 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("an instance learns with its heartbeat that it is alone, and that it is not any more")
+  @Test("a heartbeat tells an instance whether it is the only one")
   func company() async throws {
     try await withPool { pool in
       let one = try await LimitingInstance(pool)
       #expect(one.limiter.allowance.instanceCount == 1)
       let key = KeyLimits.limited(.version7(), 100)
       for _ in 0..<60 { #expect(try await one.admits(key) == true) }
-      // Alone, it keeps a minute's window for itself.
+      // A single instance does not publish windows of a minute.
       #expect(await one.limits.exchange())
       #expect(one.observations.count(.limitsExchanged(windows: 1)) == 0)
 
@@ -370,7 +371,7 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("a PostgreSQL that hangs is waited for no longer than the time limit, however many ask one after the other")
+  @Test("if PostgreSQL hangs, exchanges and decisions wait no longer than the timeout")
   func hanging() async throws {
     try await withPool { pool in
       let instance = try await LimitingInstance(pool, timeout: .milliseconds(300))
@@ -387,7 +388,7 @@ struct RateLimitsTests {
         async let other = instance.limits.exchange()
         #expect(await [one, other] == [false, false])
         await #expect(throws: PostgresError.self) { try await instance.admits(consistent) }
-        // Its share of the limit, without waiting.
+        // The share of the limit is admitted without waiting.
         for _ in 0..<49 { #expect(try await instance.admits(fast) == true) }
         await #expect(throws: PortalError.self) { try await instance.admits(fast) }
         #expect(.now - start < muchTooLong / 2)
@@ -397,7 +398,7 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("without PostgreSQL each instance admits its share in the mode fast, and then says that it cannot say")
+  @Test("without PostgreSQL, an instance admits its share in the mode fast, and then answers unavailable")
   func disconnected() async throws {
     try await withPool { pool in
       let instance = try await LimitingInstance(pool)
@@ -420,7 +421,7 @@ struct RateLimitsTests {
     }
   }
 
-  @Test("what no window counts any more is truncated, and what one may still count stays")
+  @Test("counts that no window uses any more are truncated, and the others stay")
   func expiry() async throws {
     try await withPool { pool in
       try await pool.type(
@@ -442,7 +443,7 @@ struct RateLimitsTests {
 }
 
 extension KeyLimits {
-  /// With a limit of its own in memory, and one of its account that PostgreSQL decides.
+  /// A key with its own limit in memory, and a shared limit of its account that PostgreSQL decides.
   fileprivate static func sharing(_ id: UUID, _ own: Int, _ account: UUID, _ shared: Int) -> KeyLimits {
     var key = limited(id, own)
     key.accountID = account

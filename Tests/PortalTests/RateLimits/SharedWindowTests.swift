@@ -3,8 +3,8 @@ import Testing
 
 @testable import Portal
 
-/// Several instances with one limit, and the table through which they hear of each other. An exchange takes its look at
-/// one moment and is known to have ended at a later one, so that looks cross.
+/// Several instances that share a limit, and the table through which they exchange counts. An exchange reads the table
+/// when it begins and publishes when it ends, so that exchanges cross.
 private struct Cluster {
   private struct Exchange {
     let publication: SharedWindow.Publication
@@ -15,7 +15,7 @@ private struct Cluster {
   var windows: [SharedWindow]
   var allowance: RateLimitAllowance
   private var running: [Exchange?]
-  /// By instance, then by index of the fixed window. A row counts for others when the exchange that wrote it ends.
+  /// By instance, then by index of the fixed window. Others see a row once the exchange that wrote it has ended.
   private var table: [[Int: Int]]
   private(set) var admitted: [Int: Int] = [:]
 
@@ -56,11 +56,11 @@ private struct Cluster {
 
 @Suite("SharedWindow")
 struct SharedWindowTests {
-  /// The beginning of a fixed window of ten seconds.
+  /// The start of a fixed window of ten seconds.
   private let start = 1_800_000_000_000
 
   @Test(
-    "however exchanges cross and windows roll, the instances together pass the limit by 2(n-1)B at most",
+    "however exchanges cross and windows advance, all instances together exceed the limit by at most 2(n-1)B",
     arguments: 0..<60)
   func bound(_ seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))
@@ -70,7 +70,7 @@ struct SharedWindowTests {
     let block = max(1, limit / (20 * (count - 1)))
     var now = start
     var refusedCount = 0
-    // Some seeds flood, some trickle; some have one busy instance.
+    // Some seeds flood, some trickle, and some use only two of the instances.
     let pauseMax = [1, 5, 20, 200][seed % 4]
     for _ in 0..<20_000 {
       now += Int.random(in: 0...pauseMax, using: &random)
@@ -93,14 +93,14 @@ struct SharedWindowTests {
     #expect(pauseMax > 5 || refusedCount > 0)
   }
 
-  @Test("an instance that is alone admits the limit without a word to anybody, and not one more")
+  @Test("a single instance admits exactly the limit without an exchange")
   func alone() {
     var cluster = Cluster(1, limit: 1_000, seconds: 10)
     for _ in 0..<1_000 { #expect(cluster.request(0, cost: 1, at: start) == .fits) }
     #expect(cluster.request(0, cost: 1, at: start) == .refused)
   }
 
-  @Test("among several, one may go ahead by a fortieth for each other, or by one request, and is then to ask")
+  @Test("an instance may admit a small share of the limit, or one request, before it has to exchange")
   func ahead() {
     for (count, limit, expected) in [(3, 100, 2), (3, 400, 10), (2, 400, 20), (5, 60, 1), (3, 3, 1)] {
       var cluster = Cluster(count, limit: limit, seconds: 10)
@@ -110,13 +110,13 @@ struct SharedWindowTests {
       cluster.endExchange(0)
       #expect(cluster.request(0, cost: 1, at: start) == .fits)
     }
-    // One that costs more than that is let through alone.
+    // A single request that costs more is admitted.
     var cluster = Cluster(3, limit: 100, seconds: 10)
     #expect(cluster.request(0, cost: 50, at: start) == .fits)
     #expect(cluster.request(0, cost: 1, at: start) == .unsure)
   }
 
-  @Test("what others used is heard of, in this window and of the one before")
+  @Test("an exchange brings the others' counts of the current and the previous window")
   func hears() {
     var cluster = Cluster(2, limit: 100, seconds: 10)
     #expect(cluster.request(0, cost: 80, at: start) == .fits)
@@ -133,7 +133,7 @@ struct SharedWindowTests {
     #expect(cluster.request(1, cost: 59, at: start + 15_000) == .fits)
   }
 
-  @Test("whatever others have published, or the database has decided, it goes on")
+  @Test("extreme counts from other instances or the database do not crash")
   func typedNumbers() {
     let extremes = [0, 1, -1, 100, 1 << 31, 1 << 32, 1 << 53, .max, .max - 1, .min]
     var random = SeededGenerator(seed: 6)
@@ -155,7 +155,7 @@ struct SharedWindowTests {
     }
   }
 
-  @Test("while the instances cannot hear of each other, their shares add up to what was left")
+  @Test("while there are no exchanges, the shares of all instances add up to what was left")
   func disconnected() {
     var cluster = Cluster(4, limit: 1_000, seconds: 10)
     cluster.allowance.isConnected = false
@@ -166,7 +166,7 @@ struct SharedWindowTests {
     }
   }
 
-  @Test("what is given back can be taken again, but not what was published already")
+  @Test("released units can be taken again, except those that were published")
   func givesBack() {
     var window = SharedWindow(seconds: 10)
     let alone = RateLimitAllowance()
@@ -178,7 +178,7 @@ struct SharedWindowTests {
     window.exchanged(window.publication, others: .init())
     window.release(4, takenAt: index)
     #expect(window.fit(cost: 5, limit: 10, alone, at: start) == .refused)
-    // In the next window it is that of the one before, and two later nobody asks.
+    // In the next window it counts as the previous one.
     #expect(window.fit(cost: 4, limit: 10, alone, at: start + 10_000) == .fits)
     window.take(4)
     window.release(3, takenAt: index)
@@ -188,13 +188,13 @@ struct SharedWindowTests {
   }
 
   @Test(
-    "a clock that is set back gives nothing away, and stops nobody for longer than two windows",
+    "a clock that is set back admits no more, and refuses for at most two windows",
     arguments: [9_000, 15_000, 3_600_000])
   func clockSetBack(_ back: Int) {
     for exchangesBefore in [false, true] {
       var cluster = Cluster(2, limit: 100, seconds: 10)
       func exchange(_ cluster: inout Cluster) {
-        // Twice, since what one publishes the other may have asked for just before.
+        // Twice, because an instance may have read the counts just before the other published.
         for instance in [0, 1, 0, 1] {
           cluster.beginExchange(instance)
           cluster.endExchange(instance)
@@ -213,14 +213,14 @@ struct SharedWindowTests {
       }
       #expect((100...110).contains(flood(&cluster, at: 2_000)))
       if exchangesBefore { exchange(&cluster) }
-      #expect(flood(&cluster, at: 2_500 - back) <= 10, "nothing is given away")
-      // All is forgotten within two windows, but for what the other had published in a window that comes a second time.
+      #expect(flood(&cluster, at: 2_500 - back) <= 10, "hardly anything more is admitted")
+      // All is forgotten within two windows, except what the other had published in a window that recurs.
       #expect((50...110).contains(flood(&cluster, at: 22_500 - back)))
       #expect(flood(&cluster, at: 23_000 - back) <= 10)
     }
   }
 
-  @Test("the answer to an exchange that a window outlived counts for the window before, or not at all")
+  @Test("a late answer to an exchange counts for the previous window, or not at all")
   func lateAnswer() {
     for (windows, expected) in [(0, 40), (1, 40), (2, 100)] {
       var window = SharedWindow(seconds: 10)

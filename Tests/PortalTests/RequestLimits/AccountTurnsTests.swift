@@ -5,12 +5,12 @@ import Testing
 
 @testable import Portal
 
-/// A read that lasts until it is let go.
+/// A read that lasts until it is released.
 private struct HeldRead {
   private let task: Task<Void, any Error>
   private let gate: AsyncStream<Void>.Continuation
 
-  /// Returns when it is its turn.
+  /// Returns when the read has its turn.
   init(_ turns: AccountTurns, of account: UUID) async {
     let (held, gate) = AsyncStream.makeStream(of: Void.self)
     let (beginning, began) = AsyncStream.makeStream(of: Void.self)
@@ -34,7 +34,7 @@ private struct HeldRead {
 struct AccountTurnsTests {
   private let account = UUID()
 
-  @Test("one account's reads wait for each other, and not those of another")
+  @Test("reads of an account wait for each other, but not for those of another account")
   func accounts() async throws {
     let observations = Observations()
     let turns = AccountTurns(poolSize: 2, observer: Observer([observations.sink]))
@@ -46,7 +46,7 @@ struct AccountTurnsTests {
     #expect(try await second.value == 2)
   }
 
-  @Test("who is cancelled while waiting leaves the queue, and the next one is served")
+  @Test("a read that is cancelled while it waits leaves the queue, and the next one is served")
   func cancelled() async throws {
     let observations = Observations()
     let turns = AccountTurns(poolSize: 2, observer: Observer([observations.sink]))
@@ -59,7 +59,7 @@ struct AccountTurnsTests {
     await #expect(throws: CancellationError.self) { try await second.value }
     try await first.finish()
     #expect(try await third.value == 3)
-    // Cancelled before it came.
+    // Cancelled before it arrived.
     let held = await HeldRead(turns, of: account)
     let late = Task {
       withUnsafeCurrentTask { $0?.cancel() }
@@ -69,7 +69,7 @@ struct AccountTurnsTests {
     try await held.finish()
   }
 
-  @Test("an error ends a turn like an answer, and beyond the bound nobody waits")
+  @Test("an error ends a turn like a result, and reads beyond the bound are refused")
   func ends() async throws {
     let observations = Observations()
     let turns = AccountTurns(poolSize: 1_000, observer: Observer([observations.sink]))

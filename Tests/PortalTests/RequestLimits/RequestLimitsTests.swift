@@ -9,7 +9,7 @@ struct RequestLimitsTests {
   private func limits(
     _ perMinute: RequestLimits.PerMinute, _ observations: Observations = Observations()
   ) -> RequestLimits {
-    // It stands still.
+    // The clock does not advance.
     let instant = ContinuousClock.now
     let clock = DatabaseClock(uptime: { instant }, machine: { Date(timeIntervalSince1970: 1_800_000_000) })
     return RequestLimits(perMinute, clock: clock, observer: Observer([observations.sink]))
@@ -25,7 +25,7 @@ struct RequestLimitsTests {
   }
 
   @Test(
-    "an IPv4 address counts for itself, an IPv6 address for its /64, and all that cannot be read are one",
+    "IPv4 addresses count individually, IPv6 addresses by /64, and unparsable ones share a limit",
     arguments: [
       ("192.0.2.1", "192.0.2.1", true), ("192.0.2.1", "192.0.2.2", false), ("192.0.2.1", "::ffff:192.0.2.1", true),
       ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", true), ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
@@ -38,13 +38,13 @@ struct RequestLimitsTests {
     #expect(isRefused(limits, other) == isSame)
   }
 
-  @Test("who has no address is not counted")
+  @Test("a request without an address is not counted")
   func noAddress() {
     let limits = limits(RequestLimits.PerMinute(address: 2))
     for _ in 0..<10 { #expect(!isRefused(limits, nil)) }
   }
 
-  @Test("a refusal tells of the limit, and is observed; without a limit nothing is counted")
+  @Test("a refusal names the limit and is observed; without a limit nothing is counted")
   func refusal() throws {
     let observations = Observations()
     let limits = limits(RequestLimits.PerMinute(session: 1, address: 0, token: 0, verification: 0), observations)
@@ -56,7 +56,7 @@ struct RequestLimitsTests {
     #expect(!session.hasRoom(id) && session.hasRoom(UUID()))
     let error = #expect(throws: PortalError.self) { try session.count(id) }
     guard case .rateLimited(let decision) = error else {
-      Issue.record("refused otherwise: \(String(describing: error))")
+      Issue.record("unexpected error: \(String(describing: error))")
       return
     }
     #expect(decision.own.limit == RateLimit(name: "session", limit: 1, windowSeconds: 60))

@@ -13,7 +13,7 @@ struct RequestWindowsTests {
     func hasRoom(_ subject: Int, limit: Int, at now: Int) -> Bool { value.hasRoom(subject, limit: limit, at: now) }
   }
 
-  /// The beginning of a minute.
+  /// The start of a minute.
   private let start = 1_800_000_000_000
   private let minute = 60_000
 
@@ -28,7 +28,7 @@ struct RequestWindowsTests {
     return admitted
   }
 
-  @Test("each subject has the limit to itself, and no more than it")
+  @Test("each subject has its own limit")
   func limit() {
     let windows = Windows(100)
     #expect(admitted(15, of: 1, windows, at: 0) == 10)
@@ -38,7 +38,7 @@ struct RequestWindowsTests {
     #expect(refused.remaining == 0 && refused.resetSeconds == 54 && refused.retryAfterSeconds == 60)
   }
 
-  @Test("the minute before counts by the part of it that is less than a minute ago")
+  @Test("the previous minute counts by the part of it that is less than a minute ago")
   func sliding() {
     let windows = Windows(100)
     #expect(admitted(15, windows, at: minute - 1) == 10)
@@ -48,14 +48,14 @@ struct RequestWindowsTests {
     #expect(admitted(15, windows, at: 4 * minute) == 10)
   }
 
-  @Test("what is refused does not count: who goes on asking is let in as soon as who waits")
+  @Test("refused requests do not count: retrying does not delay admission")
   func refusedIsFree() {
     let windows = Windows(100)
     #expect(admitted(1_000, windows, at: 0) == 10)
     #expect(admitted(1, windows, at: minute + 6_000) == 1)
   }
 
-  @Test("of one subject too many, the one whose window is the oldest is forgotten, and no other")
+  @Test("a subject beyond the bound evicts the subject with the oldest window, and no other")
   func eviction() {
     let windows = Windows(3)
     for subject in 1...3 { #expect(admitted(10, of: subject, windows, at: subject) == 10) }
@@ -68,7 +68,7 @@ struct RequestWindowsTests {
     #expect(!windows.hasRoom(3, limit: 1, at: start + minute + 30_002))
   }
 
-  @Test("however many subjects come, only so many are kept, and none whose time is over")
+  @Test("a bounded number of subjects is kept, and expired ones are removed")
   func bounded() {
     let windows = Windows(64)
     for subject in 0..<10_000 {
@@ -80,7 +80,7 @@ struct RequestWindowsTests {
     #expect(windows.count == 1)
   }
 
-  @Test("a clock that goes back makes nothing grow and lets nobody through")
+  @Test("a clock that goes back does not exceed the bound and admits no more")
   func clockBack() {
     let windows = Windows(64)
     #expect(admitted(10, windows, at: 60 * minute) == 10)

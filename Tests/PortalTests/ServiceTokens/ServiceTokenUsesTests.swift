@@ -6,11 +6,11 @@ import Testing
 
 @testable import Portal
 
-@Suite("When service tokens were used")
+@Suite("Uses of service tokens")
 struct ServiceTokenUsesTests {
   private let start = Date(timeIntervalSince1970: 1_800_000_000)
 
-  @Test("is noted once a minute at most, by whoever comes first in it")
+  @Test("a use is recorded at most once per minute")
   func precision() {
     let use = ServiceTokenUse()
     for (after, noted) in [(0.5, 0), (59.9, 0), (60, 60), (61, 60), (119, 60), (500, 500), (400, 500)] {
@@ -19,7 +19,7 @@ struct ServiceTokenUsesTests {
     }
   }
 
-  @Test("is pending until it is written, and forgotten with the last that is cached of the token")
+  @Test("a use is pending until it is written, and forgotten once its token is no longer cached")
   func pending() {
     let uses = ServiceTokenUses()
     let id = UUID.version7()
@@ -33,13 +33,13 @@ struct ServiceTokenUsesTests {
     uses.wrote(written)
     #expect(uses.pending().map(\.seconds) == [1_800_000_060])
     use = nil
-    // Not yet: it is not written.
+    // Not forgotten yet, because it is not written.
     #expect(uses.pending().count == 1 && uses.count == 1)
     uses.wrote(uses.pending())
     #expect(uses.pending().isEmpty && uses.count == 0)
   }
 
-  @Test("stays pending as long as somebody who has the token may note another")
+  @Test("a written use is kept while a cached token may record another")
   func kept() {
     let uses = ServiceTokenUses()
     let use = uses.use(of: .version7())
@@ -50,7 +50,7 @@ struct ServiceTokenUsesTests {
     #expect(uses.pending().count == 1)
   }
 
-  @Test("is written by the flusher, of all tokens in one statement, later ones alone, and drops nothing from a cache")
+  @Test("the flusher writes later uses of all tokens in one statement and invalidates no cache")
   func flush() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -67,7 +67,7 @@ struct ServiceTokenUsesTests {
       let log = try await pool.number("select count(*) from invalidation_log")
       let statements = pool.statistics.statementCount
       #expect(await flusher.flush())
-      // The other is the note of how far usage has come.
+      // The other statement records the progress of usage.
       #expect(pool.statistics.statementCount == statements + 2)
       let used = try await world.tokens.list().items.map(\.lastUsedAt)
       #expect(used[0] == nil)
@@ -78,7 +78,7 @@ struct ServiceTokenUsesTests {
       #expect(await flusher.flush())
       #expect(pool.statistics.statementCount == before + 1)
 
-      // Another instance has seen it later than the fast path of this one.
+      // Another instance has recorded a later use than the fast path of this one.
       try await pool.type("update service_token_activity set last_used_at = '2099-01-01'")
       let now = world.clock.now
       let later = Moment(instant: now.instant, date: now.date.addingTimeInterval(120))
@@ -92,7 +92,7 @@ struct ServiceTokenUsesTests {
     }
   }
 
-  @Test("is tried again where it failed, which keeps no counter from being written; nor does a token that is gone")
+  @Test("a failed write is tried again and blocks no counters, and neither does a deleted token")
   func failures() async throws {
     try await withPool { pool in
       let world = World(pool)

@@ -13,7 +13,7 @@ struct ServiceTokensTests {
   }
 
   @Test(
-    "a made token is found with its name and permissions; the database holds its hash only",
+    "a created token is found with its name and permissions; the database has only its hash",
     arguments: [
       [.verifyKeys], [.writeUsage, .readAnalytics], ServiceToken.Permission.allCases,
     ])
@@ -31,7 +31,7 @@ struct ServiceTokensTests {
     }
   }
 
-  @Test("a token without permissions, or without a name or with too long a one, is not made")
+  @Test("a token without permissions, without a name or with too long a name is refused")
   func refused() async throws {
     try await withPool { pool async throws in
       let tokens = World(pool).tokens
@@ -46,7 +46,7 @@ struct ServiceTokensTests {
     }
   }
 
-  @Test("what is no token is refused: malformed or a customer's key without a look-up, unknown after one")
+  @Test("malformed tokens and customers' keys are refused without a look-up, unknown tokens after one")
   func unknown() async throws {
     try await withPool { pool in
       let check = check(pool)
@@ -63,7 +63,7 @@ struct ServiceTokensTests {
     }
   }
 
-  @Test("revoking answers with the first moment, however often and at once it is asked; others stay")
+  @Test("revoking repeatedly and concurrently returns the first time, and affects no other token")
   func revoke() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -78,7 +78,7 @@ struct ServiceTokensTests {
     }
   }
 
-  @Test("a token is revoked while a batch that it reported is being counted", .timeLimit(.minutes(1)))
+  @Test("a token can be revoked while a batch that it reported is being counted", .timeLimit(.minutes(1)))
   func revokeBusy() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -92,7 +92,7 @@ struct ServiceTokensTests {
     }
   }
 
-  @Test("the trail tells with what a token was made: its name, its permissions and its environment")
+  @Test("the audit trail records the name, permissions and environment of a created token")
   func trail() async throws {
     try await withPool { pool in
       let tokens = World(pool).tokens
@@ -112,7 +112,7 @@ struct ServiceTokensTests {
     }
   }
 
-  @Test("a token of one environment, with an expiry, is found as it was made, and analytics are not had for one")
+  @Test("a token keeps its environment and expiry, and analytics cannot be restricted to an environment")
   func restricted() async throws {
     try await withPool { pool in
       let tokens = World(pool).tokens
@@ -128,7 +128,7 @@ struct ServiceTokensTests {
         try await tokens.create(
           name: "x", permissions: [.readKeys, .readAnalytics], environment: .live, by: World.caller)
       }
-      // The database holds it, too.
+      // The database enforces this, too.
       await #expect(throws: PostgresError.self) {
         try await pool.type("update service_tokens set permissions = '{analytics.read}'")
       }
@@ -136,7 +136,7 @@ struct ServiceTokensTests {
     }
   }
 
-  @Test("the list has the newest first, in pages")
+  @Test("tokens are listed newest first, in pages")
   func list() async throws {
     try await withPool { pool in
       let tokens = World(pool).tokens
@@ -155,7 +155,7 @@ struct ServiceTokensTests {
   }
 
   @Test(
-    "rolling leaves a successor that is alike, and the old one to the end of the grace, or of its own time",
+    "a roll makes an equal successor; the old token lasts until its grace period or its own expiry ends",
     arguments: [nil, 60.0, 86_400])
   func roll(_ lifetime: Double?) async throws {
     try await withPool { pool in
@@ -176,14 +176,14 @@ struct ServiceTokensTests {
       await #expect(throws: PortalError.tokenNotActive) {
         try await tokens.roll(old.id, graceSeconds: 0, by: World.caller)
       }
-      // What was rolled can be revoked within its grace.
+      // A rolled token can be revoked during its grace period.
       _ = try await tokens.revoke(old.id, by: World.caller)
       await #expect(throws: PortalError.unauthenticated) { try await self.check(pool).find(old.secret) }
       #expect(try await tokens.list().items.map(\.id) == [two.id, one.id])
     }
   }
 
-  @Test("without a grace the old one is revoked; what is revoked or expired is not rolled, nor what is not there")
+  @Test("a roll without a grace period revokes; a revoked, expired or unknown token cannot be rolled")
   func rollRefused() async throws {
     try await withPool { pool in
       let tokens = World(pool).tokens
@@ -205,7 +205,7 @@ struct ServiceTokensTests {
     }
   }
 
-  @Test("of rolls and a revocation at the same time, at most one roll comes through, and the old token is dead")
+  @Test("with concurrent rolls and a revocation, at most one roll succeeds and the old token is revoked")
   func races() async throws {
     try await withPool { pool in
       let tokens = World(pool).tokens
@@ -232,7 +232,7 @@ struct ServiceTokensTests {
     }
   }
 
-  @Test("a token is good to the moment of its expiry, and no longer, nor once it is revoked")
+  @Test("a token is good until its expiry or revocation")
   func isGood() {
     let now = Date()
     var token = ServiceToken(id: .version7(), name: "x", permissions: [], expiresAt: nil, isRevoked: false)
@@ -243,7 +243,7 @@ struct ServiceTokensTests {
     #expect(!token.isGood(at: now))
   }
 
-  @Test("a cached token is answered for without the database, until it expires")
+  @Test("a cached token is found without the database until it expires")
   func cached() async throws {
     try await withPool { pool in
       let observations = Observations()

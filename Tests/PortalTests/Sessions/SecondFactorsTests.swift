@@ -10,7 +10,7 @@ struct SecondFactorsTests {
   private static let box = SecretBox(base64: Data(repeating: 7, count: 32).base64EncodedString())
   private let password = Password(presented: World.password)
 
-  /// A hasher of one's own, whose places a test may take.
+  /// With its own hasher, because a test may take all its places.
   private func sessions(
     _ pool: PostgresPool, box: SecretBox? = box, clock: DatabaseClock = DatabaseClock()
   ) -> Sessions {
@@ -25,7 +25,7 @@ struct SecondFactorsTests {
     try await sessions.logIn(email: email, password: password, code: code, from: Origin())
   }
 
-  /// Somebody with a second factor in use, as of some minutes ago.
+  /// Creates a user with a second factor in use, set up some minutes ago.
   private func enrol(
     _ pool: PostgresPool, _ sessions: Sessions
   ) async throws -> (factor: TOTP, codes: [RecoveryCode], login: Login<MemberSession>) {
@@ -38,14 +38,14 @@ struct SecondFactorsTests {
     return (factor, codes, login)
   }
 
-  /// As if the steps whose codes were used were long over, and the delays, too.
+  /// Makes used codes valid again, and ends all delays, as if time had passed.
   private func letTimePass(_ pool: PostgresPool) async throws {
     try await pool.type("update second_factors set last_step = 0; truncate attempt_counts")
   }
 
   private func present(_ factor: TOTP) -> String { factor.code(atStep: TOTP.step(at: Date())) }
 
-  @Test("with one in use, logging in takes the password and a code: neither opens a session alone")
+  @Test("with a second factor in use, login requires both the password and a code")
   func logIn() async throws {
     try await withPool { pool in
       let sessions = sessions(pool)
@@ -62,7 +62,7 @@ struct SecondFactorsTests {
     }
   }
 
-  @Test("a code is good once, and none of an earlier step after it; the code that confirmed is used, too")
+  @Test("a code is valid once, and no code of an earlier step after it; the code that confirmed counts as used")
   func once() async throws {
     try await withPool { pool in
       let uptime = ContinuousClock.now
@@ -82,7 +82,7 @@ struct SecondFactorsTests {
     }
   }
 
-  @Test("of fifty logins at once with one code, one succeeds", arguments: 1...5)
+  @Test("of fifty concurrent uses of one code, one succeeds", arguments: 1...5)
   func parallelCodes(_ round: Int) async throws {
     try await withPool { pool in
       let sessions = sessions(pool)
@@ -97,7 +97,7 @@ struct SecondFactorsTests {
     }
   }
 
-  @Test("of fifty uses at once of one recovery code, one succeeds; the others are left as they were", arguments: 1...5)
+  @Test("of fifty concurrent uses of one recovery code, one succeeds; the other codes remain valid", arguments: 1...5)
   func parallelRecoveryCodes(_ round: Int) async throws {
     try await withPool { pool in
       let sessions = sessions(pool)
@@ -115,7 +115,7 @@ struct SecondFactorsTests {
     }
   }
 
-  /// Fifty at once would be slowed down, and then nothing would race.
+  /// Fifty concurrent attempts would be throttled, and then nothing would race.
   private static let unthrottled = """
     create function admit_attempt(
       pair uuid, waived uuid, ids uuid[], free_counts integer[], delay_maxima integer[], forget_seconds integer[],
@@ -123,7 +123,7 @@ struct SecondFactorsTests {
     ) language sql as 'select 0, false'
     """
 
-  @Test("guessing codes is slowed down for the user, from wherever; a right one clears it")
+  @Test("guessing codes is throttled per user, across all addresses; a right code clears the count")
   func throttled() async throws {
     try await withPool { pool in
       let sessions = sessions(pool)
@@ -143,14 +143,14 @@ struct SecondFactorsTests {
       }
       try await pool.type("update attempt_counts set blocked_until = 'epoch'")
       _ = try await logIn(sessions, present(factor))
-      // Had it stayed, the next would be the seventh of five.
+      // If the count had remained, these attempts would have to wait.
       for _ in 0..<5 {
         await #expect(throws: PortalError.secondFactorInvalid) { try await logIn(sessions, "000000") }
       }
     }
   }
 
-  @Test("who has the password can make the user wait for the second factor until there is another password")
+  @Test("an attacker with the password can make the user wait for the second factor only until the password changes")
   func released() async throws {
     try await withPool { pool in
       let sessions = sessions(pool)
@@ -176,7 +176,7 @@ struct SecondFactorsTests {
     }
   }
 
-  @Test("asking which factor it takes is no guess: a right password without a code slows nobody down")
+  @Test("a right password without a code is not counted as a guess")
   func askingIsFree() async throws {
     try await withPool { pool in
       let sessions = sessions(pool)
@@ -188,7 +188,7 @@ struct SecondFactorsTests {
     }
   }
 
-  @Test("nothing of it can be read in the database; without the key it opens nothing, but recovery codes do")
+  @Test("the database reveals neither secret nor recovery codes; without the key only recovery codes work")
   func sealed() async throws {
     try await withPool { pool in
       let sessions = sessions(pool)
@@ -215,13 +215,13 @@ struct SecondFactorsTests {
     }
   }
 
-  // MARK: Another key
+  // MARK: Key rotation
 
   private let observations = Observations()
 
   private func key(_ byte: UInt8) -> String { Data(repeating: byte, count: 32).base64EncodedString() }
 
-  /// As the job of an instance with this key.
+  /// Runs the job as on an instance with this box.
   private func sealAnew(_ pool: PostgresPool, _ box: SecretBox?) async throws -> Jobs.Outcome {
     let jobs = Jobs(
       pool: pool, instance: "here", retention: Retention(), observer: Observer([observations.sink]), box: box)
@@ -229,7 +229,7 @@ struct SecondFactorsTests {
   }
 
   @Test(
-    "another key: logging in works before, while and after what there is is sealed under it, and without the old one")
+    "login works before, during and after key rotation, and then without the old key")
   func rotation() async throws {
     try await withPool { pool in
       let new = try #require(SecretBox(base64: key(8)))
@@ -240,11 +240,11 @@ struct SecondFactorsTests {
         _ = try await logIn(sessions(pool, box: box), present(factor))
       }
       try await use(Self.box)
-      // Servers that do not have the new key yet open what those seal that have it.
+      // Servers that still seal under the old key can open what other servers seal under the new one.
       try await use(Self.box?.opening(previous: key(8)))
       await #expect(
         throws: PortalError.unavailable(
-          reason: "neither SECRET_KEY nor SECRET_KEY_PREVIOUS is the one that a second factor was sealed with")
+          reason: "a second factor was sealed with neither SECRET_KEY nor SECRET_KEY_PREVIOUS")
       ) { try await use(new) }
       try await use(both)
       #expect(try await sealAnew(pool, both) == .done(1))
@@ -262,7 +262,7 @@ struct SecondFactorsTests {
     }
   }
 
-  @Test("one that is being set up while the key changes is confirmed, and nothing else of it is touched")
+  @Test("a second factor that is being set up during key rotation can be confirmed, and only its secret is changed")
   func rotationWhileSettingUp() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -277,7 +277,7 @@ struct SecondFactorsTests {
     }
   }
 
-  @Test("a confirmation that the key changes under succeeds all the same", arguments: 1...20)
+  @Test("a confirmation succeeds during a concurrent key rotation", arguments: 1...20)
   func racingRotation(_ round: Int) async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -293,11 +293,11 @@ struct SecondFactorsTests {
     }
   }
 
-  @Test("what is sealed under none of the keys is left as it is, and the job says how many; the rest is sealed anew")
+  @Test("secrets that no key opens are left alone and reported by the job; the rest are sealed again")
   func unreadable() async throws {
     try await withPool { pool in
       _ = try await enrol(pool, sessions(pool))
-      // More than one batch. What is sealed for one person opens for another as little as with another key.
+      // More than one batch. A secret that was sealed for another person does not open with any key.
       try await pool.type(
         """
         insert into users (id, email, password_hash)
@@ -327,7 +327,7 @@ struct SecondFactorsTests {
   }
 
   @Test(
-    "a password that is changed, and a factor that is taken into use, leave no session of a login meanwhile",
+    "changing the password or enabling a second factor leaves no session of a concurrent login",
     arguments: 1...50)
   func racingLogins(_ round: Int) async throws {
     try await withPool { pool in
@@ -344,7 +344,7 @@ struct SecondFactorsTests {
         }
         return try await sessions.secondFactors.confirm(present(factor), of: session, ip: nil).login
       }
-      // Whoever logged in before is logged out, and whoever came later did not get in.
+      // Earlier logins have been ended, and later ones were refused.
       #expect(try await pool.lines("select id from sessions") == [session.id.text])
       for error in outcomes.errors {
         #expect([.invalidCredentials, .secondFactorRequired].contains(error as? PortalError))

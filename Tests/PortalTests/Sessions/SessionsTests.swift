@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import PortalTesting
 import Postgres
 import Testing
@@ -29,7 +30,7 @@ struct SessionsTests {
   // MARK: Logging in
 
   @Test(
-    "who logs in is found by the token, with account, role and expiry",
+    "after login, the token finds the session with account, role and expiry",
     arguments: ["ada@example.com", " ADA@Example.COM "])
   func logIn(_ email: String) async throws {
     try await withPool { pool in
@@ -46,7 +47,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("who has an address that was kept before there was one form of it logs in as before, whoever has that form")
+  @Test("users whose address was stored before there was a canonical form can log in, whoever has the canonical form")
   func earlierAddress() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -72,7 +73,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("spellings of one address are one when guesses are counted")
+  @Test("guesses with different spellings of one address are counted together")
   func spellingsCounted() async throws {
     try await withPool { pool in
       let sessions = sessions(pool)
@@ -81,13 +82,13 @@ struct SessionsTests {
           try await sessions.logIn(email: email, password: wrong, from: Origin(ip: "192.0.2.1"))
         }
       }
-      // One for the user from there, one for the user, one for the place.
+      // One row for the user from this block, one for the user, one for the block.
       let counts = try await pool.lines("select attempt_count from attempt_counts")
       #expect(counts == ["3", "3", "3"])
     }
   }
 
-  @Test("a password that was hashed as it was typed opens once more, and from then on however it is typed")
+  @Test("a password that was hashed as typed still logs in, and from then on in any typed form")
   func earlierPassword() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -105,7 +106,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("each login is a session of its own; the database holds their hashes only")
+  @Test("each login opens its own session; the database contains only hashes of the tokens")
   func storedHashed() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -133,7 +134,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("an unknown address and a wrong password are refused alike, to the last failure and beyond")
+  @Test("an unknown address and a wrong password get the same refusals, also once attempts have to wait")
   func refusedAlike() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -141,7 +142,7 @@ struct SessionsTests {
       func answers(_ email: String) async throws -> [PortalError] {
         var answers: [PortalError] = []
         for number in 0..<7 {
-          // However slow the machine is.
+          // Even on a slow machine, the wait must not end before the next attempt.
           if number == 5 { try await lengthenDelays(pool) }
           do {
             _ = try await sessions.logIn(email: email, password: wrong, from: Origin())
@@ -151,7 +152,7 @@ struct SessionsTests {
         }
         return answers
       }
-      // What an answer costs in statements and in hashing is the same, so that its time does not tell.
+      // An answer costs the same statements and the same hashing, so that its time reveals nothing.
       func cost(_ email: String) async throws -> [UInt64] {
         let before = (pool.statistics.batchCount, pool.statistics.statementCount)
         _ = try? await sessions.logIn(email: email, password: wrong, from: Origin(ip: "192.0.2.77"))
@@ -171,7 +172,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("who has failed too often is refused with the right password, too, in any spelling of the address")
+  @Test("after too many failures even the right password is refused, in any spelling of the address")
   func throttled() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -190,12 +191,12 @@ struct SessionsTests {
     }
   }
 
-  /// The guesses that are under way count, or the bound is none.
-  @Test("two hundred guesses at once are not more than the limit")
+  /// Guesses in progress count; otherwise there would be no limit.
+  @Test("two hundred concurrent guesses do not exceed the limit")
   func concurrentGuesses() async throws {
     try await withStoppedClock { pool in
       _ = try await World(pool).makeAccount()
-      // A hasher of its own, whose places it may take.
+      // With its own hasher, because the guesses take all places.
       let sessions = sessions(pool, cost: ScryptCost(logN: 5, r: 8, p: 1))
       let outcomes = await concurrently(200) { _ in
         try await sessions.logIn(email: "ada@example.com", password: wrong, from: Origin())
@@ -205,7 +206,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("a password that was stored with another cost is stored with the present one after a login")
+  @Test("a login renews a password hash that has another cost")
   func renewed() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -223,7 +224,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("ten logins at once with a hash of another cost all succeed, and one of them renews it")
+  @Test("ten concurrent logins with a hash of another cost all succeed")
   func renewedAtOnce() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -237,7 +238,7 @@ struct SessionsTests {
 
   // MARK: Being logged in
 
-  @Test("a session ends at its expiry, at logging out, and with the membership; logging out again does nothing")
+  @Test("a session ends at its expiry, at logout, and with the membership; logging out again does nothing")
   func ends() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -257,13 +258,13 @@ struct SessionsTests {
         over.append(session)
       }
       for session in over { try await sessions.logOut(session, ip: nil) }
-      await #expect(throws: PortalError.invalidCredentials, "nobody without an account") {
+      await #expect(throws: PortalError.invalidCredentials, "a person without an account cannot log in") {
         try await sessions.logIn(email: "ada@example.com", password: right, from: Origin())
       }
     }
   }
 
-  @Test("logging out ends that session only")
+  @Test("logging out ends only that session")
   func logOutOne() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -276,7 +277,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("a token that is no session's is refused: malformed without a look-up, unknown after one")
+  @Test("an invalid token is refused: without a look-up if malformed, after one if unknown")
   func unknownToken() async throws {
     try await withPool { pool in
       let sessions = sessions(pool)
@@ -290,7 +291,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("a suspended account's people can log in, and are told")
+  @Test("members of a suspended account can log in, and the session reports the suspension")
   func suspended() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
@@ -302,7 +303,8 @@ struct SessionsTests {
 
   // MARK: Staff
 
-  @Test("staff and customers are two worlds, even with one e-mail address: neither's password or token opens the other")
+  @Test(
+    "staff and customers are separate even with the same e-mail address: passwords and tokens work only for their own")
   func apart() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount("grace@example.com")
@@ -323,7 +325,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("a disabled member of staff is out at once, and does not come in again; so is one whose session is over")
+  @Test("a disabled member of staff is logged out immediately and cannot log in; an expired session is refused")
   func staffEnds() async throws {
     try await withPool { pool in
       _ = try await makeStaff(pool)
@@ -340,7 +342,7 @@ struct SessionsTests {
     }
   }
 
-  @Test("a customer's failures do not keep a member of staff of the same address out")
+  @Test("a customer's failures do not delay a member of staff with the same address")
   func throttledApart() async throws {
     try await withPool { pool in
       _ = try await makeStaff(pool)

@@ -9,7 +9,7 @@ struct TOTPTests {
   private let factor = TOTP(secret: Array("12345678901234567890".utf8))
 
   @Test(
-    "gives the codes of RFC 6238, appendix B",
+    "codes match the test vectors of RFC 6238, appendix B",
     arguments: [
       (59, "94287082"), (1_111_111_109, "07081804"), (1_111_111_111, "14050471"), (1_234_567_890, "89005924"),
       (2_000_000_000, "69279037"), (20_000_000_000, "65353130"),
@@ -21,7 +21,7 @@ struct TOTPTests {
   }
 
   @Test(
-    "and those of RFC 4226, appendix D",
+    "codes match the test vectors of RFC 4226, appendix D",
     arguments: zip(
       0...9,
       ["755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489"]))
@@ -29,7 +29,7 @@ struct TOTPTests {
     #expect(factor.code(atStep: counter) == code)
   }
 
-  @Test("at a time that no clock shows, no code is taken, or that of the first step")
+  @Test("at an impossible time, no code is accepted except that of the first step")
   func impossibleTimes() {
     for seconds in [-31, -61, -1e12, -.infinity] as [Double] {
       let date = Date(timeIntervalSince1970: seconds)
@@ -40,7 +40,7 @@ struct TOTPTests {
     #expect(factor.code(atStep: -1) == factor.code(atStep: 0))
   }
 
-  @Test("takes the codes of this step and of the one before and after it, and no others")
+  @Test("only the codes of the current, the previous and the next step are accepted")
   func window() {
     let now = Date(timeIntervalSince1970: 59.9)
     for step in 0...6 {
@@ -49,7 +49,7 @@ struct TOTPTests {
     #expect(factor.step(of: factor.code(atStep: 0), at: Date(timeIntervalSince1970: 0)) == 0)
   }
 
-  @Test("takes no text that is anything but the six digits")
+  @Test("any text other than the six digits is refused")
   func wrongTexts() {
     let code = factor.code(atStep: 1)
     for text in ["", "0", String(code.dropLast()), code + "0", " " + code, code + " ", "000000", "²²²²²²", "28708２"] {
@@ -58,7 +58,7 @@ struct TOTPTests {
   }
 
   @Test(
-    "is shown in base 32 (RFC 4648, 10)",
+    "the secret is shown in base 32 (RFC 4648, 10)",
     arguments: [
       ("", ""), ("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"), ("fooba", "MZXW6YTB"),
       ("foobar", "MZXW6YTBOI"), ("12345678901234567890", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"),
@@ -67,7 +67,7 @@ struct TOTPTests {
     #expect(TOTP(secret: Array(text.utf8)).reveal() == shown)
   }
 
-  @Test("is put into the form that authenticators scan, whatever stands in the address")
+  @Test("the URI for authenticators is valid for any characters in the address")
   func uri() throws {
     #expect(
       factor.uri(for: "ada+1@example.com")
@@ -77,7 +77,7 @@ struct TOTPTests {
     #expect(components.path == "/Latchkey:ä?&#/%@例え.jp" && components.queryItems?.count == 5)
   }
 
-  @Test("two are never the same, and neither they nor recovery codes are printed by accident")
+  @Test("secrets are all different, and neither secrets nor recovery codes are printed by accident")
   func secrets() {
     #expect(Set((0..<100).map { _ in TOTP.random().reveal() }).count == 100)
     let code = RecoveryCode.random()
@@ -90,7 +90,7 @@ struct TOTPTests {
     #expect(!dumped.contains("49") && !dumped.contains(code.reveal().prefix(4)))
   }
 
-  @Test("a recovery code is read as people type it")
+  @Test("a recovery code is accepted in any case, with or without hyphens and spaces")
   func recoveryCodes() throws {
     let code = RecoveryCode.random()
     let text = code.reveal()
@@ -108,7 +108,7 @@ struct TOTPTests {
 struct SecretBoxTests {
   private let key = Data(repeating: 7, count: 32).base64EncodedString()
 
-  @Test("keys that sealed before open what they sealed, and seal nothing; each must be another, and there are few")
+  @Test("previous keys open what they sealed and seal nothing new; at most four are allowed, and never the current key")
   func previousKeys() throws {
     let keys = (1...6).map { Data(repeating: $0, count: 32).base64EncodedString() }
     let (secret, owner) = (Array("secret".utf8), UUID())
@@ -130,7 +130,7 @@ struct SecretBoxTests {
     }
   }
 
-  @Test("what is sealed is opened with the same key for the same owner, and by nobody else; each seal is another")
+  @Test("only the same key opens a sealed secret, and only for the same owner; each sealing gives a different result")
   func sealed() throws {
     let box = try #require(SecretBox(base64: key))
     let (owner, secret) = (UUID(), Array("twenty bytes exactly".utf8))

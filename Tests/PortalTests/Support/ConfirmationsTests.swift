@@ -30,7 +30,7 @@ struct ConfirmationsTests {
 
   // MARK: Alone
 
-  @Test("25 keys are revoked at once, in one statement and with the reason; expired and disabled ones, too")
+  @Test("25 keys are revoked immediately, in one statement and with the reason, including expired and disabled ones")
   func alone() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -66,7 +66,7 @@ struct ConfirmationsTests {
 
   // MARK: Together
 
-  @Test("of 26 keys none is revoked until another member of staff confirms, within a day; both are in the trail")
+  @Test("none of 26 keys is revoked until another member of staff confirms within a day; the trail has both")
   func confirmed() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -80,7 +80,7 @@ struct ConfirmationsTests {
       #expect(try await world.desk.confirmations() == [confirmation])
       #expect(try await aliveCount(pool, account) == 26)
 
-      // Who asks again, and who asks, too, gets what waits already.
+      // Further requests return the pending one.
       let rows = try await pool.number("select count(*) from audit_events")
       for caller in [grace, hedy] { #expect(try await ask(world, account, by: caller) == confirmation) }
       await #expect(
@@ -113,7 +113,7 @@ struct ConfirmationsTests {
     }
   }
 
-  @Test("what is alive when it is confirmed is revoked: keys made since, too, and however few are left")
+  @Test("a confirmation revokes all unrevoked keys at that time, including new ones, however few are left")
   func changedBetween() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -132,7 +132,7 @@ struct ConfirmationsTests {
     }
   }
 
-  @Test("where few enough are left, who asks revokes them alone, and what waited is withdrawn")
+  @Test("a request by one member of staff revokes the keys alone if few enough are left, and withdraws the pending one")
   func superseded() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -148,7 +148,7 @@ struct ConfirmationsTests {
     }
   }
 
-  @Test("what nobody confirmed within a day is over, and makes room for another; the job forgets it")
+  @Test("a request that nobody confirmed within a day expires and can be replaced; the job deletes it")
   func expired() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -172,7 +172,7 @@ struct ConfirmationsTests {
     }
   }
 
-  @Test("where the trail or the mail cannot be written, nothing is asked for, confirmed or withdrawn")
+  @Test("nothing is requested, confirmed or withdrawn if the trail or the mail cannot be written")
   func sameTransaction() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
@@ -196,7 +196,7 @@ struct ConfirmationsTests {
 
   // MARK: At the same time
 
-  @Test("twenty who ask at once ask once; twenty who confirm at once revoke once")
+  @Test("twenty concurrent requests make one; twenty concurrent confirmations revoke once")
   func once() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -221,7 +221,7 @@ struct ConfirmationsTests {
     }
   }
 
-  @Test("confirm and withdraw at the same time: one of them happens, and it alone is told")
+  @Test("of a concurrent confirmation and withdrawal exactly one happens and is recorded")
   func confirmOrWithdraw() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -247,13 +247,13 @@ struct ConfirmationsTests {
         let last = try await world.actions(on: account).last
         #expect(last == (isConfirmed ? "revocation.confirmed" : "revocation.withdrawn"), "round \(round)")
       }
-      #expect((1..<roundCount).contains(confirmedCount), "both orders should have come up")
+      #expect((1..<roundCount).contains(confirmedCount), "both orders should have occurred")
       let actions = try await world.actions(on: account)
       #expect(actions.count { $0 == "key.revoked" } == 26 * confirmedCount)
     }
   }
 
-  @Test("confirming while the customer makes keys: each is revoked, or was made behind it")
+  @Test("confirming while the customer creates keys revokes each key that was created before")
   func confirmAndCreate() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -269,14 +269,14 @@ struct ConfirmationsTests {
       #expect(outcomes.errors.isEmpty)
       let revokedCount = outcomes.values.reduce(0, +)
       #expect(try await aliveCount(pool, account) == 46 - revokedCount)
-      // Who came behind is told behind.
+      // Keys that were created after the confirmation are also recorded after it.
       let actions = try await world.actions(on: account)
       let place = try #require(actions.firstIndex(of: "revocation.confirmed"))
       #expect(actions[place...].count { $0 == "key.created" } == 46 - revokedCount)
     }
   }
 
-  @Test("confirming while few enough are left for who asked: the keys are revoked once, by one of the two")
+  @Test("confirming while the requester revokes alone revokes the keys once, by one of the two")
   func confirmAndRevokeAlone() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -320,7 +320,7 @@ struct ConfirmationsTests {
     }
   }
 
-  @Test("confirming while the customer revokes all keys: each key is revoked once, and both are answered")
+  @Test("confirming while the customer revokes all keys revokes each key once, and both succeed")
   func confirmAndRevokeAll() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -345,14 +345,14 @@ struct ConfirmationsTests {
   }
 
   @Test(
-    "confirming while the owner deletes the account: it is deleted, each key is revoked once, nobody waits for ever")
+    "confirming while the owner deletes the account deletes it, revokes each key once, and does not deadlock")
   func confirmAndDelete() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
       let (roundCount, hedy) = (20, hedy)
       var confirmedCount = 0
       for round in 0..<roundCount {
-        // Who was in no other account is forgotten, so that the address is free again.
+        // The owner, who is in no other account, is deleted with it, so that the address is free again.
         let account = try await world.makeAccount()
         try await world.insertKeys(upTo: 26, account)
         let id = try await ask(world, account).id
@@ -383,7 +383,7 @@ struct ConfirmationsTests {
 
   // MARK: Deleted accounts
 
-  @Test("what waits for an account that its owner deleted is listed no more, and neither confirmed nor withdrawn")
+  @Test("a pending request for a deleted account is not listed, and cannot be confirmed or withdrawn")
   func deleted() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -401,11 +401,11 @@ struct ConfirmationsTests {
   }
 }
 
-/// Who owns the account that was made last, with a session.
+/// The owner of the account that was created last, with a session.
 private struct Owner: Sendable {
   let world: World
   let session: MemberSession
-  /// From before, since it takes longer than all the rest.
+  /// Computed in advance, because it takes longer than everything else.
   let proof: CredentialChanges.Proof
 
   init(_ world: World) async throws {
@@ -418,7 +418,7 @@ private struct Owner: Sendable {
     proof = try await sessions.credentialChanges.prove(Password(presented: World.password), of: session)
   }
 
-  /// How many keys were revoked with it.
+  /// Deletes the account. Returns the number of keys revoked with it.
   func deleteAccount() async throws -> Int {
     try await world.deletion.delete(proof, of: session, ip: nil).revokedKeyCount
   }

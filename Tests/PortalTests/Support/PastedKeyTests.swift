@@ -9,7 +9,7 @@ struct PastedKeyTests {
 
   private func key(_ text: String) -> String? { format.key(pasted: text)?.reveal() }
 
-  @Test("a key is found in what came along with it: blanks, line breaks, quotes, headers, configurations, addresses")
+  @Test("a key is found among blanks, line breaks, quotes, headers, configuration and URLs")
   func found() {
     for environment in Key.Environment.allCases {
       let key = format.makeSecret(environment).reveal()
@@ -27,7 +27,7 @@ struct PastedKeyTests {
     }
   }
 
-  @Test("a key that was brought along is found as well, but not among words, and not in pieces")
+  @Test("an imported key is found, too, but not among words, and not in pieces")
   func foreign() {
     let keys: [String] = ["sk_12345", "x", "a.b.c", "YWJj==", "bearerx", String(repeating: "k", count: 256)]
     for key in keys {
@@ -39,7 +39,8 @@ struct PastedKeyTests {
     for text in ["sk_1234\n5", "not found", "my key: x"] { #expect(key(text) == nil) }
   }
 
-  @Test("what can be no key of this portal is none: typos, parts, capitals, several, other secrets, other characters")
+  @Test(
+    "texts that cannot be a key are rejected: typos, parts, capitals, several keys, other secrets, other characters")
   func none() {
     let key = format.makeSecret(.live).reveal()
     let texts: [String] = [
@@ -63,17 +64,17 @@ struct PastedKeyTests {
     }
   }
 
-  @Test("the keys of a deployment with another prefix are its own")
+  @Test("a deployment with another prefix recognizes its own keys")
   func otherPrefix() {
     let other = KeyFormat(prefix: "acme")!
     let key = other.makeSecret(.test).reveal()
     #expect(other.key(pasted: "Bearer \(key)")?.reveal() == key)
     #expect(other.key(pasted: String(key.dropLast())) == nil)
-    // Here it may have been brought along.
+    // In this deployment, it could be an imported key.
     #expect(self.key(key) == key)
   }
 
-  @Test("the desk finds it by its hash, and says what can be none")
+  @Test("the desk finds a pasted key by its hash, and rejects texts that cannot be a key")
   func desk() async throws {
     try await withPool { pool in
       let world = World(pool)

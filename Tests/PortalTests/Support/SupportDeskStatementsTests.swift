@@ -27,13 +27,13 @@ struct SupportDeskStatementsTests {
             sha256(n::text::bytea), 'live', '{a}'
           from generate_series(2, 40000) n;
         """)
-      // Until then the indexes have a list of what is to be put in, which is dear to look through.
+      // Flushes the pending lists of the GIN indexes, which make searches expensive.
       try await pool.type("vacuum analyze")
       try await body(pool)
     }
   }
 
-  @Test("parts of names and addresses are looked up in an index, under the role of staff")
+  @Test("searches for parts of names and addresses use an index under the role of staff")
   func plans() async throws {
     try await withAccounts { pool in
       for (values, index) in [
@@ -59,7 +59,7 @@ struct SupportDeskStatementsTests {
     }
   }
 
-  @Test("what an index finds is what looking at every name and address finds, wildcards and short parts too")
+  @Test("an index finds the same as comparing every name and address, including wildcards and short parts")
   func parts() async throws {
     try await withAccounts { pool in
       let desk = World(pool).desk

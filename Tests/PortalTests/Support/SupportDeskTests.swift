@@ -16,7 +16,7 @@ struct SupportDeskTests {
 
   // MARK: Searching
 
-  @Test("keys of any account are found by id, by account, by their beginning and by the whole key, the newest first")
+  @Test("keys of any account are found by id, by account, by prefix and by the whole key, newest first")
   func search() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -40,7 +40,7 @@ struct SupportDeskTests {
     }
   }
 
-  @Test("a beginning is taken literally: no character in it is a wildcard, and SQL in it is text")
+  @Test("a prefix is matched literally: it has no wildcards, and SQL in it is text")
   func literalStart() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -55,7 +55,7 @@ struct SupportDeskTests {
     }
   }
 
-  @Test("an answer holds a hundred keys at most, the newest")
+  @Test("a search returns the newest keys, at most a hundred")
   func bounded() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -81,7 +81,7 @@ struct SupportDeskTests {
 
   // MARK: Revoking
 
-  @Test("revoking tells the tenant who did it, from where, why, and under which ticket")
+  @Test("a revocation is recorded in the tenant's trail with actor, IP address, reason and ticket")
   func revoke() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -93,7 +93,7 @@ struct SupportDeskTests {
       #expect(event.action == "key.revoked" && event.targetKind == "key" && event.targetID == issued.key.id)
       #expect(event.actorKind == "staff" && event.actorID == .numbered(7) && event.actorName == "Grace")
       #expect(event.reason == "leaked on a forum" && event.ticket == "SUP-1" && event.ip == "192.0.2.9")
-      // Again, and by the customer: the first moment stays, and the trail has one event.
+      // Revoked again, and by the customer: the first time stays, and the trail has one event.
       #expect(try await world.desk.revokeKey(issued.key.id, by: grace, reason).revokedAt == revoked.revokedAt)
       let byCustomer = try await world.keys.revoke(issued.key.id, of: account, by: World.caller)
       #expect(byCustomer.revokedAt == revoked.revokedAt)
@@ -104,7 +104,8 @@ struct SupportDeskTests {
 
   // MARK: Suspending
 
-  @Test("a suspended account's keys are refused and come back with it; each change is told once, with its reason")
+  @Test(
+    "the keys of a suspended account are refused until it is resumed; each change is recorded once, with its reason")
   func suspend() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -135,7 +136,7 @@ struct SupportDeskTests {
     }
   }
 
-  @Test("thirty who suspend at once suspend once, and one account's suspension is none of another's")
+  @Test("thirty concurrent suspensions suspend once, and do not affect another account")
   func concurrent() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -150,7 +151,7 @@ struct SupportDeskTests {
     }
   }
 
-  @Test("where the audit event cannot be written, nothing has changed")
+  @Test("nothing changes if the audit event cannot be written")
   func auditInSameTransaction() async throws {
     try await withPool { pool in
       let world = World(pool)

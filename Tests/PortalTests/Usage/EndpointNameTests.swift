@@ -7,7 +7,7 @@ import Testing
 @Suite("EndpointName")
 struct EndpointNameTests {
   @Test(
-    "a route's pattern stays as it is, in whatever form a gateway writes it",
+    "route patterns are unchanged, whatever notation a gateway uses",
     arguments: [
       "GET /v1/orders", "GET /v1/orders/{id}", "GET /v1/orders/:id", "POST /v2/a-b_c/d.e", "orders.list", "/", "",
       "other",
@@ -20,7 +20,7 @@ struct EndpointNameTests {
   }
 
   @Test(
-    "in a raw path ids become {id}, and the query goes",
+    "in a raw path, ids become {id} and the query is removed",
     arguments: [
       ("GET /orders/17", "GET /orders/{id}"), ("/1/2/3", "/{id}/{id}/{id}"), ("/a/0/", "/a/{id}/"),
       ("GET /u/3F2504E0-4F89-11D3-9A0C-0305E82C3301/x", "GET /u/{id}/x"), ("/c/deadbeef0", "/c/{id}"),
@@ -32,10 +32,10 @@ struct EndpointNameTests {
     ])
   func rawPaths(_ raw: String, _ name: String) {
     #expect(EndpointName.normalized(raw) == name)
-    #expect(EndpointName.normalized(name) == name, "once is enough")
+    #expect(EndpointName.normalized(name) == name, "normalizing again changes nothing")
   }
 
-  @Test("no name is longer than 200 bytes, and normalizing one again changes nothing, whatever bytes come")
+  @Test("normalizing yields at most 200 bytes or the original length, and is idempotent, for any input")
   func bounds() {
     #expect(EndpointName.normalized(String(repeating: "/1", count: 100)).utf8.count == 200)
     var random = SeededGenerator(seed: 4)

@@ -10,19 +10,19 @@ struct LatencyHistogramTests {
     latencies.reduce(into: LatencyHistogram()) { $0.add(milliseconds: $1) }
   }
 
-  /// From 0.1 ms to 60 s, most of them short.
+  /// Latencies from 0.1 ms to 60 s, most of them short.
   private func randomLatencies(_ count: Int, _ random: inout SeededGenerator) -> [Double] {
     (0..<count).map { _ in 0.1 * exp(Double.random(in: 0...log(600_000), using: &random)) }
   }
 
-  @Test("without any latency there is no percentile")
+  @Test("an empty histogram has no percentiles")
   func empty() {
     #expect(LatencyHistogram().percentile(0.5) == nil)
     #expect(LatencyHistogram(buckets: [0, 0]).percentile(0.5) == nil)
     #expect(LatencyHistogram().buckets == [])
   }
 
-  @Test("every percentile is within 5 % of the true one, whatever the latencies", arguments: 0..<10)
+  @Test("every percentile is within 5 % of the exact one, for any latencies", arguments: 0..<10)
   func percentiles(_ seed: Int) throws {
     var random = SeededGenerator(seed: UInt64(seed))
     let latencies = randomLatencies([1, 2, 7, 100, 2_000][seed % 5], &random).sorted()
@@ -36,7 +36,9 @@ struct LatencyHistogramTests {
     }
   }
 
-  @Test("one latency is every percentile, within 5 %", arguments: [0.1, 0.11, 1, 49.9, 50, 1_000, 59_999, 60_000])
+  @Test(
+    "every percentile of a single latency is within 5 % of it",
+    arguments: [0.1, 0.11, 1, 49.9, 50, 1_000, 59_999, 60_000])
   func single(_ latency: Double) throws {
     for quantile in [0, 0.5, 1] {
       let value = try #require(histogram([latency]).percentile(quantile))
@@ -44,7 +46,7 @@ struct LatencyHistogramTests {
     }
   }
 
-  @Test("percentiles never fall as the share grows")
+  @Test("percentiles never decrease as the quantile grows")
   func monotonic() {
     var random = SeededGenerator(seed: 5)
     let histogram = histogram(randomLatencies(500, &random))
@@ -52,7 +54,7 @@ struct LatencyHistogramTests {
     #expect(values.count == 1_001 && values == values.sorted())
   }
 
-  @Test("what lies outside counts in the first or last bucket, and never grows the histogram beyond its bound")
+  @Test("latencies out of range count in the first or last bucket, and never grow the histogram beyond its bound")
   func outside() {
     #expect(histogram([0, -1, 0.05, 0.1, .leastNonzeroMagnitude]).buckets == [5])
     let slow = histogram([60_000, 60_001, 86_400_000, .greatestFiniteMagnitude, .infinity])
@@ -61,7 +63,7 @@ struct LatencyHistogramTests {
     #expect(LatencyHistogram.bucketCountMax < 150)
   }
 
-  @Test("whatever counts a row holds, they add up to a bound, and a percentile is one of the buckets")
+  @Test("any counts in a row add up without overflow, and a percentile is the value of a bucket")
   func typedCounts() {
     let extremes = [0, 1, -1, .max, .min, .max - 1]
     var random = SeededGenerator(seed: 8)
@@ -79,7 +81,7 @@ struct LatencyHistogramTests {
     #expect(LatencyHistogram(buckets: [.max, .max, .max]).percentile(0) != nil)
   }
 
-  @Test("buckets that are told one by one stand in their places, and what is no bucket is left out")
+  @Test("numbered buckets get their counts, and numbers that no bucket has are ignored")
   func places() {
     #expect(LatencyHistogram(places: [3, 1], counts: [7, 9]).buckets == [9, 0, 7])
     #expect(LatencyHistogram(places: [], counts: []).buckets == [])
@@ -90,7 +92,7 @@ struct LatencyHistogramTests {
     #expect(LatencyHistogram(places: [last], counts: [1]).buckets.count == last)
   }
 
-  @Test("merging is adding up, in any order and grouping, and nothing is the neutral element")
+  @Test("merging adds counts in any order, and an empty histogram is the neutral element")
   func merging() {
     var random = SeededGenerator(seed: 7)
     let parts =

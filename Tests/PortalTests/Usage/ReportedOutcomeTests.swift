@@ -11,7 +11,7 @@ struct ReportedOutcomeTests {
     ReportedOutcome(keyID: .numbered(1), endpoint: "/", status: status, latencyMilliseconds: latency)
   }
 
-  @Test("an outcome is an error from status 400 on")
+  @Test("statuses of 400 and above are errors")
   func errors() {
     var counts = OutcomeCounts()
     for status in [100, 200, 204, 302, 399, 400, 404, 429, 500, 599] { counts.add(outcome(status), at: now) }
@@ -19,7 +19,7 @@ struct ReportedOutcomeTests {
     #expect(counts.latencyCount == 0)
   }
 
-  @Test("only outcomes with a latency count towards the average and the histogram, also one of zero")
+  @Test("only outcomes with a latency, even zero, count towards the average and the histogram")
   func latencies() {
     var counts = OutcomeCounts()
     for latency: Double? in [10, nil, 30, 0] { counts.add(outcome(200, latency), at: now) }
@@ -27,7 +27,7 @@ struct ReportedOutcomeTests {
     #expect(counts.latencies.buckets.reduce(0, +) == 3)
   }
 
-  @Test("last used is the latest moment, in whatever order they come")
+  @Test("the last use is the latest time, in any order of outcomes")
   func lastUsed() {
     let moments = [0, 60, -60].map { now.addingTimeInterval($0) }
     for order in moments.permutations {

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("UsageFile")
 struct UsageFileTests {
-  /// What has become of the second of three files, beside which the others are read in full.
+  /// What happened to the second of three files; the others must be read in full.
   private enum Outcome: Equatable {
     case read(UsageExtent.Contents)
     case setAside
@@ -13,7 +13,7 @@ struct UsageFileTests {
     case removed
   }
 
-  /// Does something to the second of three files that a process left, and looks what the next one makes of it.
+  /// Changes the second of three files that a process left behind, and returns how the next process deals with it.
   private func outcome(_ change: (DeadSpool, _ path: String) throws -> Void) async throws -> Outcome {
     try await withFolder { root in
       let dead = try DeadSpool(in: root)
@@ -48,14 +48,14 @@ struct UsageFileTests {
     outcome == dead[2].map { Outcome.read($0) }
   }
 
-  // MARK: What once ended every server that shared the folder
+  // MARK: Regressions: files that crashed every server sharing the folder
 
-  @Test("a file that says 2⁶⁴-1 of its slots, or of its number, is set aside", arguments: [8, 40])
+  @Test("a file whose header claims 2⁶⁴-1 slots, or that number, is set aside", arguments: [8, 40])
   func onesInTheHead(_ offset: Int) async throws {
     #expect(try await outcome { try overwrite($1, at: offset, Array(repeating: 0xFF, count: 8)) } == .setAside)
   }
 
-  @Test("a file whose regions say that 2³²-1 slots are taken is read in full", arguments: [0, 4])
+  @Test("a file whose regions claim that 2³²-1 slots are taken is read in full", arguments: [0, 4])
   func onesInTheRegions(_ offset: Int) async throws {
     var contents: [Int: UsageExtent.Contents] = [:]
     let outcome = try await outcome { dead, path in
@@ -70,17 +70,17 @@ struct UsageFileTests {
 
   // MARK: Sizes
 
-  @Test("a file that was cut short is set aside", arguments: [1, 8, 100, 4_095, 4_096, 4_097, 50_000, 103_423])
+  @Test("a truncated file is set aside", arguments: [1, 8, 100, 4_095, 4_096, 4_097, 50_000, 103_423])
   func truncated(_ byteCount: Int) async throws {
     #expect(try await outcome { _ = truncate($1, off_t(byteCount)) } == .setAside)
   }
 
-  @Test("a file that is longer than it says is set aside", arguments: [103_425, 200_000, 1 << 33])
+  @Test("a file that is longer than its header states is set aside", arguments: [103_425, 200_000, 1 << 33])
   func longer(_ byteCount: Int) async throws {
     #expect(try await outcome { _ = truncate($1, off_t(byteCount)) } == .setAside)
   }
 
-  @Test("a file in which nothing was counted is removed: empty, or without a head, as a kill leaves it")
+  @Test("a file in which nothing was counted is removed: empty, or without a header as after a kill")
   func unfinished() async throws {
     #expect(try await outcome { _ = truncate($1, 0) } == .removed)
     for byteCount in [100, 4_096, 103_424] {
@@ -98,13 +98,13 @@ struct UsageFileTests {
     #expect(withoutMagic == .removed)
   }
 
-  @Test("a file that lost its head, but not its counters, is set aside")
+  @Test("a file with counters but without a header is set aside")
   func headLost() async throws {
     #expect(try await outcome { try overwrite($1, at: 0, Array(repeating: 0, count: 4_096)) } == .setAside)
     #expect(try await outcome { try overwrite($1, at: 0, Array(repeating: 0, count: 8)) } == .setAside)
   }
 
-  @Test("a file that is cut short, changed or gone after it was found is refused when it is read")
+  @Test("a file that was truncated, changed or removed after it was found is refused when it is read")
   func changedLater() async throws {
     try await withFolder { root in
       let dead = try DeadSpool(in: root)
@@ -119,14 +119,14 @@ struct UsageFileTests {
     }
   }
 
-  // MARK: What is no such file
+  // MARK: Other files
 
-  @Test("a file of another version is left where it is, for whoever can read it")
+  @Test("a file of another version is left in place for a process that can read it")
   func otherVersion() async throws {
     #expect(try await outcome { try overwrite($1, at: 6, Array("02".utf8)) } == .left)
   }
 
-  @Test("a file under the name, or in the folder, of another is set aside")
+  @Test("a file with the name of another file, or in the folder of another process, is set aside")
   func misplaced() async throws {
     let number = try await outcome { dead, path in
       #expect(unlink(path) == 0 && link(dead.path(1), path) == 0)
@@ -135,7 +135,7 @@ struct UsageFileTests {
     #expect(try await outcome { try overwrite($1, at: 24, [9, 9, 9]) } == .setAside)
   }
 
-  @Test("what is no regular file is set aside without waiting: a folder, a FIFO, a link")
+  @Test("a folder, a FIFO or a link is set aside without blocking")
   func irregular() async throws {
     let folder = try await outcome { _, path in #expect(unlink(path) == 0 && mkdir(path, 0o700) == 0) }
     #expect(folder == .setAside)
@@ -147,19 +147,19 @@ struct UsageFileTests {
     }
   }
 
-  @Test("a file that may not be read is set aside", .enabled(if: geteuid() != 0))
+  @Test("a file without read permission is set aside", .enabled(if: geteuid() != 0))
   func unreadable() async throws {
     let outcome = try await outcome { _, path in #expect(chmod(path, 0) == 0) }
     #expect(outcome == .setAside)
   }
 
-  @Test("a file without a number for a name is set aside, and keeps no other from being read")
+  @Test("a file whose name is not a number is set aside, and the others are read")
   func names() async throws {
     let names = ["", "x", "-1", "+1", "0", "01", " 4", "4 ", "1.5", "0x4", "9223372036854775808", "١", "\u{301}"]
     try await withFolder { root in
       let dead = try DeadSpool(in: root)
       for name in names { #expect(link(dead.path(1), dead.path(name)) == 0) }
-      // A number, but not its own.
+      // A number, but not that of the file.
       #expect(link(dead.path(1), dead.path("9223372036854775807")) == 0)
       let orphan = try dead.adopt()
       #expect(orphan.files.map(\.layout.number) == [1, 2, 3])

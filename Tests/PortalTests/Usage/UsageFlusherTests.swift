@@ -31,7 +31,7 @@ struct UsageFlusherTests {
     observations.count { if case .usageFlushFailed = $0 { true } else { false } }
   }
 
-  @Test("a thousand counters take one statement and one round trip, beside the note of how far it has come")
+  @Test("a thousand counters take one statement and one round trip, besides the one that records the progress")
   func roundTrips() async throws {
     try await withPool { pool async throws in
       let flusher = flusher(pool)
@@ -40,7 +40,7 @@ struct UsageFlusherTests {
         for number in 0..<count { record(number, "/e\(number % 10)") }
         let (batches, statements) = (pool.statistics.batchCount, pool.statistics.statementCount)
         #expect(await flusher.flush())
-        // Where a shard had no room, it went on in a larger extent, which has a statement of its own.
+        // A shard that was full continued in a larger extent, which takes its own statement.
         let most = count <= 500 ? 2 : 7
         #expect((2...most).contains(pool.statistics.batchCount - batches), "\(count)")
         #expect(pool.statistics.statementCount - statements == pool.statistics.batchCount - batches)
@@ -53,7 +53,7 @@ struct UsageFlusherTests {
     }
   }
 
-  @Test("later flushes add to what is there: counters, the last use, and the key's total")
+  @Test("later flushes update the counters, the last use and the key's total")
   func addsUp() async throws {
     try await withPool { pool in
       let flusher = flusher(pool)
@@ -73,7 +73,7 @@ struct UsageFlusherTests {
     }
   }
 
-  @Test("what could not be written is kept under its number, and counts once when the database is back")
+  @Test("counters that could not be written are kept under their number, and count once when the database is back")
   func retried() async throws {
     try await withPool { pool in
       let flusher = flusher(pool)
@@ -94,7 +94,7 @@ struct UsageFlusherTests {
     }
   }
 
-  @Test("a flush is not written again by one that comes meanwhile")
+  @Test("concurrent flushes write every counter once")
   func overlapping() async throws {
     try await withPool { pool async throws in
       let flusher = flusher(pool)
@@ -108,9 +108,9 @@ struct UsageFlusherTests {
     }
   }
 
-  /// A commit waits for a standby that there is not; when its backend is terminated, it has committed, and nobody was
-  /// told.
-  @Test("a flush that was committed but never answered is repeated under its number, and counts once")
+  /// A commit waits for a standby that does not exist. When its backend is terminated, the transaction has committed,
+  /// but the client gets no answer.
+  @Test("a flush that was committed without an answer is repeated under its number and counts once")
   func answerLost() async throws {
     try await OwnServer.with { server in
       let url = try await server.url()
@@ -123,19 +123,19 @@ struct UsageFlusherTests {
           let flusher = flusher(pool)
           let terminate = "select count(pg_terminate_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'"
           var recordedCount = 0
-          // The server takes the setting up in its own time.
+          // The server applies the setting with a delay.
           try await eventually("a commit was not answered") {
             record(times: 7)
             recordedCount += 7
             let flushing = Task { await flusher.flush() }
-            try await eventually("it is written or waits") {
+            try await eventually("the flush is written or waits") {
               try await observer.number(terminate) > 0
                 || observations.count(.usageFlushed(counters: 1)) * 7 == recordedCount
             }
             return await !flushing.value
           }
           #expect(failedCount() == 1)
-          #expect(try await verified(observer) == recordedCount, "it is committed")
+          #expect(try await verified(observer) == recordedCount, "the flush was committed")
           try await observer.type("alter system reset synchronous_standby_names")
           try await observer.type("select pg_reload_conf()")
           record(times: 3)
@@ -147,14 +147,14 @@ struct UsageFlusherTests {
     }
   }
 
-  /// Makes the database what it was when `flushed` was the last number of the source: as a standby that had received no
-  /// more.
+  /// Restores the database to the state in which `flushed` was the last number of the source, like a standby that had
+  /// received no more.
   private func goBack(_ pool: PostgresPool, to flushed: String, losing endpoints: String...) async throws {
     for endpoint in endpoints { try await pool.type("delete from key_usage where endpoint = '\(endpoint)'") }
     try await pool.type("update usage_sources set flushed_number = \(flushed)")
   }
 
-  @Test("what the database had and has lost is written again under its numbers, whether there is news or not")
+  @Test("counters that the database has lost are written again under their numbers, with or without new ones")
   func lost() async throws {
     try await withPool { pool async throws in
       let flusher = flusher(pool)
@@ -189,7 +189,7 @@ struct UsageFlusherTests {
     }
   }
 
-  @Test("what was written stays in the spool for its time, and is counted once by whoever adopts it")
+  @Test("written files stay in the spool for their retention period, and count once if they are adopted")
   func kept() async throws {
     try await withPool { pool async throws in
       let folder = FileManager.default.temporaryDirectory.appending(path: "spool-\(UUID())").path
@@ -202,7 +202,7 @@ struct UsageFlusherTests {
         let flusher = flusher(pool, recorder)
         record(times: 5, in: recorder)
         #expect(await flusher.flush())
-        #expect(try files() == 2, "the one that was written, and the one that is counted in")
+        #expect(try files() == 2, "the file that was written, and the current one")
       }
       let next = UsageRecorder(spoolFolder: folder)
       let adopter = UsageFlusher(pool: pool, recorder: next, keptFor: .zero, observer: Observer([observations.sink]))
@@ -214,13 +214,13 @@ struct UsageFlusherTests {
     }
   }
 
-  /// How often something was wrong with the spool, and the files that were set aside.
+  /// The number of reported spool failures, and the files that were set aside.
   private func refused(_ dead: DeadSpool) -> (count: Int, files: [String]) {
     let count = observations.count { if case .usageSpoolFailed = $0 { true } else { false } }
     return (count, dead.fileNames.filter { $0.hasSuffix(".aside") })
   }
 
-  /// A server that starts on what another left.
+  /// Runs `body` with a server that adopts the files of a dead one.
   private func withAdopter(
     _ body: (PostgresPool, UsageFlusher, DeadSpool) async throws -> Void
   ) async throws {
@@ -235,7 +235,7 @@ struct UsageFlusherTests {
     }
   }
 
-  @Test("of what a dead process left, a damaged file is set aside, told of once, and keeps nothing else from counting")
+  @Test("a dead process's damaged file is set aside and reported once, and its other files are counted")
   func damaged() async throws {
     try await withAdopter { pool, adopter, dead in
       try overwrite(dead.path(2), at: 8, Array(repeating: 0xFF, count: 8))
@@ -248,7 +248,7 @@ struct UsageFlusherTests {
     }
   }
 
-  @Test("a file that is cut short between its adoption and its turn is set aside, and keeps nothing else from counting")
+  @Test("a file that is truncated after its adoption is set aside, and the others are counted")
   func cutShort() async throws {
     try await withAdopter { pool, adopter, dead async throws in
       await adopter.adopt()
@@ -259,7 +259,7 @@ struct UsageFlusherTests {
     }
   }
 
-  @Test("a file that the database does not take is set aside, and keeps nothing else from counting")
+  @Test("a file that the database refuses is set aside, and the others are counted")
   func notTaken() async throws {
     try await withAdopter { pool, adopter, dead in
       try await pool.type("alter table key_usage add constraint odd check (endpoint not like '%a2%')")
@@ -268,11 +268,11 @@ struct UsageFlusherTests {
       #expect(try await verified(pool) == 2 * DeadSpool.counterCount)
       #expect(refused(dead).count == 1 && refused(dead).files == ["2.counters.aside"])
       #expect(await adopter.flush())
-      #expect(dead.fileNames == ["2.counters.aside"], "what was written is gone after its time")
+      #expect(dead.fileNames == ["2.counters.aside"], "written files are removed after their retention period")
     }
   }
 
-  @Test("a file of another version waits for a server that reads it, and holds up no other")
+  @Test("a file of another version waits for a server that can read it, and the others are counted")
   func otherVersion() async throws {
     try await withAdopter { pool, adopter, dead in
       try overwrite(dead.path(1), at: 6, Array("02".utf8))
@@ -284,7 +284,7 @@ struct UsageFlusherTests {
     }
   }
 
-  @Test("instances that write the same counters at the same time wait for each other in one order")
+  @Test("instances that write the same counters concurrently do not deadlock")
   func noDeadlock() async throws {
     try await withPool { pool async throws in
       let outcomes = await concurrently(8) { instance in
@@ -302,7 +302,7 @@ struct UsageFlusherTests {
     }
   }
 
-  @Test("ten flushers with counters of the same keys lose nothing and count nothing twice")
+  @Test("ten flushers with counters of the same keys count everything once")
   func manyInstances() async throws {
     try await withPool { pool async throws in
       let outcomes = await concurrently(10) { _ in
@@ -320,7 +320,7 @@ struct UsageFlusherTests {
     }
   }
 
-  @Test("when the portal is shut down, what was counted last is written")
+  @Test("a shutdown writes the last counters")
   func shutdown() async throws {
     try await withDatabase { database in
       try await withPortal(on: database) { portal in

@@ -8,7 +8,7 @@ struct UsageLayoutTests {
   private static let inode: UInt64 = 12_345
   private let layout = UsageLayout(sourceID: .numbered(1), number: 7, slotsPerShard: 128, seed: 99)
 
-  /// The first page, with bytes of it changed.
+  /// Checks a first page with changed bytes.
   private func judge(
     _ changes: [Int: [UInt8]] = [:], pageByteCount: Int = UsageLayout.headByteCount, byteCount: Int? = nil,
     inode: UInt64 = inode, sourceID: UUID = .numbered(1), number: Int = 7
@@ -29,13 +29,13 @@ struct UsageLayoutTests {
     if case .damaged = judgement { true } else { false }
   }
 
-  @Test("what was written is what is judged to be there")
+  @Test("a layout that was written is read back")
   func good() {
     #expect(judge() == .good(layout))
   }
 
   @Test(
-    "a number of slots that no file has is refused, whatever the file's size",
+    "an impossible number of slots is refused, for any size of the file",
     arguments: [0, 1, 63, 65, 127, 129, 1 << 17, 1 << 31, 1 << 32, 1 << 62, 1 << 63, .max - 1, .max] as [UInt64])
   func slots(_ slots: UInt64) {
     #expect(isDamaged(judge([8: bytes(slots)])))
@@ -43,7 +43,7 @@ struct UsageLayoutTests {
     #expect(isDamaged(judge([8: bytes(slots)], byteCount: max(0, min(claimed, Int.max - 5_120) + 5_120))))
   }
 
-  @Test("a file of another size than its slots take is refused, be it by a byte")
+  @Test("a file whose size does not match its slots, even by a byte, is refused")
   func size() {
     for byteCount in [0, 4_096, layout.byteCount - 1, layout.byteCount + 1, UsageLayout.byteCountMax + 1, .max] {
       #expect(isDamaged(judge(byteCount: byteCount)), "\(byteCount)")
@@ -51,29 +51,29 @@ struct UsageLayoutTests {
   }
 
   @Test(
-    "a number that is not that of the file's name, or that no file has, is refused",
+    "a number that differs from the file's name, or that is impossible, is refused",
     arguments: [0, 6, 8, 1 << 40 + 7, 1 << 62, 1 << 63, .max - 1, .max] as [UInt64])
   func numbers(_ number: UInt64) {
     #expect(isDamaged(judge([40: bytes(number)])))
-    // Nor where the name agrees with it.
+    // Even if the name agrees with it.
     if number > UsageLayout.numberMax, let named = Int(exactly: number) {
       #expect(isDamaged(judge([40: bytes(number)], number: named)))
     }
   }
 
-  @Test("the highest number has room for the numbers of its statements, and for one more")
+  @Test("the highest number leaves room for the numbers of its statements, and for one more")
   func numberMax() {
     let last = UsageLayout.numberMax << 16 | 0xFFFF
     #expect(last > 0 && last >> 16 == UsageLayout.numberMax && last < Int.max)
   }
 
-  @Test("a file of another process, and a copy, are refused")
+  @Test("files of another process and copies are refused")
   func others() {
     #expect(isDamaged(judge(sourceID: .numbered(2))))
     #expect(judge(inode: 1) == .damaged("is a copy"))
   }
 
-  @Test("what is no file of counters is told from one of another version, and from one that was never begun")
+  @Test("other files, files of another version and unfinished ones are told apart")
   func magic() {
     #expect(judge([0: bytes(0)]) == .unfinished)
     #expect(judge([6: Array("02".utf8)]) == .otherVersion)
@@ -81,7 +81,7 @@ struct UsageLayoutTests {
     #expect(isDamaged(judge([0: [0]])))
   }
 
-  @Test("a file that ends within its head is no file, unless it is empty or all zero")
+  @Test("a file that ends within its header is damaged, unless it is empty or all zero")
   func short() {
     for count in [1, 7, 8, 48, 4_095] { #expect(isDamaged(judge(pageByteCount: count, byteCount: count))) }
     #expect(judge(pageByteCount: 0, byteCount: 0) == .unfinished)

@@ -5,11 +5,11 @@ import Testing
 
 @testable import Portal
 
-@Suite("Until when usage is complete")
+@Suite("Usage completeness")
 struct UsageProgressStatementsTests {
   private static let start = Date(timeIntervalSince1970: 1_780_000_000)
 
-  /// An instance that started so many seconds after `start`, and was heard of so many minutes ago.
+  /// Adds an instance that started `seconds` after `start` and sent its last heartbeat `minutesAgo`.
   private func start(_ id: UUID, after seconds: Double, heard minutesAgo: Int = 0, _ pool: PostgresPool) async throws {
     try await pool.type(
       """
@@ -23,12 +23,12 @@ struct UsageProgressStatementsTests {
     try await pool.execute(NoteUsageProgress(instanceID: id, through: Self.start.addingTimeInterval(seconds)))
   }
 
-  /// In seconds after `start`.
+  /// The time up to which usage is complete, in seconds after `start`.
   private func complete(_ pool: PostgresPool) async throws -> Double {
     try #require(try await pool.query(ReadCompleteThrough()).first).timeIntervalSince(Self.start)
   }
 
-  @Test("the instance that is furthest behind decides, and one that has not said anything counts from its start")
+  @Test("usage is complete up to the slowest instance; one that has not reported counts from its start")
   func instances() async throws {
     try await withPool { pool in
       let (one, other) = (UUID.numbered(1), UUID.numbered(2))
@@ -45,7 +45,7 @@ struct UsageProgressStatementsTests {
     }
   }
 
-  @Test("it never goes back, whatever an instance's clock does")
+  @Test("the time never goes back, whatever an instance's clock does")
   func monotone() async throws {
     try await withPool { pool in
       try await start(.numbered(1), after: 0, pool)
@@ -53,11 +53,11 @@ struct UsageProgressStatementsTests {
       try await note(.numbered(1), 20, pool)
       #expect(try await complete(pool) == 50)
       try await note(.numbered(2), 10, pool)
-      #expect(try await complete(pool) == 50, "of an instance that is not there")
+      #expect(try await complete(pool) == 50, "a report of an unknown instance changes nothing")
     }
   }
 
-  @Test("one that is away is waited for, for an hour; one that ended properly is not")
+  @Test("an instance that stops reporting is waited for an hour; one that shut down properly is not")
   func away() async throws {
     try await withPool { pool in
       try await start(.numbered(1), after: 0, pool)
@@ -70,11 +70,11 @@ struct UsageProgressStatementsTests {
       #expect(try await complete(pool) == 500)
       try await pool.execute(DeleteInstance(id: .numbered(1)))
       let now = try #require(try await pool.query(ReadCompleteThrough()).first)
-      #expect(abs(now.timeIntervalSinceNow) < 60, "nothing is outstanding")
+      #expect(abs(now.timeIntervalSinceNow) < 60, "no instance is waited for")
     }
   }
 
-  @Test("it is never later than now")
+  @Test("the time is never in the future")
   func future() async throws {
     try await withPool { pool in
       try await start(.numbered(1), after: 0, pool)

@@ -29,7 +29,7 @@ struct UsageRecorderTests {
     #expect(counters.count { $0.hour == hour + 1 && $0.verified == 1 && $0.endpoint == "/a" } == 1)
   }
 
-  @Test("taking the counters empties them, and where nothing was counted nothing is taken")
+  @Test("sealing empties the counters, and takes nothing if nothing was counted")
   func sealEmpties() {
     recorder.verified(.counted(1), "/a", isValid: true, at: now)
     #expect(seal().count == 1)
@@ -38,7 +38,7 @@ struct UsageRecorderTests {
     #expect(seal().map(\.verified) == [1])
   }
 
-  @Test("nothing is lost or counted twice, however many count while others take, and whatever the extents' sizes")
+  @Test("concurrent counting and sealing lose nothing and count nothing twice, across extents of all sizes")
   func concurrent() async throws {
     try await withFolder { folder in
       let recorder = UsageRecorder(spoolFolder: folder)
@@ -65,7 +65,7 @@ struct UsageRecorderTests {
     }
   }
 
-  @Test("extents are taken in the order of their numbers, without a gap, and are as large as was needed last")
+  @Test("extents are taken in the order of their numbers, without gaps, and their size follows the load")
   func sizes() {
     for number in 0..<20_000 { recorder.verified(.counted(number), "/", isValid: true, at: now) }
     let first = recorder.seal()
@@ -85,7 +85,7 @@ struct UsageRecorderTests {
 
   // MARK: Bounds
 
-  @Test("what comes before 1970, by a clock that is wrong, counts in its first hour")
+  @Test("verdicts before 1970, from a wrong clock, count in its first hour")
   func beforeTheEpoch() {
     for seconds in [-1.0, -1e9, -1e300, -.infinity] {
       recorder.verified(.counted(1), "/a", isValid: true, at: Date(timeIntervalSince1970: seconds))
@@ -94,7 +94,7 @@ struct UsageRecorderTests {
     #expect(counters.map(\.verified) == [4] && counters.map(\.hour) == [0] && counters.map(\.lastUsedAt) == [0])
   }
 
-  @Test("an account's five hundred and first endpoint of a day, and all after it, are counted as other")
+  @Test("an account's endpoints beyond 500 in a day are counted as other")
   func endpoints() {
     for number in 0..<520 { recorder.verified(.counted(1), "/e\(number)", isValid: true, at: now) }
     for number in 0..<520 { recorder.verified(.counted(2), "/e\(number)", isValid: true, at: now) }
@@ -104,7 +104,7 @@ struct UsageRecorderTests {
     #expect(Set(counters.map { "\($0.keyID) \($0.endpoint)" }).count == 2 * 501)
   }
 
-  @Test("what is known stays so after the counters were taken, and another account has a share of its own")
+  @Test("known endpoints remain known after sealing, and each account has its own quota")
   func endpointsAfterSeal() {
     for number in 0..<500 { recorder.verified(.counted(1), "/e\(number)", isValid: true, at: now) }
     _ = recorder.seal()
@@ -114,7 +114,7 @@ struct UsageRecorderTests {
     #expect(endpoints == ["100 /e0", "100 /e499", "100 other", "101 /new"])
   }
 
-  @Test("the next day begins with an empty share, and a moment of the day before doesn't empty it again")
+  @Test("the next day starts with a new quota, and a late verdict of the day before does not reset it")
   func nextDay() {
     for number in 0..<500 { recorder.verified(.counted(1), "/e\(number)", isValid: true, at: now) }
     let tomorrow = now.addingTimeInterval(86_400)

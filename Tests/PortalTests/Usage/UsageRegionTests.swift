@@ -1,10 +1,11 @@
 import Foundation
+import JSON
 import PostgresTesting
 import Testing
 
 @testable import Portal
 
-/// A region in memory of its own.
+/// A region with its own memory.
 private final class OwnedRegion {
   let region: UsageRegion
   let bytes: UnsafeMutableRawBufferPointer
@@ -17,7 +18,7 @@ private final class OwnedRegion {
 
   deinit { bytes.deallocate() }
 
-  /// Counts under a name that nobody has looked at; false if there is no room.
+  /// Counts under an unchecked name; false if there is no room.
   func count(named endpoint: [UInt8], hour: Int = 480_012, lastUsed: Int = 5) -> Bool {
     endpoint.withUnsafeBufferPointer { bytes in
       region.insert(
@@ -26,7 +27,7 @@ private final class OwnedRegion {
     }
   }
 
-  /// False if there is no room.
+  /// Counts a verdict; false if there is no room.
   func count(_ key: Int, _ endpoint: String, isValid: Bool = true, at now: Int = 0, account: Int = 100) -> Bool {
     var endpoint = endpoint
     return endpoint.withUTF8 { bytes in
@@ -48,7 +49,7 @@ private final class OwnedRegion {
 struct UsageRegionTests {
   private let noon = 480_012 * UsageCounter.millisecondsPerHour
 
-  @Test("verdicts are counted by key, hour and endpoint, good ones and others apart, with the last moment of each")
+  @Test("verdicts are counted by key, hour and endpoint, valid and denied separately, with the last use")
   func counting() {
     let owned = OwnedRegion(slotCount: 64)
     for (isValid, offset) in [(true, 5), (true, 3), (false, 9), (false, 8), (true, 2)] {
@@ -67,7 +68,7 @@ struct UsageRegionTests {
     #expect(counters.filter { $0.verified == 1 && $0.denied == 0 }.count == 4)
   }
 
-  @Test("what it counts is what a dictionary would, of thousands of names that differ little")
+  @Test("a region counts thousands of similar names as a dictionary would")
   func model() {
     var random = SeededGenerator(seed: 5)
     let owned = OwnedRegion(slotCount: 4_096)
@@ -83,7 +84,7 @@ struct UsageRegionTests {
       Dictionary(uniqueKeysWithValues: counters.map { ("\($0.keyID.text) \($0.endpoint)", $0.verified) }) == model)
   }
 
-  @Test("where there is no room for another name, or its endpoint, those that are there are counted further")
+  @Test("without room for another name or its bytes, existing counters still count")
   func full() {
     let slots = OwnedRegion(slotCount: 64)
     #expect((0..<64).map { slots.count($0, "/") }.count { $0 } == 48)
@@ -95,7 +96,7 @@ struct UsageRegionTests {
     #expect(bytes.count(0, long) && bytes.count(20, "/short"))
   }
 
-  @Test("a slot that a power cut has torn is told from a good one, whatever byte of its name is wrong; none crashes it")
+  @Test("a slot torn by a power failure is detected whichever byte of its name is wrong")
   func torn() throws {
     let owned = OwnedRegion(slotCount: 64)
     #expect(owned.count(3, "GET /things", at: noon))
@@ -113,7 +114,7 @@ struct UsageRegionTests {
   }
 
   @Test(
-    "a name that the database would refuse is left out, however whole its slot is: no text, with U+0000, too long",
+    "names that the database would refuse are left out of intact slots: empty, not UTF-8, with U+0000, too long",
     arguments: [
       [], [0], Array("a\u{0}b".utf8), [0xFF], [0xC3], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xC0, 0x80],
       Array(repeating: UInt8(ascii: "x"), count: 201), Array(String(repeating: "ü", count: 201).utf8),
@@ -126,20 +127,20 @@ struct UsageRegionTests {
     #expect(found.map(\.endpoint) == [String(repeating: "ü", count: 200)])
   }
 
-  @Test("a count that no hour has, or a moment outside its hour, is left out, of a slot that is whole else")
+  @Test("an impossible count, or a last use outside its hour, is left out even if the slot is intact")
   func refusedCounts() {
-    // The last bytes of both counts and of the moment.
+    // The last bytes of both counts and of the last use.
     for offset in [51, 55, 59] {
       let owned = OwnedRegion(slotCount: 64)
       #expect(owned.count(named: Array("a".utf8)))
       for slot in stride(from: 64, to: 64 * 65, by: 64) where owned.bytes[slot] != 0 {
         owned.bytes[slot + offset] = 0x80
       }
-      #expect(owned.region.read { _ in Issue.record("it was counted") } == 1)
+      #expect(owned.region.read { _ in Issue.record("a damaged slot was counted") } == 1)
     }
   }
 
-  @Test("an hour that no calendar has is left out")
+  @Test("an impossible hour is left out")
   func refusedHours() {
     let hours = OwnedRegion(slotCount: 64)
     for (place, hour) in [UsageCounter.hourMax, UsageCounter.hourMax + 1, Int(UInt32.max)].enumerated() {
@@ -150,7 +151,7 @@ struct UsageRegionTests {
     #expect(found.map(\.hour) == [UsageCounter.hourMax])
   }
 
-  @Test("whatever a region says of itself, it is counted in within its bounds")
+  @Test("counting stays within the bounds of a region, whatever its header claims")
   func lyingHead() {
     for byte in 0..<8 {
       for value: UInt8 in [0x01, 0x7F, 0x80, 0xFF] {
@@ -164,14 +165,14 @@ struct UsageRegionTests {
     }
   }
 
-  @Test("a name that is longer than a slot can say has no room")
+  @Test("a name too long for the length field of a slot is refused")
   func hugeName() {
     let owned = OwnedRegion(slotCount: 4_096)
     #expect(!owned.count(named: Array(repeating: UInt8(ascii: "x"), count: 65_536)))
     #expect(owned.count(named: Array(repeating: UInt8(ascii: "x"), count: 65_535)))
   }
 
-  @Test("random bytes are read without a crash")
+  @Test("reading random bytes does not crash")
   func randomBytes() {
     var random = SeededGenerator(seed: 9)
     for _ in 0..<50 {

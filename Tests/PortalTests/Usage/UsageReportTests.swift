@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Testing
 
 @testable import Portal
@@ -16,14 +17,14 @@ struct UsageReportTests {
     return totals
   }
 
-  @Test("nothing has no latency and no errors, and its error rate is zero")
+  @Test("without requests there is no latency, and the error rate is zero")
   func nothing() {
     let totals = UsageTotals()
     #expect(totals.totalRequests == 0 && totals.errorRate == 0)
     #expect(totals.averageLatencyMilliseconds == nil && totals.latencyPercentile(0.5) == nil)
   }
 
-  @Test("the error rate is the share of failures among what was let through: denied requests are none of it")
+  @Test("the error rate is the share of failures among admitted requests; denied requests do not count")
   func errorRate() {
     #expect(totals(3, 1, 96).errorRate == 0.25)
     #expect(totals(3, 1, 96).totalRequests == 100)
@@ -31,7 +32,7 @@ struct UsageReportTests {
     #expect(totals(0, 0, 5).errorRate == 0)
   }
 
-  @Test("counts that nobody can have counted add up to a bound, and to a share")
+  @Test("impossibly large counts add up without overflow")
   func typedCounts() {
     var most = totals(.max, .max, .max)
     #expect(most.totalRequests == .max && most.errorRate == 0.5)
@@ -51,7 +52,7 @@ struct UsageReportTests {
     }
   }
 
-  @Test("every day of the range has its entry, oldest first, and what is missing is zero")
+  @Test("every day of the range has an entry, oldest first; days without usage are zero")
   func zeroFilled() {
     let first = Day(number: 20_000)
     let known = [(first.advanced(by: 3), totals(2)), (first, totals(1))]
@@ -63,7 +64,7 @@ struct UsageReportTests {
     #expect(single.daily.count == 1 && single.summary == UsageTotals())
   }
 
-  /// The mean of daily means would say 52.5, and no percentile can be had from daily ones at all.
+  /// The mean of daily means would be 52.5, and percentiles cannot be computed from daily ones.
   @Test("the summary averages over requests, not over days, and its percentiles are those of all requests")
   func summary() throws {
     let first = Day(number: 20_000)

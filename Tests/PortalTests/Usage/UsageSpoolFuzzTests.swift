@@ -4,16 +4,16 @@ import Testing
 
 @testable import Portal
 
-/// Whatever stands in a file of the spool, it is read within its bounds or set aside, and the files beside it are read
-/// in full.
+/// A file of the spool with any contents is read within its bounds or set aside, and the files next to it are read in
+/// full.
 ///
-/// `changes.txt` in the folder that the test makes says what was done to the case in hand; the folder stays where a
-/// case fails or ends the process.
+/// `changes.txt` in the folder of the test lists the changes of the current case. The folder stays if a case fails or
+/// ends the process.
 @Suite("UsageFile, fuzzed")
 struct UsageSpoolFuzzTests {
   private static let caseCount = 2_000
 
-  @Test("a file to which anything was done is read with bounded sums or set aside; those beside it are read in full")
+  @Test("a changed file is read with bounded sums or set aside; the files next to it are read in full")
   func spool() async throws {
     let fuzzing = try Fuzzing("spool")
     let root = fuzzing.path + "-folder"
@@ -33,14 +33,14 @@ struct UsageSpoolFuzzTests {
       fuzzer.cleanUp()
       return nil
     }
-    // Else it would try the same thing again and again.
+    // Otherwise most cases would test the same path.
     let count = Fuzzing.count(Self.caseCount)
     #expect((count / 20...count / 20 * 19).contains(readCount), "\(readCount) files were read")
     try FileManager.default.removeItem(atPath: root)
   }
 }
 
-/// Makes cases of what a recorder wrote.
+/// Makes cases from the files that a recorder wrote.
 private struct SpoolFuzzer {
   struct Outcome {
     var isRead = false
@@ -48,8 +48,8 @@ private struct SpoolFuzzer {
   }
 
   private static let regionByteCount = UsageRegion.byteCount(slotCount: UsageLayout.slotsPerShardMin)
-  /// Where the head has whose file it is and the file's own number, and what stands there in a case: those are others
-  /// in each run.
+  /// The offsets of the source ID and the inode in the header, and placeholders for them in a case, because both differ
+  /// between runs.
   private static let marks = [
     (place: 24, bytes: Array("the source's own".utf8)), (place: 48, bytes: Array("its file".utf8)),
   ]
@@ -64,9 +64,9 @@ private struct SpoolFuzzer {
   private let dead: DeadSpool
   private let spool: UsageSpool
   private let path: String
-  /// Of the files that the recorder wrote.
+  /// The contents of the files that the recorder wrote.
   private let originals: [[UInt8]]
-  /// Where counters stand in the second of them.
+  /// The offsets of the taken slots in the second file.
   private let slots: [Int]
   private var bytes: [UInt8] = []
   private(set) var changes: [String] = []
@@ -88,7 +88,7 @@ private struct SpoolFuzzer {
 
   // MARK: Cases
 
-  /// Makes a case of the second file.
+  /// Makes a case from the second file.
   mutating func make(_ random: inout SeededGenerator) -> [UInt8] {
     bytes = originals[1]
     for mark in Self.marks { bytes.replaceSubrange(mark.place..<mark.place + mark.bytes.count, with: mark.bytes) }
@@ -104,7 +104,8 @@ private struct SpoolFuzzer {
     var status = stat()
     #expect(fstat(file, &status) == 0)
     var bytes = bytes
-    // Of this very file, or it would be taken for a copy and not be looked at; unless a case is about that.
+    // Fill in the placeholders, unless the case changed them: otherwise the file would be taken for a copy and not be
+    // read.
     let own = [
       withUnsafeBytes(of: dead.sourceID.uuid) { Array($0) },
       withUnsafeBytes(of: UInt64(status.st_ino).littleEndian) { Array($0) },
@@ -120,7 +121,7 @@ private struct SpoolFuzzer {
     }
   }
 
-  /// A new file, not as Foundation makes one, which waits for the disk.
+  /// Creates a file without Foundation, which waits for the disk.
   private static func make(_ path: String) throws -> Int32 {
     unlink(path)
     let file = open(path, O_RDWR | O_CREAT | O_EXCL, 0o600)
@@ -170,7 +171,7 @@ private struct SpoolFuzzer {
     changes.append("extended to \(bytes.count)")
   }
 
-  /// Puts a part of one of the files somewhere.
+  /// Copies a part of one of the files to some offset.
   private mutating func splice(_ random: inout SeededGenerator) {
     guard let from = originals.randomElement(using: &random), !bytes.isEmpty else { return }
     let length = min([8, 16, 48, 64, 4_096, 6_208, 50_000].randomElement(using: &random) ?? 64, bytes.count)
@@ -190,7 +191,7 @@ private struct SpoolFuzzer {
     changes.append("filled \(length) bytes at \(start) with \(byte)")
   }
 
-  /// A counter that is whole, under a name and in an hour that nobody has looked at.
+  /// Inserts an intact counter with an unchecked name and hour.
   private mutating func forge(_ random: inout SeededGenerator) {
     let shard = Int.random(in: 0..<UsageLayout.shardCount, using: &random)
     let start = UsageLayout.headByteCount + shard * Self.regionByteCount
@@ -213,9 +214,9 @@ private struct SpoolFuzzer {
     changes.append("forged a counter in shard \(shard), hour \(hour), named \(endpoint)")
   }
 
-  // MARK: Places
+  // MARK: Offsets
 
-  /// Mostly where it matters.
+  /// A random offset, mostly in the header or a taken slot.
   private func place(_ random: inout SeededGenerator) -> Int {
     switch Int.random(in: 0..<10, using: &random) {
     case 0..<3: Int.random(in: 0..<64, using: &random)
@@ -240,11 +241,11 @@ private struct SpoolFuzzer {
     changes.append("set \(width) bytes at \(offset) to \(value)")
   }
 
-  // MARK: What becomes of them
+  // MARK: Outcomes
 
   func look(_ bytes: [UInt8]) throws -> Outcome {
     var orphans = spool.adopt()
-    // A program that another test starts holds all locks of this process until it is executed (flock(2), fork(2)).
+    // A child process that another test starts holds all locks of this process until it calls exec (flock(2), fork(2)).
     for _ in 0..<500 where orphans.isEmpty {
       usleep(10_000)
       orphans = spool.adopt()
@@ -274,7 +275,7 @@ private struct SpoolFuzzer {
     return outcome
   }
 
-  /// Whatever is read, the database takes, and can add up.
+  /// Counters that were read must be acceptable to the database, which must be able to add them up.
   private static func problems(of contents: UsageExtent.Contents) -> [String] {
     var problems: [String] = []
     let slotCount = UsageLayout.shardCount * UsageLayout.slotsPerShardMin

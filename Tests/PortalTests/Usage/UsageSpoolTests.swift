@@ -3,7 +3,7 @@ import Testing
 
 @testable import Portal
 
-/// A folder that is gone afterwards.
+/// Runs `body` with a folder path, and removes the folder afterwards.
 func withFolder<Value>(_ body: (String) async throws -> Value) async throws -> Value {
   let folder = "/tmp/latchkey-spool-\(UUID().text.prefix(13))"
   defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -16,7 +16,7 @@ extension UsageRecorder {
   }
 }
 
-/// The files below a folder, but for locks.
+/// The files below a folder, except locks.
 private func files(_ folder: String) -> [String] {
   (FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? [])
     .filter { $0.contains("/") && !$0.hasSuffix("/lock") }.sorted()
@@ -28,7 +28,7 @@ private func verified(_ orphans: [UsageSpool.Orphan]) throws -> Int {
 
 @Suite("UsageSpool")
 struct UsageSpoolTests {
-  @Test("what a process counted is found by the next when it is dead, and by nobody as long as it lives")
+  @Test("counters of a dead process are adopted by the next one, and those of a live process by none")
   func adoption() async throws {
     try await withFolder { folder in
       var dead: UsageRecorder? = UsageRecorder(spoolFolder: folder)
@@ -36,23 +36,23 @@ struct UsageSpoolTests {
       let next = UsageRecorder(spoolFolder: folder)
       let spool = try #require(next.spool)
       #expect(spool.adopt().isEmpty)
-      // Its memory and its lock go as they do when a process ends.
+      // Releases its memory and its lock, as at the end of a process.
       dead = nil
       let orphans = spool.adopt()
       #expect(orphans.count == 1)
       #expect(try verified(orphans) == 30)
-      #expect(spool.adopt().isEmpty, "it is adopted once")
+      #expect(spool.adopt().isEmpty, "a spool is adopted once")
       for orphan in orphans {
         for file in orphan.files { file.remove() }
         orphan.close()
       }
-      #expect(files(folder).count == 1, "the new one's own")
+      #expect(files(folder).count == 1, "the file of the new process")
       next.close()
       #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == [])
     }
   }
 
-  @Test("of twenty that look at the same moment one adopts")
+  @Test("of twenty processes that look concurrently, one adopts")
   func contention() async throws {
     try await withFolder { folder in
       for _ in 0..<20 {
@@ -70,7 +70,7 @@ struct UsageSpoolTests {
     }
   }
 
-  @Test("a copy of a spool is set aside and not counted; neither is what is no spool file")
+  @Test("copies of spool files and other files are set aside and not counted")
   func copies() async throws {
     try await withFolder { folder in
       let (original, copy) = (folder + "/original", folder + "/copy")
@@ -85,14 +85,14 @@ struct UsageSpoolTests {
       #expect(orphans.count == 1 && orphans[0].files.isEmpty)
       #expect(orphans[0].setAside.count == 2)
       #expect(orphans[0].setAside.contains { $0.hasSuffix("1.counters is a copy") })
-      #expect(orphans[0].setAside.contains { $0.hasSuffix("99.counters is no file of counters") })
+      #expect(orphans[0].setAside.contains { $0.hasSuffix("99.counters is not a counter file") })
       #expect(
         files(copy).filter { $0.contains(source) } == ["\(source)/1.counters.aside", "\(source)/99.counters.aside"])
-      #expect(recorder.seal().flatMap { $0.read().counters }.count == 1, "the original goes on")
+      #expect(recorder.seal().flatMap { $0.read().counters }.count == 1, "the original is still counted in")
     }
   }
 
-  @Test("what is no folder of a process is not looked at, and neither is one whose lock cannot be had")
+  @Test("entries that are not folders of processes, or whose lock cannot be opened, are skipped")
   func otherFolders() async throws {
     try await withFolder { folder in
       let spool = try UsageSpool(root: folder)
@@ -103,13 +103,13 @@ struct UsageSpoolTests {
       #expect(mkdir("\(folder)/\(names[3])", 0o700) == 0 && mkdir("\(folder)/\(names[3])/lock", 0o700) == 0)
       #expect(mkdir("\(folder)/\(names[4])", 0o700) == 0)
       #expect(symlink("/tmp/nowhere", "\(folder)/\(names[4])/lock") == 0)
-      // Its own, in capitals.
+      // The spool's own name, in capitals.
       #expect(mkdir("\(folder)/\(spool.sourceID.uuidString)", 0o700) == 0)
       #expect(spool.adopt().isEmpty)
     }
   }
 
-  @Test("so many are adopted at a time, each of which keeps a descriptor, and the others later")
+  @Test("a bounded number of spools is adopted at a time, and the others later")
   func bounded() async throws {
     try await withFolder { folder in
       for _ in 0..<5 { UsageRecorder(spoolFolder: folder).countOne(1) }
@@ -122,10 +122,10 @@ struct UsageSpoolTests {
     }
   }
 
-  @Test("without a usable folder it counts in memory, says so, and goes back to files once there is one")
+  @Test("without a usable folder the recorder counts in memory, reports it, and returns to files when it can")
   func unusable() async throws {
     try await withFolder { folder in
-      // A file stands where the folder should be.
+      // There is a file in place of the folder.
       try Data().write(to: URL(filePath: folder))
       let recorder = UsageRecorder(spoolFolder: folder)
       recorder.countOne(1)
@@ -135,23 +135,23 @@ struct UsageSpoolTests {
       recorder.countOne(1)
       #expect(recorder.seal().count == 1)
       #expect(recorder.holdings.failure == nil && recorder.holdings.fileByteCount > 0)
-      // And the other way round.
+      // The other way round.
       try FileManager.default.removeItem(atPath: folder)
       recorder.countOne(1)
       #expect(recorder.seal().count == 1)
-      #expect(recorder.holdings.failure?.contains("cannot be made") == true)
+      #expect(recorder.holdings.failure?.contains("cannot be created") == true)
       recorder.countOne(2)
       #expect(recorder.seal().flatMap { $0.read().counters }.map(\.verified) == [1])
-      #expect(UsageRecorder().holdings.failure == nil, "without a folder nothing was promised")
+      #expect(UsageRecorder().holdings.failure == nil, "without a configured folder there is no failure")
     }
   }
 
-  @Test("a disk without room is no reason to stop counting, nor to crash")
+  @Test("without disk space, counting continues without a crash")
   func noRoom() async {
     await #expect(processExitsWith: .success) {
       try await withFolder { folder in
         signal(SIGXFSZ, SIG_IGN)
-        // Of a file, in bytes: less than the smallest extent.
+        // The maximum file size in bytes: less than the smallest extent.
         var limit = rlimit(rlim_cur: 50_000, rlim_max: 50_000)
         setrlimit(__rlimit_resource_t(1), &limit)
         let recorder = UsageRecorder(spoolFolder: folder)

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import PortalTesting
 import Postgres
 import Testing
@@ -45,7 +46,7 @@ struct UsageStatementsTests {
     }
   }
 
-  @Test("histograms of different lengths are added up in SQL as in Swift")
+  @Test("SQL adds up histograms of different lengths as Swift does")
   func histograms() async throws {
     let latencies: [[Double]] = [[], [0.1], [3, 3, 50], [60_000], [0.1, 900]]
     let day = Day(containing: Date())
@@ -69,7 +70,7 @@ struct UsageStatementsTests {
   }
 
   @Test(
-    "a request that was both verified and reported is one, whichever there are more of",
+    "a request that was both verified and reported counts once, whichever count is greater",
     arguments: [(0, 0, 0, 0), (5, 0, 0, 5), (5, 5, 2, 3), (5, 3, 1, 4), (3, 5, 5, 0), (0, 4, 1, 3)])
   func successes(_ verified: Int, _ reported: Int, _ errors: Int, _ successes: Int) async throws {
     try await withPool { pool in
@@ -87,7 +88,7 @@ struct UsageStatementsTests {
     }
   }
 
-  @Test("a source's number is added once, and none below it; a gap is none, since a number may have had no counters")
+  @Test("each number of a source is added once, and none below the last; gaps are allowed")
   func sources() async throws {
     try await withPool { pool async throws in
       let id = UUID.version7()
@@ -105,7 +106,7 @@ struct UsageStatementsTests {
     }
   }
 
-  @Test("nothing is added where the database has less of the source than it must have, and it says what it has")
+  @Test("nothing is added if the database has a lower number than required, and it returns that number")
   func previous() async throws {
     try await withPool { pool async throws in
       let id = UUID.version7()
@@ -122,7 +123,7 @@ struct UsageStatementsTests {
     }
   }
 
-  @Test("what one statement has of the same key, day and endpoint is added up, by hours too")
+  @Test("counters with the same key, day and endpoint in one statement are added up, also by hour")
   func hours() async throws {
     try await withPool { pool async throws in
       let noon = 20_000 * 24 + 12
@@ -149,7 +150,7 @@ struct UsageStatementsTests {
     }
   }
 
-  @Test("an account has five hundred names for endpoints, whichever instances bring them at the same time")
+  @Test("an account has five hundred endpoint names across concurrent instances")
   func endpointNames() async throws {
     try await withPool { pool async throws in
       let outcomes = await concurrently(8) { instance in
@@ -168,7 +169,7 @@ struct UsageStatementsTests {
     }
   }
 
-  @Test("days in past, present and far future have a partition, the far ones the default one")
+  @Test("past, present and future days can be stored, distant ones in the default partition")
   func partitions() async throws {
     try await withPool { pool in
       let outcomes = [-400.0, -31, 0, 31, 3_000].map { offset in

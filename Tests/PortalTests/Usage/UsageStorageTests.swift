@@ -6,8 +6,7 @@ import Testing
 
 @testable import Portal
 
-/// Everything that is counted, in all places: by endpoint in whole, the totals alone, and what is summed up of
-/// accounts.
+/// All sums of usage from every view and function: by endpoint, by key, by account, and by the endpoints of an account.
 private struct UsageSums: Equatable {
   var byEndpoint: [String]
   var byKey: [String]
@@ -45,7 +44,7 @@ private struct UsageSums: Equatable {
 
 @Suite("Packed days")
 struct UsageStorageTests {
-  /// Counters of every kind, of `keys` keys of two accounts, for days from `first` to `last` days ago.
+  /// Adds counters of every kind for `keys` keys of two accounts, for the days from `first` to `last` days ago.
   private func count(_ pool: PostgresPool, keys: Int, first: Int, last: Int, endpoints: Int = 4) async throws {
     try await pool.type(
       """
@@ -79,7 +78,7 @@ struct UsageStorageTests {
     return packed
   }
 
-  @Test("a closed day becomes one row a key, three days stay as they are, and every sum is what it was")
+  @Test("a closed day is packed into one row per key, the last three days stay, and no sum changes")
   func packs() async throws {
     try await withPool { pool async throws in
       try await count(pool, keys: 5, first: 0, last: 40)
@@ -93,7 +92,7 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("steps of any size pack the same, and once more packs nothing", arguments: [1, 3, 7, 1_000])
+  @Test("steps of any size pack the same rows, and packing again does nothing", arguments: [1, 3, 7, 1_000])
   func steps(_ counterCountMax: Int) async throws {
     try await withPool { pool async throws in
       try await count(pool, keys: 3, first: 2, last: 9, endpoints: 3)
@@ -107,7 +106,7 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("what comes for a packed day is merged into it, as if it had come in time")
+  @Test("late counters of a packed day are merged into it, as if they had been on time")
   func late() async throws {
     try await withPool { late in
       try await withPool { timely in
@@ -116,7 +115,7 @@ struct UsageStorageTests {
         try await count(late, keys: 2, first: 5, last: 6, endpoints: 2)
         try await count(late, keys: 4, first: 5, last: 6, endpoints: 6)
         try await pack(late)
-        // The names that the two have in common have other numbers here than there, or none yet.
+        // Names that both databases have got different numbers, or none yet.
         try await count(late, keys: 4, first: 5, last: 6, endpoints: 6)
         let sums = try await late.text("select sum(verified_count) from usage_by_endpoint")
         try await pack(late)
@@ -129,7 +128,7 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("an outcome that is reported of a packed verification is one request again once it is packed")
+  @Test("a late outcome of a packed verification counts as the same request once it is packed")
   func lateOutcome() async throws {
     try await withPool { pool async throws in
       let insert = """
@@ -148,7 +147,7 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("a counter beyond 31 bits stays where it is, and is counted")
+  @Test("a counter beyond 31 bits is not packed, and still counts")
   func wide() async throws {
     try await withPool { pool async throws in
       for endpoint in ["/wide", "/narrow"] {
@@ -173,7 +172,7 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("names that no account knew are learnt, however many, and 'other' needs none")
+  @Test("new names are numbered, however many, and 'other' needs no number")
   func names() async throws {
     try await withPool { pool async throws in
       try await pool.type(
@@ -190,7 +189,7 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("an account has 500 names, each with a number of its own, however many instances bring new ones")
+  @Test("an account has 500 names with unique numbers, however many instances add new ones")
   func numbers() async throws {
     try await withPool { pool async throws in
       _ = await concurrently(8) { instance async throws in
@@ -209,10 +208,10 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("new names wait for new names of the same account, and for nobody else's")
+  @Test("new names wait only for new names of the same account")
   func namesOfOthers() async throws {
     try await withPool { pool async throws in
-      // Accounts share locks; these two do not.
+      // Accounts share locks, but not these two.
       let account = "c4ca4238-a0b9-2382-0dcc-509a6f75849b"
       let other = try #require(
         try await pool.text(
@@ -239,7 +238,7 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("an account that has all its names keeps nobody waiting with more of them")
+  @Test("further names of a full account wait for no lock")
   func namesOfFullAccount() async throws {
     try await withPool { pool async throws in
       try await pool.type(
@@ -257,7 +256,7 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("instances that bring new names of many accounts in different orders do not block each other for good")
+  @Test("instances that add new names of many accounts in different orders do not deadlock")
   func namesOfMany() async throws {
     try await withPool { pool async throws in
       let outcomes = await concurrently(8) { instance async throws in
@@ -275,7 +274,7 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("the sums of everybody's packed days are those of the packed days, whatever happens to these")
+  @Test("the totals of packed days match the packed days after any change to them")
   func everybody() async throws {
     try await withPool { pool async throws in
       let differences = """
@@ -302,7 +301,9 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("a histogram is the same after it was text", arguments: ["{0,0,0,5,0,12}", "{1}", "{9223372036854775807}"])
+  @Test(
+    "packing and unpacking a histogram does not change it",
+    arguments: ["{0,0,0,5,0,12}", "{1}", "{9223372036854775807}"])
   func histograms(_ buckets: String) async throws {
     try await withPool { pool async throws in
       #expect(try await pool.text("select unpack_latency_buckets(pack_latency_buckets('\(buckets)'))") == buckets)
@@ -312,15 +313,15 @@ struct UsageStorageTests {
     }
   }
 
-  // MARK: Accidents
+  // MARK: Failures
 
-  @Test("a packing that is killed in the middle, or rolled back, leaves every counter where it was")
+  @Test("a packing that is killed or rolled back changes no counter")
   func killed() async throws {
     try await withDatabase { database in
       try await PostgresPool.with(database.configuration) { pool in
         try await count(pool, keys: 5, first: 4, last: 20)
         let before = try await UsageSums(pool)
-        // Stops a packing when it has deleted counters and stores the first packed day.
+        // Stops a packing after it has deleted counters, when it stores the first packed day.
         try await pool.type(
           """
           create function stop() returns trigger language plpgsql as
@@ -334,7 +335,7 @@ struct UsageStorageTests {
             select count(*) from pg_stat_activity
             where datname = current_database() and wait_event = 'advisory' and query like '%pack_usage%'
             """
-          try await eventually("the packing stands") { try await connection.text(stopped) == "1" }
+          try await eventually("the packing waits") { try await connection.text(stopped) == "1" }
           try await connection.executeScript(
             """
             select pg_terminate_backend(pid) from pg_stat_activity
@@ -353,7 +354,7 @@ struct UsageStorageTests {
     }
   }
 
-  @Test("while several pack and others count the same days, nothing is lost or counted twice")
+  @Test("concurrent packing and counting of the same days loses nothing and counts nothing twice")
   func concurrent() async throws {
     try await withPool { pool async throws in
       let (writerCount, flushCount) = (4, 25)
@@ -374,7 +375,7 @@ struct UsageStorageTests {
       try await pack(pool)
       #expect(try await pool.number("select count(*) from key_usage") == 0)
       let flushes = writerCount * flushCount
-      // Each flush: 6 keys with 3 days and 3 endpoints, of which two keys report.
+      // Each flush has 6 keys with 3 days and 3 endpoints; two of the keys report.
       #expect(
         before
           == "(\(297 * flushes),\(36 * flushes),\(72 * flushes),\(18 * flushes),\(450 * flushes),"
@@ -388,7 +389,7 @@ struct UsageStorageTests {
 
   // MARK: Questions
 
-  @Test("the sums of endpoints are those of the view, of a key and of an account, packed or not")
+  @Test("the sums by endpoint are those of the view, for a key and for an account, packed or not")
   func sums() async throws {
     try await withPool { pool async throws in
       try await count(pool, keys: 6, first: 0, last: 40)
@@ -420,7 +421,7 @@ struct UsageStorageTests {
   }
 
   @Test(
-    "a question goes to the indexes of both tables, in the partitions of its days only",
+    "a query uses the indexes of both tables, only in the partitions of its days",
     arguments: ["usage_by_key", "usage_by_endpoint", "usage_by_account"])
   func plan(_ view: String) async throws {
     try await withPool { pool async throws in
@@ -466,7 +467,7 @@ struct UsageStorageTests {
 
   // MARK: Accounts
 
-  /// What stands in `packed_account_usage`, and what should: nothing if they are the same.
+  /// The differences between `packed_account_usage` and the sums of `packed_usage`; empty if they agree.
   private func differences(_ pool: PostgresPool) async throws -> [String] {
     let ofRows = """
       select account_id, day, sum(verified_count), sum(denied_count), sum(reported_count), sum(error_count),
@@ -506,7 +507,7 @@ struct UsageStorageTests {
   }
 
   @Test(
-    "an account's days are the sums of its keys', whatever comes late and however often it is packed",
+    "an account's days are the sums of its keys' days, with late counters and repeated packing",
     arguments: 1...4 as ClosedRange<UInt64>)
   func accounts(_ seed: UInt64) async throws {
     var random = SeededGenerator(seed: seed)
@@ -520,11 +521,11 @@ struct UsageStorageTests {
             pool, keys: .random(in: 1...9, using: &random), first: first,
             last: first + .random(in: 0...3, using: &random), endpoints: .random(in: 1...6, using: &random))
         case 5:
-          // Of a month that has no partition yet, and then has one.
+          // Days of a month that has no partition yet, and later may have one.
           try await count(pool, keys: 3, first: 700, last: 701, endpoints: 2)
           if Bool.random(using: &random) { try await pool.type("select place_usage()") }
         case 6:
-          // What 31 bits cannot hold of a key, its account holds of many.
+          // Counts that fit into 31 bits for each key, but not for the account.
           try await pool.type(
             """
             insert into key_usage as usage (account_id, key_id, day, endpoint, verified_count)
@@ -576,10 +577,10 @@ struct UsageStorageTests {
 
   // MARK: Updates
 
-  /// Such an update changes no index, and what it replaces is removed without a vacuum.
-  @Test("of the updates of counters, 95 in 100 at least stay within their page")
+  /// A HOT update changes no index, and the old version is removed without a vacuum.
+  @Test("at least 95 % of the updates of counters are HOT updates")
   func updates() async throws {
-    // On a server of its own: transactions of others, in any database, keep versions from being removed.
+    // On its own server, because other transactions, in any database, keep old versions from being removed.
     try await withOwnDatabase { _, database in
       let pool = PostgresPool(database.configuration)
       let counters = """

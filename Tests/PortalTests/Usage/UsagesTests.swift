@@ -1,11 +1,12 @@
 import Foundation
+import JSON
 import PortalTesting
 import Postgres
 import Testing
 
 @testable import Portal
 
-/// One account with a key, a gateway's token, and the verbs of usage.
+/// An account with a key, the token of a gateway, and usage operations.
 private struct Metered {
   let world: World
   let account: UUID
@@ -47,7 +48,7 @@ private func withMetered(_ body: (Metered) async throws -> Void) async throws {
 struct UsagesTests {
   // MARK: Reports
 
-  @Test("a report has every day of its range, the first and last included, and nothing from before")
+  @Test("a report has every day of its range, including the first and last, and nothing earlier")
   func range() async throws {
     try await withMetered { metered in
       for daysAgo in [0, 6, 7, 29, 30, 365, 366] { try await metered.insert(1 + daysAgo, "/", daysAgo: daysAgo) }
@@ -62,10 +63,10 @@ struct UsagesTests {
     }
   }
 
-  @Test("a report of counts that somebody typed ends nothing: its sums stop at their bounds")
+  @Test("a report of excessive counts does not crash: its sums stop at their bounds")
   func typedCounts() async throws {
     try await withMetered { metered in
-      // Each fits into a row, two of them into no number.
+      // Each fits into a row, but the sum of two overflows.
       for daysAgo in [0, 1] { try await metered.insert(Int.max / 2 + 1, "/\(daysAgo)", daysAgo: daysAgo) }
       try await metered.world.pool.type(
         """
@@ -78,7 +79,7 @@ struct UsagesTests {
     }
   }
 
-  @Test("endpoints are the ten with most requests, the busiest first, and names decide between equals")
+  @Test("a report lists the ten endpoints with the most requests, busiest first, then by name")
   func endpoints() async throws {
     try await withMetered { metered in
       for number in 1...12 { try await metered.insert(number * 10, "/\(number)", daysAgo: 0) }
@@ -88,11 +89,11 @@ struct UsagesTests {
       let report = try await metered.usages.report(onKey: metered.key, of: metered.account, days: 3)
       #expect(report.endpoints.map(\.endpoint) == ["/12", "/11", "/10", "/9", "/8", "/B", "/b", "/7", "/6", "/5"])
       #expect(report.endpoints[0].totals.successes == 120)
-      #expect(report.summary.successes == 780 + 25 + 79 + 80, "also of those that are not listed")
+      #expect(report.summary.successes == 780 + 25 + 79 + 80, "the summary includes unlisted endpoints")
     }
   }
 
-  @Test("an account's report adds its keys up and lists them; another account's usage is no part of it")
+  @Test("an account's report adds up and lists its keys, without the usage of other accounts")
   func account() async throws {
     try await withMetered { metered in
       let second = try await metered.world.makeKey(metered.account).key.id
@@ -114,9 +115,9 @@ struct UsagesTests {
     }
   }
 
-  // MARK: Taking outcomes
+  // MARK: Outcomes
 
-  @Test("what was reported is in the report at once, and on the key as its last use and total")
+  @Test("reported outcomes are immediately in the report, and in the key's last use and total")
   func reported() async throws {
     try await withMetered { metered in
       let outcomes = [200, 201, 404, 500].map { metered.outcome($0) } + [metered.outcome(200, age: 3_600)]
@@ -144,7 +145,7 @@ struct UsagesTests {
   }
 
   @Test(
-    "events of unknown keys, or of times that cannot be, are rejected one by one; the others count",
+    "events of unknown keys or at impossible times are rejected individually; the others count",
     arguments: [nil, "b1"])
   func rejected(_ batchID: String?) async throws {
     try await withMetered { metered in
@@ -160,7 +161,7 @@ struct UsagesTests {
     }
   }
 
-  @Test("a batch that comes twenty times at once counts once, and another token's of the same name for itself")
+  @Test("a batch sent twenty times concurrently counts once; another token's batch with the same ID counts too")
   func batches() async throws {
     try await withMetered { metered in
       let outcomes = (0..<10).map { metered.outcome(200, "/e\($0 % 3)") }
@@ -177,7 +178,7 @@ struct UsagesTests {
     }
   }
 
-  @Test("a batch that could not be written is not taken for counted when it comes again")
+  @Test("a batch that could not be written counts when it is sent again")
   func failedBatch() async throws {
     try await withMetered { metered in
       try await metered.world.pool.type("alter table key_activity rename to away")
@@ -190,7 +191,7 @@ struct UsagesTests {
     }
   }
 
-  @Test("batches too fill the account's share of endpoint names")
+  @Test("endpoints in batches count towards the account's 500 names")
   func endpointShare() async throws {
     try await withMetered { metered in
       let outcomes = (0..<510).map { metered.outcome(200, "/e\($0)") }

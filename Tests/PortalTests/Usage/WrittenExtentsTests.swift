@@ -18,18 +18,18 @@ struct WrittenExtentsTests {
     written.takeExpired(at: start + .seconds(seconds)).map(\.extent)
   }
 
-  @Test("the number that the database must have is the last that it is known to have, of each source")
+  @Test("the number that the database must have is the last known one, per source")
   mutating func numbers() {
     #expect(written.number(of: one) == 0)
     let first = written.answered(nil, one, number: 4)
     #expect(first == .counted)
     #expect(written.number(of: one) == 4 && written.number(of: other) == 0)
     let second = written.answered(7, one, number: 5)
-    #expect(second == .counted, "it has been added before")
+    #expect(second == .counted, "the number was added before")
     #expect(written.number(of: one) == 7)
   }
 
-  @Test("a database that has less than it had has fallen back, and its number counts from then on")
+  @Test("a database with a lower number has fallen back, and that number applies from then on")
   mutating func fellBack() {
     _ = written.answered(nil, one, number: 4)
     let answer = written.answered(2, one, number: 5)
@@ -41,7 +41,7 @@ struct WrittenExtentsTests {
     #expect(written.number(of: one) == 3)
   }
 
-  @Test("what is written again is that of the source beyond its number, in the order of the numbers")
+  @Test("kept extents above the number of the source are written again, in the order of their numbers")
   mutating func again() {
     write("c", one, 3)
     write("x", other, 9)
@@ -51,7 +51,7 @@ struct WrittenExtentsTests {
     #expect(Set(written.sourceIDs) == [one, other])
   }
 
-  @Test("what was written is kept for its time, and anew if it was written again")
+  @Test("extents are kept for the retention period, which restarts when they are written again")
   mutating func time() {
     write("a", one, 1)
     write("b", one, 2, after: 10)
@@ -62,7 +62,7 @@ struct WrittenExtentsTests {
     #expect(written.sourceIDs.isEmpty)
   }
 
-  @Test("no more is kept than there is room for, and the oldest goes first")
+  @Test("the kept extents fit the size limit, and the oldest are removed first")
   mutating func room() {
     write("a", one, 1, bytes: 60)
     write("b", one, 2, bytes: 50)
@@ -71,7 +71,7 @@ struct WrittenExtentsTests {
     #expect(gone == [["a"], []])
   }
 
-  @Test("the number of a source is forgotten with the last that is kept of it")
+  @Test("the number of a source is forgotten with its last kept extent")
   mutating func forgotten() {
     _ = written.answered(nil, one, number: 4)
     write("a", one, 4)
@@ -81,7 +81,7 @@ struct WrittenExtentsTests {
     #expect(gone == ["a"] && written.number(of: one) == 0 && written.number(of: other) == 9)
   }
 
-  @Test("nothing is kept where nothing is to be")
+  @Test("a retention period of zero keeps nothing")
   mutating func none() {
     written = WrittenExtents(keptFor: .zero, byteCountMax: 100)
     write("a", one, 1)

@@ -20,7 +20,7 @@ struct VerdictTests {
       hash: nil, scopes: scopes, clientIP: address.flatMap { AddressBlock($0) })
   }
 
-  @Test("whatever is wrong at once, the first reason in the documented order is the answer")
+  @Test("with several reasons to refuse, the verdict is the first in the documented order")
   func order() {
     let reasons: [Verdict.Code] = [.revoked, .suspended, .disabled, .expired, .forbiddenAddress, .insufficientScope]
     #expect(Verdict.Code.allCases.filter(reasons.contains) == reasons)
@@ -39,7 +39,7 @@ struct VerdictTests {
     }
   }
 
-  @Test("a key is expired from the moment of its expiry on")
+  @Test("a key is expired from its expiry time on")
   func expiry() {
     let key = key { $0.expiresAt = now }
     #expect(key.refusal(of: request(), at: now.addingTimeInterval(-0.001)) == nil)
@@ -56,7 +56,7 @@ struct VerdictTests {
     #expect(key.refusal(of: request([""]), at: now) == .insufficientScope)
   }
 
-  @Test("an allow-list lets in addresses within any of its blocks, and no request without an address")
+  @Test("an allow-list admits addresses within any of its blocks, and no request without an address")
   func addresses() {
     let key = key { $0.allowedIPs = [AddressBlock("192.0.2.0/24")!, AddressBlock("2001:db8::/32")!] }
     for address in ["192.0.2.0", "192.0.2.255", "2001:db8::1", "::ffff:192.0.2.9"] {
@@ -67,12 +67,12 @@ struct VerdictTests {
     }
   }
 
-  @Test("an empty allow-list lets nobody in")
+  @Test("an empty allow-list admits no address")
   func emptyAllowList() {
     #expect(key { $0.allowedIPs = [] }.refusal(of: request(from: "192.0.2.1"), at: now) == .forbiddenAddress)
   }
 
-  @Test("only VALID is valid, and NOT_FOUND tells nothing of any key")
+  @Test("only VALID is valid, and NOT_FOUND reveals nothing about a key")
   func validity() {
     for code in Verdict.Code.allCases { #expect(Verdict(code: code, found: nil).isValid == (code == .valid)) }
     #expect(Verdict.notFound.found == nil)

@@ -5,9 +5,9 @@ import Testing
 
 @testable import Portal
 
-@Suite("The hottest statements")
+@Suite("Verification statements")
 struct VerificationStatementsTests {
-  @Test("keys are looked up through the index on their hash, also by the generic plan of a prepared statement")
+  @Test("keys are looked up through the index on their hash, even by a generic plan")
   func keysByHash() async throws {
     try await withPool { pool in
       try await pool.withConnection { connection in
@@ -46,7 +46,7 @@ struct VerificationStatementsTests {
   }
 
   @Test(
-    "what somebody typed and no key has is an error with a name",
+    "a row with values that no key can have is a decoding error",
     arguments: [
       "update api_keys set scopes = '{{a,b},{c,d}}'", "update api_keys set scopes = array[null, 'a']",
       "update api_keys set limit_names = '{a}', limit_values = '{null}', limit_window_seconds = '{60}'",

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Portal
 
-/// A verifier whose cache is fresh, with what it counts and observes.
+/// A verifier with a fresh cache, its usage and its observations.
 private struct Gate {
   let world: World
   let verifier: Verifier
@@ -24,7 +24,7 @@ private struct Gate {
     _ = try await verifier.clock.now(on: pool)
   }
 
-  /// As a listener does: what was made since is not ahead of the cache any more.
+  /// Syncs the cache as a listener does, so that keys made since are no longer ahead of it.
   func catchUp() async throws {
     _ = try await verifier.keys.cache.apply(world.pool.newestSync())
   }
@@ -45,7 +45,7 @@ private func withGate(_ body: (Gate) async throws -> Void) async throws {
 
 @Suite("Verifier")
 struct VerifierTests {
-  @Test("a good key is valid, with what the gateway needs to know of it")
+  @Test("a good key is valid, and the verdict has the details that a gateway needs")
   func valid() async throws {
     try await withGate { gate in
       let settings = KeySettings(
@@ -63,7 +63,7 @@ struct VerifierTests {
   }
 
   @Test(
-    "a key that is rolled eleven times in a minute admits what one would that is not, by whichever of its limits",
+    "rolling a key eleven times in a minute does not raise any of its limits",
     arguments: RateLimitMode.allCases, [true, false])
   func rolled(_ mode: RateLimitMode, _ isNamed: Bool) async throws {
     try await withGate { gate in
@@ -85,7 +85,7 @@ struct VerifierTests {
     }
   }
 
-  @Test("a key and its predecessor in the grace are limited as one")
+  @Test("a key and its predecessor share their limit during the grace period")
   func grace() async throws {
     try await withGate { gate in
       let old = try await gate.world.makeKey(
@@ -101,7 +101,7 @@ struct VerifierTests {
     }
   }
 
-  @Test("a typo costs no look-up, an unknown key one, and neither is counted for anybody")
+  @Test("a malformed key costs no look-up, an unknown key one, and neither is counted as usage")
   func notFound() async throws {
     try await withGate { gate in
       let secret = try await gate.world.makeKey(gate.account).secret.reveal()
@@ -120,7 +120,7 @@ struct VerifierTests {
     }
   }
 
-  @Test("a key whose hash was brought from another system is verified in its own form")
+  @Test("a key whose hash was imported from another system is verified in its own format")
   func foreign() async throws {
     try await withGate { gate in
       try await gate.world.makeKey(gate.account)
@@ -129,9 +129,9 @@ struct VerifierTests {
     }
   }
 
-  /// The order among reasons is `VerdictTests`'; here each one comes from the database.
+  /// `VerdictTests` covers the order of the reasons; here each of them comes from the database.
   @Test(
-    "what the database says of a key is the code",
+    "the verdict code follows the key's state in the database",
     arguments: [
       ("update api_keys set revoked_at = now()", .revoked), ("update accounts set suspended_at = now()", .suspended),
       ("update api_keys set disabled_at = now()", .disabled), ("update api_keys set expires_at = now()", .expired),
@@ -155,7 +155,7 @@ struct VerifierTests {
 
   // MARK: The cache
 
-  @Test("a thousand at once share a look-up; afterwards none of a thousand costs a statement")
+  @Test("a thousand concurrent verifications share a look-up, and a thousand later ones take no statement")
   func noStatement() async throws {
     try await withGate { gate in
       let secret = try await gate.world.makeKey(
@@ -165,7 +165,7 @@ struct VerifierTests {
       let batches = gate.world.pool.statistics.batchCount
       let outcomes = await concurrently(1_000) { _ in try await gate.verify(secret).code }
       #expect(outcomes.values == Array(repeating: .valid, count: 1_000))
-      // Who had missed it in the cache just before it was stored asks once more.
+      // A request that missed the cache just before the key was stored looks it up again.
       #expect(gate.world.pool.statistics.batchCount <= batches + 3)
       let after = gate.world.pool.statistics.batchCount
       for _ in 0..<1_000 { #expect(try await gate.verify(secret).code == .valid) }
@@ -173,7 +173,7 @@ struct VerifierTests {
     }
   }
 
-  @Test("a cached key is refused from its expiry on, without anybody telling")
+  @Test("a cached key is refused from its expiry on, without an invalidation")
   func expiryWhileCached() async throws {
     try await withGate { gate in
       let expiresAt = Date().addingTimeInterval(1)
@@ -183,8 +183,8 @@ struct VerifierTests {
       try await gate.catchUp()
       #expect(try await gate.verify(secret).code == .valid)
       let batches = gate.world.pool.statistics.batchCount
-      try await eventually("it is expired") { try await gate.verify(secret).code == .expired }
-      // By PostgreSQL's clock, as it was measured.
+      try await eventually("the key expires") { try await gate.verify(secret).code == .expired }
+      // By the estimate of PostgreSQL's clock.
       #expect(Date() >= expiresAt - 0.1)
       #expect(gate.world.pool.statistics.batchCount == batches)
     }
@@ -192,7 +192,7 @@ struct VerifierTests {
 
   // MARK: The limit and usage
 
-  @Test("a refused request takes nothing of the limit, and says how it stands; the refusals are counted as denied")
+  @Test("a refused request takes nothing from the limit, reports its state, and counts as denied")
   func refusedTakesNothing() async throws {
     try await withGate { gate in
       let issued = try await gate.world.makeKey(
@@ -212,14 +212,14 @@ struct VerifierTests {
     }
   }
 
-  @Test("of five hundred at once exactly the limit is admitted, and all are counted, by endpoint")
+  @Test("five hundred concurrent requests are admitted up to the limit, and all are counted by endpoint")
   func limitAtOnce() async throws {
     try await withGate { gate in
       let secret = try await gate.world.makeKey(
         gate.account, KeySettings(name: "x", scopes: ["a"], rateLimitPerMinute: 100)
       ).secret
       let outcomes = await concurrently(500) { try await gate.verify(secret, endpoint: "/e\($0 % 2)").code }
-      // The minute may have turned meanwhile, and with it a part of the next one come.
+      // A new minute may have begun meanwhile, which admits a part of its limit.
       #expect((100...200).contains(outcomes.values.count { $0 == .valid }))
       #expect(outcomes.values.allSatisfy { $0 == .valid || $0 == .rateLimited })
       let counters = gate.usage.seal().flatMap { $0.read().counters }
@@ -229,7 +229,7 @@ struct VerifierTests {
     }
   }
 
-  @Test("the lower of the key's limit and the plan's holds")
+  @Test("the lower of the key's and the plan's limit applies")
   func planLimit() async throws {
     try await withGate { gate in
       let issued = try await gate.world.makeKey(gate.account)
@@ -238,7 +238,7 @@ struct VerifierTests {
     }
   }
 
-  @Test("what was used last is in the cache before anybody asks, and what is revoked then is known to be")
+  @Test("preloading caches the most recently used keys, revoked ones included")
   func preload() async throws {
     try await withGate { gate in
       let issued = try await gate.world.makeKeys(5, gate.account)
@@ -263,7 +263,7 @@ struct VerifierTests {
     }
   }
 
-  @Test("two thousand invented keys at once are few statements, and no good key is forgotten for them")
+  @Test("two thousand concurrent unknown keys take few statements and evict no good key")
   func invented() async throws {
     try await withGate { gate in
       let issued = try await gate.world.makeKey(gate.account)

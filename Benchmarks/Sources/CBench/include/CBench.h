@@ -2,19 +2,19 @@
 
 #include <stddef.h>
 
-// What glibc declares for GNU sources only, or Swift doesn't import.
+// Functions that glibc declares only for GNU sources, or that Swift does not import.
 
-/// Writes the numbers of at most `max` processors that the calling thread may run on; how many.
+/// Writes the numbers of at most `max` processors that the calling thread may run on. Returns how many.
 int bench_allowed_cpus(int *numbers, int max);
 
-/// Lets the calling thread run on these processors only.
+/// Restricts the calling thread to these processors.
 void bench_pin(const int *numbers, int count);
 
-/// Sets the calling thread's niceness, and lets it be woken on time instead of up to 50 microseconds late.
+/// Sets the calling thread's niceness, and its timer slack to 1 ns, so that it is not woken up to 50 microseconds late.
 void bench_prefer(int niceness);
 
-/// Lets the calling thread run when no other wants its processor, and be preempted at once.
+/// Lets the calling thread run only on an otherwise idle processor (SCHED_IDLE), where any other thread preempts it.
 void bench_run_last(void);
 
-/// Where `needle` begins in `bytes`; -1 if nowhere.
+/// The offset of `needle` in `bytes`; -1 if there is none.
 ptrdiff_t bench_find(const void *bytes, size_t count, const void *needle, size_t needle_count);

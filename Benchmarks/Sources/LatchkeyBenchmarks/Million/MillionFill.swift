@@ -1,13 +1,14 @@
 import Foundation
 
-/// Fills a database with accounts, people, keys and a month of their usage, in SQL. The same every time, but for the day.
+/// Fills a database with accounts, people, keys and a month of usage, in SQL. Except for dates, the data is the same
+/// every time.
 ///
-/// A key's requests go down with its rank: the n-th has a million divided by n on a day, and five to twelve more. The
-/// busiest twentieth of the keys are used every day, the others on one day in twenty. Of those that were not used at all,
-/// one in 200 never was; the rest were used in the two months before, or a year ago.
+/// A key's requests decrease with its rank: the n-th key has a million divided by n per day, and five to twelve more.
+/// The busiest twentieth of the keys are used every day, the others on one day in twenty. Of the keys not used in that
+/// month, one in 200 was never used; the rest were used in the two months before, or a year ago.
 struct MillionFill {
   static let dayCount = 30
-  /// Today, and the days of which outcomes may still come.
+  /// Today and the days for which outcomes can still be reported.
   static let openDayCount = 4
 
   let database: BenchmarkDatabase
@@ -83,7 +84,8 @@ struct MillionFill {
       analyze bench_keys;
       insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes, created_at, revoked_at,
         disabled_at, expires_at, tags, description)
-      select key.id, account.id, 'Orders service ' || key.number, 'lk_live_' || substr(pg_catalog.md5(key.number::text), 1, 4),
+      select key.id, account.id, 'Orders service ' || key.number,
+        'lk_live_' || substr(pg_catalog.md5(key.number::text), 1, 4),
         sha256(convert_to(key.number::text, 'UTF8')), case when key.number % 5 = 0 then 'test' else 'live' end,
         '{orders:read,orders:write}', key.made,
         case when key.number % 1000 between 100 and 180 then key.made + interval '20 days' end,
@@ -109,7 +111,7 @@ struct MillionFill {
           and key.number % 1000 not between 100 and 180 and key.number % 50 <> 9 and key.made < current_date - age;
       analyze bench_days
       """)
-    // A day at a time, as packing makes them.
+    // One day at a time, like packing.
     for age in (Self.openDayCount..<Self.dayCount).reversed() {
       try database.execute(
         """
@@ -144,7 +146,7 @@ struct MillionFill {
       """)
   }
 
-  /// The token of a session of the owner of the large account.
+  /// Creates a session of the owner of the large account. Returns its token.
   func logInOwner() throws -> String {
     let token = Self.token(prefix: "lk_session_")
     try database.execute(
@@ -160,6 +162,7 @@ struct MillionFill {
     return String(decoding: KeyMix.randomSecret(prefix: prefix, using: &generator), as: UTF8.self)
   }
 
+  /// Creates a member of staff and a session of theirs. Returns its token.
   func logInStaff() throws -> String {
     let token = Self.token(prefix: "lk_staff_")
     try database.execute(

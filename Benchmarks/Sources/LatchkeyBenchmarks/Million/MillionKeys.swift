@@ -3,12 +3,14 @@ import Foundation
 
 struct MillionKeys: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "million", abstract: "What people ask of a million keys in 40,000 accounts, and what nobody asks for.",
+    commandName: "million",
+    abstract: "Requests of people with a million keys in 40,000 accounts, and the cost of idle instances.",
     discussion: """
-      Requests over HTTP to a server, one after the other, by the client's clock, after one for warming up. CPU is that of \
-      PostgreSQL's processes for a request, parallel workers included, which a busy machine changes least. A statement that \
-      the portal makes as a part of more is run by itself, with its commit. --binary names the server: an earlier one is \
-      measured in the same way, and what it does not know has no figure.
+      Requests are sent over HTTP to a server, one after the other, after one warm-up request, and are timed by the \
+      client's clock. CPU is the CPU time of PostgreSQL's processes per request, including parallel workers, which a \
+      busy machine affects least. Statements that the portal runs in larger transactions are run by themselves, with \
+      their commit. --binary selects the server: an earlier one is measured in the same way, and requests that it does \
+      not know have no figure.
       """)
 
   @OptionGroup var settings: VerificationSettings
@@ -40,7 +42,7 @@ struct MillionKeys: ParsableCommand {
     }
   }
 
-  /// What eight instances without any request cost PostgreSQL.
+  /// Measures PostgreSQL's CPU time for eight instances without any request.
   private func reportIdle(_ database: BenchmarkDatabase, _ folder: String) throws {
     let seconds = 20.0
     let servers = try (1...8).map { number in
@@ -48,7 +50,7 @@ struct MillionKeys: ParsableCommand {
         binary: settings.binary, database: database, cpus: nil, folder: folder, name: "idle-\(number)")
     }
     defer { for server in servers { server.process.stop() } }
-    // Until each knows of all others.
+    // Long enough that each instance knows all others.
     Thread.sleep(forTimeInterval: 5)
     try database.execute("select pg_stat_statements_reset()")
     let cpu = ProcessTable.cpuSeconds(ofTree: database.postmaster)
@@ -61,14 +63,15 @@ struct MillionKeys: ParsableCommand {
       """)[0].compactMap { Double($0) }
     report(
       """
-        8 instances for \(Int(seconds)) s: \(column(used * 1_000 / seconds, 1, width: 0)) ms of PostgreSQL's CPU a second, \
+        8 instances for \(Int(seconds)) s: \
+      \(column(used * 1_000 / seconds, 1, width: 0)) ms of PostgreSQL's CPU a second, \
       \(column(counts[0] / seconds, 1, width: 0)) of \(column(counts[1] / seconds, 1, width: 0)) statements a second \
       exchange limits
       """)
   }
 }
 
-/// What people ask.
+/// Requests of people, and statements of the portal.
 struct MillionQuestions {
   let database: BenchmarkDatabase
   let port: Int
@@ -125,7 +128,7 @@ struct MillionQuestions {
   }
 
   func runStatements(_ fill: MillionFill, folder: String) throws {
-    // Made before, as the portal makes them.
+    // The values are generated in advance, as in the portal.
     try database.execute(
       """
       create table bench_events as
@@ -151,14 +154,14 @@ struct MillionQuestions {
     try time("new endpoint names of 1,000 accounts", target: nil) { run in
       names.replacing("%", with: "\(run + 1)") + " 1 and 1000"
     }
-    // Another instance's flush that is slow.
+    // A slow flush of another instance.
     let other = try ServerProcess(
       [
         "psql", "--quiet", database.url, "-c",
         "begin", "-c", names.replacing("%", with: "0") + " 2000 and 2000", "-c", "select pg_sleep(2)", "-c", "commit",
       ], cpus: nil, log: "\(folder)/psql.log")
     Thread.sleep(forTimeInterval: 0.5)
-    // Of an account that shares no lock with the other.
+    // For accounts that share no lock with that flush.
     try time("… of another account, beside a flush that takes 2 s", runs: 1, target: nil) { _ in
       """
       \(names.replacing("%", with: "0")) 3000 and 3050 and hashtext(id::text) & 127 <> (

@@ -3,15 +3,16 @@ import Foundation
 
 struct Analytics: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "What a year of usage takes on disk, and how long questions and flushes take on it.",
+    abstract: "The size of a year of usage on disk, and the times of queries and flushes with it.",
     discussion: """
-      Times are PostgreSQL's own, planning and execution, from explain (analyze, timing off), warm, each run for another \
-      key or account; those of the flush and of pgbench are the client's, over a socket. The server has its default \
-      settings, without fsync. CPU is the backend's own, which a busy machine changes least. One account in ten reports outcomes with latencies. Top endpoints are ten.
+      Times are PostgreSQL's planning and execution times from explain (analyze, timing off) with warm caches; each \
+      run is for another key or account. The times of the flush and of pgbench are measured by the client, over a \
+      socket. The server has its default settings, without fsync. CPU is the backend's CPU time, which a busy machine \
+      affects least. One account in ten reports outcomes with latencies. Top endpoints are ten.
       """)
 
   @OptionGroup var settings: VerificationSettings
-  @Option(help: "Keys, 25 an account.") var keys = 10_000
+  @Option(help: "Keys, 25 per account.") var keys = 10_000
   @Option(help: "Days, today included; the last four are not packed.") var days = 365
   @Option(help: "Endpoints that each key uses each day.") var endpoints = 20
   @Option(help: "How often each question is asked.") var runs = 100
@@ -46,8 +47,9 @@ struct Analytics: ParsableCommand {
       report(
         """
         \(table.padding(toLength: 20, withPad: " ", startingAt: 0)) \(column(keyDays, 0, width: 9)) \(unit), \
-        \(column((bytes + indexBytes) / keyDays, 0, width: 5)) bytes each on disk (table \(column(bytes / keyDays, 0, width: 0)), \
-        index \(column(indexBytes / keyDays, 0, width: 0))), \(column((bytes + indexBytes) / 1_048_576, 0, width: 0)) MiB
+        \(column((bytes + indexBytes) / keyDays, 0, width: 5)) bytes each on disk \
+        (table \(column(bytes / keyDays, 0, width: 0)), index \(column(indexBytes / keyDays, 0, width: 0))), \
+        \(column((bytes + indexBytes) / 1_048_576, 0, width: 0)) MiB
         """)
     }
     try size("packed_usage", "select count(*) from packed_usage")
@@ -59,7 +61,7 @@ struct Analytics: ParsableCommand {
     }
   }
 
-  /// A day of all keys, with what a day has of counters.
+  /// Packs one day of all keys, and prints the times.
   private func reportPacking(_ database: BenchmarkDatabase) throws {
     try database.execute("delete from packed_usage where day = current_date - \(UsageFill.openDayCount)")
     try database.execute(
@@ -88,10 +90,10 @@ struct Analytics: ParsableCommand {
   }
 }
 
-/// Milliseconds of one thing, many times.
+/// The durations of repeated runs of one operation.
 struct Timings {
   var milliseconds: [Double] = []
-  /// Of the backend, for all of them.
+  /// CPU time of the measured processes, for all runs together.
   var processorSeconds: Double?
 
   func row(_ name: String, target: Double?) -> String {

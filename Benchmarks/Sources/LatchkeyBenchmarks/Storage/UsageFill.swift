@@ -1,13 +1,13 @@
 import Foundation
 
-/// Fills a database with usage, in SQL: closed days as packing makes them, the last days as they are counted.
+/// Fills a database with usage, in SQL: closed days in packed form, the last days as counters.
 struct UsageFill {
-  /// Today, and the days of which outcomes may still come.
+  /// Today and the days for which outcomes can still be reported.
   static let openDayCount = 4
-  /// Of as many accounts, one reports outcomes with latencies.
+  /// One in this many accounts reports outcomes with latencies.
   static let accountsPerReporting = 10
   static let hourCount = 72
-  /// Different days' counters of a key, of which each closed day is one.
+  /// The number of different packed days, from which each closed day of a key is chosen.
   private static let packedDayCount = 2_000
 
   let database: BenchmarkDatabase
@@ -39,7 +39,7 @@ struct UsageFill {
 
   private var accountCount: Int { (keys + BenchmarkDatabase.keysPerAccount - 1) / BenchmarkDatabase.keysPerAccount }
 
-  /// Names, partitions, a choice of histograms of 25 buckets around 20 to 200 ms, and a choice of packed days.
+  /// Creates endpoint names, partitions, histograms of 25 buckets around 20 to 200 ms, and packed days to choose from.
   private func prepare() throws {
     try database.execute(
       """
@@ -48,7 +48,8 @@ struct UsageFill {
         select \(Self.account), '/v1/orders/items/' || number, number
         from generate_series(0, \(keys - 1), \(BenchmarkDatabase.keysPerAccount)) key,
           generate_series(1, \(endpoints + 2)) number;
-      create table histograms (number integer primary key, count bigint, sum double precision, buckets bigint[], text text);
+      create table histograms (
+        number integer primary key, count bigint, sum double precision, buckets bigint[], text text);
       insert into histograms
         select number, sum(size), sum(size * 40), array_fill(0::bigint, array[50]) || array_agg(size),
           pack_latency_buckets(array_fill(0::bigint, array[50]) || array_agg(size))
@@ -95,11 +96,11 @@ struct UsageFill {
     key / \(BenchmarkDatabase.keysPerAccount) % \(accountsPerReporting) = 0
     """
 
-  /// As `pack_usage` stores them.
+  /// Inserts a day in the form in which `pack_usage` stores it.
   private func pack(_ age: Int) throws {
     let columns = """
-      verified_count, denied_count, reported_count, error_count, success_count, total_latency_ms, latency_count, latency,
-      endpoints, verified, denied, reported, errors, latency_sums, latency_counts, latencies
+      verified_count, denied_count, reported_count, error_count, success_count, total_latency_ms, latency_count,
+      latency, endpoints, verified, denied, reported, errors, latency_sums, latency_counts, latencies
       """
     try database.execute(
       """
@@ -115,8 +116,8 @@ struct UsageFill {
   private func count(_ age: Int) throws {
     try database.execute(
       """
-      insert into key_usage (account_id, key_id, day, endpoint, verified_count, denied_count, reported_count, error_count,
-        total_latency_ms, latency_count, latency_buckets)
+      insert into key_usage (account_id, key_id, day, endpoint, verified_count, denied_count, reported_count,
+        error_count, total_latency_ms, latency_count, latency_buckets)
       select account_id, key_id, day, '/v1/orders/items/' || number, verified, denied, reported, errors, latency_sum,
         latency_count, buckets
       from (\(counters(age, keys: keys, Self.isReporting))) counters order by account_id, key_id, number

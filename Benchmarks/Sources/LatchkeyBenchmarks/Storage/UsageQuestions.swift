@@ -1,6 +1,6 @@
 import Foundation
 
-/// What people ask of usage, through the views that all of Latchkey's questions go through.
+/// Queries of usage as people ask for it, through the same views as all of Latchkey's queries.
 struct UsageQuestions {
   private static let sums = """
     sum(success_count), sum(error_count), sum(denied_count), sum(total_latency_ms), sum(latency_count)
@@ -15,7 +15,7 @@ struct UsageQuestions {
   func run() throws {
     report("questions, \(runs) runs each:")
     let year = "day between current_date - \(days - 1) and current_date"
-    // Keys and accounts in turn, all over the tables.
+    // Different keys and accounts, spread over the tables.
     func key(_ run: Int) -> Int { (run * 7_919 + 13) % keys }
     func reporting(_ run: Int) -> Int {
       let accounts = keys / BenchmarkDatabase.keysPerAccount / UsageFill.accountsPerReporting
@@ -49,7 +49,7 @@ struct UsageQuestions {
     try database.execute("reset jit")
   }
 
-  // As the product asks: percentiles by day alone.
+  // The queries of the product: only those by day have percentiles.
 
   private func byDay(_ condition: String, of view: String = "usage_by_key") -> String {
     "select day, \(Self.sums)\(Self.histogram) from \(view) where \(condition) group by day"
@@ -83,7 +83,7 @@ struct UsageQuestions {
     """
   }
 
-  /// As a parameter would come.
+  /// The expression for one key, as a literal in place of a parameter.
   private func literal(_ expression: String, _ key: Int) -> String {
     expression.replacing("|| key", with: "|| \(key)")
   }
@@ -92,7 +92,7 @@ struct UsageQuestions {
     var timings = Timings()
     let backend = pid_t(try database.value("select pg_backend_pid()")) ?? 0
     var cpu = 0.0
-    // The first two are warm-ups.
+    // The first two runs are warm-ups.
     for run in -2..<(runs ?? self.runs) {
       if run == 0 { cpu = ProcessTable.cpuSeconds(ofTree: backend) }
       var milliseconds = 0.0
@@ -109,7 +109,7 @@ struct UsageQuestions {
   }
 }
 
-/// Ten thousand counters in one transaction, beside one transaction each.
+/// Compares flushing ten thousand counters in one transaction with one transaction per counter.
 struct UsageFlushes {
   private static let counterCount = 10_000
 

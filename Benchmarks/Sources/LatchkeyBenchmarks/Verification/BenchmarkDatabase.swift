@@ -1,25 +1,27 @@
 import CLibPQ
 import Foundation
 
-/// A database of the benchmark's own on the cluster, with Latchkey's tables. It goes with the cluster.
+/// The benchmark's own database, with Latchkey's tables. It is not dropped, because the cluster is deleted.
 final class BenchmarkDatabase {
   struct Failure: Error, CustomStringConvertible {
     var description: String
   }
 
-  /// As many as the default plan allows.
+  /// The number that the default plan allows.
   static let keysPerAccount = 25
 
   static let unreachableRateLimit = 100_000_000
 
   let url: String
   private let connection: OpaquePointer
-  /// The parent of all its processes.
+  /// The parent of all PostgreSQL processes.
   private(set) var postmaster: pid_t = 0
 
-  /// Makes it, and migrates it with `latchkey`.
+  /// Creates the database, and migrates it with `latchkey`.
   init(url: String, latchkey: String, log: String) throws {
-    guard !url.contains("://") else { throw Failure(description: "BENCH_DATABASE_URL must be of the form host=… …") }
+    guard !url.contains("://") else {
+      throw Failure(description: "BENCH_DATABASE_URL must be of the form host=… …")
+    }
     let name = "latchkey_\(UUID().uuidString.lowercased().prefix(8))"
     let maintenance = try Self.connect(url)
     PQclear(PQexec(maintenance, "create database \(name)"))
@@ -42,7 +44,7 @@ final class BenchmarkDatabase {
 
   func execute(_ sql: String) throws { _ = try rows(sql) }
 
-  /// The first column of the first row, or "".
+  /// The first column of the first row; "" if there is no row.
   func value(_ sql: String) throws -> String { try rows(sql).first?.first ?? "" }
 
   func rows(_ sql: String) throws -> [[String]] {
@@ -54,7 +56,7 @@ final class BenchmarkDatabase {
     }
   }
 
-  /// Stores the known keys of `mix` and as many accounts as they need.
+  /// Stores the known keys of `mix` and the accounts that they need.
   func insert(_ mix: KeyMix, rateLimitPerMinute: Int) throws {
     let accountCount = (mix.knownCount + Self.keysPerAccount - 1) / Self.keysPerAccount
     try execute(
@@ -88,14 +90,14 @@ final class BenchmarkDatabase {
     try execute("analyze")
   }
 
-  /// Lets keys have limits that no load reaches.
+  /// Removes the constraints on rate limits, so that keys can have limits that no load reaches.
   func liftRateLimits() throws {
     try execute("alter table api_keys drop constraint api_keys_rate_limit_range")
     try execute("alter table plans drop constraint plans_rate_limit_range")
     try execute("update plans set rate_limit_per_minute_max = \(Self.unreachableRateLimit)")
   }
 
-  /// Makes a service token that may verify; its text.
+  /// Creates a service token that may verify keys. Returns its text.
   func insertServiceToken() throws -> String {
     var generator = SystemRandomNumberGenerator()
     let token = String(decoding: KeyMix.randomSecret(prefix: "lk_svc_", using: &generator), as: UTF8.self)

@@ -3,19 +3,20 @@ import Foundation
 
 struct Flood: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "What good keys notice of a flood of unknown ones.",
+    abstract: "The effect of a flood of unknown keys on good keys.",
     discussion: """
-      One instance answers a steady load of good keys, quiet and in the flood, in turn. Every unknown key is well formed \
-      and comes once, so that each needs the database. Servers have one half of the processors; the two generators and \
-      PostgreSQL have the other, where the generator of the good keys goes first, and the flood's last.
+      One instance answers a steady load of good keys, alternately with and without the flood. Every unknown key is \
+      well formed and is sent once, so that each needs the database. Servers have one half of the processors. The two \
+      generators and PostgreSQL have the other half, where the generator of the good keys has the highest priority, \
+      and the flood's the lowest.
       """)
 
   @OptionGroup var settings: VerificationSettings
   @Option(help: "How often quiet and flood are measured, in turn.") var rounds = 5
   @Option(help: "Unknown keys in all rounds together.") var unknownKeys = 1_000_000
-  @Option(help: "Unknown keys a second; 0 for as fast as they are answered.") var floodRate = 10_000.0
+  @Option(help: "Unknown keys per second; 0 for as fast as they are answered.") var floodRate = 10_000.0
   @Option(help: "Connections of the flood.") var floodConnections = 256
-  @Option(help: "Good keys a second.") var rate = 2_000.0
+  @Option(help: "Good keys per second.") var rate = 2_000.0
   @Option(help: "Connections of the good keys.") var connections = 32
   @Option(help: "Different good keys.") var goodKeys = 10_000
   @Flag(inversion: .prefixedNo, help: "Keep servers and generators on processors of their own.") var pinned = true
@@ -53,7 +54,7 @@ private struct FloodMeasurement {
   var good: LoadResult
   var unknown = LoadResult()
   var seconds: Double
-  /// Statements that PostgreSQL ran, and those of them that looked keys up.
+  /// The statements that PostgreSQL ran, and those among them that looked up keys.
   var statements: Double
   var lookups: Double
   var misses: Double
@@ -85,7 +86,7 @@ private struct FloodRounds {
           return try generator.take()
         })
       report(row("flood, round \(round + 1):", [flooded[round]]))
-      // As long as the flood, and without what it left behind.
+      // Measured for as long as the flood, after the work that the flood left has been done.
       Thread.sleep(forTimeInterval: Verification.settleSeconds)
       quiet.append(
         try measure(good) {
@@ -117,7 +118,7 @@ private struct FloodRounds {
       cpuSeconds: change[3], databaseCPUSeconds: change[4])
   }
 
-  /// Statements, look-ups of keys, misses, and seconds of processor time.
+  /// Statements, look-ups of keys, misses, and CPU seconds of the server and of PostgreSQL.
   private func counts() throws -> [Double] {
     let statements = try database.rows(
       """
@@ -160,7 +161,7 @@ private struct FloodRounds {
     let ratio = median(
       zip(flooded, quiet).map { $0.good.service.percentile(0.99) / $1.good.service.percentile(0.99) })
     print(
-      "aim: p99 of good keys in the flood at most 2 × quiet: \(column(ratio, 2, width: 0)), \(ratio <= 2 ? "met" : "MISSED")"
-    )
+      "aim: p99 of good keys in the flood at most 2 × quiet: \(column(ratio, 2, width: 0)), "
+        + (ratio <= 2 ? "met" : "MISSED"))
   }
 }

@@ -3,18 +3,19 @@ import Foundation
 
 typealias Bytes = UnsafeBufferPointer<UInt8>
 
-/// One HTTP answer, as it stands in a buffer.
+/// An HTTP response in a buffer.
 struct HTTPAnswer {
   var status: Int
   /// The value of `X-Latchkey-Code`.
   var code: Bytes?
   var body: Bytes
-  /// Of head and body.
+  /// The length of head and body.
   var length: Int
 
   struct Malformed: Error {}
 
-  /// nil while it has not come in whole. Knows what the measured servers send: a status line and a `Content-Length`.
+  /// Nil if the response is not complete yet. Parses only what the measured servers send: a status line and a
+  /// `Content-Length`.
   init?(_ bytes: Bytes) throws {
     guard let head = bytes.firstIndex(of: "\r\n\r\n") else { return nil }
     guard head >= 12, bytes[0] == UInt8(ascii: "H") else { throw Malformed() }
@@ -62,7 +63,7 @@ extension UnsafeBufferPointer<UInt8> {
     count == text.utf8CodeUnitCount && baseAddress.map { memcmp($0, text.utf8Start, count) == 0 } == true
   }
 
-  /// The value in this line, and what follows it, if it is the field of that name (in lower case, with the colon).
+  /// The value of the field in the first line, if that is the field `name` (in lower case, with the colon).
   fileprivate func value(ofField name: StaticString) -> Bytes? {
     let length = name.utf8CodeUnitCount
     guard count > length, let baseAddress, self[0] | 0x20 == name.utf8Start[0],
@@ -75,7 +76,7 @@ extension UnsafeBufferPointer<UInt8> {
   }
 }
 
-/// A connection for one request after another, which waits for each answer.
+/// A connection that sends one request at a time and waits for its response.
 final class BlockingConnection {
   struct Failure: Error, CustomStringConvertible {
     var description: String
@@ -117,14 +118,14 @@ final class BlockingConnection {
     }
   }
 
-  /// Appends what has come to `bytes`.
+  /// Appends the received bytes to `bytes`.
   func receive(into bytes: inout [UInt8]) throws {
     let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
     guard count > 0 else { throw Failure(description: "the server closed a connection") }
     bytes += buffer[..<count]
   }
 
-  /// Sends a request, and gives its answer to `handle`.
+  /// Sends a request, and passes its response to `handle`.
   func request<Value>(_ bytes: [UInt8], _ handle: (HTTPAnswer) throws -> Value) throws -> Value {
     try send(bytes)
     received.removeAll(keepingCapacity: true)
@@ -144,7 +145,7 @@ final class BlockingConnection {
   }
 }
 
-/// A TCP socket connected to a port of this machine, without delay.
+/// A TCP socket connected to a local port, with `TCP_NODELAY`.
 func connectedSocket(port: Int) throws -> Int32 {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   var (one, size) = (Int32(1), Int32(512 << 10))
@@ -163,7 +164,7 @@ func connectedSocket(port: Int) throws -> Int32 {
   return descriptor
 }
 
-/// A port that nobody listens on now.
+/// A port on which nothing listens now.
 func unusedPort() -> Int {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   defer { close(descriptor) }

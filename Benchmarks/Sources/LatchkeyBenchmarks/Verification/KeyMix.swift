@@ -1,21 +1,22 @@
 import Foundation
 
-/// Keys, and the order in which they are asked for.
+/// Keys, and the order in which they are verified.
 struct KeyMix: Sendable {
-  /// Of `lk_live_`, 43 random characters and a checksum of six.
+  /// The length of `lk_live_`, 43 random characters and a checksum of six.
   static let keyLength = 57
   static let idLength = 36
 
-  /// The keys that exist. Whatever follows them in `texts` is well formed, and unknown.
+  /// The number of keys that exist. The keys after them in `texts` are well formed and unknown.
   let knownCount: Int
-  /// All keys' texts, one after another, and those of the known ones' ids.
+  /// The texts of all keys, concatenated.
   let texts: [UInt8]
+  /// The ids of the known keys, concatenated.
   let ids: [UInt8]
-  /// Indexes of keys, to be asked for in this order, over and over.
+  /// Indexes of keys, to be verified repeatedly in this order.
   let draws: [Int32]
 
-  /// `unknownShare` of the draws is spread evenly over the unknown keys. The others follow Zipf's law: the key of rank r
-  /// is asked for 1/r times as often as the first.
+  /// `unknownShare` of the draws is spread evenly over the unknown keys. The others follow Zipf's law: the key of rank
+  /// r is verified 1/r times as often as the first.
   static func zipf(knownCount: Int, unknownCount: Int, unknownShare: Double, drawCount: Int) -> KeyMix {
     var generator = SeededGenerator(state: 1)
     var sum = 0.0
@@ -47,7 +48,7 @@ struct KeyMix: Sendable {
   private init(knownCount: Int, unknownCount: Int, draws: [Int32]) {
     self.knownCount = knownCount
     self.draws = draws
-    // The system's generator would take a system call for each character.
+    // The system's generator would need a system call for each character.
     var generator = SeededGenerator(state: .random(in: .min ... .max))
     texts = (0..<knownCount + unknownCount).flatMap { _ in Self.randomSecret(prefix: "lk_live_", using: &generator) }
     ids = (0..<knownCount).flatMap { _ in UUID().uuidString.lowercased().utf8 }
@@ -85,7 +86,7 @@ struct KeyMix: Sendable {
   }
 }
 
-/// SplitMix64: every run asks for the same ranks in the same order.
+/// SplitMix64. With the same seed, every run has the same ranks in the same order.
 struct SeededGenerator: RandomNumberGenerator {
   var state: UInt64
 

@@ -9,33 +9,35 @@ struct Load: Sendable {
   var template: RequestTemplate
   var mix: KeyMix
   var connections: Int
-  /// Requests a second, at random times (a Poisson process); nil for each connection as fast as it is answered.
+  /// Requests per second, at random times (a Poisson process); nil to send the next request on each connection as soon
+  /// as the last is answered.
   var rate: Double?
-  /// The place in the mix to begin at.
+  /// The index in the mix's draws to begin at.
   var firstDraw = 0
-  /// Requests in all; nil for no end.
+  /// The total number of requests; nil for no limit.
   var requestCount: Int?
-  /// Of the thread, from -20 (first) to 19; lower ones than 0 need root.
+  /// The thread's niceness, from -20 (highest priority) to 19. Values below 0 need root.
   var niceness: Int32 = 0
   var cpus: CPUs?
 }
 
-/// What came of a load in some time.
+/// The results of a load over some time.
 struct LoadResult: Sendable {
   var requests = 0
-  /// Answers by the verdict's code; by the HTTP status where there was no verdict.
+  /// The number of responses by the verdict's code, or by the HTTP status if there was no verdict.
   var codes: [String: Int] = [:]
-  /// Verdicts that are wrong for their key, and one of those answers.
+  /// The number of responses with a wrong verdict.
   var wrongCount = 0
+  /// One response with a wrong verdict.
   var wrongExample = ""
-  /// From sending to the answer.
+  /// Latencies from sending to the response.
   var service = LatencyHistogram()
-  /// From when the request was due, so that those count that had to wait for a connection.
+  /// Latencies from when the request was due, including the wait for a connection.
   var response = LatencyHistogram()
   fileprivate var failure: String?
 }
 
-/// Keeps up a load from a thread of its own, until `end()`.
+/// Sends a load from its own thread until `end()`.
 final class LoadGenerator: Sendable {
   struct Failure: Error, CustomStringConvertible {
     var description: String
@@ -62,7 +64,7 @@ final class LoadGenerator: Sendable {
     }
   }
 
-  /// What came since it was taken last.
+  /// The results since the last call.
   func take() throws -> LoadResult {
     let taken = result.withLock { result in
       let taken = result
@@ -73,7 +75,7 @@ final class LoadGenerator: Sendable {
     return taken
   }
 
-  /// Waits until all requests that were to be sent are answered.
+  /// Waits until all `requestCount` requests are answered.
   func waitUntilDone() {
     while !isDone.load(ordering: .acquiring) { Thread.sleep(forTimeInterval: 0.02) }
   }
@@ -83,7 +85,8 @@ final class LoadGenerator: Sendable {
     ended.wait()
   }
 
-  /// What comes of `load` in `seconds` after `warmUp`; `begin` and `finish` are called at the start and the end of them.
+  /// The results of `load` over `seconds`, after `warmUp` seconds. `begin` and `finish` are called at the start and the
+  /// end of the measurement.
   static func measure(
     _ load: Load, seconds: Double, warmUp: Double, begin: () throws -> Void = {}, finish: () throws -> Void = {}
   ) throws -> (result: LoadResult, seconds: Double) {
@@ -109,7 +112,7 @@ private final class LoadConnection {
   /// Nanoseconds on the monotonic clock.
   var dueAt = 0
   var sentAt = 0
-  /// The place in the mix of the first key that was asked for.
+  /// The index in the mix's draws of the first key of the request.
   var draw = 0
 
   init(descriptor: Int32, template: [UInt8]) {
@@ -125,8 +128,8 @@ private final class LoadConnection {
   }
 }
 
-/// The thread's work: all connections in one `epoll_wait(2)`, no more than one request on each.
-// Safe: made by one thread, then used by the load's own alone.
+/// The work of the load's thread: all connections in one `epoll_pwait2(2)`, at most one request on each.
+// Safe: made by one thread, then used only by the load's own.
 private final class LoadWork: @unchecked Sendable {
   typealias Record = ((inout LoadResult) -> Void) -> Void
 
@@ -138,7 +141,7 @@ private final class LoadWork: @unchecked Sendable {
   private var answered = 0
   private var generator = SeededGenerator(state: 2)
   private var free: [Int] = []
-  /// When requests were due that have no connection yet; those before `overdueStart` are sent.
+  /// The due times of requests that have no connection yet. Those before `overdueStart` have been sent.
   private var overdue: [Int] = []
   private var overdueStart = 0
 
@@ -185,7 +188,7 @@ private final class LoadWork: @unchecked Sendable {
 
   private func sendOverdue() throws {
     while overdueStart < overdue.count, !free.isEmpty {
-      // The one that has waited for longest: servers close what is silent.
+      // The connection that was idle for longest, because servers close idle connections.
       let index = free.removeFirst()
       try ask(on: connections[index], dueAt: overdue[overdueStart], at: monotonicNanoseconds())
       overdueStart += 1
@@ -217,7 +220,7 @@ private final class LoadWork: @unchecked Sendable {
     }
   }
 
-  /// The key at place `index` of the request that is on its way.
+  /// The key at `index` of the pending request.
   private func key(_ connection: LoadConnection, _ index: Int) -> Int {
     Int(load.mix.draws[(connection.draw + index) % load.mix.draws.count])
   }
@@ -251,7 +254,7 @@ private final class LoadWork: @unchecked Sendable {
     if !overdue.isEmpty { try sendOverdue() }
   }
 
-  /// Every verdict must fit its key, and of every 16th answer to a known key, the id must be the key's.
+  /// Checks that every verdict is right for its key, and that every 16th response to a known key has the key's id.
   private func check(_ answer: HTTPAnswer, on connection: LoadConnection, _ result: inout LoadResult) {
     answered += 1
     var isRight = true

@@ -5,18 +5,19 @@ import Synchronization
 
 struct Logins: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "What good keys notice of a flood of logins.",
+    abstract: "The effect of a flood of logins on good keys.",
     discussion: """
-      One instance answers a steady load of good keys, quiet and in the flood, in turn. Every login is of another user from \
-      another address, so that none is slowed down before its password is hashed, at the cost that is the default. Servers \
-      have one half of the processors, where hashing and answering meet; the generators and PostgreSQL have the other.
+      One instance answers a steady load of good keys, alternately with and without the flood. Every login is of \
+      another user from another address, so that none is slowed down before its password is hashed, at the default \
+      cost. Servers have one half of the processors, where hashing and answering compete; the generators and \
+      PostgreSQL have the other half.
       """)
 
   @OptionGroup var settings: VerificationSettings
   @Option(help: "How often quiet and flood are measured, in turn.") var rounds = 5
   @Option(help: "Seconds that one measurement lasts.") var seconds = 10.0
-  @Option(help: "Logins a second.") var floodRate = 500.0
-  @Option(help: "Good keys a second.") var rate = 2_000.0
+  @Option(help: "Logins per second.") var floodRate = 500.0
+  @Option(help: "Good keys per second.") var rate = 2_000.0
   @Option(help: "Connections of the good keys.") var connections = 32
   @Option(help: "Different good keys.") var goodKeys = 10_000
   @Flag(inversion: .prefixedNo, help: "Keep servers and generators on processors of their own.") var pinned = true
@@ -24,7 +25,9 @@ struct Logins: ParsableCommand {
   func validate() throws {
     guard (1...100).contains(rounds), (1...600).contains(seconds), (1...10_000).contains(floodRate), rate > 0,
       (1...1_024).contains(connections), goodKeys > 0
-    else { throw ValidationError("1…100 rounds of 1…600 s, 1…10000 logins a second, and rates and keys above zero") }
+    else {
+      throw ValidationError("1…100 rounds of 1…600 s, 1…10000 logins per second, and rates and keys above zero")
+    }
   }
 
   func run() throws {
@@ -62,13 +65,13 @@ struct Logins: ParsableCommand {
       quiet.append(try measure(server, good) { [:] })
       report(row("quiet, round \(round):", [quiet[round - 1]]))
       let flood = try LoginFlood(port: server.port, rate: floodRate, cpus: cpus)
-      // Until as many wait for a thread as may.
+      // Until the queue of logins that wait for a hashing thread is full.
       Thread.sleep(forTimeInterval: 2)
       _ = flood.take()
       flooded.append(try measure(server, good) { flood.take() })
       flood.end()
       report(row("flood, round \(round):", [flooded[round - 1]]))
-      // Those that are still waiting to be hashed.
+      // Until the logins that still wait are hashed.
       Thread.sleep(forTimeInterval: 15)
     }
     print("medians of \(rounds):")
@@ -79,8 +82,8 @@ struct Logins: ParsableCommand {
     let ratio = median(
       zip(flooded, quiet).map { $0.good.service.percentile(0.99) / $1.good.service.percentile(0.99) })
     print(
-      "aim: p99 of good keys in the flood at most 2 × quiet: \(column(ratio, 2, width: 0)), \(ratio <= 2 ? "met" : "MISSED")"
-    )
+      "aim: p99 of good keys in the flood at most 2 × quiet: \(column(ratio, 2, width: 0)), "
+        + (ratio <= 2 ? "met" : "MISSED"))
   }
 
   private func measure(
@@ -113,7 +116,7 @@ struct Logins: ParsableCommand {
   }
 }
 
-/// Logins of unknown users at a steady rate, from as many threads as may have to wait for their answers.
+/// Logins of unknown users at a steady rate, from enough threads for all that wait for their responses.
 private final class LoginFlood: Sendable {
   private static let threadCount = 128
 
@@ -132,7 +135,7 @@ private final class LoginFlood: Sendable {
       let connection = SendableConnection(try BlockingConnection(port: port))
       Thread.detachNewThread { [self] in
         cpus?.pinThread()
-        // What the good keys' generator waits for this one would be counted as the server's.
+        // Otherwise, time that the generator of the good keys waits for this thread would count as the server's.
         bench_run_last()
         logIn(connection.value)
         ended.signal()
@@ -168,7 +171,7 @@ private final class LoginFlood: Sendable {
   }
 }
 
-/// Safe: it is handed to one thread, and used by that alone.
+/// Safe: it is passed to one thread and used only there.
 private struct SendableConnection: @unchecked Sendable {
   let value: BlockingConnection
 

@@ -3,13 +3,12 @@ import Foundation
 
 struct Memory: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "How much memory a key takes once it is cached.",
+    abstract: "The memory that a cached key takes.",
     discussion: """
-      The difference of an instance's resident memory, before and after every key was verified once, through the batch \
-      route. It holds what belongs to a key in use: its cache entry, its limit's window, and what the allocator keeps of \
-      the counters that were written since. Then that of another that has read the keys into its cache at its start: the \
-      cache alone. Keys have two scopes, a name of 20 characters and no addresses; 25 belong to \
-      an account.
+      The increase of an instance's resident memory after every key was verified once through the batch route. It \
+      includes what belongs to a key in use: its cache entry, its limit's window, and what the allocator keeps of the \
+      counters that were written since. Then the same of another instance that has read the keys into its cache at its \
+      start: only the cache. Keys have two scopes, a name of 20 characters and no addresses, and each account has 25.
       """)
 
   @OptionGroup var settings: VerificationSettings

@@ -1,14 +1,14 @@
 import CBench
-// For sigset_t, which the compiler ascribes to the first C module that includes it.
+// For sigset_t, which the compiler attributes to the first C module that includes it.
 import CLibPQ
 import Foundation
 
-/// Some of the machine's processors.
+/// A set of the machine's processors.
 struct CPUs: Sendable {
   let numbers: [Int32]
 
-  /// One half for the servers and one for who measures them, so that neither is in the other's way; nil where there is
-  /// one processor only.
+  /// One half for the servers and one for the generators, so that they do not compete; nil if there is only one
+  /// processor.
   static func halves() -> (servers: CPUs, measurers: CPUs)? {
     let numbers = [Int32](unsafeUninitializedCapacity: 1_024) { buffer, count in
       count = Int(bench_allowed_cpus(buffer.baseAddress, 1_024))
@@ -23,7 +23,7 @@ struct CPUs: Sendable {
   func pinThread() { bench_pin(numbers, Int32(numbers.count)) }
 }
 
-/// A program that runs beside the benchmark, until `stop()`.
+/// A program that runs in another process until `stop()`.
 final class ServerProcess {
   struct Failure: Error, CustomStringConvertible {
     var description: String
@@ -33,10 +33,10 @@ final class ServerProcess {
   private let log: String
   private var isRunning = true
 
-  /// Its output goes to the file `log`.
+  /// Starts the program. Its output is written to the file `log`.
   init(_ command: [String], environment: [String: String] = [:], cpus: CPUs?, log: String) throws {
     self.log = log
-    // So that it ends however the benchmark does.
+    // Ends the program in any case when the benchmark ends.
     let guarded = ["setpriv", "--pdeathsig", "TERM", "--"]
     let pinned = guarded + (cpus.map { ["taskset", "--cpu-list", $0.list] } ?? []) + command
     let variables = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
@@ -47,7 +47,7 @@ final class ServerProcess {
 
   func stop() { end(by: SIGTERM) }
 
-  /// Ends it as Ctrl-C does.
+  /// Ends it like Ctrl-C.
   func interrupt() { end(by: SIGINT) }
 
   private func end(by signal: Int32) {
@@ -71,7 +71,7 @@ final class ServerProcess {
     }
   }
 
-  /// Runs a command to its end; what it printed.
+  /// Runs a command to its end, and returns its output. Throws ``Failure`` if it fails.
   @discardableResult
   static func run(_ command: [String], environment: [String: String] = [:], log: String) throws -> String {
     let variables = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
@@ -91,7 +91,7 @@ private func spawn(_ command: [String], _ environment: [String], log: String) th
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
   posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
   posix_spawn_file_actions_adddup2(&actions, 1, 2)
-  // A task's thread blocks signals, and a child would inherit that.
+  // A task's thread blocks signals, and a child would inherit the signal mask.
   var attributes = posix_spawnattr_t()
   posix_spawnattr_init(&attributes)
   defer { posix_spawnattr_destroy(&attributes) }
@@ -110,18 +110,28 @@ private func spawn(_ command: [String], _ environment: [String], log: String) th
   return pid
 }
 
-/// What `/proc` says of processes.
+/// Information about processes from `/proc`.
 enum ProcessTable {
-  /// Seconds of processor time that a process and its children have used, in user mode and in the kernel, with all their
-  /// threads and with the children that have ended.
+  /// The CPU seconds of a process and its children in user and kernel mode, including all their threads and the
+  /// process's ended children.
   static func cpuSeconds(ofTree root: pid_t) -> Double {
     let processes = [root] + children(of: root)
     let ticks = processes.reduce(0) { sum, pid in
       let fields = stat(of: pid)
-      // utime, stime; and of the children that were waited for, cutime and cstime.
+      // utime and stime; for the root also cutime and cstime, of the children that were waited for.
       return sum + (pid == root ? 11..<15 : 11..<13).reduce(0) { $0 + (fields.count > $1 ? Int(fields[$1]) ?? 0 : 0) }
     }
     return Double(ticks) / Double(sysconf(Int32(_SC_CLK_TCK)))
+  }
+
+  /// Seconds of processor time that the threads of a process have used, in nanoseconds' resolution
+  /// (`/proc/PID/task/TID/schedstat`). Threads that have ended are not included.
+  static func scheduledSeconds(of pid: pid_t) -> Double {
+    let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []
+    return threads.reduce(0) { sum, thread in
+      let text = (try? String(contentsOfFile: "/proc/\(pid)/task/\(thread)/schedstat", encoding: .utf8)) ?? ""
+      return sum + (text.split(separator: " ").first.flatMap { Double($0) } ?? 0)
+    } / 1e9
   }
 
   static func parent(of pid: pid_t) -> pid_t { stat(of: pid).dropFirst().first.flatMap { pid_t($0) } ?? 0 }
@@ -142,7 +152,7 @@ enum ProcessTable {
     return names.compactMap { pid_t($0) }.filter { parent(of: $0) == root }
   }
 
-  /// The fields of `/proc/PID/stat` from the third on; the second may hold anything.
+  /// The fields of `/proc/PID/stat` from the third on. The second may contain any characters.
   private static func stat(of pid: pid_t) -> [Substring] {
     let text = (try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)) ?? ""
     guard let end = text.lastIndex(of: ")") else { return [] }

@@ -1,20 +1,20 @@
-/// A request with places for keys, and what its answers look like.
+/// A request with placeholders for keys, and the form of its responses.
 struct RequestTemplate: Sendable {
   enum Answer {
-    /// The same 200 for everybody.
+    /// The same 200 for every request.
     case fixed
-    /// `"code":"…"` in the body, once for each key.
+    /// `"code":"…"` in the body, once per key.
     case codesInBody
     /// `X-Latchkey-Code: …`
     case codeInHeader
   }
 
   let bytes: [UInt8]
-  /// Where the keys stand.
+  /// The offsets of the keys in `bytes`.
   let keyOffsets: [Int]
   let answer: Answer
 
-  /// `{}` in head and body stands for a key.
+  /// `{}` in head and body is a placeholder for a key.
   private init(head: String, body: String = "", answer: Answer) {
     let place = Array(repeating: UInt8(ascii: "k"), count: KeyMix.keyLength)
     var bytes: [UInt8] = []

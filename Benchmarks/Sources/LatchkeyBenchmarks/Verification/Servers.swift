@@ -24,7 +24,7 @@ struct LatchkeyServer {
     self.port = port
   }
 
-  /// Asks for each key that exists once, a thousand at a time.
+  /// Verifies each known key once, a thousand per request.
   func verifyAll(of mix: KeyMix, progress: (_ verified: Int) throws -> Void = { _ in }) throws {
     let connection = try BlockingConnection(port: port)
     let size = 1_000
@@ -46,7 +46,7 @@ struct LatchkeyServer {
     }
   }
 
-  /// Waits until as many counters are written, or more.
+  /// Waits until at least `count` counters have been written.
   func waitUntilFlushed(_ count: Int) throws {
     try process.waitUntil("the flush of all counters", within: 120) {
       (try? metric("latchkey_usage_counters_flushed_total")).map { Int($0) >= count } ?? false
@@ -61,16 +61,16 @@ struct LatchkeyServer {
   }
 }
 
-/// An nginx with one worker and a configuration of ours.
+/// An nginx with one worker and the benchmark's configuration.
 struct Nginx {
   let process: ServerProcess
   let port: Int
 
-  /// `main` stands outside of `http`, `http` in it, and `locations` in the one server.
+  /// `main` is configuration outside of the `http` block, `http` inside of it, and `locations` in the only server.
   init(main: String = "", http: String = "", locations: String, cpus: CPUs?, folder: String, name: String) throws {
     let (port, prefix) = (unusedPort(), "\(folder)/\(name)")
     try FileManager.default.createDirectory(atPath: prefix, withIntermediateDirectories: true)
-    // As root, the worker would become somebody who may not enter the folder.
+    // As root, the worker would switch to a user without access to the folder.
     let user = geteuid() == 0 ? "user root;" : ""
     let temporaryPaths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map { "\($0)_temp_path \($0);" }
     try """
@@ -91,13 +91,13 @@ struct Nginx {
     self.port = port
   }
 
-  /// Answers each path with 200 and as many bytes, head and body, as given; the body has one at least.
+  /// Answers each path with 200 and the given number of bytes in head and body. The body has at least one.
   static func returning(_ lengths: [String: Int], cpus: CPUs?, folder: String, name: String) throws -> Nginx {
     func locations(_ bodyLengths: [String: Int]) -> String {
       bodyLengths.map { "location = \($0) { return 200 \"\(String(repeating: "x", count: $1))\"; }" }
         .joined(separator: "\n")
     }
-    // How long nginx's heads are, it says itself.
+    // The length of nginx's heads is measured first.
     let trial = try Nginx(locations: locations(lengths), cpus: cpus, folder: folder, name: name)
     let bodyLengths = try lengths.reduce(into: [String: Int]()) { bodyLengths, entry in
       let headLength = try BlockingConnection(port: trial.port).answer(to: entry.key) { $0.length - $0.body.count }
@@ -107,8 +107,8 @@ struct Nginx {
     return try Nginx(locations: locations(bodyLengths), cpus: cpus, folder: folder, name: name)
   }
 
-  /// Answers as `GET /v1/authorize` does, without limits and counts: from its worker's cache of the hashes of good keys,
-  /// else from Redis. A revoked key is good until its entry ends.
+  /// Answers like `GET /v1/authorize`, without limits and counts: from its worker's cache of the hashes of good keys,
+  /// otherwise from Redis. A revoked key is good until its cache entry expires.
   static func authorizing(redis: Redis, cpus: CPUs?, folder: String, name: String) throws -> Nginx {
     try FileManager.default.createDirectory(atPath: "\(folder)/\(name)", withIntermediateDirectories: true)
     try luaModule(redis).write(toFile: "\(folder)/\(name)/authorize.lua", atomically: true, encoding: .utf8)
@@ -123,7 +123,7 @@ struct Nginx {
       folder: folder, name: name)
   }
 
-  /// The SHA-256 is OpenSSL's. Only misses ask Redis, so that a client of a few lines costs nothing that counts.
+  /// SHA-256 is from OpenSSL. Only misses query Redis, so the cost of the simple client is negligible.
   private static func luaModule(_ redis: Redis) -> String {
     #"""
     local hasher = require("nginx.sha256"):new()
@@ -177,7 +177,7 @@ struct Nginx {
   }
 }
 
-/// A redis-server on a Unix socket, in memory alone.
+/// A redis-server on a Unix socket, without persistence.
 struct Redis {
   let process: ServerProcess
   let socketPath: String
@@ -191,7 +191,7 @@ struct Redis {
     socketPath = path
   }
 
-  /// Stores each key under its hash: id, account and scopes.
+  /// Stores the id, account and scopes of each key under its hash.
   func insertKeys(of database: BenchmarkDatabase) throws {
     let rows = try database.rows(
       "select encode(key_hash, 'hex'), id || ' ' || account_id || ' ' || array_to_string(scopes, ' ') from api_keys")

@@ -3,22 +3,22 @@ import Foundation
 
 struct Verification: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "What a verification costs, beside nginx and beside nginx with Lua and Redis.",
+    abstract: "The cost of a verification, compared with nginx and with nginx with Lua and Redis.",
     discussion: """
-      The figure is the server's processor time for each verification, from /proc; the ratios are medians of the ratios \
-      in each round. Requests a second and latencies stand beside it: with each connection as fast as it is answered, \
+      The main figure is the server's CPU time per verification, from /proc. The ratios are medians of the ratios in \
+      each round. Requests per second and latencies are also measured: with each connection as fast as it is answered, \
       and at half of that rate, at random times. `late` is from when a request was due instead of when it was sent. \
-      100,000 keys asked for by Zipf's law; 1 % of the requests are for unknown ones.
+      100,000 keys are verified by Zipf's law; 1 % of the requests are for unknown keys.
 
         nginx-verify, nginx-authorize   `return 200` to the same request, with as many bytes as Latchkey's answer
-        nginx-lua                       each worker caches the hashes of good keys, before Redis: no limits, no counts, \
-      and a revoked key is good until its entry ends after 300 s
+        nginx-lua                       each worker caches the hashes of good keys from Redis: no limits, no counts, \
+      and a revoked key is good until its entry expires after 300 s
         async-…                         FAST_PATH=false
-        fast-…                          as it is started by default
-        batch                           a hundred keys a request; all figures but latencies are per key
+        fast-…                          the default settings
+        batch                           a hundred keys per request; all figures except latencies are per key
 
-      One worker for nginx, and one thread for connections in Latchkey. Keys have limits that are never reached, for which the \
-      benchmark's database goes without the constraints on limits.
+      nginx has one worker, and Latchkey one thread for connections. Keys have limits that are never reached, for \
+      which the benchmark's database has no constraints on limits.
       """)
 
   static let knownCount = 100_000
@@ -28,12 +28,13 @@ struct Verification: ParsableCommand {
 
   @OptionGroup var settings: VerificationSettings
   @Option(help: "How often each candidate is measured, in turn with the others.") var rounds = 5
-  @Option(help: "Seconds that one measurement lasts; each has two, after a warm-up.") var seconds = 3.0
+  @Option(help: "Seconds per measurement; each candidate has two per round, after a warm-up.") var seconds = 3.0
   @Option(help: "Connections, with one request at a time on each.") var connections = 64
-  @Option(help: "Candidates to measure, with commas between; ratios need the one in their name.") var only: String?
-  @Flag(help: "Keep servers and generator on processors of their own. Latchkey has more threads than those, then.")
+  @Option(help: "Candidates to measure, separated by commas; ratios need the candidate in their name.") var only:
+    String?
+  @Flag(help: "Keep servers and generator on separate processors. Latchkey then has more threads than processors.")
   var pinned = false
-  @Flag(help: "Count system calls by strace instead: how many a verification takes.") var syscalls = false
+  @Flag(help: "Count the system calls per verification with strace instead.") var syscalls = false
 
   func validate() throws {
     guard (1...100).contains(rounds), (0.1...60).contains(seconds), (1...1_024).contains(connections) else {
@@ -43,7 +44,7 @@ struct Verification: ParsableCommand {
 
   func run() throws {
     try settings.withDatabase(pinned: pinned) { database, folder, cpus in
-      // A database each, so that neither server has to tell another what it admitted.
+      // One database per server, so that the servers do not exchange limits.
       let other = try BenchmarkDatabase(
         url: try settings.url, latchkey: settings.binary, log: "\(folder)/migrate-other.log")
       let mix = KeyMix.zipf(
@@ -74,9 +75,9 @@ struct VerificationCandidate {
   var name: String
   var port: Int
   var template: RequestTemplate
-  /// All processes that take part, apart from PostgreSQL.
+  /// All processes that take part, except PostgreSQL.
   var processes: [ServerProcess]
-  /// The candidates that it is compared with.
+  /// The candidates with which it is compared.
   var nginx: String
   var route: String?
 
@@ -93,7 +94,7 @@ final class VerificationStage {
   init(
     database: BenchmarkDatabase, other: BenchmarkDatabase, binary: String, mix: KeyMix, cpus: CPUs?, folder: String
   ) throws {
-    // One thread for connections, as nginx has.
+    // One thread for connections, like nginx.
     let routes = try LatchkeyServer(
       binary: binary, database: other, environment: ["FAST_PATH": "false", "HTTP_THREADS": "1"], cpus: cpus,
       folder: folder, name: "async")
@@ -175,16 +176,19 @@ final class VerificationStage {
   }
 }
 
-/// What one candidate gave in one round.
+/// The measurements of one candidate in one round.
 private struct VerificationMeasurement {
-  /// Processor microseconds for each key, of the servers, and of PostgreSQL.
+  /// CPU microseconds of the servers per key.
   var microseconds: Double
+  /// CPU microseconds of PostgreSQL per key.
   var databaseMicroseconds: Double
-  /// Keys a second.
+  /// Keys per second.
   var perSecond: Double
+  /// Latencies at full load.
   var full: LatencyHistogram
+  /// Latencies at half load, from when each request was sent.
   var half: LatencyHistogram
-  /// At half load, from when each request was due.
+  /// Latencies at half load, from when each request was due.
   var halfResponse: LatencyHistogram
 }
 
@@ -212,7 +216,8 @@ struct VerificationRounds {
       """
 
       medians of \(rounds) rounds, \(connections) connections:
-                          CPU-µs  × nginx  × async    keys/s   p50 ms   p99 ms  | half load: p50    p99  late p99  | PostgreSQL CPU-µs
+                          CPU-µs  × nginx  × async    keys/s   p50 ms   p99 ms  | half load: p50    p99  late p99  \
+      | PostgreSQL CPU-µs
       """)
     for candidate in candidates { print("         " + row(candidate, all[candidate.name] ?? [], all)) }
     print("\nverdicts at full load:")
@@ -224,7 +229,7 @@ struct VerificationRounds {
   }
 
   private func measure(_ candidate: VerificationCandidate) throws -> (VerificationMeasurement, [String: Int]) {
-    // What the one before left to be counted is written.
+    // Until the counters of the previous candidate are written.
     Thread.sleep(forTimeInterval: Verification.settleSeconds)
     var load = Load(
       port: candidate.port, template: candidate.template, mix: mix, connections: connections, cpus: measurers)

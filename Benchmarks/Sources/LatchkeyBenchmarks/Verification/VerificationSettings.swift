@@ -1,9 +1,9 @@
 import ArgumentParser
 import Foundation
 
-/// What the benchmarks of a running server can be told.
+/// The options of the benchmarks of a running server.
 struct VerificationSettings: ParsableArguments {
-  @Option(help: "The latchkey to measure, built for release.") var binary = ".build/release/latchkey"
+  @Option(help: "The latchkey binary to measure, built for release.") var binary = ".build/release/latchkey"
 
   var url: String {
     get throws {
@@ -14,7 +14,7 @@ struct VerificationSettings: ParsableArguments {
     }
   }
 
-  /// Runs `body` with a database, a folder for logs and sockets, and the processors of either side.
+  /// Runs `body` with a database, a folder for logs and sockets, and the processors for servers and generators.
   func withDatabase(
     pinned: Bool,
     _ body: (_ database: BenchmarkDatabase, _ folder: String, _ cpus: (servers: CPUs, measurers: CPUs)?) throws -> Void
@@ -29,7 +29,7 @@ struct VerificationSettings: ParsableArguments {
     let database = try BenchmarkDatabase(url: try url, latchkey: binary, log: "\(folder)/migrate.log")
     let cpus = pinned ? CPUs.halves() : nil
     if let cpus {
-      // Its backends inherit it.
+      // PostgreSQL's backends inherit the affinity.
       try ServerProcess.run(
         ["taskset", "--all-tasks", "--cpu-list", "--pid", cpus.measurers.list, "\(database.postmaster)"],
         log: "\(folder)/taskset.log")
@@ -39,13 +39,13 @@ struct VerificationSettings: ParsableArguments {
   }
 }
 
-/// Prints a line at once, also where the output is a file.
+/// Prints a line and flushes the output, which also matters if it is a file.
 func report(_ line: String) {
   print(line)
   fflush(nil)
 }
 
-/// The value in the middle, or the mean of the two.
+/// The median; NaN if there are no values.
 func median(_ values: [Double]) -> Double {
   guard !values.isEmpty else { return .nan }
   let sorted = values.sorted()
@@ -53,7 +53,7 @@ func median(_ values: [Double]) -> Double {
   return sorted.count.isMultiple(of: 2) ? (sorted[middle - 1] + sorted[middle]) / 2 : sorted[middle]
 }
 
-/// `12.3`, or `–` for what was not measured; right-aligned.
+/// Formats a number such as `12.3`, or `–` if it is not finite, right-aligned.
 func column(_ value: Double, _ decimals: Int, width: Int) -> String {
   let text = value.isFinite ? String(format: "%.\(decimals)f", value) : "–"
   return String(repeating: " ", count: max(0, width - text.count)) + text

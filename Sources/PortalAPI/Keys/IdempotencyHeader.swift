@@ -1,0 +1,29 @@
+import HTTPTypes
+import Hummingbird
+import Portal
+
+extension Request {
+  /// This request as its `Idempotency-Key` identifies it; nil without the header. A repeat has the same method, path
+  /// and body; the order of the body's members does not matter.
+  func idempotent(_ fields: RequestFields, _ holder: KeyAccess) throws(InvalidRequest) -> IdempotentRequest? {
+    let keys = headers[values: .idempotencyKey]
+    guard let key = keys.first else { return nil }
+    guard keys.count == 1,
+      let request = IdempotentRequest(
+        key: key, of: holder.tokenID, request: Array("\(method) \(uri.path)\n".utf8) + fields.fingerprint,
+        accountID: holder.accountID, holder: holder.secret)
+    else {
+      let length = IdempotentRequest.keyLength
+      throw InvalidRequest(
+        "header.Idempotency-Key",
+        "must be sent once, with \(length.lowerBound) to \(length.upperBound) printable characters")
+    }
+    return request
+  }
+}
+
+extension HTTPField.Name {
+  // Safe: it is a valid name.
+  // swift-format-ignore: NeverForceUnwrap
+  static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
+}

@@ -1,0 +1,140 @@
+import Foundation
+import JSON
+import Portal
+
+/// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
+/// throw all problems together.
+extension RequestFields {
+  mutating func keySettings(at now: Date) throws -> KeySettings {
+    let name = typedLine("name", 1...Key.nameLengthMax)
+    let scopes = required("scopes") { $0.scopes() }
+    let environment = choice("environment", default: Key.Environment.live)
+    let (rateLimit, limits) = (rateLimitPerMinute(), namedLimits())
+    let mode = choice("rateLimitMode", default: RateLimitMode.fast)
+    let (allowedIPs, expiresAt) = (addressBlocks(), futureDate("expiresAt", after: now))
+    let (description, tags, metadata) = (keyDescription(), tags(), metadata())
+    return try finish(name, scopes) { name, scopes in
+      KeySettings(
+        name: name, environment: environment, scopes: scopes, rateLimitPerMinute: rateLimit, limits: limits,
+        rateLimitMode: mode, allowedIPs: allowedIPs, expiresAt: expiresAt, description: description, tags: tags,
+        metadata: metadata)
+    }
+  }
+
+  mutating func keyChanges(at now: Date) throws -> KeyChanges {
+    let changes = KeyChanges(
+      name: change("name") { $0.typedLine("name", 1...Key.nameLengthMax) }, scopes: change("scopes") { $0.scopes() },
+      rateLimitPerMinute: change("rateLimitPerMinute") { $0.rateLimitPerMinute() },
+      limits: change("limits") { $0.namedLimits() },
+      rateLimitMode: change("rateLimitMode") { $0.choice("rateLimitMode", default: RateLimitMode.fast) },
+      allowedIPs: removableChange("allowedIPs") { $0.addressBlocks() },
+      expiresAt: removableChange("expiresAt") { $0.futureDate("expiresAt", after: now) },
+      description: removableChange("description") { $0.keyDescription() }, tags: change("tags") { $0.tags() },
+      metadata: removableChange("metadata") { $0.metadata() },
+      isEnabled: change("enabled") { $0.optionalBool("enabled") })
+    try finish()
+    return changes
+  }
+
+  /// The value of a member that must not be null. Nil if the member is missing, and after a problem.
+  mutating func change<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
+    guard has(name) else { return nil }
+    if takeNull(name) {
+      refuse(name, "must not be null")
+      return nil
+    }
+    return parse(&self)
+  }
+
+  /// The change that a member asks for. Null removes the setting.
+  private mutating func removableChange<Value>(
+    _ name: String, _ parse: (inout RequestFields) -> Value?
+  ) -> OptionalChange<Value> {
+    guard has(name) else { return .keep }
+    if takeNull(name) { return .remove }
+    // Nil after a problem, which has been recorded.
+    return parse(&self).map { .set($0) } ?? .keep
+  }
+
+  private mutating func scopes() -> [String]? {
+    optionalList("scopes", 1...Scope.countMax, "must match ^[a-z0-9][a-z0-9:._*-]{0,63}$") {
+      Scope.isValid($0) ? $0 : nil
+    }
+  }
+
+  /// The scope patterns of a plan or a policy.
+  mutating func optionalScopePatterns(_ name: String) -> [String]? {
+    optionalList(name, 1...Scope.countMax, "must be * or match ^[a-z0-9][a-z0-9:._*-]{0,63}$") {
+      Scope.isPattern($0) ? $0 : nil
+    }
+  }
+
+  private mutating func rateLimitPerMinute() -> Int {
+    integer("rateLimitPerMinute", 1...Key.rateLimitPerMinuteMax, default: Key.rateLimitPerMinuteDefault)
+  }
+
+  private mutating func addressBlocks() -> [AddressBlock]? {
+    optionalList("allowedIPs", 1...AddressBlock.countMax, "must be an IPv4 or IPv6 address or CIDR block") {
+      AddressBlock($0)
+    }
+  }
+
+  mutating func futureDate(_ name: String, after now: Date) -> Date? {
+    let date = optionalDate(name)
+    if let date, date <= now { refuse(name, "must be in the future") }
+    return date
+  }
+
+  private mutating func keyDescription() -> String? {
+    optionalTypedLines("description", 0...Key.descriptionLengthMax)
+  }
+
+  private mutating func tags() -> [String] {
+    var seen: Set<String> = []
+    return optionalList(
+      "tags", 0...KeyTag.countMax, "must match ^[a-z0-9][a-z0-9:._-]{0,31}$ and must not be repeated"
+    ) { KeyTag.isValid($0) && seen.insert($0).inserted ? $0 : nil } ?? []
+  }
+
+  /// The JSON text of the object, without spaces.
+  private mutating func metadata() -> String? {
+    guard let value = value("metadata") else { return nil }
+    guard case .object = value, value.depth <= Key.metadataDepthMax else {
+      refuse("metadata", "must be an object, at most \(Key.metadataDepthMax) levels deep")
+      return nil
+    }
+    let text = JSONWriter.text(of: value)
+    guard text.utf8.count <= Key.metadataByteCountMax else {
+      refuse("metadata", "must be at most \(Key.metadataByteCountMax) bytes when written without spaces")
+      return nil
+    }
+    return text
+  }
+
+  private mutating func namedLimits() -> [RateLimit] {
+    var names: Set<String> = []
+    return optionalObjects("limits", 0...RateLimit.countMax) { fields in
+      let name = fields.string("name", 1...64)
+      if !RateLimit.isValid(name: name ?? "") {
+        fields.refuse("name", "must match ^[a-z][a-z0-9_-]{0,31}$ and be neither default nor account")
+      } else if let name, !names.insert(name).inserted {
+        fields.refuse("name", "must not be repeated")
+      }
+      return RequestFields.make(
+        name, fields.integer("limit", 1...RateLimit.limitMax),
+        fields.integer("windowSeconds", 1...RateLimit.windowSecondsMax)
+      ) { RateLimit(name: $0, limit: $1, windowSeconds: $2) }
+    } ?? []
+  }
+}
+
+extension JSONValue {
+  /// The number of nested objects and lists, including this one; 0 for other values.
+  fileprivate var depth: Int {
+    switch self {
+    case .array(let elements): 1 + (elements.map(\.depth).max() ?? 0)
+    case .object(let members): 1 + (members.map(\.value.depth).max() ?? 0)
+    default: 0
+    }
+  }
+}

@@ -1,0 +1,65 @@
+package import Foundation
+import JSON
+package import Portal
+
+extension JSONWriter {
+  /// A key that staff or an operator has found, which may belong to any account.
+  package mutating func fields(ofFound key: Key, at now: Date) {
+    fields(of: key, at: now)
+    field("accountId", key.accountID)
+  }
+
+  mutating func fields(of updated: Keys.Updated, at now: Date) {
+    fields(of: updated.key, at: now)
+    propagation(updated.propagation)
+  }
+
+  /// A `Key` of the contract.
+  package mutating func fields(of key: Key, at now: Date) {
+    field("id", key.id)
+    field("name", key.name)
+    field("start", key.start)
+    field("environment", key.environment.rawValue)
+    field("scopes", key.scopes)
+    field("rateLimitPerMinute", key.rateLimitPerMinute)
+    objects("limits", key.limits) { json, limit in
+      json.field("name", limit.name)
+      json.field("limit", limit.limit)
+      json.field("windowSeconds", limit.windowSeconds)
+    }
+    field("rateLimitMode", key.rateLimitMode.rawValue)
+    field("allowedIPs", key.allowedIPs?.map(\.description))
+    field("expiresAt", key.expiresAt)
+    field("revokedAt", key.revokedAt)
+    field("lastUsedAt", key.lastUsedAt)
+    field("totalRequests", key.totalRequests)
+    field("createdAt", key.createdAt)
+    field("status", key.status(at: now).rawValue)
+    field("description", key.description)
+    field("tags", key.tags)
+    field("metadata", json: key.metadata)
+    if let maker = key.createdBy {
+      object("createdBy") { json in
+        json.field("kind", maker.kind)
+        json.field("id", maker.id)
+        json.field("name", maker.name)
+      }
+    } else {
+      field("createdBy", json: nil)
+    }
+    object("effective") { json in
+      json.field("scopes", key.effectiveScopes)
+      json.field("rateLimitPerMinute", key.effectiveRateLimitPerMinute)
+      json.field("expiresAt", key.effectiveExpiresAt)
+    }
+    objects("policyViolations", key.policyViolations) { $0.fields(of: $1) }
+  }
+
+  mutating func fields(of policy: KeyPolicy) {
+    field("expiryRequired", policy.isExpiryRequired)
+    field("maxLifetimeDays", policy.maxLifetimeDays)
+    field("allowlistRequired", policy.isAllowlistRequired)
+    field("allowedScopes", policy.allowedScopes)
+    field("disableAfterIdleDays", policy.disableAfterIdleDays)
+  }
+}

@@ -1,0 +1,133 @@
+import Foundation
+import Hummingbird
+import Portal
+
+/// `/v1/keys`, a customer's own keys, and `/v1/accounts/{id}/keys`, the keys of an account for service tokens.
+struct KeysController {
+  static let bodySizeMax = 64 << 10
+  private static let query: [QueryParameter] = .page + ["status", "q", .list("tag")]
+
+  let keys: Keys
+  let idempotency: Idempotency
+
+  func addRoutes(to routes: MemberRoutes) {
+    routes.get("v1/keys", .readKeys, query: Self.query) { try await list($0, of: $1.keyAccess) }
+    routes.post("v1/keys", .changeKeys) { try await create($0, for: $1.keyAccess) }
+    routes.get("v1/keys/{id}", .readKeys) { try await get($1.pathID, of: $1.keyAccess) }
+    routes.patch("v1/keys/{id}", .changeKeys) { try await update($1.pathID, $0, of: $1.keyAccess) }
+    routes.delete("v1/keys/{id}", .changeKeys) { try await revoke($1.pathID, of: $1.keyAccess) }
+    // Not `DELETE /v1/keys`: a client whose variable for the id is empty would call it by accident.
+    routes.post("v1/keys/revoke-all", .changeKeys, use: revokeAll)
+    routes.post("v1/keys/{id}/roll", .changeKeys) { try await roll($1.pathID, $0, of: $1.keyAccess) }
+  }
+
+  func addRoutes(to routes: ServiceTokenRoutes) {
+    routes.get("v1/accounts/{id}/keys", .readKeys, query: Self.query) { try await list($0, of: $1.keyAccess) }
+    routes.get("v1/accounts/{id}/keys/{keyId}", .readKeys) { try await get($1.keyID, of: $1.keyAccess) }
+    routes.post("v1/accounts/{id}/keys", .writeKeys) { try await create($0, for: $1.keyAccess) }
+    routes.patch("v1/accounts/{id}/keys/{keyId}", .writeKeys) {
+      try await update($1.keyID, $0, of: $1.keyAccess)
+    }
+    routes.delete("v1/accounts/{id}/keys/{keyId}", .writeKeys) { try await revoke($1.keyID, of: $1.keyAccess) }
+    routes.post("v1/accounts/{id}/keys/{keyId}/roll", .writeKeys) { try await roll($1.keyID, $0, of: $1.keyAccess) }
+  }
+
+  private func list(_ request: Request, of holder: KeyAccess) async throws -> Response {
+    let query = try request.query()
+    let page = try query.page()
+    var filter = try KeyFilter(query)
+    filter.environment = holder.caller.environment
+    let found = try await keys.list(of: holder.accountID, filter, page: page)
+    let now = expiryDate
+    return Response(
+      json: .object { json in json.page("keys", found) { $0.fields(of: $1, at: now) } })
+  }
+
+  private func get(_ id: UUID, of holder: KeyAccess) async throws -> Response {
+    let key = try await keys.find(id, of: holder.accountID, in: holder.caller.environment)
+    return Response(
+      json: .object { $0.fields(of: key, at: expiryDate) },
+      headers: [.eTag: EntityTag.text(of: key.revision)])
+  }
+
+  private func create(_ request: Request, for holder: KeyAccess) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
+    let once = try request.idempotent(fields, holder)
+    let settings: KeySettings
+    do { settings = try fields.keySettings(at: expiryDate) } catch let error as InvalidRequest {
+      // A repeat may have an `expiresAt` that was in the future at the first request and is in the past now.
+      guard let once, let answer = try await idempotency.firstAnswer(to: once) else { throw error }
+      return response(try NewKey(answer), for: holder)
+    }
+    guard let once else {
+      let issued = try await keys.create(settings, for: holder.accountID, by: holder.caller)
+      return response(NewKey(issued, at: expiryDate), for: holder)
+    }
+    let now = try await keys.now()
+    let answer = try await idempotency.once(once) { transaction in
+      let issued = try await keys.create(
+        settings, for: holder.accountID, by: holder.caller, at: now, on: transaction)
+      return FirstAnswer(issued, at: expiryDate)
+    }
+    return response(try NewKey(answer), for: holder)
+  }
+
+  private func response(_ new: NewKey, for holder: KeyAccess) -> Response {
+    Response(
+      status: .created,
+      json: .object { json in
+        json.fields(of: new)
+        json.keyWarning()
+      },
+      headers: [.location: "\(holder.path)/\(new.id.text)", .eTag: EntityTag.text(of: Key.firstRevision)])
+  }
+
+  private func update(_ id: UUID, _ request: Request, of holder: KeyAccess) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
+    let changes = try fields.keyChanges(at: expiryDate)
+    let revisions = try request.ifMatch()
+    let updated = try await keys.update(
+      id, of: holder.accountID, changes, ifRevision: revisions, by: holder.caller)
+    return Response(
+      json: .object { $0.fields(of: updated, at: expiryDate) },
+      headers: [.eTag: EntityTag.text(of: updated.key.revision)])
+  }
+
+  @Sendable private func revokeAll(_ request: Request, _ context: MemberContext) async throws -> Response {
+    _ = try await EmptyBody(request, sizeMax: Self.bodySizeMax)
+    let (count, propagation) = try await keys.revokeAll(of: context.accountID, by: context.caller)
+    return Response(json: .object { $0.revocation(ofKeys: count, propagation) })
+  }
+
+  private func revoke(_ id: UUID, of holder: KeyAccess) async throws -> Response {
+    let revoked = try await keys.revoke(id, of: holder.accountID, by: holder.caller)
+    return Response(json: .object { $0.fields(of: revoked) })
+  }
+
+  private func roll(_ id: UUID, _ request: Request, of holder: KeyAccess) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax, isOptional: RollBody.isOptional)
+    let once = try request.idempotent(fields, holder)
+    let grace = try RollBody(&fields).graceSeconds
+    guard let once else {
+      let rolled = try await keys.roll(id, of: holder.accountID, graceSeconds: grace, by: holder.caller)
+      return response(RolledKey(rolled, at: expiryDate), for: holder)
+    }
+    let start = ContinuousClock.now
+    let now = try await keys.now()
+    let answer = try await idempotency.once(once) { transaction in
+      let (successor, predecessor, ended) = try await keys.roll(
+        id, of: holder.accountID, graceSeconds: grace, by: holder.caller, at: now, on: transaction)
+      return FirstAnswer(successor, [predecessor] + ended, at: expiryDate)
+    }
+    return response(try RolledKey(answer, await keys.propagation(since: start)), for: holder)
+  }
+
+  private func response(_ rolled: RolledKey, for holder: KeyAccess) -> Response {
+    Response(
+      status: .created, json: .object { $0.fields(of: rolled) },
+      headers: [.location: "\(holder.path)/\(rolled.successor.id.text)"])
+  }
+
+  /// The time by which a key counts as expired or not.
+  private var expiryDate: Date { keys.clock.now.expiryDate }
+}

@@ -1,0 +1,44 @@
+import JSON
+import Portal
+
+extension JSONWriter {
+  mutating func fields(of verdict: Verdict) {
+    if verdict.isValid {
+      piece(#""valid":true,"code":"VALID""#)
+    } else {
+      piece(#""valid":false,"code":"#, verdict.code.rawValue)
+    }
+    guard let (key, limits) = verdict.found else { return }
+    piece(#","keyId":""#, key.id)
+    piece(#"","accountId":""#, key.accountID)
+    piece(#"","name":"#, key.name)
+    piece(#","environment":"#, key.environment.rawValue)
+    field("scopes", key.scopes)
+    field("expiresAt", key.expiresAt)
+    piece(#","rateLimit":{"limit":"#, limits.binding)
+    piece(#","limits":[{"name":"#, limits.own)
+    for standing in limits.others { piece(#",{"name":"#, standing) }
+    piece("]")
+    // Null if waiting would not help.
+    if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding.retryAfterSeconds) }
+  }
+
+  /// The result of an invalid question of a batch.
+  mutating func fields(ofInvalid problems: [RequestProblem]) {
+    piece(#""valid":false,"code":"INVALID_REQUEST""#)
+    objects("errors", problems) { $0.fields(of: $1) }
+  }
+
+  private mutating func piece(_ text: StaticString, _ standing: RateLimitDecision.Standing) {
+    piece(text, standing.limit.name)
+    piece(#","windowSeconds":"#, standing.limit.windowSeconds)
+    piece(#","limit":"#, standing.window)
+  }
+
+  private mutating func piece(_ text: StaticString, _ window: SlidingWindow.Decision) {
+    piece(text, window.limit)
+    piece(#","remaining":"#, window.remaining)
+    piece(#","resetSeconds":"#, window.resetSeconds)
+    piece("}")
+  }
+}

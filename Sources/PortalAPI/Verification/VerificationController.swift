@@ -1,0 +1,130 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Portal
+
+/// `POST /v1/verify` and similar routes, which a gateway calls for every request to its API.
+struct VerificationController {
+  static let bodySizeMax = 64 << 10
+  static let batchBodySizeMax = 1 << 20
+  static let batchCountMax = 1_000
+
+  let verifier: Verifier
+  let keyPlaces: KeyPlaces
+
+  func addRoutes(to routes: ServiceTokenRoutes) {
+    routes.on(.verify, .verifyKeys, verify)
+    routes.on(.verifyBatch, .verifyKeys, verifyBatch)
+  }
+
+  /// For gateways that can only send headers. Their token is in a header of its own.
+  func addHeaderRoutes(to routes: ServiceTokenRoutes) {
+    // Some gateways keep the query of the original request.
+    routes.on(.authorize, .verifyKeys, query: nil, authorize)
+  }
+
+  @Sendable private func verify(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
+    let asked = fields.verification(verifier.format)
+    var question = try fields.finish(asked) { $0 }
+    question.environment = context.token.environment
+    let verdict = try await verifier.verify(question)
+    var response = Response(json: .object { $0.fields(of: verdict) })
+    if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.limits)) }
+    return response
+  }
+
+  @Sendable private func verifyBatch(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
+    var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
+    let asked = fields.batchItems(verifier.format, context.token.environment)
+    let items = try fields.finish(asked) { $0 }
+    var verdicts = try await verifier.verify(items.compactMap(\.question))[...]
+    for item in items where item.question == nil { verifier.noteInvalidRequest() }
+    return Response(
+      json: .object { json in
+        json.objects("results", items) { json, item in
+          switch item {
+          case .question: if let verdict = verdicts.popFirst() { json.fields(of: verdict) }
+          case .invalid(let problems): json.fields(ofInvalid: problems)
+          }
+        }
+      })
+  }
+
+  @Sendable private func authorize(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
+    let key = keyPlaces.key(in: request.headers)
+    var question = try request.verification(of: key.flatMap(verifier.format.hash))
+    question.environment = context.token.environment
+    return Response(authorizing: key == nil ? verifier.verifyNone() : try await verifier.verify(question))
+  }
+}
+
+extension ServiceTokenRoutes {
+  fileprivate func on(
+    _ route: HotRoute, _ right: ServiceToken.Permission, query: [QueryParameter]? = [], _ handler: @escaping Handler
+  ) { on(RouterPath(route.path), route.method, right, query: query, handler) }
+}
+
+extension Verdict {
+  /// The status of the response of `/v1/authorize`.
+  var authorizationStatus: HTTPResponse.Status {
+    switch code {
+    case .valid: .ok
+    case .missingKey, .notFound, .revoked, .disabled, .expired: .unauthorized
+    case .suspended, .forbiddenAddress, .insufficientScope: .forbidden
+    case .rateLimited, .usageExceeded: .tooManyRequests
+    }
+  }
+}
+
+extension Response {
+  /// A verdict as status and headers. There is no body, because gateways discard it.
+  fileprivate init(authorizing verdict: Verdict) {
+    var headers: HTTPFields = [.xLatchkeyCode: verdict.code.rawValue]
+    if let (key, limits) = verdict.found {
+      headers[.xLatchkeyKeyID] = key.id.text
+      headers[.xLatchkeyAccountID] = key.accountID.text
+      headers[.xLatchkeyScopes] = key.scopes.joined(separator: " ")
+      headers.append(contentsOf: HTTPFields(limits))
+    }
+    let status = verdict.authorizationStatus
+    if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer realm=\"api\"" }
+    self.init(status: status, headers: headers)
+  }
+}
+
+extension Request {
+  /// The question in a gateway's headers. Throws ``InvalidRequest`` for a header with an invalid value.
+  fileprivate func verification(of hash: SecretHash?) throws -> VerificationRequest {
+    var question = VerificationRequest(hash: hash)
+    if let scope = headers[.xRequiredScope] {
+      guard Scope.isValid(scope) else { throw InvalidRequest("header.X-Required-Scope", "must be a scope") }
+      question.scopes = [scope]
+    }
+    if let text = headers[.xClientIP] {
+      guard let address = AddressBlock(text), address.isSingleAddress else {
+        throw InvalidRequest("header.X-Client-IP", "must be an IPv4 or IPv6 address")
+      }
+      question.clientIP = address
+    }
+    if let uri = headers[.xOriginalURI] {
+      question.endpoint = VerificationRequest.endpoint(method: headers[.xOriginalMethod], target: uri)
+    }
+    return question
+  }
+}
+
+// Safe: all of these are valid names.
+// swift-format-ignore: NeverForceUnwrap
+extension HTTPField.Name {
+  static let xLatchkeyToken = HTTPField.Name("X-Latchkey-Token")!
+  static let xAPIKey = HTTPField.Name("X-API-Key")!
+  fileprivate static let xRequiredScope = HTTPField.Name("X-Required-Scope")!
+  fileprivate static let xClientIP = HTTPField.Name("X-Client-IP")!
+  fileprivate static let xOriginalMethod = HTTPField.Name("X-Original-Method")!
+  static let xOriginalURI = HTTPField.Name("X-Original-URI")!
+  fileprivate static let xLatchkeyCode = HTTPField.Name("X-Latchkey-Code")!
+  fileprivate static let xLatchkeyKeyID = HTTPField.Name("X-Latchkey-Key-Id")!
+  fileprivate static let xLatchkeyAccountID = HTTPField.Name("X-Latchkey-Account-Id")!
+  fileprivate static let xLatchkeyScopes = HTTPField.Name("X-Latchkey-Scopes")!
+}

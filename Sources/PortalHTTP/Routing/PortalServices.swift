@@ -1,0 +1,57 @@
+package import Portal
+
+/// The services that the routes use.
+package struct PortalServices: Sendable {
+  package var accounts: Accounts
+  package var members: Members
+  package var invitations: Invitations
+  package var sessions: Sessions
+  package var credentials: Credentials
+  package var keys: Keys
+  package var idempotency: Idempotency
+  package var policies: KeyPolicies
+  package var plans: Plans
+  package var verifier: Verifier
+  package var tokens: ServiceTokenVerifier
+  package var serviceTokens: ServiceTokens
+  package var usages: Usages
+  package var analytics: Analytics
+  package var audit: AuditEvents
+  package var desk: SupportDesk
+  package var staff: StaffMembers
+  package var deletion: AccountDeletion
+  package var exports: PersonExports
+  package var erasures: PersonErasures
+  package var readiness: Readiness
+
+  package init(
+    accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
+    keys: Keys, idempotency: Idempotency, policies: KeyPolicies, plans: Plans, verifier: Verifier,
+    tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
+    audit: AuditEvents,
+    desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
+    erasures: PersonErasures, readiness: Readiness
+  ) {
+    self.accounts = accounts
+    self.members = members
+    self.invitations = invitations
+    self.sessions = sessions
+    self.credentials = credentials
+    self.keys = keys
+    self.idempotency = idempotency
+    self.policies = policies
+    self.plans = plans
+    self.verifier = verifier
+    self.tokens = tokens
+    self.serviceTokens = serviceTokens
+    self.usages = usages
+    self.analytics = analytics
+    self.audit = audit
+    self.desk = desk
+    self.staff = staff
+    self.deletion = deletion
+    self.exports = exports
+    self.erasures = erasures
+    self.readiness = readiness
+  }
+}

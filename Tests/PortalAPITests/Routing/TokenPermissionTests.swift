@@ -1,0 +1,119 @@
+import Foundation
+import Portal
+import PortalAPI
+import PortalHTTP
+import PortalTesting
+import PostgresTesting
+import Testing
+
+/// A request that succeeds with a service token that has the permission.
+private struct Sample: Sendable {
+  let route: String
+  let permission: ServiceToken.Permission
+  /// `{key}` is replaced by a key.
+  var body: String?
+  var isInHeader = false
+  let status: Int
+}
+
+@Suite("Permissions of service tokens")
+struct TokenPermissionTests {
+  private static let samples = [
+    Sample(route: "POST /v1/verify", permission: .verifyKeys, body: #"{"key":"{key}"}"#, status: 200),
+    Sample(
+      route: "POST /v1/verify/batch", permission: .verifyKeys, body: #"{"requests":[{"key":"{key}"}]}"#, status: 200),
+    Sample(route: "GET /v1/authorize", permission: .verifyKeys, isInHeader: true, status: 200),
+    Sample(route: "POST /v1/usage", permission: .writeUsage, body: #"{"events":[]}"#, status: 202),
+    Sample(route: "GET /v1/accounts/{id}/keys", permission: .readKeys, status: 200),
+    Sample(route: "GET /v1/accounts/{id}/keys/{keyId}", permission: .readKeys, status: 200),
+    Sample(route: "GET /v1/accounts/{id}/keys/{keyId}/usage", permission: .readKeys, status: 200),
+    Sample(
+      route: "POST /v1/accounts/{id}/keys", permission: .writeKeys, body: #"{"name":"n","scopes":["a"]}"#, status: 201),
+    Sample(
+      route: "PATCH /v1/accounts/{id}/keys/{keyId}", permission: .writeKeys, body: #"{"name":"m"}"#, status: 200),
+    Sample(route: "POST /v1/accounts/{id}/keys/{keyId}/roll", permission: .writeKeys, status: 201),
+    Sample(route: "DELETE /v1/accounts/{id}/keys/{keyId}", permission: .writeKeys, status: 200),
+    Sample(route: "GET /v1/analytics/error-rates", permission: .readAnalytics, status: 200),
+    Sample(route: "GET /v1/analytics/growth", permission: .readAnalytics, status: 200),
+    Sample(route: "GET /v1/analytics/top", permission: .readAnalytics, status: 200),
+    Sample(route: "GET /v1/analytics/unused-keys", permission: .readAnalytics, status: 200),
+    Sample(route: "GET /v1/analytics/usage", permission: .readAnalytics, status: 200),
+  ]
+
+  @Test("every route for service tokens requires a permission, and is in the matrix")
+  func complete() async throws {
+    try await withPortal { portal in
+      let table = portal.application.table
+      #expect(
+        table.tokenPermissions
+          == Dictionary(uniqueKeysWithValues: Self.samples.map { ($0.route, $0.permission) }))
+      #expect(Set(table.tokenPermissions.keys).isSubset(of: table.all))
+      #expect(Set(table.tokenPermissions.keys).isDisjoint(with: table.permissions.keys))
+    }
+  }
+
+  @Test("every route accepts its permission, and is forbidden with all the others together")
+  func matrix() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      for sample in Self.samples {
+        let key = try await customer.createKey()
+        let others = ServiceToken.Permission.allCases.filter { $0 != sample.permission }
+        let weak = try await portal.makeToken(others)
+        let rows = try await portal.rowCount()
+        let refused = try await send(sample, customer, key, weak)
+        expectProblem(refused, 403, "forbidden", "\(sample.route)")
+        #expect(refused.body["detail"].string?.contains(sample.permission.rawValue) == true, "\(sample.route)")
+        #expect(try await portal.rowCount() == rows, "\(sample.route)")
+        let answer = try await send(sample, customer, key, try await portal.makeToken([sample.permission]))
+        #expect(answer.status == sample.status, "\(sample.route): \(answer)")
+        for id in try await customer.get("/v1/keys?status=active").body["keys"].array.compactMap({ $0["id"].string }) {
+          _ = try await customer.delete("/v1/keys/" + id)
+        }
+      }
+    }
+  }
+
+  @Test(
+    "a token that is revoked, expired, or rolled without a grace period is refused as soon as that is answered",
+    arguments: 0..<3)
+  func over(_ way: Int) async throws {
+    try await withPortal(.live) { portal in
+      let customer = try await portal.signUp()
+      let key = try await customer.createKey()
+      let caller = Caller(actor: .command(name: "test"))
+      let tokens = portal.services.serviceTokens
+      let token = try await tokens.create(name: "t", permissions: ServiceToken.Permission.allCases, by: caller)
+      for _ in 1...2 {
+        #expect(try await portal.verify(key.key, token: token.secret.reveal()).body["code"].string == "VALID")
+      }
+      switch way {
+      case 0: _ = try await tokens.revoke(token.id, by: caller)
+      case 1:
+        try await portal.script("update service_tokens set expires_at = now()")
+        try await eventually("the instance knows of the expiry") {
+          try await portal.verify(key.key, token: token.secret.reveal()).status == 401
+        }
+      default: _ = try await tokens.roll(token.id, graceSeconds: 0, by: caller)
+      }
+      let rows = try await portal.rowCount()
+      for sample in Self.samples {
+        expectProblem(
+          try await send(sample, customer, key, token.secret.reveal()), 401, "unauthenticated", "\(sample.route)")
+      }
+      #expect(try await portal.rowCount() == rows)
+    }
+  }
+
+  private func send(
+    _ sample: Sample, _ customer: TestCustomer, _ key: (id: String, key: String), _ token: String
+  ) async throws -> TestAnswer {
+    let parts = sample.route.split(separator: " ").map(String.init)
+    let path = parts[1].replacing("{id}", with: customer.accountID.uuidString).replacing("{keyId}", with: key.id)
+    let body = sample.body?.replacing("{key}", with: key.key)
+    var headers = body == nil ? [:] : ["Content-Type": "application/json"]
+    if sample.isInHeader { headers["X-Latchkey-Token"] = token }
+    return try await customer.portal.request(
+      parts[0], path, bytes: body.map { Array($0.utf8) }, token: sample.isInHeader ? key.key : token, headers: headers)
+  }
+}
