@@ -95,7 +95,7 @@ struct AuditCommandTests {
         """, database)
       #expect(try await latchkey(verify, environment: environment).status == 0)
       let found = try await latchkey(verify + ["--expect-file", file], environment: environment)
-      #expect(found.status == 1 && found.output.hasPrefix("system event 2: does not have the hash"))
+      #expect(found.status == 1 && found.output.hasPrefix("system event 2: does not have the expected hash"))
       for wrong in [
         ["--expect", "system:1"], ["--expect-file", "/nowhere"], ["--account", "x"], ["--heads", "/nowhere/heads"],
         ["--account", account, "--expect", heads[0]],

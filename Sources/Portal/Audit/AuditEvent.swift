@@ -1,6 +1,6 @@
 package import Foundation
 
-/// Who did something to a tenant, or to what belongs to none.
+/// The actor of an audit event.
 package enum Actor: Sendable, Equatable {
   package enum Kind: String, Sendable, CaseIterable {
     case user, staff, command, job, token
@@ -8,11 +8,11 @@ package enum Actor: Sendable, Equatable {
 
   case user(id: UUID, email: String)
   case staff(id: UUID, name: String)
-  /// Somebody at the server's command line.
+  /// A person at the server's command line, by the name of the operating system's user.
   case command(name: String)
-  /// Something that is done in the background.
+  /// A background job.
   case job(name: String)
-  /// A service token, for the account.
+  /// A service token that works on the account's keys.
   case token(id: UUID, name: String)
 
   var kind: Kind {
@@ -25,7 +25,7 @@ package enum Actor: Sendable, Equatable {
     }
   }
 
-  /// Whether it is one of the tenant's own people, or acts for them.
+  /// Whether the actor is a member of the account, or acts for its members.
   var isCustomer: Bool {
     switch self {
     case .user, .token: true
@@ -48,12 +48,12 @@ package enum Actor: Sendable, Equatable {
   }
 }
 
-/// Who asks, and from where: goes into the audit trail with every change.
+/// The actor of a request and the client's address, which are recorded with every change.
 package struct Caller: Sendable, Equatable {
   package var actor: Actor
-  /// The client's address, where there is one.
+  /// The client's address, if there is one.
   package var ip: String?
-  /// The only one whose keys the caller knows of; nil: all.
+  /// The only environment whose keys the caller may see; nil: all.
   package var environment: KeyEnvironment?
 
   package init(actor: Actor, ip: String? = nil, environment: KeyEnvironment? = nil) {
@@ -78,8 +78,8 @@ package struct SupportReason: Sendable, Equatable {
   }
 }
 
-/// The program's description of a change, such as the address of a person who was removed, by names that stay
-/// meaningful when the target is gone. What a person states is a ``SupportReason``.
+/// The program's description of a change, such as the address of a removed member, which identifies them after the target
+/// is gone. The reason that a person states is a ``SupportReason``.
 package struct AuditDetail: Sendable, Equatable {
   /// In code points. The parts of a detail (addresses, names, roles) are bounded, so that only a mistake reaches this.
   package static let lengthMax = 500
@@ -92,7 +92,7 @@ package struct AuditDetail: Sendable, Equatable {
   }
 }
 
-/// One entry of an audit trail.
+/// An event of an audit trail, as pages have it.
 package struct AuditEvent: Sendable, Equatable {
   package enum Action: String, Sendable, CaseIterable {
     case accountCreated = "account.created"

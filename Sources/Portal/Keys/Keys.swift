@@ -120,7 +120,7 @@ package struct Keys: Sendable {
     return Revoked(id: id, revokedAt: revokedAt, propagation: await propagation(since: start))
   }
 
-  /// Revokes a key that is locked and not revoked yet. Returns the time. The mail's reason is the stated one, or else the
+  /// Revokes a key that is locked and not revoked yet. Returns the time. The mail has the stated reason, or else the
   /// detail.
   private func revoke(
     _ key: Key, by caller: Caller, _ reason: SupportReason?, detail: AuditDetail? = nil,

@@ -15,8 +15,7 @@ struct AuditDetailsTests {
     User(id: UUID(uuidString: "00000000-0000-7000-8000-0000000000B\(index)")!, email: name + "@example.com")
   }
 
-  /// An account with three members whose roles were changed, as a version without details recorded it, and from whose
-  /// trail Bob was removed by that version.
+  /// An account with three members. A version without details has recorded changes of their roles, and has erased Bob.
   private static let earlierTrail = """
     insert into accounts (id, name) values ('\(account)', 'Account');
     insert into users (id, email, password_hash) values
@@ -60,7 +59,7 @@ struct AuditDetailsTests {
     return (verification, outcomes)
   }
 
-  /// The numbers of redacted events that events record.
+  /// The number of redacted events in each recording event.
   private func recorded(_ outcomes: [AuditOutcome]) -> [Int] {
     outcomes.compactMap { if case .redaction(_, _, _, let count) = $0 { count } else { nil } }
   }
@@ -89,7 +88,7 @@ struct AuditDetailsTests {
       var expected = AuditVerification(chainCount: 1, eventCount: 4, findingCount: 0, redactedCount: 1)
       #expect(try await verify(pool).0 == expected)
       for user in Self.people { try await tellRole(pool, of: user) }
-      // Also by a server that has not been replaced yet.
+      // A server of an earlier version still runs and records an event.
       try await pool.type(
         """
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, reason)
@@ -113,7 +112,7 @@ struct AuditDetailsTests {
     }
   }
 
-  @Test("an erasure takes a person out of reasons and details of one trail, which stays intact")
+  @Test("an erasure removes a person from the reasons and details of a trail, which stays intact")
   func erasure() async throws {
     try await withUpgradedPool { pool in
       for user in Self.people { try await tellRole(pool, of: user) }
@@ -147,7 +146,7 @@ struct AuditDetailsTests {
         """)
       let found = try await findings(pool)
       #expect(found.map(\.seq) == [seq] && found.map(\.problem) == [.edited], "\(found)")
-      // The hash that it should have then is not the one that the next event names.
+      // With a recomputed hash it is found at the next event.
       try await pool.type(
         """
         set session_replication_role = replica;

@@ -10,8 +10,8 @@ import Testing
 struct ChainedAuditEventTests {
   private static let id = UUID(uuidString: "01A1FF93-0755-70AF-9B6E-D75E8F14F55E")!
 
-  /// Computed by another program, after docs/AUDIT.md.
-  @Test("events have the hashes that they have had ever since")
+  /// The hashes were computed by another program that follows docs/AUDIT.md.
+  @Test("the hashes of known events do not change")
   func knownHashes() {
     let one = ChainedAuditEvent(
       trail: .account(UUID(uuidString: "01A1FF93-0755-70AF-9B6E-D75E8F14F55D")!), seq: 2, id: Self.id,
@@ -35,7 +35,7 @@ struct ChainedAuditEventTests {
     #expect("\(other.computedHash)" == "56f36ef9d61e99eb759c9b81e0f6ca3039fec436d028512a4178f71f4da6025c")
   }
 
-  /// The fields of an event, read back from its encoding. Under the first label there is no detail.
+  /// Decodes the fields of an event. With the first label there is no detail.
   private func decode(_ bytes: [UInt8]) throws -> [String?] {
     let labels = ["latchkey-audit-1", "latchkey-audit-2"].map { Array($0.utf8) }
     let label = try #require(labels.firstIndex { bytes.starts(with: $0) })
@@ -63,7 +63,7 @@ struct ChainedAuditEventTests {
     ]
   }
 
-  /// Texts out of few pieces, so that the same bytes come to stand in other fields.
+  /// A text of few pieces, so that the same bytes occur in different fields.
   private func text(_ generator: inout SeededGenerator) -> String {
     let pieces = ["", "a", "b", "\0\0\0\u{1}a", "key", "\u{1F648}", "é", "e\u{301}", "\"\n", ",", "null", "\u{7F}"]
     return (0..<Int.random(in: 0...3, using: &generator)).map { _ in pieces.randomElement(using: &generator)! }
@@ -84,7 +84,7 @@ struct ChainedAuditEventTests {
       prevHash: perhaps(.zero) ?? AuditHash(bytes: Array(repeating: 1, count: 32)), hash: .zero)
   }
 
-  @Test("it can be read back in one way only, so no two events have the same")
+  @Test("an encoding can be decoded in only one way, so no two events have the same one")
   func injective() throws {
     var generator = SeededGenerator(seed: 11)
     var seen: [[UInt8]: [String?]] = [:]
@@ -92,14 +92,14 @@ struct ChainedAuditEventTests {
       let event = event(&generator)
       let (bytes, fields) = (event.canonicalBytes, fields(event))
       let decoded = try decode(bytes)
-      // By their bytes: as texts, é and e with an accent are equal.
+      // Compared by bytes, because é and e with a combining accent are equal strings.
       #expect(decoded.map { $0.map { Array($0.utf8) } } == fields.map { $0.map { Array($0.utf8) } })
       if let other = seen.updateValue(fields, forKey: bytes) { #expect(other == fields) }
     }
     #expect(seen.count > 19_000)
   }
 
-  @Test("every field has its part in it: one changed is another hash")
+  @Test("a change of any field changes the hash")
   func everyField() {
     let plain = ChainedAuditEvent.sample(.account(.version7()))
     var detailed = plain
@@ -130,7 +130,7 @@ struct ChainedAuditEventTests {
     #expect(hashes.insert(detailed.computedHash).inserted)
   }
 
-  @Test("the database and this process come to the same hash, whatever the fields hold")
+  @Test("the database and this process compute the same hash for all kinds of fields")
   func sameInDatabase() async throws {
     var generator = SeededGenerator(seed: 5)
     let texts = ["", "a", "🙈", "e\u{301}", "\"quoted\"\n\t\\", "\u{1}", String(repeating: "lang", count: 3_000)]
@@ -152,7 +152,7 @@ struct ChainedAuditEventTests {
         """
     }
     try await withPool { pool in
-      // As many statements as rows: what they have in common would be made one type otherwise.
+      // One statement per row: in a common list of values, the columns would get one type.
       try await pool.type(
         "set timezone = 'Asia/Kathmandu'; set datestyle = 'SQL, DMY'; set bytea_output = 'escape';"
           + rows.map { row in
@@ -168,7 +168,7 @@ struct ChainedAuditEventTests {
     }
   }
 
-  @Test("a time that cannot be written in one way is refused")
+  @Test("a time that has no unique encoding is refused")
   func times() async throws {
     try await withPool { pool in
       for time in ["infinity", "-infinity", "0044-03-15 12:00:00+00 BC", "10000-01-01 00:00:00+00"] {
@@ -184,7 +184,7 @@ struct ChainedAuditEventTests {
     }
   }
 
-  @Test("hashes and heads are read as they are written, and nothing else is")
+  @Test("the text of a hash or head is parsed as it was printed, and any other text is rejected")
   func texts() {
     let head = AuditHead(trail: .account(Self.id), seq: 17, hash: ChainedAuditEvent.sample(.system).hash)
     #expect(AuditHead(text: "\(head)") == head)
