@@ -206,6 +206,7 @@ CREATE TABLE public.audit_events (
     hash bytea NOT NULL,
     redacted_by bigint[] DEFAULT '{}'::bigint[] NOT NULL,
     redacted_hashes bytea[] DEFAULT '{}'::bytea[] NOT NULL,
+    detail text,
     CONSTRAINT audit_events_actor_kind_known CHECK ((actor_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'job'::text, 'token'::text]))),
     CONSTRAINT audit_events_at_range CHECK (((at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (at <= '9999-12-31 23:59:59.999999+00'::timestamp with time zone))),
     CONSTRAINT audit_events_hash_length CHECK ((length(hash) = 32)),
@@ -216,7 +217,10 @@ CREATE FUNCTION public.audit_event_hash(event public.audit_events) RETURNS bytea
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
   select sha256(
-    '\x6c617463686b65792d61756469742d31'::bytea  -- latchkey-audit-1
+    case
+      when event.detail is null then '\x6c617463686b65792d61756469742d31'::bytea  -- latchkey-audit-1
+      else '\x6c617463686b65792d61756469742d32'::bytea  -- latchkey-audit-2
+    end
     || coalesce('\x00000024'::bytea || decode(event.account_id::text, 'escape'), '\xffffffff')
     || coalesce(int4send(length(event.seq::text)) || decode(event.seq::text, 'escape'), '\xffffffff')
     || coalesce('\x00000024'::bytea || decode(event.id::text, 'escape'), '\xffffffff')
@@ -227,6 +231,7 @@ CREATE FUNCTION public.audit_event_hash(event public.audit_events) RETURNS bytea
     || audit_field(event.actor_name) || audit_field(event.action) || audit_field(event.target_kind)
     || coalesce('\x00000024'::bytea || decode(event.target_id::text, 'escape'), '\xffffffff')
     || audit_field(event.reason) || audit_field(event.ticket)
+    || case when event.detail is null then ''::bytea else audit_field(event.detail) end
     || coalesce(int4send(length(abbrev(event.ip))) || decode(abbrev(event.ip), 'escape'), '\xffffffff')
     || coalesce('\x00000040'::bytea || decode(encode(event.prev_hash, 'hex'), 'escape'), '\xffffffff'))
 $$;
@@ -1077,9 +1082,12 @@ begin
     or new.ip is distinct from old.ip and new.ip is not null
     or new.reason is distinct from old.reason and new.reason not like '%erased person%'
     or new.ticket is distinct from old.ticket and new.ticket not like '%erased person%'
-    or new.reason is null and old.reason is not null or new.ticket is null and old.ticket is not null
-    or (new.actor_name, new.ip, new.reason, new.ticket) is not distinct from
-      (old.actor_name, old.ip, old.reason, old.ticket)
+    or new.detail is distinct from old.detail and new.detail not like '%erased person%'
+    or (new.reason is null) <> (old.reason is null)
+    or (new.ticket is null) <> (old.ticket is null)
+    or (new.detail is null) <> (old.detail is null)
+    or (new.actor_name, new.ip, new.reason, new.ticket, new.detail) is not distinct from
+      (old.actor_name, old.ip, old.reason, old.ticket, old.detail)
   then
     raise exception 'audit_events is append-only' using errcode = 'insufficient_privilege';
   end if;
@@ -1117,7 +1125,8 @@ begin
   ) event
   where event.actor_kind = 'user' and event.actor_id = person
       and (event.actor_name <> 'erased person' or event.ip is not null)
-    or event.at <= erasure.created_at and (event.reason ~* pattern or event.ticket ~* pattern);
+    or event.at <= erasure.created_at
+      and (event.reason ~* pattern or event.ticket ~* pattern or event.detail ~* pattern);
   if after + event_count < head then last := after + event_count; end if;
   if ids is null then return; end if;
   update audit_events event set
@@ -1128,6 +1137,9 @@ begin
     end,
     ticket = case
       when at <= erasure.created_at then regexp_replace(ticket, pattern, 'erased person', 'gi') else ticket
+    end,
+    detail = case
+      when at <= erasure.created_at then regexp_replace(detail, pattern, 'erased person', 'gi') else detail
     end
   from (
     select id as event_id, actor_kind = 'user' and actor_id is not distinct from person as theirs

@@ -82,6 +82,9 @@ static const unsigned char sql_0025[] = {
 static const unsigned char sql_0026[] = {
 #embed "../../migrations/0026_large_numbers.sql"
 };
+static const unsigned char sql_0027[] = {
+#embed "../../migrations/0027_audit_detail.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -112,6 +115,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0024, addresses_in_one_form),
     MIGRATION(0025, erasure),
     MIGRATION(0026, large_numbers),
+    MIGRATION(0027, audit_detail),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

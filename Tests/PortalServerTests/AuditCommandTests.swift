@@ -95,7 +95,7 @@ struct AuditCommandTests {
         """, database)
       #expect(try await latchkey(verify, environment: environment).status == 0)
       let found = try await latchkey(verify + ["--expect-file", file], environment: environment)
-      #expect(found.status == 1 && found.output.hasPrefix("system event 2: does not have the hash"))
+      #expect(found.status == 1 && found.output.hasPrefix("system event 2: does not have the expected hash"))
       for wrong in [
         ["--expect", "system:1"], ["--expect-file", "/nowhere"], ["--account", "x"], ["--heads", "/nowhere/heads"],
         ["--account", account, "--expect", heads[0]],
@@ -132,18 +132,77 @@ struct AuditCommandTests {
   /// The program knows only the encoding that the page describes.
   @Test("the program in docs/AUDIT.md verifies an export, and detects changes in it")
   func documentedProgram() async throws {
-    try await withTrails { _, environment, _ in
-      let page = try String(contentsOfFile: repositoryRoot + "/docs/AUDIT.md", encoding: .utf8)
-      let program = try #require(page.firstMatch(of: /```python\n(?<text>[^`]*)```/)).text
+    try await withTrails { database, environment, _ in
+      // As versions without details recorded it.
+      try await type(
+        """
+        insert into audit_events (id, actor_kind, actor_name, action, target_kind, target_id, reason)
+        values (gen_random_uuid(), 'command', 'root', 'token.created', 'token', gen_random_uuid(), 'shop: keys.read')
+        """, database)
       let export = try await latchkey(["audit", "export"], environment: environment).output
-      let intact = try await run("/usr/bin/python3", ["-c", String(program)], input: export)
-      #expect(intact.status == 0 && intact.output == "4 events, intact\n", "\(intact.errors)")
-      for (text, other) in [("Z\"", "1Z\""), ("\"root\"", "\"toor\""), ("\"seq\":2", "\"seq\":3"), ("null", "\"\"")] {
-        #expect(export.contains(text))
-        let broken = try await run(
-          "/usr/bin/python3", ["-c", String(program)], input: export.replacing(text, with: other, maxReplacements: 1))
+      let intact = try await runDocumentedProgram(on: export)
+      #expect(intact.status == 0 && intact.output == "5 events, intact\n", "\(intact.errors)")
+      // An export of such a version has no member for details, and its events have none.
+      let earlier = try await runDocumentedProgram(on: export.replacing(#""detail":null,"#, with: ""))
+      #expect(earlier.status == 0 && earlier.output == intact.output, "\(earlier.errors)")
+      for (text, other) in [
+        ("Z\"", "1Z\""), ("\"root\"", "\"toor\""), ("\"seq\":2", "\"seq\":3"), ("null", "\"\""),
+        // A detail that is changed, removed, added, moved to the reason, and moved from there.
+        (#""detail":"gateway: keys.verify""#, #""detail":"gateway: keys.read""#),
+        (#""detail":"gateway: keys.verify""#, #""detail":null"#), (#""detail":null"#, #""detail":"""#),
+        (
+          #""reason":null,"ticket":null,"detail":"gateway: keys.verify""#,
+          #""reason":"gateway: keys.verify","ticket":null,"detail":null"#
+        ),
+        (
+          #""reason":"shop: keys.read","ticket":null,"detail":null"#,
+          #""reason":null,"ticket":null,"detail":"shop: keys.read""#
+        ),
+      ] {
+        #expect(export.contains(text), "\(text)")
+        let broken = try await runDocumentedProgram(on: export.replacing(text, with: other, maxReplacements: 1))
         #expect(broken.status == 1, "\(text) \(broken.output)")
       }
     }
+  }
+
+  @Test("verify and the documented program know redactions that a version without details has recorded, in the reason")
+  func earlierRedactions() async throws {
+    try await withTrails { database, environment, account in
+      try await type(
+        """
+        create temporary table person as select user_id as id from memberships where account_id = '\(account)';
+        insert into audit_events
+          (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason)
+        select gen_random_uuid(), '\(account)', 'user', id, 'bob@example.com', 'member.joined', 'user', id,
+          'bob@example.com as owner'
+        from person;
+        begin;
+        select begin_erasure(id) from person;
+        select go_on_erasing(id) from person;
+        insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, target_id, reason)
+        select gen_random_uuid(), '\(account)', 'command', 'root', 'audit.redacted', 'user', person.id,
+          step.redacted || ' events, SHA-256 ' || step.digest
+        from person, redact_audit_events(person.id, '\(account)', 0, 5000) step;
+        select finish_erasure(id) from person;
+        commit;
+        """, database)
+      let verified = try await latchkey(["audit", "verify"], environment: environment)
+      #expect(verified.status == 0 && verified.output.hasSuffix(", 1 of them redacted\n"), "\(verified.output)")
+      let export = try await latchkey(["audit", "export"], environment: environment).output
+      let recording = #""reason":"1 events, SHA-256 "#
+      #expect(export.contains(recording) && !export.contains("bob@example.com as"))
+      let intact = try await runDocumentedProgram(on: export)
+      #expect(intact.status == 0 && intact.output == "6 events, intact, 1 redacted\n", "\(intact.errors)")
+      let broken = try await runDocumentedProgram(
+        on: export.replacing(recording, with: #""reason":"2 events, SHA-256 "#))
+      #expect(broken.status == 1, "\(broken.output)")
+    }
+  }
+
+  private func runDocumentedProgram(on export: String) async throws -> CommandResult {
+    let page = try String(contentsOfFile: repositoryRoot + "/docs/AUDIT.md", encoding: .utf8)
+    let program = try #require(page.firstMatch(of: /```python\n(?<text>[^`]*)```/)).text
+    return try await run("/usr/bin/python3", ["-c", String(program)], input: export)
   }
 }

@@ -47,7 +47,7 @@ private struct Operator {
 
 private struct OperatorEvents: PostgresStatement {
   static let sql = """
-    select concat_ws(' ', actor_kind, actor_name, action, reason) from audit_events
+    select concat_ws(' ', actor_kind, actor_name, action, 'because ' || reason, detail) from audit_events
     where action ~ '^(staff|key)' and action <> 'staff.created' order by id
     """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
@@ -121,7 +121,7 @@ struct ListCommandsTests {
       }
       #expect(
         try await shell.told() == [
-          "command olga key.created", "command olga key.created", "command olga key.revoked leaked",
+          "command olga key.created", "command olga key.created", "command olga key.revoked because leaked",
         ])
     }
   }

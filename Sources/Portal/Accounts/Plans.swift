@@ -21,7 +21,7 @@ package struct Plans: Sendable {
       if try await transaction.query(FindPlan(name: plan.name)) == [plan] { return }
       _ = try await transaction.pipeline(
         SetPlan(plan: plan),
-        InsertAuditEvent.inSystem(.planSet, "plan", by: caller, SupportReason(text: plan.name)))
+        InsertAuditEvent.inSystem(.planSet, "plan", by: caller, detail: AuditDetail(plan.name)))
     }
     return await propagations.wait(since: clock)
   }

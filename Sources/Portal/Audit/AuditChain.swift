@@ -2,10 +2,10 @@ import Crypto
 package import Foundation
 import JSON
 
-/// Whose events make up one chain.
+/// Identifies a chain of events.
 package enum AuditTrail: Hashable, Sendable, CustomStringConvertible {
   case account(UUID)
-  /// What belongs to no account: staff, service tokens, jobs.
+  /// Events that belong to no account: of staff, service tokens and jobs.
   case system
 
   package init(_ accountID: UUID?) { self = accountID.map { .account($0) } ?? .system }
@@ -28,17 +28,17 @@ package enum AuditTrail: Hashable, Sendable, CustomStringConvertible {
   package var description: String { accountID?.text ?? "system" }
 }
 
-/// The SHA-256 that stands for an event and for all before it.
+/// The SHA-256 of an event, which covers all events before it.
 package struct AuditHash: Hashable, Sendable, CustomStringConvertible {
   package static let byteCount = 32
-  /// What the first event names as the hash before it.
+  /// The previous hash of the first event.
   package static let zero = AuditHash(bytes: Array(repeating: 0, count: byteCount))
 
   let bytes: [UInt8]
 
   init(bytes: [UInt8]) { self.bytes = bytes }
 
-  /// From 64 digits; nil for anything else.
+  /// From 64 hexadecimal digits; nil for anything else.
   package init?(hex: some StringProtocol) {
     let digits = hex.utf8.map { Character(Unicode.Scalar($0)).hexDigitValue }
     guard digits.count == 2 * Self.byteCount else { return nil }
@@ -50,13 +50,14 @@ package struct AuditHash: Hashable, Sendable, CustomStringConvertible {
     self.bytes = bytes
   }
 
-  /// In lower-case digits.
+  /// 64 lower-case hexadecimal digits.
   package var description: String {
     bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
 }
 
-/// How far a chain has come: what to keep elsewhere to find out later whether all up to there is as it was.
+/// The number and the hash of a chain's last event. A copy that is kept elsewhere shows later whether the chain up to
+/// there is unchanged.
 package struct AuditHead: Hashable, Sendable, CustomStringConvertible {
   package var trail: AuditTrail
   package var seq: Int
@@ -81,14 +82,14 @@ package struct AuditHead: Hashable, Sendable, CustomStringConvertible {
   package var description: String { "\(trail):\(seq):\(hash)" }
 }
 
-/// An event as it is chained: all its columns, none of them rounded.
+/// An event with all of its columns, none of them rounded.
 package struct ChainedAuditEvent: Sendable, Equatable {
   private static let microsecondsPerDay = 86_400_000_000
 
   package var trail: AuditTrail
   package var seq: Int
   package var id: UUID
-  /// Since 1970.
+  /// Since 1970-01-01 00:00:00 UTC.
   package var atMicroseconds: Int
   package var actorKind: String
   package var actorID: UUID?
@@ -98,11 +99,12 @@ package struct ChainedAuditEvent: Sendable, Equatable {
   package var targetID: UUID?
   package var reason: String?
   package var ticket: String?
+  package var detail: String?
   package var ip: String?
   package var prevHash: AuditHash
-  /// As it is stored.
+  /// The stored hash; see ``computedHash``.
   package var hash: AuditHash
-  /// What people were taken out of it, the oldest first.
+  /// Oldest first.
   package var redactions: [AuditRedaction] = []
 
   /// `2026-01-31T12:00:00.123456Z`
@@ -120,15 +122,18 @@ package struct ChainedAuditEvent: Sendable, Equatable {
     return String(repeating: "0", count: max(0, width - digits.count)) + digits
   }
 
-  /// What is hashed: a label, then all fields in a fixed order, each behind its length. No two events have the same,
-  /// since it can be read back in one way only. docs/AUDIT.md has it to the letter; `audit_event_hash` in the database
-  /// makes the same.
+  /// The bytes that are hashed: a label, then the fields in a fixed order, each preceded by its length. They can be
+  /// decoded in only one way, so no two events have the same bytes. An event with a detail has another label and one
+  /// field more. docs/AUDIT.md specifies the encoding; `audit_event_hash` in the database computes the same.
   var canonicalBytes: [UInt8] {
-    var bytes = Array("latchkey-audit-1".utf8)
-    for field in [
+    var bytes = Array((detail == nil ? "latchkey-audit-1" : "latchkey-audit-2").utf8)
+    var fields = [
       trail.accountID?.text, "\(seq)", id.text, at, actorKind, actorID?.text, actorName, action, targetKind,
-      targetID?.text, reason, ticket, ip, prevHash.description,
-    ] { Self.append(field, to: &bytes) }
+      targetID?.text, reason, ticket,
+    ]
+    if let detail { fields.append(detail) }
+    fields += [ip, prevHash.description]
+    for field in fields { Self.append(field, to: &bytes) }
     return bytes
   }
 
@@ -138,20 +143,20 @@ package struct ChainedAuditEvent: Sendable, Equatable {
     if let field { bytes.append(contentsOf: field.utf8) }
   }
 
-  /// What its hash has to be; after a redaction, what that has left has to have.
+  /// The hash of the present fields. It equals ``hash``, or the hash of the last redaction if there is one.
   var computedHash: AuditHash { AuditHash(bytes: Array(SHA256.hash(data: canonicalBytes))) }
 }
 
-/// That people were taken out of an event, whose hash stays that of before.
+/// The removal of a person from an event. The event keeps its hash.
 package struct AuditRedaction: Sendable, Equatable {
-  /// The number of the event of the same chain that tells of it.
+  /// The `seq` of the event of the same chain that records it.
   package var teller: Int
-  /// Of the event as it was left.
+  /// The hash of the event's fields after the redaction.
   package var hash: AuditHash
 }
 
-/// What stands for all events that were redacted at once, in the order of their numbers: each with its number, its hash
-/// and that of what was left of it. `redact_audit_events` in the database makes the same.
+/// The digest of the events that one event records as redacted, in the order of their numbers: of each its number, its
+/// hash, and the hash of its fields after the redaction. `redact_audit_events` in the database computes the same.
 struct AuditRedactionDigest {
   private(set) var eventCount = 0
   private(set) var firstSeq = 0
@@ -172,10 +177,14 @@ struct AuditRedactionDigest {
     hasher.update(data: bytes)
   }
 
-  /// What the event that tells of it has as its reason.
-  var reason: String {
-    Self.reason(eventCount, AuditHash(bytes: Array(hasher.finalize())).description)
+  /// The detail of the event that records the redactions.
+  var summary: String {
+    Self.summary(eventCount, AuditHash(bytes: Array(hasher.finalize())).description)
   }
 
-  static func reason(_ eventCount: Int, _ digest: String) -> String { "\(eventCount) events, SHA-256 \(digest)" }
+  static func summary(_ eventCount: Int, _ digest: String) -> String { "\(eventCount) events, SHA-256 \(digest)" }
+
+  /// Whether `event` has this summary in its detail, or in its reason if it has no detail: versions without details
+  /// wrote it there.
+  func matches(_ event: ChainedAuditEvent) -> Bool { event.detail ?? event.reason == summary }
 }

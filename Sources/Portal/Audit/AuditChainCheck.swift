@@ -1,35 +1,35 @@
 package import Foundation
 
-/// What is wrong with a trail, and where.
+/// An inconsistency in a trail.
 package struct AuditFinding: Sendable, Equatable {
   package enum Problem: Sendable, Equatable {
-    /// The hash is not that of the fields.
+    /// The hash does not match the fields.
     case edited
-    /// It does not name the hash of the event before it.
+    /// The previous hash is not that of the event before it.
     case unlinked
-    /// Events before it are not there.
+    /// Events before it are missing.
     case missingBefore(ClosedRange<Int>)
-    /// Its number was taken.
+    /// Its number is not greater than that of the event before it.
     case repeated
-    /// The head of the chain tells of events that are not there.
+    /// The chain ends before its head.
     case missingAtEnd(ClosedRange<Int>)
-    /// The head of the chain does not know of it.
+    /// The event comes after the head of the chain.
     case beyondHead
-    /// The head of the chain has another hash than its last event.
+    /// The head of the chain does not have the hash of the last event.
     case otherHead
     case noHead
-    /// The event that was to be there is not, or has another hash.
+    /// An expected event is missing, or has another hash.
     case notAsExpected(AuditHash)
-    /// It tells of events that were redacted, and those that say so of themselves are others, or are left otherwise.
+    /// The redactions that it records are not those of the events that refer to it.
     case otherRedaction
-    /// Events say that it tells of their redaction, and it is no event that does.
+    /// Redacted events refer to it, and it is missing or records no redaction.
     case untoldRedaction(first: Int, count: Int)
   }
 
   package var trail: AuditTrail
-  /// The number of the event that it is about, where it is about one.
+  /// The number of the event, unless the finding concerns the whole chain.
   package var seq: Int?
-  /// The event, where it is one that is there.
+  /// The id of the event, if it exists.
   package var id: UUID?
   package var problem: Problem
 }
@@ -37,18 +37,18 @@ package struct AuditFinding: Sendable, Equatable {
 extension AuditFinding.Problem: CustomStringConvertible {
   package var description: String {
     switch self {
-    case .edited: "its fields do not have its hash: it was edited"
-    case .unlinked: "does not follow on the event before it: one of them was replaced, or the order was changed"
+    case .edited: "its fields do not match its hash: it was edited"
+    case .unlinked: "does not continue the event before it: one of them was replaced, or the order was changed"
     case .missingBefore(let range): "\(Self.text(range)) missing before it"
-    case .repeated: "its number was there already: it was inserted, or moved"
+    case .repeated: "its number is taken or out of order: it was inserted, or moved"
     case .missingAtEnd(let range): "\(Self.text(range)) missing at the end"
-    case .beyondHead: "the chain's head does not know of it: it was inserted, or the head was set back"
+    case .beyondHead: "is beyond the chain's head: it was inserted, or the head was set back"
     case .otherHead: "the chain's head has another hash: the last event was replaced, or the head was edited"
     case .noHead: "the chain has no head: it was removed"
-    case .notAsExpected(let hash): "does not have the hash that is expected, \(hash)"
-    case .otherRedaction: "the events that it redacted are not those that it tells of: they were edited since"
+    case .notAsExpected(let hash): "does not have the expected hash, \(hash)"
+    case .otherRedaction: "does not match the redacted events that refer to it: they were edited afterwards"
     case .untoldRedaction(let first, let count):
-      "does not tell of a redaction, as event \(first)\(count > 1 ? " and \(count - 1) more say" : " says")"
+      "records no redaction, but event \(first)\(count > 1 ? " and \(count - 1) more refer" : " refers") to it"
     }
   }
 
@@ -66,7 +66,7 @@ package enum AuditOutcome: Sendable, Equatable {
   case intact(AuditHead)
 }
 
-/// Checks chains event by event, and reports what is wrong. Events come chain by chain, in the order of their numbers.
+/// Checks chains event by event. Events must arrive chain by chain, in the order of their numbers.
 struct AuditChainCheck {
   private(set) var chainCount = 0
   private(set) var eventCount = 0
@@ -74,13 +74,13 @@ struct AuditChainCheck {
   private(set) var redactedCount = 0
   private var expected: [AuditTrail: [Int: AuditHash]]
   private var trail: AuditTrail?
-  // Of this chain: its head, where there is one, and the last event.
+  // The head of this chain, if there is one, and the last event that was taken.
   private var head: AuditHead?
   private var seq = 0
   private var hash = AuditHash.zero
   private var lastID: UUID?
   private var isIntact = true
-  /// By the number of the event that is to tell of them.
+  /// By the number of the event that has to record them.
   private var redactions: [Int: AuditRedactionDigest] = [:]
   private var outcomes: [AuditOutcome] = []
 
@@ -90,20 +90,20 @@ struct AuditChainCheck {
     }
   }
 
-  /// What has come out since the last call.
+  /// The outcomes since the last call.
   mutating func takeOutcomes() -> [AuditOutcome] {
     defer { outcomes = [] }
     return outcomes
   }
 
-  /// The next event, with the head of its chain.
+  /// Takes the next event, with the head of its chain.
   mutating func take(_ event: ChainedAuditEvent, head: AuditHead?) {
     if trail != event.trail {
       endChain()
       begin(event.trail, head)
     }
     eventCount += 1
-    // In this order, and no sum of them overflows, whatever numbers somebody has put there.
+    // In this order no difference overflows, whatever numbers somebody has put there.
     if event.seq <= seq {
       find(.repeated, event.seq, event.id)
     } else if event.seq - seq > 1 {
@@ -120,12 +120,12 @@ struct AuditChainCheck {
     (seq, hash, lastID) = (max(seq, event.seq), event.hash, event.id)
   }
 
-  /// What is redacted stands before the event that tells of it.
+  /// Redacted events precede the event that records them.
   private mutating func takeRedactions(of event: ChainedAuditEvent) {
     let digest = redactions.removeValue(forKey: event.seq)
     if event.action == AuditEvent.Action.auditRedacted.rawValue {
       let digest = digest ?? AuditRedactionDigest()
-      if event.reason == digest.reason {
+      if digest.matches(event) {
         outcomes.append(
           .redaction(event.trail, seq: event.seq, id: event.id, eventCount: digest.eventCount))
       } else {
@@ -140,14 +140,14 @@ struct AuditChainCheck {
     }
   }
 
-  /// A head without any events.
+  /// Takes a head without any events.
   mutating func take(emptyChainOf head: AuditHead) {
     endChain()
     begin(head.trail, head)
     endChain()
   }
 
-  /// The end of all chains.
+  /// Ends the last chain. Expected events that were not taken are findings.
   mutating func finish() {
     endChain()
     for (trail, hashes) in expected {

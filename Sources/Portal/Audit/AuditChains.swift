@@ -1,27 +1,27 @@
 package import Postgres
 
-/// How much was verified, and how much of it is wrong.
+/// The totals of a verification.
 package struct AuditVerification: Sendable, Equatable {
   package var chainCount: Int
   package var eventCount: Int
   package var findingCount: Int
-  /// Events out of which people were taken, as other events tell.
+  /// The number of redacted events.
   package var redactedCount = 0
 
   package var isIntact: Bool { findingCount == 0 }
 }
 
-/// Whether the trails are as they were written.
+/// Verifies that the trails are as they were written.
 package struct AuditChains: Sendable {
   let pool: PostgresPool
 
   package init(pool: PostgresPool) { self.pool = pool }
 
-  /// Goes along one chain, or all, and computes every hash anew, here and not in the database. In one snapshot, so that
-  /// what is added meanwhile does not disturb; in the memory of a thousand events, however many there are.
+  /// Reads one chain, or all, and recomputes every hash in this process, not in the database. It reads in one snapshot,
+  /// so events that are added in the meantime do not matter, and holds at most a thousand events in memory.
   ///
-  /// `heads` were kept from an earlier time: the events that they name must still be there. `progress` is told now and
-  /// then how many events it has been so far.
+  /// `heads` were kept earlier: the events that they name must still exist. `progress` gets the number of events read
+  /// so far, after each thousand.
   package func verify(
     _ trail: AuditTrail? = nil, expecting heads: [AuditHead] = [], progress: (Int) -> Void = { _ in },
     _ report: (AuditOutcome) throws -> Void

@@ -1,6 +1,6 @@
 package import Foundation
 
-/// Who did something to a tenant, or to what belongs to none.
+/// The actor of an audit event.
 package enum Actor: Sendable, Equatable {
   package enum Kind: String, Sendable, CaseIterable {
     case user, staff, command, job, token
@@ -8,11 +8,11 @@ package enum Actor: Sendable, Equatable {
 
   case user(id: UUID, email: String)
   case staff(id: UUID, name: String)
-  /// Somebody at the server's command line.
+  /// A person at the server's command line, by the name of the operating system's user.
   case command(name: String)
-  /// Something that is done in the background.
+  /// A background job.
   case job(name: String)
-  /// A service token, for the account.
+  /// A service token that works on the account's keys.
   case token(id: UUID, name: String)
 
   var kind: Kind {
@@ -25,7 +25,7 @@ package enum Actor: Sendable, Equatable {
     }
   }
 
-  /// Whether it is one of the tenant's own people, or acts for them.
+  /// Whether the actor is a member of the account, or acts for its members.
   var isCustomer: Bool {
     switch self {
     case .user, .token: true
@@ -48,12 +48,12 @@ package enum Actor: Sendable, Equatable {
   }
 }
 
-/// Who asks, and from where: goes into the audit trail with every change.
+/// The actor of a request and the client's address, which are recorded with every change.
 package struct Caller: Sendable, Equatable {
   package var actor: Actor
-  /// The client's address, where there is one.
+  /// The client's address, if there is one.
   package var ip: String?
-  /// The only one whose keys the caller knows of; nil: all.
+  /// The only environment whose keys the caller may see; nil: all.
   package var environment: KeyEnvironment?
 
   package init(actor: Actor, ip: String? = nil, environment: KeyEnvironment? = nil) {
@@ -63,7 +63,7 @@ package struct Caller: Sendable, Equatable {
   }
 }
 
-/// Why somebody acts.
+/// The reason that a person states for an action, and the ticket that it belongs to.
 package struct SupportReason: Sendable, Equatable {
   package static let textLengthMin = 3
   package static let textLengthMax = 500
@@ -78,7 +78,21 @@ package struct SupportReason: Sendable, Equatable {
   }
 }
 
-/// One entry of an audit trail.
+/// The program's description of a change, such as the address of a removed member, which identifies them after the target
+/// is gone. The reason that a person states is a ``SupportReason``.
+package struct AuditDetail: Sendable, Equatable {
+  /// In code points. The parts of a detail (addresses, names, roles) are bounded, so that only a mistake reaches this.
+  package static let lengthMax = 500
+
+  package let text: String
+
+  /// Cuts off what exceeds ``lengthMax``: a change must not fail because its description is too long.
+  package init(_ text: String) {
+    self.text = String(String.UnicodeScalarView(text.unicodeScalars.prefix(Self.lengthMax)))
+  }
+}
+
+/// An event of an audit trail, as pages have it.
 package struct AuditEvent: Sendable, Equatable {
   package enum Action: String, Sendable, CaseIterable {
     case accountCreated = "account.created"
@@ -128,7 +142,7 @@ package struct AuditEvent: Sendable, Equatable {
     case revocationWithdrawn = "revocation.withdrawn"
     case epochBegun = "epoch.begun"
     case userErased = "user.erased"
-    /// A part of the trail was rewritten without a person; which, stands in the reason.
+    /// A person was removed from earlier events of the trail. The detail identifies these events.
     case auditRedacted = "audit.redacted"
   }
 
@@ -142,5 +156,6 @@ package struct AuditEvent: Sendable, Equatable {
   package var targetID: UUID?
   package var reason: String?
   package var ticket: String?
+  package var detail: String?
   package var ip: String?
 }

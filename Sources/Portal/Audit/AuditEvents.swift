@@ -1,15 +1,16 @@
 package import Foundation
 package import Postgres
 
-/// The audit trails: that of an account, which the tenant reads, and that of what belongs to none.
+/// Reads the audit trails: those of accounts, which their members read, and that of the system.
 package struct AuditEvents: Sendable {
-  /// Events that an export reads at a time.
+  /// The maximum number of events that an export reads at a time.
   static let exportPageCountMax = 1_000
 
   let pool: PostgresPool
 
   package init(pool: PostgresPool) { self.pool = pool }
 
+  /// Most recent first.
   package func list(
     of accountID: UUID, _ filter: AuditFilter = AuditFilter(), page: PageRequest
   ) async throws -> Page<AuditEvent> {
@@ -20,26 +21,26 @@ package struct AuditEvents: Sendable {
     return Page(events, limit: page.limit, id: \.id)
   }
 
-  /// The chains there are, some at a time, from behind `last`.
+  /// The next thousand trails after `last`, in the order of their ids; nil: from the first, which is the system's.
   package func trails(after last: AuditTrail?) async throws -> [AuditTrail] {
     try await pool.query(ListTrails(after: last, count: Self.exportPageCountMax), as: .staff)
   }
 
-  /// Makes ready for reading a trail from its beginning to where it is now.
+  /// Prepares to read a trail from its beginning to its present end.
   package func export(_ trail: AuditTrail, _ filter: AuditFilter = AuditFilter()) async throws -> Export {
     let end = try await pool.query(FindAuditHead(trail: trail), as: trail.settings).first ?? 0
     return Export(pool: pool, trail: trail, filter: filter, end: end)
   }
 
-  /// A trail to be read. Between two reads it holds nothing in the database: events are only ever added, and behind the
-  /// end, so that pages by their numbers come to the same as one snapshot would.
+  /// A trail to be read. Between two reads it holds nothing in the database. Events are only ever added, and after the
+  /// end, so pages by number have the same events as one snapshot would.
   package struct Export: Sendable {
     let pool: PostgresPool
     let trail: AuditTrail
     let filter: AuditFilter
     let end: Int
 
-    /// Hands on all events in the order of the chain, a thousand at most at a time.
+    /// Passes all events to `sink`, in the order of the chain, at most a thousand at a time.
     package func read(_ sink: ([ChainedAuditEvent]) async throws -> Void) async throws {
       var last = 0
       while last < end {
@@ -55,6 +56,6 @@ package struct AuditEvents: Sendable {
 }
 
 extension AuditTrail {
-  /// The settings under which the trail can be read.
+  /// The settings that permit reading the trail.
   fileprivate var settings: PostgresSettings { accountID.map { .account($0) } ?? .staff }
 }

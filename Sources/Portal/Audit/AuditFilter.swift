@@ -1,7 +1,7 @@
 package import Foundation
 import JSON
 
-/// Which events of a trail somebody wants: those that match all that is given.
+/// Selects the events of a trail that match all of the given conditions.
 package struct AuditFilter: Sendable, Equatable {
   package enum ByActor: Sendable, Equatable {
     case id(UUID)
@@ -11,9 +11,9 @@ package struct AuditFilter: Sendable, Equatable {
   package var actor: ByActor?
   package var action: AuditEvent.Action?
   package var targetID: UUID?
-  /// The first moment that counts.
+  /// The first moment that is included.
   package var from: Date?
-  /// The first moment after it that no longer counts.
+  /// The first moment after `from` that is no longer included.
   package var to: Date?
 
   package init(

@@ -1,28 +1,31 @@
 import Foundation
 import Postgres
 
-/// Goes into the transaction of the change that it tells of, after everything that the change locks: it locks the head
-/// of the chain until the commit. Whoever writes events of several accounts does so in the order of their ids.
+/// Inserts an event, in the transaction of the change that it records, after everything that the change locks: it locks
+/// the head of the chain until the commit. Events of several accounts are inserted in the order of the accounts' ids.
 struct InsertAuditEvent: PostgresStatement {
   static let sql = """
     insert into audit_events
-      (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, ip)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::inet)
+      (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, detail, ip)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::text::inet)
     """
 
-  /// nil for what belongs to no account.
+  /// nil: the system's trail.
   let accountID: UUID?
   let caller: Caller
   let action: AuditEvent.Action
   let targetKind: String
   let targetID: UUID?
   var reason: SupportReason?
+  var detail: AuditDetail?
 
   static func onKey(
-    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason? = nil
+    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason? = nil,
+    detail: AuditDetail? = nil
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: accountID, caller: caller, action: action, targetKind: "key", targetID: id, reason: reason)
+      accountID: accountID, caller: caller, action: action, targetKind: "key", targetID: id, reason: reason,
+      detail: detail)
   }
 
   static func onAccount(
@@ -33,13 +36,13 @@ struct InsertAuditEvent: PostgresStatement {
   }
 
   static func onInvitation(
-    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
+    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, detail: AuditDetail
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: accountID, caller: caller, action: action, targetKind: "invitation", targetID: id, reason: reason)
+      accountID: accountID, caller: caller, action: action, targetKind: "invitation", targetID: id, detail: detail)
   }
 
-  /// What one member of staff asks for and another confirms, in an account.
+  /// A change to an account that one member of staff requests and another confirms.
   static func onConfirmation(
     _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
   ) -> InsertAuditEvent {
@@ -49,30 +52,31 @@ struct InsertAuditEvent: PostgresStatement {
 
   static func onPerson(
     _ id: UUID, _ kind: String, in accountID: UUID?, _ action: AuditEvent.Action, by caller: Caller,
-    _ reason: SupportReason? = nil
+    detail: AuditDetail? = nil
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: accountID, caller: caller, action: action, targetKind: kind, targetID: id, reason: reason)
+      accountID: accountID, caller: caller, action: action, targetKind: kind, targetID: id, detail: detail)
   }
 
-  /// What belongs to no account.
+  /// An event that belongs to no account.
   static func inSystem(
     _ action: AuditEvent.Action, _ targetKind: String, _ targetID: UUID? = nil, by caller: Caller,
-    _ reason: SupportReason? = nil
+    _ reason: SupportReason? = nil, detail: AuditDetail? = nil
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: nil, caller: caller, action: action, targetKind: targetKind, targetID: targetID, reason: reason)
+      accountID: nil, caller: caller, action: action, targetKind: targetKind, targetID: targetID, reason: reason,
+      detail: detail)
   }
 
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       UUID.version7(), accountID, caller.actor.kind.rawValue, caller.actor.id, caller.actor.name, action.rawValue,
       targetKind,
-      targetID, reason?.text, reason?.ticket, caller.ip)
+      targetID, reason?.text, reason?.ticket, detail?.text, caller.ip)
   }
 }
 
-/// One event for each of many keys, of what one statement did to them.
+/// Inserts one event per key, for a change of many keys in one statement.
 struct InsertKeyAuditEvents: PostgresStatement {
   static let sql = """
     insert into audit_events
@@ -96,8 +100,8 @@ struct InsertKeyAuditEvents: PostgresStatement {
   }
 }
 
-/// Filters that are not given must not hide from the planner what an index is for. And where there is none, as for a
-/// part of a name, one reader has one process of PostgreSQL, not several that others then lack.
+/// Lets the planner see which filters are given, so that it chooses their index. Where no index helps, as for a part of
+/// a name, a reader gets one PostgreSQL process, so that it does not take the processes that others need.
 struct ForceCustomPlan: PostgresStatement {
   static let sql = """
     select set_config('plan_cache_mode', 'force_custom_plan', true),
@@ -106,7 +110,7 @@ struct ForceCustomPlan: PostgresStatement {
 }
 
 extension AuditFilter {
-  /// What ``bind(_:)`` binds, as `$1` to `$6`.
+  /// Its parameters `$1` to `$6` are those of ``bind(_:)``.
   fileprivate static let condition = """
     ($1::text is null or event.actor_kind = $1) and ($2::uuid is null or event.actor_id = $2)
       and ($3::text is null or event.action = $3) and ($4::uuid is null or event.target_id = $4)
@@ -118,10 +122,10 @@ extension AuditFilter {
   }
 }
 
-/// The newest first, from below `before`.
+/// Lists events before `before`, most recent first.
 struct ListAuditEvents: PostgresStatement {
   static let sql = """
-    select id, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, host(ip)
+    select id, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, detail, host(ip)
     from audit_events event
     where \(AuditFilter.condition) and account_id = $7 and ($8::uuid is null or id < $8)
     order by id desc
@@ -142,20 +146,20 @@ struct ListAuditEvents: PostgresStatement {
     AuditEvent(
       id: try row.next(), at: try row.next(), actorKind: try row.next(), actorID: try row.next(),
       actorName: try row.next(), action: try row.next(), targetKind: try row.next(), targetID: try row.next(),
-      reason: try row.next(), ticket: try row.next(), ip: try row.next())
+      reason: try row.next(), ticket: try row.next(), detail: try row.next(), ip: try row.next())
   }
 }
 
 // MARK: Chains
 
-/// The columns of a `ChainedAuditEvent`, in the order in which `ChainedAuditEvent.init(row:)` takes them.
+/// The columns of a `ChainedAuditEvent`, in the order of `ChainedAuditEvent.init(row:)`.
 private let chainedColumns = """
   event.account_id, event.seq, event.id, (extract(epoch from event.at) * 1000000)::bigint, event.actor_kind,
   event.actor_id, event.actor_name, event.action, event.target_kind, event.target_id, event.reason, event.ticket,
-  abbrev(event.ip), event.prev_hash, event.hash, event.redacted_by, event.redacted_hashes
+  event.detail, abbrev(event.ip), event.prev_hash, event.hash, event.redacted_by, event.redacted_hashes
   """
 
-/// The account of the head whose chain belongs to none.
+/// The `account_id` that the head of the system's trail has.
 private let systemHead = "'00000000-0000-0000-0000-000000000000'"
 
 extension ChainedAuditEvent {
@@ -164,7 +168,8 @@ extension ChainedAuditEvent {
       trail: AuditTrail(try row.next()), seq: try row.next(), id: try row.next(), atMicroseconds: try row.next(),
       actorKind: try row.next(), actorID: try row.next(), actorName: try row.next(), action: try row.next(),
       targetKind: try row.next(), targetID: try row.next(), reason: try row.next(), ticket: try row.next(),
-      ip: try row.next(), prevHash: try AuditHash(column: row.next()), hash: try AuditHash(column: row.next()))
+      detail: try row.next(), ip: try row.next(), prevHash: try AuditHash(column: row.next()),
+      hash: try AuditHash(column: row.next()))
     let (tellers, hashes) = (try row.next([Int].self), try row.next([PostgresBytes].self))
     redactions = zip(tellers, hashes).map { AuditRedaction(teller: $0, hash: AuditHash(column: $1)) }
   }
@@ -174,7 +179,7 @@ extension AuditHash {
   fileprivate init(column: PostgresBytes) { self.init(bytes: column.bytes) }
 }
 
-/// The oldest first, behind `after` and up to `end`.
+/// Lists the events after number `after`, up to and including number `end`, oldest first.
 struct ExportAuditEvents: PostgresStatement {
   static let sql = """
     select \(chainedColumns)
@@ -198,7 +203,8 @@ struct ExportAuditEvents: PostgresStatement {
   }
 }
 
-/// What a person did, and what was done to them, in one trail: the oldest first, behind `after` and up to `end`.
+/// Lists what a person did and what was done to them in one trail, after number `after`, up to and including number
+/// `end`, oldest first.
 struct ListEventsOfPerson: PostgresStatement {
   static let sql = """
     select \(chainedColumns)
@@ -219,7 +225,7 @@ struct ListEventsOfPerson: PostgresStatement {
   }
 }
 
-/// The trails in which a person did something, or something was done to them.
+/// Lists the trails with events by or about a person.
 struct ListTrailsOfPerson: PostgresStatement {
   static let sql = """
     select nullif(head.account_id, \(systemHead)) from audit_heads head
@@ -238,7 +244,7 @@ struct ListTrailsOfPerson: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditTrail { AuditTrail(try row.next()) }
 }
 
-/// Where a chain is now.
+/// Finds the number of a chain's last event.
 struct FindAuditHead: PostgresStatement {
   static let sql = "select seq from audit_heads where account_id = coalesce($1, \(systemHead))"
   let trail: AuditTrail
@@ -246,7 +252,7 @@ struct FindAuditHead: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
-/// Chains, that of the system first.
+/// Lists trails after `after`, the system's first.
 struct ListTrails: PostgresStatement {
   static let sql = """
     select nullif(account_id, \(systemHead)) from audit_heads
@@ -260,7 +266,7 @@ struct ListTrails: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditTrail { AuditTrail(try row.next()) }
 }
 
-/// All events of a chain, or of all, one chain after the other, each with its chain's head.
+/// Lists all events of one chain or of all, chain by chain, each with the head of its chain.
 struct ListChainedEvents: PostgresStatement {
   static let sql = """
     select \(chainedColumns), head.seq, head.hash
@@ -283,7 +289,7 @@ struct ListChainedEvents: PostgresStatement {
   }
 }
 
-/// Heads without any event. A look for one event of each, since a join might read all events first.
+/// Lists heads of chains without events. It looks for one event per head, because a join might read all events first.
 struct ListEmptyChains: PostgresStatement {
   static let sql = """
     select nullif(account_id, \(systemHead)), seq, hash

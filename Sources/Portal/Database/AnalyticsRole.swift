@@ -11,6 +11,6 @@ package struct AnalyticsRole: Sendable {
   package func grant(to name: String, by caller: Caller) async throws {
     _ = try await pool.pipeline(
       GrantAnalytics(role: name),
-      InsertAuditEvent.inSystem(.analyticsGranted, "role", by: caller, SupportReason(text: name)))
+      InsertAuditEvent.inSystem(.analyticsGranted, "role", by: caller, detail: AuditDetail(name)))
   }
 }

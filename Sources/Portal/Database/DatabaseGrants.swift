@@ -15,6 +15,6 @@ package struct DatabaseGrants: Sendable {
   package func grant(to name: String, by caller: Caller) async throws {
     _ = try await pool.pipeline(
       GrantPortal(role: name),
-      InsertAuditEvent.inSystem(.portalGranted, "role", by: caller, SupportReason(text: name)))
+      InsertAuditEvent.inSystem(.portalGranted, "role", by: caller, detail: AuditDetail(name)))
   }
 }

@@ -53,7 +53,7 @@ struct JobRun: Sendable {
 
   private func tell(_ what: String, on connection: PostgresConnection) async throws {
     try await connection.execute(
-      InsertAuditEvent.inSystem(.usageDeleted, "usage", by: caller, SupportReason(text: "\(name): \(what)")))
+      InsertAuditEvent.inSystem(.usageDeleted, "usage", by: caller, detail: AuditDetail("\(name): \(what)")))
   }
 
   /// Records that the job begins. Returns false if another instance is in a step, or began it within its interval.

@@ -4,8 +4,8 @@ package import Postgres
 /// Operations on an account's keys. Each change and its audit event share one transaction; a trigger notifies the
 /// instances. Locks are taken in the order account, keys.
 package struct Keys: Sendable {
-  /// The reason in the audit trail when a roll revokes a key that was in the grace of an earlier roll.
-  private static let rolledAgain = SupportReason(text: "Its successor was rolled.")
+  /// The detail in the audit trail when a roll revokes a key that was in the grace of an earlier roll.
+  private static let rolledAgain = AuditDetail("Its successor was rolled.")
 
   let pool: PostgresPool
   let format: KeyFormat
@@ -120,17 +120,19 @@ package struct Keys: Sendable {
     return Revoked(id: id, revokedAt: revokedAt, propagation: await propagation(since: start))
   }
 
-  /// Revokes a key that is locked and not revoked yet. Returns the time.
+  /// Revokes a key that is locked and not revoked yet. Returns the time. The mail has the stated reason, or else the
+  /// detail.
   private func revoke(
-    _ key: Key, by caller: Caller, _ reason: SupportReason?, on transaction: PostgresConnection
+    _ key: Key, by caller: Caller, _ reason: SupportReason?, detail: AuditDetail? = nil,
+    on transaction: PostgresConnection
   ) async throws -> Date {
     let (revoked, _, _) = try await transaction.pipeline(
       RevokeKey(accountID: key.accountID, id: key.id),
-      InsertAuditEvent.onKey(key.id, of: key.accountID, .keyRevoked, by: caller, reason),
+      InsertAuditEvent.onKey(key.id, of: key.accountID, .keyRevoked, by: caller, reason, detail: detail),
       outbox.notice(
         .keyRevoked, of: key.accountID, subjectID: key.id, if: !caller.actor.isCustomer,
         Mail.Parameters(
-          actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text,
+          actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text ?? detail?.text,
           ticket: reason?.ticket)))
     return revoked[0]
   }
@@ -244,7 +246,7 @@ package struct Keys: Sendable {
       RetireRolledKey(accountID: account.id, id: key.id, graceSeconds: graceSeconds),
       InsertAuditEvent.onKey(key.id, of: account.id, .keyRolled, by: caller),
       FindKey(accountID: account.id, id: key.id))
-    for other in others { _ = try await revoke(other, by: caller, Self.rolledAgain, on: transaction) }
+    for other in others { _ = try await revoke(other, by: caller, nil, detail: Self.rolledAgain, on: transaction) }
     let ended = try await transaction.pipeline(each: others.map { FindKey(accountID: account.id, id: $0.id) })
     return (successor, retired[0], Array(ended.joined()))
   }

@@ -62,7 +62,7 @@ package struct Invitations: Sendable {
           id: id, accountID: accountID, email: email.text, role: role, inviter: session.user, isMailed: token == nil),
         InsertAuditEvent.onInvitation(
           id, of: accountID, .memberInvited, by: session.caller(ip: ip),
-          SupportReason(text: "\(email.text) as \(role.rawValue)")),
+          detail: AuditDetail("\(email.text) as \(role.rawValue)")),
         outbox.mail(
           .invitation, to: email.text, accountID: accountID, subjectID: id,
           Mail.Parameters(accountName: account.name, actorName: session.user.email, role: role.rawValue)),
@@ -87,7 +87,7 @@ package struct Invitations: Sendable {
         VoidInvitationTokens(accountID: accountID, of: .id(id)),
         RevokeInvitations(accountID: accountID, of: .id(id)),
         InsertAuditEvent.onInvitation(
-          id, of: accountID, .invitationRevoked, by: session.caller(ip: ip), SupportReason(text: invitation.email)))
+          id, of: accountID, .invitationRevoked, by: session.caller(ip: ip), detail: AuditDetail(invitation.email)))
     }
   }
 
@@ -151,7 +151,7 @@ package struct Invitations: Sendable {
         InsertMembership(accountID: offer.accountID, userID: user.id, role: offer.role),
         InsertAuditEvent.onMember(
           user.id, of: offer.accountID, .memberJoined, by: caller,
-          SupportReason(text: "\(user.email) as \(offer.role.rawValue)")))
+          detail: AuditDetail("\(user.email) as \(offer.role.rawValue)")))
       if offer.isMailed {
         _ = try await transaction.pipeline(SetLocally(.identity), MarkEmailVerified(userID: user.id))
       }

@@ -32,7 +32,7 @@ package struct Members: Sendable {
         SetMemberRole(accountID: accountID, userID: userID, role: role),
         InsertAuditEvent.onMember(
           userID, of: accountID, .memberRoleChanged, by: session.caller(ip: ip),
-          SupportReason(text: "\(member.user.email): from \(member.role.rawValue) to \(role.rawValue)")),
+          detail: AuditDetail("\(member.user.email): from \(member.role.rawValue) to \(role.rawValue)")),
         FindMember(accountID: accountID, userID: userID))
       if role < member.role {
         try await Self.revokeInvitations(of: userID, in: accountID, by: session, ip, transaction)
@@ -51,7 +51,7 @@ package struct Members: Sendable {
         DeleteMembership(accountID: accountID, userID: userID),
         InsertAuditEvent.onMember(
           userID, of: accountID, userID == session.user.id ? .memberLeft : .memberRemoved,
-          by: session.caller(ip: ip), SupportReason(text: member.user.email)))
+          by: session.caller(ip: ip), detail: AuditDetail(member.user.email)))
       try await Self.revokeInvitations(of: userID, in: accountID, by: session, ip, transaction)
       _ = try await transaction.query(ForgetPeople(userIDs: [userID]))
     }
@@ -87,7 +87,7 @@ package struct Members: Sendable {
       each: revoked.map { invitation in
         InsertAuditEvent.onInvitation(
           invitation.id, of: accountID, .invitationRevoked, by: session.caller(ip: ip),
-          SupportReason(text: invitation.email))
+          detail: AuditDetail(invitation.email))
       })
   }
 

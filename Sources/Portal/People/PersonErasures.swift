@@ -112,7 +112,7 @@ package struct PersonErasures: Sendable {
         try await transaction.execute(
           InsertAuditEvent.onPerson(
             id, MemberSession.personKind, in: trail.accountID, .auditRedacted, by: caller,
-            SupportReason(text: AuditRedactionDigest.reason(step.eventCount, digest))))
+            detail: AuditDetail(AuditRedactionDigest.summary(step.eventCount, digest))))
       }
       return step
     }
@@ -128,7 +128,7 @@ extension PostgresConnection {
       SetLocally(event.accountID.map { .account($0) } ?? .identity),
       InsertAuditEvent(
         accountID: event.accountID, caller: caller, action: event.action, targetKind: event.targetKind,
-        targetID: event.targetID, reason: event.reason.map { SupportReason(text: $0) } ?? reason))
+        targetID: event.targetID, reason: reason, detail: event.detail))
   }
 }
 

@@ -5,8 +5,9 @@ import Postgres
 /// last. Returns none if there is no such person. The database function has the details.
 struct BeginErasure: PostgresStatement {
   static let isRead = false
+  // The function's column keeps its name for servers of earlier versions.
   static let sql = """
-    select account_id, action, target_kind, target_id, reason from begin_erasure($1)
+    select account_id, action, target_kind, target_id, reason as detail from begin_erasure($1)
     order by account_id nulls last, action desc
     """
   struct Row {
@@ -14,14 +15,15 @@ struct BeginErasure: PostgresStatement {
     let action: AuditEvent.Action
     let targetKind: String
     let targetID: UUID
-    let reason: String?
+    let detail: AuditDetail?
   }
   let userID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     Row(
       accountID: try row.next(), action: try AuditEvent.Action(column: row.next(), "action"),
-      targetKind: try row.next(), targetID: try row.next(), reason: try row.next())
+      targetKind: try row.next(), targetID: try row.next(),
+      detail: try row.next(String?.self).map { AuditDetail($0) })
   }
 }
 

@@ -37,7 +37,7 @@ package struct ServiceTokens: Sendable {
       name: name, permissions: permissions, environment: environment, expiresAt: expiresAt)
     let (made, _) = try await pool.pipeline(
       InsertServiceToken(token: token),
-      InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, token.summary), as: .staff)
+      InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, detail: token.auditDetail), as: .staff)
     return token.issued(at: made[0])
   }
 
@@ -55,7 +55,7 @@ package struct ServiceTokens: Sendable {
         replacesID: id)
       let (made, _, _, _, retired) = try await transaction.pipeline(
         InsertServiceToken(token: token), RetireRolledServiceToken(id: id, graceSeconds: graceSeconds),
-        InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, token.summary),
+        InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, detail: token.auditDetail),
         InsertAuditEvent.inSystem(.tokenRolled, "token", id, by: caller), LockServiceToken(id: id))
       return (token.issued(at: made[0]), retired[0])
     }
@@ -88,10 +88,10 @@ struct NewServiceToken: Sendable {
   var expiresAt: Date?
   var replacesID: UUID?
 
-  /// The summary of the token in the audit trail.
-  var summary: SupportReason {
+  /// Its name, permissions and environment.
+  var auditDetail: AuditDetail {
     let environment = environment.map { " in \($0.rawValue)" } ?? ""
-    return SupportReason(text: "\(name): \(permissions.map(\.rawValue).joined(separator: ", "))\(environment)")
+    return AuditDetail("\(name): \(permissions.map(\.rawValue).joined(separator: ", "))\(environment)")
   }
 
   func issued(at createdAt: Date) -> IssuedServiceToken {

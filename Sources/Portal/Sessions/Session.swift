@@ -128,9 +128,9 @@ extension MemberSession {
 
 extension InsertAuditEvent {
   static func onMember(
-    _ userID: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
+    _ userID: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, detail: AuditDetail
   ) -> InsertAuditEvent {
-    onPerson(userID, MemberSession.personKind, in: accountID, action, by: caller, reason)
+    onPerson(userID, MemberSession.personKind, in: accountID, action, by: caller, detail: detail)
   }
 
   /// An event that a person caused for themselves, in an account's trail or, with nil, in the trail outside accounts.

@@ -14,8 +14,8 @@ package struct StaffDetails: Sendable, Equatable {
   /// Whether they can log in as an admin.
   var isActiveAdmin: Bool { isEnabled && member.role == .admin }
 
-  /// Their name in the trail, because an id identifies nobody once they are removed.
-  var trailName: SupportReason { SupportReason(text: member.email) }
+  /// Their address in the trail, because an id identifies nobody once they are removed.
+  var auditDetail: AuditDetail { AuditDetail(member.email) }
 }
 
 extension [StaffDetails] {

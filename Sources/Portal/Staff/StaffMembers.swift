@@ -46,13 +46,14 @@ package struct StaffMembers: Sendable {
         FindStaff(id: id))
       var events: [InsertAuditEvent] = []
       if role != old.member.role {
-        let reason = SupportReason(text: "\(old.member.email): from \(old.member.role.rawValue) to \(role.rawValue)")
-        events.append(.inSystem(.staffRoleChanged, StaffSession.personKind, id, by: caller, reason))
+        let detail = AuditDetail("\(old.member.email): from \(old.member.role.rawValue) to \(role.rawValue)")
+        events.append(.inSystem(.staffRoleChanged, StaffSession.personKind, id, by: caller, detail: detail))
       }
       if isEnabled != old.isEnabled {
         events.append(
           .inSystem(
-            isEnabled ? .staffEnabled : .staffDisabled, StaffSession.personKind, id, by: caller, old.trailName))
+            isEnabled ? .staffEnabled : .staffDisabled, StaffSession.personKind, id, by: caller,
+            detail: old.auditDetail))
       }
       try await Self.tell(events, withdrawing: isEnabled ? nil : id, by: caller, transaction)
       return changed[0]
@@ -67,8 +68,8 @@ package struct StaffMembers: Sendable {
       if old.isActiveAdmin { try all.checkActiveAdmin(otherThan: id) }
       try await transaction.execute(DeleteStaff(id: id))
       try await Self.tell(
-        [.inSystem(.staffRemoved, StaffSession.personKind, id, by: caller, old.trailName)], withdrawing: id, by: caller,
-        transaction)
+        [.inSystem(.staffRemoved, StaffSession.personKind, id, by: caller, detail: old.auditDetail)], withdrawing: id,
+        by: caller, transaction)
     }
   }
 
@@ -87,7 +88,7 @@ package struct StaffMembers: Sendable {
       _ = try await transaction.pipeline(
         DeleteSessions<StaffSession>(personID: id), SettleAttempts(succeeded: [guesses]))
       try await Self.tell(
-        [.inSystem(.staffSecondFactorReset, StaffSession.personKind, id, by: caller, old.trailName)],
+        [.inSystem(.staffSecondFactorReset, StaffSession.personKind, id, by: caller, detail: old.auditDetail)],
         withdrawing: nil, by: caller, transaction)
     }
   }

@@ -13,6 +13,7 @@ extension JSONWriter {
     target(event.targetKind, event.targetID)
     field("reason", event.reason)
     field("ticket", event.ticket)
+    field("detail", event.detail)
     field("ip", event.ip)
   }
 
@@ -50,6 +51,7 @@ extension JSONWriter {
     target(event.targetKind, event.targetID)
     field("reason", event.reason)
     field("ticket", event.ticket)
+    field("detail", event.detail)
     field("ip", event.ip)
   }
 

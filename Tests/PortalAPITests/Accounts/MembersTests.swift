@@ -47,7 +47,8 @@ struct MembersTests {
       let event = try await owner.get("/v1/audit").body["events"].array
         .first { $0["action"].string == "member.role_changed" }
       #expect(event?["target"]["id"].string == member.userID)
-      #expect(event?["reason"].string == "bob@example.com: from viewer to developer")
+      #expect(event?["detail"].string == "bob@example.com: from viewer to developer")
+      #expect(event?["reason"] == .null && event?["ticket"] == .null)
 
       let rows = try await portal.rowCount()
       #expect(try await owner.patch("/v1/members/" + member.userID, #"{"role":"developer"}"#).status == 200)

@@ -10,7 +10,7 @@ import Testing
 @Suite("GET /v1/audit as JSON Lines")
 struct ExportAuditEventsTests {
   private static let names = [
-    "accountId", "seq", "id", "at", "actor", "action", "target", "reason", "ticket", "ip", "prevHash", "hash",
+    "accountId", "seq", "id", "at", "actor", "action", "target", "reason", "ticket", "detail", "ip", "prevHash", "hash",
   ]
 
   private func export(_ portal: TestPortal, _ query: String = "", token: String) async throws -> [JSONValue] {
@@ -29,8 +29,10 @@ struct ExportAuditEventsTests {
       let (ada, eve) = (try await portal.signUp(), try await portal.signUp("eve@example.com"))
       for _ in 0..<3 { _ = try await ada.createKey() }
       _ = try await eve.createKey()
+      #expect(try await ada.post("/v1/invitations", #"{"email":"bob@example.com","role":"viewer"}"#).status == 201)
       let events = try await export(portal, token: ada.token)
-      #expect(events.count == 5)
+      #expect(events.count == 6)
+      #expect(events.map { $0["detail"].string } == [nil, nil, nil, nil, nil, "bob@example.com as viewer"])
       var previous = String(repeating: "0", count: 64)
       for (index, event) in events.enumerated() {
         #expect(event.names == Self.names)
@@ -42,6 +44,7 @@ struct ExportAuditEventsTests {
       let pages = try await ada.get("/v1/audit").body["events"].array
       #expect(pages.reversed().map { $0["id"] } == events.map { $0["id"] })
       #expect(pages.reversed().map { $0["actor"] } == events.map { $0["actor"] })
+      #expect(pages.reversed().map { $0["detail"] } == events.map { $0["detail"] })
     }
   }
 

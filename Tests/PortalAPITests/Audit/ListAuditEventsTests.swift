@@ -44,6 +44,7 @@ struct ListAuditEventsTests {
       #expect(bySupport["target"] == .object([("kind", .string("key")), ("id", .string(second))]))
       #expect(bySupport["reason"].string == "leaked on a forum 🙈")
       #expect(bySupport["ticket"].string == "SUP-1")
+      #expect(bySupport["detail"] == .null)
       #expect(events[1]["reason"].string == "unpaid")
       #expect(events[1]["target"]["kind"].string == "account")
       let byCustomer = events[3]

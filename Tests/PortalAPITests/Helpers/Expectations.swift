@@ -29,7 +29,7 @@ enum Contract {
     "totalRequests", "successes", "errors", "denied", "errorRate", "averageLatencyMs", "p50LatencyMs", "p95LatencyMs",
     "p99LatencyMs",
   ]
-  static let auditEvent = ["id", "at", "actor", "action", "target", "reason", "ticket", "ip"]
+  static let auditEvent = ["id", "at", "actor", "action", "target", "reason", "ticket", "detail", "ip"]
   static let confirmation = [
     "id", "accountId", "accountName", "keys", "requestedBy", "reason", "ticket", "createdAt", "expiresAt",
   ]

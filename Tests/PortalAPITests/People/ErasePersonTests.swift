@@ -18,6 +18,7 @@ struct ErasePersonTests {
       let ada = try await portal.signUp()
       let (bobID, bob) = try await ada.makeMember("bob@example.com", .admin)
       let key = try await TestCustomer(portal: portal, token: bob, accountID: ada.accountID).createKey()
+      #expect(try await ada.patch("/v1/members/" + bobID, #"{"role":"developer"}"#).status == 200)
       let (_, _, token) = try await portal.enrol(bob)
       let answer = try await portal.deleteWithBody("/v1/me", Self.body, token: token)
       #expect(answer.status == 200, "\(answer)")
@@ -34,6 +35,10 @@ struct ErasePersonTests {
       let theirs = events.filter { $0["actor"]["id"].string == bobID }
       #expect(theirs.count > 3 && theirs.allSatisfy { $0["actor"]["name"].string == "erased person" })
       #expect(theirs.allSatisfy { $0["ip"] == .null })
+      let changed = try #require(events.first { $0["action"].string == "member.role_changed" })
+      #expect(changed["detail"].string == "erased person: from admin to developer" && changed["reason"] == .null)
+      let recording = try #require(events.first { $0["action"].string == "audit.redacted" })
+      #expect(recording["detail"].string?.contains(" events, SHA-256 ") == true && recording["reason"] == .null)
       let made = try await ada.get("/v1/keys/" + key.id).body
       #expect(made["status"].string == "active" && made["createdBy"]["name"].string == "erased person")
       #expect(try await AuditChains(pool: portal.pool).verify { _ in }.isIntact)

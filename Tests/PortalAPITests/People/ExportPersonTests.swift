@@ -41,6 +41,9 @@ struct ExportPersonTests {
       #expect(events.contains { $0["action"].string == "user.second_factor_enabled" })
       let changed = try #require(events.first { $0["action"].string == "member.role_changed" })
       #expect(changed["actor"]["name"].string == "ada@example.com" && changed["ip"] == .null)
+      #expect(changed.names == ["accountId"] + Contract.auditEvent)
+      #expect(changed["reason"] == .null)
+      #expect(changed["detail"].string == "bob@example.com: from developer to admin")
       #expect(
         !events.contains { $0["actor"]["name"].string == "ada@example.com" && $0["target"]["id"].string != bobID })
     }

@@ -266,7 +266,7 @@ private struct StaffID: PostgresStatement {
 
 private struct StaffEvents: PostgresStatement {
   static let sql = """
-    select concat_ws(' ', action, reason) from audit_events
+    select concat_ws(' ', action, 'because ' || reason, detail) from audit_events
     where account_id is null and action like 'staff.%' and action <> 'staff.created' order by seq
     """
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }

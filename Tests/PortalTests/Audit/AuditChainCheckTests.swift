@@ -24,7 +24,7 @@ struct AuditChainCheckTests {
     }
   }
 
-  @Test("a chain as it was written is intact, and so are several, one after the other")
+  @Test("an unchanged chain is intact, and so are several chains in sequence")
   func intact() {
     let chains = [makeChain(1), makeChain(5), makeChain(3, .system)]
     var check = AuditChainCheck()
@@ -34,7 +34,7 @@ struct AuditChainCheckTests {
     #expect(check.takeOutcomes() == [] && check.findingCount == 0 && check.eventCount == 9 && check.chainCount == 3)
   }
 
-  @Test("numbers from one end to the other are findings, and end nothing")
+  @Test("the smallest and largest possible numbers are findings, and do not overflow")
   func extremeNumbers() {
     func event(_ seq: Int, after event: ChainedAuditEvent) -> ChainedAuditEvent {
       var next = ChainedAuditEvent.sample(event.trail, after: event.hash)
@@ -52,7 +52,7 @@ struct AuditChainCheckTests {
     #expect(problems([negative], head: AuditHead(trail: negative.trail, seq: .min, hash: .zero)).count == 1)
   }
 
-  @Test("whatever is removed is found, wherever it was, and named by its numbers")
+  @Test("removed events are found anywhere in a chain, and reported by their numbers")
   func removed() {
     let chain = makeChain(6)
     for first in 0..<6 {
@@ -68,7 +68,7 @@ struct AuditChainCheckTests {
     }
   }
 
-  @Test("a chain without any event is found by its head, and one without a head by its events")
+  @Test("a chain without events is found by its head, and a chain without a head by its events")
   func ends() {
     let chain = makeChain(3)
     var check = AuditChainCheck()
@@ -79,7 +79,7 @@ struct AuditChainCheckTests {
     #expect(self.check(chain, head: nil) == [.finding(AuditFinding(trail: chain[0].trail, problem: .noHead))])
   }
 
-  @Test("whatever order events are brought into by exchanging their numbers, it is found")
+  @Test("events whose numbers were exchanged are found, in every order")
   func reordered() {
     let chain = makeChain(4)
     for order in chain.permutations where order != chain {
@@ -89,29 +89,29 @@ struct AuditChainCheckTests {
         return event
       }
       #expect(!problems(renumbered, head: chain.head).isEmpty)
-      // Also by somebody who then makes the hashes of each fit.
+      // Also if all hashes were recomputed.
       #expect(!problems(renumbered.map { $0.hashed() }, head: chain.head).isEmpty)
     }
   }
 
-  @Test("an edited field is found at its event; with its hash made to fit, at the next one or at the head")
+  @Test("an edited field is found at its event; with a recomputed hash, at the next event or at the head")
   func edited() {
     let chain = makeChain(4)
     for index in chain.indices {
       var changed = chain
       changed[index].reason = "nothing happened"
       #expect(problems(changed, head: chain.head).count == 1)
-      #expect(problems(changed, head: chain.head)[0].hasPrefix("\(index + 1) its fields do not have its hash"))
+      #expect(problems(changed, head: chain.head)[0].hasPrefix("\(index + 1) its fields do not match its hash"))
       changed[index] = changed[index].hashed()
       let found = problems(changed, head: chain.head)
       #expect(found.count == 1)
       #expect(
-        found[0].hasPrefix(index < 3 ? "\(index + 2) does not follow" : "4 the chain's head has another hash"),
+        found[0].hasPrefix(index < 3 ? "\(index + 2) does not continue" : "4 the chain's head has another hash"),
         "\(found)")
     }
   }
 
-  @Test("an inserted event is found: under a number that is taken, between others that were moved up, or at the end")
+  @Test("an inserted event is found: with a number that is taken, between events that were renumbered, or at the end")
   func inserted() {
     let chain = makeChain(4)
     let trail = chain[0].trail
@@ -131,8 +131,8 @@ struct AuditChainCheckTests {
     }
   }
 
-  /// Which is why heads are kept elsewhere.
-  @Test("a chain that was forged from some event on, with its head, is intact by itself, and is not what was expected")
+  /// This is why heads are kept elsewhere.
+  @Test("a chain that was forged from some event on, with its head, is intact by itself, but not as expected")
   func forged() {
     let chain = makeChain(5)
     let forged = chain.prefix(2) + makeChain(3, chain[0].trail).enumerated().map { _, event in event }
@@ -159,7 +159,7 @@ struct AuditChainCheckTests {
 
   // MARK: Redactions
 
-  /// A chain whose events of these numbers were redacted, as its last event tells.
+  /// A chain whose events with these numbers were redacted, as its last event records. `edit` changes the last event.
   private func redacted(_ seqs: [Int], of count: Int = 6, _ edit: (inout ChainedAuditEvent) -> Void = { _ in })
     -> [ChainedAuditEvent]
   {
@@ -172,12 +172,12 @@ struct AuditChainCheckTests {
     }
     var teller = ChainedAuditEvent.sample(chain[0].trail, seq: count + 1, after: chain[count - 1].hash)
     teller.action = AuditEvent.Action.auditRedacted.rawValue
-    teller.reason = digest.reason
+    teller.detail = digest.summary
     edit(&teller)
     return chain + [teller.hashed()]
   }
 
-  @Test("redacted events of which a later one tells are as good as any, and are told of")
+  @Test("redacted events that a later event records are intact, and are reported")
   func redactions() {
     let chain = redacted([2, 3, 6])
     #expect(
@@ -188,12 +188,46 @@ struct AuditChainCheckTests {
     for event in chain { twice.take(event, head: chain.head) }
     twice.finish()
     #expect(twice.redactedCount == 3 && twice.findingCount == 0)
-    // Whoever kept the head of before finds it.
+    // A head that was kept before is still valid.
     let kept = AuditHead(trail: chain[0].trail, seq: 6, hash: chain[5].hash)
     #expect(check(chain, head: chain.head, expecting: [kept]).last == .intact(chain.head!))
   }
 
-  @Test("what only claims to be redacted is found, whichever event it names")
+  @Test("a redaction that is recorded in a reason, by a version without details, is intact")
+  func redactionsInReasons() {
+    let chain = redacted([2, 3, 6]) { ($0.reason, $0.detail) = ($0.detail, nil) }
+    #expect(
+      check(chain, head: chain.head) == [
+        .redaction(chain[0].trail, seq: 7, id: chain[6].id, eventCount: 3), .intact(chain.head!),
+      ])
+  }
+
+  @Test("a detail that is removed, added, edited or moved to another field is found, even with a recomputed hash")
+  func movedDetails() {
+    var chain: [ChainedAuditEvent] = []
+    for seq in 1...4 {
+      var event = ChainedAuditEvent.sample(.system, seq: seq, after: chain.last?.hash ?? .zero)
+      if seq % 2 == 0 { event.detail = "from viewer to admin" } else { event.reason = "from viewer to admin" }
+      chain.append(event.hashed())
+    }
+    #expect(check(chain, head: chain.head) == [.intact(chain.head!)])
+    let changes: [(inout ChainedAuditEvent) -> Void] = [
+      { ($0.reason, $0.detail) = ($0.detail, $0.reason) }, { ($0.ticket, $0.detail) = ($0.detail ?? "", nil) },
+      { $0.detail = $0.detail == nil ? "" : nil }, { $0.detail = "from viewer to owner" },
+    ]
+    for index in chain.indices {
+      for change in changes {
+        var changed = chain
+        change(&changed[index])
+        #expect(problems(changed, head: chain.head) == ["\(index + 1) \(AuditFinding.Problem.edited)"])
+        changed[index] = changed[index].hashed()
+        let found = problems(changed, head: chain.head)
+        #expect(found.count == 1 && found[0].hasPrefix(index < 3 ? "\(index + 2) " : "4 "), "\(found)")
+      }
+    }
+  }
+
+  @Test("an event that only claims to be redacted is found, whichever recording event it names")
   func claims() {
     for teller in [Int.min, 1, 2, 5, 6, 7, .max] {
       var chain = makeChain(6)
@@ -204,26 +238,31 @@ struct AuditChainCheckTests {
     }
   }
 
-  @Test("events that were redacted must be those that are told of, with what is left of them")
+  @Test("redacted events must be those that are recorded, with the recorded hashes")
   func otherRedactions() {
     let other = "7 \(AuditFinding.Problem.otherRedaction)"
     let whole = redacted([2, 3])
-    // Put back as it was, of which the number of events tells.
+    // The redaction is undone, so that the number of events is different.
     var chain = whole
     chain[1].redactions = []
     #expect(problems(chain, head: chain.head) == ["2 \(AuditFinding.Problem.edited)", other])
-    // Edited once more, with the hash for it.
+    // The event is edited again, with a recomputed hash.
     chain = whole
     chain[2].action = "y"
     #expect(problems(chain, head: chain.head) == ["3 \(AuditFinding.Problem.edited)"])
     chain[2].redactions[0].hash = chain[2].computedHash
     #expect(problems(chain, head: chain.head) == [other])
-    // One more that was not told of.
+    // One more event claims to be redacted.
     chain = whole
     chain[3].redactions = [AuditRedaction(teller: 7, hash: chain[3].computedHash)]
     #expect(problems(chain, head: chain.head) == [other])
-    // The event that tells of them says something else, or tells of nothing.
-    chain = redacted([2, 3]) { $0.reason = AuditRedactionDigest().reason }
+    // The recording event has another digest, or another action.
+    chain = redacted([2, 3]) { $0.detail = AuditRedactionDigest().summary }
+    #expect(problems(chain, head: chain.head) == [other])
+    // If it has a detail, its reason does not matter; if it has neither, nothing is recorded.
+    chain = redacted([2, 3]) { ($0.reason, $0.detail) = ($0.detail, AuditRedactionDigest().summary) }
+    #expect(problems(chain, head: chain.head) == [other])
+    chain = redacted([2, 3]) { $0.detail = nil }
     #expect(problems(chain, head: chain.head) == [other])
     chain = redacted([2, 3]) { $0.action = "x" }
     #expect(

@@ -29,7 +29,7 @@ struct AuditChainsTests {
 
   // MARK: Writing
 
-  @Test("many at once, with and without the account's lock, come to one chain without gaps and without a deadlock")
+  @Test("concurrent changes, with and without the account's lock, form one chain without gaps and without a deadlock")
   func races() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -76,8 +76,8 @@ struct AuditChainsTests {
 
   @Test(
     """
-    what is typed into psql is chained, also many rows of several accounts at once, and numbers that it brings along \
-    are not used
+    events that are inserted with psql are chained, including many rows of several accounts in one statement, and \
+    their own numbers are ignored
     """
   )
   func typed() async throws {
@@ -96,7 +96,7 @@ struct AuditChainsTests {
     }
   }
 
-  @Test("a rolled back change leaves no gap")
+  @Test("a change that is rolled back leaves no gap")
   func rollback() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -118,12 +118,12 @@ struct AuditChainsTests {
   }
 
   @Test(
-    "an insert that leaves no event because of a conflict leaves no gap in the chain either")
+    "an insert that adds no event because of a conflict leaves no gap")
   func conflict() async throws {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      // Of the two rows of each event one is an event already.
+      // One of the two rows is the existing event.
       try await pool.type(
         """
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
@@ -138,7 +138,7 @@ struct AuditChainsTests {
     }
   }
 
-  @Test("events that a statement leaves out leave no gap, and neither do those that are rolled back to a savepoint")
+  @Test("events that a statement skips, or that are rolled back to a savepoint, leave no gap")
   func leftOut() async throws {
     try await withPool { pool in
       let account = try await World(pool).makeAccount()
@@ -162,9 +162,9 @@ struct AuditChainsTests {
   }
 
   @Test(
-    "what somebody puts into the setting that has the end of a trail cannot break the chain",
+    "a forged setting latchkey.audit_chain cannot break the chain",
     arguments: [
-      // Another hash, another number, no event that was inserted.
+      // Another hash, another number, the end of another trail, and no end at all.
       (#"regexp_replace(current_setting('latchkey.audit_chain'), '[0-9a-f]{64}$', repeat('ab', 32))"#, true),
       (#"regexp_replace(current_setting('latchkey.audit_chain'), ' \d+ ([0-9a-f]{64})$', ' 70 \1')"#, true),
       ("gen_random_uuid() || ' 1 1 ' || repeat('ab', 32)", false), ("''", false), ("'x'", false),
@@ -193,19 +193,20 @@ struct AuditChainsTests {
     }
   }
 
-  @Test("events with fields of every kind have the hash that their encoding gives")
+  @Test("events with all kinds of fields have the hash of their encoding")
   func encoding() async throws {
     try await withPool { pool in
       let account = try await World(pool).makeAccount()
       try await pool.type(
         """
         insert into audit_events
-          (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, ip)
+          (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, detail, ip)
         select gen_random_uuid(), case when number % 2 = 0 then '\(account)'::uuid end, 'job',
           case when number % 3 = 0 then gen_random_uuid() end, repeat(chr(31 + number), number % 5), 'x\\', 'ü',
           case when number % 5 <> 0 then gen_random_uuid() end,
           case when number % 7 <> 0 then repeat('€\\', number % 4) end,
           case when number % 11 <> 0 then '\\x' || number end,
+          case when number % 2 = 0 then repeat('é\\', number % 3) end,
           case number % 6 when 0 then inet '192.0.2.1' when 1 then '10.0.0.0/8' when 2 then '2001:db8::1'
             when 3 then '2001:db8::/32' when 4 then '::ffff:192.0.2.1' end
         from generate_series(1, 300) number
@@ -216,7 +217,7 @@ struct AuditChainsTests {
     }
   }
 
-  @Test("events of several trails that one statement brings are chained in the order in which it brings them")
+  @Test("events of several trails in one statement are chained in the statement's order")
   func oneStatement() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -245,12 +246,12 @@ struct AuditChainsTests {
     }
   }
 
-  @Test("a statement writes the head of a trail once, however many events it brings")
+  @Test("a statement writes the head of a trail once, however many events it inserts")
   func oneHead() async throws {
     try await withPool { pool in
       let account = try await World(pool).makeAccount()
       let writes = try await pool.withConnection { connection in
-        // It may have those of transactions that this connection has ended just before.
+        // The count may include transactions that this connection has just ended.
         let count = "select n_tup_upd from pg_stat_xact_user_tables where relname = 'audit_heads'"
         try await connection.executeScript("begin")
         let before = try await connection.text(count).flatMap { Int($0) } ?? 0
@@ -268,7 +269,7 @@ struct AuditChainsTests {
     }
   }
 
-  @Test("statements of many events at the same time form one chain")
+  @Test("concurrent statements of many events form one chain")
   func manyStatements() async throws {
     try await withPool { pool async throws in
       let account = try await World(pool).makeAccount()
@@ -287,7 +288,7 @@ struct AuditChainsTests {
     }
   }
 
-  @Test("an event that was forged behind the head is not continued", arguments: [1, 3])
+  @Test("an event that was forged after the head is not continued", arguments: [1, 3])
   func forgedBehindHead(_ count: Int) async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -308,7 +309,7 @@ struct AuditChainsTests {
   }
 
   @Test(
-    "nobody writes heads but the events, whatever rights they have",
+    "heads are written by events alone; even a superuser is refused",
     arguments: [
       "update audit_heads set seq = seq", "update audit_heads set hash = sha256('a')", "delete from audit_heads",
       "truncate audit_heads", "insert into audit_heads values (gen_random_uuid(), 1, sha256('a'))",
@@ -322,7 +323,7 @@ struct AuditChainsTests {
     }
   }
 
-  @Test("who may only add events needs no right to the heads, and cannot put other tables in their place")
+  @Test("a role that may only add events needs no right to the heads, and cannot shadow their table")
   func rights() async throws {
     try await withPool { pool in
       let account = try await World(pool).makeAccount()
@@ -358,7 +359,8 @@ struct AuditChainsTests {
 
   // MARK: Tampering
 
-  /// Ada's trail has the numbers 1 to 6; `:it` is her account.
+  /// Runs `change` with the triggers off, and returns the findings. Ada's trail has the numbers 1 to 6; `:it` is the id
+  /// of her account.
   private func tampered(_ change: String) async throws -> [String] {
     try await withPool { pool in
       let world = World(pool)
@@ -374,7 +376,7 @@ struct AuditChainsTests {
         \(change.replacing(":it", with: "'\(account)'"));
         """)
       let all = try await findings(pool)
-      // What is wrong with one chain is found in it alone, and when only it is looked at.
+      // The findings are in this chain alone, and the same if only this chain is verified.
       let alone = try await findings(pool, .account(account))
       if !change.contains("set account_id") { #expect(all == alone) }
       return all
@@ -382,23 +384,23 @@ struct AuditChainsTests {
   }
 
   @Test(
-    "an edited event is found, whatever was edited",
+    "an edited event is found, whichever field was edited",
     arguments: [
       "id = gen_random_uuid()", "at = at + interval '1 microsecond'", "actor_kind = 'staff'",
       "actor_id = gen_random_uuid()", "actor_name = actor_name || ' '", "action = 'key.revoked'",
       "target_kind = 'account'", "target_id = gen_random_uuid()", "target_id = null", "reason = ''", "ticket = 'T-1'",
-      "ip = '::1'", "hash = sha256('a')", "prev_hash = sha256('a')",
+      "detail = ''", "detail = 'from viewer to admin'", "ip = '::1'", "hash = sha256('a')", "prev_hash = sha256('a')",
     ])
   func edited(_ change: String) async throws {
     let found = try await tampered("update audit_events set \(change) where account_id = :it and seq = 3")
-    #expect(found.contains { $0.hasPrefix("3: its fields do not have its hash") }, "\(found)")
+    #expect(found.contains { $0.hasPrefix("3: its fields do not match its hash") }, "\(found)")
     #expect(!found.contains { $0.hasPrefix("1") || $0.hasPrefix("2") || $0.hasPrefix("5") }, "\(found)")
   }
 
   @Test(
-    "an event that was edited and given the hash it should have is found by the next one, or by the head",
+    "an edited event with a recomputed hash is found at the next event, or at the head",
     arguments: [
-      (1, "2: does not follow on"), (3, "4: does not follow on"), (6, "6: the chain's head has another hash"),
+      (1, "2: does not continue"), (3, "4: does not continue"), (6, "6: the chain's head has another hash"),
     ])
   func rehashed(_ seq: Int, _ expected: String) async throws {
     let found = try await tampered(
@@ -410,7 +412,7 @@ struct AuditChainsTests {
   }
 
   @Test(
-    "removed events are found, also the last ones",
+    "removed events are found, including the last ones",
     arguments: [
       ("seq = 1", "2: event 1 is missing"), ("seq = 3", "4: event 3 is missing"),
       ("seq between 2 and 4", "5: events 2 to 4 are missing"), ("seq = 6", "-: event 6 is missing at the end"),
@@ -421,7 +423,7 @@ struct AuditChainsTests {
     #expect(found.count == 1 && found[0].hasPrefix(expected), "\(found)")
   }
 
-  @Test("events that changed places are found")
+  @Test("swapped events are found")
   func swapped() async throws {
     let found = try await tampered(
       "update audit_events set seq = 7 - seq where account_id = :it and seq in (3, 4)")
@@ -431,23 +433,24 @@ struct AuditChainsTests {
       update audit_events set seq = 7 - seq where account_id = :it and seq in (3, 4);
       update audit_events event set hash = audit_event_hash(event) where account_id = :it
       """)
-    #expect(rehashed.contains { $0.hasPrefix("3: does not follow on") }, "\(rehashed)")
+    #expect(rehashed.contains { $0.hasPrefix("3: does not continue") }, "\(rehashed)")
   }
 
-  @Test("an event that was moved to another account is found in both")
+  @Test("an event that was moved to another account is found in both trails")
   func moved() async throws {
     let found = try await tampered(
       """
       update audit_events set account_id = (select id from accounts where id <> :it) where account_id = :it and seq = 3
       """)
     #expect(found.contains { $0.hasPrefix("4: event 3 is missing") }, "\(found)")
-    #expect(found.contains { $0.hasPrefix("3: its number was there already") }, "\(found)")
+    #expect(found.contains { $0.hasPrefix("3: its number is taken or out of order") }, "\(found)")
   }
 
   @Test(
-    "an inserted event is found: under a number that is there, behind the last, and before the first",
+    "an inserted event is found: with an existing number, after the last event, and before the first",
     arguments: [
-      (4, "4: its number was there already"), (7, "7: the chain's head does not know of it"), (0, "0: its number"),
+      (4, "4: its number is taken"), (7, "7: is beyond the chain's head"),
+      (0, "0: its number is taken or out of order"),
     ])
   func inserted(_ seq: Int, _ expected: String) async throws {
     let found = try await tampered(
@@ -460,15 +463,15 @@ struct AuditChainsTests {
     #expect(found.contains { $0.hasPrefix(expected) }, "\(found)")
   }
 
-  @Test("a removed head is found, and one that was set back")
+  @Test("a head that was removed or set back is found")
   func headTampered() async throws {
     let removed = try await tampered("delete from audit_heads where account_id = :it")
     #expect(removed.count == 1 && removed[0].hasPrefix("-: the chain has no head"), "\(removed)")
     let setBack = try await tampered("update audit_heads set seq = 5 where account_id = :it")
-    #expect(setBack.count == 1 && setBack[0].hasPrefix("6: the chain's head does not know of it"), "\(setBack)")
+    #expect(setBack.count == 1 && setBack[0].hasPrefix("6: is beyond the chain's head"), "\(setBack)")
   }
 
-  @Test("who removes the last events and sets back the head is found by a head that was kept elsewhere")
+  @Test("removing the last events and setting back the head is found with a head that was kept elsewhere")
   func kept() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -488,14 +491,14 @@ struct AuditChainsTests {
         """)
       #expect(try await findings(pool) == [])
       #expect(
-        try await findings(pool, expecting: [head]) == ["4: does not have the hash that is expected, \(head.hash)"])
+        try await findings(pool, expecting: [head]) == ["4: does not have the expected hash, \(head.hash)"])
       try await pool.type("set session_replication_role = replica; delete from audit_events; delete from audit_heads")
       #expect(try await findings(pool) == [])
       #expect(try await findings(pool, expecting: [head]).count == 1)
     }
   }
 
-  @Test("long chains are verified a part at a time, in one snapshot, while events are added")
+  @Test("long chains are verified in parts, in one snapshot, while events are added")
   func long() async throws {
     try await withPool { pool in
       let account = try await World(pool).makeAccount()

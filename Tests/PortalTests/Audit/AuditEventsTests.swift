@@ -7,9 +7,9 @@ import Testing
 
 @Suite("AuditEvents")
 struct AuditEventsTests {
-  /// The pool's user owns the tables, and is a superuser at that.
+  /// The pool's user is a superuser, and owns the tables.
   @Test(
-    "the trail is only ever added to, whoever asks",
+    "events can only be added, even by a superuser",
     arguments: [
       "update audit_events set reason = 'nothing happened'", "delete from audit_events", "truncate audit_events",
       "truncate accounts cascade", "update audit_events set id = id where false", "delete from accounts",
@@ -27,7 +27,7 @@ struct AuditEventsTests {
     }
   }
 
-  @Test("the refusal says what it is, as missing privilege")
+  @Test("the refusal is an insufficient privilege, and its message says append-only")
   func refusal() async throws {
     try await withPool { pool in
       let error = await #expect(throws: PostgresError.self) { try await pool.type("delete from audit_events") }
@@ -36,7 +36,7 @@ struct AuditEventsTests {
     }
   }
 
-  @Test("pages of any size give every event once, the newest first, also while others are added")
+  @Test("pages of any size return every event once, most recent first, even while events are added")
   func paging() async throws {
     try await withPool { pool in
       let world = World(pool)
@@ -64,7 +64,7 @@ struct AuditEventsTests {
     }
   }
 
-  @Test("an account without events, or that is not there, has an empty trail")
+  @Test("an account that does not exist has an empty trail")
   func empty() async throws {
     try await withPool { pool in
       let page = try await World(pool).audit.list(of: .version7(), page: PageRequest())
@@ -73,7 +73,7 @@ struct AuditEventsTests {
   }
 
   @Test(
-    "addresses of both families come back as they were, without a prefix length; another text is refused",
+    "IPv4 and IPv6 addresses are returned as they were recorded, without a prefix length; any other text is refused",
     arguments: [("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::1"), ("::ffff:192.0.2.1", "::ffff:192.0.2.1")])
   func addresses(_ ip: String, _ stored: String) async throws {
     try await withPool { pool in

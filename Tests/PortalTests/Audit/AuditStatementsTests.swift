@@ -7,9 +7,9 @@ import Testing
 
 @Suite("Statements of the audit trail")
 struct AuditStatementsTests {
-  /// Two accounts with 20,000 events each, of which each filter leaves few.
+  /// Two accounts with 20,000 events each; each filter matches few of them.
   @Test(
-    "each filter is served by an index, in a long trail as in a short one",
+    "each filter uses an index in a long trail",
     arguments: [
       ("null, null, null, null, null, null", "audit_events_account_idx"),
       ("'staff', null, null, null, null, null", "audit_events_actor_kind_idx"),

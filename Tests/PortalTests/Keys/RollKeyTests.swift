@@ -124,7 +124,7 @@ struct RollKeyTests {
         #expect(code == (number < 148 ? .revoked : .valid), "\(number)")
       }
       let events = try await pool.lines(
-        "select target_id || ' ' || reason from audit_events where action = 'key.revoked' order by seq")
+        "select concat_ws(' ', target_id, reason, detail) from audit_events where action = 'key.revoked' order by seq")
       #expect(events == keys.prefix(148).map { "\($0.key.id.text) Its successor was rolled." })
       #expect(try await AuditChains(pool: pool).verify { _ in }.isIntact)
     }

@@ -104,6 +104,41 @@ struct PersonErasuresTests {
     }
   }
 
+  @Test("erasing removes their address from details as from reasons, including those of earlier versions")
+  func details() async throws {
+    try await withPool { pool in
+      let house = try await House(pool)
+      let ada = try await house.session(of: house.ada)
+      _ = try await Members(pool: pool).setRole(.owner, of: house.bob.id, in: house.account, by: ada, ip: "192.0.2.1")
+      // As versions without details recorded it.
+      try await pool.type(
+        """
+        insert into audit_events
+          (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason)
+        values (gen_random_uuid(), '\(house.account)', 'user', '\(house.ada.id)', 'ada@example.com',
+          'member.role_changed', 'user', '\(house.bob.id)', 'Bob@Example.com: from viewer to admin')
+        """)
+      let (_, before) = try await house.verify()
+      let heads = before.compactMap { if case .intact(let head) = $0 { head } else { nil } }
+      _ = try await house.erasures.erase(house.bob.id, by: World.caller, SupportReason(text: "bob@example.com asked"))
+      #expect(try await house.tables(with: "bob@example.com") == [])
+      let columns = "coalesce(reason, '-') || ' | ' || coalesce(detail, '-')"
+      #expect(
+        try await pool.lines(
+          """
+          select \(columns) from audit_events where action = 'member.role_changed' order by seq
+          """) == ["- | erased person: from admin to owner", "erased person: from viewer to admin | -"])
+      // The invitation that Bob made is revoked for the stated reason, and the detail has whom it was for.
+      #expect(
+        try await pool.lines("select \(columns) from audit_events where action = 'invitation.revoked'") == [
+          "erased person asked | eve@example.com"
+        ])
+      let summaries = try await pool.lines("select \(columns) from audit_events where action = 'audit.redacted'")
+      #expect(summaries.count == 3 && summaries.allSatisfy { $0.hasPrefix("- | ") && $0.contains(" events, SHA-256 ") })
+      #expect(try await house.verify(expecting: heads).0.isIntact)
+    }
+  }
+
   @Test("erasing removes former addresses, except those that belong to somebody else by now")
   func formerAddresses() async throws {
     try await withPool { pool in
@@ -140,7 +175,7 @@ struct PersonErasuresTests {
       #expect(
         try await pool.lines(
           """
-          select actor_name || ', ' || reason || ', ' || cardinality(redacted_by) from audit_events
+          select actor_name || ', ' || detail || ', ' || cardinality(redacted_by) from audit_events
           where action = 'member.role_changed'
           """) == ["erased person, erased person: from owner to admin, 2"])
       #expect(try await house.tables(with: "ada@example.com") == [])
@@ -347,6 +382,7 @@ struct PersonErasuresTests {
       let house = try await House(pool)
       for change in [
         "actor_name = 'erased person'", "ip = null", "reason = 'erased person'", "reason = null",
+        "detail = 'erased person'", "detail = null", "reason = detail, detail = null", "detail = reason, reason = null",
         "actor_name = 'erased person', action = 'x'", "redacted_by = '{9}'",
       ] {
         let error = await #expect(throws: PostgresError.self) {

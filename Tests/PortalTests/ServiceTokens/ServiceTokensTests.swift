@@ -105,7 +105,7 @@ struct ServiceTokensTests {
       let (shop, all) = ("shop: keys.read, keys.write in test", String(repeating: "x", count: 100))
       #expect(
         try await pool.lines(
-          "select coalesce(reason, action) from audit_events where target_kind = 'token' order by seq")
+          "select concat(reason, coalesce(detail, action)) from audit_events where target_kind = 'token' order by seq")
           == [
             shop, all + ": keys.verify, usage.write, keys.read, keys.write, analytics.read", shop, "token.rolled",
           ])
