@@ -1,4 +1,5 @@
 package import Foundation
+
 /// Writes JSON as `openapi.yaml` describes it: members in the order of the calls, nil as `null`, ids in lower case,
 /// times in RFC 3339 with milliseconds.
 package struct JSONWriter {

@@ -1,4 +1,5 @@
 package import Foundation
+
 /// Times as in `openapi.yaml`: RFC 3339 in UTC with milliseconds.
 package enum Timestamp {
   private static let millisecondsPerDay = 86_400_000

@@ -32,8 +32,8 @@ struct PortalConfiguration: Sendable {
   /// The database that usage and analytics are read from; nil for `database`.
   var analyticsDatabase: PostgresConfiguration?
   var http: HTTP
-  /// What the portal is made with. `serve` adds what it finds out itself: the certificate, the descriptors, the spool of
-  /// this installation, the number of migrations.
+  /// The settings of the portal. `serve` adds what it finds out itself: the certificate, the descriptors, the spool
+  /// of this installation, the number of migrations.
   var settings: PortalSettings
   /// The folder of the spools of all installations.
   var usageSpool: String

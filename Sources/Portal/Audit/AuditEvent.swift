@@ -78,8 +78,8 @@ package struct SupportReason: Sendable, Equatable {
   }
 }
 
-/// The program's description of a change, such as the address of a removed member, which identifies them after the target
-/// is gone. The reason that a person states is a ``SupportReason``.
+/// The program's description of a change, such as the address of a removed member, which identifies them after the
+/// target is gone. The reason that a person states is a ``SupportReason``.
 package struct AuditDetail: Sendable, Equatable {
   /// In code points. The parts of a detail (addresses, names, roles) are bounded, so that only a mistake reaches this.
   package static let lengthMax = 500

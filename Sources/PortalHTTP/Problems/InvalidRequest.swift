@@ -18,7 +18,9 @@ package struct InvalidRequest: Error, Equatable {
 
   package init(_ problems: [RequestProblem]) { self.problems = problems }
 
-  package init(_ location: String, _ message: String) { self.init([RequestProblem(location: location, message: message)]) }
+  package init(_ location: String, _ message: String) {
+    self.init([RequestProblem(location: location, message: message)])
+  }
 }
 
 extension RequestProblem {

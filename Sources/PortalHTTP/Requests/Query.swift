@@ -73,7 +73,9 @@ package struct Query {
   }
 
   /// The values of a parameter, in order.
-  package func values(_ name: String) -> [String] { parameters.lazy.filter { $0.name.hasSameBytes(as: name) }.map(\.value) }
+  package func values(_ name: String) -> [String] {
+    parameters.lazy.filter { $0.name.hasSameBytes(as: name) }.map(\.value)
+  }
 
   /// Decodes percent-encoding; nil for what is not percent-encoded UTF-8.
   package static func decoded(_ text: some Collection<UInt8>) -> String? {

@@ -22,13 +22,21 @@ package struct GuardedRoutes<Context: RequestContext, Right: Sendable> {
     _ path: RouterPath, _ right: Right, query: [QueryParameter]? = [], use handler: @escaping Handler
   ) { on(path, .get, right, query: query, handler) }
 
-  package func post(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .post, right, handler) }
+  package func post(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) {
+    on(path, .post, right, handler)
+  }
 
-  package func put(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .put, right, handler) }
+  package func put(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) {
+    on(path, .put, right, handler)
+  }
 
-  package func patch(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .patch, right, handler) }
+  package func patch(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) {
+    on(path, .patch, right, handler)
+  }
 
-  package func delete(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) { on(path, .delete, right, handler) }
+  package func delete(_ path: RouterPath, _ right: Right, use handler: @escaping Handler) {
+    on(path, .delete, right, handler)
+  }
 
   /// Refuses a query with parameters other than those given. If `query` is nil, the query is not checked.
   package func on(

@@ -6,8 +6,8 @@ import Testing
 
 @testable import Portal
 
-/// Ada's account, of which Bob is a member. Bob, who also has an account of his own, has logged in to Ada's from `ip` and
-/// created a key and an invitation.
+/// Ada's account, of which Bob is a member. Bob, who also has an account of his own, has logged in to Ada's from `ip`
+/// and created a key and an invitation.
 private struct House: Sendable {
   static let ip = "192.0.2.77"
 

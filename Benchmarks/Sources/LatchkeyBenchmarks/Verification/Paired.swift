@@ -6,8 +6,8 @@ struct Paired: ParsableCommand {
     abstract: "Compare what a verification costs with an earlier commit.",
     discussion: """
       Runs the release builds of both commits at the same time, each with databases of its own, and measures them in \
-      turn: base, new, new, base. A round gives one ratio, the processor time of the new build for each key divided by that \
-      of the base. The machine's speed and whatever else runs on it cancel out, as far as they change slowly.
+      turn: base, new, new, base. A round gives one ratio: the processor time of the new build per key, divided by \
+      that of the base. The machine's speed and its other load cancel out as far as they change slowly.
 
       Printed are the median of the ratios and its range: the order statistics that contain the true median with a \
       probability of 95 % or more, whatever the distribution is. A bound is broken if the lower end of the range is \
@@ -96,7 +96,7 @@ struct Paired: ParsableCommand {
     var ratios: [Double] = []
     var microseconds: (base: [Double], new: [Double]) = ([], [])
 
-    /// Measures base, new, new, base, so that a steady drift of the machine's speed affects both equally. Returns the ratio.
+    /// Measures base, new, new, base, so that a steady drift of the machine's speed affects both equally.
     mutating func measure(_ cost: (LatchkeyServer, RequestTemplate) throws -> Double) throws -> Double {
       let first = try cost(base.server, base.template)
       let new = (try cost(new.server, new.template) + cost(new.server, new.template)) / 2
