@@ -246,10 +246,10 @@ struct ListTrailsOfPerson: PostgresStatement {
 
 /// Finds the number of a chain's last event.
 struct FindAuditHead: PostgresStatement {
+  typealias Row = Int
   static let sql = "select seq from audit_heads where account_id = coalesce($1, \(systemHead))"
   let trail: AuditTrail
   func bind(_ bindings: inout PostgresBindings) { bindings.append(trail.accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Lists trails after `after`, the system's first.

@@ -3,6 +3,7 @@ import Postgres
 
 /// Returns a row if the token could be used now, without using it.
 struct FindOneTimeToken: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     select true from one_time_tokens
     where token_hash = $1 and purpose = $2 and used_at is null and expires_at > now()
@@ -10,7 +11,6 @@ struct FindOneTimeToken: PostgresStatement {
   let token: SecretHash
   let purpose: OneTimeToken.Purpose
   func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), purpose.rawValue) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// The user to whom a token was sent, if they still have that address. The user's row is locked, so that of two tokens
@@ -48,6 +48,7 @@ struct LockEmailChange: PostgresStatement {
 /// Consumes a token, and voids the other tokens that were sent to the address for the same purpose. Returns no row if
 /// the token was used, has expired, or never existed.
 struct UseOneTimeToken: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     with used as (
       update one_time_tokens set used_at = now()
@@ -63,7 +64,6 @@ struct UseOneTimeToken: PostgresStatement {
   let token: SecretHash
   let purpose: OneTimeToken.Purpose
   func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), purpose.rawValue) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 struct SetPassword: PostgresStatement {

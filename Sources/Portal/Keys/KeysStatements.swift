@@ -109,6 +109,7 @@ let liveKeyCount = """
 
 /// The number of keys that count towards the account's cap.
 struct CountLiveKeys: PostgresStatement {
+  typealias Row = Int
   static let sql = """
     select \(liveKeyCount)
     from api_keys key join accounts account on account.id = key.account_id
@@ -120,10 +121,10 @@ struct CountLiveKeys: PostgresStatement {
   /// A key to leave out, with its whole lineage.
   var otherThan: UUID?
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, otherThan) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 struct InsertKey: PostgresStatement {
+  typealias Row = Date
   static let sql = """
     insert into api_keys
       (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
@@ -150,7 +151,6 @@ struct InsertKey: PostgresStatement {
       maker.id,
       maker.name, predecessorID)
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
 struct FindKey: PostgresStatement {
@@ -245,6 +245,7 @@ struct UpdateKey: PostgresStatement {
 
 /// Revokes a key unless it is revoked already. `expires_at` stays, so that the intended expiry remains visible.
 struct RevokeKey: PostgresStatement {
+  typealias Row = Date
   static let sql = """
     update api_keys set revoked_at = now()
     where account_id = $1 and id = $2 and revoked_at is null
@@ -253,25 +254,24 @@ struct RevokeKey: PostgresStatement {
   let accountID: UUID
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
 /// The number of keys that ``RevokeAllKeys`` would revoke.
 struct CountUnrevokedKeys: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from api_keys where account_id = $1 and revoked_at is null"
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Revokes all keys that are not revoked yet. Returns their ids.
 struct RevokeAllKeys: PostgresStatement {
+  typealias Row = UUID
   static let sql = """
     update api_keys set revoked_at = now() where account_id = $1 and revoked_at is null returning id
     """
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 /// Marks a key as rolled. Without a grace it is revoked immediately; with one it expires after the grace, but never

@@ -124,6 +124,7 @@ struct FindMailUser: PostgresStatement {
 /// Stores the hash of the token in a mail. Returns no row if the mail is not to be sent any more. The mail's row is
 /// locked meanwhile, so that a transaction that withdraws the mail also sees the token.
 struct InsertOneTimeToken: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     insert into one_time_tokens (token_hash, purpose, email, user_id, account_id, subject_id, expires_at)
     select $2, $3, mail.recipient, $4, mail.account_id, mail.subject_id, now() + make_interval(secs => $5)
@@ -139,7 +140,6 @@ struct InsertOneTimeToken: PostgresStatement {
     bindings.append(
       mailID, PostgresBytes(token.bytes), purpose.rawValue, userID, purpose.lifetime / .seconds(1))
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 struct DeleteOldMails: PostgresStatement {

@@ -36,10 +36,10 @@ struct FindInvitation: PostgresStatement {
 }
 
 struct CountInvitations: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from invitations where account_id = $1 and \(isOpen)"
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 struct InsertInvitation: PostgresStatement {
@@ -133,6 +133,7 @@ struct VoidInvitationTokens: PostgresStatement {
 }
 
 struct FindMemberByEmail: PostgresStatement {
+  typealias Row = UUID
   static let sql = """
     select person.id from memberships membership join users person on person.id = membership.user_id
     where membership.account_id = $1 and person.email = $2
@@ -140,7 +141,6 @@ struct FindMemberByEmail: PostgresStatement {
   let accountID: UUID
   let email: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, email) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 // MARK: Accepting
@@ -172,10 +172,10 @@ struct FindOffer: PostgresStatement {
 }
 
 struct AcceptInvitation: PostgresStatement {
+  typealias Row = Bool
   static let sql = "update invitations set accepted_at = now() where id = $1 and \(isOpen) returning true"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// Finds a person by address, whether or not they belong to an account.
@@ -190,11 +190,11 @@ struct FindPassword: PostgresStatement {
 
 /// Locks a user. Returns no row if the address or the password has changed since the password was checked.
 struct LockKnownUser: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     select true from users where id = $1 and email = $2 and password_hash = $3 for no key update
     """
   let user: User
   let password: PasswordHash
   func bind(_ bindings: inout PostgresBindings) { bindings.append(user.id, user.email, password.text) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }

@@ -37,10 +37,10 @@ struct FindMember: PostgresStatement {
 }
 
 struct ListOwners: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select user_id from memberships where account_id = $1 and role = 'owner'"
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 struct SetMemberRole: PostgresStatement {

@@ -28,6 +28,7 @@ extension KeyEnvironment {
 }
 
 struct InsertServiceToken: PostgresStatement {
+  typealias Row = Date
   static let sql = """
     insert into service_tokens (id, name, token_hash, permissions, environment, expires_at, replaces_id)
     values ($1, $2, $3, $4, $5, $6, $7)
@@ -39,7 +40,6 @@ struct InsertServiceToken: PostgresStatement {
       token.id, token.name, PostgresBytes(token.secret.hash.bytes), token.permissions.map(\.rawValue),
       token.environment?.rawValue, token.expiresAt, token.replacesID)
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
 /// Lists tokens with IDs below `before`, newest first.
@@ -67,10 +67,10 @@ struct LockServiceToken: PostgresStatement {
 }
 
 struct RevokeServiceToken: PostgresStatement {
+  typealias Row = Date
   static let sql = "update service_tokens set revoked_at = now() where id = $1 returning revoked_at"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
 /// Marks a token as rolled. Without a grace period it is revoked immediately; otherwise it expires at the end of the

@@ -72,6 +72,7 @@ struct UseSecondFactorStep: PostgresStatement {
 
 /// Consumes a recovery code, once, like ``UseSecondFactorStep``. Returns the name of its owner.
 struct UseRecoveryCode<Session: PersonSession>: PostgresStatement {
+  typealias Row = String
   static var sql: String {
     """
     update second_factors set recovery_code_hashes = array_remove(recovery_code_hashes, $2)
@@ -83,7 +84,6 @@ struct UseRecoveryCode<Session: PersonSession>: PostgresStatement {
   let personID: UUID
   let code: SecretHash
   func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, PostgresBytes(code.bytes)) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 struct ReplaceRecoveryCodes: PostgresStatement {
@@ -122,6 +122,7 @@ struct ListSealedSecretsAfter: PostgresStatement {
 
 /// Replaces a sealed secret if it is still the one that was read.
 struct SealAnew: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     update second_factors set sealed_secret = $3 where person_id = $1 and sealed_secret = $2 returning true
     """
@@ -131,5 +132,4 @@ struct SealAnew: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(personID, PostgresBytes(from), PostgresBytes(to))
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }

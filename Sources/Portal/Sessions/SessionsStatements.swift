@@ -43,10 +43,10 @@ struct FindStaffForLogin: PostgresStatement {
 /// Prevents changes of the proven credentials until the login has committed its session. A change that waits then ends
 /// this session, too.
 struct ShareLockPerson<Session: PersonSession>: PostgresStatement {
+  typealias Row = Bool
   static var sql: String { "select true from \(Session.personTable) where id = $1 for share" }
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// Inserts nothing if the account is deleted, or if the credentials that the candidate has proven have changed. The
@@ -190,6 +190,7 @@ struct DeleteSession: PostgresStatement {
 
 /// Deletes a session. Returns its account.
 struct EndSession<Session: PersonSession>: PostgresStatement {
+  typealias Row = UUID?
   static var sql: String {
     """
     delete from \(Session.table) where id = $1 and \(Session.personColumn) = $2 returning \(Session.accountColumn)
@@ -198,11 +199,11 @@ struct EndSession<Session: PersonSession>: PostgresStatement {
   let id: UUID
   let personID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id, personID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID? { try row.next() }
 }
 
 /// Deletes all other sessions of a person. Returns their accounts.
 struct DeleteOtherSessions<Session: PersonSession>: PostgresStatement {
+  typealias Row = UUID?
   static var sql: String {
     """
     delete from \(Session.table) where id <> $1 and \(Session.personColumn) = $2 returning \(Session.accountColumn)
@@ -211,7 +212,6 @@ struct DeleteOtherSessions<Session: PersonSession>: PostgresStatement {
   let id: UUID
   let personID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id, personID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID? { try row.next() }
 }
 
 /// Deletes all sessions of a person.
@@ -235,6 +235,7 @@ struct RotateSession<Session: PersonSession>: PostgresStatement {
 
 /// Like ``RotateSession``, and moves the session to another account of the person.
 struct MoveSession: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     update sessions set token_hash = $3, account_id = $4, last_seen_at = now() where id = $1 and token_hash = $2
     returning true
@@ -245,7 +246,6 @@ struct MoveSession: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(session.id, PostgresBytes(session.tokenHash.bytes), PostgresBytes(token.bytes), accountID)
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// Deletes up to `limit` sessions that have expired or were idle for too long.
@@ -277,8 +277,8 @@ extension StaffMember {
 
 /// The accounts of a person, in the order in which events are written to their trails.
 struct ListUserAccounts: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select account_id from memberships where user_id = $1 order by account_id"
   let userID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

@@ -113,10 +113,10 @@ struct ListConfirmations: PostgresStatement {
 
 /// The account of a confirmation.
 struct FindConfirmationAccount: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select account_id from staff_confirmations where id = $1"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 /// The pending confirmation of an account. The account must be locked.
@@ -219,8 +219,8 @@ struct SearchKeys: PostgresStatement {
 
 /// The account of a key, for staff, who start from the key.
 struct FindKeyAccount: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select account_id from api_keys where id = $1"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

@@ -63,9 +63,9 @@ struct DeclareRecentlyUsedKeys: PostgresStatement {
 
 /// The next keys of the cursor.
 struct FetchRecentlyUsedKeys: PostgresStatement {
+  typealias Row = UUID
   static let countMax = 1_000
   static let sql = "fetch \(countMax) from recently_used_keys"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 /// Finds keys by ID, as ``FindVerifiableKeys`` does by hash.

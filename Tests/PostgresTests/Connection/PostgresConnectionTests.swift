@@ -24,8 +24,8 @@ struct PostgresConnectionTests {
   }
 
   private struct Series: PostgresStatement {
+    typealias Row = Int
     static let sql = "select generate_series(1, 100000)"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   @Test("a hundred thousand rows arrive in order")
@@ -101,8 +101,8 @@ struct PostgresConnectionTests {
   // MARK: Prepared statements
 
   private struct PreparedCount: PostgresStatement {
+    typealias Row = Int
     static let sql = "select count(*) from pg_prepared_statements where statement = 'select 1'"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   @Test("a statement is prepared once per connection")
@@ -153,8 +153,8 @@ struct PostgresConnectionTests {
   @Test("a statement whose result type has changed fails once and then works again")
   func changedResultType() async throws {
     struct SelectAll: PostgresStatement {
+      typealias Row = Int
       static let sql = "select value from counters where name = 'a'"
-      static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
     }
     try await withDatabasePool(createCounters) { pool in
       try await pool.withConnection { connection in

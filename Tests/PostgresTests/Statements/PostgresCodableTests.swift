@@ -95,10 +95,10 @@ struct PostgresCodableTests {
   }
 
   private struct IsInfinite: PostgresStatement {
+    typealias Row = Bool
     static let sql = "select not isfinite($1)"
     let date: Date
     func bind(_ bindings: inout PostgresBindings) { bindings.append(date) }
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
   }
 
   @Test("an infinite date is PostgreSQL's infinity; an invalid date is refused by the server without a crash")
