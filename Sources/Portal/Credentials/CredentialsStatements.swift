@@ -10,7 +10,7 @@ struct FindOneTimeToken: PostgresStatement {
     """
   let token: SecretHash
   let purpose: OneTimeToken.Purpose
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), purpose.rawValue) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, purpose.rawValue) }
 }
 
 /// The user to whom a token was sent, if they still have that address. The user's row is locked, so that of two tokens
@@ -23,7 +23,7 @@ struct LockTokenUser: PostgresStatement {
     for no key update of person
     """
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> User {
     User(id: try row.next(), email: try row.next())
   }
@@ -39,7 +39,7 @@ struct LockEmailChange: PostgresStatement {
     for no key update of person
     """
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (user: User, email: String) {
     (User(id: try row.next(), email: try row.next()), try row.next())
   }
@@ -63,7 +63,7 @@ struct UseOneTimeToken: PostgresStatement {
     """
   let token: SecretHash
   let purpose: OneTimeToken.Purpose
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), purpose.rawValue) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, purpose.rawValue) }
 }
 
 struct SetPassword: PostgresStatement {
@@ -112,7 +112,7 @@ struct LockSignup: PostgresStatement {
     for update of signup
     """
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Signup {
     Signup(
       id: try row.next(), email: try row.next(), password: PasswordHash(stored: try row.next()),

@@ -143,13 +143,11 @@ struct InsertKey: PostgresStatement {
   var predecessorID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      id, accountID, settings.name, secret.start(Key.startLength), PostgresBytes(secret.hash.bytes),
-      settings.environment.rawValue, settings.scopes, Int32(settings.rateLimitPerMinute),
-      settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.limits.map(\.name),
-      settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) },
-      settings.rateLimitMode.rawValue, settings.description, settings.tags, settings.metadata, maker.kind.rawValue,
-      maker.id,
-      maker.name, predecessorID)
+      id, accountID, settings.name, secret.start(Key.startLength), secret.hash, settings.environment.rawValue,
+      settings.scopes, Int32(settings.rateLimitPerMinute), settings.allowedIPs.map { $0.map(\.description) },
+      settings.expiresAt, settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
+      settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode.rawValue, settings.description,
+      settings.tags, settings.metadata, maker.kind.rawValue, maker.id, maker.name, predecessorID)
   }
 }
 

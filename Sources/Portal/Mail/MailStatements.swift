@@ -137,8 +137,7 @@ struct InsertOneTimeToken: PostgresStatement {
   let purpose: OneTimeToken.Purpose
   let userID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(
-      mailID, PostgresBytes(token.bytes), purpose.rawValue, userID, purpose.lifetime / .seconds(1))
+    bindings.append(mailID, token, purpose.rawValue, userID, purpose.lifetime / .seconds(1))
   }
 }
 

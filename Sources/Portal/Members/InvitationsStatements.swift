@@ -107,8 +107,7 @@ struct InsertInvitationToken: PostgresStatement {
   let invitationID: UUID
   let email: String
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(
-      PostgresBytes(token.bytes), email, accountID, invitationID, Invitation.lifetime / .seconds(1))
+    bindings.append(token, email, accountID, invitationID, Invitation.lifetime / .seconds(1))
   }
 }
 
@@ -163,7 +162,7 @@ struct FindOffer: PostgresStatement {
       and invitation.accepted_at is null and invitation.revoked_at is null and invitation.expires_at > now()
     """
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> InvitationOffer {
     InvitationOffer(
       id: try row.next(), accountID: try row.next(), email: try row.next(),

@@ -37,8 +37,8 @@ struct InsertServiceToken: PostgresStatement {
   let token: NewServiceToken
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      token.id, token.name, PostgresBytes(token.secret.hash.bytes), token.permissions.map(\.rawValue),
-      token.environment?.rawValue, token.expiresAt, token.replacesID)
+      token.id, token.name, token.secret.hash, token.permissions.map(\.rawValue), token.environment?.rawValue,
+      token.expiresAt, token.replacesID)
   }
 }
 
@@ -118,10 +118,10 @@ struct FindServiceTokens: PostgresStatement {
     let found: (hash: SecretHash, token: ServiceToken)?
   }
   let hashes: [SecretHash]
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes.map { PostgresBytes($0.bytes) }) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     let position = try LogPosition(columns: &row)
-    guard let hash = try SecretHash(column: row.next()) else { return Row(position: position, found: nil) }
+    guard let hash = try row.next(SecretHash?.self) else { return Row(position: position, found: nil) }
     let token = ServiceToken(
       id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
       environment: try KeyEnvironment(optional: row.next()), expiresAt: try row.next(), isRevoked: try row.next())

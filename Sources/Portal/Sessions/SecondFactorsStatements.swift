@@ -55,7 +55,7 @@ struct ConfirmSecondFactor: PostgresStatement {
   let step: Int
   let codes: [SecretHash]
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(personID, step, codes.map { PostgresBytes($0.bytes) })
+    bindings.append(personID, step, codes)
   }
 }
 
@@ -83,7 +83,7 @@ struct UseRecoveryCode<Session: PersonSession>: PostgresStatement {
   }
   let personID: UUID
   let code: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, PostgresBytes(code.bytes)) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, code) }
 }
 
 struct ReplaceRecoveryCodes: PostgresStatement {
@@ -93,7 +93,7 @@ struct ReplaceRecoveryCodes: PostgresStatement {
   let personID: UUID
   let codes: [SecretHash]
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(personID, codes.map { PostgresBytes($0.bytes) })
+    bindings.append(personID, codes)
   }
 }
 

@@ -71,8 +71,8 @@ struct InsertSession: PostgresStatement {
   let candidate: LoginCandidate?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      UUID.version7(), PostgresBytes(token.bytes), accountID, userID, lifetimeSeconds, origin.ip, origin.userAgent,
-      candidate?.password.text, candidate?.hasSecondFactor)
+      UUID.version7(), token, accountID, userID, lifetimeSeconds, origin.ip, origin.userAgent, candidate?.password.text,
+      candidate?.hasSecondFactor)
   }
 }
 
@@ -91,8 +91,8 @@ struct InsertStaffSession: PostgresStatement {
   let origin: Origin
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      UUID.version7(), PostgresBytes(token.bytes), candidate.personID, lifetimeSeconds, origin.ip, origin.userAgent,
-      candidate.password.text, candidate.hasSecondFactor)
+      UUID.version7(), token, candidate.personID, lifetimeSeconds, origin.ip, origin.userAgent, candidate.password.text,
+      candidate.hasSecondFactor)
   }
 }
 
@@ -122,12 +122,11 @@ struct FindSession: PostgresStatement {
     """
   let token: SecretHash
   let idleSeconds: Int
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), idleSeconds) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, idleSeconds) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> MemberSession {
     MemberSession(
-      id: try row.next(), tokenHash: try SecretHash(present: row.next()),
-      user: User(id: try row.next(), email: try row.next()), account: try Account(row: &row),
-      role: try MemberRole(column: row.next(), "role"), expiresAt: try row.next())
+      id: try row.next(), tokenHash: try row.next(), user: User(id: try row.next(), email: try row.next()),
+      account: try Account(row: &row), role: try MemberRole(column: row.next(), "role"), expiresAt: try row.next())
   }
 }
 
@@ -144,11 +143,11 @@ struct FindStaffSession: PostgresStatement {
     """
   let token: SecretHash
   let idleSeconds: Int
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), idleSeconds) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, idleSeconds) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffSession {
     StaffSession(
-      id: try row.next(), tokenHash: try SecretHash(present: row.next()),
-      member: try StaffMember(row: &row), hasSecondFactor: try row.next(), expiresAt: try row.next())
+      id: try row.next(), tokenHash: try row.next(), member: try StaffMember(row: &row),
+      hasSecondFactor: try row.next(), expiresAt: try row.next())
   }
 }
 
@@ -182,7 +181,7 @@ struct DeleteSession: PostgresStatement {
     returning person.id, person.email, session.account_id
     """
   let token: SecretHash?
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(token.map { PostgresBytes($0.bytes) }) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> EndedSession {
     EndedSession(user: User(id: try row.next(), email: try row.next()), accountID: try row.next())
   }
@@ -229,7 +228,7 @@ struct RotateSession<Session: PersonSession>: PostgresStatement {
   let session: Session
   let token: SecretHash
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(session.id, PostgresBytes(session.tokenHash.bytes), PostgresBytes(token.bytes))
+    bindings.append(session.id, session.tokenHash, token)
   }
 }
 
@@ -244,7 +243,7 @@ struct MoveSession: PostgresStatement {
   let token: SecretHash
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(session.id, PostgresBytes(session.tokenHash.bytes), PostgresBytes(token.bytes), accountID)
+    bindings.append(session.id, session.tokenHash, token, accountID)
   }
 }
 

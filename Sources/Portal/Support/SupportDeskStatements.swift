@@ -211,8 +211,7 @@ struct SearchKeys: PostgresStatement {
     // A key consists of letters, digits and `_`, and `_` is a wildcard.
     bindings.append(search.start.map { $0.withoutWildcards + "%" })
     bindings.append(
-      search.hash.map { PostgresBytes($0.bytes) }, search.email?.storedTexts, search.emailPart?.anywhere,
-      search.accountName?.anywhere, count)
+      search.hash, search.email?.storedTexts, search.emailPart?.anywhere, search.accountName?.anywhere, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }

@@ -24,7 +24,7 @@ struct FoundKey {
 
   init(row: inout PostgresRow) throws(PostgresError) {
     position = try LogPosition(columns: &row)
-    guard let hash = try SecretHash(column: row.next()) else {
+    guard let hash = try row.next(SecretHash?.self) else {
       found = nil
       return
     }
@@ -49,7 +49,7 @@ struct FindVerifiableKeys: PostgresStatement {
     ) found on true
     """
   let hashes: [SecretHash]
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes.map { PostgresBytes($0.bytes) }) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundKey { try FoundKey(row: &row) }
 }
 
