@@ -10,7 +10,7 @@ struct FindOneTimeToken: PostgresStatement {
     """
   let token: SecretHash
   let purpose: OneTimeToken.Purpose
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, purpose.rawValue) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, purpose) }
 }
 
 /// The user to whom a token was sent, if they still have that address. The user's row is locked, so that of two tokens
@@ -63,7 +63,7 @@ struct UseOneTimeToken: PostgresStatement {
     """
   let token: SecretHash
   let purpose: OneTimeToken.Purpose
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, purpose.rawValue) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, purpose) }
 }
 
 struct SetPassword: PostgresStatement {
@@ -78,7 +78,7 @@ struct DeleteWaitingMails: PostgresStatement {
   static let sql = "delete from mails where recipient = $1 and kind = $2 and state = 'waiting'"
   let recipient: String
   let kind: Mail.Kind
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(recipient, kind.rawValue) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(recipient, kind) }
 }
 
 struct MarkEmailVerified: PostgresStatement {

@@ -55,7 +55,7 @@ struct NoteExpiringKeys: PostgresStatement {
   static let days = [14, 3, 1]
   let limit: Int
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(Self.days, Self.days.max() ?? 0, limit, Mail.Kind.keyExpiring.rawValue)
+    bindings.append(Self.days, Self.days.max() ?? 0, limit, Mail.Kind.keyExpiring)
   }
 }
 

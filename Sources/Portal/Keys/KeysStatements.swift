@@ -1,6 +1,8 @@
 import Foundation
 import Postgres
 
+extension Key.Status: PostgresCodable {}
+
 /// The columns of a `Key`, in the order in which `Key.init(row:)` reads them, from `keyTables`.
 private let keyColumns = """
   key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
@@ -54,13 +56,12 @@ extension Key {
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
       id: try row.next(), accountID: try row.next(), name: try row.next(), start: try row.next(),
-      environment: try Environment(column: row.next(), "environment"), scopes: try row.next(),
-      rateLimitPerMinute: try row.next(), limits: try [RateLimit](columns: &row),
-      rateLimitMode: try RateLimitMode(column: row.next(), "mode"), allowedIPs: try [AddressBlock](column: row.next()),
-      expiresAt: try row.next(), revokedAt: try row.next(), disabledAt: try row.next(), rolledAt: try row.next(),
-      accountSuspendedAt: try row.next(), lastUsedAt: try row.next(), totalRequests: try row.next(),
-      createdAt: try row.next(), description: try row.next(), tags: try row.next(), metadata: try row.next(),
-      createdBy: try Maker(columns: &row), revision: try row.next(),
+      environment: try row.next(), scopes: try row.next(), rateLimitPerMinute: try row.next(),
+      limits: try [RateLimit](columns: &row), rateLimitMode: try row.next(),
+      allowedIPs: try [AddressBlock](column: row.next()), expiresAt: try row.next(), revokedAt: try row.next(),
+      disabledAt: try row.next(), rolledAt: try row.next(), accountSuspendedAt: try row.next(),
+      lastUsedAt: try row.next(), totalRequests: try row.next(), createdAt: try row.next(), description: try row.next(),
+      tags: try row.next(), metadata: try row.next(), createdBy: try Maker(columns: &row), revision: try row.next(),
       rules: try KeyRules(row: &row))
   }
 }
@@ -143,11 +144,11 @@ struct InsertKey: PostgresStatement {
   var predecessorID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      id, accountID, settings.name, secret.start(Key.startLength), secret.hash, settings.environment.rawValue,
-      settings.scopes, Int32(settings.rateLimitPerMinute), settings.allowedIPs.map { $0.map(\.description) },
-      settings.expiresAt, settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
-      settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode.rawValue, settings.description,
-      settings.tags, settings.metadata, maker.kind.rawValue, maker.id, maker.name, predecessorID)
+      id, accountID, settings.name, secret.start(Key.startLength), secret.hash, settings.environment, settings.scopes,
+      Int32(settings.rateLimitPerMinute), settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt,
+      settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
+      settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode, settings.description, settings.tags,
+      settings.metadata, maker.kind, maker.id, maker.name, predecessorID)
   }
 }
 
@@ -211,8 +212,8 @@ struct ListKeys: PostgresStatement {
   let count: Int
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      accountID, before, filter.status?.rawValue, filter.tags.isEmpty ? nil : filter.tags,
-      filter.text?.anywhere, filter.environment?.rawValue, count)
+      accountID, before, filter.status, filter.tags.isEmpty ? nil : filter.tags, filter.text?.anywhere,
+      filter.environment, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
@@ -235,9 +236,9 @@ struct UpdateKey: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       accountID, id, settings.name, settings.scopes, Int32(settings.rateLimitPerMinute), settings.limits.map(\.name),
-      settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) },
-      settings.rateLimitMode.rawValue, settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt,
-      settings.description, settings.tags, settings.metadata, isEnabled)
+      settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode,
+      settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.description, settings.tags,
+      settings.metadata, isEnabled)
   }
 }
 

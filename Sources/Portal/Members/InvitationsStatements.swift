@@ -9,8 +9,8 @@ extension Invitation {
 
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), email: try row.next(), role: try MemberRole(column: row.next(), "role"),
-      inviterName: try row.next(), createdAt: try row.next(), expiresAt: try row.next())
+      id: try row.next(), email: try row.next(), role: try row.next(), inviterName: try row.next(),
+      createdAt: try row.next(), expiresAt: try row.next())
   }
 }
 
@@ -54,8 +54,7 @@ struct InsertInvitation: PostgresStatement {
   let inviter: User
   let isMailed: Bool
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(
-      id, accountID, email, role.rawValue, inviter.id, inviter.email, isMailed, Invitation.lifetime / .seconds(1))
+    bindings.append(id, accountID, email, role, inviter.id, inviter.email, isMailed, Invitation.lifetime / .seconds(1))
   }
 }
 
@@ -165,8 +164,8 @@ struct FindOffer: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> InvitationOffer {
     InvitationOffer(
-      id: try row.next(), accountID: try row.next(), email: try row.next(),
-      role: try MemberRole(column: row.next(), "role"), isMailed: try row.next())
+      id: try row.next(), accountID: try row.next(), email: try row.next(), role: try row.next(),
+      isMailed: try row.next())
   }
 }
 

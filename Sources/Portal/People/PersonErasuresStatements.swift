@@ -21,8 +21,7 @@ struct BeginErasure: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     Row(
-      accountID: try row.next(), action: try AuditEvent.Action(column: row.next(), "action"),
-      targetKind: try row.next(), targetID: try row.next(),
+      accountID: try row.next(), action: try row.next(), targetKind: try row.next(), targetID: try row.next(),
       detail: try row.next(String?.self).map { AuditDetail($0) })
   }
 }

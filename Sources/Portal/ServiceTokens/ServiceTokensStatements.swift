@@ -1,6 +1,8 @@
 import Foundation
 import Postgres
 
+extension ServiceToken.Permission: PostgresCodable {}
+
 /// The columns that `ServiceTokenDetails.init(row:)` expects, from `tokenTables`.
 private let tokenColumns = """
   token.id, token.name, token.permissions, token.environment, token.expires_at, token.revoked_at, token.rolled_at,
@@ -14,16 +16,9 @@ private let tokenTables = """
 extension ServiceTokenDetails {
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
-      environment: try KeyEnvironment(optional: row.next()), expiresAt: try row.next(), revokedAt: try row.next(),
-      rolledAt: try row.next(), replacesID: try row.next(), lastUsedAt: try row.next(), createdAt: try row.next())
-  }
-}
-
-extension KeyEnvironment {
-  init?(optional text: String?) throws(PostgresError) {
-    guard let text else { return nil }
-    try self.init(column: text, "environment")
+      id: try row.next(), name: try row.next(), permissions: try row.next(), environment: try row.next(),
+      expiresAt: try row.next(), revokedAt: try row.next(), rolledAt: try row.next(), replacesID: try row.next(),
+      lastUsedAt: try row.next(), createdAt: try row.next())
   }
 }
 
@@ -37,8 +32,7 @@ struct InsertServiceToken: PostgresStatement {
   let token: NewServiceToken
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      token.id, token.name, token.secret.hash, token.permissions.map(\.rawValue), token.environment?.rawValue,
-      token.expiresAt, token.replacesID)
+      token.id, token.name, token.secret.hash, token.permissions, token.environment, token.expiresAt, token.replacesID)
   }
 }
 
@@ -123,15 +117,8 @@ struct FindServiceTokens: PostgresStatement {
     let position = try LogPosition(columns: &row)
     guard let hash = try row.next(SecretHash?.self) else { return Row(position: position, found: nil) }
     let token = ServiceToken(
-      id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
-      environment: try KeyEnvironment(optional: row.next()), expiresAt: try row.next(), isRevoked: try row.next())
+      id: try row.next(), name: try row.next(), permissions: try row.next(), environment: try row.next(),
+      expiresAt: try row.next(), isRevoked: try row.next())
     return Row(position: position, found: (hash, token))
-  }
-}
-
-extension [ServiceToken.Permission] {
-  init(column texts: [String]) throws(PostgresError) {
-    self = []
-    for text in texts { append(try Element(column: text, "permission")) }
   }
 }

@@ -126,7 +126,7 @@ struct FindSession: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> MemberSession {
     MemberSession(
       id: try row.next(), tokenHash: try row.next(), user: User(id: try row.next(), email: try row.next()),
-      account: try Account(row: &row), role: try MemberRole(column: row.next(), "role"), expiresAt: try row.next())
+      account: try Account(row: &row), role: try row.next(), expiresAt: try row.next())
   }
 }
 
@@ -227,9 +227,7 @@ struct RotateSession<Session: PersonSession>: PostgresStatement {
   }
   let session: Session
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(session.id, session.tokenHash, token)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(session.id, session.tokenHash, token) }
 }
 
 /// Like ``RotateSession``, and moves the session to another account of the person.
@@ -242,9 +240,7 @@ struct MoveSession: PostgresStatement {
   let session: MemberSession
   let token: SecretHash
   let accountID: UUID
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(session.id, session.tokenHash, token, accountID)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(session.id, session.tokenHash, token, accountID) }
 }
 
 /// Deletes up to `limit` sessions that have expired or were idle for too long.
@@ -269,8 +265,7 @@ extension PersonSession {
 extension StaffMember {
   /// Reads id, email, name, role.
   init(row: inout PostgresRow) throws(PostgresError) {
-    self.init(
-      id: try row.next(), email: try row.next(), name: try row.next(), role: try Role(column: row.next(), "role"))
+    self.init(id: try row.next(), email: try row.next(), name: try row.next(), role: try row.next())
   }
 }
 

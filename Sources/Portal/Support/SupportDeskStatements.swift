@@ -53,12 +53,9 @@ struct SearchAccounts: PostgresStatement {
     let (reason, createdAt) = (try row.next(String?.self), try row.next(Date.self))
     let keys = FoundAccount.KeyCounts(total: try row.next(), unrevoked: try row.next(), live: try row.next())
     let memberCount = try row.next(Int.self)
-    let (ids, emails, roles) = (
-      try row.next([UUID].self), try row.next([String].self), try row.next([String].self)
-    )
-    var members: [FoundAccount.Member] = []
-    for (id, (email, role)) in zip(ids, zip(emails, roles)) {
-      members.append(.init(user: User(id: id, email: email), role: try MemberRole(column: role, "role")))
+    let (ids, emails) = (try row.next([UUID].self), try row.next([String].self))
+    let members = zip(zip(ids, emails), try row.next([MemberRole].self)).map { user, role in
+      FoundAccount.Member(user: User(id: user.0, email: user.1), role: role)
     }
     return FoundAccount(
       account: account, suspensionReason: reason, createdAt: createdAt, keys: keys, memberCount: memberCount,

@@ -61,7 +61,7 @@ struct FindKeyAccounts: PostgresStatement {
     """
   let ids: [UUID]
   let environment: Key.Environment?
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids, environment?.rawValue) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids, environment) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (UUID, UUID) {
     (try row.next(), try row.next())
   }
@@ -90,9 +90,7 @@ struct UsageRange {
   let accountID: UUID
   let from: Day
   let to: Day
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID, from.postgresDate, to.postgresDate)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, from.postgresDate, to.postgresDate) }
 }
 
 extension UsageTotals {

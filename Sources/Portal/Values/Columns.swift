@@ -1,12 +1,9 @@
 import Postgres
 
-extension RawRepresentable where RawValue == String {
-  /// Decodes a text column that a check constraint limits to the known values.
-  init(column text: String, _ name: String) throws(PostgresError) {
-    guard let value = Self(rawValue: text) else { throw PostgresError(.decoding, "unknown \(name) \(text)") }
-    self = value
-  }
-}
+extension KeyEnvironment: PostgresCodable {}
+extension MailKind: PostgresCodable {}
+extension OneTimeToken.Purpose: PostgresCodable {}
+extension RateLimitMode: PostgresCodable {}
 
 /// `bytea` of 32 bytes.
 extension SecretHash: PostgresCodable {

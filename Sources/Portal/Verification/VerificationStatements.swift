@@ -30,13 +30,11 @@ struct FoundKey {
     }
     let key = VerifiableKey(
       id: try row.next(), lineageID: try row.next(), accountID: try row.next(), name: try row.next(),
-      environment: try Key.Environment(column: row.next(), "environment"),
-      scopes: Scope.intersection(try row.next(), try row.next()),
+      environment: try row.next(), scopes: Scope.intersection(try row.next(), try row.next()),
       rateLimitPerMinute: try row.next(), namedLimits: try [RateLimit](columns: &row),
-      accountLimitPerMinute: try row.next(), rateLimitMode: try RateLimitMode(column: row.next(), "mode"),
-      accountLimitMode: try RateLimitMode(column: row.next(), "mode"),
-      allowedIPs: try [AddressBlock](column: row.next()),
-      expiresAt: try row.next(), isRevoked: try row.next(), isSuspended: try row.next(), isDisabled: try row.next())
+      accountLimitPerMinute: try row.next(), rateLimitMode: try row.next(), accountLimitMode: try row.next(),
+      allowedIPs: try [AddressBlock](column: row.next()), expiresAt: try row.next(), isRevoked: try row.next(),
+      isSuspended: try row.next(), isDisabled: try row.next())
     found = (hash, key)
   }
 }
