@@ -73,6 +73,24 @@ struct PostgresConnectionTests {
     }
   }
 
+  @Test("statements that run for their effects share the round trip of the last one, whose rows are returned")
+  func pipelineThen() async throws {
+    try await withDatabasePool(createCounters) { pool async throws in
+      let before = pool.statistics.batchCount
+      let rows = try await pool.pipeline(IncrementCounter(name: "a"), IncrementCounter(name: "a"), then: Echo(value: 7))
+      #expect(rows == [7])
+      #expect(pool.statistics.batchCount == before + 1)
+      #expect(try await pool.value(of: "a") == 2)
+      #expect(try await pool.withTransaction { try await $0.pipeline(One(), then: Echo(value: "seven")) } == ["seven"])
+
+      let error = await #expect(throws: PostgresError.self) {
+        _ = try await pool.pipeline(IncrementCounter(name: "a"), then: DivideByZero())
+      }
+      #expect(error?.statement == "DivideByZero")
+      #expect(try await pool.value(of: "a") == 2)
+    }
+  }
+
   @Test("a failing statement rolls back the whole pipeline, and its error is reported")
   func pipelineFails() async throws {
     try await withDatabasePool(createCounters) { pool async throws in
