@@ -40,7 +40,7 @@ package struct Plans: Sendable {
         SetAccountPlan(accountID: accountID, plan: name),
         InsertAuditEvent.onAccount(accountID, .accountPlanChanged, by: caller, reason),
         then: LockAccount(accountID: accountID))
-      return changed[0]
+      return try LockAccount.one(of: changed)
     }
     return (account, await propagations.wait(since: clock))
   }

@@ -101,7 +101,9 @@ package struct Keys: Sendable {
     }
     try account.checkActive()
     try rules.check(settings, madeAt: now.date)
-    guard counts[0] < rules.plan.keyCap else { throw PortalError.keyCapReached(cap: rules.plan.keyCap) }
+    guard try CountLiveKeys.one(of: counts) < rules.plan.keyCap else {
+      throw PortalError.keyCapReached(cap: rules.plan.keyCap)
+    }
     return try await issue(settings, for: accountID, by: caller, on: transaction)
   }
 
@@ -135,7 +137,7 @@ package struct Keys: Sendable {
         Mail.Parameters(
           actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text ?? detail?.text,
           ticket: reason?.ticket)))
-    return revoked[0]
+    return try RevokeKey.one(of: revoked)
   }
 
   /// Changes a key. Throws `.keyNotActive` for a revoked key, and for a new expiry of a rolled key;
@@ -165,7 +167,7 @@ package struct Keys: Sendable {
         settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old))
       // A key that is no longer expired counts towards the cap again.
       if key.isExpired(at: now), !key.expiring(at: settings.expiresAt).isExpired(at: now),
-        counts[0] >= key.rules.plan.keyCap
+        try CountLiveKeys.one(of: counts) >= key.rules.plan.keyCap
       {
         throw PortalError.keyCapReached(cap: key.rules.plan.keyCap)
       }
@@ -174,7 +176,7 @@ package struct Keys: Sendable {
       let changed = try await transaction.pipeline(
         UpdateKey(accountID: accountID, id: id, settings: settings, isEnabled: isEnabled),
         InsertAuditEvent.onKey(id, of: accountID, action, by: caller), then: FindKey(accountID: accountID, id: id))
-      return changed[0]
+      return try FindKey.one(of: changed)
     }
     return Updated(key: key, propagation: await propagation(since: start))
   }
@@ -249,7 +251,7 @@ package struct Keys: Sendable {
       then: FindKey(accountID: account.id, id: key.id))
     for other in others { _ = try await revoke(other, by: caller, nil, detail: Self.rolledAgain, on: transaction) }
     let ended = try await transaction.pipeline(each: others.map { FindKey(accountID: account.id, id: $0.id) })
-    return (successor, retired[0], Array(ended.joined()))
+    return (successor, try FindKey.one(of: retired), Array(ended.joined()))
   }
 
   private func issue(
@@ -268,7 +270,7 @@ package struct Keys: Sendable {
         Mail.Parameters(
           actorName: caller.actor.name, keyName: settings.name, keyStart: secret.start(Key.startLength))),
       then: FindKey(accountID: accountID, id: id))
-    return IssuedKey(key: found[0], secret: secret)
+    return IssuedKey(key: try FindKey.one(of: found), secret: secret)
   }
 }
 

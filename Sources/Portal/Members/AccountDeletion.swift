@@ -50,7 +50,7 @@ package struct AccountDeletion: Sendable {
         outbox.notice(
           .accountDeleted, of: id, subjectID: id, Mail.Parameters(actorName: session.user.email)),
         then: DeleteCurrentAccount())
-      return (deleted[0], keyCount)
+      return (try DeleteCurrentAccount.one(of: deleted), keyCount)
     }
     outbox.ring()
     return DeletedAccount(

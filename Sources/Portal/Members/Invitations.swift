@@ -48,7 +48,7 @@ package struct Invitations: Sendable {
         throw PortalError.forbidden(reason: "Only an owner can invite an owner.")
       }
       guard members.isEmpty else { throw PortalError.alreadyMember }
-      guard counts[0] < Invitation.openCountMax else {
+      guard try CountInvitations.one(of: counts) < Invitation.openCountMax else {
         throw PortalError.limitNotAllowed([
           FieldProblem(
             .email,
@@ -71,7 +71,7 @@ package struct Invitations: Sendable {
         try await transaction.execute(
           InsertInvitationToken(token: token.hash, accountID: accountID, invitationID: id, email: email.text))
       }
-      return made[0]
+      return try FindInvitation.one(of: made)
     }
     outbox.ring()
     return (invitation, token)

@@ -37,7 +37,7 @@ package struct Members: Sendable {
       if role < member.role {
         try await Self.revokeInvitations(of: userID, in: accountID, by: session, ip, transaction)
       }
-      return changed[0]
+      return try FindMember.one(of: changed)
     }
   }
 

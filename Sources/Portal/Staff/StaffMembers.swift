@@ -56,7 +56,7 @@ package struct StaffMembers: Sendable {
             detail: old.auditDetail))
       }
       try await Self.tell(events, withdrawing: isEnabled ? nil : id, by: caller, transaction)
-      return changed[0]
+      return try FindStaff.one(of: changed)
     }
   }
 

@@ -152,7 +152,7 @@ package struct SupportDesk: Sendable {
           isSuspended ? .accountSuspended : .accountResumed, of: accountID, subjectID: accountID,
           Mail.Parameters(actorName: caller.actor.name, reason: reason.text, ticket: reason.ticket)),
         then: LockAccount(accountID: accountID))
-      return changed[0]
+      return try LockAccount.one(of: changed)
     }
     outbox.ring()
     return (account, await propagations.wait(since: clock))
@@ -172,7 +172,8 @@ package struct SupportDesk: Sendable {
         LockAccount(accountID: accountID), CountUnrevokedKeys(accountID: accountID),
         FindConfirmation(accountID: accountID))
       guard !accounts.isEmpty else { throw PortalError.notFound }
-      guard counts[0] > StaffConfirmation.soloKeyCountMax else {
+      let unrevokedCount = try CountUnrevokedKeys.one(of: counts)
+      guard unrevokedCount > StaffConfirmation.soloKeyCountMax else {
         // This settles a pending request, which must not cover keys that are created later.
         for confirmation in waiting {
           _ = try await transaction.query(TakeConfirmation(accountID: accountID, id: confirmation.id))
@@ -189,10 +190,10 @@ package struct SupportDesk: Sendable {
       let id = UUID.version7()
       let made = try await transaction.pipeline(
         DeleteExpiredConfirmation(accountID: accountID),
-        InsertConfirmation(id: id, accountID: accountID, keyCount: counts[0], caller: caller, reason: reason),
+        InsertConfirmation(id: id, accountID: accountID, keyCount: unrevokedCount, caller: caller, reason: reason),
         InsertAuditEvent.onConfirmation(id, of: accountID, .revocationRequested, by: caller, reason),
         then: FindConfirmation(accountID: accountID))
-      return (0, made[0])
+      return (0, try FindConfirmation.one(of: made))
     }
     if let waiting { return .waits(waiting) }
     outbox.ring()

@@ -40,6 +40,14 @@ extension PostgresStatement {
   }
 }
 
+extension PostgresStatement {
+  /// The row of a statement that always returns one. Throws `.decoding` if there is none.
+  public static func one(of rows: [Row]) throws(PostgresError) -> Row {
+    guard let row = rows.first else { throw PostgresError(.decoding, "returned no row", statement: "\(Self.self)") }
+    return row
+  }
+}
+
 /// The parameters of one execution, in PostgreSQL's binary formats, in one buffer.
 public struct PostgresBindings: Sendable {
   struct Value: Sendable {

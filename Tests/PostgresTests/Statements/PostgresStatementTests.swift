@@ -27,4 +27,11 @@ struct PostgresStatementTests {
       #expect(error?.code == .decoding && error?.message == "column 1 is NULL")
     }
   }
+
+  @Test("the only row is returned; without one, the error names the statement")
+  func one() throws {
+    #expect(try Value.one(of: [7]) == 7)
+    let error = #expect(throws: PostgresError.self) { try Value.one(of: []) }
+    #expect(error?.code == .decoding && error?.statement == "Value" && error?.message == "returned no row")
+  }
 }
