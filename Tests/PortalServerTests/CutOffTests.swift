@@ -146,6 +146,6 @@ struct CutOffTests {
 }
 
 private struct SocketFolders: PostgresStatement {
+  typealias Row = String
   static let sql = "select current_setting('unix_socket_directories')"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }

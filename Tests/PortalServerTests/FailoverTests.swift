@@ -104,11 +104,11 @@ extension OwnServer {
 }
 
 private struct CountSynchronousStandbys: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from pg_stat_replication where sync_state = 'sync'"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 private struct CountStandbys: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from pg_stat_replication"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

@@ -306,28 +306,28 @@ struct HistoryTests {
 }
 
 private struct OwnBackend: PostgresStatement {
+  typealias Row = Int32
   static let sql = "select pg_backend_pid()"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int32 { try row.next() }
 }
 
 private struct WrittenPosition: PostgresStatement {
+  typealias Row = String
   static let sql = "select pg_current_wal_lsn()::text"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 private struct HasReplayed: PostgresStatement {
+  typealias Row = Bool
   static let sql = "select pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
   let position: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(position) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 private struct HeadSeq: PostgresStatement {
+  typealias Row = Int
   static let sql = "select seq from invalidation_head"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 private struct CountFollowers: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from pg_stat_replication"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

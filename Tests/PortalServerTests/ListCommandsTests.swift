@@ -46,11 +46,11 @@ private struct Operator {
 }
 
 private struct OperatorEvents: PostgresStatement {
+  typealias Row = String
   static let sql = """
     select concat_ws(' ', actor_kind, actor_name, action, 'because ' || reason, detail) from audit_events
     where action ~ '^(staff|key)' and action <> 'staff.created' order by id
     """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 @Suite("latchkey's lists, and its commands for staff and keys")

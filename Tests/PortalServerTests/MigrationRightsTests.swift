@@ -68,14 +68,14 @@ struct MigrationRightsTests {
 
 /// Counts relations, and the portal's roles.
 private struct CountObjects: PostgresStatement {
+  typealias Row = Int
   static let sql = #"""
     select (select count(*) from pg_class where relnamespace = 'public'::regnamespace)
       + (select count(*) from pg_roles where rolname like 'latchkey\_%')
     """#
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 private struct MayReadPlans: PostgresStatement {
+  typealias Row = Bool
   static let sql = "select has_table_privilege('latchkey_portal', 'plans', 'select')"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }

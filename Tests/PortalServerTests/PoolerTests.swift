@@ -73,8 +73,8 @@ struct PoolerTests {
   }
 
   private struct CountVerdicts: PostgresStatement {
+    typealias Row = Int
     static let sql = "select coalesce(sum(verified_count + denied_count), 0)::bigint from usage_by_key"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   /// Expects that another client of the pooler finds default settings on each of the server connections.

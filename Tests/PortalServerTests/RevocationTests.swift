@@ -156,17 +156,17 @@ struct RevokeByHand: PostgresStatement {
 }
 
 struct TerminateListeners: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     select pg_terminate_backend(pid) from pg_stat_activity
     where datname = current_database() and application_name = 'latchkey listener'
     """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// The rows of the log, in order.
 private struct InvalidationKinds: PostgresStatement {
+  typealias Row = String
   static let sql = "select kind from invalidation_log order by seq"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 private struct NotifyEnd: PostgresStatement {

@@ -187,6 +187,6 @@ struct DemoWorld {
 }
 
 struct SumVerified: PostgresStatement {
+  typealias Row = Int
   static let sql = "select coalesce(sum(verified_count), 0)::bigint from key_usage"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

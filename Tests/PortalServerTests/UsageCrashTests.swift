@@ -142,6 +142,6 @@ struct UsageCrashTests {
 }
 
 private struct SumVerdicts: PostgresStatement {
+  typealias Row = Int
   static let sql = "select coalesce(sum(verified_count + denied_count), 0)::bigint from key_usage"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

@@ -111,10 +111,10 @@ package final class SecretsSweep: Sendable {
 }
 
 private struct SweepTables: PostgresStatement {
+  typealias Row = String
   static let sql = "select * from sweep.tables($1)"
   let issued: [String]
   func bind(_ bindings: inout PostgresBindings) { bindings.append(issued) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 /// Keeps all log messages, of all levels.

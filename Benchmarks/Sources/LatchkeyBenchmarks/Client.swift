@@ -4,10 +4,10 @@ import Postgres
 
 /// The row that `pgbench --select-only` reads.
 struct SelectBalance: PostgresStatement {
+  typealias Row = Int32
   static let sql = "select abalance from pgbench_accounts where aid = $1"
   var account: Int32
   func bind(_ bindings: inout PostgresBindings) { bindings.append(account) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int32 { try row.next() }
 
   static func random() -> SelectBalance { SelectBalance(account: .random(in: 1...100_000)) }
 }

@@ -1,6 +1,9 @@
 import Foundation
 import Postgres
 
+extension MemberRole: PostgresCodable {}
+extension StaffMember.Role: PostgresCodable {}
+
 extension Account {
   /// Reads id, name, the plan's columns, suspended at.
   init(row: inout PostgresRow) throws(PostgresError) {
@@ -28,7 +31,7 @@ struct InsertMembership: PostgresStatement {
   let accountID: UUID
   let userID: UUID
   let role: MemberRole
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, userID, role.rawValue) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, userID, role) }
 }
 
 struct InsertStaff: PostgresStatement {
@@ -36,7 +39,7 @@ struct InsertStaff: PostgresStatement {
   let member: StaffMember
   let password: PasswordHash
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(member.id, member.email, member.name, member.role.rawValue, password.text)
+    bindings.append(member.id, member.email, member.name, member.role, password.text)
   }
 }
 
@@ -45,9 +48,7 @@ struct SetSharedLimit: PostgresStatement {
   let accountID: UUID
   let limitPerMinute: Int?
   let mode: RateLimitMode
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID, limitPerMinute.map { Int32($0) }, mode.rawValue)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, limitPerMinute.map { Int32($0) }, mode) }
 }
 
 struct SetAccountSuspension: PostgresStatement {

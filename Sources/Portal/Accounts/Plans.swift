@@ -36,11 +36,11 @@ package struct Plans: Sendable {
       guard let account = accounts.first else { throw PortalError.notFound }
       guard !plans.isEmpty else { throw PortalError.invalid(.plan, "is not the name of a plan") }
       if account.plan.name == name { return account }
-      let (_, _, changed) = try await transaction.pipeline(
+      let changed = try await transaction.pipeline(
         SetAccountPlan(accountID: accountID, plan: name),
         InsertAuditEvent.onAccount(accountID, .accountPlanChanged, by: caller, reason),
-        LockAccount(accountID: accountID))
-      return changed[0]
+        then: LockAccount(accountID: accountID))
+      return try LockAccount.one(of: changed)
     }
     return (account, await propagations.wait(since: clock))
   }

@@ -86,7 +86,8 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
       let (_, completeThrough, found) = try await pool.pipeline(
         ForceCustomPlanWithoutJIT(), ReadCompleteThrough(), statement(limit + 1), as: .analyst)
       return Page(
-        rows: Array(found.prefix(limit)), hasMore: found.count > limit, completeThrough: completeThrough[0])
+        rows: Array(found.prefix(limit)), hasMore: found.count > limit,
+        completeThrough: try ReadCompleteThrough.one(of: completeThrough))
     }
     exportRows = { sink in try await Self.export(statement(limit), pool, sink) }
   }
@@ -97,7 +98,7 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
   /// Prepares for reading the rows a few at a time. Throws `.tooManyRequests` if too many exports are running.
   package func export() async throws -> Export {
     let permit = try exports.enter()
-    let completeThrough = try await pool.query(ReadCompleteThrough(), as: .analyst)[0]
+    let completeThrough = try ReadCompleteThrough.one(of: await pool.query(ReadCompleteThrough(), as: .analyst))
     return Export(completeThrough: completeThrough, permit: permit, rows: exportRows)
   }
 

@@ -18,6 +18,7 @@ struct AdmitAttempt: PostgresStatement {
 
 /// Settles attempts. At login it is executed in the transaction that opens the session.
 struct SettleAttempts: PostgresStatement {
+  typealias Row = Bool
   static let isRead = false
   static let sql = "select true from (select settle_attempts($1, $2, $3, $4)) settled"
   private var cleared: [UUID] = []
@@ -37,7 +38,6 @@ struct SettleAttempts: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(cleared, returned, known, Int32(Attempt.knownSeconds))
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 struct DeleteOldAttempts: PostgresStatement {

@@ -14,9 +14,9 @@ package struct AuditEvents: Sendable {
   package func list(
     of accountID: UUID, _ filter: AuditFilter = AuditFilter(), page: PageRequest
   ) async throws -> Page<AuditEvent> {
-    let (_, events) = try await pool.pipeline(
+    let events = try await pool.pipeline(
       ForceCustomPlan(),
-      ListAuditEvents(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
+      then: ListAuditEvents(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
       as: .account(accountID))
     return Page(events, limit: page.limit, id: \.id)
   }
@@ -44,9 +44,9 @@ package struct AuditEvents: Sendable {
     package func read(_ sink: ([ChainedAuditEvent]) async throws -> Void) async throws {
       var last = 0
       while last < end {
-        let (_, found) = try await pool.pipeline(
+        let found = try await pool.pipeline(
           ForceCustomPlan(),
-          ExportAuditEvents(trail: trail, filter: filter, after: last, end: end, count: exportPageCountMax),
+          then: ExportAuditEvents(trail: trail, filter: filter, after: last, end: end, count: exportPageCountMax),
           as: trail.settings)
         if !found.isEmpty { try await sink(found) }
         last = found.count < exportPageCountMax ? end : found.last?.seq ?? end

@@ -1,6 +1,9 @@
 import Foundation
 import Postgres
 
+extension Actor.Kind: PostgresCodable {}
+extension AuditEvent.Action: PostgresCodable {}
+
 /// Inserts an event, in the transaction of the change that it records, after everything that the change locks: it locks
 /// the head of the chain until the commit. Events of several accounts are inserted in the order of the accounts' ids.
 struct InsertAuditEvent: PostgresStatement {
@@ -70,9 +73,8 @@ struct InsertAuditEvent: PostgresStatement {
 
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      UUID.version7(), accountID, caller.actor.kind.rawValue, caller.actor.id, caller.actor.name, action.rawValue,
-      targetKind,
-      targetID, reason?.text, reason?.ticket, detail?.text, caller.ip)
+      UUID.version7(), accountID, caller.actor.kind, caller.actor.id, caller.actor.name, action, targetKind, targetID,
+      reason?.text, reason?.ticket, detail?.text, caller.ip)
   }
 }
 
@@ -94,9 +96,8 @@ struct InsertKeyAuditEvents: PostgresStatement {
 
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      accountID, caller.actor.kind.rawValue, caller.actor.id, caller.actor.name, action.rawValue, reason?.text,
-      reason?.ticket,
-      caller.ip, keyIDs.map { _ in UUID.version7() }, keyIDs)
+      accountID, caller.actor.kind, caller.actor.id, caller.actor.name, action, reason?.text, reason?.ticket, caller.ip,
+      keyIDs.map { _ in UUID.version7() }, keyIDs)
   }
 }
 
@@ -118,7 +119,7 @@ extension AuditFilter {
     """
 
   fileprivate func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(actorKind?.rawValue, actorID, action?.rawValue, targetID, from, to)
+    bindings.append(actorKind, actorID, action, targetID, from, to)
   }
 }
 
@@ -246,10 +247,10 @@ struct ListTrailsOfPerson: PostgresStatement {
 
 /// Finds the number of a chain's last event.
 struct FindAuditHead: PostgresStatement {
+  typealias Row = Int
   static let sql = "select seq from audit_heads where account_id = coalesce($1, \(systemHead))"
   let trail: AuditTrail
   func bind(_ bindings: inout PostgresBindings) { bindings.append(trail.accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Lists trails after `after`, the system's first.

@@ -92,9 +92,9 @@ struct NoteInvalidationServer: PostgresStatement {
 
 /// Changes the epoch, which empties every cache; returns the new one.
 struct BeginInvalidationEpoch: PostgresStatement {
+  typealias Row = UUID
   static let isRead = false
   static let sql = "select begin_invalidation_epoch()"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 struct DeleteInstance: PostgresStatement {

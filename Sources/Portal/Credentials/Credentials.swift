@@ -41,12 +41,12 @@ package struct Credentials: Sendable {
     let user = try await pool.withTransaction(as: .identity) { transaction in
       let user = try await use(token, for: purpose, mail: .passwordReset, on: transaction)
       // Having received the token also verifies the address.
-      let (_, _, _, _, _, accounts) = try await transaction.pipeline(
+      let accounts = try await transaction.pipeline(
         SetPassword(userID: user.id, password: hash), MarkEmailVerified(userID: user.id),
         VoidEmailChanges(userID: user.id),
         DeleteSessions<MemberSession>(personID: user.id),
         outbox.mail(.passwordChanged, to: user.email, userID: user.id),
-        ListUserAccounts(userID: user.id))
+        then: ListUserAccounts(userID: user.id))
       try await audit(.userPasswordReset, user, accounts, ip, on: transaction)
       return user
     }
@@ -81,8 +81,8 @@ package struct Credentials: Sendable {
     guard token.isWellFormed(prefix: purpose.prefix) else { throw PortalError.invalidToken }
     try await pool.withTransaction(as: .identity) { transaction in
       let user = try await use(token, for: purpose, mail: .emailVerification, on: transaction)
-      let (_, accounts) = try await transaction.pipeline(
-        MarkEmailVerified(userID: user.id), ListUserAccounts(userID: user.id))
+      let accounts = try await transaction.pipeline(
+        MarkEmailVerified(userID: user.id), then: ListUserAccounts(userID: user.id))
       try await audit(.userEmailVerified, user, accounts, ip, on: transaction)
     }
   }
@@ -95,10 +95,10 @@ package struct Credentials: Sendable {
           try await !transaction.query(UseOneTimeToken(token: token.hash, purpose: .emailChange)).isEmpty
         else { throw PortalError.invalidToken }
         let user = change.user
-        let (_, _, _, accounts) = try await transaction.pipeline(
+        let accounts = try await transaction.pipeline(
           UpdateUserEmail(userID: user.id, email: change.email, isVerified: true),
           DeleteSessions<MemberSession>(personID: user.id),
-          outbox.mail(.emailChanged, to: user.email, userID: user.id), ListUserAccounts(userID: user.id))
+          outbox.mail(.emailChanged, to: user.email, userID: user.id), then: ListUserAccounts(userID: user.id))
         try await audit(.emailChanged, user, accounts, ip, on: transaction)
       }
     } catch let error as PostgresError where error.violates("users_email_unique") {
@@ -154,8 +154,8 @@ package struct Credentials: Sendable {
     guard let user = try await transaction.query(LockTokenUser(token: token.hash)).first else {
       throw PortalError.invalidToken
     }
-    let (_, used) = try await transaction.pipeline(
-      DeleteWaitingMails(recipient: user.email, kind: kind), UseOneTimeToken(token: token.hash, purpose: purpose))
+    let used = try await transaction.pipeline(
+      DeleteWaitingMails(recipient: user.email, kind: kind), then: UseOneTimeToken(token: token.hash, purpose: purpose))
     guard !used.isEmpty else { throw PortalError.invalidToken }
     return user
   }

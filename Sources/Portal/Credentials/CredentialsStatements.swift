@@ -3,14 +3,14 @@ import Postgres
 
 /// Returns a row if the token could be used now, without using it.
 struct FindOneTimeToken: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     select true from one_time_tokens
     where token_hash = $1 and purpose = $2 and used_at is null and expires_at > now()
     """
   let token: SecretHash
   let purpose: OneTimeToken.Purpose
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), purpose.rawValue) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, purpose) }
 }
 
 /// The user to whom a token was sent, if they still have that address. The user's row is locked, so that of two tokens
@@ -23,7 +23,7 @@ struct LockTokenUser: PostgresStatement {
     for no key update of person
     """
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> User {
     User(id: try row.next(), email: try row.next())
   }
@@ -39,7 +39,7 @@ struct LockEmailChange: PostgresStatement {
     for no key update of person
     """
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (user: User, email: String) {
     (User(id: try row.next(), email: try row.next()), try row.next())
   }
@@ -48,6 +48,7 @@ struct LockEmailChange: PostgresStatement {
 /// Consumes a token, and voids the other tokens that were sent to the address for the same purpose. Returns no row if
 /// the token was used, has expired, or never existed.
 struct UseOneTimeToken: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     with used as (
       update one_time_tokens set used_at = now()
@@ -62,8 +63,7 @@ struct UseOneTimeToken: PostgresStatement {
     """
   let token: SecretHash
   let purpose: OneTimeToken.Purpose
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), purpose.rawValue) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, purpose) }
 }
 
 struct SetPassword: PostgresStatement {
@@ -78,7 +78,7 @@ struct DeleteWaitingMails: PostgresStatement {
   static let sql = "delete from mails where recipient = $1 and kind = $2 and state = 'waiting'"
   let recipient: String
   let kind: Mail.Kind
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(recipient, kind.rawValue) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(recipient, kind) }
 }
 
 struct MarkEmailVerified: PostgresStatement {
@@ -112,7 +112,7 @@ struct LockSignup: PostgresStatement {
     for update of signup
     """
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Signup {
     Signup(
       id: try row.next(), email: try row.next(), password: PasswordHash(stored: try row.next()),

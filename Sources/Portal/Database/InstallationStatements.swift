@@ -2,6 +2,6 @@ import Foundation
 import Postgres
 
 struct FindInstallation: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select id from installation"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

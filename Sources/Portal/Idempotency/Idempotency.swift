@@ -23,8 +23,8 @@ package struct Idempotency: Sendable {
     _ request: IdempotentRequest, _ answer: (PostgresConnection) async throws -> FirstAnswer
   ) async throws -> FirstAnswer {
     let answer = try await pool.withTransaction(as: .account(request.accountID)) { transaction in
-      let (_, answers) = try await transaction.pipeline(
-        LockAccount(accountID: request.accountID), FindFirstAnswer(request: request))
+      let answers = try await transaction.pipeline(
+        LockAccount(accountID: request.accountID), then: FindFirstAnswer(request: request))
       if let found = answers.first { return try found.answer(to: request) }
       let answer = try await answer(transaction)
       let sealedSecret = try answer.secret.map { try request.seal($0, of: answer.newID) }

@@ -11,14 +11,14 @@ struct FindFirstAnswer: PostgresStatement {
     where account_id = $1 and key_hash = $2 and created_at > now() - make_interval(secs => $3)
     """
   struct Row {
-    let requestHash: [UInt8]
+    let requestHash: SecretHash
     let newID: UUID
     let objects: [String]
     let sealedSecret: [UInt8]?
 
     /// Throws `.idempotencyConflict` if the stored answer is to a different request.
     func answer(to request: IdempotentRequest) throws(PortalError) -> FirstAnswer {
-      guard requestHash == request.requestHash.bytes else { throw .idempotencyConflict }
+      guard requestHash == request.requestHash else { throw .idempotencyConflict }
       return FirstAnswer(
         objects: objects, newID: newID, secret: sealedSecret.flatMap { request.open($0, of: newID) })
     }
@@ -26,12 +26,12 @@ struct FindFirstAnswer: PostgresStatement {
   let request: IdempotentRequest
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      request.accountID, PostgresBytes(request.keyHash.bytes), Double(IdempotentRequest.answerSeconds),
+      request.accountID, request.keyHash, Double(IdempotentRequest.answerSeconds),
       Double(IdempotentRequest.secretSeconds))
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     Row(
-      requestHash: try row.next(PostgresBytes.self).bytes, newID: try row.next(), objects: try row.next(),
+      requestHash: try row.next(), newID: try row.next(), objects: try row.next(),
       sealedSecret: try row.next(PostgresBytes?.self)?.bytes)
   }
 }
@@ -50,8 +50,8 @@ struct InsertFirstAnswer: PostgresStatement {
   let sealedSecret: [UInt8]?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      request.accountID, PostgresBytes(request.keyHash.bytes), PostgresBytes(request.requestHash.bytes),
-      answer.newID, answer.objects, sealedSecret.map { PostgresBytes($0) })
+      request.accountID, request.keyHash, request.requestHash, answer.newID, answer.objects,
+      sealedSecret.map { PostgresBytes($0) })
   }
 }
 

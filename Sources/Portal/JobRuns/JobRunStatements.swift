@@ -2,21 +2,22 @@ import Foundation
 import Postgres
 
 struct TryLockJob: PostgresStatement {
+  typealias Row = Bool
   static let sql = "select pg_try_advisory_xact_lock(hashtext('jobs'), hashtext($1))"
   let name: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(name) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 struct LockJob: PostgresStatement {
+  typealias Row = Bool
   static let sql = "select true from pg_advisory_xact_lock(hashtext('jobs'), hashtext($1))"
   let name: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(name) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// Records that a job begins. Returns no row if another instance began it within its interval.
 struct BeginJob: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     insert into jobs as job (name, started_at, instance) values ($1, clock_timestamp(), $2)
     on conflict (name) do update set started_at = excluded.started_at, instance = excluded.instance
@@ -27,5 +28,4 @@ struct BeginJob: PostgresStatement {
   let instance: String
   let intervalSeconds: Double
   func bind(_ bindings: inout PostgresBindings) { bindings.append(name, instance, intervalSeconds) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }

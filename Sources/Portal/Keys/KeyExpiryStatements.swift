@@ -5,6 +5,7 @@ import Postgres
 /// plan's maximum lifetime: one notice per key and number of days. Keys that were created within that number of days
 /// of their expiry get none, and neither do rolled keys. Returns the number of keys.
 struct NoteExpiringKeys: PostgresStatement {
+  typealias Row = Int
   static let sql = """
     with candidate as (
       select id from api_keys
@@ -54,9 +55,8 @@ struct NoteExpiringKeys: PostgresStatement {
   static let days = [14, 3, 1]
   let limit: Int
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(Self.days, Self.days.max() ?? 0, limit, Mail.Kind.keyExpiring.rawValue)
+    bindings.append(Self.days, Self.days.max() ?? 0, limit, Mail.Kind.keyExpiring)
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 struct DeleteOldExpiryNotices: PostgresStatement {

@@ -18,8 +18,8 @@ package struct KeyPolicies: Sendable {
   /// it, see ``Key/policyViolations``. Throws `.notFound`.
   package func set(_ policy: KeyPolicy, of accountID: UUID, by caller: Caller) async throws {
     try await pool.withTransaction(as: .account(accountID)) { transaction in
-      let (_, found) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), FindKeyRules(accountID: accountID))
+      let found = try await transaction.pipeline(
+        LockAccount(accountID: accountID), then: FindKeyRules(accountID: accountID))
       guard let rules = found.first else { throw PortalError.notFound }
       if rules.policy == policy { return }
       _ = try await transaction.pipeline(
@@ -49,8 +49,8 @@ extension JobRun {
 
   private func disableIdleKeys(of accountID: UUID) async throws -> Int {
     try await step(as: .account(accountID)) { transaction in
-      let (_, ids) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), DisableIdleKeys(accountID: accountID))
+      let ids = try await transaction.pipeline(
+        LockAccount(accountID: accountID), then: DisableIdleKeys(accountID: accountID))
       if !ids.isEmpty {
         try await transaction.execute(
           InsertKeyAuditEvents(accountID: accountID, keyIDs: ids, action: .keyDisabled, caller: caller))

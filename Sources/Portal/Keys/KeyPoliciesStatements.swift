@@ -53,6 +53,7 @@ struct SetKeyPolicy: PostgresStatement {
 
 /// The accounts whose policy disables idle keys, ordered by id.
 struct ListIdlePolicies: PostgresStatement {
+  typealias Row = UUID
   static let sql = """
     select account_id from key_policies
     where disable_after_idle_days is not null and ($1::uuid is null or account_id > $1)
@@ -62,12 +63,12 @@ struct ListIdlePolicies: PostgresStatement {
   let after: UUID?
   let count: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(after, count) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 /// Disables keys that have been idle since they were created, enabled or last used, whichever is latest. Keys that are
 /// expired or revoked stay as they are. Returns the ids of the disabled keys.
 struct DisableIdleKeys: PostgresStatement {
+  typealias Row = UUID
   static let sql = """
     update api_keys key set disabled_at = now()
     from key_policies policy
@@ -81,5 +82,4 @@ struct DisableIdleKeys: PostgresStatement {
     """
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

@@ -58,8 +58,9 @@ package struct Keys: Sendable {
   package func list(
     of accountID: UUID, _ filter: KeyFilter = KeyFilter(), page: PageRequest = PageRequest()
   ) async throws -> Page<Key> {
-    let (_, keys) = try await pool.pipeline(
-      ForceCustomPlan(), ListKeys(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
+    let keys = try await pool.pipeline(
+      ForceCustomPlan(),
+      then: ListKeys(accountID: accountID, filter: filter, before: page.before, count: page.limit + 1),
       as: .account(accountID))
     if keys.isEmpty, try await pool.query(FindKeyRules(accountID: accountID), as: .account(accountID)).isEmpty {
       throw PortalError.notFound
@@ -100,7 +101,9 @@ package struct Keys: Sendable {
     }
     try account.checkActive()
     try rules.check(settings, madeAt: now.date)
-    guard counts[0] < rules.plan.keyCap else { throw PortalError.keyCapReached(cap: rules.plan.keyCap) }
+    guard try CountLiveKeys.one(of: counts) < rules.plan.keyCap else {
+      throw PortalError.keyCapReached(cap: rules.plan.keyCap)
+    }
     return try await issue(settings, for: accountID, by: caller, on: transaction)
   }
 
@@ -110,8 +113,8 @@ package struct Keys: Sendable {
   ) async throws -> Revoked {
     let start = ContinuousClock.now
     let revokedAt = try await pool.withTransaction(as: .account(accountID)) { transaction in
-      let (_, found) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), LockKey(accountID: accountID, id: id))
+      let found = try await transaction.pipeline(
+        LockAccount(accountID: accountID), then: LockKey(accountID: accountID, id: id))
       guard let key = found.first, caller.reaches(key) else { throw PortalError.notFound }
       if let revokedAt = key.revokedAt { return revokedAt }
       return try await revoke(key, by: caller, reason, on: transaction)
@@ -134,7 +137,7 @@ package struct Keys: Sendable {
         Mail.Parameters(
           actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text ?? detail?.text,
           ticket: reason?.ticket)))
-    return revoked[0]
+    return try RevokeKey.one(of: revoked)
   }
 
   /// Changes a key. Throws `.keyNotActive` for a revoked key, and for a new expiry of a rolled key;
@@ -164,16 +167,16 @@ package struct Keys: Sendable {
         settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old))
       // A key that is no longer expired counts towards the cap again.
       if key.isExpired(at: now), !key.expiring(at: settings.expiresAt).isExpired(at: now),
-        counts[0] >= key.rules.plan.keyCap
+        try CountLiveKeys.one(of: counts) >= key.rules.plan.keyCap
       {
         throw PortalError.keyCapReached(cap: key.rules.plan.keyCap)
       }
       let action: AuditEvent.Action =
         isEnabled == key.isEnabled ? .keyUpdated : isEnabled ? .keyEnabled : .keyDisabled
-      let (_, _, changed) = try await transaction.pipeline(
+      let changed = try await transaction.pipeline(
         UpdateKey(accountID: accountID, id: id, settings: settings, isEnabled: isEnabled),
-        InsertAuditEvent.onKey(id, of: accountID, action, by: caller), FindKey(accountID: accountID, id: id))
-      return changed[0]
+        InsertAuditEvent.onKey(id, of: accountID, action, by: caller), then: FindKey(accountID: accountID, id: id))
+      return try FindKey.one(of: changed)
     }
     return Updated(key: key, propagation: await propagation(since: start))
   }
@@ -242,13 +245,13 @@ package struct Keys: Sendable {
     let settings = KeySettings(of: key)
     try key.rules.check(settings, of: .key, madeAt: now.date)
     let successor = try await issue(settings, for: account.id, inPlaceOf: key.id, by: caller, on: transaction)
-    let (_, _, retired) = try await transaction.pipeline(
+    let retired = try await transaction.pipeline(
       RetireRolledKey(accountID: account.id, id: key.id, graceSeconds: graceSeconds),
       InsertAuditEvent.onKey(key.id, of: account.id, .keyRolled, by: caller),
-      FindKey(accountID: account.id, id: key.id))
+      then: FindKey(accountID: account.id, id: key.id))
     for other in others { _ = try await revoke(other, by: caller, nil, detail: Self.rolledAgain, on: transaction) }
     let ended = try await transaction.pipeline(each: others.map { FindKey(accountID: account.id, id: $0.id) })
-    return (successor, retired[0], Array(ended.joined()))
+    return (successor, try FindKey.one(of: retired), Array(ended.joined()))
   }
 
   private func issue(
@@ -257,7 +260,7 @@ package struct Keys: Sendable {
   ) async throws -> IssuedKey {
     let id = UUID.version7()
     let secret = format.makeSecret(settings.environment)
-    let (_, _, _, found) = try await transaction.pipeline(
+    let found = try await transaction.pipeline(
       InsertKey(
         id: id, accountID: accountID, settings: settings, secret: secret, maker: caller.actor,
         predecessorID: predecessorID),
@@ -266,8 +269,8 @@ package struct Keys: Sendable {
         .keyCreated, of: accountID, subjectID: id,
         Mail.Parameters(
           actorName: caller.actor.name, keyName: settings.name, keyStart: secret.start(Key.startLength))),
-      FindKey(accountID: accountID, id: id))
-    return IssuedKey(key: found[0], secret: secret)
+      then: FindKey(accountID: accountID, id: id))
+    return IssuedKey(key: try FindKey.one(of: found), secret: secret)
   }
 }
 

@@ -1,6 +1,8 @@
 import Foundation
 import Postgres
 
+extension Key.Status: PostgresCodable {}
+
 /// The columns of a `Key`, in the order in which `Key.init(row:)` reads them, from `keyTables`.
 private let keyColumns = """
   key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
@@ -54,13 +56,12 @@ extension Key {
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
       id: try row.next(), accountID: try row.next(), name: try row.next(), start: try row.next(),
-      environment: try Environment(column: row.next(), "environment"), scopes: try row.next(),
-      rateLimitPerMinute: try row.next(), limits: try [RateLimit](columns: &row),
-      rateLimitMode: try RateLimitMode(column: row.next(), "mode"), allowedIPs: try [AddressBlock](column: row.next()),
-      expiresAt: try row.next(), revokedAt: try row.next(), disabledAt: try row.next(), rolledAt: try row.next(),
-      accountSuspendedAt: try row.next(), lastUsedAt: try row.next(), totalRequests: try row.next(),
-      createdAt: try row.next(), description: try row.next(), tags: try row.next(), metadata: try row.next(),
-      createdBy: try Maker(columns: &row), revision: try row.next(),
+      environment: try row.next(), scopes: try row.next(), rateLimitPerMinute: try row.next(),
+      limits: try [RateLimit](columns: &row), rateLimitMode: try row.next(),
+      allowedIPs: try [AddressBlock](column: row.next()), expiresAt: try row.next(), revokedAt: try row.next(),
+      disabledAt: try row.next(), rolledAt: try row.next(), accountSuspendedAt: try row.next(),
+      lastUsedAt: try row.next(), totalRequests: try row.next(), createdAt: try row.next(), description: try row.next(),
+      tags: try row.next(), metadata: try row.next(), createdBy: try Maker(columns: &row), revision: try row.next(),
       rules: try KeyRules(row: &row))
   }
 }
@@ -109,6 +110,7 @@ let liveKeyCount = """
 
 /// The number of keys that count towards the account's cap.
 struct CountLiveKeys: PostgresStatement {
+  typealias Row = Int
   static let sql = """
     select \(liveKeyCount)
     from api_keys key join accounts account on account.id = key.account_id
@@ -120,10 +122,10 @@ struct CountLiveKeys: PostgresStatement {
   /// A key to leave out, with its whole lineage.
   var otherThan: UUID?
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, otherThan) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 struct InsertKey: PostgresStatement {
+  typealias Row = Date
   static let sql = """
     insert into api_keys
       (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
@@ -142,15 +144,12 @@ struct InsertKey: PostgresStatement {
   var predecessorID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      id, accountID, settings.name, secret.start(Key.startLength), PostgresBytes(secret.hash.bytes),
-      settings.environment.rawValue, settings.scopes, Int32(settings.rateLimitPerMinute),
-      settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.limits.map(\.name),
-      settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) },
-      settings.rateLimitMode.rawValue, settings.description, settings.tags, settings.metadata, maker.kind.rawValue,
-      maker.id,
-      maker.name, predecessorID)
+      id, accountID, settings.name, secret.start(Key.startLength), secret.hash, settings.environment, settings.scopes,
+      Int32(settings.rateLimitPerMinute), settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt,
+      settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
+      settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode, settings.description, settings.tags,
+      settings.metadata, maker.kind, maker.id, maker.name, predecessorID)
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
 struct FindKey: PostgresStatement {
@@ -213,8 +212,8 @@ struct ListKeys: PostgresStatement {
   let count: Int
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      accountID, before, filter.status?.rawValue, filter.tags.isEmpty ? nil : filter.tags,
-      filter.text?.anywhere, filter.environment?.rawValue, count)
+      accountID, before, filter.status, filter.tags.isEmpty ? nil : filter.tags, filter.text?.anywhere,
+      filter.environment, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
@@ -237,14 +236,15 @@ struct UpdateKey: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       accountID, id, settings.name, settings.scopes, Int32(settings.rateLimitPerMinute), settings.limits.map(\.name),
-      settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) },
-      settings.rateLimitMode.rawValue, settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt,
-      settings.description, settings.tags, settings.metadata, isEnabled)
+      settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode,
+      settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.description, settings.tags,
+      settings.metadata, isEnabled)
   }
 }
 
 /// Revokes a key unless it is revoked already. `expires_at` stays, so that the intended expiry remains visible.
 struct RevokeKey: PostgresStatement {
+  typealias Row = Date
   static let sql = """
     update api_keys set revoked_at = now()
     where account_id = $1 and id = $2 and revoked_at is null
@@ -253,25 +253,24 @@ struct RevokeKey: PostgresStatement {
   let accountID: UUID
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
 /// The number of keys that ``RevokeAllKeys`` would revoke.
 struct CountUnrevokedKeys: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from api_keys where account_id = $1 and revoked_at is null"
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Revokes all keys that are not revoked yet. Returns their ids.
 struct RevokeAllKeys: PostgresStatement {
+  typealias Row = UUID
   static let sql = """
     update api_keys set revoked_at = now() where account_id = $1 and revoked_at is null returning id
     """
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 /// Marks a key as rolled. Without a grace it is revoked immediately; with one it expires after the grace, but never

@@ -31,8 +31,8 @@ struct EnqueueMail: PostgresStatement {
   let isOpen: Bool
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      mail.id, mail.kind.rawValue, mail.recipient, mail.accountID, mail.userID, mail.subjectID, mail.parameters.text,
-      isOpen, Self.countMax)
+      mail.id, mail.kind, mail.recipient, mail.accountID, mail.userID, mail.subjectID, mail.parameters.text, isOpen,
+      Self.countMax)
   }
 }
 
@@ -52,9 +52,7 @@ struct EnqueueNotices: PostgresStatement {
   let subjectID: UUID
   let parameters: Mail.Parameters
   let isOpen: Bool
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(kind.rawValue, accountID, subjectID, parameters.text, isOpen)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(kind, accountID, subjectID, parameters.text, isOpen) }
 }
 
 /// Leases due mails: no other sender claims them until the lease has expired.
@@ -70,22 +68,19 @@ struct ClaimMails: PostgresStatement {
     """
   let lease: Duration
   let count: Int
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(lease / .seconds(1), Mail.Kind.allCases.map(\.rawValue), count)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(lease / .seconds(1), Mail.Kind.allCases, count) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> ClaimedMail {
     ClaimedMail(
       mail: Mail(
-        id: try row.next(), kind: try Mail.Kind(column: row.next(), "kind"), recipient: try row.next(),
-        accountID: try row.next(), userID: try row.next(), subjectID: try row.next(),
-        parameters: try Mail.Parameters(column: row.next())),
+        id: try row.next(), kind: try row.next(), recipient: try row.next(), accountID: try row.next(),
+        userID: try row.next(), subjectID: try row.next(), parameters: try Mail.Parameters(column: row.next())),
       attempt: try row.next(), ageSeconds: try row.next())
   }
 }
 
 /// Records a mail's final state, no matter which sender reached it.
 struct FinishMail: PostgresStatement {
-  enum State: String {
+  enum State: String, PostgresCodable {
     case sent, failed, dropped
   }
   static let sql = """
@@ -95,7 +90,7 @@ struct FinishMail: PostgresStatement {
   let id: UUID
   let state: State
   var error: String?
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, state.rawValue, error) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, state, error) }
 }
 
 /// Schedules the next attempt at a mail, unless the lease has expired and another sender has claimed it.
@@ -124,6 +119,7 @@ struct FindMailUser: PostgresStatement {
 /// Stores the hash of the token in a mail. Returns no row if the mail is not to be sent any more. The mail's row is
 /// locked meanwhile, so that a transaction that withdraws the mail also sees the token.
 struct InsertOneTimeToken: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     insert into one_time_tokens (token_hash, purpose, email, user_id, account_id, subject_id, expires_at)
     select $2, $3, mail.recipient, $4, mail.account_id, mail.subject_id, now() + make_interval(secs => $5)
@@ -136,10 +132,8 @@ struct InsertOneTimeToken: PostgresStatement {
   let purpose: OneTimeToken.Purpose
   let userID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(
-      mailID, PostgresBytes(token.bytes), purpose.rawValue, userID, purpose.lifetime / .seconds(1))
+    bindings.append(mailID, token, purpose, userID, purpose.lifetime / .seconds(1))
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 struct DeleteOldMails: PostgresStatement {

@@ -45,12 +45,12 @@ package struct AccountDeletion: Sendable {
       }
       let caller = session.caller(ip: ip)
       let keyCount = try await keys.revokeAll(of: id, by: caller, nil, on: transaction)
-      let (_, _, deleted) = try await transaction.pipeline(
+      let deleted = try await transaction.pipeline(
         InsertAuditEvent.onAccount(id, .accountDeleted, by: caller),
         outbox.notice(
           .accountDeleted, of: id, subjectID: id, Mail.Parameters(actorName: session.user.email)),
-        DeleteCurrentAccount())
-      return (deleted[0], keyCount)
+        then: DeleteCurrentAccount())
+      return (try DeleteCurrentAccount.one(of: deleted), keyCount)
     }
     outbox.ring()
     return DeletedAccount(

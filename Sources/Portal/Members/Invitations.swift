@@ -48,14 +48,14 @@ package struct Invitations: Sendable {
         throw PortalError.forbidden(reason: "Only an owner can invite an owner.")
       }
       guard members.isEmpty else { throw PortalError.alreadyMember }
-      guard counts[0] < Invitation.openCountMax else {
+      guard try CountInvitations.one(of: counts) < Invitation.openCountMax else {
         throw PortalError.limitNotAllowed([
           FieldProblem(
             .email,
             "would exceed the \(Invitation.openCountMax) open invitations that an account may have")
         ])
       }
-      let (_, _, _, _, _, made) = try await transaction.pipeline(
+      let made = try await transaction.pipeline(
         VoidInvitationTokens(accountID: accountID, of: .address(email.text)),
         RevokeInvitations(accountID: accountID, of: .address(email.text)),
         InsertInvitation(
@@ -66,12 +66,12 @@ package struct Invitations: Sendable {
         outbox.mail(
           .invitation, to: email.text, accountID: accountID, subjectID: id,
           Mail.Parameters(accountName: account.name, actorName: session.user.email, role: role.rawValue)),
-        FindInvitation(accountID: accountID, id: id))
+        then: FindInvitation(accountID: accountID, id: id))
       if let token {
         try await transaction.execute(
           InsertInvitationToken(token: token.hash, accountID: accountID, invitationID: id, email: email.text))
       }
-      return made[0]
+      return try FindInvitation.one(of: made)
     }
     outbox.ring()
     return (invitation, token)
@@ -80,8 +80,8 @@ package struct Invitations: Sendable {
   /// Revokes an invitation, with its token. Throws `.notFound` if it is not open.
   package func revoke(_ id: UUID, of accountID: UUID, by session: MemberSession, ip: String?) async throws {
     try await pool.withTransaction(as: .account(accountID)) { transaction in
-      let (_, found) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), FindInvitation(accountID: accountID, id: id))
+      let found = try await transaction.pipeline(
+        LockAccount(accountID: accountID), then: FindInvitation(accountID: accountID, id: id))
       guard let invitation = found.first else { throw PortalError.notFound }
       _ = try await transaction.pipeline(
         VoidInvitationTokens(accountID: accountID, of: .id(id)),

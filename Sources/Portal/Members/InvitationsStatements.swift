@@ -9,8 +9,8 @@ extension Invitation {
 
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), email: try row.next(), role: try MemberRole(column: row.next(), "role"),
-      inviterName: try row.next(), createdAt: try row.next(), expiresAt: try row.next())
+      id: try row.next(), email: try row.next(), role: try row.next(), inviterName: try row.next(),
+      createdAt: try row.next(), expiresAt: try row.next())
   }
 }
 
@@ -36,10 +36,10 @@ struct FindInvitation: PostgresStatement {
 }
 
 struct CountInvitations: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from invitations where account_id = $1 and \(isOpen)"
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 struct InsertInvitation: PostgresStatement {
@@ -54,8 +54,7 @@ struct InsertInvitation: PostgresStatement {
   let inviter: User
   let isMailed: Bool
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(
-      id, accountID, email, role.rawValue, inviter.id, inviter.email, isMailed, Invitation.lifetime / .seconds(1))
+    bindings.append(id, accountID, email, role, inviter.id, inviter.email, isMailed, Invitation.lifetime / .seconds(1))
   }
 }
 
@@ -107,8 +106,7 @@ struct InsertInvitationToken: PostgresStatement {
   let invitationID: UUID
   let email: String
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(
-      PostgresBytes(token.bytes), email, accountID, invitationID, Invitation.lifetime / .seconds(1))
+    bindings.append(token, email, accountID, invitationID, Invitation.lifetime / .seconds(1))
   }
 }
 
@@ -133,6 +131,7 @@ struct VoidInvitationTokens: PostgresStatement {
 }
 
 struct FindMemberByEmail: PostgresStatement {
+  typealias Row = UUID
   static let sql = """
     select person.id from memberships membership join users person on person.id = membership.user_id
     where membership.account_id = $1 and person.email = $2
@@ -140,7 +139,6 @@ struct FindMemberByEmail: PostgresStatement {
   let accountID: UUID
   let email: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, email) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 // MARK: Accepting
@@ -163,19 +161,19 @@ struct FindOffer: PostgresStatement {
       and invitation.accepted_at is null and invitation.revoked_at is null and invitation.expires_at > now()
     """
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes)) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> InvitationOffer {
     InvitationOffer(
-      id: try row.next(), accountID: try row.next(), email: try row.next(),
-      role: try MemberRole(column: row.next(), "role"), isMailed: try row.next())
+      id: try row.next(), accountID: try row.next(), email: try row.next(), role: try row.next(),
+      isMailed: try row.next())
   }
 }
 
 struct AcceptInvitation: PostgresStatement {
+  typealias Row = Bool
   static let sql = "update invitations set accepted_at = now() where id = $1 and \(isOpen) returning true"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// Finds a person by address, whether or not they belong to an account.
@@ -190,11 +188,11 @@ struct FindPassword: PostgresStatement {
 
 /// Locks a user. Returns no row if the address or the password has changed since the password was checked.
 struct LockKnownUser: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     select true from users where id = $1 and email = $2 and password_hash = $3 for no key update
     """
   let user: User
   let password: PasswordHash
   func bind(_ bindings: inout PostgresBindings) { bindings.append(user.id, user.email, password.text) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }

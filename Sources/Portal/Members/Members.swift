@@ -28,16 +28,16 @@ package struct Members: Sendable {
     try await change(userID, in: accountID, by: session) { member, transaction in
       if member.role == role { return member }
       try await Self.check(member.role, role, by: session, in: accountID, transaction)
-      let (_, _, changed) = try await transaction.pipeline(
+      let changed = try await transaction.pipeline(
         SetMemberRole(accountID: accountID, userID: userID, role: role),
         InsertAuditEvent.onMember(
           userID, of: accountID, .memberRoleChanged, by: session.caller(ip: ip),
           detail: AuditDetail("\(member.user.email): from \(member.role.rawValue) to \(role.rawValue)")),
-        FindMember(accountID: accountID, userID: userID))
+        then: FindMember(accountID: accountID, userID: userID))
       if role < member.role {
         try await Self.revokeInvitations(of: userID, in: accountID, by: session, ip, transaction)
       }
-      return changed[0]
+      return try FindMember.one(of: changed)
     }
   }
 
@@ -80,9 +80,9 @@ package struct Members: Sendable {
   private static func revokeInvitations(
     of userID: UUID, in accountID: UUID, by session: MemberSession, _ ip: String?, _ transaction: PostgresConnection
   ) async throws {
-    let (_, revoked) = try await transaction.pipeline(
+    let revoked = try await transaction.pipeline(
       VoidInvitationTokens(accountID: accountID, of: .inviter(userID)),
-      RevokeInvitations(accountID: accountID, of: .inviter(userID)))
+      then: RevokeInvitations(accountID: accountID, of: .inviter(userID)))
     _ = try await transaction.pipeline(
       each: revoked.map { invitation in
         InsertAuditEvent.onInvitation(

@@ -4,9 +4,7 @@ import Postgres
 extension Member {
   /// Reads user id, e-mail address, role, joined at.
   init(row: inout PostgresRow) throws(PostgresError) {
-    self.init(
-      user: User(id: try row.next(), email: try row.next()), role: try MemberRole(column: row.next(), "role"),
-      joinedAt: try row.next())
+    self.init(user: User(id: try row.next(), email: try row.next()), role: try row.next(), joinedAt: try row.next())
   }
 }
 
@@ -37,10 +35,10 @@ struct FindMember: PostgresStatement {
 }
 
 struct ListOwners: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select user_id from memberships where account_id = $1 and role = 'owner'"
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 struct SetMemberRole: PostgresStatement {
@@ -48,7 +46,7 @@ struct SetMemberRole: PostgresStatement {
   let accountID: UUID
   let userID: UUID
   let role: MemberRole
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, userID, role.rawValue) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, userID, role) }
 }
 
 /// Deletes a membership and, by a foreign key, the person's sessions in the account.
@@ -70,8 +68,6 @@ struct ListOwnAccounts: PostgresStatement {
   let userID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> OwnAccount {
-    OwnAccount(
-      id: try row.next(), name: try row.next(), role: try MemberRole(column: row.next(), "role"),
-      suspendedAt: try row.next())
+    OwnAccount(id: try row.next(), name: try row.next(), role: try row.next(), suspendedAt: try row.next())
   }
 }

@@ -21,26 +21,25 @@ struct BeginErasure: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     Row(
-      accountID: try row.next(), action: try AuditEvent.Action(column: row.next(), "action"),
-      targetKind: try row.next(), targetID: try row.next(),
+      accountID: try row.next(), action: try row.next(), targetKind: try row.next(), targetID: try row.next(),
       detail: try row.next(String?.self).map { AuditDetail($0) })
   }
 }
 
 /// The time at which an erasure began.
 struct FindErasure: PostgresStatement {
+  typealias Row = Date
   static let sql = "select created_at from erasures where user_id = $1"
   let userID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
 /// Oldest first.
 struct ListUnfinishedErasures: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select user_id from erasures where finished_at is null order by created_at limit $1"
   let count: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(count) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 /// Removes a person whose erasure has begun from invitations and mails, and returns the trails that may still name
@@ -57,13 +56,13 @@ struct GoOnErasing: PostgresStatement {
 
 /// Removes a person's name from at most `count` keys that they created. Returns the number of keys.
 struct EraseKeyMaker: PostgresStatement {
+  typealias Row = Int
   static let isRead = false
   static let sql = "select erase_key_maker($1, $2, $3)"
   let userID: UUID
   let account: UUID
   let count: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID, account, count) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Removes a person from the `count` events after `after`.
@@ -92,9 +91,9 @@ struct RedactAuditEvents: PostgresStatement {
 
 /// Deletes the addresses of an erased person, when nothing else of them is left.
 struct FinishErasure: PostgresStatement {
+  typealias Row = Bool
   static let isRead = false
   static let sql = "select true from (select finish_erasure($1)) finished"
   let userID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }

@@ -60,9 +60,9 @@ package struct PersonExports: Sendable {
         let end = try await pool.query(FindAuditHead(trail: trail), as: .staff).first ?? 0
         var last = 0
         while last < end {
-          let (_, found) = try await pool.pipeline(
+          let found = try await pool.pipeline(
             ForceCustomPlan(),
-            ListEventsOfPerson(trail: trail, userID: record.user.id, after: last, end: end, count: pageCountMax),
+            then: ListEventsOfPerson(trail: trail, userID: record.user.id, after: last, end: end, count: pageCountMax),
             as: .staff)
           let own = found.map { event in
             var event = event

@@ -4,6 +4,7 @@ import Postgres
 /// Publishes what this instance admitted in the windows, and reads what the others published, both for the current
 /// fixed window and for the previous one, in one statement and one snapshot.
 struct ExchangeRateLimits: PostgresStatement {
+  typealias Row = [Int]
   static let isRead = false
   static let sql = "select exchange_rate_limits($1, $2, $3, $4, $5, $6)"
   /// A fixed window is stored in the slot of the time at which it stops counting. The number of slots and their length
@@ -37,7 +38,6 @@ struct ExchangeRateLimits: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(instanceID, slots, subjects, digests, indexes, used)
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [Int] { try row.next() }
 
   /// Pairs up the other instances' counts in `used`, the answer to this statement. Throws if their number is not that
   /// of the counts sent.

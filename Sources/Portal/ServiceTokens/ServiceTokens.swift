@@ -38,7 +38,7 @@ package struct ServiceTokens: Sendable {
     let (made, _) = try await pool.pipeline(
       InsertServiceToken(token: token),
       InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, detail: token.auditDetail), as: .staff)
-    return token.issued(at: made[0])
+    return token.issued(at: try InsertServiceToken.one(of: made))
   }
 
   /// Replaces a token by one with the same name, permissions, environment and expiry. Without a grace period the old
@@ -57,7 +57,7 @@ package struct ServiceTokens: Sendable {
         InsertServiceToken(token: token), RetireRolledServiceToken(id: id, graceSeconds: graceSeconds),
         InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, detail: token.auditDetail),
         InsertAuditEvent.inSystem(.tokenRolled, "token", id, by: caller), LockServiceToken(id: id))
-      return (token.issued(at: made[0]), retired[0])
+      return (token.issued(at: try InsertServiceToken.one(of: made)), try LockServiceToken.one(of: retired))
     }
     return Rolled(
       successor: successor, predecessor: predecessor, propagation: await propagations.wait(since: start))
@@ -72,7 +72,7 @@ package struct ServiceTokens: Sendable {
       if let before = token.revokedAt { return before }
       let (revoked, _) = try await transaction.pipeline(
         RevokeServiceToken(id: id), InsertAuditEvent.inSystem(.tokenRevoked, "token", id, by: caller))
-      return revoked[0]
+      return try RevokeServiceToken.one(of: revoked)
     }
     return (revokedAt, await propagations.wait(since: start))
   }

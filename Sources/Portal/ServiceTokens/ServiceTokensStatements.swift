@@ -1,6 +1,8 @@
 import Foundation
 import Postgres
 
+extension ServiceToken.Permission: PostgresCodable {}
+
 /// The columns that `ServiceTokenDetails.init(row:)` expects, from `tokenTables`.
 private let tokenColumns = """
   token.id, token.name, token.permissions, token.environment, token.expires_at, token.revoked_at, token.rolled_at,
@@ -14,20 +16,14 @@ private let tokenTables = """
 extension ServiceTokenDetails {
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
-      environment: try KeyEnvironment(optional: row.next()), expiresAt: try row.next(), revokedAt: try row.next(),
-      rolledAt: try row.next(), replacesID: try row.next(), lastUsedAt: try row.next(), createdAt: try row.next())
-  }
-}
-
-extension KeyEnvironment {
-  init?(optional text: String?) throws(PostgresError) {
-    guard let text else { return nil }
-    try self.init(column: text, "environment")
+      id: try row.next(), name: try row.next(), permissions: try row.next(), environment: try row.next(),
+      expiresAt: try row.next(), revokedAt: try row.next(), rolledAt: try row.next(), replacesID: try row.next(),
+      lastUsedAt: try row.next(), createdAt: try row.next())
   }
 }
 
 struct InsertServiceToken: PostgresStatement {
+  typealias Row = Date
   static let sql = """
     insert into service_tokens (id, name, token_hash, permissions, environment, expires_at, replaces_id)
     values ($1, $2, $3, $4, $5, $6, $7)
@@ -36,10 +32,8 @@ struct InsertServiceToken: PostgresStatement {
   let token: NewServiceToken
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      token.id, token.name, PostgresBytes(token.secret.hash.bytes), token.permissions.map(\.rawValue),
-      token.environment?.rawValue, token.expiresAt, token.replacesID)
+      token.id, token.name, token.secret.hash, token.permissions, token.environment, token.expiresAt, token.replacesID)
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
 /// Lists tokens with IDs below `before`, newest first.
@@ -67,10 +61,10 @@ struct LockServiceToken: PostgresStatement {
 }
 
 struct RevokeServiceToken: PostgresStatement {
+  typealias Row = Date
   static let sql = "update service_tokens set revoked_at = now() where id = $1 returning revoked_at"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
 /// Marks a token as rolled. Without a grace period it is revoked immediately; otherwise it expires at the end of the
@@ -118,20 +112,13 @@ struct FindServiceTokens: PostgresStatement {
     let found: (hash: SecretHash, token: ServiceToken)?
   }
   let hashes: [SecretHash]
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes.map { PostgresBytes($0.bytes) }) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     let position = try LogPosition(columns: &row)
-    guard let hash = try SecretHash(column: row.next()) else { return Row(position: position, found: nil) }
+    guard let hash = try row.next(SecretHash?.self) else { return Row(position: position, found: nil) }
     let token = ServiceToken(
-      id: try row.next(), name: try row.next(), permissions: try [ServiceToken.Permission](column: row.next()),
-      environment: try KeyEnvironment(optional: row.next()), expiresAt: try row.next(), isRevoked: try row.next())
+      id: try row.next(), name: try row.next(), permissions: try row.next(), environment: try row.next(),
+      expiresAt: try row.next(), isRevoked: try row.next())
     return Row(position: position, found: (hash, token))
-  }
-}
-
-extension [ServiceToken.Permission] {
-  init(column texts: [String]) throws(PostgresError) {
-    self = []
-    for text in texts { append(try Element(column: text, "permission")) }
   }
 }

@@ -54,8 +54,8 @@ package struct SecondFactors: Sendable {
     let codes = (0..<RecoveryCode.count).map { _ in RecoveryCode.random() }
     let login = try await pool.withTransaction(as: .identity) { transaction in
       // Only the secret of which a code was entered is confirmed. It may be sealed under another key by now.
-      let (_, locked) = try await transaction.pipeline(
-        LockPerson<Session>(id: session.personID), LockSecondFactor(personID: session.personID))
+      let locked = try await transaction.pipeline(
+        LockPerson<Session>(id: session.personID), then: LockSecondFactor(personID: session.personID))
       guard let locked = locked.first, locked.confirmedAt == nil,
         try secret(locked, of: session.personID) == (try secret(stored, of: session.personID))
       else { throw PortalError.secondFactorEnabled }

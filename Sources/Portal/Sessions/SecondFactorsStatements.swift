@@ -55,7 +55,7 @@ struct ConfirmSecondFactor: PostgresStatement {
   let step: Int
   let codes: [SecretHash]
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(personID, step, codes.map { PostgresBytes($0.bytes) })
+    bindings.append(personID, step, codes)
   }
 }
 
@@ -72,6 +72,7 @@ struct UseSecondFactorStep: PostgresStatement {
 
 /// Consumes a recovery code, once, like ``UseSecondFactorStep``. Returns the name of its owner.
 struct UseRecoveryCode<Session: PersonSession>: PostgresStatement {
+  typealias Row = String
   static var sql: String {
     """
     update second_factors set recovery_code_hashes = array_remove(recovery_code_hashes, $2)
@@ -82,8 +83,7 @@ struct UseRecoveryCode<Session: PersonSession>: PostgresStatement {
   }
   let personID: UUID
   let code: SecretHash
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, PostgresBytes(code.bytes)) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(personID, code) }
 }
 
 struct ReplaceRecoveryCodes: PostgresStatement {
@@ -93,7 +93,7 @@ struct ReplaceRecoveryCodes: PostgresStatement {
   let personID: UUID
   let codes: [SecretHash]
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(personID, codes.map { PostgresBytes($0.bytes) })
+    bindings.append(personID, codes)
   }
 }
 
@@ -122,6 +122,7 @@ struct ListSealedSecretsAfter: PostgresStatement {
 
 /// Replaces a sealed secret if it is still the one that was read.
 struct SealAnew: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     update second_factors set sealed_secret = $3 where person_id = $1 and sealed_secret = $2 returning true
     """
@@ -131,5 +132,4 @@ struct SealAnew: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(personID, PostgresBytes(from), PostgresBytes(to))
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }

@@ -74,12 +74,12 @@ package struct Sessions: Sendable {
   ) async throws -> Login<MemberSession> {
     let token = Secret.random(prefix: MemberSession.tokenPrefix)
     let session = try await pool.withTransaction(as: .identity) { transaction in
-      let (_, _, found) = try await transaction.pipeline(
+      let found = try await transaction.pipeline(
         ShareLockPerson<MemberSession>(id: user.id),
         InsertSession(
           token: token.hash, accountID: accountID, userID: user.id, lifetimeSeconds: lifetimeSeconds, origin: origin,
           candidate: nil),
-        FindSession(token: token.hash, idleSeconds: idleSeconds))
+        then: FindSession(token: token.hash, idleSeconds: idleSeconds))
       guard let session = found.first else { throw PortalError.unauthenticated }
       try await transaction.tell([.onPerson(of: session, in: accountID, .sessionOpened, ip: origin.ip)])
       return session
@@ -131,11 +131,11 @@ package struct Sessions: Sendable {
     }
     let token = Secret.random(prefix: StaffSession.tokenPrefix)
     let session = try await pool.withTransaction(as: .identity) { transaction in
-      let (_, _, _, found) = try await transaction.pipeline(
+      let found = try await transaction.pipeline(
         ShareLockPerson<StaffSession>(id: proven.candidate.personID), SettleAttempts(succeeded: proven.admissions),
         InsertStaffSession(
           token: token.hash, candidate: proven.candidate, lifetimeSeconds: lifetimeSeconds, origin: origin),
-        FindStaffSession(token: token.hash, idleSeconds: idleSeconds))
+        then: FindStaffSession(token: token.hash, idleSeconds: idleSeconds))
       guard let session = found.first else { throw PortalError.invalidCredentials }
       try await transaction.tell([.onPerson(of: session, in: nil, .sessionOpened, ip: origin.ip)])
       return session

@@ -43,10 +43,10 @@ struct FindStaffForLogin: PostgresStatement {
 /// Prevents changes of the proven credentials until the login has committed its session. A change that waits then ends
 /// this session, too.
 struct ShareLockPerson<Session: PersonSession>: PostgresStatement {
+  typealias Row = Bool
   static var sql: String { "select true from \(Session.personTable) where id = $1 for share" }
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// Inserts nothing if the account is deleted, or if the credentials that the candidate has proven have changed. The
@@ -71,8 +71,8 @@ struct InsertSession: PostgresStatement {
   let candidate: LoginCandidate?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      UUID.version7(), PostgresBytes(token.bytes), accountID, userID, lifetimeSeconds, origin.ip, origin.userAgent,
-      candidate?.password.text, candidate?.hasSecondFactor)
+      UUID.version7(), token, accountID, userID, lifetimeSeconds, origin.ip, origin.userAgent, candidate?.password.text,
+      candidate?.hasSecondFactor)
   }
 }
 
@@ -91,8 +91,8 @@ struct InsertStaffSession: PostgresStatement {
   let origin: Origin
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      UUID.version7(), PostgresBytes(token.bytes), candidate.personID, lifetimeSeconds, origin.ip, origin.userAgent,
-      candidate.password.text, candidate.hasSecondFactor)
+      UUID.version7(), token, candidate.personID, lifetimeSeconds, origin.ip, origin.userAgent, candidate.password.text,
+      candidate.hasSecondFactor)
   }
 }
 
@@ -122,12 +122,11 @@ struct FindSession: PostgresStatement {
     """
   let token: SecretHash
   let idleSeconds: Int
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), idleSeconds) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, idleSeconds) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> MemberSession {
     MemberSession(
-      id: try row.next(), tokenHash: try SecretHash(present: row.next()),
-      user: User(id: try row.next(), email: try row.next()), account: try Account(row: &row),
-      role: try MemberRole(column: row.next(), "role"), expiresAt: try row.next())
+      id: try row.next(), tokenHash: try row.next(), user: User(id: try row.next(), email: try row.next()),
+      account: try Account(row: &row), role: try row.next(), expiresAt: try row.next())
   }
 }
 
@@ -144,11 +143,11 @@ struct FindStaffSession: PostgresStatement {
     """
   let token: SecretHash
   let idleSeconds: Int
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(PostgresBytes(token.bytes), idleSeconds) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, idleSeconds) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffSession {
     StaffSession(
-      id: try row.next(), tokenHash: try SecretHash(present: row.next()),
-      member: try StaffMember(row: &row), hasSecondFactor: try row.next(), expiresAt: try row.next())
+      id: try row.next(), tokenHash: try row.next(), member: try StaffMember(row: &row),
+      hasSecondFactor: try row.next(), expiresAt: try row.next())
   }
 }
 
@@ -182,7 +181,7 @@ struct DeleteSession: PostgresStatement {
     returning person.id, person.email, session.account_id
     """
   let token: SecretHash?
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(token.map { PostgresBytes($0.bytes) }) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> EndedSession {
     EndedSession(user: User(id: try row.next(), email: try row.next()), accountID: try row.next())
   }
@@ -190,6 +189,7 @@ struct DeleteSession: PostgresStatement {
 
 /// Deletes a session. Returns its account.
 struct EndSession<Session: PersonSession>: PostgresStatement {
+  typealias Row = UUID?
   static var sql: String {
     """
     delete from \(Session.table) where id = $1 and \(Session.personColumn) = $2 returning \(Session.accountColumn)
@@ -198,11 +198,11 @@ struct EndSession<Session: PersonSession>: PostgresStatement {
   let id: UUID
   let personID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id, personID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID? { try row.next() }
 }
 
 /// Deletes all other sessions of a person. Returns their accounts.
 struct DeleteOtherSessions<Session: PersonSession>: PostgresStatement {
+  typealias Row = UUID?
   static var sql: String {
     """
     delete from \(Session.table) where id <> $1 and \(Session.personColumn) = $2 returning \(Session.accountColumn)
@@ -211,7 +211,6 @@ struct DeleteOtherSessions<Session: PersonSession>: PostgresStatement {
   let id: UUID
   let personID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id, personID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID? { try row.next() }
 }
 
 /// Deletes all sessions of a person.
@@ -228,13 +227,12 @@ struct RotateSession<Session: PersonSession>: PostgresStatement {
   }
   let session: Session
   let token: SecretHash
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(session.id, PostgresBytes(session.tokenHash.bytes), PostgresBytes(token.bytes))
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(session.id, session.tokenHash, token) }
 }
 
 /// Like ``RotateSession``, and moves the session to another account of the person.
 struct MoveSession: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     update sessions set token_hash = $3, account_id = $4, last_seen_at = now() where id = $1 and token_hash = $2
     returning true
@@ -242,10 +240,7 @@ struct MoveSession: PostgresStatement {
   let session: MemberSession
   let token: SecretHash
   let accountID: UUID
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(session.id, PostgresBytes(session.tokenHash.bytes), PostgresBytes(token.bytes), accountID)
-  }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(session.id, session.tokenHash, token, accountID) }
 }
 
 /// Deletes up to `limit` sessions that have expired or were idle for too long.
@@ -270,15 +265,14 @@ extension PersonSession {
 extension StaffMember {
   /// Reads id, email, name, role.
   init(row: inout PostgresRow) throws(PostgresError) {
-    self.init(
-      id: try row.next(), email: try row.next(), name: try row.next(), role: try Role(column: row.next(), "role"))
+    self.init(id: try row.next(), email: try row.next(), name: try row.next(), role: try row.next())
   }
 }
 
 /// The accounts of a person, in the order in which events are written to their trails.
 struct ListUserAccounts: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select account_id from memberships where user_id = $1 order by account_id"
   let userID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(userID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

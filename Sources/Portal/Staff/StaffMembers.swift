@@ -41,9 +41,9 @@ package struct StaffMembers: Sendable {
       let isEnabled = changes.isEnabled ?? old.isEnabled
       if role == old.member.role, isEnabled == old.isEnabled { return old }
       if old.isActiveAdmin { try Self.check(role, isEnabled, id, among: all) }
-      let (_, _, changed) = try await transaction.pipeline(
+      let changed = try await transaction.pipeline(
         UpdateStaff(id: id, role: role, isEnabled: isEnabled), DeleteSessions<StaffSession>(personID: id),
-        FindStaff(id: id))
+        then: FindStaff(id: id))
       var events: [InsertAuditEvent] = []
       if role != old.member.role {
         let detail = AuditDetail("\(old.member.email): from \(old.member.role.rawValue) to \(role.rawValue)")
@@ -56,7 +56,7 @@ package struct StaffMembers: Sendable {
             detail: old.auditDetail))
       }
       try await Self.tell(events, withdrawing: isEnabled ? nil : id, by: caller, transaction)
-      return changed[0]
+      return try FindStaff.one(of: changed)
     }
   }
 
@@ -124,12 +124,12 @@ package struct StaffMembers: Sendable {
   ) async throws {
     var withdrawn: [StaffConfirmation] = []
     if let requesterID {
-      let (_, waiting) = try await transaction.pipeline(
-        SetLocally(.staff), ListConfirmationsOf(requesterID: requesterID))
+      let waiting = try await transaction.pipeline(
+        SetLocally(.staff), then: ListConfirmationsOf(requesterID: requesterID))
       for confirmation in waiting {
-        let (_, _, taken) = try await transaction.pipeline(
+        let taken = try await transaction.pipeline(
           SetLocally(.staff(in: confirmation.accountID)), LockAccount(accountID: confirmation.accountID),
-          TakeConfirmation(accountID: confirmation.accountID, id: confirmation.id))
+          then: TakeConfirmation(accountID: confirmation.accountID, id: confirmation.id))
         withdrawn += taken
       }
     }

@@ -70,7 +70,7 @@ struct UpdateStaff: PostgresStatement {
   let id: UUID
   let role: StaffMember.Role
   let isEnabled: Bool
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, role.rawValue, isEnabled) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, role, isEnabled) }
 }
 
 /// Also deletes their sessions and second factor, through foreign keys.

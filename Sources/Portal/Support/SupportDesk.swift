@@ -99,9 +99,7 @@ package struct SupportDesk: Sendable {
   package func now() async throws -> Date { try await clock.now(on: pool).expiryDate }
 
   package func search(_ search: KeySearch) async throws -> [Key] {
-    try await pool.pipeline(
-      ForceCustomPlan(), SearchKeys(search: search, count: Self.resultCountMax), as: .staff
-    ).1
+    try await pool.pipeline(ForceCustomPlan(), then: SearchKeys(search: search, count: Self.resultCountMax), as: .staff)
   }
 
   /// The key in a pasted text; empty if the key does not exist. Throws `.notAKey` if the text cannot contain a key.
@@ -116,9 +114,10 @@ package struct SupportDesk: Sendable {
 
   /// In pages, newest first. An empty search matches all accounts.
   package func search(_ search: AccountSearch, page: PageRequest) async throws -> Page<FoundAccount> {
-    let (_, found) = try await pool.pipeline(
+    let found = try await pool.pipeline(
       ForceCustomPlan(),
-      SearchAccounts(search: search, before: page.before, count: page.limit + 1, memberCount: Self.memberCountMax),
+      then: SearchAccounts(
+        search: search, before: page.before, count: page.limit + 1, memberCount: Self.memberCountMax),
       as: .staff)
     return Page(found, limit: page.limit, id: \.account.id)
   }
@@ -146,14 +145,14 @@ package struct SupportDesk: Sendable {
         throw PortalError.notFound
       }
       if (account.suspendedAt != nil) == isSuspended { return account }
-      let (_, _, _, changed) = try await transaction.pipeline(
+      let changed = try await transaction.pipeline(
         SetAccountSuspension(accountID: accountID, isSuspended: isSuspended, reason: isSuspended ? reason.text : nil),
         InsertAuditEvent.onAccount(accountID, isSuspended ? .accountSuspended : .accountResumed, by: caller, reason),
         outbox.notice(
           isSuspended ? .accountSuspended : .accountResumed, of: accountID, subjectID: accountID,
           Mail.Parameters(actorName: caller.actor.name, reason: reason.text, ticket: reason.ticket)),
-        LockAccount(accountID: accountID))
-      return changed[0]
+        then: LockAccount(accountID: accountID))
+      return try LockAccount.one(of: changed)
     }
     outbox.ring()
     return (account, await propagations.wait(since: clock))
@@ -173,7 +172,8 @@ package struct SupportDesk: Sendable {
         LockAccount(accountID: accountID), CountUnrevokedKeys(accountID: accountID),
         FindConfirmation(accountID: accountID))
       guard !accounts.isEmpty else { throw PortalError.notFound }
-      guard counts[0] > StaffConfirmation.soloKeyCountMax else {
+      let unrevokedCount = try CountUnrevokedKeys.one(of: counts)
+      guard unrevokedCount > StaffConfirmation.soloKeyCountMax else {
         // This settles a pending request, which must not cover keys that are created later.
         for confirmation in waiting {
           _ = try await transaction.query(TakeConfirmation(accountID: accountID, id: confirmation.id))
@@ -188,12 +188,12 @@ package struct SupportDesk: Sendable {
       }
       if let confirmation = waiting.first { return (0, confirmation) }
       let id = UUID.version7()
-      let (_, _, _, made) = try await transaction.pipeline(
+      let made = try await transaction.pipeline(
         DeleteExpiredConfirmation(accountID: accountID),
-        InsertConfirmation(id: id, accountID: accountID, keyCount: counts[0], caller: caller, reason: reason),
+        InsertConfirmation(id: id, accountID: accountID, keyCount: unrevokedCount, caller: caller, reason: reason),
         InsertAuditEvent.onConfirmation(id, of: accountID, .revocationRequested, by: caller, reason),
-        FindConfirmation(accountID: accountID))
-      return (0, made[0])
+        then: FindConfirmation(accountID: accountID))
+      return (0, try FindConfirmation.one(of: made))
     }
     if let waiting { return .waits(waiting) }
     outbox.ring()

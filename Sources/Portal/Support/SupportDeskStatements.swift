@@ -53,12 +53,9 @@ struct SearchAccounts: PostgresStatement {
     let (reason, createdAt) = (try row.next(String?.self), try row.next(Date.self))
     let keys = FoundAccount.KeyCounts(total: try row.next(), unrevoked: try row.next(), live: try row.next())
     let memberCount = try row.next(Int.self)
-    let (ids, emails, roles) = (
-      try row.next([UUID].self), try row.next([String].self), try row.next([String].self)
-    )
-    var members: [FoundAccount.Member] = []
-    for (id, (email, role)) in zip(ids, zip(emails, roles)) {
-      members.append(.init(user: User(id: id, email: email), role: try MemberRole(column: role, "role")))
+    let (ids, emails) = (try row.next([UUID].self), try row.next([String].self))
+    let members = zip(zip(ids, emails), try row.next([MemberRole].self)).map { user, role in
+      FoundAccount.Member(user: User(id: user.0, email: user.1), role: role)
     }
     return FoundAccount(
       account: account, suspensionReason: reason, createdAt: createdAt, keys: keys, memberCount: memberCount,
@@ -113,10 +110,10 @@ struct ListConfirmations: PostgresStatement {
 
 /// The account of a confirmation.
 struct FindConfirmationAccount: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select account_id from staff_confirmations where id = $1"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 /// The pending confirmation of an account. The account must be locked.
@@ -211,16 +208,15 @@ struct SearchKeys: PostgresStatement {
     // A key consists of letters, digits and `_`, and `_` is a wildcard.
     bindings.append(search.start.map { $0.withoutWildcards + "%" })
     bindings.append(
-      search.hash.map { PostgresBytes($0.bytes) }, search.email?.storedTexts, search.emailPart?.anywhere,
-      search.accountName?.anywhere, count)
+      search.hash, search.email?.storedTexts, search.emailPart?.anywhere, search.accountName?.anywhere, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
 
 /// The account of a key, for staff, who start from the key.
 struct FindKeyAccount: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select account_id from api_keys where id = $1"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

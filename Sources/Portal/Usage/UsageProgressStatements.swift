@@ -16,8 +16,8 @@ import Postgres
 ///
 /// Always one row, because the view is an aggregate.
 struct ReadCompleteThrough: PostgresStatement {
+  typealias Row = Date
   static let sql = "select complete_through from usage_complete_v1"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Date { try row.next() }
 }
 
 /// Records that everything an instance counted before `through`, by its estimate of PostgreSQL's clock, is in the

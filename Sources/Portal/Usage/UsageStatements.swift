@@ -6,6 +6,7 @@ import Postgres
 /// and the result is the number in the database: this or a later one if they were added before, or one below `previous`
 /// if the database has lost commits.
 struct FlushVerdicts: PostgresStatement {
+  typealias Row = Int?
   static let isRead = false
   static let sql = "select flush_verdicts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
   let sourceID: UUID
@@ -19,7 +20,6 @@ struct FlushVerdicts: PostgresStatement {
       counters.map { UsageCounter.date(ofHour: $0.hour) }, counters.map(\.endpoint), counters.map(\.verified),
       counters.map(\.denied), counters.map { Date(milliseconds: $0.lastUsedAt) })
   }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int? { try row.next() }
 }
 
 /// Adds reported outcomes.
@@ -45,13 +45,13 @@ struct CountOutcomes: PostgresStatement {
 
 /// Records a batch under the ID that its sender chose. No row means that it was counted before.
 struct InsertUsageBatch: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     insert into usage_batches (token_id, batch_id) values ($1, $2) on conflict do nothing returning true
     """
   let tokenID: UUID
   let batchID: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(tokenID, batchID) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// The accounts of keys; only keys of `environment`, if it is given.
@@ -61,7 +61,7 @@ struct FindKeyAccounts: PostgresStatement {
     """
   let ids: [UUID]
   let environment: Key.Environment?
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids, environment?.rawValue) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids, environment) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (UUID, UUID) {
     (try row.next(), try row.next())
   }
@@ -90,9 +90,7 @@ struct UsageRange {
   let accountID: UUID
   let from: Day
   let to: Day
-  func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID, from.postgresDate, to.postgresDate)
-  }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, from.postgresDate, to.postgresDate) }
 }
 
 extension UsageTotals {

@@ -33,31 +33,31 @@ struct PackUsage: PostgresStatement {
 
 /// Creates the partitions of this month and the next three; returns how many months had none.
 struct EnsureUsagePartitions: PostgresStatement {
+  typealias Row = Int
   static let isRead = false
   static let sql = "select ensure_usage_partitions(current_date, 3)"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Creates a partition for rows that are in a default partition; false if there are none.
 struct PlaceUsage: PostgresStatement {
+  typealias Row = Bool
   static let isRead = false
   static let sql = "select place_usage()"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// The number of counters in the default partitions, for which there was no other; at most 10,000.
 struct CountUnplacedUsage: PostgresStatement {
+  typealias Row = Int
   static let sql = "select unplaced_usage_count()"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Drops a partition that is older than `days` days; returns its name, or nil if there was none.
 struct DropUsagePartition: PostgresStatement {
+  typealias Row = String?
   static let isRead = false
   static let sql = "select drop_usage_partition((now() at time zone 'UTC')::date - $1::integer)"
   let days: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(days) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String? { try row.next() }
 }
 
 struct DeleteOldUsageHours: PostgresStatement {

@@ -49,7 +49,8 @@ package struct Usages: Sendable {
       SumKeyUsageByEndpoint(range: range, keyID: id),
       as: .account(accountID))
     return UsageReport(
-      from: range.from, to: range.to, days: daily, endpoints: endpoints, completeThrough: complete[0])
+      from: range.from, to: range.to, days: daily, endpoints: endpoints,
+      completeThrough: try ReadCompleteThrough.one(of: complete))
   }
 
   /// As ``report(onKey:of:in:days:)``, for all keys of an account, and with the last hours.
@@ -61,7 +62,7 @@ package struct Usages: Sendable {
       as: .account(accountID))
     return UsageReport(
       from: range.from, to: range.to, days: daily, endpoints: endpoints, keys: keys, hourly: hourly,
-      completeThrough: complete[0])
+      completeThrough: try ReadCompleteThrough.one(of: complete))
   }
 
   /// Counts outcomes. If there is a batch ID, it is stored in the same transaction, so that sending the batch again, to

@@ -24,19 +24,17 @@ struct FoundKey {
 
   init(row: inout PostgresRow) throws(PostgresError) {
     position = try LogPosition(columns: &row)
-    guard let hash = try SecretHash(column: row.next()) else {
+    guard let hash = try row.next(SecretHash?.self) else {
       found = nil
       return
     }
     let key = VerifiableKey(
       id: try row.next(), lineageID: try row.next(), accountID: try row.next(), name: try row.next(),
-      environment: try Key.Environment(column: row.next(), "environment"),
-      scopes: Scope.intersection(try row.next(), try row.next()),
+      environment: try row.next(), scopes: Scope.intersection(try row.next(), try row.next()),
       rateLimitPerMinute: try row.next(), namedLimits: try [RateLimit](columns: &row),
-      accountLimitPerMinute: try row.next(), rateLimitMode: try RateLimitMode(column: row.next(), "mode"),
-      accountLimitMode: try RateLimitMode(column: row.next(), "mode"),
-      allowedIPs: try [AddressBlock](column: row.next()),
-      expiresAt: try row.next(), isRevoked: try row.next(), isSuspended: try row.next(), isDisabled: try row.next())
+      accountLimitPerMinute: try row.next(), rateLimitMode: try row.next(), accountLimitMode: try row.next(),
+      allowedIPs: try [AddressBlock](column: row.next()), expiresAt: try row.next(), isRevoked: try row.next(),
+      isSuspended: try row.next(), isDisabled: try row.next())
     found = (hash, key)
   }
 }
@@ -49,7 +47,7 @@ struct FindVerifiableKeys: PostgresStatement {
     ) found on true
     """
   let hashes: [SecretHash]
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes.map { PostgresBytes($0.bytes) }) }
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundKey { try FoundKey(row: &row) }
 }
 
@@ -63,9 +61,9 @@ struct DeclareRecentlyUsedKeys: PostgresStatement {
 
 /// The next keys of the cursor.
 struct FetchRecentlyUsedKeys: PostgresStatement {
+  typealias Row = UUID
   static let countMax = 1_000
   static let sql = "fetch \(countMax) from recently_used_keys"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 /// Finds keys by ID, as ``FindVerifiableKeys`` does by hash.

@@ -31,6 +31,16 @@ extension PostgresConnection {
     return (repeat try rows((each Statement).self))
   }
 
+  /// Runs statements for their effects and one more for its rows, in one round trip, as ``pipeline(_:)`` does.
+  public nonisolated func pipeline<each Effect: PostgresStatement, Last: PostgresStatement>(
+    _ effect: repeat each Effect, then last: Last
+  ) async throws(PostgresError) -> [Last.Row] {
+    var commands: [PostgresCommand] = []
+    repeat commands.append(PostgresCommand(each effect))
+    commands.append(PostgresCommand(last))
+    return try await run(commands)[commands.count - 1].decodeRows(of: Last.self)
+  }
+
   /// Runs the same kind of statement several times in one round trip, as ``pipeline(_:)`` does.
   public nonisolated func pipeline<Statement: PostgresStatement>(
     each statements: [Statement]

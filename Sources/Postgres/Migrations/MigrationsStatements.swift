@@ -1,9 +1,9 @@
 /// Takes the migration lock; false if another connection holds it.
 struct TryLockMigrations: PostgresStatement {
+  typealias Row = Bool
   static let sql = "select pg_try_advisory_lock($1)"
   let key: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(key) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// Waits for the migration lock, which is held until the connection closes.
@@ -26,8 +26,8 @@ struct CreateMigrationsTable: PostgresStatement {
 }
 
 struct FindMigrationsTable: PostgresStatement {
+  typealias Row = Bool
   static let sql = "select to_regclass('schema_migrations') is not null"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 struct ListMigrations: PostgresStatement {
@@ -56,9 +56,9 @@ struct FindOldestTransaction: PostgresStatement {
 
 /// The server's md5 of each text: it detects accidents, not attackers, who would already control the database.
 struct ChecksumTexts: PostgresStatement {
+  typealias Row = String
   static let sql =
     "select md5(text) from unnest($1::text[]) with ordinality as files (text, position) order by position"
   let texts: [String]
   func bind(_ bindings: inout PostgresBindings) { bindings.append(texts) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }

@@ -174,6 +174,18 @@ public final class PostgresPool: Service {
     }
   }
 
+  /// Runs statements for their effects and one more for its rows, as one transaction in one round trip.
+  public func pipeline<each Effect: PostgresStatement, Last: PostgresStatement>(
+    _ effect: repeat each Effect, then last: Last, as settings: PostgresSettings = .none
+  ) async throws(PostgresError) -> [Last.Row] {
+    var changes = !Last.isRead
+    func note<Next: PostgresStatement>(_: Next.Type) { if !Next.isRead { changes = true } }
+    repeat note((each Effect).self)
+    return try await lend(changes: changes, as: settings) { connection throws(PostgresError) in
+      try await connection.pipeline(repeat each effect, then: last)
+    }
+  }
+
   /// Runs `body` in a transaction: commits when it returns, rolls back when it throws or its task is cancelled. Runs it
   /// again after a serialization failure or a deadlock, and on another connection if its own was terminated before the
   /// commit, so it must have no effects except through the connection.

@@ -11,8 +11,8 @@ public enum PostgresSession: Sendable {
 }
 
 private struct ServerProcess: PostgresStatement {
+  typealias Row = Int
   static let sql = "select pg_backend_pid()"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 extension PostgresPool {

@@ -103,6 +103,17 @@ extension String: PostgresCodable {
   }
 }
 
+/// Sent as text. Decodes the texts that are known values, to which a check constraint limits the column.
+extension PostgresCodable where Self: RawRepresentable, RawValue == String {
+  public static var oid: UInt32 { String.oid }
+  public static var arrayOID: UInt32 { String.arrayOID }
+  public func encode(into buffer: inout [UInt8]) { rawValue.encode(into: &buffer) }
+  public init?(binary: UnsafeRawBufferPointer, oid: UInt32) {
+    guard let text = String(binary: binary, oid: oid) else { return nil }
+    self.init(rawValue: text)
+  }
+}
+
 extension UUID: PostgresCodable {
   public static var oid: UInt32 { 2950 }
   public static var arrayOID: UInt32 { 2951 }

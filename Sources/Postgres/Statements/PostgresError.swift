@@ -26,7 +26,8 @@ public struct PostgresError: Error, Sendable {
     /// More notifications arrived than the bounded buffer holds; the connection was closed so that none is lost
     /// silently.
     case notificationOverflow
-    /// A column had another type than the statement decodes, an infinite time, or a NULL where none is allowed.
+    /// A column had another type than the statement decodes, an unknown value of an enum, an infinite time, or a NULL
+    /// where none is allowed; or a statement that always returns a row returned none.
     case decoding
     /// libpq or the server violated the protocol, or the caller broke a rule of this library.
     case protocolViolation

@@ -44,8 +44,8 @@ public struct PostgresRow {
     self.index = index
   }
 
-  /// Takes the next column. Throws `.decoding` on NULL, on another type, on a time that is infinite, and past the last
-  /// column.
+  /// Takes the next column. Throws `.decoding` on NULL, on another type, on an unknown value of an enum, on a time that
+  /// is infinite, and past the last column.
   public mutating func next<Value: PostgresCodable>(
     _: Value.Type = Value.self
   ) throws(PostgresError) -> Value {
@@ -71,9 +71,18 @@ public struct PostgresRow {
       start: PQgetvalue(result.raw, index, position), count: Int(PQgetlength(result.raw, index, position)))
     let type = PQftype(result.raw, position)
     guard let value = Value(binary: bytes, oid: type) else {
-      throw failure(bytes.isInfinity(ofType: type) ? "is infinite" : "of type \(type) is not \(Value.self)")
+      throw failure(Self.mismatch(Value.self, bytes, oid: type))
     }
     return value
+  }
+
+  /// Names the value only if an enum was expected, because another value may be a secret.
+  private static func mismatch<Value>(_: Value.Type, _ bytes: UnsafeRawBufferPointer, oid: UInt32) -> String {
+    if bytes.isInfinity(ofType: oid) { return "is infinite" }
+    if Value.self is any RawRepresentable.Type, let text = String(binary: bytes, oid: oid) {
+      return "is not \(Value.self): \(text)"
+    }
+    return "of type \(oid) is not \(Value.self)"
   }
 
   private func failure(_ reason: String) -> PostgresError {

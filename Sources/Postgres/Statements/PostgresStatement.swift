@@ -15,7 +15,7 @@ public protocol PostgresStatement: Sendable {
   /// Appends the values for `$1`, `$2` … in order.
   func bind(_ bindings: inout PostgresBindings)
 
-  /// Decodes the columns, in order.
+  /// Decodes the columns, in order. By default, a row that is one value, or an optional one, is the first column.
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row
 }
 
@@ -26,6 +26,26 @@ extension PostgresStatement {
 
 extension PostgresStatement where Row == Void {
   public static func decode(_ row: inout PostgresRow) throws(PostgresError) {}
+}
+
+extension PostgresStatement where Row: PostgresCodable {
+  public static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row { try row.next() }
+}
+
+extension PostgresStatement {
+  public static func decode<Value: PostgresCodable>(
+    _ row: inout PostgresRow
+  ) throws(PostgresError) -> Row where Row == Value? {
+    try row.next()
+  }
+}
+
+extension PostgresStatement {
+  /// The row of a statement that always returns one. Throws `.decoding` if there is none.
+  public static func one(of rows: [Row]) throws(PostgresError) -> Row {
+    guard let row = rows.first else { throw PostgresError(.decoding, "returned no row", statement: "\(Self.self)") }
+    return row
+  }
 }
 
 /// The parameters of one execution, in PostgreSQL's binary formats, in one buffer.

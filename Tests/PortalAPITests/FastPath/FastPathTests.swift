@@ -230,9 +230,9 @@ struct FastPathTests {
 }
 
 private struct UsageLines: PostgresStatement {
+  typealias Row = String
   static let sql = """
     select concat_ws(' ', key_id, endpoint, sum(verified_count), sum(denied_count)) from key_usage
     group by key_id, endpoint order by key_id, endpoint
     """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }

@@ -102,12 +102,13 @@ func expectPropagation(_ value: JSONValue, sourceLocation: SourceLocation = #_so
 
 /// The number of keys, whatever their status.
 struct CountKeys: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from api_keys"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Counts rows and changes in all tables that a request could have written to.
 struct CountAllRows: PostgresStatement {
+  typealias Row = Int
   static let sql = """
     select (select count(*) from api_keys) + (select count(*) from accounts) + (select count(*) from users)
       + (select count(*) from memberships) + (select count(*) from sessions) + (select count(*) from staff_sessions)
@@ -120,7 +121,6 @@ struct CountAllRows: PostgresStatement {
       + (select coalesce(sum(revision), 0)::bigint from staff)
       + (select sum(key_cap) from plans)::bigint
     """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 extension TestPortal {
@@ -133,6 +133,6 @@ extension TestPortal {
 
 /// The number of rows in the invalidation log.
 struct CountInvalidations: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from invalidation_log"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

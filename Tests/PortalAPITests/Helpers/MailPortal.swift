@@ -34,8 +34,8 @@ enum TokenBodies {
 
 /// Mails that are still to be sent.
 private struct CountWaitingMails: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from mails where state = 'waiting'"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 extension TestPortal {

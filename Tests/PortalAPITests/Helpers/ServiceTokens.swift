@@ -38,9 +38,9 @@ func expectAdminOnly(_ portal: TestPortal, _ method: String, _ path: String, _ b
 
 /// The audit events that belong to no account, in order.
 struct SystemEvents: PostgresStatement {
+  typealias Row = String
   static let sql = """
     select concat_ws(' ', actor_kind, actor_name, action, target_id) from audit_events where account_id is null
     order by seq
     """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }

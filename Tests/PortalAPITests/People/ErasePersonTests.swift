@@ -154,6 +154,7 @@ struct ErasePersonTests {
 
 /// Counts the rows that contain Bob's address.
 private struct CountNamed: PostgresStatement {
+  typealias Row = Int
   static let sql = """
     select count(*) from (
       select person::text from users person union all select event::text from audit_events event
@@ -162,5 +163,4 @@ private struct CountNamed: PostgresStatement {
       union all select erasure::text from erasures erasure) kept (content)
     where content like '%bob@example.com%'
     """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

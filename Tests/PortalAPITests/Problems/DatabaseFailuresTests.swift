@@ -6,13 +6,13 @@ import PostgresTesting
 import Testing
 
 private struct CountSynchronous: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from pg_stat_replication where sync_state = 'sync'"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 private struct CancelWaits: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 @Suite("Failures of PostgreSQL, as clients see them")

@@ -9,8 +9,8 @@ import Postgres
 import Testing
 
 private struct CountWritten: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from written"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 @Suite("The caller's own sessions")

@@ -317,6 +317,6 @@ struct DeleteAccountTests {
 
 /// Counts the users who still have their address.
 private struct CountUsers: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from users where email not like 'deleted+%'"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

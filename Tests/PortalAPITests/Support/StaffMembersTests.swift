@@ -258,21 +258,21 @@ extension TestPortal {
 }
 
 private struct StaffID: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select id from staff where email = $1"
   let email: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(email) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }
 
 private struct StaffEvents: PostgresStatement {
+  typealias Row = String
   static let sql = """
     select concat_ws(' ', action, 'because ' || reason, detail) from audit_events
     where account_id is null and action like 'staff.%' and action <> 'staff.created' order by seq
     """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 private struct ActiveAdmins: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select id from staff where role = 'admin' and disabled_at is null"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

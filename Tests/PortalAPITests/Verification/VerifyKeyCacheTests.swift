@@ -137,12 +137,12 @@ private final class Revocation: Sendable {
 
 /// The number of times that the server has run the statements that look up keys or service tokens.
 private struct CountVerificationStatements: PostgresStatement {
+  typealias Row = Int
   static let sql = """
     select coalesce(sum(calls), 0)::bigint from pg_stat_statements
     where dbid = (select oid from pg_database where datname = current_database())
       and (query like '%key.key_hash, key.id%' or query like '%token.token_hash, token.id%')
     """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 extension TestPortal {

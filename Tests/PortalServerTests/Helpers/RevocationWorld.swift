@@ -283,24 +283,24 @@ struct RevokeManyByHand: PostgresStatement {
 }
 
 struct CountRevoked: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from api_keys where id = any($1) and revoked_at is not null"
   let ids: [UUID]
   func bind(_ bindings: inout PostgresBindings) { bindings.append(ids) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 private struct SumVerdictsOfKeys: PostgresStatement {
+  typealias Row = Int
   static let sql = """
     select coalesce(sum(verified_count + denied_count), 0)::bigint from key_usage where key_id = any ($1)
     """
   let ids: [UUID]
   func bind(_ bindings: inout PostgresBindings) { bindings.append(ids) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 private struct SumOutcomesOfKeys: PostgresStatement {
+  typealias Row = Int
   static let sql = "select coalesce(sum(reported_count), 0)::bigint from key_usage where key_id = any ($1)"
   let ids: [UUID]
   func bind(_ bindings: inout PostgresBindings) { bindings.append(ids) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }

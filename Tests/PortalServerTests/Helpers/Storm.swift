@@ -353,15 +353,15 @@ struct Storm: Sendable {
 }
 
 struct ListenerBackends: PostgresStatement {
+  typealias Row = Int32
   static let sql = """
     select pid from pg_stat_activity where datname = current_database() and application_name = 'latchkey listener'
     """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int32 { try row.next() }
 }
 
 struct TerminateBackend: PostgresStatement {
+  typealias Row = Bool
   static let sql = "select pg_terminate_backend($1)"
   let id: Int32
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }

@@ -210,10 +210,10 @@ struct EmailAddressTests {
   }
 
   private struct CountNotLower: PostgresStatement {
+    typealias Row = Int
     static let sql = "select count(*) from unnest($1::text[]) email where email <> lower(email)"
     let emails: [String]
     func bind(_ bindings: inout PostgresBindings) { bindings.append(emails) }
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   /// Otherwise a constraint would turn such a sign-up into an internal error.

@@ -5,10 +5,10 @@ import Postgres
 
 /// The first column of the first row of a query.
 private struct Scalar: PostgresStatement {
+  typealias Row = String?
   static let sql = "select pg_temp.scalar($1)"
   let query: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(query) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String? { try row.next() }
 }
 
 extension PostgresPool {
@@ -49,10 +49,10 @@ extension PostgresConnection {
 }
 
 private struct Explain: PostgresStatement {
+  typealias Row = String
   static let sql = "select explain_plan($1)"
   let question: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(question) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 extension PostgresPool {

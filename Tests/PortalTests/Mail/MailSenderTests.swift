@@ -272,6 +272,6 @@ struct MailSenderTests {
 
 /// In the order in which they were enqueued.
 private struct ListMailIDs: PostgresStatement {
+  typealias Row = UUID
   static let sql = "select id from mails order by created_at"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UUID { try row.next() }
 }

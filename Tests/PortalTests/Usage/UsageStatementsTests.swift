@@ -7,11 +7,11 @@ import Testing
 @testable import Portal
 
 private struct ExplainUsageOfKey: PostgresStatement {
+  typealias Row = String
   static let sql = """
     explain execute by_day ('00000000-0000-7000-8000-000000000100', current_date - 29, current_date,
       '00000000-0000-7000-8000-000000000007')
     """
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 extension OutcomeKey {

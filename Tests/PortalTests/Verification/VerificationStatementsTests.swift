@@ -74,11 +74,11 @@ struct VerificationStatementsTests {
 }
 
 private struct ExplainLookUp: PostgresStatement {
+  typealias Row = String
   static let sql = "explain execute look_up (array['\\x00']::bytea[])"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 private struct ExplainSync: PostgresStatement {
+  typealias Row = String
   static let sql = "explain execute look_up (4999, 5000)"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }

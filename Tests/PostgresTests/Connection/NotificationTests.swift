@@ -56,10 +56,10 @@ struct NotificationTests {
   }
 
   private struct LockedEcho: PostgresStatement {
+    typealias Row = String
     static let sql = "select 'done'::text from (select pg_advisory_lock($1)) as waiting"
     let key: Int
     func bind(_ bindings: inout PostgresBindings) { bindings.append(key) }
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
   }
 
   @Test("a notification of a rolled-back transaction never arrives")

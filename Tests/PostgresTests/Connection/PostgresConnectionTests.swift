@@ -24,8 +24,8 @@ struct PostgresConnectionTests {
   }
 
   private struct Series: PostgresStatement {
+    typealias Row = Int
     static let sql = "select generate_series(1, 100000)"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   @Test("a hundred thousand rows arrive in order")
@@ -73,6 +73,24 @@ struct PostgresConnectionTests {
     }
   }
 
+  @Test("statements that run for their effects share the round trip of the last one, whose rows are returned")
+  func pipelineThen() async throws {
+    try await withDatabasePool(createCounters) { pool async throws in
+      let before = pool.statistics.batchCount
+      let rows = try await pool.pipeline(IncrementCounter(name: "a"), IncrementCounter(name: "a"), then: Echo(value: 7))
+      #expect(rows == [7])
+      #expect(pool.statistics.batchCount == before + 1)
+      #expect(try await pool.value(of: "a") == 2)
+      #expect(try await pool.withTransaction { try await $0.pipeline(One(), then: Echo(value: "seven")) } == ["seven"])
+
+      let error = await #expect(throws: PostgresError.self) {
+        _ = try await pool.pipeline(IncrementCounter(name: "a"), then: DivideByZero())
+      }
+      #expect(error?.statement == "DivideByZero")
+      #expect(try await pool.value(of: "a") == 2)
+    }
+  }
+
   @Test("a failing statement rolls back the whole pipeline, and its error is reported")
   func pipelineFails() async throws {
     try await withDatabasePool(createCounters) { pool async throws in
@@ -101,8 +119,8 @@ struct PostgresConnectionTests {
   // MARK: Prepared statements
 
   private struct PreparedCount: PostgresStatement {
+    typealias Row = Int
     static let sql = "select count(*) from pg_prepared_statements where statement = 'select 1'"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   @Test("a statement is prepared once per connection")
@@ -153,8 +171,8 @@ struct PostgresConnectionTests {
   @Test("a statement whose result type has changed fails once and then works again")
   func changedResultType() async throws {
     struct SelectAll: PostgresStatement {
+      typealias Row = Int
       static let sql = "select value from counters where name = 'a'"
-      static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
     }
     try await withDatabasePool(createCounters) { pool in
       try await pool.withConnection { connection in

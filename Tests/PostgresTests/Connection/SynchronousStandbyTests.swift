@@ -8,15 +8,15 @@ import Testing
 @Suite("A synchronous standby that is down", .serialized)
 struct SynchronousStandbyTests {
   private struct CancelWaits: PostgresStatement {
+    typealias Row = Int
     static let sql = "select count(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'"
     static let isRead = false
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   /// Waits for commits without making one.
   private struct CountWaits: PostgresStatement {
+    typealias Row = Int
     static let sql = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   /// Runs `body` with a primary whose commits wait for a standby, and that standby.
@@ -53,8 +53,8 @@ struct SynchronousStandbyTests {
   }
 
   private struct CountSynchronous: PostgresStatement {
+    typealias Row = Int
     static let sql = "select count(*) from pg_stat_replication where sync_state = 'sync'"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   private func missingStandbyCount(_ events: Recorder<PostgresEvent>) -> Int {

@@ -255,11 +255,11 @@ struct TransactionTests {
   }
 
   private struct BackendIsRunning: PostgresStatement {
+    typealias Row = Bool
     static let sql = "select state = 'active' and query = $2 from pg_stat_activity where pid = $1"
     let pid: Int
     let statement: String
     func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(pid), statement) }
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
   }
 
   @Test("a commit that outlasts its deadline continues outside the pool, and its caller gets an unknown outcome")

@@ -2,76 +2,76 @@ import Postgres
 
 /// `select $1`, with the type of the value.
 struct Echo<Value: PostgresCodable>: PostgresStatement {
+  typealias Row = Value?
   static var sql: String { "select $1" }
   let value: Value?
   func bind(_ bindings: inout PostgresBindings) { bindings.append(value) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Value? { try row.next() }
 }
 
 struct One: PostgresStatement {
+  typealias Row = Int
   static let sql = "select 1"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 struct DivideByZero: PostgresStatement {
+  typealias Row = Int
   static let sql = "select 1 / $1"
   func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(0)) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 struct BackendPID: PostgresStatement {
+  typealias Row = Int
   static let sql = "select pg_backend_pid()"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// Returns its own number after a delay.
 struct Sleep: PostgresStatement {
+  typealias Row = Int
   static let sql = "select $1::int8, pg_sleep($2) is null"
   var number = 0
   let seconds: Double
   func bind(_ bindings: inout PostgresBindings) { bindings.append(number, seconds) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 struct BackendState: PostgresStatement {
+  typealias Row = String
   static let sql = "select state from pg_stat_activity where pid = $1"
   let pid: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(pid)) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
 }
 
 struct TerminateBackend: PostgresStatement {
+  typealias Row = Bool
   static let sql = "select pg_terminate_backend($1)"
   let pid: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(pid)) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// Whether a backend has been running the same statement for over a second.
 struct RunsLong: PostgresStatement {
+  typealias Row = Bool
   static let sql = """
     select state = 'active' and clock_timestamp() - query_start > interval '1.1 seconds'
     from pg_stat_activity where pid = $1
     """
   let pid: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(Int32(pid)) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
 }
 
 /// Terminates all backends of an application; returns their number.
 struct TerminateBackends: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1"
   let applicationName: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(applicationName) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 /// The backends that belong to the application of this name.
 struct CountBackends: PostgresStatement {
+  typealias Row = Int
   static let sql = "select count(*) from pg_stat_activity where application_name = $1"
   let applicationName: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(applicationName) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 struct LockAdvisory: PostgresStatement {
@@ -120,10 +120,10 @@ struct IncrementCounter: PostgresStatement {
 }
 
 struct ReadCounter: PostgresStatement {
+  typealias Row = Int
   static let sql = "select value from counters where name = $1"
   let name: String
   func bind(_ bindings: inout PostgresBindings) { bindings.append(name) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
 }
 
 extension PostgresPool {

@@ -78,8 +78,8 @@ struct MigrationsTests {
   @Test("a database that treats backslashes in strings as escapes gets the same")
   func backslashes() async throws {
     struct ReadPaths: PostgresStatement {
+      typealias Row = String
       static let sql = "select path from paths"
-      static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
     }
     try await withDatabase { url in
       try await PostgresPool.with(testConfiguration(url)) { pool in
@@ -104,8 +104,8 @@ struct MigrationsTests {
   @Test("asking for the status changes nothing")
   func status() async throws {
     struct CountTables: PostgresStatement {
+      typealias Row = Int
       static let sql = "select count(*) from pg_tables where schemaname = 'public'"
-      static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
     }
     try await withDatabasePool("") { pool in
       _ = try await migrations(files).status(on: pool)
@@ -227,8 +227,8 @@ struct MigrationsTests {
   }
 
   private struct CountUndone: PostgresStatement {
+    typealias Row = Int
     static let sql = "select count(*) from undone"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   @Test("a cancelled runner that waits for a lock leaves nothing behind")

@@ -118,8 +118,8 @@ struct PostgresPoolTests {
     "a backslash in a string is a backslash, whatever the login's settings are", arguments: PostgresPreparing.allCases)
   func backslashes(preparing: PostgresPreparing) async throws {
     struct Backslashes: PostgresStatement {
+      typealias Row = String
       static let sql = #"select '\\'"#
-      static func decode(_ row: inout PostgresRow) throws(PostgresError) -> String { try row.next() }
     }
     let url = try serverURL() + " options='-c standard_conforming_strings=off'"
     try await PostgresPool.with(testConfiguration(url) { $0.preparing = preparing }) { pool in
@@ -131,11 +131,11 @@ struct PostgresPoolTests {
   @Test("connections have the configured name, time zone and time limit")
   func session() async throws {
     struct Settings: PostgresStatement {
+      typealias Row = [String]
       static let sql = """
         select array[current_setting('application_name'), current_setting('timezone'),
           current_setting('statement_timeout'), current_setting('client_encoding')]
         """
-      static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [String] { try row.next() }
     }
     try await withPool({ $0.statementTimeout = .milliseconds(1_500) }) { pool async throws in
       #expect(try await pool.query(Settings()) == [["latchkey", "UTC", "1500ms", "UTF8"]])

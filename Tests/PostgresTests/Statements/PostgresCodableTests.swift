@@ -48,6 +48,40 @@ struct PostgresCodableTests {
     }
   }
 
+  private enum Metal: String, PostgresCodable {
+    case gold
+    case roseGold = "rose gold"
+  }
+
+  @Test("enums of texts round-trip, alone and in arrays, and NULL")
+  func enums() async throws {
+    try await roundTrip([Metal.gold, .roseGold])
+    try await roundTrip([[Metal.roseGold, .gold, .gold], []])
+  }
+
+  /// `select $1`, decoded as another type than it was sent as.
+  private struct Decoded<Value: PostgresCodable>: PostgresStatement {
+    typealias Row = Value
+    static var sql: String { "select $1" }
+    let value: any PostgresCodable
+    func bind(_ bindings: inout PostgresBindings) { value.bind(to: &bindings) }
+  }
+
+  @Test("a text that is none of an enum's values is a decoding error that names both")
+  func unknownText() async throws {
+    try await withPool { pool async throws in
+      #expect(try await pool.query(Decoded<Metal>(value: "rose gold")) == [.roseGold])
+      let error = await #expect(throws: PostgresError.self) { try await pool.query(Decoded<Metal>(value: "tin")) }
+      #expect(error?.code == .decoding && error?.message == "column 1 is not Metal: tin")
+      let list = await #expect(throws: PostgresError.self) {
+        try await pool.query(Decoded<[Metal]>(value: ["gold", "tin"]))
+      }
+      #expect(list?.code == .decoding)
+      let number = await #expect(throws: PostgresError.self) { try await pool.query(Decoded<Metal>(value: 1)) }
+      #expect(number?.message == "column 1 of type 20 is not Metal")
+    }
+  }
+
   @Test("bytes round-trip, all 256 of them and none")
   func bytes() async throws {
     try await roundTrip([PostgresBytes([]), PostgresBytes(0...255), PostgresBytes([0])])
@@ -95,10 +129,10 @@ struct PostgresCodableTests {
   }
 
   private struct IsInfinite: PostgresStatement {
+    typealias Row = Bool
     static let sql = "select not isfinite($1)"
     let date: Date
     func bind(_ bindings: inout PostgresBindings) { bindings.append(date) }
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Bool { try row.next() }
   }
 
   @Test("an infinite date is PostgreSQL's infinity; an invalid date is refused by the server without a crash")

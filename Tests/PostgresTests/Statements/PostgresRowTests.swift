@@ -13,8 +13,8 @@ struct PostgresRowTests {
   }
 
   private struct UnexpectedNull: PostgresStatement {
+    typealias Row = Int
     static let sql = "select null::int8"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Int { try row.next() }
   }
 
   private struct TooFewColumns: PostgresStatement {
@@ -57,13 +57,13 @@ struct PostgresRowTests {
   }
 
   private struct InfiniteDay: PostgresStatement {
+    typealias Row = PostgresDate?
     static let sql = "select 'infinity'::date"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> PostgresDate? { try row.next() }
   }
 
   private struct InfiniteTimes: PostgresStatement {
+    typealias Row = [Date]
     static let sql = "select array['infinity'::timestamptz, '-infinity']"
-    static func decode(_ row: inout PostgresRow) throws(PostgresError) -> [Date] { try row.next() }
   }
 
   @Test("an infinite time or day is a decoding error that says so and names the column and the statement")
