@@ -95,7 +95,7 @@ struct DescriptorTests {
     #expect(try metric("latchkey_http_connections_closed_total") >= Double(Self.idleCount) - countMax)
     let log = server.readLog()
     #expect(log.contains("HTTP_CONNECTIONS_MAX is more than the descriptors allow"))
-    #expect(log.contains("there are as many HTTP connections as there may be"))
+    #expect(log.contains("the maximum number of HTTP connections is reached"))
   }
 
   @Test("a server raises its soft limit to the hard limit, and does not warn if that is high")

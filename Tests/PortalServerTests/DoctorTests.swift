@@ -90,7 +90,7 @@ struct DoctorTests {
       #expect(free["listener"] == "ok" && free.text("listener") == socket + " is free")
       #expect(FileManager.default.createFile(atPath: socket, contents: Data()))
       let file = try await examine(["DATABASE_URL": "host=/nowhere", "HTTP_SOCKET": socket])
-      #expect(file["listener"] == "failed" && file.text("listener").contains("no socket"))
+      #expect(file["listener"] == "failed" && file.text("listener").contains("not a socket"))
       let certificate = ["TLS_CERTIFICATE": folder + "/server.crt", "TLS_KEY": folder + "/server.key"]
       let missing = try await examine(["DATABASE_URL": "host=/nowhere"].merging(certificate) { $1 })
       #expect(missing["certificate"] == "failed" && missing.text("certificate").contains("server.crt"), "\(missing)")

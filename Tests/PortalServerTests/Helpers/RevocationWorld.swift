@@ -115,7 +115,11 @@ struct RevocationWorld: Sendable {
         switch code {
         case "VALID":
           accepted[index].append(askedAt)
-          if refused[index] != nil { problems.append("accepted again") }
+          if let refusedAt = refused[index] {
+            problems.append(
+              "accepted again: question \(answerCount), key \(index), sent \((askedAt - refusedAt).inMilliseconds) and "
+                + "answered \((.now - refusedAt).inMilliseconds) after the first refusal; \(answer.text.prefix(600))")
+          }
         case "REVOKED":
           if refused[index] == nil { refused[index] = .now }
         default:
