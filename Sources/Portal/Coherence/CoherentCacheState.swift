@@ -12,8 +12,8 @@ let leaseDefault: Duration = .seconds(2)
 ///   without a gap, and the first of them follows the applied position's mark. Anything else drops all entries.
 /// - A fill carries the log position at which it was read. It is stored only if that position is proven to be on the
 ///   applied history, and no invalidation of it has been applied since. A fill that was read ahead of the applied
-///   position waits, invisible, for the sync that passes it. The entry for its secret is dropped, so that answers never
-///   go back.
+///   position waits, invisible, for the sync that passes it. What was stored or waits for its secret is dropped, and
+///   older fills of it are refused, so that answers never go back.
 ///
 /// The protocol was verified with a model checker; `docs/ARCHITECTURE.md` ("Histories") explains each rule.
 ///
@@ -74,7 +74,11 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
   private var recent: Deque<Invalidation> = []
   /// `recent` has the invalidations from the one after this seq up to the applied one, without a gap.
   private var recentFloor = 0
+  /// At most one fill per secret, oldest first.
   private var waiting: Deque<WaitingFill> = []
+  /// The highest seq of a fill that no longer waits because there was no room, or it took too long. Its caller had its
+  /// value, so nothing read before it may be an answer.
+  private var forgottenSeq = 0
   private var lastSyncStartedAt: ContinuousClock.Instant?
   private var freshUntil: ContinuousClock.Instant?
   package private(set) var applied: LogPosition?
@@ -100,14 +104,21 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     _ hash: SecretHash, _ value: Value?, readAt position: LogPosition, at now: ContinuousClock.Instant
   ) -> FillOutcome {
     let fill = WaitingFill(hash: hash, value: value, position: position, receivedAt: now)
-    // A caller has already received what was read later.
-    if waiting.contains(where: { $0.hash == hash && $0.position.seq > position.seq }) { return .overtaken }
+    let place = waiting.firstIndex { $0.hash == hash }
+    // A caller has, or may have, already received what was read later.
+    if let place, waiting[place].position.seq > position.seq { return .overtaken }
+    if position.seq < forgottenSeq {
+      if case .unproven(.anotherHistory) = standing(of: position) { return .anotherHistory }
+      return .overtaken
+    }
     let outcome = settle(fill)
     if outcome == .waiting {
       // This caller gets the newer value: no other may get the older one after that.
       entries.remove(hash)
       absent[hash] = nil
+      if let place { waiting.remove(at: place) }
       while let oldest = waiting.first, waiting.count >= limits.waitingCountMax || isTooOld(oldest, at: now) {
+        forgottenSeq = max(forgottenSeq, oldest.position.seq)
         waiting.removeFirst()
       }
       waiting.append(fill)
@@ -223,6 +234,8 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     absentOrder = []
     recent = []
     recentFloor = seq
+    // Seqs of another history cannot be compared.
+    forgottenSeq = 0
   }
 
   private mutating func store(_ hash: SecretHash, _ value: Value) {

@@ -106,6 +106,66 @@ private struct ModelWorld {
 
 @Suite("CoherentCacheState against a model")
 struct CoherentCacheModelTests {
+  /// Reads and syncs arrive late and in any order. An answer is a hit, or a value that was read and not refused.
+  @Test("in one history, no answer is older than one that was given before", arguments: 0..<40)
+  func neverBack(_ seed: Int) {
+    var random = SeededGenerator(seed: UInt64(seed))
+    var limits = CoherentCacheState<Thing>.Limits()
+    limits.lease = .milliseconds(300)
+    limits.recentCountMax = seed.isMultiple(of: 3) ? 4 : 1_000
+    limits.waitingCountMax = seed.isMultiple(of: 2) ? 2 : 50
+    var state = CoherentCacheState<Thing>(limits: limits)
+    var world = ModelWorld()
+    var now = ContinuousClock.now
+    for number in 1...4 { world.change(at: now) { $0.put(number, id: number, owner: 100, &$1) } }
+    var reads: [(number: Int, value: Thing, position: LogPosition)] = []
+    var syncs: [SyncResult] = []
+    var newest: [Int: Int] = [:]
+    var answerCount = 0
+    for _ in 0..<2_000 {
+      now += .milliseconds(Int.random(in: 1...10, using: &random))
+      let number = Int.random(in: 1...4, using: &random)
+      var answer: Thing?
+      switch Int.random(in: 0..<100, using: &random) {
+      case 0..<10: world.change(at: now) { $0.put(number, id: number, owner: 100, &$1) }
+      case 10..<40:
+        if let value = world.primary.things[number] { reads.append((number, value, world.primary.position)) }
+      case 40..<70:
+        // Mostly the latest.
+        guard !reads.isEmpty else { continue }
+        let isLate = Int.random(in: 0..<4, using: &random) == 0
+        let read = reads.remove(at: isLate ? reads.indices.randomElement(using: &random)! : reads.count - 1)
+        let outcome = state.fill(.numbered(read.number), read.value, readAt: read.position, at: now)
+        if outcome == .stored || outcome == .waiting {
+          answerCount += 1
+          if read.value.version < newest[read.number, default: 0] {
+            Issue.record("seed \(seed): an older value was returned")
+            return
+          }
+          newest[read.number] = read.value.version
+        }
+      case 70..<85:
+        let after = state.applied?.seq ?? .max
+        let news = world.primary.log.filter { $0.seq > after }
+        syncs.append(SyncResult(head: world.primary.position, invalidations: news, startedAt: now))
+      default:
+        guard !syncs.isEmpty else { continue }
+        _ = state.apply(syncs.removeFirst())
+      }
+      for number in 1...4 {
+        answer = state.lookup(.numbered(number), at: now).hit
+        guard let version = answer?.version else { continue }
+        answerCount += 1
+        if version < newest[number, default: 0] {
+          Issue.record("seed \(seed): a hit is older than an earlier answer")
+          return
+        }
+        newest[number] = version
+      }
+    }
+    #expect(answerCount > 500)
+  }
+
   /// For any events in any order, including late reads and late syncs, pruned logs, failovers that lose commits,
   /// restores, and reads from a server that has been replaced: no hit returns a value that was superseded before the
   /// read of any sync applied so far, or superseded the lease ago or longer.

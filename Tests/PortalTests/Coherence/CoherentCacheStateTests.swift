@@ -241,6 +241,33 @@ struct CoherentCacheStateTests {
     #expect(lookup(hash).name == "miss")
   }
 
+  @Test("of two values of a secret that wait, a sync between them stores neither")
+  mutating func twoWaiting() {
+    sync(10)
+    let revoked = Thing(id: thing.id, owner: thing.owner, version: 1)
+    #expect(fill(hash, thing, readAt: 11, after: .milliseconds(3)) == .waiting)
+    #expect(fill(hash, revoked, readAt: 12, after: .milliseconds(5)) == .waiting)
+    // Sent before the revocation, and applied after a caller has learned of it.
+    sync(11, strangers(11...11), startedAfter: .milliseconds(4))
+    #expect(lookup(hash).name == "miss")
+    let news = [Invalidation(seq: 12, target: .key(thing.id, account: .numbered(100)))]
+    #expect(sync(12, news, startedAfter: .milliseconds(6)).fillsStored == 1)
+    #expect(lookup(hash).hit == revoked)
+  }
+
+  @Test("once a waiting value is dropped for want of room, older values of all secrets are read again")
+  mutating func droppedForRoom() {
+    state = Self.makeState { $0.waitingCountMax = 2 }
+    sync(10)
+    let revoked = Thing(id: thing.id, owner: thing.owner, version: 1)
+    #expect(fill(hash, revoked, readAt: 12, after: .milliseconds(5)) == .waiting)
+    for number in 2...3 { #expect(fill(.numbered(number), numbered(number), readAt: 13) == .waiting) }
+    #expect(fill(hash, thing, readAt: 10) == .overtaken)
+    #expect(fill(.numbered(4), numbered(4), readAt: 11) == .overtaken)
+    #expect(fill(.numbered(4), numbered(4), readAt: 12) == .waiting)
+    #expect(lookup(hash).name == "miss")
+  }
+
   @Test("a waiting value that the next sync revokes is not stored")
   mutating func aheadAndRevoked() {
     sync(10)
