@@ -32,7 +32,7 @@ format: ## Format the Swift files
 	@scripts/lint --fix
 
 # Package.swift turns warnings into errors.
-check: ## Run what must pass before a commit: lint, build, tests
+check: ## Run what must pass before a commit: lint, build, tests, contract
 	@scripts/check
 
 bench: ## Run the benchmarks

@@ -1,4 +1,4 @@
-"""Holds exchanges of HTTP against an OpenAPI document.
+"""Compares HTTP exchanges with an OpenAPI document.
 
     check_exchanges.py DOCUMENT FOLDER
 
@@ -21,11 +21,11 @@ FINDINGS_MAX = 40
 SNIPPET_MAX = 300
 # Statuses of verdicts, which have no body. A problem with the same status has one.
 VERDICTS = {("authorizeRequest", status) for status in (401, 403, 429)}
-# What each line of such a body is. A schema of the document can only say that the body is text.
+# The schema of each line of such a body, which OpenAPI cannot express.
 LINES = {"application/x-ndjson": "#/components/schemas/ChainedAuditEvent"}
-# What is answered where no operation is.
+# Statuses allowed outside of operations.
 OUTSIDE = {400, 404, 405, 413, 429, 431}
-# Members of a batch are judged one by one: those that were refused need not be as the document says.
+# Items of a batch are checked individually; refused ones may violate the schema.
 REFUSED_MEMBERS = {
     "reportUsage": lambda request, answer: without(request, "events", [x["index"] for x in answer["rejected"]]),
     "verifyKeys": lambda request, answer: without(
@@ -55,7 +55,7 @@ def trimmed(value):
 def without(request, name, indices):
     left_out = set(indices)
     kept = [value for index, value in enumerate(request[name]) if index not in left_out]
-    # A batch of refused members alone says nothing about the others.
+    # A batch of refused items only has nothing to check.
     return {**request, name: kept} if kept else None
 
 
@@ -164,7 +164,7 @@ def check_answer(contract, operation, place, exchange):
 
 def check_request(contract, operation, place, exchange):
     target = urllib.parse.urlsplit(exchange["target"])
-    # A plus sign in a query is one.
+    # In a query, + is a plus sign.
     query = collections.defaultdict(list)
     for part in filter(None, target.query.split("&")):
         name, _, value = part.partition("=")
@@ -232,7 +232,7 @@ def main(document, folder):
             operations.add((exchange["method"], exchange.get("path")))
             name = f"{exchange['method']} {exchange.get('path') or exchange['target'][:80]} {exchange['status']}"
             for what, snippet in check(contract, exchange):
-                # The same again, with other values, is no news.
+                # Report each kind only once.
                 key = (name, what.split(": ")[0], re.sub(r"'.*?'|[0-9]+", "", what))
                 if key not in findings:
                     findings[key] = (what, json.dumps(snippet, ensure_ascii=False)[:SNIPPET_MAX], exchange)
@@ -242,8 +242,8 @@ def main(document, folder):
         print(f"{name}\n  {what}\n  there: {snippet}", file=sys.stderr)
         print(f"  asked: {exchange['target'][:SNIPPET_MAX]} {exchange['requestBody'][:SNIPPET_MAX]}\n", file=sys.stderr)
     if findings:
-        sys.exit(f"{len(findings)} kinds of exchanges are not as openapi.yaml has them.")
-    print(f"{count} exchanges of {len(operations)} methods and paths are as openapi.yaml has them.")
+        sys.exit(f"{len(findings)} kinds of exchanges violate openapi.yaml.")
+    print(f"{count} exchanges of {len(operations)} methods and paths match openapi.yaml.")
 
 
 if __name__ == "__main__":

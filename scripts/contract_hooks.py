@@ -1,4 +1,4 @@
-"""What schemathesis needs beside openapi.yaml: credentials, and ids of things that exist.
+"""Credentials and ids of existing objects for schemathesis.
 
 scripts/contract loads this. Each tag of the document has a person or a token of its own, so that no tag disturbs
 another. Operations that end sessions, or delete the caller's account, get a session of their own for each request.
@@ -19,10 +19,10 @@ import schemathesis
 URL = os.environ["CONTRACT_URL"]
 BINARY = os.environ["CONTRACT_BINARY"]
 PASSWORD = os.environ["CONTRACT_PASSWORD"]
-# What the document's example of a password change makes of it.
+# The new password in the document's example.
 NEW_PASSWORD = "staple battery horse correct"
 
-# After these, the session of the request has ended, or has another token, or its account is gone.
+# These operations end the request's session, replace its token or delete its account.
 ENDING = {
     "logOut", "eraseOwnData", "endOtherSessions", "endOwnSession", "changePassword", "changeEmail",
     "confirmSecondFactor", "disableSecondFactor", "switchAccount", "deleteAccount", "leaveAccount",
@@ -79,7 +79,7 @@ def staff_session(name):
             answer = send("POST", "/v1/support/login", {"email": staff_emails[name], "password": password})
             if answer.status_code == 200:
                 return answer.json()["token"]
-    # There is none yet, or who guesses their password has made them wait.
+    # There is no such admin yet, or failed guesses delay the login.
     staff_emails[name] = create_staff(name, "--role", "admin")["email"]
     return call("POST", "/v1/support/login", {"email": staff_emails[name], "password": PASSWORD})["token"]
 
@@ -139,7 +139,7 @@ def create_token(tag):
     return call("POST", "/v1/support/tokens", body, staff(tag))["id"]
 
 
-# The document's example of an id, and what makes a thing that stands for it: one for each operation.
+# For each example id in the document, a function that creates the object; one object per operation.
 THINGS = {
     "01980e62-3c55-7d0a-8f4e-6b1c2d3e4f50": create_key,
     "01980e5f-7a10-7c3e-9b1a-2f4d6c8e0a11": lambda tag: member(tag)["account"]["id"],
@@ -159,7 +159,7 @@ def thing(example, operation, tag):
 def before_call(context, case, kwargs):
     case.headers["X-Forwarded-For"] = address()
     raw = case.operation.definition.raw
-    # More than 10000 rows are for CSV alone.
+    # Only CSV may have more than 10,000 rows.
     if raw["tags"][0] == "Analytics" and str((case.query or {}).get("limit", "")).isdecimal():
         if int(case.query["limit"]) > 10_000:
             case.headers["Accept"] = "text/csv"

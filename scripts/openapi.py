@@ -1,6 +1,6 @@
 """Prints a YAML file as JSON.
 
-YAML is read as version 1.2 has it (the core schema): what looks like a time, and yes and no, stays text.
+Reads YAML 1.2 (core schema): times, yes and no are strings.
 """
 
 import json

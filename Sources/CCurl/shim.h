@@ -1,5 +1,5 @@
-// libcurl's easy interface. Its setters and getters take any type through `...`, which Swift does not call: here is one
-// for each type.
+// libcurl's easy interface. Its setters and getters are variadic, which Swift cannot call; these wrappers have one type
+// each.
 #pragma once
 
 #define CURL_DISABLE_TYPECHECK
@@ -19,7 +19,7 @@ static inline CURLcode latchkey_curl_set_pointer(CURL *curl, CURLoption option, 
   return curl_easy_setopt(curl, option, value);
 }
 
-// Is given each line that the server says, of so many items of a size, and returns their bytes.
+// Receives each line from the server (`count` items of `size` bytes) and returns the number of bytes.
 typedef size_t (*latchkey_curl_line_reader)(char *line, size_t size, size_t count, void *context);
 
 static inline CURLcode latchkey_curl_set_line_reader(CURL *curl, latchkey_curl_line_reader reader, void *context) {

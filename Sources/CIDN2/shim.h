@@ -1,4 +1,4 @@
-// Only what makes one form of a domain: idn2_to_ascii_8z.
+// Converts a domain to ASCII: idn2_to_ascii_8z.
 #pragma once
 
 #include <idn2.h>

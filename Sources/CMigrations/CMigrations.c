@@ -1,7 +1,7 @@
 #include "CMigrations.h"
 
-// The migrations stand in the program, so that one file is all that is copied. Each file of migrations/ has two lines here;
-// a test holds the list against the folder.
+// The migrations are embedded in the program, so that there is only one file to deploy. Each file of migrations/ has
+// two lines here; a test compares this list with the folder.
 #pragma clang diagnostic ignored "-Wc23-extensions"
 
 static const unsigned char sql_0001[] = {

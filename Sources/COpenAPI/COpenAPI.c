@@ -1,6 +1,6 @@
 #include "COpenAPI.h"
 
-// The contract is in the program, so that one file is all that is copied.
+// The contract is embedded in the program, so that there is only one file to deploy.
 #pragma clang diagnostic ignored "-Wc23-extensions"
 
 static const unsigned char json_bytes[] = {

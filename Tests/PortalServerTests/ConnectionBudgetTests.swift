@@ -60,7 +60,7 @@ struct ConnectionBudgetTests {
       """
       \(Self.count) bad connections: \(growth >> 10) KiB of memory more, \(growth / Self.count) bytes each, \
       \(growthMax >> 10) KiB allowed; verification p50 \(quiet.p50) and p99 \(quiet.p99) before, \
-      p50 \(crowded.p50) and p99 \(crowded.p99) beside them
+      p50 \(crowded.p50) and p99 \(crowded.p99) during them
       """)
     #expect(growth <= growthMax)
     if isSoak, latchkeyBinary.contains("/release/") { #expect(crowded.p99 <= quiet.p99 * 2) }
@@ -68,7 +68,7 @@ struct ConnectionBudgetTests {
     let start = ContinuousClock.now
     let status = try await server.end()
     let time = ContinuousClock.now - start
-    print("SIGTERM beside \(Self.count) bad connections: ended after \(time)")
+    print("SIGTERM with \(Self.count) bad connections: ended after \(time)")
     #expect(status == 0)
     #expect(time < .seconds(Self.shutdownSeconds) + Self.shutdownMargin, "\(time)")
   }

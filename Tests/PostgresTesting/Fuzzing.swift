@@ -40,7 +40,7 @@ package struct Fuzzing: Sendable {
     let names = try FileManager.default.contentsOfDirectory(atPath: source).filter { !$0.hasPrefix(".") }.sorted()
     corpus = try names.map { ($0, [UInt8](try Data(contentsOf: URL(filePath: "\(source)/\($0)")))) }
     guard !corpus.isEmpty else { throw TestSetupError(description: "\(source) has no files") }
-    print("fuzz: \(kind), FUZZ_SEED=\(seed), the case in hand is in \(path)")
+    print("fuzz: \(kind), FUZZ_SEED=\(seed), the current case is in \(path)")
   }
 
   /// The number of generated cases, if an ordinary run has `ordinary`.

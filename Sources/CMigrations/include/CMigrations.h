@@ -11,7 +11,7 @@ struct embedded_migration {
   size_t length;
 };
 
-/// The files in the order of their numbers. NULL behind the last.
+/// The files in the order of their numbers; ends with NULL.
 const struct embedded_migration *_Nullable embedded_migration_at(size_t index);
 
 /// The file migrations/access.

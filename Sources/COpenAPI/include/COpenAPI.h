@@ -9,7 +9,7 @@ struct embedded_document {
   size_t length;
 };
 
-/// The file openapi.json, which scripts/openapi makes of openapi.yaml.
+/// The file openapi.json, which scripts/openapi generates from openapi.yaml.
 const struct embedded_document *_Nonnull embedded_openapi_json(void);
 
 /// The file openapi.yaml.

@@ -49,8 +49,7 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     case stored
     /// Read ahead of the applied position: judged when a sync passes it. The caller may use it.
     case waiting
-    /// An invalidation of it was applied after it was read, or so many were applied that this cannot be determined: to
-    /// be read again.
+    /// An invalidation of it was applied after it was read, or too many were applied to tell. It must be read again.
     case overtaken
     /// Read from another history than the applied one, or under another epoch: to be read again over another
     /// connection.

@@ -22,7 +22,7 @@ package struct StaffConfirmation: Sendable, Equatable {
   /// Throws `.forbidden` for the requester.
   func checkConfirmation(by caller: Caller) throws(PortalError) {
     guard caller.actor.id != requesterID else {
-      throw .forbidden(reason: "You asked for it yourself; another member of staff has to confirm it.")
+      throw .forbidden(reason: "You requested this revocation; another member of staff must confirm it.")
     }
   }
 }

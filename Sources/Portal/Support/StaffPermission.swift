@@ -1,23 +1,23 @@
-/// What a route of staff takes. This is the table of what each of their roles may do; every such route names one of
-/// these, and nothing else decides.
+/// The permission that a route for staff requires. `roles` alone decides which roles have it; every such route names
+/// one.
 package enum StaffPermission: String, Sendable, CaseIterable {
-  /// Their own session.
+  /// Using one's own session.
   case useSession
-  /// Looking for keys and accounts, and at plans, instances and what waits to be confirmed.
+  /// Searching keys and accounts; reading plans, instances and pending confirmations.
   case readCustomers
-  /// Usage of all accounts.
+  /// Reading the usage of all accounts.
   case readUsage
-  /// Also asking for it, confirming and withdrawing.
+  /// Revoking keys; requesting, confirming and withdrawing revocations.
   case revokeKeys
-  /// And resuming.
+  /// Suspending and resuming accounts.
   case suspendAccounts
-  /// What plans allow, and which account has which.
+  /// Changing plans and assigning them to accounts.
   case changePlans
-  /// Service tokens, their list included.
+  /// Listing and changing service tokens.
   case changeTokens
-  /// The people among staff, their list included.
+  /// Listing and changing members of staff.
   case changeStaff
-  /// Handing out, and erasing, all that is stored about a customer.
+  /// Exporting and erasing what is stored about a customer.
   case changePeople
 
   package var roles: Set<StaffMember.Role> {
@@ -33,7 +33,7 @@ extension StaffMember.Role {
 }
 
 extension StaffMember {
-  /// Throws `.forbidden` for somebody whose role does not allow it.
+  /// Throws `.forbidden` if the role does not have the permission.
   package func require(_ permission: StaffPermission) throws(PortalError) {
     guard role.permits(permission) else {
       let roles = permission.roles.map(\.rawValue).sorted().joined(separator: " or ")

@@ -6,7 +6,7 @@ import Postgres
 ///
 /// - An instance with nothing to write reports too, so that it does not hold the time back.
 /// - An instance that stops reporting holds the time back for an hour, because it may return with unwritten counters.
-///   After that hour it is no longer waited for, and counters that it still brings are added to days that were
+///   After that hour it no longer holds the time back; counters that it writes later are added to days that were
 ///   considered final.
 /// - An instance that shut down properly has written everything and is no longer among the instances.
 /// - An instance that has not reported yet has counted nothing before its start.

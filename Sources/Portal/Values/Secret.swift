@@ -78,7 +78,7 @@ package struct SecretHash: Hashable, Sendable, CustomStringConvertible, CustomRe
   package var bytes: [UInt8] { withUnsafeBytes(of: words) { Array($0) } }
 
   package static func == (one: SecretHash, other: SecretHash) -> Bool {
-    // Compares all four words always: there is no early exit to measure.
+    // Always compares all four words, so that the time reveals nothing.
     let difference =
       (one.words.0 ^ other.words.0) | (one.words.1 ^ other.words.1) | (one.words.2 ^ other.words.2)
       | (one.words.3 ^ other.words.3)

@@ -84,7 +84,7 @@ struct ConfirmationsTests {
       let rows = try await pool.number("select count(*) from audit_events")
       for caller in [grace, hedy] { #expect(try await ask(world, account, by: caller) == confirmation) }
       await #expect(
-        throws: PortalError.forbidden(reason: "You asked for it yourself; another member of staff has to confirm it.")
+        throws: PortalError.forbidden(reason: "You requested this revocation; another member of staff must confirm it.")
       ) { try await world.desk.confirm(confirmation.id, by: grace) }
       #expect(try await world.desk.confirmations() == [confirmation])
       #expect(try await aliveCount(pool, account) == 26)

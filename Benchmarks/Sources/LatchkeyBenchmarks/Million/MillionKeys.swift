@@ -37,7 +37,7 @@ struct MillionKeys: ParsableCommand {
       server.process.stop()
       report("statements:")
       try questions.runStatements(fill, folder: folder)
-      report("nobody asks anything:")
+      report("without requests:")
       try reportIdle(database, folder)
     }
   }
@@ -162,7 +162,7 @@ struct MillionQuestions {
       ], cpus: nil, log: "\(folder)/psql.log")
     Thread.sleep(forTimeInterval: 0.5)
     // For accounts that share no lock with that flush.
-    try time("… of another account, beside a flush that takes 2 s", runs: 1, target: nil) { _ in
+    try time("… of another account, during a flush that takes 2 s", runs: 1, target: nil) { _ in
       """
       \(names.replacing("%", with: "0")) 3000 and 3050 and hashtext(id::text) & 127 <> (
         select hashtext(id::text) & 127 from bench_accounts where number = 2000)
