@@ -53,7 +53,7 @@ struct MigrateCommand: AsyncParsableCommand {
           switch progress {
           case .adopted:
             isAdopted = true
-            notes.append("adopted the schema under its new migration numbers")
+            notes.append("adopted the schema of the development versions under its new migration numbers")
           case .applied(let name): notes.append("applied \(name)")
           case .ahead(let names): notes.append("The database is ahead by \(names.joined(separator: ", ")).")
           case .waitsForRunner: tell("another latchkey migrate is running; waiting for it")
