@@ -92,18 +92,18 @@ struct FailoverTests {
 
 extension OwnServer {
   /// Runs each statement separately.
-  fileprivate func administer(_ statements: String...) async throws {
+  func administer(_ statements: String...) async throws {
     try await PostgresPool.with(PostgresConfiguration(url: try await url())) { pool in
       for statement in statements { try await pool.withConnection { try await $0.executeScript(statement) } }
     }
   }
 
-  fileprivate func ask<Statement: PostgresStatement>(_ statement: Statement) async throws -> Statement.Row? {
+  func ask<Statement: PostgresStatement>(_ statement: Statement) async throws -> Statement.Row? {
     try await PostgresPool.with(PostgresConfiguration(url: try await url())) { try await $0.query(statement).first }
   }
 }
 
-private struct CountSynchronousStandbys: PostgresStatement {
+struct CountSynchronousStandbys: PostgresStatement {
   typealias Row = Int
   static let sql = "select count(*) from pg_stat_replication where sync_state = 'sync'"
 }

@@ -6,6 +6,13 @@ import Synchronization
 package struct SecretsRead<Value: Sendable>: Sendable {
   package var position: LogPosition
   package var values: [SecretHash: Value]
+  /// The errors of secrets that were found and whose rows could not be decoded.
+  var failures: [SecretHash: PostgresError] = [:]
+
+  fileprivate func value(of hash: SecretHash) throws(PostgresError) -> Value? {
+    if let failure = failures[hash] { throw failure }
+    return values[hash]
+  }
 }
 
 /// A coherent cache that asks the database for what it does not have, or may not answer: single-flight and batched.
@@ -149,17 +156,19 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     if case .success(let read) = result { again = store(batch.hashes, read) }
     let result = action.isTooLate ? .failure(Self.tooLate) : result
     for (hash, waiters) in action.deliver {
-      let found = result.map { LookedUp(value: $0.values[hash], isToBeReadAgain: again.contains(hash)) }
+      let found = result.flatMap { read in
+        Result { LookedUp(value: try read.value(of: hash), isToBeReadAgain: again.contains(hash)) }
+      }
       for waiter in waiters { waiter.resume(returning: found) }
     }
     if let next = action.send { start(next) }
   }
 
-  /// Stores the values; returns the hashes that are to be read again.
+  /// Stores the values, and nothing for those that could not be decoded; returns the hashes that are to be read again.
   private func store(_ hashes: [SecretHash], _ read: SecretsRead<Value>) -> Set<SecretHash> {
     var again: Set<SecretHash> = []
     var isOfAnotherHistory = false
-    for hash in hashes {
+    for hash in hashes where read.failures[hash] == nil {
       let outcome = cache.fill(hash, read.values[hash], readAt: read.position, at: .now)
       switch outcome {
       case .stored: observer.observe(.fillStored)
@@ -180,10 +189,16 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
 
 extension SecretsRead {
   /// From the rows of a look-up, each with the position and, if something was found, its hash and value.
-  init(_ rows: [(position: LogPosition, found: (SecretHash, Value)?)]) throws(PostgresError) {
+  init(_ rows: [(position: LogPosition, found: (SecretHash, Result<Value, PostgresError>)?)]) throws(PostgresError) {
     guard let position = rows.first?.position else {
       throw PostgresError(.protocolViolation, "invalidation_head is empty")
     }
-    self.init(position: position, values: Dictionary(rows.compactMap(\.found)) { _, later in later })
+    self.init(position: position, values: [:])
+    for (hash, value) in rows.compactMap(\.found) {
+      switch value {
+      case .success(let value): values[hash] = value
+      case .failure(let error): failures[hash] = error
+      }
+    }
   }
 }

@@ -10,11 +10,13 @@ extension Migrations {
       files.append(
         try File(name: String(String(cString: file.name).dropLast(4)), sql: String(decoding: bytes, as: UTF8.self)))
     }
-    return try Migrations(files, replacing: beforeBaseline)
+    return try Migrations(files, replacing: beforeBaseline, withFirst: baselineFileCount)
   }
 
-  /// The migrations from before the files became a baseline: a database that has all of these has the baseline's
-  /// schema.
+  /// The baseline: 0001_accounts_and_people to 0011_row_level_security.
+  package static let baselineFileCount = 11
+
+  /// The migrations from before the baseline: a database that has all of these has the schema of its files.
   package static let beforeBaseline = [
     ("0001_accounts_and_people", "ffcac24cb9ade5a04d435e5976d21b36"),
     ("0002_api_keys", "43b35b3e91f108a69b8ec2a8550e7916"),

@@ -48,7 +48,12 @@ package struct PortalMigrations: Sendable {
         outcome.applied = try await migrations.apply(status, on: connection, report: report)
         return outcome
       }
-      let isPending = if case .pending = status { true } else { false }
+      let isPending =
+        switch status {
+        case .pending: true
+        case .adoptable(let pending): !pending.isEmpty
+        case .current, .ahead: false
+        }
       if let refusal = needs.refusal(migrates: isPending) { throw refusal }
       // A file may name roles that an earlier file created and that this server does not have.
       if !needs.missingRoles.isEmpty || isPending && !needs.strangeRoles.isEmpty {

@@ -140,7 +140,10 @@ package struct ServiceTokenVerifier: Sendable {
       let rows = try await pool.query(FindServiceTokens(hashes: hashes))
       return try SecretsRead(
         rows.map { row in
-          (row.position, row.found.map { ($0.hash, KnownServiceToken($0.token, uses.use(of: $0.token.id))) })
+          (
+            row.position,
+            row.found.map { found in (found.hash, found.token.map { KnownServiceToken($0, uses.use(of: $0.id)) }) }
+          )
         })
     }
   }

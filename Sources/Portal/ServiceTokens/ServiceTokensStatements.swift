@@ -109,16 +109,18 @@ struct FindServiceTokens: PostgresStatement {
     """
   struct Row {
     let position: LogPosition
-    let found: (hash: SecretHash, token: ServiceToken)?
+    let found: (hash: SecretHash, token: Result<ServiceToken, PostgresError>)?
   }
   let hashes: [SecretHash]
   func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     let position = try LogPosition(columns: &row)
     guard let hash = try row.next(SecretHash?.self) else { return Row(position: position, found: nil) }
-    let token = ServiceToken(
-      id: try row.next(), name: try row.next(), permissions: try row.next(), environment: try row.next(),
-      expiresAt: try row.next(), isRevoked: try row.next())
+    let token = Result { () throws(PostgresError) in
+      ServiceToken(
+        id: try row.next(), name: try row.next(), permissions: try row.next(), environment: try row.next(),
+        expiresAt: try row.next(), isRevoked: try row.next())
+    }
     return Row(position: position, found: (hash, token))
   }
 }

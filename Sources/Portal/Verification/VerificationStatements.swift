@@ -17,10 +17,10 @@ private let verifiableKeyTables = """
   """
 
 /// A key, restricted by its plan, and the position of the log at which it was read. If there is no key, the result is
-/// one row with only the position.
+/// one row with only the position. A key that cannot be decoded fails by itself: the other rows are for other callers.
 struct FoundKey {
   let position: LogPosition
-  let found: (hash: SecretHash, key: VerifiableKey)?
+  let found: (hash: SecretHash, key: Result<VerifiableKey, PostgresError>)?
 
   init(row: inout PostgresRow) throws(PostgresError) {
     position = try LogPosition(columns: &row)
@@ -28,14 +28,19 @@ struct FoundKey {
       found = nil
       return
     }
-    let key = VerifiableKey(
+    found = (hash, Result { () throws(PostgresError) in try VerifiableKey(columns: &row) })
+  }
+}
+
+extension VerifiableKey {
+  fileprivate init(columns row: inout PostgresRow) throws(PostgresError) {
+    self.init(
       id: try row.next(), lineageID: try row.next(), accountID: try row.next(), name: try row.next(),
       environment: try row.next(), scopes: Scope.intersection(try row.next(), try row.next()),
       rateLimitPerMinute: try row.next(), namedLimits: try [RateLimit](columns: &row),
       accountLimitPerMinute: try row.next(), rateLimitMode: try row.next(), accountLimitMode: try row.next(),
       allowedIPs: try [AddressBlock](column: row.next()), expiresAt: try row.next(), isRevoked: try row.next(),
       isSuspended: try row.next(), isDisabled: try row.next())
-    found = (hash, key)
   }
 }
 

@@ -33,7 +33,10 @@ package struct Verifier: Sendable {
       cacheLimits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() }
     ) { hashes in
       let rows = try await pool.query(FindVerifiableKeys(hashes: hashes))
-      return try SecretsRead(rows.map { ($0.position, $0.found.map { ($0.hash, $0.key.sharing(scopeLists)) }) })
+      return try SecretsRead(
+        rows.map { row in
+          (row.position, row.found.map { found in (found.hash, found.key.map { $0.sharing(scopeLists) }) })
+        })
     }
   }
 
@@ -48,7 +51,7 @@ package struct Verifier: Sendable {
         if ids.isEmpty { break }
         readCount += ids.count
         for row in try await transaction.query(FindVerifiableKeysByID(ids: ids)) {
-          guard let (hash, key) = row.found else { continue }
+          guard case (let hash, .success(let key))? = row.found else { continue }
           let outcome = keys.cache.fill(hash, key.sharing(scopeLists), readAt: row.position, at: .now)
           if outcome == .stored { storedCount += 1 }
         }

@@ -12,8 +12,8 @@ struct MigrateCommand: AsyncParsableCommand {
       If the login lacks a privilege, changes nothing and prints the SQL that grants it. If all migrations are \
       applied, restores roles, privileges and policies that are missing, as after a restore on another server; \
       otherwise does nothing. Safe to run from several places at the same time: they take turns. A migration that \
-      does not get a lock within two seconds is rolled back and tried again, so that nothing waits behind it for \
-      longer; what it waits for is printed on standard error.
+      does not get a lock within a second is rolled back and tried again, so that look-ups of keys wait behind it \
+      for about a second at most; what it waits for is printed on standard error.
       """)
 
   @OptionGroup var options: ConfigurationOptions
@@ -53,7 +53,7 @@ struct MigrateCommand: AsyncParsableCommand {
           switch progress {
           case .adopted:
             isAdopted = true
-            notes.append("adopted the schema under its new migration numbers")
+            notes.append("adopted the schema of the development versions under its new migration numbers")
           case .applied(let name): notes.append("applied \(name)")
           case .ahead(let names): notes.append("The database is ahead by \(names.joined(separator: ", ")).")
           case .waitsForRunner: tell("another latchkey migrate is running; waiting for it")

@@ -72,12 +72,14 @@ public struct Migrations: Sendable {
     case pending([String])
     /// The database has newer files, with these names, and this version works with them.
     case ahead([String])
-    /// The database has all migrations of `replaced`: its schema is that of the files, under other numbers.
-    case adoptable
+    /// The database has all migrations of `replaced`: its schema is that of the first files, under other numbers.
+    /// The names are those of the files still to be applied.
+    case adoptable(pending: [String])
   }
 
   /// A step of a run that applies migrations.
   public enum Progress: Sendable, Equatable {
+    /// The rows of `replaced` became those of the files that replace them.
     case adopted
     /// The file's name.
     case applied(String)
@@ -109,8 +111,11 @@ public struct Migrations: Sendable {
   static let lockKey = 0x6c61_7463_686b_6579
 
   public let files: [File]
-  /// The migrations by which an earlier version arrived at the same schema; empty if there are none.
+  /// The migrations by which an earlier version arrived at the schema of the first ``baselineCount`` files; empty if
+  /// there are none.
   public let replaced: [Applied]
+  /// The number of files that `replaced` is equivalent to. Later files are pending in a database that is adopted.
+  public let baselineCount: Int
 
   /// How long a statement waits for a lock before the file is rolled back and tried again. Meanwhile every other
   /// statement on that table, even a read, waits behind it.
@@ -118,19 +123,29 @@ public struct Migrations: Sendable {
   /// How long other transactions get their turn before the next attempt.
   public var lockPause = Duration.seconds(1)
 
-  /// Throws `.migrationMismatch` when there is no file, or the numbers are not 1, 2, 3 and so on.
-  public init(_ files: [File], replacing replaced: [Applied] = []) throws(PostgresError) {
+  /// `replaced` are former migrations with the schema of the first `baselineCount` files.
+  ///
+  /// Throws `.migrationMismatch` when there is no file, the numbers are not 1, 2, 3 and so on, or there are fewer files
+  /// than `baselineCount`.
+  public init(
+    _ files: [File], replacing replaced: [Applied] = [], withFirst baselineCount: Int = 0
+  ) throws(PostgresError) {
     guard !files.isEmpty else { throw PostgresError(.migrationMismatch, "there are no migrations") }
     for (index, file) in files.enumerated() where file.number != index + 1 {
       throw PostgresError(.migrationMismatch, "\(file.name) must have the number \(index + 1)")
     }
+    guard (0...files.count).contains(baselineCount) else {
+      throw PostgresError(.migrationMismatch, "a baseline of \(baselineCount) files, but there are \(files.count)")
+    }
     self.files = files
     self.replaced = replaced
+    self.baselineCount = baselineCount
   }
 
   /// Applies the pending files and returns their names. Concurrent runners take turns.
   ///
-  /// A database that has all of `replaced` is adopted: its rows in `schema_migrations` become those of the files.
+  /// A database that has all of `replaced` is adopted first: its rows in `schema_migrations` become those of the first
+  /// ``baselineCount`` files. The later ones are then applied.
   ///
   /// A file that does not get a lock within ``lockWaitMax`` is rolled back and tried again, until it gets the lock or
   /// the task is cancelled.
@@ -179,18 +194,25 @@ public struct Migrations: Sendable {
     case .ahead(let names):
       report(.ahead(names))
       return []
-    case .adoptable:
+    case .adoptable(let names):
       try await adopt(on: connection, report)
       report(.adopted)
-      return []
+      return try await apply(names, on: connection, report)
     case .pending(let names):
       try await connection.execute(CreateMigrationsTable())
-      for file in files.suffix(names.count) {
-        try await apply(file, on: connection, report)
-        report(.applied(file.name))
-      }
-      return names
+      return try await apply(names, on: connection, report)
     }
+  }
+
+  /// Applies the last files, which have these names, and returns the names.
+  private func apply(
+    _ names: [String], on connection: PostgresConnection, _ report: (Progress) -> Void
+  ) async throws(PostgresError) -> [String] {
+    for file in files.suffix(names.count) {
+      try await apply(file, on: connection, report)
+      report(.applied(file.name))
+    }
+    return names
   }
 
   private func adopt(
@@ -200,7 +222,7 @@ public struct Migrations: Sendable {
       """
       delete from schema_migrations;
       alter table schema_migrations add column if not exists compatible_from integer not null;
-      \(files.map(Self.insert).joined(separator: "\n"))
+      \(files.prefix(baselineCount).map(Self.insert).joined(separator: "\n"))
       """, "schema_migrations", on: connection, report)
   }
 
@@ -257,7 +279,7 @@ public struct Migrations: Sendable {
   /// The state of a database with these rows, compared with the files, whose checksums are given.
   func status(_ applied: [Applied], checksums: [String]) throws(PostgresError) -> Status {
     if let last = applied.last, replaced.starts(with: applied) {
-      if applied.count == replaced.count { return .adoptable }
+      if applied.count == replaced.count { return .adoptable(pending: files.dropFirst(baselineCount).map(\.name)) }
       throw PostgresError(
         .migrationMismatch,
         """

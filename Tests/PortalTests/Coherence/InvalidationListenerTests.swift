@@ -142,6 +142,40 @@ struct InvalidationListenerTests {
     }
   }
 
+  @Test("inserts of keys and tokens move the applied position, and what was cached before stays cached")
+  func inserts() async throws {
+    try await withListener { following in
+      let world = following.world
+      let account = try await world.makeAccount()
+      let keys = try await world.makeKeys(3, account).map(\.secret)
+      let token = try await world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller).secret
+      func areCached() -> Bool {
+        let areKeys = keys.allSatisfy { secret in
+          if case .hit = following.verifier.keys.cache.lookup(secret.hash, at: .now) { true } else { false }
+        }
+        let isToken = if case .hit = following.tokens.tokens.cache.lookup(token.hash, at: .now) { true } else { false }
+        return areKeys && isToken
+      }
+      try await eventually("all are cached") {
+        for key in keys { #expect(try await following.code(key) == .valid) }
+        _ = try await following.tokens.find(token)
+        return areCached()
+      }
+      let missCount = following.observations.count(.cacheMiss)
+      let before = try await world.pool.newestSync().head
+      _ = try await world.makeKey(account)
+      _ = try await world.tokens.create(name: "other", permissions: [.verifyKeys], by: World.caller)
+      try await world.insertKeys(upTo: 8, account)
+      let after = try await world.pool.newestSync().head
+      #expect(after.seq == before.seq + 3 && after.mark != before.mark)
+      try await eventually("they are applied") { following.instance.appliedSeq == after.seq }
+      #expect(areCached())
+      for key in keys { #expect(try await following.code(key) == .valid) }
+      #expect(following.observations.count(.cacheMiss) == missCount)
+      #expect(following.observations.count(.historyBroken) == 0)
+    }
+  }
+
   @Test("a revoked service token is refused")
   func serviceToken() async throws {
     try await withListener { following in

@@ -49,6 +49,46 @@ struct PropagationsTests {
     }
   }
 
+  /// After a reconnect, the sync of the lost connection may end last.
+  @Test("a sync that ends late and is not taken acknowledges nothing, and the next one that is taken does")
+  func lateSync() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let cache = CoherentCache<Thing>(.init())
+      let instance = Instance(name: "one", lease: .seconds(60))
+      func sync(_ cache: CoherentCache<Thing>) async throws -> Bool {
+        var isTaken = false
+        try await pool.withConnection { connection in
+          try await instance.sync(on: connection, rowsMax: 100) { result in
+            let outcome = cache.apply(result)
+            isTaken = outcome.isTaken
+            return outcome
+          }
+        }
+        return isTaken
+      }
+      let first = try await pool.newestSync().head
+      #expect(try await sync(cache))
+      #expect(instance.appliedSeq == first.seq)
+      #expect(try await appliedSeq(pool) == first.seq)
+
+      try await world.makeKey(account)
+      // The cache has taken the result of another connection, which began after the next sync here.
+      var later = try await pool.newestSync()
+      later.startedAt = .now + .seconds(3_600)
+      #expect(cache.apply(later).isTaken)
+      try await world.makeKey(account)
+      #expect(try await sync(cache) == false)
+      #expect(instance.appliedSeq == first.seq)
+      #expect(try await appliedSeq(pool) == first.seq)
+
+      #expect(try await sync(CoherentCache(.init())))
+      #expect(instance.appliedSeq == first.seq + 2)
+      #expect(try await appliedSeq(pool) == first.seq + 2)
+    }
+  }
+
   @Test("when the log continues from before the awaited change, no instance has acknowledged it")
   func lostMeanwhile() async throws {
     try await withPool { pool in

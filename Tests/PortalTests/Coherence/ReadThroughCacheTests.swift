@@ -1,5 +1,6 @@
 import Foundation
 import PortalTesting
+import Postgres
 import PostgresTesting
 import Synchronization
 import Testing
@@ -125,6 +126,33 @@ struct ReadThroughCacheTests {
     async let again = cache.value(of: .numbered(1))
     try await reads.next().answer.resume(returning: found(at: 5, [.numbered(1): thing]))
     #expect(try await again == thing)
+  }
+
+  @Test("if a value of a look-up cannot be decoded, only its callers get the error, and it is not remembered")
+  func undecodable() async throws {
+    let cache = makeCache()
+    sync(cache, 5)
+    // Two look-ups in progress, so that the next three secrets share one.
+    async let one = cache.value(of: .numbered(8))
+    async let other = cache.value(of: .numbered(9))
+    let inProgress = [try await reads.next(), try await reads.next()]
+    async let good = cache.value(of: .numbered(1))
+    async let bad = concurrently(2) { _ in try await cache.value(of: .numbered(2)) }
+    async let unknown = cache.value(of: .numbered(3))
+    try await eventually("all have asked") { observations.count(.cacheMiss) == 6 }
+    inProgress[0].answer.resume(returning: found(at: 5, [:]))
+    let call = try await reads.next()
+    #expect(Set(call.hashes) == [.numbered(1), .numbered(2), .numbered(3)])
+    var read = found(at: 5, [.numbered(1): thing])
+    read.failures = [.numbered(2): PostgresError(.decoding, "column 17 is infinite")]
+    call.answer.resume(returning: read)
+    #expect(try await good == thing)
+    #expect(try await unknown == nil)
+    let errors = await bad.errors
+    #expect(errors.count == 2 && errors.allSatisfy { ($0 as? PostgresError)?.code == .decoding })
+    #expect(cache.cached(.numbered(2), at: .now) == .none)
+    inProgress[1].answer.resume(returning: found(at: 5, [:]))
+    _ = try await (one, other)
   }
 
   /// Otherwise a caller that joined the look-up after a complete receipt would find the key valid.

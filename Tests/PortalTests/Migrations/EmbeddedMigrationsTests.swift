@@ -52,20 +52,74 @@ struct EmbeddedMigrationsTests {
     try await pool.lines("select number || name || checksum from schema_migrations order by number")
   }
 
-  @Test("a database with all of the former migrations is adopted in one step and keeps its contents")
+  /// Rows as a development version wrote them.
+  private static let contents = """
+    insert into accounts (id, name) values ('00000000-0000-7000-8000-0000000000A1', 'Account');
+    insert into users (id, email, password_hash) values (gen_random_uuid(), 'jose\u{301}@example.com', '');
+    insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes, expires_at)
+    select gen_random_uuid(), '00000000-0000-7000-8000-0000000000A1', 'Key', 'x', sha256(secret), 'live', '{a}', expiry
+    from (values ('one'::bytea, null::timestamptz), ('two', 'infinity'), ('three', now())) keys (secret, expiry);
+    insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
+    select gen_random_uuid(), '00000000-0000-7000-8000-0000000000A1', 'command', 'psql', 'x', 'x'
+    from generate_series(1, 3)
+    """
+
+  /// Makes a database of a development version with ``contents``. The schema of its 23 migrations is that of the
+  /// baseline.
+  private func makeFormer(_ pool: PostgresPool) async throws {
+    try await pool.type(
+      """
+      drop schema public cascade;
+      create schema public authorization pg_database_owner;
+      grant usage on schema public to public
+      """)
+    let baseline = Array(try Migrations.embedded().files.prefix(Migrations.baselineFileCount))
+    _ = try await Migrations(baseline).apply(on: pool)
+    try await setBack(pool, to: Migrations.beforeBaseline.count)
+    try await pool.type(Self.contents)
+  }
+
+  private func schema(_ database: TestDatabase) async throws -> String {
+    let printed = try await run(repositoryRoot + "/scripts/schema", ["--print", database.url])
+    #expect(printed.status == 0, "\(printed.errors)")
+    return printed.output
+  }
+
+  @Test("a database with all of the former migrations is adopted and brought up to date, and keeps its contents")
   func adopted() async throws {
-    try await withPool { pool in
-      let expected = try await rows(pool)
-      let account = try await World(pool).makeAccount()
-      try await setBack(pool, to: Migrations.beforeBaseline.count)
-      let migrations = try Migrations.embedded()
-      #expect(try await migrations.status(on: pool) == .adoptable)
-      var progress: [Migrations.Progress] = []
-      #expect(try await migrations.apply(on: pool) { progress.append($0) } == [])
-      #expect(progress == [.adopted])
-      #expect(try await rows(pool) == expected)
-      #expect(try await migrations.status(on: pool) == .current)
-      #expect(try await pool.number("select count(*) from accounts where id = '\(account)'") == 1)
+    let all = "select concat_ws(' ', number, name, checksum, compatible_from) from schema_migrations order by number"
+    let (expectedRows, expectedSchema) = try await withDatabase { database in
+      let rows = try await PostgresPool.with(database.configuration) { try await $0.lines(all) }
+      return (rows, try await schema(database))
+    }
+    try await withDatabase(isSwept: false) { database in
+      try await PostgresPool.with(database.configuration) { pool in
+        try await makeFormer(pool)
+        let hashes = "select seq || encode(hash, 'hex') from audit_events order by seq"
+        let events = try await pool.lines(hashes)
+        let migrations = try PortalMigrations()
+        let later = try Migrations.embedded().files.dropFirst(Migrations.baselineFileCount).map(\.name)
+        #expect(later.first == "0012_invalidation_marks")
+        #expect(try await migrations.status(on: pool) == .adoptable(pending: later))
+
+        var progress: [Migrations.Progress] = []
+        let outcome = try await migrations.run(on: pool) { progress.append($0) }
+        #expect(progress == [.adopted] + later.map(Migrations.Progress.applied))
+        #expect(outcome.applied == later && outcome.mended == [])
+        #expect(try await migrations.status(on: pool) == .current)
+        #expect(try await pool.lines(all) == expectedRows)
+        let adoptedSchema = try await schema(database)
+        #expect(adoptedSchema == expectedSchema)
+
+        #expect(try await pool.lines(hashes) == events && events.count == 3)
+        let verifier = World(pool).makeVerifier()
+        for (secret, code) in [("one", VerdictCode.valid), ("two", .valid), ("three", .expired), ("four", .notFound)] {
+          let verdict = try await verifier.verify(VerificationRequest(hash: SecretHash(of: secret.utf8)))
+          #expect(verdict.code == code, "\(secret)")
+        }
+        let composed = try await pool.number("select count(*) from users where email = 'jos\u{E9}@example.com'")
+        #expect(composed == 1)
+      }
     }
   }
 

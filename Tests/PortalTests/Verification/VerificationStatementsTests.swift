@@ -46,7 +46,7 @@ struct VerificationStatementsTests {
   }
 
   @Test(
-    "a row with values that no key can have is a decoding error",
+    "a key with values that no key can have is a decoding error, and the other keys of the look-up are found",
     arguments: [
       "update api_keys set scopes = '{{a,b},{c,d}}'", "update api_keys set scopes = array[null, 'a']",
       "update api_keys set limit_names = '{a}', limit_values = '{null}', limit_window_seconds = '{60}'",
@@ -58,13 +58,40 @@ struct VerificationStatementsTests {
       alter table api_keys drop constraint api_keys_limit_values_range;
       update api_keys set limit_names = '{a}', limit_values = '{-1}', limit_window_seconds = '{60}'
       """,
-      "update invalidation_head set seq = -1", "update invalidation_head set seq = 9223372036854775807",
+      """
+      alter table api_keys drop constraint api_keys_expires_at_finite;
+      update api_keys set expires_at = '-infinity'
+      """,
+      """
+      alter table api_keys drop constraint api_keys_environment_known;
+      update api_keys set environment = 'staging'
+      """,
     ])
   func typedRows(_ sql: String) async throws {
     try await withPool { pool in
       let world = World(pool)
-      let key = try await world.makeKey(world.makeAccount())
-      let find = FindVerifiableKeys(hashes: [key.secret.hash])
+      let keys = try await world.makeKeys(3, world.makeAccount())
+      try await pool.type(sql + " where id = '\(keys[1].key.id)'")
+      let rows = try await pool.query(FindVerifiableKeys(hashes: keys.map(\.secret.hash)))
+      #expect(rows.count == 3)
+      for row in rows {
+        let (hash, key) = try #require(row.found)
+        switch key {
+        case .success(let key): #expect(keys.contains { $0.key.id == key.id && $0.secret.hash == hash })
+        case .failure(let error): #expect(error.code == .decoding && hash == keys[1].secret.hash)
+        }
+      }
+      #expect(rows.count { (try? $0.found?.key.get()) == nil } == 1)
+    }
+  }
+
+  @Test(
+    "a position that no log can have is a decoding error of the whole look-up",
+    arguments: ["update invalidation_head set seq = -1", "update invalidation_head set seq = 9223372036854775807"])
+  func typedPositions(_ sql: String) async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let find = FindVerifiableKeys(hashes: [try await world.makeKey(world.makeAccount()).secret.hash])
       #expect(try await pool.query(find).first?.found != nil)
       try await pool.type(sql)
       let error = await #expect(throws: PostgresError.self) { try await pool.query(find) }

@@ -153,6 +153,32 @@ struct VerifierTests {
     }
   }
 
+  @Test("if the row of a key cannot be decoded, requests for that key fail, and those for other keys get verdicts")
+  func undecodable() async throws {
+    try await withGate { gate in
+      let keys = try await gate.world.makeKeys(3, gate.account)
+      try await gate.world.pool.type(
+        "update api_keys set scopes = array[null, 'a'] where id = '\(keys[1].key.id)'")
+      try await gate.catchUp()
+      // More at a time than there are statements in flight, so that keys share a statement.
+      let outcomes = await concurrently(60) { index -> Verdict.Code? in
+        do { return try await gate.verify(keys[index % 3].secret).code } catch let error as PostgresError {
+          #expect(error.code == .decoding && error.statement == "FindVerifiableKeys", "\(error)")
+          return nil
+        }
+      }
+      #expect(outcomes.errors.isEmpty, "\(outcomes.errors.prefix(1))")
+      #expect(outcomes.values.count { $0 == nil } == 20 && outcomes.values.count { $0 == .valid } == 40)
+
+      try await gate.world.pool.type("update key_activity set last_used_at = now()")
+      try await gate.catchUp()
+      #expect(try await gate.verifier.preload(3) == 2, "it is left out")
+      try await gate.world.pool.type("update api_keys set scopes = '{a}'")
+      try await gate.catchUp()
+      #expect(try await gate.verify(keys[1].secret).code == .valid)
+    }
+  }
+
   // MARK: The cache
 
   @Test("a thousand concurrent verifications share a look-up, and a thousand later ones take no statement")

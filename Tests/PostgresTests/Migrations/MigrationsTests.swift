@@ -10,13 +10,13 @@ struct MigrationsTests {
   ]
 
   private func migrations(
-    _ files: [String: String], replacing replaced: [Migrations.Applied] = []
+    _ files: [String: String], replacing replaced: [Migrations.Applied] = [], withFirst baselineCount: Int = 0
   ) throws(PostgresError) -> Migrations {
     var sorted: [Migrations.File] = []
     for (name, sql) in files.sorted(by: { $0.key < $1.key }) {
       sorted.append(try Migrations.File(name: name, sql: sql))
     }
-    return try Migrations(sorted, replacing: replaced)
+    return try Migrations(sorted, replacing: replaced, withFirst: baselineCount)
   }
 
   // MARK: The files
@@ -296,11 +296,55 @@ struct MigrationsTests {
   private let replaced = (1...3).map { Migrations.Applied(number: $0, name: "000\($0)_old", checksum: "\($0)") }
   private let checksums = ["a", "b"]
 
-  @Test("a database with all the migrations that the files replace is adopted")
+  @Test("a database with all the migrations that the first files replace can be adopted; the other files are pending")
   func adoptable() throws {
-    let migrations = try migrations(files, replacing: replaced)
-    #expect(try migrations.status(replaced, checksums: checksums) == .adoptable)
-    #expect(try migrations.status([], checksums: checksums) == .pending(["0001_counters", "0002_more"]))
+    for (count, pending) in [(1, ["0002_more"]), (2, [])] {
+      let migrations = try migrations(files, replacing: replaced, withFirst: count)
+      #expect(try migrations.status(replaced, checksums: checksums) == .adoptable(pending: pending))
+      #expect(try migrations.status([], checksums: checksums) == .pending(["0001_counters", "0002_more"]))
+    }
+    #expect(throws: PostgresError.self) { try migrations(files, replacing: replaced, withFirst: 3) }
+  }
+
+  /// A database with the schema of the first file and the rows of `replaced`.
+  private func withFormerDatabase(_ body: (PostgresPool) async throws -> Void) async throws {
+    try await withDatabasePool(createCounters) { pool in
+      try await pool.execute(CreateMigrationsTable())
+      let rows = replaced.map { "(\($0.number), '\($0.name)', '\($0.checksum)', \($0.number))" }
+      try await pool.withConnection {
+        try await $0.executeScript(
+          """
+          insert into schema_migrations (number, name, checksum, compatible_from)
+          values \(rows.joined(separator: ", "))
+          """)
+      }
+      try await body(pool)
+    }
+  }
+
+  @Test("adoption replaces the rows by those of the first files, and then the other files are applied")
+  func adopted() async throws {
+    try await withFormerDatabase { pool in
+      let migrations = try migrations(files, replacing: replaced, withFirst: 1)
+      var progress: [Migrations.Progress] = []
+      #expect(try await migrations.apply(on: pool) { progress.append($0) } == ["0002_more"])
+      #expect(progress == [.adopted, .applied("0002_more")])
+      #expect(try await migrations.status(on: pool) == .current)
+      #expect(try await pool.value(of: "c") == 1)
+    }
+  }
+
+  @Test("if a later file fails, the database stays adopted, and the next run continues with that file")
+  func adoptedInPart() async throws {
+    try await withFormerDatabase { pool in
+      let changed = files.merging(["0002_more": "select 1 / 0"]) { $1 }
+      let failing = try migrations(changed, replacing: replaced, withFirst: 1)
+      let error = await #expect(throws: PostgresError.self) { try await failing.apply(on: pool) }
+      #expect(error?.message.hasPrefix("0002_more: ") == true)
+      let migrations = try migrations(files, replacing: replaced, withFirst: 1)
+      #expect(try await migrations.status(on: pool) == .pending(["0002_more"]))
+      #expect(try await migrations.apply(on: pool) == ["0002_more"])
+    }
   }
 
   @Test("a database with only some of what the files replace must be recreated, and the error names its last one")
