@@ -17,7 +17,7 @@ func makeRouter(
     routes.add(
       middleware: CrossOriginMiddleware(origins: crossOrigins, table: table, gatewayPaths: APIRoutes.gatewayPaths))
   }
-  routes.add(middleware: ProblemMiddleware(routes: table))
+  routes.add(middleware: ProblemMiddleware(routes: table, placing: { RequestProblem($0) }))
   routes.add(middleware: ClientAddressMiddleware(proxies: proxies, observer: metrics.observer))
   routes.add(middleware: UnmatchedLimitMiddleware(limits: limits))
   operations?.add(to: PublicRoutes(routes.group()))
@@ -34,7 +34,7 @@ func makeOperationsRouter(
   let routes = RecordingRouter(router: router, table: table)
   routes.add(middleware: RequestIdentityMiddleware(proxies: proxies))
   routes.add(middleware: metrics)
-  routes.add(middleware: ProblemMiddleware(routes: table))
+  routes.add(middleware: ProblemMiddleware(routes: table, placing: { RequestProblem($0) }))
   let everybody = PublicRoutes(routes.group())
   operations.add(to: everybody)
   ProblemsController().addRoutes(to: everybody)

@@ -41,6 +41,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
   (
     "PortalAPI",
     FolderOrder([
+      ["Problems"],
       ["Accounts", "Audit", "Contract", "Credentials", "Keys", "Operations", "Verification"],
       ["Analytics", "FastPath", "Sessions", "Usage"],
       ["Server", "Support"],
