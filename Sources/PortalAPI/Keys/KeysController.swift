@@ -61,12 +61,8 @@ struct KeysController {
       guard let once, let answer = try await idempotency.firstAnswer(to: once) else { throw error }
       return response(try NewKey(answer), for: holder)
     }
-    guard let once else {
-      let issued = try await keys.create(settings, for: holder.accountID, by: holder.caller)
-      return response(NewKey(issued, at: expiryDate), for: holder)
-    }
     let now = try await keys.now()
-    let answer = try await idempotency.once(once) { transaction in
+    let answer = try await idempotency.once(once, of: holder.accountID) { transaction in
       let issued = try await keys.create(
         settings, for: holder.accountID, by: holder.caller, at: now, on: transaction)
       return FirstAnswer(issued, at: expiryDate)
@@ -110,13 +106,9 @@ struct KeysController {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax, isOptional: RollBody.isOptional)
     let once = try request.idempotent(fields, holder)
     let grace = try RollBody(&fields).graceSeconds
-    guard let once else {
-      let rolled = try await keys.roll(id, of: holder.accountID, graceSeconds: grace, by: holder.caller)
-      return response(RolledKey(rolled, at: expiryDate), for: holder)
-    }
     let start = ContinuousClock.now
     let now = try await keys.now()
-    let answer = try await idempotency.once(once) { transaction in
+    let answer = try await idempotency.once(once, of: holder.accountID) { transaction in
       let (successor, predecessor, ended) = try await keys.roll(
         id, of: holder.accountID, graceSeconds: grace, by: holder.caller, at: now, on: transaction)
       return FirstAnswer(successor, [predecessor] + ended, at: expiryDate)

@@ -18,7 +18,7 @@ struct KeysOnceTests {
 
   private func create(_ world: World, _ request: IdempotentRequest) async throws -> FirstAnswer {
     let now = try await world.keys.now()
-    return try await world.idempotency.once(request) { transaction in
+    return try await world.idempotency.once(request, of: request.accountID) { transaction in
       let issued = try await world.keys.create(
         .plain, for: request.accountID, by: World.caller, at: now, on: transaction)
       return FirstAnswer(
@@ -28,7 +28,7 @@ struct KeysOnceTests {
 
   private func roll(_ world: World, _ id: UUID, _ request: IdempotentRequest) async throws -> FirstAnswer {
     let now = try await world.keys.now()
-    return try await world.idempotency.once(request) { transaction in
+    return try await world.idempotency.once(request, of: request.accountID) { transaction in
       let (successor, predecessor, ended) = try await world.keys.roll(
         id, of: request.accountID, graceSeconds: 60, by: World.caller, at: now, on: transaction)
       return FirstAnswer(
@@ -84,7 +84,7 @@ struct KeysOnceTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let outcomes = await concurrently(20) { index in
-        try await world.idempotency.once(once(account)) { _ in
+        try await world.idempotency.once(once(account), of: account) { _ in
           FirstAnswer(objects: [#"{"number":\#(index)}"#], newID: .version7(), secret: nil)
         }
       }
