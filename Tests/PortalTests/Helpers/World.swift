@@ -58,7 +58,7 @@ struct World {
 
   /// Inserts keys directly into the database until the account has `count` that are not revoked.
   func insertKeys(upTo count: Int, _ accountID: UUID) async throws {
-    try await pool.type(
+    try await pool.script(
       """
       insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes)
       select id, '\(accountID)', 'Key', 'lk_live_0000', sha256(id::text::bytea), 'live', '{a}'

@@ -32,7 +32,7 @@ struct PortalMigrationsTests {
       let before = try await migrations.access(on: pool)
       #expect(try await migrations.missingAccess(on: pool) == [])
       let stranger = "stranger_\(UUID().uuidString.prefix(8).lowercased())"
-      try await pool.type(
+      try await pool.script(
         """
         create role \(stranger);
         drop owned by \(DatabaseRole.names.joined(separator: ", "));
@@ -50,7 +50,7 @@ struct PortalMigrationsTests {
       #expect(after == before)
       let again = try await migrations.run(on: pool)
       #expect(again.mended == [] && again.applied == [])
-      try await pool.type("drop owned by \(stranger); drop role \(stranger)")
+      try await pool.script("drop owned by \(stranger); drop role \(stranger)")
     }
   }
 
@@ -58,7 +58,7 @@ struct PortalMigrationsTests {
   func partial() async throws {
     try await withPool(isSwept: false) { pool in
       let migrations = try PortalMigrations()
-      try await pool.type(
+      try await pool.script(
         """
         alter policy system_events on audit_events to latchkey_jobs;
         create policy of_somebody on audit_events for select to public using (false)
@@ -76,7 +76,7 @@ struct PortalMigrationsTests {
   func impossible() async throws {
     try await withPool(isSwept: false) { pool in
       let migrations = try PortalMigrations()
-      try await pool.type(
+      try await pool.script(
         "drop table key_expiry_notices cascade; revoke select on plans from latchkey_portal")
       let error = await #expect(throws: PostgresError.self) { try await migrations.run(on: pool) }
       #expect(error?.message.contains("key_expiry_notices") == true)

@@ -66,7 +66,7 @@ struct VerificationStatementsTests {
       let key = try await world.makeKey(world.makeAccount())
       let find = FindVerifiableKeys(hashes: [key.secret.hash])
       #expect(try await pool.query(find).first?.found != nil)
-      try await pool.type(sql)
+      try await pool.script(sql)
       let error = await #expect(throws: PostgresError.self) { try await pool.query(find) }
       #expect(error?.code == .decoding)
     }
