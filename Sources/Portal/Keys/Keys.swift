@@ -229,7 +229,7 @@ package struct Keys: Sendable {
     let secret = format.makeSecret(settings.environment)
     let found = try await transaction.pipeline(
       InsertKey(
-        id: id, accountID: accountID, settings: settings, secret: secret, maker: caller.actor,
+        id: id, accountID: accountID, settings: settings, secret: secret, creator: caller.actor,
         predecessorID: predecessorID),
       InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller),
       outbox.notice(

@@ -26,7 +26,7 @@ struct PortalMigrationsTests {
   }
 
   @Test("every kind of missing rule is restored, and a second run does nothing")
-  func mended() async throws {
+  func restored() async throws {
     try await withPool(isSwept: false) { pool in
       let migrations = try PortalMigrations()
       let before = try await migrations.access(on: pool)
@@ -45,11 +45,11 @@ struct PortalMigrationsTests {
       for kind in AccessRule.Kind.allCases { #expect(missing.contains { $0.kind == kind }, "\(kind)") }
 
       let outcome = try await migrations.run(on: pool)
-      #expect(outcome.mended == missing && outcome.applied == [] && outcome.madeRoles == [])
+      #expect(outcome.restored == missing && outcome.applied == [] && outcome.createdRoles == [])
       let after = try await migrations.access(on: pool)
       #expect(after == before)
       let again = try await migrations.run(on: pool)
-      #expect(again.mended == [] && again.applied == [])
+      #expect(again.restored == [] && again.applied == [])
       try await pool.script("drop owned by \(stranger); drop role \(stranger)")
     }
   }
@@ -64,7 +64,7 @@ struct PortalMigrationsTests {
         create policy of_somebody on audit_events for select to public using (false)
         """)
       let outcome = try await migrations.run(on: pool)
-      #expect(outcome.mended.map(\.kind) == [.policy])
+      #expect(outcome.restored.map(\.kind) == [.policy])
       let roles = try await pool.text(
         "select array_to_string(roles, ' ') from pg_policies where policyname = 'system_events'")
       #expect(roles?.split(separator: " ").sorted() == ["latchkey_identity", "latchkey_jobs", "latchkey_staff"])

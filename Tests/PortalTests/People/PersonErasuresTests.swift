@@ -335,16 +335,16 @@ struct PersonErasuresTests {
 
   @Test("an edited event that claims to be redacted is found, whichever redaction it names")
   func claimed() async throws {
-    for teller in ["1", "3", "99999", "(select max(seq) from audit_events where action = 'audit.redacted')"] {
+    for recorder in ["1", "3", "99999", "(select max(seq) from audit_events where action = 'audit.redacted')"] {
       let found = try await forge { house in
         """
         update audit_events set reason = 'nothing happened' where account_id = '\(house.account)' and seq = 1;
-        update audit_events event set redacted_by = array[\(teller)]::bigint[],
+        update audit_events event set redacted_by = array[\(recorder)]::bigint[],
           redacted_hashes = array[audit_event_hash(event)]
         where account_id = '\(house.account)' and seq = 1
         """
       }
-      #expect(!found.isEmpty, "\(teller)")
+      #expect(!found.isEmpty, "\(recorder)")
     }
   }
 

@@ -21,14 +21,14 @@ struct SecondFactorsTests {
 
   private func logIn(
     _ sessions: Sessions, _ code: String? = nil, _ email: String = "ada@example.com"
-  ) async throws -> Login<MemberSession> {
+  ) async throws -> IssuedSession<MemberSession> {
     try await sessions.logIn(email: email, password: password, code: code, from: Origin())
   }
 
   /// Creates a user with a second factor in use, set up some minutes ago.
   private func enrol(
     _ pool: PostgresPool, _ sessions: Sessions
-  ) async throws -> (factor: TOTP, codes: [RecoveryCode], login: Login<MemberSession>) {
+  ) async throws -> (factor: TOTP, codes: [RecoveryCode], login: IssuedSession<MemberSession>) {
     _ = try await World(pool).makeAccount()
     let session = try await logIn(sessions).session
     let factor = try await sessions.secondFactors.start(password, of: session)
