@@ -160,10 +160,11 @@ package struct PortalApplication: Sendable {
     if let operationsAddress { parts.append(makeOperationsServer(operationsAddress, eventLoops, logger)) }
     var application = Application(
       router: makeRouter(
-        services, metrics: metrics, proxies: settings.trustedProxies, keyPlaces: settings.keyPlaces,
-        cookie: settings.cookie, crossOrigins: settings.crossOrigins, isSignupOpen: settings.isSignupOpen,
-        needsStaffSecondFactor: settings.needsStaffSecondFactor, hasOperations: operationsAddress == nil,
-        limits: requestLimits, turns: turns, table: table),
+        APIRoutes(
+          services, keyPlaces: settings.keyPlaces, cookie: settings.cookie, isSignupOpen: settings.isSignupOpen,
+          needsStaffSecondFactor: settings.needsStaffSecondFactor, limits: requestLimits, turns: turns),
+        operationsAddress == nil ? OperationsRoutes(services.readiness, metrics: metrics) : nil, metrics: metrics,
+        proxies: settings.trustedProxies, crossOrigins: settings.crossOrigins, limits: requestLimits, table: table),
       server: .portal(
         fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit, drain: drain, tls: settings.tls,
         observer: metrics.observer),
@@ -211,7 +212,8 @@ package struct PortalApplication: Sendable {
   ) -> some ApplicationProtocol {
     let limit = ConnectionLimit(countMax: Self.operationsConnectionCountMax, observer: metrics.observer)
     return Application(
-      router: makeOperationsRouter(services.readiness, metrics: metrics, proxies: settings.trustedProxies),
+      router: makeOperationsRouter(
+        OperationsRoutes(services.readiness, metrics: metrics), metrics: metrics, proxies: settings.trustedProxies),
       server: .portal(
         nil, timeouts: settings.connectionTimeouts, limit: limit, drain: drain, tls: nil, observer: metrics.observer),
       configuration: .init(

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import JSON
 import Portal
+import PortalAPI
 import PortalHTTP
 import Postgres
 

@@ -20,9 +20,9 @@ enum StartRefusal {
         restore on another server; run latchkey migrate to create them with their privileges
         """
     }
-    guard !needs.strangeRoles.isEmpty else { return nil }
+    guard !needs.unavailableRoles.isEmpty else { return nil }
     return """
-      the login \(needs.login) may not switch to the roles \(needs.strangeRoles.joined(separator: ", ")); \
+      the login \(needs.login) may not switch to the roles \(needs.unavailableRoles.joined(separator: ", ")); \
       run latchkey migrate --serve-role with its name to grant them
       """
   }

@@ -89,9 +89,12 @@ struct RevocationTests {
     try await one.pool.withConnection { try await $0.executeScript("update plans set key_cap = 10000") }
     var delays: [Duration] = []
     for _ in 0..<Self.revocationCount {
-      let key = try await one.services.keys.create(
-        KeySettings(name: "Key", scopes: ["a"], rateLimitPerMinute: 10_000), for: customer.accountID,
-        by: Caller(actor: .command(name: "test")))
+      let now = try await one.services.keys.now()
+      let key = try await one.pool.withTransaction(as: .account(customer.accountID)) {
+        try await one.services.keys.create(
+          KeySettings(name: "Key", scopes: ["a"], rateLimitPerMinute: 10_000), for: customer.accountID,
+          by: Caller(actor: .command(name: "test")), at: now, on: $0)
+      }
       let question = VerificationRequest(hash: key.secret.hash)
       #expect(try await other.services.verifier.verify(question).code == .valid)
       let start = ContinuousClock.now

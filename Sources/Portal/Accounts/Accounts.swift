@@ -2,7 +2,7 @@ package import Foundation
 package import Postgres
 
 /// The creator of an account.
-package enum AccountMaker: Sendable {
+package enum AccountCreator: Sendable {
   /// Its first user, who signs up from this address.
   case owner(ip: String?)
   case other(Caller)
@@ -27,7 +27,7 @@ package struct Accounts: Sendable {
 
   /// Creates an account with its first user, the owner. Throws `.emailTaken`.
   package func create(
-    name: String, email: EmailAddress, password: Password, by maker: AccountMaker
+    name: String, email: EmailAddress, password: Password, by creator: AccountCreator
   ) async throws -> (account: UUID, user: User) {
     let hash = try await passwords.hash(password)
     let user = User(id: .version7(), email: email.text)
@@ -36,7 +36,7 @@ package struct Accounts: Sendable {
       _ = try await pool.pipeline(
         InsertAccount(id: accountID, name: name), InsertUser(user: user, password: hash),
         InsertMembership(accountID: accountID, userID: user.id, role: .owner),
-        InsertAuditEvent.onAccount(accountID, .accountCreated, by: maker.caller(for: user)), as: .account(accountID))
+        InsertAuditEvent.onAccount(accountID, .accountCreated, by: creator.caller(for: user)), as: .account(accountID))
     } catch {
       throw error.violates("users_email_unique") ? PortalError.emailTaken : error
     }

@@ -150,7 +150,7 @@ package struct ChainedAuditEvent: Sendable, Equatable {
 /// The removal of a person from an event. The event keeps its hash.
 package struct AuditRedaction: Sendable, Equatable {
   /// The `seq` of the event of the same chain that records it.
-  package var teller: Int
+  package var recordedBy: Int
   /// The hash of the event's fields after the redaction.
   package var hash: AuditHash
 }

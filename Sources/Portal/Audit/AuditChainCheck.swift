@@ -23,7 +23,7 @@ package struct AuditFinding: Sendable, Equatable {
     /// The redactions that it records are not those of the events that refer to it.
     case otherRedaction
     /// Redacted events refer to it, and it is missing or records no redaction.
-    case untoldRedaction(first: Int, count: Int)
+    case unrecordedRedaction(first: Int, count: Int)
   }
 
   package var trail: AuditTrail
@@ -47,7 +47,7 @@ extension AuditFinding.Problem: CustomStringConvertible {
     case .noHead: "the chain has no head: it was removed"
     case .notAsExpected(let hash): "does not have the expected hash, \(hash)"
     case .otherRedaction: "does not match the redacted events that refer to it: they were edited afterwards"
-    case .untoldRedaction(let first, let count):
+    case .unrecordedRedaction(let first, let count):
       "records no redaction, but event \(first)\(count > 1 ? " and \(count - 1) more refer" : " refers") to it"
     }
   }
@@ -132,11 +132,11 @@ struct AuditChainCheck {
         find(.otherRedaction, event.seq, event.id)
       }
     } else if let digest {
-      find(.untoldRedaction(first: digest.firstSeq, count: digest.eventCount), event.seq, event.id)
+      find(.unrecordedRedaction(first: digest.firstSeq, count: digest.eventCount), event.seq, event.id)
     }
     if !event.redactions.isEmpty { redactedCount += 1 }
     for redaction in event.redactions {
-      redactions[redaction.teller, default: AuditRedactionDigest()].add(event, leaving: redaction.hash)
+      redactions[redaction.recordedBy, default: AuditRedactionDigest()].add(event, leaving: redaction.hash)
     }
   }
 
@@ -174,8 +174,8 @@ struct AuditChainCheck {
     } else {
       find(.noHead, nil, nil)
     }
-    for (teller, digest) in redactions.sorted(by: { $0.key < $1.key }) {
-      find(.untoldRedaction(first: digest.firstSeq, count: digest.eventCount), teller, nil)
+    for (recorder, digest) in redactions.sorted(by: { $0.key < $1.key }) {
+      find(.unrecordedRedaction(first: digest.firstSeq, count: digest.eventCount), recorder, nil)
     }
     redactions = [:]
     if isIntact { outcomes.append(.intact(AuditHead(trail: trail, seq: seq, hash: hash))) }

@@ -171,8 +171,8 @@ extension ChainedAuditEvent {
       targetKind: try row.next(), targetID: try row.next(), reason: try row.next(), ticket: try row.next(),
       detail: try row.next(), ip: try row.next(), prevHash: try AuditHash(column: row.next()),
       hash: try AuditHash(column: row.next()))
-    let (tellers, hashes) = (try row.next([Int].self), try row.next([PostgresBytes].self))
-    redactions = zip(tellers, hashes).map { AuditRedaction(teller: $0, hash: AuditHash(column: $1)) }
+    let (recorders, hashes) = (try row.next([Int].self), try row.next([PostgresBytes].self))
+    redactions = zip(recorders, hashes).map { AuditRedaction(recordedBy: $0, hash: AuditHash(column: $1)) }
   }
 }
 

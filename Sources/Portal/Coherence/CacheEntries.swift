@@ -7,16 +7,16 @@ import Foundation
 /// The entries are in one array, linked by their places in it, and the indexes hold only places and 32 bits of a hash.
 struct CacheEntries<Value: Invalidatable>: Sendable {
   private typealias Place = Int32
-  private static var nowhere: Place { -1 }
+  private static var none: Place { -1 }
 
   private struct Entry: Sendable {
     var value: Value
     /// By age.
-    var newer = CacheEntries.nowhere
-    var older = CacheEntries.nowhere
+    var newer = CacheEntries.none
+    var older = CacheEntries.none
     /// Entries of the same owner.
-    var next = CacheEntries.nowhere
-    var previous = CacheEntries.nowhere
+    var next = CacheEntries.none
+    var previous = CacheEntries.none
     var isVisited = false
 
     mutating func visit() -> Value {
@@ -33,9 +33,9 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
   private var byID = HashIndex()
   /// The first entry of each owner.
   private var byOwner = HashIndex()
-  private var newest = CacheEntries.nowhere
-  private var oldest = CacheEntries.nowhere
-  private var hand = CacheEntries.nowhere
+  private var newest = CacheEntries.none
+  private var oldest = CacheEntries.none
+  private var hand = CacheEntries.none
 
   var count: Int { byHash.count }
 
@@ -78,12 +78,12 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
 
   /// Removes the entry that SIEVE chooses.
   mutating func evict() {
-    var place = hand == Self.nowhere ? oldest : hand
-    guard place != Self.nowhere else { return }
+    var place = hand == Self.none ? oldest : hand
+    guard place != Self.none else { return }
     while entries[Int(place)]?.isVisited == true {
       entries[Int(place)]?.isVisited = false
       place = newer(than: place)
-      if place == Self.nowhere { place = oldest }
+      if place == Self.none { place = oldest }
     }
     hand = place
     // This moves the hand on.
@@ -100,13 +100,13 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     byOwner.find(owner.indexBits) { entries[Int($0)]?.value.owner == owner }
   }
 
-  private func newer(than place: Place) -> Place { entries[Int(place)]?.newer ?? Self.nowhere }
+  private func newer(than place: Place) -> Place { entries[Int(place)]?.newer ?? Self.none }
 
   private mutating func insert(_ hash: SecretHash, _ entry: Entry) {
     let place = put(hash, entry)
     link(newest, \.newer, to: place)
     newest = place
-    if oldest == Self.nowhere { oldest = place }
+    if oldest == Self.none { oldest = place }
     byHash.insert(place, hash.indexBits)
     byID.insert(place, entry.value.id.indexBits)
     guard let owner = entry.value.owner else { return }
@@ -145,8 +145,8 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     if let owner = entry.value.owner {
       link(entry.next, \.previous, to: entry.previous)
       link(entry.previous, \.next, to: entry.next)
-      if entry.previous == Self.nowhere {
-        if entry.next == Self.nowhere {
+      if entry.previous == Self.none {
+        if entry.next == Self.none {
           byOwner.remove(place, owner.indexBits)
         } else {
           byOwner.replace(place, by: entry.next, owner.indexBits)
@@ -157,9 +157,9 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     free.append(place)
   }
 
-  /// Changes an entry's links in place; does nothing for `nowhere`.
+  /// Changes an entry's links in place; does nothing for `none`.
   private mutating func link(_ place: Place, _ link: WritableKeyPath<Entry, Place>, to other: Place) {
-    if place != Self.nowhere { entries[Int(place)]?[keyPath: link] = other }
+    if place != Self.none { entries[Int(place)]?[keyPath: link] = other }
   }
 }
 

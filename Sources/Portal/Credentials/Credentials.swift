@@ -137,7 +137,7 @@ package struct Credentials: Sendable {
           InsertAccount(id: accountID, name: signup.accountName),
           InsertUser(user: user, password: signup.password),
           InsertMembership(accountID: accountID, userID: user.id, role: .owner),
-          InsertAuditEvent.onAccount(accountID, .accountCreated, by: AccountMaker.owner(ip: ip).caller(for: user)),
+          InsertAuditEvent.onAccount(accountID, .accountCreated, by: AccountCreator.owner(ip: ip).caller(for: user)),
           SetLocally(.identity), MarkEmailVerified(userID: user.id))
       }
     } catch let error as PostgresError where error.violates("users_email_unique") {
@@ -165,7 +165,7 @@ package struct Credentials: Sendable {
     _ action: AuditEvent.Action, _ user: User, _ accounts: [UUID], _ ip: String?, on transaction: PostgresConnection
   ) async throws {
     let caller = Caller(actor: .user(id: user.id, email: user.email), ip: ip)
-    try await transaction.tell(
+    try await transaction.record(
       accounts.map { .onPerson(user.id, MemberSession.personKind, in: $0, action, by: caller) })
   }
 }

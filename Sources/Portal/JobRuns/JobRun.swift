@@ -26,7 +26,7 @@ struct JobRun: Sendable {
     while true {
       let count = try await step { connection in
         let count = try await connection.execute(statement)
-        if count > 0, let what { try await tell("\(count) \(what)", on: connection) }
+        if count > 0, let what { try await record("\(count) \(what)", on: connection) }
         return count
       }
       if count == 0 { return deleted }
@@ -43,7 +43,7 @@ struct JobRun: Sendable {
     while true {
       let name = try await step { connection in
         let name = try await connection.query(statement).first ?? nil
-        if let name { try await tell(name, on: connection) }
+        if let name { try await record(name, on: connection) }
         return name
       }
       if name == nil { return dropped }
@@ -51,7 +51,7 @@ struct JobRun: Sendable {
     }
   }
 
-  private func tell(_ what: String, on connection: PostgresConnection) async throws {
+  private func record(_ what: String, on connection: PostgresConnection) async throws {
     try await connection.execute(
       InsertAuditEvent.inSystem(.usageDeleted, "usage", by: caller, detail: AuditDetail("\(name): \(what)")))
   }

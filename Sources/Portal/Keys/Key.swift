@@ -22,7 +22,7 @@ package struct Key: Sendable, Equatable {
   package static let metadataDepthMax = 8
 
   /// The creator of a key, as named when the key was created.
-  package struct Maker: Sendable, Equatable {
+  package struct Creator: Sendable, Equatable {
     package var kind: String
     package var id: UUID?
     package var name: String
@@ -52,7 +52,7 @@ package struct Key: Sendable, Equatable {
   /// The text of a JSON object.
   package var metadata: String?
   /// Nil for a key that was created before creators were recorded.
-  package var createdBy: Maker?
+  package var createdBy: Creator?
   /// Incremented by each change.
   package var revision = 1
   /// The rules of its account, as they are now.

@@ -24,15 +24,6 @@ package struct Keys: Sendable {
     self.clock = clock
   }
 
-  /// The result of a roll: the successor with its secret, the key that it replaces, and the keys that were in the grace
-  /// of an earlier roll and are revoked now.
-  package struct Rolled: Sendable {
-    package var successor: IssuedKey
-    package var predecessor: Key
-    package var ended: [Key]
-    package var propagation: Propagation
-  }
-
   /// When the key was first revoked, and how far the revocation has propagated.
   package struct Revoked: Sendable {
     package var id: UUID
@@ -78,18 +69,9 @@ package struct Keys: Sendable {
     return key
   }
 
-  /// Creates a key. Throws if the plan or the policy does not allow it, and `.keyCapReached`. The account's row stays
-  /// locked from the count to the commit, so that concurrent requests cannot exceed the cap.
-  package func create(_ settings: KeySettings, for accountID: UUID, by caller: Caller) async throws -> IssuedKey {
-    let now = try await now()
-    let issued = try await pool.withTransaction(as: .account(accountID)) {
-      try await create(settings, for: accountID, by: caller, at: now, on: $0)
-    }
-    outbox.ring()
-    return issued
-  }
-
-  /// Like ``create(_:for:by:)``, in a transaction of the account.
+  /// Creates a key, in a transaction of the account. Throws if the plan or the policy does not allow it, and
+  /// `.keyCapReached`. The account's row stays locked from the count to the commit, so that concurrent requests cannot
+  /// exceed the cap.
   package func create(
     _ settings: KeySettings, for accountID: UUID, by caller: Caller, at now: Moment, on transaction: PostgresConnection
   ) async throws -> IssuedKey {
@@ -212,25 +194,10 @@ package struct Keys: Sendable {
     return ids.count
   }
 
-  /// Replaces a key by a successor with the same name and settings, which continues the windows of its limits. Without
-  /// a grace the old key is revoked; with one it expires after the grace. Keys that are still in the grace of an
-  /// earlier roll are revoked in any case: at most two keys of a lineage work, however often it is rolled. The cap
-  /// is not checked, because the number of counted keys stays the same.
-  package func roll(
-    _ id: UUID, of accountID: UUID, graceSeconds: Int, by caller: Caller
-  ) async throws -> Rolled {
-    let start = ContinuousClock.now
-    let now = try await now()
-    let rolled = try await pool.withTransaction(as: .account(accountID)) {
-      try await roll(id, of: accountID, graceSeconds: graceSeconds, by: caller, at: now, on: $0)
-    }
-    outbox.ring()
-    return Rolled(
-      successor: rolled.successor, predecessor: rolled.predecessor, ended: rolled.ended,
-      propagation: await propagation(since: start))
-  }
-
-  /// Like ``roll(_:of:graceSeconds:by:)``, in a transaction of the account.
+  /// Replaces a key by a successor with the same name and settings, which continues the windows of its limits, in a
+  /// transaction of the account. Without a grace the old key is revoked; with one it expires after the grace. Keys that
+  /// are still in the grace of an earlier roll are revoked in any case, and are `ended`: at most two keys of a lineage
+  /// work, however often it is rolled. The cap is not checked, because the number of counted keys stays the same.
   package func roll(
     _ id: UUID, of accountID: UUID, graceSeconds: Int, by caller: Caller, at now: Moment,
     on transaction: PostgresConnection
@@ -262,7 +229,7 @@ package struct Keys: Sendable {
     let secret = format.makeSecret(settings.environment)
     let found = try await transaction.pipeline(
       InsertKey(
-        id: id, accountID: accountID, settings: settings, secret: secret, maker: caller.actor,
+        id: id, accountID: accountID, settings: settings, secret: secret, creator: caller.actor,
         predecessorID: predecessorID),
       InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller),
       outbox.notice(

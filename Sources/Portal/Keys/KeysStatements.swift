@@ -61,12 +61,12 @@ extension Key {
       allowedIPs: try [AddressBlock](column: row.next()), expiresAt: try row.next(), revokedAt: try row.next(),
       disabledAt: try row.next(), rolledAt: try row.next(), accountSuspendedAt: try row.next(),
       lastUsedAt: try row.next(), totalRequests: try row.next(), createdAt: try row.next(), description: try row.next(),
-      tags: try row.next(), metadata: try row.next(), createdBy: try Maker(columns: &row), revision: try row.next(),
+      tags: try row.next(), metadata: try row.next(), createdBy: try Creator(columns: &row), revision: try row.next(),
       rules: try KeyRules(row: &row))
   }
 }
 
-extension Key.Maker {
+extension Key.Creator {
   init?(columns row: inout PostgresRow) throws(PostgresError) {
     let (kind, id, name) = (try row.next(String?.self), try row.next(UUID?.self), try row.next(String?.self))
     guard let kind, let name else { return nil }
@@ -139,7 +139,7 @@ struct InsertKey: PostgresStatement {
   let accountID: UUID
   let settings: KeySettings
   let secret: Secret
-  let maker: Actor
+  let creator: Actor
   /// The key that the new key succeeds.
   var predecessorID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
@@ -148,7 +148,7 @@ struct InsertKey: PostgresStatement {
       Int32(settings.rateLimitPerMinute), settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt,
       settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
       settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode, settings.description, settings.tags,
-      settings.metadata, maker.kind, maker.id, maker.name, predecessorID)
+      settings.metadata, creator.kind, creator.id, creator.name, predecessorID)
   }
 }
 

@@ -24,9 +24,9 @@ package struct MigrationNeeds: Sendable, Equatable {
   /// Roles of the portal that do not exist.
   package var missingRoles: [String]
   /// Roles that exist, but that the login may not switch to.
-  package var strangeRoles: [String]
+  package var unavailableRoles: [String]
   package var mayMakeRoles: Bool
-  /// Whether it may grant itself all of `strangeRoles`.
+  /// Whether it may grant itself all of `unavailableRoles`.
   package var mayJoinRoles: Bool
   package var mayCreateInSchema: Bool
   package var trigrams: Trigrams
@@ -34,7 +34,8 @@ package struct MigrationNeeds: Sendable, Equatable {
   package var isOwner: Bool
 
   package init(
-    login: String, database: String, schema: String?, owner: String?, missingRoles: [String], strangeRoles: [String],
+    login: String, database: String, schema: String?, owner: String?, missingRoles: [String],
+    unavailableRoles: [String],
     mayMakeRoles: Bool, mayJoinRoles: Bool, mayCreateInSchema: Bool, trigrams: Trigrams, isOwner: Bool
   ) {
     self.login = login
@@ -42,7 +43,7 @@ package struct MigrationNeeds: Sendable, Equatable {
     self.schema = schema
     self.owner = owner
     self.missingRoles = missingRoles
-    self.strangeRoles = strangeRoles
+    self.unavailableRoles = unavailableRoles
     self.mayMakeRoles = mayMakeRoles
     self.mayJoinRoles = mayJoinRoles
     self.mayCreateInSchema = mayCreateInSchema
@@ -54,16 +55,16 @@ package struct MigrationNeeds: Sendable, Equatable {
   package func refusal(migrates: Bool) -> MigrationRefusal? {
     var refusal = MigrationRefusal(database: database, login: login)
     let lacksRoles = !missingRoles.isEmpty && !mayMakeRoles
-    let lacksMemberships = migrates && !strangeRoles.isEmpty && !mayJoinRoles
+    let lacksMemberships = migrates && !unavailableRoles.isEmpty && !mayJoinRoles
     if lacksRoles {
       refusal.reasons.append("it may not create the roles \(missingRoles.joined(separator: ", "))")
       refusal.statements.append(missingRoles.map { "create role \($0);" }.joined(separator: " "))
     }
     if lacksMemberships {
-      refusal.reasons.append("it may not switch to the roles \(strangeRoles.joined(separator: ", "))")
+      refusal.reasons.append("it may not switch to the roles \(unavailableRoles.joined(separator: ", "))")
     }
     if lacksRoles || lacksMemberships {
-      let names = (lacksRoles ? missingRoles : []) + (lacksMemberships ? strangeRoles : [])
+      let names = (lacksRoles ? missingRoles : []) + (lacksMemberships ? unavailableRoles : [])
       refusal.statements.append("grant \(names.joined(separator: ", ")) to \(login) with admin option;")
     }
     if migrates { refusal.add(objectReasons) }

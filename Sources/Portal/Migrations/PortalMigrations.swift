@@ -1,7 +1,7 @@
 package import Postgres
 
 /// PostgreSQL accepted a statement, but what it sets is still missing.
-package struct AccessNotMended: Error, CustomStringConvertible {
+package struct AccessNotRestored: Error, CustomStringConvertible {
   let statement: String
 
   package var description: String { "the login may not grant what is missing: \(statement)" }
@@ -13,9 +13,9 @@ package struct PortalMigrations: Sendable {
   package struct Outcome: Sendable {
     /// The names of the files that were applied.
     package var applied: [String] = []
-    package var madeRoles: [String] = []
+    package var createdRoles: [String] = []
     /// Rules that were missing although the files had been applied before.
-    package var mended: [AccessRule] = []
+    package var restored: [AccessRule] = []
   }
 
   private let migrations: Migrations
@@ -56,24 +56,24 @@ package struct PortalMigrations: Sendable {
         }
       if let refusal = needs.refusal(migrates: isPending) { throw refusal }
       // A file may name roles that an earlier file created and that this server does not have.
-      if !needs.missingRoles.isEmpty || isPending && !needs.strangeRoles.isEmpty {
-        try await connection.executeScript(MakePortalRoles.script)
-        outcome.madeRoles = needs.missingRoles
+      if !needs.missingRoles.isEmpty || isPending && !needs.unavailableRoles.isEmpty {
+        try await connection.executeScript(CreateDatabaseRoles.script)
+        outcome.createdRoles = needs.missingRoles
       }
       outcome.applied = try await migrations.apply(status, on: connection, report: report)
       // A database to which all files were just applied lacks nothing.
       guard outcome.applied.count < count else { return outcome }
-      outcome.mended = rules.missing(among: try await connection.query(ListAccess()))
-      guard !outcome.mended.isEmpty else { return outcome }
+      outcome.restored = rules.missing(among: try await connection.query(ListAccess()))
+      guard !outcome.restored.isEmpty else { return outcome }
       needs = try await self.needs(on: connection)
       guard let schema = needs.schema, let owner = needs.owner else {
         throw PostgresError(.protocolViolation, "there is no table schema_migrations")
       }
-      let script = outcome.mended.map { $0.script(schema: schema, owner: owner) }.joined(separator: "\n")
+      let script = outcome.restored.map { $0.script(schema: schema, owner: owner) }.joined(separator: "\n")
       try await migrations.runPatiently(script, "rights and policies", on: connection, report)
       // Granting a right that one may not grant is a warning, not an error.
       let left = rules.missing(among: try await connection.query(ListAccess()))
-      if let rule = left.first { throw AccessNotMended(statement: rule.statement) }
+      if let rule = left.first { throw AccessNotRestored(statement: rule.statement) }
       return outcome
     }
   }

@@ -109,7 +109,7 @@ struct ReadMigrationNeeds: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> MigrationNeeds {
     MigrationNeeds(
       login: try row.next(), database: try row.next(), schema: try row.next(), owner: try row.next(),
-      missingRoles: try row.next(), strangeRoles: try row.next(), mayMakeRoles: try row.next(),
+      missingRoles: try row.next(), unavailableRoles: try row.next(), mayMakeRoles: try row.next(),
       mayJoinRoles: try row.next(), mayCreateInSchema: try row.next(),
       trigrams: MigrationNeeds.Trigrams(rawValue: try row.next()) ?? .absent, isOwner: try row.next())
   }
@@ -117,7 +117,7 @@ struct ReadMigrationNeeds: PostgresStatement {
 
 /// Creates the roles and grants each to the login, as `0011_row_level_security` does. A script, because it binds
 /// nothing.
-enum MakePortalRoles {
+enum CreateDatabaseRoles {
   static let script = """
     do $$
     declare

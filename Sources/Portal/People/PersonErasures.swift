@@ -73,7 +73,7 @@ package struct PersonErasures: Sendable {
           throw PortalError.notFound
         }
         for event in told {
-          try await transaction.tell(event, by: caller, reason)
+          try await transaction.record(event, by: caller, reason)
         }
         return erasedAt
       }
@@ -121,7 +121,7 @@ package struct PersonErasures: Sendable {
 
 extension PostgresConnection {
   /// Records an event of an erasure in the trail of its account.
-  fileprivate nonisolated func tell(
+  fileprivate nonisolated func record(
     _ event: BeginErasure.Row, by caller: Caller, _ reason: SupportReason?
   ) async throws {
     _ = try await pipeline(

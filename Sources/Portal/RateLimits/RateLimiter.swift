@@ -8,7 +8,7 @@ package final class RateLimiter: Sendable {
   private static let shardCount = 16
 
   /// The costs that a request took, so that they can be given back.
-  struct Taken {
+  struct Reservation {
     var parts: [(window: RateLimitWindowID, index: Int, cost: Int)] = []
   }
 
@@ -45,13 +45,13 @@ package final class RateLimiter: Sendable {
   /// Takes `cost` from all of the limits if it fits into all of them, otherwise from none. Nil if that cannot be
   /// decided without PostgreSQL; ``RateLimits`` then can. `now` is in milliseconds since 1970.
   package func admit(_ limits: KeyLimits, cost: Int, at now: Int) -> RateLimitDecision? {
-    var taken: Taken?
-    return admit(limits, cost: cost, at: now, &taken)
+    var reservation: Reservation?
+    return admit(limits, cost: cost, at: now, &reservation)
   }
 
-  /// As ``admit(_:cost:at:)``, and adds the costs it takes to `taken`, unless that is nil.
-  func admit(_ limits: KeyLimits, cost: Int, at now: Int, _ taken: inout Taken?) -> RateLimitDecision? {
-    limits.needPostgres ? nil : admitFast(limits, cost: cost, at: now, &taken)
+  /// As ``admit(_:cost:at:)``, and adds the costs it takes to `reservation`, unless that is nil.
+  func admit(_ limits: KeyLimits, cost: Int, at now: Int, _ reservation: inout Reservation?) -> RateLimitDecision? {
+    limits.needPostgres ? nil : admitFast(limits, cost: cost, at: now, &reservation)
   }
 
   /// The state of the limits as far as this instance knows. Takes nothing.
@@ -67,10 +67,10 @@ package final class RateLimiter: Sendable {
   }
 
   /// As ``admit(_:cost:at:_:)``, for the limits of the mode `fast` alone.
-  func admitFast(_ limits: KeyLimits, cost: Int, at now: Int, _ taken: inout Taken?) -> RateLimitDecision? {
-    guard limits.hasOne, limits.mode == .fast else { return admitToAll(limits, cost: cost, at: now, &taken) }
+  func admitFast(_ limits: KeyLimits, cost: Int, at now: Int, _ reservation: inout Reservation?) -> RateLimitDecision? {
+    guard limits.hasOne, limits.mode == .fast else { return admitToAll(limits, cost: cost, at: now, &reservation) }
     guard let (decision, window, index) = admitToOne(limits, cost: cost, at: now) else { return nil }
-    if decision.isAdmitted { taken?.parts.append((window, index, cost)) }
+    if decision.isAdmitted { reservation?.parts.append((window, index, cost)) }
     return decision
   }
 
@@ -89,7 +89,7 @@ package final class RateLimiter: Sendable {
   }
 
   private func admitToAll(
-    _ limits: KeyLimits, cost: Int, at now: Int, _ taken: inout Taken?
+    _ limits: KeyLimits, cost: Int, at now: Int, _ reservation: inout Reservation?
   ) -> RateLimitDecision? {
     let (all, allowance) = (limits.all, allowance)
     return withWindows(of: limits) { keyWindows, accountWindows in
@@ -108,7 +108,7 @@ package final class RateLimiter: Sendable {
           let isAccount = applied.window.isAccount
           if !isRefused, applied.mode == .fast {
             let index = isAccount ? accountWindows.take(applied, cost) : keyWindows.take(applied, cost)
-            taken?.parts.append((applied.window, index, cost))
+            reservation?.parts.append((applied.window, index, cost))
           }
           let windows = isAccount ? accountWindows : keyWindows
           return RateLimitDecision.Standing(
@@ -117,8 +117,8 @@ package final class RateLimiter: Sendable {
     }
   }
 
-  func release(_ taken: Taken?) {
-    for part in taken?.parts ?? [] {
+  func release(_ reservation: Reservation?) {
+    for part in reservation?.parts ?? [] {
       shard(part.window).windows.withLock { $0.release(part.window, part.cost, takenAt: part.index) }
     }
   }

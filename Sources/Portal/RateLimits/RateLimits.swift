@@ -61,26 +61,26 @@ package actor RateLimits: Service {
   /// Takes `cost` from all of the limits or from none, as ``RateLimiter/admit(_:cost:at:)``, and asks PostgreSQL where
   /// necessary. Throws `.unavailable`, or the error of the database, if that cannot be decided.
   package nonisolated func admit(_ limits: KeyLimits, cost: Int) async throws -> RateLimitDecision {
-    var taken: RateLimiter.Taken? = RateLimiter.Taken()
-    let fast = try await admitFast(limits, cost: cost, &taken)
+    var reservation: RateLimiter.Reservation? = RateLimiter.Reservation()
+    let fast = try await admitFast(limits, cost: cost, &reservation)
     guard fast.isAdmitted, limits.needPostgres else { return fast }
     do {
       let decision = try await admitConsistently(limits, cost: cost, fast)
-      if !decision.isAdmitted { limiter.release(taken) }
+      if !decision.isAdmitted { limiter.release(reservation) }
       return decision
     } catch {
-      limiter.release(taken)
+      limiter.release(reservation)
       throw error
     }
   }
 
   private nonisolated func admitFast(
-    _ limits: KeyLimits, cost: Int, _ taken: inout RateLimiter.Taken?
+    _ limits: KeyLimits, cost: Int, _ reservation: inout RateLimiter.Reservation?
   ) async throws -> RateLimitDecision {
     var isConnected = true
     while true {
       let now = try await clock.now(on: pool)
-      if let decision = limiter.admitFast(limits, cost: cost, at: now.milliseconds, &taken) { return decision }
+      if let decision = limiter.admitFast(limits, cost: cost, at: now.milliseconds, &reservation) { return decision }
       guard isConnected else {
         throw PortalError.unavailable(reason: "the instances cannot exchange the counts of a limit")
       }

@@ -39,7 +39,7 @@ package struct CredentialChanges: Sendable {
   /// Changes the password, ends all other sessions, and cancels pending changes of the address.
   package func changePassword<Session: PersonSession>(
     _ password: Password, to new: Password, of session: Session, ip: String?
-  ) async throws -> Login<Session> {
+  ) async throws -> IssuedSession<Session> {
     let proof = try await prove(password, of: session)
     let hash = try await passwords.hash(new)
     let login = try await pool.withTransaction(as: .identity) { transaction in
@@ -75,7 +75,7 @@ package struct CredentialChanges: Sendable {
   /// `.emailTaken`.
   package func changeEmail(
     to email: EmailAddress, _ proof: Proof, of session: MemberSession, ip: String?
-  ) async throws -> Login<MemberSession> {
+  ) async throws -> IssuedSession<MemberSession> {
     do {
       return try await pool.withTransaction(as: .identity) { transaction in
         try await transaction.check(proof, of: session)

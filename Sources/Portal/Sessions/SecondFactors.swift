@@ -41,7 +41,7 @@ package struct SecondFactors: Sendable {
   /// without a second factor.
   package func confirm<Session: PersonSession>(
     _ code: String, of session: Session, ip: String?
-  ) async throws -> (codes: [RecoveryCode], login: Login<Session>) {
+  ) async throws -> (codes: [RecoveryCode], login: IssuedSession<Session>) {
     guard let stored = try await pool.query(FindSecondFactor(personID: session.personID), as: .identity).first else {
       throw PortalError.notFound
     }
@@ -88,7 +88,7 @@ package struct SecondFactors: Sendable {
   /// Disables the second factor: login requires only the password again. All other sessions end.
   package func disable<Session: PersonSession>(
     _ password: Password, _ code: String, of session: Session, ip: String?
-  ) async throws -> Login<Session> {
+  ) async throws -> IssuedSession<Session> {
     let proof = try await prove(password, code, of: session, ip)
     return try await pool.withTransaction(as: .identity) { transaction in
       try await transaction.check(proof, of: session)

@@ -84,7 +84,7 @@ package struct StaffSession: PersonSession {
 }
 
 /// A session with its new token, which can be shown only now.
-package struct Login<Session: Sendable>: Sendable {
+package struct IssuedSession<Session: Sendable>: Sendable {
   package var session: Session
   package var token: Secret
 }

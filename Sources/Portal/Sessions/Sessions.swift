@@ -42,7 +42,7 @@ package struct Sessions: Sendable {
   /// right and `code` is missing; `.tooManyRequests` after too many attempts.
   package func logIn(
     email: String, password: Password, code: String? = nil, from origin: Origin, replacing replaced: Secret? = nil
-  ) async throws -> Login<MemberSession> {
+  ) async throws -> IssuedSession<MemberSession> {
     let proven = try await prove(MemberSession.self, email, password, code, origin) { emails in
       try await pool.query(FindUserForLogin(emails: emails), as: .identity).first
     }
@@ -59,19 +59,19 @@ package struct Sessions: Sendable {
         FindSession(token: token.hash, idleSeconds: idleSeconds))
       // The proven credentials have changed in the meantime.
       guard let session = found.first else { throw PortalError.invalidCredentials }
-      try await transaction.tell(
+      try await transaction.record(
         ended.map { $0.event(ip: origin.ip) } + [
           .onPerson(of: session, in: accountID, .sessionOpened, ip: origin.ip)
         ])
       return session
     }
-    return Login(session: session, token: token)
+    return IssuedSession(session: session, token: token)
   }
 
   /// Opens a session for a person whose identity was proven in another way.
   package func open(
     for user: User, in accountID: UUID, from origin: Origin = Origin()
-  ) async throws -> Login<MemberSession> {
+  ) async throws -> IssuedSession<MemberSession> {
     let token = Secret.random(prefix: MemberSession.tokenPrefix)
     let session = try await pool.withTransaction(as: .identity) { transaction in
       let found = try await transaction.pipeline(
@@ -81,17 +81,17 @@ package struct Sessions: Sendable {
           candidate: nil),
         then: FindSession(token: token.hash, idleSeconds: idleSeconds))
       guard let session = found.first else { throw PortalError.unauthenticated }
-      try await transaction.tell([.onPerson(of: session, in: accountID, .sessionOpened, ip: origin.ip)])
+      try await transaction.record([.onPerson(of: session, in: accountID, .sessionOpened, ip: origin.ip)])
       return session
     }
-    return Login(session: session, token: token)
+    return IssuedSession(session: session, token: token)
   }
 
   /// Moves a session to another account of the same person. Throws `.notFound` for an account that the person does not
   /// belong to.
   package func switchAccount(
     of session: MemberSession, to accountID: UUID, ip: String?
-  ) async throws -> Login<MemberSession> {
+  ) async throws -> IssuedSession<MemberSession> {
     let token = Secret.random(prefix: MemberSession.tokenPrefix)
     do {
       return try await pool.withTransaction(as: .identity) { transaction in
@@ -101,11 +101,11 @@ package struct Sessions: Sendable {
         // Of concurrent requests with the same token, one succeeds: a session never becomes two.
         guard !moved.isEmpty else { throw PortalError.unauthenticated }
         guard let other = found.first else { throw PortalError.notFound }
-        try await transaction.tell([
+        try await transaction.record([
           .onPerson(of: session, in: session.account.id, .sessionClosed, ip: ip),
           .onPerson(of: session, in: accountID, .sessionOpened, ip: ip),
         ])
-        return Login(session: other, token: token)
+        return IssuedSession(session: other, token: token)
       }
     } catch let error as PostgresError where error.violates("sessions_membership_fkey") {
       throw PortalError.notFound
@@ -125,7 +125,7 @@ package struct Sessions: Sendable {
   /// Logs a member of staff in. Throws the same errors as ``logIn(email:password:code:from:replacing:)``.
   package func logInStaff(
     email: String, password: Password, code: String? = nil, from origin: Origin
-  ) async throws -> Login<StaffSession> {
+  ) async throws -> IssuedSession<StaffSession> {
     let proven = try await prove(StaffSession.self, email, password, code, origin) { emails in
       try await pool.query(FindStaffForLogin(emails: emails), as: .identity).first
     }
@@ -137,10 +137,10 @@ package struct Sessions: Sendable {
           token: token.hash, candidate: proven.candidate, lifetimeSeconds: lifetimeSeconds, origin: origin),
         then: FindStaffSession(token: token.hash, idleSeconds: idleSeconds))
       guard let session = found.first else { throw PortalError.invalidCredentials }
-      try await transaction.tell([.onPerson(of: session, in: nil, .sessionOpened, ip: origin.ip)])
+      try await transaction.record([.onPerson(of: session, in: nil, .sessionOpened, ip: origin.ip)])
       return session
     }
-    return Login(session: session, token: token)
+    return IssuedSession(session: session, token: token)
   }
 
   /// Throws `.unauthenticated` if there is no such session, or it has ended.
@@ -172,7 +172,7 @@ package struct Sessions: Sendable {
     try await pool.withTransaction(as: .identity) { transaction in
       let ended = try await transaction.query(EndSession<Session>(id: id, personID: session.personID))
       guard !ended.isEmpty else { throw PortalError.notFound }
-      try await transaction.tell(ended.map { .onPerson(of: session, in: $0, .sessionClosed, ip: ip) })
+      try await transaction.record(ended.map { .onPerson(of: session, in: $0, .sessionClosed, ip: ip) })
     }
   }
 
@@ -180,13 +180,13 @@ package struct Sessions: Sendable {
   /// too.
   package func endOthers<Session: PersonSession>(
     of session: Session, ip: String?
-  ) async throws -> (count: Int, login: Login<Session>) {
+  ) async throws -> (count: Int, login: IssuedSession<Session>) {
     try await pool.withTransaction(as: .identity) { transaction in
       _ = try await transaction.query(LockPerson<Session>(id: session.personID))
       let login = try await transaction.rotate(session)
       let ended = try await transaction.query(
         DeleteOtherSessions<Session>(id: session.id, personID: session.personID))
-      try await transaction.tell(ended.map { .onPerson(of: session, in: $0, .sessionClosed, ip: ip) })
+      try await transaction.record(ended.map { .onPerson(of: session, in: $0, .sessionClosed, ip: ip) })
       return (ended.count, login)
     }
   }
@@ -260,18 +260,18 @@ struct EndedSession: Sendable {
 // account, key.
 extension PostgresConnection {
   /// Gives the session a new token. Throws `.unauthenticated` if the session has ended or already has another token.
-  nonisolated func rotate<Session: PersonSession>(_ session: Session) async throws -> Login<Session> {
+  nonisolated func rotate<Session: PersonSession>(_ session: Session) async throws -> IssuedSession<Session> {
     let token = Secret.random(prefix: Session.tokenPrefix)
     guard try await execute(RotateSession(session: session, token: token.hash)) > 0 else {
       throw PortalError.unauthenticated
     }
     var rotated = session
     rotated.tokenHash = token.hash
-    return Login(session: rotated, token: token)
+    return IssuedSession(session: rotated, token: token)
   }
 
   /// Writes events into several trails, always in the same order, to prevent deadlocks.
-  nonisolated func tell(_ events: [InsertAuditEvent]) async throws {
+  nonisolated func record(_ events: [InsertAuditEvent]) async throws {
     _ = try await pipeline(each: events.sorted { ($0.accountID?.uuidString ?? "") < ($1.accountID?.uuidString ?? "") })
   }
 
@@ -287,6 +287,6 @@ extension PostgresConnection {
     _ action: AuditEvent.Action, _: Session.Type, _ personID: UUID, by caller: Caller
   ) async throws {
     let accounts: [UUID?] = Session.haveAccounts ? try await query(ListUserAccounts(userID: personID)) : [nil]
-    try await tell(accounts.map { .onPerson(personID, Session.personKind, in: $0, action, by: caller) })
+    try await record(accounts.map { .onPerson(personID, Session.personKind, in: $0, action, by: caller) })
   }
 }

@@ -55,7 +55,7 @@ package struct StaffMembers: Sendable {
             isEnabled ? .staffEnabled : .staffDisabled, StaffSession.personKind, id, by: caller,
             detail: old.auditDetail))
       }
-      try await Self.tell(events, withdrawing: isEnabled ? nil : id, by: caller, transaction)
+      try await Self.record(events, withdrawing: isEnabled ? nil : id, by: caller, transaction)
       return try FindStaff.one(of: changed)
     }
   }
@@ -67,7 +67,7 @@ package struct StaffMembers: Sendable {
     try await change(id, by: caller) { old, all, transaction in
       if old.isActiveAdmin { try all.checkActiveAdmin(otherThan: id) }
       try await transaction.execute(DeleteStaff(id: id))
-      try await Self.tell(
+      try await Self.record(
         [.inSystem(.staffRemoved, StaffSession.personKind, id, by: caller, detail: old.auditDetail)], withdrawing: id,
         by: caller, transaction)
     }
@@ -87,7 +87,7 @@ package struct StaffMembers: Sendable {
       let guesses = Attempts.Admission(attempt: Attempt(.secondFactor, of: id.text, from: nil), counted: [])
       _ = try await transaction.pipeline(
         DeleteSessions<StaffSession>(personID: id), SettleAttempts(succeeded: [guesses]))
-      try await Self.tell(
+      try await Self.record(
         [.inSystem(.staffSecondFactorReset, StaffSession.personKind, id, by: caller, detail: old.auditDetail)],
         withdrawing: nil, by: caller, transaction)
     }
@@ -119,7 +119,7 @@ package struct StaffMembers: Sendable {
   /// Records the events, and withdraws the unconfirmed requests of `requesterID`, because a requester must be on staff
   /// to answer for a request. Accounts are locked before any trail is written. Must be the last step of the
   /// transaction, because it leaves the transaction's settings at the last account.
-  private static func tell(
+  private static func record(
     _ events: [InsertAuditEvent], withdrawing requesterID: UUID?, by caller: Caller, _ transaction: PostgresConnection
   ) async throws {
     var withdrawn: [StaffConfirmation] = []
@@ -133,7 +133,7 @@ package struct StaffMembers: Sendable {
         withdrawn += taken
       }
     }
-    try await transaction.tell(events)
+    try await transaction.record(events)
     for confirmation in withdrawn {
       _ = try await transaction.pipeline(
         SetLocally(.staff(in: confirmation.accountID)),

@@ -81,6 +81,8 @@ package struct FieldProblem: Sendable, Equatable {
     case email
     case password
     case plan
+    /// The key itself, as it was presented.
+    case key
 
     /// The list that an entry belongs to, or the field itself.
     var whole: Field { if case .scope = self { .scopes } else { self } }

@@ -95,8 +95,8 @@ package struct Verifier: Sendable {
     case .unknown: return nil
     case .none: verdict = .notFound
     case .key(let key):
-      var taken: RateLimiter.Taken?
-      guard let decision = decide(key, request, at: moment, &taken) else { return nil }
+      var reservation: RateLimiter.Reservation?
+      guard let decision = decide(key, request, at: moment, &reservation) else { return nil }
       verdict = Verdict(key, decision)
     }
     if request.hash != nil { observer.observe(.cacheHit) }
@@ -120,11 +120,11 @@ package struct Verifier: Sendable {
       case .key(let key): verdicts.append(Verdict(key, .undecided))
       }
     }
-    var taken: RateLimiter.Taken? = RateLimiter.Taken()
+    var reservation: RateLimiter.Reservation? = RateLimiter.Reservation()
     for (place, request) in requests.enumerated() {
       guard let key = verdicts[place].found?.key else { continue }
-      guard let decision = decide(key, request, at: moment, &taken) else {
-        limiter.release(taken)
+      guard let decision = decide(key, request, at: moment, &reservation) else {
+        limiter.release(reservation)
         return nil
       }
       verdicts[place].code = decision.code
@@ -174,8 +174,8 @@ package struct Verifier: Sendable {
   private func verify(_ key: VerifiableKey?, _ request: VerificationRequest) async throws -> Verdict {
     let now = try await clock.now(on: pool)
     guard let key, request.reaches(key) else { return counted(.notFound, request, at: now) }
-    var taken: RateLimiter.Taken?
-    if let decision = decide(key, request, at: now, &taken) {
+    var reservation: RateLimiter.Reservation?
+    if let decision = decide(key, request, at: now, &reservation) {
       return counted(Verdict(key, decision), request, at: now)
     }
     let decision = Decision(try await limits.admit(key.limits, cost: request.cost))
@@ -183,14 +183,14 @@ package struct Verifier: Sendable {
   }
 
   /// Decides a request whose key was found. Nil if a limit needs PostgreSQL; then nothing is taken. Otherwise the costs
-  /// that were taken are added to `taken`, unless that is nil.
+  /// that were taken are added to `reservation`, unless that is nil.
   private func decide(
-    _ key: VerifiableKey, _ request: VerificationRequest, at now: Moment, _ taken: inout RateLimiter.Taken?
+    _ key: VerifiableKey, _ request: VerificationRequest, at now: Moment, _ reservation: inout RateLimiter.Reservation?
   ) -> Decision? {
     if let refusal = key.refusal(of: request, at: now.expiryDate) {
       return Decision(code: refusal, limits: limiter.peek(key.limits, at: now.milliseconds))
     }
-    return limiter.admit(key.limits, cost: request.cost, at: now.milliseconds, &taken).map { Decision($0) }
+    return limiter.admit(key.limits, cost: request.cost, at: now.milliseconds, &reservation).map { Decision($0) }
   }
 
   private func counted(_ verdict: Verdict, _ request: VerificationRequest, at now: Moment) -> Verdict {

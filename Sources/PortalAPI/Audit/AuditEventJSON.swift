@@ -26,7 +26,7 @@ extension JSONWriter {
     field("hash", event.hash.description)
     if !event.redactions.isEmpty {
       objects("redactions", event.redactions) { json, redaction in
-        json.field("toldBy", redaction.teller)
+        json.field("recordedBy", redaction.recordedBy)
         json.field("hash", redaction.hash.description)
       }
     }

@@ -6,13 +6,13 @@ import PortalHTTP
 extension Request {
   /// This request as its `Idempotency-Key` identifies it; nil without the header. A repeat has the same method, path
   /// and body; the order of the body's members does not matter.
-  func idempotent(_ fields: RequestFields, _ holder: KeyAccess) throws(InvalidRequest) -> IdempotentRequest? {
+  func idempotent(_ fields: RequestFields, _ access: KeyAccess) throws(InvalidRequest) -> IdempotentRequest? {
     let keys = headers[values: .idempotencyKey]
     guard let key = keys.first else { return nil }
     guard keys.count == 1,
       let request = IdempotentRequest(
-        key: key, of: holder.tokenID, request: Array("\(method) \(uri.path)\n".utf8) + fields.fingerprint,
-        accountID: holder.accountID, holder: holder.secret)
+        key: key, of: access.tokenID, request: Array("\(method) \(uri.path)\n".utf8) + fields.fingerprint,
+        accountID: access.accountID, holder: access.secret)
     else {
       let length = IdempotentRequest.keyLength
       throw InvalidRequest(

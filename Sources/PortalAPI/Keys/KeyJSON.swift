@@ -39,11 +39,11 @@ extension JSONWriter {
     field("description", key.description)
     field("tags", key.tags)
     field("metadata", json: key.metadata)
-    if let maker = key.createdBy {
+    if let creator = key.createdBy {
       object("createdBy") { json in
-        json.field("kind", maker.kind)
-        json.field("id", maker.id)
-        json.field("name", maker.name)
+        json.field("kind", creator.kind)
+        json.field("id", creator.id)
+        json.field("name", creator.name)
       }
     } else {
       field("createdBy", json: nil)

@@ -34,62 +34,58 @@ struct KeysController {
     routes.post("v1/accounts/{id}/keys/{keyId}/roll", .writeKeys) { try await roll($1.keyID, $0, of: $1.keyAccess) }
   }
 
-  private func list(_ request: Request, of holder: KeyAccess) async throws -> Response {
+  private func list(_ request: Request, of access: KeyAccess) async throws -> Response {
     let query = try request.query()
     let page = try query.page()
     var filter = try KeyFilter(query)
-    filter.environment = holder.caller.environment
-    let found = try await keys.list(of: holder.accountID, filter, page: page)
+    filter.environment = access.caller.environment
+    let found = try await keys.list(of: access.accountID, filter, page: page)
     let now = expiryDate
     return Response(
       json: .object { json in json.page("keys", found) { $0.fields(of: $1, at: now) } })
   }
 
-  private func get(_ id: UUID, of holder: KeyAccess) async throws -> Response {
-    let key = try await keys.find(id, of: holder.accountID, in: holder.caller.environment)
+  private func get(_ id: UUID, of access: KeyAccess) async throws -> Response {
+    let key = try await keys.find(id, of: access.accountID, in: access.caller.environment)
     return Response(
       json: .object { $0.fields(of: key, at: expiryDate) },
       headers: [.eTag: EntityTag.text(of: key.revision)])
   }
 
-  private func create(_ request: Request, for holder: KeyAccess) async throws -> Response {
+  private func create(_ request: Request, for access: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let once = try request.idempotent(fields, holder)
+    let once = try request.idempotent(fields, access)
     let settings: KeySettings
     do { settings = try fields.keySettings(at: expiryDate) } catch let error as InvalidRequest {
       // A repeat may have an `expiresAt` that was in the future at the first request and is in the past now.
       guard let once, let answer = try await idempotency.firstAnswer(to: once) else { throw error }
-      return response(try NewKey(answer), for: holder)
-    }
-    guard let once else {
-      let issued = try await keys.create(settings, for: holder.accountID, by: holder.caller)
-      return response(NewKey(issued, at: expiryDate), for: holder)
+      return response(try NewKey(answer), for: access)
     }
     let now = try await keys.now()
-    let answer = try await idempotency.once(once) { transaction in
+    let answer = try await idempotency.once(once, of: access.accountID) { transaction in
       let issued = try await keys.create(
-        settings, for: holder.accountID, by: holder.caller, at: now, on: transaction)
+        settings, for: access.accountID, by: access.caller, at: now, on: transaction)
       return FirstAnswer(issued, at: expiryDate)
     }
-    return response(try NewKey(answer), for: holder)
+    return response(try NewKey(answer), for: access)
   }
 
-  private func response(_ new: NewKey, for holder: KeyAccess) -> Response {
+  private func response(_ new: NewKey, for access: KeyAccess) -> Response {
     Response(
       status: .created,
       json: .object { json in
         json.fields(of: new)
         json.keyWarning()
       },
-      headers: [.location: "\(holder.path)/\(new.id.text)", .eTag: EntityTag.text(of: Key.firstRevision)])
+      headers: [.location: "\(access.path)/\(new.id.text)", .eTag: EntityTag.text(of: Key.firstRevision)])
   }
 
-  private func update(_ id: UUID, _ request: Request, of holder: KeyAccess) async throws -> Response {
+  private func update(_ id: UUID, _ request: Request, of access: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let changes = try fields.keyChanges(at: expiryDate)
     let revisions = try request.ifMatch()
     let updated = try await keys.update(
-      id, of: holder.accountID, changes, ifRevision: revisions, by: holder.caller)
+      id, of: access.accountID, changes, ifRevision: revisions, by: access.caller)
     return Response(
       json: .object { $0.fields(of: updated, at: expiryDate) },
       headers: [.eTag: EntityTag.text(of: updated.key.revision)])
@@ -101,33 +97,29 @@ struct KeysController {
     return Response(json: .object { $0.revocation(ofKeys: count, propagation) })
   }
 
-  private func revoke(_ id: UUID, of holder: KeyAccess) async throws -> Response {
-    let revoked = try await keys.revoke(id, of: holder.accountID, by: holder.caller)
+  private func revoke(_ id: UUID, of access: KeyAccess) async throws -> Response {
+    let revoked = try await keys.revoke(id, of: access.accountID, by: access.caller)
     return Response(json: .object { $0.fields(of: revoked) })
   }
 
-  private func roll(_ id: UUID, _ request: Request, of holder: KeyAccess) async throws -> Response {
+  private func roll(_ id: UUID, _ request: Request, of access: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax, isOptional: RollBody.isOptional)
-    let once = try request.idempotent(fields, holder)
+    let once = try request.idempotent(fields, access)
     let grace = try RollBody(&fields).graceSeconds
-    guard let once else {
-      let rolled = try await keys.roll(id, of: holder.accountID, graceSeconds: grace, by: holder.caller)
-      return response(RolledKey(rolled, at: expiryDate), for: holder)
-    }
     let start = ContinuousClock.now
     let now = try await keys.now()
-    let answer = try await idempotency.once(once) { transaction in
+    let answer = try await idempotency.once(once, of: access.accountID) { transaction in
       let (successor, predecessor, ended) = try await keys.roll(
-        id, of: holder.accountID, graceSeconds: grace, by: holder.caller, at: now, on: transaction)
+        id, of: access.accountID, graceSeconds: grace, by: access.caller, at: now, on: transaction)
       return FirstAnswer(successor, [predecessor] + ended, at: expiryDate)
     }
-    return response(try RolledKey(answer, await keys.propagation(since: start)), for: holder)
+    return response(try RolledKey(answer, await keys.propagation(since: start)), for: access)
   }
 
-  private func response(_ rolled: RolledKey, for holder: KeyAccess) -> Response {
+  private func response(_ rolled: RolledKey, for access: KeyAccess) -> Response {
     Response(
       status: .created, json: .object { $0.fields(of: rolled) },
-      headers: [.location: "\(holder.path)/\(rolled.successor.id.text)"])
+      headers: [.location: "\(access.path)/\(rolled.successor.id.text)"])
   }
 
   /// The time by which a key counts as expired or not.

@@ -117,7 +117,7 @@ extension PersonController<StaffContext> {
 extension Response {
   /// The response with a session's new token. `more` writes members before it.
   init(
-    _ login: Login<some PersonSession>, _ cookie: SessionCookie?, at now: Date,
+    _ login: IssuedSession<some PersonSession>, _ cookie: SessionCookie?, at now: Date,
     _ more: (inout JSONWriter) -> Void = { _ in }
   ) {
     self.init(

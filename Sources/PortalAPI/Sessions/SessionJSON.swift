@@ -16,7 +16,7 @@ extension JSONWriter {
   }
 
   /// The new token of a session.
-  mutating func fields(of login: Login<some PersonSession>) {
+  mutating func fields(of login: IssuedSession<some PersonSession>) {
     field("token", login.token.reveal())
     field("expiresAt", login.session.expiresAt)
   }

@@ -74,7 +74,7 @@ struct SessionsController {
       try await sessions.switchAccount(of: context.session, to: try context.pathID, ip: context.caller.ip))
   }
 
-  private func response(_ login: Login<MemberSession>, status: HTTPResponse.Status = .ok) -> Response {
+  private func response(_ login: IssuedSession<MemberSession>, status: HTTPResponse.Status = .ok) -> Response {
     let session = login.session
     let json = JSONWriter.object { json in
       json.fields(of: session.user, in: session.account, as: session.role)

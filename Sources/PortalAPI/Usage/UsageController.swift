@@ -21,9 +21,9 @@ struct UsageController {
     routes.post("v1/usage", .writeUsage, use: take)
   }
 
-  private func ofKey(_ id: UUID, _ request: Request, of holder: KeyAccess) async throws -> Response {
+  private func ofKey(_ id: UUID, _ request: Request, of access: KeyAccess) async throws -> Response {
     let report = try await usages.report(
-      onKey: id, of: holder.accountID, in: holder.caller.environment, days: try request.query().days)
+      onKey: id, of: access.accountID, in: access.caller.environment, days: try request.query().days)
     return Response(json: .object { $0.fields(of: report, onKey: id) })
   }
 

@@ -22,8 +22,8 @@ package struct MemberAuthentication: RouterMiddleware {
     var context = context
     let (session, token) = try await limits.identifying(context) { try await find(request) }
     try limits.session?.count(session.id)
-    context.customer = session
-    context.customerToken = token
+    context.member = session
+    context.memberToken = token
     return try await next(request, context)
   }
 

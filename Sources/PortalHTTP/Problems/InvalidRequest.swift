@@ -23,44 +23,12 @@ package struct InvalidRequest: Error, Equatable {
   }
 }
 
-extension RequestProblem {
-  /// Gives a refused field its location in a request of this API.
-  package init(_ problem: FieldProblem) {
-    let place =
-      switch problem.owner {
-      case .request: "body"
-      case .key: "key"
-      }
-    self.init(location: place + "." + problem.field.name, message: problem.message)
-  }
-}
-
-extension FieldProblem.Field {
-  /// The name of the field in this API and on the command line.
-  package var name: String {
-    switch self {
-    case .scopes: "scopes"
-    case .scope(let index): "scopes[\(index)]"
-    case .rateLimitPerMinute: "rateLimitPerMinute"
-    case .expiresAt: "expiresAt"
-    case .allowedIPs: "allowedIPs"
-    case .environment: "environment"
-    case .email: "email"
-    case .password: "password"
-    case .plan: "plan"
-    }
-  }
-}
+/// Gives a field that the domain refused its location in the requests of an API.
+package typealias FieldPlacing = @Sendable (FieldProblem) -> RequestProblem
 
 extension JSONWriter {
   package mutating func fields(of problem: RequestProblem) {
     field("location", problem.location)
-    field("message", problem.message)
-  }
-
-  /// Writes a problem of the enclosing object: the location is the name of the field alone.
-  package mutating func fields(of problem: FieldProblem) {
-    field("location", problem.field.name)
     field("message", problem.message)
   }
 }

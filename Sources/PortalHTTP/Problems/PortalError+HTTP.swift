@@ -2,7 +2,7 @@ import HTTPTypes
 import Hummingbird
 import NIOCore
 import NIOHTTP1
-import Portal
+package import Portal
 import Postgres
 
 /// The only place where errors become the problems that clients read.
@@ -10,13 +10,14 @@ extension Problem {
   /// The `Retry-After` of temporary problems, in seconds.
   private static let retryAfterSeconds = 1
 
-  package init(_ error: any Error) {
+  /// `place` gives the fields that the domain refused their locations.
+  package init(_ error: any Error, placing place: (FieldProblem) -> RequestProblem) {
     switch error {
     case let problem as Problem: self = problem
     case let error as InvalidRequest: self = .naming(error.problems, .badRequest, .invalidRequest)
-    case let error as PortalError: self.init(error)
-    case let error as PostgresError: self.init(error)
-    case let error as HTTPError: self.init(error)
+    case let error as PortalError: self.init(error, place)
+    case let error as PostgresError: self.init(error, place)
+    case let error as HTTPError: self.init(error, place)
     case is NIOTooManyBytesError: self = .bodyTooLarge
     case is ClientGone: self = .clientGone
     case is HTTPParserError: self.init(.badRequest, .invalidRequest, "The body is not HTTP/1.1.")
@@ -25,7 +26,7 @@ extension Problem {
     }
   }
 
-  private init(_ error: PortalError) {
+  private init(_ error: PortalError, _ place: (FieldProblem) -> RequestProblem) {
     switch error {
     case .unauthenticated:
       self.init(
@@ -54,20 +55,20 @@ extension Problem {
     case .forbidden(let reason):
       self.init(.forbidden, .forbidden, reason)
     case .scopeNotAllowed(let errors):
-      self = .naming(errors, .forbidden, .scopeNotAllowed)
+      self = .naming(errors.map(place), .forbidden, .scopeNotAllowed)
     case .limitNotAllowed(let errors):
-      self = .naming(errors, .forbidden, .limitNotAllowed)
+      self = .naming(errors.map(place), .forbidden, .limitNotAllowed)
     case .policyViolation(let errors):
-      self = .naming(errors, .forbidden, .policyViolation)
+      self = .naming(errors.map(place), .forbidden, .policyViolation)
     case .notFound:
       self.init(.notFound, .notFound, "Not found.")
     case .invalid(let errors):
-      self = .naming(errors, .badRequest, .invalidRequest)
+      self = .naming(errors.map(place), .badRequest, .invalidRequest)
     case .notAKey:
       self.init(
         .badRequest, .notAKey,
         "The text cannot be a key of this portal. It may be mistyped, cut off, or another kind of secret.",
-        errors: [RequestProblem(location: "body.key", message: "cannot be a key of this portal")])
+        errors: [place(FieldProblem(.key, "cannot be a key of this portal"))])
     case .keyCapReached(let cap):
       self.init(.conflict, .keyCapReached, "The account has reached its plan's limit of \(cap) live keys.")
     case .keyNotActive:
@@ -120,10 +121,10 @@ extension Problem {
     }
   }
 
-  private init(_ error: PostgresError) {
+  private init(_ error: PostgresError, _ place: (FieldProblem) -> RequestProblem) {
     // The person was erased while the request was in progress, so the session no longer exists.
     guard !error.violates("audit_events_actor_present") else {
-      self.init(PortalError.unauthenticated)
+      self.init(PortalError.unauthenticated, place)
       return
     }
     self =
@@ -135,9 +136,9 @@ extension Problem {
   }
 
   /// An error that the framework itself threw.
-  private init(_ error: HTTPError) {
+  private init(_ error: HTTPError, _ place: (FieldProblem) -> RequestProblem) {
     switch error.status {
-    case .notFound: self.init(PortalError.notFound)
+    case .notFound: self.init(PortalError.notFound, place)
     case .contentTooLarge: self = .bodyTooLarge
     case .unsupportedMediaType: self = .unsupportedMediaType
     case .serviceUnavailable: self = .unavailable
@@ -146,10 +147,6 @@ extension Problem {
         error.status.kind == .clientError
         ? Problem(.badRequest, .invalidRequest, "The request could not be read.") : .internalError
     }
-  }
-
-  private static func naming(_ errors: [FieldProblem], _ status: HTTPResponse.Status, _ code: Code) -> Problem {
-    naming(errors.map { RequestProblem($0) }, status, code)
   }
 
   private static func naming(_ errors: [RequestProblem], _ status: HTTPResponse.Status, _ code: Code) -> Problem {

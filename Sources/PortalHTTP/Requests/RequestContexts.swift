@@ -8,8 +8,8 @@ package struct AppRequestContext: RequestContext {
   /// Where the request comes from: the peer's address, or what trusted proxies report; nil without a socket.
   package internal(set) var clientAddress: String?
   /// Set by the authentication of a route group, read by that group's context.
-  package var customer: MemberSession?
-  package var customerToken: Secret?
+  package var member: MemberSession?
+  package var memberToken: Secret?
   package var staff: StaffSession?
   package var token: ServiceToken?
   package var tokenSecret: Secret?
@@ -36,7 +36,7 @@ package struct MemberContext: ChildRequestContext, PersonContext {
   package let caller: Caller
 
   package init(context: AppRequestContext) throws {
-    guard let session = context.customer, let token = context.customerToken else { throw PortalError.unauthenticated }
+    guard let session = context.member, let token = context.memberToken else { throw PortalError.unauthenticated }
     coreContext = context.coreContext
     self.session = session
     self.token = token

@@ -10,9 +10,11 @@ import Postgres
 /// `/metrics/` would get past a proxy that blocks `/metrics`.
 package struct ProblemMiddleware: RouterMiddleware {
   private let routes: RouteTable
+  private let place: FieldPlacing
 
-  package init(routes: RouteTable) {
+  package init(routes: RouteTable, placing place: @escaping FieldPlacing) {
     self.routes = routes
+    self.place = place
   }
 
   package func handle(
@@ -42,7 +44,7 @@ package struct ProblemMiddleware: RouterMiddleware {
       let methods = routes.methods(at: request.uri.path)
       if !methods.isEmpty { return .methodNotAllowed(methods) }
     }
-    return Problem(error)
+    return Problem(error, placing: place)
   }
 
   /// Logs what the client does not get to see.

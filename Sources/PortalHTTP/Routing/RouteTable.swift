@@ -94,7 +94,7 @@ package struct RecordingRouter: RouterMethods {
   package typealias Context = AppRequestContext
 
   private let router: Router<AppRequestContext>
-  private let table: RouteTable
+  package let table: RouteTable
 
   package init(router: Router<AppRequestContext>, table: RouteTable) {
     self.router = router

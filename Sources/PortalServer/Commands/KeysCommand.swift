@@ -42,8 +42,8 @@ struct KeysCommand: AsyncParsableCommand {
       let configuration = try await options.load()
       let filter = KeyFilter(status: status, tags: tag, text: text, environment: environment)
       try await reportingFailure {
-        let (listed, now) = try await configuration.withKeys { keys, now in
-          (try await pageOptions.read { try await keys.list(of: account, filter, page: $0) }, now)
+        let (listed, now) = try await configuration.withKeys { keys, now, _ in
+          (try await pageOptions.read { try await keys.list(of: account, filter, page: $0) }, now.expiryDate)
         }
         Output(isJSON: options.json).print(
           Self.table(listed.items, at: now), hasHeadings: tableOptions.hasHeadings,
@@ -143,8 +143,12 @@ struct KeysCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let (issued, now) = try await configuration.withKeys { keys, now in
-          (try await keys.create(try settings(at: now), for: account, by: commandCaller), now)
+        let (issued, now) = try await configuration.withKeys { keys, now, pool in
+          let settings = try settings(at: now.expiryDate)
+          let issued = try await pool.withTransaction(as: .account(account)) {
+            try await keys.create(settings, for: account, by: commandCaller, at: now, on: $0)
+          }
+          return (issued, now.expiryDate)
         }
         Output(isJSON: options.json).print(
           "key \(issued.key.id.text) \(issued.secret.reveal())",
@@ -205,11 +209,13 @@ extension PortalConfiguration {
     }
   }
 
-  /// Calls `body` with the operations on keys and PostgreSQL's time.
-  fileprivate func withKeys<Value: Sendable>(_ body: (Keys, Date) async throws -> Value) async throws -> Value {
+  /// Calls `body` with the operations on keys, PostgreSQL's time, and the pool for transactions.
+  fileprivate func withKeys<Value: Sendable>(
+    _ body: (Keys, Moment, PostgresPool) async throws -> Value
+  ) async throws -> Value {
     try await PostgresPool.with(database.with(.portal)) { pool in
       let keys = makeKeys(pool)
-      return try await body(keys, try await keys.clock.now(on: pool).expiryDate)
+      return try await body(keys, try await keys.now(), pool)
     }
   }
 

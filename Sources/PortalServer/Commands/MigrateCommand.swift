@@ -66,17 +66,17 @@ struct MigrateCommand: AsyncParsableCommand {
         return outcome
       }
       if printAccess { return }
-      if !outcome.madeRoles.isEmpty, outcome.applied.count < migrations.count {
-        notes.append("created the roles \(outcome.madeRoles.joined(separator: ", "))")
+      if !outcome.createdRoles.isEmpty, outcome.applied.count < migrations.count {
+        notes.append("created the roles \(outcome.createdRoles.joined(separator: ", "))")
       }
-      if !outcome.mended.isEmpty { notes.append("restored what was missing: \(outcome.mended.summary)") }
+      if !outcome.restored.isEmpty { notes.append("restored what was missing: \(outcome.restored.summary)") }
       output.print(
         notes.isEmpty ? "The database is up to date." : notes.joined(separator: "\n"),
         json: .object {
           $0.field("adopted", isAdopted)
           $0.field("applied", outcome.applied)
-          $0.field("madeRoles", outcome.madeRoles)
-          $0.field("mended", outcome.mended.map(\.statement))
+          $0.field("createdRoles", outcome.createdRoles)
+          $0.field("restored", outcome.restored.map(\.statement))
         })
     }
   }

@@ -9,6 +9,13 @@ import Testing
 
 @Suite("Problems")
 struct ProblemTests {
+  @Test("a refusal by the domain is located in the body, or in the key that the request is about")
+  func placed() {
+    let problem = RequestProblem(FieldProblem(.scope(1), "is wrong"))
+    #expect(problem == RequestProblem(location: "body.scopes[1]", message: "is wrong"))
+    #expect(RequestProblem(FieldProblem(.expiresAt, "is wrong", of: .key)).location == "key.expiresAt")
+  }
+
   @Test("an unknown path is not_found, with or without a session")
   func unknownPaths() async throws {
     try await withPortal { portal in

@@ -74,7 +74,7 @@ struct PlansTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       async let creating = concurrently(60) { _ in try await world.makeKey(account).key.id }
-      try await pool.type("update plans set key_cap = 2")
+      try await pool.script("update plans set key_cap = 2")
       let after = await concurrently(20) { _ in try await world.makeKey(account).key.id }
       let before = await creating
       #expect(before.errors.allSatisfy { if case PortalError.keyCapReached = $0 { true } else { false } })
@@ -91,7 +91,7 @@ struct PlansTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let id = try await world.makeKey(account).key.id
-      try await pool.type(
+      try await pool.script(
         """
         update api_keys set created_at = now() - interval '8 days';
         update plans set key_cap = 1, max_key_lifetime_days = 9
@@ -102,7 +102,7 @@ struct PlansTests {
       #expect(abs(try #require(found.effectiveExpiresAt).timeIntervalSinceNow - 86_400) < 60)
       let soon = KeySettings(name: "Key", scopes: ["a"], expiresAt: Date().addingTimeInterval(60))
       await #expect(throws: PortalError.keyCapReached(cap: 1)) { try await world.makeKey(account, soon) }
-      try await pool.type("update plans set max_key_lifetime_days = 8")
+      try await pool.script("update plans set max_key_lifetime_days = 8")
       #expect(try await world.keys.find(id, of: account).status(at: Date()) == .expired)
       #expect(try await world.keys.list(of: account, KeyFilter(status: .expired)).items.map(\.id) == [id])
       #expect(try await world.keys.list(of: account, KeyFilter(status: .active)).items.isEmpty)

@@ -64,7 +64,7 @@ struct AnalyticsStatementsTests {
   /// Adds usage of `keys` keys on some days and packs closed days. `requests` is an SQL expression of `key` and `age`
   /// for the requests of a day.
   private func use(_ pool: PostgresPool, keys: Int, requests: String) async throws {
-    try await pool.type(
+    try await pool.script(
       """
       select count_usage(array_agg(account), array_agg(key_id), array_agg(hour), array_agg('/' || endpoint),
         array_agg(verified), array_agg(denied), array_agg(hour), array_agg(reported), array_agg(errors),
@@ -100,7 +100,7 @@ struct AnalyticsStatementsTests {
   func topKeys(_ keys: Int, _ requests: String) async throws {
     try await withPool { pool in
       try await use(pool, keys: keys, requests: requests)
-      try await pool.type("analyze")
+      try await pool.script("analyze")
       let today = Day(containing: Date())
       for (from, to) in [(0, 0), (30, 0), (50, 0), (50, 5), (90, 60)] {
         let range = try #require(
@@ -125,7 +125,7 @@ struct AnalyticsStatementsTests {
     ] {
       try await withPool { pool in
         try await use(pool, keys: keys, requests: requests)
-        try await pool.type("analyze")
+        try await pool.script("analyze")
         let plan = try await pool.plan(
           of: ListTopKeys.self, "date, date, bigint", "current_date - \(days), current_date, 11", as: .analyst,
           isRun: true)
@@ -139,7 +139,7 @@ struct AnalyticsStatementsTests {
   @Test("the magnitude of a key bounds its counts")
   func magnitudes() async throws {
     try await withPool { pool in
-      try await pool.type(
+      try await pool.script(
         """
         insert into key_activity (account_id, key_id, verified_count, denied_count, reported_count)
         select gen_random_uuid(), gen_random_uuid(), count / 2, count - count / 2 - count / 5, count / 5
@@ -196,7 +196,7 @@ struct AnalyticsStatementsTests {
 
   /// Inserts keys of all kinds in three accounts, created over a year: used or not, revoked, disabled, expired.
   private func insertKeys(_ pool: PostgresPool, _ count: Int) async throws {
-    try await pool.type(
+    try await pool.script(
       """
       insert into plans (name, key_cap, scopes, rate_limit_per_minute_max, max_key_lifetime_days)
         values ('short', 10000, '{*}', 10000, 200);
@@ -227,9 +227,9 @@ struct AnalyticsStatementsTests {
       let keys = try await world.makeKeys(2, account)
       let days = "select idle_since - (now() at time zone 'UTC')::date from key_activity order by key_id"
       #expect(try await pool.lines(days) == ["0", "0"])
-      try await pool.type("update api_keys set created_at = now() - interval '30 days'")
+      try await pool.script("update api_keys set created_at = now() - interval '30 days'")
       #expect(try await pool.lines(days) == ["-30", "-30"])
-      try await pool.type(
+      try await pool.script(
         """
         select count_usage(array['\(account)'::uuid], array['\(keys[1].key.id)'::uuid],
           array[date_trunc('hour', now() - interval '7 days', 'UTC')], '{/}', '{1}', '{0}',

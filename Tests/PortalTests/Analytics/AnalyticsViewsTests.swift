@@ -17,7 +17,7 @@ struct AnalyticsViewsTests {
     let result: Result<Void, any Error>
     do { result = .success(try await body(role)) } catch { result = .failure(error) }
     if try await pool.text("select 1 from pg_roles where rolname = '\(role)'") != nil {
-      try await pool.type("drop owned by \(role); drop role \(role)")
+      try await pool.script("drop owned by \(role); drop role \(role)")
     }
     try result.get()
   }
@@ -61,7 +61,7 @@ struct AnalyticsViewsTests {
         var histogram = LatencyHistogram()
         for latency in slice { histogram.add(milliseconds: latency) }
         let buckets = slice.isEmpty ? "" : "{\(histogram.buckets.map(String.init).joined(separator: ","))}"
-        try await pool.type(
+        try await pool.script(
           """
           select count_usage(array['\(UUID.numbered(1))']::uuid[], array['\(UUID.numbered(2))']::uuid[],
             array[timestamptz '2026-01-01 05:00Z'], array['\(endpoint)'], array[10]::bigint[], array[1]::bigint[],
@@ -107,11 +107,11 @@ struct AnalyticsViewsTests {
       let account = try await world.makeAccount()
       for change in ["name = name", "revoked_at = now()", "disabled_at = now()", "expires_at = now()"] {
         let key = try await world.makeKey(account)
-        try await pool.type("update api_keys set \(change) where id = '\(key.key.id)'")
+        try await pool.script("update api_keys set \(change) where id = '\(key.key.id)'")
       }
       #expect(
         try await pool.lines("select status from keys_v1 order by id") == ["active", "revoked", "disabled", "expired"])
-      try await pool.type("update accounts set suspended_at = now()")
+      try await pool.script("update accounts set suspended_at = now()")
       #expect(
         try await pool.lines("select distinct status from keys_v1 order by 1") == ["revoked", "suspended"])
     }
@@ -122,13 +122,15 @@ struct AnalyticsViewsTests {
     try await withPool { pool in
       try await withRole(pool) { role in
         for _ in 1...2 { try await AnalyticsRole(pool: pool).grant(to: role, by: World.caller) }
-        for view in Self.views { try await pool.type("begin; set local role \(role); select * from \(view); rollback") }
+        for view in Self.views {
+          try await pool.script("begin; set local role \(role); select * from \(view); rollback")
+        }
         let tables = try await pool.lines(
           "select tablename from pg_tables where schemaname = 'public' union all select 'usage_by_key'")
         #expect(tables.count > 20)
         for table in tables {
           let error = await #expect(throws: PostgresError.self) {
-            try await pool.type("begin; set local role \(role); select * from \(table); rollback")
+            try await pool.script("begin; set local role \(role); select * from \(table); rollback")
           }
           #expect(error?.sqlState == "42501", "\(table)")
         }
@@ -137,7 +139,7 @@ struct AnalyticsViewsTests {
           "select note_usage_progress(gen_random_uuid(), now())",
         ] {
           let error = await #expect(throws: PostgresError.self) {
-            try await pool.type("begin; set local role \(role); \(statement); rollback")
+            try await pool.script("begin; set local role \(role); \(statement); rollback")
           }
           #expect(error?.sqlState == "42501", "\(statement)")
         }
@@ -151,9 +153,9 @@ struct AnalyticsViewsTests {
   func rights() async throws {
     try await withPool { pool in
       try await withRole(pool) { owner in
-        try await pool.type("create role \(owner); grant execute on function grant_analytics to \(owner)")
+        try await pool.script("create role \(owner); grant execute on function grant_analytics to \(owner)")
         let error = await #expect(throws: PostgresError.self) {
-          try await pool.type("begin; set local role \(owner); select grant_analytics('nobody_else'); rollback")
+          try await pool.script("begin; set local role \(owner); select grant_analytics('nobody_else'); rollback")
         }
         #expect(error?.sqlState == "42501")
         #expect(try await pool.text("select 1 from pg_roles where rolname = 'nobody_else'") == nil)

@@ -41,6 +41,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
   (
     "PortalAPI",
     FolderOrder([
+      ["Problems"],
       ["Accounts", "Audit", "Contract", "Credentials", "Keys", "Operations", "Verification"],
       ["Analytics", "FastPath", "Sessions", "Usage"],
       ["Server", "Support"],
@@ -109,6 +110,10 @@ struct FolderOrderTests {
       let folders = Set(try sourceFiles(in: "Tests/\(module)Tests").map(\.folder))
       #expect(folders.subtracting(known.joined()).subtracting(["Architecture", "Helpers"]) == [], "\(module)")
     }
+    // Files in no folder test the whole program.
+    let known = Set(try sourceFiles(in: "Sources/PortalServer").map(\.folder))
+    let folders = Set(try sourceFiles(in: "Tests/PortalServerTests").map(\.folder))
+    #expect(folders.subtracting(known).subtracting(["Gateways", "Helpers"]) == [])
   }
 }
 

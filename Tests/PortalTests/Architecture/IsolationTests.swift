@@ -62,7 +62,7 @@ private struct Tenant {
     user = UUID(
       uuidString: try await world.pool.text("select user_id from memberships where account_id = '\(accountID)'") ?? "")!
     try await world.policies.set(KeyPolicy(disableAfterIdleDays: 7), of: accountID, by: World.caller)
-    try await world.pool.type("update api_keys set created_at = now() - interval '8 days' where id = '\(spare)'")
+    try await world.pool.script("update api_keys set created_at = now() - interval '8 days' where id = '\(spare)'")
     try await world.pool.execute(
       InsertInvitation(
         id: invitation, accountID: accountID, email: "guest@example.com", role: .viewer,
@@ -77,7 +77,7 @@ private struct Tenant {
       InsertFirstAnswer(
         request: request, answer: FirstAnswer(objects: ["{}"], newID: key, secret: nil), sealedSecret: [1]),
       as: .account(accountID))
-    try await world.pool.type(
+    try await world.pool.script(
       """
       select count_usage(array['\(accountID)'::uuid], array['\(key)'::uuid], array[date_trunc('hour', now(), 'UTC')],
         array['/a'], '{1}', '{0}', array[now()], '{}', '{}', '{}', '{}', '{}')
@@ -195,7 +195,7 @@ struct IsolationTests {
       let world = World(pool)
       let one = try await Tenant(world, "ada@example.com")
       let other = try await world.makeAccount("bob@example.com")
-      try await pool.type("delete from memberships where account_id = '\(other)'")
+      try await pool.script("delete from memberships where account_id = '\(other)'")
       let before = try await pool.everything(of: one.accountID)
       #expect(before.count > 500)
 
@@ -317,7 +317,7 @@ struct IsolationTests {
         }
         #expect(error?.sqlState == "42501")
       }
-      try await pool.type("update staff_confirmations set expires_at = now()")
+      try await pool.script("update staff_confirmations set expires_at = now()")
       for settings in [PostgresSettings.staff, .staff(in: other)] {
         #expect(try await pool.execute(DeleteExpiredConfirmation(accountID: one), as: settings) == 0)
       }

@@ -26,7 +26,7 @@ struct AttemptsTests {
   }
 
   private func pass(_ seconds: Int, _ pool: PostgresPool) async throws {
-    try await pool.type("update clock.moment set moment = moment + interval '\(seconds) s'")
+    try await pool.script("update clock.moment set moment = moment + interval '\(seconds) s'")
   }
 
   /// Makes attempts until one has to wait. Returns the number of admitted attempts.
@@ -275,7 +275,7 @@ struct AttemptsTests {
 
   /// Makes the stored rows older by `interval`.
   private func age(_ interval: String, _ pool: PostgresPool) async throws {
-    try await pool.type(
+    try await pool.script(
       """
       update attempt_counts set forgotten_at = forgotten_at - interval '\(interval)',
         known_until = known_until - interval '\(interval)'

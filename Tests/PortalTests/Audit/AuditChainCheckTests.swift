@@ -167,14 +167,14 @@ struct AuditChainCheckTests {
     var digest = AuditRedactionDigest()
     for seq in seqs {
       chain[seq - 1].actorName = PersonErasures.name
-      chain[seq - 1].redactions.append(AuditRedaction(teller: count + 1, hash: chain[seq - 1].computedHash))
+      chain[seq - 1].redactions.append(AuditRedaction(recordedBy: count + 1, hash: chain[seq - 1].computedHash))
       digest.add(chain[seq - 1], leaving: chain[seq - 1].computedHash)
     }
-    var teller = ChainedAuditEvent.sample(chain[0].trail, seq: count + 1, after: chain[count - 1].hash)
-    teller.action = AuditEvent.Action.auditRedacted.rawValue
-    teller.detail = digest.summary
-    edit(&teller)
-    return chain + [teller.hashed()]
+    var recorder = ChainedAuditEvent.sample(chain[0].trail, seq: count + 1, after: chain[count - 1].hash)
+    recorder.action = AuditEvent.Action.auditRedacted.rawValue
+    recorder.detail = digest.summary
+    edit(&recorder)
+    return chain + [recorder.hashed()]
   }
 
   @Test("redacted events that a later event records are intact, and are reported")
@@ -229,12 +229,12 @@ struct AuditChainCheckTests {
 
   @Test("an event that only claims to be redacted is found, whichever recording event it names")
   func claims() {
-    for teller in [Int.min, 1, 2, 5, 6, 7, .max] {
+    for recorder in [Int.min, 1, 2, 5, 6, 7, .max] {
       var chain = makeChain(6)
       chain[1].actorName = "nobody"
-      chain[1].redactions = [AuditRedaction(teller: teller, hash: chain[1].computedHash)]
+      chain[1].redactions = [AuditRedaction(recordedBy: recorder, hash: chain[1].computedHash)]
       let found = problems(chain, head: chain.head)
-      #expect(found == ["\(teller) \(AuditFinding.Problem.untoldRedaction(first: 2, count: 1))"], "\(teller)")
+      #expect(found == ["\(recorder) \(AuditFinding.Problem.unrecordedRedaction(first: 2, count: 1))"], "\(recorder)")
     }
   }
 
@@ -254,7 +254,7 @@ struct AuditChainCheckTests {
     #expect(problems(chain, head: chain.head) == [other])
     // One more event claims to be redacted.
     chain = whole
-    chain[3].redactions = [AuditRedaction(teller: 7, hash: chain[3].computedHash)]
+    chain[3].redactions = [AuditRedaction(recordedBy: 7, hash: chain[3].computedHash)]
     #expect(problems(chain, head: chain.head) == [other])
     // The recording event has another digest, or another action.
     chain = redacted([2, 3]) { $0.detail = AuditRedactionDigest().summary }
@@ -267,7 +267,7 @@ struct AuditChainCheckTests {
     chain = redacted([2, 3]) { $0.action = "x" }
     #expect(
       problems(chain, head: chain.head) == [
-        "7 \(AuditFinding.Problem.untoldRedaction(first: 2, count: 2))"
+        "7 \(AuditFinding.Problem.unrecordedRedaction(first: 2, count: 2))"
       ])
     chain = redacted([])
     #expect(problems(chain, head: chain.head) == [])

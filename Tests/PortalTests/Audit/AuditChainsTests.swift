@@ -52,7 +52,7 @@ struct AuditChainsTests {
         case 6:
           _ = try await world.desk.setSuspension(of: other, to: index % 16 == 6, by: World.caller, reason)
         default:
-          try await pool.type(
+          try await pool.script(
             """
             insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
             select gen_random_uuid(), account, 'command', 'psql', 'x', 'x'
@@ -84,7 +84,7 @@ struct AuditChainsTests {
     try await withPool { pool in
       let world = World(pool)
       _ = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
-      try await pool.type(
+      try await pool.script(
         """
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, seq, prev_hash, hash)
         select gen_random_uuid(), account.id, 'command', 'psql', 'x', 'x', 77, sha256('a'), sha256('b')
@@ -104,7 +104,7 @@ struct AuditChainsTests {
       _ = try await world.makeKeys(24, account)
       let outcomes = await concurrently(10) { _ in try await world.makeKey(account) }
       #expect(outcomes.errors.count == 9)
-      try await pool.type(
+      try await pool.script(
         """
         begin;
         insert into audit_events (id, actor_kind, actor_name, action, target_kind) values (gen_random_uuid(), 'job', '',
@@ -124,7 +124,7 @@ struct AuditChainsTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       // One of the two rows is the existing event.
-      try await pool.type(
+      try await pool.script(
         """
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
         select case number when 1 then id else gen_random_uuid() end, account_id, actor_kind, actor_name, 'x',
@@ -142,7 +142,7 @@ struct AuditChainsTests {
   func leftOut() async throws {
     try await withPool { pool in
       let account = try await World(pool).makeAccount()
-      try await pool.type(
+      try await pool.script(
         """
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
         select case when number % 3 = 0 then known.id else gen_random_uuid() end, account_id, 'job', 'x', 'x', 'x'
@@ -155,7 +155,7 @@ struct AuditChainsTests {
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
         select gen_random_uuid(), '\(account)', 'job', 'x', 'x', 'x' from generate_series(1, 3)
         """
-      try await pool.type("begin; \(insert); savepoint here; \(insert); rollback to here; \(insert); commit")
+      try await pool.script("begin; \(insert); savepoint here; \(insert); rollback to here; \(insert); commit")
       #expect(try await findings(pool) == [])
       #expect(try await pool.number("select max(seq) from audit_events where account_id = '\(account)'") == 27)
     }
@@ -180,10 +180,10 @@ struct AuditChainsTests {
         from generate_series(1, 3) number
         """
       if isRefused {
-        let error = await #expect(throws: PostgresError.self) { try await pool.type(insert) }
+        let error = await #expect(throws: PostgresError.self) { try await pool.script(insert) }
         #expect(error?.sqlState == "23000")
       } else {
-        try await pool.type(insert)
+        try await pool.script(insert)
       }
       try await world.makeKey(account)
       #expect(try await findings(pool) == [])
@@ -197,7 +197,7 @@ struct AuditChainsTests {
   func encoding() async throws {
     try await withPool { pool in
       let account = try await World(pool).makeAccount()
-      try await pool.type(
+      try await pool.script(
         """
         insert into audit_events
           (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, detail, ip)
@@ -223,7 +223,7 @@ struct AuditChainsTests {
       let world = World(pool)
       let accounts = [try await world.makeAccount(), try await world.makeAccount("bob@example.com")]
       let trails = accounts.map { "'\($0)'::uuid" } + ["null"]
-      try await pool.type(
+      try await pool.script(
         """
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, reason, ip)
         select gen_random_uuid(), (array[\(trails.joined(separator: ","))])[1 + abs(hashint4(number)) % 3], 'job',
@@ -275,7 +275,7 @@ struct AuditChainsTests {
       let account = try await World(pool).makeAccount()
       let outcomes = await concurrently(12) { _ async throws in
         for _ in 0..<5 {
-          try await pool.type(
+          try await pool.script(
             """
             insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
             select gen_random_uuid(), '\(account)', 'job', 'x', 'x', 'x' from generate_series(1, 20)
@@ -293,7 +293,7 @@ struct AuditChainsTests {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      try await pool.type(
+      try await pool.script(
         """
         set session_replication_role = replica;
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, seq, prev_hash, hash)
@@ -317,7 +317,7 @@ struct AuditChainsTests {
   func heads(_ change: String) async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
-      let error = await #expect(throws: PostgresError.self) { try await pool.type(change) }
+      let error = await #expect(throws: PostgresError.self) { try await pool.script(change) }
       #expect(error?.sqlState == "42501")
       #expect(try await findings(pool) == [])
     }
@@ -328,7 +328,7 @@ struct AuditChainsTests {
     try await withPool { pool in
       let account = try await World(pool).makeAccount()
       let role = "writer_\(UUID().uuidString.prefix(8).lowercased())"
-      try await pool.type(
+      try await pool.script(
         """
         create role \(role);
         grant latchkey_portal to \(role);
@@ -369,7 +369,7 @@ struct AuditChainsTests {
       _ = try await world.makeKeys(2, try await world.makeAccount("bob@example.com"))
       _ = try await world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller)
       #expect(try await findings(pool) == [])
-      try await pool.type(
+      try await pool.script(
         """
         set session_replication_role = replica;
         drop index audit_events_chain_unique;
@@ -483,7 +483,7 @@ struct AuditChainsTests {
       }
       try await world.makeKey(account)
       #expect(try await findings(pool, expecting: [head]) == [])
-      try await pool.type(
+      try await pool.script(
         """
         set session_replication_role = replica;
         delete from audit_events where seq > 3;
@@ -492,7 +492,7 @@ struct AuditChainsTests {
       #expect(try await findings(pool) == [])
       #expect(
         try await findings(pool, expecting: [head]) == ["4: does not have the expected hash, \(head.hash)"])
-      try await pool.type("set session_replication_role = replica; delete from audit_events; delete from audit_heads")
+      try await pool.script("set session_replication_role = replica; delete from audit_events; delete from audit_heads")
       #expect(try await findings(pool) == [])
       #expect(try await findings(pool, expecting: [head]).count == 1)
     }
@@ -506,12 +506,12 @@ struct AuditChainsTests {
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind)
         select gen_random_uuid(), '\(account)', 'command', 'psql', 'x', 'x' from generate_series(1, 3500)
         """
-      try await pool.type(insert)
+      try await pool.script(insert)
       var steps: [Int] = []
       let verification = try await AuditChains(pool: pool).verify(progress: { steps.append($0) }) { _ in }
       #expect(verification == AuditVerification(chainCount: 1, eventCount: 3_501, findingCount: 0))
       #expect(steps == [1_000, 2_000, 3_000, 3_501])
-      async let adding: Void = pool.type(insert)
+      async let adding: Void = pool.script(insert)
       while try await AuditChains(pool: pool).verify(nil, { _ in }).eventCount == 3_501 {}
       try await adding
       #expect(try await findings(pool) == [])

@@ -41,10 +41,10 @@ struct AuditDetailsTests {
   /// A database with ``earlierTrail`` that was migrated since.
   private func withUpgradedPool(_ body: (PostgresPool) async throws -> Void) async throws {
     try await withPool(isSwept: false) { pool in
-      try await pool.type("drop schema public cascade; create schema public")
+      try await pool.script("drop schema public cascade; create schema public")
       let files = try Migrations.embedded().files
       _ = try await Migrations(files.filter { $0.number < Self.migrationNumber }).apply(on: pool)
-      try await pool.type(Self.earlierTrail)
+      try await pool.script(Self.earlierTrail)
       let before = try await pool.lines("select seq || encode(hash, 'hex') from audit_events order by seq")
       _ = try await Migrations(files).apply(on: pool)
       #expect(try await pool.lines("select seq || encode(hash, 'hex') from audit_events order by seq") == before)
@@ -89,7 +89,7 @@ struct AuditDetailsTests {
       #expect(try await verify(pool).0 == expected)
       for user in Self.people { try await tellRole(pool, of: user) }
       // A server of an earlier version still runs and records an event.
-      try await pool.type(
+      try await pool.script(
         """
         insert into audit_events (id, account_id, actor_kind, actor_name, action, target_kind, reason)
         values (gen_random_uuid(), '\(Self.account)', 'command', 'test', 'member.removed', 'user', 'eve@example.com')
@@ -140,7 +140,7 @@ struct AuditDetailsTests {
     try await withUpgradedPool { pool in
       for user in Self.people { try await tellRole(pool, of: user) }
       #expect(try await verify(pool).0.isIntact)
-      try await pool.type(
+      try await pool.script(
         """
         set session_replication_role = replica;
         update audit_events set \(change) where account_id = '\(Self.account)' and seq = \(seq)
@@ -148,7 +148,7 @@ struct AuditDetailsTests {
       let found = try await findings(pool)
       #expect(found.map(\.seq) == [seq] && found.map(\.problem) == [.edited], "\(found)")
       // With a recomputed hash it is found at the next event.
-      try await pool.type(
+      try await pool.script(
         """
         set session_replication_role = replica;
         update audit_events event set hash = audit_event_hash(event)

@@ -21,7 +21,7 @@ struct AuditEventsTests {
       let account = try await world.makeAccount()
       try await world.makeKey(account)
       let before = try await world.audit.list(of: account, page: PageRequest()).items
-      await #expect(throws: PostgresError.self) { try await pool.type(change) }
+      await #expect(throws: PostgresError.self) { try await pool.script(change) }
       #expect(try await world.audit.list(of: account, page: PageRequest()).items == before)
       #expect(before.count == 2)
     }
@@ -30,7 +30,7 @@ struct AuditEventsTests {
   @Test("the refusal is an insufficient privilege, and its message says append-only")
   func refusal() async throws {
     try await withPool { pool in
-      let error = await #expect(throws: PostgresError.self) { try await pool.type("delete from audit_events") }
+      let error = await #expect(throws: PostgresError.self) { try await pool.script("delete from audit_events") }
       #expect(error?.sqlState == "42501")
       #expect(error?.message.contains("audit_events is append-only") == true)
     }

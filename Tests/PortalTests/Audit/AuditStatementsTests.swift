@@ -20,7 +20,7 @@ struct AuditStatementsTests {
     ])
   func plans(_ filter: String, _ index: String) async throws {
     try await withPool { pool in
-      try await pool.type(
+      try await pool.script(
         """
         insert into accounts (id, name) values
           ('00000000-0000-0000-0000-000000000001', 'one'), ('00000000-0000-0000-0000-000000000002', 'two');

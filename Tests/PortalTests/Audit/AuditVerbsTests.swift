@@ -61,7 +61,7 @@ private struct Stage: Sendable {
 
   /// Hedy, an admin, inserted into the database without an event.
   func admin() async throws -> Caller {
-    try await world.pool.type(
+    try await world.pool.script(
       """
       insert into staff (id, email, name, role, password_hash)
       values ('\(UUID.numbered(8))', 'hedy@example.com', 'Hedy', 'admin', 'x') on conflict do nothing
@@ -80,7 +80,7 @@ private struct Stage: Sendable {
   /// Inserted into the database without an event.
   func addMember(_ role: String = "viewer") async throws -> UUID {
     let id = UUID.version7()
-    try await world.pool.type(
+    try await world.pool.script(
       """
       insert into users (id, email, password_hash) values ('\(id)', 'bob@example.com', 'x');
       insert into memberships (account_id, user_id, role) values ('\(account)', '\(id)', '\(role)')
@@ -107,7 +107,7 @@ private struct Stage: Sendable {
   func sendToken(_ purpose: OneTimeToken.Purpose) async throws -> Secret {
     let token = Secret.random(prefix: purpose.prefix)
     let hash = token.hash.bytes.map { String(format: "%02x", $0) }.joined()
-    try await world.pool.type(
+    try await world.pool.script(
       """
       insert into one_time_tokens (token_hash, purpose, email, user_id, expires_at)
       values ('\\x\(hash)', '\(purpose.rawValue)', '\(user.email)', '\(user.id)', now() + interval '1 hour')
@@ -189,7 +189,7 @@ struct AuditVerbsTests {
       }
     },
     Verb("an account gets another plan, twice", ["account staff account.plan_changed account"]) {
-      try await $0.world.pool.type(
+      try await $0.world.pool.script(
         """
         insert into plans (name, key_cap, scopes, rate_limit_per_minute_max)
         select 'small', 5, scopes, rate_limit_per_minute_max from plans where name = 'default'
@@ -234,12 +234,12 @@ struct AuditVerbsTests {
     ) {
       let (user, session) = (try await $0.addMember("admin"), try await $0.customerSession())
       _ = try await $0.invite()
-      try await $0.world.pool.type("update invitations set inviter_id = '\(user)'")
+      try await $0.world.pool.script("update invitations set inviter_id = '\(user)'")
       try await $0.members.remove(user, from: $0.account, by: session, ip: nil)
     },
     Verb("a user confirms another address", ["account user user.email_changed user"]) {
       let token = try await $0.sendToken(.emailChange)
-      try await $0.world.pool.type("update one_time_tokens set email = 'new@example.com'")
+      try await $0.world.pool.script("update one_time_tokens set email = 'new@example.com'")
       try await $0.world.credentials.verifyEmail(token, from: nil)
     },
     Verb("a member leaves", ["account user member.left user"]) {
@@ -277,9 +277,9 @@ struct AuditVerbsTests {
     },
     Verb("a login is granted the right to serve", ["system command portal.granted role"]) {
       let role = "server_\(UUID().uuidString.prefix(8).lowercased())"
-      try await $0.world.pool.type("create role \(role)")
+      try await $0.world.pool.script("create role \(role)")
       try await DatabaseGrants(pool: $0.world.pool).grant(to: role, by: World.caller)
-      try await $0.world.pool.type("drop role \(role)")
+      try await $0.world.pool.script("drop role \(role)")
     },
     Verb("a key is made", ["account command key.created key"]) { try await $0.world.makeKey($0.account) },
     Verb("a key is revoked", ["account command key.revoked key"]) {
@@ -433,13 +433,13 @@ struct AuditVerbsTests {
       ["system command staff.removed staff", "account command revocation.withdrawn confirmation"]
     ) { stage in
       _ = try await stage.requestRevocation()
-      try await stage.world.pool.type("insert into seen select id from audit_events")
+      try await stage.world.pool.script("insert into seen select id from audit_events")
       try await stage.staffMembers.remove(stage.staff.id, by: World.caller)
     },
     Verb(
       "a second factor of staff is reset, twice", ["system command staff.second_factor_reset staff"]
     ) { stage in
-      try await stage.world.pool.type(
+      try await stage.world.pool.script(
         """
         insert into second_factors (staff_id, sealed_secret)
           values ('\(stage.staff.id)', decode(repeat('00', 48), 'hex'))
@@ -488,17 +488,17 @@ struct AuditVerbsTests {
     Verb("a role is granted analytics", ["system command analytics.granted role"]) {
       let role = "analyst_\(UUID().uuidString.prefix(8).lowercased())"
       try await AnalyticsRole(pool: $0.world.pool).grant(to: role, by: World.caller)
-      try await $0.world.pool.type("drop owned by \(role); drop role \(role)")
+      try await $0.world.pool.script("drop owned by \(role); drop role \(role)")
     },
     Verb(
       "a month of usage is dropped from three tables",
       ["system job usage.deleted usage", "system job usage.deleted usage", "system job usage.deleted usage"]
     ) {
-      try await $0.world.pool.type("select ensure_usage_partitions('2020-01-01', 0)")
+      try await $0.world.pool.script("select ensure_usage_partitions('2020-01-01', 0)")
       try await $0.run("usage-retention")
     },
     Verb("hourly totals are deleted by an operator", ["system command usage.deleted usage"]) {
-      try await $0.world.pool.type(
+      try await $0.world.pool.script(
         """
         insert into account_usage_hours (account_id, hour)
         values ('\($0.account)', date_trunc('hour', now() - interval '10 days'))
@@ -506,7 +506,7 @@ struct AuditVerbsTests {
       for _ in 1...2 { try await $0.run("usage-hours", World.caller) }
     },
     Verb("names of batches are deleted", ["system job usage.deleted usage"]) {
-      try await $0.world.pool.type(
+      try await $0.world.pool.script(
         """
         insert into usage_batches (token_id, batch_id, received_at)
         select '\($0.token)', n::text, now() - interval '10 days' from generate_series(1, 3) n
@@ -514,7 +514,7 @@ struct AuditVerbsTests {
       try await $0.run("usage-batches")
     },
     Verb("writers of counters are deleted", ["system job usage.deleted usage"]) {
-      try await $0.world.pool.type(
+      try await $0.world.pool.script(
         """
         insert into usage_sources (id, flushed_number, updated_at)
         values (gen_random_uuid(), 1, now() - interval '500 days')
@@ -534,7 +534,7 @@ struct AuditVerbsTests {
   private func events(_ verb: Verb) async throws {
     try await withPool { pool in
       let stage = try await Stage(pool)
-      try await pool.type("create table seen as select id from audit_events")
+      try await pool.script("create table seen as select id from audit_events")
       try await verb.run(stage)
       let events = try await pool.lines(
         """

@@ -153,7 +153,7 @@ struct ChainedAuditEventTests {
     }
     try await withPool { pool in
       // One statement per row: in a common list of values, the columns would get one type.
-      try await pool.type(
+      try await pool.script(
         "set timezone = 'Asia/Kathmandu'; set datestyle = 'SQL, DMY'; set bytea_output = 'escape';"
           + rows.map { row in
             """
@@ -173,7 +173,7 @@ struct ChainedAuditEventTests {
     try await withPool { pool in
       for time in ["infinity", "-infinity", "0044-03-15 12:00:00+00 BC", "10000-01-01 00:00:00+00"] {
         let error = await #expect(throws: PostgresError.self) {
-          try await pool.type(
+          try await pool.script(
             """
             insert into audit_events (id, at, actor_kind, actor_name, action, target_kind)
             values (gen_random_uuid(), '\(time)', 'job', 'x', 'x', 'x')

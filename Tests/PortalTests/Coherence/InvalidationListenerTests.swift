@@ -31,7 +31,7 @@ private struct Following {
   func letBack() async throws { try await administer("alter database \(database.name) allow_connections true") }
 
   func endListener() async throws {
-    try await world.pool.type(
+    try await world.pool.script(
       """
       select pg_terminate_backend(pid) from pg_stat_activity
       where datname = current_database() and application_name = '\(InvalidationListener.applicationName)'
@@ -39,7 +39,7 @@ private struct Following {
   }
 
   private func administer(_ sql: String) async throws {
-    try await PostgresPool.with(PostgresConfiguration(url: try serverURL())) { try await $0.type(sql) }
+    try await PostgresPool.with(PostgresConfiguration(url: try serverURL())) { try await $0.script(sql) }
   }
 }
 
@@ -91,18 +91,18 @@ struct InvalidationListenerTests {
         try await following.verifier.verify(VerificationRequest(hash: issued.secret.hash)).found?.key.limits.perMinute
       }
       #expect(try await following.code(issued.secret) == .valid)
-      try await world.pool.type("update api_keys set revoked_at = now()")
+      try await world.pool.script("update api_keys set revoked_at = now()")
       try await eventually("it is revoked") { try await following.code(issued.secret) == .revoked }
-      try await world.pool.type("update api_keys set revoked_at = null")
+      try await world.pool.script("update api_keys set revoked_at = null")
       try await eventually("it is valid again") { try await following.code(issued.secret) == .valid }
-      try await world.pool.type("update accounts set suspended_at = now()")
+      try await world.pool.script("update accounts set suspended_at = now()")
       try await eventually("it is suspended") { try await following.code(issued.secret) == .suspended }
-      try await world.pool.type("update accounts set suspended_at = null")
+      try await world.pool.script("update accounts set suspended_at = null")
       try await eventually("it is valid again") { try await following.code(issued.secret) == .valid }
       #expect(try await limit() == 60)
-      try await world.pool.type("update plans set rate_limit_per_minute_max = 7")
+      try await world.pool.script("update plans set rate_limit_per_minute_max = 7")
       try await eventually("the plan's limit holds") { try await limit() == 7 }
-      try await world.pool.type("delete from api_keys")
+      try await world.pool.script("delete from api_keys")
       try await eventually("it is gone") { try await following.code(issued.secret) == .notFound }
     }
   }
@@ -195,7 +195,7 @@ struct InvalidationListenerTests {
       let issued = try await world.makeKey(try await world.makeAccount())
       #expect(try await following.code(issued.secret) == .valid)
       try await following.cutOff()
-      try await world.pool.type("update api_keys set revoked_at = now()")
+      try await world.pool.script("update api_keys set revoked_at = now()")
       try await eventually("it has failed to reconnect") {
         following.observations.count { if case .listenerFailed = $0 { true } else { false } } > 2
       }
@@ -215,7 +215,7 @@ struct InvalidationListenerTests {
         let issued = try await world.makeKey(account)
         #expect(try await following.code(issued.secret) == .valid)
         try await following.endListener()
-        try await world.pool.type("update api_keys set revoked_at = now() where revoked_at is null")
+        try await world.pool.script("update api_keys set revoked_at = now() where revoked_at is null")
         try await eventually("it is revoked") { try await following.code(issued.secret) == .revoked }
       }
     }
@@ -228,7 +228,7 @@ struct InvalidationListenerTests {
       let issued = try await world.makeKey(try await world.makeAccount())
       #expect(try await following.code(issued.secret) == .valid)
       try await following.cutOff()
-      try await world.pool.type("update api_keys set revoked_at = now()")
+      try await world.pool.script("update api_keys set revoked_at = now()")
       let revokedAt = ContinuousClock.now
       var acceptedUntil: ContinuousClock.Instant?
       while try await following.code(issued.secret) == .valid { acceptedUntil = .now }
@@ -245,7 +245,7 @@ struct InvalidationListenerTests {
   @Test("after a burst of two hundred notifications it syncs as rarely as before")
   func burst() async throws {
     try await withListener { following in
-      for _ in 0..<200 { try await following.world.pool.type("select pg_notify('latchkey_invalidation', '')") }
+      for _ in 0..<200 { try await following.world.pool.script("select pg_notify('latchkey_invalidation', '')") }
       let before = following.observations.count(.synced)
       try await Task.sleep(for: .seconds(2))
       let count = following.observations.count(.synced) - before
@@ -274,7 +274,7 @@ struct InvalidationListenerTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let issued = try await world.makeKey(account)
-      try await pool.type(
+      try await pool.script(
         """
         insert into instances (id, name, lease_milliseconds, applied_seq) values
           (gen_random_uuid(), 'silent', 60000, 0), (gen_random_uuid(), 'ahead', 60000, 1000000);

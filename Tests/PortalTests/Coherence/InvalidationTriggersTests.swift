@@ -20,7 +20,7 @@ struct InvalidationTriggersTests {
 
   /// Starts a new log after a test's preparations.
   private func empty(_ pool: PostgresPool) async throws {
-    try await pool.type("delete from invalidation_log; update invalidation_head set seq = 0")
+    try await pool.script("delete from invalidation_log; update invalidation_head set seq = 0")
   }
 
   @Test("a statement that touches one key logs the key; one that touches several logs their accounts, each once")
@@ -32,13 +32,13 @@ struct InvalidationTriggersTests {
       _ = try await world.makeKeys(3, one)
       _ = try await world.makeKeys(2, other)
       try await empty(pool)
-      try await pool.type("update api_keys set revoked_at = now() where id = '\(key)'")
+      try await pool.script("update api_keys set revoked_at = now() where id = '\(key)'")
       #expect(try await log(pool) == ["1 key \(one.text) \(key.text)"])
       try await empty(pool)
-      try await pool.type("update api_keys set name = 'x'")
+      try await pool.script("update api_keys set name = 'x'")
       #expect(Set(try await log(pool).map { $0.dropFirst(2) }) == ["account \(one.text)", "account \(other.text)"])
       try await empty(pool)
-      try await pool.type("delete from api_keys where id = '\(key)'")
+      try await pool.script("delete from api_keys where id = '\(key)'")
       #expect(try await log(pool) == ["1 key \(one.text) \(key.text)"])
     }
   }
@@ -50,7 +50,7 @@ struct InvalidationTriggersTests {
       let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
       let key = try await world.makeKey(one).key.id
       try await empty(pool)
-      try await pool.type("update api_keys set account_id = '\(other)'")
+      try await pool.script("update api_keys set account_id = '\(other)'")
       #expect(try await log(pool) == ["1 key \(one.text) \(key.text)"])
     }
   }
@@ -62,11 +62,11 @@ struct InvalidationTriggersTests {
       let account = try await world.makeAccount()
       let token = try await world.tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller).id
       try await empty(pool)
-      try await pool.type("update accounts set suspended_at = now()")
-      try await pool.type("update service_tokens set revoked_at = now()")
-      try await pool.type("update plans set key_cap = 3")
-      try await pool.type("truncate api_keys")
-      try await pool.type("delete from service_tokens")
+      try await pool.script("update accounts set suspended_at = now()")
+      try await pool.script("update service_tokens set revoked_at = now()")
+      try await pool.script("update plans set key_cap = 3")
+      try await pool.script("truncate api_keys")
+      try await pool.script("delete from service_tokens")
       #expect(
         try await log(pool) == [
           "1 account \(account.text)", "2 service_token \(token.text)", "3 everything", "4 everything",
@@ -81,7 +81,7 @@ struct InvalidationTriggersTests {
       let world = World(pool)
       try await world.makeKey(try await world.makeAccount())
       try await empty(pool)
-      try await pool.type(
+      try await pool.script(
         """
         update api_keys set name = 'x' where false; delete from accounts where false;
         insert into service_tokens select * from service_tokens where false
@@ -105,10 +105,10 @@ struct InvalidationTriggersTests {
         select gen_random_uuid(), account_id, name, key_start, sha256(number::text::bytea), environment, scopes
         from api_keys, generate_series(1, 5) number
         """
-      try await pool.type(copies)
+      try await pool.script(copies)
       #expect(try await pool.number("select count(*) from invalidation_log") == 3)
       // The first two exist, three are new.
-      try await pool.type(
+      try await pool.script(
         copies.replacing("(1, 5) number", with: "(4, 8) number where api_keys.id = '\(key)'")
           + " on conflict (key_hash) do update set name = 'again'")
       #expect(
@@ -155,10 +155,10 @@ struct InvalidationTriggersTests {
       let world = World(pool)
       try await world.makeKey(try await world.makeAccount())
       try await empty(pool)
-      try await pool.type("update api_keys set name = 'a'")
-      try await pool.type("begin; update api_keys set name = 'b'; rollback")
-      try await pool.type("begin; savepoint s; update api_keys set name = 'c'; rollback to s; commit")
-      try await pool.type("update api_keys set name = 'd'")
+      try await pool.script("update api_keys set name = 'a'")
+      try await pool.script("begin; update api_keys set name = 'b'; rollback")
+      try await pool.script("begin; savepoint s; update api_keys set name = 'c'; rollback to s; commit")
+      try await pool.script("update api_keys set name = 'd'")
       #expect(try await log(pool).map { $0.prefix(2) } == ["1 ", "2 "])
       #expect(try await pool.number("select seq from invalidation_head") == 2)
     }
@@ -174,7 +174,7 @@ struct InvalidationTriggersTests {
       try await empty(pool)
       try await pool.withConnection { first in
         try await first.executeScript("begin; update api_keys set name = 'x' where id = '\(keys[0])'")
-        try await pool.type("set lock_timeout = '5s'; update api_keys set name = 'y' where id = '\(keys[1])'")
+        try await pool.script("set lock_timeout = '5s'; update api_keys set name = 'y' where id = '\(keys[1])'")
         #expect(try await log(pool) == ["1 key \(account.text) \(keys[1].text)"])
         try await first.executeScript("commit")
       }
@@ -193,9 +193,9 @@ struct InvalidationTriggersTests {
       async let writing = concurrently(20) { index in
         for round in 0..<8 {
           if round % 4 == 3 {
-            try await pool.type("begin; update api_keys set name = 'x' where id = '\(keys[index])'; rollback")
+            try await pool.script("begin; update api_keys set name = 'x' where id = '\(keys[index])'; rollback")
           } else {
-            try await pool.type(
+            try await pool.script(
               """
               begin;
               savepoint first;

@@ -97,13 +97,13 @@ struct PropagationsTests {
       try await heartbeat(pool, try await pool.newestSync().head)
       let first = try #require(try await pool.query(CountAcknowledgements(target: nil)).first)
       #expect(first.live == 1 && first.acknowledged == 1)
-      try await pool.type("update api_keys set name = 'x'")
+      try await pool.script("update api_keys set name = 'x'")
       #expect(try await pool.query(CountAcknowledgements(target: first.target)).first?.acknowledged == 1)
       // Like a server that had not received the change and continued with another one.
-      try await pool.type("delete from invalidation_log where seq = (select seq from invalidation_head)")
-      try await pool.type("update invalidation_head set mark = gen_random_uuid(), seq = seq - 1")
+      try await pool.script("delete from invalidation_log where seq = (select seq from invalidation_head)")
+      try await pool.script("update invalidation_head set mark = gen_random_uuid(), seq = seq - 1")
       #expect(try await pool.query(CountAcknowledgements(target: first.target)).first?.acknowledged == 0)
-      try await pool.type("update api_keys set name = 'y'")
+      try await pool.script("update api_keys set name = 'y'")
       #expect(try await pool.query(CountAcknowledgements(target: first.target)).first?.acknowledged == 0)
     }
   }
@@ -118,13 +118,13 @@ struct PropagationsTests {
       }
       try await heartbeat(pool, try await pool.newestSync().head)
       #expect(try await missing() == 0)
-      try await pool.type("update invalidation_server set postmaster_started_at = now() - interval '1 day'")
+      try await pool.script("update invalidation_server set postmaster_started_at = now() - interval '1 day'")
       #expect(try await missing() == 1, "it has not been recorded yet")
       try await pool.execute(NoteInvalidationServer())
       #expect(try await missing() == 1, "an instance that still answers may have been lost")
-      try await pool.type("update invalidation_server set since = since - interval '59 seconds'")
+      try await pool.script("update invalidation_server set since = since - interval '59 seconds'")
       #expect(try await missing() == 1, "the longest lease is that of the instance")
-      try await pool.type("update invalidation_server set since = since - interval '1 second'")
+      try await pool.script("update invalidation_server set since = since - interval '1 second'")
       #expect(try await missing() == 0)
       let since = try await pool.text("select since from invalidation_server")
       try await pool.execute(NoteInvalidationServer())
@@ -137,9 +137,9 @@ struct PropagationsTests {
     try await withPool { pool in
       try await heartbeat(pool, nil)
       func live() async throws -> Int? { try await pool.query(CountAcknowledgements(target: nil)).first?.live }
-      try await pool.type("update instances set heartbeat_at = now() - interval '60 seconds'")
+      try await pool.script("update instances set heartbeat_at = now() - interval '60 seconds'")
       #expect(try await live() == 1)
-      try await pool.type("update instances set heartbeat_at = now() - interval '61 seconds'")
+      try await pool.script("update instances set heartbeat_at = now() - interval '61 seconds'")
       #expect(try await live() == 0)
     }
   }

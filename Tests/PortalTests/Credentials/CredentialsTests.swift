@@ -53,7 +53,7 @@ struct CredentialsTests {
       let account = try await world.makeAccount()
       var tokens: [Secret] = []
       for number in 0..<50 {
-        if number % 5 == 0 { try await pool.type("delete from mails") }
+        if number % 5 == 0 { try await pool.script("delete from mails") }
         tokens.append(try await makeToken(.passwordReset, pool))
       }
       let all = tokens
@@ -134,12 +134,12 @@ struct CredentialsTests {
         try await pool.lines(
           "select purpose || ' ' || round(extract(epoch from expires_at - created_at)) from one_time_tokens order by 1")
           == ["email_verification 86400", "password_reset 1800"])
-      try await pool.type("update one_time_tokens set expires_at = now()")
+      try await pool.script("update one_time_tokens set expires_at = now()")
       await #expect(throws: PortalError.invalidToken) {
         try await credentials.resetPassword(reset, to: newPassword, from: nil)
       }
       await #expect(throws: PortalError.invalidToken) { try await credentials.verifyEmail(verify, from: nil) }
-      try await pool.type(
+      try await pool.script(
         "update one_time_tokens set expires_at = now() + interval '1 hour'; update users set email = 'new@example.com'")
       await #expect(throws: PortalError.invalidToken) {
         try await credentials.resetPassword(reset, to: newPassword, from: nil)

@@ -13,7 +13,7 @@ private struct Scalar: PostgresStatement {
 
 extension PostgresPool {
   /// Runs statements as if they were typed into psql.
-  func type(_ sql: String) async throws {
+  func script(_ sql: String) async throws {
     try await withConnection { try await $0.executeScript(sql) }
   }
 

@@ -6,7 +6,7 @@ import PostgresTesting
 func withStoppedClock(_ body: (PostgresPool) async throws -> Void) async throws {
   try await withDatabase { database in
     try await PostgresPool.with(database.configuration) { pool in
-      try await pool.type(
+      try await pool.script(
         """
         create schema clock;
         create table clock.moment as select clock_timestamp() as moment;

@@ -58,7 +58,7 @@ struct World {
 
   /// Inserts keys directly into the database until the account has `count` that are not revoked.
   func insertKeys(upTo count: Int, _ accountID: UUID) async throws {
-    try await pool.type(
+    try await pool.script(
       """
       insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes)
       select id, '\(accountID)', 'Key', 'lk_live_0000', sha256(id::text::bytea), 'live', '{a}'
@@ -114,5 +114,32 @@ func concurrently<Value: Sendable>(
       }
     }
     return outcomes
+  }
+}
+
+/// Changes in a transaction of their own, as requests without an idempotency key make them.
+extension Keys {
+  struct Rolled {
+    var successor: IssuedKey
+    var predecessor: Key
+    var ended: [Key]
+  }
+
+  func create(_ settings: KeySettings, for accountID: UUID, by caller: Caller) async throws -> IssuedKey {
+    let now = try await now()
+    let issued = try await pool.withTransaction(as: .account(accountID)) {
+      try await create(settings, for: accountID, by: caller, at: now, on: $0)
+    }
+    outbox.ring()
+    return issued
+  }
+
+  func roll(_ id: UUID, of accountID: UUID, graceSeconds: Int, by caller: Caller) async throws -> Rolled {
+    let now = try await now()
+    let rolled = try await pool.withTransaction(as: .account(accountID)) {
+      try await roll(id, of: accountID, graceSeconds: graceSeconds, by: caller, at: now, on: $0)
+    }
+    outbox.ring()
+    return Rolled(successor: rolled.successor, predecessor: rolled.predecessor, ended: rolled.ended)
   }
 }

@@ -18,7 +18,7 @@ struct KeysOnceTests {
 
   private func create(_ world: World, _ request: IdempotentRequest) async throws -> FirstAnswer {
     let now = try await world.keys.now()
-    return try await world.idempotency.once(request) { transaction in
+    return try await world.idempotency.once(request, of: request.accountID) { transaction in
       let issued = try await world.keys.create(
         .plain, for: request.accountID, by: World.caller, at: now, on: transaction)
       return FirstAnswer(
@@ -28,7 +28,7 @@ struct KeysOnceTests {
 
   private func roll(_ world: World, _ id: UUID, _ request: IdempotentRequest) async throws -> FirstAnswer {
     let now = try await world.keys.now()
-    return try await world.idempotency.once(request) { transaction in
+    return try await world.idempotency.once(request, of: request.accountID) { transaction in
       let (successor, predecessor, ended) = try await world.keys.roll(
         id, of: request.accountID, graceSeconds: 60, by: World.caller, at: now, on: transaction)
       return FirstAnswer(
@@ -84,7 +84,7 @@ struct KeysOnceTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let outcomes = await concurrently(20) { index in
-        try await world.idempotency.once(once(account)) { _ in
+        try await world.idempotency.once(once(account), of: account) { _ in
           FirstAnswer(objects: [#"{"number":\#(index)}"#], newID: .version7(), secret: nil)
         }
       }
@@ -165,10 +165,10 @@ struct KeysOnceTests {
       let account = try await world.makeAccount()
       let key = try await world.makeKey(account).key
       for (table, check) in [("idempotent_requests", "false"), ("audit_events", "actor_name <> 'test'")] {
-        try await pool.type("alter table \(table) add constraint closed check (\(check)) not valid")
+        try await pool.script("alter table \(table) add constraint closed check (\(check)) not valid")
         await #expect(throws: PostgresError.self) { try await create(world, once(account)) }
         await #expect(throws: PostgresError.self) { try await roll(world, key.id, once(account)) }
-        try await pool.type("alter table \(table) drop constraint closed")
+        try await pool.script("alter table \(table) drop constraint closed")
         #expect(try await world.keys.list(of: account).items == [key])
         #expect(try await pool.number("select count(*) from idempotent_requests") == 0)
       }
@@ -185,7 +185,7 @@ struct KeysOnceTests {
       let jobs = Jobs(pool: pool, instance: "here", retention: Retention(), observer: Observer([]))
       let job = try #require(jobs.all.first { $0.name == "idempotency" })
       func age(_ interval: String, isSealed: Bool) async throws {
-        try await pool.type("update idempotent_requests set created_at = now() - interval '\(interval)'")
+        try await pool.script("update idempotent_requests set created_at = now() - interval '\(interval)'")
         #expect(await jobs.run(job, isForced: true) == .done(isSealed ? 0 : 1))
         #expect(
           try await pool.lines("select sealed_secret is not null from idempotent_requests") == [
@@ -198,18 +198,18 @@ struct KeysOnceTests {
       try await age("9 minutes 50 seconds", isSealed: true)
       #expect(try await create(world, once(account)).secret?.reveal() == first.secret?.reveal())
       // The limit also holds before the job has run.
-      try await pool.type("update idempotent_requests set created_at = now() - interval '10 minutes'")
+      try await pool.script("update idempotent_requests set created_at = now() - interval '10 minutes'")
       #expect(try await create(world, once(account)).secret == nil)
       try await age("10 minutes", isSealed: false)
-      try await pool.type("update idempotent_requests set created_at = now() - interval '23 hours 59 minutes'")
+      try await pool.script("update idempotent_requests set created_at = now() - interval '23 hours 59 minutes'")
       #expect(await jobs.run(job, isForced: true) == .done(0))
       let late = try await create(world, once(account))
       #expect(late.newID == first.newID && late.objects == first.objects && late.secret == nil)
-      try await pool.type("update idempotent_requests set created_at = now() - interval '1 day'")
+      try await pool.script("update idempotent_requests set created_at = now() - interval '1 day'")
       let next = try await create(world, once(account))
       #expect(next.newID != first.newID && next.secret != nil)
       #expect(try await create(world, once(account)).newID == next.newID)
-      try await pool.type("update idempotent_requests set created_at = now() - interval '1 day'")
+      try await pool.script("update idempotent_requests set created_at = now() - interval '1 day'")
       #expect(await jobs.run(job, isForced: true) == .done(1))
       #expect(try await pool.number("select count(*) from idempotent_requests") == 0)
     }

@@ -40,7 +40,7 @@ struct JobTests {
   @Test("rows of the invalidation log older than any lease are deleted, and the head does not move")
   func invalidations() async throws {
     try await withPool { pool in
-      try await pool.type(
+      try await pool.script(
         """
         insert into invalidation_log (kind, at) values
           ('everything', now() - interval '61 minutes'), ('everything', now() - interval '59 minutes')
@@ -54,7 +54,7 @@ struct JobTests {
   @Test("instances without a heartbeat for an hour are deleted")
   func instances() async throws {
     try await withPool { pool in
-      try await pool.type(
+      try await pool.script(
         """
         insert into instances (id, name, lease_milliseconds, applied_seq, heartbeat_at)
         select gen_random_uuid(), name, 2000, 0, now() - age from (values
@@ -73,7 +73,7 @@ struct JobTests {
       _ = try await world.accounts.createStaff(
         name: "Grace", email: EmailAddress("grace@example.com")!, role: .support,
         password: Password(presented: World.password), by: World.caller)
-      try await pool.type(
+      try await pool.script(
         """
         insert into sessions (token_hash, account_id, user_id, expires_at)
           select sha256(n::text::bytea), account_id, user_id, now() + (n - 3) * interval '1 minute'
@@ -92,7 +92,7 @@ struct JobTests {
   func batches() async throws {
     try await withPool { pool in
       _ = try await World(pool).tokens.create(name: "gateway", permissions: [.writeUsage], by: World.caller)
-      try await pool.type(
+      try await pool.script(
         """
         insert into usage_batches (token_id, batch_id, received_at)
         select id, n::text, now() - n * interval '1 day' from service_tokens, generate_series(5, 9) n
@@ -118,13 +118,13 @@ struct JobTests {
     try await withPool { pool in
       let present = try await partitions(pool)
       #expect(present.count == 6)
-      for name in present.dropLast() { try await pool.type("drop table \(name)") }
+      for name in present.dropLast() { try await pool.script("drop table \(name)") }
       _ = await concurrently(8) { _ in await perform(pool) }
       #expect(failedCount == 0)
       let months = try await pool.lines(
         #"select to_char(current_date + n * interval '1 month', '"key_usage_"YYYY_MM') from generate_series(0, 3) n"#)
       #expect(try await partitions(pool) == months.sorted() + ["key_usage_default"])
-      try await pool.type(
+      try await pool.script(
         """
         insert into key_usage (account_id, key_id, day, endpoint)
         select gen_random_uuid(), gen_random_uuid(),
@@ -142,7 +142,7 @@ struct JobTests {
       #expect(try await pool.number("select ensure_usage_partitions('2030-12-01', 3)") == 1)
       let made = try await partitions(pool).filter { $0.hasPrefix("key_usage_203") }
       #expect(made == ["2030_11", "2030_12", "2031_01", "2031_02", "2031_03"].map { "key_usage_" + $0 })
-      try await pool.type(
+      try await pool.script(
         """
         insert into key_usage (account_id, key_id, day, endpoint)
         select gen_random_uuid(), gen_random_uuid(), day, '/'
@@ -156,7 +156,7 @@ struct JobTests {
   @Test("counters without a partition are reported, and moved into a new partition with the same indexes")
   func unplaced() async throws {
     try await withPool { pool in
-      try await pool.type(
+      try await pool.script(
         """
         insert into key_usage (account_id, key_id, day, endpoint, verified_count)
           select gen_random_uuid(), gen_random_uuid(), day, '/', 7
@@ -191,9 +191,9 @@ struct JobTests {
       let outcomes = await concurrently(5) { task async throws in
         for number in 1...40 {
           if task == 0 {
-            if number == 20 { try await pool.type("select ensure_usage_partitions(\(day), 0)") }
+            if number == 20 { try await pool.script("select ensure_usage_partitions(\(day), 0)") }
           } else {
-            try await pool.type(
+            try await pool.script(
               """
               insert into key_usage as usage (account_id, key_id, day, endpoint, verified_count)
               values ('\(UUID.numbered(1))', '\(UUID.numbered(number % 3))', \(day), '/', 1)
@@ -215,7 +215,7 @@ struct JobTests {
     try await withPool { pool async throws in
       var retention = Retention()
       retention.usageDays = 40
-      try await pool.type("select ensure_usage_partitions((current_date - 200)::date, 9)")
+      try await pool.script("select ensure_usage_partitions((current_date - 200)::date, 9)")
       let jobs = makeJobs(pool, retention)
       guard case .done(let dropped) = try await run("usage-retention", jobs) else {
         Issue.record("the job was not done")
@@ -236,7 +236,7 @@ struct JobTests {
   @Test("hourly totals are kept for three days, and writers of counters for 400")
   func hoursAndSources() async throws {
     try await withPool { pool async throws in
-      try await pool.type(
+      try await pool.script(
         """
         insert into account_usage_hours (account_id, hour)
           select gen_random_uuid(), date_trunc('hour', now()) - age * interval '1 hour'
@@ -273,7 +273,7 @@ struct JobTests {
       }
       #expect(try await run("sessions", jobs, isForced: false) == .skipped)
       #expect(try await run("sessions", jobs) == .done(0))
-      try await pool.type("update jobs set started_at = started_at - interval '601 seconds'")
+      try await pool.script("update jobs set started_at = started_at - interval '601 seconds'")
       #expect(try await run("sessions", jobs, isForced: false) == .done(0))
       #expect(try await run("usage-packing", jobs, isForced: false) == .skipped)
     }
@@ -295,7 +295,7 @@ struct JobTests {
   @Test("closed days are packed in many small transactions")
   func packing() async throws {
     try await withPool { pool async throws in
-      try await pool.type(
+      try await pool.script(
         """
         insert into key_usage (account_id, key_id, day, endpoint, verified_count)
         select '\(UUID.numbered(1))', md5(key::text)::uuid, current_date - 5, '/' || endpoint, 1
@@ -312,7 +312,7 @@ struct JobTests {
   @Test("a failed job is reported and recorded, and does not keep the others from running")
   func independent() async throws {
     try await withPool { pool async throws in
-      try await pool.type(
+      try await pool.script(
         """
         alter function place_usage rename to moved_away;
         insert into invalidation_log (kind, at) values ('everything', now() - interval '2 hours')
@@ -324,7 +324,7 @@ struct JobTests {
       let failed = try #require(try await jobs.report().records["usage-partitions"])
       #expect(failed.error?.contains("place_usage") == true)
       #expect(failed.failureCount == 1 && failed.succeededAt == nil && failed.finishedAt != nil)
-      try await pool.type("alter function moved_away rename to place_usage")
+      try await pool.script("alter function moved_away rename to place_usage")
       #expect(try await run("usage-partitions", jobs) == .done(0))
       let mended = try #require(try await jobs.report().records["usage-partitions"])
       #expect(mended.error == nil && mended.failureCount == 1 && mended.succeededAt != nil)

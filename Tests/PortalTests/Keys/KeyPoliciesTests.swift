@@ -101,10 +101,10 @@ struct KeyPoliciesTests {
       }
       let untouched = try await world.makeKey(other).key.id
       _ = try await world.makeKey(account)
-      try await pool.type("update api_keys set created_at = now() - interval '100 days'")
+      try await pool.script("update api_keys set created_at = now() - interval '100 days'")
       let young = try await world.makeKey(account).key.id
       for (name, days) in [("idle", "8 days"), ("used", "6 days"), ("enabled", "90 days")] {
-        try await pool.type(
+        try await pool.script(
           """
           update key_activity set last_used_at = now() - interval '\(days)' where key_id = '\(ids[name]!)'
           """)
@@ -113,7 +113,7 @@ struct KeyPoliciesTests {
         ("enabled", "enabled_at = now() - interval '6 days'"), ("revoked", "revoked_at = now()"),
         ("expired", "expires_at = now() - interval '1 day'"), ("disabled", "disabled_at = '2020-01-01T00:00:00Z'"),
       ] {
-        try await pool.type("update api_keys set \(change) where id = '\(ids[name]!)'")
+        try await pool.script("update api_keys set \(change) where id = '\(ids[name]!)'")
       }
       let jobs = Jobs(pool: pool, instance: "here", retention: Retention(), observer: Observer([]))
       let job = try #require(jobs.all.first { $0.name == "idle-keys" })

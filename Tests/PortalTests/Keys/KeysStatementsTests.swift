@@ -24,7 +24,7 @@ struct KeysStatementsTests {
   ) async throws {
     try await withPool { pool in
       let account = try await World(pool).makeAccount()
-      try await pool.type(
+      try await pool.script(
         """
         insert into accounts (id, name) select pg_catalog.md5(n::text)::uuid, 'Other' from generate_series(1, 100) n;
         insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes, tags, description,

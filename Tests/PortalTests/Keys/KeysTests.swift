@@ -51,7 +51,7 @@ struct KeysTests {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      try await pool.type("update plans set scopes = '{orders:*,users:read}', rate_limit_per_minute_max = 100")
+      try await pool.script("update plans set scopes = '{orders:*,users:read}', rate_limit_per_minute_max = 100")
       await #expect(
         throws: PortalError.scopeNotAllowed([
           FieldProblem(.scope(1), "(users:write) is not covered by the plan default"),
@@ -78,7 +78,7 @@ struct KeysTests {
       let world = World(pool)
       await #expect(throws: PortalError.notFound) { try await world.makeKey(.version7()) }
       let account = try await world.makeAccount()
-      try await pool.type("update accounts set suspended_at = now()")
+      try await pool.script("update accounts set suspended_at = now()")
       await #expect {
         try await world.makeKey(account)
       } throws: {
@@ -108,12 +108,12 @@ struct KeysTests {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      try await pool.type("update plans set key_cap = 4")
+      try await pool.script("update plans set key_cap = 4")
       let keys = try await world.makeKeys(4, account).map(\.key.id)
       func isFull() async throws -> Bool {
         do {
           let made = try await world.makeKey(account).key.id
-          try await pool.type("delete from api_keys where id = '\(made)'")
+          try await pool.script("delete from api_keys where id = '\(made)'")
           return false
         } catch PortalError.keyCapReached(cap: 4) {
           return true
@@ -123,12 +123,12 @@ struct KeysTests {
       for (number, change) in [
         "revoked_at = now()", "expires_at = now()", "rolled_at = now(), expires_at = now() + interval '1 hour'",
       ].enumerated() {
-        try await pool.type("update api_keys set \(change) where id = '\(keys[number])'")
+        try await pool.script("update api_keys set \(change) where id = '\(keys[number])'")
         #expect(try await !isFull())
         try await world.makeKey(account)
         #expect(try await isFull())
       }
-      try await pool.type("update api_keys set disabled_at = now() where id = '\(keys[3])'")
+      try await pool.script("update api_keys set disabled_at = now() where id = '\(keys[3])'")
       #expect(try await isFull())
     }
   }
@@ -137,7 +137,7 @@ struct KeysTests {
   func capPerAccount() async throws {
     try await withPool { pool in
       let world = World(pool)
-      try await pool.type("update plans set key_cap = 1")
+      try await pool.script("update plans set key_cap = 1")
       let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
       try await world.makeKey(one)
       try await world.makeKey(other)
@@ -190,7 +190,7 @@ struct KeysTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let before = try await world.makeKey(account).key
-      try await pool.type("alter table audit_events add constraint closed check (actor_name <> 'test') not valid")
+      try await pool.script("alter table audit_events add constraint closed check (actor_name <> 'test') not valid")
       await #expect(throws: PostgresError.self) { try await world.makeKey(account) }
       await #expect(throws: PostgresError.self) {
         try await world.keys.revoke(before.id, of: account, by: World.caller)
@@ -244,10 +244,10 @@ struct KeysTests {
         "expires_at = now() + interval '1 hour'",
       ] {
         let id = try await world.makeKey(account).key.id
-        try await pool.type("update api_keys set \(change) where id = '\(id)'")
+        try await pool.script("update api_keys set \(change) where id = '\(id)'")
       }
       for isSuspended in [false, true] {
-        if isSuspended { try await pool.type("update accounts set suspended_at = now()") }
+        if isSuspended { try await pool.script("update accounts set suspended_at = now()") }
         let all = try await world.keys.list(of: account).items
         #expect(all.count == 7)
         for status in Key.Status.allCases {

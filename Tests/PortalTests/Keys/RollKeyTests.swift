@@ -60,7 +60,7 @@ struct RollKeyTests {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      try await pool.type("update plans set key_cap = 2")
+      try await pool.script("update plans set key_cap = 2")
       var id = try await world.makeKeys(2, account)[0].key.id
       for grace in [0, 3_600, 0, 60] {
         id = try await roll(world, id, account, grace: grace).successor.key.id
@@ -79,7 +79,7 @@ struct RollKeyTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let id = try await world.makeKey(account).key.id
-      try await pool.type("update api_keys set \(change)")
+      try await pool.script("update api_keys set \(change)")
       await #expect(throws: PortalError.keyNotActive) { try await roll(world, id, account, grace: 60) }
       #expect(try await world.keys.list(of: account).items.count == 1)
     }
@@ -159,7 +159,7 @@ struct RollKeyTests {
       for change in ["expires_at = now()", "revoked_at = now()"] {
         let old = try await world.makeKey(account).key.id
         let key = try await roll(world, old, account, grace: 3_600).successor.key.id
-        try await pool.type("update api_keys set \(change) where id = '\(old)'")
+        try await pool.script("update api_keys set \(change) where id = '\(old)'")
         let before = try await world.keys.find(old, of: account)
         #expect(try await roll(world, key, account, grace: 60).ended == [])
         #expect(try await world.keys.find(old, of: account) == before)
@@ -175,14 +175,14 @@ struct RollKeyTests {
       let account = try await world.makeAccount()
       let old = try await world.makeKey(account)
       let key = try await roll(world, old.key.id, account, grace: 3_600).successor.key.id
-      try await pool.type(
+      try await pool.script(
         """
         update api_keys set created_at = now() - interval '2 days' where id = '\(old.key.id)';
         update plans set max_key_lifetime_days = 1;
         update api_keys set expires_at = now() + interval '1 hour' where id = '\(key)'
         """)
       #expect(try await roll(world, key, account, grace: 60).ended.map(\.id) == [old.key.id])
-      try await pool.type("update plans set max_key_lifetime_days = null")
+      try await pool.script("update plans set max_key_lifetime_days = null")
       let code = try await world.makeVerifier().verify(VerificationRequest(hash: old.secret.hash)).code
       #expect(code == .revoked)
     }
@@ -212,7 +212,7 @@ struct RollKeyTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       for _ in 0..<20 {
-        try await pool.type("update api_keys set revoked_at = now() where revoked_at is null")
+        try await pool.script("update api_keys set revoked_at = now() where revoked_at is null")
         let old = try await world.makeKey(account).key.id
         let key = try await roll(world, old, account, grace: 3_600).successor.key.id
         let outcomes = await concurrently(6) { index -> Int in
@@ -235,7 +235,7 @@ struct RollKeyTests {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      try await pool.type("update plans set key_cap = 3")
+      try await pool.script("update plans set key_cap = 3")
       let endings: [@Sendable (UUID) async throws -> Void] = [
         { _ = try await world.keys.revoke($0, of: account, by: World.caller) },
         {
@@ -254,7 +254,7 @@ struct RollKeyTests {
       await #expect(throws: PortalError.keyCapReached(cap: 3)) { try await world.makeKey(account) }
       #expect(try await workingCount(pool) == 4)
       // Once a predecessor has expired, too, there is room for another key.
-      try await pool.type(
+      try await pool.script(
         """
         update api_keys set expires_at = now() where id = (
           select id from api_keys where rolled_at is not null and revoked_at is null order by id limit 1)
@@ -269,9 +269,9 @@ struct RollKeyTests {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      try await pool.type("update plans set key_cap = 2")
+      try await pool.script("update plans set key_cap = 2")
       func expire(_ id: UUID) async throws {
-        try await pool.type("update api_keys set expires_at = now() where id = '\(id)'")
+        try await pool.script("update api_keys set expires_at = now() where id = '\(id)'")
       }
       func revive(_ id: UUID) async throws {
         _ = try await world.keys.update(id, of: account, KeyChanges(expiresAt: .remove), by: World.caller)
@@ -294,10 +294,10 @@ struct RollKeyTests {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      try await pool.type("update plans set key_cap = 1")
+      try await pool.script("update plans set key_cap = 1")
       let old = try await world.makeKey(account).key.id
       let key = try await roll(world, old, account, grace: 3_600).successor.key.id
-      try await pool.type("update api_keys set lineage_id = null")
+      try await pool.script("update api_keys set lineage_id = null")
       await #expect(throws: PortalError.keyCapReached(cap: 1)) { try await world.makeKey(account) }
       let rolled = try await roll(world, key, account, grace: 3_600)
       #expect(rolled.ended == [] && rolled.predecessor.status(at: Date()) == .active)
@@ -314,7 +314,7 @@ struct RollKeyTests {
       let account = try await world.makeAccount()
       let id = try await world.makeKey(account).key.id
       await #expect(throws: PortalError.notFound) { try await roll(world, .version7(), account) }
-      try await pool.type("update accounts set suspended_at = now()")
+      try await pool.script("update accounts set suspended_at = now()")
       await #expect {
         try await roll(world, id, account)
       } throws: {
@@ -370,7 +370,7 @@ struct RollKeyTests {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      try await pool.type("update plans set key_cap = 5")
+      try await pool.script("update plans set key_cap = 5")
       let first = try await world.makeKeys(5, account).map(\.key.id)
       let outcomes = await concurrently(60) { index in
         switch index % 3 {

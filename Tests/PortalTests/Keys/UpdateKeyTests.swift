@@ -38,7 +38,7 @@ struct UpdateKeyTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let before = try await world.makeKey(account).key
-      try await pool.type("alter table audit_events add constraint closed check (actor_name <> 'test') not valid")
+      try await pool.script("alter table audit_events add constraint closed check (actor_name <> 'test') not valid")
       await #expect(throws: PostgresError.self) {
         try await world.keys.update(before.id, of: account, KeyChanges(name: "x"), by: World.caller)
       }
@@ -55,9 +55,9 @@ struct UpdateKeyTests {
       let id = try await world.makeKey(account).key.id
       func revision() async throws -> Int { try await world.keys.find(id, of: account).revision }
       #expect(try await revision() == 1)
-      try await pool.type("update api_keys set name = 'x'; update api_keys set name = 'x'")
+      try await pool.script("update api_keys set name = 'x'; update api_keys set name = 'x'")
       #expect(try await revision() == 2)
-      try await pool.type("update api_keys set revision = 1")
+      try await pool.script("update api_keys set revision = 1")
       #expect(try await revision() == 3)
     }
   }
@@ -72,7 +72,9 @@ struct UpdateKeyTests {
         "metadata = 'x'", "metadata = '{\"a\":\"' || repeat('x', 4090) || '\"}'", "created_by_kind = 'somebody'",
         "created_by_name = null",
       ] {
-        await #expect(throws: PostgresError.self, "\(change)") { try await pool.type("update api_keys set \(change)") }
+        await #expect(throws: PostgresError.self, "\(change)") {
+          try await pool.script("update api_keys set \(change)")
+        }
       }
     }
   }
@@ -83,7 +85,7 @@ struct UpdateKeyTests {
       let world = World(pool)
       let account = try await world.makeAccount()
       let id = try await world.makeKey(account).key.id
-      try await pool.type(
+      try await pool.script(
         """
         insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes)
         select gen_random_uuid(), '\(account)', 'Key', 'lk_live_abcd', sha256(n::text::bytea), 'live', '{a}'

@@ -116,7 +116,7 @@ struct MailSenderTests {
     try await withPool { pool in
       try await TestMailFolder.with { folder in
         let world = World(pool, hasMail: true)
-        try await pool.type(
+        try await pool.script(
           """
           insert into mails (id, kind, recipient)
           select gen_random_uuid(), 'password_changed', 'p' || n || '@example.com' from generate_series(1, 200) n
@@ -147,7 +147,7 @@ struct MailSenderTests {
             try folder.mails(to: "eve@example.com").count == 1
           }
           #expect(try folder.mails(to: "ada@example.com").isEmpty)
-          try await pool.type("update mails set due_at = now() where state = 'waiting'")
+          try await pool.script("update mails set due_at = now() where state = 'waiting'")
           _ = try await folder.mails(to: "ada@example.com", count: 1)
         }
         // The sender that died comes back, too late to defer the mail.
@@ -196,7 +196,7 @@ struct MailSenderTests {
         let world = World(pool, hasMail: true)
         let account = try await world.makeAccount()
         let user = try await pool.text("select id from users")!
-        try await pool.type(
+        try await pool.script(
           """
           insert into mails (id, kind, recipient, user_id, created_at) values
             ('\(UUID.numbered(1))', 'password_reset', 'ada@example.com', null, now() - interval '31 minutes'),
@@ -249,7 +249,7 @@ struct MailSenderTests {
         try await pool.lines(counts) == [
           "ada@example.com password_reset 5", "ada@example.com sign_up 1", "eve@example.com password_reset 5",
         ])
-      try await pool.type("update mails set created_at = created_at - interval '61 minutes'")
+      try await pool.script("update mails set created_at = created_at - interval '61 minutes'")
       try await enqueue(world, .passwordReset, "ada@example.com")
       #expect(try await pool.number("select count(*) from mails") == 12)
     }

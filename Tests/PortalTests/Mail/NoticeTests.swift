@@ -14,7 +14,7 @@ struct NoticeTests {
   private func makeAccount(_ world: World) async throws -> UUID {
     let account = try await world.makeAccount("owner@example.com")
     for role in ["admin", "developer", "viewer"] {
-      try await world.pool.type(
+      try await world.pool.script(
         """
         with person as (
           insert into users (id, email, password_hash) values (gen_random_uuid(), '\(role)@example.com', 'x')
@@ -56,10 +56,10 @@ struct NoticeTests {
       let world = World(pool, hasMail: true)
       let account = try await makeAccount(world)
       let key = try await world.keys.create(.plain, for: account, by: ada).key
-      try await pool.type("delete from mails")
+      try await pool.script("delete from mails")
       _ = try await world.keys.roll(key.id, of: account, graceSeconds: 0, by: ada)
       #expect(try await mails(pool) == toAdmins("key_created"))
-      try await pool.type("delete from mails; update plans set key_cap = 1")
+      try await pool.script("delete from mails; update plans set key_cap = 1")
       await #expect(throws: PortalError.self) { try await world.keys.create(.plain, for: account, by: ada) }
       #expect(try await mails(pool) == [])
     }
@@ -74,7 +74,7 @@ struct NoticeTests {
       for (caller, kinds) in [(ada, ["key_created"]), (grace, ["key_created", "key_revoked"])] {
         let old = try await world.keys.create(.plain, for: account, by: ada).key
         let key = try await world.keys.roll(old.id, of: account, graceSeconds: 60, by: ada).successor.key
-        try await pool.type("delete from mails")
+        try await pool.script("delete from mails")
         _ = try await world.keys.roll(key.id, of: account, graceSeconds: 60, by: caller)
         #expect(try await mails(pool) == kinds.flatMap { toAdmins($0) })
         let told = try await pool.lines(
@@ -98,7 +98,7 @@ struct NoticeTests {
       let world = World(pool, hasMail: true)
       let account = try await makeAccount(world)
       let keys = try await world.makeKeys(3, account)
-      try await pool.type("delete from mails")
+      try await pool.script("delete from mails")
       _ = try await world.keys.revoke(keys[0].key.id, of: account, by: ada)
       let backend = Caller(actor: .token(id: .numbered(9), name: "shop"))
       _ = try await world.keys.revoke(keys[2].key.id, of: account, by: backend)
@@ -127,7 +127,7 @@ struct NoticeTests {
       func parameters() async throws -> Mail.Parameters {
         #expect(try await mails(pool) == toAdmins("keys_revoked"))
         let text = try await pool.text("select parameters from mails limit 1")
-        try await pool.type("delete from mails")
+        try await pool.script("delete from mails")
         return try Mail.Parameters(column: text!)
       }
       try await world.insertKeys(upTo: 25, account)
@@ -166,7 +166,7 @@ struct NoticeTests {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
       let account = try await makeAccount(world)
-      try await pool.type("alter table mails add constraint mails_closed check (false) not valid")
+      try await pool.script("alter table mails add constraint mails_closed check (false) not valid")
       await #expect(throws: PostgresError.self) { try await world.keys.create(.plain, for: account, by: ada) }
       await #expect(throws: PostgresError.self) {
         try await world.desk.setSuspension(of: account, to: true, by: grace, SupportReason(text: "unpaid"))
@@ -190,7 +190,7 @@ struct NoticeTests {
   /// Makes a key that was created 90 days ago and expires in `hours` hours.
   private func makeKey(_ world: World, _ account: UUID, hours: Int, name: String) async throws {
     let id = try await world.makeKey(account).key.id
-    try await world.pool.type(
+    try await world.pool.script(
       """
       update api_keys set name = '\(name)', created_at = now() - interval '90 days',
         expires_at = now() + interval '\(hours) hours' where id = '\(id)'
@@ -203,14 +203,14 @@ struct NoticeTests {
       let world = World(pool, hasMail: true)
       let account = try await makeAccount(world)
       try await makeKey(world, account, hours: 20 * 24, name: "far")
-      try await pool.type("delete from mails")
+      try await pool.script("delete from mails")
       let jobs = makeJobs(world)
       #expect(try await run("expiry-notices", jobs) == .done(0))
       for (hours, count) in [(13 * 24, 2), (4 * 24, 2), (70, 4), (25, 4), (23, 6), (1, 6)] {
-        try await pool.type(
+        try await pool.script(
           "update api_keys set expires_at = expires_at - (expires_at - now()) + interval '\(hours) hours'")
         // Moves the notices with the expiry, as if time had passed.
-        try await pool.type("update key_expiry_notices set expires_at = (select expires_at from api_keys)")
+        try await pool.script("update key_expiry_notices set expires_at = (select expires_at from api_keys)")
         _ = await concurrently(4) { _ in try await run("expiry-notices", jobs) }
         _ = try await run("expiry-notices", jobs)
         #expect(try await pool.number("select count(*) from mails") == count, "\(hours)")
@@ -234,12 +234,12 @@ struct NoticeTests {
       let world = World(pool, hasMail: true)
       let account = try await world.makeAccount()
       try await makeKey(world, account, hours: ownHours ?? 0, name: "key")
-      if ownHours == nil { try await pool.type("update api_keys set expires_at = null") }
-      try await pool.type("delete from mails")
+      if ownHours == nil { try await pool.script("update api_keys set expires_at = null") }
+      try await pool.script("delete from mails")
       let jobs = makeJobs(world)
       // The key was created ninety days ago.
       for (lifetime, count) in [(105, 0), (100, 1), (92, 1), (91, 1), (89, 0)] {
-        try await pool.type("update plans set max_key_lifetime_days = \(lifetime)")
+        try await pool.script("update plans set max_key_lifetime_days = \(lifetime)")
         let told = ownHours == 300 && lifetime == 105 ? 1 : count
         #expect(try await run("expiry-notices", jobs) == .done(told), "\(lifetime)")
       }
@@ -252,10 +252,10 @@ struct NoticeTests {
       let world = World(pool, hasMail: true)
       let account = try await world.makeAccount()
       try await makeKey(world, account, hours: 60, name: "key")
-      try await pool.type("delete from mails")
+      try await pool.script("delete from mails")
       let jobs = makeJobs(world)
       #expect(try await run("expiry-notices", jobs) == .done(1))
-      try await pool.type("update api_keys set expires_at = expires_at + interval '5 days'")
+      try await pool.script("update api_keys set expires_at = expires_at + interval '5 days'")
       #expect(try await run("expiry-notices", jobs) == .done(1))
       #expect(try await run("expiry-notices", jobs) == .done(0))
     }
@@ -269,7 +269,7 @@ struct NoticeTests {
       for (name, hours) in [("expired", -1), ("revoked", 20), ("rolled", 20), ("young", 20)] {
         try await makeKey(world, account, hours: hours, name: name)
       }
-      try await pool.type(
+      try await pool.script(
         """
         update api_keys set revoked_at = now() where name = 'revoked';
         update api_keys set rolled_at = now() where name = 'rolled';
@@ -277,7 +277,7 @@ struct NoticeTests {
         """)
       let suspended = try await world.makeAccount("eve@example.com")
       try await makeKey(world, suspended, hours: 20, name: "suspended")
-      try await pool.type("update accounts set suspended_at = now() where id = '\(suspended)'; delete from mails")
+      try await pool.script("update accounts set suspended_at = now() where id = '\(suspended)'; delete from mails")
       #expect(try await run("expiry-notices", makeJobs(world)) == .done(0))
       try await makeKey(world, account, hours: 20, name: "key")
       #expect(try await run("expiry-notices", makeJobs(World(pool))) == .done(0))
@@ -292,7 +292,7 @@ struct NoticeTests {
   func retention() async throws {
     try await withPool { pool in
       let world = World(pool, hasMail: true)
-      try await pool.type(
+      try await pool.script(
         """
         insert into mails (id, kind, recipient, state, finished_at)
           select gen_random_uuid(), 'password_changed', n || '@example.com', 'sent', now() - n * interval '1 day'

@@ -14,10 +14,10 @@ struct AddressFormsTests {
   @Test("every existing person gets the composed form of the address, unless another person has it")
   func upgrade() async throws {
     try await withPool(isSwept: false) { pool in
-      try await pool.type("drop schema public cascade; create schema public")
+      try await pool.script("drop schema public cascade; create schema public")
       let files = try Migrations.embedded().files
       _ = try await Migrations(files.filter { $0.number < Self.number }).apply(on: pool)
-      try await pool.type(
+      try await pool.script(
         """
         insert into users (id, email, password_hash, created_at)
         select gen_random_uuid(), email, '', now() + n * interval '1 second'

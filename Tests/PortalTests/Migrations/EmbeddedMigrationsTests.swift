@@ -40,7 +40,7 @@ struct EmbeddedMigrationsTests {
   /// Replaces the rows by those of a database to which the first `count` of the former migrations were applied.
   private func setBack(_ pool: PostgresPool, to count: Int) async throws {
     let rows = Migrations.beforeBaseline.prefix(count).map { "(\($0.number), '\($0.name)', '\($0.checksum)')" }
-    try await pool.type(
+    try await pool.script(
       """
       delete from schema_migrations;
       alter table schema_migrations drop column compatible_from;

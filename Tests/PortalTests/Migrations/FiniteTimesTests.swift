@@ -33,7 +33,7 @@ struct FiniteTimesTests {
           """, "key_usage_day_finite"
         ),
       ] {
-        let error = await #expect(throws: PostgresError.self) { try await pool.type(statement) }
+        let error = await #expect(throws: PostgresError.self) { try await pool.script(statement) }
         #expect(error?.constraint == constraint, "\(statement)")
       }
       #expect(try await world.makeVerifier().verify(VerificationRequest(hash: issued.secret.hash)).code == .valid)
@@ -48,7 +48,7 @@ struct FiniteTimesTests {
       let account = try await world.makeAccount()
       let issued = try await world.makeKey(account)
       for time in ["infinity", "-infinity"] {
-        try await pool.type(
+        try await pool.script(
           """
           alter table api_keys drop constraint if exists api_keys_expires_at_finite;
           update api_keys set expires_at = '\(time)'
@@ -70,10 +70,10 @@ struct FiniteTimesTests {
   @Test("of existing rows, an infinite expiry becomes none, and any other infinity stops the migration with its name")
   func upgrade() async throws {
     try await withPool(isSwept: false) { pool in
-      try await pool.type("drop schema public cascade; create schema public")
+      try await pool.script("drop schema public cascade; create schema public")
       let files = try Migrations.embedded().files
       _ = try await Migrations(files.filter { $0.number < Self.number }).apply(on: pool)
-      try await pool.type(
+      try await pool.script(
         """
         insert into accounts (id, name) values ('00000000-0000-7000-8000-000000000001', 'a');
         insert into api_keys (id, account_id, name, key_start, key_hash, environment, scopes, expires_at)
@@ -87,7 +87,7 @@ struct FiniteTimesTests {
         """)
       let error = await #expect(throws: PostgresError.self) { try await Migrations(files).apply(on: pool) }
       #expect(error?.constraint == "key_usage_day_finite" && error?.message.hasPrefix("0022_") == true)
-      try await pool.type("delete from key_usage where not isfinite(day)")
+      try await pool.script("delete from key_usage where not isfinite(day)")
       _ = try await Migrations(files).apply(on: pool)
       #expect(try await pool.number("select count(*) from api_keys where expires_at is null") == 2)
       #expect(try await pool.number("select count(*) from api_keys where expires_at = '2099-01-01Z'") == 1)
@@ -101,7 +101,7 @@ struct FiniteTimesTests {
     let files = try Migrations.embedded().files
     let check = try #require(files.first { $0.name.hasSuffix("finite_times_checked") })
     try await withPool { pool in
-      try await pool.type(
+      try await pool.script(
         """
         alter table api_keys drop constraint api_keys_expires_at_finite;
         alter table api_keys add constraint api_keys_expires_at_finite check (isfinite(expires_at)) not valid;

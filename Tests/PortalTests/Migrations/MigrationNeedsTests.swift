@@ -5,7 +5,7 @@ import Testing
 @Suite("The rights that migrations need")
 struct MigrationNeedsTests {
   private static let sufficient = MigrationNeeds(
-    login: "app", database: "portal", schema: "public", owner: "app", missingRoles: [], strangeRoles: [],
+    login: "app", database: "portal", schema: "public", owner: "app", missingRoles: [], unavailableRoles: [],
     mayMakeRoles: false, mayJoinRoles: true, mayCreateInSchema: true, trigrams: .installed, isOwner: true)
 
   private func refusal(
@@ -40,7 +40,7 @@ struct MigrationNeedsTests {
       ),
       (
         {
-          $0.strangeRoles = ["latchkey_jobs"]
+          $0.unavailableRoles = ["latchkey_jobs"]
           $0.mayJoinRoles = false
         }, ["grant latchkey_jobs to app with admin option;"]
       ),
@@ -66,7 +66,7 @@ struct MigrationNeedsTests {
   @Test("when nothing is pending, only missing roles are needed")
   func nothingPending() {
     let change = { (needs: inout MigrationNeeds) in
-      needs.strangeRoles = ["latchkey_jobs"]
+      needs.unavailableRoles = ["latchkey_jobs"]
       needs.mayJoinRoles = false
       needs.mayCreateInSchema = false
       needs.trigrams = .absent

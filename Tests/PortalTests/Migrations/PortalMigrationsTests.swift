@@ -26,13 +26,13 @@ struct PortalMigrationsTests {
   }
 
   @Test("every kind of missing rule is restored, and a second run does nothing")
-  func mended() async throws {
+  func restored() async throws {
     try await withPool(isSwept: false) { pool in
       let migrations = try PortalMigrations()
       let before = try await migrations.access(on: pool)
       #expect(try await migrations.missingAccess(on: pool) == [])
       let stranger = "stranger_\(UUID().uuidString.prefix(8).lowercased())"
-      try await pool.type(
+      try await pool.script(
         """
         create role \(stranger);
         drop owned by \(DatabaseRole.names.joined(separator: ", "));
@@ -45,12 +45,12 @@ struct PortalMigrationsTests {
       for kind in AccessRule.Kind.allCases { #expect(missing.contains { $0.kind == kind }, "\(kind)") }
 
       let outcome = try await migrations.run(on: pool)
-      #expect(outcome.mended == missing && outcome.applied == [] && outcome.madeRoles == [])
+      #expect(outcome.restored == missing && outcome.applied == [] && outcome.createdRoles == [])
       let after = try await migrations.access(on: pool)
       #expect(after == before)
       let again = try await migrations.run(on: pool)
-      #expect(again.mended == [] && again.applied == [])
-      try await pool.type("drop owned by \(stranger); drop role \(stranger)")
+      #expect(again.restored == [] && again.applied == [])
+      try await pool.script("drop owned by \(stranger); drop role \(stranger)")
     }
   }
 
@@ -58,13 +58,13 @@ struct PortalMigrationsTests {
   func partial() async throws {
     try await withPool(isSwept: false) { pool in
       let migrations = try PortalMigrations()
-      try await pool.type(
+      try await pool.script(
         """
         alter policy system_events on audit_events to latchkey_jobs;
         create policy of_somebody on audit_events for select to public using (false)
         """)
       let outcome = try await migrations.run(on: pool)
-      #expect(outcome.mended.map(\.kind) == [.policy])
+      #expect(outcome.restored.map(\.kind) == [.policy])
       let roles = try await pool.text(
         "select array_to_string(roles, ' ') from pg_policies where policyname = 'system_events'")
       #expect(roles?.split(separator: " ").sorted() == ["latchkey_identity", "latchkey_jobs", "latchkey_staff"])
@@ -76,7 +76,7 @@ struct PortalMigrationsTests {
   func impossible() async throws {
     try await withPool(isSwept: false) { pool in
       let migrations = try PortalMigrations()
-      try await pool.type(
+      try await pool.script(
         "drop table key_expiry_notices cascade; revoke select on plans from latchkey_portal")
       let error = await #expect(throws: PostgresError.self) { try await migrations.run(on: pool) }
       #expect(error?.message.contains("key_expiry_notices") == true)

@@ -20,10 +20,10 @@ struct ReadinessTests {
       #expect(await check(pool, count) == [])
       #expect(await check(pool, count + 1) == ["migrations are pending"])
       let insert = "insert into schema_migrations (number, name, checksum, compatible_from) values"
-      try await pool.type("\(insert) (\(count + 1), '0100_compatible', '', \(count))")
+      try await pool.script("\(insert) (\(count + 1), '0100_compatible', '', \(count))")
       #expect(await check(pool, count) == [])
       #expect(await check(pool, count + 1) == [])
-      try await pool.type("\(insert) (\(count + 2), '0101_incompatible', '', \(count + 1))")
+      try await pool.script("\(insert) (\(count + 2), '0101_incompatible', '', \(count + 1))")
       #expect(await check(pool, count) == ["migration 0101_incompatible needs a newer version"])
       #expect(await check(pool, count + 1) == [])
     }

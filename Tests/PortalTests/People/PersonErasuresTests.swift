@@ -36,7 +36,7 @@ private struct House: Sendable {
   }
 
   func add(_ user: User, _ role: String) async throws {
-    try await pool.type(
+    try await pool.script(
       "insert into memberships (account_id, user_id, role) values ('\(account)', '\(user.id)', '\(role)')")
   }
 
@@ -111,7 +111,7 @@ struct PersonErasuresTests {
       let ada = try await house.session(of: house.ada)
       _ = try await Members(pool: pool).setRole(.owner, of: house.bob.id, in: house.account, by: ada, ip: "192.0.2.1")
       // As versions without details recorded it.
-      try await pool.type(
+      try await pool.script(
         """
         insert into audit_events
           (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason)
@@ -143,9 +143,9 @@ struct PersonErasuresTests {
   func formerAddresses() async throws {
     try await withPool { pool in
       let house = try await House(pool)
-      try await pool.type("update users set email = 'robert@example.com' where id = '\(house.bob.id)'")
+      try await pool.script("update users set email = 'robert@example.com' where id = '\(house.bob.id)'")
       _ = try await house.session(of: User(id: house.bob.id, email: "robert@example.com"))
-      try await pool.type("update users set email = 'bobby@example.com' where id = '\(house.bob.id)'")
+      try await pool.script("update users set email = 'bobby@example.com' where id = '\(house.bob.id)'")
       _ = try await house.world.makeAccount("robert@example.com")
       try await house.invite("robert@example.com", by: try await house.session(of: house.ada), from: "192.0.2.1")
       _ = try await house.erasures.erase(house.bob.id, by: World.caller)
@@ -197,9 +197,9 @@ struct PersonErasuresTests {
         #expect(try await pool.number("select count(*) from erasures") == 0)
       }
       try await refused()
-      try await pool.type("delete from memberships where user_id = '\(house.bob.id)'")
+      try await pool.script("delete from memberships where user_id = '\(house.bob.id)'")
       try await refused()
-      try await pool.type("update api_keys set revoked_at = now()")
+      try await pool.script("update api_keys set revoked_at = now()")
       let erasure = try await house.erasures.erase(house.ada.id, by: World.caller)
       #expect(erasure.isFinished)
       #expect(
@@ -228,7 +228,7 @@ struct PersonErasuresTests {
   func resumed() async throws {
     try await withPool { pool in
       let house = try await House(pool)
-      try await pool.type(
+      try await pool.script(
         """
         insert into audit_events (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, ip)
         select gen_random_uuid(), '\(house.account)', 'user', '\(house.bob.id)', 'bob@example.com', 'x', 'x',
@@ -290,7 +290,7 @@ struct PersonErasuresTests {
       _ = try await house.erasures.erase(house.bob.id, by: World.caller)
       for place in 1...3 {
         let error = await #expect(throws: PostgresError.self) {
-          try await pool.type(
+          try await pool.script(
             """
             insert into audit_events (id, account_id, actor_kind, actor_id, actor_name, action, target_kind)
             select gen_random_uuid(), '\(house.account)', 'user',
@@ -327,7 +327,7 @@ struct PersonErasuresTests {
       let house = try await House(pool)
       _ = try await house.erasures.erase(house.bob.id, by: World.caller)
       #expect(try await house.problems() == [])
-      try await pool.type(
+      try await pool.script(
         "set session_replication_role = replica; \(sql(house)); set session_replication_role = default")
       return try await house.problems()
     }
@@ -335,16 +335,16 @@ struct PersonErasuresTests {
 
   @Test("an edited event that claims to be redacted is found, whichever redaction it names")
   func claimed() async throws {
-    for teller in ["1", "3", "99999", "(select max(seq) from audit_events where action = 'audit.redacted')"] {
+    for recorder in ["1", "3", "99999", "(select max(seq) from audit_events where action = 'audit.redacted')"] {
       let found = try await forge { house in
         """
         update audit_events set reason = 'nothing happened' where account_id = '\(house.account)' and seq = 1;
-        update audit_events event set redacted_by = array[\(teller)]::bigint[],
+        update audit_events event set redacted_by = array[\(recorder)]::bigint[],
           redacted_hashes = array[audit_event_hash(event)]
         where account_id = '\(house.account)' and seq = 1
         """
       }
-      #expect(!found.isEmpty, "\(teller)")
+      #expect(!found.isEmpty, "\(recorder)")
     }
   }
 
@@ -386,13 +386,13 @@ struct PersonErasuresTests {
         "actor_name = 'erased person', action = 'x'", "redacted_by = '{9}'",
       ] {
         let error = await #expect(throws: PostgresError.self) {
-          try await pool.type("update audit_events set \(change) where account_id = '\(house.account)'")
+          try await pool.script("update audit_events set \(change) where account_id = '\(house.account)'")
         }
         #expect(error?.message.contains("append-only") == true, "\(change)")
       }
       for role in DatabaseRole.allCases {
         let error = await #expect(throws: PostgresError.self) {
-          try await pool.type(
+          try await pool.script(
             "set local role \(role.rawValue); update audit_events set actor_name = 'erased person'")
         }
         #expect(error?.sqlState == "42501")

@@ -138,13 +138,13 @@ struct RateLimitsTests {
         #expect(try await instance.admits(key))
         #expect(await instance.limits.exchange())
       }
-      try await pool.type("update rate_limit_counts set used = \(Int.max)")
+      try await pool.script("update rate_limit_counts set used = \(Int.max)")
       #expect(try await instances[0].admits(key), "the instance has not exchanged yet")
       #expect(await instances[0].limits.exchange())
       #expect(try await !instances[0].admits(key))
       key.mode = .consistent
       #expect(try await instances[0].admits(key))
-      try await pool.type("update rate_limit_windows set used = 1::bigint << 60, used_before = 1::bigint << 60")
+      try await pool.script("update rate_limit_windows set used = 1::bigint << 60, used_before = 1::bigint << 60")
       #expect(try await !instances[0].admits(key))
       #expect(instances[0].limiter.peek(key, at: Date().milliseconds).binding.remaining == 0)
     }
@@ -216,7 +216,7 @@ struct RateLimitsTests {
         let milliseconds =
           isSetBack ? -Int.random(in: 7_000...4_000_000, using: &random) : Int.random(in: 0...200, using: &random)
         if isSetBack { setBackCount += 1 }
-        try await pool.type("update clock.moment set moment = moment + \(milliseconds) * interval '1 millisecond'")
+        try await pool.script("update clock.moment set moment = moment + \(milliseconds) * interval '1 millisecond'")
         let cost = Int.random(in: 1...5, using: &random)
         let taken = try #require(try await pool.query(TakeRateLimits(limits: limits, cost: cost)).first)
         let decision = window.admit(cost: cost, limit: 20, at: taken.atMilliseconds)
@@ -331,11 +331,11 @@ struct RateLimitsTests {
       #expect(instances[1].observations.count(.limitsExchanged(windows: 0)) == 0)
       // After a failed exchange an instance keeps asking, so that it soon stops using the allowance of a disconnected
       // one.
-      try await pool.type("alter table rate_limit_counts rename to rate_limit_counts_gone")
+      try await pool.script("alter table rate_limit_counts rename to rate_limit_counts_gone")
       instances[1].limiter.isConnected = false
       #expect(await instances[1].limits.exchange() == false)
       #expect(instances[1].limiter.allowance.isConnected == false)
-      try await pool.type("alter table rate_limit_counts_gone rename to rate_limit_counts")
+      try await pool.script("alter table rate_limit_counts_gone rename to rate_limit_counts")
       #expect(await instances[1].limits.exchange())
       #expect(instances[1].limiter.allowance.isConnected == true)
       #expect(instances[1].observations.count(.limitsExchanged(windows: 0)) == 1)
@@ -404,7 +404,7 @@ struct RateLimitsTests {
       let instance = try await LimitingInstance(pool)
       _ = try await LimitingInstance(pool)
       try await instance.beat()
-      try await pool.type("alter table rate_limit_counts rename to rate_limit_counts_gone")
+      try await pool.script("alter table rate_limit_counts rename to rate_limit_counts_gone")
       let key = KeyLimits.limited(.version7(), 100)
       var count = 0
       await #expect(throws: PortalError.self) {
@@ -413,9 +413,9 @@ struct RateLimitsTests {
       #expect(count == 50)
       var consistent = key
       consistent.mode = .consistent
-      try await pool.type("alter table rate_limit_windows rename to rate_limit_windows_gone")
+      try await pool.script("alter table rate_limit_windows rename to rate_limit_windows_gone")
       await #expect(throws: (any Error).self) { try await instance.admits(consistent) }
-      try await pool.type("alter table rate_limit_counts_gone rename to rate_limit_counts")
+      try await pool.script("alter table rate_limit_counts_gone rename to rate_limit_counts")
       #expect(await instance.limits.exchange())
       #expect(try await instance.admits(key) == true)
     }
@@ -424,7 +424,7 @@ struct RateLimitsTests {
   @Test("counts that no window uses any more are truncated, and the others stay")
   func expiry() async throws {
     try await withPool { pool in
-      try await pool.type(
+      try await pool.script(
         """
         insert into rate_limit_counts
         select slot, gen_random_uuid(), 1, 1, gen_random_uuid(), 1 from generate_series(0, 31) as slots (slot);

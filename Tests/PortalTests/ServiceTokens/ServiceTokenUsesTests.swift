@@ -79,7 +79,7 @@ struct ServiceTokenUsesTests {
       #expect(pool.statistics.statementCount == before + 1)
 
       // Another instance has recorded a later use than the fast path of this one.
-      try await pool.type("update service_token_activity set last_used_at = '2099-01-01'")
+      try await pool.script("update service_token_activity set last_used_at = '2099-01-01'")
       let now = world.clock.now
       let later = Moment(instant: now.instant, date: now.date.addingTimeInterval(120))
       #expect(check.uses.pending().isEmpty)
@@ -102,12 +102,12 @@ struct ServiceTokenUsesTests {
         pool: pool, recorder: UsageRecorder(), tokenUses: uses, observer: Observer([observations.sink]))
       let token = try await world.tokens.create(name: "one", permissions: [.verifyKeys], by: World.caller)
       for id in [token.id, .version7()] { uses.use(of: id).note(at: Date()) }
-      try await pool.type("alter table service_token_activity rename to away")
+      try await pool.script("alter table service_token_activity rename to away")
       #expect(await flusher.flush())
       #expect(observations.count { if case .tokenUsesFailed = $0 { true } else { false } } == 1)
       #expect(observations.count { if case .usageFlushFailed = $0 { true } else { false } } == 0)
       #expect(uses.pending().count == 2)
-      try await pool.type("alter table away rename to service_token_activity")
+      try await pool.script("alter table away rename to service_token_activity")
       #expect(await flusher.flush())
       #expect(try await world.tokens.list().items.first?.lastUsedAt != nil)
       #expect(uses.pending().isEmpty)

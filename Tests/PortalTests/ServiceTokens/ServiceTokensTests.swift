@@ -130,7 +130,7 @@ struct ServiceTokensTests {
       }
       // The database enforces this, too.
       await #expect(throws: PostgresError.self) {
-        try await pool.type("update service_tokens set permissions = '{analytics.read}'")
+        try await pool.script("update service_tokens set permissions = '{analytics.read}'")
       }
       #expect(try await pool.number("select count(*) from service_tokens") == 1)
     }
@@ -192,7 +192,7 @@ struct ServiceTokensTests {
       #expect(rolled.predecessor.revokedAt != nil && rolled.predecessor.status(at: Date()) == .revoked)
       await #expect(throws: PortalError.unauthenticated) { try await check(pool).find(old.secret) }
       let next = rolled.successor.id
-      try await pool.type("update service_tokens set expires_at = now() where id = '\(next)'")
+      try await pool.script("update service_tokens set expires_at = now() where id = '\(next)'")
       for id in [old.id, next] {
         await #expect(throws: PortalError.tokenNotActive) {
           try await tokens.roll(id, graceSeconds: 60, by: World.caller)
@@ -249,7 +249,7 @@ struct ServiceTokensTests {
       let observations = Observations()
       let check = check(pool, observations)
       let made = try await World(pool).tokens.create(name: "gateway", permissions: [.verifyKeys], by: World.caller)
-      try await pool.type("update service_tokens set expires_at = clock_timestamp() + interval '1 hour'")
+      try await pool.script("update service_tokens set expires_at = clock_timestamp() + interval '1 hour'")
       _ = try await check.tokens.cache.apply(pool.newestSync())
       #expect(try await check.find(made.secret).id == made.id)
       let before = pool.statistics.batchCount

@@ -21,14 +21,14 @@ struct SecondFactorsTests {
 
   private func logIn(
     _ sessions: Sessions, _ code: String? = nil, _ email: String = "ada@example.com"
-  ) async throws -> Login<MemberSession> {
+  ) async throws -> IssuedSession<MemberSession> {
     try await sessions.logIn(email: email, password: password, code: code, from: Origin())
   }
 
   /// Creates a user with a second factor in use, set up some minutes ago.
   private func enrol(
     _ pool: PostgresPool, _ sessions: Sessions
-  ) async throws -> (factor: TOTP, codes: [RecoveryCode], login: Login<MemberSession>) {
+  ) async throws -> (factor: TOTP, codes: [RecoveryCode], login: IssuedSession<MemberSession>) {
     _ = try await World(pool).makeAccount()
     let session = try await logIn(sessions).session
     let factor = try await sessions.secondFactors.start(password, of: session)
@@ -40,7 +40,7 @@ struct SecondFactorsTests {
 
   /// Makes used codes valid again, and ends all delays, as if time had passed.
   private func letTimePass(_ pool: PostgresPool) async throws {
-    try await pool.type("update second_factors set last_step = 0; truncate attempt_counts")
+    try await pool.script("update second_factors set last_step = 0; truncate attempt_counts")
   }
 
   private func present(_ factor: TOTP) -> String { factor.code(atStep: TOTP.step(at: Date())) }
@@ -88,7 +88,7 @@ struct SecondFactorsTests {
       let sessions = sessions(pool)
       let (factor, _, login) = try await enrol(pool, sessions)
       let (code, person) = (present(factor), login.session.personID)
-      try await pool.type("drop function admit_attempt; \(Self.unthrottled)")
+      try await pool.script("drop function admit_attempt; \(Self.unthrottled)")
       let outcomes = await concurrently(50) { _ in
         try await sessions.secondFactors.use(
           code, of: MemberSession.self, person, nil)
@@ -102,7 +102,7 @@ struct SecondFactorsTests {
     try await withPool { pool in
       let sessions = sessions(pool)
       let (_, codes, login) = try await enrol(pool, sessions)
-      try await pool.type("drop function admit_attempt; \(Self.unthrottled)")
+      try await pool.script("drop function admit_attempt; \(Self.unthrottled)")
       let (code, person) = (codes[3].reveal(), login.session.personID)
       let outcomes = await concurrently(50) { _ in
         try await sessions.secondFactors.use(
@@ -134,14 +134,15 @@ struct SecondFactorsTests {
             email: "ada@example.com", password: password, code: "000000", from: Origin(ip: "192.0.2.\(number)"))
         }
       }
-      try await pool.type("update attempt_counts set blocked_until = now() + interval '1 hour' where attempt_count = 5")
+      try await pool.script(
+        "update attempt_counts set blocked_until = now() + interval '1 hour' where attempt_count = 5")
       await #expect {
         try await sessions.logIn(
           email: "ada@example.com", password: password, code: present(factor), from: Origin(ip: "192.0.2.9"))
       } throws: {
         if case PortalError.tooManyRequests = $0 { true } else { false }
       }
-      try await pool.type("update attempt_counts set blocked_until = 'epoch'")
+      try await pool.script("update attempt_counts set blocked_until = 'epoch'")
       _ = try await logIn(sessions, present(factor))
       // If the count had remained, these attempts would have to wait.
       for _ in 0..<5 {
@@ -157,7 +158,7 @@ struct SecondFactorsTests {
       let (factor, codes, login) = try await enrol(pool, sessions)
       for _ in 0..<5 { await #expect(throws: PortalError.secondFactorInvalid) { try await logIn(sessions, "000000") } }
       let bucket = Attempt(.secondFactor, of: login.session.personID.text, from: nil).own.id
-      try await pool.type(
+      try await pool.script(
         """
         update attempt_counts set attempt_count = 0, blocked_until = 'epoch' where id <> '\(bucket)';
         update attempt_counts set blocked_until = now() + interval '1 hour' where id = '\(bucket)'
@@ -298,7 +299,7 @@ struct SecondFactorsTests {
     try await withPool { pool in
       _ = try await enrol(pool, sessions(pool))
       // More than one batch. A secret that was sealed for another person does not open with any key.
-      try await pool.type(
+      try await pool.script(
         """
         insert into users (id, email, password_hash)
         select gen_random_uuid(), n || '@example.com', '' from generate_series(1, \(SealingKeys.batchCountMax + 1)) n;

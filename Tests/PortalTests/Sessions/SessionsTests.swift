@@ -23,7 +23,7 @@ struct SessionsTests {
   }
 
   private func lengthenDelays(_ pool: PostgresPool) async throws {
-    try await pool.type(
+    try await pool.script(
       "update attempt_counts set blocked_until = blocked_until + interval '1 hour' where blocked_until > 'epoch'")
   }
 
@@ -59,14 +59,14 @@ struct SessionsTests {
       var accounts: [UUID] = []
       for (kept, email) in people {
         accounts.append(try await world.makeAccount(email))
-        try await pool.type("update users set email = '\(kept)' where email = '\(email)'")
+        try await pool.script("update users set email = '\(kept)' where email = '\(email)'")
       }
       for ((kept, _), account) in zip(people, accounts) {
         let login = try await sessions.logIn(email: kept.uppercased(), password: right, from: Origin())
         #expect(login.session.account.id == account && login.session.email.hasSameBytes(as: kept))
       }
       let staff = try await makeStaff(pool, "third@example.com")
-      try await pool.type("update staff set email = 'user@b\u{FC}cher.example'")
+      try await pool.script("update staff set email = 'user@b\u{FC}cher.example'")
       let login = try await sessions.logInStaff(
         email: "User@B\u{FC}cher.example", password: right, from: Origin())
       #expect(login.session.member.id == staff.id)
@@ -95,7 +95,7 @@ struct SessionsTests {
       let sessions = sessions(pool)
       let (decomposed, composed) = ("de\u{301}ja\u{300} vu encore", "d\u{E9}j\u{E0} vu encore")
       let old = PasswordHash(try #require(Password(presented: decomposed).asTyped), cost: World.cost)
-      try await pool.type("update users set password_hash = '\(old.text)'")
+      try await pool.script("update users set password_hash = '\(old.text)'")
       await #expect(throws: PortalError.invalidCredentials) {
         try await sessions.logIn(email: "ada@example.com", password: Password(presented: composed), from: Origin())
       }
@@ -245,8 +245,8 @@ struct SessionsTests {
       let sessions = sessions(pool)
       let ends: [(MemberSession) async throws -> Void] = [
         { try await sessions.logOut($0, ip: nil) },
-        { _ in try await pool.type("update sessions set expires_at = now()") },
-        { _ in try await pool.type("delete from memberships") },
+        { _ in try await pool.script("update sessions set expires_at = now()") },
+        { _ in try await pool.script("delete from memberships") },
       ]
       var over: [MemberSession] = []
       for end in ends {
@@ -295,7 +295,7 @@ struct SessionsTests {
   func suspended() async throws {
     try await withPool { pool in
       _ = try await World(pool).makeAccount()
-      try await pool.type("update accounts set suspended_at = now()")
+      try await pool.script("update accounts set suspended_at = now()")
       let login = try await sessions(pool).logIn(email: "ada@example.com", password: right, from: Origin())
       #expect(login.session.account.suspendedAt != nil)
     }
@@ -331,10 +331,10 @@ struct SessionsTests {
       _ = try await makeStaff(pool)
       let sessions = sessions(pool)
       let token = try await sessions.logInStaff(email: "grace@example.com", password: right, from: Origin()).token
-      try await pool.type("update staff_sessions set expires_at = now()")
+      try await pool.script("update staff_sessions set expires_at = now()")
       await #expect(throws: PortalError.unauthenticated) { try await sessions.findStaff(token) }
       let next = try await sessions.logInStaff(email: "grace@example.com", password: right, from: Origin()).token
-      try await pool.type("update staff set disabled_at = now()")
+      try await pool.script("update staff set disabled_at = now()")
       await #expect(throws: PortalError.unauthenticated) { try await sessions.findStaff(next) }
       await #expect(throws: PortalError.invalidCredentials) {
         try await sessions.logInStaff(email: "grace@example.com", password: right, from: Origin())

@@ -38,7 +38,7 @@ struct ConfirmationsTests {
       let issued = try await world.makeKey(account)
       _ = try await world.makeKey(other)
       try await world.insertKeys(upTo: 25, account)
-      try await pool.type(
+      try await pool.script(
         """
         update api_keys set expires_at = now()
         where ctid in (select min(ctid) from api_keys where account_id = '\(account)');
@@ -155,7 +155,7 @@ struct ConfirmationsTests {
       let account = try await world.makeAccount()
       try await world.insertKeys(upTo: 26, account)
       let first = try await ask(world, account)
-      try await pool.type("update staff_confirmations set expires_at = now()")
+      try await pool.script("update staff_confirmations set expires_at = now()")
       #expect(try await world.desk.confirmations() == [])
       await #expect(throws: PortalError.notFound) { try await world.desk.confirm(first.id, by: hedy) }
       await #expect(throws: PortalError.notFound) { try await world.desk.withdraw(first.id, by: hedy) }
@@ -166,7 +166,7 @@ struct ConfirmationsTests {
       let jobs = Jobs(pool: pool, instance: "here", retention: Retention(), observer: Observer([]))
       let job = try #require(jobs.all.first { $0.name == "staff-confirmations" })
       #expect(await jobs.run(job, isForced: true) == .done(0))
-      try await pool.type("update staff_confirmations set expires_at = now()")
+      try await pool.script("update staff_confirmations set expires_at = now()")
       #expect(await jobs.run(job, isForced: true) == .done(1))
       #expect(try await pool.number("select count(*) from staff_confirmations") == 0)
     }
@@ -180,15 +180,15 @@ struct ConfirmationsTests {
       try await world.insertKeys(upTo: 26, account)
       let confirmation = try await ask(world, account)
       for table in ["mails", "audit_events"] {
-        try await pool.type("alter table \(table) add constraint closed check (false) not valid")
+        try await pool.script("alter table \(table) add constraint closed check (false) not valid")
         await #expect(throws: PostgresError.self) { try await world.desk.confirm(confirmation.id, by: hedy) }
         #expect(try await world.desk.confirmations() == [confirmation])
         #expect(try await aliveCount(pool, account) == 26)
-        if table == "mails" { try await pool.type("alter table mails drop constraint closed") }
+        if table == "mails" { try await pool.script("alter table mails drop constraint closed") }
       }
       await #expect(throws: PostgresError.self) { try await world.desk.withdraw(confirmation.id, by: hedy) }
       #expect(try await world.desk.confirmations() == [confirmation])
-      try await pool.type("delete from staff_confirmations")
+      try await pool.script("delete from staff_confirmations")
       await #expect(throws: PostgresError.self) { try await world.desk.revokeKeys(of: account, by: grace, reason) }
       #expect(try await world.desk.confirmations() == [])
     }
@@ -257,7 +257,7 @@ struct ConfirmationsTests {
   func confirmAndCreate() async throws {
     try await withPool { pool in
       let world = World(pool)
-      try await pool.type("update plans set key_cap = 100")
+      try await pool.script("update plans set key_cap = 100")
       let account = try await world.makeAccount()
       try await world.insertKeys(upTo: 26, account)
       let (id, hedy) = (try await ask(world, account).id, hedy)
@@ -286,7 +286,7 @@ struct ConfirmationsTests {
       for round in 0..<roundCount {
         try await world.insertKeys(upTo: 26, account)
         let id = try await ask(world, account).id
-        try await pool.type(
+        try await pool.script(
           """
           update api_keys set revoked_at = now()
           where id in (select id from api_keys where revoked_at is null limit 1)

@@ -10,7 +10,7 @@ struct SupportDeskStatementsTests {
   /// Twenty thousand accounts with an owner and two keys each.
   private func withAccounts(_ body: (PostgresPool) async throws -> Void) async throws {
     try await withPool(isSwept: false) { pool in
-      try await pool.type(
+      try await pool.script(
         """
         insert into accounts (id, name)
           select pg_catalog.md5('account ' || n)::uuid, pg_catalog.md5('name ' || n) || ' GmbH'
@@ -28,7 +28,7 @@ struct SupportDeskStatementsTests {
           from generate_series(2, 40000) n;
         """)
       // Flushes the pending lists of the GIN indexes, which make searches expensive.
-      try await pool.type("vacuum analyze")
+      try await pool.script("vacuum analyze")
       try await body(pool)
     }
   }
@@ -63,7 +63,7 @@ struct SupportDeskStatementsTests {
   func parts() async throws {
     try await withAccounts { pool in
       let desk = World(pool).desk
-      try await pool.type(
+      try await pool.script(
         """
         update accounts set name = 'Größe_100% \\ Söhne' where id = pg_catalog.md5('account 7')::uuid;
         update users set email = 'o''neill_%@x.example' where id = pg_catalog.md5('user 8')::uuid;

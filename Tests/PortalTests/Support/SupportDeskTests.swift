@@ -48,7 +48,7 @@ struct SupportDeskTests {
       for start in ["%", "_", "lk%", "lkxlive", "lk__ive", "lk_live_%", "LK_", "k_live", "\\", "' or true --"] {
         #expect(try await world.desk.search(KeySearch(start: start)) == [], "\(start)")
       }
-      try await pool.type(#"update api_keys set key_start = 'a%_\b'"#)
+      try await pool.script(#"update api_keys set key_start = 'a%_\b'"#)
       for start in ["a", "a%", "a%_", #"a%_\"#, #"a%_\b"#] {
         #expect(try await world.desk.search(KeySearch(start: start)).map(\.id) == [key.id], "\(start)")
       }
@@ -60,7 +60,7 @@ struct SupportDeskTests {
     try await withPool { pool in
       let world = World(pool)
       let account = try await world.makeAccount()
-      try await pool.type("update plans set key_cap = 200")
+      try await pool.script("update plans set key_cap = 200")
       let keys = try await world.makeKeys(101, account).map(\.key.id)
       let found = try await world.desk.search(KeySearch(accountID: account)).map(\.id)
       #expect(found == keys.suffix(100).reversed())
@@ -72,9 +72,9 @@ struct SupportDeskTests {
     try await withPool { pool in
       let world = World(pool)
       let key = try await world.makeKey(try await world.makeAccount()).key.id
-      try await pool.type("update api_keys set revoked_at = now()")
+      try await pool.script("update api_keys set revoked_at = now()")
       #expect(try await world.desk.search(KeySearch(id: key)).map { $0.status(at: Date()) } == [.revoked])
-      try await pool.type("update api_keys set revoked_at = null; update accounts set suspended_at = now()")
+      try await pool.script("update api_keys set revoked_at = null; update accounts set suspended_at = now()")
       #expect(try await world.desk.search(KeySearch(id: key)).map { $0.status(at: Date()) } == [.suspended])
     }
   }
@@ -158,14 +158,14 @@ struct SupportDeskTests {
       let account = try await world.makeAccount()
       let issued = try await world.makeKey(account)
       let loggedCount = try await pool.number("select count(*) from invalidation_log")
-      try await pool.type("alter table audit_events add constraint closed check (actor_name <> 'Grace') not valid")
+      try await pool.script("alter table audit_events add constraint closed check (actor_name <> 'Grace') not valid")
       await #expect(throws: PostgresError.self) { try await world.desk.revokeKey(issued.key.id, by: grace, reason) }
       await #expect(throws: PostgresError.self) {
         try await world.desk.setSuspension(of: account, to: true, by: grace, reason)
       }
       #expect(try await world.makeVerifier().verify(VerificationRequest(hash: issued.secret.hash)).code == .valid)
       #expect(try await pool.number("select count(*) from invalidation_log") == loggedCount)
-      try await pool.type("update accounts set suspended_at = now()")
+      try await pool.script("update accounts set suspended_at = now()")
       await #expect(throws: PostgresError.self) {
         try await world.desk.setSuspension(of: account, to: false, by: grace, reason)
       }

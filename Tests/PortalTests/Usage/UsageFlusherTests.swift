@@ -78,7 +78,7 @@ struct UsageFlusherTests {
     try await withPool { pool in
       let flusher = flusher(pool)
       record(times: 5)
-      try await pool.type("alter table key_activity rename to away")
+      try await pool.script("alter table key_activity rename to away")
       for attempt in 1...3 {
         #expect(await !flusher.flush())
         #expect(failedCount() == attempt)
@@ -86,7 +86,7 @@ struct UsageFlusherTests {
       }
       #expect(try await verified(pool) == 0)
       #expect(try await pool.number("select count(*) from usage_sources") == 0)
-      try await pool.type("alter table away rename to key_activity")
+      try await pool.script("alter table away rename to key_activity")
       #expect(await flusher.flush())
       #expect(try await verified(pool) == 8)
       #expect(await flusher.flush())
@@ -117,8 +117,8 @@ struct UsageFlusherTests {
       let observing = PostgresConfiguration(url: url + " options='-c synchronous_commit=local'")
       try await PostgresPool.with(observing) { observer in
         _ = try await Migrations.embedded().apply(on: observer)
-        try await observer.type("alter system set synchronous_standby_names = 'nobody'")
-        try await observer.type("select pg_reload_conf()")
+        try await observer.script("alter system set synchronous_standby_names = 'nobody'")
+        try await observer.script("select pg_reload_conf()")
         try await PostgresPool.with(PostgresConfiguration(url: url)) { pool in
           let flusher = flusher(pool)
           let terminate = "select count(pg_terminate_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'"
@@ -136,8 +136,8 @@ struct UsageFlusherTests {
           }
           #expect(failedCount() == 1)
           #expect(try await verified(observer) == recordedCount, "the flush was committed")
-          try await observer.type("alter system reset synchronous_standby_names")
-          try await observer.type("select pg_reload_conf()")
+          try await observer.script("alter system reset synchronous_standby_names")
+          try await observer.script("select pg_reload_conf()")
           record(times: 3)
           #expect(await flusher.flush())
           #expect(await flusher.flush())
@@ -150,8 +150,8 @@ struct UsageFlusherTests {
   /// Restores the database to the state in which `flushed` was the last number of the source, like a standby that had
   /// received no more.
   private func goBack(_ pool: PostgresPool, to flushed: String, losing endpoints: String...) async throws {
-    for endpoint in endpoints { try await pool.type("delete from key_usage where endpoint = '\(endpoint)'") }
-    try await pool.type("update usage_sources set flushed_number = \(flushed)")
+    for endpoint in endpoints { try await pool.script("delete from key_usage where endpoint = '\(endpoint)'") }
+    try await pool.script("update usage_sources set flushed_number = \(flushed)")
   }
 
   @Test("counters that the database has lost are written again under their numbers, with or without new ones")
@@ -179,7 +179,7 @@ struct UsageFlusherTests {
       record(1, "/d", times: 4)
       #expect(await flusher.flush())
       #expect(try await counts() == ["/a 1", "/b 2", "/c 3", "/d 4"])
-      try await pool.type("delete from key_usage; delete from usage_sources")
+      try await pool.script("delete from key_usage; delete from usage_sources")
       record(1, "/e", times: 5)
       #expect(await flusher.flush())
       #expect(try await counts() == ["/a 1", "/b 2", "/c 3", "/d 4", "/e 5"])
@@ -262,7 +262,7 @@ struct UsageFlusherTests {
   @Test("a file that the database refuses is set aside, and the others are counted")
   func notTaken() async throws {
     try await withAdopter { pool, adopter, dead in
-      try await pool.type("alter table key_usage add constraint odd check (endpoint not like '%a2%')")
+      try await pool.script("alter table key_usage add constraint odd check (endpoint not like '%a2%')")
       await adopter.adopt()
       #expect(await adopter.flush())
       #expect(try await verified(pool) == 2 * DeadSpool.counterCount)

@@ -11,7 +11,7 @@ struct UsageProgressStatementsTests {
 
   /// Adds an instance that started `seconds` after `start` and sent its last heartbeat `minutesAgo`.
   private func start(_ id: UUID, after seconds: Double, heard minutesAgo: Int = 0, _ pool: PostgresPool) async throws {
-    try await pool.type(
+    try await pool.script(
       """
       insert into instances (id, name, lease_milliseconds, applied_seq, started_at, heartbeat_at)
       values ('\(id)', 'test', 2000, 0, to_timestamp(\(Self.start.timeIntervalSince1970 + seconds)),
@@ -65,7 +65,7 @@ struct UsageProgressStatementsTests {
       try await start(.numbered(2), after: 0, heard: 59, pool)
       try await note(.numbered(2), 200, pool)
       #expect(try await complete(pool) == 200)
-      try await pool.type(
+      try await pool.script(
         "update instances set heartbeat_at = now() - interval '61 minutes' where id = '\(UUID.numbered(2))'")
       #expect(try await complete(pool) == 500)
       try await pool.execute(DeleteInstance(id: .numbered(1)))

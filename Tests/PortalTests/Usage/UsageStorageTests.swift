@@ -46,7 +46,7 @@ private struct UsageSums: Equatable {
 struct UsageStorageTests {
   /// Adds counters of every kind for `keys` keys of two accounts, for the days from `first` to `last` days ago.
   private func count(_ pool: PostgresPool, keys: Int, first: Int, last: Int, endpoints: Int = 4) async throws {
-    try await pool.type(
+    try await pool.script(
       """
       select count_usage(array_agg(account), array_agg(key), array_agg(hour), array_agg('/' || endpoint),
         array_agg(verified), array_agg(denied), array_agg(hour), array_agg(reported), array_agg(errors),
@@ -135,9 +135,9 @@ struct UsageStorageTests {
         insert into key_usage (account_id, key_id, day, endpoint, verified_count, reported_count, error_count)
         values ('\(UUID.numbered(1))', '\(UUID.numbered(2))', current_date - 10, '/',
         """
-      try await pool.type(insert + " 5, 0, 0)")
+      try await pool.script(insert + " 5, 0, 0)")
       try await pack(pool)
-      try await pool.type(insert + " 0, 7, 2)")
+      try await pool.script(insert + " 0, 7, 2)")
       try await pack(pool)
       for view in ["usage_by_key", "usage_by_endpoint", "usage_by_account"] {
         #expect(
@@ -151,7 +151,7 @@ struct UsageStorageTests {
   func wide() async throws {
     try await withPool { pool async throws in
       for endpoint in ["/wide", "/narrow"] {
-        try await pool.type(
+        try await pool.script(
           """
           insert into key_usage (account_id, key_id, day, endpoint, verified_count) values
             ('\(UUID.numbered(1))', '\(UUID.numbered(2))', current_date - 10, '\(endpoint)',
@@ -162,7 +162,7 @@ struct UsageStorageTests {
       #expect(try await pack(pool) == 1)
       #expect(try await pool.lines("select endpoint from key_usage") == ["/wide"])
       #expect(try await UsageSums(pool) == before)
-      try await pool.type(
+      try await pool.script(
         """
         insert into key_usage (account_id, key_id, day, endpoint, verified_count) values
           ('\(UUID.numbered(1))', '\(UUID.numbered(2))', current_date - 10, '/narrow', 1)
@@ -175,7 +175,7 @@ struct UsageStorageTests {
   @Test("new names are numbered, however many, and 'other' needs no number")
   func names() async throws {
     try await withPool { pool async throws in
-      try await pool.type(
+      try await pool.script(
         """
         insert into key_usage (account_id, key_id, day, endpoint, verified_count)
         select '\(UUID.numbered(1))', '\(UUID.numbered(2))', current_date - 10,
@@ -194,7 +194,7 @@ struct UsageStorageTests {
     try await withPool { pool async throws in
       _ = await concurrently(8) { instance async throws in
         for part in 0..<10 {
-          try await pool.type(
+          try await pool.script(
             """
             select remember_endpoints(array_agg('\(UUID.numbered(1))'::uuid), array_agg('/' || number % 600))
             from generate_series(\(instance * 61 + part * 60), \(instance * 61 + part * 60 + 59)) number
@@ -222,15 +222,15 @@ struct UsageStorageTests {
       func remember(_ account: String, _ name: String) -> String {
         "set lock_timeout = '300ms'; select remember_endpoints(array['\(account)'::uuid], array['\(name)'])"
       }
-      try await pool.type(remember(account, "/known"))
+      try await pool.script(remember(account, "/known"))
       try await pool.withTransaction { transaction in
         try await transaction.executeScript("select remember_endpoints(array['\(account)'::uuid], array['/new'])")
-        try await pool.type(remember(other, "/new"))
-        try await pool.type(remember(account, "/known"))
-        let error = await #expect(throws: PostgresError.self) { try await pool.type(remember(account, "/newer")) }
+        try await pool.script(remember(other, "/new"))
+        try await pool.script(remember(account, "/known"))
+        let error = await #expect(throws: PostgresError.self) { try await pool.script(remember(account, "/newer")) }
         #expect(error?.sqlState == "55P03")
       }
-      try await pool.type(remember(account, "/newer"))
+      try await pool.script(remember(account, "/newer"))
       #expect(
         try await pool.lines(
           "select number || endpoint from account_endpoints order by account_id = '\(other)', number")
@@ -241,7 +241,7 @@ struct UsageStorageTests {
   @Test("further names of a full account wait for no lock")
   func namesOfFullAccount() async throws {
     try await withPool { pool async throws in
-      try await pool.type(
+      try await pool.script(
         """
         select remember_endpoints(array_agg('\(UUID.numbered(1))'::uuid), array_agg('/' || number))
         from generate_series(1, 500) number
@@ -249,7 +249,7 @@ struct UsageStorageTests {
       try await pool.withTransaction { transaction in
         try await transaction.executeScript(
           "select remember_endpoints(array['\(UUID.numbered(1))'::uuid], array['/x'])")
-        try await pool.type(
+        try await pool.script(
           "set lock_timeout = '300ms'; select remember_endpoints(array['\(UUID.numbered(1))'::uuid], array['/y'])")
       }
       #expect(try await pool.number("select count(*) from account_endpoints") == 500)
@@ -261,7 +261,7 @@ struct UsageStorageTests {
     try await withPool { pool async throws in
       let outcomes = await concurrently(8) { instance async throws in
         for part in 0..<5 {
-          try await pool.type(
+          try await pool.script(
             """
             select remember_endpoints(array_agg(pg_catalog.md5(n::text)::uuid),
               array_agg('/\(instance % 3)/\(part)'::text))
@@ -291,7 +291,7 @@ struct UsageStorageTests {
         #expect(try await pool.number(differences) == 0)
       }
       #expect(try await pool.number("select count(*) from packed_usage_totals") > 80)
-      try await pool.type("delete from packed_usage where key_id in (select key_id from packed_usage limit 1)")
+      try await pool.script("delete from packed_usage where key_id in (select key_id from packed_usage limit 1)")
       #expect(try await pool.number(differences) == 0)
       while try await pool.text("select place_usage()") == "true" {}
       #expect(try await pool.number(differences) == 0)
@@ -322,7 +322,7 @@ struct UsageStorageTests {
         try await count(pool, keys: 5, first: 4, last: 20)
         let before = try await UsageSums(pool)
         // Stops a packing after it has deleted counters, when it stores the first packed day.
-        try await pool.type(
+        try await pool.script(
           """
           create function stop() returns trigger language plpgsql as
             $$ begin perform pg_advisory_xact_lock_shared(1); return new; end $$;
@@ -346,7 +346,7 @@ struct UsageStorageTests {
         }
         #expect(try await pool.number("select count(*) from packed_usage") == 0)
         #expect(try await UsageSums(pool) == before)
-        try await pool.type("begin; select pack_usage(current_date, 10000, null, null, null); rollback")
+        try await pool.script("begin; select pack_usage(current_date, 10000, null, null, null); rollback")
         #expect(try await UsageSums(pool) == before)
         #expect(try await pack(pool) == 5 * 17 * 4)
         #expect(try await UsageSums(pool) == before)
@@ -523,10 +523,10 @@ struct UsageStorageTests {
         case 5:
           // Days of a month that has no partition yet, and later may have one.
           try await count(pool, keys: 3, first: 700, last: 701, endpoints: 2)
-          if Bool.random(using: &random) { try await pool.type("select place_usage()") }
+          if Bool.random(using: &random) { try await pool.script("select place_usage()") }
         case 6:
           // Counts that fit into 31 bits for each key, but not for the account.
-          try await pool.type(
+          try await pool.script(
             """
             insert into key_usage as usage (account_id, key_id, day, endpoint, verified_count)
             select pg_catalog.md5('account 1')::uuid, pg_catalog.md5('key ' || key)::uuid, current_date - 6, '/1',
@@ -535,7 +535,7 @@ struct UsageStorageTests {
             on conflict (account_id, key_id, day, endpoint) do nothing
             """)
         case 7:
-          try await pool.type(
+          try await pool.script(
             """
             delete from packed_usage where key_id = pg_catalog.md5('key ' ||
               \(Int.random(in: 1...9, using: &random)))::uuid

@@ -31,7 +31,7 @@ private struct Metered {
 
   /// Inserts counters as an earlier flush would have left them.
   func insert(_ verified: Int, _ endpoint: String, daysAgo: Int, key: UUID? = nil) async throws {
-    try await world.pool.type(
+    try await world.pool.script(
       """
       insert into key_usage (account_id, key_id, day, endpoint, verified_count, denied_count) values
         ('\(account)', '\(key ?? self.key)', (now() at time zone 'utc')::date - \(daysAgo), '\(endpoint)',
@@ -68,7 +68,7 @@ struct UsagesTests {
     try await withMetered { metered in
       // Each fits into a row, but the sum of two overflows.
       for daysAgo in [0, 1] { try await metered.insert(Int.max / 2 + 1, "/\(daysAgo)", daysAgo: daysAgo) }
-      try await metered.world.pool.type(
+      try await metered.world.pool.script(
         """
         update key_usage set latency_buckets = array_fill(\(Int.max), array[200]), latency_count = \(Int.max),
           total_latency_ms = 'NaN'
@@ -181,11 +181,11 @@ struct UsagesTests {
   @Test("a batch that could not be written counts when it is sent again")
   func failedBatch() async throws {
     try await withMetered { metered in
-      try await metered.world.pool.type("alter table key_activity rename to away")
+      try await metered.world.pool.script("alter table key_activity rename to away")
       await #expect(throws: PostgresError.self) {
         try await metered.usages.take([metered.outcome()], batchID: "batch", from: metered.token)
       }
-      try await metered.world.pool.type("alter table away rename to key_activity")
+      try await metered.world.pool.script("alter table away rename to key_activity")
       #expect(try await metered.usages.take([metered.outcome()], batchID: "batch", from: metered.token).accepted == 1)
       #expect(try await metered.world.pool.number("select sum(reported_count) from key_usage") == 1)
     }

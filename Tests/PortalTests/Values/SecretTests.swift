@@ -82,7 +82,8 @@ struct SecretTests {
     var printed = [
       "\(secret)", String(describing: secret), String(reflecting: secret), "\(holder)", "\(holder.secrets)",
       String(reflecting: holder), "\(hash)", String(reflecting: hash), "\([hash: secret])",
-      "\(Login(session: 1, token: secret))", "\(VerificationRequest(hash: secret.hash))", "\(KeySearch(hash: hash))",
+      "\(IssuedSession(session: 1, token: secret))", "\(VerificationRequest(hash: secret.hash))",
+      "\(KeySearch(hash: hash))",
     ]
     for value in [holder, secret, hash, VerificationRequest(hash: secret.hash)] as [Any] {
       var text = ""

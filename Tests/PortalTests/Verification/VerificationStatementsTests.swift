@@ -93,7 +93,7 @@ struct VerificationStatementsTests {
       let world = World(pool)
       let find = FindVerifiableKeys(hashes: [try await world.makeKey(world.makeAccount()).secret.hash])
       #expect(try await pool.query(find).first?.found != nil)
-      try await pool.type(sql)
+      try await pool.script(sql)
       let error = await #expect(throws: PostgresError.self) { try await pool.query(find) }
       #expect(error?.code == .decoding)
     }

@@ -124,7 +124,7 @@ struct VerifierTests {
   func foreign() async throws {
     try await withGate { gate in
       try await gate.world.makeKey(gate.account)
-      try await gate.world.pool.type("update api_keys set key_hash = sha256('sk_of_another_system')")
+      try await gate.world.pool.script("update api_keys set key_hash = sha256('sk_of_another_system')")
       #expect(try await gate.verify(Secret(presented: "sk_of_another_system")).code == .valid)
     }
   }
@@ -146,7 +146,7 @@ struct VerifierTests {
   func codes(_ change: String, _ code: Verdict.Code) async throws {
     try await withGate { gate in
       let issued = try await gate.world.makeKey(gate.account, KeySettings(name: "Key", scopes: ["a:*"]))
-      try await gate.world.pool.type(change)
+      try await gate.world.pool.script(change)
       let verdict = try await gate.verify(issued.secret, "a:b", "a:c", from: "192.0.2.1", cost: 2)
       #expect(verdict.code == code && !verdict.isValid)
       #expect((verdict.found == nil) == (code == .notFound))
@@ -259,7 +259,7 @@ struct VerifierTests {
   func planLimit() async throws {
     try await withGate { gate in
       let issued = try await gate.world.makeKey(gate.account)
-      try await gate.world.pool.type("update plans set rate_limit_per_minute_max = 5")
+      try await gate.world.pool.script("update plans set rate_limit_per_minute_max = 5")
       #expect(try await gate.verify(issued.secret).found?.limits.binding.limit == 5)
     }
   }
@@ -271,7 +271,7 @@ struct VerifierTests {
       // Never used.
       try await gate.world.makeKey(gate.account)
       for (number, key) in issued.enumerated() {
-        try await gate.world.pool.type(
+        try await gate.world.pool.script(
           """
           update key_activity set last_used_at = now() - interval '\(number) days' where key_id = '\(key.key.id)'
           """)

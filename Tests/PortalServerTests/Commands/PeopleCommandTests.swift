@@ -84,7 +84,7 @@ struct PeopleCommandTests {
       #expect(!export.contains("ada@example.com") && !export.contains("192.0.2.1"))
       let intact = try await run("/usr/bin/python3", ["-c", program], input: export)
       #expect(intact.status == 0 && intact.output.hasSuffix(" events, intact, 6 redacted\n"), "\(intact.errors)")
-      for (text, other) in [("key.created", "key.revoked"), ("\"toldBy\":7", "\"toldBy\":6")] {
+      for (text, other) in [("key.created", "key.revoked"), ("\"recordedBy\":7", "\"recordedBy\":6")] {
         #expect(export.contains(text))
         let broken = try await run(
           "/usr/bin/python3", ["-c", program], input: export.replacing(text, with: other, maxReplacements: 1))
