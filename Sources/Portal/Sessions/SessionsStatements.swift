@@ -99,8 +99,8 @@ struct InsertStaffSession: PostgresStatement {
 /// True if the use of `session` was not recorded within the last minute.
 private let isUseDue = "session.last_seen_at < now() - interval '1 minute'"
 
-/// Records that a session was used, at most once a minute. The commit waits neither for the disk nor for a standby: if it
-/// is lost, the next request records the use.
+/// Records that a session was used, at most once a minute. The commit waits neither for the disk nor for a standby: if
+/// it is lost, the next request records the use.
 struct NoteSessionUse<Session: PersonSession>: PostgresStatement {
   static var sql: String {
     """
