@@ -16,7 +16,7 @@ struct AbsentStandbyTests {
   @Test(
     """
     a change ends with 503 outcome_unknown at its deadline; while DATABASE_POOL_SIZE commits wait, the next change is \
-    503 unavailable before it begins, and verification continues; then the changes that had begun take effect
+    503 unavailable before it begins, and reads and verification continue; then the changes that had begun take effect
     """)
   func away() async throws {
     try await withReplicatedDatabase { primary, standby, database in
@@ -69,6 +69,19 @@ struct AbsentStandbyTests {
     for keys in [cached, others] {
       let codes = try await connection.verify(keys.map(\.secret), token: world.token).codes
       #expect(codes == keys.map { _ in "VALID" })
+    }
+    // The use of a session that was last used over a minute ago is recorded as well.
+    try await world.pool.withConnection { connection in
+      try await connection.executeScript(
+        """
+        begin;
+        set local synchronous_commit = off;
+        update sessions set last_seen_at = now() - interval '61 s';
+        commit
+        """)
+    }
+    for path in ["/v1/me", "/v1/keys"] {
+      #expect(try await connection.send("GET", path, token: owners[2].session).status == 200)
     }
     #expect(try await world.servers[0].isReady())
 

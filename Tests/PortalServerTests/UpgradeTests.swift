@@ -15,8 +15,8 @@ import Testing
 struct UpgradeTests {
   /// How long a client reads a table that a migration alters.
   private static let readerDuration = Duration.seconds(8)
-  /// How long a request may take. A migration waits for a lock for a second, and a look-up waits behind it once; a change
-  /// may wait up to three times as long (docs/UPGRADES.md). The rest is for the load of the machine.
+  /// How long a request may take. A migration waits for a lock for a second, and a look-up waits behind it once; a
+  /// change may wait up to three times as long (docs/UPGRADES.md). The rest is for the load of the machine.
   private static let latencyMax = Duration.seconds(4)
 
   private func file(_ number: Int, _ sql: String) throws -> Migrations.File {

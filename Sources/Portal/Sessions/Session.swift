@@ -22,6 +22,8 @@ package protocol PersonSession: Sendable {
   var personID: UUID { get }
   var email: String { get }
   var expiresAt: Date { get }
+  /// Whether its use was not recorded within the last minute before it was read.
+  var isUseDue: Bool { get }
 
   /// The actor to record in the audit trail.
   static func actor(id: UUID, name: String) -> Actor
@@ -45,6 +47,7 @@ package struct MemberSession: PersonSession {
   package var account: Account
   package var role: MemberRole
   package var expiresAt: Date
+  package var isUseDue: Bool
 
   package var personID: UUID { user.id }
   package var email: String { user.email }
@@ -72,6 +75,7 @@ package struct StaffSession: PersonSession {
   package var member: StaffMember
   package var hasSecondFactor: Bool
   package var expiresAt: Date
+  package var isUseDue: Bool
 
   package var personID: UUID { member.id }
   package var email: String { member.email }

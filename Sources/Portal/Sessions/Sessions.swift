@@ -117,7 +117,15 @@ package struct Sessions: Sendable {
     guard token.isWellFormed(prefix: MemberSession.tokenPrefix),
       let session = try await pool.query(FindSession(token: token.hash, idleSeconds: idleSeconds), as: .identity).first
     else { throw PortalError.unauthenticated }
+    await noteUse(of: session)
     return session
+  }
+
+  /// Separate from the look-up, which must not fail while the database accepts no changes.
+  private func noteUse<Session: PersonSession>(of session: Session) async {
+    guard session.isUseDue else { return }
+    _ = try? await pool.execute(
+      NoteSessionUse<Session>(token: session.tokenHash, idleSeconds: idleSeconds), as: .identity)
   }
 
   // MARK: Staff
@@ -150,6 +158,7 @@ package struct Sessions: Sendable {
         FindStaffSession(token: token.hash, idleSeconds: idleSeconds), as: .identity
       ).first
     else { throw PortalError.unauthenticated }
+    await noteUse(of: session)
     return session
   }
 

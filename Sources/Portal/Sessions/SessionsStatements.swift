@@ -96,22 +96,29 @@ struct InsertStaffSession: PostgresStatement {
   }
 }
 
-/// Records that a session was used, at most once a minute; all other requests write nothing.
-private func touch(_ table: String) -> String {
-  """
-  with touched as (
-    update \(table) set last_seen_at = now()
-    where token_hash = $1 and last_seen_at < now() - interval '1 minute'
+/// True if the use of `session` was not recorded within the last minute.
+private let isUseDue = "session.last_seen_at < now() - interval '1 minute'"
+
+/// Records that a session was used, at most once a minute. The commit waits neither for the disk nor for a standby: if
+/// it is lost, the next request records the use.
+struct NoteSessionUse<Session: PersonSession>: PostgresStatement {
+  static var sql: String {
+    """
+    update \(Session.table) session set last_seen_at = now()
+    where token_hash = $1 and \(isUseDue)
       and last_seen_at > now() - make_interval(secs => $2::bigint) and expires_at > now()
-  )
-  """
+    returning set_config('synchronous_commit', 'off', true) is null
+    """
+  }
+  let token: SecretHash
+  let idleSeconds: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(token, idleSeconds) }
 }
 
 struct FindSession: PostgresStatement {
   static let sql = """
-    \(touch("sessions"))
     select session.id, session.token_hash, person.id, person.email, account.id, account.name, \(planColumns),
-      account.suspended_at, membership.role, session.expires_at
+      account.suspended_at, membership.role, session.expires_at, \(isUseDue)
     from sessions session
     join memberships membership on membership.user_id = session.user_id and membership.account_id = session.account_id
     join users person on person.id = session.user_id
@@ -126,15 +133,14 @@ struct FindSession: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> MemberSession {
     MemberSession(
       id: try row.next(), tokenHash: try row.next(), user: User(id: try row.next(), email: try row.next()),
-      account: try Account(row: &row), role: try row.next(), expiresAt: try row.next())
+      account: try Account(row: &row), role: try row.next(), expiresAt: try row.next(), isUseDue: try row.next())
   }
 }
 
 struct FindStaffSession: PostgresStatement {
   static let sql = """
-    \(touch("staff_sessions"))
     select session.id, session.token_hash, member.id, member.email, member.name, member.role,
-      factor.confirmed_at is not null, session.expires_at
+      factor.confirmed_at is not null, session.expires_at, \(isUseDue)
     from staff_sessions session
     join staff member on member.id = session.staff_id
     left join second_factors factor on factor.person_id = member.id
@@ -147,7 +153,7 @@ struct FindStaffSession: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffSession {
     StaffSession(
       id: try row.next(), tokenHash: try row.next(), member: try StaffMember(row: &row),
-      hasSecondFactor: try row.next(), expiresAt: try row.next())
+      hasSecondFactor: try row.next(), expiresAt: try row.next(), isUseDue: try row.next())
   }
 }
 
