@@ -1,6 +1,5 @@
 import Foundation
 import Portal
-import PortalAPI
 import PortalHTTP
 import Postgres
 

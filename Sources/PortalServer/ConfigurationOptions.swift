@@ -1,6 +1,5 @@
 import ArgumentParser
 import Configuration
-import PortalHTTP
 import SystemPackage
 
 /// The options of every command. None has a default, because it would take precedence over the environment.

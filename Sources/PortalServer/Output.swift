@@ -3,7 +3,6 @@ import Foundation
 import JSON
 import Portal
 import PortalAPI
-import PortalHTTP
 import Postgres
 
 /// A command's standard output: text for people, or one JSON object.

@@ -1,5 +1,4 @@
 import Portal
-import PortalHTTP
 import Postgres
 
 /// Why `latchkey serve` does not start, given the state of the database; nil if it does.

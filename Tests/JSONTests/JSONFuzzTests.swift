@@ -1,5 +1,4 @@
 import Foundation
-import PortalTesting
 import PostgresTesting
 import Testing
 

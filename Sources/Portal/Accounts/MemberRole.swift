@@ -34,7 +34,7 @@ package enum MemberPermission: String, Sendable, CaseIterable {
   /// Deleting the account.
   case closeAccount
 
-  package var leastRole: MemberRole {
+  var leastRole: MemberRole {
     switch self {
     case .useSession, .readKeys, .readUsage, .readAudit, .readMembers: .viewer
     case .changeKeys: .developer

@@ -9,7 +9,7 @@ import Synchronization
 /// it starts from the machine's clock.
 package final class DatabaseClock: Sendable {
   /// From this difference on, the machine's clock is worth a warning, and a jump of PostgreSQL's is reported.
-  package static let offsetSecondsMax = 1.0
+  static let offsetSecondsMax = 1.0
   /// How long PostgreSQL may take to return its time.
   private static let timeout: Duration = .seconds(2)
 

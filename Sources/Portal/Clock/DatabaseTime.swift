@@ -20,7 +20,8 @@ struct DatabaseTime: Sendable, Equatable {
 
   /// Added to an uptime, it gives the database's time.
   private(set) var offset: Int
-  /// The latest time that may have been returned before the clock was set back.
+  /// The latest time that may have been returned before the clock was set back. The later of it and ``time(at:)`` never
+  /// goes back.
   private(set) var latest = Int.min
   private var measuredAt: Int?
 
@@ -33,9 +34,6 @@ struct DatabaseTime: Sendable, Equatable {
   func isStale(at uptime: Int) -> Bool { measuredAt.map { uptime - $0 > Self.ageMax } ?? true }
 
   func time(at uptime: Int) -> Int { uptime + offset }
-
-  /// Never earlier than any ``time(at:)`` of an uptime up to the last ``take(_:at:)``, and never goes back.
-  func expiryTime(at uptime: Int) -> Int { max(time(at: uptime), latest) }
 
   /// Applies a measurement. `uptime` is not before any for which a time was returned. Returns how far the database's
   /// clock was set forward, negative if back; 0 for the first measurement.

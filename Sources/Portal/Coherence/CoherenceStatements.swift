@@ -43,7 +43,7 @@ struct ReadInvalidations: PostgresStatement {
     let (account, key, token) = (try row.next(UUID?.self), try row.next(UUID?.self), try row.next(UUID?.self))
     let target: Invalidation.Target =
       switch (kind, account, key, token) {
-      case ("key", let account?, let key?, _): .key(key, account: account)
+      case ("key", _?, let key?, _): .key(key)
       case ("account", let account?, _, _): .account(account)
       case ("service_token", _, _, let token?): .serviceToken(token)
       // Also for a kind that only a later version knows: dropping too much is never wrong.

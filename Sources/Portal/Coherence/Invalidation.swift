@@ -3,7 +3,7 @@ package import Foundation
 /// One row of `invalidation_log`: what must no longer be answered from a cache.
 package struct Invalidation: Sendable, Equatable {
   package enum Target: Sendable, Equatable {
-    case key(UUID, account: UUID)
+    case key(UUID)
     case account(UUID)
     case serviceToken(UUID)
     case everything
@@ -86,7 +86,7 @@ package protocol Invalidatable: Sendable {
 extension Invalidatable {
   func isHit(by target: Invalidation.Target) -> Bool {
     switch target {
-    case .key(let key, _): id == key
+    case .key(let key): id == key
     case .serviceToken(let token): id == token
     case .account(let account): owner == account
     case .everything: true

@@ -1,5 +1,4 @@
 import Foundation
-import Logging
 package import Postgres
 import ServiceLifecycle
 
@@ -9,7 +8,7 @@ package struct InvalidationListener: Service {
   package static let channel = "latchkey_invalidation"
   package static let applicationName = "latchkey listener"
   /// The maximum number of rows that one sync reads; if there are more, the caches are emptied instead.
-  package static let rowsPerSyncMax = 5_000
+  static let rowsPerSyncMax = 5_000
 
   private enum Signal: Sendable {
     case event(ListenerState.Event, generation: Int)

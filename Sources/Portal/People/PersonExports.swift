@@ -4,7 +4,7 @@ package import Postgres
 /// Exports what is stored about a customer.
 package struct PersonExports: Sendable {
   /// The most entries of each list in a ``PersonRecord``; the newest are exported.
-  package static let listCountMax = 10_000
+  static let listCountMax = 10_000
   /// The most keys or events in memory at a time.
   static let pageCountMax = 1_000
 

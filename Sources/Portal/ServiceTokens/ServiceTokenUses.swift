@@ -6,7 +6,7 @@ import Synchronization
 /// lock.
 package final class ServiceTokenUse: Sendable {
   /// The interval at which a token in constant use is recorded.
-  package static let precisionSeconds = 60
+  static let precisionSeconds = 60
 
   /// Seconds since 1970; 0 if no use has been recorded.
   private let noted = Atomic<Int>(0)

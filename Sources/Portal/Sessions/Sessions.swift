@@ -7,7 +7,7 @@ package import Postgres
 /// whenever its owner's privileges change; the old token becomes invalid in the same transaction.
 package struct Sessions: Sendable {
   /// The maximum number of sessions in a list, most recently used first.
-  package static let listCountMax = 100
+  static let listCountMax = 100
   package static let idleHoursDefault = 168
 
   let pool: PostgresPool

@@ -5,7 +5,7 @@ import JSON
 /// The secret of a time-based second factor: HOTP over steps of thirty seconds (RFC 6238, RFC 4226), with SHA-1 and six
 /// digits, which every authenticator supports. It cannot be printed, logged or encoded by accident.
 package struct TOTP: Sendable, CustomStringConvertible, CustomReflectable {
-  package static let stepSeconds = 30
+  static let stepSeconds = 30
   package static let digitCount = 6
   /// Bytes, the output length of SHA-1 (RFC 4226, 4).
   static let secretLength = 20

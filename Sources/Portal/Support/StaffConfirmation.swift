@@ -4,7 +4,7 @@ package import Foundation
 /// all keys that are not revoked at confirmation are revoked.
 package struct StaffConfirmation: Sendable, Equatable {
   /// The most keys that one member of staff can revoke together without a confirmation.
-  package static let soloKeyCountMax = 25
+  static let soloKeyCountMax = 25
   /// How long it can be confirmed.
   package static let lifetime: Duration = .seconds(24 * 3_600)
 

@@ -76,9 +76,9 @@ package struct FoundAccount: Sendable, Equatable {
 /// Staff's operations on customers' keys and accounts. Every change is recorded with its reason in the audit trail that
 /// the customer reads, in the same transaction.
 package struct SupportDesk: Sendable {
-  package static let resultCountMax = 100
+  static let resultCountMax = 100
   /// The most members listed per account.
-  package static let memberCountMax = 50
+  static let memberCountMax = 50
 
   let pool: PostgresPool
   let keys: Keys

@@ -5,9 +5,9 @@ package struct ReportedOutcome: Sendable, Equatable {
   package static let countPerBatchMax = 10_000
   package static let batchIDLengthMax = 255
   /// How far in the past an event may be.
-  package static let ageSecondsMax = 48.0 * 3_600
+  static let ageSecondsMax = 48.0 * 3_600
   /// How far in the future an event may be.
-  package static let aheadSecondsMax = 300.0
+  static let aheadSecondsMax = 300.0
   package static let latencyMillisecondsMax = 86_400_000.0
 
   package var keyID: UUID

@@ -9,7 +9,7 @@ import Synchronization
 package final class UsageRecorder: Sendable {
   /// Endpoint names per account, day and instance; requests with further names are counted under `other`. The database
   /// applies the same bound to all instances together.
-  package static let endpointsPerAccountMax = 500
+  static let endpointsPerAccountMax = 500
   package static let overflowEndpoint = "other"
   /// The total size of extents that have not been taken yet. Verdicts beyond that are lost and reported as
   /// ``Holdings/lostCount``.

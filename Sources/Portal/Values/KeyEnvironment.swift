@@ -3,5 +3,5 @@ package enum KeyEnvironment: String, Sendable, CaseIterable {
   case live, test
 
   /// Whether it is within a caller's restriction to one environment; nil means no restriction.
-  package func isWithin(_ restriction: KeyEnvironment?) -> Bool { restriction == nil || restriction == self }
+  func isWithin(_ restriction: KeyEnvironment?) -> Bool { restriction == nil || restriction == self }
 }

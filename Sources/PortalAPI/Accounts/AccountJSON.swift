@@ -1,6 +1,5 @@
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   /// The id and the name of an account. The other members of a response depend on the route.

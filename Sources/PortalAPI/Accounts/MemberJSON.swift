@@ -1,6 +1,5 @@
 import JSON
 import Portal
-import PortalHTTP
 
 extension JSONWriter {
   mutating func fields(of member: Member) {

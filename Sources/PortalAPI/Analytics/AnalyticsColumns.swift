@@ -1,5 +1,4 @@
 import Portal
-import PortalHTTP
 
 extension UsageRow {
   static func columns(_ grouping: UsageGrouping) -> [Column<UsageRow>] {

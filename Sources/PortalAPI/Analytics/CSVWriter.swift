@@ -1,7 +1,5 @@
 import Foundation
 import JSON
-import Portal
-import PortalHTTP
 
 /// Writes CSV (RFC 4180): a header line, CRLF line endings, quotes around texts. Missing values are empty.
 struct CSVWriter {

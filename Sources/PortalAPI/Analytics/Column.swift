@@ -1,7 +1,6 @@
 import Foundation
 import JSON
 import Portal
-import PortalHTTP
 
 /// A value in a table that is returned as JSON or as CSV.
 enum Cell {

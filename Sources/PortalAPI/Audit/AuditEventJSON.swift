@@ -1,7 +1,6 @@
 import Foundation
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   /// An event of a page.

@@ -1,6 +1,4 @@
 import JSON
-import Portal
-import PortalHTTP
 
 /// The text of a `Date` field (RFC 9110 5.6.7), formatted once per second. Times before 1970 have the text of 1970's
 /// first second.

@@ -1,5 +1,4 @@
 import Portal
-import PortalHTTP
 
 /// The hash of the last token on a connection: a gateway sends the same one each time.
 struct RememberedToken: CustomStringConvertible, CustomReflectable {

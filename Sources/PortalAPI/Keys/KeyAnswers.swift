@@ -1,7 +1,6 @@
 package import Foundation
 import JSON
 package import Portal
-import PortalHTTP
 
 /// A new API key in a response.
 package struct NewKey: Sendable {

@@ -1,7 +1,6 @@
 package import Foundation
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   package mutating func propagation(_ propagation: Propagation) {

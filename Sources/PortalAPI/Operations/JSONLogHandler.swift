@@ -1,7 +1,6 @@
 package import Foundation
 import JSON
 package import Logging
-import PortalHTTP
 
 /// Writes a log as JSON Lines: one object per event, with its time, level, message, metadata and error.
 package struct JSONLogHandler: LogHandler {

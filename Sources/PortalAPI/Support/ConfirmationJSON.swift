@@ -1,6 +1,5 @@
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   package mutating func fields(of confirmation: StaffConfirmation) {

@@ -1,6 +1,5 @@
 import JSON
 package import Portal
-import PortalHTTP
 
 extension JSONWriter {
   /// The identity of a member of staff.

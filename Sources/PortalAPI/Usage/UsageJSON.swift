@@ -1,7 +1,6 @@
 import Foundation
 import JSON
 import Portal
-import PortalHTTP
 
 /// The response to a report.
 struct TakenUsage {

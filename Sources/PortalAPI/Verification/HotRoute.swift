@@ -1,5 +1,4 @@
 import HTTPTypes
-import PortalHTTP
 
 /// The routes that gateways call for each request of their APIs. The fast path answers them. Their methods and paths
 /// are defined here only.

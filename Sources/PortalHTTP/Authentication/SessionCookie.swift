@@ -39,7 +39,7 @@ package struct SessionCookie: Sendable {
 
   /// Refuses a change that a page of another origin made a browser send. The browser adds the cookie by itself; it does
   /// not add a bearer token, which therefore needs no such check.
-  package func checkOrigin(of request: Request) throws {
+  func checkOrigin(of request: Request) throws {
     if [.get, .head, .options].contains(request.method) { return }
     guard request.headers[.origin] == origin else {
       throw Problem(

@@ -9,7 +9,7 @@ package struct ConnectionTimeouts: Equatable, Sendable {
   /// For a body, in addition to the time for its bytes at ``bodyRateMin``.
   package var body: Duration = .seconds(30)
   /// The slowest rate of a body, in bytes per second.
-  package var bodyRateMin = 4 << 10
+  var bodyRateMin = 4 << 10
   /// While it takes none of its answers.
   package var output: Duration = .seconds(60)
   /// For everything under way when the server shuts down.

@@ -1,7 +1,6 @@
 import HTTPTypes
 import Hummingbird
 import JSON
-import Portal
 
 /// A revision as written in `ETag` and `If-Match` (RFC 9110, 8.8.3 and 13.1.1): its digits in quotes.
 package enum EntityTag {

@@ -2,7 +2,6 @@ import HTTPTypes
 package import Hummingbird
 import Logging
 import Portal
-import Postgres
 
 /// Turns every error into a problem document, and adds the request id to every answer.
 ///

@@ -1,5 +1,4 @@
 import Foundation
-import PortalHTTP
 
 /// The result of a check, in one line.
 struct Finding: Equatable, Sendable {

@@ -1,5 +1,4 @@
 import Glibc
-import PortalHTTP
 import ServiceLifecycle
 import UnixSignals
 

@@ -82,7 +82,6 @@ struct PoolState<Connection, Waiter> {
   }
 
   var openCount: Int { idle.count + leased.count }
-  var idleCount: Int { idle.count }
   var leasedCount: Int { leased.count }
   var settlingCount: Int { settling.count }
   var waiterCount: Int { waiters.count }

@@ -115,7 +115,7 @@ private struct Tenant {
       TenantCase(
         InsertKey(
           id: .version7(), accountID: accountID, settings: settings, secret: .random(prefix: "lk_live"),
-          maker: World.caller.actor),
+          creator: World.caller.actor),
         .refusal),
       TenantCase(
         InsertInvitation(

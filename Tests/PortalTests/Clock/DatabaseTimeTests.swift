@@ -109,3 +109,8 @@ struct DatabaseTimeTests {
     #expect(time.expiryTime(at: 32 * Self.second) == time.time(at: 32 * Self.second))
   }
 }
+
+extension DatabaseTime {
+  /// The time that expiry is judged by, as in a ``Moment``.
+  fileprivate func expiryTime(at uptime: Int) -> Int { max(time(at: uptime), latest) }
+}

@@ -18,13 +18,13 @@ private struct ModelServer {
   /// `stamp` yields unique numbers.
   mutating func put(_ number: Int, id: Int, owner: Int, _ stamp: inout Int) {
     let former = things[number]
-    append(.key(former?.id ?? .numbered(id), account: former?.owner ?? .numbered(owner)), &stamp)
+    append(.key(former?.id ?? .numbered(id)), &stamp)
     replace(number, Thing(id: .numbered(id), owner: .numbered(owner)), &stamp)
   }
 
   mutating func delete(_ number: Int, _ stamp: inout Int) {
-    guard let former = things[number], let owner = former.owner else { return }
-    append(.key(former.id, account: owner), &stamp)
+    guard let former = things[number] else { return }
+    append(.key(former.id), &stamp)
     things[number] = nil
   }
 

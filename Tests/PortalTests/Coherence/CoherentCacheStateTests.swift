@@ -42,7 +42,7 @@ struct CoherentCacheStateTests {
 
   /// Rows of the log about other keys.
   private func strangers(_ seqs: ClosedRange<Int>, on history: History = .main) -> [Invalidation] {
-    seqs.map { Invalidation(seq: $0, target: .key(.numbered(50 + $0), account: .numbered(9)), on: history) }
+    seqs.map { Invalidation(seq: $0, target: .key(.numbered(50 + $0)), on: history) }
   }
 
   /// Works on a copy and leaves no mark, so it may be called anywhere.
@@ -62,7 +62,7 @@ struct CoherentCacheStateTests {
     let epoch = epoch
     func position(_ seq: Int) -> LogPosition { LogPosition(epoch: epoch, seq: seq, mark: .numbered(seq % 1_000)) }
     func row(_ seq: Int) -> Invalidation {
-      Invalidation(seq: seq, follows: position(seq - 1).mark, target: .key(.numbered(7), account: .numbered(9)))
+      Invalidation(seq: seq, follows: position(seq - 1).mark, target: .key(.numbered(7)))
     }
     let seqs = (Int.max - 3)...Int.max
     var breaks: [Bool] = []
@@ -129,7 +129,7 @@ struct CoherentCacheStateTests {
     sync(0)
     fillAll(&self, at: 0)
     #expect(hits(self) == [1, 2, 3, 4])
-    sync(1, [Invalidation(seq: 1, target: .key(thing.id, account: .numbered(100)))])
+    sync(1, [Invalidation(seq: 1, target: .key(thing.id))])
     #expect(hits(self) == [2, 3, 4])
     sync(2, [Invalidation(seq: 2, target: .account(.numbered(200)))])
     #expect(hits(self) == [2])
@@ -143,7 +143,7 @@ struct CoherentCacheStateTests {
 
   @Test("rows of the log that were already applied do not drop values read since")
   mutating func appliedBefore() {
-    let revocation = Invalidation(seq: 1, target: .key(thing.id, account: .numbered(100)))
+    let revocation = Invalidation(seq: 1, target: .key(thing.id))
     sync(0)
     sync(1, [revocation])
     #expect(fill(hash, thing, readAt: 1) == .stored)
@@ -169,7 +169,7 @@ struct CoherentCacheStateTests {
   @Test(
     "in every order of read, revocation, fill and two syncs, the value is never a hit once its revocation is applied",
     arguments: [
-      Invalidation.Target.key(.numbered(1), account: .numbered(100)), .serviceToken(.numbered(1)),
+      Invalidation.Target.key(.numbered(1)), .serviceToken(.numbered(1)),
       .account(.numbered(100)), .everything,
     ])
   func everyOrder(_ target: Invalidation.Target) {
@@ -272,7 +272,7 @@ struct CoherentCacheStateTests {
   mutating func aheadAndRevoked() {
     sync(10)
     #expect(fill(hash, thing, readAt: 11) == .waiting)
-    let news = strangers(11...11) + [Invalidation(seq: 12, target: .key(thing.id, account: .numbered(100)))]
+    let news = strangers(11...11) + [Invalidation(seq: 12, target: .key(thing.id))]
     #expect(sync(12, news).fillsDiscarded == 1)
     #expect(lookup(hash).name == "miss")
   }
@@ -326,7 +326,7 @@ struct CoherentCacheStateTests {
   mutating func ringOverflow() {
     state = Self.makeState { $0.recentCountMax = 3 }
     sync(0)
-    for seq in 1...5 { sync(seq, [Invalidation(seq: seq, target: .key(.numbered(50 + seq), account: .numbered(9)))]) }
+    for seq in 1...5 { sync(seq, [Invalidation(seq: seq, target: .key(.numbered(50 + seq)))]) }
     #expect(fill(hash, thing, readAt: 1) == .overtaken)
     #expect(fill(hash, thing, readAt: 2) == .stored)
     #expect(fill(.numbered(9), nil, readAt: 1) == .overtaken)
@@ -349,7 +349,7 @@ struct CoherentCacheStateTests {
     "rows missing anywhere in the log drop everything",
     arguments: [[], [3], [2], [1], [2, 3], [1, 3], [1, 2]])
   mutating func gap(_ seqs: [Int]) {
-    let stranger = Invalidation.Target.key(.numbered(77), account: .numbered(9))
+    let stranger = Invalidation.Target.key(.numbered(77))
     sync(0)
     _ = fill(hash, thing, readAt: 0)
     sync(3, seqs.map { Invalidation(seq: $0, target: stranger) })
@@ -372,7 +372,7 @@ struct CoherentCacheStateTests {
   @Test("the late result of a sync that started before the last one changes nothing, whether it continues it or not")
   mutating func lateSync() {
     sync(5)
-    sync(6, [Invalidation(seq: 6, target: .key(thing.id, account: .numbered(100)))], startedAfter: .seconds(1))
+    sync(6, [Invalidation(seq: 6, target: .key(thing.id))], startedAfter: .seconds(1))
     _ = fill(.numbered(2), numbered(2), readAt: 6)
     #expect(!sync(5, startedAfter: .milliseconds(500)).isTaken)
     #expect(fill(hash, thing, readAt: 5) == .overtaken)

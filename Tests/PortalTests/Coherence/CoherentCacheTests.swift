@@ -78,7 +78,7 @@ struct CoherentCacheTests {
       group.addTask {
         for seq in 1...(rounds * 4) {
           let (round, key) = ((seq - 1) / 4 + 1, (seq - 1) % 4)
-          _ = cache.apply(self.sync(seq, .key(.numbered(key), account: .numbered(0))))
+          _ = cache.apply(self.sync(seq, .key(.numbered(key))))
           // A value read before this invalidation is of an earlier round.
           let late = LogPosition(epoch: self.epoch, seq: seq - 1)
           #expect(cache.fill(.numbered(key), self.thing(key, version: round - 1), readAt: late, at: .now) != .stored)

@@ -163,7 +163,7 @@ struct ReadThroughCacheTests {
     async let outcomes = concurrently(3) { _ in try await cache.value(of: .numbered(1)) }
     let call = try await reads.next()
     try await eventually("all have asked") { observations.count(.cacheMiss) == 3 }
-    sync(cache, 6, .key(thing.id, account: .numbered(100)))
+    sync(cache, 6, .key(thing.id))
     call.answer.resume(returning: found(at: 5, [.numbered(1): thing]))
     let revoked = Thing(id: thing.id, owner: thing.owner, version: 1)
     try await reads.next().answer.resume(returning: found(at: 6, [.numbered(1): revoked]))
@@ -198,7 +198,7 @@ struct ReadThroughCacheTests {
     async let values = cache.values(of: [.numbered(1), .numbered(2), .numbered(1), .numbered(3)])
     var waiting: Set<SecretHash> = [.numbered(2), .numbered(3)]
     try await eventually("it has checked all") { observations.count(.cacheMiss) == 3 }
-    sync(cache, 6, .key(thing.id, account: .numbered(100)))
+    sync(cache, 6, .key(thing.id))
     let revoked = Thing(id: thing.id, owner: thing.owner, version: 1)
     while !waiting.isEmpty {
       let call = try await reads.next()
