@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// The settings that a customer chooses when creating a key.
 package struct KeySettings: Sendable, Equatable {
@@ -41,6 +42,12 @@ package struct KeySettings: Sendable, Equatable {
       name: key.name, environment: key.environment, scopes: key.scopes, rateLimitPerMinute: key.rateLimitPerMinute,
       limits: key.limits, rateLimitMode: key.rateLimitMode, allowedIPs: key.allowedIPs, expiresAt: key.expiresAt,
       description: key.description, tags: key.tags, metadata: key.metadata)
+  }
+
+  /// Whether nothing differs, not even the spelling of a letter. `==` treats two spellings as equal; see ``ByteText``.
+  func isIdentical(to other: KeySettings) -> Bool {
+    let (texts, otherTexts) = ([name, description, metadata], [other.name, other.description, other.metadata])
+    return texts.map { $0.map(ByteText.init) } == otherTexts.map { $0.map(ByteText.init) } && self == other
   }
 }
 

@@ -141,7 +141,7 @@ package struct Keys: Sendable {
       let old = KeySettings(of: key)
       let settings = changes.applied(to: old)
       let isEnabled = changes.isEnabled ?? key.isEnabled
-      if settings == old, isEnabled == key.isEnabled { return key }
+      if settings.isIdentical(to: old), isEnabled == key.isEnabled { return key }
       try account.checkActive()
       // Enabling a key checks all of its settings, as creating one does.
       let isRevived = isEnabled && !key.isEnabled

@@ -102,9 +102,9 @@ package struct RecoveryCode: Sendable, CustomStringConvertible, CustomReflectabl
 
   /// From a code as typed; nil if the text cannot be a code.
   init?(typed text: String) {
-    let text = text.lowercased().filter { $0 != "-" && $0 != " " }
-    guard text.utf8.count == Self.length, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { return nil }
-    self.text = text
+    let bytes = text.lowercased().utf8.filter { $0 != UInt8(ascii: "-") && $0 != UInt8(ascii: " ") }
+    guard bytes.count == Self.length, bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { return nil }
+    self.text = String(decoding: bytes, as: UTF8.self)
   }
 
   package func reveal() -> String {

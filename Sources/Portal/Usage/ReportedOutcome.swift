@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// A gateway's report of one request that was let through.
 package struct ReportedOutcome: Sendable, Equatable {
@@ -28,13 +29,14 @@ package struct ReportedOutcome: Sendable, Equatable {
   var isError: Bool { status >= 400 }
 }
 
-/// Outcomes with the same values are counted together.
+/// Outcomes with the same values are counted together. A batch may have 10,000 different endpoints, so they are hashed by
+/// their bytes.
 struct OutcomeKey: Hashable, Sendable {
   var accountID: UUID
   var keyID: UUID
   /// Hours since 1970, in UTC.
   var hour: Int
-  var endpoint: String
+  var endpoint: ByteText
 }
 
 struct OutcomeCounts: Sendable, Equatable {

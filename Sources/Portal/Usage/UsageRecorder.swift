@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 import Synchronization
 
 /// The counters of this instance since they were last taken to be written. They are in files that are mapped into
@@ -71,7 +72,7 @@ package final class UsageRecorder: Sendable {
       EndpointName.withNormalized(bytes) { bytes in
         let name = UsageRegion.Name(accountID: accountID, keyID: keyID, hour: hour, endpoint: bytes)
         if shard.extent.withLock({ $0.region(shard.number).add(name, isValid: isValid, at: now) }) { return }
-        let isOther = endpoint == Self.overflowEndpoint
+        let isOther = endpoint.hasSameBytes(as: Self.overflowEndpoint)
         if isOther || endpoints.hasRoom(for: bytes, of: accountID, inHour: hour) {
           shard.extent.withLock { insert(name, isValid, at: now, shard.number, &$0) }
         } else {

@@ -32,9 +32,9 @@ struct CountOutcomes: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       outcomes.map(\.key.accountID), outcomes.map(\.key.keyID),
-      outcomes.map { UsageCounter.date(ofHour: $0.key.hour) }, outcomes.map(\.key.endpoint), outcomes.map { _ in 0 },
-      outcomes.map(\.value.lastAt), outcomes.map(\.value.reported), outcomes.map(\.value.errors),
-      outcomes.map(\.value.latencySumMilliseconds), outcomes.map(\.value.latencyCount),
+      outcomes.map { UsageCounter.date(ofHour: $0.key.hour) }, outcomes.map(\.key.endpoint.text),
+      outcomes.map { _ in 0 }, outcomes.map(\.value.lastAt), outcomes.map(\.value.reported),
+      outcomes.map(\.value.errors), outcomes.map(\.value.latencySumMilliseconds), outcomes.map(\.value.latencyCount),
       outcomes.map { Self.arrayLiteral($0.value.latencies.buckets) })
   }
   /// PostgreSQL has no arrays of arrays of different lengths, so each array is sent as text.

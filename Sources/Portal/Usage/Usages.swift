@@ -104,7 +104,7 @@ package struct Usages: Sendable {
     for (outcome, accountID, at) in accepted {
       let key = OutcomeKey(
         accountID: accountID, keyID: outcome.keyID, hour: UsageCounter.hour(ofMilliseconds: at.milliseconds),
-        endpoint: EndpointName.normalized(outcome.endpoint))
+        endpoint: ByteText(EndpointName.normalized(outcome.endpoint)))
       counts[key, default: OutcomeCounts()].add(outcome, at: at)
     }
     let counted = CountOutcomes(outcomes: Array(counts))

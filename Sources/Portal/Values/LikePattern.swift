@@ -2,8 +2,14 @@ extension String {
   /// A `like` pattern for texts that contain this one.
   var anywhere: String { "%" + withoutWildcards + "%" }
 
-  /// This text with its wildcards escaped, so that it matches itself in a `like` pattern.
+  /// This text with its wildcards escaped, so that it matches itself in a `like` pattern. By scalars, as PostgreSQL
+  /// reads it: a wildcard with a combining mark after it is another `Character`, but still a wildcard.
   var withoutWildcards: String {
-    replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_")
+    var scalars = UnicodeScalarView()
+    for scalar in unicodeScalars {
+      if scalar == "\\" || scalar == "%" || scalar == "_" { scalars.append("\\") }
+      scalars.append(scalar)
+    }
+    return String(scalars)
   }
 }

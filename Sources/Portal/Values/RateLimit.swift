@@ -46,10 +46,9 @@ package struct RateLimit: Sendable, Equatable {
   package static func isValid(name: String) -> Bool {
     let letters = UInt8(ascii: "a")...UInt8(ascii: "z")
     guard let first = name.utf8.first, letters.contains(first), name.utf8.count <= nameLengthMax else { return false }
-    return ![keyName, accountName].contains(name)
-      && name.utf8.allSatisfy {
-        letters.contains($0) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "_-".utf8.contains($0)
-      }
+    return name.utf8.allSatisfy {
+      letters.contains($0) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "_-".utf8.contains($0)
+    } && ![keyName, accountName].contains(name)
   }
 
   /// FNV-1a over the name and the window length. Two colliding names of one key would share their windows, which harms

@@ -1,3 +1,5 @@
+import JSON
+
 /// A permission of a key: a name such as `batch:write`, where `batch:*` grants everything below `batch:` and `*`
 /// everything.
 package enum Scope {
@@ -12,7 +14,7 @@ package enum Scope {
   }
 
   /// Whether plans and policies may name scopes by this text: a scope, or `*` for all.
-  package static func isPattern(_ text: String) -> Bool { text == "*" || isValid(text) }
+  package static func isPattern(_ text: String) -> Bool { text.hasSameBytes(as: "*") || isValid(text) }
 
   /// Whether `granted` includes `required`.
   package static func covers(_ granted: String, _ required: String) -> Bool {

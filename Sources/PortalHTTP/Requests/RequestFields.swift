@@ -297,7 +297,7 @@ extension Request {
   }
 
   fileprivate var hasJSONBody: Bool {
-    guard let type = headers[.contentType]?.split(separator: ";").first else { return false }
-    return type.trimmingCharacters(in: .whitespaces).lowercased() == "application/json"
+    guard let type = headers[.contentType]?.utf8.split(separator: UInt8(ascii: ";")).first else { return false }
+    return type.trimmed.isEqual(inAnyCase: "application/json")
   }
 }

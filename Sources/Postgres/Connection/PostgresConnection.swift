@@ -117,11 +117,11 @@ public actor PostgresConnection {
 
   static func quoteLiteral(_ text: String) -> String {
     // In PostgreSQL 15, a setting decides how a plain literal treats a backslash; this form does not depend on it.
-    " E'" + text.replacing("\\", with: "\\\\").replacing("'", with: "''") + "'"
+    " E'" + text.doubling("\\", "'") + "'"
   }
 
   static func quoteIdentifier(_ name: String) -> String {
-    "\"" + name.replacing("\"", with: "\"\"") + "\""
+    "\"" + name.doubling("\"") + "\""
   }
 
   /// Runs `body` on the loop's thread, in the order of the calls.

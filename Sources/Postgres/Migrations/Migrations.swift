@@ -318,7 +318,7 @@ public struct Migrations: Sendable {
   }
 
   private static func quote(_ text: String) -> String {
-    "'" + text.replacing("'", with: "''") + "'"
+    "'" + text.doubling("'") + "'"
   }
 }
 

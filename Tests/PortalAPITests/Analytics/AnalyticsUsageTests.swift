@@ -218,7 +218,8 @@ struct AnalyticsUsageTests {
     arguments: [
       ("text/csv", true), ("TEXT/CSV;q=0.9, */*;q=0.1", true), ("application/json, text/csv;q=0.5", false),
       ("application/json;q=0.5, text/csv", true), ("application/json, text/csv", false), ("*/*", false),
-      ("text/csv;q=0", false), ("text/html, text/*", false),
+      ("text/csv;q=0", false), ("text/html, text/*", false), (" , ;q=1, Text/CSV ; header=absent ;Q=0.3", true),
+      ("application/json; q=0.4,\ttext/csv ; q=0.5", true), ("text/csv;q=high", false), ("text/csvs, xtext/csv", false),
     ])
   func negotiation(_ accept: String, _ isCSV: Bool) async throws {
     try await withPortal { portal in

@@ -68,6 +68,27 @@ struct UpdateKeyTests {
     }
   }
 
+  @Test("another spelling of the same letters is a change")
+  func spelling() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let path = "/v1/keys/" + (try await customer.createKey().id)
+      for (member, first, second) in [
+        ("name", "\"\u{E9}\"", "\"e\u{301}\""), ("description", "\"\u{E9}\"", "\"e\u{301}\""),
+        ("metadata", "{\"\u{E9}\":1}", "{\"e\u{301}\":1}"),
+      ] {
+        _ = try await customer.patch(path, "{\"\(member)\":\(first)}")
+        let before = try #require(try await customer.get(path).header("ETag"))
+        let changed = try await customer.patch(path, "{\"\(member)\":\(second)}")
+        #expect(changed.header("ETag") != before, "\(member)")
+        let wanted = try JSONParser.parse(second.utf8)
+        #expect(try await customer.get(path).body[member] == wanted, "\(member)")
+        let again = try await customer.patch(path, "{\"\(member)\":\(second)}")
+        #expect(again.header("ETag") == changed.header("ETag"), "\(member)")
+      }
+    }
+  }
+
   @Test("every change sets a new ETag, and If-Match refuses a change that names another than the current one")
   func precondition() async throws {
     try await withPortal { portal in

@@ -18,7 +18,7 @@ extension OutcomeKey {
   fileprivate static func numbered(_ key: Int, at: Date) -> OutcomeKey {
     OutcomeKey(
       accountID: .numbered(100), keyID: .numbered(key), hour: UsageCounter.hour(ofMilliseconds: at.milliseconds),
-      endpoint: "/")
+      endpoint: ByteText("/"))
   }
 }
 

@@ -132,6 +132,17 @@ struct UsagesTests {
     }
   }
 
+  @Test("endpoints that only look the same are counted separately")
+  func spelledEndpoints() async throws {
+    try await withMetered { metered in
+      let outcomes = ["/\u{E9}", "/e\u{301}", "/e\u{301}"].map { metered.outcome(200, $0) }
+      _ = try await metered.usages.take(outcomes, batchID: nil, from: metered.token)
+      let endpoints = try await metered.usages.report(onKey: metered.key, of: metered.account, days: 1).endpoints
+      #expect(endpoints.map { Array($0.endpoint.utf8) } == ["/e\u{301}", "/\u{E9}"].map { Array($0.utf8) })
+      #expect(endpoints.map(\.totals.successes) == [2, 1])
+    }
+  }
+
   @Test("an older report does not set the last use back")
   func lastUse() async throws {
     try await withMetered { metered in

@@ -9,7 +9,10 @@ struct RateLimitTests {
     for name in ["a", "daily", "per-day_2", "x" + String(repeating: "y", count: 31)] {
       #expect(RateLimit.isValid(name: name), "\(name)")
     }
-    for name in ["", "default", "account", "Daily", "2nd", "-a", "a b", "a\"", "é", String(repeating: "y", count: 33)] {
+    for name in [
+      "", "default", "account", "Daily", "2nd", "-a", "a b", "a\"", "é", "default\u{301}",
+      String(repeating: "y", count: 33),
+    ] {
       #expect(!RateLimit.isValid(name: name), "\(name)")
     }
   }

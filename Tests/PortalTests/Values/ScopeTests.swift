@@ -1,3 +1,4 @@
+import JSON
 import Testing
 
 @testable import Portal
@@ -19,6 +20,15 @@ struct ScopeTests {
     ])
   func invalid(_ scope: String) {
     #expect(!Scope.isValid(scope))
+  }
+
+  @Test("a pattern is a scope or a star, and nothing that only looks like one")
+  func patterns() {
+    for text in ["*", "a", "a:*"] { #expect(Scope.isPattern(text), "\(text)") }
+    let marks = String(repeating: "\u{301}", count: 4_000) + String(repeating: "\u{316}", count: 4_000)
+    for text in ["", "**", "*\u{301}", "*" + marks, "1" + marks, "a:*\u{200D}", "＊"] {
+      #expect(!Scope.isPattern(text), "\(text.shortened(to: 4))")
+    }
   }
 
   /// The pattern of the HTTP contract, implemented differently.

@@ -102,12 +102,27 @@ struct PostgresSettingsTests {
 
   @Test("a pool whose role does not exist reports that")
   func missingRole() async throws {
-    var configuration = testConfiguration(try serverURL())
-    configuration.role = "nobody \"of\" this name"
-    try await PostgresPool.with(configuration) { pool in
-      let error = await #expect(throws: PostgresError.self) { try await pool.settings() }
-      #expect(error?.code == .connectFailed)
-      #expect(error?.message.contains("nobody \"of\" this name") == true)
+    // A mark after a quote or a backslash does not hide it from PostgreSQL.
+    for name in ["nobody \"of\" this name", "nobody's", "nobody'\u{301}, true), ('", "nobody\\\u{301}'\u{301}"] {
+      var configuration = testConfiguration(try serverURL())
+      configuration.role = name
+      try await PostgresPool.with(configuration) { pool in
+        let error = await #expect(throws: PostgresError.self) { try await pool.settings() }
+        #expect(error?.code == .connectFailed)
+        #expect(error?.message.contains(name) == true, "\(name)")
+      }
     }
+  }
+
+  @Test(
+    "quoted text ends at its own quotes only, whatever marks follow the quotes and backslashes in it",
+    arguments: [
+      ("it's \\", #" E'it''s \\'"#, #""it's \""#), ("a\"b", #" E'a"b'"#, #""a""b""#),
+      ("'\u{301}\\\u{301}", " E'''\u{301}\\\\\u{301}'", "\"'\u{301}\\\u{301}\""),
+      ("\"\u{301}'\u{200D}", " E'\"\u{301}''\u{200D}'", "\"\"\"\u{301}'\u{200D}\""),
+    ])
+  func quoting(_ text: String, _ literal: String, _ identifier: String) {
+    #expect(Array(PostgresConnection.quoteLiteral(text).utf8) == Array(literal.utf8))
+    #expect(Array(PostgresConnection.quoteIdentifier(text).utf8) == Array(identifier.utf8))
   }
 }
