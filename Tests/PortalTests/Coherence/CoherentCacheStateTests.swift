@@ -250,7 +250,7 @@ struct CoherentCacheStateTests {
     // Sent before the revocation, and applied after a caller has learned of it.
     sync(11, strangers(11...11), startedAfter: .milliseconds(4))
     #expect(lookup(hash).name == "miss")
-    let news = [Invalidation(seq: 12, target: .key(thing.id, account: .numbered(100)))]
+    let news = [Invalidation(seq: 12, target: .key(thing.id))]
     #expect(sync(12, news, startedAfter: .milliseconds(6)).fillsStored == 1)
     #expect(lookup(hash).hit == revoked)
   }

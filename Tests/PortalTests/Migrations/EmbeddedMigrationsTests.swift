@@ -67,7 +67,7 @@ struct EmbeddedMigrationsTests {
   /// Makes a database of a development version with ``contents``. The schema of its 23 migrations is that of the
   /// baseline.
   private func makeFormer(_ pool: PostgresPool) async throws {
-    try await pool.type(
+    try await pool.script(
       """
       drop schema public cascade;
       create schema public authorization pg_database_owner;
@@ -76,7 +76,7 @@ struct EmbeddedMigrationsTests {
     let baseline = Array(try Migrations.embedded().files.prefix(Migrations.baselineFileCount))
     _ = try await Migrations(baseline).apply(on: pool)
     try await setBack(pool, to: Migrations.beforeBaseline.count)
-    try await pool.type(Self.contents)
+    try await pool.script(Self.contents)
   }
 
   private func schema(_ database: TestDatabase) async throws -> String {
@@ -105,7 +105,7 @@ struct EmbeddedMigrationsTests {
         var progress: [Migrations.Progress] = []
         let outcome = try await migrations.run(on: pool) { progress.append($0) }
         #expect(progress == [.adopted] + later.map(Migrations.Progress.applied))
-        #expect(outcome.applied == later && outcome.mended == [])
+        #expect(outcome.applied == later && outcome.restored == [])
         #expect(try await migrations.status(on: pool) == .current)
         #expect(try await pool.lines(all) == expectedRows)
         let adoptedSchema = try await schema(database)

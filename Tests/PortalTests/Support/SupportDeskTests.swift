@@ -53,7 +53,7 @@ struct SupportDeskTests {
         #expect(try await world.desk.search(KeySearch(start: start)).map(\.id) == [key.id], "\(start)")
       }
       // A mark after a wildcard does not hide it from PostgreSQL.
-      try await pool.type("update api_keys set key_start = 'abc\u{301}'")
+      try await pool.script("update api_keys set key_start = 'abc\u{301}'")
       for start in ["%\u{301}", "ab_\u{301}"] {
         #expect(try await world.desk.search(KeySearch(start: start)) == [], "\(start)")
       }

@@ -71,7 +71,7 @@ struct VerificationStatementsTests {
     try await withPool { pool in
       let world = World(pool)
       let keys = try await world.makeKeys(3, world.makeAccount())
-      try await pool.type(sql + " where id = '\(keys[1].key.id)'")
+      try await pool.script(sql + " where id = '\(keys[1].key.id)'")
       let rows = try await pool.query(FindVerifiableKeys(hashes: keys.map(\.secret.hash)))
       #expect(rows.count == 3)
       for row in rows {

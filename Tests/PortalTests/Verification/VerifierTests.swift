@@ -157,7 +157,7 @@ struct VerifierTests {
   func undecodable() async throws {
     try await withGate { gate in
       let keys = try await gate.world.makeKeys(3, gate.account)
-      try await gate.world.pool.type(
+      try await gate.world.pool.script(
         "update api_keys set scopes = array[null, 'a'] where id = '\(keys[1].key.id)'")
       try await gate.catchUp()
       // More at a time than there are statements in flight, so that keys share a statement.
@@ -170,10 +170,10 @@ struct VerifierTests {
       #expect(outcomes.errors.isEmpty, "\(outcomes.errors.prefix(1))")
       #expect(outcomes.values.count { $0 == nil } == 20 && outcomes.values.count { $0 == .valid } == 40)
 
-      try await gate.world.pool.type("update key_activity set last_used_at = now()")
+      try await gate.world.pool.script("update key_activity set last_used_at = now()")
       try await gate.catchUp()
       #expect(try await gate.verifier.preload(3) == 2, "it is left out")
-      try await gate.world.pool.type("update api_keys set scopes = '{a}'")
+      try await gate.world.pool.script("update api_keys set scopes = '{a}'")
       try await gate.catchUp()
       #expect(try await gate.verify(keys[1].secret).code == .valid)
     }
