@@ -68,10 +68,10 @@ struct CutOffTests {
         let recovery = try await recover(world, staying, [first, second], at: connections[0])
         #expect(try await connections[0].verify([staying.secret], token: leaked.secret.reveal()).status == 401)
         print(
-          "cut off (\(mode)): the last acceptance was for a request sent \(lastYes.inMilliseconds) after the cut, \(refusals.count) "
-            + "answers of 503, the slowest after \(slowest.inMilliseconds); receipt \(receipt.acknowledged) of "
-            + "\(receipt.instances) in \(receipt.milliseconds) ms, removed from receipts after \(countedOut.inMilliseconds); "
-            + "back after \(recovery.inMilliseconds)")
+          "cut off (\(mode)): the last acceptance was for a request sent \(lastYes.inMilliseconds) after the cut, "
+            + "\(refusals.count) answers of 503, the slowest after \(slowest.inMilliseconds); "
+            + "receipt \(receipt.acknowledged) of \(receipt.instances) in \(receipt.milliseconds) ms, "
+            + "removed from receipts after \(countedOut.inMilliseconds); back after \(recovery.inMilliseconds)")
       }
     }
   }

@@ -29,8 +29,8 @@ package struct ReportedOutcome: Sendable, Equatable {
   var isError: Bool { status >= 400 }
 }
 
-/// Outcomes with the same values are counted together. A batch may have 10,000 different endpoints, so they are hashed by
-/// their bytes.
+/// Outcomes with the same values are counted together. A batch may have 10,000 different endpoints, so they are hashed
+/// by their bytes.
 struct OutcomeKey: Hashable, Sendable {
   var accountID: UUID
   var keyID: UUID

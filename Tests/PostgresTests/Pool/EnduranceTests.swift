@@ -31,8 +31,8 @@ private func recordingErrors(_ body: () async throws -> Void) async {
 struct EnduranceTests {
   /// It failed on a busy machine when its expectations did not report values yet, so which of them failed is not known;
   /// a deadline or a failed attempt to connect would have been reported as an error. The likely cause was the test
-  /// itself: of ten queries of 0.2 s, one that began after another had ended reused its connection, so a connection that
-  /// was opened in a later round counted as a leaked descriptor; this was not reproduced.
+  /// itself: of ten queries of 0.2 s, one that began after another had ended reused its connection, so a connection
+  /// that was opened in a later round counted as a leaked descriptor; this was not reproduced.
   @Test("ten thousand sequential and a thousand concurrent queries leave memory, descriptors and connections unchanged")
   func queries() async throws {
     await #expect(processExitsWith: .success) {
