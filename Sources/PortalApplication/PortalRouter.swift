@@ -9,7 +9,7 @@ func makeRouter(
   _ api: APIRoutes, _ operations: OperationsRoutes?, metrics: MetricsController, proxies: TrustedProxies,
   crossOrigins: CrossOrigins, limits: RequestLimits, table: RouteTable
 ) -> Router<AppRequestContext> {
-  let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
+  let router = Router(context: AppRequestContext.self)
   let routes = RecordingRouter(router: router, table: table)
   routes.add(middleware: RequestIdentityMiddleware(proxies: proxies))
   routes.add(middleware: metrics)
@@ -29,7 +29,7 @@ func makeRouter(
 func makeOperationsRouter(
   _ operations: OperationsRoutes, metrics: MetricsController, proxies: TrustedProxies
 ) -> Router<AppRequestContext> {
-  let router = Router(context: AppRequestContext.self, options: .autoGenerateHeadEndpoints)
+  let router = Router(context: AppRequestContext.self)
   let table = RouteTable()
   let routes = RecordingRouter(router: router, table: table)
   routes.add(middleware: RequestIdentityMiddleware(proxies: proxies))

@@ -61,13 +61,14 @@ final class PersistenceHandler: ChannelDuplexHandler, RemovableChannelHandler {
       context.write(wrapOutboundOut(.head(head)), promise: promise)
     case .body: context.write(data, promise: promise)
     case .end:
-      guard let persistence = unanswered.popFirst(), persistence.isLast else {
-        return context.write(data, promise: promise)
-      }
+      let persistence = unanswered.popFirst()
+      // The encoder would write a last chunk after a head without a size. An empty part of a body writes nothing.
+      let end = persistence?.isHead == true ? wrapOutboundOut(.body(.byteBuffer(ByteBuffer()))) : data
+      guard let persistence, persistence.isLast else { return context.write(end, promise: promise) }
       let written = promise ?? context.eventLoop.makePromise()
       let channel = context.channel
       written.futureResult.whenComplete { _ in channel.close(promise: nil) }
-      context.write(data, promise: written)
+      context.write(end, promise: written)
     }
   }
 

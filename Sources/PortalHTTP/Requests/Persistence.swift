@@ -7,7 +7,7 @@ package struct Persistence: Equatable, Sendable {
   /// client has asked to keep it.
   package let isOld: Bool
   /// Whether the answer has no body, whatever its fields say.
-  let isHead: Bool
+  package let isHead: Bool
   /// Whether the connection ends after the answer.
   package private(set) var isLast: Bool
 

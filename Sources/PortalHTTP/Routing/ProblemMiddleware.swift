@@ -34,7 +34,7 @@ package struct ProblemMiddleware: RouterMiddleware {
     }
     response.headers[.xRequestID] = context.id
     // A body would be taken for the next answer.
-    return request.method == .head ? response.createHeadResponse() : response
+    return request.method == .head ? response.withoutBody : response
   }
 
   /// The framework also reports "not found" if only the method is wrong.
@@ -57,5 +57,12 @@ package struct ProblemMiddleware: RouterMiddleware {
     context.logger.error(
       "request failed",
       metadata: ["status": "\(problem.status.code)", "path": "\(context.endpointPath ?? "")", "error": "\(error)"])
+  }
+}
+
+extension Response {
+  /// The answer to HEAD: the fields of the answer to GET (RFC 9110 9.3.2), so without a size if that has none (8.6).
+  fileprivate var withoutBody: Response {
+    Response(status: status, headers: headers, body: ResponseBody { try await $0.finish(nil) })
   }
 }

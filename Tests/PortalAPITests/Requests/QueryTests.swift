@@ -57,24 +57,62 @@ struct QueryTests {
     #expect(locations((parameters + ["t=1"]).joined(separator: "&"), [.list("t")]) == ["query"])
   }
 
-  @Test("every route refuses a parameter that it does not accept, with its location")
+  @Test("every route, with any method, refuses a parameter that it does not accept, with its location")
   func everywhere() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()
       let staff = try await portal.logInStaff(role: .admin)
       let token = try await portal.makeToken(ServiceToken.Permission.allCases)
-      var count = 0
-      for route in portal.application.table.all where route.hasPrefix("GET ") {
-        let path = route.dropFirst(4).replacing("{id}", with: "\(UUID.version7())").replacing("{keyId}", with: "x")
+      let rows = try await portal.rowCount()
+      var counts: [String: Int] = [:]
+      for route in portal.application.table.all {
+        let parts = route.split(separator: " ").map(String.init)
+        let path = parts[1].replacing("{id}", with: "\(UUID.version7())").replacing("{keyId}", with: "x")
+          .replacing("{name}", with: "small")
         let answers = try await [customer.token, staff, token].asyncMap {
-          try await portal.get(path + "?staus=revoked", token: $0)
+          try await portal.request(parts[0], path + "?staus=revoked", token: $0)
         }
         let isRefused = answers.contains { $0.status == 400 && $0.locations == ["query.staus"] }
         // Gateways may pass the query of the request that they ask about.
         #expect(isRefused == (path != "/v1/authorize"), "\(route)")
-        count += 1
+        counts[parts[0], default: 0] += 1
       }
-      #expect(count > 30)
+      #expect(counts.keys.sorted() == ["DELETE", "GET", "PATCH", "POST", "PUT"])
+      #expect(counts.values.reduce(0, +) > 100)
+      // Nothing was done: no session was ended, and nothing was created.
+      #expect(try await portal.rowCount() == rows)
+      #expect(try await customer.get("/v1/me").status == 200)
+    }
+  }
+
+  @Test("a parameter that is sent twice is refused, unless the route accepts a list of it")
+  func twice() async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let analyst = try await portal.makeToken([.readAnalytics])
+      for (path, token, location) in [
+        ("/v1/keys?status=active&status=revoked", customer.token, "query.status"),
+        ("/v1/keys?limit=1&tag=a&limit=1", customer.token, "query.limit"),
+        ("/v1/keys?q=a&%71=b", customer.token, "query.q"), ("/v1/usage?days=1&days=1", customer.token, "query.days"),
+        ("/v1/analytics/usage?groupBy=key&groupBy=account", analyst, "query.groupBy"),
+      ] {
+        expectProblem(try await portal.get(path, token: token), 400, "invalid_request", at: location, "\(path)")
+      }
+      #expect(try await customer.get("/v1/keys?tag=a&tag=b").status == 200)
+    }
+  }
+
+  @Test("a parameter of another route is refused, and so is one in another spelling")
+  func ofOthers() async throws {
+    try await withPortal { portal in
+      let analyst = try await portal.makeToken([.readAnalytics])
+      for (path, location) in [
+        ("top?days=7", "query.days"), ("growth?days=7", "query.days"), ("unused-keys?from=2026-01-01", "query.from"),
+        ("usage?groupBy=account&accountID=\(UUID())", "query.accountID"),
+      ] {
+        let answer = try await portal.get("/v1/analytics/" + path, token: analyst)
+        expectProblem(answer, 400, "invalid_request", at: location, "\(path)")
+      }
     }
   }
 }
