@@ -107,8 +107,8 @@ package struct RecordingRouter: RouterMethods {
   ) -> Self where Responder.Context == Context {
     table.record(path, method)
     router.on(path, method: method, responder: responder)
-    // Answered as GET is; ``ProblemMiddleware`` leaves out the body. The framework's own HEAD would answer with the size
-    // 0 where it is not known.
+    // Answered as GET is; ``ProblemMiddleware`` leaves out the body. The framework's own HEAD would answer with the
+    // size 0 where it is not known.
     if method == .get { router.on(path, method: .head, responder: responder) }
     return self
   }

@@ -77,6 +77,9 @@ struct PostgresCodableTests {
         try await pool.query(Decoded<[Metal]>(value: ["gold", "tin"]))
       }
       #expect(list?.code == .decoding)
+    }
+    // On a new connection, because the type of a parameter is that of the first execution.
+    try await withPool { pool async throws in
       let number = await #expect(throws: PostgresError.self) { try await pool.query(Decoded<Metal>(value: 1)) }
       #expect(number?.message == "column 1 of type 20 is not Metal")
     }
