@@ -11,7 +11,8 @@ import Testing
 @Suite("A synchronous standby that is down, with the real binary")
 struct AbsentStandbyTests {
   private static let poolSize = 2
-  private static let timeout: Duration = .seconds(3)
+  private static let timeoutSeconds = 3
+  private static let timeout: Duration = .seconds(timeoutSeconds)
 
   @Test(
     """
@@ -26,7 +27,7 @@ struct AbsentStandbyTests {
       }
       try await postponeJobs(database)
       let environment = [
-        "DATABASE_POOL_SIZE": "\(Self.poolSize)", "DATABASE_TIMEOUT_SECONDS": "\(Self.timeout / .seconds(1))",
+        "DATABASE_POOL_SIZE": "\(Self.poolSize)", "DATABASE_TIMEOUT_SECONDS": "\(Self.timeoutSeconds)",
       ]
       try await withServers(1, on: database, environment: environment) { servers in
         try await RevocationWorld.with(servers, on: database) { world in
