@@ -96,7 +96,8 @@ func reportingFailure(_ body: () async throws -> Void) async throws {
   }
 }
 
-/// A failure, described for an operator.
+/// A failure, described for an operator, with its source: the database, the file system, or the setting or option that
+/// it begins with.
 func explanation(of error: any Error) -> String {
   switch error {
   case PortalError.emailTaken: "the e-mail address is taken"
@@ -115,8 +116,20 @@ func explanation(of error: any Error) -> String {
     problems.map { "\($0.field.name) \($0.message)" }.joined(separator: "; ")
   case let error as PostgresError where error.code == .migrationMismatch: error.message
   case let error as PostgresError: "database error: \(error.message.trimmingCharacters(in: .whitespacesAndNewlines))"
-  default: "\(error)"
+  default: fileProblem(of: error).map { "file system error: \($0)" } ?? "\(error)"
   }
+}
+
+/// The path, if it is known, and the system's reason of an error that Foundation throws for a file; nil for other
+/// errors.
+private func fileProblem(of error: any Error) -> String? {
+  let error = error as NSError
+  guard error.domain == NSCocoaErrorDomain || error.domain == NSPOSIXErrorDomain else { return nil }
+  let cause = error.userInfo[NSUnderlyingErrorKey] as? NSError ?? error
+  let path = error.userInfo[NSFilePathErrorKey] as? String ?? (error.userInfo[NSURLErrorKey] as? URL)?.path
+  let reason =
+    cause.domain == NSPOSIXErrorDomain ? String(cString: strerror(Int32(cause.code))) : cause.localizedDescription
+  return (path.map { $0 + ": " } ?? "") + reason
 }
 
 /// A password from a file (`-`: standard input), or a generated one, which the command must print.

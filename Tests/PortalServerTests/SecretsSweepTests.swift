@@ -9,15 +9,17 @@ import Testing
 
 @testable import Portal
 
-/// A client of a real server that keeps every secret it was given.
+/// A client of real servers that keeps every secret it was given.
 private final class Holder {
-  let server: RunningServer
+  /// They take turns.
+  let servers: [RunningServer]
   let sweep: SecretsSweep
   /// Every credential that was sent or received.
   private(set) var secrets: [String] = []
+  private var requestCount = 0
 
-  init(_ server: RunningServer, _ sweep: SecretsSweep) {
-    self.server = server
+  init(_ servers: [RunningServer], _ sweep: SecretsSweep) {
+    self.servers = servers
     self.sweep = sweep
   }
 
@@ -34,7 +36,8 @@ private final class Holder {
   func send(
     _ method: String, _ path: String, _ json: String? = nil, token: String? = nil, headers: [String: String] = [:]
   ) async throws -> JSONValue {
-    var arguments = ["-X", method, server.url + path]
+    var arguments = ["-X", method, servers[requestCount % servers.count].url + path]
+    requestCount += 1
     if let json { arguments += ["-H", "Content-Type: application/json", "-d", json] }
     if let token { arguments += ["-H", "Authorization: Bearer \(token)"] }
     for (name, value) in headers { arguments += ["-H", "\(name): \(value)"] }
@@ -49,8 +52,8 @@ struct SecretsSweepTests {
 
   @Test(
     """
-    no key, token, password or code that was issued, sent or guessed appears in logs, metrics, audit trails, the \
-    spool, other mails or a dump of the database
+    no key, token, password or code that was issued, sent or guessed appears in logs of either format, metrics, audit \
+    trails, the spool, other mails or a dump of the database
     """
   )
   func everything() async throws {
@@ -58,21 +61,25 @@ struct SecretsSweepTests {
       try await TestMailFolder.with { mails in
         let spool = "/tmp/latchkey-sweep-\(database.name)"
         defer { try? FileManager.default.removeItem(atPath: spool) }
-        let server = try await RunningServer(
-          on: database, spool: spool,
-          environment: ["LOG_LEVEL": "trace", "SECRET_KEY": Self.sealingKey, "MAIL_FOLDER": mails.path])
-        let holder = Holder(server, database.sweep)
+        var environment = ["LOG_LEVEL": "trace", "SECRET_KEY": Self.sealingKey, "MAIL_FOLDER": mails.path]
+        let server = try await RunningServer(on: database, spool: spool, environment: environment)
+        environment["LOG_FORMAT"] = "json"
+        let jsonServer = try await RunningServer(on: database, spool: spool, environment: environment)
+        let holder = Holder([server, jsonServer], database.sweep)
         try holder.keep(Self.sealingKey)
         let session = try await people(holder, mails)
         try await machines(holder, session, database)
         try await nonsense(holder, session)
 
         // The spool is read before its counters are written to the database and removed.
-        var places = ["spool": Self.contents(of: spool), "metrics": try await curl([server.url + "/metrics"]).output]
+        var places = ["spool": Self.contents(of: spool)]
+        places["metrics"] = try await curl([server.url + "/metrics", jsonServer.url + "/metrics"]).output
         places["audit"] = try await curl([server.url + "/v1/audit?limit=100", "-H", "Authorization: Bearer \(session)"])
           .output
         #expect(try await server.end() == 0)
+        #expect(try await jsonServer.end() == 0)
         places["log"] = server.readLog()
+        places["JSON log"] = jsonServer.readLog()
         places["export"] = try await latchkey(["audit", "export"], environment: ["DATABASE_URL": database.url]).output
         places["dump"] = try await run("/usr/bin/env", ["pg_dump", "--dbname", database.url]).output
 
@@ -82,7 +89,8 @@ struct SecretsSweepTests {
         #expect(places["dump"]?.contains("COPY public.mails") == true)
         #expect(places["metrics"]?.contains(#"latchkey_verifications_total{code="VALID"}"#) == true)
         #expect(places["audit"]?.contains("key.rolled") == true && places["export"]?.contains("token.rolled") == true)
-        #expect(places["log"]?.contains("trace") == true)
+        #expect(places["log"]?.contains(" trace ") == true)
+        #expect(places["JSON log"]?.contains(#""level":"trace""#) == true)
         #expect(places["spool"]?.isEmpty == false)
         #expect(holder.secrets.count > 35)
         for secret in holder.secrets { #expect(!database.sweep.hits(in: "x \(secret).").isEmpty) }

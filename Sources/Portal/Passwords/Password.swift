@@ -105,6 +105,8 @@ package struct PasswordHash: Sendable {
   init(_ password: Password, cost: ScryptCost) {
     let salt = (0..<Self.saltLength).map { _ in UInt8.random(in: .min ... .max) }
     let hash = Self.derive(password, salt, cost) ?? []
+    // Holds for every password: scrypt refuses only its cost, which is the standard one with `PASSWORD_COST`, 10 to 16,
+    // as its `logN`: 64 MiB at most, half of `memoryMax`.
     precondition(hash.count == Self.hashLength, "scrypt refused its parameters")
     text = "$scrypt$ln=\(cost.logN),r=\(cost.r),p=\(cost.p)$\(Self.encode(salt))$\(Self.encode(hash))"
   }

@@ -99,6 +99,7 @@ struct ConnectionState<Command, Output, Waiter> {
 
   /// Adds a batch; the caller sends the batch that is returned. Must not be called once closed.
   mutating func submit(_ batch: Batch) -> Batch? {
+    // Holds whatever the server sends: the connection refuses a batch in the same turn if it is closed.
     precondition(closedBy == nil)
     queue.append(batch)
     return startNext()

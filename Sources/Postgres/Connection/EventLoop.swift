@@ -66,6 +66,8 @@ final class EventLoop: SerialExecutor, TaskExecutor {
 
   /// Starts the thread. Its name must be at most 15 bytes; the system ignores a longer one.
   init(name: String) {
+    // Holds whatever clients do: loops are made with their pools, when a process starts, and `latchkey serve` has
+    // checked by then that the process may open what they need.
     precondition(descriptors.poll >= 0 && descriptors.wake >= 0, "no descriptors left for an event loop")
     control(EPOLL_CTL_ADD, descriptors.wake, .readable)
     let thread = Thread { [weak self, descriptors] in

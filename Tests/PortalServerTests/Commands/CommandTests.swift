@@ -325,6 +325,34 @@ struct CommandTests {
     }
   }
 
+  @Test("migrate works in any folder, because the migrations are part of the program")
+  func migrateElsewhere() async throws {
+    try await withDatabase { database in
+      try await PostgresPool.with(database.configuration) { pool in
+        try await pool.withConnection { try await $0.executeScript("drop schema public cascade; create schema public") }
+      }
+      let result = try await run(
+        "/bin/sh", ["-c", "cd / && exec \"$0\" migrate --json", latchkeyBinary],
+        environment: baseEnvironment.merging(["DATABASE_URL": database.url]) { $1 })
+      #expect(result.status == 0, "\(result.errors)")
+      #expect(try result.json()["applied"].array.first == .string("0001_accounts_and_people"))
+    }
+  }
+
+  @Test("if the output cannot be written, a command exits with status 1 and a line that names the file system")
+  func fullDisk() async throws {
+    try await withDatabase { database in
+      let environment = ["DATABASE_URL": database.url, "PASSWORD_COST": "10"]
+      _ = try await latchkey(
+        ["accounts", "create", "--name", "Acme", "--email", "ada@example.com"], environment: environment)
+      let result = try await run(
+        "/bin/sh", ["-c", "exec \"$0\" audit export > /dev/full", latchkeyBinary],
+        environment: baseEnvironment.merging(environment) { $1 })
+      #expect(result.status == 1)
+      #expect(result.errors == "latchkey: file system error: No space left on device\n")
+    }
+  }
+
   @Test("migrate lets a role read the analytics views, even if no migration is pending, and creates it if necessary")
   func analyticsRole() async throws {
     try await withDatabase { database in
