@@ -76,6 +76,14 @@ struct HistoryTests {
           let keys = try await world.makeOwner("ada", keyCount: 21).keys
           try await TestConnection.with(world.ports) { connections in
             for connection in connections { try await world.warm(keys, at: connection) }
+            // What is trimmed before it is applied would be a gap.
+            let head = Double(try #require(try await world.pool.query(HeadSeq()).first))
+            try await eventually("the servers have applied the log") {
+              for server in servers where try await metric("latchkey_listener_applied_seq", of: server) < head {
+                return false
+              }
+              return true
+            }
             for crash in [false, true] {
               if crash {
                 try await server.crash()

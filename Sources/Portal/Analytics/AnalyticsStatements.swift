@@ -112,6 +112,7 @@ extension UsageTotals {
 }
 
 struct SumUsageOfDays<Size: AnswerSize>: PostgresStatement {
+  static var isRead: Bool { true }
   static var sql: String { usageSums(Size.self, "usage_by_key", by: "day") }
   let question: UsageQuestion
   let count: Int
@@ -122,6 +123,7 @@ struct SumUsageOfDays<Size: AnswerSize>: PostgresStatement {
 }
 
 struct SumUsageOfAccounts<Size: AnswerSize>: PostgresStatement {
+  static var isRead: Bool { true }
   static var sql: String {
     usageSums(
       Size.self,
@@ -137,6 +139,7 @@ struct SumUsageOfAccounts<Size: AnswerSize>: PostgresStatement {
 }
 
 struct SumUsageOfKeys<Size: AnswerSize>: PostgresStatement {
+  static var isRead: Bool { true }
   static var sql: String {
     usageSums(
       Size.self,
@@ -155,6 +158,7 @@ struct SumUsageOfKeys<Size: AnswerSize>: PostgresStatement {
 }
 
 struct SumUsageOfEndpoints<Size: AnswerSize>: PostgresStatement {
+  static var isRead: Bool { true }
   static var sql: String { usageSums(Size.self, "usage_by_endpoint", by: "endpoint") }
   let question: UsageQuestion
   let count: Int

@@ -190,6 +190,7 @@ struct LockPredecessors: PostgresStatement {
 /// status keeps one branch of the `case`, whose conditions the planner can estimate: it reads keys in descending order
 /// of id and stops at the limit.
 struct ListKeys: PostgresStatement {
+  static var isRead: Bool { true }
   private static let isUnblocked = "key.revoked_at is null and account.suspended_at is null"
 
   static let sql = newestKeys(

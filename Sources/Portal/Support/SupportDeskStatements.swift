@@ -192,6 +192,7 @@ struct DeleteExpiredConfirmations: PostgresStatement {
 
 /// Searches the keys of all accounts by all given conditions, newest first.
 struct SearchKeys: PostgresStatement {
+  static var isRead: Bool { true }
   static let sql = newestKeys(
     where: """
       ($1::uuid is null or key.id = $1) and ($2::uuid is null or key.account_id = $2)

@@ -8,8 +8,9 @@ public protocol PostgresStatement: Sendable {
   /// The SQL, with `$1`, `$2` … for the values that ``bind(_:)`` appends.
   static var sql: String { get }
 
-  /// Whether it changes nothing. By default, true for SQL that begins with `select`; a statement that calls a function
-  /// that writes must override this.
+  /// Whether it changes nothing. By default, true for SQL that begins with `select`. A statement that calls a function
+  /// that writes must override this, and so must a read that begins with `with`: as a change, it would be refused while
+  /// commits wait for a standby.
   static var isRead: Bool { get }
 
   /// Appends the values for `$1`, `$2` … in order.
