@@ -188,4 +188,30 @@ struct TrustedProxiesTests {
       }
     }
   }
+
+  @Test("only the header that proxies are said to write is read, whatever is in the other one")
+  func otherHeaderIsIgnored() async throws {
+    let fields = ["X-Forwarded-For": "198.51.100.9", "Forwarded": "for=198.51.100.7"]
+    for (header, own, other, expected) in [
+      (ForwardedHeader.xForwardedFor, "X-Forwarded-For", "Forwarded", "198.51.100.9"),
+      (.forwarded, "Forwarded", "X-Forwarded-For", "198.51.100.7"),
+    ] {
+      var proxies = try #require(TrustedProxies("127.0.0.1"))
+      proxies.header = header
+      try await withPortal(.live, configure: { [proxies] in $0.trustedProxies = proxies }) { portal in
+        let customer = try await portal.signUp()
+        for (sent, address) in [
+          (fields, expected), (fields.filter { $0.key == own }, expected),
+          (fields.filter { $0.key == other }, "127.0.0.1"),
+          ([other: "unknown"], "127.0.0.1"),
+        ] {
+          _ = try await portal.post(
+            "/v1/keys", #"{"name":"n","scopes":["a"]}"#, token: customer.token, headers: sent)
+          #expect(try await customer.get("/v1/audit").body["events"][0]["ip"].string == address, "\(header), \(sent)")
+        }
+        // The other header has not been read.
+        #expect(portal.observations.count(.forwardedUnreadable(isLogged: true)) == 0)
+      }
+    }
+  }
 }
