@@ -127,9 +127,22 @@ private func fileProblem(of error: any Error) -> String? {
   guard error.domain == NSCocoaErrorDomain || error.domain == NSPOSIXErrorDomain else { return nil }
   let cause = error.userInfo[NSUnderlyingErrorKey] as? NSError ?? error
   let path = error.userInfo[NSFilePathErrorKey] as? String ?? (error.userInfo[NSURLErrorKey] as? URL)?.path
-  let reason =
-    cause.domain == NSPOSIXErrorDomain ? String(cString: strerror(Int32(cause.code))) : cause.localizedDescription
-  return (path.map { $0 + ": " } ?? "") + reason
+  return (path.map { $0 + ": " } ?? "") + systemReason(of: cause)
+}
+
+/// Foundation has an underlying POSIX error for most failures, but not for all.
+private func systemReason(of error: NSError) -> String {
+  let code: Int32? =
+    if error.domain == NSPOSIXErrorDomain {
+      Int32(exactly: error.code)
+    } else {
+      switch CocoaError.Code(rawValue: error.code) {
+      case .fileNoSuchFile, .fileReadNoSuchFile: ENOENT
+      case .fileReadNoPermission, .fileWriteNoPermission: EACCES
+      default: nil
+      }
+    }
+  return code.map { String(cString: strerror($0)) } ?? error.localizedDescription
 }
 
 /// A password from a file (`-`: standard input), or a generated one, which the command must print.
