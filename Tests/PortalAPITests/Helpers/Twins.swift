@@ -28,9 +28,19 @@ struct Twins: Sendable {
   /// The difference between the answers to the same bytes, which each portal gets cut into other parts; nil if there is
   /// none. The client ends its side after them.
   func difference(_ fastParts: [[UInt8]], _ ordinaryParts: [[UInt8]]) async throws -> String? {
-    let (fast, ordinary) = try await exchange(fastParts, ordinaryParts, endsInput: true)
-    return Self.difference(fast.withoutTiming, ordinary.withoutTiming)
+    var attemptsLeft = Self.attemptCountMax
+    while true {
+      let answers = try await exchange(fastParts, ordinaryParts, endsInput: true)
+      let (fast, ordinary) = (answers.fast.withoutTiming, answers.ordinary.withoutTiming)
+      guard let difference = Self.difference(fast, ordinary) else { return nil }
+      // A request that the end of the input cuts off may have been answered already. Whether the end is refused as well
+      // depends on whether that answer had been written, so such a difference must not last.
+      attemptsLeft -= 1
+      guard attemptsLeft > 0, fast.differsInLastRefusal(from: ordinary) else { return difference }
+    }
   }
+
+  private static let attemptCountMax = 5
 
   private func exchange(
     _ fastParts: [[UInt8]], _ ordinaryParts: [[UInt8]], endsInput: Bool = false
@@ -76,6 +86,14 @@ private struct MaskedAnswers {
     }
   }
 
+  private static let refused = "refused"
+
+  /// Whether there are answers, and only one of the two has a refusal after them.
+  func differsInLastRefusal(from other: MaskedAnswers) -> Bool {
+    let (shorter, longer) = masked.count < other.masked.count ? (masked, other.masked) : (other.masked, masked)
+    return !shorter.isEmpty && longer == shorter + Self.refused
+  }
+
   /// Without what depends on whether the answer before had been written when bytes arrived. Only then is a client asked
   /// for its body, and only then do bytes that are not HTTP get a problem document instead of an empty 400.
   var withoutTiming: MaskedAnswers {
@@ -86,7 +104,7 @@ private struct MaskedAnswers {
       if answer.hasPrefix("HTTP/1.1 400 ") || answer.hasPrefix("HTTP/1.1 431 "),
         answer.lowercased().contains("connection: close⏎")
       {
-        answers.masked = String(answers.masked[..<last]) + "refused"
+        answers.masked = String(answers.masked[..<last]) + Self.refused
       }
     }
     return answers
