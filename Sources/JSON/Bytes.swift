@@ -102,6 +102,7 @@ extension UInt8 {
 extension Int {
   /// The number with exactly these decimal digits: without a sign or leading zeros. Nil for any other bytes, and if
   /// `Int` cannot hold it.
+  @inlinable
   package init?(digits: some Collection<UInt8>) {
     guard let first = digits.first, first != UInt8(ascii: "0") || digits.count == 1 else { return nil }
     var number = 0

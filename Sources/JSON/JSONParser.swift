@@ -10,12 +10,14 @@ package struct JSONParser {
 
   /// Parses a whole text.
   package static func parse(_ bytes: some Sequence<UInt8>) throws(JSONError) -> JSONValue {
-    let copy = ContiguousArray(bytes)
-    let result: Result<JSONValue, JSONError> = copy.withUnsafeBufferPointer { buffer in
-      var parser = JSONParser(bytes: buffer)
-      do throws(JSONError) { return .success(try parser.document()) } catch { return .failure(error) }
-    }
-    return try result.get()
+    // Other modules call this without specialization, so bytes must not be copied one by one.
+    let result = bytes.withContiguousStorageIfAvailable(parse(buffer:))
+    return try (result ?? ContiguousArray(bytes).withUnsafeBufferPointer(parse(buffer:))).get()
+  }
+
+  private static func parse(buffer: UnsafeBufferPointer<UInt8>) -> Result<JSONValue, JSONError> {
+    var parser = JSONParser(bytes: buffer)
+    do throws(JSONError) { return .success(try parser.document()) } catch { return .failure(error) }
   }
 
   private init(bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }

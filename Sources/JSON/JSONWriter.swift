@@ -45,6 +45,9 @@ package struct JSONWriter {
     needsComma = false
   }
 
+  // The functions with a type of elements are inlinable: other modules would run them without specialization.
+
+  @inlinable
   package mutating func array<Element>(_ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void)
   {
     open(UInt8(ascii: "["))
@@ -139,6 +142,7 @@ package struct JSONWriter {
     object(body)
   }
 
+  @inlinable
   package mutating func array<Element>(
     _ name: StaticString, _ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void
   ) {
@@ -147,6 +151,7 @@ package struct JSONWriter {
   }
 
   /// A list of objects; `body` writes the members of each.
+  @inlinable
   package mutating func objects<Element>(
     _ name: StaticString, _ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void
   ) {
@@ -174,7 +179,8 @@ package struct JSONWriter {
     needsComma = true
   }
 
-  private mutating func name(_ name: StaticString) {
+  @usableFromInline
+  mutating func name(_ name: StaticString) {
     let count = name.utf8CodeUnitCount
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: count + 4) { text in
       text.initializeElement(at: 0, to: UInt8(ascii: ","))
@@ -187,13 +193,15 @@ package struct JSONWriter {
     needsComma = false
   }
 
-  private mutating func open(_ bracket: UInt8) {
+  @usableFromInline
+  mutating func open(_ bracket: UInt8) {
     separate()
     bytes.append(bracket)
     needsComma = false
   }
 
-  private mutating func close(_ bracket: UInt8) {
+  @usableFromInline
+  mutating func close(_ bracket: UInt8) {
     bytes.append(bracket)
     needsComma = true
   }

@@ -52,7 +52,10 @@ package struct RequestFields {
     if !problems.isEmpty { throw InvalidRequest(problems) }
   }
 
+  // The functions with packs are inlinable, because other modules would build the packs' metadata for every request.
+
   /// Returns the result of `build` with the required members. Throws all problems together, if there are any.
+  @inlinable
   package func finish<each Value, Body>(
     _ values: repeat (each Value)?, build: (repeat each Value) -> Body
   ) throws -> Body {
@@ -62,6 +65,7 @@ package struct RequestFields {
   }
 
   /// Returns the result of `build` with the required members; nil if one of them is nil.
+  @inlinable
   package static func make<each Value, Part>(
     _ values: repeat (each Value)?, build: (repeat each Value) -> Part
   ) -> Part? {
@@ -284,7 +288,11 @@ package struct RequestFields {
   private func at(_ name: String) -> String { location + "." + name }
 }
 
-private struct MissingValue: Error {}
+@usableFromInline
+struct MissingValue: Error {
+  @usableFromInline
+  init() {}
+}
 
 extension Request {
   /// Whether the body has a content coding other than `identity` (RFC 9110 8.4).

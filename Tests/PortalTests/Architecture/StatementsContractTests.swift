@@ -6,16 +6,30 @@ import Testing
 /// Rules for every statement, of whatever feature.
 @Suite("Statements follow the rules")
 struct StatementsContractTests {
-  /// The SQL of each statement type, by its name.
+  /// Each statement type, by its name.
   private func statements() throws -> [(name: String, text: Substring)] {
-    let folder = URL(filePath: repositoryRoot + "/Sources/Portal")
-    let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?.compactMap { $0 as? URL }
-    return try (files ?? []).filter { $0.lastPathComponent.hasSuffix("Statements.swift") }.flatMap { file in
-      let source = try String(contentsOf: file, encoding: .utf8)
-      return source.matches(of: /struct (\w+)[^{\n]*: PostgresStatement[^{\n]*\{[\s\S]*?\n\}/).map {
+    try sources().flatMap { source in
+      source.matches(of: /struct (\w+)[^{\n]*: PostgresStatement[^{\n]*\{[\s\S]*?\n\}/).map {
         (String($0.output.1), source[$0.range])
       }
     }
+  }
+
+  /// The functions that make SQL for several statements, by their names.
+  private func functions() throws -> [String: Substring] {
+    let pairs = try sources().flatMap { source in
+      source.matches(of: /func (\w+)(?:<[^>]*>)?\([^{]*-> String \{[\s\S]*?\n\}/).map {
+        (String($0.output.1), source[$0.range])
+      }
+    }
+    return Dictionary(pairs) { first, _ in first }
+  }
+
+  private func sources() throws -> [String] {
+    let folder = URL(filePath: repositoryRoot + "/Sources/Portal")
+    let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?.compactMap { $0 as? URL }
+    return try (files ?? []).filter { $0.lastPathComponent.hasSuffix("Statements.swift") }
+      .map { try String(contentsOf: $0, encoding: .utf8) }
   }
 
   /// A read may be sent twice, and does not count as a change that may leave a commit behind.
@@ -34,6 +48,22 @@ struct StatementsContractTests {
     let offenders = statements.filter { _, text in
       text.firstMatch(of: /sql[^"]*"+\s*select/) != nil && !text.contains("isRead = false")
         && functions.contains { text.contains($0 + "(") }
+    }
+    #expect(offenders.map(\.name) == [])
+  }
+
+  /// As changes, they would be refused while commits wait for a standby.
+  @Test("a read that begins with \"with\" declares that it is a read, also if a function makes its SQL")
+  func unstatedReads() throws {
+    let functions = try functions()
+    let common = try statements().filter { _, text in
+      let callee = text.firstMatch(of: /sql(?:: String \{| =)\s*(\w+)\(/).flatMap { functions[String($0.output.1)] }
+      return (callee ?? text).firstMatch(of: /"""\s*with\s/) != nil
+    }
+    #expect(Set(common.map(\.name)).isSuperset(of: ["ListKeys", "SearchKeys", "SumUsageOfDays", "ListGrowth"]))
+    let offenders = common.filter { _, text in
+      // A lock for an update belongs to a change.
+      !text.contains("isRead") && !text.contains(/\b(insert into|delete from|merge into)\s|\bupdate\b/)
     }
     #expect(offenders.map(\.name) == [])
   }
