@@ -110,8 +110,8 @@ package struct PortalApplication: Sendable {
           Self.warnings(settings.descriptors, recorder.holdings, mailSender, settings.tls, clock)
         }))
     usage = UsageFlusher(
-      pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor, clock: clock,
-      observer: observer)
+      pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor,
+      gatheredMax: settings.usageGatheredMax, clock: clock, observer: observer)
     let scheduler = JobScheduler(
       Jobs(
         pool: pool, instance: settings.instanceName, retention: settings.retention, observer: observer,

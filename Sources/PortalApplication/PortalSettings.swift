@@ -46,6 +46,8 @@ package struct PortalSettings: Sendable {
   package var usageSpool: String?
   /// How long counters are kept after they were written, in case the database loses them in a failover.
   package var usageKeptFor: Duration = .seconds(60)
+  /// The longest time for which counters are gathered before they are written.
+  package var usageGatheredMax: Duration = .seconds(10)
   package var instanceName = "latchkey"
   package var retention = Retention()
   /// Nil: no mail is sent.

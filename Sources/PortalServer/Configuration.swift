@@ -143,6 +143,7 @@ struct PortalConfiguration: Sendable {
       throw ValidationError("STAFF_SECOND_FACTOR can only be required if SECRET_KEY is set.")
     }
     usageSpool = keys.optional("usage.spool") ?? "usage"
+    settings.usageGatheredMax = .seconds(try keys.integer("usage.flush.seconds.max", 1...60, default: 10))
     settings.usageKeptFor = .seconds(try keys.integer("usage.spool.keep.seconds", 0...86_400, default: 60))
     var retention = Retention()
     retention.idleSessionHours = try keys.integer("session.idle.hours", 1...8_760, default: retention.idleSessionHours)

@@ -3,8 +3,8 @@ import Foundation
 package import Postgres
 import ServiceLifecycle
 
-/// Writes the counters to the database every second and once more at shutdown, along with counters that dead processes
-/// left behind and the times at which service tokens were last used.
+/// Writes the counters to the database, as often as ``FlushSchedule`` says and once more at shutdown, along with
+/// counters that dead processes left behind and the times at which service tokens were last used.
 ///
 /// Extents are written in the order of their numbers, and no more are taken before all of them are in the database. A
 /// flush whose commit is in doubt is repeated under the same number and counts once. While PostgreSQL is down, the disk
@@ -17,8 +17,6 @@ package actor UsageFlusher: Service {
   private static let intervalsPerAdoption = 60
   /// Attempts at the last flush, at shutdown.
   private static let finalAttemptCountMax = 5
-  /// Counters in one statement.
-  private static let countersPerStatementMax = 10_000
   /// The statements of an extent share its number, shifted left by this many bits.
   private static let statementBits = 16
   /// The longest time between a verdict and its being counted.
@@ -29,6 +27,7 @@ package actor UsageFlusher: Service {
   private let pool: PostgresPool
   private let recorder: UsageRecorder
   private let tokenUses: ServiceTokenUses
+  private let schedule: FlushSchedule
   private let clock: DatabaseClock
   private let observer: Observer
   /// For work that blocks on the disk.
@@ -39,6 +38,12 @@ package actor UsageFlusher: Service {
   private var written: WrittenExtents<Extent>
   /// The flush that was started last. The next one waits for it, because an actor is reentrant while it awaits.
   private var last: Task<Bool, Never>?
+  /// Since when the counters that have not been taken have been gathered.
+  private var gatheredSince = ContinuousClock.now
+  /// The pause between two statements.
+  private var pause: Task<Void, Never>?
+  /// The number of callers that wait for a flush, for whom no pauses are made.
+  private var waiterCount = 0
 
   private enum Extent: Sendable {
     case own(UsageExtent)
@@ -69,15 +74,17 @@ package actor UsageFlusher: Service {
     }
   }
 
-  /// `keptFor` is how long written extents are kept, counted from the commit.
+  /// `keptFor` is how long written extents are kept, counted from the commit; `gatheredMax` is the longest time for which
+  /// counters are gathered.
   package init(
     pool: PostgresPool, recorder: UsageRecorder, tokenUses: ServiceTokenUses = ServiceTokenUses(),
-    keptFor: Duration = .seconds(60), clock: DatabaseClock = DatabaseClock(), observer: Observer
+    keptFor: Duration = .seconds(60), gatheredMax: Duration = FlushSchedule.gatheredMaxDefault, clock: DatabaseClock = DatabaseClock(), observer: Observer
   ) {
     self.pool = pool
     self.recorder = recorder
     self.tokenUses = tokenUses
     written = WrittenExtents(keptFor: keptFor, byteCountMax: Self.keptByteCountMax)
+    schedule = FlushSchedule(gatheredMax: gatheredMax)
     self.clock = clock
     self.observer = observer
   }
@@ -87,7 +94,7 @@ package actor UsageFlusher: Service {
       for number in 0... {
         if number % Self.intervalsPerAdoption == 0 { await self.adopt() }
         try await Task.sleep(for: Self.interval)
-        await self.flush()
+        await self.writeWhenDue()
       }
     }
     for attempt in 1...Self.finalAttemptCountMax {
@@ -100,12 +107,50 @@ package actor UsageFlusher: Service {
   /// Writes everything counted so far, and the adopted files. False if that failed; the next flush tries again.
   @discardableResult
   package func flush() async -> Bool {
+    beginWaiting()
+    defer { waiterCount -= 1 }
+    return await write(gatheredFor: .zero)
+  }
+
+  /// Writes the counters if they are due, or if they could not be written before. Once the task is cancelled, nothing
+  /// pauses any more.
+  private func writeWhenDue() async {
+    let gathered = ContinuousClock.now - gatheredSince
+    // Counters that are only in memory are never kept waiting.
+    let mayWait = recorder.isDurable
+    guard
+      !mayWait || !taken.isEmpty || !orphans.isEmpty
+        || schedule.isDue(counterCount: recorder.counterCount, gatheredFor: gathered)
+    else { return }
+    await withTaskCancellationHandler {
+      _ = await write(gatheredFor: mayWait ? gathered : .zero)
+    } onCancel: {
+      Task { await self.beginWaiting() }
+    }
+  }
+
+  /// Writes everything that was gathered for this long, with pauses unless somebody waits for a flush.
+  func write(gatheredFor gathered: Duration) async -> Bool {
     let flush = Task { [last] in
       _ = await last?.value
-      return await writeAll()
+      return await writeAll(gatheredFor: gathered)
     }
     last = flush
     return await flush.value
+  }
+
+  private func beginWaiting() {
+    waiterCount += 1
+    pause?.cancel()
+  }
+
+  /// Returns at once while anybody waits for a flush.
+  private func pause(_ duration: Duration) async {
+    guard waiterCount == 0, duration > .zero else { return }
+    let pause = Task { _ = try? await Task.sleep(for: duration) }
+    self.pause = pause
+    await pause.value
+    self.pause = nil
   }
 
   /// Takes over the files that dead processes left on the disk.
@@ -118,13 +163,14 @@ package actor UsageFlusher: Service {
     }
   }
 
-  private func writeAll() async -> Bool {
+  private func writeAll(gatheredFor gathered: Duration) async -> Bool {
     do {
       // Extents that were taken earlier come first, because their numbers are lower.
-      try await writeTaken()
+      try await writeTaken(gatheredFor: .zero)
       let through = try await clock.now(on: pool).date.addingTimeInterval(-Self.verdictSecondsMax)
       taken = await blocking { [recorder] in recorder.seal() }
-      try await writeTaken()
+      gatheredSince = .now
+      try await writeTaken(gatheredFor: gathered)
       try await noteProgress(through)
       while let orphan = orphans.first { try await write(orphan) }
       await removeExpired()
@@ -196,18 +242,19 @@ package actor UsageFlusher: Service {
     }
   }
 
-  private func writeTaken() async throws {
+  private func writeTaken(gatheredFor gathered: Duration) async throws {
     var count = 0
+    let share = gathered / max(1, taken.count)
     while let extent = taken.first {
-      count += try await write(.own(extent))
+      count += try await write(.own(extent), gatheredFor: share)
       taken.removeFirst()
     }
     if count > 0 { observer.observe(.usageFlushed(counters: count)) }
   }
 
   /// Writes all of an extent and keeps it; returns how many counters were added.
-  private func write(_ extent: Extent) async throws -> Int {
-    let (number, addedCount) = try await send(extent)
+  private func write(_ extent: Extent, gatheredFor gathered: Duration = .zero) async throws -> Int {
+    let (number, addedCount) = try await send(extent, gatheredFor: gathered)
     let layout = extent.layout
     written.wrote(extent, layout.sourceID, number: number, byteCount: layout.byteCount, at: .now)
     return addedCount
@@ -229,17 +276,21 @@ package actor UsageFlusher: Service {
 
   /// Sends the statements of an extent, preceded by what the database has lost. Returns the number of the last
   /// statement, and how many counters of the extent were added.
-  private func send(_ extent: Extent) async throws -> (number: Int, addedCount: Int) {
+  private func send(
+    _ extent: Extent, gatheredFor gathered: Duration = .zero
+  ) async throws -> (number: Int, addedCount: Int) {
     let layout = extent.layout
     let sourceID = layout.sourceID
     let contents = try await blocking { extent.read() }.get()
     let counters = contents.counters
+    let statementCount = (counters.count - 1) / layout.countersPerStatement + 1
+    let pauseTime = schedule.pause(gatheredFor: gathered, statementCount: statementCount)
     var (part, start, addedCount) = (0, 0, 0)
     // `UsageLayout.numberMax` bounds the number, so no bits are shifted out.
     var number = layout.number << Self.statementBits
     while start < counters.count {
       number = layout.number << Self.statementBits | part
-      let slice = counters[start..<min(start + Self.countersPerStatementMax, counters.count)]
+      let slice = counters[start..<min(start + layout.countersPerStatement, counters.count)]
       let flush = FlushVerdicts(
         sourceID: sourceID, previous: written.number(of: sourceID), number: number, counters: slice)
       let standing = try await pool.query(flush).first ?? nil
@@ -247,6 +298,7 @@ package actor UsageFlusher: Service {
       case .counted:
         (part, start) = (part + 1, start + slice.count)
         if standing == nil { addedCount += slice.count }
+        if start < counters.count { await pause(pauseTime) }
       case .fellBack(let number):
         try await writeAgain(sourceID, after: number)
         // The first statements of this extent may have been lost as well.

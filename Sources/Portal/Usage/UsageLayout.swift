@@ -38,8 +38,12 @@ struct UsageLayout: Equatable, Sendable {
     static let inode = 48
   }
 
-  /// `LUSACE01`: the last two characters are the version.
-  private static let magic: UInt64 = 0x3130_4543_4153_554C
+  /// `LUSACE02`: the last two characters are the version.
+  private static let magic: UInt64 = 0x3230_4543_4153_554C
+  /// `LUSACE01`: the same layout, but written to the database in larger statements.
+  private static let magicOfFirstVersion: UInt64 = 0x3130_4543_4153_554C
+  private static let countersPerStatementOfFirstVersion = 10_000
+  private static let countersPerStatement = 1_000
   private static let nameMask: UInt64 = 0x0000_FFFF_FFFF_FFFF
 
   let slotsPerShard: Int
@@ -47,13 +51,23 @@ struct UsageLayout: Equatable, Sendable {
   let sourceID: UUID
   /// The extents of a source are written to the database in the order of their numbers.
   let number: Int
+  /// The number of counters that a statement writes to the database. Statements are numbered, and those of one extent
+  /// must be the same whichever process writes it.
+  let countersPerStatement: Int
 
   /// The layout of a new extent. `slotsPerShard` is a power of two within the bounds.
   init(sourceID: UUID, number: Int, slotsPerShard: Int, seed: UInt64 = .random(in: 1...(.max))) {
+    self.init(
+      sourceID: sourceID, number: number, slotsPerShard: slotsPerShard, seed: seed,
+      countersPerStatement: Self.countersPerStatement)
+  }
+
+  private init(sourceID: UUID, number: Int, slotsPerShard: Int, seed: UInt64, countersPerStatement: Int) {
     self.slotsPerShard = slotsPerShard
     self.seed = seed
     self.sourceID = sourceID
     self.number = number
+    self.countersPerStatement = countersPerStatement
   }
 
   // Neither overflows, because `slotsPerShard` is always a power of two within the bounds.
@@ -89,7 +103,7 @@ struct UsageLayout: Equatable, Sendable {
     }
     let foundMagic = page.loadUnaligned(fromByteOffset: Head.magic, as: UInt64.self)
     if foundMagic == 0 { return .unfinished }
-    guard foundMagic == magic else {
+    guard foundMagic == magic || foundMagic == magicOfFirstVersion else {
       return foundMagic & nameMask == magic & nameMask ? .otherVersion : .damaged("is not a counter file")
     }
     guard
@@ -109,6 +123,7 @@ struct UsageLayout: Equatable, Sendable {
     return .good(
       UsageLayout(
         sourceID: sourceID, number: number, slotsPerShard: slotsPerShard,
-        seed: page.loadUnaligned(fromByteOffset: Head.seed, as: UInt64.self)))
+        seed: page.loadUnaligned(fromByteOffset: Head.seed, as: UInt64.self),
+        countersPerStatement: foundMagic == magic ? countersPerStatement : countersPerStatementOfFirstVersion))
   }
 }

@@ -136,6 +136,9 @@ package final class UsageRecorder: Sendable {
     return taken
   }
 
+  /// The number of counters that have not been taken yet; an estimate while counting goes on.
+  var counterCount: Int { extents.withLock { $0.current.reduce(0) { $0 + $1.takenCount } } }
+
   private var hasCounted: Bool {
     extents.withLock { $0.current.count > 1 }
       || shards.contains { shard in shard.extent.withLock { $0.region(shard.number).takenCount > 0 } }
@@ -177,6 +180,9 @@ package final class UsageRecorder: Sendable {
   // MARK: Spool
 
   var spool: UsageSpool? { extents.withLock { $0.spool } }
+
+  /// Whether the counters are in files, as far as is known.
+  var isDurable: Bool { extents.withLock { $0.spool != nil && $0.failure == nil } }
 
   /// The counters that have not been taken yet.
   package struct Holdings: Sendable {

@@ -76,9 +76,20 @@ struct UsageLayoutTests {
   @Test("other files, files of another version and unfinished ones are told apart")
   func magic() {
     #expect(judge([0: bytes(0)]) == .unfinished)
-    #expect(judge([6: Array("02".utf8)]) == .otherVersion)
+    #expect(judge([6: Array("99".utf8)]) == .otherVersion)
     #expect(isDamaged(judge([0: bytes(.max)])))
     #expect(isDamaged(judge([0: [0]])))
+  }
+
+  @Test("a file of the first version is read, and written in the statements of that version")
+  func firstVersion() {
+    guard case .good(let first) = judge([6: Array("01".utf8)]) else {
+      Issue.record("the first version is not read")
+      return
+    }
+    #expect(first.countersPerStatement == 10_000)
+    #expect(layout.countersPerStatement == 1_000)
+    #expect(first.seed == layout.seed && first.byteCount == layout.byteCount)
   }
 
   @Test("a file that ends within its header is damaged, unless it is empty or all zero")
