@@ -73,12 +73,18 @@ package final class FastPath: Sendable {
   }
 
   /// The keys that a request needs and that are not in the cache.
-  struct LookUp: Sendable {
+  final class LookUp: Sendable {
     /// When the request was first seen.
     let start: Moment
     /// The parsed request, so that it need not be parsed again.
     let questions: [VerificationRequest]
     let hashes: [SecretHash]
+
+    init(start: Moment, questions: [VerificationRequest], hashes: [SecretHash]) {
+      self.start = start
+      self.questions = questions
+      self.hashes = hashes
+    }
   }
 
   /// Whether the body of a request is buffered here. It is only for a hot route, up to that route's size limit, and

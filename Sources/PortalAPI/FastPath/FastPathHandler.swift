@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import Portal
 import PortalHTTP
@@ -28,7 +29,9 @@ enum RequestProgress: Sendable {
 /// The handler also closes the connections of slow clients (``ConnectionDeadlines``), because the framework's own
 /// handler for that does not see what is answered here, and it holds the connection's slot in ``ConnectionLimit``.
 ///
-/// ``FastPathState`` decides what to do and when. This class holds the bytes and does the I/O.
+/// ``FastPathState`` decides what to do and when. This class holds the bytes and does the I/O. On a connection without
+/// TLS it writes its answers to the socket itself, and asks for the next bytes without asking the handlers behind it:
+/// the channel's queue and pipeline would cost as much as the answer.
 final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = ByteBuffer
   typealias InboundOut = ByteBuffer
@@ -42,6 +45,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
   /// Nil if everything is passed on.
   private let path: FastPath?
+  private let isPlaintext: Bool
   private let limit: ConnectionLimit
   private let activity = NotedActivity()
   /// The number under which the connection leaves the limit; nil once it has left.
@@ -50,13 +54,21 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   private var pending = ByteBuffer()
   private var output = ByteBuffer()
   private var isUnflushed = false
+  /// The connection's socket; nil with TLS, in tests, and once the connection has ended.
+  private var socket: NIOBSDSocket.Handle?
+  /// Whether the channel's queue may hold something.
+  private var mayBeQueued = false
   private var scratch = FastPath.Scratch()
   private var check: Scheduled<Void>?
   private var checkAt = NIODeadline.distantFuture
 
-  /// For a connection that was opened at `now`.
-  init(_ path: FastPath?, timeouts: ConnectionTimeouts, limit: ConnectionLimit, openedAt now: NIODeadline) {
+  /// For a connection that was opened at `now`. `isPlaintext` says that the handler is the first of its pipeline.
+  init(
+    _ path: FastPath?, isPlaintext: Bool, timeouts: ConnectionTimeouts, limit: ConnectionLimit,
+    openedAt now: NIODeadline
+  ) {
     self.path = path
+    self.isPlaintext = isPlaintext
     self.limit = limit
     state = FastPathState(timeouts, answers: path != nil, openedAt: now)
   }
@@ -73,7 +85,10 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
   func channelReadComplete(context: ChannelHandlerContext) {
     state.completeRead()
+    let isIdleBehind = state.isIdleBehind
     complete(context)
+    // Otherwise the channel asks for it, through the whole pipeline.
+    if isIdleBehind, isPlaintext { read(context: context) }
   }
 
   private func drain(_ context: ChannelHandlerContext) {
@@ -85,8 +100,8 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
         resumeSoon(context)
         break loop
       case .frame: frame()
-      case .answer(let request, let lookUp):
-        answer(request, after: lookUp, context)
+      case .answer:
+        answer(context)
         if output.readableBytes >= Self.outputSizeMax {
           flushOutput(context)
           isWritable = context.channel.isWritable
@@ -114,9 +129,9 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
     return path.gathers(request, bytes.readableBytesUInt8Span, &scratch)
   }
 
-  private func answer(_ request: PlainRequest, after lookUp: FastPath.LookUp?, _ context: ChannelHandlerContext) {
+  private func answer(_ context: ChannelHandlerContext) {
     guard let path else { return state.declined() }
-    switch path.answer(request, pending.readableBytesUInt8Span, after: lookUp, &scratch, into: &output) {
+    switch path.answer(state.request, pending.readableBytesUInt8Span, after: state.lookUp, &scratch, into: &output) {
     case .answered: pending.moveReaderIndex(forwardBy: state.answered())
     case .notHere: state.declined()
     case .missing(let lookUp): perform(lookUp, path, context)
@@ -187,14 +202,30 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   private func writeOutput(_ context: ChannelHandlerContext) {
     guard output.readableBytes > 0 else { return }
     isUnflushed = true
+    mayBeQueued = true
     state.wrote(output.readableBytes)
     context.write(wrapOutboundOut(output), promise: nil)
     // Reuses the memory if nothing else holds it.
     output.clear()
   }
 
+  /// Writes the answers to the socket, unless something is queued that has to go first. What the socket does not take,
+  /// and every error, is left to the channel.
+  private func sendOutput(_ context: ChannelHandlerContext) {
+    guard let socket, output.readableBytes > 0, !isUnflushed, context.channel.isActive else { return }
+    if mayBeQueued {
+      mayBeQueued = bufferedCount(context) > 0
+      if mayBeQueued { return }
+    }
+    let count = output.withUnsafeReadableBytes { send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+    guard count > 0 else { return }
+    state.wrote(count)
+    if count == output.readableBytes { output.clear() } else { output.moveReaderIndex(forwardBy: count) }
+  }
+
   /// Also flushes what was written before a request was passed on: its route waits until the channel is writable.
   private func flushOutput(_ context: ChannelHandlerContext) {
+    sendOutput(context)
     writeOutput(context)
     guard isUnflushed else { return }
     isUnflushed = false
@@ -204,6 +235,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   /// Counts the bytes that the handlers behind the decoder write.
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     state.wrote(unwrapOutboundIn(data).readableBytes)
+    mayBeQueued = true
     context.write(data, promise: promise)
   }
 
@@ -285,6 +317,10 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   // MARK: The connection
 
   func handlerAdded(context: ChannelHandlerContext) {
+    if isPlaintext {
+      // The channel's own, and used only while the channel is active.
+      socket = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
+    }
     settle(context)
     let eventLoop = context.eventLoop
     let handler = NIOLoopBound((self, context), eventLoop: eventLoop)
@@ -305,6 +341,7 @@ final class FastPathHandler: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   private func leave() {
+    socket = nil
     check?.cancel()
     guard let place else { return }
     limit.leave(place)

@@ -10,10 +10,10 @@ struct FastPathState: Sendable {
   enum Phase: Sendable {
     /// The beginning of a request, whose head is incomplete with fewer than `atLeast` bytes.
     case plain(atLeast: Int)
-    /// A request that may be answered here once it is whole, and what was looked up for it.
-    case framed(PlainRequest, FastPath.LookUp?)
-    /// A request whose keys are being looked up.
-    case lookingUp(PlainRequest, number: Int)
+    /// A request that may be answered here once it is whole: ``request``.
+    case framed
+    /// ``request``, whose keys are being looked up.
+    case lookingUp(number: Int)
     /// `rest` of the bytes belong to a request for the decoder; what follows waits until that is answered.
     case waiting(rest: Int, isAnswered: Bool)
     /// All bytes go to the decoder, for the rest of the connection.
@@ -28,8 +28,9 @@ struct FastPathState: Sendable {
     case wait
     /// Parse the request at their beginning, and report it with ``framed(_:isGathered:)``.
     case frame
-    /// Answer this request, and report the result with ``answered()``, ``declined()`` or ``beginLookUp()``.
-    case answer(PlainRequest, after: FastPath.LookUp?)
+    /// Answer ``request`` after ``lookUp``, and report the result with ``answered()``, ``declined()`` or
+    /// ``beginLookUp()``.
+    case answer
     /// Pass on this number of bytes.
     case handOn(Int)
     /// Drop this number of bytes.
@@ -61,6 +62,9 @@ struct FastPathState: Sendable {
   private static let waitingCountMax = 64 << 10
 
   private(set) var phase: Phase
+  /// The request at the beginning of the bytes, and what was looked up for it. Not in `phase`, which is copied often.
+  private(set) var request = PlainRequest.none
+  private(set) var lookUp: FastPath.LookUp?
   /// Bytes that have arrived and were neither answered nor passed on.
   private(set) var pendingCount = 0
   /// When the deadlines have to be checked, at the latest.
@@ -112,10 +116,10 @@ struct FastPathState: Sendable {
     case .plain(let atLeast):
       guard pendingCount > 0, hasRoom(isWritable), pendingCount >= atLeast else { return .wait }
       return .frame
-    case .framed(let request, let lookUp):
+    case .framed:
       guard hasRoom(isWritable), pendingCount >= request.byteCount else { return .wait }
       deadlines.input = .none
-      return .answer(request, after: lookUp)
+      return .answer
     case .lookingUp: return .wait
     case .waiting(let rest, let isAnswered):
       let count = min(rest, pendingCount)
@@ -156,15 +160,22 @@ struct FastPathState: Sendable {
     case .notPlain: phase = .decoding
     case .body(let request):
       beginBody()
-      phase = isGathered ? .framed(request, nil) : .waiting(rest: request.byteCount, isAnswered: false)
-    case .complete(let request): phase = .framed(request, nil)
+      if isGathered { hold(request) } else { phase = .waiting(rest: request.byteCount, isAnswered: false) }
+    case .complete(let request): hold(request)
     }
+  }
+
+  private mutating func hold(_ request: PlainRequest) {
+    self.request = request
+    lookUp = nil
+    phase = .framed
   }
 
   /// Notes that the request was answered here. Returns its size in bytes.
   mutating func answered() -> Int {
-    guard case .framed(let request, _) = phase else { return 0 }
+    guard case .framed = phase else { return 0 }
     phase = .plain(atLeast: 0)
+    lookUp = nil
     pendingCount -= request.byteCount
     deadlines.activeAt = now
     return request.byteCount
@@ -172,17 +183,18 @@ struct FastPathState: Sendable {
 
   /// Notes that the request is for the ordinary route.
   mutating func declined() {
-    guard case .framed(let request, _) = phase else { return }
+    guard case .framed = phase else { return }
     phase = .waiting(rest: request.byteCount, isAnswered: false)
+    lookUp = nil
   }
 
   // MARK: Look-ups
 
   /// Notes that keys of the request are being looked up. Returns the number of the look-up.
   mutating func beginLookUp() -> Int {
-    guard case .framed(let request, _) = phase else { return lookUpNumber }
+    guard case .framed = phase else { return lookUpNumber }
     lookUpNumber += 1
-    phase = .lookingUp(request, number: lookUpNumber)
+    phase = .lookingUp(number: lookUpNumber)
     deadlines.activeAt = now
     return lookUpNumber
   }
@@ -190,8 +202,9 @@ struct FastPathState: Sendable {
   /// Notes that a look-up has ended or takes too long; only the first of the two has an effect. The request keeps what
   /// was found, even if it has to wait until the client takes other answers.
   mutating func endLookUp(_ number: Int, _ lookUp: FastPath.LookUp, at now: NIODeadline) -> Sequel {
-    guard case .lookingUp(let request, number: number) = phase else { return .nothing }
-    phase = .framed(request, lookUp)
+    guard case .lookingUp(number: number) = phase else { return .nothing }
+    phase = .framed
+    self.lookUp = lookUp
     self.now = now
     deadlines.activeAt = now
     return .goOn
@@ -263,6 +276,15 @@ struct FastPathState: Sendable {
     isReadHeld = isFull || ending != .none
     if !isReadHeld { isReading = true }
     return !isReadHeld
+  }
+
+  /// Whether nothing behind the decoder can have a reason to hold back a read: it has no request, and got no bytes.
+  var isIdleBehind: Bool {
+    guard unansweredCount == 0, !hasHandedOn else { return false }
+    return switch phase {
+    case .plain, .framed, .lookingUp: true
+    case .waiting, .decoding, .ended: false
+    }
   }
 
   /// Notes that the channel has delivered all that there was.

@@ -28,16 +28,16 @@ struct PlainRequest: Equatable {
 
   /// The fields that the hot routes read: for each the range of its value in the bytes, without the space around it.
   struct Fields: Equatable {
-    var authorization: Range<Int>?
-    var contentType: Range<Int>?
-    var token: Range<Int>?
-    var apiKey: Range<Int>?
-    var requiredScope: Range<Int>?
-    var clientIP: Range<Int>?
-    var originalMethod: Range<Int>?
-    var originalURI: Range<Int>?
-    var requestID: Range<Int>?
-    var contentEncoding: Range<Int>?
+    @Place var authorization: Range<Int>?
+    @Place var contentType: Range<Int>?
+    @Place var token: Range<Int>?
+    @Place var apiKey: Range<Int>?
+    @Place var requiredScope: Range<Int>?
+    @Place var clientIP: Range<Int>?
+    @Place var originalMethod: Range<Int>?
+    @Place var originalURI: Range<Int>?
+    @Place var requestID: Range<Int>?
+    @Place var contentEncoding: Range<Int>?
     /// Whether one of them occurs twice.
     var hasRepetition = false
 
@@ -46,6 +46,25 @@ struct PlainRequest: Equatable {
       self[keyPath: field] = value
     }
   }
+
+  /// The range of a value, in eight bytes: a request is copied a few times while it is answered.
+  @propertyWrapper
+  struct Place: Equatable {
+    // A request is smaller than 4 GiB.
+    private var start: UInt32 = .max
+    private var end: UInt32 = .max
+
+    var wrappedValue: Range<Int>? {
+      get { start == .max ? nil : Int(start)..<Int(end) }
+      set {
+        start = newValue.map { UInt32(truncatingIfNeeded: $0.lowerBound) } ?? .max
+        end = newValue.map { UInt32(truncatingIfNeeded: $0.upperBound) } ?? .max
+      }
+    }
+  }
+
+  /// A request without content.
+  static let none = PlainRequest(target: nil, fields: Fields(), byteCount: 0, bodyCount: 0)
 
   /// Nil for any other route.
   var target: HotRoute?

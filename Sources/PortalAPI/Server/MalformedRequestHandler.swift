@@ -65,7 +65,8 @@ final class MalformedRequestHandler: ChannelDuplexHandler, RemovableChannelHandl
       try context.channel.syncOptions?.setOption(.maxMessagesPerRead, value: 1)
       let pipeline = context.pipeline.syncOperations
       let path = path?.answering(context.channel.remoteAddress)
-      let first = FastPathHandler(path, timeouts: timeouts, limit: limit, openedAt: context.eventLoop.now)
+      let first = FastPathHandler(
+        path, isPlaintext: tls == nil, timeouts: timeouts, limit: limit, openedAt: context.eventLoop.now)
       try pipeline.addHandler(first, position: .first)
       if let tls {
         try pipeline.addHandlers(

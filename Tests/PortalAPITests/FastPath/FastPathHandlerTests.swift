@@ -66,7 +66,7 @@ private struct Connection {
     try channel.pipeline.syncOperations.addHandlers([
       reads,
       FastPathHandler(
-        path, timeouts: ConnectionTimeouts(), limit: limit, openedAt: channel.embeddedEventLoop.now),
+        path, isPlaintext: true, timeouts: ConnectionTimeouts(), limit: limit, openedAt: channel.embeddedEventLoop.now),
       decoder,
     ])
   }
