@@ -16,7 +16,7 @@ struct AppliedLimit: Sendable, Equatable {
 }
 
 /// Identifies a window.
-struct RateLimitWindowID: Hashable, Sendable {
+struct RateLimitWindowID: Equatable, Sendable {
   let subject: UUID
   let digest: Int
   /// Windows of accounts are kept apart from those of keys.
@@ -24,7 +24,4 @@ struct RateLimitWindowID: Hashable, Sendable {
   /// A key and its predecessor may have different modes. If they shared a window, PostgreSQL's decisions for one would
   /// keep overwriting what was counted here for the other.
   let isConsistent: Bool
-
-  /// A single word, because every verification hashes it: the last bytes of a UUID are random.
-  func hash(into hasher: inout Hasher) { hasher.combine(subject.lowBits ^ UInt64(bitPattern: Int64(digest))) }
 }

@@ -13,11 +13,13 @@ package final class RateLimiter: Sendable {
   }
 
   private final class Shard: Sendable {
-    let windows = Mutex(RateLimitWindows())
+    let windows: Mutex<RateLimitWindows>
+
+    init(isAccount: Bool) { windows = Mutex(RateLimitWindows(isAccount: isAccount)) }
   }
 
-  private let keys = (0..<RateLimiter.shardCount).map { _ in Shard() }
-  private let accounts = (0..<RateLimiter.shardCount).map { _ in Shard() }
+  private let keys = (0..<RateLimiter.shardCount).map { _ in Shard(isAccount: false) }
+  private let accounts = (0..<RateLimiter.shardCount).map { _ in Shard(isAccount: true) }
   private let liveInstanceCount = Atomic<Int>(RateLimitAllowance().instanceCount)
   private let connected = Atomic<Bool>(RateLimitAllowance().isConnected)
 
@@ -132,13 +134,14 @@ package final class RateLimiter: Sendable {
 
   // MARK: Exchange
 
-  /// Takes up to `count` windows of at least `secondsMin` seconds in which something was admitted since they were last
-  /// published.
-  func takeQueued(_ count: Int, secondsMin: Int) -> [(window: RateLimitWindowID, publication: SharedWindow.Publication)]
-  {
+  /// Takes up to `count` windows in which something was admitted since they were last published; those of at most a
+  /// minute only if `withShort`.
+  func takeQueued(
+    _ count: Int, withShort: Bool
+  ) -> [(window: RateLimitWindowID, publication: SharedWindow.Publication)] {
     var taken: [(RateLimitWindowID, SharedWindow.Publication)] = []
     for shard in keys + accounts where taken.count < count {
-      taken += shard.windows.withLock { $0.takeQueued(count - taken.count, secondsMin: secondsMin) }
+      taken += shard.windows.withLock { $0.takeQueued(count - taken.count, withShort: withShort) }
     }
     return taken
   }

@@ -10,8 +10,6 @@ package actor RateLimits: Service {
   /// A single instance exchanges only once per this many intervals, and publishes only long windows, which its
   /// successor will still need. It publishes shorter ones once another instance appears, and at shutdown.
   private static let intervalsPerExchangeAlone = 25
-  /// The length of the shortest window that a single instance publishes.
-  private static let windowSecondsMinAlone = 61
   /// The number of windows in one statement.
   private static let windowsPerExchangeMax = 5_000
 
@@ -129,8 +127,8 @@ package actor RateLimits: Service {
   private func exchangeNow() async -> Bool {
     last = next
     next = nil
-    let secondsMin = isAlone && !isEnding ? Self.windowSecondsMinAlone : 0
-    var queued = limiter.takeQueued(Self.windowsPerExchangeMax, secondsMin: secondsMin)
+    let withShort = !isAlone || isEnding
+    var queued = limiter.takeQueued(Self.windowsPerExchangeMax, withShort: withShort)
     if queued.isEmpty, limiter.isConnected { return true }
     repeat {
       do {
@@ -150,7 +148,7 @@ package actor RateLimits: Service {
         return false
       }
       guard queued.count == Self.windowsPerExchangeMax else { return true }
-      queued = limiter.takeQueued(Self.windowsPerExchangeMax, secondsMin: secondsMin)
+      queued = limiter.takeQueued(Self.windowsPerExchangeMax, withShort: withShort)
     } while !queued.isEmpty
     return true
   }

@@ -34,22 +34,36 @@ struct SharedWindow: Sendable, Equatable {
     case unsure
   }
 
-  /// Counts in the current fixed window and in the previous one.
+  /// Counts in the current fixed window and in the previous one. They are bounded, because some come from rows, which
+  /// may hold anything.
   struct Pair: Sendable, Equatable {
-    var current = 0
-    var previous = 0
+    // In 32 bits each: there may be a million windows.
+    private var currentCount: UInt32 = 0
+    private var previousCount: UInt32 = 0
 
-    /// Bounded, because the values come from rows, which may hold anything.
-    fileprivate var bounded: Pair {
-      Pair(current: SlidingWindow.bounded(count: current), previous: SlidingWindow.bounded(count: previous))
+    var current: Int {
+      get { Int(currentCount) }
+      set { currentCount = Self.bounded(newValue) }
     }
+
+    var previous: Int {
+      get { Int(previousCount) }
+      set { previousCount = Self.bounded(newValue) }
+    }
+
+    init(current: Int = 0, previous: Int = 0) {
+      currentCount = Self.bounded(current)
+      previousCount = Self.bounded(previous)
+    }
+
+    private static func bounded(_ count: Int) -> UInt32 { UInt32(clamping: SlidingWindow.bounded(count: count)) }
 
     fileprivate mutating func take(_ step: SlidingWindow.Step) {
       switch step {
       case .stay: break
       case .next: (current, previous) = (0, current)
       case .skip: (current, previous) = (0, 0)
-      case .back: (current, previous) = (SlidingWindow.bounded(count: current + previous), 0)
+      case .back: (current, previous) = (current + previous, 0)
       }
     }
   }
@@ -64,15 +78,20 @@ struct SharedWindow: Sendable, Equatable {
   /// The longest time by which a decision of the database may arrive after a later one.
   private static let lateSecondsMax = 5
 
-  private let seconds: Int
+  /// The length of windows that an instance does not publish while it is alone, in seconds.
+  static let shortSecondsMax = 60
+
   private var index = 0
   private var own = Pair()
   private var published = Pair()
   private var others = Pair()
+  private let storedSeconds: Int32
   /// Whether the window is queued to be published.
   var isQueued = false
 
-  init(seconds: Int) { self.seconds = SlidingWindow.lengthMilliseconds(seconds) / 1_000 }
+  init(seconds: Int) { storedSeconds = Int32(clamping: SlidingWindow.lengthMilliseconds(seconds) / 1_000) }
+
+  private var seconds: Int { Int(storedSeconds) }
 
   /// The use by all instances, as far as is known.
   var window: SlidingWindow {
@@ -118,7 +137,6 @@ struct SharedWindow: Sendable, Equatable {
 
   /// Stores the other instances' counts, which were read when `publication` was published.
   mutating func exchanged(_ publication: Publication, others told: Pair) {
-    let told = told.bounded
     switch index - publication.index {
     case 0:
       published = publication.own
@@ -139,7 +157,7 @@ struct SharedWindow: Sendable, Equatable {
     guard index >= self.index || (self.index - index) * seconds > Self.lateSecondsMax else { return }
     self.index = index
     own = Pair()
-    others = Pair(current: current, previous: previous).bounded
+    others = Pair(current: current, previous: previous)
   }
 
   private mutating func advance(to now: Int) {
