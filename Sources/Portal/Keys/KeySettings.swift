@@ -51,21 +51,6 @@ package struct KeySettings: Sendable, Equatable {
   }
 }
 
-/// A change to an optional setting.
-package enum OptionalChange<Value: Sendable & Equatable>: Sendable, Equatable {
-  case keep
-  case remove
-  case set(Value)
-
-  func apply(to value: inout Value?) {
-    switch self {
-    case .keep: break
-    case .remove: value = nil
-    case .set(let new): value = new
-    }
-  }
-}
-
 /// Changes to a key; nil and `.keep` leave a setting unchanged.
 package struct KeyChanges: Sendable, Equatable {
   package var name: String?

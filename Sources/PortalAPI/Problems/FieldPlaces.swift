@@ -27,6 +27,11 @@ extension FieldProblem.Field {
     case .email: "email"
     case .password: "password"
     case .plan: "plan"
+    case .api: "apiId"
+    case .apiID(let index): "apiIds[\(index)]"
+    case .permission(let index): "permissions[\(index)]"
+    case .added(let index): "add[\(index)]"
+    case .removed(let index): "remove[\(index)]"
     case .key: "key"
     }
   }

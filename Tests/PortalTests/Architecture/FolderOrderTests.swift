@@ -20,7 +20,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
       ["Observability", "Migrations"],
       ["Attempts", "Audit", "Clock", "Passwords"],
       ["Coherence", "JobRuns", "Mail", "RateLimits", "RequestLimits"],
-      ["Accounts", "ServiceTokens"],
+      ["Accounts", "Catalog", "ServiceTokens"],
       ["Idempotency", "Keys", "Sessions"],
       ["Credentials", "Usage"],
       ["Analytics", "Members", "Verification"],
