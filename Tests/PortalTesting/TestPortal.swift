@@ -137,6 +137,24 @@ extension TestPortal {
     ).secret.reveal()
   }
 
+  /// Makes the api `orders`, the permission `a` and the role `pro`, unless they exist, and gives the role the
+  /// permission `b` alone.
+  package func makeCatalog() async throws {
+    try await script(
+      """
+      insert into apis (id, slug, name) values (gen_random_uuid(), 'orders', 'Orders') on conflict do nothing;
+      insert into permissions (id, slug) values (gen_random_uuid(), 'a'), (gen_random_uuid(), 'b')
+        on conflict do nothing;
+      insert into roles (id, name) values (gen_random_uuid(), 'pro') on conflict do nothing;
+      delete from role_permissions;
+      insert into role_permissions (role_id, permission_id)
+        select role.id, permission.id from roles role, permissions permission
+        where role.name = 'pro' and permission.slug = 'b';
+      delete from apis where slug = 'new'; delete from permissions where slug = 'new';
+      delete from roles where name = 'new'
+      """)
+  }
+
   /// Creates a member of staff and logs them in. Returns the session's token.
   package func logInStaff(
     _ email: String = "grace@example.com", role: StaffMember.Role = .support

@@ -9,9 +9,16 @@ package struct ServiceToken: Sendable, Equatable {
     case readKeys = "keys.read"
     case writeKeys = "keys.write"
     case readAnalytics = "analytics.read"
+    case readCatalog = "catalog.read"
+    case writeCatalog = "catalog.write"
 
-    /// Whether it can be restricted to one environment. Analytics cannot, because usage is not kept by environment.
-    package var isRestrictable: Bool { self != .readAnalytics }
+    /// Whether it can be restricted to one environment. Neither usage nor the catalog is kept by environment.
+    package var isRestrictable: Bool {
+      switch self {
+      case .readAnalytics, .readCatalog, .writeCatalog: false
+      case .verifyKeys, .writeUsage, .readKeys, .writeKeys: true
+      }
+    }
   }
 
   package enum Status: String, Sendable, CaseIterable {

@@ -13,6 +13,8 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   case suspendAccounts
   /// Changing plans and assigning them to accounts.
   case changePlans
+  /// Listing and changing apis, permissions and roles.
+  case changeCatalog
   /// Listing and changing service tokens.
   case changeTokens
   /// Listing and changing members of staff.
@@ -23,7 +25,7 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   package var roles: Set<StaffMember.Role> {
     switch self {
     case .useSession, .readCustomers, .readUsage, .revokeKeys, .suspendAccounts: [.support, .admin]
-    case .changePlans, .changeTokens, .changeStaff, .changePeople: [.admin]
+    case .changePlans, .changeCatalog, .changeTokens, .changeStaff, .changePeople: [.admin]
     }
   }
 }

@@ -37,26 +37,6 @@ extension RequestFields {
     return changes
   }
 
-  /// The value of a member that must not be null. Nil if the member is missing, and after a problem.
-  mutating func change<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
-    guard has(name) else { return nil }
-    if takeNull(name) {
-      refuse(name, "must not be null")
-      return nil
-    }
-    return parse(&self)
-  }
-
-  /// The change that a member asks for. Null removes the setting.
-  private mutating func removableChange<Value>(
-    _ name: String, _ parse: (inout RequestFields) -> Value?
-  ) -> OptionalChange<Value> {
-    guard has(name) else { return .keep }
-    if takeNull(name) { return .remove }
-    // Nil after a problem, which has been recorded.
-    return parse(&self).map { .set($0) } ?? .keep
-  }
-
   private mutating func scopes() -> [String]? {
     optionalList("scopes", 1...Scope.countMax, "must match ^[a-z0-9][a-z0-9:._*-]{0,63}$") {
       Scope.isValid($0) ? $0 : nil

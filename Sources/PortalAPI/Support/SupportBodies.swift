@@ -80,12 +80,6 @@ extension NewServiceTokenBody {
 }
 
 extension RequestFields {
-  fileprivate mutating func supportReason() -> SupportReason? {
-    let text = typedLines("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
-    let ticket = optionalTypedLine("ticket", 1...SupportReason.ticketLengthMax)
-    return text.map { SupportReason(text: $0, ticket: ticket) }
-  }
-
   fileprivate mutating func permissions() -> [ServiceToken.Permission]? {
     var seen: Set<ServiceToken.Permission> = []
     let all = ServiceToken.Permission.allCases

@@ -15,6 +15,9 @@ enum Contract {
     "effective", "policyViolations",
   ]
   static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
+  static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "createdAt"]
+  static let permission = ["id", "slug", "description", "createdAt"]
+  static let role = ["id", "name", "description", "permissions", "createdAt"]
   static let propagation = ["instances", "acknowledged", "milliseconds"]
   static let login = ["user", "account", "role", "token", "expiresAt"]
   static let verdict = [
