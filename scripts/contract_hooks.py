@@ -96,7 +96,8 @@ staff = functools.cache(staff_session)
 @functools.cache
 def service_token(tag):
     permissions = [
-        "keys.verify", "usage.write", "keys.read", "keys.write", "analytics.read", "catalog.read", "catalog.write"
+        "keys.verify", "usage.write", "keys.read", "keys.write", "analytics.read", "catalog.read", "catalog.write",
+        "keys.grant",
     ]  # fmt: skip
     flags = [word for permission in permissions for word in ("--permission", permission)]
     return command("tokens", "create", "--name", tag, *flags)["token"]

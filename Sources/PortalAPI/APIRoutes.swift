@@ -93,6 +93,7 @@ package struct APIRoutes {
     CatalogAPIsController(apis: services.apis).addRoutes(to: company)
     CatalogPermissionsController(permissions: services.permissions).addRoutes(to: company)
     CatalogRolesController(roles: services.roles).addRoutes(to: company)
+    KeyGrantsController(grants: services.grants).addRoutes(to: company)
 
     func tokenRoutes(header: HTTPField.Name? = nil, _ limit: RequestLimit<UUID>?) -> ServiceTokenRoutes {
       ServiceTokenRoutes(

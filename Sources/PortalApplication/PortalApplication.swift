@@ -97,6 +97,7 @@ package struct PortalApplication: Sendable {
       apis: CatalogAPIs(pool: pool, propagations: propagations),
       permissions: CatalogPermissions(pool: pool, propagations: propagations),
       roles: CatalogRoles(pool: pool, propagations: propagations),
+      grants: Grants(pool: pool, keys: keys),
       verifier: verifier, tokens: tokens,
       serviceTokens: ServiceTokens(pool: pool, propagations: propagations, clock: clock),
       usages: Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool, clock: clock),

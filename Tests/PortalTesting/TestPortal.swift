@@ -130,10 +130,12 @@ extension TestPortal {
 
   /// Creates a gateway's token.
   package func makeToken(
-    _ permissions: [ServiceToken.Permission] = [.verifyKeys, .writeUsage], in environment: Key.Environment? = nil
+    _ permissions: [ServiceToken.Permission] = [.verifyKeys, .writeUsage], in environment: Key.Environment? = nil,
+    for apis: [CatalogReference]? = nil
   ) async throws -> String {
     try await services.serviceTokens.create(
-      name: "gateway", permissions: permissions, environment: environment, by: Caller(actor: .command(name: "test"))
+      name: "gateway", permissions: permissions, environment: environment, apis: apis,
+      by: Caller(actor: .command(name: "test"))
     ).secret.reveal()
   }
 

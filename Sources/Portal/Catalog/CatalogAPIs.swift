@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 package import Postgres
 
 /// The apis of the deployment. A change takes effect at once for the keys that are for the api.

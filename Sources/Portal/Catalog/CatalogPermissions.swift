@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 package import Postgres
 
 /// The permissions that the company grants to keys. A changed slug takes effect at once for the keys that have it.

@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 package import Postgres
 
 /// The roles that the company grants to keys. A change takes effect at once for all keys that have the role, and is one

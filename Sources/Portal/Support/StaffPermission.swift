@@ -15,6 +15,8 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   case changePlans
   /// Listing and changing apis, permissions and roles.
   case changeCatalog
+  /// Changing the roles and permissions of keys.
+  case grantKeys
   /// Listing and changing service tokens.
   case changeTokens
   /// Listing and changing members of staff.
@@ -25,7 +27,7 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   package var roles: Set<StaffMember.Role> {
     switch self {
     case .useSession, .readCustomers, .readUsage, .revokeKeys, .suspendAccounts: [.support, .admin]
-    case .changePlans, .changeCatalog, .changeTokens, .changeStaff, .changePeople: [.admin]
+    case .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople: [.admin]
     }
   }
 }

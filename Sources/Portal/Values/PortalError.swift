@@ -88,11 +88,13 @@ package struct FieldProblem: Sendable, Equatable {
     case password
     case plan
     case api
+    case apiIDs
     /// One of the apis that a service token is bound to, by its index.
     case apiID(Int)
     /// One of a role's permissions, by its index.
     case permission(Int)
     /// One of the roles or permissions that a key is to get or to lose, by its index.
+    case adding
     case added(Int)
     case removed(Int)
     /// The key itself, as it was presented.

@@ -64,7 +64,7 @@ struct VerificationScanner {
     guard take("}", bytes), let key = members.key else { return nil }
     var scopes = members.scopes ?? []
     if let scope = members.scope { scopes.append(scope) }
-    let isKey = (1...Secret.lengthMax).contains(key.count)
+    let isKey = (1...KeyFormat.lengthMax).contains(key.count)
     let request = VerificationRequest(
       hash: isKey ? SecretHash(of: bytes.extracting(key)) : nil, scopes: scopes, clientIP: members.clientIP,
       endpoint: members.endpoint.map { bytes.text($0) } ?? VerificationRequest.endpointDefault,

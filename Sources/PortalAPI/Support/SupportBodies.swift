@@ -64,6 +64,8 @@ struct NewServiceTokenBody {
   var permissions: [ServiceToken.Permission]
   /// Nil means both environments.
   var environment: Key.Environment?
+  /// The apis that it is bound to; nil means all.
+  var apis: [CatalogReference]?
   var expiresAt: Date?
 }
 
@@ -72,9 +74,12 @@ extension NewServiceTokenBody {
     let name = fields.typedLine("name", 1...ServiceToken.nameLengthMax)
     let permissions = fields.permissions()
     let environment: Key.Environment? = fields.optionalChoice("environment")
+    let apis = fields.optionalList("apiIds", 1...ServiceToken.apiCountMax, "must be the id or slug of an api") {
+      CatalogReference($0)
+    }
     let expiresAt = fields.futureDate("expiresAt", after: now)
     self = try fields.finish(name, permissions) {
-      NewServiceTokenBody(name: $0, permissions: $1, environment: environment, expiresAt: expiresAt)
+      NewServiceTokenBody(name: $0, permissions: $1, environment: environment, apis: apis, expiresAt: expiresAt)
     }
   }
 }

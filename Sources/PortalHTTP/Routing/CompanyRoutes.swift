@@ -9,6 +9,7 @@ package struct CompanyPermission {
   package static let readUsage = CompanyPermission(token: .readAnalytics, staff: .readUsage)
   package static let readCatalog = CompanyPermission(token: .readCatalog, staff: .changeCatalog)
   package static let changeCatalog = CompanyPermission(token: .writeCatalog, staff: .changeCatalog)
+  package static let grantKeys = CompanyPermission(token: .grantKeys, staff: .grantKeys)
 }
 
 /// The routes of the company that runs the portal: its machines, with service tokens, and its staff.

@@ -14,6 +14,7 @@ package struct PortalServices: Sendable {
   package var apis: CatalogAPIs
   package var permissions: CatalogPermissions
   package var roles: CatalogRoles
+  package var grants: Grants
   package var verifier: Verifier
   package var tokens: ServiceTokenVerifier
   package var serviceTokens: ServiceTokens
@@ -30,8 +31,9 @@ package struct PortalServices: Sendable {
   package init(
     accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
     keys: Keys, idempotency: Idempotency, policies: KeyPolicies, plans: Plans, apis: CatalogAPIs,
-    permissions: CatalogPermissions, roles: CatalogRoles, verifier: Verifier, tokens: ServiceTokenVerifier,
-    serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics, audit: AuditEvents,
+    permissions: CatalogPermissions, roles: CatalogRoles, grants: Grants, verifier: Verifier,
+    tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
+    audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
     erasures: PersonErasures, readiness: Readiness
   ) {
@@ -47,6 +49,7 @@ package struct PortalServices: Sendable {
     self.apis = apis
     self.permissions = permissions
     self.roles = roles
+    self.grants = grants
     self.verifier = verifier
     self.tokens = tokens
     self.serviceTokens = serviceTokens

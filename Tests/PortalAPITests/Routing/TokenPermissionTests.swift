@@ -56,6 +56,8 @@ struct TokenPermissionTests {
     Sample(route: "POST /v1/roles", permission: .writeCatalog, body: #"{"name":"new"}"#, status: 201),
     Sample(route: "PATCH /v1/roles/{role}", permission: .writeCatalog, body: #"{"permissions":["a"]}"#, status: 200),
     Sample(route: "DELETE /v1/roles/{role}", permission: .writeCatalog, status: 204),
+    Sample(route: "POST /v1/keys/{id}/roles", permission: .grantKeys, body: #"{"add":["pro"]}"#, status: 200),
+    Sample(route: "POST /v1/keys/{id}/permissions", permission: .grantKeys, body: #"{"add":["a"]}"#, status: 200),
   ]
 
   @Test("every route for service tokens requires a permission, and is in the matrix")
@@ -128,7 +130,8 @@ struct TokenPermissionTests {
     _ sample: Sample, _ customer: TestCustomer, _ key: (id: String, key: String), _ token: String
   ) async throws -> TestAnswer {
     let parts = sample.route.split(separator: " ").map(String.init)
-    let path = parts[1].replacing("{id}", with: customer.accountID.uuidString).replacing("{keyId}", with: key.id)
+    let id = parts[1].hasPrefix("/v1/keys/") ? key.id : customer.accountID.uuidString
+    let path = parts[1].replacing("{id}", with: id).replacing("{keyId}", with: key.id)
       .replacing("{api}", with: "orders").replacing("{permission}", with: "a").replacing("{role}", with: "pro")
     let body = sample.body?.replacing("{key}", with: key.key)
     var headers = body == nil ? [:] : ["Content-Type": "application/json"]

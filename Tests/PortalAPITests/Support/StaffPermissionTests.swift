@@ -106,11 +106,15 @@ struct StaffPermissionTests {
     Sample(route: "POST /v1/roles", body: #"{"name":"new","reason":"because"}"#, status: 201),
     Sample(route: "PATCH /v1/roles/{role}", body: #"{"permissions":["a"],"reason":"because"}"#, status: 200),
     Sample(route: "DELETE /v1/roles/{role}", body: reason, status: 204),
+    Sample(
+      route: "POST /v1/keys/{id}/roles", id: { $0.key }, body: #"{"add":["pro"],"reason":"because"}"#, status: 200),
+    Sample(
+      route: "POST /v1/keys/{id}/permissions", id: { $0.key }, body: #"{"add":["a"],"reason":"because"}"#, status: 200),
   ]
 
   /// The permissions that only admins have, as in docs/SUPPORT.md.
   private static let ofAdmins: Set<StaffPermission> = [
-    .changePlans, .changeCatalog, .changeTokens, .changeStaff, .changePeople,
+    .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople,
   ]
 
   @Test("the role support has the permissions for single customers, and the role admin has all")
@@ -125,9 +129,11 @@ struct StaffPermissionTests {
   func complete() async throws {
     try await withPortal { portal in
       let table = portal.application.table
-      let paths = ["support/", "analytics/", "apis", "permissions", "roles"].map { " /v1/" + $0 }
+      let paths = [
+        "support/", "analytics/", "apis", "permissions", "roles", "keys/{id}/roles", "keys/{id}/permissions",
+      ]
       let routes = table.all.filter { route in
-        paths.contains { route.contains($0) } && route != "POST /v1/support/login"
+        paths.contains { route.contains(" /v1/" + $0) } && route != "POST /v1/support/login"
       }
       #expect(table.staffPermissions.keys.sorted() == routes)
       #expect(Self.samples.map(\.route).sorted() == routes)

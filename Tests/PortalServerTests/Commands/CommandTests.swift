@@ -197,7 +197,8 @@ struct CommandTests {
       #expect(made.status == 0)
       let json = try made.json()
       let names = [
-        "id", "name", "permissions", "environment", "expiresAt", "revokedAt", "rolledAt", "replacesId", "lastUsedAt",
+        "id", "name", "permissions", "environment", "apiIds", "expiresAt", "revokedAt", "rolledAt", "replacesId",
+        "lastUsedAt",
         "createdAt", "status",
       ]
       #expect(json.names == names + ["token"] && json["environment"].string == "test")

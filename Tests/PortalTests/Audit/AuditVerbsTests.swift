@@ -560,6 +560,31 @@ struct AuditVerbsTests {
       }
       try await roles.delete(.name("pro"), by: World.caller)
     },
+    Verb(
+      "a key gets a role and a permission, twice, and loses them",
+      [
+        "system command permission.created permission", "system command role.created role",
+        "account command key.roles_changed key", "account command key.permissions_changed key",
+        "account command key.roles_changed key", "account command key.permissions_changed key",
+      ]
+    ) { stage in
+      let (world, key) = (stage.world, stage.key)
+      _ = try await world.permissions.create(CatalogPermission.Settings(slug: "a"), by: World.caller)
+      _ = try await world.roles.create(CatalogRole.Settings(name: "pro"), permissions: [], by: World.caller)
+      let (add, remove) = (GrantChanges(add: [.name("pro")]), GrantChanges(remove: [.name("pro")]))
+      let (addA, removeA) = (GrantChanges(add: [.name("a")]), GrantChanges(remove: [.name("a")]))
+      for _ in 1...2 {
+        _ = try await world.grants.changeRoles(of: key, add, by: World.caller, stage.reason)
+        _ = try await world.grants.changePermissions(of: key, addA, by: World.caller)
+      }
+      for _ in 1...2 {
+        _ = try await world.grants.changeRoles(of: key, remove, by: World.caller)
+        _ = try await world.grants.changePermissions(of: key, removeA, by: World.caller)
+      }
+      await #expect(throws: PortalError.keyNotActive) {
+        try await world.grants.changeRoles(of: stage.revokedKey, add, by: World.caller)
+      }
+    },
     Verb("an epoch of the invalidation log begins", ["system command epoch.begun epoch"]) {
       _ = try await InvalidationEpochs(pool: $0.world.pool, propagations: $0.world.propagations)
         .begin(by: World.caller, SupportReason(text: "A table was restored."))
@@ -603,7 +628,7 @@ struct AuditVerbsTests {
     .staffRoleChanged, .staffDisabled, .staffEnabled, .staffRemoved, .staffSecondFactorReset, .tokenCreated,
     .usageDeleted, .analyticsGranted, .portalGranted, .planSet, .auditRedacted,
     .apiCreated, .apiUpdated, .apiDeleted, .permissionCreated, .permissionUpdated, .permissionDeleted, .roleCreated,
-    .roleUpdated, .roleDeleted,
+    .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged,
   ]
 
   @Test("docs/AUDIT.md lists every action")
