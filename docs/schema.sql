@@ -1313,7 +1313,13 @@ CREATE FUNCTION public.touch_granted_keys() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS $$
 begin
-  update api_keys set revision = revision + 1 where id in (select key_id from changed_grants);
+  -- Then the update sees what was granted by whom this waits for.
+  perform from api_keys where id in (select key_id from changed_grants) order by id for update;
+  update api_keys key set
+    revision = revision + 1,
+    has_grants = exists (select from key_roles where key_id = key.id)
+      or exists (select from key_permissions where key_id = key.id)
+  where id in (select key_id from changed_grants);
   return null;
 end $$;
 
@@ -1605,6 +1611,7 @@ CREATE TABLE public.api_keys (
     enabled_at timestamp with time zone,
     lineage_id uuid,
     api_id uuid,
+    has_grants boolean DEFAULT false NOT NULL,
     CONSTRAINT api_keys_allowed_ips_count CHECK (((cardinality(allowed_ips) >= 1) AND (cardinality(allowed_ips) <= 64))),
     CONSTRAINT api_keys_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT api_keys_created_by_kind_known CHECK ((created_by_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'token'::text]))),
@@ -3409,6 +3416,9 @@ GRANT SELECT(lineage_id) ON TABLE public.api_keys TO latchkey_gateway;
 
 GRANT SELECT(api_id) ON TABLE public.api_keys TO latchkey_portal;
 GRANT SELECT(api_id) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(has_grants) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(has_grants) ON TABLE public.api_keys TO latchkey_gateway;
 
 GRANT SELECT ON TABLE public.apis TO latchkey_portal;
 GRANT SELECT ON TABLE public.apis TO latchkey_gateway;

@@ -46,7 +46,9 @@ create index role_permissions_permission_idx on role_permissions (permission_id)
 
 -- If an api is deleted, only revoked keys are left that were for it.
 alter table api_keys
-  add column api_id uuid constraint api_keys_api_fkey references apis (id) on delete set null;
+  add column api_id uuid constraint api_keys_api_fkey references apis (id) on delete set null,
+  -- Whether the key has a role or a permission. A trigger keeps it, so that the others are read without looking for any.
+  add column has_grants boolean not null default false;
 
 create index api_keys_api_idx on api_keys (api_id) where api_id is not null;
 
@@ -123,7 +125,13 @@ create trigger role_permissions_invalidate after insert or update or delete or t
 -- What a key was granted is part of the key: a change of it is a new revision of the key, which invalidates it.
 create function touch_granted_keys() returns trigger language plpgsql as $$
 begin
-  update api_keys set revision = revision + 1 where id in (select key_id from changed_grants);
+  -- Then the update sees what was granted by whom this waits for.
+  perform from api_keys where id in (select key_id from changed_grants) order by id for update;
+  update api_keys key set
+    revision = revision + 1,
+    has_grants = exists (select from key_roles where key_id = key.id)
+      or exists (select from key_permissions where key_id = key.id)
+  where id in (select key_id from changed_grants);
   return null;
 end $$;
 
@@ -161,7 +169,7 @@ select isolate_accounts('key_roles'), isolate_accounts('key_permissions'), open_
 
 grant select on apis, permissions, roles, role_permissions, key_roles, key_permissions, key_effective_permissions
   to latchkey_portal, latchkey_gateway, latchkey_staff;
-grant select (api_id) on api_keys to latchkey_portal, latchkey_gateway;
+grant select (api_id, has_grants) on api_keys to latchkey_portal, latchkey_gateway;
 grant select (api_ids) on service_tokens to latchkey_staff;
 -- The catalog is changed by the company's backend and by staff; both act as latchkey_staff.
 grant insert, delete, update (slug, name, key_prefix, key_bytes, is_protected) on apis to latchkey_staff;

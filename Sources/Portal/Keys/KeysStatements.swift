@@ -15,16 +15,16 @@ private let keyColumns = """
 
 /// The names of the roles of `api_keys key`, the slugs of its direct permissions, and those of all its permissions.
 private let grantColumns = """
-  array(
+  case when key.has_grants then array(
     select role.name from key_roles held join roles role on role.id = held.role_id
-    where held.account_id = key.account_id and held.key_id = key.id order by role.name collate "C"),
-  array(
+    where held.account_id = key.account_id and held.key_id = key.id order by role.name collate "C") else '{}' end,
+  case when key.has_grants then array(
     select permission.slug from key_permissions held join permissions permission on permission.id = held.permission_id
-    where held.account_id = key.account_id and held.key_id = key.id order by permission.slug collate "C"),
-  array(
+    where held.account_id = key.account_id and held.key_id = key.id order by permission.slug collate "C") else '{}' end,
+  case when key.has_grants then array(
     select permission.slug
     from key_effective_permissions held join permissions permission on permission.id = held.permission_id
-    where held.account_id = key.account_id and held.key_id = key.id order by permission.slug collate "C")
+    where held.account_id = key.account_id and held.key_id = key.id order by permission.slug collate "C") else '{}' end
   """
 
 private let keyTables = tables(joinedTo: "api_keys")
@@ -48,7 +48,7 @@ func newestKeys(where condition: String, limit: String) -> String {
     select key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
       key.limit_names, key.limit_values, key.limit_window_seconds, key.rate_limit_mode, key.allowed_ips, key.expires_at,
       key.revoked_at, key.disabled_at, key.rolled_at, key.created_at, key.description, key.tags, key.metadata,
-      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id
+      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.has_grants
     from api_keys key
       join accounts account on account.id = key.account_id and account.deleted_at is null
       join plans plan on plan.name = account.plan

@@ -33,6 +33,7 @@ struct PlainRequest: Equatable {
     var token: Range<Int>?
     var apiKey: Range<Int>?
     var requiredScope: Range<Int>?
+    var requiredPermission: Range<Int>?
     var clientIP: Range<Int>?
     var originalMethod: Range<Int>?
     var originalURI: Range<Int>?
@@ -229,6 +230,7 @@ private struct HeadReader {
     case 16 where isName("x-latchkey-token"): fields.set(\.token, value)
     case 16 where isName("x-required-scope"): fields.set(\.requiredScope, value)
     case 17 where isName("x-original-method"): fields.set(\.originalMethod, value)
+    case 21 where isName("x-required-permission"): fields.set(\.requiredPermission, value)
     default: break
     }
     return true
