@@ -46,3 +46,23 @@ package final class KeyGrants: Sendable, Hashable {
     hasher.combine(permissions)
   }
 }
+
+/// What a request demands of the api and the permissions of a key. Most requests demand nothing of these, and have no
+/// more than an empty reference.
+final class GrantDemands: Sendable, Equatable {
+  let api: CatalogReference?
+  let apiIDs: [UUID]?
+  let permissions: PermissionQuery?
+
+  /// Nil if nothing is demanded.
+  init?(api: CatalogReference?, apiIDs: [UUID]?, permissions: PermissionQuery?) {
+    if api == nil, apiIDs == nil, permissions == nil { return nil }
+    self.api = api
+    self.apiIDs = apiIDs
+    self.permissions = permissions
+  }
+
+  static func == (one: GrantDemands, other: GrantDemands) -> Bool {
+    one.api == other.api && one.apiIDs == other.apiIDs && one.permissions == other.permissions
+  }
+}

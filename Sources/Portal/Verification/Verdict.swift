@@ -17,12 +17,8 @@ package struct VerificationRequest: Sendable, Equatable {
   package var cost: Int
   /// If set, keys of other environments are not found.
   package var environment: Key.Environment?
-  /// If set, keys for other apis are not found.
-  package var api: CatalogReference?
-  /// If set, keys for none of these apis are not found.
-  package var apiIDs: [UUID]?
-  /// What the permissions of the key must meet.
-  package var permissions: PermissionQuery?
+  /// Nil for most requests.
+  private var demands: GrantDemands?
 
   package init(
     hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
@@ -35,9 +31,22 @@ package struct VerificationRequest: Sendable, Equatable {
     self.endpoint = endpoint
     self.cost = cost
     self.environment = environment
-    self.api = api
-    self.apiIDs = apiIDs
-    self.permissions = permissions
+    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions)
+  }
+
+  /// If set, keys for other apis are not found.
+  package var api: CatalogReference? { demands?.api }
+
+  /// If set, keys for none of these apis are not found.
+  package var apiIDs: [UUID]? {
+    get { demands?.apiIDs }
+    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions) }
+  }
+
+  /// What the permissions of the key must meet.
+  package var permissions: PermissionQuery? {
+    get { demands?.permissions }
+    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue) }
   }
 
   /// The endpoint name for a method and a target, as gateways pass them on. The query is left out, because it would

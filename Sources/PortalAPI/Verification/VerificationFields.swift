@@ -84,6 +84,6 @@ extension VerificationRequest {
   /// Restricts the keys that can be found to those that the service token may see.
   mutating func restrict(to token: ServiceToken) {
     environment = token.environment
-    apiIDs = token.apiIDs
+    if let bound = token.apiIDs { apiIDs = bound }
   }
 }

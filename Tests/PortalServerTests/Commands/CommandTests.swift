@@ -55,6 +55,8 @@ struct CommandTests {
       ["plans", "set", "small", "--key-cap", "1", "--per-minute-max", "1"],
       ["plans", "set", "small", "--key-cap", "1", "--scope", "a", "--per-minute-max", "1", "--max-lifetime-days", "0"],
       ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--mode", "strict"],
+      ["tokens", "create", "--name", "x", "--permission", "catalog.read", "--api", "orders"],
+      ["tokens", "create", "--name", "x", "--permission", "keys.read", "--api", "a b"],
       ["apis", "create", "a/b", "--name", "x"], ["apis", "create", "a", "--name", "x", "--key-bytes", "15"],
       ["apis", "create", "a", "--name", "x", "--key-prefix", "A"], ["permissions", "create", "and"],
       ["roles", "create", "pro", "--permission", "a b"], ["roles", "delete", "a b"],
