@@ -95,7 +95,10 @@ staff = functools.cache(staff_session)
 
 @functools.cache
 def service_token(tag):
-    permissions = ["keys.verify", "usage.write", "keys.read", "keys.write", "analytics.read"]
+    permissions = [
+        "keys.verify", "usage.write", "keys.read", "keys.write", "analytics.read", "catalog.read", "catalog.write",
+        "keys.grant",
+    ]  # fmt: skip
     flags = [word for permission in permissions for word in ("--permission", permission)]
     return command("tokens", "create", "--name", tag, *flags)["token"]
 
@@ -139,6 +142,18 @@ def create_token(tag):
     return call("POST", "/v1/support/tokens", body, staff(tag))["id"]
 
 
+def create_api(tag):
+    return call("POST", "/v1/apis", {"slug": f"api{next(numbers)}", "name": "Contract"}, service_token(tag))["slug"]
+
+
+def create_permission(tag):
+    return call("POST", "/v1/permissions", {"slug": f"permission{next(numbers)}"}, service_token(tag))["slug"]
+
+
+def create_role(tag):
+    return call("POST", "/v1/roles", {"name": f"role{next(numbers)}"}, service_token(tag))["name"]
+
+
 # For each example id in the document, a function that creates the object; one object per operation.
 THINGS = {
     "01980e62-3c55-7d0a-8f4e-6b1c2d3e4f50": create_key,
@@ -147,6 +162,9 @@ THINGS = {
     "01980e71-9d8e-7f60-b5a4-938271605f4e": create_invitation,
     "01980e59-6a7b-7c8d-9e0f-1a2b3c4d5e6f": create_token,
     "01980e58-1c2d-7e3f-a4b5-c6d7e8f9a0b1": lambda tag: create_staff(tag)["id"],
+    "orders": create_api,
+    "orders.read": create_permission,
+    "pro": create_role,
 }
 
 

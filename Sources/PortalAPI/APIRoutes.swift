@@ -83,13 +83,17 @@ package struct APIRoutes {
     StaffController(staff: services.staff).addRoutes(to: staff)
     people.addRoutes(to: staff)
 
-    let analysts = AnalystRoutes(
+    let company = CompanyRoutes(
       routes.group()
         .add(
-          middleware: AnalystAuthentication(tokens: services.tokens, sessions: services.sessions, limits: limits)
+          middleware: CompanyAuthentication(tokens: services.tokens, sessions: services.sessions, limits: limits)
         )
-        .group(context: AnalystContext.self), needsStaffSecondFactor: needsStaffSecondFactor, table: routes.table)
-    AnalyticsController(analytics: services.analytics).addRoutes(to: analysts)
+        .group(context: CompanyContext.self), needsStaffSecondFactor: needsStaffSecondFactor, table: routes.table)
+    AnalyticsController(analytics: services.analytics).addRoutes(to: company)
+    CatalogAPIsController(apis: services.apis).addRoutes(to: company)
+    CatalogPermissionsController(permissions: services.permissions).addRoutes(to: company)
+    CatalogRolesController(roles: services.roles).addRoutes(to: company)
+    KeyGrantsController(grants: services.grants).addRoutes(to: company)
 
     func tokenRoutes(header: HTTPField.Name? = nil, _ limit: RequestLimit<UUID>?) -> ServiceTokenRoutes {
       ServiceTokenRoutes(

@@ -111,6 +111,9 @@ func explanation(of error: any Error) -> String {
   case PortalError.lastAdmin: "this is the last admin who can log in; make another member of staff an admin first"
   case PortalError.keyCapReached(let cap): "the account has \(cap) live keys, as many as its plan allows"
   case PortalError.forbidden(let reason): reason
+  case PortalError.nameTaken: "the slug or name is taken"
+  case PortalError.inUse(let reason): reason
+  case PortalError.protected: "the api is protected; remove its protection first: latchkey apis update --no-protected"
   case PortalError.invalid(let problems), PortalError.scopeNotAllowed(let problems),
     PortalError.limitNotAllowed(let problems), PortalError.policyViolation(let problems):
     problems.map { "\($0.field.name) \($0.message)" }.joined(separator: "; ")

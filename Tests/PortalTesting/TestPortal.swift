@@ -130,11 +130,31 @@ extension TestPortal {
 
   /// Creates a gateway's token.
   package func makeToken(
-    _ permissions: [ServiceToken.Permission] = [.verifyKeys, .writeUsage], in environment: Key.Environment? = nil
+    _ permissions: [ServiceToken.Permission] = [.verifyKeys, .writeUsage], in environment: Key.Environment? = nil,
+    for apis: [CatalogReference]? = nil
   ) async throws -> String {
     try await services.serviceTokens.create(
-      name: "gateway", permissions: permissions, environment: environment, by: Caller(actor: .command(name: "test"))
+      name: "gateway", permissions: permissions, environment: environment, apis: apis,
+      by: Caller(actor: .command(name: "test"))
     ).secret.reveal()
+  }
+
+  /// Makes the api `orders`, the permission `a` and the role `pro`, unless they exist, and gives the role the
+  /// permission `b` alone.
+  package func makeCatalog() async throws {
+    try await script(
+      """
+      insert into apis (id, slug, name) values (gen_random_uuid(), 'orders', 'Orders') on conflict do nothing;
+      insert into permissions (id, slug) values (gen_random_uuid(), 'a'), (gen_random_uuid(), 'b')
+        on conflict do nothing;
+      insert into roles (id, name) values (gen_random_uuid(), 'pro') on conflict do nothing;
+      delete from role_permissions;
+      insert into role_permissions (role_id, permission_id)
+        select role.id, permission.id from roles role, permissions permission
+        where role.name = 'pro' and permission.slug = 'b';
+      delete from apis where slug = 'new'; delete from permissions where slug = 'new';
+      delete from roles where name = 'new'
+      """)
   }
 
   /// Creates a member of staff and logs them in. Returns the session's token.

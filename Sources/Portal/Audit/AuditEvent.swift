@@ -55,11 +55,16 @@ package struct Caller: Sendable, Equatable {
   package var ip: String?
   /// The only environment whose keys the caller may see; nil: all.
   package var environment: KeyEnvironment?
+  /// The only apis whose keys the caller may see, besides the keys for all apis; nil: all.
+  package var apiIDs: [UUID]?
 
-  package init(actor: Actor, ip: String? = nil, environment: KeyEnvironment? = nil) {
+  package init(
+    actor: Actor, ip: String? = nil, environment: KeyEnvironment? = nil, apiIDs: [UUID]? = nil
+  ) {
     self.actor = actor
     self.ip = ip
     self.environment = environment
+    self.apiIDs = apiIDs
   }
 }
 
@@ -140,7 +145,18 @@ package struct AuditEvent: Sendable, Equatable {
     case revocationRequested = "revocation.requested"
     case revocationConfirmed = "revocation.confirmed"
     case revocationWithdrawn = "revocation.withdrawn"
+    case keyRolesChanged = "key.roles_changed"
+    case keyPermissionsChanged = "key.permissions_changed"
     case epochBegun = "epoch.begun"
+    case apiCreated = "api.created"
+    case apiUpdated = "api.updated"
+    case apiDeleted = "api.deleted"
+    case permissionCreated = "permission.created"
+    case permissionUpdated = "permission.updated"
+    case permissionDeleted = "permission.deleted"
+    case roleCreated = "role.created"
+    case roleUpdated = "role.updated"
+    case roleDeleted = "role.deleted"
     case userErased = "user.erased"
     /// A person was removed from earlier events of the trail. The detail identifies these events.
     case auditRedacted = "audit.redacted"

@@ -74,6 +74,11 @@ struct CacheEntries<Value: Invalidatable>: Sendable {
     while let place = first(of: owner) { remove(place) }
   }
 
+  /// Looks at every entry, without copying any.
+  mutating func removeAllDependingOnCatalog() {
+    for place in entries.indices where entries[place]?.value.dependsOnCatalog == true { remove(Place(place)) }
+  }
+
   mutating func removeAll() { self = CacheEntries() }
 
   /// Removes the entry that SIEVE chooses.

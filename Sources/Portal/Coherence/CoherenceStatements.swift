@@ -46,6 +46,7 @@ struct ReadInvalidations: PostgresStatement {
       case ("key", _?, let key?, _): .key(key)
       case ("account", let account?, _, _): .account(account)
       case ("service_token", _, _, let token?): .serviceToken(token)
+      case ("catalog", _, _, _): .catalog
       // Also for a kind that only a later version knows: dropping too much is never wrong.
       default: .everything
       }

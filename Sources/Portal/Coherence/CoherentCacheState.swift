@@ -223,6 +223,7 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     switch invalidation.target {
     case .key(let id), .serviceToken(let id): entries.remove(id: id)
     case .account(let owner): entries.removeAll(of: owner)
+    case .catalog: entries.removeAllDependingOnCatalog()
     case .everything: entries.removeAll()
     }
   }

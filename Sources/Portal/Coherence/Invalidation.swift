@@ -6,6 +6,8 @@ package struct Invalidation: Sendable, Equatable {
     case key(UUID)
     case account(UUID)
     case serviceToken(UUID)
+    /// What depends on apis, permissions or roles.
+    case catalog
     case everything
   }
 
@@ -81,14 +83,19 @@ package protocol Invalidatable: Sendable {
   var id: UUID { get }
   /// The account whose invalidation drops it as well, if any.
   var owner: UUID? { get }
+  /// Whether a change of an api, a permission or a role may change it.
+  var dependsOnCatalog: Bool { get }
 }
 
 extension Invalidatable {
+  package var dependsOnCatalog: Bool { false }
+
   func isHit(by target: Invalidation.Target) -> Bool {
     switch target {
     case .key(let key): id == key
     case .serviceToken(let token): id == token
     case .account(let account): owner == account
+    case .catalog: dependsOnCatalog
     case .everything: true
     }
   }

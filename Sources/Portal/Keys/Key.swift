@@ -55,6 +55,14 @@ package struct Key: Sendable, Equatable {
   package var createdBy: Creator?
   /// Incremented by each change.
   package var revision = 1
+  /// The api that it is for; nil: all.
+  package var apiID: UUID?
+  /// The names of its roles, sorted by their bytes, like the next two.
+  package var roles: [String] = []
+  /// The slugs of the permissions that it was granted directly.
+  package var permissions: [String] = []
+  /// The slugs of all its permissions, including those of its roles.
+  package var effectivePermissions: [String] = []
   /// The rules of its account, as they are now.
   package var rules: KeyRules
 

@@ -1,3 +1,5 @@
+package import Foundation
+
 /// Selects the keys in a list: those that match all conditions.
 package struct KeyFilter: Sendable, Equatable {
   package static let textLengthMax = 100
@@ -8,14 +10,18 @@ package struct KeyFilter: Sendable, Equatable {
   /// A part of the name, the description or the start, ignoring case.
   package var text: String?
   package var environment: Key.Environment?
+  /// The apis that they may be for, besides all; nil: any.
+  package var apiIDs: [UUID]?
 
   package init(
-    status: Key.Status? = nil, tags: [String] = [], text: String? = nil, environment: Key.Environment? = nil
+    status: Key.Status? = nil, tags: [String] = [], text: String? = nil, environment: Key.Environment? = nil,
+    apiIDs: [UUID]? = nil
   ) {
     self.status = status
     self.tags = tags
     self.text = text
     self.environment = environment
+    self.apiIDs = apiIDs
   }
 }
 

@@ -1,7 +1,7 @@
 package import Foundation
 import JSON
 
-/// The settings that a customer chooses when creating a key.
+/// The settings that a customer chooses when creating a key, and the api, which only a backend chooses.
 package struct KeySettings: Sendable, Equatable {
   package var name: String
   package var environment: Key.Environment
@@ -16,12 +16,14 @@ package struct KeySettings: Sendable, Equatable {
   package var tags: [String]
   /// The text of a JSON object.
   package var metadata: String?
+  /// The api that the key is for; nil: all.
+  package var apiID: UUID?
 
   package init(
     name: String, environment: Key.Environment = .live, scopes: [String],
     rateLimitPerMinute: Int = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
     rateLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil,
-    description: String? = nil, tags: [String] = [], metadata: String? = nil
+    description: String? = nil, tags: [String] = [], metadata: String? = nil, apiID: UUID? = nil
   ) {
     self.name = name
     self.environment = environment
@@ -34,6 +36,7 @@ package struct KeySettings: Sendable, Equatable {
     self.description = description
     self.tags = tags
     self.metadata = metadata
+    self.apiID = apiID
   }
 
   /// The settings of a key, which its successor inherits.
@@ -41,28 +44,13 @@ package struct KeySettings: Sendable, Equatable {
     self.init(
       name: key.name, environment: key.environment, scopes: key.scopes, rateLimitPerMinute: key.rateLimitPerMinute,
       limits: key.limits, rateLimitMode: key.rateLimitMode, allowedIPs: key.allowedIPs, expiresAt: key.expiresAt,
-      description: key.description, tags: key.tags, metadata: key.metadata)
+      description: key.description, tags: key.tags, metadata: key.metadata, apiID: key.apiID)
   }
 
   /// Whether nothing differs, not even the spelling of a letter. `==` treats two spellings as equal; see ``ByteText``.
   func isIdentical(to other: KeySettings) -> Bool {
     let (texts, otherTexts) = ([name, description, metadata], [other.name, other.description, other.metadata])
     return texts.map { $0.map(ByteText.init) } == otherTexts.map { $0.map(ByteText.init) } && self == other
-  }
-}
-
-/// A change to an optional setting.
-package enum OptionalChange<Value: Sendable & Equatable>: Sendable, Equatable {
-  case keep
-  case remove
-  case set(Value)
-
-  func apply(to value: inout Value?) {
-    switch self {
-    case .keep: break
-    case .remove: value = nil
-    case .set(let new): value = new
-    }
   }
 }
 
@@ -79,12 +67,14 @@ package struct KeyChanges: Sendable, Equatable {
   package var tags: [String]?
   package var metadata: OptionalChange<String>
   package var isEnabled: Bool?
+  /// Only a backend may change it.
+  package var api: OptionalChange<CatalogReference>
 
   package init(
     name: String? = nil, scopes: [String]? = nil, rateLimitPerMinute: Int? = nil, limits: [RateLimit]? = nil,
     rateLimitMode: RateLimitMode? = nil, allowedIPs: OptionalChange<[AddressBlock]> = .keep,
     expiresAt: OptionalChange<Date> = .keep, description: OptionalChange<String> = .keep, tags: [String]? = nil,
-    metadata: OptionalChange<String> = .keep, isEnabled: Bool? = nil
+    metadata: OptionalChange<String> = .keep, isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep
   ) {
     self.name = name
     self.scopes = scopes
@@ -97,8 +87,10 @@ package struct KeyChanges: Sendable, Equatable {
     self.tags = tags
     self.metadata = metadata
     self.isEnabled = isEnabled
+    self.api = api
   }
 
+  /// The settings after all changes but that of the api.
   func applied(to old: KeySettings) -> KeySettings {
     var settings = old
     settings.name = name ?? old.name

@@ -59,21 +59,20 @@ package struct Keys: Sendable {
     return Page(keys, limit: page.limit, id: \.id)
   }
 
-  /// Throws `.notFound`, also for a key of another account, or of an environment other than `environment`.
-  package func find(
-    _ id: UUID, of accountID: UUID, in environment: Key.Environment? = nil
-  ) async throws -> Key {
+  /// Throws `.notFound`, also for a key of another account, or one that the caller may not see.
+  package func find(_ id: UUID, of accountID: UUID, by caller: Caller? = nil) async throws -> Key {
     guard let key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first,
-      key.environment.isWithin(environment)
+      caller?.reaches(key) ?? true
     else { throw PortalError.notFound }
     return key
   }
 
-  /// Creates a key, in a transaction of the account. Throws if the plan or the policy does not allow it, and
-  /// `.keyCapReached`. The account's row stays locked from the count to the commit, so that concurrent requests cannot
-  /// exceed the cap.
+  /// Creates a key, in a transaction of the account. `api` takes the place of the settings' api. Throws if the plan or
+  /// the policy does not allow it, `.keyCapReached`, and `.invalid` for an api that does not exist. The account's row
+  /// stays locked from the count to the commit, so that concurrent requests cannot exceed the cap.
   package func create(
-    _ settings: KeySettings, for accountID: UUID, by caller: Caller, at now: Moment, on transaction: PostgresConnection
+    _ settings: KeySettings, api: CatalogReference? = nil, for accountID: UUID, by caller: Caller, at now: Moment,
+    on transaction: PostgresConnection
   ) async throws -> IssuedKey {
     let (accounts, found, counts) = try await transaction.pipeline(
       LockAccount(accountID: accountID), FindKeyRules(accountID: accountID), CountLiveKeys(accountID: accountID))
@@ -81,6 +80,9 @@ package struct Keys: Sendable {
     if let only = caller.environment, only != settings.environment {
       throw PortalError.forbidden(reason: "The token is restricted to the environment \(only.rawValue).")
     }
+    var settings = settings
+    if let api { settings.apiID = try await Self.id(of: api, on: transaction) }
+    try caller.checkMayManage(apiID: settings.apiID)
     try account.checkActive()
     try rules.check(settings, madeAt: now.date)
     guard try CountLiveKeys.one(of: counts) < rules.plan.keyCap else {
@@ -139,7 +141,13 @@ package struct Keys: Sendable {
       guard key.mayTake(changes) else { throw PortalError.keyNotActive }
       if let revisions, !revisions.contains(key.revision) { throw PortalError.preconditionFailed }
       let old = KeySettings(of: key)
-      let settings = changes.applied(to: old)
+      var settings = changes.applied(to: old)
+      switch changes.api {
+      case .keep: break
+      case .remove: settings.apiID = nil
+      case .set(let api): settings.apiID = try await Self.id(of: api, on: transaction)
+      }
+      if settings.apiID != old.apiID { try caller.checkMayManage(apiID: settings.apiID) }
       let isEnabled = changes.isEnabled ?? key.isEnabled
       if settings.isIdentical(to: old), isEnabled == key.isEnabled { return key }
       try account.checkActive()
@@ -211,7 +219,7 @@ package struct Keys: Sendable {
     guard key.status(at: now.expiryDate) == .active, key.rolledAt == nil else { throw PortalError.keyNotActive }
     let settings = KeySettings(of: key)
     try key.rules.check(settings, of: .key, madeAt: now.date)
-    let successor = try await issue(settings, for: account.id, inPlaceOf: key.id, by: caller, on: transaction)
+    let successor = try await issue(settings, for: account.id, inPlaceOf: key, by: caller, on: transaction)
     let retired = try await transaction.pipeline(
       RetireRolledKey(accountID: account.id, id: key.id, graceSeconds: graceSeconds),
       InsertAuditEvent.onKey(key.id, of: account.id, .keyRolled, by: caller),
@@ -222,22 +230,37 @@ package struct Keys: Sendable {
   }
 
   private func issue(
-    _ settings: KeySettings, for accountID: UUID, inPlaceOf predecessorID: UUID? = nil, by caller: Caller,
+    _ settings: KeySettings, for accountID: UUID, inPlaceOf predecessor: Key? = nil, by caller: Caller,
     on transaction: PostgresConnection
   ) async throws -> IssuedKey {
     let id = UUID.version7()
-    let secret = format.makeSecret(settings.environment)
-    let found = try await transaction.pipeline(
+    var api: CatalogAPI?
+    if let apiID = settings.apiID { api = try await transaction.query(FindAPI(reference: .id(apiID))).first }
+    let secret = format.makeSecret(settings.environment, for: api?.settings)
+    var found = try await transaction.pipeline(
       InsertKey(
         id: id, accountID: accountID, settings: settings, secret: secret, creator: caller.actor,
-        predecessorID: predecessorID),
+        predecessorID: predecessor?.id),
       InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller),
       outbox.notice(
         .keyCreated, of: accountID, subjectID: id,
         Mail.Parameters(
           actorName: caller.actor.name, keyName: settings.name, keyStart: secret.start(Key.startLength))),
       then: FindKey(accountID: accountID, id: id))
+    if let predecessor, !predecessor.roles.isEmpty || !predecessor.permissions.isEmpty {
+      found = try await transaction.pipeline(
+        CopyKeyRoles(accountID: accountID, from: predecessor.id, to: id),
+        CopyKeyPermissions(accountID: accountID, from: predecessor.id, to: id),
+        then: FindKey(accountID: accountID, id: id))
+    }
     return IssuedKey(key: try FindKey.one(of: found), secret: secret)
+  }
+
+  private static func id(of api: CatalogReference, on transaction: PostgresConnection) async throws -> UUID {
+    guard let found = try await transaction.query(FindAPI(reference: api)).first else {
+      throw PortalError.invalid(.api, "is not the id or slug of an api")
+    }
+    return found.id
   }
 }
 
@@ -257,5 +280,14 @@ extension Key {
 }
 
 extension Caller {
-  fileprivate func reaches(_ key: Key) -> Bool { key.environment.isWithin(environment) }
+  /// Whether the caller may know of the key.
+  func reaches(_ key: Key) -> Bool { key.environment.isWithin(environment) && key.apiID.isWithin(apis: apiIDs) }
+
+  /// Throws `.forbidden` for an api other than those that the caller is restricted to, and for all apis.
+  fileprivate func checkMayManage(apiID: UUID?) throws(PortalError) {
+    guard let apiIDs else { return }
+    guard let apiID, apiIDs.contains(apiID) else {
+      throw .forbidden(reason: "The token is restricted to some apis; apiId must be one of them.")
+    }
+  }
 }

@@ -9,9 +9,17 @@ package struct ServiceToken: Sendable, Equatable {
     case readKeys = "keys.read"
     case writeKeys = "keys.write"
     case readAnalytics = "analytics.read"
+    case readCatalog = "catalog.read"
+    case writeCatalog = "catalog.write"
+    case grantKeys = "keys.grant"
 
-    /// Whether it can be restricted to one environment. Analytics cannot, because usage is not kept by environment.
-    package var isRestrictable: Bool { self != .readAnalytics }
+    /// Whether it can be restricted to one environment or to some apis. Neither usage nor the catalog is kept by these.
+    package var isRestrictable: Bool {
+      switch self {
+      case .readAnalytics, .readCatalog, .writeCatalog: false
+      case .verifyKeys, .writeUsage, .readKeys, .writeKeys, .grantKeys: true
+      }
+    }
   }
 
   package enum Status: String, Sendable, CaseIterable {
@@ -21,12 +29,15 @@ package struct ServiceToken: Sendable, Equatable {
   package static let secretPrefix = "lk_svc"
   package static let nameLengthMax = 100
   package static let lifetimeDaysMax = 36_500
+  package static let apiCountMax = 64
 
   package var id: UUID
   package var name: String
   package var permissions: [Permission]
   /// If set, keys of other environments are not found with this token.
   package var environment: KeyEnvironment?
+  /// If set, keys for other apis are not found with this token.
+  package var apiIDs: [UUID]?
   package var expiresAt: Date?
   package var isRevoked: Bool
 
@@ -36,7 +47,7 @@ package struct ServiceToken: Sendable, Equatable {
 
   /// The caller of requests with this token.
   package func caller(ip: String?) -> Caller {
-    Caller(actor: .token(id: id, name: name), ip: ip, environment: environment)
+    Caller(actor: .token(id: id, name: name), ip: ip, environment: environment, apiIDs: apiIDs)
   }
 }
 
@@ -46,6 +57,7 @@ package struct ServiceTokenDetails: Sendable, Equatable {
   package var name: String
   package var permissions: [ServiceToken.Permission]
   package var environment: KeyEnvironment?
+  package var apiIDs: [UUID]?
   package var expiresAt: Date?
   package var revokedAt: Date?
   /// When a successor replaced it.

@@ -25,20 +25,29 @@ package struct ServiceTokens: Sendable {
     return Page(tokens, limit: page.limit, id: \.id)
   }
 
-  /// Throws `.invalid` if `environment` is given and a permission cannot be restricted to one.
+  /// With `apis`, the token is bound to these. Throws `.invalid` for an api that does not exist, and if `environment`
+  /// or `apis` is given and a permission cannot be restricted to them.
   package func create(
-    name: String, permissions: [ServiceToken.Permission], environment: KeyEnvironment? = nil, expiresAt: Date? = nil,
-    by caller: Caller
+    name: String, permissions: [ServiceToken.Permission], environment: KeyEnvironment? = nil,
+    apis: [CatalogReference]? = nil, expiresAt: Date? = nil, by caller: Caller
   ) async throws -> IssuedServiceToken {
-    if environment != nil, let permission = permissions.first(where: { !$0.isRestrictable }) {
-      throw PortalError.invalid(.environment, "must be omitted or null with \(permission.rawValue)")
+    if environment != nil || apis != nil, let permission = permissions.first(where: { !$0.isRestrictable }) {
+      throw PortalError.invalid(
+        environment != nil ? .environment : .apiIDs, "must be omitted or null with \(permission.rawValue)")
     }
-    let token = NewServiceToken(
-      name: name, permissions: permissions, environment: environment, expiresAt: expiresAt)
-    let (made, _) = try await pool.pipeline(
-      InsertServiceToken(token: token),
-      InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, detail: token.auditDetail), as: .staff)
-    return token.issued(at: try InsertServiceToken.one(of: made))
+    return try await pool.withTransaction(as: .staff) { transaction in
+      var bound: [CatalogNamed]?
+      if let apis {
+        let found = try await transaction.query(HoldAPIs(references: apis))
+        bound = try apis.resolved(among: found, "the id or slug of an api") { .apiID($0) }
+      }
+      let token = NewServiceToken(
+        name: name, permissions: permissions, environment: environment, apis: bound, expiresAt: expiresAt)
+      let (made, _) = try await transaction.pipeline(
+        InsertServiceToken(token: token),
+        InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, detail: token.auditDetail))
+      return token.issued(at: try InsertServiceToken.one(of: made))
+    }
   }
 
   /// Replaces a token by one with the same name, permissions, environment and expiry. Without a grace period the old
@@ -51,8 +60,8 @@ package struct ServiceTokens: Sendable {
       guard let old = try await transaction.query(LockServiceToken(id: id)).first else { throw PortalError.notFound }
       guard old.status(at: now.expiryDate) == .active, old.rolledAt == nil else { throw PortalError.tokenNotActive }
       let token = NewServiceToken(
-        name: old.name, permissions: old.permissions, environment: old.environment, expiresAt: old.expiresAt,
-        replacesID: id)
+        name: old.name, permissions: old.permissions, environment: old.environment,
+        apis: old.apiIDs?.map { CatalogNamed(id: $0, name: $0.text) }, expiresAt: old.expiresAt, replacesID: id)
       let (made, _, _, _, retired) = try await transaction.pipeline(
         InsertServiceToken(token: token), RetireRolledServiceToken(id: id, graceSeconds: graceSeconds),
         InsertAuditEvent.inSystem(.tokenCreated, "token", token.id, by: caller, detail: token.auditDetail),
@@ -85,19 +94,24 @@ struct NewServiceToken: Sendable {
   var name: String
   var permissions: [ServiceToken.Permission]
   var environment: KeyEnvironment?
+  /// The apis that it is bound to, if it is, and what the trail calls them.
+  var apis: [CatalogNamed]?
   var expiresAt: Date?
   var replacesID: UUID?
 
-  /// Its name, permissions and environment.
+  var apiIDs: [UUID]? { apis.map { $0.map(\.id) } }
+
+  /// Its name, permissions, environment and apis.
   var auditDetail: AuditDetail {
     let environment = environment.map { " in \($0.rawValue)" } ?? ""
-    return AuditDetail("\(name): \(permissions.map(\.rawValue).joined(separator: ", "))\(environment)")
+    let bound = apis.map { " for \($0.map(\.name).joined(separator: ", "))" } ?? ""
+    return AuditDetail("\(name): \(permissions.map(\.rawValue).joined(separator: ", "))\(environment)\(bound)")
   }
 
   func issued(at createdAt: Date) -> IssuedServiceToken {
     IssuedServiceToken(
       details: ServiceTokenDetails(
-        id: id, name: name, permissions: permissions, environment: environment, expiresAt: expiresAt,
+        id: id, name: name, permissions: permissions, environment: environment, apiIDs: apiIDs, expiresAt: expiresAt,
         replacesID: replacesID, createdAt: createdAt),
       secret: secret)
   }

@@ -5,8 +5,8 @@ extension ServiceToken.Permission: PostgresCodable {}
 
 /// The columns that `ServiceTokenDetails.init(row:)` expects, from `tokenTables`.
 private let tokenColumns = """
-  token.id, token.name, token.permissions, token.environment, token.expires_at, token.revoked_at, token.rolled_at,
-  token.replaces_id, activity.last_used_at, token.created_at
+  token.id, token.name, token.permissions, token.environment, token.api_ids, token.expires_at, token.revoked_at,
+  token.rolled_at, token.replaces_id, activity.last_used_at, token.created_at
   """
 
 private let tokenTables = """
@@ -17,22 +17,35 @@ extension ServiceTokenDetails {
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
       id: try row.next(), name: try row.next(), permissions: try row.next(), environment: try row.next(),
-      expiresAt: try row.next(), revokedAt: try row.next(), rolledAt: try row.next(), replacesID: try row.next(),
-      lastUsedAt: try row.next(), createdAt: try row.next())
+      apiIDs: try row.next(), expiresAt: try row.next(), revokedAt: try row.next(), rolledAt: try row.next(),
+      replacesID: try row.next(), lastUsedAt: try row.next(), createdAt: try row.next())
   }
 }
 
 struct InsertServiceToken: PostgresStatement {
   typealias Row = Date
   static let sql = """
-    insert into service_tokens (id, name, token_hash, permissions, environment, expires_at, replaces_id)
-    values ($1, $2, $3, $4, $5, $6, $7)
+    insert into service_tokens (id, name, token_hash, permissions, environment, api_ids, expires_at, replaces_id)
+    values ($1, $2, $3, $4, $5, $6, $7, $8)
     returning created_at
     """
   let token: NewServiceToken
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      token.id, token.name, token.secret.hash, token.permissions, token.environment, token.expiresAt, token.replacesID)
+      token.id, token.name, token.secret.hash, token.permissions, token.environment, token.apiIDs, token.expiresAt,
+      token.replacesID)
+  }
+}
+
+/// The apis among those asked for that exist, by id or slug. They cannot be deleted until the end of the transaction.
+struct HoldAPIs: PostgresStatement {
+  static let sql = "select id, slug from apis where id = any ($1) or slug = any ($2) order by id for key share"
+  let references: [CatalogReference]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(references.compactMap(\.id), references.compactMap(\.name))
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> CatalogNamed {
+    CatalogNamed(id: try row.next(), name: try row.next())
   }
 }
 
@@ -104,7 +117,7 @@ struct WriteServiceTokenUses: PostgresStatement {
 struct FindServiceTokens: PostgresStatement {
   static let sql = """
     select \(headColumns), token.token_hash, token.id, token.name, token.permissions, token.environment,
-      token.expires_at, token.revoked_at is not null
+      token.api_ids, token.expires_at, token.revoked_at is not null
     from invalidation_head head left join service_tokens token on token.token_hash = any ($1)
     """
   struct Row {
@@ -119,7 +132,7 @@ struct FindServiceTokens: PostgresStatement {
     let token = Result { () throws(PostgresError) in
       ServiceToken(
         id: try row.next(), name: try row.next(), permissions: try row.next(), environment: try row.next(),
-        expiresAt: try row.next(), isRevoked: try row.next())
+        apiIDs: try row.next(), expiresAt: try row.next(), isRevoked: try row.next())
     }
     return Row(position: position, found: (hash, token))
   }

@@ -32,7 +32,7 @@ extension KeyFormat {
   private func onlyKey(in words: [String]) -> Secret? {
     guard let word = words.first, words.allSatisfy({ $0.utf8.elementsEqual(word.utf8) }) else { return nil }
     let secret = Secret(presented: word)
-    let isOwn = Key.Environment.allCases.contains { secret.isWellFormed(prefix: prefix + "_" + $0.rawValue) }
+    let isOwn = Key.Environment.allCases.contains { isWellFormed(secret, $0) }
     return isOwn ? secret : nil
   }
 }

@@ -13,6 +13,10 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   case suspendAccounts
   /// Changing plans and assigning them to accounts.
   case changePlans
+  /// Listing and changing apis, permissions and roles.
+  case changeCatalog
+  /// Changing the roles and permissions of keys.
+  case grantKeys
   /// Listing and changing service tokens.
   case changeTokens
   /// Listing and changing members of staff.
@@ -23,7 +27,7 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   package var roles: Set<StaffMember.Role> {
     switch self {
     case .useSession, .readCustomers, .readUsage, .revokeKeys, .suspendAccounts: [.support, .admin]
-    case .changePlans, .changeTokens, .changeStaff, .changePeople: [.admin]
+    case .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople: [.admin]
     }
   }
 }

@@ -213,11 +213,3 @@ struct SearchKeys: PostgresStatement {
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
-
-/// The account of a key, for staff, who start from the key.
-struct FindKeyAccount: PostgresStatement {
-  typealias Row = UUID
-  static let sql = "select account_id from api_keys where id = $1"
-  let id: UUID
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-}

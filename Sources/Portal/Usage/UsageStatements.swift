@@ -57,11 +57,14 @@ struct InsertUsageBatch: PostgresStatement {
 /// The accounts of keys; only keys of `environment`, if it is given.
 struct FindKeyAccounts: PostgresStatement {
   static let sql = """
-    select id, account_id from api_keys where id = any ($1) and ($2::text is null or environment = $2)
+    select id, account_id from api_keys
+    where id = any ($1) and ($2::text is null or environment = $2)
+      and ($3::uuid[] is null or api_id is null or api_id = any ($3))
     """
   let ids: [UUID]
   let environment: Key.Environment?
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids, environment) }
+  let apiIDs: [UUID]?
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids, environment, apiIDs) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (UUID, UUID) {
     (try row.next(), try row.next())
   }

@@ -35,14 +35,14 @@ package struct Usages: Sendable {
   }
 
   /// The usage of a key over the last `days` days, including today. Throws `.notFound` for an unknown key, a key of
-  /// another account, or, if `environment` is given, a key of another environment.
+  /// another account, or one that the caller may not see.
   package func report(
-    onKey id: UUID, of accountID: UUID, in environment: Key.Environment? = nil, days: Int
+    onKey id: UUID, of accountID: UUID, by caller: Caller? = nil, days: Int
   ) async throws -> UsageReport {
     let range = try await range(accountID, days)
     // Not on `reportPool`: a replica may not have received the key yet.
     guard let key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first,
-      key.environment.isWithin(environment)
+      caller?.reaches(key) ?? true
     else { throw PortalError.notFound }
     let (complete, daily, endpoints) = try await reportPool.pipeline(
       ReadCompleteThrough(), SumKeyUsageByDay(range: range, keyID: id),
@@ -72,7 +72,8 @@ package struct Usages: Sendable {
   ) async throws -> Receipt {
     let accounts = Dictionary(
       try await gatewayPool.query(
-        FindKeyAccounts(ids: Array(Set(outcomes.map(\.keyID))), environment: token.environment))
+        FindKeyAccounts(
+          ids: Array(Set(outcomes.map(\.keyID))), environment: token.environment, apiIDs: token.apiIDs))
     ) { one, _ in one }
     let now = try await clock.now(on: gatewayPool).date
     var receipt = Receipt()

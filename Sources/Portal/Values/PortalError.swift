@@ -59,6 +59,12 @@ package enum PortalError: Error, Sendable, Equatable {
   case accountBusy
   /// PostgreSQL is unavailable, or too many requests are waiting. `reason` is for the log only.
   case unavailable(reason: String)
+  /// Another thing of the catalog of the same kind has the slug or the name.
+  case nameTaken
+  /// A thing of the catalog that is used cannot be deleted; `reason` says by what, for the client.
+  case inUse(reason: String)
+  /// A protected api cannot be deleted.
+  case protected
   /// The Idempotency-Key was used before with another request.
   case idempotencyConflict
 
@@ -81,6 +87,16 @@ package struct FieldProblem: Sendable, Equatable {
     case email
     case password
     case plan
+    case api
+    case apiIDs
+    /// One of the apis that a service token is bound to, by its index.
+    case apiID(Int)
+    /// One of a role's permissions, by its index.
+    case permission(Int)
+    /// One of the roles or permissions that a key is to get or to lose, by its index.
+    case adding
+    case added(Int)
+    case removed(Int)
     /// The key itself, as it was presented.
     case key
 

@@ -4,7 +4,8 @@ import Crypto
 /// by accident; ``reveal()`` is the only access to its text.
 ///
 /// `<prefix>_<43 characters><6 characters>`: 32 bytes of the system's generator in base 62, then the CRC-32 of
-/// everything before it in base 62, so that a scanner or the server can detect a typo without a look-up.
+/// everything before it in base 62, so that a scanner or the server can detect a typo without a look-up. Keys for an
+/// api may have 16 to 255 bytes.
 package struct Secret: Sendable, CustomStringConvertible, CustomReflectable {
   static let randomLength = 43
   static let checksumLength = 6
@@ -16,11 +17,19 @@ package struct Secret: Sendable, CustomStringConvertible, CustomReflectable {
   /// A secret that a client presented.
   package init(presented text: String) { self.text = text }
 
-  /// Creates a new secret. `SystemRandomNumberGenerator` is the kernel's CSPRNG on Linux (`getrandom(2)`).
-  package static func random(prefix: String) -> Secret {
+  /// The number of base 62 characters that any `count` bytes fit into.
+  static func randomLength(ofBytes count: Int) -> Int {
+    // log 256 / log 62, rounded up: a multiple that is too large by less than one character at 255 bytes.
+    (count * 13_436 + 9_999) / 10_000
+  }
+
+  /// Creates a new secret of this many random bytes. `SystemRandomNumberGenerator` is the kernel's CSPRNG on Linux
+  /// (`getrandom(2)`).
+  package static func random(prefix: String, byteCount: Int = 32) -> Secret {
     var generator = SystemRandomNumberGenerator()
-    let limbs = (0..<4).map { _ in generator.next() as UInt64 }
-    let body = prefix + "_" + Base62.encode(limbs, length: randomLength)
+    var limbs = (0..<(byteCount + 7) / 8).map { _ in generator.next() as UInt64 }
+    if byteCount % 8 > 0 { limbs[0] >>= UInt64(64 - byteCount % 8 * 8) }
+    let body = prefix + "_" + Base62.encode(limbs, length: randomLength(ofBytes: byteCount))
     return Secret(presented: body + checksum(of: body.utf8))
   }
 
@@ -34,8 +43,13 @@ package struct Secret: Sendable, CustomStringConvertible, CustomReflectable {
 
   /// Whether it can be one of our secrets with `prefix`: right length, alphabet and checksum.
   package func isWellFormed(prefix: String) -> Bool {
-    let bodyLength = prefix.utf8.count + 1 + Self.randomLength
-    guard text.utf8.count == bodyLength + Self.checksumLength, text.utf8.starts(with: (prefix + "_").utf8) else {
+    isWellFormed(prefix: prefix, randomLength: Self.randomLength...Self.randomLength)
+  }
+
+  /// Like ``isWellFormed(prefix:)``, for secrets of any number of random bytes that take so many characters.
+  func isWellFormed(prefix: String, randomLength: ClosedRange<Int>) -> Bool {
+    let bodyLength = text.utf8.count - Self.checksumLength
+    guard randomLength.contains(bodyLength - prefix.utf8.count - 1), text.utf8.starts(with: (prefix + "_").utf8) else {
       return false
     }
     let bytes = Array(text.utf8)

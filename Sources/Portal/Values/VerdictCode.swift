@@ -9,6 +9,7 @@ package enum VerdictCode: String, Sendable, CaseIterable {
   case expired = "EXPIRED"
   case forbiddenAddress = "FORBIDDEN_ADDRESS"
   case insufficientScope = "INSUFFICIENT_SCOPE"
+  case insufficientPermissions = "INSUFFICIENT_PERMISSIONS"
   case rateLimited = "RATE_LIMITED"
   case usageExceeded = "USAGE_EXCEEDED"
 }

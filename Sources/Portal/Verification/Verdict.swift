@@ -17,10 +17,13 @@ package struct VerificationRequest: Sendable, Equatable {
   package var cost: Int
   /// If set, keys of other environments are not found.
   package var environment: Key.Environment?
+  /// Nil for most requests.
+  private var demands: GrantDemands?
 
   package init(
     hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
-    endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1, environment: Key.Environment? = nil
+    endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1, environment: Key.Environment? = nil,
+    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil
   ) {
     self.hash = hash
     self.scopes = scopes
@@ -28,6 +31,22 @@ package struct VerificationRequest: Sendable, Equatable {
     self.endpoint = endpoint
     self.cost = cost
     self.environment = environment
+    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions)
+  }
+
+  /// If set, keys for other apis are not found.
+  package var api: CatalogReference? { demands?.api }
+
+  /// If set, keys for none of these apis are not found.
+  package var apiIDs: [UUID]? {
+    get { demands?.apiIDs }
+    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions) }
+  }
+
+  /// What the permissions of the key must meet.
+  package var permissions: PermissionQuery? {
+    get { demands?.permissions }
+    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue) }
   }
 
   /// The endpoint name for a method and a target, as gateways pass them on. The query is left out, because it would
@@ -88,6 +107,8 @@ package struct VerifiableKey: Sendable, Equatable {
   package var name: String
   package var scopes: [String]
   package var allowedIPs: [AddressBlock]?
+  /// Nil for most keys.
+  package var grants: KeyGrants?
   package var expiresAt: Date?
   package var limits: KeyLimits
   package var environment: Key.Environment
@@ -99,12 +120,14 @@ package struct VerifiableKey: Sendable, Equatable {
     id: UUID, lineageID: UUID? = nil, accountID: UUID, name: String, environment: Key.Environment, scopes: [String],
     rateLimitPerMinute: Int, namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil,
     rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil,
-    expiresAt: Date? = nil, isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false
+    expiresAt: Date? = nil, isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false,
+    grants: KeyGrants? = nil
   ) {
     self.id = id
     self.name = name
     self.scopes = scopes
     self.allowedIPs = allowedIPs
+    self.grants = grants
     self.expiresAt = expiresAt
     limits = KeyLimits(
       lineageID: lineageID ?? id, accountID: accountID, perMinute: rateLimitPerMinute, named: namedLimits,
@@ -129,10 +152,21 @@ package struct VerifiableKey: Sendable, Equatable {
       }
     }
     let isCovered = request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
-    return isCovered ? nil : .insufficientScope
+    guard isCovered else { return .insufficientScope }
+    guard let permissions = request.permissions else { return nil }
+    return permissions.isMet { grants?.has($0) ?? false } ? nil : .insufficientPermissions
+  }
+
+  /// Whether there is such a key for the request: it is of the environment and for the api that the request may ask
+  /// about.
+  func isFound(by request: VerificationRequest) -> Bool {
+    guard environment.isWithin(request.environment) else { return false }
+    guard let grants else { return true }
+    return grants.apiID.isWithin(apis: request.apiIDs) && (request.api.map { grants.isFor($0) } ?? true)
   }
 }
 
 extension VerifiableKey: Invalidatable {
   package var owner: UUID? { accountID }
+  package var dependsOnCatalog: Bool { grants != nil }
 }

@@ -7,7 +7,15 @@ private let verifiableKeyColumns = """
   least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
   key.limit_values::bigint[], key.limit_window_seconds::bigint[], account.shared_limit_per_minute,
   key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
-  key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null
+  key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null,
+  key.api_id, case when key.api_id is not null then (select api.slug from apis api where api.id = key.api_id) end,
+  case when key.has_grants then array(
+    select role.name from key_roles held join roles role on role.id = held.role_id
+    where held.key_id = key.id order by role.name collate "C") end as roles,
+  case when key.has_grants then array(
+    select permission.slug
+    from key_effective_permissions held join permissions permission on permission.id = held.permission_id
+    where held.key_id = key.id order by permission.slug collate "C") end as permissions
   """
 
 private let verifiableKeyTables = """
@@ -40,7 +48,10 @@ extension VerifiableKey {
       rateLimitPerMinute: try row.next(), namedLimits: try [RateLimit](columns: &row),
       accountLimitPerMinute: try row.next(), rateLimitMode: try row.next(), accountLimitMode: try row.next(),
       allowedIPs: try [AddressBlock](column: row.next()), expiresAt: try row.next(), isRevoked: try row.next(),
-      isSuspended: try row.next(), isDisabled: try row.next())
+      isSuspended: try row.next(), isDisabled: try row.next(),
+      grants: KeyGrants(
+        apiID: try row.next(), apiSlug: try row.next(), roles: try row.next([String]?.self) ?? [],
+        permissions: try row.next([String]?.self) ?? []))
   }
 }
 

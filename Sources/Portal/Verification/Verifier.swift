@@ -5,10 +5,8 @@ package import Postgres
 package struct Verifier: Sendable {
   package let keys: ReadThroughCache<VerifiableKey>
   package let format: KeyFormat
-  private static let scopeListCountMax = 4_096
-
   let pool: PostgresPool
-  private let scopeLists: SharedValues<[String]>
+  private let shared: SharedParts
   let limiter: RateLimiter
   let limits: RateLimits
   let usage: UsageRecorder
@@ -27,15 +25,15 @@ package struct Verifier: Sendable {
     self.usage = usage
     self.clock = clock
     self.observer = observer
-    let scopeLists = SharedValues<[String]>(countMax: Self.scopeListCountMax)
-    self.scopeLists = scopeLists
+    let shared = SharedParts()
+    self.shared = shared
     keys = ReadThroughCache(
       cacheLimits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() }
     ) { hashes in
       let rows = try await pool.query(FindVerifiableKeys(hashes: hashes))
       return try SecretsRead(
         rows.map { row in
-          (row.position, row.found.map { found in (found.hash, found.key.map { $0.sharing(scopeLists) }) })
+          (row.position, row.found.map { found in (found.hash, found.key.map(shared.applied)) })
         })
     }
   }
@@ -52,7 +50,7 @@ package struct Verifier: Sendable {
         readCount += ids.count
         for row in try await transaction.query(FindVerifiableKeysByID(ids: ids)) {
           guard case (let hash, .success(let key))? = row.found else { continue }
-          let outcome = keys.cache.fill(hash, key.sharing(scopeLists), readAt: row.position, at: .now)
+          let outcome = keys.cache.fill(hash, shared.applied(to: key), readAt: row.position, at: .now)
           if outcome == .stored { storedCount += 1 }
         }
       }
@@ -156,7 +154,7 @@ package struct Verifier: Sendable {
   /// The result of a cache look-up of a request's key.
   private enum Cached {
     case key(VerifiableKey)
-    /// There is no such key, or it is of another environment.
+    /// There is no such key, or it is of another environment or for another api.
     case none
     /// Only PostgreSQL knows.
     case unknown
@@ -167,13 +165,13 @@ package struct Verifier: Sendable {
     return switch keys.cache.lookup(hash, at: moment.instant) {
     case .miss, .stale: .unknown
     case .absent: .none
-    case .hit(let key): request.reaches(key) ? .key(key) : .none
+    case .hit(let key): key.isFound(by: request) ? .key(key) : .none
     }
   }
 
   private func verify(_ key: VerifiableKey?, _ request: VerificationRequest) async throws -> Verdict {
     let now = try await clock.now(on: pool)
-    guard let key, request.reaches(key) else { return counted(.notFound, request, at: now) }
+    guard let key, key.isFound(by: request) else { return counted(.notFound, request, at: now) }
     var reservation: RateLimiter.Reservation?
     if let decision = decide(key, request, at: now, &reservation) {
       return counted(Verdict(key, decision), request, at: now)
@@ -226,15 +224,17 @@ extension Verdict {
   }
 }
 
-extension VerificationRequest {
-  /// Whether the request may ask about the environment of the key.
-  fileprivate func reaches(_ key: VerifiableKey) -> Bool { key.environment.isWithin(environment) }
-}
+/// What keys in the cache have in common.
+private struct SharedParts: Sendable {
+  private static let countMax = 4_096
 
-extension VerifiableKey {
-  fileprivate func sharing(_ scopeLists: SharedValues<[String]>) -> VerifiableKey {
-    var key = self
-    key.scopes = scopeLists.shared(scopes)
+  private let scopeLists = SharedValues<[String]>(countMax: countMax)
+  private let grants = SharedValues<KeyGrants>(countMax: countMax)
+
+  func applied(to key: VerifiableKey) -> VerifiableKey {
+    var key = key
+    key.scopes = scopeLists.shared(key.scopes)
+    key.grants = key.grants.map { grants.shared($0) }
     return key
   }
 }

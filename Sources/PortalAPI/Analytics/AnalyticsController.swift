@@ -10,7 +10,7 @@ import PortalHTTP
 struct AnalyticsController {
   let analytics: Analytics
 
-  func addRoutes(to routes: AnalystRoutes) {
+  func addRoutes(to routes: CompanyRoutes) {
     routes.get("v1/analytics/usage", .readUsage, query: .days + ["groupBy", "accountId", "keyId", "limit"], use: usage)
     routes.get("v1/analytics/top", .readUsage, query: .days + ["by", "limit"], use: top)
     routes.get("v1/analytics/unused-keys", .readUsage, query: .page + ["days"], use: unusedKeys)
@@ -18,7 +18,7 @@ struct AnalyticsController {
     routes.get("v1/analytics/growth", .readUsage, query: .days + ["limit"], use: growth)
   }
 
-  @Sendable private func usage(_ request: Request, _ context: AnalystContext) async throws -> Response {
+  @Sendable private func usage(_ request: Request, _ context: CompanyContext) async throws -> Response {
     let question = try UsageQuestion(try request.query(), at: analytics.clock.now.date, isExport: request.prefersCSV)
     let rows = analytics.usage(question)
     return try await answer(request, "usage", rows, UsageRow.columns(question.grouping)) { json, _ in
@@ -26,7 +26,7 @@ struct AnalyticsController {
     }
   }
 
-  @Sendable private func top(_ request: Request, _ context: AnalystContext) async throws -> Response {
+  @Sendable private func top(_ request: Request, _ context: CompanyContext) async throws -> Response {
     let asked = try ConsumerQuestion(try request.query(), at: analytics.clock.now.date, isExport: request.prefersCSV)
     let rows = analytics.top(asked.consumers, asked.range, limit: asked.limit)
     return try await answer(request, "top", rows, TopRow.columns(asked.consumers)) { json, _ in
@@ -34,7 +34,7 @@ struct AnalyticsController {
     }
   }
 
-  @Sendable private func unusedKeys(_ request: Request, _ context: AnalystContext) async throws -> Response {
+  @Sendable private func unusedKeys(_ request: Request, _ context: CompanyContext) async throws -> Response {
     let query = try request.query()
     let days = try query.integer(
       "days", 1...AnalyticsLimits.unusedDaysMax, default: AnalyticsLimits.unusedDaysDefault)
@@ -46,7 +46,7 @@ struct AnalyticsController {
     }
   }
 
-  @Sendable private func errorRates(_ request: Request, _ context: AnalystContext) async throws -> Response {
+  @Sendable private func errorRates(_ request: Request, _ context: CompanyContext) async throws -> Response {
     let asked = try ConsumerQuestion(try request.query(), at: analytics.clock.now.date, isExport: request.prefersCSV)
     let rows = analytics.errorRates(asked.consumers, asked.range, limit: asked.limit)
     return try await answer(request, "error-rates", rows, ErrorRateRow.columns(asked.consumers)) { json, _ in
@@ -54,7 +54,7 @@ struct AnalyticsController {
     }
   }
 
-  @Sendable private func growth(_ request: Request, _ context: AnalystContext) async throws -> Response {
+  @Sendable private func growth(_ request: Request, _ context: CompanyContext) async throws -> Response {
     let query = try request.query()
     let range = try query.dayRange(at: analytics.clock.now.date)
     let rows = analytics.growth(range, limit: try query.rowLimit(isExport: request.prefersCSV))

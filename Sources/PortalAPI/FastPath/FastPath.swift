@@ -168,7 +168,7 @@ package final class FastPath: Sendable {
   ) -> (verdict: Verdict?, outcome: Outcome) {
     if let lookUp { return (verdicts(after: lookUp, at: moment)?.first, .notHere) }
     guard var asked = asked(bytes) else { return (nil, .notHere) }
-    asked.request.environment = token.token.environment
+    asked.request.restrict(to: token.token)
     if let verdict = verifier.verifyCached(asked.request, at: moment) { return (verdict, .answered) }
     let (verdicts, outcome) = missing([asked.request], [asked.key], bytes, at: moment)
     return (verdicts?.first, outcome)
@@ -180,8 +180,8 @@ package final class FastPath: Sendable {
   ) -> (verdicts: [Verdict]?, outcome: Outcome) {
     if let lookUp { return (verdicts(after: lookUp, at: moment), .notHere) }
     guard var asked = VerificationScanner.requests(bytes, body) else { return (nil, .notHere) }
-    if let environment = token.token.environment {
-      for place in asked.requests.indices { asked.requests[place].environment = environment }
+    if token.token.environment != nil || token.token.apiIDs != nil {
+      for place in asked.requests.indices { asked.requests[place].restrict(to: token.token) }
     }
     if let verdicts = verifier.verifyCached(asked.requests, at: moment) { return (verdicts, .answered) }
     return missing(asked.requests, asked.keys, bytes, at: moment)
@@ -259,6 +259,10 @@ package final class FastPath: Sendable {
       let scope = bytes.text(field)
       guard Scope.isValid(scope) else { return nil }
       question.scopes = [scope]
+    }
+    if let field = fields.requiredPermission {
+      guard let permissions = try? PermissionQuery(bytes.text(field)) else { return nil }
+      question.permissions = permissions
     }
     if let field = fields.clientIP {
       guard let address = AddressBlock(bytes.text(field)), address.isSingleAddress else {

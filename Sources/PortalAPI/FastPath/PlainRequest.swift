@@ -33,6 +33,7 @@ struct PlainRequest: Equatable {
     @Place var token: Range<Int>?
     @Place var apiKey: Range<Int>?
     @Place var requiredScope: Range<Int>?
+    @Place var requiredPermission: Range<Int>?
     @Place var clientIP: Range<Int>?
     @Place var originalMethod: Range<Int>?
     @Place var originalURI: Range<Int>?
@@ -248,6 +249,7 @@ private struct HeadReader {
     case 16 where isName("x-latchkey-token"): fields.set(\.token, value)
     case 16 where isName("x-required-scope"): fields.set(\.requiredScope, value)
     case 17 where isName("x-original-method"): fields.set(\.originalMethod, value)
+    case 21 where isName("x-required-permission"): fields.set(\.requiredPermission, value)
     default: break
     }
     return true

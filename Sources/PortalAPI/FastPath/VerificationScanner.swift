@@ -53,6 +53,8 @@ struct VerificationScanner {
     var clientIP: AddressBlock?
     var endpoint: Range<Int>?
     var cost: Int?
+    var api: CatalogReference?
+    var permissions: PermissionQuery?
   }
 
   private mutating func request(_ bytes: Span<UInt8>) -> Asked? {
@@ -64,11 +66,11 @@ struct VerificationScanner {
     guard take("}", bytes), let key = members.key else { return nil }
     var scopes = members.scopes ?? []
     if let scope = members.scope { scopes.append(scope) }
-    let isKey = (1...Secret.lengthMax).contains(key.count)
+    let isKey = (1...KeyFormat.lengthMax).contains(key.count)
     let request = VerificationRequest(
       hash: isKey ? SecretHash(of: bytes.extracting(key)) : nil, scopes: scopes, clientIP: members.clientIP,
       endpoint: members.endpoint.map { bytes.text($0) } ?? VerificationRequest.endpointDefault,
-      cost: members.cost ?? 1)
+      cost: members.cost ?? 1, api: members.api, permissions: members.permissions)
     return (request, key)
   }
 
@@ -97,6 +99,14 @@ struct VerificationScanner {
     if bytes.holds("cost", at: name), members.cost == nil {
       members.cost = number(bytes)
       return (1...VerificationRequest.costMax).contains(members.cost ?? 0)
+    }
+    if bytes.holds("api", at: name), members.api == nil, let text = string(bytes) {
+      members.api = text.count <= CatalogName.lengthMax ? CatalogReference(bytes.text(text)) : nil
+      return members.api != nil
+    }
+    if bytes.holds("permissions", at: name), members.permissions == nil, let text = string(bytes) {
+      members.permissions = text.count <= PermissionQuery.lengthMax ? try? PermissionQuery(bytes.text(text)) : nil
+      return members.permissions != nil
     }
     return false
   }

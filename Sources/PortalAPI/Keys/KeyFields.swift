@@ -4,9 +4,11 @@ import Portal
 import PortalHTTP
 
 /// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
-/// throw all problems together.
+/// throw all problems together. Only a backend may name the api that a key is for.
 extension RequestFields {
-  mutating func keySettings(at now: Date) throws -> KeySettings {
+  mutating func keySettings(
+    at now: Date, byBackend: Bool
+  ) throws -> (settings: KeySettings, api: CatalogReference?) {
     let name = typedLine("name", 1...Key.nameLengthMax)
     let scopes = required("scopes") { $0.scopes() }
     let environment = choice("environment", default: Key.Environment.live)
@@ -14,15 +16,17 @@ extension RequestFields {
     let mode = choice("rateLimitMode", default: RateLimitMode.fast)
     let (allowedIPs, expiresAt) = (addressBlocks(), futureDate("expiresAt", after: now))
     let (description, tags, metadata) = (keyDescription(), tags(), metadata())
+    let api = byBackend ? apiReference() : nil
     return try finish(name, scopes) { name, scopes in
-      KeySettings(
+      let settings = KeySettings(
         name: name, environment: environment, scopes: scopes, rateLimitPerMinute: rateLimit, limits: limits,
         rateLimitMode: mode, allowedIPs: allowedIPs, expiresAt: expiresAt, description: description, tags: tags,
         metadata: metadata)
+      return (settings, api)
     }
   }
 
-  mutating func keyChanges(at now: Date) throws -> KeyChanges {
+  mutating func keyChanges(at now: Date, byBackend: Bool) throws -> KeyChanges {
     let changes = KeyChanges(
       name: change("name") { $0.typedLine("name", 1...Key.nameLengthMax) }, scopes: change("scopes") { $0.scopes() },
       rateLimitPerMinute: change("rateLimitPerMinute") { $0.rateLimitPerMinute() },
@@ -32,29 +36,19 @@ extension RequestFields {
       expiresAt: removableChange("expiresAt") { $0.futureDate("expiresAt", after: now) },
       description: removableChange("description") { $0.keyDescription() }, tags: change("tags") { $0.tags() },
       metadata: removableChange("metadata") { $0.metadata() },
-      isEnabled: change("enabled") { $0.optionalBool("enabled") })
+      isEnabled: change("enabled") { $0.optionalBool("enabled") },
+      api: byBackend ? removableChange("apiId") { $0.apiReference() } : .keep)
     try finish()
     return changes
   }
 
-  /// The value of a member that must not be null. Nil if the member is missing, and after a problem.
-  mutating func change<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
-    guard has(name) else { return nil }
-    if takeNull(name) {
-      refuse(name, "must not be null")
+  private mutating func apiReference() -> CatalogReference? {
+    guard let text = optionalString("apiId", 1...CatalogName.lengthMax) else { return nil }
+    guard let reference = CatalogReference(text) else {
+      refuse("apiId", "must be the id or slug of an api")
       return nil
     }
-    return parse(&self)
-  }
-
-  /// The change that a member asks for. Null removes the setting.
-  private mutating func removableChange<Value>(
-    _ name: String, _ parse: (inout RequestFields) -> Value?
-  ) -> OptionalChange<Value> {
-    guard has(name) else { return .keep }
-    if takeNull(name) { return .remove }
-    // Nil after a problem, which has been recorded.
-    return parse(&self).map { .set($0) } ?? .keep
+    return reference
   }
 
   private mutating func scopes() -> [String]? {

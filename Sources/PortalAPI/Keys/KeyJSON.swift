@@ -48,10 +48,14 @@ extension JSONWriter {
     } else {
       field("createdBy", json: nil)
     }
+    field("apiId", key.apiID)
+    field("roles", key.roles)
+    field("permissions", key.permissions)
     object("effective") { json in
       json.field("scopes", key.effectiveScopes)
       json.field("rateLimitPerMinute", key.effectiveRateLimitPerMinute)
       json.field("expiresAt", key.effectiveExpiresAt)
+      json.field("permissions", key.effectivePermissions)
     }
     objects("policyViolations", key.policyViolations) { $0.fields(of: $1) }
   }

@@ -38,7 +38,7 @@ struct KeysController {
     let query = try request.query()
     let page = try query.page()
     var filter = try KeyFilter(query)
-    filter.environment = access.caller.environment
+    (filter.environment, filter.apiIDs) = (access.caller.environment, access.caller.apiIDs)
     let found = try await keys.list(of: access.accountID, filter, page: page)
     let now = expiryDate
     return Response(
@@ -46,7 +46,7 @@ struct KeysController {
   }
 
   private func get(_ id: UUID, of access: KeyAccess) async throws -> Response {
-    let key = try await keys.find(id, of: access.accountID, in: access.caller.environment)
+    let key = try await keys.find(id, of: access.accountID, by: access.caller)
     return Response(
       json: .object { $0.fields(of: key, at: expiryDate) },
       headers: [.eTag: EntityTag.text(of: key.revision)])
@@ -55,8 +55,10 @@ struct KeysController {
   private func create(_ request: Request, for access: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let once = try request.idempotent(fields, access)
-    let settings: KeySettings
-    do { settings = try fields.keySettings(at: expiryDate) } catch let error as InvalidRequest {
+    let body: (settings: KeySettings, api: CatalogReference?)
+    do {
+      body = try fields.keySettings(at: expiryDate, byBackend: access.isByBackend)
+    } catch let error as InvalidRequest {
       // A repeat may have an `expiresAt` that was in the future at the first request and is in the past now.
       guard let once, let answer = try await idempotency.firstAnswer(to: once) else { throw error }
       return response(try NewKey(answer), for: access)
@@ -64,7 +66,7 @@ struct KeysController {
     let now = try await keys.now()
     let answer = try await idempotency.once(once, of: access.accountID) { transaction in
       let issued = try await keys.create(
-        settings, for: access.accountID, by: access.caller, at: now, on: transaction)
+        body.settings, api: body.api, for: access.accountID, by: access.caller, at: now, on: transaction)
       return FirstAnswer(issued, at: expiryDate)
     }
     return response(try NewKey(answer), for: access)
@@ -82,7 +84,7 @@ struct KeysController {
 
   private func update(_ id: UUID, _ request: Request, of access: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let changes = try fields.keyChanges(at: expiryDate)
+    let changes = try fields.keyChanges(at: expiryDate, byBackend: access.isByBackend)
     let revisions = try request.ifMatch()
     let updated = try await keys.update(
       id, of: access.accountID, changes, ifRevision: revisions, by: access.caller)

@@ -27,6 +27,13 @@ extension FieldProblem.Field {
     case .email: "email"
     case .password: "password"
     case .plan: "plan"
+    case .api: "apiId"
+    case .apiIDs: "apiIds"
+    case .apiID(let index): "apiIds[\(index)]"
+    case .permission(let index): "permissions[\(index)]"
+    case .adding: "add"
+    case .added(let index): "add[\(index)]"
+    case .removed(let index): "remove[\(index)]"
     case .key: "key"
     }
   }

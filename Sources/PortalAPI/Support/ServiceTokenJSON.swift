@@ -8,6 +8,7 @@ extension JSONWriter {
     field("name", token.name)
     field("permissions", token.permissions.map(\.rawValue))
     field("environment", token.environment?.rawValue)
+    field("apiIds", token.apiIDs?.map(\.text))
     field("expiresAt", token.expiresAt)
     field("revokedAt", token.revokedAt)
     field("rolledAt", token.rolledAt)

@@ -28,8 +28,8 @@ struct ServiceTokensController {
     let now = tokens.clock.now.expiryDate
     let body = try NewServiceTokenBody(&fields, at: now)
     let issued = try await tokens.create(
-      name: body.name, permissions: body.permissions, environment: body.environment, expiresAt: body.expiresAt,
-      by: context.caller)
+      name: body.name, permissions: body.permissions, environment: body.environment, apis: body.apis,
+      expiresAt: body.expiresAt, by: context.caller)
     return Response(
       status: .created,
       json: .object { json in

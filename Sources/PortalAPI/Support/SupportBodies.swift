@@ -64,6 +64,8 @@ struct NewServiceTokenBody {
   var permissions: [ServiceToken.Permission]
   /// Nil means both environments.
   var environment: Key.Environment?
+  /// The apis that it is bound to; nil means all.
+  var apis: [CatalogReference]?
   var expiresAt: Date?
 }
 
@@ -72,20 +74,17 @@ extension NewServiceTokenBody {
     let name = fields.typedLine("name", 1...ServiceToken.nameLengthMax)
     let permissions = fields.permissions()
     let environment: Key.Environment? = fields.optionalChoice("environment")
+    let apis = fields.optionalList("apiIds", 1...ServiceToken.apiCountMax, "must be the id or slug of an api") {
+      CatalogReference($0)
+    }
     let expiresAt = fields.futureDate("expiresAt", after: now)
     self = try fields.finish(name, permissions) {
-      NewServiceTokenBody(name: $0, permissions: $1, environment: environment, expiresAt: expiresAt)
+      NewServiceTokenBody(name: $0, permissions: $1, environment: environment, apis: apis, expiresAt: expiresAt)
     }
   }
 }
 
 extension RequestFields {
-  fileprivate mutating func supportReason() -> SupportReason? {
-    let text = typedLines("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
-    let ticket = optionalTypedLine("ticket", 1...SupportReason.ticketLengthMax)
-    return text.map { SupportReason(text: $0, ticket: ticket) }
-  }
-
   fileprivate mutating func permissions() -> [ServiceToken.Permission]? {
     var seen: Set<ServiceToken.Permission> = []
     let all = ServiceToken.Permission.allCases

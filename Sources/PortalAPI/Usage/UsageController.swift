@@ -23,7 +23,7 @@ struct UsageController {
 
   private func ofKey(_ id: UUID, _ request: Request, of access: KeyAccess) async throws -> Response {
     let report = try await usages.report(
-      onKey: id, of: access.accountID, in: access.caller.environment, days: try request.query().days)
+      onKey: id, of: access.accountID, by: access.caller, days: try request.query().days)
     return Response(json: .object { $0.fields(of: report, onKey: id) })
   }
 

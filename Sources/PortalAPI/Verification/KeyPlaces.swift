@@ -107,7 +107,7 @@ package struct KeyPlaces: Sendable, Equatable {
       let rest = key.lowerBound + scheme.utf8CodeUnitCount..<key.upperBound
       if rest.isEmpty || isBlank(bytes[rest.lowerBound]) { key = trimmed(rest, bytes) }
     }
-    guard (1...Secret.lengthMax).contains(key.count) else { return nil }
+    guard (1...KeyFormat.lengthMax).contains(key.count) else { return nil }
     var dotCount = 0
     for index in key {
       if isBlank(bytes[index]) { return nil }

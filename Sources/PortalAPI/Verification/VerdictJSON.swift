@@ -20,8 +20,14 @@ extension JSONWriter {
     piece(#","limits":[{"name":"#, limits.own)
     for standing in limits.others { piece(#",{"name":"#, standing) }
     piece("]")
+    if let grants = key.grants { fields(of: grants) }
     // Null if waiting would not help.
     if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding.retryAfterSeconds) }
+  }
+
+  private mutating func fields(of grants: KeyGrants) {
+    if !grants.roles.isEmpty { field("roles", grants.roles) }
+    if !grants.permissions.isEmpty { field("permissions", grants.permissions) }
   }
 
   /// The result of an invalid question of a batch.

@@ -29,7 +29,7 @@ struct VerificationController {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let asked = fields.verification(verifier.format)
     var question = try fields.finish(asked) { $0 }
-    question.environment = context.token.environment
+    question.restrict(to: context.token)
     let verdict = try await verifier.verify(question)
     var response = Response(json: .object { $0.fields(of: verdict) })
     if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.limits)) }
@@ -38,7 +38,7 @@ struct VerificationController {
 
   @Sendable private func verifyBatch(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
-    let asked = fields.batchItems(verifier.format, context.token.environment)
+    let asked = fields.batchItems(verifier.format, context.token)
     let items = try fields.finish(asked) { $0 }
     var verdicts = try await verifier.verify(items.compactMap(\.question))[...]
     for item in items where item.question == nil { verifier.noteInvalidRequest() }
@@ -56,7 +56,7 @@ struct VerificationController {
   @Sendable private func authorize(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     let key = keyPlaces.key(in: request.headers)
     var question = try request.verification(of: key.flatMap(verifier.format.hash))
-    question.environment = context.token.environment
+    question.restrict(to: context.token)
     return Response(authorizing: key == nil ? verifier.verifyNone() : try await verifier.verify(question))
   }
 }
@@ -73,7 +73,7 @@ extension Verdict {
     switch code {
     case .valid: .ok
     case .missingKey, .notFound, .revoked, .disabled, .expired: .unauthorized
-    case .suspended, .forbiddenAddress, .insufficientScope: .forbidden
+    case .suspended, .forbiddenAddress, .insufficientScope, .insufficientPermissions: .forbidden
     case .rateLimited, .usageExceeded: .tooManyRequests
     }
   }
@@ -103,6 +103,11 @@ extension Request {
       guard Scope.isValid(scope) else { throw InvalidRequest("header.X-Required-Scope", "must be a scope") }
       question.scopes = [scope]
     }
+    if let text = headers[.xRequiredPermission] {
+      do throws(PermissionQuery.Problem) { question.permissions = try PermissionQuery(text) } catch {
+        throw InvalidRequest("header.X-Required-Permission", error.message)
+      }
+    }
     if let text = headers[.xClientIP] {
       guard let address = AddressBlock(text), address.isSingleAddress else {
         throw InvalidRequest("header.X-Client-IP", "must be an IPv4 or IPv6 address")
@@ -122,6 +127,7 @@ extension HTTPField.Name {
   static let xLatchkeyToken = HTTPField.Name("X-Latchkey-Token")!
   static let xAPIKey = HTTPField.Name("X-API-Key")!
   fileprivate static let xRequiredScope = HTTPField.Name("X-Required-Scope")!
+  fileprivate static let xRequiredPermission = HTTPField.Name("X-Required-Permission")!
   fileprivate static let xClientIP = HTTPField.Name("X-Client-IP")!
   fileprivate static let xOriginalMethod = HTTPField.Name("X-Original-Method")!
   static let xOriginalURI = HTTPField.Name("X-Original-URI")!

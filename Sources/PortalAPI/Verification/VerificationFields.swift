@@ -14,7 +14,7 @@ enum BatchItem {
 }
 
 extension RequestFields {
-  mutating func batchItems(_ format: KeyFormat, _ environment: Key.Environment?) -> [BatchItem]? {
+  mutating func batchItems(_ format: KeyFormat, _ token: ServiceToken) -> [BatchItem]? {
     objects("requests", 1...VerificationController.batchCountMax) { object in
       switch object {
       case .problem(let problem): return .invalid([problem])
@@ -24,7 +24,7 @@ extension RequestFields {
         guard problems.isEmpty, var question = asked else {
           return .invalid(Array(problems.prefix(BatchItem.problemCountMax)))
         }
-        question.environment = environment
+        question.restrict(to: token)
         return .question(question)
       }
     }
@@ -54,10 +54,36 @@ extension RequestFields {
     }
     let endpoint = optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
     let cost = integer("cost", 1...VerificationRequest.costMax, default: 1)
+    let (api, permissions) = (askedAPI(), permissionQuery())
     return key.map {
       VerificationRequest(
         hash: format.hash(of: $0), scopes: scopes, clientIP: clientIP,
-        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost)
+        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions)
     }
+  }
+
+  private mutating func askedAPI() -> CatalogReference? {
+    guard let text = optionalString("api", 1...CatalogName.lengthMax) else { return nil }
+    guard let reference = CatalogReference(text) else {
+      refuse("api", "must be the id or slug of an api")
+      return nil
+    }
+    return reference
+  }
+
+  private mutating func permissionQuery() -> PermissionQuery? {
+    guard let text = optionalString("permissions", 1...PermissionQuery.lengthMax) else { return nil }
+    do throws(PermissionQuery.Problem) { return try PermissionQuery(text) } catch {
+      refuse("permissions", error.message)
+      return nil
+    }
+  }
+}
+
+extension VerificationRequest {
+  /// Restricts the keys that can be found to those that the service token may see.
+  mutating func restrict(to token: ServiceToken) {
+    environment = token.environment
+    if let bound = token.apiIDs { apiIDs = bound }
   }
 }

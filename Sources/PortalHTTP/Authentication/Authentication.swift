@@ -101,7 +101,7 @@ package struct ServiceTokenAuthentication: RouterMiddleware {
 }
 
 /// Authenticates a service token or a staff member, by bearer token.
-package struct AnalystAuthentication: RouterMiddleware {
+package struct CompanyAuthentication: RouterMiddleware {
   private let tokens: ServiceTokenVerifier
   private let sessions: Sessions
   private let limits: RequestLimits

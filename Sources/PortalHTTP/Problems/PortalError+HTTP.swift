@@ -114,6 +114,12 @@ extension Problem {
         headers: [.retryAfter: "\(Self.retryAfterSeconds)"])
     case .unavailable:
       self = .unavailable
+    case .nameTaken:
+      self.init(.conflict, .nameTaken, "The slug or name is taken.")
+    case .inUse(let reason):
+      self.init(.conflict, .inUse, reason)
+    case .protected:
+      self.init(.conflict, .protected, "The api is protected; remove its protection first.")
     case .idempotencyConflict:
       self.init(
         .conflict, .idempotencyConflict,

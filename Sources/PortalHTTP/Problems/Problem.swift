@@ -45,6 +45,9 @@ package struct Problem: Error, Sendable {
     case outcomeUnknown = "outcome_unknown"
     case internalError = "internal_error"
     case idempotencyConflict = "idempotency_conflict"
+    case nameTaken = "name_taken"
+    case inUse = "in_use"
+    case protected
   }
 
   package var status: HTTPResponse.Status

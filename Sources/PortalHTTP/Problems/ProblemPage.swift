@@ -43,7 +43,7 @@ extension Problem.Code {
     case .notFound: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .secondFactorEnabled, .secondFactorNotConfigured, .keyCapReached, .keyNotActive, .tokenNotActive, .emailTaken,
-      .lastOwner, .lastAdmin, .alreadyMember, .emailVerified, .idempotencyConflict:
+      .lastOwner, .lastAdmin, .alreadyMember, .emailVerified, .idempotencyConflict, .nameTaken, .inUse, .protected:
       .conflict
     case .preconditionFailed: .preconditionFailed
     case .bodyTooLarge: .contentTooLarge
@@ -149,6 +149,12 @@ extension Problem.Code {
       "A change was started, and the server does not know whether it was made: the connection to the database was lost."
     case .internalError:
       "The server failed. Its log has the reason, with the id of the request."
+    case .nameTaken:
+      "Another api, permission or role has this slug or name. Each is unique within its kind."
+    case .inUse:
+      "An api, a permission or a role is deleted only when nothing uses it. \"detail\" says what does."
+    case .protected:
+      "The api is protected from being deleted."
     case .idempotencyConflict:
       "The Idempotency-Key was used for a different request within the last 24 hours. The request changed nothing."
     }
@@ -238,6 +244,12 @@ extension Problem.Code {
       """
     case .internalError:
       "Report the problem to the operator of the server, with its \"requestId\"."
+    case .nameTaken:
+      "Choose another slug or name, or change the one that exists."
+    case .inUse:
+      "Take it from what uses it, or revoke the keys that have it, and repeat the request."
+    case .protected:
+      "Set \"isProtected\" of the api to false first, if it is really to be deleted."
     case .idempotencyConflict:
       "Use a new Idempotency-Key for each new request, and the same key only to repeat a request unchanged."
     }

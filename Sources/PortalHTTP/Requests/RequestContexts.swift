@@ -78,24 +78,30 @@ package struct ServiceTokenContext: ChildRequestContext {
   }
 }
 
-/// The context of a caller who may read all accounts: staff, or a service token with that permission.
-package struct AnalystContext: ChildRequestContext {
-  package enum Analyst: Sendable {
+/// The context of a caller who acts for the company that runs the portal: a service token, or a staff member who is
+/// logged in.
+package struct CompanyContext: ChildRequestContext {
+  package enum Holder: Sendable {
     case token(ServiceToken)
     case staff(StaffSession)
   }
 
   package var coreContext: CoreRequestContextStorage
-  package let analyst: Analyst
+  package let holder: Holder
+  package let caller: Caller
 
   package init(context: AppRequestContext) throws {
     if let token = context.token {
-      analyst = .token(token)
+      holder = .token(token)
+      caller = token.caller(ip: context.clientAddress)
     } else if let session = context.staff {
-      analyst = .staff(session)
+      holder = .staff(session)
+      caller = session.caller(ip: context.clientAddress)
     } else {
       throw PortalError.unauthenticated
     }
     coreContext = context.coreContext
   }
+
+  package var isStaff: Bool { if case .staff = holder { true } else { false } }
 }

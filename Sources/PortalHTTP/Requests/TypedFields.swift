@@ -1,5 +1,5 @@
 import JSON
-import Portal
+package import Portal
 
 /// Names and other texts typed by people, all checked by ``TypedText``. White space around them does not count.
 extension RequestFields {
@@ -21,6 +21,19 @@ extension RequestFields {
   /// Like ``optionalTypedLine(_:_:)``, with line breaks.
   package mutating func optionalTypedLines(_ name: String, _ length: ClosedRange<Int>) -> String? {
     optionalTyped(name, length, .lines)
+  }
+
+  /// A person's reason for a change, and its ticket. Required.
+  package mutating func supportReason() -> SupportReason? {
+    let text = typedLines("reason", SupportReason.textLengthMin...SupportReason.textLengthMax)
+    let ticket = optionalTypedLine("ticket", 1...SupportReason.ticketLengthMax)
+    return text.map { SupportReason(text: $0, ticket: ticket) }
+  }
+
+  /// The reason for a change by the company: staff must state one, a service token may. Nil if there is none, and
+  /// after a problem.
+  package mutating func reason(of context: CompanyContext) -> SupportReason? {
+    context.isStaff || has("reason") || has("ticket") ? supportReason() : nil
   }
 
   private mutating func optionalTyped(

@@ -11,6 +11,10 @@ package struct PortalServices: Sendable {
   package var idempotency: Idempotency
   package var policies: KeyPolicies
   package var plans: Plans
+  package var apis: CatalogAPIs
+  package var permissions: CatalogPermissions
+  package var roles: CatalogRoles
+  package var grants: Grants
   package var verifier: Verifier
   package var tokens: ServiceTokenVerifier
   package var serviceTokens: ServiceTokens
@@ -26,7 +30,8 @@ package struct PortalServices: Sendable {
 
   package init(
     accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
-    keys: Keys, idempotency: Idempotency, policies: KeyPolicies, plans: Plans, verifier: Verifier,
+    keys: Keys, idempotency: Idempotency, policies: KeyPolicies, plans: Plans, apis: CatalogAPIs,
+    permissions: CatalogPermissions, roles: CatalogRoles, grants: Grants, verifier: Verifier,
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
@@ -41,6 +46,10 @@ package struct PortalServices: Sendable {
     self.idempotency = idempotency
     self.policies = policies
     self.plans = plans
+    self.apis = apis
+    self.permissions = permissions
+    self.roles = roles
+    self.grants = grants
     self.verifier = verifier
     self.tokens = tokens
     self.serviceTokens = serviceTokens

@@ -24,6 +24,11 @@ struct TokensCommand: AsyncParsableCommand {
     @Option(help: "A permission of the token; can be repeated.") var permission: [ServiceToken.Permission]
     @Option(help: "The only environment whose keys it can access. By default, it can access all.")
     var environment: Key.Environment?
+    @Option(
+      name: .customLong("api"),
+      help: "The id or slug of an api whose keys it can access; can be repeated. By default, it can access all.",
+      transform: ValidationError.parse(catalog:))
+    var apis: [CatalogReference] = []
     @OptionGroup var expiryOptions: ExpiryOptions
 
     func validate() throws {
@@ -35,6 +40,12 @@ struct TokensCommand: AsyncParsableCommand {
       if environment != nil, let other = permission.first(where: { !$0.isRestrictable }) {
         throw ValidationError("--environment cannot be combined with --permission \(other.rawValue).")
       }
+      if !apis.isEmpty, let other = permission.first(where: { !$0.isRestrictable }) {
+        throw ValidationError("--api cannot be combined with --permission \(other.rawValue).")
+      }
+      guard apis.count <= ServiceToken.apiCountMax else {
+        throw ValidationError("--api can be given at most \(ServiceToken.apiCountMax) times.")
+      }
     }
 
     func run() async throws {
@@ -43,8 +54,8 @@ struct TokensCommand: AsyncParsableCommand {
       try await reportingFailure {
         let (issued, now) = try await configuration.withTokens { tokens, now in
           try await tokens.create(
-            name: name, permissions: permission, environment: environment, expiresAt: expiryOptions.expiry(from: now),
-            by: commandCaller)
+            name: name, permissions: permission, environment: environment, apis: apis.isEmpty ? nil : apis,
+            expiresAt: expiryOptions.expiry(from: now), by: commandCaller)
         }
         Output(isJSON: options.json).print(
           "token \(issued.id.text) \(issued.secret.reveal())", json: .object { $0.fields(of: issued, at: now) })
@@ -94,7 +105,7 @@ struct TokensCommand: AsyncParsableCommand {
   struct Roll: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Replace a service token with a new one and print it; it is not shown again.",
-      discussion: "The new token has the same name, permissions, environment and expiry.")
+      discussion: "The new token has the same name, permissions, environment, apis and expiry.")
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: "The token's id.", transform: ValidationError.parse(id:)) var id: UUID

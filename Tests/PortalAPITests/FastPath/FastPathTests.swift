@@ -154,7 +154,7 @@ struct FastPathTests {
     try await withTwins { twins in
       let (seed, keys) = (twins.seed, twins.seed.keys)
       _ = try await twins.expectSame([batch([keys[0]], token: seed.token), Self.last])
-      let long = String(repeating: "k", count: 300)
+      let long = String(repeating: "k", count: 600)
       let body = "{\"requests\":[{\"key\":\"\(keys[0])\"},{\"key\":\"\(keys[0])\",\"clientIP\":\"unknown\"}]}"
       let requests = [
         batch([""], token: seed.token), batch([long], token: seed.token),

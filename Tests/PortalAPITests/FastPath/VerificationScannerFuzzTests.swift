@@ -9,10 +9,13 @@ import Testing
 
 @Suite("VerificationScanner, fuzzed")
 struct VerificationScannerFuzzTests {
-  private static let names = ["key", "scope", "scopes", "clientIP", "endpoint", "cost", "other", "ke\\u0079"]
+  private static let names = [
+    "key", "scope", "scopes", "clientIP", "endpoint", "cost", "api", "permissions", "other", "ke\\u0079",
+  ]
   private static let values = [
     #""k""#, #""lk_live_x""#, #""a:b""#, #"["a","b"]"#, "[]", #""10.0.0.1""#, #""::1""#, #""10.0.0.0/8""#, "1", "17",
     "1000", "1001", "0", "null", "true", #""GET /v1""#, #""\n""#, #""é""#, "{}", "1.0", "-1", #""""#,
+    #""orders""#, #""01980e60-1111-7a2b-8c3d-4e5f6a7b8c9d""#, #""a AND (b.* OR c)""#, #""a OR""#, #""or""#,
   ]
   private static let tokens =
     names.map { "\"\($0)\":" } + values + [#"{"requests":["#, "]}", "\"", ",", ":", "\\", "\u{0}"]
@@ -43,7 +46,7 @@ struct VerificationScannerFuzzTests {
   }
 
   private static func body(_ random: inout SeededGenerator) -> String {
-    let key = String(repeating: "k", count: random.pick([0, 1, 2, 256, 257]))
+    let key = String(repeating: "k", count: random.pick([0, 1, 2, 512, 513]))
     var members = [#""key":"\#(key)""#]
     for _ in 0..<Int.random(in: 0...3, using: &random) {
       members.append("\"\(random.pick(names))\":\(random.pick(values))")

@@ -36,6 +36,9 @@ struct VerificationScannerTests {
           + "\r\n\t" + #""clientIP":"192.0.2.1","key":"k" } "#) == expected)
     #expect(scan(#"{"key":"k"}"#) == VerificationRequest(hash: SecretHash(of: "k".utf8)))
     #expect(scan(#"{"key":"k","scopes":[]}"#)?.scopes == [])
+    let granted = scan(#"{"key":"k","api":"orders","permissions":"a AND b"}"#)
+    #expect(granted?.api == .name("orders"))
+    #expect(try granted?.permissions == PermissionQuery("a and b"))
   }
 
   @Test(
@@ -46,6 +49,8 @@ struct VerificationScannerTests {
       #"{"key":"k","key":"k"}"#, #"{"key":"k","Key":"k"}"#, #"{"key":"k","other":1}"#, #"{"key":"k","cost":0}"#,
       #"{"key":"k","cost":1001}"#, #"{"key":"k","cost":1.0}"#, #"{"key":"k","cost":1e1}"#, #"{"key":"k","cost":01}"#,
       #"{"key":"k","cost":-1}"#, #"{"key":"k","cost":"1"}"#, #"{"key":"k","cost":11111}"#, #"{"key":"k","cost":}"#,
+      #"{"key":"k","api":"a b"}"#, #"{"key":"k","api":null}"#, #"{"key":"k","permissions":"a b"}"#,
+      #"{"key":"k","permissions":""}"#, #"{"key":"k","permissions":"a","permissions":"a"}"#,
       #"{"key":"k","scope":"A"}"#, #"{"key":"k","scopes":["a",]}"#, #"{"key":"k","scopes":"a"}"#,
       #"{"key":"k","clientIP":"192.0.2.0/24"}"#, #"{"key":"k","clientIP":"x"}"#, #"{"key":"k","endpoint":""}"#,
       "{\"key\":\"k\u{1}\"}", "{\"key\":\"k\u{0}\"}", "\u{FEFF}{\"key\":\"k\"}", "{\u{A0}\"key\":\"k\"}",
@@ -57,12 +62,12 @@ struct VerificationScannerTests {
 
   @Test("text that is too short or too long for a key has no hash, and is a valid question")
   func noKey() {
-    for count in [0, 257, 60_000] {
+    for count in [0, 513, 60_000] {
       let text = "{\"key\":\"\(String(repeating: "k", count: count))\",\"cost\":2}"
       #expect(scan(text) == VerificationRequest(hash: nil, cost: 2))
       #expect(read(Array(text.utf8)) == VerificationRequest(hash: nil, cost: 2))
     }
-    let longest = String(repeating: "k", count: 256)
+    let longest = String(repeating: "k", count: 512)
     #expect(scan("{\"key\":\"\(longest)\"}") == VerificationRequest(hash: SecretHash(of: longest.utf8)))
   }
 

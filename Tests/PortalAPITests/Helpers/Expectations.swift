@@ -12,9 +12,12 @@ enum Contract {
     "id", "name", "start", "environment", "scopes", "rateLimitPerMinute", "limits", "rateLimitMode", "allowedIPs",
     "expiresAt", "revokedAt",
     "lastUsedAt", "totalRequests", "createdAt", "status", "description", "tags", "metadata", "createdBy",
-    "effective", "policyViolations",
+    "apiId", "roles", "permissions", "effective", "policyViolations",
   ]
   static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
+  static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "createdAt"]
+  static let permission = ["id", "slug", "description", "createdAt"]
+  static let role = ["id", "name", "description", "permissions", "createdAt"]
   static let propagation = ["instances", "acknowledged", "milliseconds"]
   static let login = ["user", "account", "role", "token", "expiresAt"]
   static let verdict = [

@@ -25,7 +25,7 @@ struct RequestGenerator {
 
   private mutating func key() -> String {
     oneIn(12)
-      ? pick("lk_live_unknown", "x", "é", "", String(repeating: "k", count: 300))
+      ? pick("lk_live_unknown", "x", "é", "", String(repeating: "k", count: 600))
       : seed.keys.randomElement(using: &random)!
   }
 
@@ -47,6 +47,18 @@ struct RequestGenerator {
       members.append(
         pick(#""clientIP":"10.1.2.3""#, #""clientIP":"2001:db8::1""#, #""clientIP":"8.8.8.8""#, #""clientIP":"x""#))
     }
+    if oneIn(4) {
+      members.append(
+        pick(
+          #""permissions":"a""#, #""permissions":"b""#, #""permissions":"a AND b""#, #""permissions":"x or (a)""#,
+          #""permissions":"a b""#, #""permissions":"""#, #""permissions":null"#))
+    }
+    if oneIn(4) {
+      members.append(
+        pick(
+          #""api":"one""#, #""api":"two""#, #""api":"00000000-0000-7000-8000-000000000070""#, #""api":"a b""#,
+          #""api":7"#))
+    }
     if oneIn(20) { members.append(pick(#""other":1"#, #""key":"k""#, "\"a\":\"\u{1}\"")) }
     members.shuffle(using: &random)
     return "{" + pick("", "", " ", "\n") + members.joined(separator: pick(",", ",", " , ")) + "}"
@@ -55,7 +67,7 @@ struct RequestGenerator {
 
   private mutating func token() -> String {
     if oneIn(15) { return pick("lk_svc_none", seed.weakToken, "") }
-    return oneIn(4) ? pick(seed.liveToken, seed.testToken) : seed.token
+    return oneIn(4) ? pick(seed.liveToken, seed.testToken, seed.boundToken) : seed.token
   }
 
   private mutating func fields() -> String {
@@ -115,6 +127,11 @@ struct RequestGenerator {
     if oneIn(3) {
       head += pick(
         "X-Required-Scope: a\r\n", "X-Required-Scope: z\r\n", "X-Required-Scope: Z\r\n", "X-Required-Scope:\r\n")
+    }
+    if oneIn(4) {
+      head += pick(
+        "X-Required-Permission: a\r\n", "X-Required-Permission: b OR x\r\n", "x-required-permission: (a\r\n",
+        "X-Required-Permission:\r\n")
     }
     if oneIn(3) { head += pick("X-Client-IP: 10.0.0.1\r\n", "X-Client-IP: ::ffff:10.0.0.1\r\n", "X-Client-IP: x\r\n") }
     if oneIn(3) {

@@ -7,7 +7,8 @@ import Testing
 
 extension Contract {
   static let serviceToken = [
-    "id", "name", "permissions", "environment", "expiresAt", "revokedAt", "rolledAt", "replacesId", "lastUsedAt",
+    "id", "name", "permissions", "environment", "apiIds", "expiresAt", "revokedAt", "rolledAt", "replacesId",
+    "lastUsedAt",
     "createdAt", "status",
   ]
   static let tokenWarning = "Store this token securely: it won't be shown again."

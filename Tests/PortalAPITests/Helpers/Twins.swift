@@ -113,12 +113,14 @@ private struct MaskedAnswers {
 
 /// Accounts, keys and tokens with the same ids and secrets in every database.
 struct Seed: Sendable {
-  let keys = (0..<13).map { Self.secret("lk_live", "key\($0)") }
+  let keys = (0..<17).map { Self.secret("lk_live", "key\($0)") }
   let token = Self.secret("lk_svc", "token")
   let weakToken = Self.secret("lk_svc", "weakToken")
   /// Tokens of one environment each.
   let liveToken = Self.secret("lk_svc", "liveToken")
   let testToken = Self.secret("lk_svc", "testToken")
+  /// A token that is bound to one of two apis.
+  let boundToken = Self.secret("lk_svc", "boundToken")
 
   /// A secret that is the same in every run, so that requests with it can be kept. Its 43 characters are zeros and
   /// `name`.
@@ -140,6 +142,8 @@ struct Seed: Sendable {
       (plain, ", limit_names, limit_values, limit_window_seconds", ", '{few}', '{3}', '{86400}'"),
       (plain, ", limit_names, limit_values, limit_window_seconds", ", '{loose,tight}', '{50,20}', '{86400,86400}'"),
       (limited, "", ""), (plain, ", rate_limit_mode", ", 'consistent'"), (plain, ", environment", ", 'test'"),
+      // These are granted something.
+      (plain, ", api_id", ", \(id(70))"), (plain, ", api_id", ", \(id(71))"), (plain, "", ""), (plain, "", ""),
     ]
     let rows = settings.enumerated().map { index, setting in
       let isScoped = setting.columns.contains("scopes")
@@ -159,7 +163,18 @@ struct Seed: Sendable {
         (\(id(81)), 'b', \(hash(weakToken)), '{usage.write}', null),
         (\(id(82)), 'c', \(hash(liveToken)), '{keys.verify}', 'live'),
         (\(id(83)), 'd', \(hash(testToken)), '{keys.verify}', 'test');
-      """ + rows.joined(separator: "\n")
+      insert into service_tokens (id, name, token_hash, permissions, api_ids) values
+        (\(id(84)), 'e', \(hash(boundToken)), '{keys.verify}', array[\(id(70))::uuid]);
+      insert into apis (id, slug, name) values (\(id(70)), 'one', 'One'), (\(id(71)), 'two', 'Two');
+      insert into permissions (id, slug) values (\(id(72)), 'a'), (\(id(73)), 'b');
+      insert into roles (id, name) values (\(id(74)), 'pro');
+      insert into role_permissions (role_id, permission_id) values (\(id(74)), \(id(73)));
+      """ + rows.joined(separator: "\n") + """
+        insert into key_roles (account_id, key_id, role_id) values
+          (\(plain), \(id(14)), \(id(74))), (\(plain), \(id(15)), \(id(74)));
+        insert into key_permissions (account_id, key_id, permission_id) values
+          (\(plain), \(id(15)), \(id(72))), (\(plain), \(id(16)), \(id(72)));
+        """
   }
 }
 

@@ -40,15 +40,16 @@ struct HeadTests {
       let key = try await customer.createKey().id
       let staff = try await portal.logInStaff(role: .admin)
       let token = try await portal.makeToken(ServiceToken.Permission.allCases)
+      try await portal.makeCatalog()
       var (foundCount, streamedCount) = (0, 0)
       for route in portal.application.table.all where route.hasPrefix("GET ") {
         let id = route.contains("/accounts/") ? customer.accountID.uuidString.lowercased() : key
         let path = route.dropFirst(4).replacing("{id}", with: id).replacing("{keyId}", with: key)
-          .replacing("{code}", with: "not_found")
-        let bearer =
-          path.hasPrefix("/v1/support")
-          ? staff
-          : path.hasPrefix("/v1/analytics") || path.hasPrefix("/v1/accounts/") ? token : customer.token
+          .replacing("{code}", with: "not_found").replacing("{api}", with: "orders")
+          .replacing("{permission}", with: "a").replacing("{role}", with: "pro")
+        let isForTokens = ["analytics", "accounts/", "apis", "permissions", "roles"]
+          .contains { path.hasPrefix("/v1/" + $0) }
+        let bearer = path.hasPrefix("/v1/support") ? staff : isForTokens ? token : customer.token
         let fields =
           "\(path) HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer \(bearer)\r\nX-Latchkey-Token: \(token)\r\n"
           + "Accept: \(accept)\r\nConnection: close\r\n\r\n"

@@ -39,6 +39,25 @@ struct TokenPermissionTests {
     Sample(route: "GET /v1/analytics/top", permission: .readAnalytics, status: 200),
     Sample(route: "GET /v1/analytics/unused-keys", permission: .readAnalytics, status: 200),
     Sample(route: "GET /v1/analytics/usage", permission: .readAnalytics, status: 200),
+    Sample(route: "GET /v1/apis", permission: .readCatalog, status: 200),
+    Sample(route: "GET /v1/apis/{api}", permission: .readCatalog, status: 200),
+    Sample(route: "POST /v1/apis", permission: .writeCatalog, body: #"{"slug":"new","name":"New"}"#, status: 201),
+    Sample(route: "PATCH /v1/apis/{api}", permission: .writeCatalog, body: #"{"name":"Other"}"#, status: 200),
+    Sample(route: "DELETE /v1/apis/{api}", permission: .writeCatalog, status: 204),
+    Sample(route: "GET /v1/permissions", permission: .readCatalog, status: 200),
+    Sample(route: "GET /v1/permissions/{permission}", permission: .readCatalog, status: 200),
+    Sample(route: "POST /v1/permissions", permission: .writeCatalog, body: #"{"slug":"new"}"#, status: 201),
+    Sample(
+      route: "PATCH /v1/permissions/{permission}", permission: .writeCatalog, body: #"{"description":"x"}"#, status: 200
+    ),
+    Sample(route: "DELETE /v1/permissions/{permission}", permission: .writeCatalog, status: 204),
+    Sample(route: "GET /v1/roles", permission: .readCatalog, status: 200),
+    Sample(route: "GET /v1/roles/{role}", permission: .readCatalog, status: 200),
+    Sample(route: "POST /v1/roles", permission: .writeCatalog, body: #"{"name":"new"}"#, status: 201),
+    Sample(route: "PATCH /v1/roles/{role}", permission: .writeCatalog, body: #"{"permissions":["a"]}"#, status: 200),
+    Sample(route: "DELETE /v1/roles/{role}", permission: .writeCatalog, status: 204),
+    Sample(route: "POST /v1/keys/{id}/roles", permission: .grantKeys, body: #"{"add":["pro"]}"#, status: 200),
+    Sample(route: "POST /v1/keys/{id}/permissions", permission: .grantKeys, body: #"{"add":["a"]}"#, status: 200),
   ]
 
   @Test("every route for service tokens requires a permission, and is in the matrix")
@@ -58,6 +77,7 @@ struct TokenPermissionTests {
     try await withPortal { portal in
       let customer = try await portal.signUp()
       for sample in Self.samples {
+        try await portal.makeCatalog()
         let key = try await customer.createKey()
         let others = ServiceToken.Permission.allCases.filter { $0 != sample.permission }
         let weak = try await portal.makeToken(others)
@@ -110,7 +130,9 @@ struct TokenPermissionTests {
     _ sample: Sample, _ customer: TestCustomer, _ key: (id: String, key: String), _ token: String
   ) async throws -> TestAnswer {
     let parts = sample.route.split(separator: " ").map(String.init)
-    let path = parts[1].replacing("{id}", with: customer.accountID.uuidString).replacing("{keyId}", with: key.id)
+    let id = parts[1].hasPrefix("/v1/keys/") ? key.id : customer.accountID.uuidString
+    let path = parts[1].replacing("{id}", with: id).replacing("{keyId}", with: key.id)
+      .replacing("{api}", with: "orders").replacing("{permission}", with: "a").replacing("{role}", with: "pro")
     let body = sample.body?.replacing("{key}", with: key.key)
     var headers = body == nil ? [:] : ["Content-Type": "application/json"]
     if sample.isInHeader { headers["X-Latchkey-Token"] = token }

@@ -69,6 +69,10 @@ struct CreateTokenTests {
         ("{\(name),\(permissions),\"expiresAt\":7}", "body.expiresAt"),
         ("{\(name),\(permissions),\"scopes\":[]}", "body.scopes"),
         (#"{"name":"n","permissions":["keys.read","analytics.read"],"environment":"test"}"#, "body.environment"),
+        (#"{"name":"n","permissions":["catalog.read"],"apiIds":["orders"]}"#, "body.apiIds"),
+        (#"{"name":"n","permissions":["keys.read"],"apiIds":[]}"#, "body.apiIds"),
+        (#"{"name":"n","permissions":["keys.read"],"apiIds":["a b"]}"#, "body.apiIds[0]"),
+        (#"{"name":"n","permissions":["keys.read"],"apiIds":["nonsense"]}"#, "body.apiIds[0]"),
       ] {
         expectProblem(
           try await portal.post(Self.path, body, token: admin), 400, "invalid_request", at: location, "\(body)")

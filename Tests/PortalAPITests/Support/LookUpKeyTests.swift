@@ -58,7 +58,7 @@ struct LookUpKeyTests {
       let rows = try await portal.rowCount()
       for text in [
         Secret.random(prefix: "lk_live").reveal(), Secret.random(prefix: "lk_test").reveal(), "sk_12345",
-        String(repeating: "k", count: 256),
+        String(repeating: "k", count: 512),
       ] {
         let answer = try await portal.lookUp(text, staff)
         #expect(answer.status == 200)
@@ -76,7 +76,7 @@ struct LookUpKeyTests {
       let key = try await customer.createKey().key
       let texts: [String] = [
         String(key.dropLast()), "\(key)x", String(key.prefix(12)), "\(key.prefix(12))…", key.uppercased(), " ", "\\n",
-        "' or true --", "🔑", "\(key) lk_live_x", String(repeating: "k", count: 257), customer.token, staff,
+        "' or true --", "🔑", "\(key) lk_live_x", String(repeating: "k", count: 513), customer.token, staff,
         try await portal.makeToken(), "Bearer \(customer.token)",
       ]
       let rows = try await portal.rowCount()

@@ -138,7 +138,7 @@ struct PlansTests {
       try await portal.script(
         "update plans set scopes = '{orders:*}', rate_limit_per_minute_max = 100, max_key_lifetime_days = 2")
       let key = try await customer.get("/v1/keys/" + id).body
-      #expect(key["effective"].names == ["scopes", "rateLimitPerMinute", "expiresAt"])
+      #expect(key["effective"].names == ["scopes", "rateLimitPerMinute", "expiresAt", "permissions"])
       #expect(key["effective"]["scopes"] == .array([.string("orders:read")]))
       #expect(key["effective"]["rateLimitPerMinute"].integer == 100 && key["effective"]["expiresAt"].isTime)
       #expect(key["rateLimitPerMinute"].integer == 1_000 && key["expiresAt"] == .null)

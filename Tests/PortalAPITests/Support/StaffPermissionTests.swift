@@ -91,10 +91,31 @@ struct StaffPermissionTests {
     Sample(route: "GET /v1/analytics/top", status: 200),
     Sample(route: "GET /v1/analytics/unused-keys", status: 200),
     Sample(route: "GET /v1/analytics/usage", status: 200),
+    Sample(route: "GET /v1/apis", status: 200),
+    Sample(route: "GET /v1/apis/{api}", status: 200),
+    Sample(route: "POST /v1/apis", body: #"{"slug":"new","name":"New","reason":"because"}"#, status: 201),
+    Sample(route: "PATCH /v1/apis/{api}", body: #"{"name":"Other","reason":"because"}"#, status: 200),
+    Sample(route: "DELETE /v1/apis/{api}", body: reason, status: 204),
+    Sample(route: "GET /v1/permissions", status: 200),
+    Sample(route: "GET /v1/permissions/{permission}", status: 200),
+    Sample(route: "POST /v1/permissions", body: #"{"slug":"new","reason":"because"}"#, status: 201),
+    Sample(route: "PATCH /v1/permissions/{permission}", body: #"{"description":"x","reason":"because"}"#, status: 200),
+    Sample(route: "DELETE /v1/permissions/{permission}", body: reason, status: 204),
+    Sample(route: "GET /v1/roles", status: 200),
+    Sample(route: "GET /v1/roles/{role}", status: 200),
+    Sample(route: "POST /v1/roles", body: #"{"name":"new","reason":"because"}"#, status: 201),
+    Sample(route: "PATCH /v1/roles/{role}", body: #"{"permissions":["a"],"reason":"because"}"#, status: 200),
+    Sample(route: "DELETE /v1/roles/{role}", body: reason, status: 204),
+    Sample(
+      route: "POST /v1/keys/{id}/roles", id: { $0.key }, body: #"{"add":["pro"],"reason":"because"}"#, status: 200),
+    Sample(
+      route: "POST /v1/keys/{id}/permissions", id: { $0.key }, body: #"{"add":["a"],"reason":"because"}"#, status: 200),
   ]
 
   /// The permissions that only admins have, as in docs/SUPPORT.md.
-  private static let ofAdmins: Set<StaffPermission> = [.changePlans, .changeTokens, .changeStaff, .changePeople]
+  private static let ofAdmins: Set<StaffPermission> = [
+    .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople,
+  ]
 
   @Test("the role support has the permissions for single customers, and the role admin has all")
   func permissions() {
@@ -108,8 +129,11 @@ struct StaffPermissionTests {
   func complete() async throws {
     try await withPortal { portal in
       let table = portal.application.table
-      let routes = table.all.filter {
-        ($0.contains(" /v1/support/") || $0.contains(" /v1/analytics/")) && $0 != "POST /v1/support/login"
+      let paths = [
+        "support/", "analytics/", "apis", "permissions", "roles", "keys/{id}/roles", "keys/{id}/permissions",
+      ]
+      let routes = table.all.filter { route in
+        paths.contains { route.contains(" /v1/" + $0) } && route != "POST /v1/support/login"
       }
       #expect(table.staffPermissions.keys.sorted() == routes)
       #expect(Self.samples.map(\.route).sorted() == routes)
@@ -148,7 +172,7 @@ struct StaffPermissionTests {
       for (index, sample) in Self.samples.enumerated() {
         let place = try await place(portal, index)
         let before = try await portal.rowCount()
-        // The routes of analytics also accept service tokens.
+        // The routes of analytics and of the catalog also accept service tokens.
         let isForTokens = portal.application.table.tokenPermissions[sample.route] != nil
         for token in [place.customer, left, nil] + (isForTokens ? [] : [gateway]) {
           expectProblem(try await send(sample, to: portal, place, token), 401, "unauthenticated", "\(sample.route)")
@@ -189,13 +213,17 @@ struct StaffPermissionTests {
   private func send(_ sample: Sample, to portal: TestPortal, _ place: Case, _ token: String?) async throws -> TestAnswer
   {
     let parts = sample.route.split(separator: " ").map(String.init)
-    let path = parts[1].replacing("{id}", with: sample.id(place)).replacing("{name}", with: "small") + sample.query
+    let path =
+      parts[1].replacing("{id}", with: sample.id(place)).replacing("{name}", with: "small")
+      .replacing("{api}", with: "orders").replacing("{permission}", with: "a").replacing("{role}", with: "pro")
+      + sample.query
     return try await portal.request(
       parts[0], path, bytes: sample.body.map { Array($0.utf8) }, token: token,
       headers: sample.body == nil ? [:] : ["Content-Type": "application/json"])
   }
 
   private func place(_ portal: TestPortal, _ index: Int) async throws -> Case {
+    try await portal.makeCatalog()
     let customer = try await portal.signUp("ada\(index)@example.com")
     let confirmation = UUID()
     try await portal.script(

@@ -49,6 +49,7 @@ struct AuthorizeTests {
         (403, "SUSPENDED", "accounts set suspended_at = now()", [:]),
         (403, "FORBIDDEN_ADDRESS", "api_keys set allowed_ips = '{192.0.2.0/24}'", ["X-Client-IP": "192.0.3.1"]),
         (403, "INSUFFICIENT_SCOPE", "api_keys set name = 'x'", ["X-Required-Scope": "orders:write"]),
+        (403, "INSUFFICIENT_PERMISSIONS", "api_keys set name = 'x'", ["X-Required-Permission": "a"]),
         (429, "RATE_LIMITED", "api_keys set rate_limit_per_minute = 1", [:]),
         (200, "VALID", "api_keys set allowed_ips = '{192.0.2.0/24}'", ["X-Client-IP": "192.0.2.9"]),
       ] as [(Int, String, String, [String: String])] {

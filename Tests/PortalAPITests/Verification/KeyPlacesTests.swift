@@ -34,7 +34,7 @@ struct KeyPlacesTests {
 
   @Test("the first place with a possible key counts; other values are skipped")
   func order() throws {
-    let long = String(repeating: "k", count: 257)
+    let long = String(repeating: "k", count: 513)
     for (fields, expected) in [
       ([("X-API-Key", "a"), ("Authorization", "Bearer b")], "a"), ([("Authorization", "Bearer b")], "b"),
       ([("Authorization", "bEARER \t b \t")], "b"), ([("Authorization", "b")], "b"),
@@ -90,7 +90,7 @@ struct KeyPlacesTests {
           return (name, value.trimmingCharacters(in: .whitespaces))
         }
       guard let key = try key(fields, places) else { continue }
-      #expect((1...256).contains(key.utf8.count) && !key.contains(" ") && !key.contains("\t"), "\(fields)")
+      #expect((1...512).contains(key.utf8.count) && !key.contains(" ") && !key.contains("\t"), "\(fields)")
     }
   }
 

@@ -19,7 +19,9 @@ struct CommandTests {
       ["epoch", "new"], ["accounts", "list"], ["accounts", "show"], ["keys", "list"], ["keys", "show"],
       ["keys", "create"], ["staff", "list"], ["staff", "show"], ["staff", "role"], ["staff", "disable"],
       ["staff", "enable"], ["staff", "remove"], ["staff", "reset-second-factor"], ["people"], ["people", "export"],
-      ["people", "erase"],
+      ["people", "erase"], ["apis"], ["apis", "list"], ["apis", "create"], ["apis", "update"], ["apis", "delete"],
+      ["permissions"], ["permissions", "create"], ["permissions", "update"], ["permissions", "delete"], ["roles"],
+      ["roles", "create"], ["roles", "update"], ["roles", "delete"],
     ] {
       let result = try await latchkey(command + ["--help"])
       #expect(result.status == 0)
@@ -53,6 +55,12 @@ struct CommandTests {
       ["plans", "set", "small", "--key-cap", "1", "--per-minute-max", "1"],
       ["plans", "set", "small", "--key-cap", "1", "--scope", "a", "--per-minute-max", "1", "--max-lifetime-days", "0"],
       ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--mode", "strict"],
+      ["tokens", "create", "--name", "x", "--permission", "catalog.read", "--api", "orders"],
+      ["tokens", "create", "--name", "x", "--permission", "keys.read", "--api", "a b"],
+      ["apis", "create", "a/b", "--name", "x"], ["apis", "create", "a", "--name", "x", "--key-bytes", "15"],
+      ["apis", "create", "a", "--name", "x", "--key-prefix", "A"], ["permissions", "create", "and"],
+      ["roles", "create", "pro", "--permission", "a b"], ["roles", "delete", "a b"],
+      ["roles", "update", "pro", "--permission", "a", "--no-permissions"],
       ["epoch", "new"], ["epoch", "new", "--reason", "no"], ["epoch", "new", "--reason", "a \u{200B}\u{202E} "],
       ["epoch", "new", "--reason", "restored", "--ticket", " "],
       ["epoch", "new", "--reason", "restored", "--ticket", "SUP\n1"],
@@ -191,7 +199,8 @@ struct CommandTests {
       #expect(made.status == 0)
       let json = try made.json()
       let names = [
-        "id", "name", "permissions", "environment", "expiresAt", "revokedAt", "rolledAt", "replacesId", "lastUsedAt",
+        "id", "name", "permissions", "environment", "apiIds", "expiresAt", "revokedAt", "rolledAt", "replacesId",
+        "lastUsedAt",
         "createdAt", "status",
       ]
       #expect(json.names == names + ["token"] && json["environment"].string == "test")
@@ -264,6 +273,44 @@ struct CommandTests {
       let failed = try await latchkey(["jobs", "run", "usage-sources"], environment: environment)
       #expect(failed.status == 1 && failed.errors.hasPrefix("latchkey: usage-sources failed: "))
       #expect(try await latchkey(["jobs"], environment: environment).output.contains("failed (1 times in all): "))
+    }
+  }
+
+  @Test("apis, permissions and roles are created, changed, listed and deleted")
+  func catalog() async throws {
+    try await withDatabase { database in
+      let environment = ["DATABASE_URL": database.url]
+      func run(_ arguments: String...) async throws -> (output: String, errors: String) {
+        let result = try await latchkey(arguments, environment: environment)
+        return (result.output, result.errors)
+      }
+      let made = try await latchkey(
+        ["apis", "create", "orders", "--name", "Orders", "--key-bytes", "16", "--protected", "--json"],
+        environment: environment)
+      #expect(try made.json()["keyBytes"].integer == 16)
+      let api = try #require(try made.json()["id"].string)
+      #expect(
+        try await run("apis").output == """
+          ID                                    SLUG    KEY PREFIX  KEY BYTES  PROTECTED  NAME
+          \(api)  orders  -                  16  yes        Orders
+
+          """)
+      let taken = try await run("apis", "create", "orders", "--name", "x").errors
+      #expect(taken == "latchkey: the slug or name is taken\n")
+      #expect(try await run("apis", "delete", "orders").errors.contains("the api is protected"))
+      #expect(
+        try await run("apis", "update", "orders", "--slug", "shop", "--no-protected").output == "api \(api) shop\n")
+      #expect(try await run("apis", "delete", "shop").output == "api shop deleted\n")
+      #expect(try await run("permissions", "create", "a", "--description", "Reading.").output.hasSuffix(" a\n"))
+      #expect(try await run("permissions", "update", "a", "--slug", "b").output.hasSuffix(" b\n"))
+      let unknown = try await run("roles", "create", "pro", "--permission", "a").errors
+      #expect(unknown == "latchkey: permissions[0] is not the id or slug of a permission\n")
+      #expect(try await run("roles", "create", "pro", "--permission", "b").output.hasSuffix(" pro: b\n"))
+      #expect(try await run("permissions", "delete", "b").errors == "latchkey: Roles have this permission.\n")
+      #expect(try await run("roles", "update", "pro", "--no-permissions").output.hasSuffix(" pro: \n"))
+      #expect(try await run("roles", "delete", "pro").output == "role pro deleted\n")
+      #expect(try await run("permissions", "delete", "b").output == "permission b deleted\n")
+      #expect(try await run("roles", "delete", "pro").errors == "latchkey: not found\n")
     }
   }
 

@@ -20,7 +20,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
       ["Observability", "Migrations"],
       ["Attempts", "Audit", "Clock", "Passwords"],
       ["Coherence", "JobRuns", "Mail", "RateLimits", "RequestLimits"],
-      ["Accounts", "ServiceTokens"],
+      ["Accounts", "Catalog", "ServiceTokens"],
       ["Idempotency", "Keys", "Sessions"],
       ["Credentials", "Usage"],
       ["Analytics", "Members", "Verification"],
@@ -43,7 +43,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
     FolderOrder([
       ["Problems"],
       ["Accounts", "Audit", "Contract", "Credentials", "Keys", "Operations", "Verification"],
-      ["Analytics", "FastPath", "Sessions", "Usage"],
+      ["Analytics", "Catalog", "FastPath", "Sessions", "Usage"],
       ["Server", "Support"],
       ["People"],
       // The files outside folders.

@@ -63,6 +63,14 @@ private struct Tenant {
       uuidString: try await world.pool.text("select user_id from memberships where account_id = '\(accountID)'") ?? "")!
     try await world.policies.set(KeyPolicy(disableAfterIdleDays: 7), of: accountID, by: World.caller)
     try await world.pool.script("update api_keys set created_at = now() - interval '8 days' where id = '\(spare)'")
+    try await world.pool.script(
+      """
+      insert into permissions (id, slug) values (gen_random_uuid(), 'a') on conflict do nothing;
+      insert into roles (id, name) values (gen_random_uuid(), 'pro') on conflict do nothing;
+      insert into key_permissions (account_id, key_id, permission_id)
+        select '\(accountID)', '\(key)', id from permissions;
+      insert into key_roles (account_id, key_id, role_id) select '\(accountID)', '\(key)', id from roles
+      """)
     try await world.pool.execute(
       InsertInvitation(
         id: invitation, accountID: accountID, email: "guest@example.com", role: .viewer,
@@ -89,6 +97,8 @@ private struct Tenant {
     let range = UsageRange(accountID: accountID, from: today.advanced(by: -1), to: today.advanced(by: 1))
     let settings = KeySettings(name: "Key", scopes: ["a"])
     return [
+      TenantCase(CopyKeyPermissions(accountID: accountID, from: key, to: spare)),
+      TenantCase(CopyKeyRoles(accountID: accountID, from: key, to: spare)),
       TenantCase(CountInvitations(accountID: accountID), .emptyRows(1)),
       TenantCase(CountLiveKeys(accountID: accountID), .emptyRows(1)),
       TenantCase(CountUnrevokedKeys(accountID: accountID), .emptyRows(1)),
@@ -183,7 +193,8 @@ private struct Undone: Error {}
 struct IsolationTests {
   /// Statements that take an account's id without running for it: logins and staff.
   private static let others: Set = [
-    "BeginErasure", "DeleteExpiredConfirmation",
+    "BeginErasure", "DeleteExpiredConfirmation", "DeleteKeyPermissions", "DeleteKeyRoles", "InsertKeyPermissions",
+    "InsertKeyRoles",
     "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertSession",
     "LockMembers",
     "MoveSession", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation",
@@ -283,6 +294,31 @@ struct IsolationTests {
       #expect(try await pool.execute(revoke, as: .staff) == 0)
       #expect(try await pool.execute(revoke, as: .staff(in: other)) == 0)
       #expect(try await pool.execute(revoke, as: .staff(in: one)) == 1)
+    }
+  }
+
+  @Test("keys are granted roles and permissions by staff in their account, and by nobody else")
+  func grants() async throws {
+    try await withPool { pool in
+      let one = try await Tenant(World(pool), "ada@example.com")
+      let other = try await World(pool).makeAccount("bob@example.com")
+      let role = UUID(uuidString: try await pool.text("select id from roles") ?? "")!
+      let take = DeleteKeyRoles(accountID: one.accountID, keyID: one.key, roleIDs: [role])
+      let give = InsertKeyRoles(accountID: one.accountID, keyID: one.spare, roleIDs: [role])
+      for settings in [PostgresSettings.staff, .staff(in: other)] {
+        #expect(try await pool.execute(take, as: settings) == 0)
+        let error = await #expect(throws: PostgresError.self) { try await pool.execute(give, as: settings) }
+        #expect(error?.sqlState == "42501")
+      }
+      let error = await #expect(throws: PostgresError.self) {
+        try await pool.execute(take, as: .account(one.accountID))
+      }
+      #expect(error?.sqlState == "42501")
+      #expect(try await pool.execute(take, as: .staff(in: one.accountID)) == 1)
+      #expect(try await pool.execute(give, as: .staff(in: one.accountID)) == 1)
+      // Another account's key is not found, whatever the statement says.
+      let stolen = InsertKeyRoles(accountID: other, keyID: one.key, roleIDs: [role])
+      #expect(try await pool.execute(stolen, as: .staff(in: other)) == 0)
     }
   }
 

@@ -21,11 +21,11 @@ struct MigrationsContractTests {
   @Test("every table belongs to an account, or is known to belong to none")
   func tenants() async throws {
     let global: Set = [
-      "accounts", "attempt_counts", "erasures", "installation", "instances", "invalidation_head",
+      "accounts", "apis", "attempt_counts", "erasures", "installation", "instances", "invalidation_head",
       "invalidation_server", "jobs",
-      "packed_usage_totals", "plans",
+      "packed_usage_totals", "permissions", "plans",
       "rate_limit_counts",
-      "rate_limit_windows",
+      "rate_limit_windows", "role_permissions", "roles",
       "schema_migrations", "second_factors", "service_token_activity", "service_tokens", "signups", "staff",
       "staff_sessions", "usage_batches", "usage_sources", "users",
     ]

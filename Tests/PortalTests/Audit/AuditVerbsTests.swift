@@ -521,6 +521,70 @@ struct AuditVerbsTests {
         """)
       try await $0.run("usage-sources")
     },
+    Verb(
+      "an api is created, changed, twice, and deleted",
+      ["system command api.created api", "system command api.updated api", "system command api.deleted api"]
+    ) { stage in
+      let apis = stage.world.apis
+      let api = try await apis.create(CatalogAPI.Settings(slug: "orders", name: "Orders"), by: World.caller)
+      for _ in 1...2 { _ = try await apis.update(.id(api.id), CatalogAPIChanges(slug: "shop"), by: World.caller) }
+      try await apis.delete(.name("shop"), by: World.caller)
+    },
+    Verb(
+      "a permission is created, changed, twice, and deleted",
+      [
+        "system command permission.created permission", "system command permission.updated permission",
+        "system command permission.deleted permission",
+      ]
+    ) { stage in
+      let permissions = stage.world.permissions
+      let made = try await permissions.create(CatalogPermission.Settings(slug: "orders.read"), by: World.caller)
+      for _ in 1...2 {
+        _ = try await permissions.update(
+          .id(made.id), CatalogPermissionChanges(description: .set("Reading.")), by: World.caller)
+      }
+      try await permissions.delete(.name("orders.read"), by: World.caller)
+    },
+    Verb(
+      "a role is created, gets a permission, twice, and is deleted",
+      [
+        "system command permission.created permission", "system command role.created role",
+        "system command role.updated role", "system command role.deleted role",
+      ]
+    ) { stage in
+      _ = try await stage.world.permissions.create(CatalogPermission.Settings(slug: "a"), by: World.caller)
+      let roles = stage.world.roles
+      _ = try await roles.create(CatalogRole.Settings(name: "pro"), permissions: [], by: World.caller)
+      for _ in 1...2 {
+        _ = try await roles.update(.name("pro"), CatalogRoleChanges(permissions: [.name("a")]), by: World.caller)
+      }
+      try await roles.delete(.name("pro"), by: World.caller)
+    },
+    Verb(
+      "a key gets a role and a permission, twice, and loses them",
+      [
+        "system command permission.created permission", "system command role.created role",
+        "account command key.roles_changed key", "account command key.permissions_changed key",
+        "account command key.roles_changed key", "account command key.permissions_changed key",
+      ]
+    ) { stage in
+      let (world, key) = (stage.world, stage.key)
+      _ = try await world.permissions.create(CatalogPermission.Settings(slug: "a"), by: World.caller)
+      _ = try await world.roles.create(CatalogRole.Settings(name: "pro"), permissions: [], by: World.caller)
+      let (add, remove) = (GrantChanges(add: [.name("pro")]), GrantChanges(remove: [.name("pro")]))
+      let (addA, removeA) = (GrantChanges(add: [.name("a")]), GrantChanges(remove: [.name("a")]))
+      for _ in 1...2 {
+        _ = try await world.grants.changeRoles(of: key, add, by: World.caller, stage.reason)
+        _ = try await world.grants.changePermissions(of: key, addA, by: World.caller)
+      }
+      for _ in 1...2 {
+        _ = try await world.grants.changeRoles(of: key, remove, by: World.caller)
+        _ = try await world.grants.changePermissions(of: key, removeA, by: World.caller)
+      }
+      await #expect(throws: PortalError.keyNotActive) {
+        try await world.grants.changeRoles(of: stage.revokedKey, add, by: World.caller)
+      }
+    },
     Verb("an epoch of the invalidation log begins", ["system command epoch.begun epoch"]) {
       _ = try await InvalidationEpochs(pool: $0.world.pool, propagations: $0.world.propagations)
         .begin(by: World.caller, SupportReason(text: "A table was restored."))
@@ -563,6 +627,8 @@ struct AuditVerbsTests {
     .memberInvited, .memberJoined, .memberLeft, .memberRemoved, .memberRoleChanged, .invitationRevoked,
     .staffRoleChanged, .staffDisabled, .staffEnabled, .staffRemoved, .staffSecondFactorReset, .tokenCreated,
     .usageDeleted, .analyticsGranted, .portalGranted, .planSet, .auditRedacted,
+    .apiCreated, .apiUpdated, .apiDeleted, .permissionCreated, .permissionUpdated, .permissionDeleted, .roleCreated,
+    .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged,
   ]
 
   @Test("docs/AUDIT.md lists every action")

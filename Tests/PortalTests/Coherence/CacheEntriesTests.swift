@@ -30,7 +30,8 @@ struct CacheEntriesTests {
         let id = number()
         let hash = SecretHash.numbered(Int.random(in: 0..<10, using: &random) == 0 ? number() : id)
         let owner = Int.random(in: 0..<8, using: &random)
-        let thing = Thing(id: .numbered(id), owner: owner == 0 ? nil : .numbered(1_000_000 + owner))
+        let thing = Thing(
+          id: .numbered(id), owner: owner == 0 ? nil : .numbered(1_000_000 + owner), dependsOnCatalog: id % 5 == 0)
         entries.store(hash, thing)
         model.store(hash, thing)
       case 12..<15:
@@ -47,9 +48,14 @@ struct CacheEntriesTests {
         model.things = model.things.filter { entries.contains($0.key) }
         #expect(model.things.count == max(0, before - 1))
       default:
-        if Int.random(in: 0..<20, using: &random) == 0 {
+        switch Int.random(in: 0..<20, using: &random) {
+        case 0:
           entries.removeAll()
           model.things = [:]
+        case 1:
+          entries.removeAllDependingOnCatalog()
+          model.things = model.things.filter { !$0.value.dependsOnCatalog }
+        default: break
         }
       }
       let asked = SecretHash.numbered(number())

@@ -10,7 +10,7 @@ struct CoherentCacheStateTests {
   private let start = ContinuousClock.now
   private let epoch = UUID.numbered(1_000)
   private let hash = SecretHash.numbered(1)
-  private let thing = Thing(id: .numbered(1), owner: .numbered(100))
+  private let thing = Thing(id: .numbered(1), owner: .numbered(100), dependsOnCatalog: true)
   private var state = State(limits: .init())
 
   // MARK: Steps
@@ -170,10 +170,10 @@ struct CoherentCacheStateTests {
     "in every order of read, revocation, fill and two syncs, the value is never a hit once its revocation is applied",
     arguments: [
       Invalidation.Target.key(.numbered(1)), .serviceToken(.numbered(1)),
-      .account(.numbered(100)), .everything,
+      .account(.numbered(100)), .catalog, .everything,
     ])
   func everyOrder(_ target: Invalidation.Target) {
-    let revoked = Thing(id: thing.id, owner: thing.owner, version: 1)
+    let revoked = Thing(id: thing.id, owner: thing.owner, version: 1, dependsOnCatalog: true)
     #expect(Self.orders.count == 315)
     for order in Self.orders {
       for isCachedBefore in [false, true] {

@@ -7,6 +7,7 @@ struct Thing: Invalidatable, Equatable {
   var id: UUID
   var owner: UUID?
   var version = 0
+  var dependsOnCatalog = false
 }
 
 extension SecretHash {

@@ -37,6 +37,10 @@ struct World {
   }
   var policies: KeyPolicies { KeyPolicies(pool: pool) }
   var plans: Plans { Plans(pool: pool, propagations: propagations) }
+  var apis: CatalogAPIs { CatalogAPIs(pool: pool, propagations: propagations) }
+  var permissions: CatalogPermissions { CatalogPermissions(pool: pool, propagations: propagations) }
+  var roles: CatalogRoles { CatalogRoles(pool: pool, propagations: propagations) }
+  var grants: Grants { Grants(pool: pool, keys: keys) }
   var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations, clock: clock) }
 
   func makeAccount(_ email: String = "ada@example.com") async throws -> UUID {

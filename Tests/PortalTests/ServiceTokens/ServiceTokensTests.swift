@@ -102,12 +102,13 @@ struct ServiceTokensTests {
         name: String(repeating: "x", count: ServiceToken.nameLengthMax),
         permissions: ServiceToken.Permission.allCases, by: World.caller)
       _ = try await tokens.roll(token.id, graceSeconds: 0, by: World.caller)
-      let (shop, all) = ("shop: keys.read, keys.write in test", String(repeating: "x", count: 100))
+      let shop = "shop: keys.read, keys.write in test"
+      let all = ServiceToken.Permission.allCases.map(\.rawValue).joined(separator: ", ")
       #expect(
         try await pool.lines(
           "select concat(reason, coalesce(detail, action)) from audit_events where target_kind = 'token' order by seq")
           == [
-            shop, all + ": keys.verify, usage.write, keys.read, keys.write, analytics.read", shop, "token.rolled",
+            shop, String(repeating: "x", count: 100) + ": " + all, shop, "token.rolled",
           ])
     }
   }

@@ -87,6 +87,11 @@ struct DatabaseRoleTests {
       ("service_token_activity", "insert", ["gateway"]), ("service_token_activity", "update", ["gateway"]),
       ("staff_confirmations", "insert", ["staff"]), ("staff_confirmations", "update", []),
       ("staff_confirmations", "delete", ["jobs", "staff"]), ("staff", "insert", ["staff"]),
+      ("apis", "insert", ["staff"]), ("apis", "update", ["staff"]), ("apis", "delete", ["staff"]),
+      ("permissions", "update", ["staff"]), ("roles", "update", ["staff"]), ("role_permissions", "insert", ["staff"]),
+      ("role_permissions", "update", []), ("key_roles", "insert", ["portal", "staff"]), ("key_roles", "update", []),
+      ("key_roles", "delete", ["staff"]), ("key_permissions", "insert", ["portal", "staff"]),
+      ("key_permissions", "update", []), ("key_permissions", "delete", ["staff"]),
       ("staff", "update", ["identity"]), ("staff", "delete", ["identity"]),
     ])
   func changes(_ table: String, _ privilege: String, _ roles: [String]) async throws {

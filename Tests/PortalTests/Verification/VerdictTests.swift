@@ -21,8 +21,10 @@ struct VerdictTests {
   }
 
   @Test("with several reasons to refuse, the verdict is the first in the documented order")
-  func order() {
-    let reasons: [Verdict.Code] = [.revoked, .suspended, .disabled, .expired, .forbiddenAddress, .insufficientScope]
+  func order() throws {
+    let reasons: [Verdict.Code] = [
+      .revoked, .suspended, .disabled, .expired, .forbiddenAddress, .insufficientScope, .insufficientPermissions,
+    ]
     #expect(Verdict.Code.allCases.filter(reasons.contains) == reasons)
     for combination in 0..<(1 << reasons.count) {
       let isWrong = reasons.indices.map { combination >> $0 & 1 == 1 }
@@ -33,10 +35,58 @@ struct VerdictTests {
         $0.expiresAt = now.addingTimeInterval(isWrong[3] ? -1 : 1)
         $0.allowedIPs = [AddressBlock(isWrong[4] ? "10.0.0.0/8" : "192.0.2.0/24")!]
         $0.scopes = [isWrong[5] ? "orders:write" : "orders:read"]
+        $0.grants = isWrong[6] ? nil : KeyGrants(permissions: ["a"])
       }
       let expected = zip(reasons, isWrong).first { $0.1 }?.0
-      #expect(key.refusal(of: request(["orders:read"], from: "192.0.2.7"), at: now) == expected)
+      var request = request(["orders:read"], from: "192.0.2.7")
+      request.permissions = try PermissionQuery("a")
+      #expect(key.refusal(of: request, at: now) == expected)
     }
+  }
+
+  @Test("a key must meet the query with permissions of exactly these names")
+  func permissions() throws {
+    let granted = key { $0.grants = KeyGrants(roles: ["pro"], permissions: ["documents.*", "orders.read"]) }
+    func refusal(_ key: VerifiableKey, _ query: String) throws -> Verdict.Code? {
+      var request = request()
+      request.permissions = try PermissionQuery(query)
+      return key.refusal(of: request, at: now)
+    }
+    for query in ["orders.read", "documents.*", "x OR orders.read", "orders.read AND documents.*"] {
+      #expect(try refusal(granted, query) == nil, "\(query)")
+      #expect(try refusal(key(), query) == .insufficientPermissions, "\(query)")
+    }
+    for query in ["documents.read", "Orders.read", "*", "pro", "orders.read AND x", "orders:read"] {
+      #expect(try refusal(granted, query) == .insufficientPermissions, "\(query)")
+    }
+  }
+
+  @Test("a key is found for its api by id and by slug, and a key for all apis for any")
+  func apis() {
+    let (one, two) = (UUID.numbered(7), UUID.numbered(8))
+    let bound = key { $0.grants = KeyGrants(apiID: one, apiSlug: "one") }
+    let others = [key(), key { $0.grants = KeyGrants(roles: ["pro"]) }]
+    for (api, isFound) in [
+      (CatalogReference.id(one), true), (.name("one"), true), (.id(two), false), (.name("two"), false),
+      (.name("One"), false),
+    ] {
+      let request = VerificationRequest(hash: nil, api: api)
+      #expect(bound.isFound(by: request) == isFound)
+      for other in others { #expect(other.isFound(by: request)) }
+    }
+    for (apiIDs, isFound) in [([one], true), ([two, one], true), ([two], false), (nil, true)] as [([UUID]?, Bool)] {
+      let request = VerificationRequest(hash: nil, apiIDs: apiIDs)
+      #expect(bound.isFound(by: request) == isFound)
+      for other in others { #expect(other.isFound(by: request)) }
+    }
+    #expect(!bound.isFound(by: VerificationRequest(hash: nil, environment: .test, api: .id(one))))
+  }
+
+  @Test("a key without grants has no more of them than an empty reference")
+  func size() {
+    #expect(MemoryLayout<KeyGrants?>.size == 8)
+    #expect(KeyGrants() == nil)
+    #expect(!key().dependsOnCatalog && key { $0.grants = KeyGrants(roles: ["pro"]) }.dependsOnCatalog)
   }
 
   @Test("a key is expired from its expiry time on")

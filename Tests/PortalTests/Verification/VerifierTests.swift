@@ -107,7 +107,7 @@ struct VerifierTests {
       let secret = try await gate.world.makeKey(gate.account).secret.reveal()
       try await gate.catchUp()
       let batches = gate.world.pool.statistics.batchCount
-      for text in [secret.dropLast() + "!", "", String(repeating: "k", count: 300), secret + "0"] {
+      for text in [secret.dropLast() + "!", "", String(repeating: "k", count: 600), secret + "0"] {
         let verdict = try await gate.verify(Secret(presented: text))
         #expect(verdict.code == .notFound && verdict.found == nil)
       }
@@ -252,6 +252,45 @@ struct VerifierTests {
       #expect(Set(counters.map(\.endpoint)) == ["/e0", "/e1"])
       #expect(counters.reduce(0) { $0 + $1.verified } == outcomes.values.count { $0 == .valid })
       #expect(counters.reduce(0) { $0 + $1.verified + $1.denied } == 500)
+    }
+  }
+
+  @Test("what a key was granted is cached with it, and a change of a role drops the keys that were granted something")
+  func grants() async throws {
+    try await withGate { gate in
+      let world = gate.world
+      for slug in ["a", "b"] {
+        _ = try await world.permissions.create(CatalogPermission.Settings(slug: slug), by: World.caller)
+      }
+      _ = try await world.roles.create(CatalogRole.Settings(name: "pro"), permissions: [.name("a")], by: World.caller)
+      let api = try await world.apis.create(CatalogAPI.Settings(slug: "orders", name: "Orders"), by: World.caller)
+      let granted = try await world.makeKey(gate.account, KeySettings(name: "Key", scopes: ["a"], apiID: api.id))
+      let plain = try await world.makeKey(gate.account)
+      _ = try await world.grants.changeRoles(
+        of: granted.key.id, GrantChanges(add: [.name("pro")]), by: World.caller)
+      try await gate.catchUp()
+      func code(_ key: IssuedKey, _ query: String, _ api: String = "orders") async throws -> Verdict.Code {
+        let request = VerificationRequest(
+          hash: key.secret.hash, api: .name(api), permissions: try PermissionQuery(query))
+        return try await gate.verifier.verify(request).code
+      }
+      #expect(try await code(granted, "a") == .valid)
+      #expect(try await code(granted, "b") == .insufficientPermissions)
+      #expect(try await code(granted, "a", "other") == .notFound)
+      #expect(try await code(plain, "a") == .insufficientPermissions)
+      let batches = world.pool.statistics.batchCount
+      #expect(try await code(granted, "a") == .valid)
+      #expect(world.pool.statistics.batchCount == batches)
+
+      _ = try await world.roles.update(.name("pro"), CatalogRoleChanges(permissions: [.name("b")]), by: World.caller)
+      _ = try await world.apis.update(.name("orders"), CatalogAPIChanges(slug: "shop"), by: World.caller)
+      try await gate.catchUp()
+      let before = world.pool.statistics.batchCount
+      #expect(try await code(plain, "a") == .insufficientPermissions)
+      #expect(world.pool.statistics.batchCount == before, "it stays in the cache")
+      #expect(try await code(granted, "b", "shop") == .valid)
+      #expect(try await code(granted, "a", "shop") == .insufficientPermissions)
+      #expect(try await code(granted, "b") == .notFound)
     }
   }
 

@@ -1,0 +1,121 @@
+import Hummingbird
+import Portal
+import PortalHTTP
+
+/// The members of bodies about the catalog. Each function throws all problems together.
+extension RequestFields {
+  mutating func newAPI(_ context: CompanyContext) throws -> (settings: CatalogAPI.Settings, reason: SupportReason?) {
+    let slug = required("slug") { $0.catalogName("slug") }
+    let name = typedLine("name", 1...CatalogAPI.nameLengthMax)
+    let keyPrefix = keyPrefix()
+    let keyBytes = integer("keyBytes", CatalogAPI.keyBytesRange, default: CatalogAPI.keyBytesDefault)
+    let isProtected = optionalBool("isProtected") ?? false
+    let reason = reason(of: context)
+    return try finish(slug, name) {
+      let settings = CatalogAPI.Settings(
+        slug: $0, name: $1, keyPrefix: keyPrefix, keyBytes: keyBytes, isProtected: isProtected)
+      return (settings, reason)
+    }
+  }
+
+  mutating func apiChanges(
+    _ context: CompanyContext
+  ) throws -> (changes: CatalogAPIChanges, reason: SupportReason?) {
+    let changes = CatalogAPIChanges(
+      slug: change("slug") { $0.catalogName("slug") },
+      name: change("name") { $0.typedLine("name", 1...CatalogAPI.nameLengthMax) },
+      keyPrefix: removableChange("keyPrefix") { $0.keyPrefix() },
+      keyBytes: change("keyBytes") { $0.optionalInteger("keyBytes", CatalogAPI.keyBytesRange) },
+      isProtected: change("isProtected") { $0.optionalBool("isProtected") })
+    let reason = reason(of: context)
+    try finish()
+    return (changes, reason)
+  }
+
+  mutating func newPermission(
+    _ context: CompanyContext
+  ) throws -> (settings: CatalogPermission.Settings, reason: SupportReason?) {
+    let slug = required("slug") { $0.catalogName("slug") }
+    let description = catalogDescription()
+    let reason = reason(of: context)
+    return try finish(slug) { (CatalogPermission.Settings(slug: $0, description: description), reason) }
+  }
+
+  mutating func permissionChanges(
+    _ context: CompanyContext
+  ) throws -> (changes: CatalogPermissionChanges, reason: SupportReason?) {
+    let changes = CatalogPermissionChanges(
+      slug: change("slug") { $0.catalogName("slug") },
+      description: removableChange("description") { $0.catalogDescription() })
+    let reason = reason(of: context)
+    try finish()
+    return (changes, reason)
+  }
+
+  mutating func newRole(
+    _ context: CompanyContext
+  ) throws -> (settings: CatalogRole.Settings, permissions: [CatalogReference], reason: SupportReason?) {
+    let name = required("name") { $0.catalogName("name") }
+    let description = catalogDescription()
+    let permissions = rolePermissions() ?? []
+    let reason = reason(of: context)
+    return try finish(name) { (CatalogRole.Settings(name: $0, description: description), permissions, reason) }
+  }
+
+  mutating func roleChanges(
+    _ context: CompanyContext
+  ) throws -> (changes: CatalogRoleChanges, reason: SupportReason?) {
+    let changes = CatalogRoleChanges(
+      name: change("name") { $0.catalogName("name") },
+      description: removableChange("description") { $0.catalogDescription() },
+      permissions: change("permissions") { $0.rolePermissions() })
+    let reason = reason(of: context)
+    try finish()
+    return (changes, reason)
+  }
+
+  /// The body of a deletion, which may be empty for a service token.
+  mutating func deletion(_ context: CompanyContext) throws -> SupportReason? {
+    let reason = reason(of: context)
+    try finish()
+    return reason
+  }
+
+  private mutating func catalogName(_ name: String) -> String? {
+    guard let text = optionalString(name, 1...CatalogName.lengthMax) else { return nil }
+    guard CatalogName.isValid(text) else {
+      refuse(name, "must match \(CatalogName.pattern), and be neither a UUID nor AND or OR")
+      return nil
+    }
+    return text
+  }
+
+  private mutating func catalogDescription() -> String? {
+    optionalTypedLines("description", 0...CatalogPermission.descriptionLengthMax)
+  }
+
+  private mutating func rolePermissions() -> [CatalogReference]? {
+    optionalList("permissions", 0...CatalogRole.permissionCountMax, "must be the id or slug of a permission") {
+      CatalogReference($0)
+    }
+  }
+
+  private mutating func keyPrefix() -> String? {
+    guard let text = optionalString("keyPrefix", 2...16) else { return nil }
+    guard KeyFormat(prefix: text) != nil else {
+      refuse("keyPrefix", "must match ^[a-z][a-z0-9]{1,15}$")
+      return nil
+    }
+    return text
+  }
+}
+
+extension CompanyContext {
+  /// A thing of the catalog that the path names by its id, or by its slug or name. Other text is `.notFound`.
+  func catalogReference(_ name: String) throws(PortalError) -> CatalogReference {
+    guard let text = parameters.get(name)?.utf8, text.count <= 3 * CatalogName.lengthMax,
+      let reference = Query.decoded(text).flatMap({ CatalogReference($0) })
+    else { throw .notFound }
+    return reference
+  }
+}
