@@ -303,9 +303,11 @@ begin
   return query select id, 'account.deleted', 'account', id, null::text from unnest(ended) id;
   return query select null::uuid, 'user.erased', 'user', person, null::text;
 
-  update accounts set deleted_at = now(), suspended_at = coalesce(suspended_at, now()) where id = any (ended);
+  update accounts set deleted_at = now(), suspended_at = coalesce(suspended_at, now()), metadata = null
+  where id = any (ended);
+  delete from account_requests where account_id = any (ended);
   -- What somebody alone had may be called by them.
-  update accounts set name = 'erased account'
+  update accounts set name = 'erased account', external_id = null, metadata = null
   where deleted_at is not null and id in (select memberships.account_id from memberships where user_id = person)
     and not exists (
       select from memberships other where other.account_id = accounts.id and other.user_id <> person);
@@ -465,8 +467,10 @@ declare
 begin
   delete from sessions where account_id = ended;
   delete from one_time_tokens where account_id = ended;
+  delete from account_requests where account_id = ended;
   update invitations set revoked_at = now() where account_id = ended and accepted_at is null and revoked_at is null;
-  update accounts set deleted_at = now(), suspended_at = coalesce(suspended_at, now()) where id = ended;
+  update accounts set deleted_at = now(), suspended_at = coalesce(suspended_at, now()), metadata = null
+  where id = ended;
   perform forget_people(array(select user_id from memberships where account_id = ended));
   return now();
 end $$;
@@ -1392,6 +1396,18 @@ CREATE TABLE public.account_endpoints (
     CONSTRAINT account_endpoints_number_range CHECK ((number > 0))
 );
 
+CREATE TABLE public.account_requests (
+    account_id uuid NOT NULL,
+    key_hash bytea NOT NULL,
+    request_hash bytea NOT NULL,
+    shown_account text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT account_requests_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT account_requests_key_hash_length CHECK ((length(key_hash) = 32)),
+    CONSTRAINT account_requests_request_hash_length CHECK ((length(request_hash) = 32)),
+    CONSTRAINT account_requests_shown_account_object CHECK ((json_typeof((shown_account)::json) = 'object'::text))
+);
+
 CREATE TABLE public.account_usage_hours (
     account_id uuid NOT NULL,
     hour timestamp with time zone NOT NULL,
@@ -1418,9 +1434,16 @@ CREATE TABLE public.accounts (
     shared_limit_per_minute integer,
     rate_limit_mode text DEFAULT 'fast'::text NOT NULL,
     deleted_at timestamp with time zone,
+    kind text DEFAULT 'customer'::text NOT NULL,
+    external_id text COLLATE pg_catalog."C",
+    metadata text,
     CONSTRAINT accounts_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT accounts_deleted_at_finite CHECK (isfinite(deleted_at)),
     CONSTRAINT accounts_deleted_suspended CHECK (((deleted_at IS NULL) OR (suspended_at IS NOT NULL))),
+    CONSTRAINT accounts_external_id_length CHECK (((length(external_id) >= 1) AND (length(external_id) <= 200))),
+    CONSTRAINT accounts_kind_known CHECK ((kind = ANY (ARRAY['customer'::text, 'external'::text]))),
+    CONSTRAINT accounts_metadata_object CHECK ((json_typeof((metadata)::json) = 'object'::text)),
+    CONSTRAINT accounts_metadata_size CHECK ((octet_length(metadata) <= 16384)),
     CONSTRAINT accounts_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
     CONSTRAINT accounts_rate_limit_mode_known CHECK ((rate_limit_mode = ANY (ARRAY['fast'::text, 'consistent'::text]))),
     CONSTRAINT accounts_shared_limit_range CHECK (((shared_limit_per_minute >= 1) AND (shared_limit_per_minute <= 1000000))),
@@ -1565,7 +1588,7 @@ CREATE TABLE public.api_keys (
     key_hash bytea NOT NULL,
     environment text NOT NULL,
     scopes text[] NOT NULL,
-    rate_limit_per_minute integer DEFAULT 60 NOT NULL,
+    rate_limit_per_minute integer DEFAULT 60,
     allowed_ips cidr[],
     expires_at timestamp with time zone,
     disabled_at timestamp with time zone,
@@ -1607,7 +1630,6 @@ CREATE TABLE public.api_keys (
     CONSTRAINT api_keys_rate_limit_range CHECK (((rate_limit_per_minute >= 1) AND (rate_limit_per_minute <= 10000))),
     CONSTRAINT api_keys_revoked_at_finite CHECK (isfinite(revoked_at)),
     CONSTRAINT api_keys_rolled_at_finite CHECK (isfinite(rolled_at)),
-    CONSTRAINT api_keys_scopes_count CHECK (((cardinality(scopes) >= 1) AND (cardinality(scopes) <= 64))),
     CONSTRAINT api_keys_tags_count CHECK ((cardinality(tags) <= 16))
 );
 
@@ -1730,6 +1752,7 @@ CREATE TABLE public.invitations (
     accepted_at timestamp with time zone,
     revoked_at timestamp with time zone,
     inviter_id uuid,
+    plan text,
     CONSTRAINT invitations_accepted_at_finite CHECK (isfinite(accepted_at)),
     CONSTRAINT invitations_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT invitations_email_lower CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254)))),
@@ -1855,7 +1878,7 @@ COMMENT ON COLUMN public.keys_v1.environment IS 'live or test.';
 
 COMMENT ON COLUMN public.keys_v1.scopes IS 'What it may be used for.';
 
-COMMENT ON COLUMN public.keys_v1.rate_limit_per_minute IS 'Requests a minute that it is good for.';
+COMMENT ON COLUMN public.keys_v1.rate_limit_per_minute IS 'Requests a minute that it is good for; NULL: any number.';
 
 COMMENT ON COLUMN public.keys_v1.status IS 'active, disabled, expired, revoked or suspended, now.';
 
@@ -2002,9 +2025,9 @@ CREATE TABLE public.packed_usage_totals (
 
 CREATE TABLE public.plans (
     name text NOT NULL,
-    key_cap integer NOT NULL,
+    key_cap integer,
     scopes text[] NOT NULL,
-    rate_limit_per_minute_max integer NOT NULL,
+    rate_limit_per_minute_max integer,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     max_key_lifetime_days integer,
     CONSTRAINT plans_created_at_finite CHECK (isfinite(created_at)),
@@ -2090,12 +2113,13 @@ CREATE TABLE public.service_tokens (
     environment text,
     rolled_at timestamp with time zone,
     replaces_id uuid,
+    CONSTRAINT service_tokens_accounts_unrestricted CHECK (((environment IS NULL) OR (NOT ('accounts.write'::text = ANY (permissions))))),
     CONSTRAINT service_tokens_analytics_unrestricted CHECK (((environment IS NULL) OR (NOT ('analytics.read'::text = ANY (permissions))))),
     CONSTRAINT service_tokens_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT service_tokens_environment_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
     CONSTRAINT service_tokens_expires_at_finite CHECK (isfinite(expires_at)),
     CONSTRAINT service_tokens_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
-    CONSTRAINT service_tokens_permissions_known CHECK (((cardinality(permissions) > 0) AND (permissions <@ ARRAY['keys.verify'::text, 'usage.write'::text, 'keys.read'::text, 'keys.write'::text, 'analytics.read'::text]))),
+    CONSTRAINT service_tokens_permissions_known CHECK (((cardinality(permissions) > 0) AND (permissions <@ ARRAY['keys.verify'::text, 'usage.write'::text, 'keys.read'::text, 'keys.write'::text, 'analytics.read'::text, 'catalog.read'::text, 'catalog.write'::text, 'keys.grant'::text, 'accounts.read'::text, 'accounts.write'::text]))),
     CONSTRAINT service_tokens_revoked_at_finite CHECK (isfinite(revoked_at)),
     CONSTRAINT service_tokens_rolled_at_finite CHECK (isfinite(rolled_at)),
     CONSTRAINT service_tokens_token_hash_length CHECK ((length(token_hash) = 32))
@@ -2433,6 +2457,9 @@ ALTER TABLE ONLY public.account_endpoints
 ALTER TABLE ONLY public.account_endpoints
     ADD CONSTRAINT account_endpoints_pkey PRIMARY KEY (account_id, endpoint);
 
+ALTER TABLE ONLY public.account_requests
+    ADD CONSTRAINT account_requests_pkey PRIMARY KEY (account_id);
+
 ALTER TABLE ONLY public.account_usage_hours
     ADD CONSTRAINT account_usage_hours_pkey PRIMARY KEY (account_id, hour);
 
@@ -2444,6 +2471,9 @@ ALTER TABLE ONLY public.api_keys
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
+
+ALTER TABLE public.api_keys
+    ADD CONSTRAINT api_keys_scopes_count CHECK ((cardinality(scopes) <= 64)) NOT VALID;
 
 ALTER TABLE ONLY public.attempt_counts
     ADD CONSTRAINT attempt_counts_pkey PRIMARY KEY (id);
@@ -2598,7 +2628,13 @@ ALTER TABLE ONLY public.users
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
 
+CREATE INDEX account_requests_created_at_idx ON public.account_requests USING btree (created_at);
+
+CREATE INDEX account_requests_key_hash_idx ON public.account_requests USING btree (key_hash);
+
 CREATE INDEX account_usage_hours_hour_idx ON public.account_usage_hours USING btree (hour);
+
+CREATE UNIQUE INDEX accounts_external_id_unique ON public.accounts USING btree (external_id) WHERE (deleted_at IS NULL);
 
 CREATE INDEX accounts_name_trigram_idx ON public.accounts USING gin (name public.gin_trgm_ops);
 
@@ -2734,6 +2770,9 @@ CREATE TRIGGER service_tokens_log_insert AFTER INSERT ON public.service_tokens R
 
 CREATE TRIGGER staff_revision BEFORE UPDATE ON public.staff FOR EACH ROW WHEN (((old.role IS DISTINCT FROM new.role) OR (old.disabled_at IS DISTINCT FROM new.disabled_at))) EXECUTE FUNCTION public.count_staff_revision();
 
+ALTER TABLE ONLY public.account_requests
+    ADD CONSTRAINT account_requests_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
 ALTER TABLE ONLY public.accounts
     ADD CONSTRAINT accounts_plan_fkey FOREIGN KEY (plan) REFERENCES public.plans(name) ON UPDATE CASCADE;
 
@@ -2748,6 +2787,9 @@ ALTER TABLE ONLY public.idempotent_requests
 
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_plan_fkey FOREIGN KEY (plan) REFERENCES public.plans(name) ON UPDATE CASCADE;
 
 ALTER TABLE ONLY public.key_policies
     ADD CONSTRAINT key_policies_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
@@ -2790,6 +2832,8 @@ ALTER TABLE ONLY public.usage_batches
 
 ALTER TABLE public.account_endpoints ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.account_requests ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.account_usage_hours ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.accounts ENABLE ROW LEVEL SECURITY;
@@ -2801,6 +2845,8 @@ ALTER TABLE public.audit_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.audit_heads ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY current_account ON public.account_endpoints TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.account_requests TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY current_account ON public.account_usage_hours TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
@@ -2896,6 +2942,8 @@ CREATE POLICY latchkey_identity ON public.sessions TO latchkey_identity USING (t
 
 CREATE POLICY latchkey_identity ON public.users TO latchkey_identity USING (true);
 
+CREATE POLICY latchkey_jobs ON public.account_requests TO latchkey_jobs USING (true);
+
 CREATE POLICY latchkey_jobs ON public.account_usage_hours TO latchkey_jobs USING (true);
 
 CREATE POLICY latchkey_jobs ON public.accounts TO latchkey_jobs USING (true);
@@ -2955,6 +3003,8 @@ CREATE POLICY staff_act ON public.memberships TO latchkey_staff USING ((account_
 CREATE POLICY staff_act ON public.staff_confirmations TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 ALTER TABLE public.staff_confirmations ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY staff_look ON public.account_requests FOR SELECT TO latchkey_staff USING (true);
 
 CREATE POLICY staff_look ON public.accounts FOR SELECT TO latchkey_staff USING (true);
 
@@ -3079,6 +3129,12 @@ GRANT SELECT ON TABLE public.account_endpoints TO latchkey_portal;
 GRANT SELECT,INSERT ON TABLE public.account_endpoints TO latchkey_gateway;
 GRANT SELECT ON TABLE public.account_endpoints TO latchkey_analyst;
 
+GRANT INSERT ON TABLE public.account_requests TO latchkey_portal;
+GRANT SELECT ON TABLE public.account_requests TO latchkey_staff;
+GRANT SELECT,DELETE ON TABLE public.account_requests TO latchkey_jobs;
+
+GRANT UPDATE(created_at) ON TABLE public.account_requests TO latchkey_jobs;
+
 GRANT SELECT ON TABLE public.account_usage_hours TO latchkey_portal;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.account_usage_hours TO latchkey_gateway;
 GRANT SELECT ON TABLE public.account_usage_hours TO latchkey_analyst;
@@ -3095,6 +3151,7 @@ GRANT SELECT(id) ON TABLE public.accounts TO latchkey_jobs;
 GRANT UPDATE(name) ON TABLE public.accounts TO latchkey_portal;
 GRANT SELECT(name) ON TABLE public.accounts TO latchkey_analyst;
 GRANT SELECT(name) ON TABLE public.accounts TO latchkey_jobs;
+GRANT UPDATE(name) ON TABLE public.accounts TO latchkey_staff;
 
 GRANT SELECT(plan) ON TABLE public.accounts TO latchkey_gateway;
 GRANT UPDATE(plan) ON TABLE public.accounts TO latchkey_staff;
@@ -3115,6 +3172,12 @@ GRANT SELECT(shared_limit_per_minute) ON TABLE public.accounts TO latchkey_gatew
 
 GRANT UPDATE(rate_limit_mode) ON TABLE public.accounts TO latchkey_portal;
 GRANT SELECT(rate_limit_mode) ON TABLE public.accounts TO latchkey_gateway;
+
+GRANT UPDATE(kind) ON TABLE public.accounts TO latchkey_staff;
+
+GRANT UPDATE(external_id) ON TABLE public.accounts TO latchkey_staff;
+
+GRANT UPDATE(metadata) ON TABLE public.accounts TO latchkey_staff;
 
 GRANT SELECT ON TABLE public.key_usage TO latchkey_portal;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.key_usage TO latchkey_gateway;

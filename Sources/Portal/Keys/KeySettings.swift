@@ -1,12 +1,14 @@
 package import Foundation
 import JSON
 
-/// The settings that a customer chooses when creating a key.
+/// The settings that a customer, or a backend for one, chooses when creating a key.
 package struct KeySettings: Sendable, Equatable {
   package var name: String
   package var environment: Key.Environment
+  /// Only a backend may leave them empty.
   package var scopes: [String]
-  package var rateLimitPerMinute: Int
+  /// Nil for none of its own, which only a backend may choose.
+  package var rateLimitPerMinute: Int?
   /// In addition to the limit per minute.
   package var limits: [RateLimit]
   package var rateLimitMode: RateLimitMode
@@ -19,7 +21,7 @@ package struct KeySettings: Sendable, Equatable {
 
   package init(
     name: String, environment: Key.Environment = .live, scopes: [String],
-    rateLimitPerMinute: Int = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
+    rateLimitPerMinute: Int? = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
     rateLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil,
     description: String? = nil, tags: [String] = [], metadata: String? = nil
   ) {
@@ -51,26 +53,11 @@ package struct KeySettings: Sendable, Equatable {
   }
 }
 
-/// A change to an optional setting.
-package enum OptionalChange<Value: Sendable & Equatable>: Sendable, Equatable {
-  case keep
-  case remove
-  case set(Value)
-
-  func apply(to value: inout Value?) {
-    switch self {
-    case .keep: break
-    case .remove: value = nil
-    case .set(let new): value = new
-    }
-  }
-}
-
 /// Changes to a key; nil and `.keep` leave a setting unchanged.
 package struct KeyChanges: Sendable, Equatable {
   package var name: String?
   package var scopes: [String]?
-  package var rateLimitPerMinute: Int?
+  package var rateLimitPerMinute: OptionalChange<Int>
   package var limits: [RateLimit]?
   package var rateLimitMode: RateLimitMode?
   package var allowedIPs: OptionalChange<[AddressBlock]>
@@ -81,10 +68,11 @@ package struct KeyChanges: Sendable, Equatable {
   package var isEnabled: Bool?
 
   package init(
-    name: String? = nil, scopes: [String]? = nil, rateLimitPerMinute: Int? = nil, limits: [RateLimit]? = nil,
-    rateLimitMode: RateLimitMode? = nil, allowedIPs: OptionalChange<[AddressBlock]> = .keep,
-    expiresAt: OptionalChange<Date> = .keep, description: OptionalChange<String> = .keep, tags: [String]? = nil,
-    metadata: OptionalChange<String> = .keep, isEnabled: Bool? = nil
+    name: String? = nil, scopes: [String]? = nil, rateLimitPerMinute: OptionalChange<Int> = .keep,
+    limits: [RateLimit]? = nil, rateLimitMode: RateLimitMode? = nil,
+    allowedIPs: OptionalChange<[AddressBlock]> = .keep, expiresAt: OptionalChange<Date> = .keep,
+    description: OptionalChange<String> = .keep, tags: [String]? = nil, metadata: OptionalChange<String> = .keep,
+    isEnabled: Bool? = nil
   ) {
     self.name = name
     self.scopes = scopes
@@ -103,10 +91,10 @@ package struct KeyChanges: Sendable, Equatable {
     var settings = old
     settings.name = name ?? old.name
     settings.scopes = scopes ?? old.scopes
-    settings.rateLimitPerMinute = rateLimitPerMinute ?? old.rateLimitPerMinute
     settings.limits = limits ?? old.limits
     settings.rateLimitMode = rateLimitMode ?? old.rateLimitMode
     settings.tags = tags ?? old.tags
+    rateLimitPerMinute.apply(to: &settings.rateLimitPerMinute)
     allowedIPs.apply(to: &settings.allowedIPs)
     expiresAt.apply(to: &settings.expiresAt)
     description.apply(to: &settings.description)

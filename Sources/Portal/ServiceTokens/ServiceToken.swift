@@ -9,9 +9,12 @@ package struct ServiceToken: Sendable, Equatable {
     case readKeys = "keys.read"
     case writeKeys = "keys.write"
     case readAnalytics = "analytics.read"
+    case readAccounts = "accounts.read"
+    case writeAccounts = "accounts.write"
 
-    /// Whether it can be restricted to one environment. Analytics cannot, because usage is not kept by environment.
-    package var isRestrictable: Bool { self != .readAnalytics }
+    /// Whether it can be restricted to one environment. Analytics cannot, because usage is not kept by environment;
+    /// changes of accounts cannot, because an account's keys of both environments end with it.
+    package var isRestrictable: Bool { self != .readAnalytics && self != .writeAccounts }
   }
 
   package enum Status: String, Sendable, CaseIterable {
@@ -34,9 +37,9 @@ package struct ServiceToken: Sendable, Equatable {
     !isRevoked && expiresAt.map { now < $0 } ?? true
   }
 
-  /// The caller of requests with this token.
-  package func caller(ip: String?) -> Caller {
-    Caller(actor: .token(id: id, name: name), ip: ip, environment: environment)
+  /// The caller of requests with this token. `onBehalfOf` is the person for whom the backend says that it acts.
+  package func caller(ip: String?, onBehalfOf: String? = nil) -> Caller {
+    Caller(actor: .token(id: id, name: name), ip: ip, environment: environment, onBehalfOf: onBehalfOf)
   }
 }
 

@@ -12,6 +12,8 @@ struct KeyAccess: Sendable {
   let path: String
   /// The id of the service token; nil for a member.
   var tokenID: UUID?
+
+  var isByBackend: Bool { tokenID != nil }
 }
 
 extension MemberContext {

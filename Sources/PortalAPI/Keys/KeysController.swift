@@ -55,8 +55,12 @@ struct KeysController {
   private func create(_ request: Request, for access: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let once = try request.idempotent(fields, access)
+    // What is usual depends on the account.
+    let takesUsualLimit = access.isByBackend && !fields.has("rateLimitPerMinute")
     let settings: KeySettings
-    do { settings = try fields.keySettings(at: expiryDate) } catch let error as InvalidRequest {
+    do {
+      settings = try fields.keySettings(at: expiryDate, byBackend: access.isByBackend)
+    } catch let error as InvalidRequest {
       // A repeat may have an `expiresAt` that was in the future at the first request and is in the past now.
       guard let once, let answer = try await idempotency.firstAnswer(to: once) else { throw error }
       return response(try NewKey(answer), for: access)
@@ -64,7 +68,7 @@ struct KeysController {
     let now = try await keys.now()
     let answer = try await idempotency.once(once, of: access.accountID) { transaction in
       let issued = try await keys.create(
-        settings, for: access.accountID, by: access.caller, at: now, on: transaction)
+        settings, takesUsualLimit: takesUsualLimit, for: access.accountID, by: access.caller, at: now, on: transaction)
       return FirstAnswer(issued, at: expiryDate)
     }
     return response(try NewKey(answer), for: access)
@@ -82,7 +86,7 @@ struct KeysController {
 
   private func update(_ id: UUID, _ request: Request, of access: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let changes = try fields.keyChanges(at: expiryDate)
+    let changes = try fields.keyChanges(at: expiryDate, byBackend: access.isByBackend)
     let revisions = try request.ifMatch()
     let updated = try await keys.update(
       id, of: access.accountID, changes, ifRevision: revisions, by: access.caller)

@@ -27,6 +27,7 @@ extension FieldProblem.Field {
     case .email: "email"
     case .password: "password"
     case .plan: "plan"
+    case .role: "role"
     case .key: "key"
     }
   }

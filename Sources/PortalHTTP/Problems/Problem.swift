@@ -45,6 +45,7 @@ package struct Problem: Error, Sendable {
     case outcomeUnknown = "outcome_unknown"
     case internalError = "internal_error"
     case idempotencyConflict = "idempotency_conflict"
+    case externalIDTaken = "external_id_taken"
   }
 
   package var status: HTTPResponse.Status

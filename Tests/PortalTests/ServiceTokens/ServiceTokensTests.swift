@@ -107,7 +107,9 @@ struct ServiceTokensTests {
         try await pool.lines(
           "select concat(reason, coalesce(detail, action)) from audit_events where target_kind = 'token' order by seq")
           == [
-            shop, all + ": keys.verify, usage.write, keys.read, keys.write, analytics.read", shop, "token.rolled",
+            shop,
+            all + ": " + ServiceToken.Permission.allCases.map(\.rawValue).joined(separator: ", "), shop,
+            "token.rolled",
           ])
     }
   }
