@@ -40,6 +40,23 @@ struct PlansTests {
     }
   }
 
+  @Test("a plan may be without a cap and without a limit, which have to be null then, not left out")
+  func unlimited() async throws {
+    try await withPortal { portal in
+      let admin = try await portal.logInStaff(role: .admin)
+      let body = #"{"keyCap":null,"scopes":["*"],"rateLimitPerMinuteMax":null}"#
+      let made = try await portal.put("/v1/support/plans/large", body, token: admin)
+      #expect(made.status == 200 && made.body["keyCap"] == .null && made.body["rateLimitPerMinuteMax"] == .null)
+      for (body, location) in [
+        (#"{"scopes":["*"],"rateLimitPerMinuteMax":null}"#, "body.keyCap"),
+        (#"{"keyCap":null,"scopes":["*"]}"#, "body.rateLimitPerMinuteMax"),
+      ] {
+        expectProblem(
+          try await portal.put("/v1/support/plans/large", body, token: admin), 400, "invalid_request", at: location)
+      }
+    }
+  }
+
   @Test("the role support can read plans, but not change them; invalid values are refused with their location")
   func refused() async throws {
     try await withPortal { portal in
@@ -57,7 +74,7 @@ struct PlansTests {
         expectProblem(answer, 400, "invalid_request", at: "path.name", "\(name)")
       }
       for (member, value) in [
-        ("keyCap", "0"), ("keyCap", "10001"), ("keyCap", "null"), ("scopes", "[]"), ("scopes", "null"),
+        ("keyCap", "0"), ("keyCap", "10001"), ("keyCap", "\"3\""), ("scopes", "[]"), ("scopes", "null"),
         ("rateLimitPerMinuteMax", "0"), ("rateLimitPerMinuteMax", "10001"), ("maxKeyLifetimeDays", "0"),
         ("maxKeyLifetimeDays", "36501"), ("name", "\"x\""),
       ] {
