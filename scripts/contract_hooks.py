@@ -97,7 +97,7 @@ staff = functools.cache(staff_session)
 def service_token(tag):
     permissions = [
         "keys.verify", "usage.write", "keys.read", "keys.write", "analytics.read", "catalog.read", "catalog.write",
-        "keys.grant",
+        "keys.grant", "accounts.read", "accounts.write",
     ]  # fmt: skip
     flags = [word for permission in permissions for word in ("--permission", permission)]
     return command("tokens", "create", "--name", tag, *flags)["token"]
@@ -110,7 +110,8 @@ class Credentials:
         schemes = {name for choice in raw["security"] for name in choice}
         operation, tag = raw["operationId"], raw["tags"][0]
         ends = operation in ENDING
-        if "memberSession" in schemes:
+        # A member's list has no query parameters.
+        if "memberSession" in schemes and operation != "listAccounts":
             return "Authorization", "Bearer " + (member_session(tag) if ends else member(tag))["token"]
         if "serviceToken" in schemes:
             return "Authorization", "Bearer " + service_token(tag)
@@ -137,6 +138,10 @@ def create_invitation(tag):
     return call("POST", "/v1/invitations", body, member(tag)["token"])["id"]
 
 
+def create_account(tag):
+    return call("POST", "/v1/accounts", {"name": "Contract"}, service_token(tag))["id"]
+
+
 def create_token(tag):
     body = {"name": "Contract", "permissions": ["keys.verify"]}
     return call("POST", "/v1/support/tokens", body, staff(tag))["id"]
@@ -160,6 +165,7 @@ THINGS = {
     "01980e5f-7a10-7c3e-9b1a-2f4d6c8e0a11": lambda tag: member(tag)["account"]["id"],
     "01980e5f-7a11-7d4f-8c2b-3e5f7a9b1c2d": lambda tag: member_session(tag)["user"]["id"],
     "01980e71-9d8e-7f60-b5a4-938271605f4e": create_invitation,
+    "01980e74-1b2c-7d3e-8f4a-5b6c7d8e9f01": create_account,
     "01980e59-6a7b-7c8d-9e0f-1a2b3c4d5e6f": create_token,
     "01980e58-1c2d-7e3f-a4b5-c6d7e8f9a0b1": lambda tag: create_staff(tag)["id"],
     "orders": create_api,

@@ -88,6 +88,9 @@ static const unsigned char sql_0027[] = {
 static const unsigned char sql_0028[] = {
 #embed "../../migrations/0028_catalog.sql"
 };
+static const unsigned char sql_0029[] = {
+#embed "../../migrations/0029_external_accounts.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -120,6 +123,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0026, large_numbers),
     MIGRATION(0027, audit_detail),
     MIGRATION(0028, catalog),
+    MIGRATION(0029, external_accounts),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

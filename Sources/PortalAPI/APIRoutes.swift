@@ -34,13 +34,16 @@ package struct APIRoutes {
   /// Adds the routes to a router that has the middleware that all routes share.
   package func add(to routes: RecordingRouter) {
     let sessions = SessionsController(
-      accounts: services.accounts, members: services.members, sessions: services.sessions,
-      credentials: services.credentials, cookie: cookie, isSignupOpen: isSignupOpen)
+      accounts: services.accounts, sessions: services.sessions, credentials: services.credentials, cookie: cookie,
+      isSignupOpen: isSignupOpen)
     let credentials = CredentialsController(credentials: services.credentials)
     let invitations = InvitationsController(invitations: services.invitations)
     let support = SupportController(desk: services.desk, sessions: services.sessions)
     let keys = KeysController(keys: services.keys, idempotency: services.idempotency)
     let usage = UsageController(usages: services.usages)
+    let accounts = AccountsController(
+      members: services.members, accounts: services.managedAccounts, invitations: services.invitations,
+      deletion: services.deletion, idempotency: services.idempotency)
     let people = PeopleController(
       sessions: services.sessions, exports: services.exports, erasures: services.erasures, cookie: cookie)
 
@@ -52,9 +55,10 @@ package struct APIRoutes {
     ContractController().addRoutes(to: everybody)
     ProblemsController().addRoutes(to: everybody)
 
+    let memberAuthentication = MemberAuthentication(sessions: services.sessions, cookie: cookie, limits: limits)
     let members = MemberRoutes(
       routes.group()
-        .add(middleware: MemberAuthentication(sessions: services.sessions, cookie: cookie, limits: limits))
+        .add(middleware: memberAuthentication)
         .group(context: MemberContext.self)
         .add(middleware: AccountTurnMiddleware(turns: turns) { $0.accountID }), table: routes.table)
     sessions.addRoutes(to: members)
@@ -95,23 +99,34 @@ package struct APIRoutes {
     CatalogRolesController(roles: services.roles).addRoutes(to: company)
     KeyGrantsController(grants: services.grants).addRoutes(to: company)
 
-    func tokenRoutes(header: HTTPField.Name? = nil, _ limit: RequestLimit<UUID>?) -> ServiceTokenRoutes {
+    func tokenAuthentication(header: HTTPField.Name? = nil, _ limit: RequestLimit<UUID>?) -> ServiceTokenAuthentication
+    { ServiceTokenAuthentication(tokens: services.tokens, header: header, limits: limits, limit: limit) }
+    func tokenRoutes(_ group: RouterGroup<AppRequestContext>) -> ServiceTokenRoutes {
       ServiceTokenRoutes(
-        routes.group()
-          .add(
-            middleware: ServiceTokenAuthentication(
-              tokens: services.tokens, header: header, limits: limits, limit: limit)
-          )
-          .group(context: ServiceTokenContext.self)
+        group.group(context: ServiceTokenContext.self)
           // The `{id}` of all these routes is an account's.
           .add(middleware: AccountTurnMiddleware(turns: turns) { try? $0.pathID }), table: routes.table)
     }
     let verification = VerificationController(verifier: services.verifier, keyPlaces: keyPlaces)
-    verification.addRoutes(to: tokenRoutes(limits.verification))
-    verification.addHeaderRoutes(to: tokenRoutes(header: .xLatchkeyToken, limits.verification))
-    let machines = tokenRoutes(limits.token)
+    verification.addRoutes(
+      to: tokenRoutes(routes.group().add(middleware: tokenAuthentication(limits.verification))))
+    verification.addHeaderRoutes(
+      to: tokenRoutes(
+        routes.group().add(middleware: tokenAuthentication(header: .xLatchkeyToken, limits.verification))))
+    let machines = tokenRoutes(
+      routes.group().add(middleware: tokenAuthentication(limits.token)).add(middleware: OnBehalfMiddleware()))
     usage.addRoutes(to: machines)
     keys.addRoutes(to: machines)
+    accounts.addRoutes(to: machines)
+    accounts.addRoutes(
+      to: AccountListRoutes(
+        routes.group()
+          .add(
+            middleware: AccountListAuthentication(
+              tokens: tokenAuthentication(limits.token), members: memberAuthentication)
+          )
+          .group(context: AccountListContext.self)
+          .add(middleware: AccountTurnMiddleware(turns: turns) { $0.accountID }), table: routes.table))
   }
 }
 

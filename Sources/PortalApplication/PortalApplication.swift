@@ -85,7 +85,8 @@ package struct PortalApplication: Sendable {
       usage: recorder, clock: clock, observer: observer)
     let tokens = ServiceTokenVerifier(pool: gatewayPool, lease: settings.lease, clock: clock, observer: observer)
     services = PortalServices(
-      accounts: Accounts(pool: pool, passwords: passwords), members: Members(pool: pool),
+      accounts: Accounts(pool: pool, passwords: passwords),
+      managedAccounts: ManagedAccounts(pool: pool, propagations: propagations), members: Members(pool: pool),
       invitations: Invitations(pool: pool, passwords: passwords, attempts: attempts, outbox: outbox),
       sessions: Sessions(
         pool: pool, passwords: passwords, attempts: attempts, box: settings.secretBox, outbox: outbox,

@@ -101,6 +101,7 @@ func reportingFailure(_ body: () async throws -> Void) async throws {
 func explanation(of error: any Error) -> String {
   switch error {
   case PortalError.emailTaken: "the e-mail address is taken"
+  case PortalError.externalIDTaken: "another account has this external id"
   case PortalError.notFound: "not found"
   case PortalError.tokenNotActive: "the token is already revoked, expired or rolled"
   case PortalError.lastOwner:

@@ -69,6 +69,7 @@ struct SecretsSweepTests {
         try holder.keep(Self.sealingKey)
         let session = try await people(holder, mails)
         try await machines(holder, session, database)
+        try await backend(holder, mails, database)
         try await nonsense(holder, session)
 
         // The spool is read before its counters are written to the database and removed.
@@ -242,6 +243,35 @@ struct SecretsSweepTests {
       "POST", "/v1/support/keys/\(test["id"].string ?? "")/revoke", #"{"reason":"it is on the internet"}"#, token: staff
     )
     _ = try await makeToken("analytics.read")
+  }
+
+  /// Creates an account with a key and its first person, as a company's backend does, and deletes it.
+  private func backend(_ holder: Holder, _ mails: TestMailFolder, _ database: TestDatabase) async throws {
+    let made = try await latchkey(
+      ["tokens", "create", "--name", "shop", "--json"]
+        + ["accounts.read", "accounts.write", "keys.write"].flatMap { ["--permission", $0] },
+      environment: ["DATABASE_URL": database.url, "PASSWORD_COST": "10"])
+    let token = try holder.keep(try made.json()["token"].string)
+    let once = try holder.keep("once-\(UUID())")
+    var account: JSONValue = .null
+    for _ in 1...2 {
+      account = try await holder.send(
+        "POST", "/v1/accounts", #"{"name":"Widgets","externalId":"cus_1","metadata":{"a":1}}"#, token: token,
+        headers: ["Idempotency-Key": once, "X-On-Behalf-Of": "agent 12"])
+    }
+    let path = "/v1/accounts/" + (try #require(account["id"].string))
+    let key = try await holder.send(
+      "POST", path + "/keys", #"{"name":"Key","scopes":[],"rateLimitPerMinute":null}"#, token: token)
+    try holder.keep(key["key"].string)
+    try await holder.send(
+      "POST", path + "/invitations", #"{"email":"eve@example.com","role":"owner"}"#, token: token)
+    let invitation = try holder.keep(try await mails.mails(to: "eve@example.com", count: 1).last?.token)
+    let password = try holder.keep("a password of the first person, \(UUID())")
+    let joined = try await holder.send(
+      "POST", "/v1/accept-invitation", "{\"token\":\"\(invitation)\",\"password\":\"\(password)\"}")
+    #expect(joined["role"].string == "owner")
+    #expect(try await holder.send("GET", path, token: token)["kind"].string == "customer")
+    #expect(try await holder.send("DELETE", path, token: token)["revokedKeys"].integer == 1)
   }
 
   /// Sends secrets in the wrong places, as people do by mistake. That must not expose them.

@@ -5,18 +5,23 @@ package struct Plan: Sendable, Equatable {
   package static let keyCapMax = 10_000
   package static let nameLengthMax = 32
   package static let namePattern = "^[a-z0-9][a-z0-9_-]{0,31}$"
+  /// The plan of an account that somebody signs up for, or that the first person joins.
+  package static let defaultName = "default"
+  /// The plan of an account that a backend creates.
+  package static let externalName = "external"
 
   package var name: String
-  /// The maximum number of keys that are neither revoked nor expired.
-  package var keyCap: Int
+  /// The maximum number of keys that are neither revoked nor expired; nil for any number.
+  package var keyCap: Int?
   /// Each scope of a key must be covered by one of these patterns.
   package var scopes: [String]
-  package var rateLimitPerMinuteMax: Int
+  /// Nil for any limit, and for keys without one.
+  package var rateLimitPerMinuteMax: Int?
   /// Counted from the creation of the key; nil for no limit.
   package var maxKeyLifetimeDays: Int?
 
   package init(
-    name: String, keyCap: Int, scopes: [String], rateLimitPerMinuteMax: Int, maxKeyLifetimeDays: Int? = nil
+    name: String, keyCap: Int?, scopes: [String], rateLimitPerMinuteMax: Int?, maxKeyLifetimeDays: Int? = nil
   ) {
     self.name = name
     self.keyCap = keyCap
@@ -35,12 +40,20 @@ package struct Plan: Sendable, Equatable {
 
 /// A tenant.
 package struct Account: Sendable, Equatable {
+  package enum Kind: String, Sendable, CaseIterable {
+    /// People log in to it.
+    case customer
+    /// A backend created it, and nobody has joined yet.
+    case external
+  }
+
   package static let nameLengthMax = 100
 
   package var id: UUID
   package var name: String
   package var plan: Plan
   package var suspendedAt: Date?
+  package var kind: Kind
 }
 
 /// A person who can log in.

@@ -3,12 +3,16 @@ import Postgres
 
 extension MemberRole: PostgresCodable {}
 extension StaffMember.Role: PostgresCodable {}
+extension Account.Kind: PostgresCodable {}
+
+/// The columns of `accounts account` and `plans plan`, in the order in which `Account.init(row:)` reads them.
+let accountColumns = "account.id, account.name, \(planColumns), account.suspended_at, account.kind"
 
 extension Account {
-  /// Reads id, name, the plan's columns, suspended at.
   init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), name: try row.next(), plan: try Plan(row: &row), suspendedAt: try row.next())
+      id: try row.next(), name: try row.next(), plan: try Plan(row: &row), suspendedAt: try row.next(),
+      kind: try row.next())
   }
 }
 
@@ -69,8 +73,10 @@ struct SetAccountSuspension: PostgresStatement {
 /// match no plan.
 struct LockAccount: PostgresStatement {
   static let sql = """
-    with account as (select id, name, plan, suspended_at from accounts where id = $1 and deleted_at is null for update)
-    select account.id, account.name, \(planColumns), account.suspended_at
+    with account as (
+      select id, name, plan, suspended_at, kind from accounts where id = $1 and deleted_at is null for update
+    )
+    select \(accountColumns)
     from account join plans plan on plan.name = account.plan
     """
   let accountID: UUID

@@ -38,7 +38,7 @@ struct SetPlan: PostgresStatement {
   let plan: Plan
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      plan.name, Int32(plan.keyCap), plan.scopes, Int32(plan.rateLimitPerMinuteMax),
+      plan.name, plan.keyCap.map { Int32($0) }, plan.scopes, plan.rateLimitPerMinuteMax.map { Int32($0) },
       plan.maxKeyLifetimeDays.map { Int32($0) })
   }
 }

@@ -57,14 +57,20 @@ package struct Caller: Sendable, Equatable {
   package var environment: KeyEnvironment?
   /// The only apis whose keys the caller may see, besides the keys for all apis; nil: all.
   package var apiIDs: [UUID]?
+  /// For whom a backend says that it acts, in its own words. Recorded in the detail of its events.
+  package var onBehalfOf: String?
+
+  package static let onBehalfOfLengthMax = 200
 
   package init(
-    actor: Actor, ip: String? = nil, environment: KeyEnvironment? = nil, apiIDs: [UUID]? = nil
+    actor: Actor, ip: String? = nil, environment: KeyEnvironment? = nil, apiIDs: [UUID]? = nil,
+    onBehalfOf: String? = nil
   ) {
     self.actor = actor
     self.ip = ip
     self.environment = environment
     self.apiIDs = apiIDs
+    self.onBehalfOf = onBehalfOf
   }
 }
 
@@ -94,6 +100,13 @@ package struct AuditDetail: Sendable, Equatable {
   /// Cuts off what exceeds ``lengthMax``: a change must not fail because its description is too long.
   package init(_ text: String) {
     self.text = String(String.UnicodeScalarView(text.unicodeScalars.prefix(Self.lengthMax)))
+  }
+
+  /// The detail of an event by this caller: for whom a backend acts, after what describes the change.
+  init?(_ detail: AuditDetail?, by caller: Caller) {
+    let parts = [detail?.text, caller.onBehalfOf.map { "on behalf of \($0)" }].compactMap(\.self)
+    guard !parts.isEmpty else { return nil }
+    self.init(parts.joined(separator: "; "))
   }
 }
 
@@ -160,6 +173,7 @@ package struct AuditEvent: Sendable, Equatable {
     case userErased = "user.erased"
     /// A person was removed from earlier events of the trail. The detail identifies these events.
     case auditRedacted = "audit.redacted"
+    case accountUpdated = "account.updated"
   }
 
   package var id: UUID

@@ -32,10 +32,12 @@ struct InsertAuditEvent: PostgresStatement {
   }
 
   static func onAccount(
-    _ id: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason? = nil
+    _ id: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason? = nil,
+    detail: AuditDetail? = nil
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: id, caller: caller, action: action, targetKind: "account", targetID: id, reason: reason)
+      accountID: id, caller: caller, action: action, targetKind: "account", targetID: id, reason: reason,
+      detail: detail)
   }
 
   static func onInvitation(
@@ -74,7 +76,7 @@ struct InsertAuditEvent: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       UUID.version7(), accountID, caller.actor.kind, caller.actor.id, caller.actor.name, action, targetKind, targetID,
-      reason?.text, reason?.ticket, detail?.text, caller.ip)
+      reason?.text, reason?.ticket, AuditDetail(detail, by: caller)?.text, caller.ip)
   }
 }
 
@@ -82,8 +84,8 @@ struct InsertAuditEvent: PostgresStatement {
 struct InsertKeyAuditEvents: PostgresStatement {
   static let sql = """
     insert into audit_events
-      (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, ip)
-    select event.id, $1, $2, $3, $4, $5, 'key', event.key_id, $6, $7, $8::text::inet
+      (id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, reason, ticket, ip, detail)
+    select event.id, $1, $2, $3, $4, $5, 'key', event.key_id, $6, $7, $8::text::inet, $11
     from unnest($9::uuid[], $10::uuid[]) with ordinality as event (id, key_id, place)
     order by event.place
     """
@@ -97,7 +99,7 @@ struct InsertKeyAuditEvents: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       accountID, caller.actor.kind, caller.actor.id, caller.actor.name, action, reason?.text, reason?.ticket, caller.ip,
-      keyIDs.map { _ in UUID.version7() }, keyIDs)
+      keyIDs.map { _ in UUID.version7() }, keyIDs, AuditDetail(nil, by: caller)?.text)
   }
 }
 

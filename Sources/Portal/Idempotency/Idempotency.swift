@@ -38,6 +38,24 @@ package struct Idempotency: Sendable {
     return answer
   }
 
+  /// As ``once(_:of:_:)``, for a request that creates the account `request.accountID`, in a transaction of that account.
+  /// The repeat of an earlier request finds the account that was created then.
+  package func once(
+    _ request: IdempotentRequest?, creating accountID: UUID,
+    _ answer: (PostgresConnection) async throws -> FirstAnswer
+  ) async throws -> FirstAnswer {
+    guard let request else { return try await pool.withTransaction(as: .account(accountID), answer) }
+    return try await pool.withTransaction(as: .staff) { transaction in
+      let (_, answers, _) = try await transaction.pipeline(
+        LockAccountRequest(request: request), FindAccountRequest(request: request), SetLocally(.account(accountID)))
+      if let found = answers.first { return try found.answer(to: request) }
+      let answer = try await answer(transaction)
+      try await transaction.execute(
+        InsertAccountRequest(accountID: accountID, request: request, answer: try answer.objects(atLeast: 1)[0]))
+      return answer
+    }
+  }
+
   /// The stored answer, or nil if there is none. Throws `.idempotencyConflict` if the key was used for a different
   /// request.
   package func firstAnswer(to request: IdempotentRequest) async throws -> FirstAnswer? {

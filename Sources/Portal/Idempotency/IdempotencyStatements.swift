@@ -55,6 +55,64 @@ struct InsertFirstAnswer: PostgresStatement {
   }
 }
 
+// MARK: Creating accounts
+
+/// Lets one request with this key at a time go on, until the end of its transaction.
+struct LockAccountRequest: PostgresStatement {
+  typealias Row = Bool
+  static let isRead = false
+  static let sql = """
+    select true from (
+      select pg_advisory_xact_lock(('x' || substr(encode($1, 'hex'), 1, 16))::bit(64)::bigint)
+    ) locked
+    """
+  let request: IdempotentRequest
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(request.keyHash) }
+}
+
+/// The stored answer to a request with this key. The requests with this key must be locked first.
+struct FindAccountRequest: PostgresStatement {
+  static let sql = """
+    select request_hash, account_id, array[shown_account] from account_requests
+    where key_hash = $1 and created_at > now() - make_interval(secs => $2)
+    order by created_at desc limit 1
+    """
+  let request: IdempotentRequest
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(request.keyHash, Double(IdempotentRequest.answerSeconds))
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FindFirstAnswer.Row {
+    FindFirstAnswer.Row(
+      requestHash: try row.next(), newID: try row.next(), objects: try row.next(), sealedSecret: nil)
+  }
+}
+
+struct InsertAccountRequest: PostgresStatement {
+  static let sql = """
+    insert into account_requests (account_id, key_hash, request_hash, shown_account) values ($1, $2, $3, $4)
+    """
+  let accountID: UUID
+  let request: IdempotentRequest
+  /// The text of a JSON object.
+  let answer: String
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(accountID, request.keyHash, request.requestHash, answer)
+  }
+}
+
+struct DeleteOldAccountRequests: PostgresStatement {
+  static let sql = """
+    delete from account_requests where account_id in (
+      select account_id from account_requests
+      where created_at <= now() - make_interval(secs => $1)
+      order by created_at limit $2 for update skip locked)
+    """
+  let limit: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(Double(IdempotentRequest.answerSeconds), limit) }
+}
+
+// MARK: Deleting
+
 struct DeleteSealedSecrets: PostgresStatement {
   static let sql = """
     update idempotent_requests set sealed_secret = null where (account_id, key_hash) in (

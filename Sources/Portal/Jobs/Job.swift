@@ -49,6 +49,7 @@ extension Job {
       ) { run in
         try await run.deleteAll(DeleteOldFirstAnswers(limit: deletedRowCountMax))
           + run.deleteAll(DeleteSealedSecrets(limit: deletedRowCountMax))
+          + run.deleteAll(DeleteOldAccountRequests(limit: deletedRowCountMax))
       },
       Job(
         name: "attempts", interval: .seconds(600),

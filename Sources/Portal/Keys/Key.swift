@@ -34,7 +34,8 @@ package struct Key: Sendable, Equatable {
   package var start: String
   package var environment: Environment
   package var scopes: [String]
-  package var rateLimitPerMinute: Int
+  /// Nil for none of its own.
+  package var rateLimitPerMinute: Int?
   package var limits: [RateLimit]
   package var rateLimitMode: RateLimitMode
   /// Nil if all addresses are allowed.
@@ -85,7 +86,10 @@ package struct Key: Sendable, Equatable {
 
   package var effectiveScopes: [String] { Scope.intersection(scopes, rules.plan.scopes) }
 
-  package var effectiveRateLimitPerMinute: Int { min(rateLimitPerMinute, rules.plan.rateLimitPerMinuteMax) }
+  /// Nil if neither the key nor the plan has a limit.
+  package var effectiveRateLimitPerMinute: Int? {
+    [rateLimitPerMinute, rules.plan.rateLimitPerMinuteMax].compactMap(\.self).min()
+  }
 
   /// How the key violates its account's policy, which may be more recent than the key. Empty for a revoked key.
   package var policyViolations: [FieldProblem] {

@@ -75,7 +75,8 @@ package struct KeyRules: Sendable, Equatable {
 extension Plan {
   fileprivate func limitProblems(of settings: KeySettings, madeAt createdAt: Date) -> [FieldProblem] {
     var problems: [FieldProblem] = []
-    if settings.rateLimitPerMinute > rateLimitPerMinuteMax {
+    // A key without a limit of its own has the plan's.
+    if let rateLimitPerMinuteMax, let limit = settings.rateLimitPerMinute, limit > rateLimitPerMinuteMax {
       problems.append(
         FieldProblem(.rateLimitPerMinute, "must be at most \(rateLimitPerMinuteMax) under the plan \(name)"))
     }

@@ -1,12 +1,15 @@
 package import Foundation
 import JSON
 
-/// The settings that a customer chooses when creating a key, and the api, which only a backend chooses.
+/// The settings that a customer, or a backend for one, chooses when creating a key, and the api, which only a backend
+/// chooses.
 package struct KeySettings: Sendable, Equatable {
   package var name: String
   package var environment: Key.Environment
+  /// Only a backend may leave them empty.
   package var scopes: [String]
-  package var rateLimitPerMinute: Int
+  /// Nil for none of its own, which only a backend may choose.
+  package var rateLimitPerMinute: Int?
   /// In addition to the limit per minute.
   package var limits: [RateLimit]
   package var rateLimitMode: RateLimitMode
@@ -21,7 +24,7 @@ package struct KeySettings: Sendable, Equatable {
 
   package init(
     name: String, environment: Key.Environment = .live, scopes: [String],
-    rateLimitPerMinute: Int = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
+    rateLimitPerMinute: Int? = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
     rateLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil,
     description: String? = nil, tags: [String] = [], metadata: String? = nil, apiID: UUID? = nil
   ) {
@@ -58,7 +61,7 @@ package struct KeySettings: Sendable, Equatable {
 package struct KeyChanges: Sendable, Equatable {
   package var name: String?
   package var scopes: [String]?
-  package var rateLimitPerMinute: Int?
+  package var rateLimitPerMinute: OptionalChange<Int>
   package var limits: [RateLimit]?
   package var rateLimitMode: RateLimitMode?
   package var allowedIPs: OptionalChange<[AddressBlock]>
@@ -71,10 +74,11 @@ package struct KeyChanges: Sendable, Equatable {
   package var api: OptionalChange<CatalogReference>
 
   package init(
-    name: String? = nil, scopes: [String]? = nil, rateLimitPerMinute: Int? = nil, limits: [RateLimit]? = nil,
-    rateLimitMode: RateLimitMode? = nil, allowedIPs: OptionalChange<[AddressBlock]> = .keep,
-    expiresAt: OptionalChange<Date> = .keep, description: OptionalChange<String> = .keep, tags: [String]? = nil,
-    metadata: OptionalChange<String> = .keep, isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep
+    name: String? = nil, scopes: [String]? = nil, rateLimitPerMinute: OptionalChange<Int> = .keep,
+    limits: [RateLimit]? = nil, rateLimitMode: RateLimitMode? = nil,
+    allowedIPs: OptionalChange<[AddressBlock]> = .keep, expiresAt: OptionalChange<Date> = .keep,
+    description: OptionalChange<String> = .keep, tags: [String]? = nil, metadata: OptionalChange<String> = .keep,
+    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep
   ) {
     self.name = name
     self.scopes = scopes
@@ -95,10 +99,10 @@ package struct KeyChanges: Sendable, Equatable {
     var settings = old
     settings.name = name ?? old.name
     settings.scopes = scopes ?? old.scopes
-    settings.rateLimitPerMinute = rateLimitPerMinute ?? old.rateLimitPerMinute
     settings.limits = limits ?? old.limits
     settings.rateLimitMode = rateLimitMode ?? old.rateLimitMode
     settings.tags = tags ?? old.tags
+    rateLimitPerMinute.apply(to: &settings.rateLimitPerMinute)
     allowedIPs.apply(to: &settings.allowedIPs)
     expiresAt.apply(to: &settings.expiresAt)
     description.apply(to: &settings.description)

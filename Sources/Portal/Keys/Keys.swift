@@ -67,26 +67,32 @@ package struct Keys: Sendable {
     return key
   }
 
-  /// Creates a key, in a transaction of the account. `api` takes the place of the settings' api. Throws if the plan or
-  /// the policy does not allow it, `.keyCapReached`, and `.invalid` for an api that does not exist. The account's row
-  /// stays locked from the count to the commit, so that concurrent requests cannot exceed the cap.
+  /// Creates a key, in a transaction of the account. `api` takes the place of the settings' api. If `takesUsualLimit`,
+  /// its limit per minute is not that of the settings but what is usual for the account: none for an external one, the
+  /// default for any other. Throws if the plan or the policy does not allow it, `.keyCapReached`, and `.invalid` for an
+  /// api that does not exist. The account's row stays locked from the count to the commit, so that concurrent requests
+  /// cannot exceed the cap.
   package func create(
-    _ settings: KeySettings, api: CatalogReference? = nil, for accountID: UUID, by caller: Caller, at now: Moment,
+    _ settings: KeySettings, api: CatalogReference? = nil, takesUsualLimit: Bool = false, for accountID: UUID,
+    by caller: Caller, at now: Moment,
     on transaction: PostgresConnection
   ) async throws -> IssuedKey {
+    var settings = settings
     let (accounts, found, counts) = try await transaction.pipeline(
       LockAccount(accountID: accountID), FindKeyRules(accountID: accountID), CountLiveKeys(accountID: accountID))
     guard let account = accounts.first, let rules = found.first else { throw PortalError.notFound }
     if let only = caller.environment, only != settings.environment {
       throw PortalError.forbidden(reason: "The token is restricted to the environment \(only.rawValue).")
     }
-    var settings = settings
     if let api { settings.apiID = try await Self.id(of: api, on: transaction) }
     try caller.checkMayManage(apiID: settings.apiID)
     try account.checkActive()
+    if takesUsualLimit {
+      settings.rateLimitPerMinute = account.kind == .external ? nil : Key.rateLimitPerMinuteDefault
+    }
     try rules.check(settings, madeAt: now.date)
-    guard try CountLiveKeys.one(of: counts) < rules.plan.keyCap else {
-      throw PortalError.keyCapReached(cap: rules.plan.keyCap)
+    if let cap = rules.plan.keyCap, try CountLiveKeys.one(of: counts) >= cap {
+      throw PortalError.keyCapReached(cap: cap)
     }
     return try await issue(settings, for: accountID, by: caller, on: transaction)
   }
@@ -157,9 +163,9 @@ package struct Keys: Sendable {
         settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old))
       // A key that is no longer expired counts towards the cap again.
       if key.isExpired(at: now), !key.expiring(at: settings.expiresAt).isExpired(at: now),
-        try CountLiveKeys.one(of: counts) >= key.rules.plan.keyCap
+        let cap = key.rules.plan.keyCap, try CountLiveKeys.one(of: counts) >= cap
       {
-        throw PortalError.keyCapReached(cap: key.rules.plan.keyCap)
+        throw PortalError.keyCapReached(cap: cap)
       }
       let action: AuditEvent.Action =
         isEnabled == key.isEnabled ? .keyUpdated : isEnabled ? .keyEnabled : .keyDisabled

@@ -123,15 +123,19 @@ let liveKeyCount = """
       and coalesce(\(effectiveExpiry), 'infinity') > now())
   """
 
-/// The number of keys that count towards the account's cap.
+/// The number of keys that count towards the account's cap. 0 without a cap: then there may be too many to count.
 struct CountLiveKeys: PostgresStatement {
   typealias Row = Int
   static let sql = """
-    select \(liveKeyCount)
-    from api_keys key join accounts account on account.id = key.account_id
-    join plans plan on plan.name = account.plan
-    where key.account_id = $1 and \(lineage) is distinct from (
-      select \(lineage) from api_keys key where key.account_id = $1 and key.id = $2)
+    select case when (
+      select plan.key_cap from accounts account join plans plan on plan.name = account.plan where account.id = $1
+    ) is null then 0 else (
+      select \(liveKeyCount)
+      from api_keys key join accounts account on account.id = key.account_id
+      join plans plan on plan.name = account.plan
+      where key.account_id = $1 and \(lineage) is distinct from (
+        select \(lineage) from api_keys key where key.account_id = $1 and key.id = $2)
+    ) end
     """
   let accountID: UUID
   /// A key to leave out, with its whole lineage.
@@ -160,8 +164,8 @@ struct InsertKey: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       id, accountID, settings.name, secret.start(Key.startLength), secret.hash, settings.environment, settings.scopes,
-      Int32(settings.rateLimitPerMinute), settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt,
-      settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
+      settings.rateLimitPerMinute.map { Int32($0) }, settings.allowedIPs.map { $0.map(\.description) },
+      settings.expiresAt, settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
       settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode, settings.description, settings.tags,
       settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID)
   }
@@ -252,8 +256,9 @@ struct UpdateKey: PostgresStatement {
   let isEnabled: Bool
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      accountID, id, settings.name, settings.scopes, Int32(settings.rateLimitPerMinute), settings.limits.map(\.name),
-      settings.limits.map { Int32($0.limit) }, settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode,
+      accountID, id, settings.name, settings.scopes, settings.rateLimitPerMinute.map { Int32($0) },
+      settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
+      settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode,
       settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.description, settings.tags,
       settings.metadata, isEnabled, settings.apiID)
   }

@@ -43,17 +43,37 @@ package struct AccountDeletion: Sendable {
       guard member.role.permits(.closeAccount) else {
         throw PortalError.forbidden(reason: "Only an owner may delete the account.")
       }
-      let caller = session.caller(ip: ip)
-      let keyCount = try await keys.revokeAll(of: id, by: caller, nil, on: transaction)
-      let deleted = try await transaction.pipeline(
-        InsertAuditEvent.onAccount(id, .accountDeleted, by: caller),
-        outbox.notice(
-          .accountDeleted, of: id, subjectID: id, Mail.Parameters(actorName: session.user.email)),
-        then: DeleteCurrentAccount())
-      return (try DeleteCurrentAccount.one(of: deleted), keyCount)
+      return try await delete(id, by: session.caller(ip: ip), on: transaction)
     }
     outbox.ring()
     return DeletedAccount(
       id: id, deletedAt: deletedAt, revokedKeyCount: keyCount, propagation: await propagations.wait(since: clock))
+  }
+
+  /// Deletes an account for a backend, and notifies its owners and admins by mail, if it has any. Throws `.notFound`.
+  package func delete(_ id: UUID, by caller: Caller) async throws -> DeletedAccount {
+    let clock = ContinuousClock.now
+    let (deletedAt, keyCount) = try await pool.withTransaction(as: .identity) { transaction in
+      let (_, _, accounts) = try await transaction.pipeline(
+        LockMembers(accountID: id), SetLocally(.account(id)), LockAccount(accountID: id))
+      guard !accounts.isEmpty else { throw PortalError.notFound }
+      return try await delete(id, by: caller, on: transaction)
+    }
+    outbox.ring()
+    return DeletedAccount(
+      id: id, deletedAt: deletedAt, revokedKeyCount: keyCount, propagation: await propagations.wait(since: clock))
+  }
+
+  /// In a transaction of the account that has locked its people and the account. Returns the time, and the number of
+  /// keys that this revokes.
+  private func delete(
+    _ id: UUID, by caller: Caller, on transaction: PostgresConnection
+  ) async throws -> (deletedAt: Date, keyCount: Int) {
+    let keyCount = try await keys.revokeAll(of: id, by: caller, nil, on: transaction)
+    let deleted = try await transaction.pipeline(
+      InsertAuditEvent.onAccount(id, .accountDeleted, by: caller),
+      outbox.notice(.accountDeleted, of: id, subjectID: id, Mail.Parameters(actorName: caller.actor.name)),
+      then: DeleteCurrentAccount())
+    return (try DeleteCurrentAccount.one(of: deleted), keyCount)
   }
 }

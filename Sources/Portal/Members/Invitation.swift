@@ -11,8 +11,21 @@ package struct Invitation: Sendable, Equatable {
   package var id: UUID
   package var email: String
   package var role: MemberRole
-  /// The e-mail address of the inviter.
+  /// The e-mail address of the inviter, or the name of the service token.
   package var inviterName: String
   package var createdAt: Date
   package var expiresAt: Date
+}
+
+/// An invitation that is about to be made.
+struct NewInvitation: Sendable {
+  let id = UUID.version7()
+  var accountID: UUID
+  var email: String
+  var role: MemberRole
+  /// The plan that an external account takes when its first person joins; nil: the default plan.
+  var plan: String?
+  /// The member who invites; nil for a backend.
+  var inviterID: UUID?
+  var inviterName: String
 }

@@ -36,17 +36,51 @@ package struct Invitations: Sendable {
   package func invite(
     _ email: EmailAddress, as role: MemberRole, into accountID: UUID, by session: MemberSession, ip: String?
   ) async throws -> (invitation: Invitation, token: Secret?) {
-    let id = UUID.version7()
-    let token = outbox.isOpen ? nil : Secret.random(prefix: OneTimeToken.Purpose.invitation.prefix)
-    let invitation = try await pool.withTransaction(as: .account(accountID)) { transaction in
-      let (accounts, actors, members, counts) = try await transaction.pipeline(
-        LockAccount(accountID: accountID), FindMember(accountID: accountID, userID: session.user.id),
-        FindMemberByEmail(accountID: accountID, email: email.text), CountInvitations(accountID: accountID))
-      guard let account = accounts.first, let actor = actors.first else { throw PortalError.unauthenticated }
+    let invitation = NewInvitation(
+      accountID: accountID, email: email.text, role: role, inviterID: session.user.id, inviterName: session.user.email)
+    return try await invite(invitation, by: session.caller(ip: ip)) { (account, actor, _) throws(PortalError) in
+      guard let account, let actor else { throw .unauthenticated }
       try account.checkActive()
       guard actor.role.permits(.changeMembers), role < .owner || actor.role == .owner else {
-        throw PortalError.forbidden(reason: "Only an owner can invite an owner.")
+        throw .forbidden(reason: "Only an owner can invite an owner.")
       }
+      return account
+    }
+  }
+
+  /// As ``invite(_:as:into:by:ip:)``, for a backend, which may invite in any role. The first person to join an external
+  /// account has to be an owner; the account then takes `plan`, or the default plan. Throws also `.notFound`, and
+  /// `.invalid` for another role and if there is no such plan.
+  package func invite(
+    _ email: EmailAddress, as role: MemberRole, plan: String? = nil, into accountID: UUID, by caller: Caller
+  ) async throws -> (invitation: Invitation, token: Secret?) {
+    let invitation = NewInvitation(
+      accountID: accountID, email: email.text, role: role, plan: plan, inviterName: caller.actor.name)
+    return try await invite(invitation, by: caller) { (account, _, plans) throws(PortalError) in
+      guard let account else { throw .notFound }
+      try account.checkActive()
+      guard account.kind == .customer || role == .owner else {
+        throw .invalid(.role, "must be owner, because nobody has joined the account yet")
+      }
+      guard plan == nil || !plans.isEmpty else { throw .invalid(.plan, "is not the name of a plan") }
+      return account
+    }
+  }
+
+  /// `permit` gets the account, the member who invites, and the plan that is named, as far as they exist. It returns
+  /// the account.
+  private func invite(
+    _ new: NewInvitation, by caller: Caller,
+    permit: @Sendable (Account?, Member?, [Plan]) throws(PortalError) -> Account
+  ) async throws -> (invitation: Invitation, token: Secret?) {
+    let accountID = new.accountID
+    let token = outbox.isOpen ? nil : Secret.random(prefix: OneTimeToken.Purpose.invitation.prefix)
+    let invitation = try await pool.withTransaction(as: .account(accountID)) { transaction in
+      let (accounts, actors, members, counts, plans) = try await transaction.pipeline(
+        LockAccount(accountID: accountID), FindMember(accountID: accountID, userID: new.inviterID),
+        FindMemberByEmail(accountID: accountID, email: new.email), CountInvitations(accountID: accountID),
+        FindPlan(name: new.plan ?? ""))
+      let account = try permit(accounts.first, actors.first, plans)
       guard members.isEmpty else { throw PortalError.alreadyMember }
       guard try CountInvitations.one(of: counts) < Invitation.openCountMax else {
         throw PortalError.limitNotAllowed([
@@ -56,20 +90,19 @@ package struct Invitations: Sendable {
         ])
       }
       let made = try await transaction.pipeline(
-        VoidInvitationTokens(accountID: accountID, of: .address(email.text)),
-        RevokeInvitations(accountID: accountID, of: .address(email.text)),
-        InsertInvitation(
-          id: id, accountID: accountID, email: email.text, role: role, inviter: session.user, isMailed: token == nil),
+        VoidInvitationTokens(accountID: accountID, of: .address(new.email)),
+        RevokeInvitations(accountID: accountID, of: .address(new.email)),
+        InsertInvitation(invitation: new, isMailed: token == nil),
         InsertAuditEvent.onInvitation(
-          id, of: accountID, .memberInvited, by: session.caller(ip: ip),
-          detail: AuditDetail("\(email.text) as \(role.rawValue)")),
+          new.id, of: accountID, .memberInvited, by: caller,
+          detail: AuditDetail("\(new.email) as \(new.role.rawValue)")),
         outbox.mail(
-          .invitation, to: email.text, accountID: accountID, subjectID: id,
-          Mail.Parameters(accountName: account.name, actorName: session.user.email, role: role.rawValue)),
-        then: FindInvitation(accountID: accountID, id: id))
+          .invitation, to: new.email, accountID: accountID, subjectID: new.id,
+          Mail.Parameters(accountName: account.name, actorName: new.inviterName, role: new.role.rawValue)),
+        then: FindInvitation(accountID: accountID, id: new.id))
       if let token {
         try await transaction.execute(
-          InsertInvitationToken(token: token.hash, accountID: accountID, invitationID: id, email: email.text))
+          InsertInvitationToken(token: token.hash, accountID: accountID, invitationID: new.id, email: new.email))
       }
       return try FindInvitation.one(of: made)
     }
@@ -143,8 +176,11 @@ package struct Invitations: Sendable {
         SetLocally(.account(offer.accountID)), LockAccount(accountID: offer.accountID), SetLocally(.identity),
         AcceptInvitation(id: offer.id),
         UseOneTimeToken(token: token.hash, purpose: .invitation))
-      guard let account = accounts.first, !accepted.isEmpty, !used.isEmpty else { throw PortalError.invalidToken }
+      guard var account = accounts.first, !accepted.isEmpty, !used.isEmpty else { throw PortalError.invalidToken }
       try account.checkActive()
+      if account.kind == .external {
+        account = try await makeCustomer(account, offer.plan ?? Plan.defaultName, by: caller, on: transaction)
+      }
       _ = try await transaction.query(SetLocally(.account(offer.accountID)))
       if let newPassword { try await transaction.execute(InsertUser(user: user, password: newPassword)) }
       _ = try await transaction.pipeline(
@@ -157,5 +193,18 @@ package struct Invitations: Sendable {
       }
       return Accepted(user: user, account: account, role: offer.role)
     }
+  }
+
+  /// Makes a locked external account a customer's, when the first person joins. Its keys stay; whether there is room
+  /// for another is up to the plan.
+  private func makeCustomer(
+    _ account: Account, _ plan: String, by caller: Caller, on transaction: PostgresConnection
+  ) async throws -> Account {
+    let (_, _, _, changed) = try await transaction.pipeline(
+      SetLocally(.staff(in: account.id)), MakeCustomer(accountID: account.id, plan: plan),
+      InsertAuditEvent.onAccount(
+        account.id, .accountPlanChanged, by: caller, detail: AuditDetail("from \(account.plan.name) to \(plan)")),
+      LockAccount(accountID: account.id))
+    return try LockAccount.one(of: changed)
   }
 }

@@ -44,17 +44,15 @@ struct CountInvitations: PostgresStatement {
 
 struct InsertInvitation: PostgresStatement {
   static let sql = """
-    insert into invitations (id, account_id, email, role, inviter_id, inviter_name, is_mailed, expires_at)
-    values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
+    insert into invitations (id, account_id, email, role, inviter_id, inviter_name, is_mailed, plan, expires_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, now() + make_interval(secs => $9))
     """
-  let id: UUID
-  let accountID: UUID
-  let email: String
-  let role: MemberRole
-  let inviter: User
+  let invitation: NewInvitation
   let isMailed: Bool
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(id, accountID, email, role, inviter.id, inviter.email, isMailed, Invitation.lifetime / .seconds(1))
+    bindings.append(
+      invitation.id, invitation.accountID, invitation.email, invitation.role, invitation.inviterID,
+      invitation.inviterName, isMailed, invitation.plan, Invitation.lifetime / .seconds(1))
   }
 }
 
@@ -150,12 +148,15 @@ struct InvitationOffer: Sendable {
   var email: String
   var role: MemberRole
   var isMailed: Bool
+  /// As ``NewInvitation/plan``.
+  var plan: String?
 }
 
 /// The invitation that a token is for, if both are valid.
 struct FindOffer: PostgresStatement {
   static let sql = """
-    select invitation.id, invitation.account_id, invitation.email, invitation.role, invitation.is_mailed
+    select invitation.id, invitation.account_id, invitation.email, invitation.role, invitation.is_mailed,
+      invitation.plan
     from one_time_tokens token join invitations invitation on invitation.id = token.subject_id
     where token.token_hash = $1 and token.purpose = 'invitation' and token.used_at is null and token.expires_at > now()
       and invitation.accepted_at is null and invitation.revoked_at is null and invitation.expires_at > now()
@@ -165,7 +166,7 @@ struct FindOffer: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> InvitationOffer {
     InvitationOffer(
       id: try row.next(), accountID: try row.next(), email: try row.next(), role: try row.next(),
-      isMailed: try row.next())
+      isMailed: try row.next(), plan: try row.next())
   }
 }
 

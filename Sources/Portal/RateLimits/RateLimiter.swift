@@ -58,7 +58,8 @@ package final class RateLimiter: Sendable {
 
   /// The state of the limits as far as this instance knows. Takes nothing.
   package func peek(_ limits: KeyLimits, at now: Int) -> RateLimitDecision {
-    withWindows(of: limits) { keyWindows, accountWindows in
+    if limits.isEmpty { return .unlimited }
+    return withWindows(of: limits) { keyWindows, accountWindows in
       RateLimitDecision(
         limits.all.map { applied in
           RateLimitDecision.Standing(
@@ -70,22 +71,26 @@ package final class RateLimiter: Sendable {
 
   /// As ``admit(_:cost:at:_:)``, for the limits of the mode `fast` alone.
   func admitFast(_ limits: KeyLimits, cost: Int, at now: Int, _ reservation: inout Reservation?) -> RateLimitDecision? {
-    guard limits.hasOne, limits.mode == .fast else { return admitToAll(limits, cost: cost, at: now, &reservation) }
-    guard let (decision, window, index) = admitToOne(limits, cost: cost, at: now) else { return nil }
+    guard let perMinute = limits.onlyPerMinute, limits.mode == .fast else {
+      return limits.isEmpty ? .unlimited : admitToAll(limits, cost: cost, at: now, &reservation)
+    }
+    guard let (decision, window, index) = admitToOne(perMinute, of: limits.lineageID, cost: cost, at: now) else {
+      return nil
+    }
     if decision.isAdmitted { reservation?.parts.append((window, index, cost)) }
     return decision
   }
 
   /// For a key with only a limit per minute, as most keys are.
   private func admitToOne(
-    _ limits: KeyLimits, cost: Int, at now: Int
+    _ perMinute: Int, of lineageID: UUID, cost: Int, at now: Int
   ) -> (decision: RateLimitDecision, window: RateLimitWindowID, index: Int)? {
     let allowance = allowance
-    let limit = AppliedLimit(.ofKey(perMinute: limits.perMinute), .fast, of: limits.lineageID)
+    let limit = AppliedLimit(.ofKey(perMinute: perMinute), .fast, of: lineageID)
     return shard(limit.window).windows.withLock { windows in
       windows.sweepIfLarge(at: now)
       return windows.admit(limit, cost: cost, allowance, at: now).map { standing, index in
-        (RateLimitDecision(own: standing), limit.window, index)
+        (RateLimitDecision(standing), limit.window, index)
       }
     }
   }

@@ -77,7 +77,7 @@ package final class RequestLimit<Subject: Hashable & Sendable>: Sendable {
     let decision = windows.withLock { $0.admit(subject, limit: limit.limit, at: now) }
     if decision.isAdmitted { return }
     observer.observe(.requestRefused(refusal))
-    throw .rateLimited(RateLimitDecision(own: RateLimitDecision.Standing(limit: limit, window: decision)))
+    throw .rateLimited(RateLimitDecision.Standing(limit: limit, window: decision))
   }
 
   /// Counts a request that was answered after ``hasRoom(_:)``. Every other thread that called that in between may have

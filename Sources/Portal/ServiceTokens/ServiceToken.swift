@@ -12,12 +12,15 @@ package struct ServiceToken: Sendable, Equatable {
     case readCatalog = "catalog.read"
     case writeCatalog = "catalog.write"
     case grantKeys = "keys.grant"
+    case readAccounts = "accounts.read"
+    case writeAccounts = "accounts.write"
 
-    /// Whether it can be restricted to one environment or to some apis. Neither usage nor the catalog is kept by these.
+    /// Whether it can be restricted to one environment or to some apis. Neither usage nor the catalog is kept by these;
+    /// and an account's keys of all environments and apis end with it.
     package var isRestrictable: Bool {
       switch self {
-      case .readAnalytics, .readCatalog, .writeCatalog: false
-      case .verifyKeys, .writeUsage, .readKeys, .writeKeys, .grantKeys: true
+      case .readAnalytics, .readCatalog, .writeCatalog, .writeAccounts: false
+      case .verifyKeys, .writeUsage, .readKeys, .writeKeys, .grantKeys, .readAccounts: true
       }
     }
   }
@@ -45,9 +48,10 @@ package struct ServiceToken: Sendable, Equatable {
     !isRevoked && expiresAt.map { now < $0 } ?? true
   }
 
-  /// The caller of requests with this token.
-  package func caller(ip: String?) -> Caller {
-    Caller(actor: .token(id: id, name: name), ip: ip, environment: environment, apiIDs: apiIDs)
+  /// The caller of requests with this token. `onBehalfOf` is the person for whom the backend says that it acts.
+  package func caller(ip: String?, onBehalfOf: String? = nil) -> Caller {
+    Caller(
+      actor: .token(id: id, name: name), ip: ip, environment: environment, apiIDs: apiIDs, onBehalfOf: onBehalfOf)
   }
 }
 

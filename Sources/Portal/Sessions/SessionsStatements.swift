@@ -117,8 +117,8 @@ struct NoteSessionUse<Session: PersonSession>: PostgresStatement {
 
 struct FindSession: PostgresStatement {
   static let sql = """
-    select session.id, session.token_hash, person.id, person.email, account.id, account.name, \(planColumns),
-      account.suspended_at, membership.role, session.expires_at, \(isUseDue)
+    select session.id, session.token_hash, person.id, person.email, \(accountColumns), membership.role,
+      session.expires_at, \(isUseDue)
     from sessions session
     join memberships membership on membership.user_id = session.user_id and membership.account_id = session.account_id
     join users person on person.id = session.user_id

@@ -16,8 +16,7 @@ struct SearchAccounts: PostgresStatement {
       order by account.id desc
       limit $5
     )
-    select account.id, account.name, \(planColumns), account.suspended_at, account.suspension_reason,
-      account.created_at, keys.total, keys.unrevoked, keys.live,
+    select \(accountColumns), account.suspension_reason, account.created_at, keys.total, keys.unrevoked, keys.live,
       (select count(*) from memberships membership where membership.account_id = account.id),
       members.ids, members.emails, members.roles
     from found account

@@ -40,6 +40,8 @@ package enum PortalError: Error, Sendable, Equatable {
   /// The resource is no longer at the version that the client has seen.
   case preconditionFailed
   case emailTaken
+  /// Another account has this external id.
+  case externalIDTaken
   /// The invited person is already a member of the account.
   case alreadyMember
   /// An account must keep an owner.
@@ -54,7 +56,7 @@ package enum PortalError: Error, Sendable, Equatable {
   case mailNotConfigured
   case tooManyRequests(retryAfterSeconds: Int)
   /// More requests within a minute than the session, the address or the token may send.
-  case rateLimited(RateLimitDecision)
+  case rateLimited(RateLimitDecision.Standing)
   /// More concurrent reads of one account than may wait.
   case accountBusy
   /// PostgreSQL is unavailable, or too many requests are waiting. `reason` is for the log only.
@@ -97,6 +99,7 @@ package struct FieldProblem: Sendable, Equatable {
     case adding
     case added(Int)
     case removed(Int)
+    case role
     /// The key itself, as it was presented.
     case key
 

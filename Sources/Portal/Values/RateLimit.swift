@@ -77,33 +77,43 @@ package struct RateLimitDecision: Sendable, Equatable {
     package var window: SlidingWindow.Decision
   }
 
-  /// The key's own limit per minute.
-  package var own: Standing
-  /// The key's named limits, then the account's.
-  package var others: [Standing] = []
+  /// The first limit: the key's own limit per minute, if it has one. Nil if there is no limit.
+  package let first: Standing?
+  /// The other limits: the key's named limits, then the account's.
+  package let others: [Standing]
 
-  init(own: Standing) { self.own = own }
+  package init(_ only: Standing) {
+    first = only
+    others = []
+  }
+
+  /// In the order of ``KeyLimits/all``.
+  init(_ standings: [Standing]) {
+    first = standings.first
+    others = Array(standings.dropFirst())
+  }
+
+  /// The decision where there is no limit, which admits.
+  static let unlimited = RateLimitDecision([])
 
   /// A placeholder until it is decided.
   static let undecided = RateLimitDecision(
-    own: Standing(
+    Standing(
       limit: .ofKey(perMinute: 0),
       window: SlidingWindow.Decision(
         isAdmitted: false, limit: 0, remaining: 0, resetSeconds: 0, retryAfterSeconds: 0)))
 
-  /// In the order of ``KeyLimits/all``, which has at least one.
-  init(_ standings: [Standing]) {
-    own = standings[0]
-    others = Array(standings[1...])
+  package var all: [Standing] { (first.map { [$0] } ?? []) + others }
+
+  package var isAdmitted: Bool {
+    first.map { $0.window.isAdmitted } ?? true && others.allSatisfy(\.window.isAdmitted)
   }
 
-  package var all: [Standing] { [own] + others }
-  package var isAdmitted: Bool { own.window.isAdmitted && others.allSatisfy(\.window.isAdmitted) }
-
   /// The decision that determines the answer: among limits that refuse, the one with the longest wait; otherwise the
-  /// one with the least remaining.
-  package var binding: SlidingWindow.Decision {
-    others.reduce(own.window) { binding, other in
+  /// one with the least remaining. Nil if there is no limit.
+  package var binding: SlidingWindow.Decision? {
+    guard let first else { return nil }
+    return others.reduce(first.window) { binding, other in
       if binding.isAdmitted != other.window.isAdmitted { return binding.isAdmitted ? other.window : binding }
       return binding.isAdmitted
         ? (other.window.remaining < binding.remaining ? other.window : binding)

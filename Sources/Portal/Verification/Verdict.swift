@@ -118,7 +118,7 @@ package struct VerifiableKey: Sendable, Equatable {
 
   init(
     id: UUID, lineageID: UUID? = nil, accountID: UUID, name: String, environment: Key.Environment, scopes: [String],
-    rateLimitPerMinute: Int, namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil,
+    rateLimitPerMinute: Int?, namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil,
     rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil,
     expiresAt: Date? = nil, isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false,
     grants: KeyGrants? = nil

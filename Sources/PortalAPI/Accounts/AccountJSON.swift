@@ -8,6 +8,17 @@ extension JSONWriter {
     field("name", account.name)
   }
 
+  /// An account for a backend.
+  mutating func fields(of account: ManagedAccount) {
+    fields(of: account.account)
+    field("kind", account.account.kind.rawValue)
+    field("externalId", account.externalID)
+    field("metadata", json: account.metadata)
+    object("plan") { $0.fields(of: account.account.plan) }
+    field("suspendedAt", account.account.suspendedAt)
+    field("createdAt", account.createdAt)
+  }
+
   package mutating func fields(of user: User) {
     field("id", user.id)
     field("email", user.email)

@@ -1,3 +1,4 @@
+import Foundation
 import HTTPTypes
 import Hummingbird
 import Portal
@@ -7,12 +8,19 @@ extension Request {
   /// This request as its `Idempotency-Key` identifies it; nil without the header. A repeat has the same method, path
   /// and body; the order of the body's members does not matter.
   func idempotent(_ fields: RequestFields, _ access: KeyAccess) throws(InvalidRequest) -> IdempotentRequest? {
+    try idempotent(fields, of: access.tokenID, access.secret, in: access.accountID)
+  }
+
+  /// `tokenID` is the id of the service token, if the credential `holder` is one.
+  func idempotent(
+    _ fields: RequestFields, of tokenID: UUID?, _ holder: Secret, in accountID: UUID
+  ) throws(InvalidRequest) -> IdempotentRequest? {
     let keys = headers[values: .idempotencyKey]
     guard let key = keys.first else { return nil }
     guard keys.count == 1,
       let request = IdempotentRequest(
-        key: key, of: access.tokenID, request: Array("\(method) \(uri.path)\n".utf8) + fields.fingerprint,
-        accountID: access.accountID, holder: access.secret)
+        key: key, of: tokenID, request: Array("\(method) \(uri.path)\n".utf8) + fields.fingerprint,
+        accountID: accountID, holder: holder)
     else {
       let length = IdempotentRequest.keyLength
       throw InvalidRequest(

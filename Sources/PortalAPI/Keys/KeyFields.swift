@@ -4,15 +4,18 @@ import Portal
 import PortalHTTP
 
 /// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
-/// throw all problems together. Only a backend may name the api that a key is for.
+/// throw all problems together. Only a backend may name the api that a key is for; and it may leave out what a customer's
+/// keys must have: scopes, and a limit per minute.
 extension RequestFields {
   mutating func keySettings(
     at now: Date, byBackend: Bool
   ) throws -> (settings: KeySettings, api: CatalogReference?) {
     let name = typedLine("name", 1...Key.nameLengthMax)
-    let scopes = required("scopes") { $0.scopes() }
+    let scopes = required("scopes") { $0.scopes(byBackend) }
     let environment = choice("environment", default: Key.Environment.live)
-    let (rateLimit, limits) = (rateLimitPerMinute(), namedLimits())
+    let isUnlimited = byBackend && takeNull("rateLimitPerMinute")
+    let rateLimit = isUnlimited ? nil : rateLimitPerMinute() ?? Key.rateLimitPerMinuteDefault
+    let limits = namedLimits()
     let mode = choice("rateLimitMode", default: RateLimitMode.fast)
     let (allowedIPs, expiresAt) = (addressBlocks(), futureDate("expiresAt", after: now))
     let (description, tags, metadata) = (keyDescription(), tags(), metadata())
@@ -28,8 +31,11 @@ extension RequestFields {
 
   mutating func keyChanges(at now: Date, byBackend: Bool) throws -> KeyChanges {
     let changes = KeyChanges(
-      name: change("name") { $0.typedLine("name", 1...Key.nameLengthMax) }, scopes: change("scopes") { $0.scopes() },
-      rateLimitPerMinute: change("rateLimitPerMinute") { $0.rateLimitPerMinute() },
+      name: change("name") { $0.typedLine("name", 1...Key.nameLengthMax) },
+      scopes: change("scopes") { $0.scopes(byBackend) },
+      rateLimitPerMinute: byBackend
+        ? removableChange("rateLimitPerMinute") { $0.rateLimitPerMinute() }
+        : change("rateLimitPerMinute") { $0.rateLimitPerMinute() }.map { .set($0) } ?? .keep,
       limits: change("limits") { $0.namedLimits() },
       rateLimitMode: change("rateLimitMode") { $0.choice("rateLimitMode", default: RateLimitMode.fast) },
       allowedIPs: removableChange("allowedIPs") { $0.addressBlocks() },
@@ -51,8 +57,8 @@ extension RequestFields {
     return reference
   }
 
-  private mutating func scopes() -> [String]? {
-    optionalList("scopes", 1...Scope.countMax, "must match ^[a-z0-9][a-z0-9:._*-]{0,63}$") {
+  private mutating func scopes(_ mayBeEmpty: Bool) -> [String]? {
+    optionalList("scopes", (mayBeEmpty ? 0 : 1)...Scope.countMax, "must match ^[a-z0-9][a-z0-9:._*-]{0,63}$") {
       Scope.isValid($0) ? $0 : nil
     }
   }
@@ -64,8 +70,8 @@ extension RequestFields {
     }
   }
 
-  private mutating func rateLimitPerMinute() -> Int {
-    integer("rateLimitPerMinute", 1...Key.rateLimitPerMinuteMax, default: Key.rateLimitPerMinuteDefault)
+  private mutating func rateLimitPerMinute() -> Int? {
+    optionalInteger("rateLimitPerMinute", 1...Key.rateLimitPerMinuteMax)
   }
 
   private mutating func addressBlocks() -> [AddressBlock]? {
@@ -91,19 +97,8 @@ extension RequestFields {
     ) { KeyTag.isValid($0) && seen.insert($0).inserted ? $0 : nil } ?? []
   }
 
-  /// The JSON text of the object, without spaces.
   private mutating func metadata() -> String? {
-    guard let value = value("metadata") else { return nil }
-    guard case .object = value, value.depth <= Key.metadataDepthMax else {
-      refuse("metadata", "must be an object, at most \(Key.metadataDepthMax) levels deep")
-      return nil
-    }
-    let text = JSONWriter.text(of: value)
-    guard text.utf8.count <= Key.metadataByteCountMax else {
-      refuse("metadata", "must be at most \(Key.metadataByteCountMax) bytes when written without spaces")
-      return nil
-    }
-    return text
+    optionalObjectText("metadata", byteCountMax: Key.metadataByteCountMax, depthMax: Key.metadataDepthMax)
   }
 
   private mutating func namedLimits() -> [RateLimit] {
@@ -120,16 +115,5 @@ extension RequestFields {
         fields.integer("windowSeconds", 1...RateLimit.windowSecondsMax)
       ) { RateLimit(name: $0, limit: $1, windowSeconds: $2) }
     } ?? []
-  }
-}
-
-extension JSONValue {
-  /// The number of nested objects and lists, including this one; 0 for other values.
-  fileprivate var depth: Int {
-    switch self {
-    case .array(let elements): 1 + (elements.map(\.depth).max() ?? 0)
-    case .object(let members): 1 + (members.map(\.value.depth).max() ?? 0)
-    default: 0
-    }
   }
 }

@@ -55,6 +55,8 @@ struct KeysController {
   private func create(_ request: Request, for access: KeyAccess) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let once = try request.idempotent(fields, access)
+    // What is usual depends on the account.
+    let takesUsualLimit = access.isByBackend && !fields.has("rateLimitPerMinute")
     let body: (settings: KeySettings, api: CatalogReference?)
     do {
       body = try fields.keySettings(at: expiryDate, byBackend: access.isByBackend)
@@ -66,7 +68,8 @@ struct KeysController {
     let now = try await keys.now()
     let answer = try await idempotency.once(once, of: access.accountID) { transaction in
       let issued = try await keys.create(
-        body.settings, api: body.api, for: access.accountID, by: access.caller, at: now, on: transaction)
+        body.settings, api: body.api, takesUsualLimit: takesUsualLimit, for: access.accountID, by: access.caller,
+        at: now, on: transaction)
       return FirstAnswer(issued, at: expiryDate)
     }
     return response(try NewKey(answer), for: access)

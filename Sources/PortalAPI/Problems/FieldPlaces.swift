@@ -34,6 +34,7 @@ extension FieldProblem.Field {
     case .adding: "add"
     case .added(let index): "add[\(index)]"
     case .removed(let index): "remove[\(index)]"
+    case .role: "role"
     case .key: "key"
     }
   }

@@ -3,10 +3,9 @@ import JSON
 import Portal
 import PortalHTTP
 
-/// `/v1/signup`, `/v1/login`, `/v1/logout`, `/v1/me`, `/v1/accounts`.
+/// `/v1/signup`, `/v1/login`, `/v1/logout`, `/v1/me`, `/v1/accounts/{id}/switch`.
 struct SessionsController {
   let accounts: Accounts
-  let members: Members
   let sessions: Sessions
   let credentials: Credentials
   let cookie: SessionCookie
@@ -20,7 +19,6 @@ struct SessionsController {
   func addRoutes(to routes: MemberRoutes) {
     routes.post("v1/logout", .useSession, use: logOut)
     routes.get("v1/me", .useSession, use: me)
-    routes.get("v1/accounts", .useSession, use: listAccounts)
     routes.post("v1/accounts/{id}/switch", .useSession, use: switchAccount)
   }
 
@@ -57,15 +55,6 @@ struct SessionsController {
 
   @Sendable private func me(_ request: Request, _ context: MemberContext) async throws -> Response {
     Response(json: .object { $0.fields(of: context.session) })
-  }
-
-  /// The accounts of the person who is logged in.
-  @Sendable private func listAccounts(_ request: Request, _ context: MemberContext) async throws -> Response {
-    let accounts = try await members.accounts(of: context.session.user)
-    return Response(
-      json: .object { json in
-        json.objects("accounts", accounts) { $0.fields(of: $1, isCurrent: $1.id == context.accountID) }
-      })
   }
 
   /// A switch changes the session's privileges, so it ends the old token.

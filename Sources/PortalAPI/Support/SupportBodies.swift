@@ -50,8 +50,8 @@ extension Plan {
   /// `name` comes from the path, the rest from the body.
   init(name: String, _ fields: inout RequestFields) throws {
     let scopes = fields.required("scopes") { $0.optionalScopePatterns("scopes") }
-    let keyCap = fields.integer("keyCap", 1...Plan.keyCapMax)
-    let rateLimit = fields.integer("rateLimitPerMinuteMax", 1...Key.rateLimitPerMinuteMax)
+    let keyCap = fields.integerOrNull("keyCap", 1...Plan.keyCapMax)
+    let rateLimit = fields.integerOrNull("rateLimitPerMinuteMax", 1...Key.rateLimitPerMinuteMax)
     let lifetime = fields.optionalInteger("maxKeyLifetimeDays", 1...KeyPolicy.lifetimeDaysMax)
     self = try fields.finish(keyCap, scopes, rateLimit) {
       Plan(name: name, keyCap: $0, scopes: $1, rateLimitPerMinuteMax: $2, maxKeyLifetimeDays: lifetime)

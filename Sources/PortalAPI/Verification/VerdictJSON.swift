@@ -16,13 +16,17 @@ extension JSONWriter {
     piece(#","environment":"#, key.environment.rawValue)
     field("scopes", key.scopes)
     field("expiresAt", key.expiresAt)
-    piece(#","rateLimit":{"limit":"#, limits.binding)
-    piece(#","limits":[{"name":"#, limits.own)
+    guard let first = limits.first, let binding = limits.binding else {
+      piece(#","rateLimit":null,"limits":[]"#)
+      return
+    }
+    piece(#","rateLimit":{"limit":"#, binding)
+    piece(#","limits":[{"name":"#, first)
     for standing in limits.others { piece(#",{"name":"#, standing) }
     piece("]")
     if let grants = key.grants { fields(of: grants) }
     // Null if waiting would not help.
-    if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding.retryAfterSeconds) }
+    if verdict.code == .rateLimited { field("retryAfterSeconds", binding.retryAfterSeconds) }
   }
 
   private mutating func fields(of grants: KeyGrants) {

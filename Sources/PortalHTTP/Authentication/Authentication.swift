@@ -131,6 +131,56 @@ package struct CompanyAuthentication: RouterMiddleware {
   }
 }
 
+/// Authenticates a service token, which has a form of its own, or a customer.
+package struct AccountListAuthentication: RouterMiddleware {
+  private let tokens: ServiceTokenAuthentication
+  private let members: MemberAuthentication
+
+  package init(tokens: ServiceTokenAuthentication, members: MemberAuthentication) {
+    self.tokens = tokens
+    self.members = members
+  }
+
+  package func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    if let bearer = request.bearer, bearer.isWellFormed(prefix: ServiceToken.secretPrefix) {
+      return try await tokens.handle(request, context: context, next: next)
+    }
+    return try await members.handle(request, context: context, next: next)
+  }
+}
+
+/// Reads for whom a backend says that it acts, from `X-On-Behalf-Of`. The audit trail records it with its changes.
+package struct OnBehalfMiddleware: RouterMiddleware {
+  package init() {}
+
+  package func handle(
+    _ request: Request, context: AppRequestContext,
+    next: @concurrent (Request, AppRequestContext) async throws -> Response
+  ) async throws -> Response {
+    let values = request.headers[values: .xOnBehalfOf]
+    guard let text = values.first else { return try await next(request, context) }
+    guard values.count == 1, (1...Caller.onBehalfOfLengthMax).contains(text.utf8.count),
+      text.utf8.allSatisfy({ (0x20...0x7E).contains($0) })
+    else {
+      throw InvalidRequest(
+        "header.X-On-Behalf-Of",
+        "must be sent once, with 1 to \(Caller.onBehalfOfLengthMax) printable ASCII characters")
+    }
+    var context = context
+    context.onBehalfOf = text
+    return try await next(request, context)
+  }
+}
+
+// Safe: it is a valid name.
+// swift-format-ignore: NeverForceUnwrap
+extension HTTPField.Name {
+  fileprivate static let xOnBehalfOf = HTTPField.Name("X-On-Behalf-Of")!
+}
+
 extension StaffSession {
   /// Throws `.enrolmentRequired` if the staff member has none.
   func requireSecondFactor() throws(PortalError) {

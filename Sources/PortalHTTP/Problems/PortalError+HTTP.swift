@@ -83,6 +83,8 @@ extension Problem {
         "The resource has changed since the version in If-Match; read it again for its current ETag.")
     case .emailTaken:
       self.init(.conflict, .emailTaken, "The e-mail address is taken.")
+    case .externalIDTaken:
+      self.init(.conflict, .externalIDTaken, "Another account has this external id.")
     case .alreadyMember:
       self.init(.conflict, .alreadyMember, "This person is already a member of the account.")
     case .lastOwner:
@@ -102,12 +104,12 @@ extension Problem {
       self.init(
         .tooManyRequests, .tooManyRequests, "Too many attempts; try again in \(seconds) s.",
         headers: [.retryAfter: "\(seconds)"])
-    case .rateLimited(let decision):
-      let limit = decision.own.limit
+    case .rateLimited(let standing):
+      let limit = standing.limit
       self.init(
         .tooManyRequests, .rateLimited,
         "Too many requests: the \(limit.name) limit is \(limit.limit) requests in \(limit.windowSeconds) s.",
-        headers: HTTPFields(decision))
+        headers: HTTPFields(RateLimitDecision(standing)))
     case .accountBusy:
       self.init(
         .tooManyRequests, .accountBusy, "Too many reads of this account are waiting; send fewer concurrent requests.",

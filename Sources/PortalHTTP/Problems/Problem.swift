@@ -48,6 +48,7 @@ package struct Problem: Error, Sendable {
     case nameTaken = "name_taken"
     case inUse = "in_use"
     case protected
+    case externalIDTaken = "external_id_taken"
   }
 
   package var status: HTTPResponse.Status

@@ -43,7 +43,8 @@ extension Problem.Code {
     case .notFound: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .secondFactorEnabled, .secondFactorNotConfigured, .keyCapReached, .keyNotActive, .tokenNotActive, .emailTaken,
-      .lastOwner, .lastAdmin, .alreadyMember, .emailVerified, .idempotencyConflict, .nameTaken, .inUse, .protected:
+      .externalIDTaken, .lastOwner, .lastAdmin, .alreadyMember, .emailVerified, .idempotencyConflict, .nameTaken, .inUse,
+      .protected:
       .conflict
     case .preconditionFailed: .preconditionFailed
     case .bodyTooLarge: .contentTooLarge
@@ -109,6 +110,8 @@ extension Problem.Code {
       "The resource has changed since the version in If-Match. The request changed nothing."
     case .emailTaken:
       "The e-mail address is already in use."
+    case .externalIDTaken:
+      "Another account has this external id. An external id is unique among the accounts that are not deleted."
     case .lastOwner:
       "The member is the only owner of the account. An account always has an owner."
     case .lastAdmin:
@@ -207,6 +210,8 @@ extension Problem.Code {
       "Read the resource again, look at what has changed, and repeat the change with the new ETag."
     case .emailTaken:
       "Log in with the address, or use another one."
+    case .externalIDTaken:
+      "Use the account that has the id: GET /v1/accounts?externalId=… finds it."
     case .lastOwner:
       "Make another member an owner first. To end the account, delete it."
     case .lastAdmin:

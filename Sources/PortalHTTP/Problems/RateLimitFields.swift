@@ -50,9 +50,10 @@ private protocol FieldSink {
 }
 
 extension FieldSink {
-  /// Adds the fields of draft-ietf-httpapi-ratelimit-headers and the older `X-RateLimit-*` fields. When limited, also
+  /// Adds nothing if there is no limit. Otherwise adds the fields of draft-ietf-httpapi-ratelimit-headers and the older `X-RateLimit-*` fields. When limited, also
   /// adds `Retry-After`, or `X-Latchkey-Retry: never` if waiting would not help.
   fileprivate mutating func addAll(of limits: RateLimitDecision) {
+    guard let binding = limits.binding else { return }
     add(.policy) { bytes in
       bytes.append(each: limits) { bytes, standing in
         bytes.append("q=", decimal: standing.limit.limit)
@@ -65,7 +66,6 @@ extension FieldSink {
         bytes.append(";t=", decimal: standing.window.resetSeconds)
       }
     }
-    let binding = limits.binding
     add(.limit) { $0.append(decimal: binding.limit) }
     add(.remaining) { $0.append(decimal: binding.remaining) }
     add(.reset) { $0.append(decimal: binding.resetSeconds) }
@@ -91,7 +91,7 @@ extension [UInt8]: FieldSink {
   fileprivate mutating func append(
     each limits: RateLimitDecision, _ body: (inout [UInt8], RateLimitDecision.Standing) -> Void
   ) {
-    append(limits.own, body)
+    if let first = limits.first { append(first, body) }
     for standing in limits.others {
       append(", ")
       append(standing, body)

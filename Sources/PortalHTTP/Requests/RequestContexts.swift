@@ -13,6 +13,8 @@ package struct AppRequestContext: RequestContext {
   package var staff: StaffSession?
   package var token: ServiceToken?
   package var tokenSecret: Secret?
+  /// For whom a backend says that it acts; see ``OnBehalfMiddleware``.
+  package var onBehalfOf: String?
 
   package init(source: ApplicationRequestContextSource) {
     coreContext = .init(source: source)
@@ -74,7 +76,7 @@ package struct ServiceTokenContext: ChildRequestContext {
     coreContext = context.coreContext
     self.token = token
     self.secret = secret
-    caller = token.caller(ip: context.clientAddress)
+    caller = token.caller(ip: context.clientAddress, onBehalfOf: context.onBehalfOf)
   }
 }
 
@@ -104,4 +106,29 @@ package struct CompanyContext: ChildRequestContext {
   }
 
   package var isStaff: Bool { if case .staff = holder { true } else { false } }
+}
+
+/// The context of a caller who lists accounts: a customer their own, a backend all.
+package struct AccountListContext: ChildRequestContext {
+  package enum Lister: Sendable {
+    case member(MemberSession)
+    case token(ServiceToken)
+  }
+
+  package var coreContext: CoreRequestContextStorage
+  package let lister: Lister
+
+  package init(context: AppRequestContext) throws {
+    if let token = context.token {
+      lister = .token(token)
+    } else if let session = context.member {
+      lister = .member(session)
+    } else {
+      throw PortalError.unauthenticated
+    }
+    coreContext = context.coreContext
+  }
+
+  /// The account of a customer's session.
+  package var accountID: UUID? { if case .member(let session) = lister { session.account.id } else { nil } }
 }

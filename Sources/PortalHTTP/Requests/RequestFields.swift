@@ -1,7 +1,7 @@
 package import Foundation
 package import Hummingbird
 package import JSON
-import Portal
+package import Portal
 
 /// The members of a JSON body, taken one by one. Problems are collected, so that a client gets all of them together;
 /// ``finish(_:build:)`` throws them, and also refuses members that were not taken.
@@ -158,6 +158,47 @@ package struct RequestFields {
     return number
   }
 
+  /// A required whole number, which may be null. The outer optional is nil after a problem.
+  package mutating func integerOrNull(_ name: String, _ range: ClosedRange<Int>) -> Int?? {
+    if takeNull(name) { return .some(nil) }
+    return integer(name, range).map { .some($0) }
+  }
+
+  /// The JSON text of an object, without spaces; nil if it is missing or null, and after a problem.
+  package mutating func optionalObjectText(_ name: String, byteCountMax: Int, depthMax: Int) -> String? {
+    guard let value = value(name) else { return nil }
+    guard case .object = value, value.depth <= depthMax else {
+      refuse(name, "must be an object, at most \(depthMax) levels deep")
+      return nil
+    }
+    let text = JSONWriter.text(of: value)
+    guard text.utf8.count <= byteCountMax else {
+      refuse(name, "must be at most \(byteCountMax) bytes when written without spaces")
+      return nil
+    }
+    return text
+  }
+
+  /// The value of a member that must not be null. Nil if the member is missing, and after a problem.
+  package mutating func change<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
+    guard has(name) else { return nil }
+    if takeNull(name) {
+      refuse(name, "must not be null")
+      return nil
+    }
+    return parse(&self)
+  }
+
+  /// The change that a member asks for. Null removes the setting.
+  package mutating func removableChange<Value>(
+    _ name: String, _ parse: (inout RequestFields) -> Value?
+  ) -> OptionalChange<Value> {
+    guard has(name) else { return .keep }
+    if takeNull(name) { return .remove }
+    // Nil after a problem, which has been recorded.
+    return parse(&self).map { .set($0) } ?? .keep
+  }
+
   package mutating func optionalNumber(_ name: String, _ range: ClosedRange<Double>) -> Double? {
     guard let value = value(name) else { return nil }
     guard let number = value.double, range.contains(number) else {
@@ -286,6 +327,17 @@ package struct RequestFields {
   }
 
   private func at(_ name: String) -> String { location + "." + name }
+}
+
+extension JSONValue {
+  /// The number of nested objects and lists, including this one; 0 for other values.
+  fileprivate var depth: Int {
+    switch self {
+    case .array(let elements): 1 + (elements.map(\.depth).max() ?? 0)
+    case .object(let members): 1 + (members.map(\.value.depth).max() ?? 0)
+    default: 0
+    }
+  }
 }
 
 @usableFromInline

@@ -3,6 +3,7 @@ package import Portal
 /// The services that the routes use.
 package struct PortalServices: Sendable {
   package var accounts: Accounts
+  package var managedAccounts: ManagedAccounts
   package var members: Members
   package var invitations: Invitations
   package var sessions: Sessions
@@ -29,15 +30,17 @@ package struct PortalServices: Sendable {
   package var readiness: Readiness
 
   package init(
-    accounts: Accounts, members: Members, invitations: Invitations, sessions: Sessions, credentials: Credentials,
-    keys: Keys, idempotency: Idempotency, policies: KeyPolicies, plans: Plans, apis: CatalogAPIs,
-    permissions: CatalogPermissions, roles: CatalogRoles, grants: Grants, verifier: Verifier,
+    accounts: Accounts, managedAccounts: ManagedAccounts, members: Members, invitations: Invitations,
+    sessions: Sessions, credentials: Credentials, keys: Keys, idempotency: Idempotency, policies: KeyPolicies,
+    plans: Plans, apis: CatalogAPIs, permissions: CatalogPermissions, roles: CatalogRoles, grants: Grants,
+    verifier: Verifier,
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
     erasures: PersonErasures, readiness: Readiness
   ) {
     self.accounts = accounts
+    self.managedAccounts = managedAccounts
     self.members = members
     self.invitations = invitations
     self.sessions = sessions

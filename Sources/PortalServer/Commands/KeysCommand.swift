@@ -96,7 +96,9 @@ struct KeysCommand: AsyncParsableCommand {
       table.add(["status", key.status(at: now).rawValue])
       table.add(["environment", key.environment.rawValue])
       table.add(["scopes", key.scopes.joined(separator: " ")])
-      table.add(["per minute", "\(key.rateLimitPerMinute), \(key.rateLimitMode.rawValue)"])
+      table.add([
+        "per minute", "\(key.rateLimitPerMinute.map { "\($0)" } ?? "any number"), \(key.rateLimitMode.rawValue)",
+      ])
       for limit in key.limits {
         table.add(["limit", "\(limit.name): \(limit.limit) in \(limit.windowSeconds) s"])
       }

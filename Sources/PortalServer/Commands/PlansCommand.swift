@@ -36,8 +36,8 @@ struct PlansCommand: AsyncParsableCommand {
     var table = Table(["NAME", .number("KEYS"), .number("PER MINUTE"), .number("DAYS"), "SCOPES"])
     for plan in plans {
       table.add([
-        plan.name, "\(plan.keyCap)", "\(plan.rateLimitPerMinuteMax)", plan.maxKeyLifetimeDays.map { "\($0)" },
-        plan.scopes.joined(separator: " "),
+        plan.name, plan.keyCap.map { "\($0)" }, plan.rateLimitPerMinuteMax.map { "\($0)" },
+        plan.maxKeyLifetimeDays.map { "\($0)" }, plan.scopes.joined(separator: " "),
       ])
     }
     return table
@@ -50,24 +50,25 @@ struct PlansCommand: AsyncParsableCommand {
 
     @OptionGroup var options: ConfigurationOptions
     @Argument(help: "The plan's name.") var name: String
-    @Option(help: "The maximum number of live keys per account, 1 to \(Plan.keyCapMax).") var keyCap: Int
+    @Option(help: "The maximum number of live keys per account, 1 to \(Plan.keyCapMax), or none.") var keyCap: Maximum
     @Option(
       name: .customLong("scope"), help: "A pattern of the scopes that keys may have: a:b, a:* or *; can be repeated.")
     var scopes: [String]
-    @Option(help: "The maximum number of requests per minute and key, 1 to \(Key.rateLimitPerMinuteMax).")
-    var perMinuteMax: Int
+    @Option(help: "The maximum number of requests per minute and key, 1 to \(Key.rateLimitPerMinuteMax), or none.")
+    var perMinuteMax: Maximum
     @Option(help: "The maximum lifetime of a key, in days. By default, it is unlimited.") var maxLifetimeDays: Int?
 
     func validate() throws {
       guard Plan.isValid(name: name) else { throw ValidationError("NAME must match \(Plan.namePattern).") }
-      guard (1...Plan.keyCapMax).contains(keyCap) else {
-        throw ValidationError("--key-cap must be a whole number from 1 to \(Plan.keyCapMax).")
+      guard (1...Plan.keyCapMax).contains(keyCap.value ?? 1) else {
+        throw ValidationError("--key-cap must be none or a whole number from 1 to \(Plan.keyCapMax).")
       }
       guard (1...Scope.countMax).contains(scopes.count), scopes.allSatisfy(Scope.isPattern) else {
         throw ValidationError("--scope must be * or match ^[a-z0-9][a-z0-9:._*-]{0,63}$, 1 to \(Scope.countMax) times.")
       }
-      guard (1...Key.rateLimitPerMinuteMax).contains(perMinuteMax) else {
-        throw ValidationError("--per-minute-max must be a whole number from 1 to \(Key.rateLimitPerMinuteMax).")
+      guard (1...Key.rateLimitPerMinuteMax).contains(perMinuteMax.value ?? 1) else {
+        throw ValidationError(
+          "--per-minute-max must be none or a whole number from 1 to \(Key.rateLimitPerMinuteMax).")
       }
       guard (1...KeyPolicy.lifetimeDaysMax).contains(maxLifetimeDays ?? 1) else {
         throw ValidationError("--max-lifetime-days must be a whole number from 1 to \(KeyPolicy.lifetimeDaysMax).")
@@ -77,7 +78,7 @@ struct PlansCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       let plan = Plan(
-        name: name, keyCap: keyCap, scopes: scopes, rateLimitPerMinuteMax: perMinuteMax,
+        name: name, keyCap: keyCap.value, scopes: scopes, rateLimitPerMinuteMax: perMinuteMax.value,
         maxKeyLifetimeDays: maxLifetimeDays)
       try await reportingFailure {
         let propagation = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
@@ -91,9 +92,21 @@ struct PlansCommand: AsyncParsableCommand {
   }
 }
 
+/// A whole number, or `none`.
+struct Maximum: ExpressibleByArgument {
+  let value: Int?
+
+  init?(argument: String) {
+    value = Int(argument)
+    guard value != nil || argument == "none" else { return nil }
+  }
+}
+
 extension Plan {
   fileprivate var text: String {
+    let keys = keyCap.map { "\($0)" } ?? "any number of"
+    let perMinute = rateLimitPerMinuteMax.map { "\($0)" } ?? "any number"
     let lifetime = maxKeyLifetimeDays.map { ", \($0) days" } ?? ""
-    return "\(name): \(keyCap) keys, \(rateLimitPerMinuteMax) per minute\(lifetime), \(scopes.joined(separator: " "))"
+    return "\(name): \(keys) keys, \(perMinute) per minute\(lifetime), \(scopes.joined(separator: " "))"
   }
 }

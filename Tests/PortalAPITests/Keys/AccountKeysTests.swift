@@ -45,6 +45,43 @@ struct AccountKeysTests {
     }
   }
 
+  @Test("a backend's key may be without scopes and without a limit; what is usual depends on the account")
+  func unlimited() async throws {
+    try await withPortal { portal in
+      let token = try await portal.makeToken([.writeAccounts, .writeKeys])
+      let customer = try await portal.signUp()
+      let external = try await portal.post("/v1/accounts", #"{"name":"n"}"#, token: token).body["id"].string ?? ""
+      let paths = [(keys(customer), JSONValue.number("60")), ("/v1/accounts/\(external)/keys", .null)]
+      for (path, usual) in paths {
+        let key = try await portal.post(path, #"{"name":"n","scopes":[]}"#, token: token)
+        #expect(key.status == 201 && key.body["scopes"] == .array([]))
+        #expect(key.body["rateLimitPerMinute"] == usual)
+        for (limit, value) in [("null", JSONValue.null), ("7", .number("7"))] {
+          let key = try await portal.post(
+            path, #"{"name":"n","scopes":["a"],"rateLimitPerMinute":\#(limit)}"#, token: token)
+          #expect(key.status == 201 && key.body["rateLimitPerMinute"] == value)
+          let changed = try await portal.patch(
+            path + "/" + (key.body["id"].string ?? ""), #"{"rateLimitPerMinute":null,"scopes":[]}"#, token: token)
+          #expect(changed.body["rateLimitPerMinute"] == .null && changed.body["scopes"] == .array([]))
+          // Without a limit of its own, a key has the plan's.
+          let effective = changed.body["effective"]["rateLimitPerMinute"]
+          #expect(effective == (usual == .null ? .null : .number("10000")))
+          let rolled = try await portal.post(
+            path + "/" + (key.body["id"].string ?? "") + "/roll", token: token)
+          #expect(rolled.status == 201 && rolled.body["newKey"]["rateLimitPerMinute"] == .null)
+        }
+        for body in [#"{"name":"n"}"#, #"{"name":"n","scopes":[],"rateLimitPerMinute":0}"#] {
+          expectProblem(try await portal.post(path, body, token: token), 400, "invalid_request")
+        }
+      }
+      for body in [#"{"name":"n","scopes":[]}"#, #"{"name":"n","scopes":null}"#] {
+        expectProblem(try await customer.post("/v1/keys", body), 400, "invalid_request", at: "body.scopes")
+      }
+      let own = try await customer.post("/v1/keys", #"{"name":"n","scopes":["a"],"rateLimitPerMinute":null}"#)
+      #expect(own.status == 201 && own.body["rateLimitPerMinute"].integer == 60)
+    }
+  }
+
   @Test("the list, a key and its usage are the same that the customer sees")
   func read() async throws {
     try await withPortal { portal in

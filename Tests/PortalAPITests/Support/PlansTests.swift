@@ -24,7 +24,7 @@ struct PlansTests {
         "/v1/support/plans/small", Self.small.replacing("\"keyCap\":3", with: "\"keyCap\":1"), token: admin)
       #expect(changed.body["keyCap"].integer == 1)
       let list = try await portal.get("/v1/support/plans", token: admin)
-      #expect(list.body["plans"].array.map { $0["name"].string } == ["default", "small"])
+      #expect(list.body["plans"].array.map { $0["name"].string } == ["default", "external", "small"])
       for plan in list.body["plans"].array { #expect(plan.names == Contract.plan) }
 
       let body = #"{"plan":"small","reason":"asked for it","ticket":"SUP-1"}"#
@@ -37,6 +37,23 @@ struct PlansTests {
       #expect(event["action"].string == "account.plan_changed")
       #expect(event["reason"].string == "asked for it" && event["ticket"].string == "SUP-1")
       #expect(event["actor"]["kind"].string == "staff")
+    }
+  }
+
+  @Test("a plan may be without a cap and without a limit, which have to be null then, not left out")
+  func unlimited() async throws {
+    try await withPortal { portal in
+      let admin = try await portal.logInStaff(role: .admin)
+      let body = #"{"keyCap":null,"scopes":["*"],"rateLimitPerMinuteMax":null}"#
+      let made = try await portal.put("/v1/support/plans/large", body, token: admin)
+      #expect(made.status == 200 && made.body["keyCap"] == .null && made.body["rateLimitPerMinuteMax"] == .null)
+      for (body, location) in [
+        (#"{"scopes":["*"],"rateLimitPerMinuteMax":null}"#, "body.keyCap"),
+        (#"{"keyCap":null,"scopes":["*"]}"#, "body.rateLimitPerMinuteMax"),
+      ] {
+        expectProblem(
+          try await portal.put("/v1/support/plans/large", body, token: admin), 400, "invalid_request", at: location)
+      }
     }
   }
 
@@ -57,7 +74,7 @@ struct PlansTests {
         expectProblem(answer, 400, "invalid_request", at: "path.name", "\(name)")
       }
       for (member, value) in [
-        ("keyCap", "0"), ("keyCap", "10001"), ("keyCap", "null"), ("scopes", "[]"), ("scopes", "null"),
+        ("keyCap", "0"), ("keyCap", "10001"), ("keyCap", "\"3\""), ("scopes", "[]"), ("scopes", "null"),
         ("rateLimitPerMinuteMax", "0"), ("rateLimitPerMinuteMax", "10001"), ("maxKeyLifetimeDays", "0"),
         ("maxKeyLifetimeDays", "36501"), ("name", "\"x\""),
       ] {

@@ -50,6 +50,31 @@ struct LimitsTests {
     }
   }
 
+  @Test("the verdict on a key without limits has none, and no headers about limits, whatever the cost")
+  func none() async throws {
+    try await withPortal { portal in
+      let token = try await portal.makeToken([.writeAccounts, .writeKeys, .verifyKeys])
+      let account = try await portal.post("/v1/accounts", #"{"name":"n"}"#, token: token).body["id"].string ?? ""
+      let made = try await portal.post("/v1/accounts/\(account)/keys", #"{"name":"n","scopes":[]}"#, token: token)
+      let key = try #require(made.body["key"].string)
+      func expectNone(_ answer: TestAnswer) {
+        for name in ["RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "Retry-After"] {
+          #expect(answer.header(name) == nil, "\(name)")
+        }
+      }
+      for more in ["", #","cost":1000"#, #","scope":"a""#] {
+        let answer = try await portal.verify(key, token: token, more)
+        #expect(answer.body["code"].string == (more.contains("scope") ? "INSUFFICIENT_SCOPE" : "VALID"))
+        #expect(answer.body.names == Contract.verdict && answer.body["scopes"] == .array([]))
+        #expect(answer.body["rateLimit"] == .null && answer.body["limits"] == .array([]))
+        expectNone(answer)
+      }
+      let authorized = try await portal.get("/v1/authorize", token: key, headers: ["X-Latchkey-Token": token])
+      #expect(authorized.status == 200 && authorized.header("X-Latchkey-Scopes") == "")
+      expectNone(authorized)
+    }
+  }
+
   @Test("a verdict lists every limit, and the X-RateLimit headers have the binding one")
   func told() async throws {
     try await withPortal { portal in

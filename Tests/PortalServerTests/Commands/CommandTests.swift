@@ -50,6 +50,7 @@ struct CommandTests {
       ["accounts", "plan", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "small"],
       ["accounts", "plan", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "small", "--reason", "no"],
       ["plans", "set", "Small", "--key-cap", "1", "--scope", "a", "--per-minute-max", "1"],
+      ["plans", "set", "small", "--key-cap", "many", "--scope", "a", "--per-minute-max", "1"],
       ["plans", "set", "small", "--key-cap", "0", "--scope", "a", "--per-minute-max", "1"],
       ["plans", "set", "small", "--key-cap", "1", "--scope", "A", "--per-minute-max", "1"],
       ["plans", "set", "small", "--key-cap", "1", "--per-minute-max", "1"],
@@ -331,11 +332,16 @@ struct CommandTests {
       let list = try await latchkey(["plans"], environment: environment)
       #expect(
         list.output == """
-          NAME     KEYS  PER MINUTE  DAYS  SCOPES
-          default    25       10000     -  *
-          small       3          60    30  a:* me
+          NAME      KEYS  PER MINUTE  DAYS  SCOPES
+          default     25       10000     -  *
+          external     -           -     -  *
+          small        3          60    30  a:* me
 
           """)
+      let free = try await latchkey(
+        ["plans", "set", "large", "--key-cap", "none", "--scope", "*", "--per-minute-max", "none"],
+        environment: environment)
+      #expect(free.output == "plan large: any number of keys, any number per minute, *\n")
       let assign = ["accounts", "plan", id, "small", "--reason", "asked for it"]
       let assigned = try await latchkey(assign, environment: environment)
       #expect(assigned.output == "account \(id) has the plan small\n")

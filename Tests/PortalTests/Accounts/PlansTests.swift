@@ -19,7 +19,7 @@ struct PlansTests {
       var longer = Self.small
       longer.maxKeyLifetimeDays = 30
       _ = try await world.plans.set(longer, by: World.caller)
-      #expect(try await world.plans.list().map(\.name) == ["default", "small"])
+      #expect(try await world.plans.list().map(\.name) == ["default", "external", "small"])
       #expect(try await world.plans.list().last == longer)
       for _ in 1...2 {
         let assigned = try await world.plans.assign("small", to: account, by: World.caller, Self.reason).account

@@ -101,6 +101,7 @@ struct MigrationsContractTests {
       """)
     #expect(
       columns == [
+        "account_requests.key_hash true", "account_requests.request_hash true",
         "api_keys.key_hash true", "audit_events.hash true", "audit_events.prev_hash true", "audit_heads.hash true",
         "idempotent_requests.key_hash true", "idempotent_requests.request_hash true",
         // Encrypted with something that is not stored: see KeysOnceTests.

@@ -116,6 +116,7 @@ private struct Stage: Sendable {
   }
 
   var grace: Caller { Caller(actor: .staff(id: staff.id, name: staff.name)) }
+  var shop: Caller { Caller(actor: .token(id: .numbered(9), name: "shop")) }
   var hedy: Caller { Caller(actor: .staff(id: .numbered(8), name: "Hedy")) }
 
   /// For 26 keys, which require a confirmation.
@@ -280,6 +281,27 @@ struct AuditVerbsTests {
       try await $0.world.pool.script("create role \(role)")
       try await DatabaseGrants(pool: $0.world.pool).grant(to: role, by: World.caller)
       try await $0.world.pool.script("drop role \(role)")
+    },
+    Verb(
+      "a backend changes the name and the plan of an account, twice",
+      [
+        "account token account.updated account", "account token account.plan_changed account",
+      ]
+    ) {
+      for _ in 1...2 {
+        _ = try await $0.world.managed.update(
+          $0.account, ManagedAccountChanges(name: "Other", plan: "external"), by: $0.shop)
+      }
+    },
+    Verb(
+      "a backend deletes an account",
+      [
+        "account token key.revoked key", "account token account.deleted account",
+      ]
+    ) { _ = try await $0.world.deletion.delete($0.account, by: $0.shop) },
+    Verb("a backend invites somebody", ["account token member.invited invitation"]) {
+      _ = try await $0.invitations.invite(
+        EmailAddress("eve@example.com")!, as: .viewer, into: $0.account, by: $0.shop)
     },
     Verb("a key is made", ["account command key.created key"]) { try await $0.world.makeKey($0.account) },
     Verb("a key is revoked", ["account command key.revoked key"]) {

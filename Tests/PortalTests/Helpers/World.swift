@@ -26,6 +26,7 @@ struct World {
   var keys: Keys { Keys(pool: pool, format: format, propagations: propagations, outbox: outbox, clock: clock) }
   var idempotency: Idempotency { Idempotency(pool: pool, outbox: outbox) }
   var accounts: Accounts { Accounts(pool: pool, passwords: Self.hasher) }
+  var managed: ManagedAccounts { ManagedAccounts(pool: pool, propagations: propagations) }
   var audit: AuditEvents { AuditEvents(pool: pool) }
   var desk: SupportDesk { SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox) }
   var attempts: Attempts { Attempts(pool: pool) }

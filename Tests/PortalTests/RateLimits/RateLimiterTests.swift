@@ -13,8 +13,8 @@ struct RateLimiterTests {
     limiter.admit(.limited(key, limit), cost: cost, at: milliseconds(seconds))?.isAdmitted ?? false
   }
 
-  private func remaining(_ key: UUID, limit: Int = 10, after seconds: Double = 0) -> Int {
-    limiter.peek(.limited(key, limit), at: milliseconds(seconds)).binding.remaining
+  private func remaining(_ key: UUID, limit: Int = 10, after seconds: Double = 0) -> Int? {
+    limiter.peek(.limited(key, limit), at: milliseconds(seconds)).binding?.remaining
   }
 
   private func milliseconds(_ seconds: Double) -> Int { start.addingTimeInterval(seconds).milliseconds }
@@ -75,7 +75,7 @@ struct RateLimiterTests {
       let root = UUID.version7()
       let keys = (0..<5).map { number in makeKey(number == 0 ? root : .version7(), of: root, limit: 10) }
       #expect(admittedCount(keys) == 10)
-      #expect(keys.allSatisfy { limiter.peek($0, at: milliseconds(0)).binding.remaining == 0 })
+      #expect(keys.allSatisfy { limiter.peek($0, at: milliseconds(0)).binding?.remaining == 0 })
       #expect(admittedCount([makeKey(.version7(), of: root, limit: 12)]) == 2)
       #expect(admittedCount(keys) == 0)
       #expect(admittedCount([makeKey(.version7(), of: .version7(), limit: 10)]) == 10)
@@ -94,8 +94,8 @@ struct RateLimiterTests {
       limiter.decided(consistent.all[0], index: milliseconds(0) / 60_000, current: number % 10, previous: 0)
     }
     #expect(count == 10)
-    #expect(limiter.peek(consistent, at: milliseconds(0)).binding.remaining == 1)
-    #expect(limiter.peek(fast, at: milliseconds(0)).binding.remaining == 0)
+    #expect(limiter.peek(consistent, at: milliseconds(0)).binding?.remaining == 1)
+    #expect(limiter.peek(fast, at: milliseconds(0)).binding?.remaining == 0)
   }
 
   /// A swept window is visible when the clock is set back: without the sweep, the key would still be at its limit.
@@ -132,12 +132,12 @@ struct RateLimiterTests {
       let refused = limiter.admit(one, cost: 1, at: milliseconds(0))
       #expect(refused?.isAdmitted == false)
       #expect(refused?.all.map(\.window.isAdmitted) == [true, false, true])
-      #expect(refused?.binding.limit == 5 && (1...2).contains(refused?.binding.retryAfterSeconds ?? 0))
+      #expect(refused?.binding?.limit == 5 && (1...2).contains(refused?.binding?.retryAfterSeconds ?? 0))
     }
     #expect(left(one) == [45, 0, 25] && left(other) == [50, 1_000, 25])
-    #expect(limiter.admit(other, cost: 25, at: milliseconds(0))?.binding.remaining == 0)
+    #expect(limiter.admit(other, cost: 25, at: milliseconds(0))?.binding?.remaining == 0)
     let refused = limiter.admit(other, cost: 1, at: milliseconds(0))
-    #expect(refused?.all.map(\.window.isAdmitted) == [true, true, false] && refused?.binding.limit == 30)
+    #expect(refused?.all.map(\.window.isAdmitted) == [true, true, false] && refused?.binding?.limit == 30)
     #expect(left(other) == [25, 975, 0] && left(one) == [45, 0, 0])
   }
 
@@ -147,13 +147,13 @@ struct RateLimiterTests {
     key.named = [RateLimit(name: "hourly", limit: 5, windowSeconds: 3_600)]
     for cost in [6, 10, 11] {
       let refused = limiter.admit(key, cost: cost, at: milliseconds(0))
-      #expect(refused?.isAdmitted == false && refused?.binding.retryAfterSeconds == nil)
-      #expect(refused?.binding.limit == (cost > 10 ? 10 : 5))
+      #expect(refused?.isAdmitted == false && refused?.binding?.retryAfterSeconds == nil)
+      #expect(refused?.binding?.limit == (cost > 10 ? 10 : 5))
     }
-    #expect(limiter.admit(key, cost: 5, at: milliseconds(0))?.binding.retryAfterSeconds == 0)
+    #expect(limiter.admit(key, cost: 5, at: milliseconds(0))?.binding?.retryAfterSeconds == 0)
     let waiting = limiter.admit(key, cost: 1, at: milliseconds(0))?.binding
     #expect(waiting?.isAdmitted == false && (waiting?.retryAfterSeconds ?? 0) > 0)
-    #expect(limiter.admit(key, cost: 6, at: milliseconds(0))?.binding.retryAfterSeconds == nil)
+    #expect(limiter.admit(key, cost: 6, at: milliseconds(0))?.binding?.retryAfterSeconds == nil)
   }
 
   @Test("a thousand concurrent requests on several limits take from each exactly what was admitted")
@@ -194,6 +194,36 @@ struct RateLimiterTests {
     let keys = (0..<100_000).map { _ in UUID.version7() }
     for key in keys { #expect(admits(key, limit: 1)) }
     #expect(keys.allSatisfy { !admits($0, limit: 1, after: 59) })
+  }
+}
+
+extension RateLimiterTests {
+  // MARK: Without a limit
+
+  @Test(
+    "a key without any limit is admitted whatever it costs, has no windows, and needs no PostgreSQL",
+    arguments: [RateLimitMode.fast, .consistent])
+  func unlimited(_ mode: RateLimitMode) {
+    let key = KeyLimits(lineageID: UUID(), accountID: UUID(), perMinute: nil, mode: mode, accountMode: mode)
+    for _ in 1...100 { #expect(limiter.admit(key, cost: 1_000, at: milliseconds(0)) == .unlimited) }
+    #expect(limiter.peek(key, at: milliseconds(0)) == .unlimited)
+    #expect(limiter.takeQueued(10, secondsMin: 0).isEmpty)
+    #expect(RateLimitDecision.unlimited.isAdmitted && RateLimitDecision.unlimited.binding == nil)
+  }
+
+  @Test("a key without a limit per minute has its other limits, and those of its account")
+  func others() {
+    var key = KeyLimits(
+      lineageID: UUID(), accountID: UUID(), perMinute: nil,
+      named: [RateLimit(name: "hourly", limit: 2, windowSeconds: 3_600)])
+    #expect(limiter.admit(key, cost: 2, at: milliseconds(0))?.all.map(\.limit.name) == ["hourly"])
+    #expect(limiter.admit(key, cost: 1, at: milliseconds(0))?.isAdmitted == false)
+    key.named = []
+    key.accountPerMinute = 3
+    #expect(limiter.admit(key, cost: 3, at: milliseconds(0))?.all.map(\.limit.name) == ["account"])
+    #expect(limiter.admit(key, cost: 1, at: milliseconds(0))?.binding?.limit == 3)
+    key.accountMode = .consistent
+    #expect(limiter.admit(key, cost: 1, at: milliseconds(0)) == nil)
   }
 }
 

@@ -55,12 +55,12 @@ struct RequestLimitsTests {
     try session.count(id)
     #expect(!session.hasRoom(id) && session.hasRoom(UUID()))
     let error = #expect(throws: PortalError.self) { try session.count(id) }
-    guard case .rateLimited(let decision) = error else {
+    guard case .rateLimited(let standing) = error else {
       Issue.record("unexpected error: \(String(describing: error))")
       return
     }
-    #expect(decision.own.limit == RateLimit(name: "session", limit: 1, windowSeconds: 60))
-    #expect(decision.own.window.retryAfterSeconds == 120 && decision.own.window.remaining == 0)
+    #expect(standing.limit == RateLimit(name: "session", limit: 1, windowSeconds: 60))
+    #expect(standing.window.retryAfterSeconds == 120 && standing.window.remaining == 0)
     #expect(observations.count(.requestRefused(.session)) == 1)
   }
 }

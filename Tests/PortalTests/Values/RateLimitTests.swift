@@ -37,7 +37,7 @@ struct RateLimitTests {
   func binding() {
     let (wide, narrow) = (standing(true, remaining: 9, retry: 0), standing(true, remaining: 2, retry: 0))
     let (short, long) = (standing(false, remaining: 0, retry: 3), standing(false, remaining: 1, retry: 40))
-    func binding(_ standings: RateLimitDecision.Standing...) -> SlidingWindow.Decision {
+    func binding(_ standings: RateLimitDecision.Standing...) -> SlidingWindow.Decision? {
       RateLimitDecision(standings).binding
     }
     #expect(binding(wide) == wide.window)

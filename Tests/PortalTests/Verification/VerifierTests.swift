@@ -57,7 +57,7 @@ struct VerifierTests {
       let (key, limits) = try #require(verdict.found)
       #expect(key.id == issued.key.id && key.accountID == gate.account && key.name == "Key")
       #expect(key.environment == .test && key.scopes == ["orders:*"] && key.allowedIPs == settings.allowedIPs)
-      #expect(limits.binding.limit == 7 && limits.binding.remaining == 4 && limits.isAdmitted)
+      #expect(limits.binding?.limit == 7 && limits.binding?.remaining == 4 && limits.isAdmitted)
       #expect(gate.observations.count(.verified(.valid)) == 1)
     }
   }
@@ -225,12 +225,12 @@ struct VerifierTests {
         gate.account, KeySettings(name: "x", scopes: ["a"], rateLimitPerMinute: 10))
       for _ in 0..<20 {
         let verdict = try await gate.verify(issued.secret, "b", cost: 5)
-        #expect(verdict.code == .insufficientScope && verdict.found?.limits.binding.remaining == 10)
+        #expect(verdict.code == .insufficientScope && verdict.found?.limits.binding?.remaining == 10)
       }
       #expect(try await gate.verify(issued.secret, cost: 11).code == .rateLimited)
-      #expect(try await gate.verify(issued.secret, cost: 10).found?.limits.binding.remaining == 0)
+      #expect(try await gate.verify(issued.secret, cost: 10).found?.limits.binding?.remaining == 0)
       let limited = try await gate.verify(issued.secret)
-      #expect(limited.code == .rateLimited && (1...120).contains(limited.found?.limits.binding.retryAfterSeconds ?? 0))
+      #expect(limited.code == .rateLimited && (1...120).contains(limited.found?.limits.binding?.retryAfterSeconds ?? 0))
       // Another reason comes before the limit.
       #expect(try await gate.verify(issued.secret, "b").code == .insufficientScope)
       let counters = gate.usage.seal().flatMap { $0.read().counters }
@@ -299,7 +299,7 @@ struct VerifierTests {
     try await withGate { gate in
       let issued = try await gate.world.makeKey(gate.account)
       try await gate.world.pool.script("update plans set rate_limit_per_minute_max = 5")
-      #expect(try await gate.verify(issued.secret).found?.limits.binding.limit == 5)
+      #expect(try await gate.verify(issued.secret).found?.limits.binding?.limit == 5)
     }
   }
 

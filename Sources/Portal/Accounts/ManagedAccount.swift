@@ -1,0 +1,93 @@
+package import Foundation
+import JSON
+
+/// An account as a company's backend sees and manages it.
+package struct ManagedAccount: Sendable, Equatable {
+  /// In code points.
+  package static let externalIDLengthMax = 200
+  package static let metadataByteCountMax = 16 << 10
+  /// Nesting depth of objects and lists, including the outermost object.
+  package static let metadataDepthMax = 8
+
+  package var account: Account
+  /// The company's own id of its customer, unique among the accounts that are not deleted.
+  package var externalID: String?
+  /// The text of a JSON object.
+  package var metadata: String?
+  package var createdAt: Date
+
+  /// An id is kept as it is, so white space around it is refused, not removed.
+  package static func isValid(externalID: String) -> Bool {
+    guard (1...externalIDLengthMax).contains(externalID.unicodeScalars.count) else { return false }
+    return TypedText.isReadable(externalID, .line) && TypedText.trimmed(externalID).hasSameBytes(as: externalID)
+  }
+}
+
+/// The settings of an account that a backend creates.
+package struct ManagedAccountSettings: Sendable, Equatable {
+  package var name: String
+  package var externalID: String?
+  /// The text of a JSON object.
+  package var metadata: String?
+  /// The name of a plan.
+  package var plan: String
+
+  package init(name: String, externalID: String? = nil, metadata: String? = nil, plan: String = Plan.externalName) {
+    self.name = name
+    self.externalID = externalID
+    self.metadata = metadata
+    self.plan = plan
+  }
+
+  init(of account: ManagedAccount) {
+    self.init(
+      name: account.account.name, externalID: account.externalID, metadata: account.metadata,
+      plan: account.account.plan.name)
+  }
+
+  /// The settings that differ from others besides the plan, as the API names them.
+  func changedNames(from other: ManagedAccountSettings) -> [String] {
+    let names = ["name", "externalId", "metadata"]
+    let texts = [name, externalID, metadata].map { $0.map(ByteText.init) }
+    let others = [other.name, other.externalID, other.metadata].map { $0.map(ByteText.init) }
+    return zip(names, zip(texts, others)).filter { $1.0 != $1.1 }.map(\.0)
+  }
+}
+
+/// Changes to an account; nil and `.keep` leave a setting unchanged.
+package struct ManagedAccountChanges: Sendable, Equatable {
+  package var name: String?
+  package var externalID: OptionalChange<String>
+  package var metadata: OptionalChange<String>
+  package var plan: String?
+
+  package init(
+    name: String? = nil, externalID: OptionalChange<String> = .keep, metadata: OptionalChange<String> = .keep,
+    plan: String? = nil
+  ) {
+    self.name = name
+    self.externalID = externalID
+    self.metadata = metadata
+    self.plan = plan
+  }
+
+  func applied(to old: ManagedAccountSettings) -> ManagedAccountSettings {
+    var settings = old
+    settings.name = name ?? old.name
+    settings.plan = plan ?? old.plan
+    externalID.apply(to: &settings.externalID)
+    metadata.apply(to: &settings.metadata)
+    return settings
+  }
+}
+
+/// Which accounts a list has; nil for all.
+package struct ManagedAccountFilter: Sendable, Equatable {
+  package var externalID: String?
+  package var kind: Account.Kind?
+
+  package init(externalID: String? = nil, kind: Account.Kind? = nil) {
+    self.externalID = externalID
+    self.kind = kind
+  }
+}

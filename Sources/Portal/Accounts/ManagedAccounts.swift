@@ -1,0 +1,93 @@
+package import Foundation
+import JSON
+package import Postgres
+
+/// Accounts as a company's backend manages them: it creates accounts for its customers, which people may join later.
+package struct ManagedAccounts: Sendable {
+  let pool: PostgresPool
+  let propagations: Propagations
+
+  package init(pool: PostgresPool, propagations: Propagations) {
+    self.pool = pool
+    self.propagations = propagations
+  }
+
+  /// All accounts that are not deleted, most recent first.
+  package func list(
+    _ filter: ManagedAccountFilter = ManagedAccountFilter(), page: PageRequest = PageRequest()
+  ) async throws -> Page<ManagedAccount> {
+    let found = try await pool.pipeline(
+      ForceCustomPlan(), then: ListManagedAccounts(filter: filter, before: page.before, count: page.limit + 1),
+      as: .staff)
+    return Page(found, limit: page.limit, id: \.account.id)
+  }
+
+  /// Throws `.notFound`.
+  package func find(_ id: UUID) async throws -> ManagedAccount {
+    guard let found = try await pool.query(FindManagedAccount(accountID: id), as: .account(id)).first else {
+      throw PortalError.notFound
+    }
+    return found
+  }
+
+  /// Creates an external account with this id, in a transaction of that account. Throws `.externalIDTaken`, and
+  /// `.invalid` if there is no such plan.
+  package func create(
+    _ settings: ManagedAccountSettings, id: UUID, by caller: Caller, on transaction: PostgresConnection
+  ) async throws -> ManagedAccount {
+    guard try await !transaction.query(FindPlan(name: settings.plan)).isEmpty else { throw Self.unknownPlan }
+    do {
+      let made = try await transaction.pipeline(
+        InsertExternalAccount(id: id, settings: settings),
+        InsertAuditEvent.onAccount(id, .accountCreated, by: caller), then: FindManagedAccount(accountID: id))
+      return try FindManagedAccount.one(of: made)
+    } catch {
+      throw error.violates("accounts_external_id_unique") ? PortalError.externalIDTaken : error
+    }
+  }
+
+  /// Changes an account of any kind. If nothing changes, nothing is written. Throws `.notFound`, `.externalIDTaken`,
+  /// and `.invalid` if there is no such plan.
+  package func update(
+    _ id: UUID, _ changes: ManagedAccountChanges, by caller: Caller
+  ) async throws -> (account: ManagedAccount, propagation: Propagation) {
+    let start = ContinuousClock.now
+    do {
+      let account = try await pool.withTransaction(as: .staff(in: id)) { transaction in
+        let (locked, found, plans) = try await transaction.pipeline(
+          LockAccount(accountID: id), FindManagedAccount(accountID: id), FindPlan(name: changes.plan ?? ""))
+        guard !locked.isEmpty, let account = found.first else { throw PortalError.notFound }
+        guard changes.plan == nil || !plans.isEmpty else { throw Self.unknownPlan }
+        let old = ManagedAccountSettings(of: account)
+        let new = changes.applied(to: old)
+        let events = Self.events(of: id, from: old, to: new, by: caller)
+        if events.isEmpty { return account }
+        try await transaction.execute(UpdateManagedAccount(accountID: id, settings: new))
+        _ = try await transaction.pipeline(each: events)
+        return try FindManagedAccount.one(of: try await transaction.query(FindManagedAccount(accountID: id)))
+      }
+      return (account, await propagations.wait(since: start))
+    } catch let error as PostgresError where error.violates("accounts_external_id_unique") {
+      throw PortalError.externalIDTaken
+    }
+  }
+
+  private static let unknownPlan = PortalError.invalid(.plan, "is not the name of a plan")
+
+  private static func events(
+    of id: UUID, from old: ManagedAccountSettings, to new: ManagedAccountSettings, by caller: Caller
+  ) -> [InsertAuditEvent] {
+    var events: [InsertAuditEvent] = []
+    let names = new.changedNames(from: old)
+    if !names.isEmpty {
+      events.append(
+        .onAccount(id, .accountUpdated, by: caller, detail: AuditDetail(names.joined(separator: ", "))))
+    }
+    if !new.plan.hasSameBytes(as: old.plan) {
+      events.append(
+        .onAccount(
+          id, .accountPlanChanged, by: caller, detail: AuditDetail("from \(old.plan) to \(new.plan)")))
+    }
+    return events
+  }
+}
