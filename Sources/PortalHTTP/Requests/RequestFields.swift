@@ -179,26 +179,6 @@ package struct RequestFields {
     return text
   }
 
-  /// The value of a member that must not be null. Nil if the member is missing, and after a problem.
-  package mutating func change<Value>(_ name: String, _ parse: (inout RequestFields) -> Value?) -> Value? {
-    guard has(name) else { return nil }
-    if takeNull(name) {
-      refuse(name, "must not be null")
-      return nil
-    }
-    return parse(&self)
-  }
-
-  /// The change that a member asks for. Null removes the setting.
-  package mutating func removableChange<Value>(
-    _ name: String, _ parse: (inout RequestFields) -> Value?
-  ) -> OptionalChange<Value> {
-    guard has(name) else { return .keep }
-    if takeNull(name) { return .remove }
-    // Nil after a problem, which has been recorded.
-    return parse(&self).map { .set($0) } ?? .keep
-  }
-
   package mutating func optionalNumber(_ name: String, _ range: ClosedRange<Double>) -> Double? {
     guard let value = value(name) else { return nil }
     guard let number = value.double, range.contains(number) else {
