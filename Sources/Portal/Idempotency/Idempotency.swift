@@ -38,8 +38,8 @@ package struct Idempotency: Sendable {
     return answer
   }
 
-  /// As ``once(_:of:_:)``, for a request that creates the account `request.accountID`, in a transaction of that account.
-  /// The repeat of an earlier request finds the account that was created then.
+  /// As ``once(_:of:_:)``, for a request that creates the account `request.accountID`, in a transaction of it. The
+  /// repeat of an earlier request finds the account that was created then.
   package func once(
     _ request: IdempotentRequest?, creating accountID: UUID,
     _ answer: (PostgresConnection) async throws -> FirstAnswer

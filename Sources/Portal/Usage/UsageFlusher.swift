@@ -74,11 +74,12 @@ package actor UsageFlusher: Service {
     }
   }
 
-  /// `keptFor` is how long written extents are kept, counted from the commit; `gatheredMax` is the longest time for which
-  /// counters are gathered.
+  /// `keptFor` is how long written extents are kept, counted from the commit. `gatheredMax` is the longest time for
+  /// which counters are gathered.
   package init(
     pool: PostgresPool, recorder: UsageRecorder, tokenUses: ServiceTokenUses = ServiceTokenUses(),
-    keptFor: Duration = .seconds(60), gatheredMax: Duration = FlushSchedule.gatheredMaxDefault, clock: DatabaseClock = DatabaseClock(), observer: Observer
+    keptFor: Duration = .seconds(60), gatheredMax: Duration = FlushSchedule.gatheredMaxDefault,
+    clock: DatabaseClock = DatabaseClock(), observer: Observer
   ) {
     self.pool = pool
     self.recorder = recorder

@@ -186,7 +186,7 @@ private struct PermissionQueryParser {
     case parenthesis(character: Int)
   }
 
-  /// No more of the text than one byte beyond the maximum. All before a problem is ASCII, so that a byte is a character.
+  /// No more of the text than one byte beyond the maximum. All before a problem is ASCII, so a byte is a character.
   private let bytes: [UInt8]
   private var place = 0
   private var items: [Item] = []

@@ -4,7 +4,7 @@ import Portal
 import PortalHTTP
 
 /// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
-/// throw all problems together. Only a backend may name the api that a key is for; and it may leave out what a customer's
+/// throw all problems together. Only a backend may name the api that a key is for. It may leave out what a customer's
 /// keys must have: scopes, and a limit per minute.
 extension RequestFields {
   mutating func keySettings(

@@ -43,8 +43,8 @@ extension Problem.Code {
     case .notFound: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .secondFactorEnabled, .secondFactorNotConfigured, .keyCapReached, .keyNotActive, .tokenNotActive, .emailTaken,
-      .externalIDTaken, .lastOwner, .lastAdmin, .alreadyMember, .emailVerified, .idempotencyConflict, .nameTaken, .inUse,
-      .protected:
+      .externalIDTaken, .lastOwner, .lastAdmin, .alreadyMember, .emailVerified, .idempotencyConflict, .nameTaken,
+      .inUse, .protected:
       .conflict
     case .preconditionFailed: .preconditionFailed
     case .bodyTooLarge: .contentTooLarge

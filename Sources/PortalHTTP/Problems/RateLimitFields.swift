@@ -50,8 +50,9 @@ private protocol FieldSink {
 }
 
 extension FieldSink {
-  /// Adds nothing if there is no limit. Otherwise adds the fields of draft-ietf-httpapi-ratelimit-headers and the older `X-RateLimit-*` fields. When limited, also
-  /// adds `Retry-After`, or `X-Latchkey-Retry: never` if waiting would not help.
+  /// Adds nothing if there is no limit. Otherwise adds the fields of draft-ietf-httpapi-ratelimit-headers and the older
+  /// `X-RateLimit-*` fields. When limited, also adds `Retry-After`, or `X-Latchkey-Retry: never` if waiting would not
+  /// help.
   fileprivate mutating func addAll(of limits: RateLimitDecision) {
     guard let binding = limits.binding else { return }
     add(.policy) { bytes in

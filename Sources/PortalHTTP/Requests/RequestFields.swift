@@ -1,7 +1,7 @@
 package import Foundation
 package import Hummingbird
 package import JSON
-package import Portal
+import Portal
 
 /// The members of a JSON body, taken one by one. Problems are collected, so that a client gets all of them together;
 /// ``finish(_:build:)`` throws them, and also refuses members that were not taken.

@@ -141,10 +141,11 @@ struct GrantsTests {
       let one = try await world.apis.create(CatalogAPI.Settings(slug: "one", name: "One"), by: World.caller)
       let two = try await world.apis.create(CatalogAPI.Settings(slug: "two", name: "Two"), by: World.caller)
       let account = try await world.makeAccount()
-      func make(_ api: UUID?) async throws -> UUID {
-        try await world.makeKey(account, KeySettings(name: "Key", scopes: ["a"], apiID: api)).key.id
+      var made: [UUID] = []
+      for api in [one.id, two.id, nil] {
+        made.append(try await world.makeKey(account, KeySettings(name: "Key", scopes: ["a"], apiID: api)).key.id)
       }
-      let (forOne, forTwo, forAll) = (try await make(one.id), try await make(two.id), try await make(nil))
+      let (forOne, forTwo, forAll) = (made[0], made[1], made[2])
       let caller = Caller(actor: .token(id: .version7(), name: "shop"), apiIDs: [one.id])
       #expect(try await world.keys.find(forOne, of: account, by: caller).id == forOne)
       #expect(try await world.keys.find(forAll, of: account, by: caller).id == forAll)
