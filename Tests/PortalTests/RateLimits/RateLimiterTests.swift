@@ -207,7 +207,7 @@ extension RateLimiterTests {
     let key = KeyLimits(lineageID: UUID(), accountID: UUID(), perMinute: nil, mode: mode, accountMode: mode)
     for _ in 1...100 { #expect(limiter.admit(key, cost: 1_000, at: milliseconds(0)) == .unlimited) }
     #expect(limiter.peek(key, at: milliseconds(0)) == .unlimited)
-    #expect(limiter.takeQueued(10, secondsMin: 0).isEmpty)
+    #expect(limiter.takeQueued(10, withShort: true).isEmpty)
     #expect(RateLimitDecision.unlimited.isAdmitted && RateLimitDecision.unlimited.binding == nil)
   }
 
