@@ -719,6 +719,16 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION public.invalidate_catalog() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  insert into invalidation_log (kind)
+  select 'catalog' where not exists (select from invalidation_log where seq is null and kind = 'catalog');
+  return null;
+end $$;
+
 CREATE FUNCTION public.invalidate_everything() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1302,6 +1312,21 @@ begin
   end loop;
 end $$;
 
+CREATE FUNCTION public.touch_granted_keys() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  -- Then the update sees what was granted by whom this waits for.
+  perform from api_keys where id in (select key_id from changed_grants) order by id for update;
+  update api_keys key set
+    revision = revision + 1,
+    has_grants = exists (select from key_roles where key_id = key.id)
+      or exists (select from key_permissions where key_id = key.id)
+  where id in (select key_id from changed_grants);
+  return null;
+end $$;
+
 CREATE FUNCTION public.unpack_latency_buckets(packed text) RETURNS bigint[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -1608,6 +1633,8 @@ CREATE TABLE public.api_keys (
     created_by_name text,
     enabled_at timestamp with time zone,
     lineage_id uuid,
+    api_id uuid,
+    has_grants boolean DEFAULT false NOT NULL,
     CONSTRAINT api_keys_allowed_ips_count CHECK (((cardinality(allowed_ips) >= 1) AND (cardinality(allowed_ips) <= 64))),
     CONSTRAINT api_keys_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT api_keys_created_by_kind_known CHECK ((created_by_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'token'::text]))),
@@ -1631,6 +1658,21 @@ CREATE TABLE public.api_keys (
     CONSTRAINT api_keys_revoked_at_finite CHECK (isfinite(revoked_at)),
     CONSTRAINT api_keys_rolled_at_finite CHECK (isfinite(rolled_at)),
     CONSTRAINT api_keys_tags_count CHECK ((cardinality(tags) <= 16))
+);
+
+CREATE TABLE public.apis (
+    id uuid NOT NULL,
+    slug text NOT NULL,
+    name text NOT NULL,
+    key_prefix text,
+    key_bytes integer DEFAULT 32 NOT NULL,
+    is_protected boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT apis_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT apis_key_bytes_range CHECK (((key_bytes >= 16) AND (key_bytes <= 255))),
+    CONSTRAINT apis_key_prefix_form CHECK ((key_prefix ~ '^[a-z][a-z0-9]{1,15}$'::text)),
+    CONSTRAINT apis_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT apis_slug_form CHECK ((slug ~ '^[A-Za-z0-9_:.*-]{1,128}$'::text))
 );
 
 CREATE UNLOGGED TABLE public.attempt_counts (
@@ -1718,7 +1760,7 @@ CREATE TABLE public.invalidation_log (
     at timestamp with time zone DEFAULT now() NOT NULL,
     follows uuid,
     CONSTRAINT invalidation_log_at_finite CHECK (isfinite(at)),
-    CONSTRAINT invalidation_log_kind_known CHECK ((kind = ANY (ARRAY['key'::text, 'account'::text, 'service_token'::text, 'everything'::text])))
+    CONSTRAINT invalidation_log_kind_known CHECK ((kind = ANY (ARRAY['key'::text, 'account'::text, 'service_token'::text, 'catalog'::text, 'everything'::text])))
 );
 
 ALTER TABLE public.invalidation_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -1797,6 +1839,35 @@ END) STORED,
     CONSTRAINT key_activity_made_at_finite CHECK (isfinite(made_at))
 )
 WITH (fillfactor='45');
+
+CREATE TABLE public.key_permissions (
+    account_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    permission_id uuid NOT NULL
+);
+
+CREATE TABLE public.key_roles (
+    account_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    role_id uuid NOT NULL
+);
+
+CREATE TABLE public.role_permissions (
+    role_id uuid NOT NULL,
+    permission_id uuid NOT NULL
+);
+
+CREATE VIEW public.key_effective_permissions WITH (security_invoker='true') AS
+ SELECT key_permissions.account_id,
+    key_permissions.key_id,
+    key_permissions.permission_id
+   FROM public.key_permissions
+UNION
+ SELECT held.account_id,
+    held.key_id,
+    included.permission_id
+   FROM (public.key_roles held
+     JOIN public.role_permissions included ON ((included.role_id = held.role_id)));
 
 CREATE TABLE public.key_expiry_notices (
     account_id uuid NOT NULL,
@@ -2023,6 +2094,16 @@ CREATE TABLE public.packed_usage_totals (
     CONSTRAINT packed_usage_totals_day_finite CHECK (isfinite(day))
 );
 
+CREATE TABLE public.permissions (
+    id uuid NOT NULL,
+    slug text NOT NULL,
+    description text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT permissions_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT permissions_description_length CHECK ((length(description) <= 500)),
+    CONSTRAINT permissions_slug_form CHECK ((slug ~ '^[A-Za-z0-9_:.*-]{1,128}$'::text))
+);
+
 CREATE TABLE public.plans (
     name text NOT NULL,
     key_cap integer,
@@ -2066,6 +2147,16 @@ CREATE TABLE public.rate_limit_windows (
     used_before bigint NOT NULL
 )
 WITH (fillfactor='50');
+
+CREATE TABLE public.roles (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    description text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT roles_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT roles_description_length CHECK ((length(description) <= 500)),
+    CONSTRAINT roles_name_form CHECK ((name ~ '^[A-Za-z0-9_:.*-]{1,128}$'::text))
+);
 
 CREATE VIEW public.running_invalidation_server AS
  SELECT pg_postmaster_start_time() AS postmaster_started_at,
@@ -2113,8 +2204,9 @@ CREATE TABLE public.service_tokens (
     environment text,
     rolled_at timestamp with time zone,
     replaces_id uuid,
-    CONSTRAINT service_tokens_accounts_unrestricted CHECK (((environment IS NULL) OR (NOT ('accounts.write'::text = ANY (permissions))))),
-    CONSTRAINT service_tokens_analytics_unrestricted CHECK (((environment IS NULL) OR (NOT ('analytics.read'::text = ANY (permissions))))),
+    api_ids uuid[],
+    CONSTRAINT service_tokens_accounts_unrestricted CHECK ((((environment IS NULL) AND (api_ids IS NULL)) OR (NOT ('accounts.write'::text = ANY (permissions))))),
+    CONSTRAINT service_tokens_api_ids_count CHECK (((cardinality(api_ids) >= 1) AND (cardinality(api_ids) <= 64))),
     CONSTRAINT service_tokens_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT service_tokens_environment_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
     CONSTRAINT service_tokens_expires_at_finite CHECK (isfinite(expires_at)),
@@ -2122,7 +2214,8 @@ CREATE TABLE public.service_tokens (
     CONSTRAINT service_tokens_permissions_known CHECK (((cardinality(permissions) > 0) AND (permissions <@ ARRAY['keys.verify'::text, 'usage.write'::text, 'keys.read'::text, 'keys.write'::text, 'analytics.read'::text, 'catalog.read'::text, 'catalog.write'::text, 'keys.grant'::text, 'accounts.read'::text, 'accounts.write'::text]))),
     CONSTRAINT service_tokens_revoked_at_finite CHECK (isfinite(revoked_at)),
     CONSTRAINT service_tokens_rolled_at_finite CHECK (isfinite(rolled_at)),
-    CONSTRAINT service_tokens_token_hash_length CHECK ((length(token_hash) = 32))
+    CONSTRAINT service_tokens_token_hash_length CHECK ((length(token_hash) = 32)),
+    CONSTRAINT service_tokens_unrestricted CHECK ((((environment IS NULL) AND (api_ids IS NULL)) OR (NOT (permissions && ARRAY['analytics.read'::text, 'catalog.read'::text, 'catalog.write'::text]))))
 );
 
 CREATE TABLE public.sessions (
@@ -2475,6 +2568,12 @@ ALTER TABLE ONLY public.api_keys
 ALTER TABLE public.api_keys
     ADD CONSTRAINT api_keys_scopes_count CHECK ((cardinality(scopes) <= 64)) NOT VALID;
 
+ALTER TABLE ONLY public.apis
+    ADD CONSTRAINT apis_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.apis
+    ADD CONSTRAINT apis_slug_unique UNIQUE (slug);
+
 ALTER TABLE ONLY public.attempt_counts
     ADD CONSTRAINT attempt_counts_pkey PRIMARY KEY (id);
 
@@ -2520,8 +2619,14 @@ ALTER TABLE ONLY public.key_activity
 ALTER TABLE ONLY public.key_expiry_notices
     ADD CONSTRAINT key_expiry_notices_pkey PRIMARY KEY (key_id, expires_at, days);
 
+ALTER TABLE ONLY public.key_permissions
+    ADD CONSTRAINT key_permissions_pkey PRIMARY KEY (key_id, permission_id);
+
 ALTER TABLE ONLY public.key_policies
     ADD CONSTRAINT key_policies_pkey PRIMARY KEY (account_id);
+
+ALTER TABLE ONLY public.key_roles
+    ADD CONSTRAINT key_roles_pkey PRIMARY KEY (key_id, role_id);
 
 ALTER TABLE ONLY public.key_usage
     ADD CONSTRAINT key_usage_pkey PRIMARY KEY (account_id, key_id, day, endpoint);
@@ -2553,6 +2658,12 @@ ALTER TABLE ONLY public.packed_usage_default
 ALTER TABLE ONLY public.packed_usage_totals
     ADD CONSTRAINT packed_usage_totals_pkey PRIMARY KEY (day);
 
+ALTER TABLE ONLY public.permissions
+    ADD CONSTRAINT permissions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.permissions
+    ADD CONSTRAINT permissions_slug_unique UNIQUE (slug);
+
 ALTER TABLE ONLY public.plans
     ADD CONSTRAINT plans_pkey PRIMARY KEY (name);
 
@@ -2564,6 +2675,15 @@ ALTER TABLE ONLY public.rate_limit_counts_0
 
 ALTER TABLE ONLY public.rate_limit_windows
     ADD CONSTRAINT rate_limit_windows_pkey PRIMARY KEY (subject_id, limit_digest);
+
+ALTER TABLE ONLY public.role_permissions
+    ADD CONSTRAINT role_permissions_pkey PRIMARY KEY (role_id, permission_id);
+
+ALTER TABLE ONLY public.roles
+    ADD CONSTRAINT roles_name_unique UNIQUE (name);
+
+ALTER TABLE ONLY public.roles
+    ADD CONSTRAINT roles_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (number);
@@ -2640,6 +2760,8 @@ CREATE INDEX accounts_name_trigram_idx ON public.accounts USING gin (name public
 
 CREATE INDEX api_keys_account_idx ON public.api_keys USING btree (account_id, id DESC);
 
+CREATE INDEX api_keys_api_idx ON public.api_keys USING btree (api_id) WHERE (api_id IS NOT NULL);
+
 CREATE INDEX api_keys_expires_at_idx ON public.api_keys USING btree (expires_at) WHERE ((expires_at IS NOT NULL) AND (revoked_at IS NULL) AND (rolled_at IS NULL));
 
 CREATE INDEX api_keys_key_start_idx ON public.api_keys USING btree (key_start text_pattern_ops);
@@ -2674,6 +2796,10 @@ CREATE INDEX key_activity_busy_idx ON public.key_activity USING btree (magnitude
 
 CREATE INDEX key_activity_idle_idx ON public.key_activity USING btree (key_id, idle_since);
 
+CREATE INDEX key_permissions_permission_idx ON public.key_permissions USING btree (permission_id);
+
+CREATE INDEX key_roles_role_idx ON public.key_roles USING btree (role_id);
+
 CREATE INDEX mails_due_at_idx ON public.mails USING btree (due_at) WHERE (state = 'waiting'::text);
 
 CREATE INDEX mails_finished_at_idx ON public.mails USING btree (finished_at) WHERE (finished_at IS NOT NULL);
@@ -2689,6 +2815,8 @@ CREATE INDEX one_time_tokens_email_idx ON public.one_time_tokens USING btree (em
 CREATE INDEX one_time_tokens_expires_at_idx ON public.one_time_tokens USING btree (expires_at);
 
 CREATE INDEX one_time_tokens_user_idx ON public.one_time_tokens USING btree (user_id) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX role_permissions_permission_idx ON public.role_permissions USING btree (permission_id);
 
 CREATE INDEX sessions_expires_at_idx ON public.sessions USING btree (expires_at);
 
@@ -2736,6 +2864,8 @@ CREATE TRIGGER api_keys_note_new AFTER INSERT ON public.api_keys REFERENCING NEW
 
 CREATE TRIGGER api_keys_revision BEFORE UPDATE ON public.api_keys FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION public.count_key_revision();
 
+CREATE TRIGGER apis_invalidate AFTER DELETE OR UPDATE OR TRUNCATE ON public.apis FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_catalog();
+
 CREATE TRIGGER audit_events_advance AFTER INSERT ON public.audit_events REFERENCING NEW TABLE AS chained_events FOR EACH STATEMENT EXECUTE FUNCTION public.advance_audit_heads();
 
 CREATE TRIGGER audit_events_append_only BEFORE DELETE OR UPDATE OF id, account_id, at, actor_kind, actor_id, action, target_kind, target_id, seq, prev_hash, hash, redacted_by, redacted_hashes OR TRUNCATE ON public.audit_events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
@@ -2752,13 +2882,31 @@ CREATE TRIGGER audit_heads_guard BEFORE INSERT OR UPDATE ON public.audit_heads F
 
 CREATE CONSTRAINT TRIGGER invalidation_log_number AFTER INSERT ON public.invalidation_log DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.number_invalidation();
 
+CREATE TRIGGER key_permissions_invalidate AFTER UPDATE OR TRUNCATE ON public.key_permissions FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER key_permissions_touch_delete AFTER DELETE ON public.key_permissions REFERENCING OLD TABLE AS changed_grants FOR EACH STATEMENT EXECUTE FUNCTION public.touch_granted_keys();
+
+CREATE TRIGGER key_permissions_touch_insert AFTER INSERT ON public.key_permissions REFERENCING NEW TABLE AS changed_grants FOR EACH STATEMENT EXECUTE FUNCTION public.touch_granted_keys();
+
+CREATE TRIGGER key_roles_invalidate AFTER UPDATE OR TRUNCATE ON public.key_roles FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER key_roles_touch_delete AFTER DELETE ON public.key_roles REFERENCING OLD TABLE AS changed_grants FOR EACH STATEMENT EXECUTE FUNCTION public.touch_granted_keys();
+
+CREATE TRIGGER key_roles_touch_insert AFTER INSERT ON public.key_roles REFERENCING NEW TABLE AS changed_grants FOR EACH STATEMENT EXECUTE FUNCTION public.touch_granted_keys();
+
 CREATE TRIGGER packed_usage_sum_delete AFTER DELETE ON public.packed_usage REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION public.sum_packed_usage();
 
 CREATE TRIGGER packed_usage_sum_insert AFTER INSERT ON public.packed_usage REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.sum_packed_usage();
 
 CREATE TRIGGER packed_usage_sum_update AFTER UPDATE ON public.packed_usage REFERENCING OLD TABLE AS removed NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.sum_packed_usage();
 
+CREATE TRIGGER permissions_invalidate AFTER DELETE OR UPDATE OR TRUNCATE ON public.permissions FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_catalog();
+
 CREATE TRIGGER plans_invalidate AFTER DELETE OR UPDATE OR TRUNCATE ON public.plans FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER role_permissions_invalidate AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.role_permissions FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_catalog();
+
+CREATE TRIGGER roles_invalidate AFTER DELETE OR UPDATE OR TRUNCATE ON public.roles FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_catalog();
 
 CREATE TRIGGER service_tokens_invalidate_delete AFTER DELETE ON public.service_tokens REFERENCING OLD TABLE AS old_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_service_tokens();
 
@@ -2779,6 +2927,9 @@ ALTER TABLE ONLY public.accounts
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
 
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_api_fkey FOREIGN KEY (api_id) REFERENCES public.apis(id) ON DELETE SET NULL;
+
 ALTER TABLE ONLY public.audit_events
     ADD CONSTRAINT audit_events_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
 
@@ -2791,8 +2942,26 @@ ALTER TABLE ONLY public.invitations
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_plan_fkey FOREIGN KEY (plan) REFERENCES public.plans(name) ON UPDATE CASCADE;
 
+ALTER TABLE ONLY public.key_permissions
+    ADD CONSTRAINT key_permissions_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.key_permissions
+    ADD CONSTRAINT key_permissions_key_fkey FOREIGN KEY (key_id) REFERENCES public.api_keys(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.key_permissions
+    ADD CONSTRAINT key_permissions_permission_fkey FOREIGN KEY (permission_id) REFERENCES public.permissions(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.key_policies
     ADD CONSTRAINT key_policies_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.key_roles
+    ADD CONSTRAINT key_roles_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.key_roles
+    ADD CONSTRAINT key_roles_key_fkey FOREIGN KEY (key_id) REFERENCES public.api_keys(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.key_roles
+    ADD CONSTRAINT key_roles_role_fkey FOREIGN KEY (role_id) REFERENCES public.roles(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
@@ -2805,6 +2974,12 @@ ALTER TABLE ONLY public.one_time_tokens
 
 ALTER TABLE ONLY public.one_time_tokens
     ADD CONSTRAINT one_time_tokens_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.role_permissions
+    ADD CONSTRAINT role_permissions_permission_fkey FOREIGN KEY (permission_id) REFERENCES public.permissions(id);
+
+ALTER TABLE ONLY public.role_permissions
+    ADD CONSTRAINT role_permissions_role_fkey FOREIGN KEY (role_id) REFERENCES public.roles(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.second_factors
     ADD CONSTRAINT second_factors_staff_fkey FOREIGN KEY (staff_id) REFERENCES public.staff(id) ON DELETE CASCADE;
@@ -2866,7 +3041,11 @@ CREATE POLICY current_account ON public.key_activity TO latchkey_portal USING ((
 
 CREATE POLICY current_account ON public.key_expiry_notices TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
+CREATE POLICY current_account ON public.key_permissions TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
 CREATE POLICY current_account ON public.key_policies TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.key_roles TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY current_account ON public.key_usage TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
@@ -2896,7 +3075,11 @@ ALTER TABLE public.key_activity ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.key_expiry_notices ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.key_permissions ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.key_policies ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.key_roles ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.key_usage ENABLE ROW LEVEL SECURITY;
 
@@ -2925,6 +3108,10 @@ CREATE POLICY latchkey_gateway ON public.accounts TO latchkey_gateway USING (tru
 CREATE POLICY latchkey_gateway ON public.api_keys TO latchkey_gateway USING (true);
 
 CREATE POLICY latchkey_gateway ON public.key_activity TO latchkey_gateway USING (true);
+
+CREATE POLICY latchkey_gateway ON public.key_permissions TO latchkey_gateway USING (true);
+
+CREATE POLICY latchkey_gateway ON public.key_roles TO latchkey_gateway USING (true);
 
 CREATE POLICY latchkey_gateway ON public.key_usage TO latchkey_gateway USING (true);
 
@@ -2994,7 +3181,11 @@ CREATE POLICY staff_act ON public.audit_events TO latchkey_staff USING ((account
 
 CREATE POLICY staff_act ON public.key_activity TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
+CREATE POLICY staff_act ON public.key_permissions TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
 CREATE POLICY staff_act ON public.key_policies TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY staff_act ON public.key_roles TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY staff_act ON public.mails FOR INSERT TO latchkey_staff WITH CHECK ((account_id = ( SELECT public.current_account() AS current_account)));
 
@@ -3016,7 +3207,11 @@ CREATE POLICY staff_look ON public.audit_heads FOR SELECT TO latchkey_staff USIN
 
 CREATE POLICY staff_look ON public.key_activity FOR SELECT TO latchkey_staff USING (true);
 
+CREATE POLICY staff_look ON public.key_permissions FOR SELECT TO latchkey_staff USING (true);
+
 CREATE POLICY staff_look ON public.key_policies FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY staff_look ON public.key_roles FOR SELECT TO latchkey_staff USING (true);
 
 CREATE POLICY staff_look ON public.memberships FOR SELECT TO latchkey_staff USING (true);
 
@@ -3083,6 +3278,8 @@ REVOKE ALL ON FUNCTION public.grant_portal(role_name name) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.invalidate_accounts() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.invalidate_catalog() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.invalidate_everything() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.invalidate_keys() FROM PUBLIC;
@@ -3121,6 +3318,8 @@ REVOKE ALL ON FUNCTION public.redact_audit_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.redact_audit_events(person uuid, trail uuid, after bigint, event_count bigint, OUT last bigint, OUT redacted bigint, OUT digest text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.redact_audit_events(person uuid, trail uuid, after bigint, event_count bigint, OUT last bigint, OUT redacted bigint, OUT digest text) TO latchkey_identity;
+
+REVOKE ALL ON FUNCTION public.touch_granted_keys() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.unplaced_usage_count() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.unplaced_usage_count() TO latchkey_jobs;
@@ -3278,6 +3477,26 @@ GRANT SELECT(enabled_at) ON TABLE public.api_keys TO latchkey_portal;
 GRANT SELECT(lineage_id) ON TABLE public.api_keys TO latchkey_portal;
 GRANT SELECT(lineage_id) ON TABLE public.api_keys TO latchkey_gateway;
 
+GRANT SELECT(api_id) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(api_id) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(has_grants) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(has_grants) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT ON TABLE public.apis TO latchkey_portal;
+GRANT SELECT ON TABLE public.apis TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.apis TO latchkey_staff;
+
+GRANT UPDATE(slug) ON TABLE public.apis TO latchkey_staff;
+
+GRANT UPDATE(name) ON TABLE public.apis TO latchkey_staff;
+
+GRANT UPDATE(key_prefix) ON TABLE public.apis TO latchkey_staff;
+
+GRANT UPDATE(key_bytes) ON TABLE public.apis TO latchkey_staff;
+
+GRANT UPDATE(is_protected) ON TABLE public.apis TO latchkey_staff;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.attempt_counts TO latchkey_identity;
 GRANT SELECT,DELETE ON TABLE public.attempt_counts TO latchkey_jobs;
 
@@ -3329,6 +3548,22 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.key_activity TO latchkey_gateway;
 GRANT SELECT ON TABLE public.key_activity TO latchkey_staff;
 GRANT SELECT ON TABLE public.key_activity TO latchkey_analyst;
 
+GRANT SELECT,INSERT ON TABLE public.key_permissions TO latchkey_portal;
+GRANT SELECT ON TABLE public.key_permissions TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.key_permissions TO latchkey_staff;
+
+GRANT SELECT,INSERT ON TABLE public.key_roles TO latchkey_portal;
+GRANT SELECT ON TABLE public.key_roles TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.key_roles TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.role_permissions TO latchkey_portal;
+GRANT SELECT ON TABLE public.role_permissions TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.role_permissions TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.key_effective_permissions TO latchkey_portal;
+GRANT SELECT ON TABLE public.key_effective_permissions TO latchkey_gateway;
+GRANT SELECT ON TABLE public.key_effective_permissions TO latchkey_staff;
+
 GRANT SELECT,INSERT,DELETE ON TABLE public.key_expiry_notices TO latchkey_jobs;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.key_policies TO latchkey_portal;
@@ -3366,6 +3601,14 @@ GRANT SELECT ON TABLE public.packed_account_usage TO latchkey_analyst;
 
 GRANT SELECT ON TABLE public.packed_usage_totals TO latchkey_analyst;
 
+GRANT SELECT ON TABLE public.permissions TO latchkey_portal;
+GRANT SELECT ON TABLE public.permissions TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.permissions TO latchkey_staff;
+
+GRANT UPDATE(slug) ON TABLE public.permissions TO latchkey_staff;
+
+GRANT UPDATE(description) ON TABLE public.permissions TO latchkey_staff;
+
 GRANT SELECT ON TABLE public.plans TO latchkey_portal;
 GRANT SELECT ON TABLE public.plans TO latchkey_identity;
 GRANT SELECT ON TABLE public.plans TO latchkey_gateway;
@@ -3384,6 +3627,14 @@ GRANT UPDATE(max_key_lifetime_days) ON TABLE public.plans TO latchkey_staff;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rate_limit_counts TO latchkey_gateway;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rate_limit_windows TO latchkey_gateway;
+
+GRANT SELECT ON TABLE public.roles TO latchkey_portal;
+GRANT SELECT ON TABLE public.roles TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.roles TO latchkey_staff;
+
+GRANT UPDATE(name) ON TABLE public.roles TO latchkey_staff;
+
+GRANT UPDATE(description) ON TABLE public.roles TO latchkey_staff;
 
 GRANT SELECT ON TABLE public.running_invalidation_server TO latchkey_portal;
 GRANT SELECT ON TABLE public.running_invalidation_server TO latchkey_gateway;
@@ -3415,6 +3666,8 @@ GRANT SELECT(environment) ON TABLE public.service_tokens TO latchkey_staff;
 GRANT SELECT(rolled_at),UPDATE(rolled_at) ON TABLE public.service_tokens TO latchkey_staff;
 
 GRANT SELECT(replaces_id) ON TABLE public.service_tokens TO latchkey_staff;
+
+GRANT SELECT(api_ids) ON TABLE public.service_tokens TO latchkey_staff;
 
 GRANT DELETE ON TABLE public.sessions TO latchkey_portal;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sessions TO latchkey_identity;
