@@ -36,7 +36,7 @@ alter table api_keys
   -- NULL: none of its own.
   alter column rate_limit_per_minute drop not null,
   drop constraint api_keys_scopes_count,
-  -- No row needs to be checked: the constraint before it was narrower.
+  -- No row can fail, because the constraint before it was narrower. The next file checks them.
   add constraint api_keys_scopes_count check (cardinality(scopes) <= 64) not valid;
 
 comment on column keys_v1.rate_limit_per_minute is 'Requests a minute that it is good for; NULL: any number.';

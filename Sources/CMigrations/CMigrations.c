@@ -91,6 +91,9 @@ static const unsigned char sql_0028[] = {
 static const unsigned char sql_0029[] = {
 #embed "../../migrations/0029_external_accounts.sql"
 };
+static const unsigned char sql_0030[] = {
+#embed "../../migrations/0030_scopes_count.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -124,6 +127,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0027, audit_detail),
     MIGRATION(0028, catalog),
     MIGRATION(0029, external_accounts),
+    MIGRATION(0030, scopes_count),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

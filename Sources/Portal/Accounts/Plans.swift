@@ -38,7 +38,9 @@ package struct Plans: Sendable {
       if account.plan.name == name { return account }
       let changed = try await transaction.pipeline(
         SetAccountPlan(accountID: accountID, plan: name),
-        InsertAuditEvent.onAccount(accountID, .accountPlanChanged, by: caller, reason),
+        InsertAuditEvent.onAccount(
+          accountID, .accountPlanChanged, by: caller, reason,
+          detail: AuditDetail("from \(account.plan.name) to \(name)")),
         then: LockAccount(accountID: accountID))
       return try LockAccount.one(of: changed)
     }

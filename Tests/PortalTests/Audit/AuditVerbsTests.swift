@@ -649,7 +649,8 @@ struct AuditVerbsTests {
     .memberInvited, .memberJoined, .memberLeft, .memberRemoved, .memberRoleChanged, .invitationRevoked,
     .staffRoleChanged, .staffDisabled, .staffEnabled, .staffRemoved, .staffSecondFactorReset, .tokenCreated,
     .usageDeleted, .analyticsGranted, .portalGranted, .planSet, .auditRedacted,
-    .apiCreated, .apiUpdated, .apiDeleted, .permissionCreated, .permissionUpdated, .permissionDeleted, .roleCreated,
+    .accountUpdated, .accountPlanChanged, .apiCreated, .apiUpdated, .apiDeleted, .permissionCreated,
+    .permissionUpdated, .permissionDeleted, .roleCreated,
     .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged,
   ]
 

@@ -82,8 +82,8 @@ struct KeysStatementsTests {
   func plan() async throws {
     try await withAccount(keyCount: 500, of: 30_000) { pool, account in
       let plan = try await pool.plan(
-        of: ListKeys.self, "uuid, uuid, text, text[], text, text, bigint",
-        "'\(account)', null, null, null, null, null, 51", as: .portal, in: account, isRun: true)
+        of: ListKeys.self, "uuid, uuid, text, text[], text, text, bigint, uuid[]",
+        "'\(account)', null, null, null, null, null, 51, null", as: .portal, in: account, isRun: true)
       #expect(plan.contains("using api_keys_account_idx"), "\(plan)")
       #expect(!plan.contains("Seq Scan on api_keys") && !plan.contains("Seq Scan on key_activity"), "\(plan)")
       let rows = plan.matches(of: #/actual rows=(\d+)/#).compactMap { Int($0.output.1) }
