@@ -1657,6 +1657,7 @@ CREATE TABLE public.api_keys (
     CONSTRAINT api_keys_rate_limit_range CHECK (((rate_limit_per_minute >= 1) AND (rate_limit_per_minute <= 10000))),
     CONSTRAINT api_keys_revoked_at_finite CHECK (isfinite(revoked_at)),
     CONSTRAINT api_keys_rolled_at_finite CHECK (isfinite(rolled_at)),
+    CONSTRAINT api_keys_scopes_count CHECK ((cardinality(scopes) <= 64)),
     CONSTRAINT api_keys_tags_count CHECK ((cardinality(tags) <= 16))
 );
 
@@ -2564,9 +2565,6 @@ ALTER TABLE ONLY public.api_keys
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
-
-ALTER TABLE public.api_keys
-    ADD CONSTRAINT api_keys_scopes_count CHECK ((cardinality(scopes) <= 64)) NOT VALID;
 
 ALTER TABLE ONLY public.apis
     ADD CONSTRAINT apis_pkey PRIMARY KEY (id);

@@ -9,8 +9,8 @@ import PortalHTTP
 /// that may have them is expensive to compare; see ``ByteText``. A head that becomes too large is refused like any
 /// other.
 ///
-/// An `Idempotency-Key` with other characters has to be refused, because it would be a different key once encoded. Its
-/// value is removed, and routes refuse the empty one.
+/// An `Idempotency-Key` with other characters has to be refused, because it would be a different key once encoded, and
+/// so would an `X-On-Behalf-Of`, which is recorded as it is. Their values are removed, and routes refuse empty ones.
 final class ASCIIHeadHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPServerRequestPart
   typealias InboundOut = HTTPServerRequestPart
@@ -33,7 +33,7 @@ final class ASCIIHeadHandler: ChannelInboundHandler, RemovableChannelHandler {
     head.uri = head.uri.encodedToASCII
     head.headers = HTTPHeaders(
       head.headers.map { name, value in
-        let isRefused = !value.isASCII && name.lowercased() == "idempotency-key"
+        let isRefused = !value.isASCII && ["idempotency-key", "x-on-behalf-of"].contains(name.lowercased())
         return (name, isRefused ? "" : value.encodedToASCII)
       })
     context.fireChannelRead(wrapInboundOut(.head(head)))

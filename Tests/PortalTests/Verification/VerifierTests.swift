@@ -283,6 +283,7 @@ struct VerifierTests {
       #expect(gate.observations.count(.cacheMiss) == misses)
 
       _ = try await world.roles.update(.name("pro"), CatalogRoleChanges(permissions: [.name("b")]), by: World.caller)
+      try await gate.catchUp()
       _ = try await world.apis.update(.name("orders"), CatalogAPIChanges(slug: "shop"), by: World.caller)
       try await gate.catchUp()
       let before = gate.observations.count(.cacheMiss)
