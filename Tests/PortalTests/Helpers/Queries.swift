@@ -84,19 +84,11 @@ extension PostgresPool {
   }
 }
 
-/// The position of the invalidation log.
-private struct ReadHead: PostgresStatement {
-  static let sql = "select epoch, seq, mark from invalidation_head"
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> LogPosition {
-    LogPosition(epoch: try row.next(), seq: try row.next(), mark: try row.next())
-  }
-}
-
 extension PostgresPool {
   /// The sync result that a listener would pass to a cache now, for tests that need a fresh cache without a listener.
   func newestSync() async throws -> SyncResult {
     let startedAt = ContinuousClock.now
-    let head = try await query(ReadHead())[0]
-    return SyncResult(head: head, invalidations: [], startedAt: startedAt)
+    let rows = try await query(ReadInvalidations(after: -1, limit: 100_000))
+    return SyncResult(head: rows[0].head, invalidations: rows.compactMap(\.invalidation), startedAt: startedAt)
   }
 }
