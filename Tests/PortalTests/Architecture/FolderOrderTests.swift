@@ -19,7 +19,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
       ["Values"],
       ["Observability", "Migrations"],
       ["Attempts", "Audit", "Clock", "Passwords"],
-      ["Coherence", "JobRuns", "Mail", "RateLimits", "RequestLimits"],
+      ["Coherence", "Credits", "JobRuns", "Mail", "RateLimits", "RequestLimits"],
       ["Accounts", "Catalog", "ServiceTokens"],
       ["Idempotency", "Keys", "Sessions"],
       ["Credentials", "Usage"],
