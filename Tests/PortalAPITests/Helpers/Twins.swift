@@ -153,11 +153,13 @@ struct Seed: Sendable {
     let rows = settings.enumerated().map { index, setting in
       let isScoped = setting.columns.contains("scopes")
       let hasEnvironment = setting.columns.contains("environment")
+      // The usual limit of 60 a minute could be reached on one portal, and have more left on the other a moment later.
+      let hasLimit = setting.columns.contains("rate_limit_per_minute")
       return """
         insert into api_keys (id, account_id, name, key_start, key_hash\(hasEnvironment ? "" : ", environment")\
-        \(isScoped ? "" : ", scopes")\(setting.columns))
+        \(isScoped ? "" : ", scopes")\(hasLimit ? "" : ", rate_limit_per_minute")\(setting.columns))
         values (\(id(index)), \(setting.account), 'Key "\(index)" \\é' || chr(9), 'x', \(hash(keys[index]))\
-        \(hasEnvironment ? "" : ", 'live'")\(isScoped ? "" : ", '{*}'")\(setting.values));
+        \(hasEnvironment ? "" : ", 'live'")\(isScoped ? "" : ", '{*}'")\(hasLimit ? "" : ", 10000")\(setting.values));
         """
     }
     return """
