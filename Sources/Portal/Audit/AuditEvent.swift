@@ -57,7 +57,7 @@ package struct Caller: Sendable, Equatable {
   package var environment: KeyEnvironment?
   /// The only apis whose keys the caller may see, besides the keys for all apis; nil: all.
   package var apiIDs: [UUID]?
-  /// For whom a backend says that it acts, in its own words. Recorded in the detail of its events.
+  /// The person that a backend acts for, in its own words. Recorded in the detail of its events.
   package var onBehalfOf: String?
 
   package static let onBehalfOfLengthMax = 200
@@ -102,7 +102,7 @@ package struct AuditDetail: Sendable, Equatable {
     self.text = String(String.UnicodeScalarView(text.unicodeScalars.prefix(Self.lengthMax)))
   }
 
-  /// The detail of an event by this caller: for whom a backend acts, after what describes the change.
+  /// The detail of an event by this caller: the description of the change, then the person that a backend acts for.
   init?(_ detail: AuditDetail?, by caller: Caller) {
     let parts = [detail?.text, caller.onBehalfOf.map { "on behalf of \($0)" }].compactMap(\.self)
     guard !parts.isEmpty else { return nil }

@@ -1,7 +1,7 @@
 package import Foundation
 import JSON
 
-/// What keys are good for. A key is for one api or for all.
+/// An API of the company that keys give access to. A key is for one api or for all.
 package struct CatalogAPI: Sendable, Equatable {
   package static let nameLengthMax = 100
   package static let keyBytesRange = 16...255

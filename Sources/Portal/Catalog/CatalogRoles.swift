@@ -1,8 +1,8 @@
 import Foundation
 package import Postgres
 
-/// The roles that the company grants to keys. A change takes effect at once for all keys that have the role, and is one
-/// row of the invalidation log, however many these are.
+/// The roles that the company grants to keys. A change takes effect at once for all keys that have the role, and writes
+/// a single row to the invalidation log.
 package struct CatalogRoles: Sendable {
   let pool: PostgresPool
   let propagations: Propagations

@@ -24,7 +24,7 @@ struct CreditAnswer: Equatable, Sendable {
     case ok
     /// Others have it; they were asked to give it back. Ask again.
     case pending
-    /// Nobody has it.
+    /// No instance has it.
     case refused
     /// The bucket has a newer generation, and the lease of the older one stays open because `keep` was above `spent`.
     /// Ask again, frozen.
@@ -37,13 +37,13 @@ struct CreditAnswer: Equatable, Sendable {
     case closed
   }
 
-  /// Where the lease stands after the statement.
+  /// The lease after the statement.
   struct Lease: Equatable, Sendable {
     var generation: Int
     var granted: Int
     /// What PostgreSQL knows to be spent. An instance that has no block of this generation continues from here.
     var settled: Int
-    /// Whether somebody else waits for what is not spent.
+    /// Whether another instance waits for what is not spent.
     var isRecalled: Bool
   }
 

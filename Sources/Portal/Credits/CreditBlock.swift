@@ -1,11 +1,11 @@
-/// A part of a bucket of credits that PostgreSQL has set aside for this instance and for nobody else. A value without
+/// A part of a bucket of credits that PostgreSQL has set aside for this instance alone. A value without
 /// I/O or a clock: the ledger holds it under a lock, stores ``spent`` into a mapped file before a request is answered,
 /// and sends what ``ask(number:need:want:)`` returns.
 ///
 /// - `spent` only grows within a generation. What is not sure yet is `reserved`, and then committed or released.
 /// - Before anything is given back, the block is frozen: until an answer to the last statement nothing is spent beyond
 ///   what the statement said.
-/// - A block of an older generation is frozen as soon as anything tells of a newer one.
+/// - A block of an older generation is frozen as soon as a newer one is seen.
 struct CreditBlock: Equatable, Sendable {
   enum Fit: Equatable, Sendable {
     case fits
@@ -87,8 +87,8 @@ struct CreditBlock: Equatable, Sendable {
 
   // MARK: Statements
 
-  /// What to ask PostgreSQL. `number` is above that of every earlier statement of this process, whatever became of it:
-  /// from now on, only the answer to this one counts.
+  /// What to ask PostgreSQL. `number` is above that of every earlier statement of this process, even of those that
+  /// failed. From now on, only the answer to this one counts.
   mutating func ask(number: Int, need: Int, want: Int) -> CreditAsk {
     awaited = number
     mustReturn = false
@@ -97,14 +97,14 @@ struct CreditBlock: Equatable, Sendable {
       need: need > 0 ? need + reserved : 0, want: want, isReturn: isFrozen)
   }
 
-  /// Freezes the block: it is recalled, the log tells of a change, a refill is due, or the history may be another one.
+  /// Freezes the block: it is recalled, the log has a change, a refill is due, or commits may have been lost.
   mutating func freeze() {
     isFrozen = true
     mustReturn = true
     left = nil
   }
 
-  /// The caller of a statement does not know what became of it. A frozen block stays frozen.
+  /// The outcome of a statement is unknown. A frozen block stays frozen.
   mutating func gaveUp(_ number: Int) {
     if awaited == number, isFrozen { mustReturn = true }
   }
@@ -139,7 +139,7 @@ struct CreditBlock: Equatable, Sendable {
     return isNew ? .began : .continued
   }
 
-  /// PostgreSQL has stored what was told of this generation.
+  /// PostgreSQL has stored that this much of this generation was spent.
   mutating func settled(_ told: Int, generation: Int) {
     if generation == self.generation { settled = max(settled, told) }
   }

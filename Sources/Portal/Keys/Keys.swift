@@ -286,7 +286,7 @@ extension Key {
 }
 
 extension Caller {
-  /// Whether the caller may know of the key.
+  /// Whether the key is visible to the caller.
   func reaches(_ key: Key) -> Bool { key.environment.isWithin(environment) && key.apiID.isWithin(apis: apiIDs) }
 
   /// Throws `.forbidden` for an api other than those that the caller is restricted to, and for all apis.

@@ -29,7 +29,7 @@ struct FindMember: PostgresStatement {
     where membership.account_id = $1 and membership.user_id = $2
     """
   let accountID: UUID
-  /// Nil finds nobody.
+  /// Nil matches no member.
   let userID: UUID?
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, userID) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Member { try Member(row: &row) }

@@ -48,7 +48,7 @@ package struct ServiceToken: Sendable, Equatable {
     !isRevoked && expiresAt.map { now < $0 } ?? true
   }
 
-  /// The caller of requests with this token. `onBehalfOf` is the person for whom the backend says that it acts.
+  /// The caller of requests with this token. `onBehalfOf` is the person that the backend says it acts for.
   package func caller(ip: String?, onBehalfOf: String? = nil) -> Caller {
     Caller(
       actor: .token(id: id, name: name), ip: ip, environment: environment, apiIDs: apiIDs, onBehalfOf: onBehalfOf)

@@ -2,9 +2,9 @@
 /// because a counter that goes on counting is then written once instead of every second; they are safe in the spool
 /// meanwhile. A value without I/O or a clock.
 struct FlushSchedule: Sendable, Equatable {
-  /// Counters are written once they have been gathered for a second for each of these.
+  /// The number of counters per second of gathering: 3,000 counters are written after three seconds.
   static let countersPerSecond = 1_000
-  /// Counters that are written however briefly they have been gathered: a fifth of what the recorder has room for.
+  /// The number of counters that are written without delay: a fifth of what the recorder has room for.
   static let counterCountMax = 500_000
   /// The longest time for which counters are gathered, unless configured otherwise.
   package static let gatheredMaxDefault: Duration = .seconds(10)
@@ -17,8 +17,8 @@ struct FlushSchedule: Sendable, Equatable {
       || Double(counterCount) <= Double(Self.countersPerSecond) * (gathered / .seconds(1))
   }
 
-  /// The pause after each of the statements that write what was gathered for this long. They are spread over three
-  /// quarters of that time, so that PostgreSQL is never busy for long, and is done before the next are due.
+  /// The pause between the statements that write counters gathered for this long. The pauses take up to three quarters
+  /// of that time, so that PostgreSQL is never busy for long and is done before the next flush is due.
   func pause(gatheredFor gathered: Duration, statementCount: Int) -> Duration {
     statementCount > 1 ? min(gathered, gatheredMax) * 3 / (4 * statementCount) : .zero
   }

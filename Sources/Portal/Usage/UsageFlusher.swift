@@ -38,11 +38,11 @@ package actor UsageFlusher: Service {
   private var written: WrittenExtents<Extent>
   /// The flush that was started last. The next one waits for it, because an actor is reentrant while it awaits.
   private var last: Task<Bool, Never>?
-  /// Since when the counters that have not been taken have been gathered.
+  /// The time since which counters have been gathered: that of the last flush.
   private var gatheredSince = ContinuousClock.now
   /// The pause between two statements.
   private var pause: Task<Void, Never>?
-  /// The number of callers that wait for a flush, for whom no pauses are made.
+  /// The number of callers that wait for a flush. There are no pauses while there are any.
   private var waiterCount = 0
 
   private enum Extent: Sendable {
@@ -130,7 +130,7 @@ package actor UsageFlusher: Service {
     }
   }
 
-  /// Writes everything that was gathered for this long, with pauses unless somebody waits for a flush.
+  /// Writes everything that was gathered for this long, with pauses unless a caller waits for a flush.
   func write(gatheredFor gathered: Duration) async -> Bool {
     let flush = Task { [last] in
       _ = await last?.value
@@ -145,7 +145,7 @@ package actor UsageFlusher: Service {
     pause?.cancel()
   }
 
-  /// Returns at once while anybody waits for a flush.
+  /// Returns at once while a caller waits for a flush.
   private func pause(_ duration: Duration) async {
     guard waiterCount == 0, duration > .zero else { return }
     let pause = Task { _ = try? await Task.sleep(for: duration) }

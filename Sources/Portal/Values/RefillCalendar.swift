@@ -3,8 +3,8 @@ import JSON
 
 /// The times at which credits are refilled, always at 00:00 UTC.
 ///
-/// Whoever refills keeps the time of the next refill. Once it has come, they refill once and keep `next(after:)` of the
-/// current time: however long nobody looked, it is one refill, and the next one comes when it would have come anyway.
+/// The caller stores the time of the next refill. After that time it refills once and stores `next(after:)` of the
+/// current time. Refills that were missed in between are not made up for, and the schedule does not shift.
 package enum RefillCalendar: Sendable, Equatable {
   /// 9999-12-31, the last day that a time of the API can be on.
   private static let lastDay = Day(number: 2_932_896)

@@ -46,7 +46,7 @@ package struct Secret: Sendable, CustomStringConvertible, CustomReflectable {
     isWellFormed(prefix: prefix, randomLength: Self.randomLength...Self.randomLength)
   }
 
-  /// Like ``isWellFormed(prefix:)``, for secrets of any number of random bytes that take so many characters.
+  /// Like ``isWellFormed(prefix:)``, for secrets whose random part has a number of characters in `randomLength`.
   func isWellFormed(prefix: String, randomLength: ClosedRange<Int>) -> Bool {
     let bodyLength = text.utf8.count - Self.checksumLength
     guard randomLength.contains(bodyLength - prefix.utf8.count - 1), text.utf8.starts(with: (prefix + "_").utf8) else {

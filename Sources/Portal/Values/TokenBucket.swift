@@ -1,9 +1,9 @@
 /// A token bucket: what a request costs is taken from it, and it fills up evenly, `refill` tokens per interval, until
 /// it is full again. Two integers per limit, whatever the rate.
 ///
-/// It counts what is missing, in units of which a token has as many as its interval has milliseconds, and of which
-/// `refill` come back in each millisecond: nothing is ever rounded. A bucket in which nothing is missing is like one
-/// that was never used. Size and refill may change at any time; with another interval, it is another bucket.
+/// It counts what is missing, in units of a token divided by the milliseconds of its interval. Each millisecond,
+/// `refill` units come back, so nothing is ever rounded. A bucket in which nothing is missing is like one that was
+/// never used. Size and refill may change at any time; with another interval, it is another bucket.
 ///
 /// Some of its numbers come from rows written by other instances or by an operator. A number out of bounds is reduced
 /// to the nearest bound, so that nothing here overflows.

@@ -3,7 +3,7 @@ import JSON
 import Portal
 import PortalHTTP
 
-/// `/v1/apis`: what keys are good for, for the company's backend and for staff with the role admin.
+/// `/v1/apis`: the apis that keys give access to, for the company's backend and for staff with the role admin.
 struct CatalogAPIsController {
   let apis: CatalogAPIs
 

@@ -152,7 +152,7 @@ package struct AccountListAuthentication: RouterMiddleware {
   }
 }
 
-/// Reads for whom a backend says that it acts, from `X-On-Behalf-Of`. The audit trail records it with its changes.
+/// Reads `X-On-Behalf-Of`, which names the person that a backend acts for. The audit trail records it with the changes.
 package struct OnBehalfMiddleware: RouterMiddleware {
   package init() {}
 

@@ -13,7 +13,7 @@ package struct AppRequestContext: RequestContext {
   package var staff: StaffSession?
   package var token: ServiceToken?
   package var tokenSecret: Secret?
-  /// For whom a backend says that it acts; see ``OnBehalfMiddleware``.
+  /// The person that a backend acts for, in its own words; see ``OnBehalfMiddleware``.
   package var onBehalfOf: String?
 
   package init(source: ApplicationRequestContextSource) {
