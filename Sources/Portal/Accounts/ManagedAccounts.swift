@@ -83,11 +83,6 @@ package struct ManagedAccounts: Sendable {
       events.append(
         .onAccount(id, .accountUpdated, by: caller, detail: AuditDetail(names.joined(separator: ", "))))
     }
-    if !new.plan.hasSameBytes(as: old.plan) {
-      events.append(
-        .onAccount(
-          id, .accountPlanChanged, by: caller, detail: AuditDetail("from \(old.plan) to \(new.plan)")))
-    }
-    return events
+    return events + [.onPlan(of: id, from: old.plan, to: new.plan, by: caller)].compactMap(\.self)
   }
 }

@@ -35,13 +35,10 @@ package struct Plans: Sendable {
       let (accounts, plans) = try await transaction.pipeline(LockAccount(accountID: accountID), FindPlan(name: name))
       guard let account = accounts.first else { throw PortalError.notFound }
       guard !plans.isEmpty else { throw PortalError.invalid(.plan, "is not the name of a plan") }
-      if account.plan.name == name { return account }
+      let event = InsertAuditEvent.onPlan(of: accountID, from: account.plan.name, to: name, by: caller, reason)
+      guard let event else { return account }
       let changed = try await transaction.pipeline(
-        SetAccountPlan(accountID: accountID, plan: name),
-        InsertAuditEvent.onAccount(
-          accountID, .accountPlanChanged, by: caller, reason,
-          detail: AuditDetail("from \(account.plan.name) to \(name)")),
-        then: LockAccount(accountID: accountID))
+        SetAccountPlan(accountID: accountID, plan: name), event, then: LockAccount(accountID: accountID))
       return try LockAccount.one(of: changed)
     }
     return (account, await propagations.wait(since: clock))

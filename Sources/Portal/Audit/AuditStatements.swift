@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Postgres
 
 extension Actor.Kind: PostgresCodable {}
@@ -38,6 +39,14 @@ struct InsertAuditEvent: PostgresStatement {
     InsertAuditEvent(
       accountID: id, caller: caller, action: action, targetKind: "account", targetID: id, reason: reason,
       detail: detail)
+  }
+
+  /// Nil if the plan stays the same.
+  static func onPlan(
+    of id: UUID, from old: String, to new: String, by caller: Caller, _ reason: SupportReason? = nil
+  ) -> InsertAuditEvent? {
+    if new.hasSameBytes(as: old) { return nil }
+    return onAccount(id, .accountPlanChanged, by: caller, reason, detail: AuditDetail("from \(old) to \(new)"))
   }
 
   static func onInvitation(

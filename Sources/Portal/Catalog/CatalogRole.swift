@@ -3,7 +3,6 @@ import JSON
 
 /// A set of permissions that keys get together. A change of it takes effect for all keys that have it.
 package struct CatalogRole: Sendable, Equatable {
-  package static let descriptionLengthMax = 500
   package static let permissionCountMax = 1_000
 
   package var id: UUID

@@ -38,8 +38,9 @@ package struct Idempotency: Sendable {
     return answer
   }
 
-  /// As ``once(_:of:_:)``, for a request that creates the account `request.accountID`, in a transaction of it. The
-  /// repeat of an earlier request finds the account that was created then.
+  /// As ``once(_:of:_:)``, for a request that creates the account `accountID`, in a transaction of that account. A
+  /// repeat names another account and gets the answer with the one that was created first. It waits while the first
+  /// request is in progress. Once that account is deleted, a repeat creates another.
   package func once(
     _ request: IdempotentRequest?, creating accountID: UUID,
     _ answer: (PostgresConnection) async throws -> FirstAnswer

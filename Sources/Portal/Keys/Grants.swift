@@ -15,8 +15,8 @@ package struct GrantChanges: Sendable, Equatable {
   }
 }
 
-/// What the company grants to keys of any account. Only the company does so: statements run as staff in the key's
-/// account, whose members cannot write these rows.
+/// What the company grants to keys of any account. Statements run as staff in the key's account. A statement that runs
+/// as a member can only add rows, which ``Keys`` does for the successor of a rolled key.
 package struct Grants: Sendable {
   package static let roleCountMax = 100
   package static let permissionCountMax = 1_000
@@ -97,7 +97,13 @@ extension GrantChanges {
   ) throws(PortalError) -> (added: [CatalogNamed], removed: [CatalogNamed]) {
     let added = try add.resolved(among: found, what) { .added($0) }
     let removed = try remove.resolved(among: found, what) { .removed($0) }
-    let place = remove.firstIndex { reference in added.contains { $0.id == reference.id || $0.name == reference.name } }
+    let (addedIDs, addedNames) = (Set(added.map(\.id)), Set(added.map(\.name)))
+    let place = remove.firstIndex { reference in
+      switch reference {
+      case .id(let id): addedIDs.contains(id)
+      case .name(let name): addedNames.contains(name)
+      }
+    }
     if let place { throw .invalid(.removed(place), "must not be among those to add") }
     let held = Set(held)
     let (new, gone) = (added.filter { !held.contains($0.name) }, removed.filter { held.contains($0.name) })

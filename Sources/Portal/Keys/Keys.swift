@@ -169,15 +169,17 @@ package struct Keys: Sendable {
       }
       let action: AuditEvent.Action =
         isEnabled == key.isEnabled ? .keyUpdated : isEnabled ? .keyEnabled : .keyDisabled
-      let changed = try await transaction.pipeline(
-        UpdateKey(accountID: accountID, id: id, settings: settings, isEnabled: isEnabled),
-        InsertAuditEvent.onKey(id, of: accountID, action, by: caller), then: FindKey(accountID: accountID, id: id))
+      let changed = try await Self.naming {
+        try await transaction.pipeline(
+          UpdateKey(accountID: accountID, id: id, settings: settings, isEnabled: isEnabled),
+          InsertAuditEvent.onKey(id, of: accountID, action, by: caller), then: FindKey(accountID: accountID, id: id))
+      }
       return try FindKey.one(of: changed)
     }
     return Updated(key: key, propagation: await propagation(since: start))
   }
 
-  /// Revokes all keys that are not revoked yet, in one statement. Returns their number.
+  /// Revokes all keys that are not revoked yet, in one transaction. Returns their number.
   package func revokeAll(
     of accountID: UUID, by caller: Caller, _ reason: SupportReason? = nil
   ) async throws -> (count: Int, propagation: Propagation) {
@@ -196,16 +198,25 @@ package struct Keys: Sendable {
     of accountID: UUID, by caller: Caller, _ reason: SupportReason?, requesterName: String? = nil,
     on transaction: PostgresConnection
   ) async throws -> Int {
-    let ids = try await transaction.query(RevokeAllKeys(accountID: accountID))
-    guard !ids.isEmpty else { return 0 }
-    _ = try await transaction.pipeline(
-      InsertKeyAuditEvents(accountID: accountID, keyIDs: ids, action: .keyRevoked, caller: caller, reason: reason),
+    var count = 0
+    var isDone = false
+    while !isDone {
+      let ids = try await transaction.query(RevokeAllKeys(accountID: accountID))
+      if !ids.isEmpty {
+        try await transaction.execute(
+          InsertKeyAuditEvents(accountID: accountID, keyIDs: ids, action: .keyRevoked, caller: caller, reason: reason))
+      }
+      count += ids.count
+      isDone = ids.count < RevokeAllKeys.countMax
+    }
+    guard count > 0 else { return 0 }
+    try await transaction.execute(
       outbox.notice(
         .keysRevoked, of: accountID, subjectID: accountID, if: !caller.actor.isCustomer,
         Mail.Parameters(
-          actorName: caller.actor.name, requesterName: requesterName, keyCount: ids.count, reason: reason?.text,
+          actorName: caller.actor.name, requesterName: requesterName, keyCount: count, reason: reason?.text,
           ticket: reason?.ticket)))
-    return ids.count
+    return count
   }
 
   /// Replaces a key by a successor with the same name and settings, which continues the windows of its limits, in a
@@ -243,16 +254,18 @@ package struct Keys: Sendable {
     var api: CatalogAPI?
     if let apiID = settings.apiID { api = try await transaction.query(FindAPI(reference: .id(apiID))).first }
     let secret = format.makeSecret(settings.environment, for: api?.settings)
-    var found = try await transaction.pipeline(
-      InsertKey(
-        id: id, accountID: accountID, settings: settings, secret: secret, creator: caller.actor,
-        predecessorID: predecessor?.id),
-      InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller),
-      outbox.notice(
-        .keyCreated, of: accountID, subjectID: id,
-        Mail.Parameters(
-          actorName: caller.actor.name, keyName: settings.name, keyStart: secret.start(Key.startLength))),
-      then: FindKey(accountID: accountID, id: id))
+    var found = try await Self.naming {
+      try await transaction.pipeline(
+        InsertKey(
+          id: id, accountID: accountID, settings: settings, secret: secret, creator: caller.actor,
+          predecessorID: predecessor?.id),
+        InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller),
+        outbox.notice(
+          .keyCreated, of: accountID, subjectID: id,
+          Mail.Parameters(
+            actorName: caller.actor.name, keyName: settings.name, keyStart: secret.start(Key.startLength))),
+        then: FindKey(accountID: accountID, id: id))
+    }
     if let predecessor, !predecessor.roles.isEmpty || !predecessor.permissions.isEmpty {
       found = try await transaction.pipeline(
         CopyKeyRoles(accountID: accountID, from: predecessor.id, to: id),
@@ -264,10 +277,21 @@ package struct Keys: Sendable {
 
   private static func id(of api: CatalogReference, on transaction: PostgresConnection) async throws -> UUID {
     guard let found = try await transaction.query(FindAPI(reference: api)).first else {
-      throw PortalError.invalid(.api, "is not the id or slug of an api")
+      throw noSuchAPI
     }
     return found.id
   }
+
+  /// Runs statements that name an api. It may have been deleted since it was found.
+  private static func naming<Result>(_ body: () async throws -> Result) async throws -> Result {
+    do {
+      return try await body()
+    } catch let error as PostgresError where error.violates("api_keys_api_fkey") {
+      throw noSuchAPI
+    }
+  }
+
+  private static var noSuchAPI: PortalError { .invalid(.api, "is not the id or slug of an api") }
 }
 
 extension Key {

@@ -285,11 +285,15 @@ struct CountUnrevokedKeys: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }
 }
 
-/// Revokes all keys that are not revoked yet. Returns their ids.
+/// Revokes keys that are not revoked yet, at most ``countMax`` of them. Returns their ids.
 struct RevokeAllKeys: PostgresStatement {
   typealias Row = UUID
+  /// An account whose plan has no cap may have any number of keys.
+  static let countMax = 10_000
   static let sql = """
-    update api_keys set revoked_at = now() where account_id = $1 and revoked_at is null returning id
+    update api_keys set revoked_at = now() where account_id = $1 and id in (
+      select id from api_keys where account_id = $1 and revoked_at is null order by id limit \(countMax))
+    returning id
     """
   let accountID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID) }

@@ -200,11 +200,10 @@ package struct Invitations: Sendable {
   private func makeCustomer(
     _ account: Account, _ plan: String, by caller: Caller, on transaction: PostgresConnection
   ) async throws -> Account {
-    let (_, _, _, changed) = try await transaction.pipeline(
-      SetLocally(.staff(in: account.id)), MakeCustomer(accountID: account.id, plan: plan),
-      InsertAuditEvent.onAccount(
-        account.id, .accountPlanChanged, by: caller, detail: AuditDetail("from \(account.plan.name) to \(plan)")),
-      LockAccount(accountID: account.id))
-    return try LockAccount.one(of: changed)
+    _ = try await transaction.pipeline(
+      SetLocally(.staff(in: account.id)), MakeCustomer(accountID: account.id, plan: plan))
+    let event = InsertAuditEvent.onPlan(of: account.id, from: account.plan.name, to: plan, by: caller)
+    if let event { try await transaction.execute(event) }
+    return try LockAccount.one(of: try await transaction.query(LockAccount(accountID: account.id)))
   }
 }

@@ -50,9 +50,9 @@ package struct ServiceTokens: Sendable {
     }
   }
 
-  /// Replaces a token by one with the same name, permissions, environment and expiry. Without a grace period the old
-  /// token is revoked; otherwise it expires at the end of the grace period. Throws `.notFound`, or `.tokenNotActive` if
-  /// the token is revoked, expired or already rolled.
+  /// Replaces a token by one with the same name, permissions, environment, apis and expiry. Without a grace period
+  /// the old token is revoked; otherwise it expires at the end of the grace period. Throws `.notFound`, or
+  /// `.tokenNotActive` if the token is revoked, expired or already rolled.
   package func roll(_ id: UUID, graceSeconds: Int, by caller: Caller) async throws -> Rolled {
     let start = ContinuousClock.now
     let now = try await clock.now(on: pool)

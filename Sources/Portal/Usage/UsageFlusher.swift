@@ -40,6 +40,8 @@ package actor UsageFlusher: Service {
   private var last: Task<Bool, Never>?
   /// The time since which counters have been gathered: that of the last flush.
   private var gatheredSince = ContinuousClock.now
+  /// Whether the last flush failed.
+  private var isBehind = false
   /// The pause between two statements.
   private var pause: Task<Void, Never>?
   /// The number of callers that wait for a flush. There are no pauses while there are any.
@@ -117,10 +119,10 @@ package actor UsageFlusher: Service {
   /// pauses any more.
   private func writeWhenDue() async {
     let gathered = ContinuousClock.now - gatheredSince
-    // Counters that are only in memory are never kept waiting.
-    let mayWait = recorder.isDurable
+    // Counters that are only in memory, or that the last flush could not write, are not kept waiting.
+    let mayWait = recorder.isDurable && !isBehind
     guard
-      !mayWait || !taken.isEmpty || !orphans.isEmpty
+      !mayWait || !orphans.isEmpty
         || schedule.isDue(counterCount: recorder.counterCount, gatheredFor: gathered)
     else { return }
     await withTaskCancellationHandler {
@@ -145,9 +147,9 @@ package actor UsageFlusher: Service {
     pause?.cancel()
   }
 
-  /// Returns at once while a caller waits for a flush.
+  /// Returns at once while a caller waits for a flush, or counters are only in memory.
   private func pause(_ duration: Duration) async {
-    guard waiterCount == 0, duration > .zero else { return }
+    guard waiterCount == 0, duration > .zero, recorder.isDurable else { return }
     let pause = Task { _ = try? await Task.sleep(for: duration) }
     self.pause = pause
     await pause.value
@@ -176,8 +178,10 @@ package actor UsageFlusher: Service {
       while let orphan = orphans.first { try await write(orphan) }
       await removeExpired()
       await writeTokenUses()
+      isBehind = false
       return true
     } catch {
+      isBehind = true
       observer.observe(.usageFlushFailed("\(error)"))
       await synchronize()
       return false
@@ -245,7 +249,7 @@ package actor UsageFlusher: Service {
 
   private func writeTaken(gatheredFor gathered: Duration) async throws {
     var count = 0
-    let share = gathered / max(1, taken.count)
+    let share = min(gathered, schedule.gatheredMax) / max(1, taken.count)
     while let extent = taken.first {
       count += try await write(.own(extent), gatheredFor: share)
       taken.removeFirst()

@@ -11,11 +11,12 @@ private let verifiableKeyColumns = """
   key.api_id, case when key.api_id is not null then (select api.slug from apis api where api.id = key.api_id) end,
   case when key.has_grants then array(
     select role.name from key_roles held join roles role on role.id = held.role_id
-    where held.key_id = key.id order by role.name collate "C") end as roles,
+    where held.account_id = key.account_id and held.key_id = key.id order by role.name collate "C") end as roles,
   case when key.has_grants then array(
     select permission.slug
     from key_effective_permissions held join permissions permission on permission.id = held.permission_id
-    where held.key_id = key.id order by permission.slug collate "C") end as permissions
+    where held.account_id = key.account_id and held.key_id = key.id
+    order by permission.slug collate "C") end as permissions
   """
 
 private let verifiableKeyTables = """

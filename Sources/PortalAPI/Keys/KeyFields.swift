@@ -19,7 +19,7 @@ extension RequestFields {
     let mode = choice("rateLimitMode", default: RateLimitMode.fast)
     let (allowedIPs, expiresAt) = (addressBlocks(), futureDate("expiresAt", after: now))
     let (description, tags, metadata) = (keyDescription(), tags(), metadata())
-    let api = byBackend ? apiReference() : nil
+    let api = byBackend ? apiReference("apiId") : nil
     return try finish(name, scopes) { name, scopes in
       let settings = KeySettings(
         name: name, environment: environment, scopes: scopes, rateLimitPerMinute: rateLimit, limits: limits,
@@ -43,18 +43,9 @@ extension RequestFields {
       description: removableChange("description") { $0.keyDescription() }, tags: change("tags") { $0.tags() },
       metadata: removableChange("metadata") { $0.metadata() },
       isEnabled: change("enabled") { $0.optionalBool("enabled") },
-      api: byBackend ? removableChange("apiId") { $0.apiReference() } : .keep)
+      api: byBackend ? removableChange("apiId") { $0.apiReference("apiId") } : .keep)
     try finish()
     return changes
-  }
-
-  private mutating func apiReference() -> CatalogReference? {
-    guard let text = optionalString("apiId", 1...CatalogName.lengthMax) else { return nil }
-    guard let reference = CatalogReference(text) else {
-      refuse("apiId", "must be the id or slug of an api")
-      return nil
-    }
-    return reference
   }
 
   private mutating func scopes(_ mayBeEmpty: Bool) -> [String]? {

@@ -16,17 +16,17 @@ extension JSONWriter {
     piece(#","environment":"#, key.environment.rawValue)
     field("scopes", key.scopes)
     field("expiresAt", key.expiresAt)
-    guard let first = limits.first, let binding = limits.binding else {
+    if let first = limits.first, let binding = limits.binding {
+      piece(#","rateLimit":{"limit":"#, binding)
+      piece(#","limits":[{"name":"#, first)
+      for standing in limits.others { piece(#",{"name":"#, standing) }
+      piece("]")
+    } else {
       piece(#","rateLimit":null,"limits":[]"#)
-      return
     }
-    piece(#","rateLimit":{"limit":"#, binding)
-    piece(#","limits":[{"name":"#, first)
-    for standing in limits.others { piece(#",{"name":"#, standing) }
-    piece("]")
     if let grants = key.grants { fields(of: grants) }
     // Null if waiting would not help.
-    if verdict.code == .rateLimited { field("retryAfterSeconds", binding.retryAfterSeconds) }
+    if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding?.retryAfterSeconds) }
   }
 
   private mutating func fields(of grants: KeyGrants) {

@@ -54,21 +54,12 @@ extension RequestFields {
     }
     let endpoint = optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
     let cost = integer("cost", 1...VerificationRequest.costMax, default: 1)
-    let (api, permissions) = (askedAPI(), permissionQuery())
+    let (api, permissions) = (apiReference("api"), permissionQuery())
     return key.map {
       VerificationRequest(
         hash: format.hash(of: $0), scopes: scopes, clientIP: clientIP,
         endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions)
     }
-  }
-
-  private mutating func askedAPI() -> CatalogReference? {
-    guard let text = optionalString("api", 1...CatalogName.lengthMax) else { return nil }
-    guard let reference = CatalogReference(text) else {
-      refuse("api", "must be the id or slug of an api")
-      return nil
-    }
-    return reference
   }
 
   private mutating func permissionQuery() -> PermissionQuery? {

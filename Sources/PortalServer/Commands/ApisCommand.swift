@@ -3,7 +3,6 @@ import JSON
 import Portal
 import PortalAPI
 import PortalHTTP
-import Postgres
 
 struct ApisCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -20,7 +19,7 @@ struct ApisCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let listed = try await configuration.withAPIs { apis in
+        let listed = try await configuration.withCatalog(CatalogAPIs.init) { apis in
           try await pageOptions.read { try await apis.list(page: $0) }
         }
         Output(isJSON: options.json).print(
@@ -69,7 +68,9 @@ struct ApisCommand: AsyncParsableCommand {
         keyBytes: keyBytes, isProtected: isProtected)
       let configuration = try await options.load()
       try await reportingFailure {
-        let api = try await configuration.withAPIs { try await $0.create(settings, by: commandCaller) }
+        let api = try await configuration.withCatalog(CatalogAPIs.init) {
+          try await $0.create(settings, by: commandCaller)
+        }
         Output(isJSON: options.json).print(
           "api \(api.id.text) \(api.settings.slug)", json: .object { $0.fields(of: api) })
       }
@@ -101,7 +102,7 @@ struct ApisCommand: AsyncParsableCommand {
         isProtected: protected)
       let configuration = try await options.load()
       try await reportingFailure {
-        let (changed, propagation) = try await configuration.withAPIs {
+        let (changed, propagation) = try await configuration.withCatalog(CatalogAPIs.init) {
           try await $0.update(api, changes, by: commandCaller)
         }
         Output(isJSON: options.json).print(
@@ -124,36 +125,14 @@ struct ApisCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        try await configuration.withAPIs { try await $0.delete(api, by: commandCaller) }
+        try await configuration.withCatalog(CatalogAPIs.init) { try await $0.delete(api, by: commandCaller) }
         Output(isJSON: options.json).print("api \(api.text) deleted", json: .object { _ in })
       }
     }
   }
 }
 
-extension PortalConfiguration {
-  fileprivate func withAPIs<Value: Sendable>(_ body: (CatalogAPIs) async throws -> Value) async throws -> Value {
-    try await PostgresPool.with(database.with(.portal)) { pool in
-      try await body(CatalogAPIs(pool: pool, propagations: Propagations(pool: pool)))
-    }
-  }
-}
-
 extension ValidationError {
-  /// A thing of the catalog, by its id, or by its slug or name.
-  static func parse(catalog text: String) throws -> CatalogReference {
-    guard let reference = CatalogReference(text) else {
-      throw ValidationError("\(text) is neither an id nor a slug or name.")
-    }
-    return reference
-  }
-
-  static func check(catalogName name: String, _ argument: String) throws {
-    guard CatalogName.isValid(name) else {
-      throw ValidationError("\(argument) must match \(CatalogName.pattern), and be neither a UUID nor AND or OR.")
-    }
-  }
-
   fileprivate static func check(keyPrefix: String?, keyBytes: Int?) throws {
     guard keyPrefix.map({ KeyFormat(prefix: $0) != nil }) ?? true else {
       throw ValidationError("--key-prefix must match ^[a-z][a-z0-9]{1,15}$.")

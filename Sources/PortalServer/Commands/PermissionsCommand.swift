@@ -3,7 +3,6 @@ import JSON
 import Portal
 import PortalAPI
 import PortalHTTP
-import Postgres
 
 struct PermissionsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -20,7 +19,7 @@ struct PermissionsCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let listed = try await configuration.withPermissions { permissions in
+        let listed = try await configuration.withCatalog(CatalogPermissions.init) { permissions in
           try await pageOptions.read { try await permissions.list(page: $0) }
         }
         var table = Table(["ID", "SLUG", "DESCRIPTION"])
@@ -55,7 +54,9 @@ struct PermissionsCommand: AsyncParsableCommand {
         slug: slug, description: try description.map { try ValidationError.check(description: $0) })
       let configuration = try await options.load()
       try await reportingFailure {
-        let permission = try await configuration.withPermissions { try await $0.create(settings, by: commandCaller) }
+        let permission = try await configuration.withCatalog(CatalogPermissions.init) {
+          try await $0.create(settings, by: commandCaller)
+        }
         Output(isJSON: options.json).print(
           "permission \(permission.id.text) \(permission.settings.slug)", json: .object { $0.fields(of: permission) })
       }
@@ -83,7 +84,7 @@ struct PermissionsCommand: AsyncParsableCommand {
         slug: slug, description: try ValidationError.change(ofDescription: description))
       let configuration = try await options.load()
       try await reportingFailure {
-        let (changed, propagation) = try await configuration.withPermissions {
+        let (changed, propagation) = try await configuration.withCatalog(CatalogPermissions.init) {
           try await $0.update(permission, changes, by: commandCaller)
         }
         Output(isJSON: options.json).print(
@@ -107,27 +108,11 @@ struct PermissionsCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        try await configuration.withPermissions { try await $0.delete(permission, by: commandCaller) }
+        try await configuration.withCatalog(CatalogPermissions.init) {
+          try await $0.delete(permission, by: commandCaller)
+        }
         Output(isJSON: options.json).print("permission \(permission.text) deleted", json: .object { _ in })
       }
     }
-  }
-}
-
-extension PortalConfiguration {
-  fileprivate func withPermissions<Value: Sendable>(
-    _ body: (CatalogPermissions) async throws -> Value
-  ) async throws -> Value {
-    try await PostgresPool.with(database.with(.portal)) { pool in
-      try await body(CatalogPermissions(pool: pool, propagations: Propagations(pool: pool)))
-    }
-  }
-}
-
-extension ValidationError {
-  /// An option that is not given keeps the description, and an empty one removes it.
-  static func change(ofDescription typed: String?) throws -> OptionalChange<String> {
-    guard let typed else { return .keep }
-    return typed.isEmpty ? .remove : .set(try check(description: typed))
   }
 }

@@ -3,7 +3,6 @@ import JSON
 import Portal
 import PortalAPI
 import PortalHTTP
-import Postgres
 
 struct RolesCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -20,7 +19,7 @@ struct RolesCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        let listed = try await configuration.withRoles { roles in
+        let listed = try await configuration.withCatalog(CatalogRoles.init) { roles in
           try await pageOptions.read { try await roles.list(page: $0) }
         }
         var table = Table(["ID", "NAME", "PERMISSIONS", "DESCRIPTION"])
@@ -61,7 +60,7 @@ struct RolesCommand: AsyncParsableCommand {
         name: name, description: try description.map { try ValidationError.check(description: $0) })
       let configuration = try await options.load()
       try await reportingFailure {
-        let role = try await configuration.withRoles {
+        let role = try await configuration.withCatalog(CatalogRoles.init) {
           try await $0.create(settings, permissions: permissions, by: commandCaller)
         }
         Output(isJSON: options.json).print("role " + role.text, json: .object { $0.fields(of: role) })
@@ -99,7 +98,7 @@ struct RolesCommand: AsyncParsableCommand {
         permissions: permissions.isEmpty && !hasNone ? nil : permissions)
       let configuration = try await options.load()
       try await reportingFailure {
-        let (changed, propagation) = try await configuration.withRoles {
+        let (changed, propagation) = try await configuration.withCatalog(CatalogRoles.init) {
           try await $0.update(role, changes, by: commandCaller)
         }
         Output(isJSON: options.json).print(
@@ -121,7 +120,7 @@ struct RolesCommand: AsyncParsableCommand {
     func run() async throws {
       let configuration = try await options.load()
       try await reportingFailure {
-        try await configuration.withRoles { try await $0.delete(role, by: commandCaller) }
+        try await configuration.withCatalog(CatalogRoles.init) { try await $0.delete(role, by: commandCaller) }
         Output(isJSON: options.json).print("role \(role.text) deleted", json: .object { _ in })
       }
     }
@@ -130,12 +129,4 @@ struct RolesCommand: AsyncParsableCommand {
 
 extension CatalogRole {
   fileprivate var text: String { "\(id.text) \(settings.name): \(permissions.joined(separator: " "))" }
-}
-
-extension PortalConfiguration {
-  fileprivate func withRoles<Value: Sendable>(_ body: (CatalogRoles) async throws -> Value) async throws -> Value {
-    try await PostgresPool.with(database.with(.portal)) { pool in
-      try await body(CatalogRoles(pool: pool, propagations: Propagations(pool: pool)))
-    }
-  }
 }

@@ -61,6 +61,27 @@ struct GrantedKeysTests {
     }
   }
 
+  @Test("the verdict on a key without limits has its roles and permissions, too", arguments: [true, false])
+  func unlimited(hasFastPath: Bool) async throws {
+    try await withPortal(.live, configure: { $0.hasFastPath = hasFastPath }) { portal in
+      try await portal.makeCatalog()
+      let backend = try await portal.makeToken([.writeAccounts, .writeKeys, .grantKeys])
+      let account = try await portal.post("/v1/accounts", #"{"name":"n"}"#, token: backend)
+      let path = "/v1/accounts/\(try #require(account.body["id"].string))/keys"
+      let made = try await portal.post(path, #"{"name":"n","scopes":[]}"#, token: backend)
+      let (id, key) = (try #require(made.body["id"].string), try #require(made.body["key"].string))
+      _ = try await portal.post("/v1/keys/\(id)/roles", #"{"add":["pro"]}"#, token: backend)
+      let token = try await portal.makeToken()
+      for _ in 1...2 {
+        let answer = try await portal.verify(key, token: token)
+        #expect(answer.body["code"].string == "VALID")
+        #expect(answer.body["rateLimit"] == .null && answer.body["limits"] == .array([]))
+        #expect(answer.body["roles"].array == [.string("pro")])
+        #expect(answer.body["permissions"].array == [.string("b")])
+      }
+    }
+  }
+
   @Test(
     "a key for another api is NOT_FOUND, by the question and by the token, and nothing is told, taken or counted",
     arguments: [true, false])
