@@ -105,4 +105,16 @@ struct UpdateKeyTests {
       #expect(try await world.actions(on: account).count { $0 == "key.revoked" } == revoked + rest)
     }
   }
+  @Test("all keys of an account are revoked, each with its event, also if one statement does not reach them all")
+  func many() async throws {
+    try await withPool { pool async throws in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      try await world.insertKeys(upTo: RevokeAllKeys.countMax + 1, account)
+      let count = try await world.keys.revokeAll(of: account, by: World.caller).count
+      #expect(count == RevokeAllKeys.countMax + 1)
+      #expect(try await pool.number("select count(*) from api_keys where revoked_at is null") == 0)
+      #expect(try await world.actions(on: account).count { $0 == "key.revoked" } == count)
+    }
+  }
 }
