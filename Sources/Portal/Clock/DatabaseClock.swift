@@ -10,8 +10,6 @@ import Synchronization
 package final class DatabaseClock: Sendable {
   /// From this difference on, the machine's clock is worth a warning, and a jump of PostgreSQL's is reported.
   static let offsetSecondsMax = 1.0
-  /// How long PostgreSQL may take to return its time.
-  private static let timeout: Duration = .seconds(2)
 
   private let uptimeClock: @Sendable () -> ContinuousClock.Instant
   private let machineClock: @Sendable () -> Date
@@ -58,12 +56,12 @@ package final class DatabaseClock: Sendable {
   }
 
   /// As ``now``, but measures first if there is no measurement yet (as in a command) or the last is old (as in a server
-  /// without its listener). Throws the database's error.
+  /// without its listener), for at most the time that a caller waits for a connection. Throws the database's error.
   package func now(on pool: PostgresPool) async throws -> Moment {
     let uptime = uptime(of: uptimeClock())
     if state.withLock({ $0.isStale(at: uptime) }) {
       let sentAt = uptimeClock()
-      guard let time = try await pool.query(ReadDatabaseTime(), by: .now + Self.timeout).first else {
+      guard let time = try await pool.query(ReadDatabaseTime(), by: .now + pool.leaseTimeout).first else {
         throw PostgresError(.protocolViolation, "clock_timestamp() returned nothing")
       }
       measured(time, sentAt: sentAt, receivedAt: uptimeClock())

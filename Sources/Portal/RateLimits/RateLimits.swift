@@ -18,7 +18,8 @@ package actor RateLimits: Service {
   private let clock: DatabaseClock
   private let instanceID: UUID
   private let observer: Observer
-  /// How long PostgreSQL may take for a decision or an exchange.
+  /// How long PostgreSQL may take for a decision or an exchange. It is how long a caller waits for a connection, unless
+  /// another time was given.
   private let timeout: Duration
   /// Whether the instance is shutting down, and therefore publishes every window.
   private var isEnding = false
@@ -28,14 +29,14 @@ package actor RateLimits: Service {
 
   package init(
     pool: PostgresPool, limiter: RateLimiter, instanceID: UUID, clock: DatabaseClock = DatabaseClock(),
-    observer: Observer, timeout: Duration = .seconds(2)
+    observer: Observer, timeout: Duration? = nil
   ) {
     self.pool = pool
     self.limiter = limiter
     self.clock = clock
     self.instanceID = instanceID
     self.observer = observer
-    self.timeout = timeout
+    self.timeout = timeout ?? pool.leaseTimeout
   }
 
   package func run() async throws {

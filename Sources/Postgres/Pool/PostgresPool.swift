@@ -93,6 +93,9 @@ public final class PostgresPool: Service {
     state.withLock { ($0.openCount, $0.leasedCount, $0.waiterCount) }
   }
 
+  /// How long a caller waits for a connection, ``PostgresConfiguration/leaseTimeout``.
+  public var leaseTimeout: Duration { configuration.leaseTimeout }
+
   /// The thread that talks to PostgreSQL, for tasks that do little else: `Task(executorPreference: pool.executor)`
   /// saves them two thread changes per query. A task that computes or blocks there delays all queries.
   public var executor: any TaskExecutor { loop }
