@@ -174,6 +174,7 @@ package struct AuditEvent: Sendable, Equatable {
     /// A person was removed from earlier events of the trail. The detail identifies these events.
     case auditRedacted = "audit.redacted"
     case accountUpdated = "account.updated"
+    case keyResourcesChanged = "key.resources_changed"
   }
 
   package var id: UUID

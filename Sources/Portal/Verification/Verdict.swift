@@ -1,5 +1,5 @@
 package import Foundation
-import JSON
+package import JSON
 
 /// A question from a gateway about one request of its API.
 package struct VerificationRequest: Sendable, Equatable {
@@ -10,7 +10,7 @@ package struct VerificationRequest: Sendable, Equatable {
 
   /// Nil if the presented text cannot be a key, see ``KeyFormat/hash(of:)``.
   package var hash: SecretHash?
-  /// The key must have all of these scopes.
+  /// The key must have all of these scopes, or one of them if ``match`` says so.
   package var scopes: [String]
   package var clientIP: AddressBlock?
   package var endpoint: String
@@ -23,7 +23,8 @@ package struct VerificationRequest: Sendable, Equatable {
   package init(
     hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
     endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1, environment: Key.Environment? = nil,
-    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil
+    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil,
+    resource: String? = nil, match: ScopeMatch = .all
   ) {
     self.hash = hash
     self.scopes = scopes
@@ -31,7 +32,8 @@ package struct VerificationRequest: Sendable, Equatable {
     self.endpoint = endpoint
     self.cost = cost
     self.environment = environment
-    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions)
+    demands = GrantDemands(
+      api: api, apiIDs: apiIDs, permissions: permissions, resource: resource.map(ByteText.init), match: match)
   }
 
   /// If set, keys for other apis are not found.
@@ -40,13 +42,33 @@ package struct VerificationRequest: Sendable, Equatable {
   /// If set, keys for none of these apis are not found.
   package var apiIDs: [UUID]? {
     get { demands?.apiIDs }
-    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions) }
+    set {
+      demands = GrantDemands(
+        api: api, apiIDs: newValue, permissions: permissions, resource: resource, match: match)
+    }
   }
 
   /// What the permissions of the key must meet.
   package var permissions: PermissionQuery? {
     get { demands?.permissions }
-    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue) }
+    set {
+      demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue, resource: resource, match: match)
+    }
+  }
+
+  /// The resource that the request is about: the key's scopes for it count like those that it has for everything.
+  package var resource: ByteText? {
+    get { demands?.resource }
+    set {
+      demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions, resource: newValue, match: match)
+    }
+  }
+
+  package var match: ScopeMatch {
+    get { demands?.match ?? .all }
+    set {
+      demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions, resource: resource, match: newValue)
+    }
   }
 
   /// The endpoint name for a method and a target, as gateways pass them on. The query is left out, because it would
@@ -151,10 +173,25 @@ package struct VerifiableKey: Sendable, Equatable {
         return .forbiddenAddress
       }
     }
-    let isCovered = request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
-    guard isCovered else { return .insufficientScope }
+    // Nearly always, the key itself has all of them.
+    let hasAll = request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
+    guard hasAll || hasScopes(for: request) else { return .insufficientScope }
     guard let permissions = request.permissions else { return nil }
     return permissions.isMet { grants?.has($0) ?? false } ? nil : .insufficientPermissions
+  }
+
+  /// Whether the key has the scopes that the request requires, itself or for the request's resource. Without any
+  /// scopes, nothing is required.
+  private func hasScopes(for request: VerificationRequest) -> Bool {
+    func has(_ required: String) -> Bool {
+      if scopes.contains(where: { Scope.covers($0, required) }) { return true }
+      guard let grants, let resource = request.resource else { return false }
+      return grants.has(required, for: resource)
+    }
+    return switch request.match {
+    case .all: request.scopes.allSatisfy(has)
+    case .any: request.scopes.isEmpty || request.scopes.contains(where: has)
+    }
   }
 
   /// Whether there is such a key for the request: it is of the environment and for the api that the request may ask
@@ -162,11 +199,11 @@ package struct VerifiableKey: Sendable, Equatable {
   func isFound(by request: VerificationRequest) -> Bool {
     guard environment.isWithin(request.environment) else { return false }
     guard let grants else { return true }
-    return grants.apiID.isWithin(apis: request.apiIDs) && (request.api.map { grants.isFor($0) } ?? true)
+    return grants.isFor(request.api, among: request.apiIDs)
   }
 }
 
 extension VerifiableKey: Invalidatable {
   package var owner: UUID? { accountID }
-  package var dependsOnCatalog: Bool { grants != nil }
+  package var dependsOnCatalog: Bool { grants?.dependsOnCatalog ?? false }
 }

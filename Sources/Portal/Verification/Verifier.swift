@@ -234,7 +234,7 @@ private struct SharedParts: Sendable {
   func applied(to key: VerifiableKey) -> VerifiableKey {
     var key = key
     key.scopes = scopeLists.shared(key.scopes)
-    key.grants = key.grants.map { grants.shared($0) }
+    key.grants = key.grants.map { $0.isShareable ? grants.shared($0) : $0 }
     return key
   }
 }

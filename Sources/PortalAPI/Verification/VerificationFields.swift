@@ -55,11 +55,24 @@ extension RequestFields {
     let endpoint = optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
     let cost = integer("cost", 1...VerificationRequest.costMax, default: 1)
     let (api, permissions) = (apiReference("api"), permissionQuery())
+    let (resource, match) = (resource(of: scopes), choice("match", default: ScopeMatch.all))
     return key.map {
       VerificationRequest(
         hash: format.hash(of: $0), scopes: scopes, clientIP: clientIP,
-        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions)
+        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions,
+        resource: resource, match: match)
     }
+  }
+
+  /// Only scopes are judged by it, so it would mean nothing without any.
+  private mutating func resource(of scopes: [String]) -> String? {
+    guard let resource = optionalString("resource", 1...ResourceScopes.nameLengthMax) else { return nil }
+    if !ResourceScopes.isValid(name: resource) {
+      refuse("resource", "must match \(ResourceScopes.namePattern)")
+    } else if scopes.isEmpty {
+      refuse("resource", "requires scopes")
+    }
+    return resource
   }
 
   private mutating func permissionQuery() -> PermissionQuery? {

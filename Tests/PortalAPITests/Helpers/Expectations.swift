@@ -12,9 +12,9 @@ enum Contract {
     "id", "name", "start", "environment", "scopes", "rateLimitPerMinute", "limits", "rateLimitMode", "allowedIPs",
     "expiresAt", "revokedAt",
     "lastUsedAt", "totalRequests", "createdAt", "status", "description", "tags", "metadata", "createdBy",
-    "apiId", "roles", "permissions", "effective", "policyViolations",
+    "apiId", "resources", "roles", "permissions", "effective", "policyViolations",
   ]
-  static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
+  static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays", "apiIds", "roleIds"]
   static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "createdAt"]
   static let permission = ["id", "slug", "description", "createdAt"]
   static let role = ["id", "name", "description", "permissions", "createdAt"]

@@ -113,7 +113,7 @@ private struct MaskedAnswers {
 
 /// Accounts, keys and tokens with the same ids and secrets in every database.
 struct Seed: Sendable {
-  let keys = (0..<19).map { Self.secret("lk_live", "key\($0)") }
+  let keys = (0..<20).map { Self.secret("lk_live", "key\($0)") }
   let token = Self.secret("lk_svc", "token")
   let weakToken = Self.secret("lk_svc", "weakToken")
   /// Tokens of one environment each.
@@ -149,6 +149,7 @@ struct Seed: Sendable {
         external, ", rate_limit_per_minute, limit_names, limit_values, limit_window_seconds",
         ", null, '{few}', '{3}', '{86400}'"
       ),
+      (plain, ", scopes, resources", ", '{a}', '{\"p:1\":[\"b:*\"],\"p:2\":[\"z\"]}'"),
     ]
     let rows = settings.enumerated().map { index, setting in
       let isScoped = setting.columns.contains("scopes")

@@ -58,6 +58,8 @@ struct TokenPermissionTests {
     Sample(route: "DELETE /v1/roles/{role}", permission: .writeCatalog, status: 204),
     Sample(route: "POST /v1/keys/{id}/roles", permission: .grantKeys, body: #"{"add":["pro"]}"#, status: 200),
     Sample(route: "POST /v1/keys/{id}/permissions", permission: .grantKeys, body: #"{"add":["a"]}"#, status: 200),
+    Sample(
+      route: "PUT /v1/keys/{id}/resources", permission: .grantKeys, body: #"{"resources":{"p:1":["a"]}}"#, status: 200),
     Sample(route: "GET /v1/accounts", permission: .readAccounts, status: 200),
     Sample(route: "GET /v1/accounts/{id}", permission: .readAccounts, status: 200),
     Sample(route: "POST /v1/accounts", permission: .writeAccounts, body: #"{"name":"n"}"#, status: 201),

@@ -110,6 +110,8 @@ struct StaffPermissionTests {
       route: "POST /v1/keys/{id}/roles", id: { $0.key }, body: #"{"add":["pro"],"reason":"because"}"#, status: 200),
     Sample(
       route: "POST /v1/keys/{id}/permissions", id: { $0.key }, body: #"{"add":["a"],"reason":"because"}"#, status: 200),
+    Sample(
+      route: "PUT /v1/keys/{id}/resources", id: { $0.key }, body: #"{"resources":{},"reason":"because"}"#, status: 200),
   ]
 
   /// The permissions that only admins have, as in docs/SUPPORT.md.
@@ -131,6 +133,7 @@ struct StaffPermissionTests {
       let table = portal.application.table
       let paths = [
         "support/", "analytics/", "apis", "permissions", "roles", "keys/{id}/roles", "keys/{id}/permissions",
+        "keys/{id}/resources",
       ]
       let routes = table.all.filter { route in
         paths.contains { route.contains(" /v1/" + $0) } && route != "POST /v1/support/login"

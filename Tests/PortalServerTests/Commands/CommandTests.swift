@@ -332,16 +332,24 @@ struct CommandTests {
       let list = try await latchkey(["plans"], environment: environment)
       #expect(
         list.output == """
-          NAME      KEYS  PER MINUTE  DAYS  SCOPES
-          default     25       10000     -  *
-          external     -           -     -  *
-          small        3          60    30  a:* me
+          NAME      KEYS  PER MINUTE  DAYS  APIS  ROLES  SCOPES
+          default     25       10000     -   all      0  *
+          external     -           -     -   all      0  *
+          small        3          60    30   all      0  a:* me
 
           """)
       let free = try await latchkey(
         ["plans", "set", "large", "--key-cap", "none", "--scope", "*", "--per-minute-max", "none"],
         environment: environment)
       #expect(free.output == "plan large: any number of keys, any number per minute, *\n")
+      _ = try await latchkey(["apis", "create", "orders", "--name", "Orders"], environment: environment)
+      _ = try await latchkey(["roles", "create", "pro"], environment: environment)
+      let carrying = ["plans", "set", "pro", "--key-cap", "9", "--scope", "*", "--per-minute-max", "60"]
+      let pro = try await latchkey(carrying + ["--api", "orders", "--role", "pro"], environment: environment)
+      #expect(pro.output == "plan pro: 9 keys, 60 per minute, 1 apis, 1 roles, *\n")
+      let nonsense = try await latchkey(carrying + ["--api", "nonsense"], environment: environment)
+      #expect(nonsense.status == 1)
+      #expect(nonsense.errors.contains("apiIds[0] is not the id or slug of an api"))
       let assign = ["accounts", "plan", id, "small", "--reason", "asked for it"]
       let assigned = try await latchkey(assign, environment: environment)
       #expect(assigned.output == "account \(id) has the plan small\n")

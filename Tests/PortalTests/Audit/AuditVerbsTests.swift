@@ -607,6 +607,18 @@ struct AuditVerbsTests {
         try await world.grants.changeRoles(of: stage.revokedKey, add, by: World.caller)
       }
     },
+    Verb(
+      "a key gets resources, twice, and loses them",
+      ["account command key.resources_changed key", "account command key.resources_changed key"]
+    ) { stage in
+      let (grants, key) = (stage.world.grants, stage.key)
+      let one = ResourceScopes([ResourceScopes.Entry(name: "project:1", scopes: ["a"])])
+      for _ in 1...2 { _ = try await grants.setResources(of: key, one, by: World.caller, stage.reason) }
+      for _ in 1...2 { _ = try await grants.setResources(of: key, .none, by: World.caller) }
+      await #expect(throws: PortalError.keyNotActive) {
+        try await grants.setResources(of: stage.revokedKey, one, by: World.caller)
+      }
+    },
     Verb("an epoch of the invalidation log begins", ["system command epoch.begun epoch"]) {
       _ = try await InvalidationEpochs(pool: $0.world.pool, propagations: $0.world.propagations)
         .begin(by: World.caller, SupportReason(text: "A table was restored."))
@@ -652,6 +664,7 @@ struct AuditVerbsTests {
     .accountUpdated, .accountPlanChanged, .apiCreated, .apiUpdated, .apiDeleted, .permissionCreated,
     .permissionUpdated, .permissionDeleted, .roleCreated,
     .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged,
+    .keyResourcesChanged,
   ]
 
   @Test("docs/AUDIT.md lists every action")
