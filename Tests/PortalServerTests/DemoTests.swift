@@ -22,6 +22,25 @@ struct DemoTests {
     }
   }
 
+  @Test("scripts/stop says what it stopped, and that there was nothing to stop")
+  func stop() async throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "latchkey-stop-\(UUID())")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let scripts = folder.appending(path: "scripts")
+    try FileManager.default.createDirectory(at: scripts, withIntermediateDirectories: true)
+    for name in ["stop", "server.bash", "cluster"] {
+      try FileManager.default.copyItem(
+        at: URL(filePath: repositoryRoot + "/scripts/" + name), to: scripts.appending(path: name))
+    }
+    func stop() async throws -> CommandResult {
+      try await PostgresTesting.run("/bin/bash", [scripts.appending(path: "stop").path], environment: baseEnvironment)
+    }
+    let nothing = try await stop()
+    #expect(nothing.status == 0 && nothing.errors == "")
+    #expect(
+      nothing.output == "The server was not running.\nThere is no PostgreSQL of make run in .local/postgres.\n")
+  }
+
   private struct Step {
     var command: String
     var expected: String
