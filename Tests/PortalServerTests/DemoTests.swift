@@ -3,11 +3,11 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-@Suite("docs/DEMO.md")
+@Suite("docs/DEMO.md and docs/FROM.md")
 struct DemoTests {
-  @Test("every command of the transcript prints the output shown")
-  func replays() async throws {
-    let steps = try Self.steps(of: repositoryRoot + "/docs/DEMO.md")
+  @Test("every command of the transcript prints the output shown", arguments: ["DEMO.md", "FROM.md"])
+  func replays(_ document: String) async throws {
+    let steps = try Self.steps(of: repositoryRoot + "/docs/" + document)
     #expect(steps.count > 20)
     try await withDatabase { database in
       try await withServers(2, on: database) { servers in
