@@ -176,7 +176,7 @@ struct StandaloneLimitsTests {
         #expect(answers.map(\.isAllowed) == [true, true, true, false])
         #expect(answers.map(\.standing.window.remaining) == [5, 2, 5, 5])
       }
-      #expect(try await pool.lines("select name from limit_namespaces order by id") == ["emails", "sms"])
+      #expect(try await pool.lines("select name from limit_namespaces order by name") == ["emails", "sms"])
       let taken = try await limits.takeAll(Array(requests.dropLast()), by: World.caller)
       #expect(taken.map(\.isAllowed) == [true, true, true] && taken.map(\.standing.window.remaining) == [0, 1, 0])
       #expect(observations.count(.limitDecided(.withheld)) == 9 && observations.count(.limitDecided(.refused)) == 3)

@@ -2,19 +2,27 @@ import Foundation
 import Postgres
 import Synchronization
 
-/// A cost that is to be taken from a limit that belongs to no key.
+/// What a request takes from one limit.
 struct LimitCharge: Sendable {
-  /// The name in `RateLimit` fields, which tells limits with the same window from each other. Here the subject does.
-  private static let name = "limit"
-
-  let limit: AppliedLimit
+  let applied: AppliedLimit
   let cost: Int
 
-  /// `subject` identifies what is counted. The window is a whole number of seconds.
-  init(_ cost: Int, from limit: WindowLimit, of subject: UUID, _ mode: RateLimitMode = .fast) {
-    let rate = RateLimit(name: Self.name, limit: limit.limit, windowSeconds: limit.windowMilliseconds / 1_000)
-    self.limit = AppliedLimit(rate, mode, of: subject)
+  init(_ applied: AppliedLimit, _ cost: Int) {
+    self.applied = applied
     self.cost = cost
+  }
+}
+
+extension LimitCharge {
+  /// The name in `RateLimit` fields. Elsewhere it tells the limits of a key from each other; here the subject does.
+  private static let standaloneName = "limit"
+
+  /// A charge to a limit that belongs to no key. `subject` identifies what is counted. The window is a whole number of
+  /// seconds.
+  init(_ cost: Int, from limit: WindowLimit, of subject: UUID, _ mode: RateLimitMode = .fast) {
+    let seconds = limit.windowMilliseconds / 1_000
+    let rate = RateLimit(name: Self.standaloneName, limit: limit.limit, windowSeconds: seconds)
+    self.init(AppliedLimit(rate, mode, of: subject), cost)
   }
 }
 
@@ -32,7 +40,7 @@ extension RateLimiter {
   /// ``RateLimits`` then can. Throws `.unavailable` if there are too many windows. The standings are those after the
   /// decision, in the order of the charges, each with whether its own charge fits. `now` is in milliseconds since 1970.
   func take(_ charges: [LimitCharge], at now: Int) throws(PortalError) -> [RateLimitDecision.Standing]? {
-    let groups = Dictionary(grouping: charges.indices) { Self.shardNumber(charges[$0].limit.window.subject) }
+    let groups = Dictionary(grouping: charges.indices) { Self.shardNumber(charges[$0].applied.window.subject) }
       .map { (shard: $0.key, places: $0.value) }
       // All callers lock in this order.
       .sorted { $0.shard < $1.shard }
@@ -51,7 +59,7 @@ extension RateLimiter {
     guard let group = groups.first else { return fit }
     return try keys[group.shard].windows.withLock { windows throws(PortalError) in
       windows.sweepIfLarge(at: now)
-      let newCount = group.places.count { !windows.has(charges[$0].limit.window) }
+      let newCount = group.places.count { !windows.has(charges[$0].applied.window) }
       guard windows.hasRoom(for: newCount, of: Self.chargedWindowCountMax / Self.shardCount, at: now) else {
         throw .unavailable(reason: "too many standalone limits are being counted")
       }
@@ -59,21 +67,21 @@ extension RateLimiter {
       for place in group.places {
         let charge = charges[place]
         let before = zip(group.places, fits).reduce(0) { sum, other in
-          let isAlongside = other.1 != .refused && charges[other.0].limit.window == charge.limit.window
+          let isAlongside = other.1 != .refused && charges[other.0].applied.window == charge.applied.window
           return isAlongside ? sum + charges[other.0].cost : sum
         }
-        fits.append(windows.fit(charge.limit, cost: before + charge.cost, allowance, at: now))
+        fits.append(windows.fit(charge.applied, cost: before + charge.cost, allowance, at: now))
         fit = fit.combined(with: fits[fits.count - 1])
       }
       let decided = try take(charges, groups.dropFirst(), fit, allowance, at: now, &standings)
       if decided == .unsure { return decided }
       if decided == .fits {
-        for place in group.places { _ = windows.take(charges[place].limit, charges[place].cost) }
+        for place in group.places { _ = windows.take(charges[place].applied, charges[place].cost) }
       }
       for (place, fit) in zip(group.places, fits) {
-        let (limit, cost) = (charges[place].limit, charges[place].cost)
-        let decision = windows.decision(limit, fit != .refused, cost: cost, at: now)
-        standings.append((place, RateLimitDecision.Standing(limit: limit.limit, window: decision)))
+        let (applied, cost) = (charges[place].applied, charges[place].cost)
+        let decision = windows.decision(applied, fit != .refused, cost: cost, at: now)
+        standings.append((place, RateLimitDecision.Standing(limit: applied.limit, window: decision)))
       }
       return decided
     }
@@ -107,7 +115,7 @@ extension RateLimits {
 
   /// Takes a charge of the mode `consistent`, which PostgreSQL decides.
   nonisolated func takeConsistently(_ charge: LimitCharge) async throws -> RateLimitDecision.Standing {
-    let (applied, limit) = (charge.limit, charge.limit.limit)
+    let (applied, limit) = (charge.applied, charge.applied.limit)
     guard
       let taken = try await pool.query(TakeRateLimits(limits: [applied], cost: charge.cost), by: .now + timeout).first,
       let (index, current, previous) = taken.windows.first

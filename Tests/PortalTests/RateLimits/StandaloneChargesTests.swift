@@ -6,8 +6,8 @@ import Testing
 
 @testable import Portal
 
-@Suite("Charges to limits of their own")
-struct LimitChargesTests {
+@Suite("Charges to standalone limits")
+struct StandaloneChargesTests {
   private static let now = 1_800_000_000_000
   private let limiter = RateLimiter()
 
@@ -23,7 +23,7 @@ struct LimitChargesTests {
   }
 
   private func remaining(_ charge: LimitCharge) throws -> Int {
-    let free = LimitCharge(0, from: charge.limit.windowLimit, of: charge.limit.window.subject)
+    let free = LimitCharge(0, from: charge.applied.windowLimit, of: charge.applied.window.subject)
     return try #require(try limiter.take([free], at: Self.now)?.first).window.remaining
   }
 
@@ -53,7 +53,7 @@ struct LimitChargesTests {
     #expect(standings.map(\.window.isAdmitted) == (1...100).map { $0 != 7 })
     #expect(standings.map(\.window.remaining) == (1...100).map { $0 == 7 ? 2 : 10 })
     for subject in 1...100 { #expect(try remaining(charge(to: subject)) == (subject == 7 ? 2 : 10)) }
-    let others = charges.filter { $0.limit.window.subject != .numbered(7) }
+    let others = charges.filter { $0.applied.window.subject != .numbered(7) }
     #expect(try limiter.take(others, at: Self.now)?.allSatisfy { $0.window.remaining == 7 } == true)
   }
 
