@@ -35,6 +35,7 @@ package struct PortalApplication: Sendable {
   private let listener: InvalidationListener
   package let scheduler: JobScheduler
   private let limits: RateLimits
+  private let standaloneLimits: RateLimits
   private let requestLimits: RequestLimits
   private let turns: AccountTurns
   private let mailSender: MailSender?
@@ -80,6 +81,11 @@ package struct PortalApplication: Sendable {
     cacheLimits.entryCountMax = settings.cacheEntryCountMax
     let limiter = RateLimiter()
     limits = RateLimits(pool: gatewayPool, limiter: limiter, instanceID: instance.id, clock: clock, observer: observer)
+    let standaloneLimiter = RateLimiter()
+    standaloneLimits = RateLimits(
+      pool: gatewayPool, limiter: standaloneLimiter, instanceID: instance.id, clock: clock, observer: observer)
+    let standalone = StandaloneLimits(
+      pool: pool, gatewayPool: gatewayPool, limits: standaloneLimits, lease: settings.lease, observer: observer)
     let verifier = Verifier(
       pool: gatewayPool, format: settings.keyFormat, cacheLimits: cacheLimits, limiter: limiter, limits: limits,
       usage: recorder, clock: clock, observer: observer)
@@ -113,7 +119,9 @@ package struct PortalApplication: Sendable {
         isDraining: { drain.isBegun },
         warnings: {
           Self.warnings(settings.descriptors, recorder.holdings, mailSender, settings.tls, clock)
-        }))
+        }),
+      standaloneLimits: standalone, namespaces: LimitNamespaces(pool: pool, propagations: propagations),
+      overrides: NamespaceOverrides(pool: pool, propagations: propagations))
     usage = UsageFlusher(
       pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor,
       gatheredMax: settings.usageGatheredMax, clock: clock, observer: observer)
@@ -132,7 +140,9 @@ package struct PortalApplication: Sendable {
       pool: gatewayPool, listenerURL: settings.listenerURL, instance: instance, observer: observer
     ) { [pool, gatewayPool] sync in
       limiter.instanceCount = instance.liveInstanceCount
-      let outcome = verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync)
+      standaloneLimiter.instanceCount = instance.liveInstanceCount
+      let outcome =
+        verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync) + standalone.namespaces.cache.apply(sync)
       if outcome.isHistoryBroken {
         // Open connections may lead to a server that has been replaced and does not know it yet.
         for pool in [pool, gatewayPool] { pool.condemnConnections() }
@@ -160,7 +170,7 @@ package struct PortalApplication: Sendable {
       settings.httpThreadCount.map { .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0)) } ?? .singleton
     var parts: [any Service] = [pool, gatewayPool]
     if let analyticsPool { parts.append(analyticsPool) }
-    parts += [scheduler, listener, limits, usage] as [any Service]
+    parts += [scheduler, listener, limits, standaloneLimits, usage] as [any Service]
     if let mailSender { parts.append(mailSender) }
     if let operationsAddress { parts.append(makeOperationsServer(operationsAddress, eventLoops, logger)) }
     var application = Application(

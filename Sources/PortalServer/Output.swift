@@ -114,6 +114,7 @@ func explanation(of error: any Error) -> String {
   case PortalError.forbidden(let reason): reason
   case PortalError.nameTaken: "the slug or name is taken"
   case PortalError.inUse(let reason): reason
+  case PortalError.capReached(let reason): reason
   case PortalError.protected: "the api is protected; remove its protection first: latchkey apis update --no-protected"
   case PortalError.invalid(let problems), PortalError.scopeNotAllowed(let problems),
     PortalError.limitNotAllowed(let problems), PortalError.policyViolation(let problems):

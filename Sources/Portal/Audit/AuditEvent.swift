@@ -174,6 +174,10 @@ package struct AuditEvent: Sendable, Equatable {
     /// A person was removed from earlier events of the trail. The detail identifies these events.
     case auditRedacted = "audit.redacted"
     case accountUpdated = "account.updated"
+    case limitNamespaceCreated = "limit_namespace.created"
+    case limitNamespaceDeleted = "limit_namespace.deleted"
+    case limitOverrideSet = "limit_override.set"
+    case limitOverrideDeleted = "limit_override.deleted"
   }
 
   package var id: UUID

@@ -43,6 +43,7 @@ extension PrometheusMetrics {
     "latchkey_requests_refused_total": "Requests refused by a limit, by limit.",
     "latchkey_second_factors_sealed_anew_total":
       "Second factors that were encrypted under another key and were encrypted again under SECRET_KEY.",
+    "latchkey_standalone_limits_total": "Requests to standalone limits, by outcome.",
     "latchkey_tls_certificate_expiry_timestamp_seconds": "When the certificate expires, in seconds since 1970.",
     "latchkey_tls_handshake_failures_total": "Connections that ended before the TLS handshake was complete.",
     "latchkey_tls_reloads_total": "Reloads of the certificate, by outcome.",

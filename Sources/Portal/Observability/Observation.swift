@@ -76,6 +76,8 @@ package enum Observation: Sendable, Equatable {
   case accountWaits
   /// A request was answered; `route` is the route as declared, or "NotFound".
   case answered(route: String, method: String, status: Int, nanoseconds: Int64)
+  /// A request to a standalone limit was decided.
+  case limitDecided(LimitOutcome)
 }
 
 /// Passes observations to its sinks.
@@ -223,6 +225,10 @@ package struct Observer: Sendable {
         ($0, counter("requests_refused", [("limit", $0.rawValue)]))
       })
     let accountWaits = counter("account_waits")
+    let limitDecisions = Dictionary(
+      uniqueKeysWithValues: LimitOutcome.allCases.map {
+        ($0, counter("standalone_limits", [("outcome", $0.rawValue)]))
+      })
     let postgres = PostgresCounters(counter)
     let durations = RequestDurations(factory)
     return { observation in
@@ -263,6 +269,7 @@ package struct Observer: Sendable {
       case .forwardedUnreadable: unreadableForwards.increment()
       case .requestRefused(let refusal): refusals[refusal]?.increment()
       case .accountWaits: accountWaits.increment()
+      case .limitDecided(let outcome): limitDecisions[outcome]?.increment()
       case .postgres(let event): postgres.count(event)
       case .listening, .jobFinished, .previousKeyUnused, .usageUnplaced, .tokenUsesFailed, .draining: break
       }

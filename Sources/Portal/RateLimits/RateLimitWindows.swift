@@ -5,6 +5,9 @@ struct RateLimitWindows: Sendable {
   /// The number of windows at which expired ones are first swept, and the lowest threshold for later sweeps.
   private static let sweepThresholdMin = 4_096
 
+  /// The least time between two sweeps for want of room.
+  private static let sweepMillisecondsMin = 1_000
+
   private typealias Place = Int32
 
   /// A window with its ID, in 64 bytes: with a million keys, each verification reads one from memory.
@@ -38,11 +41,25 @@ struct RateLimitWindows: Sendable {
   private var shortQueue: ContiguousArray<Place> = []
   private var longQueue: ContiguousArray<Place> = []
   private var sweepAt = RateLimitWindows.sweepThresholdMin
+  /// In milliseconds since 1970.
+  private var sweptAt = 0
 
   init(isAccount: Bool) { self.isAccount = isAccount }
 
   mutating func sweepIfLarge(at now: Int) {
-    guard entries.count >= sweepAt else { return }
+    if entries.count >= sweepAt { sweep(at: now) }
+  }
+
+  /// Whether `count` more windows fit among `countMax`. If not, sweeps, but at most once a second.
+  mutating func hasRoom(for count: Int, of countMax: Int, at now: Int) -> Bool {
+    if entries.count + count <= countMax { return true }
+    guard now - sweptAt >= Self.sweepMillisecondsMin || now < sweptAt else { return false }
+    sweep(at: now)
+    sweptAt = now
+    return entries.count + count <= countMax
+  }
+
+  private mutating func sweep(at now: Int) {
     let former = self
     self = RateLimitWindows(isAccount: isAccount)
     let left = former.entries.count { !$0.window.isOver(at: now) }
@@ -67,6 +84,8 @@ struct RateLimitWindows: Sendable {
     let decision = entries[place].window.window.decision(fit == .fits, cost: cost, limit: limit.limit, at: now)
     return (RateLimitDecision.Standing(limit: limit, window: decision), index)
   }
+
+  func has(_ id: RateLimitWindowID) -> Bool { find(id) != nil }
 
   mutating func fit(
     _ applied: AppliedLimit, cost: Int, _ allowance: RateLimitAllowance, at now: Int

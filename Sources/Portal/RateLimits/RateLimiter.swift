@@ -5,20 +5,20 @@ import Synchronization
 /// for limits of the mode `consistent`. Windows of keys and of accounts are in separate shards, locked in this order.
 /// Keys of the same lineage share windows.
 package final class RateLimiter: Sendable {
-  private static let shardCount = 16
+  static let shardCount = 16
 
   /// The costs that a request took, so that they can be given back.
   struct Reservation {
     var parts: [(window: RateLimitWindowID, index: Int, cost: Int)] = []
   }
 
-  private final class Shard: Sendable {
+  final class Shard: Sendable {
     let windows: Mutex<RateLimitWindows>
 
     init(isAccount: Bool) { windows = Mutex(RateLimitWindows(isAccount: isAccount)) }
   }
 
-  private let keys = (0..<RateLimiter.shardCount).map { _ in Shard(isAccount: false) }
+  let keys = (0..<RateLimiter.shardCount).map { _ in Shard(isAccount: false) }
   private let accounts = (0..<RateLimiter.shardCount).map { _ in Shard(isAccount: true) }
   private let liveInstanceCount = Atomic<Int>(RateLimitAllowance().instanceCount)
   private let connected = Atomic<Bool>(RateLimitAllowance().isConnected)

@@ -13,14 +13,14 @@ package actor RateLimits: Service {
   /// The number of windows in one statement.
   private static let windowsPerExchangeMax = 5_000
 
-  private let pool: PostgresPool
-  private let limiter: RateLimiter
-  private let clock: DatabaseClock
+  let pool: PostgresPool
+  let limiter: RateLimiter
+  let clock: DatabaseClock
   private let instanceID: UUID
   private let observer: Observer
   /// How long PostgreSQL may take for a decision or an exchange. It is how long a caller waits for a connection, unless
   /// another time was given.
-  private let timeout: Duration
+  let timeout: Duration
   /// Whether the instance is shutting down, and therefore publishes every window.
   private var isEnding = false
   private var last: Task<Bool, Never>?

@@ -69,6 +69,8 @@ package enum PortalError: Error, Sendable, Equatable {
   case protected
   /// The Idempotency-Key was used before with another request.
   case idempotencyConflict
+  /// There are as many things of a kind as there may be; `reason` says of which, for the client.
+  case capReached(reason: String)
 
   package static func invalid(_ field: FieldProblem.Field, _ message: String) -> PortalError {
     .invalid([FieldProblem(field, message)])

@@ -126,6 +126,8 @@ extension Problem {
       self.init(
         .conflict, .idempotencyConflict,
         "The Idempotency-Key was used for a different request within the last 24 hours.")
+    case .capReached(let reason):
+      self.init(.conflict, .capReached, reason)
     }
   }
 

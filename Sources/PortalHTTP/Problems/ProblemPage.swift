@@ -44,7 +44,7 @@ extension Problem.Code {
     case .methodNotAllowed: .methodNotAllowed
     case .secondFactorEnabled, .secondFactorNotConfigured, .keyCapReached, .keyNotActive, .tokenNotActive, .emailTaken,
       .externalIDTaken, .lastOwner, .lastAdmin, .alreadyMember, .emailVerified, .idempotencyConflict, .nameTaken,
-      .inUse, .protected:
+      .inUse, .protected, .capReached:
       .conflict
     case .preconditionFailed: .preconditionFailed
     case .bodyTooLarge: .contentTooLarge
@@ -160,6 +160,8 @@ extension Problem.Code {
       "The api is protected from being deleted."
     case .idempotencyConflict:
       "The Idempotency-Key was used for a different request within the last 24 hours. The request changed nothing."
+    case .capReached:
+      "There are as many things of this kind as there may be. \"detail\" says of which. The request changed nothing."
     }
   }
 
@@ -257,6 +259,8 @@ extension Problem.Code {
       "Set \"isProtected\" of the api to false first, if it is really to be deleted."
     case .idempotencyConflict:
       "Use a new Idempotency-Key for each new request, and the same key only to repeat a request unchanged."
+    case .capReached:
+      "Delete what is no longer needed, or use what exists, and repeat the request."
     }
   }
 }

@@ -28,6 +28,9 @@ package struct PortalServices: Sendable {
   package var exports: PersonExports
   package var erasures: PersonErasures
   package var readiness: Readiness
+  package var standaloneLimits: StandaloneLimits
+  package var namespaces: LimitNamespaces
+  package var overrides: NamespaceOverrides
 
   package init(
     accounts: Accounts, managedAccounts: ManagedAccounts, members: Members, invitations: Invitations,
@@ -37,7 +40,8 @@ package struct PortalServices: Sendable {
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
-    erasures: PersonErasures, readiness: Readiness
+    erasures: PersonErasures, readiness: Readiness, standaloneLimits: StandaloneLimits,
+    namespaces: LimitNamespaces, overrides: NamespaceOverrides
   ) {
     self.accounts = accounts
     self.managedAccounts = managedAccounts
@@ -65,5 +69,8 @@ package struct PortalServices: Sendable {
     self.exports = exports
     self.erasures = erasures
     self.readiness = readiness
+    self.standaloneLimits = standaloneLimits
+    self.namespaces = namespaces
+    self.overrides = overrides
   }
 }

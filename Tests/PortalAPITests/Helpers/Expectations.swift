@@ -123,6 +123,8 @@ struct CountAllRows: PostgresStatement {
       + (select count(*) from staff_confirmations) + (select count(*) from second_factors)
       + (select coalesce(sum(revision), 0)::bigint from staff)
       + (select sum(key_cap) from plans)::bigint
+      + (select count(*) from limit_namespaces)
+      + (select coalesce(sum(limit_value), 0)::bigint + count(*) from limit_overrides)
     """
 }
 

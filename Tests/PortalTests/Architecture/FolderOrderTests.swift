@@ -20,7 +20,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
       ["Observability", "Migrations"],
       ["Attempts", "Audit", "Clock", "Passwords"],
       ["Coherence", "Credits", "JobRuns", "Mail", "RateLimits", "RequestLimits"],
-      ["Accounts", "Catalog", "ServiceTokens"],
+      ["Accounts", "Catalog", "ServiceTokens", "StandaloneLimits"],
       ["Idempotency", "Keys", "Sessions"],
       ["Credentials", "Usage"],
       ["Analytics", "Members", "Verification"],
@@ -43,7 +43,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
     FolderOrder([
       ["Problems"],
       ["Accounts", "Audit", "Contract", "Credentials", "Keys", "Operations", "Verification"],
-      ["Analytics", "Backends", "Catalog", "FastPath", "Sessions", "Usage"],
+      ["Analytics", "Backends", "Catalog", "FastPath", "Sessions", "StandaloneLimits", "Usage"],
       ["Server", "Support"],
       ["People"],
       // The files outside folders.

@@ -607,6 +607,27 @@ struct AuditVerbsTests {
         try await world.grants.changeRoles(of: stage.revokedKey, add, by: World.caller)
       }
     },
+    Verb(
+      "an override is set in a new namespace, twice, and deleted, and so is the namespace",
+      [
+        "system command limit_namespace.created limit_namespace", "system command limit_override.set limit_override",
+        "system command limit_override.deleted limit_override",
+        "system command limit_namespace.deleted limit_namespace",
+      ]
+    ) { stage in
+      let overrides = stage.world.overrides
+      let limit = WindowLimit(limit: 10, windowMilliseconds: 60_000)
+      for _ in 1...2 { _ = try await overrides.set(limit, for: "user_*", in: "emails", by: World.caller) }
+      let id = try #require(try await overrides.list(in: "emails").items.first?.id)
+      _ = try await overrides.delete(id, in: "emails", by: World.caller)
+      _ = try await stage.world.namespaces.delete("emails", by: World.caller)
+    },
+    Verb("a standalone limit is used twice", ["system command limit_namespace.created limit_namespace"]) { stage in
+      let limits = stage.world.makeStandaloneLimits()
+      let request = LimitRequest(
+        namespace: "emails", identifier: "user_1", limit: WindowLimit(limit: 10, windowMilliseconds: 60_000))
+      for _ in 1...2 { _ = try await limits.take(request, by: World.caller) }
+    },
     Verb("an epoch of the invalidation log begins", ["system command epoch.begun epoch"]) {
       _ = try await InvalidationEpochs(pool: $0.world.pool, propagations: $0.world.propagations)
         .begin(by: World.caller, SupportReason(text: "A table was restored."))
@@ -651,7 +672,8 @@ struct AuditVerbsTests {
     .usageDeleted, .analyticsGranted, .portalGranted, .planSet, .auditRedacted,
     .accountUpdated, .accountPlanChanged, .apiCreated, .apiUpdated, .apiDeleted, .permissionCreated,
     .permissionUpdated, .permissionDeleted, .roleCreated,
-    .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged,
+    .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged, .limitNamespaceCreated,
+    .limitNamespaceDeleted, .limitOverrideSet, .limitOverrideDeleted,
   ]
 
   @Test("docs/AUDIT.md lists every action")

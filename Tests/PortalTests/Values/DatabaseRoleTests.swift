@@ -92,6 +92,9 @@ struct DatabaseRoleTests {
       ("role_permissions", "update", []), ("key_roles", "insert", ["portal", "staff"]), ("key_roles", "update", []),
       ("key_roles", "delete", ["staff"]), ("key_permissions", "insert", ["portal", "staff"]),
       ("key_permissions", "update", []), ("key_permissions", "delete", ["staff"]),
+      ("limit_namespaces", "insert", ["staff"]), ("limit_namespaces", "delete", ["staff"]),
+      ("limit_overrides", "insert", ["staff"]), ("limit_overrides", "update", ["staff"]),
+      ("limit_overrides", "delete", ["staff"]),
       ("staff", "update", ["identity"]), ("staff", "delete", ["identity"]),
     ])
   func changes(_ table: String, _ privilege: String, _ roles: [String]) async throws {
