@@ -8,6 +8,8 @@ package struct Invalidation: Sendable, Equatable {
     case serviceToken(UUID)
     /// What depends on apis, permissions or roles.
     case catalog
+    /// A bucket of credits. No cached value depends on it.
+    case credits(UUID)
     case everything
   }
 
@@ -96,6 +98,7 @@ extension Invalidatable {
     case .serviceToken(let token): id == token
     case .account(let account): owner == account
     case .catalog: dependsOnCatalog
+    case .credits: false
     case .everything: true
     }
   }

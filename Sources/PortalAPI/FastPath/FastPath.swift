@@ -270,6 +270,10 @@ package final class FastPath: Sendable {
       }
       question.clientIP = address
     }
+    if let field = fields.creditCost {
+      guard let cost = CreditCostField.parse(bytes.extracting(field)) else { return nil }
+      question.creditCost = cost
+    }
     if let uri = fields.originalURI {
       question.endpoint = VerificationRequest.endpoint(in: bytes, method: fields.originalMethod, target: uri)
     }
@@ -292,6 +296,7 @@ package final class FastPath: Sendable {
     scratch.body.object { $0.fields(of: verdict) }
     writeJSONHead(&scratch)
     if let limits = verdict.found?.limits { scratch.head.add(limits) }
+    scratch.head.addCredits(of: verdict, isAuthorizing: false)
     endHead(&scratch, at: moment)
   }
 
@@ -334,6 +339,7 @@ package final class FastPath: Sendable {
         scratch.head.append(text: scope)
       }
       scratch.head.add(limits)
+      scratch.head.addCredits(of: verdict, isAuthorizing: true)
     }
     if status == .unauthorized { scratch.head.append("\r\nWWW-Authenticate: Bearer realm=\"api\"") }
     writeLength(&scratch)
