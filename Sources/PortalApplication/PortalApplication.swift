@@ -140,11 +140,7 @@ package struct PortalApplication: Sendable {
       limiter.instanceCount = instance.liveInstanceCount
       let outcome = verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync)
       // Before this instance acknowledges the sync, so that nothing is admitted under an old generation after that.
-      if outcome.isHistoryBroken || sync.invalidations.contains(where: { $0.target == .everything }) {
-        ledger.changedAll()
-      } else {
-        for case .credits(let bucket) in sync.invalidations.lazy.map(\.target) { ledger.changed(bucket) }
-      }
+      verifier.followCredits(sync, outcome)
       if outcome.isHistoryBroken {
         // Open connections may lead to a server that has been replaced and does not know it yet.
         for pool in [pool, gatewayPool] { pool.condemnConnections() }

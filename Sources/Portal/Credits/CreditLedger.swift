@@ -16,8 +16,8 @@ struct CreditReservation: Sendable {
 }
 
 /// The blocks of this instance: parts of buckets that PostgreSQL has set aside for it alone. A request is decided in
-/// memory, under a short lock. What it costs is stored in a mapped file before it is answered, so that a process that is
-/// killed at any instruction leaves a file that says exactly what it has spent.
+/// memory, under a short lock. What it costs is stored in a mapped file before it is answered, so that a process that
+/// is killed at any instruction leaves a file that says exactly what it has spent.
 ///
 /// A bucket is in the shard of its id. Of two shards, that with the lower number is locked first.
 package final class CreditLedger: Sendable {
@@ -334,10 +334,15 @@ package final class CreditLedger: Sendable {
   // MARK: Changes
 
   /// The bucket was changed: what this instance has of it is returned and asked for anew.
-  package func changed(_ bucket: UUID) { change(bucket) { $0.changed(at: $1, number: { nextNumber() }) } }
+  func changed(_ bucket: UUID) { change(bucket) { $0.changed(at: $1, number: { nextNumber() }) } }
+
+  func changed(_ credits: KeyCredits) {
+    if let own = credits.own { changed(own) }
+    if let account = credits.account { changed(account) }
+  }
 
   /// It is not known what has changed.
-  package func changedAll() { for id in buckets { changed(id) } }
+  func changedAll() { for id in buckets { changed(id) } }
 
   func recalled(_ bucket: UUID) { change(bucket) { $0.recalled(at: $1, number: { nextNumber() }) } }
 

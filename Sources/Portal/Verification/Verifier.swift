@@ -167,6 +167,38 @@ package struct Verifier: Sendable {
     return places
   }
 
+  /// Whether the key of the request is in the cache, and PostgreSQL has to be asked for its credits.
+  package func lacksCredits(_ request: VerificationRequest, at moment: Moment) -> Bool {
+    guard case .key(let key) = cached(request, at: moment), let buckets = key.credits,
+      key.refusal(of: request, at: moment.expiryDate) == nil
+    else { return false }
+    switch credits.reserve(buckets, cost: request.creditCost, at: moment.instant) {
+    case .unsure: return true
+    case .refused: return false
+    case .reserved(let spending):
+      credits.release(spending)
+      return false
+    }
+  }
+
+  /// Asks PostgreSQL for what a request costs, so that ``verifyCached(_:at:)`` can answer it unless others are faster.
+  package func fetchCredits(for request: VerificationRequest) async {
+    guard case .key(let key) = cached(request, at: clock.now), let buckets = key.credits,
+      let decision = try? await credits.reserveWaiting(buckets, cost: request.creditCost)
+    else { return }
+    release(decision)
+  }
+
+  /// Returns what this instance has of buckets that a sync of the log names as changed, and of all if it is not known
+  /// what has changed. `outcome` is that of the caches.
+  package func followCredits(_ sync: SyncResult, _ outcome: SyncOutcome) {
+    if outcome.isHistoryBroken || sync.invalidations.contains(where: { $0.target == .everything }) {
+      credits.changedAll()
+    } else {
+      for case .credits(let bucket) in sync.invalidations.lazy.map(\.target) { credits.changed(bucket) }
+    }
+  }
+
   /// The result of a cache look-up of a request's key.
   private enum Cached {
     case key(VerifiableKey)
@@ -191,6 +223,10 @@ package struct Verifier: Sendable {
   ) async throws -> Verdict {
     let now = try await clock.now(on: pool)
     guard let key, key.isFound(by: request) else { return counted(.notFound, request, at: now) }
+    if let buckets = key.credits, isStale(request) {
+      // It may have missed a change of the bucket as well.
+      credits.changed(buckets)
+    }
     var reservation: RateLimiter.Reservation?
     var spending: CreditReservation?
     if let decision = decide(key, request, at: now, &reservation, &spending) {
@@ -277,6 +313,12 @@ package struct Verifier: Sendable {
   private func exceeded(_ key: VerifiableKey, _ refusal: CreditRefusal, at now: Moment) -> Decision {
     Decision(
       code: .usageExceeded, limits: limiter.peek(key.limits, at: now.milliseconds), credits: CreditStanding(refusal))
+  }
+
+  /// Whether the cache has not followed the log for longer than the lease.
+  private func isStale(_ request: VerificationRequest) -> Bool {
+    guard let hash = request.hash, case .stale = keys.cache.lookup(hash, at: .now) else { return false }
+    return true
   }
 
   private func release(_ decision: CreditLedger.Decision) {

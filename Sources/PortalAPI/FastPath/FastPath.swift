@@ -72,7 +72,7 @@ package final class FastPath: Sendable {
     case missing(LookUp)
   }
 
-  /// The keys that a request needs and that are not in the cache.
+  /// The keys that a request needs and that are not in the cache; without any, the credits of the only key.
   final class LookUp: Sendable {
     /// When the request was first seen.
     let start: Moment
@@ -157,8 +157,14 @@ package final class FastPath: Sendable {
     return .answered
   }
 
-  /// Reads the keys into the cache. Ignores errors: the ordinary route reports them.
-  func perform(_ lookUp: LookUp) async { _ = try? await verifier.keys.values(of: lookUp.hashes) }
+  /// Reads the keys into the cache, or asks for credits. Ignores errors: the ordinary route reports them.
+  func perform(_ lookUp: LookUp) async {
+    if lookUp.hashes.isEmpty, let question = lookUp.questions.first {
+      await verifier.fetchCredits(for: question)
+    } else {
+      _ = try? await verifier.keys.values(of: lookUp.hashes)
+    }
+  }
 
   // MARK: Verdicts
 
@@ -193,11 +199,15 @@ package final class FastPath: Sendable {
 
   /// Returns the look-up for requests that could not be judged from the cache. Only well-formed keys are looked up.
   /// Checking the form of a key takes longer than looking it up in the cache, so it is done here and not before. If no
-  /// key is well-formed, the requests can be judged now.
+  /// key is well-formed, the requests can be judged now. A single key that lacks credits waits for them, too.
   private func missing(
     _ requests: [VerificationRequest], _ keys: [Range<Int>], _ bytes: Span<UInt8>, at moment: Moment
   ) -> (verdicts: [Verdict]?, outcome: Outcome) {
-    guard let places = verifier.missing(requests, at: moment), !places.isEmpty else { return (nil, .notHere) }
+    guard let places = verifier.missing(requests, at: moment) else { return (nil, .notHere) }
+    if places.isEmpty {
+      guard requests.count == 1, verifier.lacksCredits(requests[0], at: moment) else { return (nil, .notHere) }
+      return (nil, .missing(LookUp(start: moment, questions: requests, hashes: [])))
+    }
     var requests = requests
     for place in places {
       requests[place].hash = verifier.format.hash(of: Secret(presented: bytes.text(keys[place])))

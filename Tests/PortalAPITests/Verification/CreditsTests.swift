@@ -5,6 +5,7 @@ import PortalAPI
 import PortalApplication
 import PortalHTTP
 import PortalTesting
+import PostgresTesting
 import Testing
 
 extension TestPortal {

@@ -3,7 +3,7 @@ import Testing
 @testable import Portal
 
 /// A bucket whose waiters are numbers, and a script of answers.
-private struct Desk {
+private final class Desk {
   var bucket = CreditBucket<Int>(at: 0)
   var number = 0
   var now = 0
@@ -13,7 +13,7 @@ private struct Desk {
   var order: [Int] = []
   var wakeAt: Int?
 
-  private mutating func take(_ effects: CreditBucket<Int>.Effects) {
+  private func take(_ effects: CreditBucket<Int>.Effects) {
     for (waiter, outcome) in effects.outcomes {
       outcomes[waiter] = outcome
       order.append(waiter)
@@ -25,19 +25,19 @@ private struct Desk {
     if let at = effects.wakeAt { wakeAt = at }
   }
 
-  mutating func wait(_ waiter: Int, _ cost: Int, until deadline: Int = 2_000) {
+  func wait(_ waiter: Int, _ cost: Int, until deadline: Int = 2_000) {
     take(bucket.wait(waiter, cost: cost, until: deadline, at: now) { next() })
   }
 
   /// Whether it was admitted at once.
-  mutating func spend(_ cost: Int) -> Bool {
+  func spend(_ cost: Int) -> Bool {
     let (reserved, ask) = bucket.reserve(cost, at: now) { next() }
     if let ask { asked = ask }
     guard case .reserved(let incarnation) = reserved else { return false }
     return bucket.commit(cost, incarnation: incarnation, at: now)
   }
 
-  mutating func answer(
+  func answer(
     _ verdict: CreditAnswer.Verdict = .ok, granted: Int = 0, settled: Int = 0, generation: Int = 1,
     isRecalled: Bool = false, remaining: Int = 0, refill: Int? = nil
   ) {
@@ -53,32 +53,32 @@ private struct Desk {
     take(bucket.answered(answer, number: ask.number, at: now) { next() })
   }
 
-  mutating func fail() {
+  func fail() {
     guard let ask = asked else { return }
     asked = nil
     take(bucket.failed("away", number: ask.number, at: now) { next() })
   }
 
-  mutating func resume(at time: Int) {
+  func resume(at time: Int) {
     now = time
     take(bucket.resume(at: now) { next() })
   }
 
-  mutating func change() { take(bucket.changed(at: now) { next() }) }
-  mutating func recall() { take(bucket.recalled(at: now) { next() }) }
-  mutating func tick(at time: Int) {
+  func change() { take(bucket.changed(at: now) { next() }) }
+  func recall() { take(bucket.recalled(at: now) { next() }) }
+  func tick(at time: Int) {
     now = time
     take(bucket.tick(at: now) { next() })
   }
 
-  private mutating func next() -> Int {
+  private func next() -> Int {
     number += 1
     return number
   }
 }
 
 private func leased(_ granted: Int, remaining: Int? = nil) -> Desk {
-  var desk = Desk()
+  let desk = Desk()
   desk.wait(0, 0)
   desk.answer(granted: granted, remaining: remaining ?? granted)
   #expect(desk.outcomes[0] == .reserved(incarnation: 0))
@@ -91,7 +91,7 @@ private func leased(_ granted: Int, remaining: Int? = nil) -> Desk {
 struct CreditBucketTests {
   @Test("requests wait for one statement, and are served in their order")
   func order() {
-    var desk = Desk()
+    let desk = Desk()
     for waiter in 1...4 { desk.wait(waiter, waiter == 3 ? 9 : 2) }
     #expect(desk.asked?.need == 2 && desk.asked?.want == 16 && desk.asked?.isReturn == false)
     desk.answer(granted: 5)
@@ -106,7 +106,7 @@ struct CreditBucketTests {
 
   @Test("a request that would fit waits behind one that came before it")
   func behind() {
-    var desk = leased(5)
+    let desk = leased(5)
     desk.wait(1, 9)
     #expect(!desk.spend(1))
     desk.answer(granted: 30)
@@ -115,7 +115,7 @@ struct CreditBucketTests {
 
   @Test("pending is asked again after 1, 2, 4, 10, 20, 20 ms, and refused when the request has waited for the lease")
   func pending() {
-    var desk = Desk()
+    let desk = Desk()
     desk.wait(1, 9, until: 100)
     var times: [Int] = []
     while desk.outcomes.isEmpty, times.count < 20 {
@@ -130,7 +130,7 @@ struct CreditBucketTests {
 
   @Test("a refusal is for those that cost more than is left; the next one is asked for")
   func refused() {
-    var desk = Desk()
+    let desk = Desk()
     desk.wait(1, 50)
     desk.wait(2, 8)
     desk.wait(3, 20)
@@ -145,7 +145,7 @@ struct CreditBucketTests {
 
   @Test("a refusal is remembered for a second and ends with a change")
   func remembered() {
-    var desk = Desk()
+    let desk = Desk()
     desk.wait(1, 5)
     desk.answer(.refused, remaining: 3)
     desk.wait(2, 5)
@@ -158,7 +158,7 @@ struct CreditBucketTests {
 
   @Test("a refusal that was decided before a change is asked again")
   func refusedBeforeChange() {
-    var desk = leased(0)
+    let desk = leased(0)
     desk.wait(1, 5)
     desk.change()
     desk.answer(.refused, granted: 0, remaining: 0)
@@ -169,7 +169,7 @@ struct CreditBucketTests {
 
   @Test("more is asked for in the background while less than half of what two seconds need is left")
   func background() {
-    var desk = leased(20)
+    let desk = leased(20)
     #expect(desk.spend(12) && desk.asked == nil)
     #expect(desk.spend(1))
     let ask = desk.asked
@@ -183,7 +183,7 @@ struct CreditBucketTests {
 
   @Test("what is wanted follows the use of the last second")
   func want() {
-    var desk = leased(10_000)
+    let desk = leased(10_000)
     for _ in 0..<100 { #expect(desk.spend(30)) }
     desk.tick(at: 1_000)
     #expect(desk.bucket.want == 6_000)
@@ -194,14 +194,14 @@ struct CreditBucketTests {
 
   @Test("what is left is what was told, less what was spent since")
   func remaining() {
-    var desk = leased(20, remaining: 1_000)
+    let desk = leased(20, remaining: 1_000)
     #expect(desk.bucket.remaining == 1_000 && desk.spend(7) && desk.bucket.remaining == 993)
     #expect(Desk().bucket.remaining == nil)
   }
 
   @Test("waiting requests are served before a recalled block is returned")
   func recalled() {
-    var desk = leased(20)
+    let desk = leased(20)
     desk.wait(1, 30)
     desk.answer(granted: 50, isRecalled: true)
     #expect(desk.order == [1])
@@ -219,7 +219,7 @@ struct CreditBucketTests {
     "a recall or a change that arrives while a statement is under way is followed by a return",
     arguments: [true, false])
   func changeDuring(_ isRecall: Bool) {
-    var desk = leased(20)
+    let desk = leased(20)
     desk.wait(1, 30)
     if isRecall { desk.recall() } else { desk.change() }
     #expect(!desk.spend(1))
@@ -232,7 +232,7 @@ struct CreditBucketTests {
 
   @Test("after a failure a frozen block stays frozen, and requests are unavailable when they have waited long enough")
   func failed() {
-    var desk = leased(20)
+    let desk = leased(20)
     desk.wait(1, 30, until: 100)
     desk.fail()
     #expect(desk.outcomes.isEmpty && desk.wakeAt == 20)
@@ -242,7 +242,7 @@ struct CreditBucketTests {
     desk.resume(at: 100)
     #expect(desk.outcomes[1] == .unavailable("away"))
     desk.asked = nil
-    var frozen = leased(20)
+    let frozen = leased(20)
     frozen.recall()
     frozen.fail()
     #expect(!frozen.spend(1))
@@ -252,19 +252,20 @@ struct CreditBucketTests {
 
   @Test("a bucket that is gone is said to be gone, and what was reserved of it cannot be taken")
   func gone() {
-    var desk = leased(20)
+    let desk = leased(20)
     let (reserved, _) = desk.bucket.reserve(5, at: 0) { 9 }
     #expect(reserved == .reserved(incarnation: 0))
     desk.wait(1, 30)
     desk.answer(.gone)
     #expect(desk.outcomes[1] == .gone)
-    #expect(!desk.bucket.commit(5, incarnation: 0, at: 0))
+    let isTaken = desk.bucket.commit(5, incarnation: 0, at: 0)
+    #expect(!isTaken)
     #expect(desk.bucket.block == CreditBlock() && desk.bucket.incarnation == 1)
   }
 
   @Test("at the time of a refill the block is frozen and asked for anew")
   func refill() {
-    var desk = Desk()
+    let desk = Desk()
     desk.wait(1, 2)
     desk.answer(granted: 20, remaining: 20, refill: 500)
     desk.now = 499
@@ -278,7 +279,7 @@ struct CreditBucketTests {
 
   @Test("what costs nothing is admitted with any block, also a frozen or exhausted one")
   func free() {
-    var desk = leased(0)
+    let desk = leased(0)
     #expect(desk.spend(0))
     desk.recall()
     #expect(desk.spend(0))
@@ -304,7 +305,7 @@ struct CreditBucketTests {
 
   @Test("a lease with impossible numbers is a failure", arguments: [(-1, 0), (5, 6), (.max, 0)] as [(Int, Int)])
   func impossible(_ granted: Int, _ settled: Int) {
-    var desk = Desk()
+    let desk = Desk()
     desk.wait(1, 1, until: 10)
     desk.answer(granted: granted, settled: settled)
     desk.resume(at: 10)

@@ -60,7 +60,7 @@ struct CreditSlotsTests {
     memory.kill()
     memory.slots(2).fill(5, spending(1, 40)) { memory.kill() }
     #expect(memory.read.count > 3)
-    #expect(memory.read.dropLast().allSatisfy(\.isEmpty))
+    #expect(memory.read.dropLast().allSatisfy { $0.isEmpty })
     #expect(memory.read.last == [spending(1, 40)])
     #expect(memory.slots(2).content(5) == .taken(spending(1, 40)))
   }
@@ -77,7 +77,7 @@ struct CreditSlotsTests {
     slots.free(0)
     #expect(slots.content(0) == .free)
     slots.fill(0, spending(2, 7, generation: 4)) { memory.kill() }
-    #expect(memory.read.dropLast().allSatisfy(\.isEmpty) && memory.read.last == [spending(2, 7, generation: 4)])
+    #expect(memory.read.dropLast().allSatisfy { $0.isEmpty } && memory.read.last == [spending(2, 7, generation: 4)])
   }
 
   @Test("of two buckets both are taken or none, wherever the process is killed")

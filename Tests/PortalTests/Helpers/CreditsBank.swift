@@ -14,13 +14,18 @@ final class CreditsBank: Sendable {
     var ledgers: [UUID: CreditLedger] = [:]
     var opened: [UUID] = []
     var failureCount = 0
+    var random: SeededGenerator?
     var askCount = 0
   }
 
   private let state = Mutex(State())
 
-  init(_ buckets: [UUID: Int]) {
-    state.withLock { state in state.buckets = buckets.mapValues { CreditsReference($0) } }
+  /// With a seed, statements are delayed, and some of them, or their answers, are lost.
+  init(_ buckets: [UUID: Int], seed: Int? = nil) {
+    state.withLock { state in
+      state.buckets = buckets.mapValues { CreditsReference($0) }
+      state.random = seed.map { SeededGenerator(seed: UInt64($0)) }
+    }
   }
 
   /// A process that leases of these buckets.
@@ -43,7 +48,22 @@ final class CreditsBank: Sendable {
     return ledger
   }
 
+  private enum Fate { case answered, lost, unanswered }
+
+  /// What becomes of the next statement, and how many times it and its answer yield to others.
+  private func nextFate() -> (fate: Fate, delays: (Int, Int)) {
+    state.withLock { state in
+      guard state.random != nil else { return (.answered, (0, 1)) }
+      let number = Int.random(in: 0..<20, using: &state.random!)
+      let delays = (Int.random(in: 0..<20, using: &state.random!), Int.random(in: 0..<20, using: &state.random!))
+      return (number == 0 ? .lost : number == 1 ? .unanswered : .answered, delays)
+    }
+  }
+
   private func ask(_ bucket: UUID, _ holder: UUID, _ ask: CreditAsk) async throws -> CreditAnswer {
+    let (fate, delays) = nextFate()
+    for _ in 0..<delays.0 { await Task.yield() }
+    if fate == .lost { throw PortalError.unavailable(reason: "lost") }
     let (answer, recalled) = try state.withLock { state -> (CreditAnswer, [CreditLedger]) in
       state.askCount += 1
       if state.failureCount > 0 {
@@ -57,7 +77,8 @@ final class CreditsBank: Sendable {
       return (answer, others.compactMap { state.ledgers[$0] })
     }
     for ledger in recalled { ledger.recalled(bucket) }
-    await Task.yield()
+    for _ in 0..<delays.1 { await Task.yield() }
+    if fate == .unanswered { throw PortalError.unavailable(reason: "the answer was lost") }
     return answer
   }
 

@@ -101,7 +101,8 @@ struct VerifierCreditsTests {
     }
   }
 
-  @Test("what a limit refuses takes no credit, and what credits refuse takes no limit", arguments: RateLimitMode.allCases)
+  @Test(
+    "what a limit refuses takes no credit, and what credits refuse takes no limit", arguments: RateLimitMode.allCases)
   func limits(_ mode: RateLimitMode) async throws {
     try await withGate { gate in
       let key = try await gate.makeKey(credits: 10, perMinute: 5, mode)
@@ -175,6 +176,33 @@ struct VerifierCreditsTests {
       let refused = try await gate.verify(key)
       #expect(refused.code == .usageExceeded)
       #expect((80...90).contains(refused.credits?.retryAfterSeconds ?? 0))
+    }
+  }
+
+  @Test("a change that the log tells of, or that may have been missed, is asked for at once")
+  func changed() async throws {
+    try await withGate { gate in
+      let (key, pool) = (try await gate.makeKey(credits: 1), gate.world.pool)
+      #expect(try await gate.verify(key).isValid)
+      #expect(try await gate.verify(key).code == .usageExceeded)
+      try await pool.script(
+        """
+        update credits set available = available + 500;
+        insert into invalidation_log (kind, credits_id) select 'credits', id from credits
+        """)
+      let sync = try await pool.newestSync()
+      #expect(sync.invalidations.last.map { if case .credits = $0.target { true } else { false } } == true)
+      gate.verifier.followCredits(sync, gate.verifier.keys.cache.apply(sync))
+      #expect(try await gate.verify(key).credits?.remaining == 499)
+      // Spends one, unless the block is frozen.
+      let isFrozen = { gate.verifier.verifyCached(VerificationRequest(hash: key), at: gate.verifier.clock.now) == nil }
+      #expect(!isFrozen())
+      let nothing = SyncResult(head: sync.head, invalidations: [], startedAt: .now)
+      gate.verifier.followCredits(nothing, SyncOutcome())
+      #expect(!isFrozen())
+      gate.verifier.followCredits(nothing, SyncOutcome(isHistoryBroken: true))
+      #expect(isFrozen())
+      #expect(try await gate.verify(key).credits?.remaining == 496)
     }
   }
 
