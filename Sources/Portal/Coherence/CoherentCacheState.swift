@@ -224,6 +224,7 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     case .key(let id), .serviceToken(let id), .limitNamespace(let id): entries.remove(id: id)
     case .account(let owner): entries.removeAll(of: owner)
     case .catalog: entries.removeAllDependingOnCatalog()
+    case .credits: break
     case .everything: entries.removeAll()
     }
   }

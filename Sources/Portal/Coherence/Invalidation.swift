@@ -9,6 +9,8 @@ package struct Invalidation: Sendable, Equatable {
     /// What depends on apis, permissions or roles.
     case catalog
     case limitNamespace(UUID)
+    /// A bucket of credits. No cached value depends on it.
+    case credits(UUID)
     case everything
   }
 
@@ -98,6 +100,7 @@ extension Invalidatable {
     case .limitNamespace(let namespace): id == namespace
     case .account(let account): owner == account
     case .catalog: dependsOnCatalog
+    case .credits: false
     case .everything: true
     }
   }

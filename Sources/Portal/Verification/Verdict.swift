@@ -4,6 +4,7 @@ import JSON
 /// A question from a gateway about one request of its API.
 package struct VerificationRequest: Sendable, Equatable {
   package static let costMax = 1_000
+  package static let creditCostMax = 1_000_000
   package static var endpointLengthMax: Int { UsageCounter.endpointLengthMax }
   /// The name under which usage is counted if the request names no endpoint.
   package static let endpointDefault = "unspecified"
@@ -15,6 +16,8 @@ package struct VerificationRequest: Sendable, Equatable {
   package var clientIP: AddressBlock?
   package var endpoint: String
   package var cost: Int
+  /// What the request takes of the credits of its key, if that has any; 0…``creditCostMax``.
+  package var creditCost: Int
   /// If set, keys of other environments are not found.
   package var environment: Key.Environment?
   /// Nil for most requests.
@@ -23,13 +26,14 @@ package struct VerificationRequest: Sendable, Equatable {
   package init(
     hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
     endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1, environment: Key.Environment? = nil,
-    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil
+    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil, creditCost: Int = 1
   ) {
     self.hash = hash
     self.scopes = scopes
     self.clientIP = clientIP
     self.endpoint = endpoint
     self.cost = cost
+    self.creditCost = creditCost
     self.environment = environment
     demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions)
   }
@@ -93,6 +97,8 @@ package struct Verdict: Sendable {
   package var code: Code
   /// The key that was found and the state of its limits; nil for `.missingKey` and `.notFound`.
   package var found: (key: VerifiableKey, limits: RateLimitDecision)?
+  /// What is left of the credits of the key; nil if it has none, or this instance has not asked for them yet.
+  package var credits: CreditStanding?
 
   package var isValid: Bool { code == .valid }
   package static let notFound = Verdict(code: .notFound, found: nil)
@@ -109,6 +115,8 @@ package struct VerifiableKey: Sendable, Equatable {
   package var allowedIPs: [AddressBlock]?
   /// Nil for most keys.
   package var grants: KeyGrants?
+  /// Nil for most keys.
+  package var credits: KeyCredits?
   package var expiresAt: Date?
   package var limits: KeyLimits
   package var environment: Key.Environment
@@ -121,13 +129,14 @@ package struct VerifiableKey: Sendable, Equatable {
     rateLimitPerMinute: Int?, namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil,
     rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil,
     expiresAt: Date? = nil, isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false,
-    grants: KeyGrants? = nil
+    grants: KeyGrants? = nil, credits: KeyCredits? = nil
   ) {
     self.id = id
     self.name = name
     self.scopes = scopes
     self.allowedIPs = allowedIPs
     self.grants = grants
+    self.credits = credits
     self.expiresAt = expiresAt
     limits = KeyLimits(
       lineageID: lineageID ?? id, accountID: accountID, perMinute: rateLimitPerMinute, named: namedLimits,

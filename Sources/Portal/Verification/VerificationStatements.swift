@@ -16,7 +16,8 @@ private let verifiableKeyColumns = """
     select permission.slug
     from key_effective_permissions held join permissions permission on permission.id = held.permission_id
     where held.account_id = key.account_id and held.key_id = key.id
-    order by permission.slug collate "C") end as permissions
+    order by permission.slug collate "C") end as permissions,
+  key.credits_id, account.credits_id as account_credits_id
   """
 
 private let verifiableKeyTables = """
@@ -52,7 +53,8 @@ extension VerifiableKey {
       isSuspended: try row.next(), isDisabled: try row.next(),
       grants: KeyGrants(
         apiID: try row.next(), apiSlug: try row.next(), roles: try row.next([String]?.self) ?? [],
-        permissions: try row.next([String]?.self) ?? []))
+        permissions: try row.next([String]?.self) ?? []),
+      credits: KeyCredits(own: try row.next(), account: try row.next()))
   }
 }
 

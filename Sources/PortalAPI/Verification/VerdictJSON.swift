@@ -25,8 +25,13 @@ extension JSONWriter {
       piece(#","rateLimit":null,"limits":[]"#)
     }
     if let grants = key.grants { fields(of: grants) }
+    if let credits = verdict.credits {
+      piece(#","credits":{"remaining":"#, credits.remaining)
+      piece("}")
+    }
     // Null if waiting would not help.
     if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding?.retryAfterSeconds) }
+    if verdict.code == .usageExceeded { field("retryAfterSeconds", verdict.credits?.retryAfterSeconds) }
   }
 
   private mutating func fields(of grants: KeyGrants) {

@@ -33,6 +33,7 @@ struct VerificationController {
     let verdict = try await verifier.verify(question)
     var response = Response(json: .object { $0.fields(of: verdict) })
     if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.limits)) }
+    response.headers.addCredits(of: verdict, isAuthorizing: false)
     return response
   }
 
@@ -88,6 +89,7 @@ extension Response {
       headers[.xLatchkeyAccountID] = key.accountID.text
       headers[.xLatchkeyScopes] = key.scopes.joined(separator: " ")
       headers.append(contentsOf: HTTPFields(limits))
+      headers.addCredits(of: verdict, isAuthorizing: true)
     }
     let status = verdict.authorizationStatus
     if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer realm=\"api\"" }
@@ -113,6 +115,13 @@ extension Request {
         throw InvalidRequest("header.X-Client-IP", "must be an IPv4 or IPv6 address")
       }
       question.clientIP = address
+    }
+    if let text = headers[.xCreditCost] {
+      guard let cost = CreditCostField.parse(Array(text.utf8).span) else {
+        throw InvalidRequest(
+          "header.X-Credit-Cost", "must be an integer from 0 to \(VerificationRequest.creditCostMax)")
+      }
+      question.creditCost = cost
     }
     if let uri = headers[.xOriginalURI] {
       question.endpoint = VerificationRequest.endpoint(method: headers[.xOriginalMethod], target: uri)

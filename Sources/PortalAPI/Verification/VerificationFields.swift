@@ -55,10 +55,14 @@ extension RequestFields {
     let endpoint = optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
     let cost = integer("cost", 1...VerificationRequest.costMax, default: 1)
     let (api, permissions) = (apiReference("api"), permissionQuery())
+    let creditCost = optionalObject("credits") { fields in
+      fields.integer("cost", 0...VerificationRequest.creditCostMax, default: 1)
+    }
     return key.map {
       VerificationRequest(
         hash: format.hash(of: $0), scopes: scopes, clientIP: clientIP,
-        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions)
+        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions,
+        creditCost: creditCost ?? 1)
     }
   }
 

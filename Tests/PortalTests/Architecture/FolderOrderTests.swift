@@ -17,7 +17,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
     "Portal",
     FolderOrder([
       ["Values"],
-      ["Observability", "Migrations"],
+      ["Observability", "Migrations", "Spool"],
       ["Attempts", "Audit", "Clock", "Passwords"],
       ["Coherence", "Credits", "JobRuns", "Mail", "RateLimits", "RequestLimits"],
       ["Accounts", "Catalog", "ServiceTokens", "StandaloneLimits"],
