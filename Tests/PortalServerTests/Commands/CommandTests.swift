@@ -330,7 +330,8 @@ struct CommandTests {
       }
       let made = try await latchkey(
         [
-          "limits", "overrides", "set", "emails", "user_*", "--limit", "100", "--window-milliseconds", "60000", "--json",
+          "limits", "overrides", "set", "emails", "user_*", "--limit", "100", "--window-milliseconds", "60000",
+          "--json",
         ], environment: environment)
       #expect(try made.json()["limit"].integer == 100)
       let id = try #require(try made.json()["id"].string)
