@@ -199,7 +199,8 @@ private struct Undone: Error {}
 struct IsolationTests {
   /// Statements that take an account's id without running for it: logins, and staff and backends, who name it.
   private static let others: Set = [
-    "BeginErasure", "DeleteExpiredConfirmation", "DeleteKeyPermissions", "DeleteKeyRoles", "FindAccountRequest",
+    "BeginErasure", "ChangeCredits",
+    "DeleteExpiredConfirmation", "DeleteKeyPermissions", "DeleteKeyRoles", "FindAccountRequest",
     "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertKeyPermissions", "InsertKeyRoles",
     "InsertSession", "LockAccountRequest", "LockMembers", "MakeCustomer",
     "MoveSession", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation", "UpdateManagedAccount",
