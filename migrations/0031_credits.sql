@@ -647,6 +647,5 @@ grant update (asked) on credit_leases to latchkey_portal;
 
 -- Refilling what nobody uses, and forgetting holders.
 grant update on credits to latchkey_jobs;
-grant select on instances to latchkey_jobs;
 grant delete on credit_leases to latchkey_jobs;
 grant update (heard_at, silent_count), delete on credit_holders to latchkey_jobs;

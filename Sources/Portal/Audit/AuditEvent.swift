@@ -174,6 +174,10 @@ package struct AuditEvent: Sendable, Equatable {
     /// A person was removed from earlier events of the trail. The detail identifies these events.
     case auditRedacted = "audit.redacted"
     case accountUpdated = "account.updated"
+    case keyCreditsChanged = "key.credits_changed"
+    case accountCreditsChanged = "account.credits_changed"
+    /// What a silent instance had set aside was taken back. It may have been spent.
+    case creditsForgiven = "credits.forgiven"
   }
 
   package var id: UUID

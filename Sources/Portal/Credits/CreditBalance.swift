@@ -61,6 +61,9 @@ package struct CreditSettings: Sendable, Equatable {
     self.remaining = remaining
     self.refill = refill
   }
+
+  /// The change of something unlimited that gives it these credits.
+  var change: CreditChange { .settings(remaining: remaining, refill: refill.map { .set($0) } ?? .keep) }
 }
 
 /// Changes to the credits of a key or an account.
@@ -82,14 +85,17 @@ package enum CreditChange: Sendable, Equatable {
     case .increment(let amount): "increment by \(amount)"
     case .decrement(let amount): "decrement by \(amount)"
     case .settings(let remaining, let refill):
-      [
-        remaining.map { "set to \($0)" },
-        switch refill {
-        case .keep: nil
-        case .remove: "no refills"
-        case .set(let refill): refill.summary
-        },
-      ].compactMap(\.self).joined(separator: ", ")
+      [remaining.map { "set to \($0)" }, refill.summary].compactMap(\.self).joined(separator: ", ")
+    }
+  }
+}
+
+extension OptionalChange<CreditRefill> {
+  fileprivate var summary: String? {
+    switch self {
+    case .keep: nil
+    case .remove: "no refills"
+    case .set(let refill): refill.summary
     }
   }
 }
