@@ -15,5 +15,6 @@ struct Latchkey: AsyncParsableCommand {
       ServeCommand.self, MigrateCommand.self, AccountsCommand.self, PlansCommand.self, ApisCommand.self,
       PermissionsCommand.self, RolesCommand.self, StaffCommand.self, PeopleCommand.self, TokensCommand.self,
       KeysCommand.self, JobsCommand.self, AuditCommand.self, EpochCommand.self, DoctorCommand.self,
+      CreditsCommand.self,
     ])
 }

@@ -10,6 +10,10 @@ package struct CompanyPermission {
   package static let readCatalog = CompanyPermission(token: .readCatalog, staff: .changeCatalog)
   package static let changeCatalog = CompanyPermission(token: .writeCatalog, staff: .changeCatalog)
   package static let grantKeys = CompanyPermission(token: .grantKeys, staff: .grantKeys)
+  package static let readKeyCredits = CompanyPermission(token: .readKeys, staff: .readCustomers)
+  package static let changeKeyCredits = CompanyPermission(token: .writeKeys, staff: .changeCredits)
+  package static let readAccountCredits = CompanyPermission(token: .readAccounts, staff: .readCustomers)
+  package static let changeAccountCredits = CompanyPermission(token: .writeAccounts, staff: .changeCredits)
 }
 
 /// The routes of the company that runs the portal: its machines, with service tokens, and its staff.

@@ -52,6 +52,8 @@ struct RouteTableTests {
     "GET /v1/permissions/{permission}", "PATCH /v1/permissions/{permission}", "DELETE /v1/permissions/{permission}",
     "GET /v1/roles", "POST /v1/roles", "GET /v1/roles/{role}", "PATCH /v1/roles/{role}", "DELETE /v1/roles/{role}",
     "POST /v1/keys/{id}/roles", "POST /v1/keys/{id}/permissions",
+    "GET /v1/keys/{id}/credits", "PUT /v1/keys/{id}/credits", "POST /v1/keys/{id}/credits",
+    "GET /v1/accounts/{id}/credits", "PUT /v1/accounts/{id}/credits", "POST /v1/accounts/{id}/credits",
   ]
   private static let gateways = [
     "DELETE /v1/accounts/{id}/keys/{keyId}", "GET /v1/accounts/{id}/keys", "GET /v1/accounts/{id}/keys/{keyId}",

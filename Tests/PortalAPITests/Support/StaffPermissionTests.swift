@@ -110,11 +110,22 @@ struct StaffPermissionTests {
       route: "POST /v1/keys/{id}/roles", id: { $0.key }, body: #"{"add":["pro"],"reason":"because"}"#, status: 200),
     Sample(
       route: "POST /v1/keys/{id}/permissions", id: { $0.key }, body: #"{"add":["a"],"reason":"because"}"#, status: 200),
+    Sample(route: "GET /v1/keys/{id}/credits", id: { $0.key }, status: 200),
+    Sample(
+      route: "PUT /v1/keys/{id}/credits", id: { $0.key }, body: #"{"remaining":5,"reason":"because"}"#, status: 200),
+    Sample(
+      route: "POST /v1/keys/{id}/credits", id: { $0.key },
+      body: #"{"operation":"set","value":5,"reason":"because"}"#, status: 200),
+    Sample(route: "GET /v1/accounts/{id}/credits", status: 200),
+    Sample(route: "PUT /v1/accounts/{id}/credits", body: #"{"remaining":5,"reason":"because"}"#, status: 200),
+    Sample(
+      route: "POST /v1/accounts/{id}/credits", body: #"{"operation":"set","value":5,"reason":"because"}"#,
+      status: 200),
   ]
 
   /// The permissions that only admins have, as in docs/SUPPORT.md.
   private static let ofAdmins: Set<StaffPermission> = [
-    .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople,
+    .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople, .changeCredits,
   ]
 
   @Test("the role support has the permissions for single customers, and the role admin has all")
@@ -131,6 +142,7 @@ struct StaffPermissionTests {
       let table = portal.application.table
       let paths = [
         "support/", "analytics/", "apis", "permissions", "roles", "keys/{id}/roles", "keys/{id}/permissions",
+        "keys/{id}/credits", "accounts/{id}/credits",
       ]
       let routes = table.all.filter { route in
         paths.contains { route.contains(" /v1/" + $0) } && route != "POST /v1/support/login"
