@@ -60,7 +60,7 @@ alter table invalidation_log
   add column namespace_id uuid,
   drop constraint invalidation_log_kind_known,
   add constraint invalidation_log_kind_known
-    check (kind in ('key', 'account', 'service_token', 'catalog', 'limit_namespace', 'everything'));
+    check (kind in ('key', 'account', 'service_token', 'catalog', 'credits', 'limit_namespace', 'everything'));
 
 -- New namespaces are in the log as well, as new keys are.
 create function invalidate_limit_namespaces() returns trigger language plpgsql as $$

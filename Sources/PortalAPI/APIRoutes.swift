@@ -99,6 +99,7 @@ package struct APIRoutes {
     CatalogRolesController(roles: services.roles).addRoutes(to: company)
     KeyGrantsController(grants: services.grants).addRoutes(to: company)
     LimitNamespacesController(namespaces: services.namespaces, overrides: services.overrides).addRoutes(to: company)
+    CreditsController(credits: services.credits, idempotency: services.idempotency).addRoutes(to: company)
 
     func tokenAuthentication(header: HTTPField.Name? = nil, _ limit: RequestLimit<UUID>?) -> ServiceTokenAuthentication
     { ServiceTokenAuthentication(tokens: services.tokens, header: header, limits: limits, limit: limit) }

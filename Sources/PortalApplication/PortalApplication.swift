@@ -110,6 +110,7 @@ package struct PortalApplication: Sendable {
       permissions: CatalogPermissions(pool: pool, propagations: propagations),
       roles: CatalogRoles(pool: pool, propagations: propagations),
       grants: Grants(pool: pool, keys: keys),
+      credits: Credits(pool: pool, keys: keys),
       verifier: verifier, tokens: tokens,
       serviceTokens: ServiceTokens(pool: pool, propagations: propagations, clock: clock),
       usages: Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool, clock: clock),

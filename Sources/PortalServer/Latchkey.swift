@@ -16,5 +16,6 @@ struct Latchkey: AsyncParsableCommand {
       PermissionsCommand.self, RolesCommand.self, LimitsCommand.self, StaffCommand.self, PeopleCommand.self,
       TokensCommand.self,
       KeysCommand.self, JobsCommand.self, AuditCommand.self, EpochCommand.self, DoctorCommand.self,
+      CreditsCommand.self,
     ])
 }

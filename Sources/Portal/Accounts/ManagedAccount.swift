@@ -15,6 +15,9 @@ package struct ManagedAccount: Sendable, Equatable {
   /// The text of a JSON object.
   package var metadata: String?
   package var createdAt: Date
+  /// What its keys may still be used for together; nil: unlimited. Its balance is as settled, which is at most a second
+  /// old.
+  package var credits: CreditBalance?
 
   /// An id is kept as it is, so white space around it is refused, not removed.
   package static func isValid(externalID: String) -> Bool {
@@ -60,15 +63,17 @@ package struct ManagedAccountChanges: Sendable, Equatable {
   package var externalID: OptionalChange<String>
   package var metadata: OptionalChange<String>
   package var plan: String?
+  package var credits: CreditChange?
 
   package init(
     name: String? = nil, externalID: OptionalChange<String> = .keep, metadata: OptionalChange<String> = .keep,
-    plan: String? = nil
+    plan: String? = nil, credits: CreditChange? = nil
   ) {
     self.name = name
     self.externalID = externalID
     self.metadata = metadata
     self.plan = plan
+    self.credits = credits
   }
 
   func applied(to old: ManagedAccountSettings) -> ManagedAccountSettings {

@@ -3,16 +3,19 @@ import Postgres
 
 /// The columns of a `ManagedAccount`, from `managedAccountTables`.
 private let managedAccountColumns = """
-  \(accountColumns), account.external_id, account.metadata, account.created_at
+  \(accountColumns), account.external_id, account.metadata, account.created_at, \(creditColumns)
   """
 
-private let managedAccountTables = "accounts account join plans plan on plan.name = account.plan"
+private let managedAccountTables = """
+  accounts account join plans plan on plan.name = account.plan
+  left join credits bucket on bucket.account_id = account.id and bucket.id = account.credits_id
+  """
 
 extension ManagedAccount {
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
       account: try Account(row: &row), externalID: try row.next(), metadata: try row.next(),
-      createdAt: try row.next())
+      createdAt: try row.next(), credits: try CreditBalance(columns: &row))
   }
 }
 

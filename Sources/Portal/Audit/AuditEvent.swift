@@ -178,6 +178,10 @@ package struct AuditEvent: Sendable, Equatable {
     case limitNamespaceDeleted = "limit_namespace.deleted"
     case limitOverrideSet = "limit_override.set"
     case limitOverrideDeleted = "limit_override.deleted"
+    case keyCreditsChanged = "key.credits_changed"
+    case accountCreditsChanged = "account.credits_changed"
+    /// What a silent instance had set aside was taken back. It may have been spent.
+    case creditsForgiven = "credits.forgiven"
   }
 
   package var id: UUID

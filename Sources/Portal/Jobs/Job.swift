@@ -75,6 +75,14 @@ extension Job {
         return try await run.deleteAll(DeleteExpiredSessions<MemberSession>(idleHours: hours, limit: limit))
           + run.deleteAll(DeleteExpiredSessions<StaffSession>(idleHours: hours, limit: limit))
       },
+      Job(
+        name: "refills", interval: .seconds(60),
+        summary: "Refills credits that nobody has used since their refill was due."
+      ) { try await $0.refillCredits() },
+      Job(
+        name: "credits", interval: .seconds(60),
+        summary: "Takes back credits of instances that were not heard of for CREDITS_FORGIVE_AFTER_SECONDS."
+      ) { try await $0.tendCredits(CreditSilence(seconds: retention.creditLeaseSeconds)) },
     ]
   }
 

@@ -10,7 +10,7 @@ private let keyColumns = """
   key.allowed_ips::text[], key.expires_at, key.revoked_at, key.disabled_at, key.rolled_at, account.suspended_at,
   activity.last_used_at, coalesce(activity.total_requests, 0), key.created_at,
   key.description, key.tags, key.metadata, key.created_by_kind, key.created_by_id, key.created_by_name, key.revision,
-  key.api_id, \(grantColumns), \(planColumns), \(keyPolicyColumns)
+  key.api_id, \(grantColumns), \(creditColumns), \(planColumns), \(keyPolicyColumns)
   """
 
 /// The names of the roles of `api_keys key`, the slugs of its direct permissions, and those of all its permissions.
@@ -36,6 +36,7 @@ private func tables(joinedTo keys: String) -> String {
   join plans plan on plan.name = account.plan
   left join key_policies policy on policy.account_id = key.account_id
   left join key_activity activity on activity.account_id = key.account_id and activity.key_id = key.id
+  left join credits bucket on bucket.account_id = key.account_id and bucket.id = key.credits_id
   """
 }
 
@@ -48,7 +49,8 @@ func newestKeys(where condition: String, limit: String) -> String {
     select key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
       key.limit_names, key.limit_values, key.limit_window_seconds, key.rate_limit_mode, key.allowed_ips, key.expires_at,
       key.revoked_at, key.disabled_at, key.rolled_at, key.created_at, key.description, key.tags, key.metadata,
-      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.has_grants
+      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.has_grants,
+      key.credits_id
     from api_keys key
       join accounts account on account.id = key.account_id and account.deleted_at is null
       join plans plan on plan.name = account.plan
@@ -77,7 +79,7 @@ extension Key {
       lastUsedAt: try row.next(), totalRequests: try row.next(), createdAt: try row.next(), description: try row.next(),
       tags: try row.next(), metadata: try row.next(), createdBy: try Creator(columns: &row), revision: try row.next(),
       apiID: try row.next(), roles: try row.next(), permissions: try row.next(), effectivePermissions: try row.next(),
-      rules: try KeyRules(row: &row))
+      credits: try CreditBalance(columns: &row), rules: try KeyRules(row: &row))
   }
 }
 
@@ -149,9 +151,9 @@ struct InsertKey: PostgresStatement {
     insert into api_keys
       (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
       limit_names, limit_values, limit_window_seconds, rate_limit_mode, description, tags, metadata, created_by_kind,
-      created_by_id, created_by_name, lineage_id, api_id)
+      created_by_id, created_by_name, lineage_id, api_id, credits_id)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-      (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21), $22)
+      (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21), $22, $23)
     returning created_at
     """
   let id: UUID
@@ -161,13 +163,15 @@ struct InsertKey: PostgresStatement {
   let creator: Actor
   /// The key that the new key succeeds.
   var predecessorID: UUID?
+  /// Its credits; nil: unlimited.
+  var bucketID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       id, accountID, settings.name, secret.start(Key.startLength), secret.hash, settings.environment, settings.scopes,
       settings.rateLimitPerMinute.map { Int32($0) }, settings.allowedIPs.map { $0.map(\.description) },
       settings.expiresAt, settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
       settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode, settings.description, settings.tags,
-      settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID)
+      settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID, bucketID)
   }
 }
 

@@ -25,11 +25,15 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   case changePeople
   /// Listing and changing the namespaces and overrides of standalone limits.
   case changeLimits
+  /// Changing the credits of keys and accounts.
+  case changeCredits
 
   package var roles: Set<StaffMember.Role> {
     switch self {
     case .useSession, .readCustomers, .readUsage, .revokeKeys, .suspendAccounts: [.support, .admin]
-    case .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople, .changeLimits: [.admin]
+    case .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople, .changeLimits,
+      .changeCredits:
+      [.admin]
     }
   }
 }

@@ -71,6 +71,8 @@ package enum PortalError: Error, Sendable, Equatable {
   case idempotencyConflict
   /// There are as many things of a kind as there may be; `reason` says of which, for the client.
   case capReached(reason: String)
+  /// A change that needs a balance, of a key or an account without credits.
+  case creditsUnlimited
 
   package static func invalid(_ field: FieldProblem.Field, _ message: String) -> PortalError {
     .invalid([FieldProblem(field, message)])
@@ -104,6 +106,8 @@ package struct FieldProblem: Sendable, Equatable {
     case role
     /// The key itself, as it was presented.
     case key
+    /// The number of credits in a change.
+    case creditValue
 
     /// The list that an entry belongs to, or the field itself.
     var whole: Field { if case .scope = self { .scopes } else { self } }

@@ -17,6 +17,7 @@ extension JSONWriter {
     object("plan") { $0.fields(of: account.account.plan) }
     field("suspendedAt", account.account.suspendedAt)
     field("createdAt", account.createdAt)
+    credits(account.credits)
   }
 
   package mutating func fields(of user: User) {

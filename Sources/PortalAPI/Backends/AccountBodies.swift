@@ -23,7 +23,8 @@ extension ManagedAccountChanges: JSONBody {
       name: fields.change("name") { $0.typedLine("name", 1...Account.nameLengthMax) },
       externalID: fields.removableChange("externalId") { $0.externalID() },
       metadata: fields.removableChange("metadata") { $0.accountMetadata() },
-      plan: fields.change("plan") { $0.optionalString("plan", 1...Plan.nameLengthMax) })
+      plan: fields.change("plan") { $0.optionalString("plan", 1...Plan.nameLengthMax) },
+      credits: fields.creditsChange())
     try fields.finish()
   }
 }

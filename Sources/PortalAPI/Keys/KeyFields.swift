@@ -4,12 +4,12 @@ import Portal
 import PortalHTTP
 
 /// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
-/// throw all problems together. Only a backend may name the api that a key is for. It may leave out what a customer's
-/// keys must have: scopes, and a limit per minute.
+/// throw all problems together. Only a backend may name the api that a key is for, and its credits. It may leave out
+/// what a customer's keys must have: scopes, and a limit per minute.
 extension RequestFields {
   mutating func keySettings(
     at now: Date, byBackend: Bool
-  ) throws -> (settings: KeySettings, api: CatalogReference?) {
+  ) throws -> (settings: KeySettings, api: CatalogReference?, credits: CreditSettings?) {
     let name = typedLine("name", 1...Key.nameLengthMax)
     let scopes = required("scopes") { $0.scopes(byBackend) }
     let environment = choice("environment", default: Key.Environment.live)
@@ -20,12 +20,13 @@ extension RequestFields {
     let (allowedIPs, expiresAt) = (addressBlocks(), futureDate("expiresAt", after: now))
     let (description, tags, metadata) = (keyDescription(), tags(), metadata())
     let api = byBackend ? apiReference("apiId") : nil
+    let credits = byBackend ? newCredits() : nil
     return try finish(name, scopes) { name, scopes in
       let settings = KeySettings(
         name: name, environment: environment, scopes: scopes, rateLimitPerMinute: rateLimit, limits: limits,
         rateLimitMode: mode, allowedIPs: allowedIPs, expiresAt: expiresAt, description: description, tags: tags,
         metadata: metadata)
-      return (settings, api)
+      return (settings, api, credits)
     }
   }
 
@@ -43,7 +44,8 @@ extension RequestFields {
       description: removableChange("description") { $0.keyDescription() }, tags: change("tags") { $0.tags() },
       metadata: removableChange("metadata") { $0.metadata() },
       isEnabled: change("enabled") { $0.optionalBool("enabled") },
-      api: byBackend ? removableChange("apiId") { $0.apiReference("apiId") } : .keep)
+      api: byBackend ? removableChange("apiId") { $0.apiReference("apiId") } : .keep,
+      credits: byBackend ? creditsChange() : nil)
     try finish()
     return changes
   }

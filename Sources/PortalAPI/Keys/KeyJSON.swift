@@ -51,6 +51,7 @@ extension JSONWriter {
     field("apiId", key.apiID)
     field("roles", key.roles)
     field("permissions", key.permissions)
+    credits(key.credits)
     object("effective") { json in
       json.field("scopes", key.effectiveScopes)
       json.field("rateLimitPerMinute", key.effectiveRateLimitPerMinute)

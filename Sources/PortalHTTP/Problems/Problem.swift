@@ -50,6 +50,7 @@ package struct Problem: Error, Sendable {
     case protected
     case externalIDTaken = "external_id_taken"
     case capReached = "cap_reached"
+    case creditsUnlimited = "credits_unlimited"
   }
 
   package var status: HTTPResponse.Status

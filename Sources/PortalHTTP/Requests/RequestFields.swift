@@ -323,6 +323,23 @@ package struct RequestFields {
     }
   }
 
+  /// Returns the value that `parse` takes from a member that is an object; nil if it is missing or null, and after a
+  /// problem.
+  package mutating func optionalObject<Value>(
+    _ name: String, _ parse: (inout RequestFields) -> Value?
+  ) -> Value? {
+    guard let value = value(name) else { return nil }
+    guard case .object(let members) = value else {
+      refuse(name, "must be an object")
+      return nil
+    }
+    var fields = RequestFields(members, location: at(name))
+    let parsed = parse(&fields)
+    let problems = fields.finalProblems
+    merge(problems)
+    return problems.isEmpty ? parsed : nil
+  }
+
   private func at(_ name: String) -> String { location + "." + name }
 }
 

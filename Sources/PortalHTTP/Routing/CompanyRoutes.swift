@@ -15,6 +15,10 @@ package struct CompanyPermission {
   package static let readLimits = CompanyPermission(
     token: .writeLimits, otherToken: .useLimits, staff: .changeLimits)
   package static let changeLimits = CompanyPermission(token: .writeLimits, staff: .changeLimits)
+  package static let readKeyCredits = CompanyPermission(token: .readKeys, staff: .readCustomers)
+  package static let changeKeyCredits = CompanyPermission(token: .writeKeys, staff: .changeCredits)
+  package static let readAccountCredits = CompanyPermission(token: .readAccounts, staff: .readCustomers)
+  package static let changeAccountCredits = CompanyPermission(token: .writeAccounts, staff: .changeCredits)
 }
 
 /// The routes of the company that runs the portal: its machines, with service tokens, and its staff.

@@ -16,6 +16,7 @@ package struct PortalServices: Sendable {
   package var permissions: CatalogPermissions
   package var roles: CatalogRoles
   package var grants: Grants
+  package var credits: Credits
   package var verifier: Verifier
   package var tokens: ServiceTokenVerifier
   package var serviceTokens: ServiceTokens
@@ -36,7 +37,7 @@ package struct PortalServices: Sendable {
     accounts: Accounts, managedAccounts: ManagedAccounts, members: Members, invitations: Invitations,
     sessions: Sessions, credentials: Credentials, keys: Keys, idempotency: Idempotency, policies: KeyPolicies,
     plans: Plans, apis: CatalogAPIs, permissions: CatalogPermissions, roles: CatalogRoles, grants: Grants,
-    verifier: Verifier,
+    credits: Credits, verifier: Verifier,
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
@@ -57,6 +58,7 @@ package struct PortalServices: Sendable {
     self.permissions = permissions
     self.roles = roles
     self.grants = grants
+    self.credits = credits
     self.verifier = verifier
     self.tokens = tokens
     self.serviceTokens = serviceTokens

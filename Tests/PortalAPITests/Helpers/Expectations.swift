@@ -12,8 +12,9 @@ enum Contract {
     "id", "name", "start", "environment", "scopes", "rateLimitPerMinute", "limits", "rateLimitMode", "allowedIPs",
     "expiresAt", "revokedAt",
     "lastUsedAt", "totalRequests", "createdAt", "status", "description", "tags", "metadata", "createdBy",
-    "apiId", "roles", "permissions", "effective", "policyViolations",
+    "apiId", "roles", "permissions", "credits", "effective", "policyViolations",
   ]
+  static let credits = ["remaining", "held", "refill", "refillAt"]
   static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
   static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "createdAt"]
   static let permission = ["id", "slug", "description", "createdAt"]

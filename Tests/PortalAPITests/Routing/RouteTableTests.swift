@@ -54,6 +54,8 @@ struct RouteTableTests {
     "POST /v1/keys/{id}/roles", "POST /v1/keys/{id}/permissions", "GET /v1/limits", "DELETE /v1/limits/{namespace}",
     "GET /v1/limits/{namespace}/overrides", "PUT /v1/limits/{namespace}/overrides",
     "GET /v1/limits/{namespace}/overrides/{override}", "DELETE /v1/limits/{namespace}/overrides/{override}",
+    "GET /v1/keys/{id}/credits", "PUT /v1/keys/{id}/credits", "POST /v1/keys/{id}/credits",
+    "GET /v1/accounts/{id}/credits", "PUT /v1/accounts/{id}/credits", "POST /v1/accounts/{id}/credits",
   ]
   private static let gateways = [
     "DELETE /v1/accounts/{id}/keys/{keyId}", "GET /v1/accounts/{id}/keys", "GET /v1/accounts/{id}/keys/{keyId}",

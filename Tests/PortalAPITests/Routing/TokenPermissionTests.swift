@@ -83,6 +83,17 @@ struct TokenPermissionTests {
     Sample(
       route: "POST /v1/accounts/{id}/invitations", permission: .writeAccounts,
       body: #"{"email":"guest@example.com","role":"viewer"}"#, status: 201),
+    Sample(route: "GET /v1/keys/{id}/credits", permission: .readKeys, status: 200),
+    Sample(route: "PUT /v1/keys/{id}/credits", permission: .writeKeys, body: #"{"remaining":5}"#, status: 200),
+    Sample(
+      route: "POST /v1/keys/{id}/credits", permission: .writeKeys, body: #"{"operation":"set","value":5}"#,
+      status: 200),
+    Sample(route: "GET /v1/accounts/{id}/credits", permission: .readAccounts, status: 200),
+    Sample(
+      route: "PUT /v1/accounts/{id}/credits", permission: .writeAccounts, body: #"{"remaining":5}"#, status: 200),
+    Sample(
+      route: "POST /v1/accounts/{id}/credits", permission: .writeAccounts,
+      body: #"{"operation":"increment","value":5}"#, status: 200),
     // The last one: there is no account after it.
     Sample(route: "DELETE /v1/accounts/{id}", permission: .writeAccounts, status: 200),
   ]

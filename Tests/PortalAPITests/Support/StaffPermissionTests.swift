@@ -118,11 +118,23 @@ struct StaffPermissionTests {
       body: #"{"identifier":"user_1","limit":9,"windowMilliseconds":1000,"reason":"because"}"#, status: 200),
     Sample(route: "DELETE /v1/limits/{namespace}/overrides/{override}", body: reason, status: 200),
     Sample(route: "DELETE /v1/limits/{namespace}", body: reason, status: 200),
+    Sample(route: "GET /v1/keys/{id}/credits", id: { $0.key }, status: 200),
+    Sample(
+      route: "PUT /v1/keys/{id}/credits", id: { $0.key }, body: #"{"remaining":5,"reason":"because"}"#, status: 200),
+    Sample(
+      route: "POST /v1/keys/{id}/credits", id: { $0.key },
+      body: #"{"operation":"set","value":5,"reason":"because"}"#, status: 200),
+    Sample(route: "GET /v1/accounts/{id}/credits", status: 200),
+    Sample(route: "PUT /v1/accounts/{id}/credits", body: #"{"remaining":5,"reason":"because"}"#, status: 200),
+    Sample(
+      route: "POST /v1/accounts/{id}/credits", body: #"{"operation":"set","value":5,"reason":"because"}"#,
+      status: 200),
   ]
 
   /// The permissions that only admins have, as in docs/SUPPORT.md.
   private static let ofAdmins: Set<StaffPermission> = [
     .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople, .changeLimits,
+    .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople, .changeCredits,
   ]
 
   @Test("the role support has the permissions for single customers, and the role admin has all")
@@ -139,6 +151,8 @@ struct StaffPermissionTests {
       let table = portal.application.table
       let paths = [
         "support/", "analytics/", "apis", "permissions", "roles", "keys/{id}/roles", "keys/{id}/permissions", "limits",
+        "support/", "analytics/", "apis", "permissions", "roles", "keys/{id}/roles", "keys/{id}/permissions",
+        "keys/{id}/credits", "accounts/{id}/credits",
       ]
       let routes = table.all.filter { route in
         paths.contains { route.contains(" /v1/" + $0) } && route != "POST /v1/support/login"

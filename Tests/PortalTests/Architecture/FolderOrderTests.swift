@@ -41,7 +41,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
   (
     "PortalAPI",
     FolderOrder([
-      ["Problems"],
+      ["Credits", "Problems"],
       ["Accounts", "Audit", "Contract", "Credentials", "Keys", "Operations", "Verification"],
       ["Analytics", "Backends", "Catalog", "FastPath", "Sessions", "StandaloneLimits", "Usage"],
       ["Server", "Support"],

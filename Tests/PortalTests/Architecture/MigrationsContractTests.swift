@@ -21,7 +21,8 @@ struct MigrationsContractTests {
   @Test("every table belongs to an account, or is known to belong to none")
   func tenants() async throws {
     let global: Set = [
-      "accounts", "apis", "attempt_counts", "erasures", "installation", "instances", "invalidation_head",
+      "accounts", "apis", "attempt_counts", "credit_holders",
+      "erasures", "installation", "instances", "invalidation_head",
       "invalidation_server", "jobs", "limit_namespaces", "limit_overrides",
       "packed_usage_totals", "permissions", "plans",
       "rate_limit_counts",

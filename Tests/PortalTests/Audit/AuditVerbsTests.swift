@@ -632,6 +632,29 @@ struct AuditVerbsTests {
       _ = try await InvalidationEpochs(pool: $0.world.pool, propagations: $0.world.propagations)
         .begin(by: World.caller, SupportReason(text: "A table was restored."))
     },
+    Verb(
+      "credits are set, changed, and forgiven",
+      [
+        "account command key.credits_changed key", "account command key.credits_changed key",
+        "account command account.credits_changed account", "account command credits.forgiven credits",
+      ]
+    ) { stage in
+      let world = stage.world
+      try await world.change(.set(5), of: .key(stage.key))
+      try await world.change(.decrement(2), of: .key(stage.key))
+      try await world.change(.set(5), of: .account(stage.account))
+      // Nothing changes.
+      try await world.change(.settings(remaining: nil, refill: .remove), of: .account(stage.account))
+      try await world.pool.script(
+        """
+        insert into credit_holders (id, heard_at) values (gen_random_uuid(), now() - interval '1 hour');
+        insert into credit_leases (account_id, credits_id, holder_id, generation, granted)
+          select account.id, account.credits_id, holder.id, 0, 1 from accounts account, credit_holders holder
+        """)
+      for _ in 1...2 {
+        _ = try await world.credits.forgive(CreditSilence(seconds: 60, runCount: 0), by: World.caller)
+      }
+    },
     Verb("there is nothing for the jobs to delete", []) {
       for job in ["usage-retention", "usage-hours", "usage-batches", "usage-sources"] { try await $0.run(job) }
     },
@@ -674,6 +697,7 @@ struct AuditVerbsTests {
     .permissionUpdated, .permissionDeleted, .roleCreated,
     .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged, .limitNamespaceCreated,
     .limitNamespaceDeleted, .limitOverrideSet, .limitOverrideDeleted,
+    .keyCreditsChanged, .accountCreditsChanged, .creditsForgiven,
   ]
 
   @Test("docs/AUDIT.md lists every action")

@@ -44,6 +44,7 @@ struct World {
   var grants: Grants { Grants(pool: pool, keys: keys) }
   var namespaces: LimitNamespaces { LimitNamespaces(pool: pool, propagations: propagations) }
   var overrides: NamespaceOverrides { NamespaceOverrides(pool: pool, propagations: propagations) }
+  var credits: Credits { Credits(pool: pool, keys: keys) }
   var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations, clock: clock) }
 
   func makeAccount(_ email: String = "ada@example.com") async throws -> UUID {
