@@ -264,23 +264,6 @@ package struct RequestFields {
     return elements
   }
 
-  /// An object, parsed by `parse`. Problems are reported with its name. Nil if it is missing or null, and after a
-  /// problem.
-  package mutating func optionalObject<Element>(
-    _ name: String, _ parse: (inout RequestFields) -> Element?
-  ) -> Element? {
-    guard members[ByteText(name)] != nil, !takeNull(name) else { return nil }
-    guard case .object(let members)? = value(name) else {
-      refuse(name, "must be an object")
-      return nil
-    }
-    var fields = RequestFields(members, location: at(name))
-    let element = parse(&fields)
-    let problems = fields.finalProblems
-    merge(problems)
-    return problems.isEmpty ? element : nil
-  }
-
   /// A list of objects, each parsed by `parse`. Problems are reported with the object's index. Nil if the list is
   /// missing or null.
   package mutating func optionalObjects<Element>(
@@ -321,6 +304,23 @@ package struct RequestFields {
       }
       return element(.fields(RequestFields(members, location: location)))
     }
+  }
+
+  /// Returns the value that `parse` takes from a member that is an object; nil if it is missing or null, and after a
+  /// problem.
+  package mutating func optionalObject<Value>(
+    _ name: String, _ parse: (inout RequestFields) -> Value?
+  ) -> Value? {
+    guard let value = value(name) else { return nil }
+    guard case .object(let members) = value else {
+      refuse(name, "must be an object")
+      return nil
+    }
+    var fields = RequestFields(members, location: at(name))
+    let parsed = parse(&fields)
+    let problems = fields.finalProblems
+    merge(problems)
+    return problems.isEmpty ? parsed : nil
   }
 
   private func at(_ name: String) -> String { location + "." + name }
