@@ -85,9 +85,9 @@ package final class CreditLedger: Sendable {
   private struct Shard: Sendable {
     var holder: UUID
     var entries: [UUID: Entry] = [:]
-    /// Free slots of the extents that were distributed.
     var free: [Slot] = []
-    var distributedCount = 0
+    /// How many of the extents it has got its slots of.
+    var extentCount = 0
     /// Whether the instance spends nothing any more.
     var isEnded = false
 
@@ -113,29 +113,12 @@ package final class CreditLedger: Sendable {
     var opening: Task<Void, any Error>?
   }
 
-  private struct Extents: Sendable {
-    var spool: CreditSpool?
-    var failure: String?
-    var all: [CreditExtent] = []
-
-    var nextNumber: Int { (all.lazy.map(\.number).max() ?? 0) + 1 }
-
-    /// Each is twice as large as the one before.
-    var nextSlotsPerShard: Int {
-      all.last.map { min(2 * $0.slotsPerShard, SpoolHead.slotsPerShardMax) } ?? SpoolHead.slotsPerShardMin
-    }
-
-    /// Whether new slots are taken from it: not from anonymous memory once there are files again.
-    func isInUse(_ extent: CreditExtent) -> Bool { !extent.isAnonymous || failure != nil || spool == nil }
-  }
-
   private let shards: [LockedShard]
   private let firstHolder: UUID
   private let holder: Mutex<Holder>
-  private let extents = Mutex(Extents())
+  private let extents: CreditExtents
   /// Grows with each statement.
   private let lastNumber = Atomic<Int>(0)
-  private let spool: String?
   private let lease: Duration
   private let ask: Ask
   private let openHolder: Open
@@ -167,7 +150,7 @@ package final class CreditLedger: Sendable {
     shards = (0..<SpoolHead.shardCount).map { _ in LockedShard(holder) }
     firstHolder = holder
     self.holder = Mutex(Holder(id: holder))
-    self.spool = spool
+    extents = CreditExtents(spool, of: holder)
     self.lease = lease
     self.executor = executor
     self.observer = observer
@@ -423,13 +406,7 @@ package final class CreditLedger: Sendable {
   }
 
   /// Removes the files, once PostgreSQL has what was spent. Blocks.
-  func removeFiles() {
-    extents.withLock { extents in
-      for extent in extents.all { extent.removeFile() }
-      extents.spool?.close()
-      extents = Extents()
-    }
-  }
+  func removeFiles() { extents.remove() }
 
   private func send(_ ask: CreditAsk, of bucket: UUID, by holder: UUID) {
     Task(executorPreference: executor) { await self.perform(ask, of: bucket, by: holder) }
@@ -471,7 +448,7 @@ package final class CreditLedger: Sendable {
   }
 
   private func open(_ id: UUID) async throws {
-    extents.withLock { openSpool(&$0, id) }
+    extents.open(for: id)
     let isOpen = try await openHolder(id)
     holder.withLock { if $0.id == id { $0.isOpen = isOpen } }
     if !isOpen { renewHolder(id) }
@@ -488,13 +465,13 @@ package final class CreditLedger: Sendable {
     }
     guard isRenewed else { return }
     observer.observe(.creditsHolderClosed)
-    removeFiles()
+    extents.remove(nextHolder: new)
     let now = milliseconds(at: .now)
     for locked in shards {
       let effects = locked.withLock { shard in
         shard.holder = new
         shard.free = []
-        shard.distributedCount = 0
+        shard.extentCount = 0
         var all: [(UUID, CreditBucket<Waiter>.Effects)] = []
         for id in Array(shard.entries.keys) {
           guard var entry = shard.entries.removeValue(forKey: id) else { continue }
@@ -559,9 +536,8 @@ package final class CreditLedger: Sendable {
   // MARK: Files
 
   package var holdings: Holdings {
-    var holdings = extents.withLock { extents in
-      Holdings(fileByteCount: extents.all.reduce(0) { $0 + $1.fileByteCount }, failure: extents.failure)
-    }
+    let (fileByteCount, failure) = extents.holdings
+    var holdings = Holdings(fileByteCount: fileByteCount, failure: failure)
     for locked in shards {
       holdings.blockCount += locked.withLock { shard in
         shard.entries.values.count { $0.bucket.block.generation != nil }
@@ -570,65 +546,21 @@ package final class CreditLedger: Sendable {
     return holdings
   }
 
-  private func openSpool(_ extents: inout Extents, _ id: UUID) {
-    guard let spool, extents.spool == nil, holder.withLock({ $0.id == id }) else { return }
-    do {
-      extents.spool = try CreditSpool(spool: spool, holder: id)
-      extents.failure = nil
-    } catch {
-      extents.failure = "\(error)"
-    }
-  }
-
-  /// A free slot of the shard. If there is none, the shard gets its part of the next extent, which may create a file on
-  /// the thread that takes an answer. This is rare.
+  /// A free slot of the shard.
   private func takeSlot(_ number: Int, _ shard: inout Shard) -> Slot? {
-    while shard.free.isEmpty {
-      let (count, holder) = (shard.distributedCount, shard.holder)
-      let (extent, place) = extents.withLock { extents in
-        if let place = extents.all.indices.dropFirst(count).first(where: { extents.isInUse(extents.all[$0]) }) {
-          return (extents.all[place], place)
-        }
-        return (makeExtent(&extents, holder), extents.all.count - 1)
-      }
-      shard.distributedCount = place + 1
+    if shard.free.isEmpty {
+      let (extent, count) = extents.next(after: shard.extentCount, for: shard.holder)
+      shard.extentCount = count
       shard.free = (0..<extent.slotsPerShard).reversed().map { Slot(extent: extent, shard: number, index: $0) }
     }
     return shard.free.popLast()
   }
 
-  private func makeExtent(_ extents: inout Extents, _ holder: UUID) -> CreditExtent {
-    if let extent = makeFile(&extents, holder) { return extent }
-    let extent = CreditExtent.anonymous(slotsPerShard: extents.nextSlotsPerShard)
-    extents.all.append(extent)
-    return extent
-  }
-
-  private func makeFile(_ extents: inout Extents, _ holder: UUID) -> CreditExtent? {
-    openSpool(&extents, holder)
-    guard let spool = extents.spool, spool.holder == holder else { return nil }
-    do throws(SpoolFailure) {
-      let extent = try spool.makeExtent(extents.nextNumber, slotsPerShard: extents.nextSlotsPerShard)
-      extents.all.append(extent)
-      extents.failure = nil
-      return extent
-    } catch {
-      extents.failure = error.description
-      return nil
-    }
-  }
-
   /// Moves what is in anonymous memory to a file, once there can be one again. Blocks.
   private func moveToFiles() {
-    let id = holder.withLock { $0.id }
-    let canMove = extents.withLock { extents in
-      guard extents.failure != nil, extents.all.contains(where: \.isAnonymous) else { return false }
-      return makeFile(&extents, id) != nil
-    }
-    guard canMove else { return }
+    guard extents.beginMove() else { return }
     for (number, locked) in shards.enumerated() {
       locked.withLock { shard in
-        guard shard.holder == id else { return }
         shard.free.removeAll { $0.extent.isAnonymous }
         for bucket in Array(shard.entries.keys) where shard.entries[bucket]?.slot?.extent.isAnonymous == true {
           guard let spending = shard.entries[bucket]?.spending(of: bucket), let slot = takeSlot(number, &shard) else {
@@ -639,6 +571,7 @@ package final class CreditLedger: Sendable {
         }
       }
     }
+    extents.endMove()
   }
 
   // MARK: Shards

@@ -264,23 +264,6 @@ package struct RequestFields {
     return elements
   }
 
-  /// An object, parsed by `parse`. Problems are reported with its name. Nil if it is missing or null, and after a
-  /// problem.
-  package mutating func optionalObject<Element>(
-    _ name: String, _ parse: (inout RequestFields) -> Element?
-  ) -> Element? {
-    guard members[ByteText(name)] != nil, !takeNull(name) else { return nil }
-    guard case .object(let members)? = value(name) else {
-      refuse(name, "must be an object")
-      return nil
-    }
-    var fields = RequestFields(members, location: at(name))
-    let element = parse(&fields)
-    let problems = fields.finalProblems
-    merge(problems)
-    return problems.isEmpty ? element : nil
-  }
-
   /// A list of objects, each parsed by `parse`. Problems are reported with the object's index. Nil if the list is
   /// missing or null.
   package mutating func optionalObjects<Element>(

@@ -189,17 +189,27 @@ struct CreditLedgerTests {
     try await withFolder { folder in
       // There is a file in place of the folder.
       try Data().write(to: URL(filePath: folder))
-      let bank = CreditsBank([own: 100])
+      let ids = (0..<40).map { UUID.numbered($0) }
+      let bank = CreditsBank(Dictionary(uniqueKeysWithValues: ids.map { ($0, 100) }))
       let ledger = bank.makeLedger(spool: folder)
-      #expect(try await ledger.spend(10, of: ownCredits))
+      func spendOfAll() async throws {
+        for id in ids {
+          let credits = try #require(KeyCredits(own: id, account: nil))
+          #expect(try await ledger.spend(10, of: credits))
+        }
+      }
+      try await spendOfAll()
       #expect(ledger.holdings.failure != nil && ledger.holdings.fileByteCount == 0)
+      ledger.tick()
+      #expect(ledger.holdings.failure != nil, "there still is no folder")
       try FileManager.default.removeItem(atPath: folder)
       ledger.tick()
       #expect(ledger.holdings.failure == nil && ledger.holdings.fileByteCount > 0)
-      #expect(try await ledger.spend(1, of: ownCredits))
-      let path = "\(folder)/credits/\(ledger.unsettled(isAll: true).holder.text)/1.credits"
-      let file = try CreditFile(at: path, holder: ledger.unsettled(isAll: true).holder, number: 1)
-      #expect(file.map { CreditFile.spendings(of: [$0]).map(\.spent) } == [11])
+      try await spendOfAll()
+      let holder = ledger.unsettled(isAll: true).holder
+      let file = try CreditFile(at: "\(folder)/credits/\(holder.text)/1.credits", holder: holder, number: 1)
+      let spendings = file.map { CreditFile.spendings(of: [$0]) } ?? []
+      #expect(spendings.map(\.bucket) == ids && spendings.allSatisfy { $0.spent == 20 })
       #expect(CreditsBank([:]).makeLedger().holdings.failure == nil, "without a configured folder there is no failure")
     }
   }
