@@ -25,3 +25,24 @@ struct RateLimitWindowID: Equatable, Sendable {
   /// keep overwriting what was counted here for the other.
   let isConsistent: Bool
 }
+
+/// What a request takes from one limit.
+struct LimitCharge: Sendable, Equatable {
+  let applied: AppliedLimit
+  let cost: Int
+
+  init(_ applied: AppliedLimit, _ cost: Int) {
+    self.applied = applied
+    self.cost = cost
+  }
+}
+
+/// What a request takes from all limits that apply to it. They all have room, or nothing is taken.
+package struct LimitCharges: Sendable, Equatable {
+  let lineageID: UUID
+  let accountID: UUID
+  let all: [LimitCharge]
+
+  /// Whether PostgreSQL decides any of them.
+  var needPostgres: Bool { all.contains { $0.applied.mode == .consistent } }
+}

@@ -14,10 +14,10 @@ struct RateLimitWindows: Sendable {
     var window: SharedWindow
     let isConsistent: Bool
 
-    init(_ id: RateLimitWindowID, seconds: Int) {
+    init(_ id: RateLimitWindowID, milliseconds: Int) {
       subject = id.subject
       digest = id.digest
-      window = SharedWindow(seconds: seconds)
+      window = SharedWindow(milliseconds: milliseconds)
       isConsistent = id.isConsistent
     }
 
@@ -138,14 +138,15 @@ struct RateLimitWindows: Sendable {
   }
 
   private mutating func enqueue(_ place: Int) {
-    let isShort = entries[place].window.publication.seconds <= SharedWindow.shortSecondsMax
+    let isShort = entries[place].window.milliseconds <= SharedWindow.shortMillisecondsMax
     if isShort { shortQueue.append(Place(place)) } else { longQueue.append(Place(place)) }
   }
 
   // MARK: Places
 
   private func window(_ applied: AppliedLimit) -> SlidingWindow {
-    find(applied.window).map { entries[$0].window.window } ?? SlidingWindow(seconds: applied.limit.windowSeconds)
+    find(applied.window).map { entries[$0].window.window }
+      ?? SlidingWindow(milliseconds: applied.limit.windowMilliseconds)
   }
 
   private func find(_ id: RateLimitWindowID) -> Int? {
@@ -156,7 +157,7 @@ struct RateLimitWindows: Sendable {
   private mutating func place(_ applied: AppliedLimit) -> Int {
     let id = applied.window
     return find(id)
-      ?? insert(Entry(id, seconds: applied.limit.windowSeconds), Self.indexBits(id.subject, id.digest))
+      ?? insert(Entry(id, milliseconds: applied.limit.windowMilliseconds), Self.indexBits(id.subject, id.digest))
   }
 
   private mutating func insert(_ entry: Entry, _ bits: UInt32) -> Int {

@@ -47,22 +47,25 @@ package final class KeyGrants: Sendable, Hashable {
   }
 }
 
-/// What a request demands of the api and the permissions of a key. Most requests demand nothing of these, and have no
-/// more than an empty reference.
+/// What a request demands of the api and the permissions of a key, and the limits that it names. Most requests have
+/// nothing of these, and no more than an empty reference.
 final class GrantDemands: Sendable, Equatable {
   let api: CatalogReference?
   let apiIDs: [UUID]?
   let permissions: PermissionQuery?
+  let limits: [LimitAsk]
 
   /// Nil if nothing is demanded.
-  init?(api: CatalogReference?, apiIDs: [UUID]?, permissions: PermissionQuery?) {
-    if api == nil, apiIDs == nil, permissions == nil { return nil }
+  init?(api: CatalogReference?, apiIDs: [UUID]?, permissions: PermissionQuery?, limits: [LimitAsk]) {
+    if api == nil, apiIDs == nil, permissions == nil, limits.isEmpty { return nil }
     self.api = api
     self.apiIDs = apiIDs
     self.permissions = permissions
+    self.limits = limits
   }
 
   static func == (one: GrantDemands, other: GrantDemands) -> Bool {
     one.api == other.api && one.apiIDs == other.apiIDs && one.permissions == other.permissions
+      && one.limits == other.limits
   }
 }

@@ -23,7 +23,7 @@ package struct VerificationRequest: Sendable, Equatable {
   package init(
     hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
     endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1, environment: Key.Environment? = nil,
-    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil
+    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil, limits: [LimitAsk] = []
   ) {
     self.hash = hash
     self.scopes = scopes
@@ -31,7 +31,7 @@ package struct VerificationRequest: Sendable, Equatable {
     self.endpoint = endpoint
     self.cost = cost
     self.environment = environment
-    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions)
+    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions, limits: limits)
   }
 
   /// If set, keys for other apis are not found.
@@ -40,14 +40,19 @@ package struct VerificationRequest: Sendable, Equatable {
   /// If set, keys for none of these apis are not found.
   package var apiIDs: [UUID]? {
     get { demands?.apiIDs }
-    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions) }
+    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions, limits: limits) }
   }
 
   /// What the permissions of the key must meet.
   package var permissions: PermissionQuery? {
     get { demands?.permissions }
-    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue) }
+    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue, limits: limits) }
   }
+
+  /// The limits that the request names, each once.
+  package var limits: [LimitAsk] { demands?.limits ?? [] }
+
+  var namesLimits: Bool { demands?.limits.isEmpty == false }
 
   /// The endpoint name for a method and a target, as gateways pass them on. The query is left out, because it would
   /// make every request an endpoint of its own.
@@ -119,7 +124,8 @@ package struct VerifiableKey: Sendable, Equatable {
   init(
     id: UUID, lineageID: UUID? = nil, accountID: UUID, name: String, environment: Key.Environment, scopes: [String],
     rateLimitPerMinute: Int?, namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil,
-    rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil,
+    accountLimits: [RateLimit] = [], rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast,
+    allowedIPs: [AddressBlock]? = nil,
     expiresAt: Date? = nil, isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false,
     grants: KeyGrants? = nil
   ) {
@@ -131,7 +137,8 @@ package struct VerifiableKey: Sendable, Equatable {
     self.expiresAt = expiresAt
     limits = KeyLimits(
       lineageID: lineageID ?? id, accountID: accountID, perMinute: rateLimitPerMinute, named: namedLimits,
-      mode: rateLimitMode, accountPerMinute: accountLimitPerMinute, accountMode: accountLimitMode)
+      mode: rateLimitMode, accountPerMinute: accountLimitPerMinute, accountNamed: accountLimits,
+      accountMode: accountLimitMode)
     self.environment = environment
     self.isRevoked = isRevoked
     self.isSuspended = isSuspended
@@ -155,6 +162,12 @@ package struct VerifiableKey: Sendable, Equatable {
     guard isCovered else { return .insufficientScope }
     guard let permissions = request.permissions else { return nil }
     return permissions.isMet { grants?.has($0) ?? false } ? nil : .insufficientPermissions
+  }
+
+  /// What the request takes from limits; nil if the key has only limits per minute, and the request names none.
+  func charges(of request: VerificationRequest) -> LimitCharges? {
+    if limits.allNamed == nil, !request.namesLimits { return nil }
+    return limits.charges(cost: request.cost, asks: request.limits)
   }
 
   /// Whether there is such a key for the request: it is of the environment and for the api that the request may ask

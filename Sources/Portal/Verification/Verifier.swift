@@ -60,20 +60,25 @@ package struct Verifier: Sendable {
 
   /// Verifies one request. Throws `.unavailable`, or the error of the database, if PostgreSQL is needed and cannot be
   /// reached. It is needed if the key is not in the cache, the lease of the cache has expired, or a limit requires it.
+  /// Throws ``UnknownLimits`` if the request names limits that the key does not have.
   package func verify(_ request: VerificationRequest) async throws -> Verdict {
     let key: VerifiableKey? = if let hash = request.hash { try await keys.value(of: hash) } else { nil }
     return try await verify(key, request)
   }
 
-  /// Verifies many requests, in their order. Throws as ``verify(_:)-(VerificationRequest)``; if a key cannot be looked
-  /// up, none of the requests is counted.
-  package func verify(_ requests: [VerificationRequest]) async throws -> [Verdict] {
+  /// Verifies many requests, in their order. Throws as ``verify(_:)-(VerificationRequest)``, except for unknown limits,
+  /// which are the result of their request; if a key cannot be looked up, none of the requests is counted.
+  package func verify(_ requests: [VerificationRequest]) async throws -> [Result<Verdict, UnknownLimits>] {
     var found = try await keys.values(of: requests.compactMap(\.hash))[...]
-    var verdicts: [Verdict] = []
+    var results: [Result<Verdict, UnknownLimits>] = []
     for request in requests {
-      verdicts.append(try await verify(request.hash == nil ? nil : found.removeFirst(), request))
+      do {
+        results.append(.success(try await verify(request.hash == nil ? nil : found.removeFirst(), request)))
+      } catch let unknown as UnknownLimits {
+        results.append(.failure(unknown))
+      }
     }
-    return verdicts
+    return results
   }
 
   /// The verdict on a request without a key.
@@ -172,11 +177,16 @@ package struct Verifier: Sendable {
   private func verify(_ key: VerifiableKey?, _ request: VerificationRequest) async throws -> Verdict {
     let now = try await clock.now(on: pool)
     guard let key, key.isFound(by: request) else { return counted(.notFound, request, at: now) }
+    if request.namesLimits {
+      let unknown = key.limits.unknown(request.limits)
+      if !unknown.isEmpty { throw UnknownLimits(places: unknown) }
+    }
     var reservation: RateLimiter.Reservation?
     if let decision = decide(key, request, at: now, &reservation) {
       return counted(Verdict(key, decision), request, at: now)
     }
-    let decision = Decision(try await limits.admit(key.limits, cost: request.cost))
+    let charges = key.charges(of: request) ?? key.limits.charges(cost: request.cost)
+    let decision = Decision(try await limits.admit(charges))
     return counted(Verdict(key, decision), request, at: now)
   }
 
@@ -185,10 +195,21 @@ package struct Verifier: Sendable {
   private func decide(
     _ key: VerifiableKey, _ request: VerificationRequest, at now: Moment, _ reservation: inout RateLimiter.Reservation?
   ) -> Decision? {
+    if let charges = key.charges(of: request) { return decide(key, request, charges, at: now, &reservation) }
     if let refusal = key.refusal(of: request, at: now.expiryDate) {
       return Decision(code: refusal, limits: limiter.peek(key.limits, at: now.milliseconds))
     }
     return limiter.admit(key.limits, cost: request.cost, at: now.milliseconds, &reservation).map { Decision($0) }
+  }
+
+  private func decide(
+    _ key: VerifiableKey, _ request: VerificationRequest, _ charges: LimitCharges, at now: Moment,
+    _ reservation: inout RateLimiter.Reservation?
+  ) -> Decision? {
+    if let refusal = key.refusal(of: request, at: now.expiryDate) {
+      return Decision(code: refusal, limits: limiter.peek(charges, at: now.milliseconds))
+    }
+    return limiter.admit(charges, at: now.milliseconds, &reservation).map { Decision($0) }
   }
 
   private func counted(_ verdict: Verdict, _ request: VerificationRequest, at now: Moment) -> Verdict {
@@ -230,11 +251,13 @@ private struct SharedParts: Sendable {
 
   private let scopeLists = SharedValues<[String]>(countMax: countMax)
   private let grants = SharedValues<KeyGrants>(countMax: countMax)
+  private let named = SharedValues<NamedLimits>(countMax: countMax)
 
   func applied(to key: VerifiableKey) -> VerifiableKey {
     var key = key
     key.scopes = scopeLists.shared(key.scopes)
     key.grants = key.grants.map { grants.shared($0) }
+    key.limits.allNamed = key.limits.allNamed.map { named.shared($0) }
     return key
   }
 }

@@ -42,7 +42,11 @@ extension JSONWriter {
 
   private mutating func piece(_ text: StaticString, _ standing: RateLimitDecision.Standing) {
     piece(text, standing.limit.name)
+    if standing.isOfAccount, !RateLimit.isReserved(name: standing.limit.name) { piece(#","shared":true"#) }
     piece(#","windowSeconds":"#, standing.limit.windowSeconds)
+    if standing.limit.windowMilliseconds % 1_000 != 0 {
+      piece(#","windowMilliseconds":"#, standing.limit.windowMilliseconds)
+    }
     piece(#","limit":"#, standing.window)
   }
 

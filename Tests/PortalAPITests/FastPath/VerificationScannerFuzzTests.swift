@@ -10,7 +10,7 @@ import Testing
 @Suite("VerificationScanner, fuzzed")
 struct VerificationScannerFuzzTests {
   private static let names = [
-    "key", "scope", "scopes", "clientIP", "endpoint", "cost", "api", "permissions", "other", "ke\\u0079",
+    "key", "scope", "scopes", "clientIP", "endpoint", "cost", "api", "permissions", "limits", "other", "ke\\u0079",
   ]
   private static let values = [
     #""k""#, #""lk_live_x""#, #""a:b""#, #"["a","b"]"#, "[]", #""10.0.0.1""#, #""::1""#, #""10.0.0.0/8""#, "1", "17",

@@ -14,6 +14,7 @@ enum Contract {
     "lastUsedAt", "totalRequests", "createdAt", "status", "description", "tags", "metadata", "createdBy",
     "apiId", "roles", "permissions", "effective", "policyViolations",
   ]
+  static let limit = ["name", "limit", "windowSeconds", "windowMilliseconds", "autoApply"]
   static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
   static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "createdAt"]
   static let permission = ["id", "slug", "description", "createdAt"]

@@ -59,6 +59,12 @@ struct RequestGenerator {
           #""api":"one""#, #""api":"two""#, #""api":"00000000-0000-7000-8000-000000000070""#, #""api":"a b""#,
           #""api":7"#))
     }
+    if oneIn(6) {
+      members.append(
+        pick(
+          #""limits":[{"name":"asked"}]"#, #""limits":[{"name":"odd","cost":3}]"#, #""limits":[]"#, #""limits":null"#,
+          #""limits":[{"name":"asked","limit":3,"windowMilliseconds":86400000}]"#, #""limits":[{"name":"never"}]"#))
+    }
     if oneIn(20) { members.append(pick(#""other":1"#, #""key":"k""#, "\"a\":\"\u{1}\"")) }
     members.shuffle(using: &random)
     return "{" + pick("", "", " ", "\n") + members.joined(separator: pick(",", ",", " , ")) + "}"

@@ -23,7 +23,7 @@ struct MigrationsContractTests {
     let global: Set = [
       "accounts", "apis", "attempt_counts", "erasures", "installation", "instances", "invalidation_head",
       "invalidation_server", "jobs",
-      "packed_usage_totals", "permissions", "plans",
+      "long_rate_limit_counts", "packed_usage_totals", "permissions", "plans",
       "rate_limit_counts",
       "rate_limit_windows", "role_permissions", "roles",
       "schema_migrations", "second_factors", "service_token_activity", "service_tokens", "signups", "staff",

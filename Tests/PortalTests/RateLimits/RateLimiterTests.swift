@@ -91,7 +91,8 @@ struct RateLimiterTests {
     var count = 0
     for number in 0..<50 {
       if limiter.admit(fast, cost: 1, at: milliseconds(0))?.isAdmitted == true { count += 1 }
-      limiter.decided(consistent.all[0], index: milliseconds(0) / 60_000, current: number % 10, previous: 0)
+      limiter.decided(
+        consistent.charges(cost: 1).all[0].applied, index: milliseconds(0) / 60_000, current: number % 10, previous: 0)
     }
     #expect(count == 10)
     #expect(limiter.peek(consistent, at: milliseconds(0)).binding?.remaining == 1)
@@ -224,6 +225,90 @@ extension RateLimiterTests {
     #expect(limiter.admit(key, cost: 1, at: milliseconds(0))?.binding?.limit == 3)
     key.accountMode = .consistent
     #expect(limiter.admit(key, cost: 1, at: milliseconds(0)) == nil)
+  }
+}
+
+extension RateLimiterTests {
+  // MARK: Limits that a request names
+
+  private func key() -> KeyLimits {
+    KeyLimits(
+      lineageID: .version7(), accountID: .version7(), perMinute: 100,
+      named: [
+        RateLimit(name: "always", limit: 50, windowMilliseconds: 3_600_000),
+        RateLimit(name: "asked", limit: 20, windowMilliseconds: 3_600_000, isAutomatic: false),
+      ], accountPerMinute: 1_000,
+      accountNamed: [
+        RateLimit(name: "asked", limit: 30, windowMilliseconds: 3_600_000, isAutomatic: false),
+        RateLimit(name: "monthly", limit: 500, windowMilliseconds: 31 * 86_400_000),
+      ])
+  }
+
+  private func left(_ key: KeyLimits, cost: Int = 1, _ asks: LimitAsk...) -> [String: [Int]]? {
+    var reservation: RateLimiter.Reservation?
+    let decision = limiter.admit(key.charges(cost: cost, asks: asks), at: milliseconds(0), &reservation)
+    guard let decision, decision.isAdmitted else { return nil }
+    return Dictionary(grouping: decision.all) { $0.limit.name }.mapValues { $0.map(\.window.remaining) }
+  }
+
+  @Test("a request takes its cost from the automatic limits, and from the others if it names them")
+  func automatic() {
+    let key = key()
+    #expect(left(key, cost: 2) == ["default": [98], "always": [48], "account": [998], "monthly": [498]])
+    // Of the key and of its account.
+    #expect(
+      left(key, cost: 3, LimitAsk(name: "asked"))
+        == ["default": [95], "always": [45], "asked": [17, 27], "account": [995], "monthly": [495]])
+  }
+
+  @Test("a named limit takes its own cost, which may be nothing")
+  func ownCost() {
+    let key = key()
+    let asks = [
+      LimitAsk(name: "always", cost: 10), LimitAsk(name: "default", cost: 0), LimitAsk(name: "asked", cost: 20),
+    ]
+    #expect(
+      left(key, cost: 2, asks[0], asks[1], asks[2])
+        == ["default": [100], "always": [40], "asked": [0, 10], "account": [998], "monthly": [498]])
+    // The key's limit refuses, so nothing is taken from any.
+    #expect(left(key, LimitAsk(name: "asked", cost: 1)) == nil)
+    #expect(left(key, LimitAsk(name: "asked", cost: 0))?["asked"] == [0, 10])
+    #expect(left(key)?["always"] == [38])
+  }
+
+  @Test("a limit that a request brings along is counted for the key, apart from the key's own limit of that name")
+  func brought() {
+    let (one, other) = (key(), key())
+    let hour = WindowLimit(limit: 5, windowMilliseconds: 3_600_000)
+    func ask(_ name: String, cost: Int, _ own: WindowLimit = hour) -> LimitAsk {
+      LimitAsk(name: name, cost: cost, own: own)
+    }
+    #expect(left(one, ask("uploads", cost: 5))?["uploads"] == [0])
+    #expect(left(one, ask("uploads", cost: 1)) == nil)
+    #expect(left(other, ask("uploads", cost: 1))?["uploads"] == [4])
+    // The same window has the same count, whatever the limit; another window has another.
+    #expect(left(one, ask("uploads", cost: 1, .init(limit: 8, windowMilliseconds: 3_600_000)))?["uploads"] == [2])
+    #expect(left(one, ask("uploads", cost: 1, .init(limit: 8, windowMilliseconds: 60_000)))?["uploads"] == [7])
+    #expect(left(other, ask("always", cost: 2))?["always"] == [47, 3])
+  }
+
+  @Test("names that neither the key nor its account has are unknown, unless they come with numbers")
+  func unknown() {
+    var key = key()
+    let asks = ["asked", "monthly", "never", "default", "account"].map { LimitAsk(name: $0) }
+    #expect(key.unknown(asks) == [2])
+    #expect(key.unknown([LimitAsk(name: "never", own: .init(limit: 1, windowMilliseconds: 1_000))]) == [])
+    (key.perMinute, key.accountPerMinute, key.accountNamed) = (nil, nil, [])
+    #expect(key.unknown(asks) == [1, 2, 3, 4])
+  }
+
+  @Test("the keys of an account share its named limits")
+  func ofAccount() {
+    let one = key()
+    var other = key()
+    other.accountID = one.accountID
+    #expect(left(one, cost: 40)?["monthly"] == [460])
+    #expect(left(other, cost: 30)?["monthly"] == [430] && left(other, cost: 1)?["always"] == [19])
   }
 }
 

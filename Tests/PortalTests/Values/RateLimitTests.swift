@@ -1,3 +1,4 @@
+import Postgres
 import Testing
 
 @testable import Portal
@@ -23,7 +24,56 @@ struct RateLimitTests {
     #expect(RateLimit(name: "daily", limit: 20, windowSeconds: 86_400).digest == limit.digest)
     #expect(RateLimit(name: "dailx", limit: 10, windowSeconds: 86_400).digest != limit.digest)
     #expect(RateLimit(name: "daily", limit: 10, windowSeconds: 86_399).digest != limit.digest)
+    for milliseconds in [86_400_001, 86_399_999, 86_400] {
+      #expect(RateLimit(name: "daily", limit: 10, windowMilliseconds: milliseconds).digest != limit.digest)
+    }
+    #expect(
+      RateLimit(name: "daily", limit: 10, windowMilliseconds: 86_400_000, isAutomatic: false).digest == limit.digest)
+    // Windows continue after an upgrade.
+    #expect(RateLimit.ofKey(perMinute: 1).digest == RateLimit(name: "default", limit: 1, windowSeconds: 60).digest)
     #expect(RateLimit.ofKey(perMinute: 1).digest != RateLimit.ofAccount(perMinute: 1).digest)
+  }
+
+  @Test("the length of a window in seconds is rounded up")
+  func seconds() {
+    for (milliseconds, seconds) in [(1_000, 1), (1_001, 2), (1_999, 2), (2_000, 2), (316_224_000_000, 316_224_000)] {
+      #expect(RateLimit(name: "a", limit: 1, windowMilliseconds: milliseconds).windowSeconds == seconds)
+    }
+  }
+
+  @Test("limits that were stored are read again, and other texts are decoding errors")
+  func stored() throws {
+    let limits = [
+      RateLimit(name: "a", limit: 1, windowMilliseconds: 1_500),
+      RateLimit(name: "b-2", limit: 1_000_000, windowMilliseconds: 316_224_000_000, isAutomatic: false),
+    ]
+    #expect(try [RateLimit](column: limits.json) == limits && [RateLimit](column: nil) == [])
+    for text in [
+      "", "{}", "null", "[1]", "[null]", "[[]]", #"[{"name":"a"}]"#,
+      #"[{"name":"A","limit":1,"windowMilliseconds":1000}]"#,
+      #"[{"name":"a","limit":-1,"windowMilliseconds":1000}]"#, #"[{"name":"a","limit":1,"windowMilliseconds":999}]"#,
+      #"[{"name":"a","limit":1,"windowMilliseconds":316224000001}]"#,
+      #"[{"name":"a","limit":1,"windowMilliseconds":1000,"autoApply":1}]"#,
+      #"[{"name":"a","limit":9223372036854775808,"windowMilliseconds":1000}]"#,
+      "[" + Array(repeating: #"{"name":"a","limit":1,"windowMilliseconds":1000}"#, count: 51).joined(separator: ",")
+        + "]",
+    ] {
+      let error = #expect(throws: PostgresError.self, "\(text)") { try [RateLimit](column: text) }
+      #expect(error?.code == .decoding)
+    }
+  }
+
+  @Test("header fields list at most ten limits, and the binding one is among them")
+  func listed() {
+    let wide = (1...30).map { standing(true, remaining: 100 + $0, retry: 0) }
+    #expect(RateLimitDecision(Array(wide.prefix(10))).listed.all == Array(wide.prefix(10)))
+    #expect(RateLimitDecision(wide).listed.all == Array(wide.prefix(10)))
+    var some = wide
+    some[20] = standing(false, remaining: 0, retry: 5)
+    #expect(RateLimitDecision(some).listed.all == Array(wide.prefix(9)) + [some[20]])
+    some[3] = standing(false, remaining: 0, retry: 50)
+    #expect(RateLimitDecision(some).listed.all == Array(some.prefix(10)))
+    #expect(RateLimitDecision.unlimited.listed == .unlimited)
   }
 
   private func standing(_ isAdmitted: Bool, remaining: Int, retry: Int?) -> RateLimitDecision.Standing {
