@@ -1,8 +1,8 @@
 -- Named limits of keys and accounts with windows from a second to ten years, in milliseconds, and limits that apply only
--- to requests that name them.
+-- to requests that name them. Limits of apis for their endpoints, by the roles of a key.
 --
 -- A server without this file knows only limits with windows of whole seconds, up to a day, that always apply. A key that
--- has another one has no named limits for it, and no account has any.
+-- has another one has no named limits for it, no account has any, and no api has limits for its endpoints.
 -- compatible-from: 0019
 
 -- MARK: Settings
@@ -23,6 +23,17 @@ alter table accounts
 grant select (named_limits) on api_keys to latchkey_portal, latchkey_gateway;
 grant select (named_limits) on accounts to latchkey_gateway;
 grant update (named_limits) on accounts to latchkey_staff;
+
+alter table apis
+  -- [{"endpoint", "limit", "windowMilliseconds", "roles": {name: {"limit", "windowMilliseconds"}, …}}, …]. NULL: none.
+  add column endpoint_limits jsonb
+    constraint apis_endpoint_limits_list check (jsonb_typeof(endpoint_limits) = 'array')
+    constraint apis_endpoint_limits_size check (octet_length(endpoint_limits::text) <= 131072),
+  -- Tells servers whether they have read these limits already. A backslash would escape what follows it.
+  add column endpoint_limits_digest text
+    generated always as (encode(sha256(replace(endpoint_limits::text, '\', '\\')::bytea), 'hex')) stored;
+
+grant update (endpoint_limits) on apis to latchkey_staff;
 
 -- MARK: Counts of the mode fast in windows of more than a day
 

@@ -5,13 +5,15 @@ struct AppliedLimit: Sendable, Equatable {
   let limit: RateLimit
   let mode: RateLimitMode
   let window: RateLimitWindowID
+  let owner: LimitOwner
 
   /// `subject` is the ID of the lineage of a key, or of the account.
-  init(_ limit: RateLimit, _ mode: RateLimitMode, of subject: UUID, isAccount: Bool = false) {
+  init(_ limit: RateLimit, _ mode: RateLimitMode, of subject: UUID, owner: LimitOwner = .key) {
     self.limit = limit
     self.mode = mode
+    self.owner = owner
     window = RateLimitWindowID(
-      subject: subject, digest: limit.digest, isAccount: isAccount, isConsistent: mode == .consistent)
+      subject: subject, digest: limit.digest, isAccount: owner == .account, isConsistent: mode == .consistent)
   }
 }
 

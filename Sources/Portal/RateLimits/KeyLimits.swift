@@ -53,15 +53,17 @@ package struct KeyLimits: Sendable, Equatable {
     set { allNamed = NamedLimits(ofKey: named, ofAccount: newValue) }
   }
 
-  /// What a request takes: from the key's limit per minute, its named limits, those that the request brings along, and
-  /// the account's limits, in this order. A named limit applies if it is automatic or if one of `asks` has its name.
-  /// `asks` may replace the cost for the limits that they name.
-  func charges(cost: Int, asks: [LimitAsk] = []) -> LimitCharges {
+  /// What a request takes: from the key's limit per minute, its named limits, those that the request brings along, that
+  /// of its api for the endpoint, and the account's limits, in this order. A named limit applies if it is automatic, or
+  /// if one of `asks` has its name. `asks` may replace the cost for the limits that they name.
+  func charges(
+    cost: Int, asks: [LimitAsk] = [], endpoint: (limit: RateLimit, apiID: UUID)? = nil
+  ) -> LimitCharges {
     var all: [LimitCharge] = []
-    func add(_ limit: RateLimit, _ mode: RateLimitMode, of subject: UUID, isAccount: Bool = false) {
+    func add(_ limit: RateLimit, _ mode: RateLimitMode, of subject: UUID, owner: LimitOwner = .key) {
       let ask = asks.first { $0.name.hasSameBytes(as: limit.name) }
       guard limit.isAutomatic || ask != nil else { return }
-      all.append(LimitCharge(AppliedLimit(limit, mode, of: subject, isAccount: isAccount), ask?.cost ?? cost))
+      all.append(LimitCharge(AppliedLimit(limit, mode, of: subject, owner: owner), ask?.cost ?? cost))
     }
     if let perMinute { add(.ofKey(perMinute: perMinute), mode, of: lineageID) }
     for limit in named { add(limit, mode, of: lineageID) }
@@ -70,10 +72,13 @@ package struct KeyLimits: Sendable, Equatable {
       let limit = RateLimit(name: ask.name, limit: own.limit, windowMilliseconds: own.windowMilliseconds)
       all.append(LimitCharge(AppliedLimit(limit, mode, of: lineageID.forBroughtLimits), ask.cost ?? cost))
     }
-    if let accountPerMinute {
-      add(.ofAccount(perMinute: accountPerMinute), accountMode, of: accountID, isAccount: true)
+    if let (limit, apiID) = endpoint {
+      all.append(LimitCharge(AppliedLimit(limit, mode, of: lineageID.mixed(with: apiID), owner: .api), cost))
     }
-    for limit in accountNamed { add(limit, accountMode, of: accountID, isAccount: true) }
+    if let accountPerMinute {
+      add(.ofAccount(perMinute: accountPerMinute), accountMode, of: accountID, owner: .account)
+    }
+    for limit in accountNamed { add(limit, accountMode, of: accountID, owner: .account) }
     return LimitCharges(lineageID: lineageID, accountID: accountID, all: all)
   }
 
@@ -130,13 +135,14 @@ final class NamedLimits: Sendable, Hashable {
 
 extension UUID {
   /// The subject of the windows of limits that requests bring along: apart from those of the key's own limits, whose
-  /// names its owner chooses. It has the same last byte, and is therefore in the same shard.
+  /// names its owner chooses.
   fileprivate var forBroughtLimits: UUID { mixed(with: Self.broughtLimits) }
 
   private static let broughtLimits = UUID(
     uuid: (0x62, 0x72, 0x6F, 0x75, 0x67, 0x68, 0x74, 0x20, 0x6C, 0x69, 0x6D, 0x69, 0x74, 0x73, 0x20, 0x20))
 
-  /// All bytes but the last differ from those of this id as the other's bytes say.
+  /// Another subject of windows, in the same shard: all bytes but the last differ from those of this id as the other's
+  /// bytes say.
   func mixed(with other: UUID) -> UUID {
     let (one, other) = (uuid, other.uuid)
     return UUID(

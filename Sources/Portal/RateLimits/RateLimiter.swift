@@ -82,7 +82,8 @@ package final class RateLimiter: Sendable {
           let isAccount = charge.applied.window.isAccount
           return RateLimitDecision.Standing(
             limit: charge.applied.limit,
-            window: (isAccount ? accountWindows : keyWindows).peek(charge.applied, at: now), isOfAccount: isAccount)
+            window: (isAccount ? accountWindows : keyWindows).peek(charge.applied, at: now), owner: charge.applied.owner
+          )
         })
     }
   }
@@ -126,7 +127,7 @@ package final class RateLimiter: Sendable {
           let windows = isAccount ? accountWindows : keyWindows
           return RateLimitDecision.Standing(
             limit: applied.limit, window: windows.decision(applied, fit != .refused, cost: cost, at: now),
-            isOfAccount: isAccount)
+            owner: charge.applied.owner)
         })
     }
   }

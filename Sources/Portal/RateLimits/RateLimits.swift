@@ -111,7 +111,7 @@ package actor RateLimits: Service {
       return RateLimitDecision.Standing(
         limit: applied.limit,
         window: window.decision(fits, cost: cost, limit: applied.limit.limit, at: taken.atMilliseconds),
-        isOfAccount: applied.window.isAccount)
+        owner: applied.owner)
     }
     return RateLimitDecision(standings)
   }

@@ -15,6 +15,8 @@ package struct RateLimit: Sendable, Hashable {
   /// these names.
   package static let keyName = "default"
   package static let accountName = "account"
+  /// The name of the limits that apis have for endpoints, in verdicts. Their ``name`` is the pattern.
+  package static let endpointName = "endpoint"
 
   private static let keyDigest = digest(keyName, 60_000)
   private static let accountDigest = digest(accountName, 60_000)
@@ -55,6 +57,18 @@ package struct RateLimit: Sendable, Hashable {
     RateLimit(name: accountName, limit: limit, windowMilliseconds: 60_000, digest: accountDigest, isAutomatic: true)
   }
 
+  /// The limit of an api for a pattern of endpoints. Its windows have a subject of their own.
+  static func ofEndpoints(_ pattern: String, _ limit: WindowLimit) -> RateLimit {
+    var digest = fnvOffset
+    withUnsafeBytes(of: UInt64(truncatingIfNeeded: limit.windowMilliseconds).littleEndian) { bytes in
+      for byte in bytes { digest = (digest ^ UInt64(byte)) &* fnvPrime }
+    }
+    for byte in pattern.utf8 { digest = (digest ^ UInt64(byte)) &* fnvPrime }
+    return RateLimit(
+      name: pattern, limit: limit.limit, windowMilliseconds: limit.windowMilliseconds,
+      digest: Int(bitPattern: UInt(digest)), isAutomatic: true)
+  }
+
   /// The length of the window in seconds, rounded up.
   package var windowSeconds: Int { Self.seconds(windowMilliseconds) }
 
@@ -74,17 +88,29 @@ package struct RateLimit: Sendable, Hashable {
     name.hasSameBytes(as: keyName) || name.hasSameBytes(as: accountName)
   }
 
+  private static let fnvOffset: UInt64 = 0xCBF2_9CE4_8422_2325
+  private static let fnvPrime: UInt64 = 0x100_0000_01B3
+
   /// FNV-1a over the name and the window length, in seconds if it is a whole number of them. Two colliding names of one
   /// key would share their windows, which harms only the key's owner, who chose them.
   private static func digest(_ name: String, _ windowMilliseconds: Int) -> Int {
-    var digest: UInt64 = 0xCBF2_9CE4_8422_2325
+    var digest = fnvOffset
     let isWhole = windowMilliseconds % 1_000 == 0
     // No name has a space.
     for byte in (isWhole ? "\(windowMilliseconds / 1_000) \(name)" : "\(windowMilliseconds)ms \(name)").utf8 {
-      digest = (digest ^ UInt64(byte)) &* 0x100_0000_01B3
+      digest = (digest ^ UInt64(byte)) &* fnvPrime
     }
     return Int(bitPattern: UInt(digest))
   }
+}
+
+/// Whose windows a limit counts in.
+package enum LimitOwner: Sendable {
+  case key
+  /// The keys of an account share it.
+  case account
+  /// A key's own windows, for a pattern of endpoints of its api.
+  case api
 }
 
 /// Where a limit is decided.
@@ -102,8 +128,10 @@ package struct RateLimitDecision: Sendable, Equatable {
   package struct Standing: Sendable, Equatable {
     package var limit: RateLimit
     package var window: SlidingWindow.Decision
-    /// Whether the keys of an account share it.
-    package var isOfAccount = false
+    package var owner = LimitOwner.key
+
+    /// The name in header fields, where a pattern of endpoints would need escapes.
+    package var shortName: String { owner == .api ? RateLimit.endpointName : limit.name }
   }
 
   /// The first limit: the key's own limit per minute, if it has one. Nil if there is no limit.

@@ -52,6 +52,8 @@ package struct VerificationRequest: Sendable, Equatable {
   /// The limits that the request names, each once.
   package var limits: [LimitAsk] { demands?.limits ?? [] }
 
+  var namesEndpoint: Bool { !endpoint.hasSameBytes(as: Self.endpointDefault) }
+
   var namesLimits: Bool { demands?.limits.isEmpty == false }
 
   /// The endpoint name for a method and a target, as gateways pass them on. The query is left out, because it would
@@ -164,10 +166,13 @@ package struct VerifiableKey: Sendable, Equatable {
     return permissions.isMet { grants?.has($0) ?? false } ? nil : .insufficientPermissions
   }
 
-  /// What the request takes from limits; nil if the key has only limits per minute, and the request names none.
+  /// What the request takes from limits; nil if there are only limits per minute.
   func charges(of request: VerificationRequest) -> LimitCharges? {
-    if limits.allNamed == nil, !request.namesLimits { return nil }
-    return limits.charges(cost: request.cost, asks: request.limits)
+    let endpoint = grants?.endpointLimits.flatMap { limits in
+      request.namesEndpoint ? limits.limit(for: request.endpoint, roles: grants?.roles ?? []) : nil
+    }
+    if limits.allNamed == nil, !request.namesLimits, endpoint == nil { return nil }
+    return limits.charges(cost: request.cost, asks: request.limits, endpoint: endpoint)
   }
 
   /// Whether there is such a key for the request: it is of the environment and for the api that the request may ask

@@ -17,7 +17,9 @@ private let verifiableKeyColumns = """
     select permission.slug
     from key_effective_permissions held join permissions permission on permission.id = held.permission_id
     where held.account_id = key.account_id and held.key_id = key.id
-    order by permission.slug collate "C") end as permissions
+    order by permission.slug collate "C") end as permissions,
+  case when key.api_id is not null then (
+    select api.endpoint_limits_digest from apis api where api.id = key.api_id) end as endpoint_limits_digest
   """
 
 private let verifiableKeyTables = """
@@ -54,7 +56,22 @@ extension VerifiableKey {
       isSuspended: try row.next(), isDisabled: try row.next(),
       grants: KeyGrants(
         apiID: try row.next(), apiSlug: try row.next(), roles: try row.next([String]?.self) ?? [],
-        permissions: try row.next([String]?.self) ?? []))
+        permissions: try row.next([String]?.self) ?? [], endpointLimitsDigest: try row.next()))
+  }
+}
+
+/// The endpoint limits of apis that have any. Those that cannot be decoded fail by themselves.
+struct FindEndpointLimits: PostgresStatement {
+  static let sql = """
+    select id, endpoint_limits_digest, endpoint_limits::text from apis
+    where id = any ($1) and endpoint_limits is not null
+    """
+  let apiIDs: [UUID]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(apiIDs) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> CompiledEndpointLimits {
+    CompiledEndpointLimits(
+      apiID: try row.next(), digest: try row.next(),
+      limits: Result { () throws(PostgresError) in try EndpointLimits(column: row.next()) })
   }
 }
 

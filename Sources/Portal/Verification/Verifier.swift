@@ -31,9 +31,10 @@ package struct Verifier: Sendable {
       cacheLimits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() }
     ) { hashes in
       let rows = try await pool.query(FindVerifiableKeys(hashes: hashes))
+      let limits = try await shared.endpointLimits(of: rows) { try await pool.query($0) }
       return try SecretsRead(
         rows.map { row in
-          (row.position, row.found.map { found in (found.hash, found.key.map(shared.applied)) })
+          (row.position, row.found.map { found in (found.hash, shared.applied(to: found.key, limits)) })
         })
     }
   }
@@ -48,9 +49,13 @@ package struct Verifier: Sendable {
         let ids = try await transaction.query(FetchRecentlyUsedKeys()).prefix(count - readCount)
         if ids.isEmpty { break }
         readCount += ids.count
-        for row in try await transaction.query(FindVerifiableKeysByID(ids: ids)) {
-          guard case (let hash, .success(let key))? = row.found else { continue }
-          let outcome = keys.cache.fill(hash, shared.applied(to: key), readAt: row.position, at: .now)
+        let rows = try await transaction.query(FindVerifiableKeysByID(ids: ids))
+        let limits = try await shared.endpointLimits(of: rows) { try await transaction.query($0) }
+        for row in rows {
+          guard let (hash, found) = row.found, case .success(let key) = shared.applied(to: found, limits) else {
+            continue
+          }
+          let outcome = keys.cache.fill(hash, key, readAt: row.position, at: .now)
           if outcome == .stored { storedCount += 1 }
         }
       }
@@ -252,8 +257,36 @@ private struct SharedParts: Sendable {
   private let scopeLists = SharedValues<[String]>(countMax: countMax)
   private let grants = SharedValues<KeyGrants>(countMax: countMax)
   private let named = SharedValues<NamedLimits>(countMax: countMax)
+  private let shelf = EndpointLimitsShelf()
 
-  func applied(to key: VerifiableKey) -> VerifiableKey {
+  /// The endpoint limits of the apis that these keys are for, which are read if the instance does not have them yet.
+  func endpointLimits(
+    of rows: [FoundKey], _ read: (FindEndpointLimits) async throws -> [CompiledEndpointLimits]
+  ) async throws -> [UUID: CompiledEndpointLimits] {
+    var (found, unread) = shelf.find(for: rows.lazy.compactMap { try? $0.found?.key.get() })
+    if unread.isEmpty { return found }
+    let limits = try await read(FindEndpointLimits(apiIDs: unread))
+    shelf.store(limits)
+    for limits in limits { found[limits.apiID] = limits }
+    return found
+  }
+
+  /// A key that was read, with what it shares with others; an error if the limits of its api cannot be decoded.
+  func applied(
+    to found: Result<VerifiableKey, PostgresError>, _ limits: [UUID: CompiledEndpointLimits]
+  ) -> Result<VerifiableKey, PostgresError> {
+    found.flatMap { key in
+      guard let grants = key.grants, let apiID = grants.apiID, grants.endpointLimitsDigest != nil else {
+        return .success(applied(to: key))
+      }
+      if case .failure(let error)? = limits[apiID]?.limits { return .failure(error) }
+      var key = key
+      key.grants = KeyGrants(grants, limits[apiID])
+      return .success(applied(to: key))
+    }
+  }
+
+  private func applied(to key: VerifiableKey) -> VerifiableKey {
     var key = key
     key.scopes = scopeLists.shared(key.scopes)
     key.grants = key.grants.map { grants.shared($0) }

@@ -41,8 +41,12 @@ extension JSONWriter {
   }
 
   private mutating func piece(_ text: StaticString, _ standing: RateLimitDecision.Standing) {
-    piece(text, standing.limit.name)
-    if standing.isOfAccount, !RateLimit.isReserved(name: standing.limit.name) { piece(#","shared":true"#) }
+    piece(text, standing.shortName)
+    switch standing.owner {
+    case .key: break
+    case .account: if !RateLimit.isReserved(name: standing.limit.name) { piece(#","shared":true"#) }
+    case .api: piece(#","endpoint":"#, standing.limit.name)
+    }
     piece(#","windowSeconds":"#, standing.limit.windowSeconds)
     if standing.limit.windowMilliseconds % 1_000 != 0 {
       piece(#","windowMilliseconds":"#, standing.limit.windowMilliseconds)

@@ -104,7 +104,7 @@ extension [UInt8]: FieldSink {
     _ standing: RateLimitDecision.Standing, _ body: (inout [UInt8], RateLimitDecision.Standing) -> Void
   ) {
     append(UInt8(ascii: "\""))
-    append(text: standing.limit.name)
+    append(text: standing.shortName)
     append("\";")
     body(&self, standing)
   }

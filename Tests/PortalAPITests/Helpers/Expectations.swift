@@ -16,7 +16,7 @@ enum Contract {
   ]
   static let limit = ["name", "limit", "windowSeconds", "windowMilliseconds", "autoApply"]
   static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
-  static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "createdAt"]
+  static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "endpointLimits", "createdAt"]
   static let permission = ["id", "slug", "description", "createdAt"]
   static let role = ["id", "name", "description", "permissions", "createdAt"]
   static let propagation = ["instances", "acknowledged", "milliseconds"]

@@ -181,6 +181,8 @@ struct Seed: Sendable {
       insert into service_tokens (id, name, token_hash, permissions, api_ids) values
         (\(id(84)), 'e', \(hash(boundToken)), '{keys.verify}', array[\(id(70))::uuid]);
       insert into apis (id, slug, name) values (\(id(70)), 'one', 'One'), (\(id(71)), 'two', 'Two');
+      update apis set endpoint_limits = '[{"endpoint":"GET /a*","limit":40,"windowMilliseconds":86400000,
+        "roles":{"pro":{"limit":4,"windowMilliseconds":86400000}}}]' where id = \(id(71));
       insert into permissions (id, slug) values (\(id(72)), 'a'), (\(id(73)), 'b');
       insert into roles (id, name) values (\(id(74)), 'pro');
       insert into role_permissions (role_id, permission_id) values (\(id(74)), \(id(73)));
