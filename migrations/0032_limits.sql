@@ -1,5 +1,5 @@
 -- Named limits of keys and accounts with windows from a second to ten years, in milliseconds, and limits that apply only
--- to requests that name them. Limits of apis for their endpoints, by the roles of a key.
+-- to requests that name them. Token buckets. Limits of apis for their endpoints, by the roles of a key.
 --
 -- A server without this file knows only limits with windows of whole seconds, up to a day, that always apply. A key that
 -- has another one has no named limits for it, no account has any, and no api has limits for its endpoints.
@@ -8,7 +8,8 @@
 -- MARK: Settings
 
 -- Where the three columns for limits of keys are too narrow, all of a key's limits are here, and those columns are empty:
--- [{"name", "limit", "windowMilliseconds", "autoApply"}, …].
+-- [{"name", "limit", "windowMilliseconds", "autoApply"}, …], or with "bucket": {"size", "refill", "intervalMilliseconds"}
+-- in place of the two in the middle.
 alter table api_keys
   add column named_limits jsonb
     constraint api_keys_named_limits_list check (jsonb_typeof(named_limits) = 'array')
@@ -85,12 +86,18 @@ grant select, insert, update, delete on long_rate_limit_counts to latchkey_jobs;
 
 -- MARK: Windows of the mode consistent
 
--- NULL: a server without this file made the row, and window_seconds is exact.
-alter table rate_limit_windows add column window_milliseconds bigint;
+alter table rate_limit_windows
+  -- NULL: a server without this file made the row, and window_seconds is exact.
+  add column window_milliseconds bigint,
+  -- NULL: a window. Otherwise it is a token bucket, and this many tokens come back in each window_milliseconds;
+  -- window_index is the time in milliseconds since 1970, and used is what was missing then, in tokens times
+  -- window_milliseconds.
+  add column refill bigint;
 
--- As take_rate_limits, for windows in milliseconds, with a cost for each limit.
+-- As take_rate_limits, for windows in milliseconds and token buckets, with a cost for each limit. `refills` are 0 for
+-- windows. The buckets are those of TokenBucket.swift.
 create function take_limits(
-  subjects uuid[], digests bigint[], milliseconds bigint[], limits bigint[], costs bigint[],
+  subjects uuid[], digests bigint[], milliseconds bigint[], limits bigint[], refills bigint[], costs bigint[],
   out is_admitted boolean, out at_milliseconds bigint, out indexes bigint[], out used bigint[], out used_before bigint[]
 ) language plpgsql as $$
 declare
@@ -99,9 +106,9 @@ declare
   index bigint;
 begin
   insert into rate_limit_windows
-    (subject_id, limit_digest, window_seconds, window_milliseconds, window_index, used, used_before)
-  select subject, digest, ceil(length_milliseconds / 1000.0), length_milliseconds, 0, 0, 0
-  from unnest(subjects, digests, milliseconds) as wanted (subject, digest, length_milliseconds)
+    (subject_id, limit_digest, window_seconds, window_milliseconds, refill, window_index, used, used_before)
+  select subject, digest, ceil(length_milliseconds / 1000.0), length_milliseconds, nullif(new_refill, 0), 0, 0, 0
+  from unnest(subjects, digests, milliseconds, refills) as wanted (subject, digest, length_milliseconds, new_refill)
   order by subject, digest
   on conflict do nothing;
   perform from rate_limit_windows present
@@ -118,6 +125,23 @@ begin
     order by wanted.place
   loop
     length := coalesce(entry.window_milliseconds, entry.window_seconds * 1000::bigint);
+    if entry.refill is not null then
+      -- If the clock was set back, nothing comes back for the time that it repeats.
+      indexes[entry.place] := at_milliseconds;
+      used[entry.place] := case
+        when at_milliseconds < entry.window_index then entry.used
+        when at_milliseconds - entry.window_index >= ceil(entry.used::numeric / entry.refill) then 0
+        else entry.used - (at_milliseconds - entry.window_index) * entry.refill
+      end;
+      used_before[entry.place] := 0;
+      is_admitted := is_admitted and entry.cost <= entry.amount
+        and used[entry.place] <= (entry.amount - entry.cost) * length;
+      if at_milliseconds < entry.window_index then
+        update rate_limit_windows present set window_index = at_milliseconds
+        where present.subject_id = entry.subject_id and present.limit_digest = entry.limit_digest;
+      end if;
+      continue;
+    end if;
     index := at_milliseconds / length;
     if entry.window_index > index then
       -- Set back. All that was used counts as used now: no less than before, and forgotten when two windows have passed.
@@ -140,7 +164,7 @@ begin
     return;
   end if;
   for place in 1..cardinality(subjects) loop
-    used[place] := used[place] + costs[place];
+    used[place] := used[place] + costs[place] * case when refills[place] = 0 then 1 else milliseconds[place] end;
     update rate_limit_windows present
     set window_index = indexes[place], used = take_limits.used[place], used_before = take_limits.used_before[place]
     where present.subject_id = subjects[place] and present.limit_digest = digests[place];
@@ -150,8 +174,10 @@ end $$;
 create or replace function expire_rate_limit_windows() returns bigint language sql as $$
   with over as (
     delete from rate_limit_windows
-    where (window_index + 2) * coalesce(window_milliseconds, window_seconds * 1000::bigint)
-      < extract(epoch from now()) * 1000
+    where extract(epoch from now()) * 1000 > case
+      when refill is null then (window_index + 2) * coalesce(window_milliseconds, window_seconds * 1000::bigint)
+      else window_index + used::numeric / refill
+    end
     returning 1)
   select count(*) from over
 $$;

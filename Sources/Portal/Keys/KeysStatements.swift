@@ -124,7 +124,8 @@ private struct NarrowLimits {
     let areNarrow =
       limits.count <= Self.countMax
       && limits.allSatisfy { limit in
-        limit.isAutomatic && limit.windowMilliseconds % 1_000 == 0 && limit.windowSeconds <= Self.windowSecondsMax
+        limit.bucket == nil && limit.isAutomatic && limit.windowMilliseconds % 1_000 == 0
+          && limit.windowSeconds <= Self.windowSecondsMax
       }
     let narrow = areNarrow ? limits : []
     names = narrow.map(\.name)

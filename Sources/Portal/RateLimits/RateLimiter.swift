@@ -121,7 +121,8 @@ package final class RateLimiter: Sendable {
           let (applied, cost) = (charge.applied, charge.cost)
           let isAccount = applied.window.isAccount
           if !isRefused, applied.mode == .fast {
-            let index = isAccount ? accountWindows.take(applied, cost) : keyWindows.take(applied, cost)
+            let index =
+              isAccount ? accountWindows.take(applied, cost, at: now) : keyWindows.take(applied, cost, at: now)
             reservation?.parts.append((applied.window, index, cost))
           }
           let windows = isAccount ? accountWindows : keyWindows
@@ -161,8 +162,10 @@ package final class RateLimiter: Sendable {
 
   /// Stores the other instances' counts for what was published; nil if publishing failed, which queues the window
   /// again.
-  func exchanged(_ window: RateLimitWindowID, _ publication: SharedWindow.Publication, others: SharedWindow.Pair?) {
-    shard(window).windows.withLock { $0.exchanged(window, publication, others: others) }
+  func exchanged(
+    _ window: RateLimitWindowID, _ publication: SharedWindow.Publication, others: SharedWindow.Pair?, at now: Int
+  ) {
+    shard(window).windows.withLock { $0.exchanged(window, publication, others: others, at: now) }
   }
 
   // MARK: Shards

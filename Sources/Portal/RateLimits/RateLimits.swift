@@ -105,13 +105,19 @@ package actor RateLimits: Service {
       guard applied.mode == .consistent, let (index, current, previous) = windows.popFirst() else { return standing }
       limiter.decided(
         applied, index: index, current: current, previous: previous)
-      let window = SlidingWindow(
-        milliseconds: applied.limit.windowMilliseconds, index: index, current: current, previous: previous)
-      let fits = taken.isAdmitted || window.fits(cost: cost, limit: applied.limit.limit, at: taken.atMilliseconds)
-      return RateLimitDecision.Standing(
-        limit: applied.limit,
-        window: window.decision(fits, cost: cost, limit: applied.limit.limit, at: taken.atMilliseconds),
-        owner: applied.owner)
+      let at = taken.atMilliseconds
+      let decision: SlidingWindow.Decision
+      if let settings = applied.limit.bucket {
+        let bucket = TokenBucket(missing: current, time: index)
+        let fits = taken.isAdmitted || bucket.peek(cost: cost, settings, at: at).isAdmitted
+        decision = bucket.decision(fits, cost: cost, of: settings, at: at)
+      } else {
+        let window = SlidingWindow(
+          milliseconds: applied.limit.windowMilliseconds, index: index, current: current, previous: previous)
+        let fits = taken.isAdmitted || window.fits(cost: cost, limit: applied.limit.limit, at: at)
+        decision = window.decision(fits, cost: cost, limit: applied.limit.limit, at: at)
+      }
+      return RateLimitDecision.Standing(limit: applied.limit, window: decision, owner: applied.owner)
     }
     return RateLimitDecision(standings)
   }
@@ -154,7 +160,8 @@ package actor RateLimits: Service {
         limiter.isConnected = true
         observer.observe(.limitsExchanged(windows: queued.count))
       } catch {
-        for (window, publication) in queued { limiter.exchanged(window, publication, others: nil) }
+        let now = clock.now.milliseconds
+        for (window, publication) in queued { limiter.exchanged(window, publication, others: nil, at: now) }
         limiter.isConnected = false
         observer.observe(.limitExchangeFailed("\(error)"))
         return false
@@ -170,8 +177,9 @@ package actor RateLimits: Service {
     _ queued: [(window: RateLimitWindowID, publication: SharedWindow.Publication)], _ used: [Int]?
   ) throws(PostgresError) {
     guard let used else { throw PostgresError(.protocolViolation, "the exchange answered nothing") }
+    let now = clock.now.milliseconds
     for ((window, publication), others) in zip(queued, try [SharedWindow.Pair](told: used, count: queued.count)) {
-      limiter.exchanged(window, publication, others: others)
+      limiter.exchanged(window, publication, others: others, at: now)
     }
   }
 }

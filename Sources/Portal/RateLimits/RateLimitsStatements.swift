@@ -85,18 +85,20 @@ extension [SharedWindow.Pair] {
 struct TakeRateLimits: PostgresStatement {
   static let isRead = false
   static let sql = """
-    select is_admitted, at_milliseconds, indexes, used, used_before from take_limits($1, $2, $3, $4, $5)
+    select is_admitted, at_milliseconds, indexes, used, used_before from take_limits($1, $2, $3, $4, $5, $6)
     """
   struct Row {
     let isAdmitted: Bool
     let atMilliseconds: Int
+    /// Of a bucket, `index` is the time in milliseconds since 1970, and `current` is what is missing.
     let windows: [(index: Int, current: Int, previous: Int)]
   }
   let charges: [LimitCharge]
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       charges.map(\.applied.window.subject), charges.map(\.applied.limit.digest),
-      charges.map(\.applied.limit.windowMilliseconds), charges.map(\.applied.limit.limit), charges.map(\.cost))
+      charges.map { $0.applied.limit.bucket?.intervalMilliseconds ?? $0.applied.limit.windowMilliseconds },
+      charges.map(\.applied.limit.limit), charges.map { $0.applied.limit.bucket?.refill ?? 0 }, charges.map(\.cost))
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     let (isAdmitted, at) = (try row.next(Bool.self), try row.next(Int.self))

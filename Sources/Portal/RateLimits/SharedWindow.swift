@@ -90,7 +90,7 @@ struct SharedWindow: Sendable, Equatable {
   }
 
   /// The longest time by which a decision of the database may arrive after a later one.
-  private static let lateMillisecondsMax = 5_000
+  static let lateMillisecondsMax = 5_000
 
   /// The length of windows that an instance does not publish while it is alone.
   static let shortMillisecondsMax = 60_000
@@ -139,6 +139,20 @@ struct SharedWindow: Sendable, Equatable {
     return cost <= allowance.units(limit: limit, known: known) - unpublished ? .fits : .unsure
   }
 
+  /// As ``fit(cost:limit:_:at:)`` where a token bucket decides whether the cost fits. `known` is what is missing in it.
+  /// The window only counts, for the other instances.
+  mutating func fit(
+    cost: Int, _ bucket: TokenBucket.Settings, isRefused: Bool, missing known: Int, _ allowance: RateLimitAllowance,
+    at now: Int
+  ) -> Fit {
+    advance(to: now)
+    if isRefused { return .refused }
+    let unpublished = unpublished
+    guard unpublished > 0 else { return .fits }
+    let units = allowance.units(limit: bucket.size, known: max(0, known - unpublished))
+    return cost <= units - unpublished ? .fits : .unsure
+  }
+
   /// Takes `cost` from the window of the last ``fit(cost:limit:_:at:)``; returns the index of that window.
   @discardableResult
   mutating func take(_ cost: Int) -> Int {
@@ -147,17 +161,24 @@ struct SharedWindow: Sendable, Equatable {
   }
 
   /// Gives back what was taken in the window `index`, except what has been published, because published counts only
-  /// grow.
-  mutating func release(_ cost: Int, takenAt index: Int) {
+  /// grow. Returns how much that is.
+  @discardableResult
+  mutating func release(_ cost: Int, takenAt index: Int) -> Int {
+    let before = own
     if index == self.index {
       own.current = max(published.current, own.current - cost)
     } else if index == self.index - 1 {
       own.previous = max(published.previous, own.previous - cost)
     }
+    return before.current - own.current + before.previous - own.previous
   }
 
-  /// Stores the other instances' counts, which were read when `publication` was published.
-  mutating func exchanged(_ publication: Publication, others told: Pair) {
+  /// Stores the other instances' counts, which were read when `publication` was published. Returns by how much they
+  /// grew, and whether nothing was known of them before.
+  @discardableResult
+  mutating func exchanged(_ publication: Publication, others told: Pair) -> (growth: Int, isFirst: Bool) {
+    let before = others
+    let isFirst = published == Pair() && others == Pair()
     switch index - publication.index {
     case 0:
       published = publication.own
@@ -168,6 +189,7 @@ struct SharedWindow: Sendable, Equatable {
       others.previous = max(others.previous, told.current)
     default: break
     }
+    return (others.current - before.current + others.previous - before.previous, isFirst)
   }
 
   /// Stores the state of the window in the database, which decided.

@@ -1,15 +1,20 @@
-import JSON
+package import JSON
 import Postgres
 
-/// Named limits as they are stored: `[{"name", "limit", "windowMilliseconds", "autoApply"}, …]`.
+/// Named limits as they are stored: `[{"name", "limit", "windowMilliseconds", "autoApply"}, …]`. In place of `limit`
+/// and `windowMilliseconds`, a token bucket has `"bucket": {"size", "refill", "intervalMilliseconds"}`.
 extension [RateLimit] {
   var json: String {
     var json = JSONWriter()
     json.array(self) { json, limit in
       json.object { json in
         json.field("name", limit.name)
-        json.field("limit", limit.limit)
-        json.field("windowMilliseconds", limit.windowMilliseconds)
+        if let bucket = limit.bucket {
+          json.object("bucket") { $0.fields(of: bucket) }
+        } else {
+          json.field("limit", limit.limit)
+          json.field("windowMilliseconds", limit.windowMilliseconds)
+        }
         json.field("autoApply", limit.isAutomatic)
       }
     }
@@ -36,12 +41,41 @@ extension [RateLimit] {
 extension RateLimit {
   fileprivate init?(_ value: JSONValue) {
     guard case .string(let name)? = value["name"], RateLimit.isValid(name: name),
-      let limit = value["limit"]?.integer, (0...RateLimit.limitMax).contains(limit),
-      let milliseconds = value["windowMilliseconds"]?.integer,
-      RateLimit.windowMillisecondsRange.contains(milliseconds),
       case .bool(let isAutomatic) = value["autoApply"] ?? .bool(true)
     else { return nil }
+    if let bucket = value["bucket"] {
+      guard let settings = TokenBucket.Settings(bucket) else { return nil }
+      self.init(name: name, bucket: settings, isAutomatic: isAutomatic)
+      return
+    }
+    guard let limit = value["limit"]?.integer, (0...RateLimit.limitMax).contains(limit),
+      let milliseconds = value["windowMilliseconds"]?.integer,
+      RateLimit.windowMillisecondsRange.contains(milliseconds)
+    else { return nil }
     self.init(name: name, limit: limit, windowMilliseconds: milliseconds, isAutomatic: isAutomatic)
+  }
+}
+
+extension TokenBucket.Settings {
+  /// Whether it fills within the longest window.
+  package var isFilledInTime: Bool { fillMilliseconds <= RateLimit.windowMillisecondsRange.upperBound }
+
+  fileprivate init?(_ value: JSONValue) {
+    guard let size = value["size"]?.integer, (1...Self.sizeMax).contains(size),
+      let refill = value["refill"]?.integer, (1...Self.sizeMax).contains(refill),
+      let milliseconds = value["intervalMilliseconds"]?.integer,
+      (1...Self.intervalMillisecondsMax).contains(milliseconds)
+    else { return nil }
+    self.init(size: size, refill: refill, intervalMilliseconds: milliseconds)
+    guard isFilledInTime else { return nil }
+  }
+}
+
+extension JSONWriter {
+  package mutating func fields(of bucket: TokenBucket.Settings) {
+    field("size", bucket.size)
+    field("refill", bucket.refill)
+    field("intervalMilliseconds", bucket.intervalMilliseconds)
   }
 }
 

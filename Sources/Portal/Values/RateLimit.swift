@@ -1,8 +1,8 @@
 import Foundation
 import JSON
 
-/// A maximum cost per window: one of the limits of a key, one that an account's keys share, or one that a request
-/// brings along.
+/// A maximum cost per window, or a token bucket: one of the limits of a key, one that an account's keys share, or one
+/// that a request brings along.
 package struct RateLimit: Sendable, Hashable {
   /// The maximum number of named limits of a key or of an account, besides its limit per minute. Also the maximum
   /// number of limits that a request may name.
@@ -22,12 +22,15 @@ package struct RateLimit: Sendable, Hashable {
   private static let accountDigest = digest(accountName, 60_000)
 
   package let name: String
-  /// The maximum cost within a window.
+  /// The maximum cost within a window, or the size of the bucket.
   package let limit: Int
-  package let windowMilliseconds: Int
+  /// The length of the window, or the interval of the bucket.
+  private let length: Int
   /// The id of its windows, in memory and in the database: a limit with another name or window length is another limit,
-  /// one with another maximum is the same.
+  /// one with another maximum is the same. A bucket with other numbers is another bucket.
   let digest: Int
+  /// What comes back in each interval of a bucket; 0 for a window.
+  private let refill: Int32
   /// Whether it applies to every request. If not, it applies to requests that name it.
   package let isAutomatic: Bool
 
@@ -37,14 +40,24 @@ package struct RateLimit: Sendable, Hashable {
       isAutomatic: isAutomatic)
   }
 
+  package init(name: String, bucket: TokenBucket.Settings, isAutomatic: Bool = true) {
+    self.init(
+      name: name, limit: bucket.size, windowMilliseconds: bucket.intervalMilliseconds,
+      digest: Self.digest("\(bucket.intervalMilliseconds)ms \(bucket.size) \(bucket.refill) \(name)"),
+      isAutomatic: isAutomatic, refill: Int32(clamping: bucket.refill))
+  }
+
   package init(name: String, limit: Int, windowSeconds: Int) {
     self.init(name: name, limit: limit, windowMilliseconds: SlidingWindow.milliseconds(windowSeconds))
   }
 
-  private init(name: String, limit: Int, windowMilliseconds: Int, digest: Int, isAutomatic: Bool) {
+  private init(
+    name: String, limit: Int, windowMilliseconds: Int, digest: Int, isAutomatic: Bool, refill: Int32 = 0
+  ) {
     self.name = name
     self.limit = limit
-    self.windowMilliseconds = windowMilliseconds
+    length = windowMilliseconds
+    self.refill = refill
     self.digest = digest
     self.isAutomatic = isAutomatic
   }
@@ -69,7 +82,16 @@ package struct RateLimit: Sendable, Hashable {
       digest: Int(bitPattern: UInt(digest)), isAutomatic: true)
   }
 
-  /// The length of the window in seconds, rounded up.
+  /// Nil for a window.
+  package var bucket: TokenBucket.Settings? {
+    refill == 0 ? nil : TokenBucket.Settings(size: limit, refill: Int(refill), intervalMilliseconds: length)
+  }
+
+  /// The length of the window. For a bucket, the time in which it fills when it is empty: what was used before that
+  /// does not matter.
+  package var windowMilliseconds: Int { bucket.map { SlidingWindow.bounded(length: $0.fillMilliseconds) } ?? length }
+
+  /// ``windowMilliseconds`` in seconds, rounded up.
   package var windowSeconds: Int { Self.seconds(windowMilliseconds) }
 
   /// Rounded up.
@@ -94,12 +116,14 @@ package struct RateLimit: Sendable, Hashable {
   /// FNV-1a over the name and the window length, in seconds if it is a whole number of them. Two colliding names of one
   /// key would share their windows, which harms only the key's owner, who chose them.
   private static func digest(_ name: String, _ windowMilliseconds: Int) -> Int {
-    var digest = fnvOffset
     let isWhole = windowMilliseconds % 1_000 == 0
     // No name has a space.
-    for byte in (isWhole ? "\(windowMilliseconds / 1_000) \(name)" : "\(windowMilliseconds)ms \(name)").utf8 {
-      digest = (digest ^ UInt64(byte)) &* fnvPrime
-    }
+    return digest(isWhole ? "\(windowMilliseconds / 1_000) \(name)" : "\(windowMilliseconds)ms \(name)")
+  }
+
+  private static func digest(_ text: String) -> Int {
+    var digest = fnvOffset
+    for byte in text.utf8 { digest = (digest ^ UInt64(byte)) &* fnvPrime }
     return Int(bitPattern: UInt(digest))
   }
 }

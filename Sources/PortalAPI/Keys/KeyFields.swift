@@ -103,11 +103,29 @@ extension RequestFields {
       } else if let name, !names.insert(name).inserted {
         fields.refuse("name", "must not be repeated")
       }
+      if fields.has("bucket"), !fields.takeNull("bucket") {
+        return RequestFields.make(name, fields.bucket()) {
+          RateLimit(name: $0, bucket: $1, isAutomatic: isAutomatic)
+        }
+      }
       return RequestFields.make(
         name, fields.integer("limit", 1...RateLimit.limitMax),
         fields.required("windowMilliseconds") { $0.windowMilliseconds() }
       ) { RateLimit(name: $0, limit: $1, windowMilliseconds: $2, isAutomatic: isAutomatic) }
     } ?? []
+  }
+
+  private mutating func bucket() -> TokenBucket.Settings? {
+    let bucket = object("bucket") { fields in
+      RequestFields.make(
+        fields.integer("size", 1...TokenBucket.Settings.sizeMax),
+        fields.integer("refill", 1...TokenBucket.Settings.sizeMax),
+        fields.integer("intervalMilliseconds", 1...TokenBucket.Settings.intervalMillisecondsMax)
+      ) { TokenBucket.Settings(size: $0, refill: $1, intervalMilliseconds: $2) }
+    }
+    guard let bucket else { return nil }
+    if !bucket.isFilledInTime { refuse("bucket", "must fill within ten years") }
+    return bucket
   }
 
   /// The length of a window, in milliseconds or in seconds, or in both.

@@ -59,9 +59,13 @@ extension JSONWriter {
   /// A named limit of a key or an account.
   mutating func fields(of limit: RateLimit) {
     field("name", limit.name)
-    field("limit", limit.limit)
-    field("windowSeconds", limit.windowSeconds)
-    field("windowMilliseconds", limit.windowMilliseconds)
+    if let bucket = limit.bucket {
+      object("bucket") { $0.fields(of: bucket) }
+    } else {
+      field("limit", limit.limit)
+      field("windowSeconds", limit.windowSeconds)
+      field("windowMilliseconds", limit.windowMilliseconds)
+    }
     field("autoApply", limit.isAutomatic)
   }
 

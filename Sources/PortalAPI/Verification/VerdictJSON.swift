@@ -48,7 +48,7 @@ extension JSONWriter {
     case .api: piece(#","endpoint":"#, standing.limit.name)
     }
     piece(#","windowSeconds":"#, standing.limit.windowSeconds)
-    if standing.limit.windowMilliseconds % 1_000 != 0 {
+    if standing.limit.bucket == nil, standing.limit.windowMilliseconds % 1_000 != 0 {
       piece(#","windowMilliseconds":"#, standing.limit.windowMilliseconds)
     }
     piece(#","limit":"#, standing.window)

@@ -283,6 +283,18 @@ package struct RequestFields {
     }
   }
 
+  /// A required object, parsed by `parse`. Nil after a problem.
+  package mutating func object<Part>(_ name: String, _ parse: (inout RequestFields) -> Part?) -> Part? {
+    guard case .object(let members)? = value(name) else {
+      refuse(name, "must be an object")
+      return nil
+    }
+    var fields = RequestFields(members, location: at(name))
+    let part = parse(&fields)
+    merge(fields.finalProblems)
+    return part
+  }
+
   /// The members of an object, which are objects themselves, each parsed by `parse` with its name, which `isName` must
   /// accept. Problems are reported with the name. Nil if the object is missing or null.
   package mutating func optionalNamedObjects<Element>(

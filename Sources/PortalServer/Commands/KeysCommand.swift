@@ -242,6 +242,10 @@ extension ValidationError {
 
 extension RateLimit {
   fileprivate var windowText: String {
+    if let bucket {
+      return "bucket of \(bucket.size), \(bucket.refill) come back in \(bucket.intervalMilliseconds) ms"
+        + (isAutomatic ? "" : ", on demand")
+    }
     let length = windowMilliseconds % 1_000 == 0 ? "\(windowSeconds) s" : "\(windowMilliseconds) ms"
     return "\(limit) in \(length)" + (isAutomatic ? "" : ", on demand")
   }

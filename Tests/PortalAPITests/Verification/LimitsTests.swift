@@ -45,6 +45,22 @@ struct LimitsTests {
       (#"[{"name":"a","limit":1,"windowMilliseconds":null}]"#, ["body.limits[0].windowMilliseconds"]),
       (#"[{"name":"a","limit":1,"windowMilliseconds":1500,"windowSeconds":1}]"#, ["body.limits[0].windowSeconds"]),
       (#"[{"name":"a","limit":1,"windowSeconds":1,"autoApply":"no"}]"#, ["body.limits[0].autoApply"]),
+      (#"[{"name":"a","bucket":1}]"#, ["body.limits[0].bucket"]),
+      (
+        #"[{"name":"a","bucket":{"size":0,"refill":1000001,"x":1}}]"#,
+        [
+          "body.limits[0].bucket.size", "body.limits[0].bucket.refill", "body.limits[0].bucket.intervalMilliseconds",
+          "body.limits[0].bucket.x",
+        ]
+      ),
+      (
+        #"[{"name":"a","bucket":{"size":2,"refill":1,"intervalMilliseconds":316224000000}}]"#,
+        ["body.limits[0].bucket"]
+      ),
+      (
+        #"[{"name":"a","limit":1,"bucket":{"size":2,"refill":1,"intervalMilliseconds":1000}}]"#,
+        ["body.limits[0].limit"]
+      ),
       (#"[{"name":"a","limit":1,"windowSeconds":1,"burst":2}]"#, ["body.limits[0].burst"]),
       (#""all""#, ["body.limits"]),
     ])

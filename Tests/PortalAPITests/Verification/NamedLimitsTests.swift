@@ -79,6 +79,35 @@ struct NamedLimitsTests {
     }
   }
 
+  @Test(
+    "a token bucket is shown as it was set, and admits a burst and then what comes back",
+    arguments: [#""rateLimitMode":"fast""#, #""rateLimitMode":"consistent""#])
+  func bucket(_ mode: String) async throws {
+    try await withPortal { portal in
+      let customer = try await portal.signUp()
+      let token = try await portal.makeToken()
+      let bucket = #"{"name":"burst","bucket":{"size":4,"refill":2,"intervalMilliseconds":3600000}"#
+      let (id, key) = try await customer.createKey(#","limits":[\#(bucket)}],"# + mode)
+      let shown = try await customer.get("/v1/keys/\(id)").body["limits"]
+      #expect(JSONWriter.text(of: shown) == "[" + bucket + #","autoApply":true}]"#)
+      for remaining in [3, 2, 1, 0] {
+        let answer = try await portal.verify(key, token: token)
+        #expect(answer.body["code"].string == "VALID" && standing(answer, "burst") == [remaining])
+      }
+      let refused = try await portal.verify(key, token: token)
+      #expect(refused.body["code"].string == "RATE_LIMITED")
+      #expect(refused.body["limits"][1].names == ["name", "windowSeconds", "limit", "remaining", "resetSeconds"])
+      #expect(refused.body["limits"][1]["windowSeconds"].integer == 7_200)
+      // Half an hour until one comes back, two hours until all have.
+      #expect((1_700...1_800).contains(refused.header("Retry-After").flatMap { Int($0) } ?? 0))
+      #expect((7_100...7_200).contains(refused.body["rateLimit"]["resetSeconds"].integer ?? 0))
+      let never = try await portal.verify(key, token: token, #","limits":[{"name":"burst","cost":5}]"#)
+      #expect(never.header("X-Latchkey-Retry") == "never")
+      let same = try await customer.patch("/v1/keys/\(id)", #"{"limits":\#(JSONWriter.text(of: shown))}"#)
+      #expect(same.status == 200 && same.body["limits"] == shown)
+    }
+  }
+
   @Test("a verification brings a limit along, which is counted for the key")
   func brought() async throws {
     try await withPortal { portal in

@@ -312,6 +312,61 @@ extension RateLimiterTests {
   }
 }
 
+extension RateLimiterTests {
+  // MARK: Token buckets
+
+  private func bucketKey(_ size: Int, _ refill: Int, per milliseconds: Int) -> KeyLimits {
+    KeyLimits(
+      lineageID: .version7(), accountID: .version7(), perMinute: nil,
+      named: [
+        RateLimit(name: "bucket", bucket: .init(size: size, refill: refill, intervalMilliseconds: milliseconds))
+      ])
+  }
+
+  private func left(_ key: KeyLimits, cost: Int = 1, after seconds: Double) -> Int? {
+    let decision = limiter.admit(key, cost: cost, at: milliseconds(seconds))
+    return decision?.isAdmitted == true ? decision?.binding?.remaining : nil
+  }
+
+  @Test("a bucket admits a burst of its size, and then as much as comes back")
+  func bucket() {
+    let key = bucketKey(5, 2, per: 1_000)
+    #expect((0..<5).map { _ in left(key, after: 0) } == [4, 3, 2, 1, 0])
+    let refused = limiter.admit(key, cost: 1, at: milliseconds(0))
+    #expect(refused?.isAdmitted == false && refused?.binding?.retryAfterSeconds == 1)
+    #expect(refused?.binding?.limit == 5 && refused?.binding?.resetSeconds == 3)
+    #expect(left(key, after: 0.499) == nil)
+    #expect(left(key, after: 0.5) == 0)
+    #expect(left(key, cost: 6, after: 10) == nil && left(key, cost: 5, after: 10) == 0)
+    #expect(limiter.peek(key, at: milliseconds(11)).binding?.remaining == 2)
+    #expect(limiter.peek(key, at: milliseconds(60)).binding?.remaining == 5)
+  }
+
+  @Test("a request that another limit refuses takes nothing from a bucket, and what is given back is there again")
+  func bucketAmongOthers() {
+    var key = bucketKey(5, 1, per: 3_600_000)
+    key.perMinute = 2
+    for _ in 0..<2 { #expect(limiter.admit(key, cost: 1, at: milliseconds(0))?.isAdmitted == true) }
+    #expect(limiter.admit(key, cost: 1, at: milliseconds(0))?.isAdmitted == false)
+    #expect(limiter.peek(key, at: milliseconds(0)).all.map(\.window.remaining) == [0, 3])
+    var reservation: RateLimiter.Reservation? = RateLimiter.Reservation()
+    key.perMinute = nil
+    #expect(limiter.admit(key, cost: 3, at: milliseconds(0), &reservation)?.isAdmitted == true)
+    #expect(limiter.peek(key, at: milliseconds(0)).binding?.remaining == 0)
+    limiter.release(reservation)
+    #expect(limiter.peek(key, at: milliseconds(0)).binding?.remaining == 3)
+  }
+
+  @Test("a sweep forgets buckets that are full, and keeps the others")
+  func sweptBuckets() {
+    let (slow, quick) = (bucketKey(5, 1, per: 3_600_000), bucketKey(5, 1, per: 1_000))
+    #expect(left(slow, cost: 5, after: 0) == 0 && left(quick, cost: 5, after: 0) == 0)
+    for _ in 0..<100_000 { _ = admits(.version7(), limit: 1, after: 0) }
+    for _ in 0..<100_000 { _ = admits(.version7(), limit: 1, after: 600) }
+    #expect(left(slow, after: 600) == nil && left(slow, after: 3_600) == 0 && left(quick, after: 600) == 4)
+  }
+}
+
 extension KeyLimits {
   static func limited(_ id: UUID, _ limitPerMinute: Int) -> KeyLimits {
     KeyLimits(lineageID: id, accountID: .numbered(0), perMinute: limitPerMinute)

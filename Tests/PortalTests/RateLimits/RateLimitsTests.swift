@@ -385,6 +385,95 @@ struct RateLimitsTests {
     }
   }
 
+  // MARK: Token buckets
+
+  private func bucketKey(_ settings: TokenBucket.Settings, _ mode: RateLimitMode = .fast) -> KeyLimits {
+    KeyLimits(
+      lineageID: .version7(), accountID: .version7(), perMinute: nil,
+      named: [RateLimit(name: "bucket", bucket: settings)], mode: mode)
+  }
+
+  @Test("three instances share a bucket: exactly in the mode consistent, and up to 10 % more in the mode fast")
+  func sharedBucket() async throws {
+    try await withInstances(3) { (instances, _) async throws in
+      // So slow that nothing comes back during the test.
+      for interval in [36_000_000, 30 * 86_400_000] {
+        for mode in RateLimitMode.allCases {
+          let key = bucketKey(.init(size: 200, refill: 100, intervalMilliseconds: interval), mode)
+          let outcomes = await concurrently(900) { index in try await instances[index % 3].admits(key) }
+          #expect(outcomes.errors.isEmpty)
+          let count = outcomes.values.count { $0 }
+          #expect(mode == .fast ? (200...220).contains(count) : count == 200, "\(interval) \(mode): \(count)")
+          for instance in instances { #expect(try await !instance.admits(key)) }
+        }
+      }
+    }
+  }
+
+  @Test("what is admitted too much by several instances is missing afterwards, so their rate is that of one bucket")
+  func bucketRate() async throws {
+    try await withInstances(3) { (instances, _) async throws in
+      let settings = TokenBucket.Settings(size: 20, refill: 20, intervalMilliseconds: 1_000)
+      let key = bucketKey(settings)
+      let start = ContinuousClock.now
+      var count = 0
+      while .now - start < .seconds(4) {
+        for instance in instances where try await instance.admits(key) { count += 1 }
+        try await Task.sleep(for: .milliseconds(2))
+      }
+      let seconds = (ContinuousClock.now - start) / .seconds(1)
+      // With n instances and B = max(1, size / 20(n-1)) = 1: size + 2(n-1)B, and what came back.
+      #expect(Double(count) <= 20 + 4 + 20 * seconds + 1, "\(count) in \(seconds) s")
+      #expect(count >= 20 + 20)
+    }
+  }
+
+  @Test("a later instance learns what earlier ones have taken from a bucket, and takes it to be empty at most")
+  func bucketLearned() async throws {
+    try await withPool { pool in
+      let key = bucketKey(.init(size: 100, refill: 100, intervalMilliseconds: 86_400_000))
+      let first = try await LimitingInstance(pool)
+      #expect(try await first.admits(key, cost: 70))
+      #expect(await first.limits.exchange())
+      let later = try await LimitingInstance(pool)
+      #expect(try await later.admits(key))
+      #expect(await later.limits.exchange())
+      let left = try #require(later.limiter.peek(key, at: Date().milliseconds).binding?.remaining)
+      #expect((28...29).contains(left), "\(left)")
+      #expect(try await !later.admits(key, cost: 30))
+    }
+  }
+
+  @Test("PostgreSQL's token bucket agrees with TokenBucket, also after its clock was set back")
+  func sameBucket() async throws {
+    try await withStoppedClock { pool in
+      var random = SeededGenerator(seed: 9)
+      for settings in [
+        TokenBucket.Settings(size: 20, refill: 3, intervalMilliseconds: 1_000),
+        TokenBucket.Settings(size: 1_000, refill: 7, intervalMilliseconds: 30),
+      ] {
+        let key = bucketKey(settings, .consistent)
+        var bucket = TokenBucket()
+        var (refusedCount, setBackCount) = (0, 0)
+        for _ in 0..<300 {
+          let isSetBack = Int.random(in: 0..<10, using: &random) == 0
+          let milliseconds =
+            isSetBack ? -Int.random(in: 7_000...4_000_000, using: &random) : Int.random(in: 0...900, using: &random)
+          if isSetBack { setBackCount += 1 }
+          try await pool.script("update clock.moment set moment = moment + \(milliseconds) * interval '1 millisecond'")
+          let cost = Int.random(in: 0...settings.size / 3, using: &random)
+          let taken = try #require(try await pool.query(TakeRateLimits(charges: key.charges(cost: cost).all)).first)
+          let decision = bucket.admit(cost: cost, settings, at: taken.atMilliseconds)
+          #expect(taken.isAdmitted == decision.isAdmitted)
+          let (time, missing, _) = try #require(taken.windows.first)
+          #expect(TokenBucket(missing: missing, time: time) == bucket)
+          if !taken.isAdmitted { refusedCount += 1 }
+        }
+        #expect(setBackCount > 10 && (10..<290).contains(refusedCount), "\(refusedCount)")
+      }
+    }
+  }
+
   @Test("an instance that has admitted nothing since the last exchange does not ask PostgreSQL")
   func idle() async throws {
     try await withInstances(2) { instances, pool in
@@ -498,13 +587,18 @@ struct RateLimitsTests {
         insert into rate_limit_windows values
           (gen_random_uuid(), 1, 60, extract(epoch from now())::bigint / 60 - 1, 1, 0),
           (gen_random_uuid(), 1, 60, extract(epoch from now())::bigint / 60 - 3, 1, 0);
+        insert into rate_limit_windows values
+          (gen_random_uuid(), 1, 1, extract(epoch from now())::bigint * 1000 - 60000, 59 * 500, 0, 500, 1),
+          (gen_random_uuid(), 1, 1, extract(epoch from now())::bigint * 1000 - 60000, 300 * 500, 0, 500, 1);
         """)
       #expect(try await pool.lines("select expire_rate_limit_counts()::text") == ["6"])
       #expect(try await pool.lines("select expire_rate_limit_counts()::text") == ["0"])
       let slot = Int(Date().timeIntervalSince1970) / 7_200
       let kept = Set((0...25).map { "\((slot + $0) % 32)" })
       #expect(Set(try await pool.lines("select slot::text from rate_limit_counts")) == kept)
-      #expect(try await pool.lines("select expire_rate_limit_windows()::text") == ["1"])
+      // A window that is over, and a bucket that is full.
+      #expect(try await pool.lines("select expire_rate_limit_windows()::text") == ["2"])
+      #expect(try await pool.lines("select expire_rate_limit_windows()::text") == ["0"])
     }
   }
 }

@@ -34,6 +34,23 @@ struct RateLimitTests {
     #expect(RateLimit.ofKey(perMinute: 1).digest != RateLimit.ofAccount(perMinute: 1).digest)
   }
 
+  @Test("a bucket with other numbers is another one, and its window is the time in which it fills, a second at least")
+  func buckets() {
+    func bucket(_ size: Int, _ refill: Int, _ interval: Int, _ name: String = "a") -> RateLimit {
+      RateLimit(name: name, bucket: .init(size: size, refill: refill, intervalMilliseconds: interval))
+    }
+    let one = bucket(10, 4, 10_000)
+    #expect(one.bucket == .init(size: 10, refill: 4, intervalMilliseconds: 10_000) && one.limit == 10)
+    #expect(one.windowMilliseconds == 25_000 && bucket(1, 1, 10).windowMilliseconds == 1_000)
+    let others = [
+      bucket(11, 4, 10_000), bucket(10, 5, 10_000), bucket(10, 4, 10_001), bucket(10, 4, 10_000, "b"),
+      RateLimit(name: "a", limit: 10, windowMilliseconds: 10_000),
+      RateLimit(name: "a", limit: 10, windowMilliseconds: 25_000),
+    ]
+    #expect(others.allSatisfy { $0.digest != one.digest } && bucket(10, 4, 10_000) == one)
+    #expect(others[4].bucket == nil)
+  }
+
   @Test("the length of a window in seconds is rounded up")
   func seconds() {
     for (milliseconds, seconds) in [(1_000, 1), (1_001, 2), (1_999, 2), (2_000, 2), (316_224_000_000, 316_224_000)] {
@@ -46,6 +63,7 @@ struct RateLimitTests {
     let limits = [
       RateLimit(name: "a", limit: 1, windowMilliseconds: 1_500),
       RateLimit(name: "b-2", limit: 1_000_000, windowMilliseconds: 316_224_000_000, isAutomatic: false),
+      RateLimit(name: "c", bucket: .init(size: 5, refill: 1, intervalMilliseconds: 1), isAutomatic: false),
     ]
     #expect(try [RateLimit](column: limits.json) == limits && [RateLimit](column: nil) == [])
     for text in [
@@ -54,7 +72,9 @@ struct RateLimitTests {
       #"[{"name":"a","limit":-1,"windowMilliseconds":1000}]"#, #"[{"name":"a","limit":1,"windowMilliseconds":999}]"#,
       #"[{"name":"a","limit":1,"windowMilliseconds":316224000001}]"#,
       #"[{"name":"a","limit":1,"windowMilliseconds":1000,"autoApply":1}]"#,
-      #"[{"name":"a","limit":9223372036854775808,"windowMilliseconds":1000}]"#,
+      #"[{"name":"a","limit":9223372036854775808,"windowMilliseconds":1000}]"#, #"[{"name":"a","bucket":{}}]"#,
+      #"[{"name":"a","bucket":{"size":1,"refill":0,"intervalMilliseconds":1}}]"#,
+      #"[{"name":"a","bucket":{"size":1000000,"refill":1,"intervalMilliseconds":316224000000}}]"#,
       "[" + Array(repeating: #"{"name":"a","limit":1,"windowMilliseconds":1000}"#, count: 51).joined(separator: ",")
         + "]",
     ] {
