@@ -97,6 +97,9 @@ static const unsigned char sql_0030[] = {
 static const unsigned char sql_0031[] = {
 #embed "../../migrations/0031_credits.sql"
 };
+static const unsigned char sql_0032[] = {
+#embed "../../migrations/0032_limits.sql"
+};
 static const unsigned char sql_0033[] = {
 #embed "../../migrations/0033_standalone_limits.sql"
 };
@@ -135,6 +138,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0029, external_accounts),
     MIGRATION(0030, scopes_count),
     MIGRATION(0031, credits),
+    MIGRATION(0032, limits),
     MIGRATION(0033, standalone_limits),
 };
 

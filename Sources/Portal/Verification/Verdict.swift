@@ -26,7 +26,8 @@ package struct VerificationRequest: Sendable, Equatable {
   package init(
     hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
     endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1, environment: Key.Environment? = nil,
-    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil, creditCost: Int = 1
+    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil, limits: [LimitAsk] = [],
+    creditCost: Int = 1
   ) {
     self.hash = hash
     self.scopes = scopes
@@ -35,7 +36,7 @@ package struct VerificationRequest: Sendable, Equatable {
     self.cost = cost
     self.creditCost = creditCost
     self.environment = environment
-    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions)
+    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions, limits: limits)
   }
 
   /// If set, keys for other apis are not found.
@@ -44,14 +45,21 @@ package struct VerificationRequest: Sendable, Equatable {
   /// If set, keys for none of these apis are not found.
   package var apiIDs: [UUID]? {
     get { demands?.apiIDs }
-    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions) }
+    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions, limits: limits) }
   }
 
   /// What the permissions of the key must meet.
   package var permissions: PermissionQuery? {
     get { demands?.permissions }
-    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue) }
+    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue, limits: limits) }
   }
+
+  /// The limits that the request names, each once.
+  package var limits: [LimitAsk] { demands?.limits ?? [] }
+
+  var namesEndpoint: Bool { !endpoint.hasSameBytes(as: Self.endpointDefault) }
+
+  var namesLimits: Bool { demands?.limits.isEmpty == false }
 
   /// The endpoint name for a method and a target, as gateways pass them on. The query is left out, because it would
   /// make every request an endpoint of its own.
@@ -127,7 +135,8 @@ package struct VerifiableKey: Sendable, Equatable {
   init(
     id: UUID, lineageID: UUID? = nil, accountID: UUID, name: String, environment: Key.Environment, scopes: [String],
     rateLimitPerMinute: Int?, namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil,
-    rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil,
+    accountLimits: [RateLimit] = [], rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast,
+    allowedIPs: [AddressBlock]? = nil,
     expiresAt: Date? = nil, isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false,
     grants: KeyGrants? = nil, credits: KeyCredits? = nil
   ) {
@@ -140,7 +149,8 @@ package struct VerifiableKey: Sendable, Equatable {
     self.expiresAt = expiresAt
     limits = KeyLimits(
       lineageID: lineageID ?? id, accountID: accountID, perMinute: rateLimitPerMinute, named: namedLimits,
-      mode: rateLimitMode, accountPerMinute: accountLimitPerMinute, accountMode: accountLimitMode)
+      mode: rateLimitMode, accountPerMinute: accountLimitPerMinute, accountNamed: accountLimits,
+      accountMode: accountLimitMode)
     self.environment = environment
     self.isRevoked = isRevoked
     self.isSuspended = isSuspended
@@ -164,6 +174,15 @@ package struct VerifiableKey: Sendable, Equatable {
     guard isCovered else { return .insufficientScope }
     guard let permissions = request.permissions else { return nil }
     return permissions.isMet { grants?.has($0) ?? false } ? nil : .insufficientPermissions
+  }
+
+  /// What the request takes from limits; nil if there are only limits per minute.
+  func charges(of request: VerificationRequest) -> LimitCharges? {
+    let endpoint = grants?.endpointLimits.flatMap { limits in
+      request.namesEndpoint ? limits.limit(for: request.endpoint, roles: grants?.roles ?? []) : nil
+    }
+    if limits.allNamed == nil, !request.namesLimits, endpoint == nil { return nil }
+    return limits.charges(cost: request.cost, asks: request.limits, endpoint: endpoint)
   }
 
   /// Whether there is such a key for the request: it is of the environment and for the api that the request may ask

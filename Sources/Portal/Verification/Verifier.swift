@@ -37,9 +37,10 @@ package struct Verifier: Sendable {
       cacheLimits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() }
     ) { hashes in
       let rows = try await pool.query(FindVerifiableKeys(hashes: hashes))
+      let limits = try await shared.endpointLimits(of: rows) { try await pool.query($0) }
       return try SecretsRead(
         rows.map { row in
-          (row.position, row.found.map { found in (found.hash, found.key.map(shared.applied)) })
+          (row.position, row.found.map { found in (found.hash, shared.applied(to: found.key, limits)) })
         })
     }
   }
@@ -54,9 +55,13 @@ package struct Verifier: Sendable {
         let ids = try await transaction.query(FetchRecentlyUsedKeys()).prefix(count - readCount)
         if ids.isEmpty { break }
         readCount += ids.count
-        for row in try await transaction.query(FindVerifiableKeysByID(ids: ids)) {
-          guard case (let hash, .success(let key))? = row.found else { continue }
-          let outcome = keys.cache.fill(hash, shared.applied(to: key), readAt: row.position, at: .now)
+        let rows = try await transaction.query(FindVerifiableKeysByID(ids: ids))
+        let limits = try await shared.endpointLimits(of: rows) { try await transaction.query($0) }
+        for row in rows {
+          guard let (hash, found) = row.found, case .success(let key) = shared.applied(to: found, limits) else {
+            continue
+          }
+          let outcome = keys.cache.fill(hash, key, readAt: row.position, at: .now)
           if outcome == .stored { storedCount += 1 }
         }
       }
@@ -67,20 +72,25 @@ package struct Verifier: Sendable {
   /// Verifies one request. Throws `.unavailable`, or the error of the database, if PostgreSQL is needed and cannot be
   /// reached. It is needed if the key is not in the cache, the lease of the cache has expired, a limit requires it, or
   /// the credits that this instance has leased do not do.
+  /// Throws ``UnknownLimits`` if the request names limits that the key does not have.
   package func verify(_ request: VerificationRequest) async throws -> Verdict {
     let key: VerifiableKey? = if let hash = request.hash { try await keys.value(of: hash) } else { nil }
     return try await verify(key, request)
   }
 
-  /// Verifies many requests, in their order. Throws as ``verify(_:)-(VerificationRequest)``; if a key cannot be looked
-  /// up, none of the requests is counted.
-  package func verify(_ requests: [VerificationRequest]) async throws -> [Verdict] {
+  /// Verifies many requests, in their order. Throws as ``verify(_:)-(VerificationRequest)``, except for unknown limits,
+  /// which are the result of their request; if a key cannot be looked up, none of the requests is counted.
+  package func verify(_ requests: [VerificationRequest]) async throws -> [Result<Verdict, UnknownLimits>] {
     var found = try await keys.values(of: requests.compactMap(\.hash))[...]
-    var verdicts: [Verdict] = []
+    var results: [Result<Verdict, UnknownLimits>] = []
     for request in requests {
-      verdicts.append(try await verify(request.hash == nil ? nil : found.removeFirst(), request))
+      do {
+        results.append(.success(try await verify(request.hash == nil ? nil : found.removeFirst(), request)))
+      } catch let unknown as UnknownLimits {
+        results.append(.failure(unknown))
+      }
     }
-    return verdicts
+    return results
   }
 
   /// The verdict on a request without a key.
@@ -227,6 +237,10 @@ package struct Verifier: Sendable {
       // It may have missed a change of the bucket as well.
       credits.changed(buckets)
     }
+    if request.namesLimits {
+      let unknown = key.limits.unknown(request.limits)
+      if !unknown.isEmpty { throw UnknownLimits(places: unknown) }
+    }
     var reservation: RateLimiter.Reservation?
     var spending: CreditReservation?
     if let decision = decide(key, request, at: now, &reservation, &spending) {
@@ -237,7 +251,8 @@ package struct Verifier: Sendable {
       return try await verify(
         key, spendingFrom: buckets, request, at: now, until: deadline ?? .now + keys.cache.lease)
     }
-    let decision = Decision(try await limits.admit(key.limits, cost: request.cost))
+    let charges = key.charges(of: request) ?? key.limits.charges(cost: request.cost)
+    let decision = Decision(try await limits.admit(charges))
     return counted(Verdict(key, decision), request, at: now)
   }
 
@@ -247,12 +262,8 @@ package struct Verifier: Sendable {
     _ key: VerifiableKey, spendingFrom buckets: KeyCredits, _ request: VerificationRequest, at now: Moment,
     until deadline: ContinuousClock.Instant
   ) async throws -> Verdict {
-    var taken: RateLimiter.Reservation? = RateLimiter.Reservation()
-    if let fast = limiter.admitFast(key.limits, cost: request.cost, at: now.milliseconds, &taken) {
-      limiter.release(taken)
-      guard fast.isAdmitted else {
-        return counted(Verdict(key, Decision(fast, credits: credits.peek(buckets))), request, at: now)
-      }
+    if let fast = fit(key, request, at: now), !fast.isAdmitted {
+      return counted(Verdict(key, Decision(fast, credits: credits.peek(buckets))), request, at: now)
     }
     switch credits.reserve(buckets, cost: request.creditCost, at: now.instant) {
     case .reserved(let spending): return try await verify(key, spending, of: buckets, request)
@@ -291,7 +302,7 @@ package struct Verifier: Sendable {
     let decided: RateLimitDecision
     let now: Moment
     do {
-      decided = try await limits.admit(key.limits, cost: request.cost)
+      decided = try await limits.admit(key.charges(of: request) ?? key.limits.charges(cost: request.cost))
       now = try await clock.now(on: pool)
     } catch {
       credits.release(spending)
@@ -307,12 +318,14 @@ package struct Verifier: Sendable {
   private func exceeded(
     _ key: VerifiableKey, _ refusal: CreditRefusal, _ request: VerificationRequest, at now: Moment
   ) -> Verdict {
-    counted(Verdict(key, exceeded(key, refusal, at: now)), request, at: now)
+    counted(Verdict(key, exceeded(key, refusal, request, at: now)), request, at: now)
   }
 
-  private func exceeded(_ key: VerifiableKey, _ refusal: CreditRefusal, at now: Moment) -> Decision {
+  private func exceeded(
+    _ key: VerifiableKey, _ refusal: CreditRefusal, _ request: VerificationRequest, at now: Moment
+  ) -> Decision {
     Decision(
-      code: .usageExceeded, limits: limiter.peek(key.limits, at: now.milliseconds), credits: CreditStanding(refusal))
+      code: .usageExceeded, limits: peek(key, key.charges(of: request), at: now), credits: CreditStanding(refusal))
   }
 
   /// Whether the cache has not followed the log for longer than the lease.
@@ -332,32 +345,28 @@ package struct Verifier: Sendable {
     _ key: VerifiableKey, _ request: VerificationRequest, at now: Moment,
     _ reservation: inout RateLimiter.Reservation?, _ spending: inout CreditReservation?
   ) -> Decision? {
+    let charges = key.charges(of: request)
     if let refusal = key.refusal(of: request, at: now.expiryDate) {
       return Decision(
-        code: refusal, limits: limiter.peek(key.limits, at: now.milliseconds),
-        credits: key.credits.flatMap { credits.peek($0) })
+        code: refusal, limits: peek(key, charges, at: now), credits: key.credits.flatMap { credits.peek($0) })
     }
-    if let buckets = key.credits { return decide(key, buckets, request, at: now, &reservation, &spending) }
-    return limiter.admit(key.limits, cost: request.cost, at: now.milliseconds, &reservation).map { Decision($0) }
+    if let buckets = key.credits { return decide(key, buckets, charges, request, at: now, &reservation, &spending) }
+    return admit(key, charges, request, at: now, &reservation).map { Decision($0) }
   }
 
   private func decide(
-    _ key: VerifiableKey, _ buckets: KeyCredits, _ request: VerificationRequest, at now: Moment,
-    _ reservation: inout RateLimiter.Reservation?, _ spending: inout CreditReservation?
+    _ key: VerifiableKey, _ buckets: KeyCredits, _ charges: LimitCharges?, _ request: VerificationRequest,
+    at now: Moment, _ reservation: inout RateLimiter.Reservation?, _ spending: inout CreditReservation?
   ) -> Decision? {
     switch credits.reserve(buckets, cost: request.creditCost, at: now.instant) {
     case .unsure: return nil
     case .refused(let refusal):
       // A limit that refuses as well goes first. Whatever it says, nothing is taken.
-      var taken: RateLimiter.Reservation? = RateLimiter.Reservation()
-      guard let limits = limiter.admitFast(key.limits, cost: request.cost, at: now.milliseconds, &taken) else {
-        return nil
-      }
-      limiter.release(taken)
+      guard let limits = fit(key, request, at: now) else { return nil }
       guard limits.isAdmitted else { return Decision(limits, credits: CreditStanding(remaining: refusal.left)) }
-      return exceeded(key, refusal, at: now)
+      return exceeded(key, refusal, request, at: now)
     case .reserved(let reserved):
-      let limits = limiter.admit(key.limits, cost: request.cost, at: now.milliseconds, &reservation)
+      let limits = admit(key, charges, request, at: now, &reservation)
       if limits?.isAdmitted == true {
         spending = reserved
         return limits.map { Decision($0) }
@@ -365,6 +374,31 @@ package struct Verifier: Sendable {
       credits.release(reserved)
       return limits.map { Decision($0, credits: credits.peek(buckets)) }
     }
+  }
+
+  /// `charges` are those of the request, and nil for most keys, which have no more than a limit per minute.
+  private func admit(
+    _ key: VerifiableKey, _ charges: LimitCharges?, _ request: VerificationRequest, at now: Moment,
+    _ reservation: inout RateLimiter.Reservation?
+  ) -> RateLimitDecision? {
+    guard let charges else {
+      return limiter.admit(key.limits, cost: request.cost, at: now.milliseconds, &reservation)
+    }
+    return limiter.admit(charges, at: now.milliseconds, &reservation)
+  }
+
+  private func peek(_ key: VerifiableKey, _ charges: LimitCharges?, at now: Moment) -> RateLimitDecision {
+    guard let charges else { return limiter.peek(key.limits, at: now.milliseconds) }
+    return limiter.peek(charges, at: now.milliseconds)
+  }
+
+  /// What the limits of the mode `fast` say. Takes nothing. Nil if PostgreSQL has to be asked.
+  private func fit(_ key: VerifiableKey, _ request: VerificationRequest, at now: Moment) -> RateLimitDecision? {
+    let charges = key.charges(of: request) ?? key.limits.charges(cost: request.cost)
+    var taken: RateLimiter.Reservation? = RateLimiter.Reservation()
+    let decision = limiter.admitFast(charges, at: now.milliseconds, &taken)
+    limiter.release(taken)
+    return decision
   }
 
   private func counted(_ verdict: Verdict, _ request: VerificationRequest, at now: Moment) -> Verdict {
@@ -412,12 +446,42 @@ private struct SharedParts: Sendable {
   private let scopeLists = SharedValues<[String]>(countMax: countMax)
   private let grants = SharedValues<KeyGrants>(countMax: countMax)
   private let credits = SharedValues<KeyCredits>(countMax: countMax)
+  private let named = SharedValues<NamedLimits>(countMax: countMax)
+  private let shelf = EndpointLimitsShelf()
 
-  func applied(to key: VerifiableKey) -> VerifiableKey {
+  /// The endpoint limits of the apis that these keys are for, which are read if the instance does not have them yet.
+  func endpointLimits(
+    of rows: [FoundKey], _ read: (FindEndpointLimits) async throws -> [CompiledEndpointLimits]
+  ) async throws -> [UUID: CompiledEndpointLimits] {
+    var (found, unread) = shelf.find(for: rows.lazy.compactMap { try? $0.found?.key.get() })
+    if unread.isEmpty { return found }
+    let limits = try await read(FindEndpointLimits(apiIDs: unread))
+    shelf.store(limits)
+    for limits in limits { found[limits.apiID] = limits }
+    return found
+  }
+
+  /// A key that was read, with what it shares with others; an error if the limits of its api cannot be decoded.
+  func applied(
+    to found: Result<VerifiableKey, PostgresError>, _ limits: [UUID: CompiledEndpointLimits]
+  ) -> Result<VerifiableKey, PostgresError> {
+    found.flatMap { key in
+      guard let grants = key.grants, let apiID = grants.apiID, grants.endpointLimitsDigest != nil else {
+        return .success(applied(to: key))
+      }
+      if case .failure(let error)? = limits[apiID]?.limits { return .failure(error) }
+      var key = key
+      key.grants = KeyGrants(grants, limits[apiID])
+      return .success(applied(to: key))
+    }
+  }
+
+  private func applied(to key: VerifiableKey) -> VerifiableKey {
     var key = key
     key.scopes = scopeLists.shared(key.scopes)
     key.grants = key.grants.map { grants.shared($0) }
     key.credits = key.credits.map { $0.isShareable ? credits.shared($0) : $0 }
+    key.limits.allNamed = key.limits.allNamed.map { named.shared($0) }
     return key
   }
 }

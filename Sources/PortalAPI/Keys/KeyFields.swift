@@ -94,19 +94,51 @@ extension RequestFields {
     optionalObjectText("metadata", byteCountMax: Key.metadataByteCountMax, depthMax: Key.metadataDepthMax)
   }
 
-  private mutating func namedLimits() -> [RateLimit] {
+  /// The named limits of a key or an account.
+  mutating func namedLimits() -> [RateLimit] {
     var names: Set<String> = []
     return optionalObjects("limits", 0...RateLimit.countMax) { fields in
       let name = fields.string("name", 1...64)
+      let isAutomatic = fields.optionalBool("autoApply") ?? true
       if !RateLimit.isValid(name: name ?? "") {
         fields.refuse("name", "must match ^[a-z][a-z0-9_-]{0,31}$ and be neither default nor account")
       } else if let name, !names.insert(name).inserted {
         fields.refuse("name", "must not be repeated")
       }
+      if fields.has("bucket"), !fields.takeNull("bucket") {
+        return RequestFields.make(name, fields.bucket()) {
+          RateLimit(name: $0, bucket: $1, isAutomatic: isAutomatic)
+        }
+      }
       return RequestFields.make(
         name, fields.integer("limit", 1...RateLimit.limitMax),
-        fields.integer("windowSeconds", 1...RateLimit.windowSecondsMax)
-      ) { RateLimit(name: $0, limit: $1, windowSeconds: $2) }
+        fields.required("windowMilliseconds") { $0.windowMilliseconds() }
+      ) { RateLimit(name: $0, limit: $1, windowMilliseconds: $2, isAutomatic: isAutomatic) }
     } ?? []
+  }
+
+  private mutating func bucket() -> TokenBucket.Settings? {
+    let bucket = object("bucket") { fields in
+      RequestFields.make(
+        fields.integer("size", 1...TokenBucket.Settings.sizeMax),
+        fields.integer("refill", 1...TokenBucket.Settings.sizeMax),
+        fields.integer("intervalMilliseconds", 1...TokenBucket.Settings.intervalMillisecondsMax)
+      ) { TokenBucket.Settings(size: $0, refill: $1, intervalMilliseconds: $2) }
+    }
+    guard let bucket else { return nil }
+    if !bucket.isFilledInTime { refuse("bucket", "must fill within ten years") }
+    return bucket
+  }
+
+  /// The length of a window, in milliseconds or in seconds, or in both.
+  private mutating func windowMilliseconds() -> Int? {
+    let range = RateLimit.windowMillisecondsRange
+    let milliseconds = optionalInteger("windowMilliseconds", range)
+    let seconds = optionalInteger("windowSeconds", range.lowerBound / 1_000...range.upperBound / 1_000)
+    guard let milliseconds else { return seconds.map { $0 * 1_000 } }
+    if let seconds, seconds != RateLimit.seconds(milliseconds) {
+      refuse("windowSeconds", "must be windowMilliseconds in seconds, rounded up")
+    }
+    return milliseconds
   }
 }

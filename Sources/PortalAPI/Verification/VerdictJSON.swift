@@ -46,8 +46,16 @@ extension JSONWriter {
   }
 
   private mutating func piece(_ text: StaticString, _ standing: RateLimitDecision.Standing) {
-    piece(text, standing.limit.name)
+    piece(text, standing.shortName)
+    switch standing.owner {
+    case .key: break
+    case .account: if !RateLimit.isReserved(name: standing.limit.name) { piece(#","shared":true"#) }
+    case .api: piece(#","endpoint":"#, standing.limit.name)
+    }
     piece(#","windowSeconds":"#, standing.limit.windowSeconds)
+    if standing.limit.bucket == nil, standing.limit.windowMilliseconds % 1_000 != 0 {
+      piece(#","windowMilliseconds":"#, standing.limit.windowMilliseconds)
+    }
     piece(#","limit":"#, standing.window)
   }
 

@@ -10,7 +10,7 @@ import Testing
 @Suite("VerificationScanner, fuzzed")
 struct VerificationScannerFuzzTests {
   private static let names = [
-    "key", "scope", "scopes", "clientIP", "endpoint", "cost", "api", "permissions", "credits", "other",
+    "key", "scope", "scopes", "clientIP", "endpoint", "cost", "api", "permissions", "credits", "limits", "other",
     "ke\\u0079",
   ]
   private static let values = [

@@ -48,7 +48,8 @@ struct VerificationScannerTests {
   @Test(
     "anything but a plain body is left to the parser",
     arguments: [
-      "", "{", "{}", "[]", "null", #"{"key":"k"} x"#, #"{"key":"k"}}"#, #"{"key":"k",}"#, #"{"key":"k""cost":1}"#,
+      #"{"key":"k","limits":[{"name":"a"}]}"#, "", "{", "{}", "[]", "null", #"{"key":"k"} x"#, #"{"key":"k"}}"#,
+      #"{"key":"k",}"#, #"{"key":"k""cost":1}"#,
       #"{"key":"\u006b"}"#, #"{"k\u0065y":"k"}"#, #"{"key":"ké"}"#, #"{"key":null}"#, #"{"key":1}"#,
       #"{"key":"k","key":"k"}"#, #"{"key":"k","Key":"k"}"#, #"{"key":"k","other":1}"#, #"{"key":"k","cost":0}"#,
       #"{"key":"k","cost":1001}"#, #"{"key":"k","cost":1.0}"#, #"{"key":"k","cost":1e1}"#, #"{"key":"k","cost":01}"#,

@@ -15,8 +15,9 @@ enum Contract {
     "apiId", "roles", "permissions", "credits", "effective", "policyViolations",
   ]
   static let credits = ["remaining", "held", "refill", "refillAt"]
+  static let limit = ["name", "limit", "windowSeconds", "windowMilliseconds", "autoApply"]
   static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
-  static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "createdAt"]
+  static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "endpointLimits", "createdAt"]
   static let permission = ["id", "slug", "description", "createdAt"]
   static let role = ["id", "name", "description", "permissions", "createdAt"]
   static let propagation = ["instances", "acknowledged", "milliseconds"]

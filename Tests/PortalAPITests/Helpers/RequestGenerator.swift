@@ -65,6 +65,12 @@ struct RequestGenerator {
           #""credits":{"cost":0}"#, #""credits":{"cost":3}"#, #""credits":{}"#, #""credits":null"#,
           #""credits":{"cost":-1}"#, #""credits":1"#))
     }
+    if oneIn(6) {
+      members.append(
+        pick(
+          #""limits":[{"name":"asked"}]"#, #""limits":[{"name":"odd","cost":3}]"#, #""limits":[]"#, #""limits":null"#,
+          #""limits":[{"name":"asked","limit":3,"windowMilliseconds":86400000}]"#, #""limits":[{"name":"never"}]"#))
+    }
     if oneIn(20) { members.append(pick(#""other":1"#, #""key":"k""#, "\"a\":\"\u{1}\"")) }
     members.shuffle(using: &random)
     return "{" + pick("", "", " ", "\n") + members.joined(separator: pick(",", ",", " , ")) + "}"

@@ -64,6 +64,8 @@ struct CommandTests {
       ["limits", "overrides", "set", "emails", "a", "--limit", "-1", "--window-milliseconds", "1000"],
       ["limits", "overrides", "list", ""], ["limits", "overrides", "list", "a\nb"],
       ["apis", "create", "a/b", "--name", "x"], ["apis", "create", "a", "--name", "x", "--key-bytes", "15"],
+      ["apis", "create", "a", "--name", "x", "--endpoint-limits", "[{}]"],
+      ["apis", "update", "a", "--endpoint-limits", "{"], ["apis", "update", "a", "--endpoint-limits", "{}"],
       ["apis", "create", "a", "--name", "x", "--key-prefix", "A"], ["permissions", "create", "and"],
       ["roles", "create", "pro", "--permission", "a b"], ["roles", "delete", "a b"],
       ["roles", "update", "pro", "--permission", "a", "--no-permissions"],
@@ -306,6 +308,10 @@ struct CommandTests {
       #expect(try await run("apis", "delete", "orders").errors.contains("the api is protected"))
       #expect(
         try await run("apis", "update", "orders", "--slug", "shop", "--no-protected").output == "api \(api) shop\n")
+      let limits = #"[{"endpoint":"GET /a*","limit":5,"windowMilliseconds":1500,"roles":{}}]"#
+      let limited = try await latchkey(
+        ["apis", "update", "shop", "--endpoint-limits", limits, "--json"], environment: environment)
+      #expect(JSONWriter.text(of: try limited.json()["endpointLimits"]) == limits)
       #expect(try await run("apis", "delete", "shop").output == "api shop deleted\n")
       #expect(try await run("permissions", "create", "a", "--description", "Reading.").output.hasSuffix(" a\n"))
       #expect(try await run("permissions", "update", "a", "--slug", "b").output.hasSuffix(" b\n"))

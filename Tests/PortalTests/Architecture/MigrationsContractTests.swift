@@ -24,7 +24,7 @@ struct MigrationsContractTests {
       "accounts", "apis", "attempt_counts", "credit_holders",
       "erasures", "installation", "instances", "invalidation_head",
       "invalidation_server", "jobs", "limit_namespaces", "limit_overrides",
-      "packed_usage_totals", "permissions", "plans",
+      "long_rate_limit_counts", "packed_usage_totals", "permissions", "plans",
       "rate_limit_counts",
       "rate_limit_windows", "role_permissions", "roles",
       "schema_migrations", "second_factors", "service_token_activity", "service_tokens", "signups", "staff",

@@ -67,7 +67,7 @@ struct RateLimitWindowsTests {
   mutating func failed() {
     _ = admit(hour(1))
     let taken = windows.takeQueued(1, withShort: false)
-    for (id, publication) in taken { windows.exchanged(id, publication, others: nil) }
+    for (id, publication) in taken { windows.exchanged(id, publication, others: nil, at: Self.now) }
     #expect(windows.takeQueued(1, withShort: false).map(\.0) == taken.map(\.0))
   }
 
