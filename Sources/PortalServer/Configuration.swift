@@ -159,6 +159,8 @@ struct PortalConfiguration: Sendable {
     retention.usageSourceDays = keys.integer(
       "usage.sources.retention.days", 30...36_500, default: retention.usageSourceDays)
     retention.mailDays = keys.integer("mail.retention.days", 1...3_650, default: retention.mailDays)
+    retention.creditLeaseSeconds = keys.integer(
+      "credits.forgive.after.seconds", CreditSilence.secondsRange, default: retention.creditLeaseSeconds)
     settings.retention = retention
     logLevel = try keys.parsed(
       "log.level", default: "info", "must be one of trace, debug, info, notice, warning, error, critical",

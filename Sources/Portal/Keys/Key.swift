@@ -67,6 +67,8 @@ package struct Key: Sendable, Equatable {
   package var effectivePermissions: [String] = []
   /// The names of all its roles, including those that its plan gives it.
   package var effectiveRoles: [String] = []
+  /// What it may still be used for; nil: unlimited. Its balance is as settled, which is at most a second old.
+  package var credits: CreditBalance?
   /// The rules of its account, as they are now.
   package var rules: KeyRules
 

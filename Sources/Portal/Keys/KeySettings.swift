@@ -77,13 +77,16 @@ package struct KeyChanges: Sendable, Equatable {
   package var api: OptionalChange<CatalogReference>
   /// All that the key has afterwards. Only a backend may change them.
   package var resources: ResourceScopes?
+  /// Only a backend may change them.
+  package var credits: CreditChange?
 
   package init(
     name: String? = nil, scopes: [String]? = nil, rateLimitPerMinute: OptionalChange<Int> = .keep,
     limits: [RateLimit]? = nil, rateLimitMode: RateLimitMode? = nil,
     allowedIPs: OptionalChange<[AddressBlock]> = .keep, expiresAt: OptionalChange<Date> = .keep,
     description: OptionalChange<String> = .keep, tags: [String]? = nil, metadata: OptionalChange<String> = .keep,
-    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep, resources: ResourceScopes? = nil
+    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep, resources: ResourceScopes? = nil,
+    credits: CreditChange? = nil
   ) {
     self.name = name
     self.scopes = scopes
@@ -98,9 +101,10 @@ package struct KeyChanges: Sendable, Equatable {
     self.isEnabled = isEnabled
     self.api = api
     self.resources = resources
+    self.credits = credits
   }
 
-  /// The settings after all changes but that of the api.
+  /// The settings after all changes but those of the api and of credits.
   func applied(to old: KeySettings) -> KeySettings {
     var settings = old
     settings.name = name ?? old.name

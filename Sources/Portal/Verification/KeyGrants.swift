@@ -1,9 +1,11 @@
-import Foundation
+package import Foundation
 import JSON
 
 /// What a key was granted, the apis that it is for, and its scopes for single resources. Most keys have nothing of
 /// this, and a key in the cache has at most a reference to it; equal ones are shared.
 package final class KeyGrants: Sendable, Hashable {
+  /// The key's own api, whose endpoint limits it has; nil: it is for all that its plan lists.
+  package let apiID: UUID?
   /// The apis that the key and its plan have in common; nil: all.
   private let apis: [CatalogNamed]?
   /// The names of its roles, with those that its plan gives it, sorted by their bytes.
@@ -13,17 +15,37 @@ package final class KeyGrants: Sendable, Hashable {
   private let permissionSet: Set<ByteText>
   /// The scopes for each resource.
   private let resources: [ByteText: [String]]
+  /// Of the endpoint limits of the key's own api; nil if it has none.
+  let endpointLimitsDigest: String?
+  /// Nil if the key's own api has none, and until they are looked up.
+  let endpointLimits: CompiledEndpointLimits?
 
   /// Nil if there is nothing of all this.
   init?(
-    apis: [CatalogNamed]? = nil, roles: [String] = [], permissions: [String] = [], resources: ResourceScopes = .none
+    apiID: UUID? = nil, apis: [CatalogNamed]? = nil, roles: [String] = [], permissions: [String] = [],
+    resources: ResourceScopes = .none, endpointLimitsDigest: String? = nil
   ) {
-    if apis == nil, roles.isEmpty, permissions.isEmpty, resources.isEmpty { return nil }
+    if apiID == nil, apis == nil, roles.isEmpty, permissions.isEmpty, resources.isEmpty { return nil }
+    self.apiID = apiID
     self.apis = apis
     self.roles = roles
     self.permissions = permissions
     permissionSet = Set(permissions.map(ByteText.init))
     self.resources = Dictionary(resources.entries.map { (ByteText($0.name), $0.scopes) }) { first, _ in first }
+    self.endpointLimitsDigest = endpointLimitsDigest
+    endpointLimits = nil
+  }
+
+  /// The same, with the endpoint limits of the key's own api.
+  init(_ other: KeyGrants, _ endpointLimits: CompiledEndpointLimits?) {
+    apiID = other.apiID
+    apis = other.apis
+    roles = other.roles
+    permissions = other.permissions
+    permissionSet = other.permissionSet
+    resources = other.resources
+    endpointLimitsDigest = endpointLimits?.digest
+    self.endpointLimits = endpointLimits
   }
 
   /// Whether a change of an api, a permission or a role may change it.
@@ -55,40 +77,42 @@ package final class KeyGrants: Sendable, Hashable {
 
   package static func == (one: KeyGrants, other: KeyGrants) -> Bool {
     one === other
-      || one.apis == other.apis && one.roles == other.roles && one.permissions == other.permissions
-        && one.resources == other.resources
+      || one.apiID == other.apiID && one.apis == other.apis && one.roles == other.roles
+        && one.permissions == other.permissions && one.resources == other.resources
+        && one.endpointLimitsDigest == other.endpointLimitsDigest && one.endpointLimits === other.endpointLimits
   }
 
   package func hash(into hasher: inout Hasher) {
+    hasher.combine(apiID)
     hasher.combine(apis?.map(\.id))
     hasher.combine(roles)
     hasher.combine(permissions)
   }
 }
 
-/// What a request demands of the api and the permissions of a key, and what it says of its scopes. Most requests have
-/// nothing of this, and no more than an empty reference.
+/// What a request demands of the api and the permissions of a key, what it says of its scopes, and the limits that it
+/// names. Most requests have nothing of this, and no more than an empty reference.
 final class GrantDemands: Sendable, Equatable {
-  let api: CatalogReference?
-  let apiIDs: [UUID]?
-  let permissions: PermissionQuery?
-  let resource: ByteText?
-  let match: ScopeMatch
+  struct Values: Sendable, Equatable {
+    var api: CatalogReference?
+    var apiIDs: [UUID]?
+    var permissions: PermissionQuery?
+    var limits: [LimitAsk] = []
+    var resource: ByteText?
+    var match: ScopeMatch = .all
+  }
+
+  let values: Values
 
   /// Nil if there is nothing of all this.
-  init?(
-    api: CatalogReference?, apiIDs: [UUID]?, permissions: PermissionQuery?, resource: ByteText?, match: ScopeMatch
-  ) {
-    if api == nil, apiIDs == nil, permissions == nil, resource == nil, match == .all { return nil }
-    self.api = api
-    self.apiIDs = apiIDs
-    self.permissions = permissions
-    self.resource = resource
-    self.match = match
+  init?(_ values: Values) {
+    if values.api == nil, values.apiIDs == nil, values.permissions == nil, values.limits.isEmpty,
+      values.resource == nil, values.match == .all
+    {
+      return nil
+    }
+    self.values = values
   }
 
-  static func == (one: GrantDemands, other: GrantDemands) -> Bool {
-    one.api == other.api && one.apiIDs == other.apiIDs && one.permissions == other.permissions
-      && one.resource == other.resource && one.match == other.match
-  }
+  static func == (one: GrantDemands, other: GrantDemands) -> Bool { one.values == other.values }
 }

@@ -39,6 +39,7 @@ extension FieldProblem.Field {
     case .resources: "resources"
     case .resource(let name, let index): "resources.\(name)[\(index)]"
     case .roleID(let index): "roleIds[\(index)]"
+    case .creditValue: "value"
     }
   }
 }

@@ -66,6 +66,18 @@ struct RequestGenerator {
           #""resource":null"#, #""resource":["p:1"]"#))
     }
     if oneIn(4) { members.append(pick(#""match":"any""#, #""match":"all""#, #""match":"ANY""#, #""match":null"#)) }
+    if oneIn(5) {
+      members.append(
+        pick(
+          #""credits":{"cost":0}"#, #""credits":{"cost":3}"#, #""credits":{}"#, #""credits":null"#,
+          #""credits":{"cost":-1}"#, #""credits":1"#))
+    }
+    if oneIn(6) {
+      members.append(
+        pick(
+          #""limits":[{"name":"asked"}]"#, #""limits":[{"name":"odd","cost":3}]"#, #""limits":[]"#, #""limits":null"#,
+          #""limits":[{"name":"asked","limit":3,"windowMilliseconds":86400000}]"#, #""limits":[{"name":"never"}]"#))
+    }
     if oneIn(20) { members.append(pick(#""other":1"#, #""key":"k""#, "\"a\":\"\u{1}\"")) }
     members.shuffle(using: &random)
     return "{" + pick("", "", " ", "\n") + members.joined(separator: pick(",", ",", " , ")) + "}"
@@ -142,6 +154,9 @@ struct RequestGenerator {
       head += pick(
         "X-Required-Permission: a\r\n", "X-Required-Permission: b OR x\r\n", "x-required-permission: (a\r\n",
         "X-Required-Permission:\r\n")
+    }
+    if oneIn(5) {
+      head += pick("X-Credit-Cost: 0\r\n", "x-credit-cost: 12\r\n", "X-Credit-Cost: -1\r\n", "X-Credit-Cost:\r\n")
     }
     if oneIn(3) { head += pick("X-Client-IP: 10.0.0.1\r\n", "X-Client-IP: ::ffff:10.0.0.1\r\n", "X-Client-IP: x\r\n") }
     if oneIn(3) {
