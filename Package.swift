@@ -227,7 +227,7 @@ let package = Package(
     .testTarget(
       name: "PortalPagesTests",
       dependencies: [
-        "JSON", "Portal", "PortalApplication", "PortalHTTP", "PortalPages", "PortalTesting", "PortalViews",
+        "JSON", "Portal", "PortalApplication", "PortalHTTP", "PortalPages", "PortalTesting", "PortalViews", "Postgres",
         "PostgresTesting",
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "HummingbirdTesting", package: "hummingbird"),

@@ -69,7 +69,8 @@ extension FormFields {
     case "keep": return .keep
     case "never": return .remove
     case "on":
-      guard let day = Timestamp.day(from: day), let end = Timestamp.date(from: "\(day.advanced(by: 1))T00:00:00Z") else {
+      guard let day = Timestamp.day(from: day), let end = Timestamp.date(from: "\(day.advanced(by: 1))T00:00:00Z")
+      else {
         refuse("expiresOn", "Choose a day.")
         return nil
       }

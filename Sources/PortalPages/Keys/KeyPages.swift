@@ -250,7 +250,8 @@ extension FormFields {
     }
     switch error {
     case .keyCapReached(let cap):
-      refuse(nil, "Your plan allows \(Counted.text(cap, "live key", "live keys")). Revoke one that is no longer needed.")
+      refuse(
+        nil, "Your plan allows \(Counted.text(cap, "live key", "live keys")). Revoke one that is no longer needed.")
     case .idempotencyConflict:
       state.set("once", FormState.newOnce)
       refuse(nil, "This form had been used before, with other values. Nothing has been made this time: send it again.")

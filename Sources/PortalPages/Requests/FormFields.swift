@@ -105,7 +105,10 @@ package struct FormFields {
   package mutating func email(_ name: String) -> EmailAddress? {
     let typed = text(name)
     do throws(EmailAddress.Refusal) { return try EmailAddress(typed: typed) } catch {
-      refuse(name, typed.isEmpty ? "Enter an e-mail address." : "An e-mail address \(error.message).")
+      switch error {
+      case .form: refuse(name, "Enter an e-mail address, such as ada@example.com.")
+      case .invisible, .domain: refuse(name, "An e-mail address \(error.message).")
+      }
       return nil
     }
   }

@@ -29,8 +29,8 @@ package struct AuditPage: PortalPage {
       \(form.hidden("target"))<p class="quiet">Only about one key or person. <a href="/audit">Show all</a></p>
       """
     return """
-      <p>Everything that was done in this account, by whom. Nothing in it can be changed or removed unnoticed. Support can
-      read the account and stop keys, and is recorded here; it cannot act as you.</p>
+      <p>Everything that was done in this account, by whom. Nothing in it can be changed or removed unnoticed. Support
+      can read the account and stop keys, and is recorded here; it cannot act as you.</p>
       \(form.summary)<form method="get" action="/audit" class="filters">\(form.menu("action", "What", Self.actions))
       \(form.menu("actor", "Who", Self.actors))\(when: !form.value("target").isEmpty, target)
       <button class="plain">Filter</button></form>

@@ -36,7 +36,8 @@ package struct MembersPage: PortalPage {
 
   package static func changed(_ member: Member) -> HTML {
     """
-    <div class="note good" role="status"><p><strong>\(member.user.email) is \(member.role.rawValue) now.</strong></p></div>
+    <div class="note good" role="status"><p><strong>\(member.user.email) is \(member.role.rawValue)
+    now.</strong></p></div>
     """
   }
 
@@ -71,7 +72,8 @@ package struct MembersPage: PortalPage {
     let remove: HTML = "<a href=\"/members/\(member.user.id)/remove\">Remove</a>"
     return """
       <tr><th scope="row">\(member.user.email)\(when: isReader, " <span class=\"quiet\">(you)</span>")</th>
-      <td>\(mayChange ? change : "\(member.role.rawValue)")</td><td data-label="Since">\(HTML.time(member.joinedAt))</td>
+      <td>\(mayChange ? change : "\(member.role.rawValue)")</td>
+      <td data-label="Since">\(HTML.time(member.joinedAt))</td>
       <td>\(when: mayChange || isReader, remove)</td></tr>
 
       """

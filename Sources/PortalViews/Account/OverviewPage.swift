@@ -35,8 +35,8 @@ package struct OverviewPage: PortalPage {
   private var first: HTML {
     let create: HTML = "<p class=\"actions\"><a class=\"button\" href=\"/keys/new\">Create the first key</a></p>"
     return """
-      <div class="note"><p><strong>There is no active key.</strong> A key lets one program use the API in the name of this
-      account.</p>\(when: mayChange, create)</div>
+      <div class="note"><p><strong>There is no active key.</strong> A key lets one program use the API in the name of
+      this account.</p>\(when: mayChange, create)</div>
       """
   }
 
@@ -48,8 +48,8 @@ package struct OverviewPage: PortalPage {
     let wrong = keys.filter { !$0.policyViolations.isEmpty }
     if expiring.isEmpty, idle.isEmpty, wrong.isEmpty {
       return """
-        <div class="note good"><p><strong>Nothing needs you.</strong> No active key expires within \(Self.expiryDays) days,
-        is unused for \(Self.idleDays), or breaks the account's rules.\(when: hasMoreKeys, checked)</p></div>
+        <div class="note good"><p><strong>Nothing needs you.</strong> No active key expires within \(Self.expiryDays)
+        days, is unused for \(Self.idleDays), or breaks the account's rules.\(when: hasMoreKeys, checked)</p></div>
         """
     }
     return """

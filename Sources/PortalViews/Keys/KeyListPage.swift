@@ -60,7 +60,8 @@ package struct KeyListPage: PortalPage {
     let used: HTML = key.lastUsedAt.map { HTML.briefTime($0, at: now) } ?? "never"
     let expires: HTML = key.effectiveExpiresAt.map { HTML.briefTime($0, at: now) } ?? "never"
     return """
-      <tr><th scope="row"><a href="/keys/\(key.id)">\(key.name)</a><br><span class="quiet small">\(HTML.start(key))</span>
+      <tr><th scope="row"><a href="/keys/\(key.id)">\(key.name)</a><br>
+      <span class="quiet small">\(HTML.start(key))</span>
       \(each: key.tags, tag)</th>
       <td>\(HTML.status(key.status(at: now))) \(when: key.environment == .test, HTML.environment(.test))</td>
       <td data-label="Scopes">\(HTML.codes(key.scopes))</td>\(HTML.number(key.totalRequests, "Requests"))

@@ -57,15 +57,14 @@ package struct KeyPage: PortalPage {
 
   private var actions: HTML {
     if key.revokedAt != nil { return "" }
-    let change: HTML = """
-      <a class="button" href="/keys/\(key.id)/edit">Edit</a>
-      \(when: status == .active && key.rolledAt == nil, "<a class=\"button plain\" href=\"/keys/\(key.id)/roll\">Roll</a>")
-      """
+    let roll: HTML = "<a class=\"button plain\" href=\"/keys/\(key.id)/roll\">Roll</a>"
+    let mayRoll = status == .active && key.rolledAt == nil
     let enable: HTML = """
       <form method="post" action="/keys/\(key.id)/enable"><button class="plain">Enable</button></form>
       """
     return """
-      <div class="actions">\(change)\(when: key.disabledAt != nil, enable)
+      <div class="actions"><a class="button" href="/keys/\(key.id)/edit">Edit</a> \(when: mayRoll, roll)
+      \(when: key.disabledAt != nil, enable)
       <a class="button plain" href="/keys/\(key.id)/revoke">Disable or revoke</a></div>
       """
   }
@@ -95,17 +94,16 @@ package struct KeyPage: PortalPage {
   private var scopes: HTML {
     if key.scopes.isEmpty { return "none" }
     let effective = key.effectiveScopes
-    let narrowed: HTML = """
-      <br><span class="quiet small">Your plan leaves \(effective.isEmpty ? "none of them" : "") \(HTML.codes(effective))\
-      </span>
-      """
+    let rest: HTML = effective.isEmpty ? "none of them" : HTML.codes(effective)
+    let narrowed: HTML = "<br><span class=\"quiet small\">Your plan leaves \(rest)</span>"
     return "\(HTML.codes(key.scopes))\(when: effective != key.scopes, narrowed)"
   }
 
   private var limits: HTML {
     func line(_ limit: RateLimit) -> HTML {
       """
-      <br>\(Counted.text(limit.limit)) in \(Counted.seconds(limit.windowSeconds)) <span class="quiet">(\(limit.name))</span>
+      <br>\(Counted.text(limit.limit)) in \(Counted.seconds(limit.windowSeconds)) \
+      <span class="quiet">(\(limit.name))</span>
       """
     }
     let minute: HTML =

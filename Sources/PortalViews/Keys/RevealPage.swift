@@ -33,8 +33,8 @@ package struct RevealPage: PortalPage {
 
   private var hidden: HTML {
     """
-    <div class="note warn"><p><strong>Its text is no longer shown.</strong> It was shown when the key was made. If nobody
-    has it, <a href="/keys/\(key.id)/roll">roll the key</a>: you get a new one with the same settings.</p></div>
+    <div class="note warn"><p><strong>Its text is no longer shown.</strong> It was shown when the key was made. If
+    nobody has it, <a href="/keys/\(key.id)/roll">roll the key</a>: you get a new one with the same settings.</p></div>
     """
   }
 }
@@ -69,8 +69,8 @@ package struct KeyCheckPage: PortalPage {
       "copy", "What you copied",
       hint: "Paste it from where you stored it. It is compared with the fingerprint, and not kept.")
     return """
-      <form method="post" action="/keys/\(key.id)/check">\(field)<p class="actions"><button class="plain">Compare</button>
-      </p></form>
+      <form method="post" action="/keys/\(key.id)/check">\(field)
+      <p class="actions"><button class="plain">Compare</button></p></form>
       """
   }
 }

@@ -53,7 +53,8 @@ extension FormState {
   package func secret(_ name: String, _ label: String, hint: String? = nil, autocomplete: String) -> HTML {
     """
     <div class="field"><label for="\(name)">\(label)</label>\(notes(name, hint))
-    <input id="\(name)" name="\(name)" type="password" autocomplete="\(autocomplete)" required\(described(name, hint))></div>
+    <input id="\(name)" name="\(name)" type="password" autocomplete="\(autocomplete)"
+    required\(described(name, hint))></div>
     """
   }
 

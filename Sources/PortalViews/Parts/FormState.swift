@@ -33,6 +33,10 @@ package struct FormState: Sendable {
     package var name: String
     package var mine: String
     package var theirs: String
+
+    package init(name: String, mine: String, theirs: String) {
+      (self.name, self.mine, self.theirs) = (name, mine, theirs)
+    }
   }
 
   /// The fields, among those that both have, whose values differ from those of `other`, by name.

@@ -2,7 +2,9 @@ import Portal
 
 /// Parts of pages about keys.
 extension HTML {
-  static func status(_ status: Key.Status) -> HTML { "<span class=\"tag \(status.rawValue)\">\(status.rawValue)</span>" }
+  static func status(_ status: Key.Status) -> HTML {
+    "<span class=\"tag \(status.rawValue)\">\(status.rawValue)</span>"
+  }
 
   static func environment(_ environment: Key.Environment) -> HTML {
     "<span class=\"tag \(environment.rawValue)\">\(environment.rawValue)</span>"

@@ -91,7 +91,8 @@ struct UsageChart {
     func row(_ entry: (day: Day, totals: UsageTotals)) -> HTML {
       let totals = entry.totals
       return """
-        <tr><th scope="row">\(HTML.day(entry.day))\(when: isOpen(entry.day), " <span class=\"quiet\">so far</span>")</th>
+        <tr><th scope="row">\(HTML.day(entry.day))\
+        \(when: isOpen(entry.day), " <span class=\"quiet\">so far</span>")</th>
         \(HTML.number(totals.totalRequests, "Requests"))\(HTML.number(totals.errors, "Errors"))\
         \(HTML.number(totals.denied, "Refused"))</tr>
 

@@ -67,7 +67,8 @@ package struct MePage: PortalPage {
   private var accountList: HTML {
     func row(_ account: OwnAccount) -> HTML {
       let go: HTML = """
-        <form method="post" action="/accounts/\(account.id)/switch"><button class="plain">Go to this account</button></form>
+        <form method="post" action="/accounts/\(account.id)/switch">
+        <button class="plain">Go to this account</button></form>
         """
       return """
         <tr><th scope="row">\(account.name)</th><td data-label="Your role">\(account.role.rawValue)</td>

@@ -21,8 +21,8 @@ package struct SignInPage: PortalPage {
       "code", "Code", hint: "The six digits of your authenticator, or a recovery code.",
       autocomplete: "one-time-code", isRequired: needsCode)
     let step: HTML = """
-      <div class="note"><p><strong>One more step.</strong> Your account has a second factor. Type your password again, and
-      the code.</p></div>
+      <div class="note"><p><strong>One more step.</strong> Your account has a second factor. Type your password again,
+      and the code.</p></div>
       """
     let optional: HTML = "<details><summary>I have a second factor</summary>\(code)</details>"
     return """

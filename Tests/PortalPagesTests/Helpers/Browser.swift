@@ -114,7 +114,7 @@ final class Browser: Sendable {
         status: response.status.code, headers: response.headers, text: text,
         document: isHTML ? HTMLDocument(text) : nil)
     }
-    if let cookie = answer.headers[.setCookie]?.firstMatch(of: /^latchkey=([^;]*); Path=\/; /) {
+    if let cookie = answer.headers[.setCookie]?.firstMatch(of: #/^latchkey=([^;]*); Path=/#) {
       await jar.set(cookie.1.isEmpty ? nil : String(cookie.1))
     }
     if let document = answer.document {

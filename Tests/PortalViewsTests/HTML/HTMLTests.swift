@@ -25,8 +25,8 @@ struct HTMLTests {
   @Test("a NUL, which no document may have, is replaced")
   func nul() { #expect(text("\("a\u{0}b")") == "a\u{FFFD}b") }
 
-  @Test("a ternary between texts is escaped like any text")
-  func ternary() { #expect(text("\(true ? "<" : ">")") == "&lt;") }
+  @Test("a choice between texts is escaped like any text", arguments: [true, false])
+  func choice(_ isFirst: Bool) { #expect(text("\(isFirst ? "<" : ">")") == (isFirst ? "&lt;" : "&gt;")) }
 }
 
 @Suite("Links")

@@ -15,9 +15,11 @@ func makeKey(_ change: (inout Key) -> Void = { _ in }) -> Key {
   var key = Key(
     id: someID, accountID: someID, name: hostile, start: "lk_live_abcd", environment: .live,
     scopes: ["orders:read"], rateLimitPerMinute: 60, limits: [RateLimit(name: "burst", limit: 5, windowSeconds: 1)],
-    rateLimitMode: .fast, lastUsedAt: now.addingTimeInterval(-200), totalRequests: 1_234, createdAt: now.adding(days: -3),
+    rateLimitMode: .fast, lastUsedAt: now.addingTimeInterval(-200), totalRequests: 1_234,
+    createdAt: now.adding(days: -3),
     description: hostile, tags: ["a"], metadata: "{\"a\":\"<\"}",
-    createdBy: Key.Creator(kind: "user", id: nil, name: hostile), roles: [hostile], effectivePermissions: ["orders.read"],
+    createdBy: Key.Creator(kind: "user", id: nil, name: hostile), roles: [hostile],
+    effectivePermissions: ["orders.read"],
     rules: KeyRules(plan: plan))
   change(&key)
   return key
@@ -28,7 +30,8 @@ func makeReport(requests: Int = 40, completeThrough: Date = now) -> UsageReport 
   (totals.successes, totals.errors, totals.denied) = (requests, requests / 4, requests / 8)
   let today = Day(containing: now)
   return UsageReport(
-    from: today.advanced(by: -29), to: today, days: requests == 0 ? [] : [(today, totals), (today.advanced(by: -2), totals)],
+    from: today.advanced(by: -29), to: today,
+    days: requests == 0 ? [] : [(today, totals), (today.advanced(by: -2), totals)],
     endpoints: requests == 0 ? [] : [(hostile, totals)], keys: requests == 0 ? [] : [(someID, totals)],
     completeThrough: completeThrough)
 }
@@ -68,6 +71,8 @@ func allPages() -> [(name: String, page: any PortalPage)] {
   ]
   let fields = makeForm(
     "name", "environment", "scopes", "expires", "expiresOn", "rateLimitPerMinute", "allowedIPs", "tags", "description")
+  let changedFields = makeForm(
+    "name", "scopes", "expires", "expiresOn", "rateLimitPerMinute", "allowedIPs", "tags", "description")
   let revoked = makeKey { $0.revokedAt = now }
   let violating = makeKey { key in
     key.rules.policy = KeyPolicy(isExpiryRequired: true)
@@ -83,7 +88,7 @@ func allPages() -> [(name: String, page: any PortalPage)] {
   let late = Propagation(instances: 3, acknowledged: 2, milliseconds: 1_000)
   let next: Link = "/keys?cursor=\(hostile)"
   return [
-    ("sign in", SignInPage(makeForm("email", "next", "code"), isSignUpOpen: true, note: SignInPage.first)),
+    ("sign in", SignInPage(makeForm("email", "code"), isSignUpOpen: true, note: SignInPage.first)),
     ("sign in with a code", SignInPage(makeForm("email", "code"), needsCode: true, isSignUpOpen: false)),
     ("sign up", SignUpPage(makeForm("email", "accountName", "password"))),
     ("forgotten password", ForgottenPasswordPage(makeForm("email"))),
@@ -118,7 +123,7 @@ func allPages() -> [(name: String, page: any PortalPage)] {
     (
       "edit",
       KeyFormPage.edit(
-        fields, violating,
+        changedFields, violating,
         note: KeyFormPage.conflict([FormState.Difference(name: "name", mine: hostile, theirs: hostile)]))
     ),
     ("edit again", KeyFormPage.edit(FormState(), key, note: KeyFormPage.conflict([]))),
@@ -139,7 +144,7 @@ func allPages() -> [(name: String, page: any PortalPage)] {
     ("reveal", RevealPage(key, Secret(presented: hostile), more: RollPage.done(revoked, late))),
     ("no reveal", RevealPage(key, nil, more: RollPage.done(key, late))),
     ("right copy", KeyCheckPage(key, isSame: true)), ("wrong copy", KeyCheckPage(key, isSame: false)),
-    ("roll", RollPage(key, makeForm("grace", "once"), at: now)),
+    ("roll", RollPage(key, makeForm("grace"), at: now)),
     ("revoke", RevokePage(key, makeReport(), at: now)),
     ("usage", UsagePage(makeReport(), names: [someID: hostile], FormState(["days": "30"]))),
     ("no usage", UsagePage(makeReport(requests: 0), names: [:], makeForm("days"))),

@@ -18,9 +18,9 @@ struct WordsTests {
   @Test(
     "distances are in the largest unit that fits",
     arguments: [
-      (30.0, "less than a minute ago"), (60, "1 minute ago"), (3_599, "59 minutes ago"), (7_200, "2 hours ago"),
+      (30, "less than a minute ago"), (60, "1 minute ago"), (3_599, "59 minutes ago"), (7_200, "2 hours ago"),
       (86_400, "1 day ago"), (-90, "in 1 minute"), (-30, "in less than a minute"), (-86_400 * 3, "in 3 days"),
-    ])
+    ] as [(Double, String)])
   func distances(_ seconds: Double, _ words: String) {
     #expect(text(.briefTime(date, at: date.addingTimeInterval(seconds))).contains(">\(words)<"))
   }
@@ -30,11 +30,16 @@ struct WordsTests {
 
   @Test("numbers have commas, and units agree with them")
   func numbers() {
-    #expect([0, 7, 999, 1_000, 1_234_567, -1_000].map { Counted.text($0) } == ["0", "7", "999", "1,000", "1,234,567", "−1,000"])
+    #expect(
+      [0, 7, 999, 1_000, 1_234_567, -1_000].map { Counted.text($0) } == [
+        "0", "7", "999", "1,000", "1,234,567", "−1,000",
+      ])
     #expect(Counted.text(1, "key", "keys") == "1 key" && Counted.text(0, "key", "keys") == "0 keys")
     #expect(Counted.text(Int.min).hasPrefix("−9,223"))
-    #expect(Counted.percent(0.00423) == "0.42 %" && Counted.percent(1) == "100.00 %" && Counted.percent(0.001) == "0.10 %")
-    #expect([1, 60, 90, 3_600, 86_400, 604_800].map { Counted.seconds($0) }
-      == ["1 second", "1 minute", "90 seconds", "1 hour", "1 day", "7 days"])
+    #expect(
+      Counted.percent(0.00423) == "0.42 %" && Counted.percent(1) == "100.00 %" && Counted.percent(0.001) == "0.10 %")
+    #expect(
+      [1, 60, 90, 3_600, 86_400, 604_800].map { Counted.seconds($0) }
+        == ["1 second", "1 minute", "90 seconds", "1 hour", "1 day", "7 days"])
   }
 }
