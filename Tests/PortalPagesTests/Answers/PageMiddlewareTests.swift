@@ -6,6 +6,7 @@ import PortalHTTP
 import PortalPages
 import PortalTesting
 import PortalViews
+import Postgres
 import PostgresTesting
 import Testing
 
@@ -30,7 +31,7 @@ struct PageMiddlewareTests {
   ]
 
   private func parts(of route: String) -> (isPost: Bool, path: String) {
-    let path = route.drop { $0 != "/" }.replacing("{id}", with: "018f4e6a-0000-7000-8000-000000000000")
+    let path = String(route.drop { $0 != "/" }).replacing("{id}", with: "018f4e6a-0000-7000-8000-000000000000")
       .replacing("{hash}", with: Asset.stylesheet.hash).replacing("{name}", with: Asset.stylesheet.name)
     return (route.hasPrefix("POST"), path)
   }
@@ -177,7 +178,7 @@ struct PageMiddlewareTests {
       let cookie = answer.headers[.setCookie] ?? ""
       #expect(cookie.hasPrefix("__Host-latchkey=lk_session_") && !cookie.contains("Domain"))
       for part in ["; Path=/;", "; HttpOnly", "; SameSite=Lax", "; Secure"] { #expect(cookie.contains(part)) }
-      try await portal.database.sweep.check(portal.log.joined(), "the log")
+      try portal.database.sweep.check(portal.log.joined(), "the log")
     }
   }
 

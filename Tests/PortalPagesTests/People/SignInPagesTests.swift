@@ -1,4 +1,5 @@
 import Foundation
+import HTTPTypes
 import Portal
 import PortalApplication
 import PortalHTTP

@@ -2,6 +2,7 @@ import Foundation
 import Portal
 import PortalHTTP
 import PortalPages
+import PortalViews
 import Testing
 
 @Suite("The fields of a form")
