@@ -2,26 +2,14 @@ import Foundation
 import Postgres
 import Synchronization
 
-/// What a request takes from one limit.
-struct LimitCharge: Sendable {
-  let applied: AppliedLimit
-  let cost: Int
-
-  init(_ applied: AppliedLimit, _ cost: Int) {
-    self.applied = applied
-    self.cost = cost
-  }
-}
-
 extension LimitCharge {
   /// The name in `RateLimit` fields. Elsewhere it tells the limits of a key from each other; here the subject does.
   private static let standaloneName = "limit"
 
-  /// A charge to a limit that belongs to no key. `subject` identifies what is counted. The window is a whole number of
-  /// seconds.
+  /// A charge to a limit that belongs to no key. `subject` identifies what is counted.
   init(_ cost: Int, from limit: WindowLimit, of subject: UUID, _ mode: RateLimitMode = .fast) {
-    let seconds = limit.windowMilliseconds / 1_000
-    let rate = RateLimit(name: Self.standaloneName, limit: limit.limit, windowSeconds: seconds)
+    let rate = RateLimit(
+      name: Self.standaloneName, limit: limit.limit, windowMilliseconds: limit.windowMilliseconds)
     self.init(AppliedLimit(rate, mode, of: subject), cost)
   }
 }
@@ -76,7 +64,7 @@ extension RateLimiter {
       let decided = try take(charges, groups.dropFirst(), fit, allowance, at: now, &standings)
       if decided == .unsure { return decided }
       if decided == .fits {
-        for place in group.places { _ = windows.take(charges[place].applied, charges[place].cost) }
+        for place in group.places { _ = windows.take(charges[place].applied, charges[place].cost, at: now) }
       }
       for (place, fit) in zip(group.places, fits) {
         let (applied, cost) = (charges[place].applied, charges[place].cost)
@@ -115,13 +103,13 @@ extension RateLimits {
 
   /// Takes a charge of the mode `consistent`, which PostgreSQL decides.
   nonisolated func takeConsistently(_ charge: LimitCharge) async throws -> RateLimitDecision.Standing {
-    let (applied, limit) = (charge.applied, charge.applied.limit)
+    let limit = charge.applied.limit
     guard
-      let taken = try await pool.query(TakeRateLimits(limits: [applied], cost: charge.cost), by: .now + timeout).first,
+      let taken = try await pool.query(TakeRateLimits(charges: [charge]), by: .now + timeout).first,
       let (index, current, previous) = taken.windows.first
-    else { throw PostgresError(.protocolViolation, "take_rate_limits answered nothing") }
+    else { throw PostgresError(.protocolViolation, "take_limits answered nothing") }
     let window = SlidingWindow(
-      seconds: limit.windowSeconds, index: index, current: current, previous: previous)
+      milliseconds: limit.windowMilliseconds, index: index, current: current, previous: previous)
     return RateLimitDecision.Standing(
       limit: limit,
       window: window.decision(taken.isAdmitted, cost: charge.cost, limit: limit.limit, at: taken.atMilliseconds))
