@@ -114,6 +114,7 @@ struct PortalConfiguration: Sendable {
     limits.verification = keys.integer("verify.rate.limit.per.minute", counts, default: limits.verification)
     settings.requestsPerMinute = limits
     settings.isSignupOpen = keys.boolean("signup.open", default: false)
+    settings.hasPages = keys.boolean("pages", default: true)
     settings.metricsToken = keys.optional("metrics.token", isSecret: true).flatMap {
       keys.parsed(
         $0, "metrics.token",
