@@ -103,6 +103,9 @@ static const unsigned char sql_0032[] = {
 static const unsigned char sql_0033[] = {
 #embed "../../migrations/0033_standalone_limits.sql"
 };
+static const unsigned char sql_0038[] = {
+#embed "../../migrations/0038_resources.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -140,6 +143,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0031, credits),
     MIGRATION(0032, limits),
     MIGRATION(0033, standalone_limits),
+    MIGRATION(0038, resources),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

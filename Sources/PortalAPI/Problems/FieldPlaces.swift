@@ -36,6 +36,9 @@ extension FieldProblem.Field {
     case .removed(let index): "remove[\(index)]"
     case .role: "role"
     case .key: "key"
+    case .resources: "resources"
+    case .resource(let name, let index): "resources.\(name)[\(index)]"
+    case .roleID(let index): "roleIds[\(index)]"
     case .creditValue: "value"
     }
   }

@@ -96,6 +96,7 @@ struct KeysCommand: AsyncParsableCommand {
       table.add(["status", key.status(at: now).rawValue])
       table.add(["environment", key.environment.rawValue])
       table.add(["scopes", key.scopes.joined(separator: " ")])
+      for entry in key.resources.entries { table.add([entry.name, entry.scopes.joined(separator: " ")]) }
       table.add([
         "per minute", "\(key.rateLimitPerMinute.map { "\($0)" } ?? "any number"), \(key.rateLimitMode.rawValue)",
       ])
