@@ -17,10 +17,10 @@ package enum FieldWords {
     case .permission: "A permission"
     case .adding, .added: "What is added"
     case .removed: "What is removed"
-    case .role, .roleID: "The role"
+    case .role: "The role"
     case .key: "The key"
-    case .resources: "The list of resources"
-    case .resource: "A scope for a resource"
+    case .resources, .resource: "The resources"
+    case .roleID: "A role"
     case .creditValue: "The number of credits"
     }
   }
