@@ -94,6 +94,12 @@ static const unsigned char sql_0029[] = {
 static const unsigned char sql_0030[] = {
 #embed "../../migrations/0030_scopes_count.sql"
 };
+static const unsigned char sql_0034[] = {
+#embed "../../migrations/0034_holders_and_history.sql"
+};
+static const unsigned char sql_0035[] = {
+#embed "../../migrations/0035_actor_kinds_checked.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -128,6 +134,8 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0028, catalog),
     MIGRATION(0029, external_accounts),
     MIGRATION(0030, scopes_count),
+    MIGRATION(0034, holders_and_history),
+    MIGRATION(0035, actor_kinds_checked),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

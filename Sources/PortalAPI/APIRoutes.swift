@@ -74,6 +74,14 @@ package struct APIRoutes {
     MembersController(members: services.members).addRoutes(to: members)
     invitations.addRoutes(to: members)
 
+    SelfController(held: services.heldKeys)
+      .addRoutes(
+        to: HolderRoutes(
+          routes.group()
+            .add(middleware: HeldKeyAuthentication(held: services.heldKeys, limits: limits))
+            .group(context: HeldKeyContext.self)
+            .add(middleware: AccountTurnMiddleware(turns: turns) { $0.held.key.accountID })))
+
     let staff = StaffRoutes(
       routes.group()
         .add(middleware: StaffAuthentication(sessions: services.sessions, limits: limits))

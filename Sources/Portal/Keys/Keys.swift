@@ -126,7 +126,7 @@ package struct Keys: Sendable {
         .keyRevoked, of: key.accountID, subjectID: key.id, if: !caller.actor.isCustomer,
         Mail.Parameters(
           actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text ?? detail?.text,
-          ticket: reason?.ticket)))
+          ticket: reason?.ticket, isByHolder: caller.actor.kind == .key ? true : nil)))
     return try RevokeKey.one(of: revoked)
   }
 

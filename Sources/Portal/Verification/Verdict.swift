@@ -142,19 +142,41 @@ package struct VerifiableKey: Sendable, Equatable {
 
   /// The first reason to refuse a request, limits excepted; nil if there is none.
   package func refusal(of request: VerificationRequest, at now: Date) -> Verdict.Code? {
-    if isRevoked { return .revoked }
-    if isSuspended { return .suspended }
-    if isDisabled { return .disabled }
-    if let expiresAt, expiresAt <= now { return .expired }
-    if let allowedIPs {
-      guard let clientIP = request.clientIP, allowedIPs.contains(where: { $0.contains(clientIP) }) else {
-        return .forbiddenAddress
-      }
+    var refusal: Verdict.Code?
+    check(request, at: now) { code, isPassed in
+      if !isPassed { refusal = code }
+      return isPassed
     }
-    let isCovered = request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
-    guard isCovered else { return .insufficientScope }
-    guard let permissions = request.permissions else { return nil }
-    return permissions.isMet { grants?.has($0) ?? false } ? nil : .insufficientPermissions
+    return refusal
+  }
+
+  /// Makes the checks that need nothing but the key, in their order, until `goesOn` returns false. It gets the code with
+  /// which a failed check refuses the request, and whether the check passed. Inlined, so that a refusal costs no more
+  /// than the checks before it.
+  @inline(__always)
+  func check(_ request: VerificationRequest, at now: Date, _ goesOn: (Verdict.Code, Bool) -> Bool) {
+    guard goesOn(.revoked, !isRevoked), goesOn(.suspended, !isSuspended), goesOn(.disabled, !isDisabled),
+      goesOn(.expired, expiresAt.map { $0 > now } ?? true),
+      goesOn(.forbiddenAddress, isAllowed(from: request.clientIP)),
+      goesOn(.insufficientScope, covers(request.scopes))
+    else { return }
+    _ = goesOn(.insufficientPermissions, meets(request.permissions))
+  }
+
+  /// Whether the key may be used from the address; nil: from one that is not known.
+  func isAllowed(from address: AddressBlock?) -> Bool {
+    guard let allowedIPs else { return true }
+    guard let address else { return false }
+    return allowedIPs.contains { $0.contains(address) }
+  }
+
+  private func covers(_ required: [String]) -> Bool {
+    required.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
+  }
+
+  private func meets(_ query: PermissionQuery?) -> Bool {
+    guard let query else { return true }
+    return query.isMet { grants?.has($0) ?? false }
   }
 
   /// Whether there is such a key for the request: it is of the environment and for the api that the request may ask

@@ -16,6 +16,14 @@ extension JSONWriter {
     piece(#","environment":"#, key.environment.rawValue)
     field("scopes", key.scopes)
     field("expiresAt", key.expiresAt)
+    fields(of: limits)
+    if let grants = key.grants { fields(of: grants) }
+    // Null if waiting would not help.
+    if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding?.retryAfterSeconds) }
+  }
+
+  /// The member `rateLimit`, the binding limit, and all limits.
+  mutating func fields(of limits: RateLimitDecision) {
     if let first = limits.first, let binding = limits.binding {
       piece(#","rateLimit":{"limit":"#, binding)
       piece(#","limits":[{"name":"#, first)
@@ -24,9 +32,6 @@ extension JSONWriter {
     } else {
       piece(#","rateLimit":null,"limits":[]"#)
     }
-    if let grants = key.grants { fields(of: grants) }
-    // Null if waiting would not help.
-    if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding?.retryAfterSeconds) }
   }
 
   private mutating func fields(of grants: KeyGrants) {

@@ -17,6 +17,7 @@ package struct PortalServices: Sendable {
   package var roles: CatalogRoles
   package var grants: Grants
   package var verifier: Verifier
+  package var heldKeys: HeldKeys
   package var tokens: ServiceTokenVerifier
   package var serviceTokens: ServiceTokens
   package var usages: Usages
@@ -33,7 +34,7 @@ package struct PortalServices: Sendable {
     accounts: Accounts, managedAccounts: ManagedAccounts, members: Members, invitations: Invitations,
     sessions: Sessions, credentials: Credentials, keys: Keys, idempotency: Idempotency, policies: KeyPolicies,
     plans: Plans, apis: CatalogAPIs, permissions: CatalogPermissions, roles: CatalogRoles, grants: Grants,
-    verifier: Verifier,
+    verifier: Verifier, heldKeys: HeldKeys,
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
@@ -54,6 +55,7 @@ package struct PortalServices: Sendable {
     self.roles = roles
     self.grants = grants
     self.verifier = verifier
+    self.heldKeys = heldKeys
     self.tokens = tokens
     self.serviceTokens = serviceTokens
     self.usages = usages

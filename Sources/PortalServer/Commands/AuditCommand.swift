@@ -145,7 +145,7 @@ struct AuditCommand: AsyncParsableCommand {
       transform: ValidationError.parse(trail:))
     var account: AuditTrail?
     @Option(
-      help: ArgumentHelp("Only events of this actor: an id, user, staff, command, job or token.", valueName: "actor"),
+      help: ArgumentHelp("Only events of this actor: an id, user, staff, command, job, token or key.", valueName: "actor"),
       transform: AuditFilter.ByActor.init(argument:))
     var actor: AuditFilter.ByActor?
     @Option(help: "Only events of this action, such as key.revoked.") var action: AuditEvent.Action?
@@ -218,7 +218,7 @@ extension AuditHead {
 extension AuditFilter.ByActor {
   fileprivate init(argument text: String) throws {
     guard let actor = AuditFilter.ByActor(text) else {
-      throw ValidationError("--actor must be a UUID, user, staff, command, job or token.")
+      throw ValidationError("--actor must be a UUID, user, staff, command, job, token or key.")
     }
     self = actor
   }

@@ -61,6 +61,7 @@ struct RouteTableTests {
     "POST /v1/accounts/{id}/invitations",
   ]
   private static let accountLists = ["GET /v1/accounts"]
+  private static let holders = ["GET /v1/self", "DELETE /v1/self"]
   /// Routes with the token in a separate header.
   private static let headerGateways = ["GET /v1/authorize"]
 
@@ -69,7 +70,7 @@ struct RouteTableTests {
     try await withPortal { portal in
       let known =
         Self.operators + Self.readers + Self.people + Self.customers + Self.staff + Self.company + Self.gateways
-        + Self.headerGateways + Self.accountLists
+        + Self.headerGateways + Self.accountLists + Self.holders
       #expect(portal.application.table.all == known.sorted())
     }
   }
@@ -86,7 +87,7 @@ struct RouteTableTests {
       let rows = try await portal.rowCount()
       let groups = [
         (Self.customers, ["customer"]), (Self.staff, ["staff"]), (Self.company, ["staff", "gateway"]),
-        (Self.gateways, ["gateway"]), (Self.accountLists, ["customer", "gateway"]),
+        (Self.gateways, ["gateway"]), (Self.accountLists, ["customer", "gateway"]), (Self.holders, ["key"]),
       ]
       for (routes, owners) in groups {
         for route in routes {

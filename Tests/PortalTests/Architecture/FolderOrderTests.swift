@@ -43,7 +43,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
     FolderOrder([
       ["Problems"],
       ["Accounts", "Audit", "Contract", "Credentials", "Keys", "Operations", "Verification"],
-      ["Analytics", "Backends", "Catalog", "FastPath", "Sessions", "Usage"],
+      ["Analytics", "Backends", "Catalog", "FastPath", "Holders", "Sessions", "Usage"],
       ["Server", "Support"],
       ["People"],
       // The files outside folders.

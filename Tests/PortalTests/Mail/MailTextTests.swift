@@ -52,6 +52,14 @@ struct MailTextTests {
     #expect(text(.keysRevoked, everything).body.contains("(Grace, as requested by Hedy)"))
   }
 
+  @Test("a notice about a key that its holder revoked does not speak of staff")
+  func revokedByHolder() {
+    var parameters = everything
+    parameters.isByHolder = true
+    let body = text(.keyRevoked, parameters).body
+    #expect(body.contains("with the key itself") && body.contains("lk_live_abcd") && !body.contains("staff"))
+  }
+
   @Test("a sign-up with an address that already has an account sends a different text without a token")
   func signUpOfKnown() {
     let text = text(.signUp, Mail.Parameters())

@@ -1,0 +1,30 @@
+import JSON
+import Portal
+
+extension JSONWriter {
+  mutating func fields(of view: HeldKeyView) {
+    let key = view.key
+    field("id", key.id)
+    field("name", key.name)
+    field("environment", key.environment.rawValue)
+    field("apiId", key.apiID)
+    field("status", view.status.rawValue)
+    field("createdAt", key.createdAt)
+    field("expiresAt", key.effectiveExpiresAt)
+    field("revokedAt", key.revokedAt)
+    field("rolledAt", key.rolledAt)
+    field("rollBy", view.rollBy)
+    field("scopes", key.effectiveScopes)
+    field("roles", key.roles)
+    field("permissions", key.effectivePermissions)
+    fields(of: view.limits)
+    object("usage") { json in
+      json.field("date", view.today.from.description)
+      json.field("totalRequests", view.today.summary.totalRequests)
+      json.field("successes", view.today.summary.successes)
+      json.field("errors", view.today.summary.errors)
+      json.field("denied", view.today.summary.denied)
+      json.field("completeThrough", view.today.completeThrough)
+    }
+  }
+}
