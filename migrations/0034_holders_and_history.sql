@@ -7,3 +7,16 @@ alter table audit_events
   -- No row can fail, because the constraint before it was narrower.
   add constraint audit_events_actor_kind_known
     check (actor_kind in ('user', 'staff', 'command', 'job', 'token', 'key')) not valid;
+
+alter table service_tokens
+  drop constraint service_tokens_permissions_known,
+  add constraint service_tokens_permissions_known check (
+    cardinality(permissions) > 0
+    and permissions <@ array[
+      'keys.verify', 'usage.write', 'keys.read', 'keys.write', 'analytics.read', 'catalog.read', 'catalog.write',
+      'keys.grant', 'accounts.read', 'accounts.write', 'audit.read'
+    ]
+  ),
+  -- The trails are not kept by environment or by api.
+  add constraint service_tokens_audit_unrestricted
+    check (environment is null and api_ids is null or not 'audit.read' = any (permissions));

@@ -70,7 +70,8 @@ package struct APIRoutes {
     keys.addRoutes(to: members)
     KeyPolicyController(policies: services.policies).addRoutes(to: members)
     usage.addRoutes(to: members)
-    AuditController(events: services.audit).addRoutes(to: members)
+    let audit = AuditController(events: services.audit)
+    audit.addRoutes(to: members)
     MembersController(members: services.members).addRoutes(to: members)
     invitations.addRoutes(to: members)
 
@@ -126,6 +127,7 @@ package struct APIRoutes {
     usage.addRoutes(to: machines)
     keys.addRoutes(to: machines)
     accounts.addRoutes(to: machines)
+    audit.addRoutes(to: machines)
     accounts.addRoutes(
       to: AccountListRoutes(
         routes.group()

@@ -66,8 +66,8 @@ struct MailText: Sendable, Equatable {
     case .keyRevoked where parameters.isByHolder == true:
       subject = "API key revoked in \(quoted.accountName)"
       paragraphs = [
-        "Somebody who has an API key of the account \(quoted.accountName) revoked it, with the key itself. Requests with"
-          + " it are refused from now on.", quoted.key,
+        "Somebody who has an API key of the account \(quoted.accountName) revoked it, with the key itself. Requests"
+          + " with it are refused from now on.", quoted.key,
         "If it was nobody of yours, the key was known to a stranger. The account's audit trail has the details:", link,
       ]
     case .keyRevoked:

@@ -150,9 +150,9 @@ package struct VerifiableKey: Sendable, Equatable {
     return refusal
   }
 
-  /// Makes the checks that need nothing but the key, in their order, until `goesOn` returns false. It gets the code with
-  /// which a failed check refuses the request, and whether the check passed. Inlined, so that a refusal costs no more
-  /// than the checks before it.
+  /// Makes the checks that need nothing but the key, in their order, until `goesOn` returns false. It gets the code
+  /// with which a failed check refuses the request, and whether the check passed. Inlined, so that a refusal costs no
+  /// more than the checks before it.
   @inline(__always)
   func check(_ request: VerificationRequest, at now: Date, _ goesOn: (Verdict.Code, Bool) -> Bool) {
     guard goesOn(.revoked, !isRevoked), goesOn(.suspended, !isSuspended), goesOn(.disabled, !isDisabled),

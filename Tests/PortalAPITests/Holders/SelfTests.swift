@@ -79,7 +79,7 @@ struct SelfTests {
     }
   }
 
-  @Test("a key has to be rolled before it expires, by its own date, its plan's or the policy's, and not once it is rolled")
+  @Test("a key has to be rolled before it expires, by its own date, its plan's or the policy's, and only once")
   func rollBy() async throws {
     try await withPortal { portal in
       let customer = try await portal.signUp()

@@ -18,7 +18,7 @@ struct RouteTableTests {
     "DELETE /v1/account", "DELETE /v1/invitations/{id}", "DELETE /v1/keys/{id}", "DELETE /v1/me/second-factor",
     "DELETE /v1/me",
     "DELETE /v1/me/sessions", "DELETE /v1/me/sessions/{id}", "DELETE /v1/members/{id}", "GET /v1/account/policy",
-    "GET /v1/audit", "GET /v1/invitations", "GET /v1/keys", "GET /v1/keys/{id}",
+    "GET /v1/audit", "GET /v1/audit/summary", "GET /v1/invitations", "GET /v1/keys", "GET /v1/keys/{id}",
     "GET /v1/keys/{id}/usage", "GET /v1/me", "GET /v1/me/export",
     "GET /v1/me/second-factor", "GET /v1/me/sessions", "GET /v1/members",
     "GET /v1/usage", "PATCH /v1/keys/{id}",
@@ -58,7 +58,7 @@ struct RouteTableTests {
     "GET /v1/accounts/{id}/keys/{keyId}/usage", "PATCH /v1/accounts/{id}/keys/{keyId}", "POST /v1/accounts/{id}/keys",
     "POST /v1/accounts/{id}/keys/{keyId}/roll", "POST /v1/usage", "POST /v1/verify", "POST /v1/verify/batch",
     "DELETE /v1/accounts/{id}", "GET /v1/accounts/{id}", "PATCH /v1/accounts/{id}", "POST /v1/accounts",
-    "POST /v1/accounts/{id}/invitations",
+    "POST /v1/accounts/{id}/invitations", "GET /v1/audit/trails", "GET /v1/audit/trails/{id}",
   ]
   private static let accountLists = ["GET /v1/accounts"]
   private static let holders = ["GET /v1/self", "DELETE /v1/self"]

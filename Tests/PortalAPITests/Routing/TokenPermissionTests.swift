@@ -65,6 +65,8 @@ struct TokenPermissionTests {
     Sample(
       route: "POST /v1/accounts/{id}/invitations", permission: .writeAccounts,
       body: #"{"email":"guest@example.com","role":"viewer"}"#, status: 201),
+    Sample(route: "GET /v1/audit/trails", permission: .readAudit, status: 200),
+    Sample(route: "GET /v1/audit/trails/{id}", permission: .readAudit, status: 200),
     // The last one: there is no account after it.
     Sample(route: "DELETE /v1/accounts/{id}", permission: .writeAccounts, status: 200),
   ]

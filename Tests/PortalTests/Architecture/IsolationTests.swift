@@ -164,6 +164,7 @@ private struct Tenant {
       TenantCase(SetKeyPolicy(accountID: accountID, policy: KeyPolicy()), .refusal),
       TenantCase(SetMemberRole(accountID: accountID, userID: user, role: .viewer)),
       TenantCase(SetSharedLimit(accountID: accountID, limitPerMinute: 7, mode: .fast), .itself),
+      TenantCase(SummarizeAuditEvents(trail: AuditTrail(accountID), filter: AuditFilter()), .itself),
       TenantCase(SumKeyUsageByDay(range: range, keyID: key)),
       TenantCase(SumKeyUsageByEndpoint(range: range, keyID: key)),
       TenantCase(SumUsageByDay(range: range)),
@@ -400,7 +401,7 @@ struct IsolationTests {
     }
     let world = Set(
       try await withPool { pool in try await Tenant(World(pool), "ada@example.com").cases.map(\.name) })
-    let withoutField = ["ExportAuditEvents", "InsertAccount", "InsertExternalAccount"]
+    let withoutField = ["ExportAuditEvents", "InsertAccount", "InsertExternalAccount", "SummarizeAuditEvents"]
     #expect(names.subtracting(Self.others) == world.subtracting(withoutField))
   }
 }
