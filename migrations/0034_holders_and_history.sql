@@ -20,3 +20,11 @@ alter table service_tokens
   -- The trails are not kept by environment or by api.
   add constraint service_tokens_audit_unrestricted
     check (environment is null and api_ids is null or not 'audit.read' = any (permissions));
+
+-- A request of staff may also name keys, of whatever accounts. Then it belongs to no account.
+alter table staff_confirmations
+  alter column account_id drop not null,
+  add column key_ids uuid[] constraint staff_confirmations_key_ids_count check (cardinality(key_ids) between 1 and 1000),
+  add constraint staff_confirmations_subject check ((account_id is null) = (key_ids is not null));
+
+create policy staff_lists on staff_confirmations to latchkey_staff using (account_id is null);

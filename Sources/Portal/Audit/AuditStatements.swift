@@ -56,12 +56,14 @@ struct InsertAuditEvent: PostgresStatement {
       accountID: accountID, caller: caller, action: action, targetKind: "invitation", targetID: id, detail: detail)
   }
 
-  /// A change to an account that one member of staff requests and another confirms.
+  /// A change that one member of staff requests and another confirms: to an account, or to a list of keys.
   static func onConfirmation(
-    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
+    _ id: UUID, of accountID: UUID?, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason,
+    detail: AuditDetail? = nil
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: accountID, caller: caller, action: action, targetKind: "confirmation", targetID: id, reason: reason)
+      accountID: accountID, caller: caller, action: action, targetKind: "confirmation", targetID: id, reason: reason,
+      detail: detail)
   }
 
   static func onPerson(

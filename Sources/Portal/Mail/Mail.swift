@@ -23,11 +23,14 @@ package struct Mail: Sendable, Equatable {
     package var role: String?
     /// Whether the actor is the holder of the key, whoever that is. Nil: no.
     package var isByHolder: Bool?
+    /// Whether only some of the account's keys were revoked. Nil: all.
+    package var isPartial: Bool?
 
     package init(
       accountName: String? = nil, actorName: String? = nil, requesterName: String? = nil, keyCount: Int? = nil,
       keyName: String? = nil, keyStart: String? = nil, reason: String? = nil, ticket: String? = nil,
-      expiresAt: String? = nil, role: String? = nil, isByHolder: Bool? = nil
+      expiresAt: String? = nil, role: String? = nil, isByHolder: Bool? = nil,
+      isPartial: Bool? = nil
     ) {
       self.accountName = accountName
       self.actorName = actorName
@@ -40,6 +43,7 @@ package struct Mail: Sendable, Equatable {
       self.expiresAt = expiresAt
       self.role = role
       self.isByHolder = isByHolder
+      self.isPartial = isPartial
     }
   }
 

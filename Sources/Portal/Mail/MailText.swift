@@ -76,6 +76,12 @@ struct MailText: Sendable, Equatable {
         "Our staff (\(quoted.actorName)) revoked an API key of the account \(quoted.accountName). Requests with it are"
           + " refused from now on.", quoted.key, quoted.reasons, "The account's audit trail has the details:", link,
       ]
+    case .keysRevoked where parameters.isPartial == true:
+      subject = "API keys revoked in \(quoted.accountName)"
+      paragraphs = [
+        "Our staff (\(quoted.staff)) revoked \(quoted.keyCount) of the account \(quoted.accountName). Requests with"
+          + " them are refused from now on.", quoted.reasons, "The account's audit trail has the details:", link,
+      ]
     case .keysRevoked:
       subject = "All API keys revoked in \(quoted.accountName)"
       paragraphs = [

@@ -37,6 +37,26 @@ extension PastedKeyBody: JSONBody {
   }
 }
 
+/// A list of pasted keys and of ids of keys.
+struct KeyListBody {
+  var keys: [String]
+  var reason: SupportReason
+}
+
+extension KeyListBody: JSONBody {
+  /// Room for a thousand keys, each with something around it.
+  static var sizeMax: Int { 256 << 10 }
+
+  init(_ fields: inout RequestFields) throws {
+    let length = 1...KeyFormat.pastedLengthMax
+    let keys = fields.list(
+      "keys", 1...KeyList.countMax, "must be a string of \(length.lowerBound) to \(length.upperBound) characters"
+    ) { length.contains($0.unicodeScalars.count) ? $0 : nil }
+    let reason = fields.supportReason()
+    self = try fields.finish(keys, reason) { KeyListBody(keys: $0, reason: $1) }
+  }
+}
+
 extension StaffChanges: JSONBody {
   init(_ fields: inout RequestFields) throws {
     self.init(

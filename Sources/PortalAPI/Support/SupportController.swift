@@ -23,6 +23,7 @@ struct SupportController {
     routes.get("v1/support/accounts", .readCustomers, query: Self.accountQuery, use: searchAccounts)
     routes.post("v1/support/keys/lookup", .readCustomers, use: lookUp)
     routes.post("v1/support/keys/{id}/revoke", .revokeKeys, use: revoke)
+    routes.post("v1/support/keys/revoke", .revokeKeys, use: revokeListed)
     routes.post("v1/support/accounts/{id}/revoke-keys", .revokeKeys, use: revokeKeys)
     routes.get("v1/support/instances", .readCustomers, use: instances)
     routes.post("v1/support/accounts/{id}/suspend", .suspendAccounts) { try await setSuspension(true, $0, $1) }
@@ -68,6 +69,28 @@ struct SupportController {
     let reason = try await SupportReason(request)
     let revoked = try await desk.revokeKey(try context.pathID, by: context.caller, reason)
     return Response(json: .object { $0.fields(of: revoked) })
+  }
+
+  /// Revokes keys that were pasted, or named by id. No text of the list goes further than the search.
+  @Sendable private func revokeListed(_ request: Request, _ context: StaffContext) async throws -> Response {
+    let body = try await KeyListBody(request)
+    let (lines, revocation) = try await desk.revokeKeys(listed: body.keys, by: context.caller, body.reason)
+    switch revocation {
+    case .done(let count, let propagation):
+      return Response(
+        json: .object { json in
+          json.field("revoked", count)
+          json.results(lines)
+          json.propagation(propagation)
+        })
+    case .waits(let confirmation):
+      return Response(
+        status: .accepted,
+        json: .object { json in
+          json.object("confirmation") { $0.fields(of: confirmation) }
+          json.results(lines)
+        })
+    }
   }
 
   @Sendable private func revokeKeys(_ request: Request, _ context: StaffContext) async throws -> Response {

@@ -202,8 +202,8 @@ struct IsolationTests {
   private static let others: Set = [
     "BeginErasure", "DeleteExpiredConfirmation", "DeleteKeyPermissions", "DeleteKeyRoles", "FindAccountRequest",
     "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertKeyPermissions", "InsertKeyRoles",
-    "InsertSession", "LockAccountRequest", "LockMembers", "MakeCustomer",
-    "MoveSession", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation", "UpdateManagedAccount",
+    "InsertSession", "LockAccountRequest", "LockListedKeys", "LockMembers", "MakeCustomer", "MoveSession",
+    "RevokeListedKeys", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation", "UpdateManagedAccount",
   ]
 
   @Test("every statement of an account finds and changes nothing of another one, even if it forgets the account")
@@ -287,7 +287,7 @@ struct IsolationTests {
       let (one, other) = (
         try await world.makeAccount("ada@example.com"), try await world.makeAccount("bob@example.com")
       )
-      try await world.makeKey(one)
+      let key = try await world.makeKey(one).key.id
       let suspend = SetAccountSuspension(accountID: one, isSuspended: true, reason: "why")
       #expect(try await pool.execute(suspend, as: .staff) == 0)
       #expect(try await pool.execute(suspend, as: .staff(in: other)) == 0)
@@ -305,6 +305,11 @@ struct IsolationTests {
       #expect(try await pool.execute(make, as: .staff) == 0)
       #expect(try await pool.execute(make, as: .staff(in: other)) == 0)
       #expect(try await pool.execute(make, as: .staff(in: one)) == 1)
+      let listed = RevokeListedKeys(accountID: one, ids: [key])
+      #expect(try await pool.execute(listed, as: .staff) == 0)
+      #expect(try await pool.execute(listed, as: .staff(in: other)) == 0)
+      #expect(try await pool.execute(listed, as: .staff(in: one)) == 1)
+      try await pool.script("update api_keys set revoked_at = null")
       let revoke = RevokeAllKeys(accountID: one)
       #expect(try await pool.execute(revoke, as: .staff) == 0)
       #expect(try await pool.execute(revoke, as: .staff(in: other)) == 0)
@@ -368,6 +373,14 @@ struct IsolationTests {
         }
         #expect(error?.sqlState == "42501")
       }
+      // Lists of keys are of no account.
+      let list = InsertConfirmation(
+        id: .version7(), accountID: nil, keyIDs: [id], keyCount: 1, caller: grace,
+        reason: SupportReason(text: "leaked"))
+      let refused = await #expect(throws: PostgresError.self) { try await pool.execute(list, as: .account(one)) }
+      #expect(refused?.sqlState == "42501")
+      #expect(try await pool.execute(list, as: .staff) == 1)
+      #expect(try await pool.query(TakeListConfirmation(id: list.id), as: .staff).map(\.keyIDs) == [[id]])
       try await pool.script("update staff_confirmations set expires_at = now()")
       for settings in [PostgresSettings.staff, .staff(in: other)] {
         #expect(try await pool.execute(DeleteExpiredConfirmation(accountID: one), as: settings) == 0)

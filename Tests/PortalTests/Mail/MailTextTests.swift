@@ -60,6 +60,15 @@ struct MailTextTests {
     #expect(body.contains("with the key itself") && body.contains("lk_live_abcd") && !body.contains("staff"))
   }
 
+  @Test("a notice about some keys does not say that all were revoked")
+  func someKeys() {
+    var parameters = everything
+    parameters.isPartial = true
+    let body = text(.keysRevoked, parameters).body
+    #expect(body.contains("Our staff (Grace, as requested by Hedy) revoked 26 keys of the account Acme."))
+    #expect(body.contains("leaked") && !body.contains("all API keys"))
+  }
+
   @Test("a sign-up with an address that already has an account sends a different text without a token")
   func signUpOfKnown() {
     let text = text(.signUp, Mail.Parameters())
