@@ -1,5 +1,8 @@
 -- The holder of a key acts with the key itself: such events have an actor of the kind `key`. The next file checks the
--- events that were there before. Collectors read the trails with a service token.
+-- events that were there before. Collectors read the trails with a service token. Staff revoke lists of keys, and are
+-- told why a key was refused, also at a time in the past.
+--
+-- A server without this file answers an error to whoever confirms or withdraws a list of keys.
 -- compatible-from: 0019
 
 alter table audit_events
@@ -28,3 +31,181 @@ alter table staff_confirmations
   add constraint staff_confirmations_subject check ((account_id is null) = (key_ids is not null));
 
 create policy staff_lists on staff_confirmations to latchkey_staff using (account_id is null);
+
+-- MARK: What verification judged by, as it was
+
+-- One row for each version that is over, of what decides about a request: the settings of keys, accounts, plans and
+-- apis, the slugs of permissions, the names of roles, and which roles and permissions a key and a role had. It has no
+-- hash, and nothing that people have written. Triggers write it, whoever changes a row.
+create table settings_history (
+  -- Ascending in the order of the changes of one subject, because these wait for each other.
+  id bigint generated always as identity constraint settings_history_pkey primary key,
+  kind text not null constraint settings_history_kind_known check (kind in (
+    -- The one row of this kind says since when the others are complete.
+    'beginning',
+    'key', 'account', 'plan', 'api', 'permission', 'role', 'key_roles', 'key_permissions', 'role_permissions')),
+  -- An id, or the name of a plan.
+  subject text not null constraint settings_history_subject_length check (length(subject) between 1 and 100),
+  -- Of a key, or the account itself.
+  account_id uuid,
+  -- When it was replaced: what was true at a moment is in the first row after that moment, or in the table itself.
+  until timestamptz not null default clock_timestamp()
+    constraint settings_history_until_finite check (isfinite(until)),
+  settings jsonb not null
+);
+
+create index settings_history_subject_idx on settings_history (kind, subject, id);
+create index settings_history_until_idx on settings_history (until);
+
+insert into settings_history (kind, subject, settings) values ('beginning', 'history', '{}');
+
+-- What of a row is judged by. What is added to a table and is judged by belongs here, too.
+create function judged_key(key api_keys) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'id', key.id, 'lineage_id', key.lineage_id, 'account_id', key.account_id, 'environment', key.environment,
+    'scopes', key.scopes, 'rate_limit_per_minute', key.rate_limit_per_minute, 'limit_names', key.limit_names,
+    'limit_values', key.limit_values, 'limit_window_seconds', key.limit_window_seconds,
+    'rate_limit_mode', key.rate_limit_mode, 'allowed_ips', key.allowed_ips, 'expires_at', key.expires_at,
+    'disabled_at', key.disabled_at, 'revoked_at', key.revoked_at, 'created_at', key.created_at, 'api_id', key.api_id)
+$$;
+
+create function judged_account(account accounts) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'id', account.id, 'plan', account.plan, 'suspended_at', account.suspended_at,
+    'shared_limit_per_minute', account.shared_limit_per_minute, 'rate_limit_mode', account.rate_limit_mode)
+$$;
+
+create function judged_plan(plan plans) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'name', plan.name, 'scopes', plan.scopes, 'rate_limit_per_minute_max', plan.rate_limit_per_minute_max,
+    'max_key_lifetime_days', plan.max_key_lifetime_days)
+$$;
+
+create function judged_api(api apis) returns jsonb language sql stable as $$
+  select jsonb_build_object('id', api.id, 'slug', api.slug)
+$$;
+
+create function judged_permission(permission permissions) returns jsonb language sql stable as $$
+  select jsonb_build_object('id', permission.id, 'slug', permission.slug)
+$$;
+
+create function judged_role(role roles) returns jsonb language sql stable as $$
+  select jsonb_build_object('id', role.id, 'name', role.name)
+$$;
+
+-- Keeps what the rows of a statement were. The arguments are the kind, the column of the subject, and that of the
+-- account, if there is one.
+create function keep_settings() returns trigger language plpgsql as $$
+begin
+  execute format(
+    'insert into settings_history (kind, subject, account_id, settings)
+    select %1$L, before.%2$I::text, %3$s, judged_%1$s(before) from old_rows before %4$s',
+    tg_argv[0], tg_argv[1], case when tg_nargs > 2 then format('before.%I', tg_argv[2]) else 'null' end,
+    case when tg_op = 'UPDATE' then format(
+      'left join new_rows after on after.%2$I = before.%2$I
+      where judged_%1$s(before) is distinct from judged_%1$s(after)',
+      tg_argv[0], tg_argv[1]) else '' end);
+  return null;
+end $$;
+
+-- Keeps which members the sets had that a statement has changed. The arguments are the kind, the column of the subject,
+-- and that of the member.
+create function keep_members() returns trigger language plpgsql as $$
+begin
+  execute format(
+    'insert into settings_history (kind, subject, settings)
+    select %1$L, changed.subject::text, (
+      select coalesce(jsonb_agg(before.member), ''[]'') from (
+        select %3$I from %4$I present where present.%2$I = changed.subject
+        %5$s select %3$I from changed_rows other where other.%2$I = changed.subject) before (member))
+    from (select distinct %2$I from changed_rows) changed (subject)',
+    tg_argv[0], tg_argv[1], tg_argv[2], tg_table_name, case tg_op when 'INSERT' then 'except' else 'union' end);
+  return null;
+end $$;
+
+create trigger api_keys_keep_update after update on api_keys referencing old table as old_rows new table as new_rows
+  for each statement execute function keep_settings('key', 'id', 'account_id');
+create trigger api_keys_keep_delete after delete on api_keys referencing old table as old_rows
+  for each statement execute function keep_settings('key', 'id', 'account_id');
+create trigger accounts_keep_update after update on accounts referencing old table as old_rows new table as new_rows
+  for each statement execute function keep_settings('account', 'id', 'id');
+create trigger accounts_keep_delete after delete on accounts referencing old table as old_rows
+  for each statement execute function keep_settings('account', 'id', 'id');
+create trigger plans_keep_update after update on plans referencing old table as old_rows new table as new_rows
+  for each statement execute function keep_settings('plan', 'name');
+create trigger plans_keep_delete after delete on plans referencing old table as old_rows
+  for each statement execute function keep_settings('plan', 'name');
+create trigger apis_keep_update after update on apis referencing old table as old_rows new table as new_rows
+  for each statement execute function keep_settings('api', 'id');
+create trigger apis_keep_delete after delete on apis referencing old table as old_rows
+  for each statement execute function keep_settings('api', 'id');
+create trigger permissions_keep_update after update on permissions
+  referencing old table as old_rows new table as new_rows
+  for each statement execute function keep_settings('permission', 'id');
+create trigger permissions_keep_delete after delete on permissions referencing old table as old_rows
+  for each statement execute function keep_settings('permission', 'id');
+create trigger roles_keep_update after update on roles referencing old table as old_rows new table as new_rows
+  for each statement execute function keep_settings('role', 'id');
+create trigger roles_keep_delete after delete on roles referencing old table as old_rows
+  for each statement execute function keep_settings('role', 'id');
+create trigger key_roles_keep_insert after insert on key_roles referencing new table as changed_rows
+  for each statement execute function keep_members('key_roles', 'key_id', 'role_id');
+create trigger key_roles_keep_delete after delete on key_roles referencing old table as changed_rows
+  for each statement execute function keep_members('key_roles', 'key_id', 'role_id');
+create trigger key_permissions_keep_insert after insert on key_permissions referencing new table as changed_rows
+  for each statement execute function keep_members('key_permissions', 'key_id', 'permission_id');
+create trigger key_permissions_keep_delete after delete on key_permissions referencing old table as changed_rows
+  for each statement execute function keep_members('key_permissions', 'key_id', 'permission_id');
+create trigger role_permissions_keep_insert after insert on role_permissions referencing new table as changed_rows
+  for each statement execute function keep_members('role_permissions', 'role_id', 'permission_id');
+create trigger role_permissions_keep_delete after delete on role_permissions referencing old table as changed_rows
+  for each statement execute function keep_members('role_permissions', 'role_id', 'permission_id');
+
+-- What something was at a moment; null if there is and was no such thing.
+create function settings_at(wanted_kind text, wanted_subject text, moment timestamptz) returns jsonb
+  language plpgsql stable as $$
+declare
+  found jsonb;
+begin
+  select settings into found from settings_history
+  where kind = wanted_kind and subject = wanted_subject and until > moment
+  order by id limit 1;
+  if found is not null then return found; end if;
+  case wanted_kind
+    when 'key' then select judged_key(one) into found from api_keys one where id = wanted_subject::uuid;
+    when 'account' then select judged_account(one) into found from accounts one where id = wanted_subject::uuid;
+    when 'plan' then select judged_plan(one) into found from plans one where name = wanted_subject;
+    when 'api' then select judged_api(one) into found from apis one where id = wanted_subject::uuid;
+    when 'permission' then select judged_permission(one) into found from permissions one where id = wanted_subject::uuid;
+    when 'role' then select judged_role(one) into found from roles one where id = wanted_subject::uuid;
+    when 'key_roles' then
+      select jsonb_agg(role_id) into found from key_roles where key_id = wanted_subject::uuid;
+    when 'key_permissions' then
+      select jsonb_agg(permission_id) into found from key_permissions where key_id = wanted_subject::uuid;
+    when 'role_permissions' then
+      select jsonb_agg(permission_id) into found from role_permissions where role_id = wanted_subject::uuid;
+  end case;
+  return found;
+end $$;
+
+-- Since when the history is complete.
+create function settings_kept_since() returns timestamptz language sql stable as $$
+  select until from settings_history where kind = 'beginning'
+$$;
+
+do $$
+declare
+  signature regprocedure;
+begin
+  foreach signature in array array[
+    'keep_settings()', 'keep_members()', 'settings_at(text, text, timestamptz)', 'settings_kept_since()'
+  ]::regprocedure[] loop
+    execute format(
+      'alter function %s security definer set search_path = %I, pg_temp', signature, current_schema());
+    execute format('revoke execute on function %s from public', signature);
+  end loop;
+end $$;
+
+select isolate_accounts('settings_history'), open_to('settings_history', 'latchkey_jobs');
+grant execute on function settings_at(text, text, timestamptz), settings_kept_since() to latchkey_staff;
+grant select, update (until), delete on settings_history to latchkey_jobs;

@@ -38,7 +38,8 @@ package struct APIRoutes {
       isSignupOpen: isSignupOpen)
     let credentials = CredentialsController(credentials: services.credentials)
     let invitations = InvitationsController(invitations: services.invitations)
-    let support = SupportController(desk: services.desk, sessions: services.sessions)
+    let support = SupportController(
+      desk: services.desk, explanations: services.explanations, sessions: services.sessions)
     let keys = KeysController(keys: services.keys, idempotency: services.idempotency)
     let usage = UsageController(usages: services.usages)
     let accounts = AccountsController(

@@ -106,6 +106,7 @@ package struct PortalApplication: Sendable {
       analytics: Analytics(pool: analyticsPool ?? pool, clock: clock),
       audit: AuditEvents(pool: pool),
       desk: SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
+      explanations: Explanations(pool: pool, format: settings.keyFormat, limiter: limiter, clock: clock),
       staff: StaffMembers(pool: pool),
       deletion: AccountDeletion(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       exports: PersonExports(pool: pool), erasures: PersonErasures(pool: pool),

@@ -156,6 +156,7 @@ struct PortalConfiguration: Sendable {
     retention.usageSourceDays = try keys.integer(
       "usage.sources.retention.days", 30...36_500, default: retention.usageSourceDays)
     retention.mailDays = try keys.integer("mail.retention.days", 1...3_650, default: retention.mailDays)
+    retention.settingsDays = try keys.integer("settings.retention.days", 1...3_650, default: retention.settingsDays)
     settings.retention = retention
     settings.mail = try Self.mail(keys)
     logLevel = try keys.parsed(

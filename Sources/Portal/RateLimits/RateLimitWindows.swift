@@ -90,8 +90,8 @@ struct RateLimitWindows: Sendable {
     entries[place(applied)].window.decided(index: index, current: current, previous: previous)
   }
 
-  func peek(_ applied: AppliedLimit, at now: Int) -> SlidingWindow.Decision {
-    window(applied).peek(cost: 0, limit: applied.limit.limit, at: now)
+  func peek(_ applied: AppliedLimit, cost: Int = 0, at now: Int) -> SlidingWindow.Decision {
+    window(applied).peek(cost: cost, limit: applied.limit.limit, at: now)
   }
 
   func decision(_ applied: AppliedLimit, _ isAdmitted: Bool, cost: Int, at now: Int) -> SlidingWindow.Decision {

@@ -56,15 +56,15 @@ package final class RateLimiter: Sendable {
     limits.needPostgres ? nil : admitFast(limits, cost: cost, at: now, &reservation)
   }
 
-  /// The state of the limits as far as this instance knows. Takes nothing.
-  package func peek(_ limits: KeyLimits, at now: Int) -> RateLimitDecision {
+  /// The state of the limits as far as this instance knows, and whether `cost` would fit. Takes nothing.
+  package func peek(_ limits: KeyLimits, cost: Int = 0, at now: Int) -> RateLimitDecision {
     if limits.isEmpty { return .unlimited }
     return withWindows(of: limits) { keyWindows, accountWindows in
       RateLimitDecision(
         limits.all.map { applied in
           RateLimitDecision.Standing(
             limit: applied.limit,
-            window: (applied.window.isAccount ? accountWindows : keyWindows).peek(applied, at: now))
+            window: (applied.window.isAccount ? accountWindows : keyWindows).peek(applied, cost: cost, at: now))
         })
     }
   }

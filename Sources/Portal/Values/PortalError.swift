@@ -102,6 +102,8 @@ package struct FieldProblem: Sendable, Equatable {
     case role
     /// The key itself, as it was presented.
     case key
+    /// A moment that is asked about.
+    case at
 
     /// The list that an entry belongs to, or the field itself.
     var whole: Field { if case .scope = self { .scopes } else { self } }

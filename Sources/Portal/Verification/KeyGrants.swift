@@ -6,7 +6,7 @@ import JSON
 package final class KeyGrants: Sendable, Hashable {
   /// The id of the api that the key is for; nil: all.
   package let apiID: UUID?
-  private let apiSlug: String?
+  package let apiSlug: String?
   /// The names of its roles, sorted by their bytes.
   package let roles: [String]
   /// The slugs of all its permissions, including those of its roles, sorted by their bytes.

@@ -182,7 +182,11 @@ package struct VerifiableKey: Sendable, Equatable {
   /// Whether there is such a key for the request: it is of the environment and for the api that the request may ask
   /// about.
   func isFound(by request: VerificationRequest) -> Bool {
-    guard environment.isWithin(request.environment) else { return false }
+    environment.isWithin(request.environment) && isForApi(of: request)
+  }
+
+  /// Whether the key is for the api that the request names, and for one that it may ask about.
+  func isForApi(of request: VerificationRequest) -> Bool {
     guard let grants else { return true }
     return grants.apiID.isWithin(apis: request.apiIDs) && (request.api.map { grants.isFor($0) } ?? true)
   }

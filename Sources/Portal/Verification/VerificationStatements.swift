@@ -3,12 +3,8 @@ import Postgres
 
 /// The columns that ``FoundKey`` expects, from `verifiableKeyTables`.
 private let verifiableKeyColumns = """
-  key.key_hash, key.id, key.lineage_id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
-  least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
-  key.limit_values::bigint[], key.limit_window_seconds::bigint[], account.shared_limit_per_minute,
-  key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
-  key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null,
-  key.api_id, case when key.api_id is not null then (select api.slug from apis api where api.id = key.api_id) end,
+  key.key_hash, \(verifiableSettingColumns),
+  case when key.api_id is not null then (select api.slug from apis api where api.id = key.api_id) end,
   case when key.has_grants then array(
     select role.name from key_roles held join roles role on role.id = held.role_id
     where held.account_id = key.account_id and held.key_id = key.id order by role.name collate "C") end as roles,
@@ -17,6 +13,17 @@ private let verifiableKeyColumns = """
     from key_effective_permissions held join permissions permission on permission.id = held.permission_id
     where held.account_id = key.account_id and held.key_id = key.id
     order by permission.slug collate "C") end as permissions
+  """
+
+/// The columns of a `VerifiableKey` before the slug of its api, its roles and its permissions, for `api_keys key`,
+/// `accounts account` and `plans plan`, or for rows of these types.
+let verifiableSettingColumns = """
+  key.id, key.lineage_id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
+  least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
+  key.limit_values::bigint[], key.limit_window_seconds::bigint[], account.shared_limit_per_minute,
+  key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
+  key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null,
+  key.api_id
   """
 
 private let verifiableKeyTables = """
@@ -42,7 +49,7 @@ struct FoundKey {
 }
 
 extension VerifiableKey {
-  fileprivate init(columns row: inout PostgresRow) throws(PostgresError) {
+  init(columns row: inout PostgresRow) throws(PostgresError) {
     self.init(
       id: try row.next(), lineageID: try row.next(), accountID: try row.next(), name: try row.next(),
       environment: try row.next(), scopes: Scope.intersection(try row.next(), try row.next()),

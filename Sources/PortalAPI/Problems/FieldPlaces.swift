@@ -36,6 +36,7 @@ extension FieldProblem.Field {
     case .removed(let index): "remove[\(index)]"
     case .role: "role"
     case .key: "key"
+    case .at: "at"
     }
   }
 }

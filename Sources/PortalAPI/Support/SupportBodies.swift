@@ -57,6 +57,39 @@ extension KeyListBody: JSONBody {
   }
 }
 
+/// A question why a key is or was good for a request, or not.
+struct ExplanationBody {
+  var subject: Explanations.Subject
+  var request: VerificationRequest
+  /// Nil: now.
+  var at: Date?
+}
+
+extension ExplanationBody: JSONBody {
+  static var sizeMax: Int { VerificationController.bodySizeMax }
+
+  init(_ fields: inout RequestFields) throws {
+    let subject = fields.subject()
+    let at = fields.optionalDate("at")
+    let environment: Key.Environment? = fields.optionalChoice("environment")
+    var request = fields.question()
+    request.environment = environment
+    self = try fields.finish(subject) { ExplanationBody(subject: $0, request: request, at: at) }
+  }
+}
+
+extension RequestFields {
+  /// The key in `keyId` or `key`. Nil after a problem.
+  fileprivate mutating func subject() -> Explanations.Subject? {
+    guard has("keyId") else { return string("key", 1...KeyFormat.pastedLengthMax).map { .pasted($0) } }
+    if has("key") {
+      refuse("key", "must not be given together with keyId")
+      _ = value("key")
+    }
+    return uuid("keyId").map { .id($0) }
+  }
+}
+
 extension StaffChanges: JSONBody {
   init(_ fields: inout RequestFields) throws {
     self.init(

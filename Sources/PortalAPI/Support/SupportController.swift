@@ -10,6 +10,7 @@ struct SupportController {
   private static let accountQuery: [QueryParameter] = ["id", "email", "emailPart", "name"]
 
   let desk: SupportDesk
+  let explanations: Explanations
   let sessions: Sessions
 
   func addRoutes(to routes: PublicRoutes) {
@@ -26,6 +27,7 @@ struct SupportController {
     routes.post("v1/support/keys/revoke", .revokeKeys, use: revokeListed)
     routes.post("v1/support/accounts/{id}/revoke-keys", .revokeKeys, use: revokeKeys)
     routes.get("v1/support/instances", .readCustomers, use: instances)
+    routes.post("v1/support/explain", .readCustomers, use: explain)
     routes.post("v1/support/accounts/{id}/suspend", .suspendAccounts) { try await setSuspension(true, $0, $1) }
     routes.post("v1/support/accounts/{id}/resume", .suspendAccounts) { try await setSuspension(false, $0, $1) }
   }
@@ -107,6 +109,13 @@ struct SupportController {
   @Sendable private func instances(_ request: Request, _ context: StaffContext) async throws -> Response {
     let reports = try await desk.instances()
     return Response(json: .object { json in json.objects("instances", reports) { $0.fields(of: $1) } })
+  }
+
+  /// A pasted key is hashed. It goes no further.
+  @Sendable private func explain(_ request: Request, _ context: StaffContext) async throws -> Response {
+    let body = try await ExplanationBody(request)
+    let found = try await explanations.explain(body.subject, body.request, at: body.at)
+    return Response(json: .object { $0.fields(of: found) })
   }
 
   private func setSuspension(

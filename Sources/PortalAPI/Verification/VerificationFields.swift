@@ -43,6 +43,16 @@ extension RequestFields {
   /// Nil after a problem with the key. There may be other problems.
   mutating func verification(_ format: KeyFormat) -> VerificationRequest? {
     let key = presentedKey("key")
+    let question = question()
+    return key.map { key in
+      var question = question
+      question.hash = format.hash(of: key)
+      return question
+    }
+  }
+
+  /// What is asked about a key, whichever it is.
+  mutating func question() -> VerificationRequest {
     var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []
     if let scope = optionalString("scope", 1...Scope.lengthMax) {
       if Scope.isValid(scope) { scopes.append(scope) } else { refuse("scope", "must be a scope") }
@@ -55,11 +65,9 @@ extension RequestFields {
     let endpoint = optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
     let cost = integer("cost", 1...VerificationRequest.costMax, default: 1)
     let (api, permissions) = (apiReference("api"), permissionQuery())
-    return key.map {
-      VerificationRequest(
-        hash: format.hash(of: $0), scopes: scopes, clientIP: clientIP,
-        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions)
-    }
+    return VerificationRequest(
+      hash: nil, scopes: scopes, clientIP: clientIP, endpoint: endpoint ?? VerificationRequest.endpointDefault,
+      cost: cost, api: api, permissions: permissions)
   }
 
   private mutating func permissionQuery() -> PermissionQuery? {

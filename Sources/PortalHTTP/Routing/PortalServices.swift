@@ -24,6 +24,7 @@ package struct PortalServices: Sendable {
   package var analytics: Analytics
   package var audit: AuditEvents
   package var desk: SupportDesk
+  package var explanations: Explanations
   package var staff: StaffMembers
   package var deletion: AccountDeletion
   package var exports: PersonExports
@@ -37,8 +38,8 @@ package struct PortalServices: Sendable {
     verifier: Verifier, heldKeys: HeldKeys,
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
-    desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
-    erasures: PersonErasures, readiness: Readiness
+    desk: SupportDesk, explanations: Explanations, staff: StaffMembers, deletion: AccountDeletion,
+    exports: PersonExports, erasures: PersonErasures, readiness: Readiness
   ) {
     self.accounts = accounts
     self.managedAccounts = managedAccounts
@@ -62,6 +63,7 @@ package struct PortalServices: Sendable {
     self.analytics = analytics
     self.audit = audit
     self.desk = desk
+    self.explanations = explanations
     self.staff = staff
     self.deletion = deletion
     self.exports = exports

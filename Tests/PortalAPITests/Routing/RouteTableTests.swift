@@ -43,7 +43,7 @@ struct RouteTableTests {
     "POST /v1/support/me/second-factor/recovery-codes",
     "GET /v1/support/staff", "GET /v1/support/staff/{id}", "PATCH /v1/support/staff/{id}",
     "DELETE /v1/support/staff/{id}", "DELETE /v1/support/staff/{id}/second-factor",
-    "POST /v1/support/keys/revoke",
+    "POST /v1/support/keys/revoke", "POST /v1/support/explain",
     "DELETE /v1/support/people/{id}", "GET /v1/support/people/{id}/export",
   ]
   private static let company = [

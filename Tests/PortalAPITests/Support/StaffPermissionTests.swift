@@ -52,6 +52,7 @@ struct StaffPermissionTests {
     Sample(route: "POST /v1/support/confirmations/{id}/confirm", id: { $0.confirmation }, status: 200),
     Sample(route: "POST /v1/support/accounts/{id}/suspend", body: reason, status: 200),
     Sample(route: "POST /v1/support/keys/lookup", body: #"{"key":"sk_12345"}"#, status: 200),
+    Sample(route: "POST /v1/support/explain", body: #"{"key":"sk_12345"}"#, status: 200),
     Sample(
       route: "POST /v1/support/keys/revoke", body: #"{"keys":["sk_12345"],"reason":"because"}"#, status: 200),
     Sample(route: "POST /v1/support/keys/{id}/revoke", id: { $0.key }, body: reason, status: 200),

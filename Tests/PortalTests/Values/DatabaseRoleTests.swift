@@ -93,6 +93,8 @@ struct DatabaseRoleTests {
       ("key_roles", "delete", ["staff"]), ("key_permissions", "insert", ["portal", "staff"]),
       ("key_permissions", "update", []), ("key_permissions", "delete", ["staff"]),
       ("staff", "update", ["identity"]), ("staff", "delete", ["identity"]),
+      ("settings_history", "insert", []), ("settings_history", "update", ["jobs"]),
+      ("settings_history", "delete", ["jobs"]), ("settings_history", "select", ["jobs"]),
     ])
   func changes(_ table: String, _ privilege: String, _ roles: [String]) async throws {
     let found = try await withPool { pool in
@@ -134,6 +136,8 @@ struct DatabaseRoleTests {
               -- Neither tells anything of what is in the log.
               ('latchkey_portal', 'is_in_invalidation_history'), ('latchkey_gateway', 'is_in_invalidation_history'),
               ('latchkey_staff', 'begin_invalidation_epoch'),
+              -- Staff may see all of what was, as they may see what is.
+              ('latchkey_staff', 'settings_at'), ('latchkey_staff', 'settings_kept_since'),
               ('latchkey_identity', 'begin_erasure'), ('latchkey_identity', 'go_on_erasing'),
               ('latchkey_identity', 'erase_key_maker'), ('latchkey_identity', 'redact_audit_events'),
               ('latchkey_identity', 'finish_erasure'))
