@@ -16,8 +16,8 @@ package struct ServiceToken: Sendable, Equatable {
     case writeAccounts = "accounts.write"
     case readAudit = "audit.read"
 
-    /// Whether it can be restricted to one environment or to some apis. Neither usage nor the catalog nor the trails are
-    /// kept by these; and an account's keys of all environments and apis end with it.
+    /// Whether it can be restricted to one environment or to some apis. Neither usage nor the catalog nor the trails
+    /// are kept by these; and an account's keys of all environments and apis end with it.
     package var isRestrictable: Bool {
       switch self {
       case .readAnalytics, .readCatalog, .writeCatalog, .writeAccounts, .readAudit: false

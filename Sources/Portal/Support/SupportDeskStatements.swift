@@ -77,8 +77,8 @@ func accountsOfMembers(_ condition: String) -> String {
 /// Columns of `staff_confirmations confirmation` and `accounts account`.
 private let confirmationColumns = """
   confirmation.id, confirmation.account_id, account.name, confirmation.key_ids, confirmation.key_count,
-  confirmation.requester_id, confirmation.requester_name, confirmation.reason, confirmation.ticket, confirmation.created_at,
-  confirmation.expires_at
+  confirmation.requester_id, confirmation.requester_name, confirmation.reason, confirmation.ticket,
+  confirmation.created_at, confirmation.expires_at
   """
 
 extension StaffConfirmation {

@@ -1,3 +1,5 @@
+package import Foundation
+
 /// Why a request is refused. What a client may see of it is decided in one place, `PortalError+HTTP.swift`.
 package enum PortalError: Error, Sendable, Equatable {
   /// No session or token, or one that is unknown or has ended.
@@ -69,6 +71,8 @@ package enum PortalError: Error, Sendable, Equatable {
   case protected
   /// The Idempotency-Key was used before with another request.
   case idempotencyConflict
+  /// Usage of the month may still arrive: it is final once usage is complete through `finalAt`.
+  case monthNotFinal(finalAt: Date, completeThrough: Date)
 
   package static func invalid(_ field: FieldProblem.Field, _ message: String) -> PortalError {
     .invalid([FieldProblem(field, message)])

@@ -44,7 +44,7 @@ extension Problem.Code {
     case .methodNotAllowed: .methodNotAllowed
     case .secondFactorEnabled, .secondFactorNotConfigured, .keyCapReached, .keyNotActive, .tokenNotActive, .emailTaken,
       .externalIDTaken, .lastOwner, .lastAdmin, .alreadyMember, .emailVerified, .idempotencyConflict, .nameTaken,
-      .inUse, .protected:
+      .inUse, .protected, .monthNotFinal:
       .conflict
     case .preconditionFailed: .preconditionFailed
     case .bodyTooLarge: .contentTooLarge
@@ -160,6 +160,11 @@ extension Problem.Code {
       "The api is protected from being deleted."
     case .idempotencyConflict:
       "The Idempotency-Key was used for a different request within the last 24 hours. The request changed nothing."
+    case .monthNotFinal:
+      """
+      Usage of the month can still arrive: outcomes are reported up to 48 hours late, and servers write their counters
+      a little later. An invoice is refused until then, so that none has to be corrected.
+      """
     }
   }
 
@@ -257,6 +262,11 @@ extension Problem.Code {
       "Set \"isProtected\" of the api to false first, if it is really to be deleted."
     case .idempotencyConflict:
       "Use a new Idempotency-Key for each new request, and the same key only to repeat a request unchanged."
+    case .monthNotFinal:
+      """
+      Repeat the request once usage is complete through the time in "detail". GET /v1/analytics/usage is not refused
+      meanwhile.
+      """
     }
   }
 }

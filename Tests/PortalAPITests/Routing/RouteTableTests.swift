@@ -52,7 +52,7 @@ struct RouteTableTests {
     "PATCH /v1/apis/{api}", "DELETE /v1/apis/{api}", "GET /v1/permissions", "POST /v1/permissions",
     "GET /v1/permissions/{permission}", "PATCH /v1/permissions/{permission}", "DELETE /v1/permissions/{permission}",
     "GET /v1/roles", "POST /v1/roles", "GET /v1/roles/{role}", "PATCH /v1/roles/{role}", "DELETE /v1/roles/{role}",
-    "POST /v1/keys/{id}/roles", "POST /v1/keys/{id}/permissions",
+    "POST /v1/keys/{id}/roles", "POST /v1/keys/{id}/permissions", "GET /v1/analytics/invoice",
   ]
   private static let gateways = [
     "DELETE /v1/accounts/{id}/keys/{keyId}", "GET /v1/accounts/{id}/keys", "GET /v1/accounts/{id}/keys/{keyId}",

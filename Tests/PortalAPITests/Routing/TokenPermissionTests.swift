@@ -10,6 +10,8 @@ import Testing
 /// A request that succeeds with a service token that has the permission.
 private struct Sample: Sendable {
   let route: String
+  /// The query after the path.
+  var query = ""
   let permission: ServiceToken.Permission
   /// `{key}` is replaced by a key.
   var body: String?
@@ -36,6 +38,7 @@ struct TokenPermissionTests {
     Sample(route: "DELETE /v1/accounts/{id}/keys/{keyId}", permission: .writeKeys, status: 200),
     Sample(route: "GET /v1/analytics/error-rates", permission: .readAnalytics, status: 200),
     Sample(route: "GET /v1/analytics/growth", permission: .readAnalytics, status: 200),
+    Sample(route: "GET /v1/analytics/invoice", query: "?month=2020-01", permission: .readAnalytics, status: 200),
     Sample(route: "GET /v1/analytics/top", permission: .readAnalytics, status: 200),
     Sample(route: "GET /v1/analytics/unused-keys", permission: .readAnalytics, status: 200),
     Sample(route: "GET /v1/analytics/usage", permission: .readAnalytics, status: 200),
@@ -145,6 +148,7 @@ struct TokenPermissionTests {
     let id = parts[1].hasPrefix("/v1/keys/") ? key.id : customer.accountID.uuidString
     let path = parts[1].replacing("{id}", with: id).replacing("{keyId}", with: key.id)
       .replacing("{api}", with: "orders").replacing("{permission}", with: "a").replacing("{role}", with: "pro")
+      + sample.query
     let body = sample.body?.replacing("{key}", with: key.key)
     var headers = body == nil ? [:] : ["Content-Type": "application/json"]
     if sample.isInHeader { headers["X-Latchkey-Token"] = token }

@@ -91,6 +91,7 @@ struct StaffPermissionTests {
     Sample(route: "POST /v1/support/logout", status: 204),
     Sample(route: "GET /v1/analytics/error-rates", status: 200),
     Sample(route: "GET /v1/analytics/growth", status: 200),
+    Sample(route: "GET /v1/analytics/invoice", query: "?month=2020-01", status: 200),
     Sample(route: "GET /v1/analytics/top", status: 200),
     Sample(route: "GET /v1/analytics/unused-keys", status: 200),
     Sample(route: "GET /v1/analytics/usage", status: 200),
