@@ -17,7 +17,7 @@ alter table service_tokens
     cardinality(permissions) > 0
     and permissions <@ array[
       'keys.verify', 'usage.write', 'keys.read', 'keys.write', 'analytics.read', 'catalog.read', 'catalog.write',
-      'keys.grant', 'accounts.read', 'accounts.write', 'audit.read'
+      'keys.grant', 'accounts.read', 'accounts.write', 'limits.use', 'limits.write', 'audit.read'
     ]
   ),
   -- The trails are not kept by environment or by api.
@@ -67,13 +67,15 @@ create function judged_key(key api_keys) returns jsonb language sql stable as $$
     'scopes', key.scopes, 'rate_limit_per_minute', key.rate_limit_per_minute, 'limit_names', key.limit_names,
     'limit_values', key.limit_values, 'limit_window_seconds', key.limit_window_seconds,
     'rate_limit_mode', key.rate_limit_mode, 'allowed_ips', key.allowed_ips, 'expires_at', key.expires_at,
-    'disabled_at', key.disabled_at, 'revoked_at', key.revoked_at, 'created_at', key.created_at, 'api_id', key.api_id)
+    'named_limits', key.named_limits, 'disabled_at', key.disabled_at, 'revoked_at', key.revoked_at,
+    'created_at', key.created_at, 'api_id', key.api_id)
 $$;
 
 create function judged_account(account accounts) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'id', account.id, 'plan', account.plan, 'suspended_at', account.suspended_at,
-    'shared_limit_per_minute', account.shared_limit_per_minute, 'rate_limit_mode', account.rate_limit_mode)
+    'shared_limit_per_minute', account.shared_limit_per_minute, 'named_limits', account.named_limits,
+    'rate_limit_mode', account.rate_limit_mode)
 $$;
 
 create function judged_plan(plan plans) returns jsonb language sql stable as $$
@@ -83,7 +85,7 @@ create function judged_plan(plan plans) returns jsonb language sql stable as $$
 $$;
 
 create function judged_api(api apis) returns jsonb language sql stable as $$
-  select jsonb_build_object('id', api.id, 'slug', api.slug)
+  select jsonb_build_object('id', api.id, 'slug', api.slug, 'endpoint_limits', api.endpoint_limits)
 $$;
 
 create function judged_permission(permission permissions) returns jsonb language sql stable as $$

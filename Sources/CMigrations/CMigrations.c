@@ -94,6 +94,15 @@ static const unsigned char sql_0029[] = {
 static const unsigned char sql_0030[] = {
 #embed "../../migrations/0030_scopes_count.sql"
 };
+static const unsigned char sql_0031[] = {
+#embed "../../migrations/0031_credits.sql"
+};
+static const unsigned char sql_0032[] = {
+#embed "../../migrations/0032_limits.sql"
+};
+static const unsigned char sql_0033[] = {
+#embed "../../migrations/0033_standalone_limits.sql"
+};
 static const unsigned char sql_0034[] = {
 #embed "../../migrations/0034_holders_and_history.sql"
 };
@@ -134,6 +143,9 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0028, catalog),
     MIGRATION(0029, external_accounts),
     MIGRATION(0030, scopes_count),
+    MIGRATION(0031, credits),
+    MIGRATION(0032, limits),
+    MIGRATION(0033, standalone_limits),
     MIGRATION(0034, holders_and_history),
     MIGRATION(0035, actor_kinds_checked),
 };

@@ -157,6 +157,8 @@ struct PortalConfiguration: Sendable {
       "usage.sources.retention.days", 30...36_500, default: retention.usageSourceDays)
     retention.mailDays = try keys.integer("mail.retention.days", 1...3_650, default: retention.mailDays)
     retention.settingsDays = try keys.integer("settings.retention.days", 1...3_650, default: retention.settingsDays)
+    retention.creditLeaseSeconds = try keys.integer(
+      "credits.forgive.after.seconds", CreditSilence.secondsRange, default: retention.creditLeaseSeconds)
     settings.retention = retention
     settings.mail = try Self.mail(keys)
     logLevel = try keys.parsed(

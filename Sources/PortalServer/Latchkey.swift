@@ -13,7 +13,9 @@ struct Latchkey: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       ServeCommand.self, MigrateCommand.self, AccountsCommand.self, PlansCommand.self, ApisCommand.self,
-      PermissionsCommand.self, RolesCommand.self, StaffCommand.self, PeopleCommand.self, TokensCommand.self,
+      PermissionsCommand.self, RolesCommand.self, LimitsCommand.self, StaffCommand.self, PeopleCommand.self,
+      TokensCommand.self,
       KeysCommand.self, JobsCommand.self, AuditCommand.self, EpochCommand.self, DoctorCommand.self,
+      CreditsCommand.self,
     ])
 }

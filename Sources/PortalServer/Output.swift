@@ -114,7 +114,9 @@ func explanation(of error: any Error) -> String {
   case PortalError.forbidden(let reason): reason
   case PortalError.nameTaken: "the slug or name is taken"
   case PortalError.inUse(let reason): reason
+  case PortalError.capReached(let reason): reason
   case PortalError.protected: "the api is protected; remove its protection first: latchkey apis update --no-protected"
+  case PortalError.creditsUnlimited: "there are no credits to change: the use is unlimited; set them first"
   case PortalError.invalid(let problems), PortalError.scopeNotAllowed(let problems),
     PortalError.limitNotAllowed(let problems), PortalError.policyViolation(let problems):
     problems.map { "\($0.field.name) \($0.message)" }.joined(separator: "; ")

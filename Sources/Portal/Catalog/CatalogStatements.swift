@@ -9,7 +9,8 @@ extension CatalogReference {
 // MARK: Apis
 
 private let apiColumns = """
-  api.id, api.created_at, api.slug, api.name, api.key_prefix, api.key_bytes, api.is_protected
+  api.id, api.created_at, api.slug, api.name, api.key_prefix, api.key_bytes, api.is_protected,
+  api.endpoint_limits::text
   """
 
 extension CatalogAPI {
@@ -18,8 +19,13 @@ extension CatalogAPI {
       id: try row.next(), createdAt: try row.next(),
       settings: Settings(
         slug: try row.next(), name: try row.next(), keyPrefix: try row.next(), keyBytes: try row.next(),
-        isProtected: try row.next()))
+        isProtected: try row.next(), endpointLimits: try EndpointLimits(column: row.next())))
   }
+}
+
+extension CatalogAPI.Settings {
+  /// The column of the endpoint limits; null if there are none.
+  fileprivate var endpointLimitsColumn: String? { endpointLimits.entries.isEmpty ? nil : endpointLimits.json }
 }
 
 /// Newest first, starting below `before`.
@@ -51,26 +57,31 @@ struct LockAPI: PostgresStatement {
 struct InsertAPI: PostgresStatement {
   typealias Row = Date
   static let sql = """
-    insert into apis (id, slug, name, key_prefix, key_bytes, is_protected) values ($1, $2, $3, $4, $5, $6)
+    insert into apis (id, slug, name, key_prefix, key_bytes, is_protected, endpoint_limits)
+    values ($1, $2, $3, $4, $5, $6, $7::text::jsonb)
     returning created_at
     """
   let id: UUID
   let settings: CatalogAPI.Settings
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      id, settings.slug, settings.name, settings.keyPrefix, Int32(settings.keyBytes), settings.isProtected)
+      id, settings.slug, settings.name, settings.keyPrefix, Int32(settings.keyBytes), settings.isProtected,
+      settings.endpointLimitsColumn)
   }
 }
 
 struct UpdateAPI: PostgresStatement {
   static let sql = """
-    update apis set slug = $2, name = $3, key_prefix = $4, key_bytes = $5, is_protected = $6 where id = $1
+    update apis set slug = $2, name = $3, key_prefix = $4, key_bytes = $5, is_protected = $6,
+      endpoint_limits = $7::text::jsonb
+    where id = $1
     """
   let id: UUID
   let settings: CatalogAPI.Settings
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      id, settings.slug, settings.name, settings.keyPrefix, Int32(settings.keyBytes), settings.isProtected)
+      id, settings.slug, settings.name, settings.keyPrefix, Int32(settings.keyBytes), settings.isProtected,
+      settings.endpointLimitsColumn)
   }
 }
 

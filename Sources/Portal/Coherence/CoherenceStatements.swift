@@ -23,7 +23,8 @@ extension Invalidation {
 /// there is none.
 struct ReadInvalidations: PostgresStatement {
   static let sql = """
-    select \(headColumns), log.seq, log.follows, log.kind, log.account_id, log.key_id, log.token_id
+    select \(headColumns), log.seq, log.follows, log.kind, log.account_id, log.key_id, log.token_id,
+      log.namespace_id, log.credits_id
     from invalidation_head head left join invalidation_log log on log.seq > $1
     order by log.seq
     limit $2
@@ -41,12 +42,15 @@ struct ReadInvalidations: PostgresStatement {
     let follows = try row.next(UUID?.self)
     let kind = try row.next(String.self)
     let (account, key, token) = (try row.next(UUID?.self), try row.next(UUID?.self), try row.next(UUID?.self))
+    let (namespace, credits) = (try row.next(UUID?.self), try row.next(UUID?.self))
     let target: Invalidation.Target =
-      switch (kind, account, key, token) {
-      case ("key", _?, let key?, _): .key(key)
-      case ("account", let account?, _, _): .account(account)
-      case ("service_token", _, _, let token?): .serviceToken(token)
-      case ("catalog", _, _, _): .catalog
+      switch (kind, account, key, token, namespace) {
+      case ("key", _?, let key?, _, _): .key(key)
+      case ("account", let account?, _, _, _): .account(account)
+      case ("service_token", _, _, let token?, _): .serviceToken(token)
+      case ("catalog", _, _, _, _): .catalog
+      case ("limit_namespace", _, _, _, let namespace?): .limitNamespace(namespace)
+      case ("credits", _, _, _, _): credits.map { .credits($0) } ?? .everything
       // Also for a kind that only a later version knows: dropping too much is never wrong.
       default: .everything
       }

@@ -15,6 +15,8 @@ package struct Retention: Sendable {
 
   /// Days for which earlier settings of keys, accounts, plans and the catalog are kept.
   package var settingsDays = 90
+  /// Seconds for which the credits that an instance has set aside are kept for it after it was last heard of.
+  package var creditLeaseSeconds = CreditSilence.secondsDefault
 
   package init() {}
 }

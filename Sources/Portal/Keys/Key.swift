@@ -64,6 +64,8 @@ package struct Key: Sendable, Equatable {
   package var permissions: [String] = []
   /// The slugs of all its permissions, including those of its roles.
   package var effectivePermissions: [String] = []
+  /// What it may still be used for; nil: unlimited. Its balance is as settled, which is at most a second old.
+  package var credits: CreditBalance?
   /// The rules of its account, as they are now.
   package var rules: KeyRules
 

@@ -72,13 +72,15 @@ package struct KeyChanges: Sendable, Equatable {
   package var isEnabled: Bool?
   /// Only a backend may change it.
   package var api: OptionalChange<CatalogReference>
+  /// Only a backend may change them.
+  package var credits: CreditChange?
 
   package init(
     name: String? = nil, scopes: [String]? = nil, rateLimitPerMinute: OptionalChange<Int> = .keep,
     limits: [RateLimit]? = nil, rateLimitMode: RateLimitMode? = nil,
     allowedIPs: OptionalChange<[AddressBlock]> = .keep, expiresAt: OptionalChange<Date> = .keep,
     description: OptionalChange<String> = .keep, tags: [String]? = nil, metadata: OptionalChange<String> = .keep,
-    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep
+    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep, credits: CreditChange? = nil
   ) {
     self.name = name
     self.scopes = scopes
@@ -92,9 +94,10 @@ package struct KeyChanges: Sendable, Equatable {
     self.metadata = metadata
     self.isEnabled = isEnabled
     self.api = api
+    self.credits = credits
   }
 
-  /// The settings after all changes but that of the api.
+  /// The settings after all changes but those of the api and of credits.
   func applied(to old: KeySettings) -> KeySettings {
     var settings = old
     settings.name = name ?? old.name

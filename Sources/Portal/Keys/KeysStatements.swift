@@ -6,11 +6,12 @@ extension Key.Status: PostgresCodable {}
 /// The columns of a `Key`, in the order in which `Key.init(row:)` reads them, from `keyTables`.
 private let keyColumns = """
   key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
-  key.limit_names, key.limit_values::bigint[], key.limit_window_seconds::bigint[], key.rate_limit_mode,
-  key.allowed_ips::text[], key.expires_at, key.revoked_at, key.disabled_at, key.rolled_at, account.suspended_at,
+  key.limit_names, key.limit_values::bigint[], key.limit_window_seconds::bigint[],
+  key.named_limits::text, key.rate_limit_mode, key.allowed_ips::text[], key.expires_at, key.revoked_at,
+  key.disabled_at, key.rolled_at, account.suspended_at,
   activity.last_used_at, coalesce(activity.total_requests, 0), key.created_at,
   key.description, key.tags, key.metadata, key.created_by_kind, key.created_by_id, key.created_by_name, key.revision,
-  key.api_id, \(grantColumns), \(planColumns), \(keyPolicyColumns)
+  key.api_id, \(grantColumns), \(creditColumns), \(planColumns), \(keyPolicyColumns)
   """
 
 /// The names of the roles of `api_keys key`, the slugs of its direct permissions, and those of all its permissions.
@@ -36,6 +37,7 @@ private func tables(joinedTo keys: String) -> String {
   join plans plan on plan.name = account.plan
   left join key_policies policy on policy.account_id = key.account_id
   left join key_activity activity on activity.account_id = key.account_id and activity.key_id = key.id
+  left join credits bucket on bucket.account_id = key.account_id and bucket.id = key.credits_id
   """
 }
 
@@ -48,7 +50,8 @@ func newestKeys(where condition: String, limit: String) -> String {
     select key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
       key.limit_names, key.limit_values, key.limit_window_seconds, key.rate_limit_mode, key.allowed_ips, key.expires_at,
       key.revoked_at, key.disabled_at, key.rolled_at, key.created_at, key.description, key.tags, key.metadata,
-      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.has_grants
+      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.has_grants,
+      key.credits_id, key.named_limits
     from api_keys key
       join accounts account on account.id = key.account_id and account.deleted_at is null
       join plans plan on plan.name = account.plan
@@ -77,7 +80,7 @@ extension Key {
       lastUsedAt: try row.next(), totalRequests: try row.next(), createdAt: try row.next(), description: try row.next(),
       tags: try row.next(), metadata: try row.next(), createdBy: try Creator(columns: &row), revision: try row.next(),
       apiID: try row.next(), roles: try row.next(), permissions: try row.next(), effectivePermissions: try row.next(),
-      rules: try KeyRules(row: &row))
+      credits: try CreditBalance(columns: &row), rules: try KeyRules(row: &row))
   }
 }
 
@@ -90,15 +93,46 @@ extension Key.Creator {
 }
 
 extension [RateLimit] {
-  /// Reads three arrays: names, amounts and windows in seconds. Throws `.decoding` for values out of range.
+  /// Reads four columns: arrays of names, amounts and windows in seconds, and ``json``, which takes their place unless
+  /// it is null. Throws `.decoding` for values out of range.
   init(columns row: inout PostgresRow) throws(PostgresError) {
     let (names, limits, seconds) = (
       try row.next([String].self), try row.next([Int].self), try row.next([Int].self)
     )
     guard limits.allSatisfy({ (0...Int(Int32.max)).contains($0) }),
-      seconds.allSatisfy({ (1...RateLimit.windowSecondsMax).contains($0) })
+      seconds.allSatisfy({ (1...NarrowLimits.windowSecondsMax).contains($0) })
     else { throw PostgresError(.decoding, "a limit is out of range") }
-    self = zip(names, zip(limits, seconds)).map { RateLimit(name: $0, limit: $1.0, windowSeconds: $1.1) }
+    let text = try row.next(String?.self)
+    self =
+      text == nil
+      ? zip(names, zip(limits, seconds)).map { RateLimit(name: $0, limit: $1.0, windowSeconds: $1.1) }
+      : try [RateLimit](column: text)
+  }
+}
+
+/// The columns of a key's named limits. Those that a server of an older version can apply are where it looks for them.
+private struct NarrowLimits {
+  static let countMax = 8
+  static let windowSecondsMax = 86_400
+
+  let names: [String]
+  let limits: [Int32]
+  let seconds: [Int32]
+  /// Nil if the other columns have all limits; otherwise they are empty.
+  let json: String?
+
+  init(_ limits: [RateLimit]) {
+    let areNarrow =
+      limits.count <= Self.countMax
+      && limits.allSatisfy { limit in
+        limit.bucket == nil && limit.isAutomatic && limit.windowMilliseconds % 1_000 == 0
+          && limit.windowSeconds <= Self.windowSecondsMax
+      }
+    let narrow = areNarrow ? limits : []
+    names = narrow.map(\.name)
+    self.limits = narrow.map { Int32(clamping: $0.limit) }
+    seconds = narrow.map { Int32(clamping: $0.windowSeconds) }
+    json = areNarrow ? nil : limits.json
   }
 }
 
@@ -149,9 +183,10 @@ struct InsertKey: PostgresStatement {
     insert into api_keys
       (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
       limit_names, limit_values, limit_window_seconds, rate_limit_mode, description, tags, metadata, created_by_kind,
-      created_by_id, created_by_name, lineage_id, api_id)
+      created_by_id, created_by_name, lineage_id, api_id, credits_id, named_limits)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-      (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21), $22)
+      (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21), $22, $23,
+      $24::text::jsonb)
     returning created_at
     """
   let id: UUID
@@ -161,13 +196,16 @@ struct InsertKey: PostgresStatement {
   let creator: Actor
   /// The key that the new key succeeds.
   var predecessorID: UUID?
+  /// Its credits; nil: unlimited.
+  var bucketID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
+    let limits = NarrowLimits(settings.limits)
     bindings.append(
       id, accountID, settings.name, secret.start(Key.startLength), secret.hash, settings.environment, settings.scopes,
       settings.rateLimitPerMinute.map { Int32($0) }, settings.allowedIPs.map { $0.map(\.description) },
-      settings.expiresAt, settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
-      settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode, settings.description, settings.tags,
-      settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID)
+      settings.expiresAt, limits.names, limits.limits, limits.seconds, settings.rateLimitMode, settings.description,
+      settings.tags, settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID,
+      bucketID, limits.json)
   }
 }
 
@@ -245,7 +283,7 @@ struct UpdateKey: PostgresStatement {
     update api_keys set
       name = $3, scopes = $4, rate_limit_per_minute = $5, limit_names = $6, limit_values = $7,
       limit_window_seconds = $8, rate_limit_mode = $9, allowed_ips = $10::text[]::cidr[], expires_at = $11,
-      description = $12, tags = $13, metadata = $14, api_id = $16,
+      description = $12, tags = $13, metadata = $14, api_id = $16, named_limits = $17::text::jsonb,
       disabled_at = case when $15 then null else coalesce(disabled_at, now()) end,
       enabled_at = case when $15 and disabled_at is not null then now() else enabled_at end
     where account_id = $1 and id = $2
@@ -255,12 +293,12 @@ struct UpdateKey: PostgresStatement {
   let settings: KeySettings
   let isEnabled: Bool
   func bind(_ bindings: inout PostgresBindings) {
+    let limits = NarrowLimits(settings.limits)
     bindings.append(
-      accountID, id, settings.name, settings.scopes, settings.rateLimitPerMinute.map { Int32($0) },
-      settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
-      settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode,
-      settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.description, settings.tags,
-      settings.metadata, isEnabled, settings.apiID)
+      accountID, id, settings.name, settings.scopes, settings.rateLimitPerMinute.map { Int32($0) }, limits.names,
+      limits.limits, limits.seconds, settings.rateLimitMode, settings.allowedIPs.map { $0.map(\.description) },
+      settings.expiresAt, settings.description, settings.tags, settings.metadata, isEnabled, settings.apiID,
+      limits.json)
   }
 }
 

@@ -12,9 +12,24 @@ package struct JudgedKey: Sendable {
 /// How a request is judged, check by check. The checks are those of verification, by the same code, but none ends it:
 /// what would have come after a refusal is told, too.
 package struct Explanation: Sendable {
+  /// What is left of the credits that a key spends from.
+  package enum Credits: Sendable, Equatable {
+    /// Any number of requests.
+    case unlimited
+    /// As far as it is settled.
+    case remaining(Int)
+
+    fileprivate func suffice(for cost: Int) -> Bool {
+      switch self {
+      case .unlimited: true
+      case .remaining(let remaining): remaining >= cost
+      }
+    }
+  }
+
   /// The checks, in their order.
   package enum Check: String, Sendable, CaseIterable {
-    case exists, environment, api, revoked, suspended, disabled, expired, address, scopes, permissions, limits
+    case exists, environment, api, revoked, suspended, disabled, expired, address, scopes, permissions, limits, credits
   }
 
   package struct Outcome: Sendable, Equatable {
@@ -30,15 +45,22 @@ package struct Explanation: Sendable {
   package let request: VerificationRequest
   /// Nil if there is no such key, or was none yet.
   package let key: JudgedKey?
-  /// The limits, and whether the request's cost fits, as far as this instance knows; nil for a moment in the past.
+  /// The limits that apply to the request, and whether its costs fit, as far as this instance knows; nil for a moment in
+  /// the past.
   package let limits: RateLimitDecision?
+  /// Nil for a moment in the past.
+  package let credits: Credits?
   package let outcomes: [Outcome]
 
-  init(_ key: JudgedKey?, _ request: VerificationRequest, at now: Date, limits: RateLimitDecision? = nil) {
+  init(
+    _ key: JudgedKey?, _ request: VerificationRequest, at now: Date, limits: RateLimitDecision? = nil,
+    credits: Credits? = nil
+  ) {
     at = now
     self.request = request
     self.key = key
     self.limits = limits
+    self.credits = credits
     guard let judged = key?.key else {
       outcomes = [Outcome(check: .exists, code: .notFound, isPassed: false)]
       return
@@ -54,6 +76,8 @@ package struct Explanation: Sendable {
       return true
     }
     outcomes.append(Outcome(check: .limits, code: .rateLimited, isPassed: limits?.isAdmitted))
+    outcomes.append(
+      Outcome(check: .credits, code: .usageExceeded, isPassed: credits?.suffice(for: request.creditCost)))
     self.outcomes = outcomes
   }
 
@@ -74,7 +98,8 @@ extension Explanation.Check {
       case .forbiddenAddress: .address
       case .insufficientScope: .scopes
       case .insufficientPermissions: .permissions
-      case .rateLimited, .usageExceeded: .limits
+      case .rateLimited: .limits
+      case .usageExceeded: .credits
       }
   }
 }

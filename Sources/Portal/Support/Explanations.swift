@@ -29,7 +29,8 @@ package struct Explanations: Sendable {
   }
 
   /// Judges a request with the settings of a moment in the past, or with those of now. The hash of the request does not
-  /// matter. Throws `.notAKey`, and `.invalid` for a moment in the future or before the settings are kept.
+  /// matter. Throws `.notAKey`, and `.invalid` for a moment in the future or before the settings are kept; and
+  /// ``UnknownLimits``, as verification does.
   package func explain(
     _ subject: Subject, _ request: VerificationRequest, at past: Date? = nil
   ) async throws -> Explanation {
@@ -40,13 +41,29 @@ package struct Explanations: Sendable {
     let id = try await id(of: subject)
     guard let past else {
       let key = try await id.flatMap { try await present($0) }
-      let limits = key.flatMap { limiter?.peek($0.key.limits, cost: request.cost, at: now.milliseconds) }
-      return Explanation(key, request, at: now.expiryDate, limits: limits)
+      try key.map { try check($0.key, request) }
+      let limits = key.flatMap { judged in
+        let charges = judged.key.charges(of: request) ?? judged.key.limits.charges(cost: request.cost)
+        return limiter.map {
+          charges.all.isEmpty ? .unlimited : $0.peek(charges, withCosts: true, at: now.milliseconds)
+        }
+      }
+      let remaining = try await key.flatMap { try await pool.remaining(of: $0.key) }
+      return Explanation(
+        key, request, at: now.expiryDate, limits: limits, credits: remaining.map { .remaining($0) } ?? .unlimited)
     }
     guard let found = try await pool.query(FindSettingsAt(id: id, at: past), as: .staff).first,
       let keptSince = found.keptSince, past >= keptSince
     else { throw PortalError.invalid(.at, "is before the time since when settings are kept") }
+    try found.key.map { try check($0.key, request) }
     return Explanation(found.key, request, at: past)
+  }
+
+  /// A gateway gets no verdict on a request that names limits which the key does not have.
+  private func check(_ key: VerifiableKey, _ request: VerificationRequest) throws {
+    guard key.isFound(by: request) else { return }
+    let unknown = key.limits.unknown(request.limits)
+    if !unknown.isEmpty { throw UnknownLimits(places: unknown) }
   }
 
   /// Nil if there is no such key. A key of a deleted account is not found.
@@ -66,7 +83,13 @@ package struct Explanations: Sendable {
     guard let found = try await pool.query(FindVerifiableKeysByID(ids: [id]), as: .gateway).first?.found,
       let states = try await pool.query(FindKeyStates(id: id), as: .staff).first
     else { return nil }
-    return JudgedKey(key: try found.key.get(), states)
+    var key = try found.key.get()
+    if let grants = key.grants, let apiID = grants.apiID, grants.endpointLimitsDigest != nil {
+      let limits = try await pool.query(FindEndpointLimits(apiIDs: [apiID]), as: .gateway).first
+      _ = try limits?.limits.get()
+      key.grants = KeyGrants(grants, limits)
+    }
+    return JudgedKey(key: key, states)
   }
 }
 

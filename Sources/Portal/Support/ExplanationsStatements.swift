@@ -36,7 +36,7 @@ struct FindKeyStates: PostgresStatement {
 }
 
 /// The settings of a key as they were at a moment, in the columns of verification, and since when settings are kept.
-/// Names of keys are not kept.
+/// Names of keys are not kept, and neither are credits.
 struct FindSettingsAt: PostgresStatement {
   static let isRead = true
   static let sql = """
@@ -55,7 +55,8 @@ struct FindSettingsAt: PostgresStatement {
               select jsonb_array_elements_text(settings_at('role_permissions', role.id, $2))
               from jsonb_array_elements_text(settings_at('key_roles', key.id::text, $2)) role (id)) permission (id)
             ) held (slug)
-          where held.slug is not null order by held.slug collate "C")
+          where held.slug is not null order by held.slug collate "C"),
+        null::text, null::uuid, null::uuid, settings_at('api', key.api_id::text, $2)->>'endpoint_limits'
       from jsonb_populate_record(null::api_keys, settings_at('key', $1::uuid::text, $2) || '{"name": ""}') key
       cross join jsonb_populate_record(null::accounts, settings_at('account', key.account_id::text, $2)) account
       cross join jsonb_populate_record(null::plans, settings_at('plan', account.plan, $2)) plan
@@ -71,11 +72,15 @@ struct FindSettingsAt: PostgresStatement {
     let (revokedAt, suspendedAt, disabledAt) = (
       try row.next(Date?.self), try row.next(Date?.self), try row.next(Date?.self)
     )
+    var key = try VerifiableKey(columns: &row)
+    if let text = try row.next(String?.self), let grants = key.grants, let apiID = grants.apiID {
+      let limits = Result<EndpointLimits, PostgresError>.success(try EndpointLimits(column: text))
+      key.grants = KeyGrants(grants, CompiledEndpointLimits(apiID: apiID, digest: "", limits: limits))
+    }
     return (
       keptSince,
       JudgedKey(
-        key: try VerifiableKey(columns: &row), createdAt: createdAt, revokedAt: revokedAt, suspendedAt: suspendedAt,
-        disabledAt: disabledAt)
+        key: key, createdAt: createdAt, revokedAt: revokedAt, suspendedAt: suspendedAt, disabledAt: disabledAt)
     )
   }
 }

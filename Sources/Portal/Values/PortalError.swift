@@ -73,6 +73,10 @@ package enum PortalError: Error, Sendable, Equatable {
   case idempotencyConflict
   /// Usage of the month may still arrive: it is final once usage is complete through `finalAt`.
   case monthNotFinal(finalAt: Date, completeThrough: Date)
+  /// There are as many things of a kind as there may be; `reason` says of which, for the client.
+  case capReached(reason: String)
+  /// A change that needs a balance, of a key or an account without credits.
+  case creditsUnlimited
 
   package static func invalid(_ field: FieldProblem.Field, _ message: String) -> PortalError {
     .invalid([FieldProblem(field, message)])
@@ -108,6 +112,8 @@ package struct FieldProblem: Sendable, Equatable {
     case key
     /// A moment that is asked about.
     case at
+    /// The number of credits in a change.
+    case creditValue
 
     /// The list that an entry belongs to, or the field itself.
     var whole: Field { if case .scope = self { .scopes } else { self } }

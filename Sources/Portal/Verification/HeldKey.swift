@@ -16,6 +16,9 @@ package struct HeldKeyView: Sendable {
   package var status: Key.Status
   /// The key's limits and what is left of them, as far as this instance knows.
   package var limits: RateLimitDecision
+  /// What is left of the credits of the key or its account, whichever has less, as far as it is settled. Nil if it may
+  /// be used without end.
+  package var remainingCredits: Int?
   /// A report on the current day (UTC).
   package var today: UsageReport
 

@@ -30,16 +30,27 @@ package struct HeldKeys: Sendable {
     guard held.key.isAllowed(from: caller.ip.flatMap { AddressBlock($0) }) else {
       throw PortalError.forbidden(reason: "The key may not be used from this address.")
     }
-    let key = try await keys.find(id, of: accountID)
+    let key = try await keys.findSettled(id, of: accountID)
+    let remainingCredits = try await pool.remaining(of: held.key)
     let today = try await usages.report(onKey: id, of: accountID, days: 1)
     let now = try await keys.now()
     return HeldKeyView(
       key: key, status: key.status(at: now.expiryDate), limits: limiter.peek(held.key.limits, at: now.milliseconds),
-      today: today)
+      remainingCredits: remainingCredits, today: today)
   }
 
   /// Like ``Keys/revoke(_:of:by:_:)``, from whatever address: a key that somebody has found should stop working.
   package func revoke(_ held: HeldKey, by caller: Caller) async throws -> Keys.Revoked {
     try await keys.revoke(held.key.id, of: held.key.accountID, by: caller)
+  }
+}
+
+extension PostgresPool {
+  /// What is left of the credits that a key spends from, as far as it is settled; nil if there is no end of it.
+  func remaining(of key: VerifiableKey) async throws -> Int? {
+    guard let credits = key.credits else { return nil }
+    return try await query(
+      FindSettledCredits(accountID: key.accountID, bucketIDs: credits.buckets), as: .account(key.accountID)
+    ).first
   }
 }

@@ -4,6 +4,7 @@ import JSON
 /// A question from a gateway about one request of its API.
 package struct VerificationRequest: Sendable, Equatable {
   package static let costMax = 1_000
+  package static let creditCostMax = 1_000_000
   package static var endpointLengthMax: Int { UsageCounter.endpointLengthMax }
   /// The name under which usage is counted if the request names no endpoint.
   package static let endpointDefault = "unspecified"
@@ -15,6 +16,8 @@ package struct VerificationRequest: Sendable, Equatable {
   package var clientIP: AddressBlock?
   package var endpoint: String
   package var cost: Int
+  /// What the request takes of the credits of its key, if that has any; 0…``creditCostMax``.
+  package var creditCost: Int
   /// If set, keys of other environments are not found.
   package var environment: Key.Environment?
   /// Nil for most requests.
@@ -23,15 +26,17 @@ package struct VerificationRequest: Sendable, Equatable {
   package init(
     hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
     endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1, environment: Key.Environment? = nil,
-    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil
+    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil, limits: [LimitAsk] = [],
+    creditCost: Int = 1
   ) {
     self.hash = hash
     self.scopes = scopes
     self.clientIP = clientIP
     self.endpoint = endpoint
     self.cost = cost
+    self.creditCost = creditCost
     self.environment = environment
-    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions)
+    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions, limits: limits)
   }
 
   /// If set, keys for other apis are not found.
@@ -40,14 +45,21 @@ package struct VerificationRequest: Sendable, Equatable {
   /// If set, keys for none of these apis are not found.
   package var apiIDs: [UUID]? {
     get { demands?.apiIDs }
-    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions) }
+    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions, limits: limits) }
   }
 
   /// What the permissions of the key must meet.
   package var permissions: PermissionQuery? {
     get { demands?.permissions }
-    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue) }
+    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue, limits: limits) }
   }
+
+  /// The limits that the request names, each once.
+  package var limits: [LimitAsk] { demands?.limits ?? [] }
+
+  var namesEndpoint: Bool { !endpoint.hasSameBytes(as: Self.endpointDefault) }
+
+  var namesLimits: Bool { demands?.limits.isEmpty == false }
 
   /// The endpoint name for a method and a target, as gateways pass them on. The query is left out, because it would
   /// make every request an endpoint of its own.
@@ -93,6 +105,8 @@ package struct Verdict: Sendable {
   package var code: Code
   /// The key that was found and the state of its limits; nil for `.missingKey` and `.notFound`.
   package var found: (key: VerifiableKey, limits: RateLimitDecision)?
+  /// What is left of the credits of the key; nil if it has none, or this instance has not asked for them yet.
+  package var credits: CreditStanding?
 
   package var isValid: Bool { code == .valid }
   package static let notFound = Verdict(code: .notFound, found: nil)
@@ -109,6 +123,8 @@ package struct VerifiableKey: Sendable, Equatable {
   package var allowedIPs: [AddressBlock]?
   /// Nil for most keys.
   package var grants: KeyGrants?
+  /// Nil for most keys.
+  package var credits: KeyCredits?
   package var expiresAt: Date?
   package var limits: KeyLimits
   package var environment: Key.Environment
@@ -119,19 +135,22 @@ package struct VerifiableKey: Sendable, Equatable {
   init(
     id: UUID, lineageID: UUID? = nil, accountID: UUID, name: String, environment: Key.Environment, scopes: [String],
     rateLimitPerMinute: Int?, namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil,
-    rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil,
+    accountLimits: [RateLimit] = [], rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast,
+    allowedIPs: [AddressBlock]? = nil,
     expiresAt: Date? = nil, isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false,
-    grants: KeyGrants? = nil
+    grants: KeyGrants? = nil, credits: KeyCredits? = nil
   ) {
     self.id = id
     self.name = name
     self.scopes = scopes
     self.allowedIPs = allowedIPs
     self.grants = grants
+    self.credits = credits
     self.expiresAt = expiresAt
     limits = KeyLimits(
       lineageID: lineageID ?? id, accountID: accountID, perMinute: rateLimitPerMinute, named: namedLimits,
-      mode: rateLimitMode, accountPerMinute: accountLimitPerMinute, accountMode: accountLimitMode)
+      mode: rateLimitMode, accountPerMinute: accountLimitPerMinute, accountNamed: accountLimits,
+      accountMode: accountLimitMode)
     self.environment = environment
     self.isRevoked = isRevoked
     self.isSuspended = isSuspended
@@ -177,6 +196,15 @@ package struct VerifiableKey: Sendable, Equatable {
   private func meets(_ query: PermissionQuery?) -> Bool {
     guard let query else { return true }
     return query.isMet { grants?.has($0) ?? false }
+  }
+
+  /// What the request takes from limits; nil if there are only limits per minute.
+  func charges(of request: VerificationRequest) -> LimitCharges? {
+    let endpoint = grants?.endpointLimits.flatMap { limits in
+      request.namesEndpoint ? limits.limit(for: request.endpoint, roles: grants?.roles ?? []) : nil
+    }
+    if limits.allNamed == nil, !request.namesLimits, endpoint == nil { return nil }
+    return limits.charges(cost: request.cost, asks: request.limits, endpoint: endpoint)
   }
 
   /// Whether there is such a key for the request: it is of the environment and for the api that the request may ask

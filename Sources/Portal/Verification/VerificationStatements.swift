@@ -12,7 +12,10 @@ private let verifiableKeyColumns = """
     select permission.slug
     from key_effective_permissions held join permissions permission on permission.id = held.permission_id
     where held.account_id = key.account_id and held.key_id = key.id
-    order by permission.slug collate "C") end as permissions
+    order by permission.slug collate "C") end as permissions,
+  case when key.api_id is not null then (
+    select api.endpoint_limits_digest from apis api where api.id = key.api_id) end as endpoint_limits_digest,
+  key.credits_id, account.credits_id as account_credits_id
   """
 
 /// The columns of a `VerifiableKey` before the slug of its api, its roles and its permissions, for `api_keys key`,
@@ -20,8 +23,9 @@ private let verifiableKeyColumns = """
 let verifiableSettingColumns = """
   key.id, key.lineage_id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
   least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
-  key.limit_values::bigint[], key.limit_window_seconds::bigint[], account.shared_limit_per_minute,
-  key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
+  key.limit_values::bigint[], key.limit_window_seconds::bigint[], key.named_limits::text,
+  account.shared_limit_per_minute, account.named_limits::text as account_limits, key.rate_limit_mode,
+  account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
   key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null,
   key.api_id
   """
@@ -54,12 +58,29 @@ extension VerifiableKey {
       id: try row.next(), lineageID: try row.next(), accountID: try row.next(), name: try row.next(),
       environment: try row.next(), scopes: Scope.intersection(try row.next(), try row.next()),
       rateLimitPerMinute: try row.next(), namedLimits: try [RateLimit](columns: &row),
-      accountLimitPerMinute: try row.next(), rateLimitMode: try row.next(), accountLimitMode: try row.next(),
+      accountLimitPerMinute: try row.next(), accountLimits: try [RateLimit](column: row.next()),
+      rateLimitMode: try row.next(), accountLimitMode: try row.next(),
       allowedIPs: try [AddressBlock](column: row.next()), expiresAt: try row.next(), isRevoked: try row.next(),
       isSuspended: try row.next(), isDisabled: try row.next(),
       grants: KeyGrants(
         apiID: try row.next(), apiSlug: try row.next(), roles: try row.next([String]?.self) ?? [],
-        permissions: try row.next([String]?.self) ?? []))
+        permissions: try row.next([String]?.self) ?? [], endpointLimitsDigest: try row.next()),
+      credits: KeyCredits(own: try row.next(), account: try row.next()))
+  }
+}
+
+/// The endpoint limits of apis that have any. Those that cannot be decoded fail by themselves.
+struct FindEndpointLimits: PostgresStatement {
+  static let sql = """
+    select id, endpoint_limits_digest, endpoint_limits::text from apis
+    where id = any ($1) and endpoint_limits is not null
+    """
+  let apiIDs: [UUID]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(apiIDs) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> CompiledEndpointLimits {
+    CompiledEndpointLimits(
+      apiID: try row.next(), digest: try row.next(),
+      limits: Result { () throws(PostgresError) in try EndpointLimits(column: row.next()) })
   }
 }
 

@@ -37,6 +37,7 @@ struct PlainRequest: Equatable {
     @Place var clientIP: Range<Int>?
     @Place var originalMethod: Range<Int>?
     @Place var originalURI: Range<Int>?
+    @Place var creditCost: Range<Int>?
     @Place var requestID: Range<Int>?
     @Place var contentEncoding: Range<Int>?
     /// Whether one of them occurs twice.
@@ -241,6 +242,7 @@ private struct HeadReader {
     case 11 where isName("x-client-ip"): fields.set(\.clientIP, value)
     case 12 where isName("content-type"): fields.set(\.contentType, value)
     case 12 where isName("x-request-id"): fields.set(\.requestID, value)
+    case 13 where isName("x-credit-cost"): fields.set(\.creditCost, value)
     case 13 where isName("authorization"): fields.set(\.authorization, value)
     case 14 where isName("content-length"): return takeContentLength(value, bytes)
     case 14 where isName("x-original-uri"): fields.set(\.originalURI, value)

@@ -18,6 +18,11 @@ extension JSONWriter {
     field("roles", key.roles)
     field("permissions", key.effectivePermissions)
     fields(of: view.limits)
+    if let remaining = view.remainingCredits {
+      object("credits") { $0.field("remaining", remaining) }
+    } else {
+      field("credits", nil as String?)
+    }
     object("usage") { json in
       json.field("date", view.today.from.description)
       json.field("totalRequests", view.today.summary.totalRequests)

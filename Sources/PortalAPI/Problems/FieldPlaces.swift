@@ -37,6 +37,7 @@ extension FieldProblem.Field {
     case .role: "role"
     case .key: "key"
     case .at: "at"
+    case .creditValue: "value"
     }
   }
 }

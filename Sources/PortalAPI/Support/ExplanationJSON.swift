@@ -48,6 +48,13 @@ extension JSONWriter {
     case .limits:
       field("cost", request.cost)
       if let limits = explanation.limits { fields(of: limits) } else { field("kept", false) }
+    case .credits:
+      field("cost", request.creditCost)
+      switch explanation.credits {
+      case .unlimited: field("remaining", nil as Int?)
+      case .remaining(let remaining): field("remaining", remaining)
+      case nil: field("kept", false)
+      }
     }
   }
 }

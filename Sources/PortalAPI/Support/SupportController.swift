@@ -114,7 +114,9 @@ struct SupportController {
   /// A pasted key is hashed. It goes no further.
   @Sendable private func explain(_ request: Request, _ context: StaffContext) async throws -> Response {
     let body = try await ExplanationBody(request)
-    let found = try await explanations.explain(body.subject, body.request, at: body.at)
+    let found: Explanation
+    do { found = try await explanations.explain(body.subject, body.request, at: body.at) }
+    catch let unknown as UnknownLimits { throw InvalidRequest(unknown.problems(at: "body")) }
     return Response(json: .object { $0.fields(of: found) })
   }
 

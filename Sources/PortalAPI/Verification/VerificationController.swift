@@ -30,9 +30,13 @@ struct VerificationController {
     let asked = fields.verification(verifier.format)
     var question = try fields.finish(asked) { $0 }
     question.restrict(to: context.token)
-    let verdict = try await verifier.verify(question)
+    let verdict: Verdict
+    do { verdict = try await verifier.verify(question) } catch let unknown as UnknownLimits {
+      throw InvalidRequest(unknown.problems(at: "body"))
+    }
     var response = Response(json: .object { $0.fields(of: verdict) })
     if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.limits)) }
+    response.headers.addCredits(of: verdict, isAuthorizing: false)
     return response
   }
 
@@ -41,13 +45,21 @@ struct VerificationController {
     let asked = fields.batchItems(verifier.format, context.token)
     let items = try fields.finish(asked) { $0 }
     var verdicts = try await verifier.verify(items.compactMap(\.question))[...]
-    for item in items where item.question == nil { verifier.noteInvalidRequest() }
+    let results: [Result<Verdict, InvalidQuestion>] = items.enumerated().compactMap { place, item in
+      switch item {
+      case .question:
+        verdicts.popFirst()?.mapError { InvalidQuestion(problems: $0.problems(at: "body.requests[\(place)]")) }
+      case .invalid(let problems): .failure(InvalidQuestion(problems: problems))
+      }
+    }
     return Response(
       json: .object { json in
-        json.objects("results", items) { json, item in
-          switch item {
-          case .question: if let verdict = verdicts.popFirst() { json.fields(of: verdict) }
-          case .invalid(let problems): json.fields(ofInvalid: problems)
+        json.objects("results", results) { json, result in
+          switch result {
+          case .success(let verdict): json.fields(of: verdict)
+          case .failure(let invalid):
+            verifier.noteInvalidRequest()
+            json.fields(ofInvalid: invalid.problems)
           }
         }
       })
@@ -65,6 +77,22 @@ extension ServiceTokenRoutes {
   fileprivate func on(
     _ route: HotRoute, _ right: ServiceToken.Permission, query: [QueryParameter]? = [], _ handler: @escaping Handler
   ) { on(RouterPath(route.path), route.method, right, query: query, handler) }
+}
+
+/// Why a question of a batch has no verdict.
+private struct InvalidQuestion: Error {
+  let problems: [RequestProblem]
+}
+
+extension UnknownLimits {
+  /// The problems of the question at this location.
+  func problems(at location: String) -> [RequestProblem] {
+    places.prefix(BatchItem.problemCountMax).map { place in
+      RequestProblem(
+        location: "\(location).limits[\(place)].name",
+        message: "is not a limit of the key or its account; a limit that they do not have needs its numbers")
+    }
+  }
 }
 
 extension Verdict {
@@ -88,6 +116,7 @@ extension Response {
       headers[.xLatchkeyAccountID] = key.accountID.text
       headers[.xLatchkeyScopes] = key.scopes.joined(separator: " ")
       headers.append(contentsOf: HTTPFields(limits))
+      headers.addCredits(of: verdict, isAuthorizing: true)
     }
     let status = verdict.authorizationStatus
     if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer realm=\"api\"" }
@@ -113,6 +142,13 @@ extension Request {
         throw InvalidRequest("header.X-Client-IP", "must be an IPv4 or IPv6 address")
       }
       question.clientIP = address
+    }
+    if let text = headers[.xCreditCost] {
+      guard let cost = CreditCostField.parse(Array(text.utf8).span) else {
+        throw InvalidRequest(
+          "header.X-Credit-Cost", "must be an integer from 0 to \(VerificationRequest.creditCostMax)")
+      }
+      question.creditCost = cost
     }
     if let uri = headers[.xOriginalURI] {
       question.endpoint = VerificationRequest.endpoint(method: headers[.xOriginalMethod], target: uri)

@@ -132,6 +132,10 @@ extension Problem {
         .conflict, .monthNotFinal,
         "The month is final when usage is complete through \(Timestamp.text(of: finalAt)); it is complete through"
           + " \(Timestamp.text(of: completeThrough)).")
+    case .capReached(let reason):
+      self.init(.conflict, .capReached, reason)
+    case .creditsUnlimited:
+      self.init(.conflict, .creditsUnlimited, "There are no credits to change: the use is unlimited. Set them first.")
     }
   }
 

@@ -50,6 +50,8 @@ package struct Problem: Error, Sendable {
     case protected
     case externalIDTaken = "external_id_taken"
     case monthNotFinal = "month_not_final"
+    case capReached = "cap_reached"
+    case creditsUnlimited = "credits_unlimited"
   }
 
   package var status: HTTPResponse.Status

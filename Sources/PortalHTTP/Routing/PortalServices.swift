@@ -16,6 +16,7 @@ package struct PortalServices: Sendable {
   package var permissions: CatalogPermissions
   package var roles: CatalogRoles
   package var grants: Grants
+  package var credits: Credits
   package var verifier: Verifier
   package var heldKeys: HeldKeys
   package var tokens: ServiceTokenVerifier
@@ -30,16 +31,20 @@ package struct PortalServices: Sendable {
   package var exports: PersonExports
   package var erasures: PersonErasures
   package var readiness: Readiness
+  package var standaloneLimits: StandaloneLimits
+  package var namespaces: LimitNamespaces
+  package var overrides: NamespaceOverrides
 
   package init(
     accounts: Accounts, managedAccounts: ManagedAccounts, members: Members, invitations: Invitations,
     sessions: Sessions, credentials: Credentials, keys: Keys, idempotency: Idempotency, policies: KeyPolicies,
     plans: Plans, apis: CatalogAPIs, permissions: CatalogPermissions, roles: CatalogRoles, grants: Grants,
-    verifier: Verifier, heldKeys: HeldKeys,
+    credits: Credits, verifier: Verifier, heldKeys: HeldKeys,
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
     desk: SupportDesk, explanations: Explanations, staff: StaffMembers, deletion: AccountDeletion,
-    exports: PersonExports, erasures: PersonErasures, readiness: Readiness
+    exports: PersonExports, erasures: PersonErasures, readiness: Readiness, standaloneLimits: StandaloneLimits,
+    namespaces: LimitNamespaces, overrides: NamespaceOverrides
   ) {
     self.accounts = accounts
     self.managedAccounts = managedAccounts
@@ -55,6 +60,7 @@ package struct PortalServices: Sendable {
     self.permissions = permissions
     self.roles = roles
     self.grants = grants
+    self.credits = credits
     self.verifier = verifier
     self.heldKeys = heldKeys
     self.tokens = tokens
@@ -69,5 +75,8 @@ package struct PortalServices: Sendable {
     self.exports = exports
     self.erasures = erasures
     self.readiness = readiness
+    self.standaloneLimits = standaloneLimits
+    self.namespaces = namespaces
+    self.overrides = overrides
   }
 }

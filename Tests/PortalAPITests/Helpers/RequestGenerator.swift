@@ -59,6 +59,18 @@ struct RequestGenerator {
           #""api":"one""#, #""api":"two""#, #""api":"00000000-0000-7000-8000-000000000070""#, #""api":"a b""#,
           #""api":7"#))
     }
+    if oneIn(5) {
+      members.append(
+        pick(
+          #""credits":{"cost":0}"#, #""credits":{"cost":3}"#, #""credits":{}"#, #""credits":null"#,
+          #""credits":{"cost":-1}"#, #""credits":1"#))
+    }
+    if oneIn(6) {
+      members.append(
+        pick(
+          #""limits":[{"name":"asked"}]"#, #""limits":[{"name":"odd","cost":3}]"#, #""limits":[]"#, #""limits":null"#,
+          #""limits":[{"name":"asked","limit":3,"windowMilliseconds":86400000}]"#, #""limits":[{"name":"never"}]"#))
+    }
     if oneIn(20) { members.append(pick(#""other":1"#, #""key":"k""#, "\"a\":\"\u{1}\"")) }
     members.shuffle(using: &random)
     return "{" + pick("", "", " ", "\n") + members.joined(separator: pick(",", ",", " , ")) + "}"
@@ -132,6 +144,9 @@ struct RequestGenerator {
       head += pick(
         "X-Required-Permission: a\r\n", "X-Required-Permission: b OR x\r\n", "x-required-permission: (a\r\n",
         "X-Required-Permission:\r\n")
+    }
+    if oneIn(5) {
+      head += pick("X-Credit-Cost: 0\r\n", "x-credit-cost: 12\r\n", "X-Credit-Cost: -1\r\n", "X-Credit-Cost:\r\n")
     }
     if oneIn(3) { head += pick("X-Client-IP: 10.0.0.1\r\n", "X-Client-IP: ::ffff:10.0.0.1\r\n", "X-Client-IP: x\r\n") }
     if oneIn(3) {

@@ -11,7 +11,7 @@ import Testing
 struct SelfTests {
   private static let names = [
     "id", "name", "environment", "apiId", "status", "createdAt", "expiresAt", "revokedAt", "rolledAt", "rollBy",
-    "scopes", "roles", "permissions", "rateLimit", "limits", "usage",
+    "scopes", "roles", "permissions", "rateLimit", "limits", "credits", "usage",
   ]
 
   @Test("a key shows its holder what it is good for and what is left, in both places of a key")

@@ -52,14 +52,20 @@ struct RouteTableTests {
     "PATCH /v1/apis/{api}", "DELETE /v1/apis/{api}", "GET /v1/permissions", "POST /v1/permissions",
     "GET /v1/permissions/{permission}", "PATCH /v1/permissions/{permission}", "DELETE /v1/permissions/{permission}",
     "GET /v1/roles", "POST /v1/roles", "GET /v1/roles/{role}", "PATCH /v1/roles/{role}", "DELETE /v1/roles/{role}",
-    "POST /v1/keys/{id}/roles", "POST /v1/keys/{id}/permissions", "GET /v1/analytics/invoice",
+    "POST /v1/keys/{id}/roles", "POST /v1/keys/{id}/permissions", "GET /v1/limits", "DELETE /v1/limits/{namespace}",
+    "GET /v1/limits/{namespace}/overrides", "PUT /v1/limits/{namespace}/overrides",
+    "GET /v1/limits/{namespace}/overrides/{override}", "DELETE /v1/limits/{namespace}/overrides/{override}",
+    "GET /v1/keys/{id}/credits", "PUT /v1/keys/{id}/credits", "POST /v1/keys/{id}/credits",
+    "GET /v1/accounts/{id}/credits", "PUT /v1/accounts/{id}/credits", "POST /v1/accounts/{id}/credits",
+    "GET /v1/analytics/invoice",
   ]
   private static let gateways = [
     "DELETE /v1/accounts/{id}/keys/{keyId}", "GET /v1/accounts/{id}/keys", "GET /v1/accounts/{id}/keys/{keyId}",
     "GET /v1/accounts/{id}/keys/{keyId}/usage", "PATCH /v1/accounts/{id}/keys/{keyId}", "POST /v1/accounts/{id}/keys",
     "POST /v1/accounts/{id}/keys/{keyId}/roll", "POST /v1/usage", "POST /v1/verify", "POST /v1/verify/batch",
     "DELETE /v1/accounts/{id}", "GET /v1/accounts/{id}", "PATCH /v1/accounts/{id}", "POST /v1/accounts",
-    "POST /v1/accounts/{id}/invitations", "GET /v1/audit/trails", "GET /v1/audit/trails/{id}",
+    "POST /v1/accounts/{id}/invitations", "POST /v1/limits", "POST /v1/limits/{namespace}",
+    "GET /v1/audit/trails", "GET /v1/audit/trails/{id}",
   ]
   private static let accountLists = ["GET /v1/accounts"]
   private static let holders = ["GET /v1/self", "DELETE /v1/self"]

@@ -11,7 +11,7 @@ struct ExplainTests {
   private static let path = "/v1/support/explain"
   private static let checks = [
     "exists", "environment", "api", "revoked", "suspended", "disabled", "expired", "address", "scopes", "permissions",
-    "limits",
+    "limits", "credits",
   ]
 
   private func check(_ name: String, _ answer: TestAnswer) -> JSONValue {
@@ -34,6 +34,7 @@ struct ExplainTests {
         (#","scope":"x","clientIP":"192.0.2.7""#, "INSUFFICIENT_SCOPE"),
         (#","clientIP":"192.0.2.7","permissions":"a OR x""#, "INSUFFICIENT_PERMISSIONS"),
         (#","clientIP":"192.0.2.7","cost":6"#, "RATE_LIMITED"),
+        (#","clientIP":"192.0.2.7","limits":[{"name":"default","cost":6}]"#, "RATE_LIMITED"),
       ] {
         for subject in [#"{"keyId":"\#(key.id)""#, #"{"key":"X-API-Key: \#(key.key)""#] {
           let answer = try await portal.post(Self.path, subject + more + "}", token: staff)
@@ -107,6 +108,8 @@ struct ExplainTests {
         (#"{"keyId":"\#(id)","clientIP":"x"}"#, "body.clientIP"),
         (#"{"keyId":"\#(id)","environment":"prod"}"#, "body.environment"),
         (#"{"keyId":"\#(id)","permissions":"a AND"}"#, "body.permissions"),
+        (#"{"keyId":"\#(id)","limits":[{"name":"none"}]}"#, "body.limits[0].name"),
+        (#"{"keyId":"\#(id)","credits":{"cost":-1}}"#, "body.credits.cost"),
         (#"{"keyId":"\#(id)","track":false}"#, "body.track"),
       ] {
         expectProblem(

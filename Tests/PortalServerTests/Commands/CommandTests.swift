@@ -21,7 +21,9 @@ struct CommandTests {
       ["staff", "enable"], ["staff", "remove"], ["staff", "reset-second-factor"], ["people"], ["people", "export"],
       ["people", "erase"], ["apis"], ["apis", "list"], ["apis", "create"], ["apis", "update"], ["apis", "delete"],
       ["permissions"], ["permissions", "create"], ["permissions", "update"], ["permissions", "delete"], ["roles"],
-      ["roles", "create"], ["roles", "update"], ["roles", "delete"],
+      ["roles", "create"], ["roles", "update"], ["roles", "delete"], ["limits"], ["limits", "namespaces"],
+      ["limits", "namespaces", "delete"], ["limits", "overrides"], ["limits", "overrides", "list"],
+      ["limits", "overrides", "set"], ["limits", "overrides", "delete"],
     ] {
       let result = try await latchkey(command + ["--help"])
       #expect(result.status == 0)
@@ -58,7 +60,12 @@ struct CommandTests {
       ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--mode", "strict"],
       ["tokens", "create", "--name", "x", "--permission", "catalog.read", "--api", "orders"],
       ["tokens", "create", "--name", "x", "--permission", "keys.read", "--api", "a b"],
+      ["limits", "overrides", "set", "emails", "a", "--limit", "1", "--window-milliseconds", "1500"],
+      ["limits", "overrides", "set", "emails", "a", "--limit", "-1", "--window-milliseconds", "1000"],
+      ["limits", "overrides", "list", ""], ["limits", "overrides", "list", "a\nb"],
       ["apis", "create", "a/b", "--name", "x"], ["apis", "create", "a", "--name", "x", "--key-bytes", "15"],
+      ["apis", "create", "a", "--name", "x", "--endpoint-limits", "[{}]"],
+      ["apis", "update", "a", "--endpoint-limits", "{"], ["apis", "update", "a", "--endpoint-limits", "{}"],
       ["apis", "create", "a", "--name", "x", "--key-prefix", "A"], ["permissions", "create", "and"],
       ["roles", "create", "pro", "--permission", "a b"], ["roles", "delete", "a b"],
       ["roles", "update", "pro", "--permission", "a", "--no-permissions"],
@@ -302,6 +309,10 @@ struct CommandTests {
       #expect(try await run("apis", "delete", "orders").errors.contains("the api is protected"))
       #expect(
         try await run("apis", "update", "orders", "--slug", "shop", "--no-protected").output == "api \(api) shop\n")
+      let limits = #"[{"endpoint":"GET /a*","limit":5,"windowMilliseconds":1500,"roles":{}}]"#
+      let limited = try await latchkey(
+        ["apis", "update", "shop", "--endpoint-limits", limits, "--json"], environment: environment)
+      #expect(JSONWriter.text(of: try limited.json()["endpointLimits"]) == limits)
       #expect(try await run("apis", "delete", "shop").output == "api shop deleted\n")
       #expect(try await run("permissions", "create", "a", "--description", "Reading.").output.hasSuffix(" a\n"))
       #expect(try await run("permissions", "update", "a", "--slug", "b").output.hasSuffix(" b\n"))
@@ -313,6 +324,40 @@ struct CommandTests {
       #expect(try await run("roles", "delete", "pro").output == "role pro deleted\n")
       #expect(try await run("permissions", "delete", "b").output == "permission b deleted\n")
       #expect(try await run("roles", "delete", "pro").errors == "latchkey: not found\n")
+    }
+  }
+
+  @Test("overrides of standalone limits are set, listed and deleted, and so are namespaces")
+  func limits() async throws {
+    try await withDatabase { database in
+      let environment = ["DATABASE_URL": database.url]
+      func run(_ arguments: String...) async throws -> (output: String, errors: String) {
+        let result = try await latchkey(["limits"] + arguments, environment: environment)
+        return (result.output, result.errors)
+      }
+      let made = try await latchkey(
+        [
+          "limits", "overrides", "set", "emails", "user_*", "--limit", "100", "--window-milliseconds", "60000",
+          "--json",
+        ], environment: environment)
+      #expect(try made.json()["limit"].integer == 100)
+      let id = try #require(try made.json()["id"].string)
+      let again = try await run(
+        "overrides", "set", "emails", "user_*", "--limit", "0", "--window-milliseconds", "1000")
+      #expect(again.output == "override \(id): 0 in 1000 ms for user_* in emails\n")
+      #expect(
+        try await run("overrides", "list", "emails").output == """
+          ID                                    LIMIT  WINDOW MS  IDENTIFIER
+          \(id)      0       1000  user_*
+
+          """)
+      #expect(try await run("overrides", "list", "sms").errors == "latchkey: not found\n")
+      #expect(try await run("namespaces", "--no-headings").output.hasSuffix("  emails\n"))
+      #expect(try await run("overrides", "delete", "emails", "user_1").errors == "latchkey: not found\n")
+      #expect(
+        try await run("overrides", "delete", "emails", "user_*").output == "override of user_* in emails deleted\n")
+      #expect(try await run("namespaces", "delete", "emails").output == "namespace emails deleted\n")
+      #expect(try await run("namespaces", "delete", "emails").errors == "latchkey: not found\n")
     }
   }
 

@@ -50,6 +50,8 @@ private struct Tenant {
   let user: UUID
   let invitation: UUID
   let request: IdempotentRequest
+  /// A bucket of credits, of which an instance that is alive has set something aside.
+  let bucket: UUID
 
   init(_ world: World, _ email: String) async throws {
     self.email = email
@@ -70,6 +72,15 @@ private struct Tenant {
       insert into key_permissions (account_id, key_id, permission_id)
         select '\(accountID)', '\(key)', id from permissions;
       insert into key_roles (account_id, key_id, role_id) select '\(accountID)', '\(key)', id from roles
+      """)
+    bucket = .version7()
+    let holder = UUID.version7()
+    try await world.pool.script(
+      """
+      insert into credits (id, account_id, available) values ('\(bucket)', '\(accountID)', 5);
+      insert into credit_holders (id, heard_at) values ('\(holder)', now() + interval '1 hour');
+      insert into credit_leases (account_id, credits_id, holder_id, generation, granted)
+        values ('\(accountID)', '\(bucket)', '\(holder)', 0, 3)
       """)
     let guest = NewInvitation(
       accountID: accountID, email: "guest@example.com", role: .viewer, inviterID: user, inviterName: email)
@@ -98,6 +109,7 @@ private struct Tenant {
     let range = UsageRange(accountID: accountID, from: today.advanced(by: -1), to: today.advanced(by: 1))
     let settings = KeySettings(name: "Key", scopes: ["a"])
     return [
+      TenantCase(AskCreditHolders(accountID: accountID, bucketID: bucket)),
       TenantCase(CopyKeyPermissions(accountID: accountID, from: key, to: spare)),
       TenantCase(CopyKeyRoles(accountID: accountID, from: key, to: spare)),
       TenantCase(CountInvitations(accountID: accountID), .emptyRows(1)),
@@ -118,6 +130,7 @@ private struct Tenant {
       TenantCase(FindKeyRules(accountID: accountID), .itself),
       TenantCase(FindManagedAccount(accountID: accountID), .itself),
       TenantCase(FindMember(accountID: accountID, userID: user)),
+      TenantCase(FindSettledCredits(accountID: accountID, bucketIDs: [bucket])),
       TenantCase(InsertAccount(id: .version7(), name: "Account"), .refusal),
       TenantCase(InsertAccountRequest(accountID: accountID, request: request, answer: "{}"), .refusal),
       TenantCase(
@@ -156,6 +169,7 @@ private struct Tenant {
       TenantCase(LockAccount(accountID: accountID), .itself),
       TenantCase(LockKey(accountID: accountID, id: key)),
       TenantCase(LockPredecessors(accountID: accountID, id: key)),
+      TenantCase(ReadCredits(accountID: accountID, bucketID: bucket, questions: [])),
       TenantCase(RetireRolledKey(accountID: accountID, id: spare, graceSeconds: 0)),
       TenantCase(RevokeAllKeys(accountID: accountID)),
       TenantCase(RevokeInvitations(accountID: accountID, of: .id(invitation))),
@@ -200,7 +214,9 @@ private struct Undone: Error {}
 struct IsolationTests {
   /// Statements that take an account's id without running for it: logins, and staff and backends, who name it.
   private static let others: Set = [
-    "BeginErasure", "DeleteExpiredConfirmation", "DeleteKeyPermissions", "DeleteKeyRoles", "FindAccountRequest",
+    "BeginErasure", "ChangeCredits", "DeleteCredits", "ForgiveCredits", "InsertCredits", "SetAccountCredits",
+    "SetCreditRefill", "SetKeyCredits",
+    "DeleteExpiredConfirmation", "DeleteKeyPermissions", "DeleteKeyRoles", "FindAccountRequest",
     "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertKeyPermissions", "InsertKeyRoles",
     "InsertSession", "LockAccountRequest", "LockListedKeys", "LockMembers", "MakeCustomer", "MoveSession",
     "RevokeListedKeys", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation", "UpdateManagedAccount",

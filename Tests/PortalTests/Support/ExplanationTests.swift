@@ -44,7 +44,7 @@ struct ExplanationTests {
       #expect(outcomes.map(\.check) == Explanation.Check.allCases)
       #expect(outcomes.dropFirst(3).map(\.code) == [
         .revoked, .suspended, .disabled, .expired, .forbiddenAddress, .insufficientScope, .insufficientPermissions,
-        .rateLimited,
+        .rateLimited, .usageExceeded,
       ])
     }
   }
@@ -59,7 +59,22 @@ struct ExplanationTests {
       id: .numbered(1), accountID: .numbered(2), name: "Key", environment: .live, scopes: ["orders:read"],
       rateLimitPerMinute: 10)
     let past = Explanation(judged(key), request, at: Self.now)
-    #expect(past.outcomes.last == Explanation.Outcome(check: .limits, code: .rateLimited, isPassed: nil))
+    #expect(past.outcomes.suffix(2) == [
+      Explanation.Outcome(check: .limits, code: .rateLimited, isPassed: nil),
+      Explanation.Outcome(check: .credits, code: .usageExceeded, isPassed: nil),
+    ])
     #expect(past.code == .valid)
+  }
+
+  @Test("credits refuse a request that costs more than is left, and none that costs nothing")
+  func credits() {
+    let key = VerifiableKey(
+      id: .numbered(1), accountID: .numbered(2), name: "Key", environment: .live, scopes: [], rateLimitPerMinute: nil)
+    func code(_ cost: Int, _ credits: Explanation.Credits) -> Verdict.Code {
+      let request = VerificationRequest(hash: nil, creditCost: cost)
+      return Explanation(judged(key), request, at: Self.now, limits: .unlimited, credits: credits).code
+    }
+    #expect(code(5, .remaining(5)) == .valid && code(6, .remaining(5)) == .usageExceeded)
+    #expect(code(0, .remaining(0)) == .valid && code(1_000_000, .unlimited) == .valid)
   }
 }

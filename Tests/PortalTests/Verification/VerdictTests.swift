@@ -89,6 +89,13 @@ struct VerdictTests {
     #expect(!key().dependsOnCatalog && key { $0.grants = KeyGrants(roles: ["pro"]) }.dependsOnCatalog)
   }
 
+  @Test("a key without credits has no more of them than an empty reference")
+  func creditsSize() {
+    #expect(MemoryLayout<KeyCredits?>.size == 8)
+    #expect(KeyCredits(own: nil, account: nil) == nil)
+    #expect(KeyCredits(own: .numbered(1), account: .numbered(1))?.account == nil, "one bucket is taken from once")
+  }
+
   @Test("a key is expired from its expiry time on")
   func expiry() {
     let key = key { $0.expiresAt = now }
