@@ -51,6 +51,9 @@ let package = Package(
     // The files openapi.yaml and openapi.json, as bytes in the program.
     .target(name: "COpenAPI"),
 
+    // The files of pages, as bytes in the program.
+    .target(name: "CAssets", exclude: ["icon.svg", "latchkey.css"]),
+
     .target(name: "JSON", swiftSettings: settings),
     .target(
       name: "Postgres",
@@ -82,6 +85,11 @@ let package = Package(
       swiftSettings: settings
     ),
     .target(
+      name: "PortalViews",
+      dependencies: ["CAssets", "JSON", "Portal", .product(name: "Crypto", package: "swift-crypto")],
+      swiftSettings: settings
+    ),
+    .target(
       name: "PortalHTTP",
       dependencies: [
         "JSON",
@@ -97,6 +105,20 @@ let package = Package(
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
         .product(name: "NIOTLS", package: "swift-nio"),
+      ],
+      swiftSettings: settings
+    ),
+    .target(
+      name: "PortalPages",
+      dependencies: [
+        "JSON",
+        "Portal",
+        "PortalHTTP",
+        "PortalViews",
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"),
       ],
       swiftSettings: settings
     ),
@@ -125,6 +147,7 @@ let package = Package(
         "Portal",
         "PortalAPI",
         "PortalHTTP",
+        "PortalPages",
         "Postgres",
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "Hummingbird", package: "hummingbird"),
@@ -196,6 +219,19 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOEmbedded", package: "swift-nio"),
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "PortalViewsTests", dependencies: ["JSON", "Portal", "PortalTesting", "PortalViews"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "PortalPagesTests",
+      dependencies: [
+        "JSON", "Portal", "PortalApplication", "PortalHTTP", "PortalPages", "PortalTesting", "PortalViews", "Postgres",
+        "PostgresTesting",
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "HummingbirdTesting", package: "hummingbird"),
+        .product(name: "NIOCore", package: "swift-nio"),
       ],
       swiftSettings: settings),
     .testTarget(

@@ -6,6 +6,7 @@ import NIOPosix
 package import Portal
 import PortalAPI
 package import PortalHTTP
+import PortalPages
 package import Postgres
 import ServiceLifecycle
 
@@ -22,6 +23,8 @@ package struct PortalApplication: Sendable {
 
   package let services: PortalServices
   package let table = RouteTable()
+  /// The routes of pages.
+  package let pageTable = RouteTable()
   package let usage: UsageFlusher
   private let metrics: MetricsController
   private let connectionLimit: ConnectionLimit
@@ -189,8 +192,13 @@ package struct PortalApplication: Sendable {
         APIRoutes(
           services, keyPlaces: settings.keyPlaces, cookie: settings.cookie, isSignupOpen: settings.isSignupOpen,
           needsStaffSecondFactor: settings.needsStaffSecondFactor, limits: requestLimits, turns: turns),
-        operationsAddress == nil ? OperationsRoutes(services.readiness, metrics: metrics) : nil, metrics: metrics,
-        proxies: settings.trustedProxies, crossOrigins: settings.crossOrigins, limits: requestLimits, table: table),
+        operationsAddress == nil ? OperationsRoutes(services.readiness, metrics: metrics) : nil,
+        settings.hasPages
+          ? PageRoutes(
+            services, cookie: settings.cookie, isSignupOpen: settings.isSignupOpen, limits: requestLimits, turns: turns)
+          : nil,
+        metrics: metrics, proxies: settings.trustedProxies, crossOrigins: settings.crossOrigins, limits: requestLimits,
+        table: table, pageTable: pageTable),
       server: .portal(
         fastPath, timeouts: settings.connectionTimeouts, limit: connectionLimit, drain: drain, tls: settings.tls,
         observer: metrics.observer),

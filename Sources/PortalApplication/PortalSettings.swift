@@ -24,6 +24,8 @@ package struct PortalSettings: Sendable {
   package var descriptors: DescriptorBudget?
   package var requestsPerMinute = RequestLimits.PerMinute()
   package var isSignupOpen = false
+  /// Whether there are pages for browsers.
+  package var hasPages = true
   /// The token that `/metrics` requires; nil: no authentication.
   package var metricsToken: Secret?
   /// How long an instance may answer from its cache without hearing from the database.

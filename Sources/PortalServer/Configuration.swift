@@ -114,6 +114,7 @@ struct PortalConfiguration: Sendable {
     limits.verification = try keys.integer("verify.rate.limit.per.minute", counts, default: limits.verification)
     settings.requestsPerMinute = limits
     settings.isSignupOpen = try keys.boolean("signup.open", default: false)
+    settings.hasPages = try keys.boolean("pages", default: true)
     settings.metricsToken = try keys.optional("metrics.token", isSecret: true).map {
       try keys.parsed(
         $0, "metrics.token",

@@ -76,10 +76,11 @@ final class ExchangeLog: Sendable {
   private static func list(_ fields: HTTPFields) -> [[String]] { fields.map { [$0.name.canonicalName, $0.value] } }
 }
 
-/// A client whose exchanges are logged.
+/// A client whose exchanges are logged, except those of pages, which no contract describes.
 struct RecordingClient: TestClientProtocol {
   let client: any TestClientProtocol
   let table: RouteTable
+  let pages: RouteTable
   let log: ExchangeLog
 
   var port: Int? { client.port }
@@ -89,6 +90,8 @@ struct RecordingClient: TestClientProtocol {
   ) async throws -> TestResponse {
     let response = try await client.executeRequest(uri: uri, method: method, headers: headers, body: body)
     let path = String(uri.prefix { $0 != "?" })
+    let isPage = response.headers[.contentType]?.hasPrefix("text/html") ?? false
+    if isPage || !pages.methods(at: path).isEmpty { return response }
     try log.add(method, uri, headers, body, response, route: table.route(at: path, method))
     return response
   }

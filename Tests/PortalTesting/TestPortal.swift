@@ -61,7 +61,8 @@ package func withPortal(
     try await server.test(transport == .live ? .live : .router) { plainClient in
       let client: any TestClientProtocol =
         if let log = ExchangeLog.shared {
-          RecordingClient(client: plainClient, table: application.table, log: log)
+          RecordingClient(
+            client: plainClient, table: application.table, pages: application.pageTable, log: log)
         } else {
           plainClient
         }

@@ -6,8 +6,7 @@ extension LimitCharge {
   /// The name in `RateLimit` fields. Elsewhere it tells the limits of a key from each other; here the subject does.
   private static let standaloneName = "limit"
 
-  /// A charge to a limit that belongs to no key. `subject` identifies what is counted. The window is a whole number of
-  /// seconds.
+  /// A charge to a limit that belongs to no key. `subject` identifies what is counted.
   init(_ cost: Int, from limit: WindowLimit, of subject: UUID, _ mode: RateLimitMode = .fast) {
     let rate = RateLimit(
       name: Self.standaloneName, limit: limit.limit, windowMilliseconds: limit.windowMilliseconds)

@@ -9,6 +9,7 @@ package enum StandaloneLimit {
   package static let limitRange = 0...1_000_000_000
   /// A cost of 0 takes nothing.
   package static let costRange = 0...1_000_000_000
+  /// A second to a day.
   package static let windowMillisecondsRange = 1_000...86_400_000
   /// Windows are multiples of it.
   package static let windowMillisecondsStep = 1_000

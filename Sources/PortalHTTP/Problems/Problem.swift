@@ -56,7 +56,7 @@ package struct Problem: Error, Sendable {
 
   package var status: HTTPResponse.Status
   package var code: Code
-  var detail: String
+  package var detail: String
   package var errors: [RequestProblem] = []
   package var headers: HTTPFields = [:]
 

@@ -62,8 +62,9 @@ package final class RouteTable: Sendable {
     }
   }
 
-  /// Whether the path has two slashes in a row, or one at its end.
+  /// Whether the path has two slashes in a row, or one at its end. The path `/` has no segments.
   static func hasEmptySegment(_ path: String) -> Bool {
+    if path.utf8.elementsEqual("/".utf8) { return false }
     var last: UInt8?
     for byte in path.utf8 {
       if byte == UInt8(ascii: "/"), byte == last { return true }

@@ -107,7 +107,7 @@ struct CommandTests {
       ("HTTP_CONNECTIONS_MAX", "1000001"), ("SHUTDOWN_SECONDS", "0"), ("DRAIN_SECONDS", "-1"),
       ("HTTP_SOCKET", "/" + String(repeating: "a", count: 107)), ("HTTP_SOCKET_MODE", "rw"),
       ("HTTP_SOCKET_MODE", "1777"),
-      ("FAST_PATH", "sometimes"),
+      ("FAST_PATH", "sometimes"), ("PAGES", "maybe"),
       ("SESSION_RATE_LIMIT_PER_MINUTE", "-1"), ("ADDRESS_RATE_LIMIT_PER_MINUTE", "many"),
       ("TOKEN_RATE_LIMIT_PER_MINUTE", "1000001"), ("VERIFY_RATE_LIMIT_PER_MINUTE", "1.5"),
       ("TRUSTED_PROXIES", "10.0.0.0/33"), ("FORWARDED_HEADER", "x-real-ip"), ("KEY_HEADERS", "cookie"),

@@ -158,8 +158,8 @@ struct VerifierCreditsTests {
       let questions = [key, key, other].map { VerificationRequest(hash: $0, creditCost: 2) }
       #expect(gate.verifier.verifyCached(questions, at: gate.verifier.clock.now) == nil)
       #expect(gate.verifier.credits.unsettled(isAll: true).spendings.map(\.spent) == [1])
-      let verdicts = try await gate.verifier.verify(questions).map { try $0.get() }
-      #expect(verdicts.map { $0.credits?.remaining } == [997, 995, 998])
+      let verdicts = try await gate.verifier.verify(questions)
+      #expect(try verdicts.map { try $0.get().credits?.remaining } == [997, 995, 998])
       let again = gate.verifier.verifyCached(questions, at: gate.verifier.clock.now)
       #expect(again?.map { $0.credits?.remaining } == [993, 991, 996])
       #expect(try await gate.balances() == ["991", "996"])

@@ -1,0 +1,24 @@
+package import Portal
+
+/// The fields of keys in the words of the pages.
+package enum FieldWords {
+  package static func label(_ field: FieldProblem.Field) -> String {
+    switch field {
+    case .scopes: "The scopes"
+    case .scope: "A scope"
+    case .rateLimitPerMinute: "The number of requests per minute"
+    case .expiresAt: "The time of expiry"
+    case .allowedIPs: "The list of allowed addresses"
+    case .environment: "The environment"
+    case .email: "The address"
+    case .password: "The password"
+    case .plan: "The plan"
+    case .api, .apiIDs, .apiID: "The API"
+    case .permission: "A permission"
+    case .adding, .added: "What is added"
+    case .removed: "What is removed"
+    case .role: "The role"
+    case .key: "The key"
+    }
+  }
+}
