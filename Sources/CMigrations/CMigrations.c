@@ -109,6 +109,9 @@ static const unsigned char sql_0034[] = {
 static const unsigned char sql_0035[] = {
 #embed "../../migrations/0035_actor_kinds_checked.sql"
 };
+static const unsigned char sql_0038[] = {
+#embed "../../migrations/0038_resources.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -148,6 +151,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0033, standalone_limits),
     MIGRATION(0034, holders_and_history),
     MIGRATION(0035, actor_kinds_checked),
+    MIGRATION(0038, resources),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

@@ -121,9 +121,15 @@ func explanation(of error: any Error) -> String {
     PortalError.limitNotAllowed(let problems), PortalError.policyViolation(let problems):
     problems.map { "\($0.field.name) \($0.message)" }.joined(separator: "; ")
   case let error as PostgresError where error.code == .migrationMismatch: error.message
-  case let error as PostgresError: "database error: \(error.message.trimmingCharacters(in: .whitespacesAndNewlines))"
+  case let error as PostgresError: "database error: \(oneLine(error.message))"
   default: fileProblem(of: error).map { "file system error: \($0)" } ?? "\(error)"
   }
+}
+
+/// Messages of libpq have lines of their own for hints, indented by a tab.
+private func oneLine(_ message: String) -> String {
+  message.split { $0.isNewline || $0 == "\t" }.map { $0.trimmingCharacters(in: .whitespaces) }
+    .filter { !$0.isEmpty }.joined(separator: " ")
 }
 
 /// The path, if it is known, and the system's reason of an error that Foundation throws for a file; nil for other
@@ -170,7 +176,7 @@ struct PasswordOptions: ParsableArguments {
       line = text.split(separator: "\n", omittingEmptySubsequences: false).first.map(String.init)
     }
     do throws(Password.Refusal) { return (try Password(new: line ?? ""), false) } catch {
-      throw ValidationError("--password-file \(error.message)")
+      throw ValidationError("The password in --password-file \(error.message).")
     }
   }
 }

@@ -185,6 +185,7 @@ package struct AuditEvent: Sendable, Equatable {
     case accountCreditsChanged = "account.credits_changed"
     /// What a silent instance had set aside was taken back. It may have been spent.
     case creditsForgiven = "credits.forgiven"
+    case keyResourcesChanged = "key.resources_changed"
   }
 
   package var id: UUID

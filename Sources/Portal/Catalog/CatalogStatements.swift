@@ -92,18 +92,22 @@ struct DeleteAPI: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
 }
 
-/// What uses an api that is locked: keys that are not revoked, and service tokens that are neither revoked nor expired.
+/// What uses an api that is locked: keys that are not revoked, service tokens that are neither revoked nor expired, and
+/// plans.
 struct FindAPIUses: PostgresStatement {
   static let sql = """
     select exists (select from api_keys where api_id = $1 and revoked_at is null),
       exists (
         select from service_tokens
-        where $1 = any (api_ids) and revoked_at is null and coalesce(expires_at, 'infinity') > now())
+        where $1 = any (api_ids) and revoked_at is null and coalesce(expires_at, 'infinity') > now()),
+      exists (select from plans where $1 = any (api_ids))
     """
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (keys: Bool, tokens: Bool) {
-    (try row.next(), try row.next())
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (
+    keys: Bool, tokens: Bool, plans: Bool
+  ) {
+    (try row.next(), try row.next(), try row.next())
   }
 }
 
@@ -258,16 +262,19 @@ struct DeleteRole: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
 }
 
-/// Whether keys that are not revoked have a role that is locked.
-struct FindRoleUse: PostgresStatement {
-  typealias Row = Bool
+/// What uses a role that is locked: keys that are not revoked, and plans.
+struct FindRoleUses: PostgresStatement {
   static let sql = """
     select exists (
-      select from key_roles held join api_keys key on key.id = held.key_id
-      where held.role_id = $1 and key.revoked_at is null)
+        select from key_roles held join api_keys key on key.id = held.key_id
+        where held.role_id = $1 and key.revoked_at is null),
+      exists (select from plans where $1 = any (role_ids))
     """
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (keys: Bool, plans: Bool) {
+    (try row.next(), try row.next())
+  }
 }
 
 /// The permissions among those asked for that exist. They cannot be deleted until the end of the transaction.

@@ -58,12 +58,15 @@ package struct Key: Sendable, Equatable {
   package var revision = 1
   /// The api that it is for; nil: all.
   package var apiID: UUID?
+  package var resources: ResourceScopes = .none
   /// The names of its roles, sorted by their bytes, like the next two.
   package var roles: [String] = []
   /// The slugs of the permissions that it was granted directly.
   package var permissions: [String] = []
-  /// The slugs of all its permissions, including those of its roles.
+  /// The slugs of all its permissions, including those of its roles and of those that its plan gives it.
   package var effectivePermissions: [String] = []
+  /// The names of all its roles, including those that its plan gives it.
+  package var effectiveRoles: [String] = []
   /// What it may still be used for; nil: unlimited. Its balance is as settled, which is at most a second old.
   package var credits: CreditBalance?
   /// The rules of its account, as they are now.
@@ -87,6 +90,14 @@ package struct Key: Sendable, Equatable {
   }
 
   package var effectiveScopes: [String] { Scope.intersection(scopes, rules.plan.scopes) }
+
+  package var effectiveResources: ResourceScopes { resources.intersection(rules.plan.scopes) }
+
+  /// The apis that it can be used for; nil for all. Empty if the plan does not have the key's api.
+  package var effectiveAPIIDs: [UUID]? {
+    guard let plans = rules.plan.apiIDs else { return apiID.map { [$0] } }
+    return apiID.map { id in plans.filter { $0 == id } } ?? plans
+  }
 
   /// Nil if neither the key nor the plan has a limit.
   package var effectiveRateLimitPerMinute: Int? {

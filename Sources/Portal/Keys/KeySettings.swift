@@ -1,8 +1,7 @@
 package import Foundation
 import JSON
 
-/// The settings that a customer, or a backend for one, chooses when creating a key, and the api, which only a backend
-/// chooses.
+/// The settings that a customer, or a backend for one, chooses when creating a key.
 package struct KeySettings: Sendable, Equatable {
   package var name: String
   package var environment: Key.Environment
@@ -21,12 +20,15 @@ package struct KeySettings: Sendable, Equatable {
   package var metadata: String?
   /// The api that the key is for; nil: all.
   package var apiID: UUID?
+  /// Only a backend chooses them.
+  package var resources: ResourceScopes
 
   package init(
     name: String, environment: Key.Environment = .live, scopes: [String],
     rateLimitPerMinute: Int? = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
     rateLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil,
-    description: String? = nil, tags: [String] = [], metadata: String? = nil, apiID: UUID? = nil
+    description: String? = nil, tags: [String] = [], metadata: String? = nil, apiID: UUID? = nil,
+    resources: ResourceScopes = .none
   ) {
     self.name = name
     self.environment = environment
@@ -40,6 +42,7 @@ package struct KeySettings: Sendable, Equatable {
     self.tags = tags
     self.metadata = metadata
     self.apiID = apiID
+    self.resources = resources
   }
 
   /// The settings of a key, which its successor inherits.
@@ -47,7 +50,8 @@ package struct KeySettings: Sendable, Equatable {
     self.init(
       name: key.name, environment: key.environment, scopes: key.scopes, rateLimitPerMinute: key.rateLimitPerMinute,
       limits: key.limits, rateLimitMode: key.rateLimitMode, allowedIPs: key.allowedIPs, expiresAt: key.expiresAt,
-      description: key.description, tags: key.tags, metadata: key.metadata, apiID: key.apiID)
+      description: key.description, tags: key.tags, metadata: key.metadata, apiID: key.apiID,
+      resources: key.resources)
   }
 
   /// Whether nothing differs, not even the spelling of a letter. `==` treats two spellings as equal; see ``ByteText``.
@@ -70,8 +74,9 @@ package struct KeyChanges: Sendable, Equatable {
   package var tags: [String]?
   package var metadata: OptionalChange<String>
   package var isEnabled: Bool?
-  /// Only a backend may change it.
   package var api: OptionalChange<CatalogReference>
+  /// All that the key has afterwards. Only a backend may change them.
+  package var resources: ResourceScopes?
   /// Only a backend may change them.
   package var credits: CreditChange?
 
@@ -80,7 +85,8 @@ package struct KeyChanges: Sendable, Equatable {
     limits: [RateLimit]? = nil, rateLimitMode: RateLimitMode? = nil,
     allowedIPs: OptionalChange<[AddressBlock]> = .keep, expiresAt: OptionalChange<Date> = .keep,
     description: OptionalChange<String> = .keep, tags: [String]? = nil, metadata: OptionalChange<String> = .keep,
-    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep, credits: CreditChange? = nil
+    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep, resources: ResourceScopes? = nil,
+    credits: CreditChange? = nil
   ) {
     self.name = name
     self.scopes = scopes
@@ -94,6 +100,7 @@ package struct KeyChanges: Sendable, Equatable {
     self.metadata = metadata
     self.isEnabled = isEnabled
     self.api = api
+    self.resources = resources
     self.credits = credits
   }
 
@@ -105,6 +112,7 @@ package struct KeyChanges: Sendable, Equatable {
     settings.limits = limits ?? old.limits
     settings.rateLimitMode = rateLimitMode ?? old.rateLimitMode
     settings.tags = tags ?? old.tags
+    settings.resources = resources ?? old.resources
     rateLimitPerMinute.apply(to: &settings.rateLimitPerMinute)
     allowedIPs.apply(to: &settings.allowedIPs)
     expiresAt.apply(to: &settings.expiresAt)

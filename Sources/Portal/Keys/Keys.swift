@@ -94,7 +94,7 @@ package struct Keys: Sendable {
     if let only = caller.environment, only != settings.environment {
       throw PortalError.forbidden(reason: "The token is restricted to the environment \(only.rawValue).")
     }
-    if let api { settings.apiID = try await Self.id(of: api, on: transaction) }
+    if let api { settings.apiID = try await Self.id(of: api, for: caller, under: rules.plan, on: transaction) }
     try caller.checkMayManage(apiID: settings.apiID)
     try account.checkActive()
     if takesUsualLimit {
@@ -184,7 +184,8 @@ package struct Keys: Sendable {
       switch changes.api {
       case .keep: break
       case .remove: settings.apiID = nil
-      case .set(let api): settings.apiID = try await Self.id(of: api, on: transaction)
+      case .set(let api):
+        settings.apiID = try await Self.id(of: api, for: caller, under: key.rules.plan, on: transaction)
       }
       if settings.apiID != old.apiID { try caller.checkMayManage(apiID: settings.apiID) }
       let isEnabled = changes.isEnabled ?? key.isEnabled
@@ -315,10 +316,13 @@ package struct Keys: Sendable {
     return IssuedKey(key: try FindKey.one(of: found), secret: secret)
   }
 
-  private static func id(of api: CatalogReference, on transaction: PostgresConnection) async throws -> UUID {
-    guard let found = try await transaction.query(FindAPI(reference: api)).first else {
-      throw noSuchAPI
-    }
+  /// The id of an api that a key is to be for. A member of the account may name only those that the plan lists, and is
+  /// not told which others exist.
+  private static func id(
+    of api: CatalogReference, for caller: Caller, under plan: Plan, on transaction: PostgresConnection
+  ) async throws -> UUID {
+    guard let found = try await transaction.query(FindAPI(reference: api)).first else { throw noSuchAPI }
+    if case .user = caller.actor, plan.apiIDs?.contains(found.id) != true { throw noSuchAPI }
     return found.id
   }
 

@@ -11,10 +11,11 @@ private let keyColumns = """
   key.disabled_at, key.rolled_at, account.suspended_at,
   activity.last_used_at, coalesce(activity.total_requests, 0), key.created_at,
   key.description, key.tags, key.metadata, key.created_by_kind, key.created_by_id, key.created_by_name, key.revision,
-  key.api_id, \(grantColumns), \(creditColumns), \(planColumns), \(keyPolicyColumns)
+  key.api_id, key.resources, \(grantColumns), \(creditColumns), \(planColumns), \(keyPolicyColumns)
   """
 
-/// The names of the roles of `api_keys key`, the slugs of its direct permissions, and those of all its permissions.
+/// The names of the roles of `api_keys key`, the slugs of its direct permissions, those of all its permissions, and the
+/// names of all its roles.
 private let grantColumns = """
   case when key.has_grants then array(
     select role.name from key_roles held join roles role on role.id = held.role_id
@@ -22,10 +23,31 @@ private let grantColumns = """
   case when key.has_grants then array(
     select permission.slug from key_permissions held join permissions permission on permission.id = held.permission_id
     where held.account_id = key.account_id and held.key_id = key.id order by permission.slug collate "C") else '{}' end,
-  case when key.has_grants then array(
-    select permission.slug
-    from key_effective_permissions held join permissions permission on permission.id = held.permission_id
-    where held.account_id = key.account_id and held.key_id = key.id order by permission.slug collate "C") else '{}' end
+  case when \(hasEffectiveGrants) then \(effectivePermissions) else '{}' end,
+  case when \(hasEffectiveGrants) then \(effectiveRoles) else '{}' end
+  """
+
+/// Whether `api_keys key` may have roles or permissions, its own or those that `plans plan` gives it.
+let hasEffectiveGrants = "(key.has_grants or plan.role_ids <> '{}')"
+
+/// The names of the roles that `api_keys key` has, itself or by `plans plan`, as an array.
+let effectiveRoles = """
+  array(
+    select role.name from roles role where role.id in (
+      select held.role_id from key_roles held where held.account_id = key.account_id and held.key_id = key.id
+      union all select unnest(plan.role_ids))
+    order by role.name collate "C")
+  """
+
+/// The slugs of the permissions that `api_keys key` has, directly or by one of these roles, as an array.
+let effectivePermissions = """
+  array(
+    select permission.slug from permissions permission where permission.id in (
+      select held.permission_id from key_effective_permissions held
+      where held.account_id = key.account_id and held.key_id = key.id
+      union all
+      select included.permission_id from role_permissions included where included.role_id = any (plan.role_ids))
+    order by permission.slug collate "C")
   """
 
 private let keyTables = tables(joinedTo: "api_keys")
@@ -51,7 +73,7 @@ func newestKeys(where condition: String, limit: String) -> String {
       key.limit_names, key.limit_values, key.limit_window_seconds, key.rate_limit_mode, key.allowed_ips, key.expires_at,
       key.revoked_at, key.disabled_at, key.rolled_at, key.created_at, key.description, key.tags, key.metadata,
       key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.has_grants,
-      key.credits_id, key.named_limits
+      key.credits_id, key.named_limits, key.resources
     from api_keys key
       join accounts account on account.id = key.account_id and account.deleted_at is null
       join plans plan on plan.name = account.plan
@@ -79,7 +101,8 @@ extension Key {
       disabledAt: try row.next(), rolledAt: try row.next(), accountSuspendedAt: try row.next(),
       lastUsedAt: try row.next(), totalRequests: try row.next(), createdAt: try row.next(), description: try row.next(),
       tags: try row.next(), metadata: try row.next(), createdBy: try Creator(columns: &row), revision: try row.next(),
-      apiID: try row.next(), roles: try row.next(), permissions: try row.next(), effectivePermissions: try row.next(),
+      apiID: try row.next(), resources: try ResourceScopes(column: row.next()), roles: try row.next(),
+      permissions: try row.next(), effectivePermissions: try row.next(), effectiveRoles: try row.next(),
       credits: try CreditBalance(columns: &row), rules: try KeyRules(row: &row))
   }
 }
@@ -144,6 +167,23 @@ extension [AddressBlock] {
   }
 }
 
+extension ResourceScopes {
+  /// Null means none.
+  init(column text: String?) throws(PostgresError) {
+    guard let text else {
+      self = .none
+      return
+    }
+    guard let resources = ResourceScopes(text: text) else {
+      throw PostgresError(.decoding, "resources is not an object of lists of scopes")
+    }
+    self = resources
+  }
+
+  /// What the column has for it.
+  var column: String? { isEmpty ? nil : text }
+}
+
 /// The lineage of `api_keys key`: the id of its first key, which is the key's own id before the first roll.
 private let lineage = "coalesce(key.lineage_id, key.id)"
 
@@ -183,10 +223,10 @@ struct InsertKey: PostgresStatement {
     insert into api_keys
       (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
       limit_names, limit_values, limit_window_seconds, rate_limit_mode, description, tags, metadata, created_by_kind,
-      created_by_id, created_by_name, lineage_id, api_id, credits_id, named_limits)
+      created_by_id, created_by_name, lineage_id, api_id, credits_id, named_limits, resources)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
       (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21), $22, $23,
-      $24::text::jsonb)
+      $24::text::jsonb, $25)
     returning created_at
     """
   let id: UUID
@@ -205,7 +245,7 @@ struct InsertKey: PostgresStatement {
       settings.rateLimitPerMinute.map { Int32($0) }, settings.allowedIPs.map { $0.map(\.description) },
       settings.expiresAt, limits.names, limits.limits, limits.seconds, settings.rateLimitMode, settings.description,
       settings.tags, settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID,
-      bucketID, limits.json)
+      bucketID, limits.json, settings.resources.column)
   }
 }
 
@@ -283,7 +323,7 @@ struct UpdateKey: PostgresStatement {
     update api_keys set
       name = $3, scopes = $4, rate_limit_per_minute = $5, limit_names = $6, limit_values = $7,
       limit_window_seconds = $8, rate_limit_mode = $9, allowed_ips = $10::text[]::cidr[], expires_at = $11,
-      description = $12, tags = $13, metadata = $14, api_id = $16, named_limits = $17::text::jsonb,
+      description = $12, tags = $13, metadata = $14, api_id = $16, named_limits = $17::text::jsonb, resources = $18,
       disabled_at = case when $15 then null else coalesce(disabled_at, now()) end,
       enabled_at = case when $15 and disabled_at is not null then now() else enabled_at end
     where account_id = $1 and id = $2
@@ -298,8 +338,16 @@ struct UpdateKey: PostgresStatement {
       accountID, id, settings.name, settings.scopes, settings.rateLimitPerMinute.map { Int32($0) }, limits.names,
       limits.limits, limits.seconds, settings.rateLimitMode, settings.allowedIPs.map { $0.map(\.description) },
       settings.expiresAt, settings.description, settings.tags, settings.metadata, isEnabled, settings.apiID,
-      limits.json)
+      limits.json, settings.resources.column)
   }
+}
+
+struct SetKeyResources: PostgresStatement {
+  static let sql = "update api_keys set resources = $3 where account_id = $1 and id = $2"
+  let accountID: UUID
+  let id: UUID
+  let resources: ResourceScopes
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id, resources.column) }
 }
 
 /// Revokes a key unless it is revoked already. `expires_at` stays, so that the intended expiry remains visible.

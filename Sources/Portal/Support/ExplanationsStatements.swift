@@ -41,11 +41,12 @@ struct FindSettingsAt: PostgresStatement {
   static let isRead = true
   static let sql = """
     select settings_kept_since(), found.* from (select) one left join (
-      select \(stateColumns), \(verifiableSettingColumns), settings_at('api', key.api_id::text, $2)->>'slug',
+      select \(stateColumns), \(verifiableSettingColumns),
+        case when key.api_id is not null or plan.api_ids is not null then \(apis("(api.settings->>'id')::uuid")) end,
+        case when key.api_id is not null or plan.api_ids is not null then \(apis("api.settings->>'slug'")) end,
         array(
           select held.name from (
-            select settings_at('role', role.id, $2)->>'name'
-            from jsonb_array_elements_text(settings_at('key_roles', key.id::text, $2)) role (id)) held (name)
+            select settings_at('role', role.id, $2)->>'name' from (\(roleIDs)) role (id)) held (name)
           where held.name is not null order by held.name collate "C"),
         array(
           select held.slug from (
@@ -53,15 +54,31 @@ struct FindSettingsAt: PostgresStatement {
               select jsonb_array_elements_text(settings_at('key_permissions', key.id::text, $2))
               union
               select jsonb_array_elements_text(settings_at('role_permissions', role.id, $2))
-              from jsonb_array_elements_text(settings_at('key_roles', key.id::text, $2)) role (id)) permission (id)
+              from (\(roleIDs)) role (id)) permission (id)
             ) held (slug)
           where held.slug is not null order by held.slug collate "C"),
+        key.resources,
         null::text, null::uuid, null::uuid, settings_at('api', key.api_id::text, $2)->>'endpoint_limits'
       from jsonb_populate_record(null::api_keys, settings_at('key', $1::uuid::text, $2) || '{"name": ""}') key
       cross join jsonb_populate_record(null::accounts, settings_at('account', key.account_id::text, $2)) account
       cross join jsonb_populate_record(null::plans, settings_at('plan', account.plan, $2)) plan
       where key.created_at <= $2) found on true
     """
+  /// Of what was in common between `api_keys key` and `plans plan` at the moment $2.
+  private static func apis(_ value: String) -> String {
+    """
+    array(
+      select \(value) from \(commonAPIs) cross join settings_at('api', common.id::text, $2) api (settings)
+      where api.settings is not null order by common.id)
+    """
+  }
+
+  /// The ids of the roles of the key and of its plan, as texts.
+  private static let roleIDs = """
+    select jsonb_array_elements_text(settings_at('key_roles', key.id::text, $2))
+    union select unnest(plan.role_ids)::text
+    """
+
   /// Nil if there is no such key.
   let id: UUID?
   let at: Date

@@ -112,11 +112,22 @@ package struct FieldProblem: Sendable, Equatable {
     case key
     /// A moment that is asked about.
     case at
+    case resources
+    /// One of the scopes for a resource, by the resource's name and its index.
+    case resource(String, Int)
+    /// One of the roles of a plan, by its index.
+    case roleID(Int)
     /// The number of credits in a change.
     case creditValue
 
     /// The list that an entry belongs to, or the field itself.
-    var whole: Field { if case .scope = self { .scopes } else { self } }
+    var whole: Field {
+      switch self {
+      case .scope: .scopes
+      case .resource: .resources
+      default: self
+      }
+    }
   }
 
   /// The object that the field belongs to.

@@ -1,5 +1,5 @@
 package import Foundation
-import JSON
+package import JSON
 
 /// A question from a gateway about one request of its API.
 package struct VerificationRequest: Sendable, Equatable {
@@ -11,7 +11,7 @@ package struct VerificationRequest: Sendable, Equatable {
 
   /// Nil if the presented text cannot be a key, see ``KeyFormat/hash(of:)``.
   package var hash: SecretHash?
-  /// The key must have all of these scopes.
+  /// The key must have all of these scopes, or one of them if ``match`` says so.
   package var scopes: [String]
   package var clientIP: AddressBlock?
   package var endpoint: String
@@ -27,7 +27,7 @@ package struct VerificationRequest: Sendable, Equatable {
     hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
     endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1, environment: Key.Environment? = nil,
     api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil, limits: [LimitAsk] = [],
-    creditCost: Int = 1
+    resource: String? = nil, match: ScopeMatch = .all, creditCost: Int = 1
   ) {
     self.hash = hash
     self.scopes = scopes
@@ -36,30 +36,50 @@ package struct VerificationRequest: Sendable, Equatable {
     self.cost = cost
     self.creditCost = creditCost
     self.environment = environment
-    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions, limits: limits)
+    demands = GrantDemands(
+      GrantDemands.Values(
+        api: api, apiIDs: apiIDs, permissions: permissions, limits: limits, resource: resource.map(ByteText.init),
+        match: match))
   }
 
   /// If set, keys for other apis are not found.
-  package var api: CatalogReference? { demands?.api }
+  package var api: CatalogReference? { demands?.values.api }
 
   /// If set, keys for none of these apis are not found.
   package var apiIDs: [UUID]? {
-    get { demands?.apiIDs }
-    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions, limits: limits) }
+    get { demands?.values.apiIDs }
+    set { demand { $0.apiIDs = newValue } }
   }
 
   /// What the permissions of the key must meet.
   package var permissions: PermissionQuery? {
-    get { demands?.permissions }
-    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue, limits: limits) }
+    get { demands?.values.permissions }
+    set { demand { $0.permissions = newValue } }
+  }
+
+  /// The resource that the request is about: the key's scopes for it count like those that it has for everything.
+  package var resource: ByteText? {
+    get { demands?.values.resource }
+    set { demand { $0.resource = newValue } }
+  }
+
+  package var match: ScopeMatch {
+    get { demands?.values.match ?? .all }
+    set { demand { $0.match = newValue } }
   }
 
   /// The limits that the request names, each once.
-  package var limits: [LimitAsk] { demands?.limits ?? [] }
+  package var limits: [LimitAsk] { demands?.values.limits ?? [] }
 
   var namesEndpoint: Bool { !endpoint.hasSameBytes(as: Self.endpointDefault) }
 
-  var namesLimits: Bool { demands?.limits.isEmpty == false }
+  var namesLimits: Bool { demands?.values.limits.isEmpty == false }
+
+  private mutating func demand(_ change: (inout GrantDemands.Values) -> Void) {
+    var values = demands?.values ?? GrantDemands.Values()
+    change(&values)
+    demands = GrantDemands(values)
+  }
 
   /// The endpoint name for a method and a target, as gateways pass them on. The query is left out, because it would
   /// make every request an endpoint of its own.
@@ -177,7 +197,7 @@ package struct VerifiableKey: Sendable, Equatable {
     guard goesOn(.revoked, !isRevoked), goesOn(.suspended, !isSuspended), goesOn(.disabled, !isDisabled),
       goesOn(.expired, expiresAt.map { $0 > now } ?? true),
       goesOn(.forbiddenAddress, isAllowed(from: request.clientIP)),
-      goesOn(.insufficientScope, covers(request.scopes))
+      goesOn(.insufficientScope, covers(request))
     else { return }
     _ = goesOn(.insufficientPermissions, meets(request.permissions))
   }
@@ -189,13 +209,28 @@ package struct VerifiableKey: Sendable, Equatable {
     return allowedIPs.contains { $0.contains(address) }
   }
 
-  private func covers(_ required: [String]) -> Bool {
-    required.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
+  private func covers(_ request: VerificationRequest) -> Bool {
+    // Nearly always, the key itself has all of them.
+    request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } } || hasScopes(for: request)
   }
 
   private func meets(_ query: PermissionQuery?) -> Bool {
     guard let query else { return true }
     return query.isMet { grants?.has($0) ?? false }
+  }
+
+  /// Whether the key has the scopes that the request requires, itself or for the request's resource. Without any
+  /// scopes, nothing is required.
+  private func hasScopes(for request: VerificationRequest) -> Bool {
+    func has(_ required: String) -> Bool {
+      if scopes.contains(where: { Scope.covers($0, required) }) { return true }
+      guard let grants, let resource = request.resource else { return false }
+      return grants.has(required, for: resource)
+    }
+    return switch request.match {
+    case .all: request.scopes.allSatisfy(has)
+    case .any: request.scopes.isEmpty || request.scopes.contains(where: has)
+    }
   }
 
   /// What the request takes from limits; nil if there are only limits per minute.
@@ -216,11 +251,11 @@ package struct VerifiableKey: Sendable, Equatable {
   /// Whether the key is for the api that the request names, and for one that it may ask about.
   func isForApi(of request: VerificationRequest) -> Bool {
     guard let grants else { return true }
-    return grants.apiID.isWithin(apis: request.apiIDs) && (request.api.map { grants.isFor($0) } ?? true)
+    return grants.isFor(request.api, among: request.apiIDs)
   }
 }
 
 extension VerifiableKey: Invalidatable {
   package var owner: UUID? { accountID }
-  package var dependsOnCatalog: Bool { grants != nil }
+  package var dependsOnCatalog: Bool { grants?.dependsOnCatalog ?? false }
 }

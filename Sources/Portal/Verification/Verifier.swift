@@ -479,7 +479,7 @@ private struct SharedParts: Sendable {
   private func applied(to key: VerifiableKey) -> VerifiableKey {
     var key = key
     key.scopes = scopeLists.shared(key.scopes)
-    key.grants = key.grants.map { grants.shared($0) }
+    key.grants = key.grants.map { $0.isShareable ? grants.shared($0) : $0 }
     key.credits = key.credits.map { $0.isShareable ? credits.shared($0) : $0 }
     key.limits.allNamed = key.limits.allNamed.map { named.shared($0) }
     return key

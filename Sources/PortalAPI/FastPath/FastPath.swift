@@ -266,9 +266,17 @@ package final class FastPath: Sendable {
   ) -> VerificationRequest? {
     var question = VerificationRequest(hash: key.map { SecretHash(of: bytes.extracting($0)) })
     if let field = fields.requiredScope {
-      let scope = bytes.text(field)
-      guard Scope.isValid(scope) else { return nil }
-      question.scopes = [scope]
+      guard let scopes = Scope.list(in: bytes.text(field)) else { return nil }
+      question.scopes = scopes
+    }
+    if let field = fields.scopeMatch {
+      guard let match = ScopeMatch(named: bytes.text(field)) else { return nil }
+      question.match = match
+    }
+    if let field = fields.resource {
+      let resource = bytes.text(field)
+      guard ResourceScopes.isValid(name: resource), !question.scopes.isEmpty else { return nil }
+      question.resource = ByteText(resource)
     }
     if let field = fields.requiredPermission {
       guard let permissions = try? PermissionQuery(bytes.text(field)) else { return nil }

@@ -55,6 +55,8 @@ struct VerificationScanner {
     var cost: Int?
     var api: CatalogReference?
     var permissions: PermissionQuery?
+    var resource: String?
+    var match: ScopeMatch?
     var creditCost: Int?
   }
 
@@ -67,12 +69,13 @@ struct VerificationScanner {
     guard take("}", bytes), let key = members.key else { return nil }
     var scopes = members.scopes ?? []
     if let scope = members.scope { scopes.append(scope) }
+    if members.resource != nil, scopes.isEmpty { return nil }
     let isKey = (1...KeyFormat.lengthMax).contains(key.count)
     let request = VerificationRequest(
       hash: isKey ? SecretHash(of: bytes.extracting(key)) : nil, scopes: scopes, clientIP: members.clientIP,
       endpoint: members.endpoint.map { bytes.text($0) } ?? VerificationRequest.endpointDefault,
-      cost: members.cost ?? 1, api: members.api, permissions: members.permissions,
-      creditCost: members.creditCost ?? 1)
+      cost: members.cost ?? 1, api: members.api, permissions: members.permissions, resource: members.resource,
+      match: members.match ?? .all, creditCost: members.creditCost ?? 1)
     return (request, key)
   }
 
@@ -109,6 +112,14 @@ struct VerificationScanner {
     if bytes.holds("permissions", at: name), members.permissions == nil, let text = string(bytes) {
       members.permissions = text.count <= PermissionQuery.lengthMax ? try? PermissionQuery(bytes.text(text)) : nil
       return members.permissions != nil
+    }
+    if bytes.holds("resource", at: name), members.resource == nil, let text = string(bytes) {
+      members.resource = text.count <= ResourceScopes.nameLengthMax ? bytes.text(text) : nil
+      return members.resource.map { ResourceScopes.isValid(name: $0) } ?? false
+    }
+    if bytes.holds("match", at: name), members.match == nil, let text = string(bytes) {
+      members.match = ScopeMatch(named: bytes.text(text))
+      return members.match != nil
     }
     if bytes.holds("credits", at: name), members.creditCost == nil {
       members.creditCost = creditCost(bytes)

@@ -7,7 +7,7 @@ extension JSONWriter {
     field("id", key.id)
     field("name", key.name)
     field("environment", key.environment.rawValue)
-    field("apiId", key.apiID)
+    field("apiIds", key.effectiveAPIIDs?.map(\.text))
     field("status", view.status.rawValue)
     field("createdAt", key.createdAt)
     field("expiresAt", key.effectiveExpiresAt)
@@ -15,8 +15,9 @@ extension JSONWriter {
     field("rolledAt", key.rolledAt)
     field("rollBy", view.rollBy)
     field("scopes", key.effectiveScopes)
-    field("roles", key.roles)
+    field("roles", key.effectiveRoles)
     field("permissions", key.effectivePermissions)
+    field("resources", json: key.effectiveResources.text)
     fields(of: view.limits)
     if let remaining = view.remainingCredits {
       object("credits") { $0.field("remaining", remaining) }

@@ -4,8 +4,8 @@ import Portal
 import PortalHTTP
 
 /// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
-/// throw all problems together. Only a backend may name the api that a key is for, and its credits. It may leave out
-/// what a customer's keys must have: scopes, and a limit per minute.
+/// throw all problems together. Only a backend may set the resources and the credits of a key. It may leave out what a
+/// customer's keys must have: scopes, and a limit per minute.
 extension RequestFields {
   mutating func keySettings(
     at now: Date, byBackend: Bool
@@ -19,13 +19,14 @@ extension RequestFields {
     let mode = choice("rateLimitMode", default: RateLimitMode.fast)
     let (allowedIPs, expiresAt) = (addressBlocks(), futureDate("expiresAt", after: now))
     let (description, tags, metadata) = (keyDescription(), tags(), metadata())
-    let api = byBackend ? apiReference("apiId") : nil
+    let api = apiReference("apiId")
+    let resources = byBackend ? optionalResources("resources") : nil
     let credits = byBackend ? newCredits() : nil
     return try finish(name, scopes) { name, scopes in
       let settings = KeySettings(
         name: name, environment: environment, scopes: scopes, rateLimitPerMinute: rateLimit, limits: limits,
         rateLimitMode: mode, allowedIPs: allowedIPs, expiresAt: expiresAt, description: description, tags: tags,
-        metadata: metadata)
+        metadata: metadata, resources: resources ?? .none)
       return (settings, api, credits)
     }
   }
@@ -44,7 +45,8 @@ extension RequestFields {
       description: removableChange("description") { $0.keyDescription() }, tags: change("tags") { $0.tags() },
       metadata: removableChange("metadata") { $0.metadata() },
       isEnabled: change("enabled") { $0.optionalBool("enabled") },
-      api: byBackend ? removableChange("apiId") { $0.apiReference("apiId") } : .keep,
+      api: removableChange("apiId") { $0.apiReference("apiId") },
+      resources: byBackend ? change("resources") { $0.optionalResources("resources") } : nil,
       credits: byBackend ? creditsChange() : nil)
     try finish()
     return changes
@@ -54,6 +56,41 @@ extension RequestFields {
     optionalList("scopes", (mayBeEmpty ? 0 : 1)...Scope.countMax, "must match ^[a-z0-9][a-z0-9:._*-]{0,63}$") {
       Scope.isValid($0) ? $0 : nil
     }
+  }
+
+  /// An object whose members are lists of scopes. Nil if it is missing or null, and after a problem.
+  mutating func optionalResources(_ name: String) -> ResourceScopes? {
+    guard let value = value(name) else { return nil }
+    guard case .object(let members) = value, members.count <= ResourceScopes.countMax else {
+      refuse(name, "must be an object of at most \(ResourceScopes.countMax) members")
+      return nil
+    }
+    var entries: [ResourceScopes.Entry] = []
+    for (resource, value) in members {
+      guard ResourceScopes.isValid(name: resource) else {
+        refuse("\(name).\(resource.shortened())", "is not a resource: must match \(ResourceScopes.namePattern)")
+        continue
+      }
+      guard case .array(let values) = value, (1...Scope.countMax).contains(values.count) else {
+        refuse("\(name).\(resource)", "must be a list of 1 to \(Scope.countMax) entries")
+        continue
+      }
+      var scopes: [String] = []
+      for (index, value) in values.enumerated() {
+        if case .string(let scope) = value, Scope.isValid(scope) {
+          scopes.append(scope)
+        } else {
+          refuse("\(name).\(resource)[\(index)]", "must match ^[a-z0-9][a-z0-9:._*-]{0,63}$")
+        }
+      }
+      entries.append(ResourceScopes.Entry(name: resource, scopes: scopes))
+    }
+    let resources = ResourceScopes(entries)
+    guard resources.text.utf8.count <= ResourceScopes.byteCountMax else {
+      refuse(name, "must be at most \(ResourceScopes.byteCountMax) bytes when written without spaces")
+      return nil
+    }
+    return resources
   }
 
   /// The scope patterns of a plan or a policy.

@@ -45,6 +45,7 @@ extension JSONWriter {
       field("createdBy", json: nil)
     }
     field("apiId", key.apiID)
+    field("resources", json: key.resources.text)
     field("roles", key.roles)
     field("permissions", key.permissions)
     credits(key.credits)
@@ -53,6 +54,9 @@ extension JSONWriter {
       json.field("rateLimitPerMinute", key.effectiveRateLimitPerMinute)
       json.field("expiresAt", key.effectiveExpiresAt)
       json.field("permissions", key.effectivePermissions)
+      json.field("resources", json: key.effectiveResources.text)
+      json.field("roles", key.effectiveRoles)
+      json.field("apiIds", key.effectiveAPIIDs?.map(\.text))
     }
     objects("policyViolations", key.policyViolations) { $0.fields(of: $1) }
   }

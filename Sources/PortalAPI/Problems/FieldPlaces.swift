@@ -37,6 +37,9 @@ extension FieldProblem.Field {
     case .role: "role"
     case .key: "key"
     case .at: "at"
+    case .resources: "resources"
+    case .resource(let name, let index): "resources.\(name)[\(index)]"
+    case .roleID(let index): "roleIds[\(index)]"
     case .creditValue: "value"
     }
   }

@@ -29,8 +29,8 @@ extension JSONWriter {
       field("environment", key.environment.rawValue)
     case .api:
       field("asked", request.api?.text)
-      field("apiId", key.grants?.apiID)
-      field("slug", key.grants?.apiSlug)
+      field("apiIds", key.grants?.apiIDs?.map(\.text))
+      field("slugs", key.grants?.apiSlugs)
     case .revoked: field("revokedAt", judged.revokedAt)
     case .suspended: field("suspendedAt", judged.suspendedAt)
     case .disabled: field("disabledAt", judged.disabledAt)
@@ -40,7 +40,10 @@ extension JSONWriter {
       field("allowedIPs", key.allowedIPs?.map(\.description))
     case .scopes:
       field("required", request.scopes)
+      field("match", request.match.rawValue)
+      field("resource", request.resource?.text)
       field("scopes", key.scopes)
+      field("resourceScopes", request.resource.map { key.grants?.scopes(for: $0) ?? [] })
     case .permissions:
       field("required", request.permissions?.description)
       field("roles", key.grants?.roles ?? [])

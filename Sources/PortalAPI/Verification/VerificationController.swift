@@ -129,8 +129,23 @@ extension Request {
   fileprivate func verification(of hash: SecretHash?) throws -> VerificationRequest {
     var question = VerificationRequest(hash: hash)
     if let scope = headers[.xRequiredScope] {
-      guard Scope.isValid(scope) else { throw InvalidRequest("header.X-Required-Scope", "must be a scope") }
-      question.scopes = [scope]
+      guard let scopes = Scope.list(in: scope) else {
+        throw InvalidRequest("header.X-Required-Scope", "must be a scope, or scopes separated by spaces")
+      }
+      question.scopes = scopes
+    }
+    if let text = headers[.xScopeMatch] {
+      guard let match = ScopeMatch(named: text) else {
+        throw InvalidRequest("header.X-Scope-Match", "must be all or any")
+      }
+      question.match = match
+    }
+    if let resource = headers[.xResource] {
+      guard ResourceScopes.isValid(name: resource) else {
+        throw InvalidRequest("header.X-Resource", "must match \(ResourceScopes.namePattern)")
+      }
+      guard !question.scopes.isEmpty else { throw InvalidRequest("header.X-Resource", "requires X-Required-Scope") }
+      question.resource = ByteText(resource)
     }
     if let text = headers[.xRequiredPermission] {
       do throws(PermissionQuery.Problem) { question.permissions = try PermissionQuery(text) } catch {
@@ -164,6 +179,8 @@ extension HTTPField.Name {
   static let xAPIKey = HTTPField.Name("X-API-Key")!
   fileprivate static let xRequiredScope = HTTPField.Name("X-Required-Scope")!
   fileprivate static let xRequiredPermission = HTTPField.Name("X-Required-Permission")!
+  fileprivate static let xScopeMatch = HTTPField.Name("X-Scope-Match")!
+  fileprivate static let xResource = HTTPField.Name("X-Resource")!
   fileprivate static let xClientIP = HTTPField.Name("X-Client-IP")!
   fileprivate static let xOriginalMethod = HTTPField.Name("X-Original-Method")!
   static let xOriginalURI = HTTPField.Name("X-Original-URI")!

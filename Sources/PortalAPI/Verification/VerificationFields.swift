@@ -65,12 +65,25 @@ extension RequestFields {
     let endpoint = optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
     let cost = integer("cost", 1...VerificationRequest.costMax, default: 1)
     let (api, permissions, limits) = (apiReference("api"), permissionQuery(), limitAsks())
+    let (resource, match) = (resource(of: scopes), choice("match", default: ScopeMatch.all))
     let creditCost = optionalObject("credits") { fields in
       fields.integer("cost", 0...VerificationRequest.creditCostMax, default: 1)
     }
     return VerificationRequest(
       hash: nil, scopes: scopes, clientIP: clientIP, endpoint: endpoint ?? VerificationRequest.endpointDefault,
-      cost: cost, api: api, permissions: permissions, limits: limits, creditCost: creditCost ?? 1)
+      cost: cost, api: api, permissions: permissions, limits: limits, resource: resource,
+      match: match, creditCost: creditCost ?? 1)
+  }
+
+  /// Only scopes are judged by it, so it would mean nothing without any.
+  private mutating func resource(of scopes: [String]) -> String? {
+    guard let resource = optionalString("resource", 1...ResourceScopes.nameLengthMax) else { return nil }
+    if !ResourceScopes.isValid(name: resource) {
+      refuse("resource", "must match \(ResourceScopes.namePattern)")
+    } else if scopes.isEmpty {
+      refuse("resource", "requires scopes")
+    }
+    return resource
   }
 
   private mutating func limitAsks() -> [LimitAsk] {

@@ -96,6 +96,7 @@ struct KeysCommand: AsyncParsableCommand {
       table.add(["status", key.status(at: now).rawValue])
       table.add(["environment", key.environment.rawValue])
       table.add(["scopes", key.scopes.joined(separator: " ")])
+      for entry in key.resources.entries { table.add([entry.name, entry.scopes.joined(separator: " ")]) }
       table.add([
         "per minute", "\(key.rateLimitPerMinute.map { "\($0)" } ?? "any number"), \(key.rateLimitMode.rawValue)",
       ])
@@ -216,6 +217,8 @@ struct KeysCommand: AsyncParsableCommand {
       transform: ValidationError.parse(time:))
     var at: Date?
     @Option(help: "A scope that the request requires; can be repeated.") var scope: [String] = []
+    @Option(help: "The resource that the request is about, such as project:123; requires --scope.")
+    var resource: String?
     @Option(help: "A condition on the key's permissions, such as \"a AND (b OR c)\".") var permissions: String?
     @Option(name: .customLong("client-ip"), help: "The address that the request comes from.") var clientIP: String?
     @Option(help: "The environment that the gateway's token is restricted to.") var environment: Key.Environment?
@@ -243,11 +246,14 @@ struct KeysCommand: AsyncParsableCommand {
       guard clientIP == nil || address?.isSingleAddress == true else {
         throw ValidationError("--client-ip must be an IPv4 or IPv6 address.")
       }
+      if let resource, !ResourceScopes.isValid(name: resource) || scope.isEmpty {
+        throw ValidationError("--resource must match \(ResourceScopes.namePattern), and requires --scope.")
+      }
       let reference = api.flatMap { CatalogReference($0) }
       guard api == nil || reference != nil else { throw ValidationError("--api must be the id or slug of an api.") }
       return VerificationRequest(
         hash: nil, scopes: scope, clientIP: address, environment: environment, api: reference,
-        permissions: try permissions.map(Self.query))
+        permissions: try permissions.map(Self.query), resource: resource)
     }
 
     private static func query(_ text: String) throws -> PermissionQuery {

@@ -12,11 +12,11 @@ enum Contract {
     "id", "name", "start", "environment", "scopes", "rateLimitPerMinute", "limits", "rateLimitMode", "allowedIPs",
     "expiresAt", "revokedAt",
     "lastUsedAt", "totalRequests", "createdAt", "status", "description", "tags", "metadata", "createdBy",
-    "apiId", "roles", "permissions", "credits", "effective", "policyViolations",
+    "apiId", "resources", "roles", "permissions", "credits", "effective", "policyViolations",
   ]
   static let credits = ["remaining", "held", "refill", "refillAt"]
   static let limit = ["name", "limit", "windowSeconds", "windowMilliseconds", "autoApply"]
-  static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
+  static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays", "apiIds", "roleIds"]
   static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "endpointLimits", "createdAt"]
   static let permission = ["id", "slug", "description", "createdAt"]
   static let role = ["id", "name", "description", "permissions", "createdAt"]

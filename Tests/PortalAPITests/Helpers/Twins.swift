@@ -113,7 +113,7 @@ private struct MaskedAnswers {
 
 /// Accounts, keys and tokens with the same ids and secrets in every database.
 struct Seed: Sendable {
-  let keys = (0..<21).map { Self.secret("lk_live", "key\($0)") }
+  let keys = (0..<22).map { Self.secret("lk_live", "key\($0)") }
   let token = Self.secret("lk_svc", "token")
   let weakToken = Self.secret("lk_svc", "weakToken")
   /// Tokens of one environment each.
@@ -155,6 +155,7 @@ struct Seed: Sendable {
         ", null, '{few}', '{3}', '{86400}'"
       ),
       (plain, ", named_limits", ", \(named)"), (sharing, "", ""),
+      (plain, ", scopes, resources", ", '{a}', '{\"p:1\":[\"b:*\"],\"p:2\":[\"z\"]}'"),
     ]
     let rows = settings.enumerated().map { index, setting in
       let isScoped = setting.columns.contains("scopes")

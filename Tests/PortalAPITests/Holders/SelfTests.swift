@@ -10,8 +10,8 @@ import Testing
 @Suite("GET and DELETE /v1/self")
 struct SelfTests {
   private static let names = [
-    "id", "name", "environment", "apiId", "status", "createdAt", "expiresAt", "revokedAt", "rolledAt", "rollBy",
-    "scopes", "roles", "permissions", "rateLimit", "limits", "credits", "usage",
+    "id", "name", "environment", "apiIds", "status", "createdAt", "expiresAt", "revokedAt", "rolledAt", "rollBy",
+    "scopes", "roles", "permissions", "resources", "rateLimit", "limits", "credits", "usage",
   ]
 
   @Test("a key shows its holder what it is good for and what is left, in both places of a key")

@@ -52,8 +52,8 @@ struct RouteTableTests {
     "PATCH /v1/apis/{api}", "DELETE /v1/apis/{api}", "GET /v1/permissions", "POST /v1/permissions",
     "GET /v1/permissions/{permission}", "PATCH /v1/permissions/{permission}", "DELETE /v1/permissions/{permission}",
     "GET /v1/roles", "POST /v1/roles", "GET /v1/roles/{role}", "PATCH /v1/roles/{role}", "DELETE /v1/roles/{role}",
-    "POST /v1/keys/{id}/roles", "POST /v1/keys/{id}/permissions", "GET /v1/limits", "DELETE /v1/limits/{namespace}",
-    "GET /v1/limits/{namespace}/overrides", "PUT /v1/limits/{namespace}/overrides",
+    "POST /v1/keys/{id}/roles", "POST /v1/keys/{id}/permissions", "PUT /v1/keys/{id}/resources", "GET /v1/limits",
+    "DELETE /v1/limits/{namespace}", "GET /v1/limits/{namespace}/overrides", "PUT /v1/limits/{namespace}/overrides",
     "GET /v1/limits/{namespace}/overrides/{override}", "DELETE /v1/limits/{namespace}/overrides/{override}",
     "GET /v1/keys/{id}/credits", "PUT /v1/keys/{id}/credits", "POST /v1/keys/{id}/credits",
     "GET /v1/accounts/{id}/credits", "PUT /v1/accounts/{id}/credits", "POST /v1/accounts/{id}/credits",
@@ -149,6 +149,20 @@ struct RouteTableTests {
       let metrics = try await portal.text("/metrics").text
       #expect(metrics.contains(#"{route="NotFound",method="GET",status="404"}"#))
       #expect(!metrics.contains(#"route="/metrics",method="GET",status="404""#))
+    }
+  }
+
+  @Test("at / there is nothing but where to look, as in any API")
+  func root() async throws {
+    try await withPortal { portal in
+      for path in ["/", "/?a=b"] {
+        let answer = try await portal.get(path)
+        expectProblem(answer, 404, "not_found")
+        for place in ["/openapi.json", "/openapi.yaml", "/readyz"] {
+          #expect(answer.body["detail"].string?.contains(place) == true)
+        }
+      }
+      expectProblem(try await portal.request("POST", "/"), 404, "not_found")
     }
   }
 

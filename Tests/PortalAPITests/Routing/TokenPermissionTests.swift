@@ -65,6 +65,8 @@ struct TokenPermissionTests {
     Sample(route: "DELETE /v1/roles/{role}", permission: .writeCatalog, status: 204),
     Sample(route: "POST /v1/keys/{id}/roles", permission: .grantKeys, body: #"{"add":["pro"]}"#, status: 200),
     Sample(route: "POST /v1/keys/{id}/permissions", permission: .grantKeys, body: #"{"add":["a"]}"#, status: 200),
+    Sample(
+      route: "PUT /v1/keys/{id}/resources", permission: .grantKeys, body: #"{"resources":{"p:1":["a"]}}"#, status: 200),
     Sample(route: "POST /v1/limits", permission: .useLimits, body: #"{"requests":[\#(limit)]}"#, status: 200),
     Sample(
       route: "POST /v1/limits/{namespace}", permission: .useLimits,

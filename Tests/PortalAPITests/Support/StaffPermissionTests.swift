@@ -114,6 +114,8 @@ struct StaffPermissionTests {
       route: "POST /v1/keys/{id}/roles", id: { $0.key }, body: #"{"add":["pro"],"reason":"because"}"#, status: 200),
     Sample(
       route: "POST /v1/keys/{id}/permissions", id: { $0.key }, body: #"{"add":["a"],"reason":"because"}"#, status: 200),
+    Sample(
+      route: "PUT /v1/keys/{id}/resources", id: { $0.key }, body: #"{"resources":{},"reason":"because"}"#, status: 200),
     Sample(route: "GET /v1/limits", status: 200),
     Sample(route: "GET /v1/limits/{namespace}/overrides", status: 200),
     Sample(route: "GET /v1/limits/{namespace}/overrides/{override}", status: 200),
@@ -155,8 +157,7 @@ struct StaffPermissionTests {
       let table = portal.application.table
       let paths = [
         "support/", "analytics/", "apis", "permissions", "roles", "keys/{id}/roles", "keys/{id}/permissions", "limits",
-        "support/", "analytics/", "apis", "permissions", "roles", "keys/{id}/roles", "keys/{id}/permissions",
-        "keys/{id}/credits", "accounts/{id}/credits",
+        "keys/{id}/resources", "keys/{id}/credits", "accounts/{id}/credits",
       ]
       let routes = table.all.filter { route in
         paths.contains { route.contains(" /v1/" + $0) } && route != "POST /v1/support/login"

@@ -155,11 +155,38 @@ struct CommandTests {
     #expect(result.errors.contains("HTTP_PORT"))
   }
 
+  @Test("all wrong settings are named together, with the usage of the command that refused them")
+  func allWrong() async throws {
+    let result = try await latchkey(
+      ["accounts", "list"],
+      environment: ["HTTP_PORT": "high", "CACHE_LEASE_SECONDS": "0", "SECRET_KEY": "short", "LOG_FORMAT": "xml"])
+    #expect(result.status == 64)
+    let lines = result.errors.split(separator: "\n")
+    #expect(lines.first == "Error: DATABASE_URL is required.")
+    for key in ["HTTP_PORT must be", "CACHE_LEASE_SECONDS must be", "SECRET_KEY must be", "LOG_FORMAT must be"] {
+      #expect(lines.count { $0.hasPrefix(key) } == 1, "\(key)")
+    }
+    #expect(lines.contains { $0.hasPrefix("Usage: latchkey accounts list [") })
+    #expect(lines.last == "  See 'latchkey accounts list --help' for more information.")
+  }
+
+  @Test(
+    "--json is no option of what prints no text",
+    arguments: [["serve"], ["audit", "export"], ["people", "export", "a@b.example"]])
+  func noJSON(_ command: [String]) async throws {
+    let result = try await latchkey(command + ["--json"], environment: ["DATABASE_URL": "host=/nowhere"])
+    #expect(result.status == 64 && result.errors.contains("--json"))
+    #expect(result.errors.contains("Usage: latchkey \(command[0])"))
+  }
+
   @Test("if the database cannot be reached, a command exits with status 1 and one line")
   func unreachable() async throws {
-    let result = try await latchkey(["migrate"], environment: ["DATABASE_URL": "host=/nowhere"])
-    #expect(result.status == 1)
-    #expect(result.errors.hasPrefix("latchkey: database error: "))
+    for url in ["host=/nowhere", "host=127.0.0.1 port=1"] {
+      let result = try await latchkey(["migrate"], environment: ["DATABASE_URL": url])
+      #expect(result.status == 1)
+      #expect(result.errors.hasPrefix("latchkey: database error: "))
+      #expect(result.errors.split(separator: "\n").count == 1 && !result.errors.contains("\u{FFFD}"), "\(result)")
+    }
   }
 
   @Test("accounts, staff and tokens are created, and their secrets are printed once")
@@ -378,16 +405,24 @@ struct CommandTests {
       let list = try await latchkey(["plans"], environment: environment)
       #expect(
         list.output == """
-          NAME      KEYS  PER MINUTE  DAYS  SCOPES
-          default     25       10000     -  *
-          external     -           -     -  *
-          small        3          60    30  a:* me
+          NAME      KEYS  PER MINUTE  DAYS  APIS  ROLES  SCOPES
+          default     25       10000     -   all      0  *
+          external     -           -     -   all      0  *
+          small        3          60    30   all      0  a:* me
 
           """)
       let free = try await latchkey(
         ["plans", "set", "large", "--key-cap", "none", "--scope", "*", "--per-minute-max", "none"],
         environment: environment)
       #expect(free.output == "plan large: any number of keys, any number per minute, *\n")
+      _ = try await latchkey(["apis", "create", "orders", "--name", "Orders"], environment: environment)
+      _ = try await latchkey(["roles", "create", "pro"], environment: environment)
+      let carrying = ["plans", "set", "pro", "--key-cap", "9", "--scope", "*", "--per-minute-max", "60"]
+      let pro = try await latchkey(carrying + ["--api", "orders", "--role", "pro"], environment: environment)
+      #expect(pro.output == "plan pro: 9 keys, 60 per minute, 1 apis, 1 roles, *\n")
+      let nonsense = try await latchkey(carrying + ["--api", "nonsense"], environment: environment)
+      #expect(nonsense.status == 1)
+      #expect(nonsense.errors.contains("apiIds[0] is not the id or slug of an api"))
       let assign = ["accounts", "plan", id, "small", "--reason", "asked for it"]
       let assigned = try await latchkey(assign, environment: environment)
       #expect(assigned.output == "account \(id) has the plan small\n")
@@ -404,7 +439,7 @@ struct CommandTests {
       ["accounts", "create", "--name", "A", "--email", "a@example.com", "--password-file", "-"],
       environment: ["DATABASE_URL": "host=/nowhere"], input: "short\n")
     #expect(result.status == 64)
-    #expect(result.errors.contains("12 to 1024 bytes"))
+    #expect(result.errors.hasPrefix("Error: The password in --password-file must have 12 to 1024 bytes"))
   }
 
   @Test("serve refuses to start while migrations are pending, and migrate applies them once")
@@ -414,9 +449,12 @@ struct CommandTests {
       try await PostgresPool.with(database.configuration) { pool in
         try await pool.withConnection { try await $0.executeScript("drop schema public cascade; create schema public") }
       }
-      let refused = try await latchkey(["serve"], environment: environment)
+      let spool = FileManager.default.temporaryDirectory.appending(path: database.name + ".refused").path
+      let refused = try await latchkey(
+        ["serve"], environment: environment.merging(["USAGE_SPOOL": spool, "HTTP_PORT": "\(try freePort())"]) { $1 })
       #expect(refused.status == 1)
       #expect(refused.errors.contains("run latchkey migrate first"))
+      #expect(!FileManager.default.fileExists(atPath: spool), "it leaves nothing behind")
       let first = try await latchkey(["migrate", "--json"], environment: environment)
       #expect(try first.json()["applied"].array.first == .string("0001_accounts_and_people"))
       let second = try await latchkey(["migrate", "--json"], environment: environment)

@@ -176,6 +176,7 @@ private struct Tenant {
       TenantCase(VoidInvitationTokens(accountID: accountID, of: .id(invitation))),
       TenantCase(RevokeKey(accountID: accountID, id: key)),
       TenantCase(SetKeyPolicy(accountID: accountID, policy: KeyPolicy()), .refusal),
+      TenantCase(SetKeyResources(accountID: accountID, id: key, resources: .none)),
       TenantCase(SetMemberRole(accountID: accountID, userID: user, role: .viewer)),
       TenantCase(SetSharedLimit(accountID: accountID, limitPerMinute: 7, mode: .fast), .itself),
       TenantCase(SummarizeAuditEvents(trail: AuditTrail(accountID), filter: AuditFilter()), .itself),
@@ -304,6 +305,10 @@ struct IsolationTests {
         try await world.makeAccount("ada@example.com"), try await world.makeAccount("bob@example.com")
       )
       let key = try await world.makeKey(one).key.id
+      let set = SetKeyResources(accountID: one, id: key, resources: .none)
+      #expect(try await pool.execute(set, as: .staff) == 0)
+      #expect(try await pool.execute(set, as: .staff(in: other)) == 0)
+      #expect(try await pool.execute(set, as: .staff(in: one)) == 1)
       let suspend = SetAccountSuspension(accountID: one, isSuspended: true, reason: "why")
       #expect(try await pool.execute(suspend, as: .staff) == 0)
       #expect(try await pool.execute(suspend, as: .staff(in: other)) == 0)

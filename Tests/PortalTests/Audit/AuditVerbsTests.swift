@@ -608,6 +608,18 @@ struct AuditVerbsTests {
       }
     },
     Verb(
+      "a key gets resources, twice, and loses them",
+      ["account command key.resources_changed key", "account command key.resources_changed key"]
+    ) { stage in
+      let (grants, key) = (stage.world.grants, stage.key)
+      let one = ResourceScopes([ResourceScopes.Entry(name: "project:1", scopes: ["a"])])
+      for _ in 1...2 { _ = try await grants.setResources(of: key, one, by: World.caller, stage.reason) }
+      for _ in 1...2 { _ = try await grants.setResources(of: key, .none, by: World.caller) }
+      await #expect(throws: PortalError.keyNotActive) {
+        try await grants.setResources(of: stage.revokedKey, one, by: World.caller)
+      }
+    },
+    Verb(
       "an override is set in a new namespace, twice, and deleted, and so is the namespace",
       [
         "system command limit_namespace.created limit_namespace", "system command limit_override.set limit_override",
@@ -697,7 +709,7 @@ struct AuditVerbsTests {
     .permissionUpdated, .permissionDeleted, .roleCreated,
     .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged, .limitNamespaceCreated,
     .limitNamespaceDeleted, .limitOverrideSet, .limitOverrideDeleted,
-    .keyCreditsChanged, .accountCreditsChanged, .creditsForgiven,
+    .keyCreditsChanged, .accountCreditsChanged, .creditsForgiven, .keyResourcesChanged,
   ]
 
   @Test("docs/AUDIT.md lists every action")

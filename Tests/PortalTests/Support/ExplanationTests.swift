@@ -19,7 +19,7 @@ struct ExplanationTests {
         id: .numbered(1), accountID: .numbered(2), name: "Key", environment: .live, scopes: ["orders:read"],
         rateLimitPerMinute: 10, allowedIPs: has(0) ? [AddressBlock("192.0.2.0/24")!] : nil,
         expiresAt: has(1) ? Self.now : nil, isRevoked: has(2), isSuspended: has(3), isDisabled: has(4),
-        grants: KeyGrants(apiID: .numbered(3), apiSlug: "orders"))
+        grants: KeyGrants(apiID: .numbered(3), apis: [CatalogNamed(id: .numbered(3), name: "orders")]))
       let request = VerificationRequest(
         hash: nil, scopes: has(5) ? ["orders:write"] : ["orders:read"], clientIP: AddressBlock("192.0.3.1"),
         environment: has(6) ? .test : nil, api: has(7) ? .name("other") : .name("orders"),

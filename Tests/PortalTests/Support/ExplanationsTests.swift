@@ -150,7 +150,7 @@ struct ExplanationsTests {
       func grants(at moment: Date) async throws -> [String] {
         let found = try await world.explanations().explain(.id(key.id), asking(), at: moment)
         let grants = found.key?.key.grants
-        return [grants?.apiSlug ?? ""] + (grants?.roles ?? []) + (grants?.permissions ?? [])
+        return [grants?.apiSlugs?.joined() ?? ""] + (grants?.roles ?? []) + (grants?.permissions ?? [])
       }
       #expect(try await grants(at: none) == [""])
       #expect(try await grants(at: both) == ["orders", "pro", "a", "b"])

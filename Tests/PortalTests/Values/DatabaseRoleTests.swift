@@ -117,7 +117,7 @@ struct DatabaseRoleTests {
     #expect(found == roles)
   }
 
-  @Test("staff can change a key's row only by revoking it, and by giving it credits")
+  @Test("staff can change a key's row only by revoking it, and by giving it resources and credits")
   func staffKeys() async throws {
     let columns = try await withPool { pool in
       try await pool.lines(
@@ -126,7 +126,7 @@ struct DatabaseRoleTests {
           and has_column_privilege('latchkey_staff', attrelid, attnum, 'update')
         """)
     }
-    #expect(Set(columns) == ["credits_id", "revoked_at"])
+    #expect(Set(columns) == ["credits_id", "resources", "revoked_at"])
   }
 
   @Test("the portal can change nothing of credits: it locks a bucket, and asks the instances")
