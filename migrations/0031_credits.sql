@@ -448,8 +448,10 @@ begin
   end if;
 
   missing := case when need > 0 then lease.settled + need - lease.granted else 0 end;
-  remaining := bucket.available + lease.granted - lease.settled;
   live := array(select live_credit_holders());
+  outstanding := outstanding_credits(bucket, array_remove(live, holder));
+  -- What others have set aside comes back when it is needed.
+  remaining := bucket.available + lease.granted - lease.settled + outstanding;
   if missing <= bucket.available then
     verdict := 'ok';
     part := greatest(missing, 0);
@@ -461,8 +463,6 @@ begin
     bucket.available := bucket.available - part;
     lease.granted := lease.granted + part;
   else
-    outstanding := outstanding_credits(bucket, array_remove(live, holder));
-    remaining := remaining + outstanding;
     if outstanding > 0 and bucket.available + outstanding >= missing then
       verdict := 'pending';
       update credit_leases set is_recalled = true

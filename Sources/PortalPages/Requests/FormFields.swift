@@ -179,7 +179,7 @@ extension FieldProblem.Field {
     case .email: "email"
     case .password: "password"
     case .role: "role"
-    case .plan, .api, .apiIDs, .apiID, .permission, .adding, .added, .removed, .key: nil
+    default: nil
     }
   }
 }

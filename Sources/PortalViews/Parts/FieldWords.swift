@@ -19,6 +19,9 @@ package enum FieldWords {
     case .removed: "What is removed"
     case .role: "The role"
     case .key: "The key"
+    case .resources, .resource: "The resources"
+    case .roleID: "A role"
+    case .creditValue: "The number of credits"
     }
   }
 }

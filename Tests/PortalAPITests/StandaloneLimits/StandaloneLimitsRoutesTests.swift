@@ -231,7 +231,7 @@ struct StandaloneLimitsRoutesTests {
       let long = String(repeating: "a", count: 513)
       for (body, location) in [
         ("{\(limit),\(window)}", "identifier"), (#"{"identifier":"",\#(limit),\#(window)}"#, "identifier"),
-        (#"{"identifier":"a\u0000",\#(limit),\#(window)}"#, "identifier"),
+        (#"{"identifier":"a\u0007",\#(limit),\#(window)}"#, "identifier"),
         (#"{"identifier":"\#(long)",\#(limit),\#(window)}"#, "identifier"),
         (#"{"identifier":"a",\#(window)}"#, "limit"),
         (#"{"identifier":"a","limit":-1,\#(window)}"#, "limit"),

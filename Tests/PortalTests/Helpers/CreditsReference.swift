@@ -89,7 +89,9 @@ struct CreditsReference: Equatable {
     }
     let missing = ask.need > 0 ? lease.settled + ask.need - lease.granted : 0
     var verdict = CreditAnswer.Verdict.ok
-    var remaining = available + lease.granted - lease.settled
+    let others = live.subtracting([holder])
+    let out = out(of: others)
+    let remaining = available + lease.granted - lease.settled + out
     if missing <= available || missing <= 0 {
       var part = max(0, missing)
       if !lease.isRecalled {
@@ -99,9 +101,6 @@ struct CreditsReference: Equatable {
       available -= part
       lease.granted += part
     } else {
-      let others = live.subtracting([holder])
-      let out = out(of: others)
-      remaining += out
       if out > 0, available + out >= missing {
         verdict = .pending
         for other in others where leases[other].map({ $0.granted > $0.settled }) == true {
