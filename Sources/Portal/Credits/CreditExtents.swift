@@ -1,8 +1,8 @@
 import Foundation
 import Synchronization
 
-/// The extents of a holder, in files of its own, or in anonymous memory while no file can be had. Each is twice as large
-/// as the one before. A shard gets its slots of one extent after the other, as it needs them.
+/// The extents of a holder, in files of its own, or in anonymous memory while no file can be had. Each is twice as
+/// large as the one before. A shard gets its slots of one extent after the other, as it needs them.
 final class CreditExtents: Sendable {
   private struct State: Sendable {
     var holder: UUID
@@ -104,8 +104,8 @@ final class CreditExtents: Sendable {
     }
   }
 
-  /// The size of the files, and why what is spent would be lost with the process; nil if it would not be, or if there is
-  /// no folder by configuration.
+  /// The size of the files, and why what is spent would be lost with the process; nil if it would not be, or if there
+  /// is no folder by configuration.
   var holdings: (fileByteCount: Int, failure: String?) {
     state.withLock { ($0.all.reduce(0) { $0 + $1.fileByteCount }, $0.failure) }
   }

@@ -78,7 +78,7 @@ struct CatalogRoutesTests {
       let one = #"{"endpoint":"a","limit":1,"windowMilliseconds":1000"#
       let many = (1...101).map { #"{"endpoint":"\#($0)","limit":1,"windowMilliseconds":1000}"# }
       let large = (1...100).map { number in
-        let roles = (1...30).map { #""role\#($0)":{"limit":1,"windowMilliseconds":1000}"# }.joined(separator: ",")
+        let roles = (10...25).map { #""a-role-whose-name-has-forty-characters-\#($0)":{"limit":1,"windowMilliseconds":1000}"# }.joined(separator: ",")
         return #"{"endpoint":"\#(number)","limit":1,"windowMilliseconds":1000,"roles":{\#(roles)}}"#
       }
       for (invalid, places) in [
@@ -86,7 +86,7 @@ struct CatalogRoutesTests {
         (#"[{"endpoint":"a","limit":0,"windowMilliseconds":999}]"#, ["[0].limit", "[0].windowMilliseconds"]),
         (#"[{"endpoint":"","limit":1,"windowMilliseconds":1000}]"#, ["[0].endpoint"]),
         (#"[{"endpoint":"***********","limit":1,"windowMilliseconds":1000}]"#, ["[0].endpoint"]),
-        (#"[{"endpoint":"\u0000","limit":1,"windowMilliseconds":1000}]"#, ["[0].endpoint"]),
+        (#"[{"endpoint":"\u0007","limit":1,"windowMilliseconds":1000}]"#, ["[0].endpoint"]),
         (
           #"[\#(one)},\#(one)}]"#,
           ["[1].endpoint"]

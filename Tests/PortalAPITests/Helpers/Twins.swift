@@ -135,7 +135,7 @@ struct Seed: Sendable {
     let (plain, limited, suspended, external) = (id(90), id(91), id(92), id(93))
     let sharing = id(94)
     let named = """
-      '[{"name":"odd","limit":30,"windowMilliseconds":86400001},
+      '[{"name":"odd","limit":30,"windowMilliseconds":86401000},
       {"name":"asked","limit":2,"windowMilliseconds":86400000,"autoApply":false}]'
       """
     // The account, and further columns. Limits that refuse have a window of a day: in a shorter one, more may be left
