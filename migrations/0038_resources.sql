@@ -23,3 +23,23 @@ alter table plans
 grant select (resources) on api_keys to latchkey_portal, latchkey_gateway;
 grant update (resources) on api_keys to latchkey_staff;
 grant update (api_ids, role_ids) on plans to latchkey_staff;
+
+-- They are judged by, so the history keeps them.
+
+create or replace function judged_key(key api_keys) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'id', key.id, 'lineage_id', key.lineage_id, 'account_id', key.account_id, 'environment', key.environment,
+    'scopes', key.scopes, 'rate_limit_per_minute', key.rate_limit_per_minute, 'limit_names', key.limit_names,
+    'limit_values', key.limit_values, 'limit_window_seconds', key.limit_window_seconds,
+    'rate_limit_mode', key.rate_limit_mode, 'allowed_ips', key.allowed_ips, 'expires_at', key.expires_at,
+    'named_limits', key.named_limits, 'disabled_at', key.disabled_at, 'revoked_at', key.revoked_at,
+    'created_at', key.created_at, 'api_id', key.api_id,
+    'resources', key.resources)
+$$;
+
+create or replace function judged_plan(plan plans) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'name', plan.name, 'scopes', plan.scopes, 'rate_limit_per_minute_max', plan.rate_limit_per_minute_max,
+    'max_key_lifetime_days', plan.max_key_lifetime_days,
+    'api_ids', plan.api_ids, 'role_ids', plan.role_ids)
+$$;

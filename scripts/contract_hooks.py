@@ -97,10 +97,16 @@ staff = functools.cache(staff_session)
 def service_token(tag):
     permissions = [
         "keys.verify", "usage.write", "keys.read", "keys.write", "analytics.read", "catalog.read", "catalog.write",
-        "keys.grant", "accounts.read", "accounts.write", "limits.use", "limits.write",
+        "keys.grant", "accounts.read", "accounts.write", "limits.use", "limits.write", "audit.read",
     ]  # fmt: skip
     flags = [word for permission in permissions for word in ("--permission", permission)]
     return command("tokens", "create", "--name", tag, *flags)["token"]
+
+
+@functools.cache
+def held_key(operation):
+    session = member_session(operation)
+    return call("POST", "/v1/keys", {"name": "Contract", "scopes": ["orders:read"]}, session["token"])["key"]
 
 
 @schemathesis.auth(refresh_interval=None)
@@ -117,6 +123,8 @@ class Credentials:
             return "Authorization", "Bearer " + service_token(tag)
         if "serviceTokenHeader" in schemes:
             return "X-Latchkey-Token", service_token(tag)
+        if "apiKey" in schemes:
+            return "X-API-Key", held_key(operation)
         if "staffSession" in schemes:
             return "Authorization", "Bearer " + (staff_session(operation) if ends else staff(tag))
         return None

@@ -103,6 +103,12 @@ static const unsigned char sql_0032[] = {
 static const unsigned char sql_0033[] = {
 #embed "../../migrations/0033_standalone_limits.sql"
 };
+static const unsigned char sql_0034[] = {
+#embed "../../migrations/0034_holders_and_history.sql"
+};
+static const unsigned char sql_0035[] = {
+#embed "../../migrations/0035_actor_kinds_checked.sql"
+};
 static const unsigned char sql_0038[] = {
 #embed "../../migrations/0038_resources.sql"
 };
@@ -143,6 +149,8 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0031, credits),
     MIGRATION(0032, limits),
     MIGRATION(0033, standalone_limits),
+    MIGRATION(0034, holders_and_history),
+    MIGRATION(0035, actor_kinds_checked),
     MIGRATION(0038, resources),
 };
 

@@ -38,7 +38,8 @@ package struct APIRoutes {
       isSignupOpen: isSignupOpen)
     let credentials = CredentialsController(credentials: services.credentials)
     let invitations = InvitationsController(invitations: services.invitations)
-    let support = SupportController(desk: services.desk, sessions: services.sessions)
+    let support = SupportController(
+      desk: services.desk, explanations: services.explanations, sessions: services.sessions)
     let keys = KeysController(keys: services.keys, idempotency: services.idempotency)
     let usage = UsageController(usages: services.usages)
     let accounts = AccountsController(
@@ -70,9 +71,18 @@ package struct APIRoutes {
     keys.addRoutes(to: members)
     KeyPolicyController(policies: services.policies).addRoutes(to: members)
     usage.addRoutes(to: members)
-    AuditController(events: services.audit).addRoutes(to: members)
+    let audit = AuditController(events: services.audit)
+    audit.addRoutes(to: members)
     MembersController(members: services.members).addRoutes(to: members)
     invitations.addRoutes(to: members)
+
+    SelfController(held: services.heldKeys)
+      .addRoutes(
+        to: HolderRoutes(
+          routes.group()
+            .add(middleware: HeldKeyAuthentication(held: services.heldKeys, limits: limits))
+            .group(context: HeldKeyContext.self)
+            .add(middleware: AccountTurnMiddleware(turns: turns) { $0.held.key.accountID })))
 
     let staff = StaffRoutes(
       routes.group()
@@ -123,6 +133,7 @@ package struct APIRoutes {
     usage.addRoutes(to: machines)
     keys.addRoutes(to: machines)
     accounts.addRoutes(to: machines)
+    audit.addRoutes(to: machines)
     accounts.addRoutes(
       to: AccountListRoutes(
         routes.group()

@@ -98,6 +98,7 @@ package struct PortalApplication: Sendable {
       pool: gatewayPool, format: settings.keyFormat, cacheLimits: cacheLimits, limiter: limiter, limits: limits,
       credits: ledger, usage: recorder, clock: clock, observer: observer)
     let tokens = ServiceTokenVerifier(pool: gatewayPool, lease: settings.lease, clock: clock, observer: observer)
+    let usages = Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool, clock: clock)
     services = PortalServices(
       accounts: Accounts(pool: pool, passwords: passwords),
       managedAccounts: ManagedAccounts(pool: pool, propagations: propagations), members: Members(pool: pool),
@@ -114,12 +115,13 @@ package struct PortalApplication: Sendable {
       roles: CatalogRoles(pool: pool, propagations: propagations),
       grants: Grants(pool: pool, keys: keys),
       credits: Credits(pool: pool, keys: keys),
-      verifier: verifier, tokens: tokens,
+      verifier: verifier, heldKeys: HeldKeys(pool: pool, keys: keys, usages: usages, limiter: limiter), tokens: tokens,
       serviceTokens: ServiceTokens(pool: pool, propagations: propagations, clock: clock),
-      usages: Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool, clock: clock),
+      usages: usages,
       analytics: Analytics(pool: analyticsPool ?? pool, clock: clock),
       audit: AuditEvents(pool: pool),
       desk: SupportDesk(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
+      explanations: Explanations(pool: pool, format: settings.keyFormat, limiter: limiter, clock: clock),
       staff: StaffMembers(pool: pool),
       deletion: AccountDeletion(pool: pool, keys: keys, propagations: propagations, outbox: outbox),
       exports: PersonExports(pool: pool), erasures: PersonErasures(pool: pool),

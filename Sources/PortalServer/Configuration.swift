@@ -160,6 +160,7 @@ struct PortalConfiguration: Sendable {
     retention.usageSourceDays = keys.integer(
       "usage.sources.retention.days", 30...36_500, default: retention.usageSourceDays)
     retention.mailDays = keys.integer("mail.retention.days", 1...3_650, default: retention.mailDays)
+    retention.settingsDays = keys.integer("settings.retention.days", 1...3_650, default: retention.settingsDays)
     retention.creditLeaseSeconds = keys.integer(
       "credits.forgive.after.seconds", CreditSilence.secondsRange, default: retention.creditLeaseSeconds)
     settings.retention = retention

@@ -214,7 +214,8 @@ struct HostileTextTests {
         let other = environment.merging(["FORWARDED_HEADER": "forwarded"]) { $1 }
         try await withServers(1, on: database, environment: other) { others in
           try await RevocationWorld.with(servers, on: database) { world in
-            let session = try await world.makeOwner("ada", keyCount: 1).session
+            let owner = try await world.makeOwner("ada", keyCount: 1)
+            let (session, key) = (owner.session, try #require(owner.keys.first).secret)
             let staff = try await staffToken(servers[0], database)
             let made = try await latchkey(
               ["tokens", "create", "--name", "all", "--json"]
@@ -227,6 +228,8 @@ struct HostileTextTests {
               "staffSession": Credential(header: "Authorization", value: "Bearer " + staff),
               "serviceToken": Credential(header: "Authorization", value: "Bearer " + token),
               "serviceTokenHeader": Credential(header: "X-Latchkey-Token", value: token),
+              "apiKey": Credential(header: "X-API-Key", value: key),
+              "apiKeyBearer": Credential(header: "Authorization", value: "Bearer " + key),
               "metricsToken": Credential(header: "Authorization", value: "Bearer " + metricsToken),
             ]
             let cases = try Self.cases(of: try Contract(), credentials)

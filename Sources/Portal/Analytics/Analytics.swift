@@ -24,6 +24,8 @@ package struct Analytics: Sendable {
     case .account: rows(question.limit) { SumUsageOfAccounts<Size>(question: question, count: $0) }
     case .key: rows(question.limit) { SumUsageOfKeys<Size>(question: question, count: $0) }
     case .endpoint: rows(question.limit) { SumUsageOfEndpoints<Size>(question: question, count: $0) }
+    case .environment: rows(question.limit) { SumUsageOfEnvironments<Size>(question: question, count: $0) }
+    case .api: rows(question.limit) { SumUsageOfAPIs<Size>(question: question, count: $0) }
     }
   }
 
@@ -32,6 +34,14 @@ package struct Analytics: Sendable {
     switch consumers {
     case .account: rows(limit) { ListTopAccounts(range: range, count: $0) }
     case .key: rows(limit) { ListTopKeys(range: range, count: $0) }
+    }
+  }
+
+  /// What each account has used in a month, by environment and api, in the order of the accounts' ids. Reading throws
+  /// `.monthNotFinal` until no more usage of the month can arrive.
+  package func invoice(_ month: Month, _ keys: KeySelection, limit: Int) -> AnalyticsRows<InvoiceRow> {
+    AnalyticsRows(pool: pool, exports: exports, limit: limit, finalAt: month.finalAt) {
+      ListInvoice(range: month.days, keys: keys, count: $0)
     }
   }
 
@@ -75,13 +85,18 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
   private let exportRows: @Sendable (Sink) async throws -> Void
   private let pool: PostgresPool
   private let exports: ExportGate
+  private let finalAt: Date?
 
+  /// `finalAt` is the time through which usage must be complete; nil: none.
   fileprivate init<Statement: PostgresStatement>(
-    pool: PostgresPool, exports: ExportGate, limit: Int, _ statement: @escaping @Sendable (Int) -> Statement
+    pool: PostgresPool, exports: ExportGate, limit: Int, finalAt: Date? = nil,
+    _ statement: @escaping @Sendable (Int) -> Statement
   ) where Statement.Row == Row {
     self.pool = pool
     self.exports = exports
+    self.finalAt = finalAt
     collectRows = {
+      if let finalAt { _ = try await Self.completeThrough(on: pool, atLeast: finalAt) }
       // Read completeness first: usage that is written in between only makes the answer more complete.
       let (_, completeThrough, found) = try await pool.pipeline(
         ForceCustomPlanWithoutJIT(), ReadCompleteThrough(), statement(limit + 1), as: .analyst)
@@ -98,8 +113,15 @@ package struct AnalyticsRows<Row: Sendable>: Sendable {
   /// Prepares for reading the rows a few at a time. Throws `.tooManyRequests` if too many exports are running.
   package func export() async throws -> Export {
     let permit = try exports.enter()
-    let completeThrough = try ReadCompleteThrough.one(of: await pool.query(ReadCompleteThrough(), as: .analyst))
+    let completeThrough = try await Self.completeThrough(on: pool, atLeast: finalAt)
     return Export(completeThrough: completeThrough, permit: permit, rows: exportRows)
+  }
+
+  /// Throws `.monthNotFinal` if usage is not complete through `finalAt`.
+  private static func completeThrough(on pool: PostgresPool, atLeast finalAt: Date?) async throws -> Date {
+    let date = try ReadCompleteThrough.one(of: await pool.query(ReadCompleteThrough(), as: .analyst))
+    if let finalAt, date < finalAt { throw PortalError.monthNotFinal(finalAt: finalAt, completeThrough: date) }
+    return date
   }
 
   package struct Export: Sendable {

@@ -6,7 +6,27 @@ package struct UsageRow: Sendable {
   package var day: Day?
   package var consumer: Consumer?
   package var endpoint: String?
+  package var environment: Key.Environment?
+  package var api: API?
   package var totals: UsageTotals
+
+  /// The api that keys are for. Both are nil for keys that are for all apis.
+  package struct API: Sendable, Equatable {
+    package var id: UUID?
+    package var slug: String?
+  }
+}
+
+/// What an account has used in a month, with keys of one environment and for one api.
+package struct InvoiceRow: Sendable, Equatable {
+  package var externalID: String?
+  package var consumer: Consumer
+  /// Nil if the keys no longer exist.
+  package var environment: Key.Environment?
+  package var api: UsageRow.API
+  package var successes: Int
+  package var errors: Int
+  package var denied: Int
 }
 
 /// An account or, with a `keyID`, one of its keys. Names are nil if the account or key has been deleted.

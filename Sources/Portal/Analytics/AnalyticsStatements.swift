@@ -22,11 +22,25 @@ struct LimitExportPause: PostgresStatement {
 // MARK: Usage
 
 extension UsageQuestion {
-  /// Binds the parameters of all usage sums, `$1` to `$5`.
+  /// Binds the parameters of all usage sums, `$1` to `$8`.
   fileprivate func bind(_ bindings: inout PostgresBindings, count: Int) {
     bindings.append(range.from.postgresDate, range.to.postgresDate, accountID, keyID, count)
+    keys.bind(&bindings)
   }
 }
+
+extension KeySelection {
+  /// Binds the environment, and the id or the slug of the api.
+  fileprivate func bind(_ bindings: inout PostgresBindings) { bindings.append(environment, api?.id, api?.name) }
+}
+
+/// The usage of keys, with what the keys are now. An environment or an id that is missing has a value that no other
+/// has, because groups are joined by it.
+private let usageOfKinds = """
+  (select usage.*, coalesce(key.environment, '') as environment,
+    coalesce(key.api_id, '00000000-0000-0000-0000-000000000000') as api_id
+  from usage_by_key usage left join api_keys key on key.id = usage.key_id) kinds
+  """
 
 /// A subselect, to leave out columns that usage has as well.
 private let keyNames = "left join (select id, name, key_start from api_keys) key on key.id = key_id"
@@ -81,6 +95,10 @@ private func usageSums<Size: AnswerSize>(
   let isByDay = group == "day"
   let selection = """
     day between $1 and $2 and ($3::uuid is null or account_id = $3) and ($4::uuid is null or key_id = $4)
+      and ($6::text is null or key_id in (select of_kind.id from api_keys of_kind where of_kind.environment = $6))
+      and ($7::uuid is null and $8::text is null or key_id in (
+        select of_kind.id from api_keys of_kind join apis api on api.id = of_kind.api_id
+        where api.id = $7 or api.slug = $8))
     """
   return """
     with found as materialized (
@@ -165,6 +183,70 @@ struct SumUsageOfEndpoints<Size: AnswerSize>: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { question.bind(&bindings, count: count) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
     UsageRow(endpoint: try row.next(), totals: try UsageTotals(sparse: &row))
+  }
+}
+
+struct SumUsageOfEnvironments<Size: AnswerSize>: PostgresStatement {
+  static var isRead: Bool { true }
+  static var sql: String { usageSums(Size.self, usageOfKinds, by: "environment") }
+  let question: UsageQuestion
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { question.bind(&bindings, count: count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
+    UsageRow(environment: Key.Environment(rawValue: try row.next()), totals: try UsageTotals(sparse: &row))
+  }
+}
+
+struct SumUsageOfAPIs<Size: AnswerSize>: PostgresStatement {
+  static var isRead: Bool { true }
+  static var sql: String {
+    usageSums(
+      Size.self, usageOfKinds, by: "api_id", ", api.id, api.slug", "left join apis api on api.id = found.api_id")
+  }
+  let question: UsageQuestion
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { question.bind(&bindings, count: count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> UsageRow {
+    _ = try row.next(UUID.self)
+    return UsageRow(
+      api: UsageRow.API(id: try row.next(), slug: try row.next()), totals: try UsageTotals(sparse: &row))
+  }
+}
+
+/// What each account has used, by the environment and the api of its keys.
+struct ListInvoice: PostgresStatement {
+  static let isRead = true
+  static let sql = """
+    with found as materialized (
+      select account_id, key_id, sum(success_count) as successes, sum(error_count) as errors,
+        sum(denied_count) as denied
+      from usage_by_key where day between $1 and $2
+      group by account_id, key_id
+    )
+    select account.external_id, found.account_id, account.name, null::uuid, null::text, null::text, key.environment,
+      api.id, api.slug, sum(successes)::bigint, sum(errors)::bigint, sum(denied)::bigint
+    from found
+      left join accounts account on account.id = found.account_id
+      left join (select id, environment, api_id from api_keys) key on key.id = found.key_id
+      left join apis api on api.id = key.api_id
+    where ($4::text is null or key.environment = $4)
+      and ($5::uuid is null and $6::text is null or api.id = $5 or api.slug = $6)
+    group by account.external_id, found.account_id, account.name, key.environment, api.id, api.slug
+    order by found.account_id, key.environment, api.id nulls first
+    limit $3
+    """
+  let range: DayRange
+  let keys: KeySelection
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(range.from.postgresDate, range.to.postgresDate, count)
+    keys.bind(&bindings)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> InvoiceRow {
+    InvoiceRow(
+      externalID: try row.next(), consumer: try Consumer(row: &row), environment: try row.next(),
+      api: UsageRow.API(id: try row.next(), slug: try row.next()), successes: try row.next(), errors: try row.next(),
+      denied: try row.next())
   }
 }
 

@@ -3,7 +3,7 @@ package import Foundation
 /// The actor of an audit event.
 package enum Actor: Sendable, Equatable {
   package enum Kind: String, Sendable, CaseIterable {
-    case user, staff, command, job, token
+    case user, staff, command, job, token, key
   }
 
   case user(id: UUID, email: String)
@@ -14,6 +14,8 @@ package enum Actor: Sendable, Equatable {
   case job(name: String)
   /// A service token that works on the account's keys.
   case token(id: UUID, name: String)
+  /// Whoever has an API key, by the key.
+  case key(id: UUID, name: String)
 
   var kind: Kind {
     switch self {
@@ -22,6 +24,7 @@ package enum Actor: Sendable, Equatable {
     case .command: .command
     case .job: .job
     case .token: .token
+    case .key: .key
     }
   }
 
@@ -29,13 +32,13 @@ package enum Actor: Sendable, Equatable {
   var isCustomer: Bool {
     switch self {
     case .user, .token: true
-    case .staff, .command, .job: false
+    case .staff, .command, .job, .key: false
     }
   }
 
   var id: UUID? {
     switch self {
-    case .user(let id, _), .staff(let id, _), .token(let id, _): id
+    case .user(let id, _), .staff(let id, _), .token(let id, _), .key(let id, _): id
     case .command, .job: nil
     }
   }
@@ -43,7 +46,7 @@ package enum Actor: Sendable, Equatable {
   var name: String {
     switch self {
     case .user(_, let email): email
-    case .staff(_, let name), .command(let name), .job(let name), .token(_, let name): name
+    case .staff(_, let name), .command(let name), .job(let name), .token(_, let name), .key(_, let name): name
     }
   }
 }

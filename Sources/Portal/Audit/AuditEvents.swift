@@ -5,6 +5,11 @@ package import Postgres
 package struct AuditEvents: Sendable {
   /// The maximum number of events that an export reads at a time.
   static let exportPageCountMax = 1_000
+  /// The maximum number of trails or events that a collector gets at a time.
+  package static let collectedCountMax = 1_000
+  package static let collectedCountDefault = 100
+  /// The id of the system's head among those of accounts.
+  private static let systemID = UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
 
   let pool: PostgresPool
 
@@ -20,6 +25,40 @@ package struct AuditEvents: Sendable {
       as: .account(accountID))
     return Page(events, limit: page.limit, id: \.id)
   }
+
+  /// The number of events that match a filter, in total and by action.
+  package func summary(of trail: AuditTrail, _ filter: AuditFilter = AuditFilter()) async throws -> AuditSummary {
+    AuditSummary(
+      try await pool.pipeline(
+        ForceCustomPlan(), then: SummarizeAuditEvents(trail: trail, filter: filter), as: trail.settings))
+  }
+
+  // MARK: Collecting
+
+  /// The heads of all trails in the order of their accounts' ids, the system's first. `page.before` is the last id of
+  /// the page before, as for a list that is sorted the other way around.
+  package func heads(page: PageRequest) async throws -> Page<AuditHead> {
+    let found = try await pool.query(ListAuditHeads(last: page.before, count: page.limit + 1), as: .staff)
+    return Page(found, limit: page.limit) { $0.trail.accountID ?? Self.systemID }
+  }
+
+  /// At most `limit` events of a trail after number `after`, in the order of the chain, and the head that they lead to.
+  /// Numbers have no gaps and follow the order of commits, so a collector that goes on after the last number misses no
+  /// event. Throws `.notFound` if there is no such trail.
+  package func events(
+    of trail: AuditTrail, after: Int, limit: Int
+  ) async throws -> (events: [ChainedAuditEvent], head: AuditHead) {
+    guard let head = try await pool.query(ReadAuditHead(trail: trail), as: trail.settings).first else {
+      throw PortalError.notFound
+    }
+    let events = try await pool.pipeline(
+      ForceCustomPlan(),
+      then: ExportAuditEvents(trail: trail, filter: AuditFilter(), after: after, end: head.seq, count: limit),
+      as: trail.settings)
+    return (events, head)
+  }
+
+  // MARK: Exporting
 
   /// The next thousand trails after `last`, in the order of their ids; nil: from the first, which is the system's.
   package func trails(after last: AuditTrail?) async throws -> [AuditTrail] {

@@ -56,12 +56,14 @@ struct InsertAuditEvent: PostgresStatement {
       accountID: accountID, caller: caller, action: action, targetKind: "invitation", targetID: id, detail: detail)
   }
 
-  /// A change to an account that one member of staff requests and another confirms.
+  /// A change that one member of staff requests and another confirms: to an account, or to a list of keys.
   static func onConfirmation(
-    _ id: UUID, of accountID: UUID, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason
+    _ id: UUID, of accountID: UUID?, _ action: AuditEvent.Action, by caller: Caller, _ reason: SupportReason,
+    detail: AuditDetail? = nil
   ) -> InsertAuditEvent {
     InsertAuditEvent(
-      accountID: accountID, caller: caller, action: action, targetKind: "confirmation", targetID: id, reason: reason)
+      accountID: accountID, caller: caller, action: action, targetKind: "confirmation", targetID: id, reason: reason,
+      detail: detail)
   }
 
   static func onPerson(
@@ -159,6 +161,26 @@ struct ListAuditEvents: PostgresStatement {
       id: try row.next(), at: try row.next(), actorKind: try row.next(), actorID: try row.next(),
       actorName: try row.next(), action: try row.next(), targetKind: try row.next(), targetID: try row.next(),
       reason: try row.next(), ticket: try row.next(), detail: try row.next(), ip: try row.next())
+  }
+}
+
+/// Counts the events of a trail by their actions, and finds the latest of each.
+struct SummarizeAuditEvents: PostgresStatement {
+  static let sql = """
+    select action, count(*), max(at)
+    from audit_events event
+    where \(AuditFilter.condition) and (account_id = $7 or $7::uuid is null and account_id is null)
+    group by action
+    order by action collate "C"
+    """
+  let trail: AuditTrail
+  let filter: AuditFilter
+  func bind(_ bindings: inout PostgresBindings) {
+    filter.bind(&bindings)
+    bindings.append(trail.accountID)
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditSummary.Entry {
+    AuditSummary.Entry(action: try row.next(), count: try row.next(), lastAt: try row.next())
   }
 }
 
@@ -276,6 +298,34 @@ struct ListTrails: PostgresStatement {
   let count: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(after == nil, after?.accountID, count) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditTrail { AuditTrail(try row.next()) }
+}
+
+private let auditHeadColumns = "nullif(account_id, \(systemHead)), seq, hash"
+
+extension AuditHead {
+  fileprivate init(row: inout PostgresRow) throws(PostgresError) {
+    self.init(trail: AuditTrail(try row.next()), seq: try row.next(), hash: try AuditHash(column: row.next()))
+  }
+}
+
+/// Finds the head of a trail.
+struct ReadAuditHead: PostgresStatement {
+  static let sql = "select \(auditHeadColumns) from audit_heads where account_id = coalesce($1, \(systemHead))"
+  let trail: AuditTrail
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(trail.accountID) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditHead { try AuditHead(row: &row) }
+}
+
+/// Lists the heads of trails after `last`, the system's first.
+struct ListAuditHeads: PostgresStatement {
+  static let sql = """
+    select \(auditHeadColumns) from audit_heads where $1::uuid is null or account_id > $1 order by account_id limit $2
+    """
+  /// The account id of a head, as it is stored.
+  let last: UUID?
+  let count: Int
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(last, count) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> AuditHead { try AuditHead(row: &row) }
 }
 
 /// Lists all events of one chain or of all, chain by chain, each with the head of its chain.

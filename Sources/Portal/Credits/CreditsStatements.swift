@@ -200,6 +200,19 @@ extension CreditBalance {
   }
 }
 
+/// What is left of the buckets that a key spends from, as far as it is settled: of the one with less. No row if there
+/// is none of them any more.
+struct FindSettledCredits: PostgresStatement {
+  typealias Row = Int
+  static let sql = """
+    select remaining_credits(bucket) as remaining from credits bucket
+    where bucket.account_id = $1 and bucket.id = any ($2) order by remaining limit 1
+    """
+  let accountID: UUID
+  let bucketIDs: [UUID]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, bucketIDs) }
+}
+
 /// Asks the live holders of a bucket what they have spent, with a notification. One row for each that has something
 /// set aside.
 struct AskCreditHolders: PostgresStatement {

@@ -14,6 +14,8 @@ package final class KeyCredits: Sendable, Hashable {
     self.account = account == own ? nil : account
   }
 
+  var buckets: [UUID] { [own, account].compactMap(\.self) }
+
   /// Whether all keys of an account may share this.
   var isShareable: Bool { own == nil }
 

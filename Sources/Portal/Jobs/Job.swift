@@ -75,6 +75,14 @@ extension Job {
         name: "erasures", interval: .seconds(60),
         summary: "Continues interrupted removals of erased people from the trails."
       ) { try await $0.finishErasures() },
+      Job(
+        name: "settings-history", interval: .seconds(3_600),
+        summary: "Deletes earlier settings that are older than SETTINGS_RETENTION_DAYS."
+      ) { run in
+        // First, so that nobody is told that something is kept while it is being deleted.
+        _ = try await run.execute(MoveSettingsBeginning(days: retention.settingsDays))
+        return try await run.deleteAll(DeleteOldSettings(limit: deletedRowCountMax))
+      },
       Job(name: "sessions", interval: .seconds(600), summary: "Deletes expired and idle sessions.") { run in
         let (hours, limit) = (retention.idleSessionHours, deletedRowCountMax)
         return try await run.deleteAll(DeleteExpiredSessions<MemberSession>(idleHours: hours, limit: limit))

@@ -62,12 +62,18 @@ package struct Keys: Sendable {
   /// Its balance of credits includes what the instances have spent up to now. Throws `.notFound`, also for a key of
   /// another account, or one that the caller may not see.
   package func find(_ id: UUID, of accountID: UUID, by caller: Caller? = nil) async throws -> Key {
-    guard var key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first,
-      caller?.reaches(key) ?? true
-    else { throw PortalError.notFound }
+    var key = try await findSettled(id, of: accountID, by: caller)
     if let credits = key.credits {
       key.credits = try await CreditReadings(pool: pool).read(credits.id, of: accountID)
     }
+    return key
+  }
+
+  /// As ``find(_:of:by:)``, but its balance of credits is what PostgreSQL knows, and no instance is asked.
+  func findSettled(_ id: UUID, of accountID: UUID, by caller: Caller? = nil) async throws -> Key {
+    guard let key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first,
+      caller?.reaches(key) ?? true
+    else { throw PortalError.notFound }
     return key
   }
 
@@ -140,7 +146,7 @@ package struct Keys: Sendable {
         .keyRevoked, of: key.accountID, subjectID: key.id, if: !caller.actor.isCustomer,
         Mail.Parameters(
           actorName: caller.actor.name, keyName: key.name, keyStart: key.start, reason: reason?.text ?? detail?.text,
-          ticket: reason?.ticket)))
+          ticket: reason?.ticket, isByHolder: caller.actor.kind == .key ? true : nil)))
     return try RevokeKey.one(of: revoked)
   }
 

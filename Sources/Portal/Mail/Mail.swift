@@ -21,11 +21,16 @@ package struct Mail: Sendable, Equatable {
     /// Formatted for people, in UTC.
     package var expiresAt: String?
     package var role: String?
+    /// Whether the actor is the holder of the key, whoever that is. Nil: no.
+    package var isByHolder: Bool?
+    /// Whether only some of the account's keys were revoked. Nil: all.
+    package var isPartial: Bool?
 
     package init(
       accountName: String? = nil, actorName: String? = nil, requesterName: String? = nil, keyCount: Int? = nil,
       keyName: String? = nil, keyStart: String? = nil, reason: String? = nil, ticket: String? = nil,
-      expiresAt: String? = nil, role: String? = nil
+      expiresAt: String? = nil, role: String? = nil, isByHolder: Bool? = nil,
+      isPartial: Bool? = nil
     ) {
       self.accountName = accountName
       self.actorName = actorName
@@ -37,6 +42,8 @@ package struct Mail: Sendable, Equatable {
       self.ticket = ticket
       self.expiresAt = expiresAt
       self.role = role
+      self.isByHolder = isByHolder
+      self.isPartial = isPartial
     }
   }
 

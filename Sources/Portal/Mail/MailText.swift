@@ -63,11 +63,24 @@ struct MailText: Sendable, Equatable {
         "\(quoted.actorName) created an API key in the account \(quoted.accountName):", quoted.key,
         "If this was not intended, revoke it:", link,
       ]
+    case .keyRevoked where parameters.isByHolder == true:
+      subject = "API key revoked in \(quoted.accountName)"
+      paragraphs = [
+        "Somebody who has an API key of the account \(quoted.accountName) revoked it, with the key itself. Requests"
+          + " with it are refused from now on.", quoted.key,
+        "If it was nobody of yours, the key was known to a stranger. The account's audit trail has the details:", link,
+      ]
     case .keyRevoked:
       subject = "API key revoked in \(quoted.accountName)"
       paragraphs = [
         "Our staff (\(quoted.actorName)) revoked an API key of the account \(quoted.accountName). Requests with it are"
           + " refused from now on.", quoted.key, quoted.reasons, "The account's audit trail has the details:", link,
+      ]
+    case .keysRevoked where parameters.isPartial == true:
+      subject = "API keys revoked in \(quoted.accountName)"
+      paragraphs = [
+        "Our staff (\(quoted.staff)) revoked \(quoted.keyCount) of the account \(quoted.accountName). Requests with"
+          + " them are refused from now on.", quoted.reasons, "The account's audit trail has the details:", link,
       ]
     case .keysRevoked:
       subject = "All API keys revoked in \(quoted.accountName)"

@@ -149,9 +149,9 @@ struct RateLimitWindows: Sendable {
     entries[place(applied)].window.decided(index: index, current: current, previous: previous)
   }
 
-  func peek(_ applied: AppliedLimit, at now: Int) -> SlidingWindow.Decision {
-    if let settings = applied.limit.bucket { return bucket(applied).peek(cost: 0, settings, at: now) }
-    return window(applied).peek(cost: 0, limit: applied.limit.limit, at: now)
+  func peek(_ applied: AppliedLimit, cost: Int = 0, at now: Int) -> SlidingWindow.Decision {
+    if let settings = applied.limit.bucket { return bucket(applied).peek(cost: cost, settings, at: now) }
+    return window(applied).peek(cost: cost, limit: applied.limit.limit, at: now)
   }
 
   func decision(_ applied: AppliedLimit, _ isAdmitted: Bool, cost: Int, at now: Int) -> SlidingWindow.Decision {

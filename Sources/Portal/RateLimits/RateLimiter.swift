@@ -74,16 +74,18 @@ package final class RateLimiter: Sendable {
     limits.isEmpty ? .unlimited : peek(limits.charges(cost: 0), at: now)
   }
 
-  /// As ``peek(_:at:)-(KeyLimits,_)``, for the limits that are charged.
-  func peek(_ charges: LimitCharges, at now: Int) -> RateLimitDecision {
+  /// As ``peek(_:at:)-(KeyLimits,_)``, for the limits that are charged. With `withCosts`, it also tells whether the
+  /// costs would fit.
+  func peek(_ charges: LimitCharges, withCosts: Bool = false, at now: Int) -> RateLimitDecision {
     withWindows(of: charges) { keyWindows, accountWindows in
       RateLimitDecision(
         charges.all.map { charge in
           let isAccount = charge.applied.window.isAccount
+          let windows = isAccount ? accountWindows : keyWindows
           return RateLimitDecision.Standing(
             limit: charge.applied.limit,
-            window: (isAccount ? accountWindows : keyWindows).peek(charge.applied, at: now), owner: charge.applied.owner
-          )
+            window: windows.peek(charge.applied, cost: withCosts ? charge.cost : 0, at: now),
+            owner: charge.applied.owner)
         })
     }
   }

@@ -16,12 +16,13 @@ package struct ServiceToken: Sendable, Equatable {
     case writeAccounts = "accounts.write"
     case useLimits = "limits.use"
     case writeLimits = "limits.write"
+    case readAudit = "audit.read"
 
     /// Whether it can be restricted to one environment or to some apis. Neither usage, nor the catalog, nor standalone
-    /// limits are kept by these; and an account's keys of all environments and apis end with it.
+    /// limits, nor the trails are kept by these; and an account's keys of all environments and apis end with it.
     package var isRestrictable: Bool {
       switch self {
-      case .readAnalytics, .readCatalog, .writeCatalog, .writeAccounts, .useLimits, .writeLimits: false
+      case .readAnalytics, .readCatalog, .writeCatalog, .writeAccounts, .useLimits, .writeLimits, .readAudit: false
       case .verifyKeys, .writeUsage, .readKeys, .writeKeys, .grantKeys, .readAccounts: true
       }
     }

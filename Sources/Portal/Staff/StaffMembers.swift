@@ -127,16 +127,23 @@ package struct StaffMembers: Sendable {
       let waiting = try await transaction.pipeline(
         SetLocally(.staff), then: ListConfirmationsOf(requesterID: requesterID))
       for confirmation in waiting {
+        guard let accountID = confirmation.accountID else {
+          withdrawn += try await transaction.query(TakeListConfirmation(id: confirmation.id))
+          continue
+        }
         let taken = try await transaction.pipeline(
-          SetLocally(.staff(in: confirmation.accountID)), LockAccount(accountID: confirmation.accountID),
-          then: TakeConfirmation(accountID: confirmation.accountID, id: confirmation.id))
+          SetLocally(.staff(in: accountID)), LockAccount(accountID: accountID),
+          then: TakeConfirmation(accountID: accountID, id: confirmation.id))
         withdrawn += taken
       }
     }
-    try await transaction.record(events)
-    for confirmation in withdrawn {
+    let lists = withdrawn.filter { $0.accountID == nil }
+    try await transaction.record(
+      events
+        + lists.map { .onConfirmation($0.id, of: nil, .revocationWithdrawn, by: caller, $0.reason) })
+    for confirmation in withdrawn where confirmation.accountID != nil {
       _ = try await transaction.pipeline(
-        SetLocally(.staff(in: confirmation.accountID)),
+        SetLocally(confirmation.settings),
         InsertAuditEvent.onConfirmation(
           confirmation.id, of: confirmation.accountID, .revocationWithdrawn, by: caller, confirmation.reason))
     }

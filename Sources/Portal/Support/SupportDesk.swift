@@ -209,7 +209,7 @@ package struct SupportDesk: Sendable {
   /// `.notFound` if the request was confirmed or withdrawn, or has expired.
   package func confirm(_ id: UUID, by caller: Caller) async throws -> (keyCount: Int, propagation: Propagation) {
     let clock = ContinuousClock.now
-    let accountID = try await accountID(ofConfirmation: id)
+    guard let accountID = try await accountID(ofConfirmation: id) else { return try await confirmList(id, by: caller) }
     let count = try await pool.withTransaction(as: .staff(in: accountID)) { transaction in
       let (accounts, taken) = try await transaction.pipeline(
         LockAccount(accountID: accountID), TakeConfirmation(accountID: accountID, id: id))
@@ -227,7 +227,7 @@ package struct SupportDesk: Sendable {
 
   /// Withdraws a pending request; any member of staff may do so. Throws `.notFound`.
   package func withdraw(_ id: UUID, by caller: Caller) async throws {
-    let accountID = try await accountID(ofConfirmation: id)
+    guard let accountID = try await accountID(ofConfirmation: id) else { return try await withdrawList(id, by: caller) }
     try await pool.withTransaction(as: .staff(in: accountID)) { transaction in
       let (accounts, taken) = try await transaction.pipeline(
         LockAccount(accountID: accountID), TakeConfirmation(accountID: accountID, id: id))
@@ -237,7 +237,8 @@ package struct SupportDesk: Sendable {
     }
   }
 
-  private func accountID(ofConfirmation id: UUID) async throws -> UUID {
+  /// Nil for a list of keys.
+  private func accountID(ofConfirmation id: UUID) async throws -> UUID? {
     guard let accountID = try await pool.query(FindConfirmationAccount(id: id), as: .staff).first else {
       throw PortalError.notFound
     }

@@ -76,16 +76,16 @@ func accountsOfMembers(_ condition: String) -> String {
 
 /// Columns of `staff_confirmations confirmation` and `accounts account`.
 private let confirmationColumns = """
-  confirmation.id, confirmation.account_id, account.name, confirmation.key_count, confirmation.requester_id,
-  confirmation.requester_name, confirmation.reason, confirmation.ticket, confirmation.created_at,
-  confirmation.expires_at
+  confirmation.id, confirmation.account_id, account.name, confirmation.key_ids, confirmation.key_count,
+  confirmation.requester_id, confirmation.requester_name, confirmation.reason, confirmation.ticket,
+  confirmation.created_at, confirmation.expires_at
   """
 
 extension StaffConfirmation {
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
-      id: try row.next(), accountID: try row.next(), accountName: try row.next(), keyCount: try row.next(),
-      requesterID: try row.next(), requesterName: try row.next(),
+      id: try row.next(), accountID: try row.next(), accountName: try row.next(), keyIDs: try row.next(),
+      keyCount: try row.next(), requesterID: try row.next(), requesterName: try row.next(),
       reason: SupportReason(text: try row.next(), ticket: try row.next()), createdAt: try row.next(),
       expiresAt: try row.next())
   }
@@ -95,7 +95,7 @@ extension StaffConfirmation {
 struct ListConfirmations: PostgresStatement {
   static let sql = """
     select \(confirmationColumns)
-    from staff_confirmations confirmation join accounts account on account.id = confirmation.account_id
+    from staff_confirmations confirmation left join accounts account on account.id = confirmation.account_id
     where confirmation.expires_at > now() and account.deleted_at is null
     order by confirmation.id desc
     limit $1
@@ -107,9 +107,9 @@ struct ListConfirmations: PostgresStatement {
   }
 }
 
-/// The account of a confirmation.
+/// The account of a confirmation; nil for a list of keys.
 struct FindConfirmationAccount: PostgresStatement {
-  typealias Row = UUID
+  typealias Row = UUID?
   static let sql = "select account_id from staff_confirmations where id = $1"
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
@@ -129,13 +129,13 @@ struct FindConfirmation: PostgresStatement {
   }
 }
 
-/// The pending confirmations of a requester, in the order in which accounts are locked.
+/// The pending confirmations of a requester: those of lists, then the others in the order in which accounts are locked.
 struct ListConfirmationsOf: PostgresStatement {
   static let sql = """
     select \(confirmationColumns)
-    from staff_confirmations confirmation join accounts account on account.id = confirmation.account_id
+    from staff_confirmations confirmation left join accounts account on account.id = confirmation.account_id
     where confirmation.requester_id = $1 and confirmation.expires_at > now() and account.deleted_at is null
-    order by confirmation.account_id
+    order by confirmation.account_id nulls first, confirmation.id
     """
   let requesterID: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(requesterID) }
@@ -160,6 +160,35 @@ struct TakeConfirmation: PostgresStatement {
   }
 }
 
+/// As ``TakeConfirmation``, for a list of keys. Taken before any account is locked.
+struct TakeListConfirmation: PostgresStatement {
+  static let sql = """
+    delete from staff_confirmations confirmation using (select null::text as name) account
+    where confirmation.id = $1 and confirmation.account_id is null and confirmation.expires_at > now()
+    returning \(confirmationColumns)
+    """
+  let id: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffConfirmation {
+    try StaffConfirmation(row: &row)
+  }
+}
+
+/// The pending confirmation of a list of keys that a requester has asked for.
+struct FindListConfirmation: PostgresStatement {
+  static let sql = """
+    select \(confirmationColumns)
+    from staff_confirmations confirmation cross join (select null::text as name) account
+    where confirmation.requester_id = $1 and confirmation.key_ids = $2 and confirmation.expires_at > now()
+    """
+  let requesterID: UUID?
+  let keyIDs: [UUID]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(requesterID, keyIDs) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> StaffConfirmation {
+    try StaffConfirmation(row: &row)
+  }
+}
+
 /// Makes room for a new request.
 struct DeleteExpiredConfirmation: PostgresStatement {
   static let sql = "delete from staff_confirmations where account_id = $1 and expires_at <= now()"
@@ -170,18 +199,20 @@ struct DeleteExpiredConfirmation: PostgresStatement {
 struct InsertConfirmation: PostgresStatement {
   static let sql = """
     insert into staff_confirmations
-      (id, account_id, key_count, requester_id, requester_name, reason, ticket, expires_at)
-    values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
+      (id, account_id, key_count, requester_id, requester_name, reason, ticket, expires_at, key_ids)
+    values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9)
     """
   let id: UUID
-  let accountID: UUID
+  /// Nil for a list of keys.
+  let accountID: UUID?
+  var keyIDs: [UUID]?
   let keyCount: Int
   let caller: Caller
   let reason: SupportReason
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
       id, accountID, Int32(clamping: keyCount), caller.actor.id, caller.actor.name, reason.text, reason.ticket,
-      StaffConfirmation.lifetime / .seconds(1))
+      StaffConfirmation.lifetime / .seconds(1), keyIDs)
   }
 }
 

@@ -34,6 +34,8 @@ extension PostgresSettings {
   static let identity = PostgresSettings(.identity)
   static let analyst = PostgresSettings(.analyst)
   static let jobs = PostgresSettings(.jobs)
+  /// For look-ups of keys outside the pool of verification.
+  static let gateway = PostgresSettings(.gateway)
 
   private init(_ role: DatabaseRole, in accountID: UUID? = nil) {
     var values = ["role": role.rawValue]

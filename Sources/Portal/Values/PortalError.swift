@@ -1,3 +1,5 @@
+package import Foundation
+
 /// Why a request is refused. What a client may see of it is decided in one place, `PortalError+HTTP.swift`.
 package enum PortalError: Error, Sendable, Equatable {
   /// No session or token, or one that is unknown or has ended.
@@ -69,6 +71,8 @@ package enum PortalError: Error, Sendable, Equatable {
   case protected
   /// The Idempotency-Key was used before with another request.
   case idempotencyConflict
+  /// Usage of the month may still arrive: it is final once usage is complete through `finalAt`.
+  case monthNotFinal(finalAt: Date, completeThrough: Date)
   /// There are as many things of a kind as there may be; `reason` says of which, for the client.
   case capReached(reason: String)
   /// A change that needs a balance, of a key or an account without credits.
@@ -106,6 +110,8 @@ package struct FieldProblem: Sendable, Equatable {
     case role
     /// The key itself, as it was presented.
     case key
+    /// A moment that is asked about.
+    case at
     case resources
     /// One of the scopes for a resource, by the resource's name and its index.
     case resource(String, Int)

@@ -1,5 +1,5 @@
 package import Foundation
-import JSON
+package import JSON
 
 /// What a key was granted, the apis that it is for, and its scopes for single resources. Most keys have nothing of
 /// this, and a key in the cache has at most a reference to it; equal ones are shared.
@@ -55,6 +55,12 @@ package final class KeyGrants: Sendable, Hashable {
   var isShareable: Bool { resources.isEmpty }
 
   func has(_ permission: String) -> Bool { permissionSet.contains(ByteText(permission)) }
+
+  /// The ids of the apis that the key is for, and their slugs in the same order; nil: all.
+  package var apiIDs: [UUID]? { apis?.map(\.id) }
+  package var apiSlugs: [String]? { apis?.map(\.name) }
+
+  package func scopes(for resource: ByteText) -> [String] { resources[resource] ?? [] }
 
   /// Whether one of the scopes for this resource covers the required one.
   func has(_ required: String, for resource: ByteText) -> Bool {

@@ -181,20 +181,42 @@ package struct VerifiableKey: Sendable, Equatable {
 
   /// The first reason to refuse a request, limits excepted; nil if there is none.
   package func refusal(of request: VerificationRequest, at now: Date) -> Verdict.Code? {
-    if isRevoked { return .revoked }
-    if isSuspended { return .suspended }
-    if isDisabled { return .disabled }
-    if let expiresAt, expiresAt <= now { return .expired }
-    if let allowedIPs {
-      guard let clientIP = request.clientIP, allowedIPs.contains(where: { $0.contains(clientIP) }) else {
-        return .forbiddenAddress
-      }
+    var refusal: Verdict.Code?
+    check(request, at: now) { code, isPassed in
+      if !isPassed { refusal = code }
+      return isPassed
     }
+    return refusal
+  }
+
+  /// Makes the checks that need nothing but the key, in their order, until `goesOn` returns false. It gets the code
+  /// with which a failed check refuses the request, and whether the check passed. Inlined, so that a refusal costs no
+  /// more than the checks before it.
+  @inline(__always)
+  func check(_ request: VerificationRequest, at now: Date, _ goesOn: (Verdict.Code, Bool) -> Bool) {
+    guard goesOn(.revoked, !isRevoked), goesOn(.suspended, !isSuspended), goesOn(.disabled, !isDisabled),
+      goesOn(.expired, expiresAt.map { $0 > now } ?? true),
+      goesOn(.forbiddenAddress, isAllowed(from: request.clientIP)),
+      goesOn(.insufficientScope, covers(request))
+    else { return }
+    _ = goesOn(.insufficientPermissions, meets(request.permissions))
+  }
+
+  /// Whether the key may be used from the address; nil: from one that is not known.
+  func isAllowed(from address: AddressBlock?) -> Bool {
+    guard let allowedIPs else { return true }
+    guard let address else { return false }
+    return allowedIPs.contains { $0.contains(address) }
+  }
+
+  private func covers(_ request: VerificationRequest) -> Bool {
     // Nearly always, the key itself has all of them.
-    let hasAll = request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
-    guard hasAll || hasScopes(for: request) else { return .insufficientScope }
-    guard let permissions = request.permissions else { return nil }
-    return permissions.isMet { grants?.has($0) ?? false } ? nil : .insufficientPermissions
+    request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } } || hasScopes(for: request)
+  }
+
+  private func meets(_ query: PermissionQuery?) -> Bool {
+    guard let query else { return true }
+    return query.isMet { grants?.has($0) ?? false }
   }
 
   /// Whether the key has the scopes that the request requires, itself or for the request's resource. Without any
@@ -223,7 +245,11 @@ package struct VerifiableKey: Sendable, Equatable {
   /// Whether there is such a key for the request: it is of the environment and for the api that the request may ask
   /// about.
   func isFound(by request: VerificationRequest) -> Bool {
-    guard environment.isWithin(request.environment) else { return false }
+    environment.isWithin(request.environment) && isForApi(of: request)
+  }
+
+  /// Whether the key is for the api that the request names, and for one that it may ask about.
+  func isForApi(of request: VerificationRequest) -> Bool {
     guard let grants else { return true }
     return grants.isFor(request.api, among: request.apiIDs)
   }

@@ -3,13 +3,7 @@ import Postgres
 
 /// The columns that ``FoundKey`` expects, from `verifiableKeyTables`.
 private let verifiableKeyColumns = """
-  key.key_hash, key.id, key.lineage_id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
-  least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
-  key.limit_values::bigint[], key.limit_window_seconds::bigint[], key.named_limits::text,
-  account.shared_limit_per_minute, account.named_limits::text as account_limits, key.rate_limit_mode,
-  account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
-  key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null,
-  key.api_id,
+  key.key_hash, \(verifiableSettingColumns),
   case when key.api_id is not null or plan.api_ids is not null then \(apis("id")) end as api_ids,
   case when key.api_id is not null or plan.api_ids is not null then \(apis("slug")) end as api_slugs,
   case when \(hasEffectiveGrants) then \(effectiveRoles) end as roles,
@@ -20,17 +14,29 @@ private let verifiableKeyColumns = """
   key.credits_id, account.credits_id as account_credits_id
   """
 
-/// A column of the apis that `api_keys key` and `plans plan` have in common, as an array in the order of the ids.
-private func apis(_ column: String) -> String {
+/// The columns of a `VerifiableKey` before its apis, its roles and its permissions, for `api_keys key`,
+/// `accounts account` and `plans plan`, or for rows of these types.
+let verifiableSettingColumns = """
+  key.id, key.lineage_id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
+  least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
+  key.limit_values::bigint[], key.limit_window_seconds::bigint[], key.named_limits::text,
+  account.shared_limit_per_minute, account.named_limits::text as account_limits, key.rate_limit_mode,
+  account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
+  key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null,
+  key.api_id
   """
-  array(
-    select api.\(column)
-    from unnest(case
+
+/// The ids of the apis that `api_keys key` and `plans plan` have in common, unless that is all, as rows of `common`.
+let commonAPIs = """
+  unnest(case
       when key.api_id is null then plan.api_ids
       when plan.api_ids is null or key.api_id = any (plan.api_ids) then array[key.api_id]
-    end) common (id) join apis api on api.id = common.id
-    order by api.id)
+    end) common (id)
   """
+
+/// A column of these apis, as an array in the order of the ids.
+private func apis(_ column: String) -> String {
+  "array(select api.\(column) from \(commonAPIs) join apis api on api.id = common.id order by api.id)"
 }
 
 private let verifiableKeyTables = """
@@ -56,7 +62,7 @@ struct FoundKey {
 }
 
 extension VerifiableKey {
-  fileprivate init(columns row: inout PostgresRow) throws(PostgresError) {
+  init(columns row: inout PostgresRow) throws(PostgresError) {
     let (id, lineageID, accountID, name, environment) = (
       try row.next(UUID.self), try row.next(UUID?.self), try row.next(UUID.self), try row.next(String.self),
       try row.next(Key.Environment.self)

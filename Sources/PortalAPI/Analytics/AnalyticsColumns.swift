@@ -23,6 +23,8 @@ extension UsageRow {
         Column("name") { .text($0.consumer?.keyName) }, Column("start") { .text($0.consumer?.keyStart) },
       ]
     case .endpoint: [Column("endpoint") { .text($0.endpoint) }]
+    case .environment: [Column("environment") { .text($0.environment?.rawValue) }]
+    case .api: [Column("apiId") { .id($0.api?.id) }, Column("slug") { .text($0.api?.slug) }]
     }
   }
 }
@@ -76,6 +78,18 @@ extension GrowthRow {
       Column("requests") { .count($0.requests) }, Column("previousRequests") { .count($0.previousRequests) },
       Column("difference") { .count($0.difference) }, Column("ratio") { .number($0.ratio) },
       Column("score") { .number($0.score) }, Column("isOutlier") { .flag($0.isOutlier) },
+    ]
+  }
+}
+
+extension InvoiceRow {
+  static var columns: [Column<InvoiceRow>] {
+    [
+      Column("externalId") { .text($0.externalID) }, Column("accountId") { .id($0.consumer.accountID) },
+      Column("accountName") { .text($0.consumer.accountName) },
+      Column("environment") { .text($0.environment?.rawValue) }, Column("apiId") { .id($0.api.id) },
+      Column("slug") { .text($0.api.slug) }, Column("successes") { .count($0.successes) },
+      Column("errors") { .count($0.errors) }, Column("denied") { .count($0.denied) },
     ]
   }
 }

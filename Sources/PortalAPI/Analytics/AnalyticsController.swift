@@ -11,7 +11,11 @@ struct AnalyticsController {
   let analytics: Analytics
 
   func addRoutes(to routes: CompanyRoutes) {
-    routes.get("v1/analytics/usage", .readUsage, query: .days + ["groupBy", "accountId", "keyId", "limit"], use: usage)
+    routes.get(
+      "v1/analytics/usage", .readUsage,
+      query: .days + ["groupBy", "accountId", "keyId", "environment", "apiId", "limit"], use: usage)
+    routes.get(
+      "v1/analytics/invoice", .readUsage, query: ["month", "environment", "apiId", "limit"], use: invoice)
     routes.get("v1/analytics/top", .readUsage, query: .days + ["by", "limit"], use: top)
     routes.get("v1/analytics/unused-keys", .readUsage, query: .page + ["days"], use: unusedKeys)
     routes.get("v1/analytics/error-rates", .readUsage, query: .days + ["by", "limit"], use: errorRates)
@@ -23,6 +27,18 @@ struct AnalyticsController {
     let rows = analytics.usage(question)
     return try await answer(request, "usage", rows, UsageRow.columns(question.grouping)) { json, _ in
       json.fields(of: question.range)
+    }
+  }
+
+  @Sendable private func invoice(_ request: Request, _ context: CompanyContext) async throws -> Response {
+    let query = try request.query()
+    guard let month = query.text("month").flatMap({ Month($0) }) else {
+      throw InvalidRequest("query.month", "must be a month, such as 2026-11")
+    }
+    let rows = analytics.invoice(
+      month, try KeySelection(query), limit: try query.rowLimit(isExport: request.prefersCSV, isWhole: true))
+    return try await answer(request, "invoice-\(month)", rows, InvoiceRow.columns) { json, _ in
+      json.field("month", month.description)
     }
   }
 

@@ -8,7 +8,18 @@ extension UsageQuestion {
     let grouping = try query.choice("groupBy", UsageGrouping.self) ?? .day
     self.init(
       range: range, grouping: grouping, accountID: try query.uuid("accountId"), keyID: try query.uuid("keyId"),
-      limit: try query.rowLimit(isExport: isExport))
+      keys: try KeySelection(query), limit: try query.rowLimit(isExport: isExport))
+  }
+}
+
+extension KeySelection {
+  init(_ query: Query) throws(InvalidRequest) {
+    self.init(environment: try query.choice("environment", Key.Environment.self))
+    guard let text = query.text("apiId") else { return }
+    guard let reference = CatalogReference(text) else {
+      throw InvalidRequest("query.apiId", "must be the id or slug of an api")
+    }
+    api = reference
   }
 }
 
@@ -28,10 +39,9 @@ extension ConsumerQuestion {
 }
 
 extension Query {
-  /// An export may have more rows.
-  func rowLimit(isExport: Bool) throws(InvalidRequest) -> Int {
-    try integer(
-      "limit", 1...(isExport ? AnalyticsLimits.exportRowCountMax : AnalyticsLimits.rowCountMax),
-      default: AnalyticsLimits.rowCountDefault)
+  /// An export may have more rows. If `isWhole`, the answer has as many as it may unless the query says otherwise.
+  func rowLimit(isExport: Bool, isWhole: Bool = false) throws(InvalidRequest) -> Int {
+    let countMax = isExport ? AnalyticsLimits.exportRowCountMax : AnalyticsLimits.rowCountMax
+    return try integer("limit", 1...countMax, default: isWhole ? countMax : AnalyticsLimits.rowCountDefault)
   }
 }

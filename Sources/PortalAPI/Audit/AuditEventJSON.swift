@@ -37,6 +37,19 @@ extension JSONWriter {
     happening(of: event)
   }
 
+  package mutating func fields(of summary: AuditSummary) {
+    field("total", summary.total)
+    let counts = summary.entries.map { (name: $0.action, value: JSONValue.number("\($0.count)")) }
+    field("byAction", json: JSONWriter.text(of: .object(counts)))
+    field("lastActivityAt", summary.lastAt)
+  }
+
+  mutating func fields(of head: AuditHead) {
+    field("accountId", head.trail.accountID)
+    field("seq", head.seq)
+    field("hash", head.hash.description)
+  }
+
   /// One line per event.
   package mutating func lines(of events: [ChainedAuditEvent]) {
     for event in events { line { $0.fields(of: event) } }

@@ -36,6 +36,7 @@ extension FieldProblem.Field {
     case .removed(let index): "remove[\(index)]"
     case .role: "role"
     case .key: "key"
+    case .at: "at"
     case .resources: "resources"
     case .resource(let name, let index): "resources.\(name)[\(index)]"
     case .roleID(let index): "roleIds[\(index)]"

@@ -15,5 +15,6 @@ extension JSONWriter {
     field("ticket", confirmation.reason.ticket)
     field("createdAt", confirmation.createdAt)
     field("expiresAt", confirmation.expiresAt)
+    field("keyIds", confirmation.keyIDs?.map(\.text))
   }
 }

@@ -37,6 +37,59 @@ extension PastedKeyBody: JSONBody {
   }
 }
 
+/// A list of pasted keys and of ids of keys.
+struct KeyListBody {
+  var keys: [String]
+  var reason: SupportReason
+}
+
+extension KeyListBody: JSONBody {
+  /// Room for a thousand keys, each with something around it.
+  static var sizeMax: Int { 256 << 10 }
+
+  init(_ fields: inout RequestFields) throws {
+    let length = 1...KeyFormat.pastedLengthMax
+    let keys = fields.list(
+      "keys", 1...KeyList.countMax, "must be a string of \(length.lowerBound) to \(length.upperBound) characters"
+    ) { length.contains($0.unicodeScalars.count) ? $0 : nil }
+    let reason = fields.supportReason()
+    self = try fields.finish(keys, reason) { KeyListBody(keys: $0, reason: $1) }
+  }
+}
+
+/// A question why a key is or was good for a request, or not.
+struct ExplanationBody {
+  var subject: Explanations.Subject
+  var request: VerificationRequest
+  /// Nil: now.
+  var at: Date?
+}
+
+extension ExplanationBody: JSONBody {
+  static var sizeMax: Int { VerificationController.bodySizeMax }
+
+  init(_ fields: inout RequestFields) throws {
+    let subject = fields.subject()
+    let at = fields.optionalDate("at")
+    let environment: Key.Environment? = fields.optionalChoice("environment")
+    var request = fields.question()
+    request.environment = environment
+    self = try fields.finish(subject) { ExplanationBody(subject: $0, request: request, at: at) }
+  }
+}
+
+extension RequestFields {
+  /// The key in `keyId` or `key`. Nil after a problem.
+  fileprivate mutating func subject() -> Explanations.Subject? {
+    guard has("keyId") else { return string("key", 1...KeyFormat.pastedLengthMax).map { .pasted($0) } }
+    if has("key") {
+      refuse("key", "must not be given together with keyId")
+      _ = value("key")
+    }
+    return uuid("keyId").map { .id($0) }
+  }
+}
+
 extension StaffChanges: JSONBody {
   init(_ fields: inout RequestFields) throws {
     self.init(

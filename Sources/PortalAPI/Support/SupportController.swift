@@ -10,6 +10,7 @@ struct SupportController {
   private static let accountQuery: [QueryParameter] = ["id", "email", "emailPart", "name"]
 
   let desk: SupportDesk
+  let explanations: Explanations
   let sessions: Sessions
 
   func addRoutes(to routes: PublicRoutes) {
@@ -23,8 +24,10 @@ struct SupportController {
     routes.get("v1/support/accounts", .readCustomers, query: Self.accountQuery, use: searchAccounts)
     routes.post("v1/support/keys/lookup", .readCustomers, use: lookUp)
     routes.post("v1/support/keys/{id}/revoke", .revokeKeys, use: revoke)
+    routes.post("v1/support/keys/revoke", .revokeKeys, use: revokeListed)
     routes.post("v1/support/accounts/{id}/revoke-keys", .revokeKeys, use: revokeKeys)
     routes.get("v1/support/instances", .readCustomers, use: instances)
+    routes.post("v1/support/explain", .readCustomers, use: explain)
     routes.post("v1/support/accounts/{id}/suspend", .suspendAccounts) { try await setSuspension(true, $0, $1) }
     routes.post("v1/support/accounts/{id}/resume", .suspendAccounts) { try await setSuspension(false, $0, $1) }
   }
@@ -70,6 +73,28 @@ struct SupportController {
     return Response(json: .object { $0.fields(of: revoked) })
   }
 
+  /// Revokes keys that were pasted, or named by id. No text of the list goes further than the search.
+  @Sendable private func revokeListed(_ request: Request, _ context: StaffContext) async throws -> Response {
+    let body = try await KeyListBody(request)
+    let (lines, revocation) = try await desk.revokeKeys(listed: body.keys, by: context.caller, body.reason)
+    switch revocation {
+    case .done(let count, let propagation):
+      return Response(
+        json: .object { json in
+          json.field("revoked", count)
+          json.results(lines)
+          json.propagation(propagation)
+        })
+    case .waits(let confirmation):
+      return Response(
+        status: .accepted,
+        json: .object { json in
+          json.object("confirmation") { $0.fields(of: confirmation) }
+          json.results(lines)
+        })
+    }
+  }
+
   @Sendable private func revokeKeys(_ request: Request, _ context: StaffContext) async throws -> Response {
     let reason = try await SupportReason(request)
     switch try await desk.revokeKeys(of: try context.pathID, by: context.caller, reason) {
@@ -84,6 +109,15 @@ struct SupportController {
   @Sendable private func instances(_ request: Request, _ context: StaffContext) async throws -> Response {
     let reports = try await desk.instances()
     return Response(json: .object { json in json.objects("instances", reports) { $0.fields(of: $1) } })
+  }
+
+  /// A pasted key is hashed. It goes no further.
+  @Sendable private func explain(_ request: Request, _ context: StaffContext) async throws -> Response {
+    let body = try await ExplanationBody(request)
+    let found: Explanation
+    do { found = try await explanations.explain(body.subject, body.request, at: body.at) }
+    catch let unknown as UnknownLimits { throw InvalidRequest(unknown.problems(at: "body")) }
+    return Response(json: .object { $0.fields(of: found) })
   }
 
   private func setSuspension(

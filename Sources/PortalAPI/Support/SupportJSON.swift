@@ -27,6 +27,16 @@ extension JSONWriter {
     self.propagation(propagation)
   }
 
+  /// What became of each text of a list of keys, without the text.
+  mutating func results(_ lines: [KeyList.Line]) {
+    objects("results", lines) { json, line in
+      json.field("result", line.outcome.rawValue)
+      json.field("keyId", line.keyID)
+      json.field("accountId", line.accountID)
+      json.field("revokedAt", line.revokedAt)
+    }
+  }
+
   mutating func fields(of report: InstanceReport) {
     field("id", report.id)
     field("name", report.name)

@@ -16,14 +16,7 @@ extension JSONWriter {
     piece(#","environment":"#, key.environment.rawValue)
     field("scopes", key.scopes)
     field("expiresAt", key.expiresAt)
-    if let first = limits.first, let binding = limits.binding {
-      piece(#","rateLimit":{"limit":"#, binding)
-      piece(#","limits":[{"name":"#, first)
-      for standing in limits.others { piece(#",{"name":"#, standing) }
-      piece("]")
-    } else {
-      piece(#","rateLimit":null,"limits":[]"#)
-    }
+    fields(of: limits)
     if let grants = key.grants { fields(of: grants) }
     if let credits = verdict.credits {
       piece(#","credits":{"remaining":"#, credits.remaining)
@@ -32,6 +25,18 @@ extension JSONWriter {
     // Null if waiting would not help.
     if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding?.retryAfterSeconds) }
     if verdict.code == .usageExceeded { field("retryAfterSeconds", verdict.credits?.retryAfterSeconds) }
+  }
+
+  /// The member `rateLimit`, the binding limit, and all limits.
+  mutating func fields(of limits: RateLimitDecision) {
+    if let first = limits.first, let binding = limits.binding {
+      piece(#","rateLimit":{"limit":"#, binding)
+      piece(#","limits":[{"name":"#, first)
+      for standing in limits.others { piece(#",{"name":"#, standing) }
+      piece("]")
+    } else {
+      piece(#","rateLimit":null,"limits":[]"#)
+    }
   }
 
   private mutating func fields(of grants: KeyGrants) {

@@ -86,7 +86,7 @@ private struct InvalidQuestion: Error {
 
 extension UnknownLimits {
   /// The problems of the question at this location.
-  fileprivate func problems(at location: String) -> [RequestProblem] {
+  func problems(at location: String) -> [RequestProblem] {
     places.prefix(BatchItem.problemCountMax).map { place in
       RequestProblem(
         location: "\(location).limits[\(place)].name",

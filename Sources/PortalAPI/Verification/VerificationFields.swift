@@ -43,6 +43,16 @@ extension RequestFields {
   /// Nil after a problem with the key. There may be other problems.
   mutating func verification(_ format: KeyFormat) -> VerificationRequest? {
     let key = presentedKey("key")
+    let question = question()
+    return key.map { key in
+      var question = question
+      question.hash = format.hash(of: key)
+      return question
+    }
+  }
+
+  /// What is asked about a key, whichever it is.
+  mutating func question() -> VerificationRequest {
     var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []
     if let scope = optionalString("scope", 1...Scope.lengthMax) {
       if Scope.isValid(scope) { scopes.append(scope) } else { refuse("scope", "must be a scope") }
@@ -59,12 +69,10 @@ extension RequestFields {
     let creditCost = optionalObject("credits") { fields in
       fields.integer("cost", 0...VerificationRequest.creditCostMax, default: 1)
     }
-    return key.map {
-      VerificationRequest(
-        hash: format.hash(of: $0), scopes: scopes, clientIP: clientIP,
-        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions,
-        limits: limits, resource: resource, match: match, creditCost: creditCost ?? 1)
-    }
+    return VerificationRequest(
+      hash: nil, scopes: scopes, clientIP: clientIP, endpoint: endpoint ?? VerificationRequest.endpointDefault,
+      cost: cost, api: api, permissions: permissions, limits: limits, resource: resource,
+      match: match, creditCost: creditCost ?? 1)
   }
 
   /// Only scopes are judged by it, so it would mean nothing without any.

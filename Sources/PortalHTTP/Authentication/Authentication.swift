@@ -192,7 +192,7 @@ extension RequestLimits {
   /// Authenticates a request with `find`. If that fails, the request counts towards the limit of its address, so that
   /// guessing is limited. It is counted afterwards, because a valid session must not be limited by others at its
   /// address. A wrong token therefore costs its look-up even if the address has reached its limit.
-  func identifying<Found>(
+  package func identifying<Found>(
     _ context: AppRequestContext, _ find: () async throws -> Found
   ) async throws -> Found {
     do {

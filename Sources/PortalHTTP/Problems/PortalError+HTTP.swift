@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import JSON
 import NIOCore
 import NIOHTTP1
 package import Portal
@@ -126,6 +127,11 @@ extension Problem {
       self.init(
         .conflict, .idempotencyConflict,
         "The Idempotency-Key was used for a different request within the last 24 hours.")
+    case .monthNotFinal(let finalAt, let completeThrough):
+      self.init(
+        .conflict, .monthNotFinal,
+        "The month is final when usage is complete through \(Timestamp.text(of: finalAt)); it is complete through"
+          + " \(Timestamp.text(of: completeThrough)).")
     case .capReached(let reason):
       self.init(.conflict, .capReached, reason)
     case .creditsUnlimited:

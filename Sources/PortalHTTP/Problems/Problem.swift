@@ -49,6 +49,7 @@ package struct Problem: Error, Sendable {
     case inUse = "in_use"
     case protected
     case externalIDTaken = "external_id_taken"
+    case monthNotFinal = "month_not_final"
     case capReached = "cap_reached"
     case creditsUnlimited = "credits_unlimited"
   }

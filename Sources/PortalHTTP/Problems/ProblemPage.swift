@@ -44,7 +44,7 @@ extension Problem.Code {
     case .methodNotAllowed: .methodNotAllowed
     case .secondFactorEnabled, .secondFactorNotConfigured, .keyCapReached, .keyNotActive, .tokenNotActive, .emailTaken,
       .externalIDTaken, .lastOwner, .lastAdmin, .alreadyMember, .emailVerified, .idempotencyConflict, .nameTaken,
-      .inUse, .protected, .capReached, .creditsUnlimited:
+      .inUse, .protected, .capReached, .creditsUnlimited, .monthNotFinal:
       .conflict
     case .preconditionFailed: .preconditionFailed
     case .bodyTooLarge: .contentTooLarge
@@ -164,6 +164,11 @@ extension Problem.Code {
       "The Idempotency-Key was used for a different request within the last 24 hours. The request changed nothing."
     case .capReached:
       "There are as many things of this kind as there may be. \"detail\" says of which. The request changed nothing."
+    case .monthNotFinal:
+      """
+      Usage of the month can still arrive: outcomes are reported up to 48 hours late, and servers write their counters
+      a little later. An invoice is refused until then, so that none has to be corrected.
+      """
     }
   }
 
@@ -265,6 +270,11 @@ extension Problem.Code {
       "Use a new Idempotency-Key for each new request, and the same key only to repeat a request unchanged."
     case .capReached:
       "Delete what is no longer needed, or use what exists, and repeat the request."
+    case .monthNotFinal:
+      """
+      Repeat the request once usage is complete through the time in "detail". GET /v1/analytics/usage is not refused
+      meanwhile.
+      """
     }
   }
 }

@@ -13,6 +13,8 @@ package struct AppRequestContext: RequestContext {
   package var staff: StaffSession?
   package var token: ServiceToken?
   package var tokenSecret: Secret?
+  /// The key that its holder presented as the credential.
+  package var heldKey: HeldKey?
   /// The person that a backend acts for, in its own words; see ``OnBehalfMiddleware``.
   package var onBehalfOf: String?
 
@@ -139,4 +141,18 @@ package struct AccountListContext: ChildRequestContext {
 
   /// The account of a customer's session.
   package var accountID: UUID? { if case .member(let session) = lister { session.account.id } else { nil } }
+}
+
+/// The context of a request with a key itself as the credential.
+package struct HeldKeyContext: ChildRequestContext {
+  package var coreContext: CoreRequestContextStorage
+  package let held: HeldKey
+  package let caller: Caller
+
+  package init(context: AppRequestContext) throws {
+    guard let held = context.heldKey else { throw PortalError.unauthenticated }
+    coreContext = context.coreContext
+    self.held = held
+    caller = held.caller(ip: context.clientAddress)
+  }
 }

@@ -18,12 +18,14 @@ package struct PortalServices: Sendable {
   package var grants: Grants
   package var credits: Credits
   package var verifier: Verifier
+  package var heldKeys: HeldKeys
   package var tokens: ServiceTokenVerifier
   package var serviceTokens: ServiceTokens
   package var usages: Usages
   package var analytics: Analytics
   package var audit: AuditEvents
   package var desk: SupportDesk
+  package var explanations: Explanations
   package var staff: StaffMembers
   package var deletion: AccountDeletion
   package var exports: PersonExports
@@ -37,11 +39,11 @@ package struct PortalServices: Sendable {
     accounts: Accounts, managedAccounts: ManagedAccounts, members: Members, invitations: Invitations,
     sessions: Sessions, credentials: Credentials, keys: Keys, idempotency: Idempotency, policies: KeyPolicies,
     plans: Plans, apis: CatalogAPIs, permissions: CatalogPermissions, roles: CatalogRoles, grants: Grants,
-    credits: Credits, verifier: Verifier,
+    credits: Credits, verifier: Verifier, heldKeys: HeldKeys,
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
-    desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
-    erasures: PersonErasures, readiness: Readiness, standaloneLimits: StandaloneLimits,
+    desk: SupportDesk, explanations: Explanations, staff: StaffMembers, deletion: AccountDeletion,
+    exports: PersonExports, erasures: PersonErasures, readiness: Readiness, standaloneLimits: StandaloneLimits,
     namespaces: LimitNamespaces, overrides: NamespaceOverrides
   ) {
     self.accounts = accounts
@@ -60,12 +62,14 @@ package struct PortalServices: Sendable {
     self.grants = grants
     self.credits = credits
     self.verifier = verifier
+    self.heldKeys = heldKeys
     self.tokens = tokens
     self.serviceTokens = serviceTokens
     self.usages = usages
     self.analytics = analytics
     self.audit = audit
     self.desk = desk
+    self.explanations = explanations
     self.staff = staff
     self.deletion = deletion
     self.exports = exports

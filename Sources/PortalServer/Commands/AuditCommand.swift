@@ -10,7 +10,8 @@ extension AuditEvent.Action: ExpressibleByArgument {}
 
 struct AuditCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "audit", abstract: "Verify and export the audit trails.", subcommands: [Verify.self, Export.self])
+    commandName: "audit", abstract: "Verify, export and sum up the audit trails.",
+    subcommands: [Verify.self, Export.self, Summary.self])
 
   struct Verify: AsyncParsableCommand {
     /// The maximum number of findings in the JSON object; its count includes all.
@@ -145,7 +146,8 @@ struct AuditCommand: AsyncParsableCommand {
       transform: ValidationError.parse(trail:))
     var account: AuditTrail?
     @Option(
-      help: ArgumentHelp("Only events of this actor: an id, user, staff, command, job or token.", valueName: "actor"),
+      help: ArgumentHelp(
+        "Only events of this actor: an id, user, staff, command, job, token or key.", valueName: "actor"),
       transform: AuditFilter.ByActor.init(argument:))
     var actor: AuditFilter.ByActor?
     @Option(help: "Only events of this action, such as key.revoked.") var action: AuditEvent.Action?
@@ -186,6 +188,48 @@ struct AuditCommand: AsyncParsableCommand {
       }
     }
   }
+
+  struct Summary: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Count the events of a trail by action.",
+      discussion: "If several filters are given, all must match.")
+
+    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var tableOptions: TableOptions
+    @Option(
+      help: ArgumentHelp("The account whose events are counted, or system.", valueName: "id"),
+      transform: ValidationError.parse(trail:))
+    var account: AuditTrail
+    @Option(help: "Only events of this action, such as key.revoked.") var action: AuditEvent.Action?
+    @Option(
+      help: ArgumentHelp("Only events from this time on, such as 2026-01-31T00:00:00Z.", valueName: "time"),
+      transform: ValidationError.parse(time:))
+    var from: Date?
+    @Option(
+      help: ArgumentHelp("Only events before this time.", valueName: "time"), transform: ValidationError.parse(time:))
+    var to: Date?
+
+    func run() async throws {
+      let configuration = try await options.load()
+      let filter = AuditFilter(action: action, from: from, to: to)
+      try await reportingFailure {
+        let summary = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
+          try await AuditEvents(pool: pool).summary(of: account, filter)
+        }
+        Output(isJSON: options.json).print(
+          Self.table(summary), hasHeadings: tableOptions.hasHeadings, json: .object { $0.fields(of: summary) })
+      }
+    }
+
+    private static func table(_ summary: AuditSummary) -> Table {
+      var table = Table(["ACTION", .number("EVENTS"), "LAST"])
+      for entry in summary.entries {
+        table.add([entry.action, "\(entry.count)", Timestamp.text(of: entry.lastAt)])
+      }
+      table.add(["total", "\(summary.total)", summary.lastAt.map { Timestamp.text(of: $0) }])
+      return table
+    }
+  }
 }
 
 extension AuditFinding {
@@ -218,7 +262,7 @@ extension AuditHead {
 extension AuditFilter.ByActor {
   fileprivate init(argument text: String) throws {
     guard let actor = AuditFilter.ByActor(text) else {
-      throw ValidationError("--actor must be a UUID, user, staff, command, job or token.")
+      throw ValidationError("--actor must be a UUID, user, staff, command, job, token or key.")
     }
     self = actor
   }

@@ -12,7 +12,7 @@ extension Key.Status: ExpressibleByArgument {}
 struct KeysCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "keys", abstract: "Manage customers' keys.",
-    subcommands: [List.self, Show.self, Create.self, Revoke.self])
+    subcommands: [List.self, Show.self, Create.self, Revoke.self, Explain.self])
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -198,6 +198,79 @@ struct KeysCommand: AsyncParsableCommand {
         let revoked = try await configuration.withDesk { try await $0.revokeKey(id, by: commandCaller, reason) }
         Output(isJSON: options.json).printRevocation("key", revoked.id, revoked.revokedAt, revoked.propagation)
       }
+    }
+  }
+
+  struct Explain: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Explain whether a key is or was good for a request, check by check.",
+      discussion: """
+        Prints what each check of a verification sees, and whether it passes. Nothing is taken or counted. Counts of \
+        limits are in the servers, not here.
+        """)
+
+    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var tableOptions: TableOptions
+    @Argument(help: "The key's id.", transform: ValidationError.parse(id:)) var id: UUID
+    @Option(
+      help: ArgumentHelp("Judge by the settings of this time, such as 2026-01-31T00:00:00Z.", valueName: "time"),
+      transform: ValidationError.parse(time:))
+    var at: Date?
+    @Option(help: "A scope that the request requires; can be repeated.") var scope: [String] = []
+    @Option(help: "The resource that the request is about, such as project:123; requires --scope.")
+    var resource: String?
+    @Option(help: "A condition on the key's permissions, such as \"a AND (b OR c)\".") var permissions: String?
+    @Option(name: .customLong("client-ip"), help: "The address that the request comes from.") var clientIP: String?
+    @Option(help: "The environment that the gateway's token is restricted to.") var environment: Key.Environment?
+    @Option(help: "The id or slug of the api that the request is for.") var api: String?
+
+    func run() async throws {
+      let configuration = try await options.load()
+      let request = try request()
+      try await reportingFailure {
+        let explanation = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
+          try await Explanations(pool: pool, format: configuration.settings.keyFormat)
+            .explain(.id(id), request, at: at)
+        }
+        Output(isJSON: options.json).print(
+          Self.table(explanation), hasHeadings: tableOptions.hasHeadings, json: .object { $0.fields(of: explanation) })
+      }
+    }
+
+    private func request() throws -> VerificationRequest {
+      guard scope.count <= Scope.countMax, scope.allSatisfy(Scope.isValid) else {
+        throw ValidationError(
+          "--scope must match ^[a-z0-9][a-z0-9:._*-]{0,63}$, at most \(Scope.countMax) times.")
+      }
+      let address = clientIP.flatMap { AddressBlock($0) }
+      guard clientIP == nil || address?.isSingleAddress == true else {
+        throw ValidationError("--client-ip must be an IPv4 or IPv6 address.")
+      }
+      if let resource, !ResourceScopes.isValid(name: resource) || scope.isEmpty {
+        throw ValidationError("--resource must match \(ResourceScopes.namePattern), and requires --scope.")
+      }
+      let reference = api.flatMap { CatalogReference($0) }
+      guard api == nil || reference != nil else { throw ValidationError("--api must be the id or slug of an api.") }
+      return VerificationRequest(
+        hash: nil, scopes: scope, clientIP: address, environment: environment, api: reference,
+        permissions: try permissions.map(Self.query), resource: resource)
+    }
+
+    private static func query(_ text: String) throws -> PermissionQuery {
+      do throws(PermissionQuery.Problem) { return try PermissionQuery(text) } catch {
+        throw ValidationError("--permissions \(error.message).")
+      }
+    }
+
+    private static func table(_ explanation: Explanation) -> Table {
+      var table = Table(["CHECK", "PASSED", "CODE"])
+      for outcome in explanation.outcomes {
+        table.add([
+          outcome.check.rawValue, outcome.isPassed.map { $0 ? "yes" : "no" } ?? "unknown", outcome.code.rawValue,
+        ])
+      }
+      table.add(["verdict", explanation.code == .valid ? "yes" : "no", explanation.code.rawValue])
+      return table
     }
   }
 }

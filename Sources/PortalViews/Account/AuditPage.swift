@@ -21,7 +21,7 @@ package struct AuditPage: PortalPage {
   private static let actors = [
     FormState.Option("", "anybody"), FormState.Option("user", "members"), FormState.Option("token", "your backend"),
     FormState.Option("staff", "support"), FormState.Option("command", "the operator"),
-    FormState.Option("job", "automatic"),
+    FormState.Option("job", "automatic"), FormState.Option("key", "holders of keys"),
   ]
 
   package var content: HTML {

@@ -34,7 +34,7 @@ struct AuditTable {
   }
 
   private static let kinds = [
-    "staff": "support", "command": "operator", "job": "automatic", "token": "your backend",
+    "staff": "support", "command": "operator", "job": "automatic", "token": "your backend", "key": "the key itself",
   ]
 }
 

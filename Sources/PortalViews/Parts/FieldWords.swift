@@ -18,6 +18,7 @@ package enum FieldWords {
     case .adding, .added: "What is added"
     case .removed: "What is removed"
     case .role: "The role"
+    case .at: "The time"
     case .key: "The key"
     case .resources, .resource: "The resources"
     case .roleID: "A role"

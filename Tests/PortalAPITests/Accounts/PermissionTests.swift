@@ -46,6 +46,7 @@ struct PermissionTests {
       status: 200),
     Sample(route: "GET /v1/accounts", status: 200),
     Sample(route: "GET /v1/audit", status: 200),
+    Sample(route: "GET /v1/audit/summary", status: 200),
     Sample(route: "GET /v1/invitations", status: 200),
     Sample(route: "GET /v1/keys", status: 200),
     Sample(route: "GET /v1/keys/{id}", status: 200, foreignStatus: 404),

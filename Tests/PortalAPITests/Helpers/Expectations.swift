@@ -36,7 +36,7 @@ enum Contract {
   ]
   static let auditEvent = ["id", "at", "actor", "action", "target", "reason", "ticket", "detail", "ip"]
   static let confirmation = [
-    "id", "accountId", "accountName", "keys", "requestedBy", "reason", "ticket", "createdAt", "expiresAt",
+    "id", "accountId", "accountName", "keys", "requestedBy", "reason", "ticket", "createdAt", "expiresAt", "keyIds",
   ]
   static let staff = ["id", "email", "name", "role", "disabledAt", "secondFactorEnabledAt", "createdAt"]
   static let warning = "Store this key securely: it won't be shown again."

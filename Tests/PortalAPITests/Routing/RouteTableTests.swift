@@ -18,7 +18,7 @@ struct RouteTableTests {
     "DELETE /v1/account", "DELETE /v1/invitations/{id}", "DELETE /v1/keys/{id}", "DELETE /v1/me/second-factor",
     "DELETE /v1/me",
     "DELETE /v1/me/sessions", "DELETE /v1/me/sessions/{id}", "DELETE /v1/members/{id}", "GET /v1/account/policy",
-    "GET /v1/audit", "GET /v1/invitations", "GET /v1/keys", "GET /v1/keys/{id}",
+    "GET /v1/audit", "GET /v1/audit/summary", "GET /v1/invitations", "GET /v1/keys", "GET /v1/keys/{id}",
     "GET /v1/keys/{id}/usage", "GET /v1/me", "GET /v1/me/export",
     "GET /v1/me/second-factor", "GET /v1/me/sessions", "GET /v1/members",
     "GET /v1/usage", "PATCH /v1/keys/{id}",
@@ -43,6 +43,7 @@ struct RouteTableTests {
     "POST /v1/support/me/second-factor/recovery-codes",
     "GET /v1/support/staff", "GET /v1/support/staff/{id}", "PATCH /v1/support/staff/{id}",
     "DELETE /v1/support/staff/{id}", "DELETE /v1/support/staff/{id}/second-factor",
+    "POST /v1/support/keys/revoke", "POST /v1/support/explain",
     "DELETE /v1/support/people/{id}", "GET /v1/support/people/{id}/export",
   ]
   private static let company = [
@@ -56,6 +57,7 @@ struct RouteTableTests {
     "GET /v1/limits/{namespace}/overrides/{override}", "DELETE /v1/limits/{namespace}/overrides/{override}",
     "GET /v1/keys/{id}/credits", "PUT /v1/keys/{id}/credits", "POST /v1/keys/{id}/credits",
     "GET /v1/accounts/{id}/credits", "PUT /v1/accounts/{id}/credits", "POST /v1/accounts/{id}/credits",
+    "GET /v1/analytics/invoice",
   ]
   private static let gateways = [
     "DELETE /v1/accounts/{id}/keys/{keyId}", "GET /v1/accounts/{id}/keys", "GET /v1/accounts/{id}/keys/{keyId}",
@@ -63,8 +65,10 @@ struct RouteTableTests {
     "POST /v1/accounts/{id}/keys/{keyId}/roll", "POST /v1/usage", "POST /v1/verify", "POST /v1/verify/batch",
     "DELETE /v1/accounts/{id}", "GET /v1/accounts/{id}", "PATCH /v1/accounts/{id}", "POST /v1/accounts",
     "POST /v1/accounts/{id}/invitations", "POST /v1/limits", "POST /v1/limits/{namespace}",
+    "GET /v1/audit/trails", "GET /v1/audit/trails/{id}",
   ]
   private static let accountLists = ["GET /v1/accounts"]
+  private static let holders = ["GET /v1/self", "DELETE /v1/self"]
   /// Routes with the token in a separate header.
   private static let headerGateways = ["GET /v1/authorize"]
 
@@ -73,7 +77,7 @@ struct RouteTableTests {
     try await withPortal { portal in
       let known =
         Self.operators + Self.readers + Self.people + Self.customers + Self.staff + Self.company + Self.gateways
-        + Self.headerGateways + Self.accountLists
+        + Self.headerGateways + Self.accountLists + Self.holders
       #expect(portal.application.table.all == known.sorted())
     }
   }
@@ -90,7 +94,7 @@ struct RouteTableTests {
       let rows = try await portal.rowCount()
       let groups = [
         (Self.customers, ["customer"]), (Self.staff, ["staff"]), (Self.company, ["staff", "gateway"]),
-        (Self.gateways, ["gateway"]), (Self.accountLists, ["customer", "gateway"]),
+        (Self.gateways, ["gateway"]), (Self.accountLists, ["customer", "gateway"]), (Self.holders, ["key"]),
       ]
       for (routes, owners) in groups {
         for route in routes {

@@ -10,6 +10,8 @@ import Testing
 /// A request that succeeds with a service token that has the permission.
 private struct Sample: Sendable {
   let route: String
+  /// The query after the path.
+  var query = ""
   let permission: ServiceToken.Permission
   /// Another permission that is enough.
   var other: ServiceToken.Permission?
@@ -40,6 +42,7 @@ struct TokenPermissionTests {
     Sample(route: "DELETE /v1/accounts/{id}/keys/{keyId}", permission: .writeKeys, status: 200),
     Sample(route: "GET /v1/analytics/error-rates", permission: .readAnalytics, status: 200),
     Sample(route: "GET /v1/analytics/growth", permission: .readAnalytics, status: 200),
+    Sample(route: "GET /v1/analytics/invoice", query: "?month=2020-01", permission: .readAnalytics, status: 200),
     Sample(route: "GET /v1/analytics/top", permission: .readAnalytics, status: 200),
     Sample(route: "GET /v1/analytics/unused-keys", permission: .readAnalytics, status: 200),
     Sample(route: "GET /v1/analytics/usage", permission: .readAnalytics, status: 200),
@@ -96,6 +99,8 @@ struct TokenPermissionTests {
     Sample(
       route: "POST /v1/accounts/{id}/credits", permission: .writeAccounts,
       body: #"{"operation":"increment","value":5}"#, status: 200),
+    Sample(route: "GET /v1/audit/trails", permission: .readAudit, status: 200),
+    Sample(route: "GET /v1/audit/trails/{id}", permission: .readAudit, status: 200),
     // The last one: there is no account after it.
     Sample(route: "DELETE /v1/accounts/{id}", permission: .writeAccounts, status: 200),
   ]
@@ -179,6 +184,7 @@ struct TokenPermissionTests {
     let path = parts[1].replacing("{id}", with: id).replacing("{keyId}", with: key.id)
       .replacing("{api}", with: "orders").replacing("{permission}", with: "a").replacing("{role}", with: "pro")
       .replacing("{namespace}", with: "emails").replacing("{override}", with: TestPortal.overrideID)
+      + sample.query
     let body = sample.body?.replacing("{key}", with: key.key)
     var headers = body == nil ? [:] : ["Content-Type": "application/json"]
     if sample.isInHeader { headers["X-Latchkey-Token"] = token }

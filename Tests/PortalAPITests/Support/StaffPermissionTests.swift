@@ -52,6 +52,9 @@ struct StaffPermissionTests {
     Sample(route: "POST /v1/support/confirmations/{id}/confirm", id: { $0.confirmation }, status: 200),
     Sample(route: "POST /v1/support/accounts/{id}/suspend", body: reason, status: 200),
     Sample(route: "POST /v1/support/keys/lookup", body: #"{"key":"sk_12345"}"#, status: 200),
+    Sample(route: "POST /v1/support/explain", body: #"{"key":"sk_12345"}"#, status: 200),
+    Sample(
+      route: "POST /v1/support/keys/revoke", body: #"{"keys":["sk_12345"],"reason":"because"}"#, status: 200),
     Sample(route: "POST /v1/support/keys/{id}/revoke", id: { $0.key }, body: reason, status: 200),
     Sample(
       route: "PUT /v1/support/plans/{name}",
@@ -88,6 +91,7 @@ struct StaffPermissionTests {
     Sample(route: "POST /v1/support/logout", status: 204),
     Sample(route: "GET /v1/analytics/error-rates", status: 200),
     Sample(route: "GET /v1/analytics/growth", status: 200),
+    Sample(route: "GET /v1/analytics/invoice", query: "?month=2020-01", status: 200),
     Sample(route: "GET /v1/analytics/top", status: 200),
     Sample(route: "GET /v1/analytics/unused-keys", status: 200),
     Sample(route: "GET /v1/analytics/usage", status: 200),

@@ -200,6 +200,25 @@ struct AuditCommandTests {
     }
   }
 
+  @Test("summary counts the events of one trail by action, as a table and as JSON")
+  func summary() async throws {
+    try await withTrails { _, environment, account in
+      let table = try await latchkey(
+        ["audit", "summary", "--account", account, "--no-headings"], environment: environment)
+      let lines = table.output.split(separator: "\n")
+      #expect(table.status == 0 && lines.count == 2)
+      #expect(lines[0].hasPrefix("account.created") && lines[1].hasPrefix("total"))
+      let system = try await latchkey(
+        ["audit", "summary", "--account", "system", "--action", "staff.created", "--json"], environment: environment)
+      #expect(try system.json().names == ["total", "byAction", "lastActivityAt"])
+      #expect(try system.json()["byAction"]["staff.created"].integer == 1)
+      let none = try await latchkey(
+        ["audit", "summary", "--account", account, "--to", "2020-01-01T00:00:00Z", "--json"], environment: environment)
+      #expect(try none.json()["total"].integer == 0)
+      #expect(try await latchkey(["audit", "summary"], environment: environment).status != 0)
+    }
+  }
+
   private func runDocumentedProgram(on export: String) async throws -> CommandResult {
     let page = try String(contentsOfFile: repositoryRoot + "/docs/AUDIT.md", encoding: .utf8)
     let program = try #require(page.firstMatch(of: /```python\n(?<text>[^`]*)```/)).text

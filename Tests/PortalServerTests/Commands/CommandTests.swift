@@ -117,6 +117,7 @@ struct CommandTests {
       ("METRICS_TOKEN", "fifteen-letters"), ("METRICS_TOKEN", "one two three four five"),
       ("USAGE_RETENTION_DAYS", "6"), ("USAGE_HOURS_RETENTION_HOURS", "0"), ("USAGE_BATCHES_RETENTION_DAYS", "2"),
       ("USAGE_SOURCES_RETENTION_DAYS", "many"), ("MAIL_URL", "mail.example.com"), ("MAIL_RETENTION_DAYS", "0"),
+      ("SETTINGS_RETENTION_DAYS", "0"),
     ])
   func wrongConfiguration(key: String, value: String) async throws {
     let result = try await latchkey(["serve"], environment: ["DATABASE_URL": "host=/nowhere", key: value])

@@ -62,7 +62,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
     FolderOrder([
       ["Credits", "Problems"],
       ["Accounts", "Audit", "Contract", "Credentials", "Keys", "Operations", "Verification"],
-      ["Analytics", "Backends", "Catalog", "FastPath", "Sessions", "StandaloneLimits", "Usage"],
+      ["Analytics", "Backends", "Catalog", "FastPath", "Holders", "Sessions", "StandaloneLimits", "Usage"],
       ["Server", "Support"],
       ["People"],
       // The files outside folders.

@@ -130,6 +130,7 @@ private struct Tenant {
       TenantCase(FindKeyRules(accountID: accountID), .itself),
       TenantCase(FindManagedAccount(accountID: accountID), .itself),
       TenantCase(FindMember(accountID: accountID, userID: user)),
+      TenantCase(FindSettledCredits(accountID: accountID, bucketIDs: [bucket])),
       TenantCase(InsertAccount(id: .version7(), name: "Account"), .refusal),
       TenantCase(InsertAccountRequest(accountID: accountID, request: request, answer: "{}"), .refusal),
       TenantCase(
@@ -178,6 +179,7 @@ private struct Tenant {
       TenantCase(SetKeyResources(accountID: accountID, id: key, resources: .none)),
       TenantCase(SetMemberRole(accountID: accountID, userID: user, role: .viewer)),
       TenantCase(SetSharedLimit(accountID: accountID, limitPerMinute: 7, mode: .fast), .itself),
+      TenantCase(SummarizeAuditEvents(trail: AuditTrail(accountID), filter: AuditFilter()), .itself),
       TenantCase(SumKeyUsageByDay(range: range, keyID: key)),
       TenantCase(SumKeyUsageByEndpoint(range: range, keyID: key)),
       TenantCase(SumUsageByDay(range: range)),
@@ -217,8 +219,8 @@ struct IsolationTests {
     "SetCreditRefill", "SetKeyCredits",
     "DeleteExpiredConfirmation", "DeleteKeyPermissions", "DeleteKeyRoles", "FindAccountRequest",
     "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertKeyPermissions", "InsertKeyRoles",
-    "InsertSession", "LockAccountRequest", "LockMembers", "MakeCustomer",
-    "MoveSession", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation", "UpdateManagedAccount",
+    "InsertSession", "LockAccountRequest", "LockListedKeys", "LockMembers", "MakeCustomer", "MoveSession",
+    "RevokeListedKeys", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation", "UpdateManagedAccount",
   ]
 
   @Test("every statement of an account finds and changes nothing of another one, even if it forgets the account")
@@ -324,6 +326,11 @@ struct IsolationTests {
       #expect(try await pool.execute(make, as: .staff) == 0)
       #expect(try await pool.execute(make, as: .staff(in: other)) == 0)
       #expect(try await pool.execute(make, as: .staff(in: one)) == 1)
+      let listed = RevokeListedKeys(accountID: one, ids: [key])
+      #expect(try await pool.execute(listed, as: .staff) == 0)
+      #expect(try await pool.execute(listed, as: .staff(in: other)) == 0)
+      #expect(try await pool.execute(listed, as: .staff(in: one)) == 1)
+      try await pool.script("update api_keys set revoked_at = null")
       let revoke = RevokeAllKeys(accountID: one)
       #expect(try await pool.execute(revoke, as: .staff) == 0)
       #expect(try await pool.execute(revoke, as: .staff(in: other)) == 0)
@@ -387,6 +394,14 @@ struct IsolationTests {
         }
         #expect(error?.sqlState == "42501")
       }
+      // Lists of keys are of no account.
+      let list = InsertConfirmation(
+        id: .version7(), accountID: nil, keyIDs: [id], keyCount: 1, caller: grace,
+        reason: SupportReason(text: "leaked"))
+      let refused = await #expect(throws: PostgresError.self) { try await pool.execute(list, as: .account(one)) }
+      #expect(refused?.sqlState == "42501")
+      #expect(try await pool.execute(list, as: .staff) == 1)
+      #expect(try await pool.query(TakeListConfirmation(id: list.id), as: .staff).map(\.keyIDs) == [[id]])
       try await pool.script("update staff_confirmations set expires_at = now()")
       for settings in [PostgresSettings.staff, .staff(in: other)] {
         #expect(try await pool.execute(DeleteExpiredConfirmation(accountID: one), as: settings) == 0)
@@ -420,7 +435,7 @@ struct IsolationTests {
     }
     let world = Set(
       try await withPool { pool in try await Tenant(World(pool), "ada@example.com").cases.map(\.name) })
-    let withoutField = ["ExportAuditEvents", "InsertAccount", "InsertExternalAccount"]
+    let withoutField = ["ExportAuditEvents", "InsertAccount", "InsertExternalAccount", "SummarizeAuditEvents"]
     #expect(names.subtracting(Self.others) == world.subtracting(withoutField))
   }
 }

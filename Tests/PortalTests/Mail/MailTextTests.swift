@@ -52,6 +52,23 @@ struct MailTextTests {
     #expect(text(.keysRevoked, everything).body.contains("(Grace, as requested by Hedy)"))
   }
 
+  @Test("a notice about a key that its holder revoked does not speak of staff")
+  func revokedByHolder() {
+    var parameters = everything
+    parameters.isByHolder = true
+    let body = text(.keyRevoked, parameters).body
+    #expect(body.contains("with the key itself") && body.contains("lk_live_abcd") && !body.contains("staff"))
+  }
+
+  @Test("a notice about some keys does not say that all were revoked")
+  func someKeys() {
+    var parameters = everything
+    parameters.isPartial = true
+    let body = text(.keysRevoked, parameters).body
+    #expect(body.contains("Our staff (Grace, as requested by Hedy) revoked 26 keys of the account Acme."))
+    #expect(body.contains("leaked") && !body.contains("all API keys"))
+  }
+
   @Test("a sign-up with an address that already has an account sends a different text without a token")
   func signUpOfKnown() {
     let text = text(.signUp, Mail.Parameters())

@@ -96,6 +96,8 @@ struct DatabaseRoleTests {
       ("limit_overrides", "insert", ["staff"]), ("limit_overrides", "update", ["staff"]),
       ("limit_overrides", "delete", ["staff"]),
       ("staff", "update", ["identity"]), ("staff", "delete", ["identity"]),
+      ("settings_history", "insert", []), ("settings_history", "update", ["jobs"]),
+      ("settings_history", "delete", ["jobs"]), ("settings_history", "select", ["jobs"]),
       ("credits", "insert", ["staff"]), ("credits", "delete", ["staff"]),
       // The portal's is for locks.
       ("credits", "update", ["gateway", "jobs", "portal", "staff"]), ("credit_leases", "insert", ["gateway"]),
@@ -155,6 +157,8 @@ struct DatabaseRoleTests {
               -- Neither tells anything of what is in the log.
               ('latchkey_portal', 'is_in_invalidation_history'), ('latchkey_gateway', 'is_in_invalidation_history'),
               ('latchkey_staff', 'begin_invalidation_epoch'),
+              -- Staff may see all of what was, as they may see what is.
+              ('latchkey_staff', 'settings_at'), ('latchkey_staff', 'settings_kept_since'),
               ('latchkey_identity', 'begin_erasure'), ('latchkey_identity', 'go_on_erasing'),
               ('latchkey_identity', 'erase_key_maker'), ('latchkey_identity', 'redact_audit_events'),
               ('latchkey_identity', 'finish_erasure'))

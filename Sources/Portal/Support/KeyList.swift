@@ -1,0 +1,67 @@
+package import Foundation
+
+/// A list of keys that staff want revoked, one text per key: its id, or a text that contains the key itself.
+package enum KeyList {
+  /// The most texts of a list.
+  package static let countMax = 1_000
+
+  /// What became of one text of a list.
+  package struct Line: Sendable, Equatable {
+    package enum Outcome: String, Sendable, CaseIterable {
+      case revoked
+      /// Another member of staff has to confirm the list.
+      case waiting
+      case alreadyRevoked = "already_revoked"
+      /// The same key as in an earlier line.
+      case duplicate
+      /// Nobody has such a key.
+      case unknown
+      /// The text can be no key of this portal, such as one that is cut off.
+      case notAKey = "not_a_key"
+    }
+
+    package var outcome: Outcome
+    /// The key, if there is one.
+    package var keyID: UUID?
+    package var accountID: UUID?
+    package var revokedAt: Date?
+  }
+
+  /// What a text refers to. A text in the form of an id may also be a key that was imported.
+  struct Reference: Sendable {
+    var id: UUID?
+    var hash: SecretHash?
+
+    /// Nil if the text can be neither.
+    init?(_ text: String, _ format: KeyFormat) {
+      let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
+      id = trimmed.utf8.count == 36 ? UUID(uuidString: trimmed) : nil
+      hash = format.key(pasted: text)?.hash
+      if id == nil, hash == nil { return nil }
+    }
+  }
+
+  /// A key that was found for a list.
+  struct Found: Sendable, Equatable {
+    var id: UUID
+    var accountID: UUID
+    var hash: SecretHash
+    var revokedAt: Date?
+  }
+
+  /// The lines of a list before anything is revoked; what is to be revoked is `.waiting`.
+  static func lines(_ references: [Reference?], among found: [Found]) -> [Line] {
+    let byID = Dictionary(found.map { ($0.id, $0) }) { one, _ in one }
+    let byHash = Dictionary(found.map { ($0.hash, $0) }) { one, _ in one }
+    var seen: Set<UUID> = []
+    return references.map { reference in
+      guard let reference else { return Line(outcome: .notAKey) }
+      guard let key = reference.id.flatMap({ byID[$0] }) ?? reference.hash.flatMap({ byHash[$0] }) else {
+        return Line(outcome: .unknown)
+      }
+      let outcome: Line.Outcome =
+        !seen.insert(key.id).inserted ? .duplicate : key.revokedAt == nil ? .waiting : .alreadyRevoked
+      return Line(outcome: outcome, keyID: key.id, accountID: key.accountID, revokedAt: key.revokedAt)
+    }
+  }
+}
