@@ -94,6 +94,9 @@ static const unsigned char sql_0029[] = {
 static const unsigned char sql_0030[] = {
 #embed "../../migrations/0030_scopes_count.sql"
 };
+static const unsigned char sql_0036[] = {
+#embed "../../migrations/0036_key_material.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -128,6 +131,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0028, catalog),
     MIGRATION(0029, external_accounts),
     MIGRATION(0030, scopes_count),
+    MIGRATION(0036, key_material),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

@@ -118,6 +118,11 @@ package struct APIRoutes {
     usage.addRoutes(to: machines)
     keys.addRoutes(to: machines)
     accounts.addRoutes(to: machines)
+    APIKeysController(
+      apis: services.apis, accounts: services.managedAccounts, keys: services.keys, idempotency: services.idempotency
+    )
+    .addRoutes(to: machines)
+    KeyMovesController(moves: services.keyMoves).addRoutes(to: machines)
     accounts.addRoutes(
       to: AccountListRoutes(
         routes.group()

@@ -113,7 +113,8 @@ package struct PortalApplication: Sendable {
         isDraining: { drain.isBegun },
         warnings: {
           Self.warnings(settings.descriptors, recorder.holdings, mailSender, settings.tls, clock)
-        }))
+        }),
+      keyMoves: KeyMoves(pool: pool, keys: keys))
     usage = UsageFlusher(
       pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor,
       gatheredMax: settings.usageGatheredMax, clock: clock, observer: observer)

@@ -174,6 +174,8 @@ package struct AuditEvent: Sendable, Equatable {
     /// A person was removed from earlier events of the trail. The detail identifies these events.
     case auditRedacted = "audit.redacted"
     case accountUpdated = "account.updated"
+    /// The key moved to another account, or from it. In both trails.
+    case keyMoved = "key.moved"
   }
 
   package var id: UUID

@@ -5,22 +5,38 @@ package struct KeyFormat: Sendable {
   /// The characters of the secret part of a key, from 16 to 255 random bytes.
   private static let secretLength = Secret.randomLength(ofBytes: 16)...Secret.randomLength(ofBytes: 255)
 
+  /// Characters of the secret part that are stored for display, with all before them.
+  private static let shownLength = 4
+  package static let prefixPattern = "^[a-z][a-z0-9]{1,15}$"
+
   package let prefix: String
 
   /// Returns nil unless the prefix is 2 to 16 lower-case letters and digits, beginning with a letter.
   package init?(prefix: String) {
-    let bytes = prefix.utf8
-    guard (2...16).contains(bytes.count), let first = bytes.first, (97...122).contains(first),
-      bytes.allSatisfy({ (97...122).contains($0) || (48...57).contains($0) })
-    else { return nil }
+    guard Self.isValid(prefix: prefix) else { return nil }
     self.prefix = prefix
   }
 
-  /// A new key, with the prefix and the random bytes of the api that it is for, if it is for one.
-  func makeSecret(_ environment: Key.Environment, for api: CatalogAPI.Settings? = nil) -> Secret {
-    .random(
-      prefix: (api?.keyPrefix ?? prefix) + "_" + environment.rawValue,
-      byteCount: api?.keyBytes ?? CatalogAPI.keyBytesDefault)
+  /// Whether it matches ``prefixPattern``.
+  package static func isValid(prefix: String) -> Bool {
+    let bytes = prefix.utf8
+    guard (2...16).contains(bytes.count), let first = bytes.first, (97...122).contains(first) else { return false }
+    return bytes.allSatisfy { (97...122).contains($0) || (48...57).contains($0) }
+  }
+
+  /// A new key of `byteCount` random bytes, with the deployment's prefix unless another is given.
+  func makeSecret(
+    _ environment: Key.Environment, prefix: String? = nil, byteCount: Int = CatalogAPI.keyBytesDefault
+  ) -> Secret {
+    .random(prefix: (prefix ?? self.prefix) + "_" + environment.rawValue, byteCount: byteCount)
+  }
+
+  /// All before the secret part of a key that was made here, and four characters of it.
+  static func start(of secret: Secret) -> String {
+    let text = secret.reveal().utf8
+    let secretPart = text.lastIndex(of: UInt8(ascii: "_")).map { text.index(after: $0) } ?? text.startIndex
+    let length = text.distance(from: text.startIndex, to: secretPart) + shownLength
+    return secret.start(min(length, Key.startLengthMax))
   }
 
   /// Whether a text with this deployment's prefix can be one of its keys: a right length, alphabet and checksum.

@@ -1,8 +1,8 @@
 package import Foundation
 import JSON
 
-/// The settings that a customer, or a backend for one, chooses when creating a key, and the api, which only a backend
-/// chooses.
+/// The settings that a customer, or a backend for one, chooses when creating a key, and the api, the prefix and the
+/// length, which only a backend chooses.
 package struct KeySettings: Sendable, Equatable {
   package var name: String
   package var environment: Key.Environment
@@ -21,12 +21,17 @@ package struct KeySettings: Sendable, Equatable {
   package var metadata: String?
   /// The api that the key is for; nil: all.
   package var apiID: UUID?
+  /// What the key begins with, and any successor; nil: as the api or the deployment says.
+  package var prefix: String?
+  /// The number of random bytes of the key, and of any successor; nil: as the api or the default says.
+  package var byteLength: Int?
 
   package init(
     name: String, environment: Key.Environment = .live, scopes: [String],
     rateLimitPerMinute: Int? = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
     rateLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil,
-    description: String? = nil, tags: [String] = [], metadata: String? = nil, apiID: UUID? = nil
+    description: String? = nil, tags: [String] = [], metadata: String? = nil, apiID: UUID? = nil,
+    prefix: String? = nil, byteLength: Int? = nil
   ) {
     self.name = name
     self.environment = environment
@@ -40,6 +45,8 @@ package struct KeySettings: Sendable, Equatable {
     self.tags = tags
     self.metadata = metadata
     self.apiID = apiID
+    self.prefix = prefix
+    self.byteLength = byteLength
   }
 
   /// The settings of a key, which its successor inherits.
@@ -47,7 +54,8 @@ package struct KeySettings: Sendable, Equatable {
     self.init(
       name: key.name, environment: key.environment, scopes: key.scopes, rateLimitPerMinute: key.rateLimitPerMinute,
       limits: key.limits, rateLimitMode: key.rateLimitMode, allowedIPs: key.allowedIPs, expiresAt: key.expiresAt,
-      description: key.description, tags: key.tags, metadata: key.metadata, apiID: key.apiID)
+      description: key.description, tags: key.tags, metadata: key.metadata, apiID: key.apiID,
+      prefix: key.prefix, byteLength: key.byteLength)
   }
 
   /// Whether nothing differs, not even the spelling of a letter. `==` treats two spellings as equal; see ``ByteText``.
@@ -72,13 +80,17 @@ package struct KeyChanges: Sendable, Equatable {
   package var isEnabled: Bool?
   /// Only a backend may change it.
   package var api: OptionalChange<CatalogReference>
+  /// Only a backend may change what the successors of the key look like.
+  package var prefix: OptionalChange<String>
+  package var byteLength: OptionalChange<Int>
 
   package init(
     name: String? = nil, scopes: [String]? = nil, rateLimitPerMinute: OptionalChange<Int> = .keep,
     limits: [RateLimit]? = nil, rateLimitMode: RateLimitMode? = nil,
     allowedIPs: OptionalChange<[AddressBlock]> = .keep, expiresAt: OptionalChange<Date> = .keep,
     description: OptionalChange<String> = .keep, tags: [String]? = nil, metadata: OptionalChange<String> = .keep,
-    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep
+    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep, prefix: OptionalChange<String> = .keep,
+    byteLength: OptionalChange<Int> = .keep
   ) {
     self.name = name
     self.scopes = scopes
@@ -92,6 +104,8 @@ package struct KeyChanges: Sendable, Equatable {
     self.metadata = metadata
     self.isEnabled = isEnabled
     self.api = api
+    self.prefix = prefix
+    self.byteLength = byteLength
   }
 
   /// The settings after all changes but that of the api.
@@ -107,6 +121,8 @@ package struct KeyChanges: Sendable, Equatable {
     expiresAt.apply(to: &settings.expiresAt)
     description.apply(to: &settings.description)
     metadata.apply(to: &settings.metadata)
+    prefix.apply(to: &settings.prefix)
+    byteLength.apply(to: &settings.byteLength)
     return settings
   }
 }

@@ -10,7 +10,7 @@ private let keyColumns = """
   key.allowed_ips::text[], key.expires_at, key.revoked_at, key.disabled_at, key.rolled_at, account.suspended_at,
   activity.last_used_at, coalesce(activity.total_requests, 0), key.created_at,
   key.description, key.tags, key.metadata, key.created_by_kind, key.created_by_id, key.created_by_name, key.revision,
-  key.api_id, \(grantColumns), \(planColumns), \(keyPolicyColumns)
+  key.api_id, key.key_prefix, key.key_bytes, \(grantColumns), \(planColumns), \(keyPolicyColumns)
   """
 
 /// The names of the roles of `api_keys key`, the slugs of its direct permissions, and those of all its permissions.
@@ -48,7 +48,8 @@ func newestKeys(where condition: String, limit: String) -> String {
     select key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
       key.limit_names, key.limit_values, key.limit_window_seconds, key.rate_limit_mode, key.allowed_ips, key.expires_at,
       key.revoked_at, key.disabled_at, key.rolled_at, key.created_at, key.description, key.tags, key.metadata,
-      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.has_grants
+      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.key_prefix,
+      key.key_bytes, key.has_grants
     from api_keys key
       join accounts account on account.id = key.account_id and account.deleted_at is null
       join plans plan on plan.name = account.plan
@@ -76,7 +77,8 @@ extension Key {
       disabledAt: try row.next(), rolledAt: try row.next(), accountSuspendedAt: try row.next(),
       lastUsedAt: try row.next(), totalRequests: try row.next(), createdAt: try row.next(), description: try row.next(),
       tags: try row.next(), metadata: try row.next(), createdBy: try Creator(columns: &row), revision: try row.next(),
-      apiID: try row.next(), roles: try row.next(), permissions: try row.next(), effectivePermissions: try row.next(),
+      apiID: try row.next(), prefix: try row.next(), byteLength: try row.next(), roles: try row.next(),
+      permissions: try row.next(), effectivePermissions: try row.next(),
       rules: try KeyRules(row: &row))
   }
 }
@@ -149,9 +151,10 @@ struct InsertKey: PostgresStatement {
     insert into api_keys
       (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
       limit_names, limit_values, limit_window_seconds, rate_limit_mode, description, tags, metadata, created_by_kind,
-      created_by_id, created_by_name, lineage_id, api_id)
+      created_by_id, created_by_name, lineage_id, api_id, key_prefix, key_bytes)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-      (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21), $22)
+      (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21), $22,
+      $23, $24)
     returning created_at
     """
   let id: UUID
@@ -163,11 +166,12 @@ struct InsertKey: PostgresStatement {
   var predecessorID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      id, accountID, settings.name, secret.start(Key.startLength), secret.hash, settings.environment, settings.scopes,
+      id, accountID, settings.name, KeyFormat.start(of: secret), secret.hash, settings.environment, settings.scopes,
       settings.rateLimitPerMinute.map { Int32($0) }, settings.allowedIPs.map { $0.map(\.description) },
       settings.expiresAt, settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
       settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode, settings.description, settings.tags,
-      settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID)
+      settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID,
+      settings.prefix, settings.byteLength.map { Int32($0) })
   }
 }
 
@@ -245,7 +249,7 @@ struct UpdateKey: PostgresStatement {
     update api_keys set
       name = $3, scopes = $4, rate_limit_per_minute = $5, limit_names = $6, limit_values = $7,
       limit_window_seconds = $8, rate_limit_mode = $9, allowed_ips = $10::text[]::cidr[], expires_at = $11,
-      description = $12, tags = $13, metadata = $14, api_id = $16,
+      description = $12, tags = $13, metadata = $14, api_id = $16, key_prefix = $17, key_bytes = $18,
       disabled_at = case when $15 then null else coalesce(disabled_at, now()) end,
       enabled_at = case when $15 and disabled_at is not null then now() else enabled_at end
     where account_id = $1 and id = $2
@@ -260,7 +264,7 @@ struct UpdateKey: PostgresStatement {
       settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
       settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode,
       settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.description, settings.tags,
-      settings.metadata, isEnabled, settings.apiID)
+      settings.metadata, isEnabled, settings.apiID, settings.prefix, settings.byteLength.map { Int32($0) })
   }
 }
 

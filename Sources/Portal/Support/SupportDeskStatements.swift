@@ -1,7 +1,8 @@
 import Foundation
 import Postgres
 
-/// Accounts of any tenant, newest first, each with the counts of its keys and its members, owners first.
+/// Accounts of any tenant, newest first, each with the counts of its keys and its members, owners first. House accounts
+/// are found by their id alone.
 struct SearchAccounts: PostgresStatement {
   static let isRead = true
   static let sql = """
@@ -9,6 +10,7 @@ struct SearchAccounts: PostgresStatement {
       select * from accounts account
       where account.deleted_at is null
         and ($1::uuid is null or account.id = $1)
+        and (account.kind <> 'house' or $1 is not null)
         and ($2::text is null or account.name ilike $2)
         and ($3::text[] is null or account.id = any(\(accountsOfMembers("person.email = any($3)"))))
         and ($4::text is null or account.id = any(\(accountsOfMembers("person.email like $4"))))

@@ -100,6 +100,9 @@ package struct FieldProblem: Sendable, Equatable {
     case added(Int)
     case removed(Int)
     case role
+    /// The account that a key is for or moves to, by its id or its external id.
+    case account
+    case externalID
     /// The key itself, as it was presented.
     case key
 

@@ -4,8 +4,8 @@ import Portal
 import PortalHTTP
 
 /// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
-/// throw all problems together. Only a backend may name the api that a key is for. It may leave out what a customer's
-/// keys must have: scopes, and a limit per minute.
+/// throw all problems together. Only a backend may name the api that a key is for, and what it looks like. It may leave
+/// out what a customer's keys must have: scopes, and a limit per minute.
 extension RequestFields {
   mutating func keySettings(
     at now: Date, byBackend: Bool
@@ -20,11 +20,12 @@ extension RequestFields {
     let (allowedIPs, expiresAt) = (addressBlocks(), futureDate("expiresAt", after: now))
     let (description, tags, metadata) = (keyDescription(), tags(), metadata())
     let api = byBackend ? apiReference("apiId") : nil
+    let (prefix, byteLength) = byBackend ? (keyPrefix("prefix"), keyByteLength()) : (nil, nil)
     return try finish(name, scopes) { name, scopes in
       let settings = KeySettings(
         name: name, environment: environment, scopes: scopes, rateLimitPerMinute: rateLimit, limits: limits,
         rateLimitMode: mode, allowedIPs: allowedIPs, expiresAt: expiresAt, description: description, tags: tags,
-        metadata: metadata)
+        metadata: metadata, prefix: prefix, byteLength: byteLength)
       return (settings, api)
     }
   }
@@ -43,7 +44,9 @@ extension RequestFields {
       description: removableChange("description") { $0.keyDescription() }, tags: change("tags") { $0.tags() },
       metadata: removableChange("metadata") { $0.metadata() },
       isEnabled: change("enabled") { $0.optionalBool("enabled") },
-      api: byBackend ? removableChange("apiId") { $0.apiReference("apiId") } : .keep)
+      api: byBackend ? removableChange("apiId") { $0.apiReference("apiId") } : .keep,
+      prefix: byBackend ? removableChange("prefix") { $0.keyPrefix("prefix") } : .keep,
+      byteLength: byBackend ? removableChange("byteLength") { $0.keyByteLength() } : .keep)
     try finish()
     return changes
   }
@@ -60,6 +63,18 @@ extension RequestFields {
       Scope.isPattern($0) ? $0 : nil
     }
   }
+
+  /// What keys begin with.
+  mutating func keyPrefix(_ name: String) -> String? {
+    guard let text = optionalString(name, 2...16) else { return nil }
+    guard KeyFormat.isValid(prefix: text) else {
+      refuse(name, "must match \(KeyFormat.prefixPattern)")
+      return nil
+    }
+    return text
+  }
+
+  private mutating func keyByteLength() -> Int? { optionalInteger("byteLength", CatalogAPI.keyBytesRange) }
 
   private mutating func rateLimitPerMinute() -> Int? {
     optionalInteger("rateLimitPerMinute", 1...Key.rateLimitPerMinuteMax)

@@ -49,6 +49,8 @@ extension JSONWriter {
       field("createdBy", json: nil)
     }
     field("apiId", key.apiID)
+    field("prefix", key.prefix)
+    field("byteLength", key.byteLength)
     field("roles", key.roles)
     field("permissions", key.permissions)
     object("effective") { json in

@@ -35,6 +35,8 @@ extension FieldProblem.Field {
     case .added(let index): "add[\(index)]"
     case .removed(let index): "remove[\(index)]"
     case .role: "role"
+    case .account: "accountId"
+    case .externalID: "externalId"
     case .key: "key"
     }
   }

@@ -28,6 +28,7 @@ package struct PortalServices: Sendable {
   package var exports: PersonExports
   package var erasures: PersonErasures
   package var readiness: Readiness
+  package var keyMoves: KeyMoves
 
   package init(
     accounts: Accounts, managedAccounts: ManagedAccounts, members: Members, invitations: Invitations,
@@ -37,7 +38,7 @@ package struct PortalServices: Sendable {
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
-    erasures: PersonErasures, readiness: Readiness
+    erasures: PersonErasures, readiness: Readiness, keyMoves: KeyMoves
   ) {
     self.accounts = accounts
     self.managedAccounts = managedAccounts
@@ -65,5 +66,6 @@ package struct PortalServices: Sendable {
     self.exports = exports
     self.erasures = erasures
     self.readiness = readiness
+    self.keyMoves = keyMoves
   }
 }

@@ -59,7 +59,7 @@ struct KeysCommand: AsyncParsableCommand {
       var table = Table(["ID", "STATUS", "ENVIRONMENT", "START", "LAST USED", "EXPIRES", "SCOPES", "NAME"])
       for key in keys {
         table.add([
-          key.id.text, key.status(at: now).rawValue, key.environment.rawValue, key.start,
+          key.id.text, key.status(at: now).rawValue, key.environment.rawValue, key.start ?? "",
           key.lastUsedAt.map { Timestamp.text(of: $0) } ?? "never",
           key.effectiveExpiresAt.map { Timestamp.text(of: $0) } ?? "never", key.scopes.joined(separator: ","), key.name,
         ])
@@ -92,7 +92,7 @@ struct KeysCommand: AsyncParsableCommand {
       table.add(["id", key.id.text])
       table.add(["account", key.accountID.text])
       table.add(["name", key.name])
-      table.add(["start", key.start])
+      table.add(["start", key.start ?? "unknown"])
       table.add(["status", key.status(at: now).rawValue])
       table.add(["environment", key.environment.rawValue])
       table.add(["scopes", key.scopes.joined(separator: " ")])

@@ -12,7 +12,7 @@ enum Contract {
     "id", "name", "start", "environment", "scopes", "rateLimitPerMinute", "limits", "rateLimitMode", "allowedIPs",
     "expiresAt", "revokedAt",
     "lastUsedAt", "totalRequests", "createdAt", "status", "description", "tags", "metadata", "createdBy",
-    "apiId", "roles", "permissions", "effective", "policyViolations",
+    "apiId", "prefix", "byteLength", "roles", "permissions", "effective", "policyViolations",
   ]
   static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
   static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "createdAt"]

@@ -11,7 +11,7 @@ import Testing
 private struct Sample: Sendable {
   let route: String
   let permission: ServiceToken.Permission
-  /// `{key}` is replaced by a key.
+  /// `{key}` is replaced by a key, and `{account}` by the id of its account.
   var body: String?
   var isInHeader = false
   let status: Int
@@ -58,6 +58,10 @@ struct TokenPermissionTests {
     Sample(route: "DELETE /v1/roles/{role}", permission: .writeCatalog, status: 204),
     Sample(route: "POST /v1/keys/{id}/roles", permission: .grantKeys, body: #"{"add":["pro"]}"#, status: 200),
     Sample(route: "POST /v1/keys/{id}/permissions", permission: .grantKeys, body: #"{"add":["a"]}"#, status: 200),
+    Sample(
+      route: "POST /v1/keys/{id}/move", permission: .writeKeys, body: #"{"accountId":"{account}"}"#, status: 200),
+    Sample(
+      route: "POST /v1/apis/{api}/keys", permission: .writeKeys, body: #"{"name":"n","scopes":[]}"#, status: 201),
     Sample(route: "GET /v1/accounts", permission: .readAccounts, status: 200),
     Sample(route: "GET /v1/accounts/{id}", permission: .readAccounts, status: 200),
     Sample(route: "POST /v1/accounts", permission: .writeAccounts, body: #"{"name":"n"}"#, status: 201),
@@ -144,6 +148,7 @@ struct TokenPermissionTests {
     let path = parts[1].replacing("{id}", with: id).replacing("{keyId}", with: key.id)
       .replacing("{api}", with: "orders").replacing("{permission}", with: "a").replacing("{role}", with: "pro")
     let body = sample.body?.replacing("{key}", with: key.key)
+      .replacing("{account}", with: customer.accountID.uuidString)
     var headers = body == nil ? [:] : ["Content-Type": "application/json"]
     if sample.isInHeader { headers["X-Latchkey-Token"] = token }
     return try await customer.portal.request(

@@ -304,6 +304,10 @@ struct IsolationTests {
       #expect(try await pool.execute(make, as: .staff) == 0)
       #expect(try await pool.execute(make, as: .staff(in: other)) == 0)
       #expect(try await pool.execute(make, as: .staff(in: one)) == 1)
+      let key = try await world.keys.list(of: one).items[0].id
+      #expect(try await pool.query(MoveKeys(target: other, keyIDs: [key]), as: .staff) == [0])
+      #expect(try await pool.query(MoveKeys(target: other, keyIDs: [key]), as: .staff(in: other)) == [0])
+      #expect(try await world.keys.find(key, of: one).accountID == one)
       let revoke = RevokeAllKeys(accountID: one)
       #expect(try await pool.execute(revoke, as: .staff) == 0)
       #expect(try await pool.execute(revoke, as: .staff(in: other)) == 0)

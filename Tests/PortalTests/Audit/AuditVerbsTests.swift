@@ -607,6 +607,12 @@ struct AuditVerbsTests {
         try await world.grants.changeRoles(of: stage.revokedKey, add, by: World.caller)
       }
     },
+    Verb(
+      "a backend moves a key to another account, twice", ["account token key.moved key", "account token key.moved key"]
+    ) {
+      let target = try await $0.addAccount()
+      for _ in 1...2 { _ = try await $0.world.keyMoves.move($0.key, to: .id(target), by: $0.shop) }
+    },
     Verb("an epoch of the invalidation log begins", ["system command epoch.begun epoch"]) {
       _ = try await InvalidationEpochs(pool: $0.world.pool, propagations: $0.world.propagations)
         .begin(by: World.caller, SupportReason(text: "A table was restored."))
@@ -651,7 +657,7 @@ struct AuditVerbsTests {
     .usageDeleted, .analyticsGranted, .portalGranted, .planSet, .auditRedacted,
     .accountUpdated, .accountPlanChanged, .apiCreated, .apiUpdated, .apiDeleted, .permissionCreated,
     .permissionUpdated, .permissionDeleted, .roleCreated,
-    .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged,
+    .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged, .keyMoved,
   ]
 
   @Test("docs/AUDIT.md lists every action")

@@ -42,6 +42,7 @@ struct World {
   var permissions: CatalogPermissions { CatalogPermissions(pool: pool, propagations: propagations) }
   var roles: CatalogRoles { CatalogRoles(pool: pool, propagations: propagations) }
   var grants: Grants { Grants(pool: pool, keys: keys) }
+  var keyMoves: KeyMoves { KeyMoves(pool: pool, keys: keys) }
   var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations, clock: clock) }
 
   func makeAccount(_ email: String = "ada@example.com") async throws -> UUID {

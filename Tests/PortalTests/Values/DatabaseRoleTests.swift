@@ -133,7 +133,7 @@ struct DatabaseRoleTests {
               ('latchkey_portal', 'delete_current_account'), ('latchkey_portal', 'forget_people'),
               -- Neither tells anything of what is in the log.
               ('latchkey_portal', 'is_in_invalidation_history'), ('latchkey_gateway', 'is_in_invalidation_history'),
-              ('latchkey_staff', 'begin_invalidation_epoch'),
+              ('latchkey_staff', 'begin_invalidation_epoch'), ('latchkey_staff', 'move_keys'),
               ('latchkey_identity', 'begin_erasure'), ('latchkey_identity', 'go_on_erasing'),
               ('latchkey_identity', 'erase_key_maker'), ('latchkey_identity', 'redact_audit_events'),
               ('latchkey_identity', 'finish_erasure'))
