@@ -97,7 +97,7 @@ staff = functools.cache(staff_session)
 def service_token(tag):
     permissions = [
         "keys.verify", "usage.write", "keys.read", "keys.write", "analytics.read", "catalog.read", "catalog.write",
-        "keys.grant", "accounts.read", "accounts.write",
+        "keys.grant", "accounts.read", "accounts.write", "keys.import", "keys.export",
     ]  # fmt: skip
     flags = [word for permission in permissions for word in ("--permission", permission)]
     return command("tokens", "create", "--name", tag, *flags)["token"]

@@ -97,6 +97,9 @@ static const unsigned char sql_0030[] = {
 static const unsigned char sql_0036[] = {
 #embed "../../migrations/0036_key_material.sql"
 };
+static const unsigned char sql_0037[] = {
+#embed "../../migrations/0037_key_imports.sql"
+};
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
 
@@ -132,6 +135,7 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0029, external_accounts),
     MIGRATION(0030, scopes_count),
     MIGRATION(0036, key_material),
+    MIGRATION(0037, key_imports),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

@@ -123,6 +123,7 @@ package struct APIRoutes {
     )
     .addRoutes(to: machines)
     KeyMovesController(moves: services.keyMoves).addRoutes(to: machines)
+    KeyTransfersController(imports: services.keyImports, exports: services.keyExports).addRoutes(to: machines)
     accounts.addRoutes(
       to: AccountListRoutes(
         routes.group()

@@ -113,8 +113,10 @@ package struct PortalApplication: Sendable {
         isDraining: { drain.isBegun },
         warnings: {
           Self.warnings(settings.descriptors, recorder.holdings, mailSender, settings.tls, clock)
+            + [verifier.importWarning].compactMap(\.self)
         }),
-      keyMoves: KeyMoves(pool: pool, keys: keys))
+      keyMoves: KeyMoves(pool: pool, keys: keys), keyImports: KeyImports(pool: pool, keys: keys),
+      keyExports: KeyExports(pool: pool))
     usage = UsageFlusher(
       pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor,
       gatheredMax: settings.usageGatheredMax, clock: clock, observer: observer)
@@ -133,7 +135,7 @@ package struct PortalApplication: Sendable {
       pool: gatewayPool, listenerURL: settings.listenerURL, instance: instance, observer: observer
     ) { [pool, gatewayPool] sync in
       limiter.instanceCount = instance.liveInstanceCount
-      let outcome = verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync)
+      let outcome = verifier.apply(sync) + tokens.tokens.cache.apply(sync)
       if outcome.isHistoryBroken {
         // Open connections may lead to a server that has been replaced and does not know it yet.
         for pool in [pool, gatewayPool] { pool.condemnConnections() }

@@ -34,8 +34,23 @@ package struct ManagedAccount: Sendable, Equatable {
 /// What a backend names an account by.
 package enum AccountReference: Sendable, Hashable {
   case id(UUID)
-  /// The company's own id of its customer.
+  /// The company's own id of its customer, which is compared by its bytes.
   case externalID(String)
+
+  package static func == (one: AccountReference, other: AccountReference) -> Bool {
+    switch (one, other) {
+    case (.id(let one), .id(let other)): one == other
+    case (.externalID(let one), .externalID(let other)): one.hasSameBytes(as: other)
+    default: false
+    }
+  }
+
+  package func hash(into hasher: inout Hasher) {
+    switch self {
+    case .id(let id): hasher.combine(id)
+    case .externalID(let externalID): hasher.combine(ByteText(externalID))
+    }
+  }
 }
 
 /// The settings of an account that a backend creates.

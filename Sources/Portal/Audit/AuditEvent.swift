@@ -176,6 +176,8 @@ package struct AuditEvent: Sendable, Equatable {
     case accountUpdated = "account.updated"
     /// The key moved to another account, or from it. In both trails.
     case keyMoved = "key.moved"
+    case keysImported = "keys.imported"
+    case keysExported = "keys.exported"
   }
 
   package var id: UUID

@@ -62,6 +62,11 @@ func newestKeys(where condition: String, limit: String) -> String {
   """
 }
 
+/// All keys of accounts that are not deleted, in the order of their ids, with further columns after those of a `Key`.
+func allKeys(columns: String) -> String {
+  "select \(keyColumns), \(columns) from \(keyTables) order by key.id"
+}
+
 /// The earlier of a key's own expiry and the end of the plan's maximum lifetime, for `api_keys key` and `plans plan`.
 let effectiveExpiry = """
   least(key.expires_at, key.created_at + make_interval(hours => 24 * plan.max_key_lifetime_days))

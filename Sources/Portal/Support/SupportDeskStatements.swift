@@ -214,3 +214,19 @@ struct SearchKeys: PostgresStatement {
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
 }
+
+/// The imported key that has one of these hashes: the oldest of those that have not been used, or one that was imported
+/// by its own hash.
+struct FindUnusedImport: PostgresStatement {
+  typealias Row = UUID
+  static let sql = """
+    select key.id from unnest($1::text[], $2::bytea[]) asked (form, hash)
+    join api_keys key on key.import_form = asked.form and key.import_hash = asked.hash
+    where key.import_hash is not null and (key.key_hash is null or key.import_form = 'sha256')
+    order by key.id limit 1
+    """
+  let hashes: [ImportedHash]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(hashes.map(\.form.name), hashes.map { PostgresBytes($0.bytes) })
+  }
+}

@@ -6,7 +6,7 @@ package struct Verifier: Sendable {
   package let keys: ReadThroughCache<VerifiableKey>
   package let format: KeyFormat
   let pool: PostgresPool
-  private let shared: SharedParts
+  private let reader: KeyReader
   let limiter: RateLimiter
   let limits: RateLimits
   let usage: UsageRecorder
@@ -25,17 +25,30 @@ package struct Verifier: Sendable {
     self.usage = usage
     self.clock = clock
     self.observer = observer
-    let shared = SharedParts()
-    self.shared = shared
+    let reader = KeyReader(pool: pool, salt: format.importSalt)
+    self.reader = reader
     keys = ReadThroughCache(
-      cacheLimits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() }
-    ) { hashes in
-      let rows = try await pool.query(FindVerifiableKeys(hashes: hashes))
-      return try SecretsRead(
-        rows.map { row in
-          (row.position, row.found.map { found in (found.hash, found.key.map(shared.applied)) })
-        })
-    }
+      cacheLimits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() },
+      read: reader.read)
+  }
+
+  /// Takes the result of a sync: what it says of the keys in the cache, and whether keys were imported.
+  package func apply(_ sync: SyncResult) -> SyncOutcome {
+    reader.imports.note(sync.importForms)
+    return keys.cache.apply(sync)
+  }
+
+  /// The hash by which a presented text is looked up; nil if no look-up can find it. Where keys were imported, or it is
+  /// not known yet whether any were, the checksum of a text says nothing.
+  package func hash(of secret: Secret) -> SecretHash? {
+    if reader.imports.isWithout { return format.hash(of: secret) }
+    return format.isOfPossibleLength(secret) ? secret.hash : nil
+  }
+
+  /// A warning if there may be imported keys that this server cannot find; nil if there is none.
+  package var importWarning: String? {
+    let isMissing = format.importSalt == nil && reader.imports.forms.contains(where: \.isSalted)
+    return isMissing ? "keys were imported with a salt, and KEY_IMPORT_SALT is not set" : nil
   }
 
   /// Reads the `count` most recently used keys into the cache, so that a server that has just started need not look up
@@ -50,7 +63,7 @@ package struct Verifier: Sendable {
         readCount += ids.count
         for row in try await transaction.query(FindVerifiableKeysByID(ids: ids)) {
           guard case (let hash, .success(let key))? = row.found else { continue }
-          let outcome = keys.cache.fill(hash, shared.applied(to: key), readAt: row.position, at: .now)
+          let outcome = keys.cache.fill(hash, reader.shared.applied(to: key), readAt: row.position, at: .now)
           if outcome == .stored { storedCount += 1 }
         }
       }
@@ -60,15 +73,18 @@ package struct Verifier: Sendable {
 
   /// Verifies one request. Throws `.unavailable`, or the error of the database, if PostgreSQL is needed and cannot be
   /// reached. It is needed if the key is not in the cache, the lease of the cache has expired, or a limit requires it.
-  package func verify(_ request: VerificationRequest) async throws -> Verdict {
-    let key: VerifiableKey? = if let hash = request.hash { try await keys.value(of: hash) } else { nil }
+  /// `secret` is the text that was presented, without which keys that were imported are not found before their first use.
+  package func verify(_ request: VerificationRequest, _ secret: Secret? = nil) async throws -> Verdict {
+    let key: VerifiableKey? = if let hash = request.hash { try await keys.value(of: hash, secret) } else { nil }
     return try await verify(key, request)
   }
 
-  /// Verifies many requests, in their order. Throws as ``verify(_:)-(VerificationRequest)``; if a key cannot be looked
-  /// up, none of the requests is counted.
-  package func verify(_ requests: [VerificationRequest]) async throws -> [Verdict] {
-    var found = try await keys.values(of: requests.compactMap(\.hash))[...]
+  /// Verifies many requests, in their order. Throws as ``verify(_:_:)-(VerificationRequest,_)``; if a key cannot be
+  /// looked up, none of the requests is counted.
+  package func verify(
+    _ requests: [VerificationRequest], _ secrets: [SecretHash: Secret] = [:]
+  ) async throws -> [Verdict] {
+    var found = try await keys.values(of: requests.compactMap(\.hash), secrets)[...]
     var verdicts: [Verdict] = []
     for request in requests {
       verdicts.append(try await verify(request.hash == nil ? nil : found.removeFirst(), request))
@@ -86,7 +102,7 @@ package struct Verifier: Sendable {
   package func noteInvalidRequest() { observer.observe(.verificationInvalid) }
 
   /// The verdict, if memory is enough to decide. Otherwise nil, and nothing is counted; call
-  /// ``verify(_:)-(VerificationRequest)`` then.
+  /// ``verify(_:_:)-(VerificationRequest,_)`` then.
   package func verifyCached(_ request: VerificationRequest, at moment: Moment) -> Verdict? {
     let verdict: Verdict
     switch cached(request, at: moment) {
@@ -221,20 +237,5 @@ extension Decision {
 extension Verdict {
   fileprivate init(_ key: VerifiableKey, _ decision: Decision) {
     self.init(code: decision.code, found: (key, decision.limits))
-  }
-}
-
-/// What keys in the cache have in common.
-private struct SharedParts: Sendable {
-  private static let countMax = 4_096
-
-  private let scopeLists = SharedValues<[String]>(countMax: countMax)
-  private let grants = SharedValues<KeyGrants>(countMax: countMax)
-
-  func applied(to key: VerifiableKey) -> VerifiableKey {
-    var key = key
-    key.scopes = scopeLists.shared(key.scopes)
-    key.grants = key.grants.map { grants.shared($0) }
-    return key
   }
 }

@@ -37,6 +37,9 @@ extension FieldProblem.Field {
     case .role: "role"
     case .account: "accountId"
     case .externalID: "externalId"
+    case .row(let index, let field): "keys[\(index)].\(field.name)"
+    case .hash: "hash"
+    case .salted: "salted"
     case .key: "key"
     }
   }

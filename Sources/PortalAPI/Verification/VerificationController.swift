@@ -27,10 +27,11 @@ struct VerificationController {
 
   @Sendable private func verify(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let asked = fields.verification(verifier.format)
-    var question = try fields.finish(asked) { $0 }
+    let parsed = fields.verification(verifier)
+    let (asked, key) = try fields.finish(parsed) { $0 }
+    var question = asked
     question.restrict(to: context.token)
-    let verdict = try await verifier.verify(question)
+    let verdict = try await verifier.verify(question, key)
     var response = Response(json: .object { $0.fields(of: verdict) })
     if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.limits)) }
     return response
@@ -38,9 +39,11 @@ struct VerificationController {
 
   @Sendable private func verifyBatch(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
-    let asked = fields.batchItems(verifier.format, context.token)
+    let asked = fields.batchItems(verifier, context.token)
     let items = try fields.finish(asked) { $0 }
-    var verdicts = try await verifier.verify(items.compactMap(\.question))[...]
+    var secrets: [SecretHash: Secret] = [:]
+    for case .question(let question, let key) in items { if let hash = question.hash { secrets[hash] = key } }
+    var verdicts = try await verifier.verify(items.compactMap(\.question), secrets)[...]
     for item in items where item.question == nil { verifier.noteInvalidRequest() }
     return Response(
       json: .object { json in
@@ -55,9 +58,9 @@ struct VerificationController {
 
   @Sendable private func authorize(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     let key = keyPlaces.key(in: request.headers)
-    var question = try request.verification(of: key.flatMap(verifier.format.hash))
+    var question = try request.verification(of: key.flatMap(verifier.hash))
     question.restrict(to: context.token)
-    return Response(authorizing: key == nil ? verifier.verifyNone() : try await verifier.verify(question))
+    return Response(authorizing: key == nil ? verifier.verifyNone() : try await verifier.verify(question, key))
   }
 }
 

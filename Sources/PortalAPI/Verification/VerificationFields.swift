@@ -7,25 +7,26 @@ enum BatchItem {
   /// The maximum number of problems reported for a question.
   static let problemCountMax = 8
 
-  case question(VerificationRequest)
+  case question(VerificationRequest, Secret)
   case invalid([RequestProblem])
 
-  var question: VerificationRequest? { if case .question(let question) = self { question } else { nil } }
+  var question: VerificationRequest? { if case .question(let question, _) = self { question } else { nil } }
 }
 
 extension RequestFields {
-  mutating func batchItems(_ format: KeyFormat, _ token: ServiceToken) -> [BatchItem]? {
+  mutating func batchItems(_ verifier: Verifier, _ token: ServiceToken) -> [BatchItem]? {
     objects("requests", 1...VerificationController.batchCountMax) { object in
       switch object {
       case .problem(let problem): return .invalid([problem])
       case .fields(var fields):
-        let asked = fields.verification(format)
+        let asked = fields.verification(verifier)
         let problems = fields.finalProblems
-        guard problems.isEmpty, var question = asked else {
+        guard problems.isEmpty, let asked else {
           return .invalid(Array(problems.prefix(BatchItem.problemCountMax)))
         }
+        var question = asked.question
         question.restrict(to: token)
-        return .question(question)
+        return .question(question, asked.key)
       }
     }
   }
@@ -40,8 +41,8 @@ extension RequestFields {
     return nil
   }
 
-  /// Nil after a problem with the key. There may be other problems.
-  mutating func verification(_ format: KeyFormat) -> VerificationRequest? {
+  /// The question and the presented key. Nil after a problem with the key. There may be other problems.
+  mutating func verification(_ verifier: Verifier) -> (question: VerificationRequest, key: Secret)? {
     let key = presentedKey("key")
     var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []
     if let scope = optionalString("scope", 1...Scope.lengthMax) {
@@ -56,9 +57,10 @@ extension RequestFields {
     let cost = integer("cost", 1...VerificationRequest.costMax, default: 1)
     let (api, permissions) = (apiReference("api"), permissionQuery())
     return key.map {
-      VerificationRequest(
-        hash: format.hash(of: $0), scopes: scopes, clientIP: clientIP,
+      let question = VerificationRequest(
+        hash: verifier.hash(of: $0), scopes: scopes, clientIP: clientIP,
         endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions)
+      return (question, $0)
     }
   }
 

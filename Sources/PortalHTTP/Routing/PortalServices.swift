@@ -29,6 +29,8 @@ package struct PortalServices: Sendable {
   package var erasures: PersonErasures
   package var readiness: Readiness
   package var keyMoves: KeyMoves
+  package var keyImports: KeyImports
+  package var keyExports: KeyExports
 
   package init(
     accounts: Accounts, managedAccounts: ManagedAccounts, members: Members, invitations: Invitations,
@@ -38,7 +40,8 @@ package struct PortalServices: Sendable {
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
-    erasures: PersonErasures, readiness: Readiness, keyMoves: KeyMoves
+    erasures: PersonErasures, readiness: Readiness, keyMoves: KeyMoves,
+    keyImports: KeyImports, keyExports: KeyExports
   ) {
     self.accounts = accounts
     self.managedAccounts = managedAccounts
@@ -67,5 +70,7 @@ package struct PortalServices: Sendable {
     self.erasures = erasures
     self.readiness = readiness
     self.keyMoves = keyMoves
+    self.keyImports = keyImports
+    self.keyExports = keyExports
   }
 }

@@ -12,7 +12,7 @@ extension Key.Status: ExpressibleByArgument {}
 struct KeysCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "keys", abstract: "Manage customers' keys.",
-    subcommands: [List.self, Show.self, Create.self, Revoke.self])
+    subcommands: [List.self, Show.self, Create.self, Revoke.self, Import.self, Export.self])
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -221,7 +221,7 @@ extension PortalConfiguration {
     }
   }
 
-  private func makeKeys(_ pool: PostgresPool) -> Keys {
+  func makeKeys(_ pool: PostgresPool) -> Keys {
     Keys(pool: pool, format: settings.keyFormat, propagations: Propagations(pool: pool), outbox: outbox)
   }
 

@@ -62,6 +62,11 @@ struct TokenPermissionTests {
       route: "POST /v1/keys/{id}/move", permission: .writeKeys, body: #"{"accountId":"{account}"}"#, status: 200),
     Sample(
       route: "POST /v1/apis/{api}/keys", permission: .writeKeys, body: #"{"name":"n","scopes":[]}"#, status: 201),
+    Sample(
+      route: "POST /v1/keys/import", permission: .importKeys,
+      body: #"{"keys":[{"accountId":"{account}","name":"n","scopes":[],"algorithm":"sha256","hash":"{hash}"}]}"#,
+      status: 200),
+    Sample(route: "GET /v1/keys/export", permission: .exportKeys, status: 200),
     Sample(route: "GET /v1/accounts", permission: .readAccounts, status: 200),
     Sample(route: "GET /v1/accounts/{id}", permission: .readAccounts, status: 200),
     Sample(route: "POST /v1/accounts", permission: .writeAccounts, body: #"{"name":"n"}"#, status: 201),
@@ -149,6 +154,7 @@ struct TokenPermissionTests {
       .replacing("{api}", with: "orders").replacing("{permission}", with: "a").replacing("{role}", with: "pro")
     let body = sample.body?.replacing("{key}", with: key.key)
       .replacing("{account}", with: customer.accountID.uuidString)
+      .replacing("{hash}", with: String(repeating: "0a", count: 32))
     var headers = body == nil ? [:] : ["Content-Type": "application/json"]
     if sample.isInHeader { headers["X-Latchkey-Token"] = token }
     return try await customer.portal.request(

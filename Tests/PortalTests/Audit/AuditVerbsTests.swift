@@ -613,6 +613,21 @@ struct AuditVerbsTests {
       let target = try await $0.addAccount()
       for _ in 1...2 { _ = try await $0.world.keyMoves.move($0.key, to: .id(target), by: $0.shop) }
     },
+    Verb(
+      "a backend imports two keys, twice, one of them for a new customer",
+      ["account token account.created account", "system token keys.imported key"]
+    ) {
+      let stage = $0
+      let rows = [AccountReference.id(stage.account), .externalID("cus_1")].enumerated().map { index, account in
+        KeyImport(
+          account: account, hash: ImportedHash(form: .native, bytes: SecretHash(of: "key \(index)".utf8).bytes),
+          settings: .plain)
+      }
+      for _ in 1...2 { _ = try await stage.world.imports.importKeys(rows, by: stage.shop) }
+    },
+    Verb("a backend exports the keys", ["system token keys.exported key"]) {
+      _ = try await $0.world.exports.export(by: $0.shop)
+    },
     Verb("an epoch of the invalidation log begins", ["system command epoch.begun epoch"]) {
       _ = try await InvalidationEpochs(pool: $0.world.pool, propagations: $0.world.propagations)
         .begin(by: World.caller, SupportReason(text: "A table was restored."))
@@ -658,6 +673,7 @@ struct AuditVerbsTests {
     .accountUpdated, .accountPlanChanged, .apiCreated, .apiUpdated, .apiDeleted, .permissionCreated,
     .permissionUpdated, .permissionDeleted, .roleCreated,
     .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged, .keyMoved,
+    .keysImported,
   ]
 
   @Test("docs/AUDIT.md lists every action")

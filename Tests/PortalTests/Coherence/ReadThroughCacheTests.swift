@@ -74,7 +74,8 @@ struct ReadThroughCacheTests {
     var limits = CoherentCacheState<Thing>.Limits()
     limits.lease = lease
     return ReadThroughCache(
-      limits, executor: globalConcurrentExecutor, observer: Observer([observations.sink]), read: reads.read)
+      limits, executor: globalConcurrentExecutor, observer: Observer([observations.sink])
+    ) { [reads] hashes, _ in try await reads.read(hashes) }
   }
 
   private func sync(_ cache: ReadThroughCache<Thing>, _ seq: Int, _ targets: Invalidation.Target...) {

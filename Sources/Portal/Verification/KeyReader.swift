@@ -1,0 +1,97 @@
+import Foundation
+import Postgres
+import Synchronization
+
+/// The forms of which this server knows that there are imported keys. A form stays known, because looking for keys that
+/// do not exist is never wrong.
+final class KnownImportForms: Sendable {
+  /// Set as soon as anything was read. Until then, there may be imported keys.
+  private static let isRead: UInt16 = 1 << 15
+
+  private let bits = Atomic<UInt16>(0)
+
+  var forms: ImportForms { ImportForms(rawValue: bits.load(ordering: .relaxed) & ~Self.isRead) }
+
+  /// Whether nothing was imported, as far as the latest sync or look-up tells.
+  var isWithout: Bool { bits.load(ordering: .relaxed) == Self.isRead }
+
+  func note(_ forms: ImportForms) {
+    let new = forms.rawValue | Self.isRead
+    if bits.load(ordering: .relaxed) & new != new { bits.bitwiseOr(new, ordering: .relaxed) }
+  }
+}
+
+/// Reads keys for the cache of a ``Verifier``: by their own hashes and, if keys were imported, by those of other systems.
+struct KeyReader: Sendable {
+  /// The first read may teach a form, the second find a key that is used for the first time, and the third read it; two
+  /// more because another form may be imported, or another text become the key, meanwhile.
+  private static let readCountMax = 5
+
+  let pool: PostgresPool
+  let salt: ImportSalt?
+  let imports = KnownImportForms()
+  let shared = SharedParts()
+
+  init(pool: PostgresPool, salt: ImportSalt?) {
+    self.pool = pool
+    self.salt = salt
+  }
+
+  func read(_ hashes: [SecretHash], _ secrets: [SecretHash: Secret]) async throws -> SecretsRead<VerifiableKey> {
+    for _ in 0..<Self.readCountMax {
+      let forms = imports.forms
+      let rows = try await rows(hashes, secrets, forms)
+      imports.note(rows.first?.importForms ?? [])
+      let found = Set(rows.compactMap { $0.found?.hash })
+      // Keys of a form that was not asked for may have been missed.
+      if imports.forms != forms, hashes.contains(where: { !found.contains($0) && secrets[$0] != nil }) { continue }
+      let uses = rows.first?.firstUses ?? []
+      if uses.isEmpty {
+        return try SecretsRead(
+          rows.map { row in
+            (row.position, row.found.map { found in (found.hash, found.key.map(shared.applied)) })
+          })
+      }
+      try await record(uses, secrets)
+    }
+    throw PortalError.unavailable(reason: "imported keys change faster than they are read")
+  }
+
+  private func rows(
+    _ hashes: [SecretHash], _ secrets: [SecretHash: Secret], _ forms: ImportForms
+  ) async throws -> [FoundKey] {
+    if forms.isEmpty { return try await pool.query(FindVerifiableKeys(hashes: hashes)) }
+    let asked = secrets.flatMap { hash, secret in
+      secret.importedHashes(forms, salt).map { AskedImport(hash: hash, imported: $0) }
+    }
+    return try await pool.query(FindImportedKeysToo(hashes: hashes, asked: asked))
+  }
+
+  /// Another server may do the same at the same time; what is there then is read by the next statement.
+  private func record(_ uses: [FirstUse], _ secrets: [SecretHash: Secret]) async throws {
+    let uses = uses.compactMap { use in
+      secrets[use.hash].map { (use: use, start: KeyFormat.start(ofImported: $0)) }
+    }
+    do throws(PostgresError) {
+      _ = try await pool.query(
+        UseImportedKeys(ids: uses.map(\.use.keyID), hashes: uses.map(\.use.hash), starts: uses.map(\.start)))
+    } catch {
+      guard error.violates("api_keys_key_hash_unique") else { throw error }
+    }
+  }
+}
+
+/// What keys in the cache have in common.
+struct SharedParts: Sendable {
+  private static let countMax = 4_096
+
+  private let scopeLists = SharedValues<[String]>(countMax: countMax)
+  private let grants = SharedValues<KeyGrants>(countMax: countMax)
+
+  func applied(to key: VerifiableKey) -> VerifiableKey {
+    var key = key
+    key.scopes = scopeLists.shared(key.scopes)
+    key.grants = key.grants.map { grants.shared($0) }
+    return key
+  }
+}
