@@ -54,7 +54,7 @@ struct FillState<Waiter> {
 
   /// Asks for the value of a secret, whose text is needed if it may be an imported key.
   mutating func request(
-    _ hash: SecretHash, _ secret: Secret? = nil, _ waiter: Waiter, at now: ContinuousClock.Instant
+    _ hash: SecretHash, _ waiter: Waiter, secret: Secret? = nil, at now: ContinuousClock.Instant
   ) -> RequestAction {
     guard waiterCount < limits.waiterCountMax else { return .refuse }
     waiterCount += 1

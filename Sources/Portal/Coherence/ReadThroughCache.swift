@@ -17,8 +17,8 @@ package struct SecretsRead<Value: Sendable>: Sendable {
 
 /// A coherent cache that asks the database for what it does not have, or may not answer: single-flight and batched.
 package final class ReadThroughCache<Value: Invalidatable>: Sendable {
-  /// Reads the values of secrets by their hashes. The second parameter has the texts of those secrets whose callers have
-  /// given them.
+  /// Reads the values of secrets by their hashes. The second parameter has the texts of those whose callers have given
+  /// them.
   package typealias Read = @Sendable ([SecretHash], [SecretHash: Secret]) async throws -> SecretsRead<Value>
   private typealias Waiter = CheckedContinuation<Result<LookedUp, any Error>, Never>
 
@@ -99,7 +99,7 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
 
   private func lookUpOnce(_ hash: SecretHash, _ secret: Secret?) async throws -> LookedUp {
     let result = await withCheckedContinuation { (waiter: Waiter) in
-      switch fills.withLock({ $0.request(hash, secret, waiter, at: .now) }) {
+      switch fills.withLock({ $0.request(hash, waiter, secret: secret, at: .now) }) {
       case .send(let batch): start(batch)
       case .wait: break
       case .refuse:

@@ -61,10 +61,12 @@ package struct KeyFormat: Sendable {
   package func hash(of secret: Secret) -> SecretHash? { mayExist(secret) ? secret.hash : nil }
 
   /// Whether a text is neither empty nor longer than any key: all that can be said where keys were imported.
-  package func isOfPossibleLength(_ secret: Secret) -> Bool { (1...Self.lengthMax).contains(secret.reveal().utf8.count) }
+  package func isOfPossibleLength(_ secret: Secret) -> Bool {
+    (1...Self.lengthMax).contains(secret.reveal().utf8.count)
+  }
 
-  /// A text with this deployment's prefix must have a valid checksum, unless keys were imported. Any other text may be a
-  /// key with an api's prefix, or its own.
+  /// A text with this deployment's prefix must have a valid checksum, unless keys were imported. Any other text may be
+  /// a key with an api's prefix, or its own.
   package func mayExist(_ secret: Secret) -> Bool {
     guard isOfPossibleLength(secret) else { return false }
     let text = secret.reveal()

@@ -68,10 +68,10 @@ package struct Keys: Sendable {
   }
 
   /// Creates a key, in a transaction of the account. `api` takes the place of the settings' api. If `takesUsualLimit`,
-  /// its limit per minute is not that of the settings but what is usual for the account: the default for one that people
-  /// log in to, none for any other. Throws if the plan or the policy does not allow it, `.keyCapReached`, and `.invalid` for an
-  /// api that does not exist. The account's row stays locked from the count to the commit, so that concurrent requests
-  /// cannot exceed the cap. A house account has no cap and is not locked.
+  /// its limit per minute is not that of the settings but what is usual for the account: the default for one that
+  /// people log in to, none for any other. Throws if the plan or the policy does not allow it, `.keyCapReached`, and
+  /// `.invalid` for an api that does not exist. The account's row stays locked from the count to the commit, so that
+  /// concurrent requests cannot exceed the cap. A house account has no cap and is not locked.
   package func create(
     _ settings: KeySettings, api: CatalogReference? = nil, takesUsualLimit: Bool = false, for accountID: UUID,
     by caller: Caller, at now: Moment,

@@ -40,8 +40,8 @@ extension ImportedHash {
     case hex, base64
   }
 
-  /// Nil unless the text is a hash of the form's length: hexadecimal digits in any case, or base 64 with either alphabet,
-  /// with or without padding.
+  /// Nil unless the text is a hash of the form's length: hexadecimal digits in any case, or base 64 with either
+  /// alphabet, with or without padding.
   package init?(_ text: String, _ encoding: Encoding, form: ImportForm) {
     // No hash is longer, in either encoding.
     guard text.utf8.count <= 2 * ImportForm.Algorithm.sha512.length,

@@ -99,7 +99,8 @@ package struct KeyImports: Sendable {
       if account.kind != .house, let cap = account.rules.plan.keyCap,
         account.liveKeyCount + (newCounts[account.id] ?? 0) > cap
       {
-        problems.append(FieldProblem(.row(index, row.account.field), "has reached its plan's limit of \(cap) live keys"))
+        problems.append(
+          FieldProblem(.row(index, row.account.field), "has reached its plan's limit of \(cap) live keys"))
       }
       new.append((index, UUID.version7(), row, account.id))
     }

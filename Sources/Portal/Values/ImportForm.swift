@@ -120,8 +120,8 @@ package struct ImportedHash: Sendable, Hashable {
 }
 
 extension Secret {
-  /// The hashes by which a key that has not been used yet is found, in those of `forms` that the key and the salt allow.
-  /// Without that of ``ImportForm/native``, which every key is found by.
+  /// The hashes by which a key that has not been used yet is found, in those of `forms` that the key and the salt
+  /// allow. Without that of ``ImportForm/native``, which every key is found by.
   package func importedHashes(_ forms: ImportForms, _ salt: ImportSalt?) -> [ImportedHash] {
     if forms.isEmpty { return [] }
     return ImportForm.all.compactMap { form in

@@ -21,7 +21,8 @@ final class KnownImportForms: Sendable {
   }
 }
 
-/// Reads keys for the cache of a ``Verifier``: by their own hashes and, if keys were imported, by those of other systems.
+/// Reads keys for the cache of a ``Verifier``: by their own hashes and, if keys were imported, by those of other
+/// systems.
 struct KeyReader: Sendable {
   /// The first read may teach a form, the second find a key that is used for the first time, and the third read it; two
   /// more because another form may be imported, or another text become the key, meanwhile.
@@ -42,9 +43,8 @@ struct KeyReader: Sendable {
       let forms = imports.forms
       let rows = try await rows(hashes, secrets, forms)
       imports.note(rows.first?.importForms ?? [])
-      let found = Set(rows.compactMap { $0.found?.hash })
       // Keys of a form that was not asked for may have been missed.
-      if imports.forms != forms, hashes.contains(where: { !found.contains($0) && secrets[$0] != nil }) { continue }
+      if imports.forms != forms, !secrets.isEmpty { continue }
       let uses = rows.first?.firstUses ?? []
       if uses.isEmpty {
         return try SecretsRead(

@@ -78,7 +78,8 @@ struct AskedImport: Sendable {
 /// Finds keys by hash, together with the position of the log in the same snapshot.
 struct FindVerifiableKeys: PostgresStatement {
   static let sql = """
-    select \(headColumns), head.import_forms, null::uuid[], null::bytea[], found.* from invalidation_head head left join (
+    select \(headColumns), head.import_forms, null::uuid[], null::bytea[], found.*
+    from invalidation_head head left join (
       select \(verifiableKeyColumns) from \(verifiableKeyTables) where key.key_hash = any ($1)
     ) found on true
     """
@@ -87,8 +88,8 @@ struct FindVerifiableKeys: PostgresStatement {
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundKey { try FoundKey(row: &row) }
 }
 
-/// As ``FindVerifiableKeys``, and finds imported keys that have not been used. A text that is a key by its own hash is no
-/// imported one; of several that it may be, the oldest counts.
+/// As ``FindVerifiableKeys``, and finds imported keys that have not been used. A text that is a key by its own hash is
+/// no imported one; of several that it may be, the oldest counts.
 struct FindImportedKeysToo: PostgresStatement {
   static let sql = """
     select \(headColumns), head.import_forms, used.ids, used.hashes, found.*

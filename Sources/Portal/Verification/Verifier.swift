@@ -73,7 +73,7 @@ package struct Verifier: Sendable {
 
   /// Verifies one request. Throws `.unavailable`, or the error of the database, if PostgreSQL is needed and cannot be
   /// reached. It is needed if the key is not in the cache, the lease of the cache has expired, or a limit requires it.
-  /// `secret` is the text that was presented, without which keys that were imported are not found before their first use.
+  /// `secret` is the text that was presented, without which imported keys are not found before their first use.
   package func verify(_ request: VerificationRequest, _ secret: Secret? = nil) async throws -> Verdict {
     let key: VerifiableKey? = if let hash = request.hash { try await keys.value(of: hash, secret) } else { nil }
     return try await verify(key, request)

@@ -82,7 +82,7 @@ package final class FastPath: Sendable {
     let secrets: [SecretHash: Secret]
 
     init(
-      start: Moment, questions: [VerificationRequest], hashes: [SecretHash], secrets: [SecretHash: Secret]
+      start: Moment, questions: [VerificationRequest], hashes: [SecretHash], secrets: [SecretHash: Secret] = [:]
     ) {
       self.start = start
       self.questions = questions

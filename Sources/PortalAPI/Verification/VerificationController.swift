@@ -27,7 +27,7 @@ struct VerificationController {
 
   @Sendable private func verify(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let parsed = fields.verification(verifier)
+    let parsed = fields.verification(verifier.hash)
     let (asked, key) = try fields.finish(parsed) { $0 }
     var question = asked
     question.restrict(to: context.token)
@@ -39,7 +39,7 @@ struct VerificationController {
 
   @Sendable private func verifyBatch(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
-    let asked = fields.batchItems(verifier, context.token)
+    let asked = fields.batchItems(verifier.hash, context.token)
     let items = try fields.finish(asked) { $0 }
     var secrets: [SecretHash: Secret] = [:]
     for case .question(let question, let key) in items { if let hash = question.hash { secrets[hash] = key } }

@@ -14,12 +14,12 @@ enum BatchItem {
 }
 
 extension RequestFields {
-  mutating func batchItems(_ verifier: Verifier, _ token: ServiceToken) -> [BatchItem]? {
+  mutating func batchItems(_ hash: (Secret) -> SecretHash?, _ token: ServiceToken) -> [BatchItem]? {
     objects("requests", 1...VerificationController.batchCountMax) { object in
       switch object {
       case .problem(let problem): return .invalid([problem])
       case .fields(var fields):
-        let asked = fields.verification(verifier)
+        let asked = fields.verification(hash)
         let problems = fields.finalProblems
         guard problems.isEmpty, let asked else {
           return .invalid(Array(problems.prefix(BatchItem.problemCountMax)))
@@ -41,8 +41,9 @@ extension RequestFields {
     return nil
   }
 
-  /// The question and the presented key. Nil after a problem with the key. There may be other problems.
-  mutating func verification(_ verifier: Verifier) -> (question: VerificationRequest, key: Secret)? {
+  /// The question and the presented key, which is looked up by `hash` of it. Nil after a problem with the key. There may
+  /// be other problems.
+  mutating func verification(_ hash: (Secret) -> SecretHash?) -> (question: VerificationRequest, key: Secret)? {
     let key = presentedKey("key")
     var scopes = optionalList("scopes", 0...Scope.countMax, "must be a scope") { Scope.isValid($0) ? $0 : nil } ?? []
     if let scope = optionalString("scope", 1...Scope.lengthMax) {
@@ -58,7 +59,7 @@ extension RequestFields {
     let (api, permissions) = (apiReference("api"), permissionQuery())
     return key.map {
       let question = VerificationRequest(
-        hash: verifier.hash(of: $0), scopes: scopes, clientIP: clientIP,
+        hash: hash($0), scopes: scopes, clientIP: clientIP,
         endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions)
       return (question, $0)
     }

@@ -2,6 +2,7 @@ import Foundation
 import JSON
 import Portal
 import PortalAPI
+import PortalApplication
 import PortalHTTP
 import PortalTesting
 import Testing

@@ -25,7 +25,7 @@ private final class HeldReads: Sendable {
   var cancelledCount: Int { state.withLock { $0.cancelledCount } }
 
   var read: ReadThroughCache<Thing>.Read {
-    { hashes in
+    { hashes, _ in
       try await withTaskCancellationHandler {
         try await withCheckedThrowingContinuation { continuation in
           let isDown = self.state.withLock { state in
@@ -74,8 +74,7 @@ struct ReadThroughCacheTests {
     var limits = CoherentCacheState<Thing>.Limits()
     limits.lease = lease
     return ReadThroughCache(
-      limits, executor: globalConcurrentExecutor, observer: Observer([observations.sink])
-    ) { [reads] hashes, _ in try await reads.read(hashes) }
+      limits, executor: globalConcurrentExecutor, observer: Observer([observations.sink]), read: reads.read)
   }
 
   private func sync(_ cache: ReadThroughCache<Thing>, _ seq: Int, _ targets: Invalidation.Target...) {

@@ -22,7 +22,8 @@ struct KeysOnceTests {
       let issued = try await world.keys.create(
         .plain, for: request.accountID, by: World.caller, at: now, on: transaction)
       return FirstAnswer(
-        objects: ["\(issued.key.start ?? "") \(issued.key.status(at: Date()))"], newID: issued.key.id, secret: issued.secret)
+        objects: ["\(issued.key.start ?? "") \(issued.key.status(at: Date()))"], newID: issued.key.id,
+        secret: issued.secret)
     }
   }
 

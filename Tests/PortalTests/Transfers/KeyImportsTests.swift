@@ -144,7 +144,9 @@ struct KeyImportsTests {
     try await withPool { pool in
       let world = world(pool)
       var rows: [KeyImport] = []
-      for number in 0..<50 { rows.append(try row("sk_a_\(number)", ImportForm(.sha512), .externalID("cus_\(number % 5)"))) }
+      for number in 0..<50 {
+        rows.append(try row("sk_a_\(number)", ImportForm(.sha512), .externalID("cus_\(number % 5)")))
+      }
       let first = try await world.imports.importKeys(Array(rows.prefix(30)), by: Self.shop)
       #expect(first.newCount == 30)
       let seq = try await pool.number("select seq from invalidation_head")
@@ -165,7 +167,9 @@ struct KeyImportsTests {
     try await withPool { pool async throws in
       let world = world(pool)
       var rows: [KeyImport] = []
-      for number in 0..<20 { rows.append(try row("sk_a_\(number)", ImportForm(.sha256, .long), .externalID("cus_\(number)"))) }
+      for number in 0..<20 {
+        rows.append(try row("sk_a_\(number)", ImportForm(.sha256, .long), .externalID("cus_\(number)")))
+      }
       let all = rows
       let outcomes = await concurrently(8) { number in
         try await world.imports.importKeys(number.isMultiple(of: 2) ? all : all.reversed(), by: Self.shop).newCount
