@@ -40,7 +40,7 @@ select id, name, plan, suspended_at, created_at from accounts where kind <> 'hou
 
 -- MARK: Moving keys
 
--- Moves keys to another account, with what they were granted. Runs with its owner's rights, because no role changes two
+-- Moves keys to another account, with what they were granted and their own credits. Runs with its owner's rights, because no role changes two
 -- accounts; it takes keys of the current account only. Both accounts and the keys are to be locked before. Usage stays
 -- with the account that it was counted for.
 create function move_keys(target uuid, moved uuid[]) returns bigint language plpgsql as $$
@@ -50,6 +50,7 @@ declare
   held_roles uuid[];
   permission_keys uuid[];
   held_permissions uuid[];
+  moved_buckets uuid[];
   moved_count bigint;
 begin
   select array_agg(key_id order by key_id, role_id), array_agg(role_id order by key_id, role_id)
@@ -63,6 +64,18 @@ begin
   -- Enabled now: an account that disables idle keys gives them all of their time.
   update api_keys set account_id = target, enabled_at = now() where account_id = source and id = any (moved);
   get diagnostics moved_count = row_count;
+  -- A bucket and its leases move with the keys that have it. Their lock is that of the bucket: whoever leases waits, and
+  -- leases in the new account. Keys of the lineage that stay are over, and have no more credits.
+  moved_buckets := array(
+    select id from credits where account_id = source
+      and id in (select credits_id from api_keys where account_id = target and id = any (moved))
+    order by id for update);
+  if moved_buckets <> '{}' then
+    perform from credit_leases where credits_id = any (moved_buckets) order by credits_id, holder_id for update;
+    update credits set account_id = target where id = any (moved_buckets);
+    update credit_leases set account_id = target where credits_id = any (moved_buckets);
+    update api_keys set credits_id = null where account_id = source and credits_id = any (moved_buckets);
+  end if;
   insert into key_roles (account_id, key_id, role_id)
     select target, key_id, role_id from unnest(role_keys, held_roles) held (key_id, role_id);
   insert into key_permissions (account_id, key_id, permission_id)

@@ -93,16 +93,16 @@ end $$;
 create function import_keys(imported json) returns setof uuid language sql as $$
   insert into api_keys (
     id, account_id, name, key_start, key_hash, import_form, import_hash, environment, scopes, rate_limit_per_minute,
-    limit_names, limit_values, limit_window_seconds, rate_limit_mode, allowed_ips, expires_at, disabled_at,
-    description, tags, metadata, created_by_kind, created_by_id, created_by_name, api_id, key_prefix, key_bytes)
+    limit_names, limit_values, limit_window_seconds, named_limits, rate_limit_mode, allowed_ips, expires_at,
+    disabled_at, description, tags, metadata, created_by_kind, created_by_id, created_by_name, api_id, key_prefix, key_bytes)
   select id, account_id, name, key_start, case when form = 'sha256' then decode(hash, 'hex') end, form,
     decode(hash, 'hex'), environment, scopes, rate_limit_per_minute, limit_names, limit_values, limit_window_seconds,
-    rate_limit_mode, allowed_ips::cidr[], expires_at, case when not enabled then now() end, description, tags,
+    named_limits, rate_limit_mode, allowed_ips::cidr[], expires_at, case when not enabled then now() end, description, tags,
     metadata, by_kind, by_id, by_name, api_id, key_prefix, key_bytes
   from json_to_recordset(imported) new (
     id uuid, account_id uuid, name text, key_start text, form text, hash text, environment text, scopes text[],
     rate_limit_per_minute integer, limit_names text[], limit_values integer[], limit_window_seconds integer[],
-    rate_limit_mode text, allowed_ips text[], expires_at timestamptz, enabled boolean, description text, tags text[],
+    named_limits jsonb, rate_limit_mode text, allowed_ips text[], expires_at timestamptz, enabled boolean, description text, tags text[],
     metadata text, by_kind text, by_id uuid, by_name text, api_id uuid, key_prefix text, key_bytes integer)
   where form is not null and hash is not null
   order by hash
@@ -156,7 +156,8 @@ alter table service_tokens
     cardinality(permissions) > 0
     and permissions <@ array[
       'keys.verify', 'usage.write', 'keys.read', 'keys.write', 'analytics.read', 'catalog.read', 'catalog.write',
-      'keys.grant', 'accounts.read', 'accounts.write', 'keys.import', 'keys.export'
+      'keys.grant', 'accounts.read', 'accounts.write', 'limits.use', 'limits.write', 'audit.read', 'keys.import',
+      'keys.export'
     ]
   ),
   -- Both concern all keys.

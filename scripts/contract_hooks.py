@@ -97,7 +97,7 @@ staff = functools.cache(staff_session)
 def service_token(tag):
     permissions = [
         "keys.verify", "usage.write", "keys.read", "keys.write", "analytics.read", "catalog.read", "catalog.write",
-        "keys.grant", "accounts.read", "accounts.write", "keys.import", "keys.export",
+        "keys.grant", "accounts.read", "accounts.write", "limits.use", "limits.write", "keys.import", "keys.export",
     ]  # fmt: skip
     flags = [word for permission in permissions for word in ("--permission", permission)]
     return command("tokens", "create", "--name", tag, *flags)["token"]
@@ -159,6 +159,12 @@ def create_role(tag):
     return call("POST", "/v1/roles", {"name": f"role{next(numbers)}"}, service_token(tag))["name"]
 
 
+def create_override(tag):
+    # All of them are in the namespace of the document's examples.
+    body = {"identifier": f"user{next(numbers)}", "limit": 1, "windowMilliseconds": 1000}
+    return call("PUT", "/v1/limits/emails/overrides", body, service_token(tag))["id"]
+
+
 # For each example id in the document, a function that creates the object; one object per operation.
 THINGS = {
     "01980e62-3c55-7d0a-8f4e-6b1c2d3e4f50": create_key,
@@ -171,6 +177,7 @@ THINGS = {
     "orders": create_api,
     "orders.read": create_permission,
     "pro": create_role,
+    "01980e60-5555-7a2b-8c3d-4e5f6a7b8c9d": create_override,
 }
 
 

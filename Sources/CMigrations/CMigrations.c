@@ -94,11 +94,23 @@ static const unsigned char sql_0029[] = {
 static const unsigned char sql_0030[] = {
 #embed "../../migrations/0030_scopes_count.sql"
 };
+static const unsigned char sql_0031[] = {
+#embed "../../migrations/0031_credits.sql"
+};
+static const unsigned char sql_0032[] = {
+#embed "../../migrations/0032_limits.sql"
+};
+static const unsigned char sql_0033[] = {
+#embed "../../migrations/0033_standalone_limits.sql"
+};
 static const unsigned char sql_0036[] = {
 #embed "../../migrations/0036_key_material.sql"
 };
 static const unsigned char sql_0037[] = {
 #embed "../../migrations/0037_key_imports.sql"
+};
+static const unsigned char sql_0038[] = {
+#embed "../../migrations/0038_resources.sql"
 };
 
 #define MIGRATION(number, name) {#number "_" #name ".sql", sql_##number, sizeof sql_##number}
@@ -134,8 +146,12 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0028, catalog),
     MIGRATION(0029, external_accounts),
     MIGRATION(0030, scopes_count),
+    MIGRATION(0031, credits),
+    MIGRATION(0032, limits),
+    MIGRATION(0033, standalone_limits),
     MIGRATION(0036, key_material),
     MIGRATION(0037, key_imports),
+    MIGRATION(0038, resources),
 };
 
 const struct embedded_migration *embedded_migration_at(size_t index) {

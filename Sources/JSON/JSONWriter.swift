@@ -137,6 +137,14 @@ package struct JSONWriter {
   /// A member whose value is already JSON.
   package mutating func field(_ name: StaticString, json text: String?) { field(name, literal: text ?? "null") }
 
+  /// For a name that is not fixed.
+  package mutating func object(named name: String, _ body: (inout JSONWriter) -> Void) {
+    string(name)
+    bytes.append(UInt8(ascii: ":"))
+    needsComma = false
+    object(body)
+  }
+
   package mutating func object(_ name: StaticString, _ body: (inout JSONWriter) -> Void) {
     self.name(name)
     object(body)

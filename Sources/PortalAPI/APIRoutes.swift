@@ -98,6 +98,8 @@ package struct APIRoutes {
     CatalogPermissionsController(permissions: services.permissions).addRoutes(to: company)
     CatalogRolesController(roles: services.roles).addRoutes(to: company)
     KeyGrantsController(grants: services.grants).addRoutes(to: company)
+    LimitNamespacesController(namespaces: services.namespaces, overrides: services.overrides).addRoutes(to: company)
+    CreditsController(credits: services.credits, idempotency: services.idempotency).addRoutes(to: company)
 
     func tokenAuthentication(header: HTTPField.Name? = nil, _ limit: RequestLimit<UUID>?) -> ServiceTokenAuthentication
     { ServiceTokenAuthentication(tokens: services.tokens, header: header, limits: limits, limit: limit) }
@@ -113,6 +115,9 @@ package struct APIRoutes {
     verification.addHeaderRoutes(
       to: tokenRoutes(
         routes.group().add(middleware: tokenAuthentication(header: .xLatchkeyToken, limits.verification))))
+    StandaloneLimitsController(limits: services.standaloneLimits).addRoutes(
+      to: tokenRoutes(
+        routes.group().add(middleware: tokenAuthentication(limits.verification)).add(middleware: OnBehalfMiddleware())))
     let machines = tokenRoutes(
       routes.group().add(middleware: tokenAuthentication(limits.token)).add(middleware: OnBehalfMiddleware()))
     usage.addRoutes(to: machines)

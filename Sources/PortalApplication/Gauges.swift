@@ -34,6 +34,14 @@ extension PortalApplication {
       }
   }
 
+  static func gauges(_ credits: CreditLedger.Holdings) -> [PrometheusMetrics.Gauge] {
+    [
+      .init("latchkey_credit_blocks", Double(credits.blockCount)),
+      .init("latchkey_credit_spool_bytes", Double(credits.fileByteCount)),
+      .init("latchkey_credits_unprotected", credits.failure == nil ? 0 : 1),
+    ]
+  }
+
   static func gauges(_ connections: ConnectionLimit, _ tls: ServerTLS?) -> [PrometheusMetrics.Gauge] {
     [
       .init("latchkey_http_connections", Double(connections.count)),

@@ -35,6 +35,8 @@ package struct PortalApplication: Sendable {
   private let listener: InvalidationListener
   package let scheduler: JobScheduler
   private let limits: RateLimits
+  private let standaloneLimits: RateLimits
+  private let credits: CreditSettler
   private let requestLimits: RequestLimits
   private let turns: AccountTurns
   private let mailSender: MailSender?
@@ -80,9 +82,18 @@ package struct PortalApplication: Sendable {
     cacheLimits.entryCountMax = settings.cacheEntryCountMax
     let limiter = RateLimiter()
     limits = RateLimits(pool: gatewayPool, limiter: limiter, instanceID: instance.id, clock: clock, observer: observer)
+    let standaloneLimiter = RateLimiter()
+    standaloneLimits = RateLimits(
+      pool: gatewayPool, limiter: standaloneLimiter, instanceID: instance.id, clock: clock, observer: observer)
+    let standalone = StandaloneLimits(
+      pool: pool, gatewayPool: gatewayPool, limits: standaloneLimits, lease: settings.lease, observer: observer)
+    let ledger = CreditLedger(
+      pool: gatewayPool, holder: instance.id, spool: settings.usageSpool, lease: settings.lease, observer: observer)
+    let credits = CreditSettler(pool: gatewayPool, ledger: ledger, spool: settings.usageSpool, observer: observer)
+    self.credits = credits
     let verifier = Verifier(
       pool: gatewayPool, format: settings.keyFormat, cacheLimits: cacheLimits, limiter: limiter, limits: limits,
-      usage: recorder, clock: clock, observer: observer)
+      credits: ledger, usage: recorder, clock: clock, observer: observer)
     let tokens = ServiceTokenVerifier(pool: gatewayPool, lease: settings.lease, clock: clock, observer: observer)
     services = PortalServices(
       accounts: Accounts(pool: pool, passwords: passwords),
@@ -99,6 +110,7 @@ package struct PortalApplication: Sendable {
       permissions: CatalogPermissions(pool: pool, propagations: propagations),
       roles: CatalogRoles(pool: pool, propagations: propagations),
       grants: Grants(pool: pool, keys: keys),
+      credits: Credits(pool: pool, keys: keys),
       verifier: verifier, tokens: tokens,
       serviceTokens: ServiceTokens(pool: pool, propagations: propagations, clock: clock),
       usages: Usages(pool: pool, gatewayPool: gatewayPool, reportPool: analyticsPool, clock: clock),
@@ -112,9 +124,11 @@ package struct PortalApplication: Sendable {
         pool: gatewayPool, migrationCount: settings.migrationCount, isFresh: { verifier.keys.cache.isFresh(at: .now) },
         isDraining: { drain.isBegun },
         warnings: {
-          Self.warnings(settings.descriptors, recorder.holdings, mailSender, settings.tls, clock)
+          Self.warnings(settings.descriptors, recorder.holdings, ledger.holdings, mailSender, settings.tls, clock)
             + [verifier.importWarning].compactMap(\.self)
         }),
+      standaloneLimits: standalone, namespaces: LimitNamespaces(pool: pool, propagations: propagations),
+      overrides: NamespaceOverrides(pool: pool, propagations: propagations),
       keyMoves: KeyMoves(pool: pool, keys: keys), keyImports: KeyImports(pool: pool, keys: keys),
       keyExports: KeyExports(pool: pool))
     usage = UsageFlusher(
@@ -129,13 +143,18 @@ package struct PortalApplication: Sendable {
     self.connectionLimit = connectionLimit
     metrics = MetricsController(registry: registry, observer: observer, token: settings.metricsToken?.hash) {
       Self.gauges([("portal", pool), ("gateway", gatewayPool)], verifier.keys.cache, instance, recorder.holdings)
-        + Self.gauges(connectionLimit, settings.tls) + Self.gauges(scheduler.lastReport)
+        + Self.gauges(ledger.holdings) + Self.gauges(connectionLimit, settings.tls) + Self.gauges(scheduler.lastReport)
     }
     listener = InvalidationListener(
-      pool: gatewayPool, listenerURL: settings.listenerURL, instance: instance, observer: observer
+      pool: gatewayPool, listenerURL: settings.listenerURL, instance: instance, observer: observer,
+      otherChannels: [CreditSettler.channel: { credits.noted($0) }]
     ) { [pool, gatewayPool] sync in
       limiter.instanceCount = instance.liveInstanceCount
-      let outcome = verifier.apply(sync) + tokens.tokens.cache.apply(sync)
+      standaloneLimiter.instanceCount = instance.liveInstanceCount
+      let outcome =
+        verifier.apply(sync) + tokens.tokens.cache.apply(sync) + standalone.namespaces.cache.apply(sync)
+      // Before this instance acknowledges the sync, so that nothing is admitted under an old generation after that.
+      verifier.followCredits(sync, outcome)
       if outcome.isHistoryBroken {
         // Open connections may lead to a server that has been replaced and does not know it yet.
         for pool in [pool, gatewayPool] { pool.condemnConnections() }
@@ -163,7 +182,7 @@ package struct PortalApplication: Sendable {
       settings.httpThreadCount.map { .shared(MultiThreadedEventLoopGroup(numberOfThreads: $0)) } ?? .singleton
     var parts: [any Service] = [pool, gatewayPool]
     if let analyticsPool { parts.append(analyticsPool) }
-    parts += [scheduler, listener, limits, usage] as [any Service]
+    parts += [scheduler, listener, limits, standaloneLimits, usage, credits] as [any Service]
     if let mailSender { parts.append(mailSender) }
     if let operationsAddress { parts.append(makeOperationsServer(operationsAddress, eventLoops, logger)) }
     var application = Application(
@@ -232,12 +251,15 @@ package struct PortalApplication: Sendable {
 
   /// Problems that operators should know about and that do not stop the service.
   private static func warnings(
-    _ descriptors: DescriptorBudget?, _ usage: UsageRecorder.Holdings, _ mailSender: MailSender?, _ tls: ServerTLS?,
-    _ clock: DatabaseClock
+    _ descriptors: DescriptorBudget?, _ usage: UsageRecorder.Holdings, _ credits: CreditLedger.Holdings,
+    _ mailSender: MailSender?, _ tls: ServerTLS?, _ clock: DatabaseClock
   ) -> [String] {
     var warnings = [clock.warning, descriptors?.warning, tls?.warning(at: clock.now.date)].compactMap { $0 }
     if let failure = usage.failure {
       warnings.append("usage is only counted in memory, and is lost if the process dies: \(failure)")
+    }
+    if let failure = credits.failure {
+      warnings.append("what is spent of credits is only in memory, and is lost if the process dies: \(failure)")
     }
     if let mailSender {
       if let failure = mailSender.lastFailure {

@@ -17,7 +17,11 @@ func makeRouter(
     routes.add(
       middleware: CrossOriginMiddleware(origins: crossOrigins, table: table, gatewayPaths: APIRoutes.gatewayPaths))
   }
-  routes.add(middleware: ProblemMiddleware(routes: table, placing: { RequestProblem($0) }))
+  let operationsHint = operations == nil ? "" : " /readyz says whether this server is ready."
+  routes.add(
+    middleware: ProblemMiddleware(
+      routes: table, placing: { RequestProblem($0) },
+      rootDetail: "There is nothing here. /openapi.json and /openapi.yaml describe the API.\(operationsHint)"))
   routes.add(middleware: ClientAddressMiddleware(proxies: proxies, observer: metrics.observer))
   routes.add(middleware: UnmatchedLimitMiddleware(limits: limits))
   operations?.add(to: PublicRoutes(routes.group()))

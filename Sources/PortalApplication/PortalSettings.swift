@@ -42,7 +42,8 @@ package struct PortalSettings: Sendable {
   /// How long a revocation waits for the other instances.
   package var propagationTimeout: Duration = .seconds(1)
   package var listenerURL: String?
-  /// The folder that holds usage counters until they are written to the database; nil: they are only in memory.
+  /// The folder that holds usage counters until they are written to the database, and says what was spent of credits;
+  /// nil: both are only in memory.
   package var usageSpool: String?
   /// How long counters are kept after they were written, in case the database loses them in a failover.
   package var usageKeptFor: Duration = .seconds(60)

@@ -40,12 +40,12 @@ struct PortalConfiguration: Sendable {
   var logLevel: Logger.Level
   var logFormat: LogFormat
 
-  /// Reads and validates all keys. Throws a `ValidationError` that names the key of an invalid value.
+  /// Reads and validates all keys. Throws a `ValidationError` that names the keys of all invalid values.
   init(_ reader: ConfigReader) throws {
     let keys = CheckedReader(reader: reader)
-    database = PostgresConfiguration(url: try keys.required("database.url", isSecret: true))
-    database.poolSizeMax = try keys.integer("database.pool.size", 1...1_000, default: 10)
-    let seconds = try keys.integer("database.timeout.seconds", 1...3_600, default: 30)
+    database = PostgresConfiguration(url: keys.required("database.url", isSecret: true))
+    database.poolSizeMax = keys.integer("database.pool.size", 1...1_000, default: 10)
+    let seconds = keys.integer("database.timeout.seconds", 1...3_600, default: 30)
     database.queryTimeout = .seconds(seconds)
     database.statementTimeout = .seconds(seconds)
     database.preparing = try keys.parsed(
@@ -58,19 +58,19 @@ struct PortalConfiguration: Sendable {
     }
 
     let host = keys.optional("http.host") ?? "127.0.0.1"
-    let port = try keys.integer("http.port", 0...65_535, default: 8_080)
+    let port = keys.integer("http.port", 0...65_535, default: 8_080)
     let socket = try Self.socket(keys)
-    let tls = try Self.tls(keys)
-    if tls != nil, socket != nil { throw keys.error("tls.certificate", "cannot be set together with HTTP_SOCKET") }
+    let tls = Self.tls(keys)
+    if tls != nil, socket != nil { keys.refuse("tls.certificate", "cannot be set together with HTTP_SOCKET") }
     let cookie = try keys.parsed(
       "public.url", default: "\(tls == nil ? "http" : "https")://127.0.0.1:\(port)",
       "must be https://host, or http:// with 127.0.0.1 or localhost", SessionCookie.init(publicURL:))
-    if tls != nil, !cookie.isSecure { throw keys.error("public.url", "must be https:// with TLS_CERTIFICATE") }
-    let threads = try keys.integer("http.threads", 0...1_024, default: 0)
-    let connections = try keys.integer("http.connections.max", 0...1_000_000, default: 0)
-    let drainSeconds = try keys.integer("drain.seconds", 0...3_600, default: 0)
-    let shutdownSeconds = try keys.integer("shutdown.seconds", 1...3_600, default: 10)
-    let idleSeconds = try keys.integer("http.idle.seconds", 1...86_400, default: 75)
+    if tls != nil, !cookie.isSecure { keys.refuse("public.url", "must be https:// with TLS_CERTIFICATE") }
+    let threads = keys.integer("http.threads", 0...1_024, default: 0)
+    let connections = keys.integer("http.connections.max", 0...1_000_000, default: 0)
+    let drainSeconds = keys.integer("drain.seconds", 0...3_600, default: 0)
+    let shutdownSeconds = keys.integer("shutdown.seconds", 1...3_600, default: 10)
+    let idleSeconds = keys.integer("http.idle.seconds", 1...86_400, default: 75)
     var proxies = try keys.parsed(
       "trusted.proxies", default: "", "must be comma-separated addresses or CIDR blocks", TrustedProxies.init)
     proxies.header = try keys.parsed(
@@ -85,9 +85,9 @@ struct PortalConfiguration: Sendable {
       "key.headers", default: "x-api-key,authorization",
       "must be up to 8 comma-separated names of header fields, or query: and the name of a parameter, without "
         + "repetition and without fields that have another meaning", KeyPlaces.init(_:))
-    let operationsPort = try keys.integer("operations.port", 0...65_535, default: 0)
-    guard operationsPort == 0 || operationsPort != port || socket != nil else {
-      throw keys.error("operations.port", "must differ from HTTP_PORT")
+    let operationsPort = keys.integer("operations.port", 0...65_535, default: 0)
+    if operationsPort != 0, operationsPort == port, socket == nil {
+      keys.refuse("operations.port", "must differ from HTTP_PORT")
     }
     http = HTTP(
       host: host, port: port, tls: tls, operationsPort: operationsPort == 0 ? nil : operationsPort,
@@ -98,8 +98,8 @@ struct PortalConfiguration: Sendable {
     let saltPlace = try keys.parsed(
       "key.import.salt.place", default: ImportSalt.Place.after.rawValue, "must be before or after",
       ImportSalt.Place.init(rawValue:))
-    keyFormat.importSalt = try keys.optional("key.import.salt", isSecret: true).map {
-      try keys.parsed($0, "key.import.salt", "must have at most \(ImportSalt.lengthMax) bytes") {
+    keyFormat.importSalt = keys.optional("key.import.salt", isSecret: true).flatMap {
+      keys.parsed($0, "key.import.salt", "must have at most \(ImportSalt.lengthMax) bytes") {
         ImportSalt($0, saltPlace)
       }
     }
@@ -116,60 +116,66 @@ struct PortalConfiguration: Sendable {
 
     let counts = 0...RequestLimits.PerMinute.max
     var limits = RequestLimits.PerMinute()
-    limits.session = try keys.integer("session.rate.limit.per.minute", counts, default: limits.session)
-    limits.address = try keys.integer("address.rate.limit.per.minute", counts, default: limits.address)
-    limits.token = try keys.integer("token.rate.limit.per.minute", counts, default: limits.token)
-    limits.verification = try keys.integer("verify.rate.limit.per.minute", counts, default: limits.verification)
+    limits.session = keys.integer("session.rate.limit.per.minute", counts, default: limits.session)
+    limits.address = keys.integer("address.rate.limit.per.minute", counts, default: limits.address)
+    limits.token = keys.integer("token.rate.limit.per.minute", counts, default: limits.token)
+    limits.verification = keys.integer("verify.rate.limit.per.minute", counts, default: limits.verification)
     settings.requestsPerMinute = limits
-    settings.isSignupOpen = try keys.boolean("signup.open", default: false)
-    settings.metricsToken = try keys.optional("metrics.token", isSecret: true).map {
-      try keys.parsed(
+    settings.isSignupOpen = keys.boolean("signup.open", default: false)
+    settings.metricsToken = keys.optional("metrics.token", isSecret: true).flatMap {
+      keys.parsed(
         $0, "metrics.token",
         "must be \(Self.metricsTokenLengthMin) to \(Secret.lengthMax) visible ASCII characters",
         Self.parseMetricsToken)
     }
-    settings.lease = .seconds(try keys.integer("cache.lease.seconds", 1...30, default: 2))
-    settings.cacheEntryCountMax = try keys.integer("cache.entries", 1...10_000_000, default: 200_000)
-    settings.cachePreloadCount = try keys.integer("cache.preload", 0...10_000_000, default: 0)
-    settings.hasFastPath = try keys.boolean("fast.path", default: true)
-    settings.sessionLifetime = .seconds(try keys.integer("session.hours", 1...8_760, default: 720) * 3_600)
-    settings.passwordCost.logN = try keys.integer("password.cost", 10...16, default: ScryptCost.standard.logN)
-    settings.passwordThreadCount = try keys.integer("password.threads", 1...64, default: 2)
-    settings.secretBox = try keys.optional("secret.key", isSecret: true).map {
-      try keys.parsed(
+    settings.lease = .seconds(keys.integer("cache.lease.seconds", 1...30, default: 2))
+    settings.cacheEntryCountMax = keys.integer("cache.entries", 1...10_000_000, default: 200_000)
+    settings.cachePreloadCount = keys.integer("cache.preload", 0...10_000_000, default: 0)
+    settings.hasFastPath = keys.boolean("fast.path", default: true)
+    settings.sessionLifetime = .seconds(keys.integer("session.hours", 1...8_760, default: 720) * 3_600)
+    settings.passwordCost.logN = keys.integer("password.cost", 10...16, default: ScryptCost.standard.logN)
+    settings.passwordThreadCount = keys.integer("password.threads", 1...64, default: 2)
+    let secretKey = keys.optional("secret.key", isSecret: true)
+    settings.secretBox = secretKey.flatMap {
+      keys.parsed(
         $0, "secret.key", "must be 32 bytes in base 64, as printed by openssl rand -base64 32", SecretBox.init)
     }
     if let previous = keys.optional("secret.key.previous", isSecret: true) {
-      guard let box = settings.secretBox else { throw keys.error("secret.key.previous", "requires SECRET_KEY") }
-      settings.secretBox = try keys.parsed(
-        previous, "secret.key.previous",
-        "must be 1 to \(SecretBox.previousCountMax) comma-separated keys in the form of SECRET_KEY, none equal to it",
-        box.opening(previous:))
+      if secretKey == nil { keys.refuse("secret.key.previous", "requires SECRET_KEY") }
+      settings.secretBox = settings.secretBox.flatMap { box in
+        keys.parsed(
+          previous, "secret.key.previous",
+          "must be 1 to \(SecretBox.previousCountMax) comma-separated keys in the form of SECRET_KEY, none equal to it",
+          box.opening(previous:))
+      }
     }
-    settings.needsStaffSecondFactor = try keys.choice("staff.second.factor", ["optional", "required"]) == "required"
-    if settings.needsStaffSecondFactor, settings.secretBox == nil {
-      throw ValidationError("STAFF_SECOND_FACTOR can only be required if SECRET_KEY is set.")
+    settings.needsStaffSecondFactor = keys.choice("staff.second.factor", ["optional", "required"]) == "required"
+    if settings.needsStaffSecondFactor, secretKey == nil {
+      keys.refuse("staff.second.factor", "can only be required if SECRET_KEY is set")
     }
     usageSpool = keys.optional("usage.spool") ?? "usage"
-    settings.usageGatheredMax = .seconds(try keys.integer("usage.flush.seconds.max", 1...60, default: 10))
-    settings.usageKeptFor = .seconds(try keys.integer("usage.spool.keep.seconds", 0...86_400, default: 60))
+    settings.usageGatheredMax = .seconds(keys.integer("usage.flush.seconds.max", 1...60, default: 10))
+    settings.usageKeptFor = .seconds(keys.integer("usage.spool.keep.seconds", 0...86_400, default: 60))
     var retention = Retention()
-    retention.idleSessionHours = try keys.integer("session.idle.hours", 1...8_760, default: retention.idleSessionHours)
-    retention.usageDays = try keys.integer("usage.retention.days", 7...36_500, default: retention.usageDays)
-    retention.usageHourHours = try keys.integer(
+    retention.idleSessionHours = keys.integer("session.idle.hours", 1...8_760, default: retention.idleSessionHours)
+    retention.usageDays = keys.integer("usage.retention.days", 7...36_500, default: retention.usageDays)
+    retention.usageHourHours = keys.integer(
       "usage.hours.retention.hours", 24...8_760, default: retention.usageHourHours)
     // Outcomes may be up to 48 hours old, and so may a repeated batch.
-    retention.usageBatchDays = try keys.integer(
+    retention.usageBatchDays = keys.integer(
       "usage.batches.retention.days", 3...365, default: retention.usageBatchDays)
-    retention.usageSourceDays = try keys.integer(
+    retention.usageSourceDays = keys.integer(
       "usage.sources.retention.days", 30...36_500, default: retention.usageSourceDays)
-    retention.mailDays = try keys.integer("mail.retention.days", 1...3_650, default: retention.mailDays)
+    retention.mailDays = keys.integer("mail.retention.days", 1...3_650, default: retention.mailDays)
+    retention.creditLeaseSeconds = keys.integer(
+      "credits.forgive.after.seconds", CreditSilence.secondsRange, default: retention.creditLeaseSeconds)
     settings.retention = retention
-    settings.mail = try Self.mail(keys)
     logLevel = try keys.parsed(
       "log.level", default: "info", "must be one of trace, debug, info, notice, warning, error, critical",
       Logger.Level.init(rawValue:))
     logFormat = try keys.parsed("log.format", default: "text", "must be text or json", LogFormat.init(rawValue:))
+    settings.mail = try Self.mail(keys)
+    try keys.finish()
   }
 }
 
@@ -188,20 +194,21 @@ extension PortalConfiguration {
     let mode = try keys.parsed(
       "http.socket.mode", default: String(SocketFile.modeStandard, radix: 8),
       "must be three octal digits, or four of which the first is 0, as for chmod", parseMode)
-    return try keys.optional("http.socket").map { path in
-      try keys.parsed(path, "http.socket", "must be a path of at most \(SocketFile.pathLengthMax) bytes") {
+    return keys.optional("http.socket").flatMap { path in
+      keys.parsed(path, "http.socket", "must be a path of at most \(SocketFile.pathLengthMax) bytes") {
         SocketFile(path: $0, mode: mode)
       }
     }
   }
 
-  private static func tls(_ keys: CheckedReader) throws -> TLSFiles? {
+  private static func tls(_ keys: CheckedReader) -> TLSFiles? {
     switch (keys.optional("tls.certificate"), keys.optional("tls.key")) {
-    case (let certificate?, let key?): TLSFiles(certificate: certificate, key: key)
-    case (nil, nil): nil
-    case (_?, nil): throw keys.error("tls.key", "is required with TLS_CERTIFICATE")
-    case (nil, _?): throw keys.error("tls.certificate", "is required with TLS_KEY")
+    case (let certificate?, let key?): return TLSFiles(certificate: certificate, key: key)
+    case (nil, nil): break
+    case (_?, nil): keys.refuse("tls.key", "is required with TLS_CERTIFICATE")
+    case (nil, _?): keys.refuse("tls.certificate", "is required with TLS_KEY")
     }
+    return nil
   }
 
   private static func parseMode(_ text: String) -> Int? {
@@ -225,72 +232,90 @@ extension PortalConfiguration {
         MailSettings(transport: .folder($0), from: try sender(developmentSender))
       }
     }
-    if keys.optional("mail.folder") != nil { throw keys.error("mail.folder", "cannot be set together with MAIL_URL") }
+    if keys.optional("mail.folder") != nil { keys.refuse("mail.folder", "cannot be set together with MAIL_URL") }
     guard var server = SMTPServer(url: url) else {
-      throw keys.error("mail.url", "must be smtp://[user:password@]host[:port], or smtps://")
+      keys.refuse("mail.url", "must be smtp://[user:password@]host[:port], or smtps://")
+      return nil
     }
     switch keys.optional("mail.tls") {
     case nil: break
     case "required": if server.security == .none { server.security = .startTLS }
     case "none":
-      guard server.security != .tls else { throw keys.error("mail.tls", "cannot be none with smtps://") }
+      if server.security == .tls { keys.refuse("mail.tls", "cannot be none with smtps://") }
       server.security = .none
-    default: throw keys.error("mail.tls", "must be required or none")
+    default: keys.refuse("mail.tls", "must be required or none")
     }
     server.authorityFile = keys.optional("mail.ca.file")
     return MailSettings(transport: .smtp(server), from: try sender(""))
   }
 }
 
-/// Reads values by key. Its errors name the key as an environment variable.
-private struct CheckedReader {
-  let reader: ConfigReader
+/// Reads values by key, and collects what is wrong with them, with the keys as environment variables. A value that is
+/// refused is replaced by the default.
+private final class CheckedReader {
+  private let reader: ConfigReader
+  private var problems: [String] = []
+
+  init(reader: ConfigReader) { self.reader = reader }
+
+  /// Throws all problems together, one a line, if there are any.
+  func finish() throws {
+    if !problems.isEmpty { throw ValidationError(problems.joined(separator: "\n")) }
+  }
+
+  func refuse(_ key: String, _ message: String) {
+    problems.append(key.uppercased().replacing(".", with: "_") + " " + message + ".")
+  }
 
   func optional(_ key: String, isSecret: Bool = false) -> String? {
     reader.string(forKey: ConfigKey(key), isSecret: isSecret).flatMap { $0.isEmpty ? nil : $0 }
   }
 
-  func required(_ key: String, isSecret: Bool = false) throws -> String {
-    guard let value = optional(key, isSecret: isSecret) else { throw error(key, "is required") }
-    return value
+  /// An empty text if it is missing.
+  func required(_ key: String, isSecret: Bool = false) -> String {
+    if let value = optional(key, isSecret: isSecret) { return value }
+    refuse(key, "is required")
+    return ""
   }
 
-  func integer(_ key: String, _ range: ClosedRange<Int>, default: Int) throws -> Int {
+  func integer(_ key: String, _ range: ClosedRange<Int>, default: Int) -> Int {
     guard let text = optional(key) else { return `default` }
-    guard let number = Int(text), range.contains(number) else {
-      throw error(key, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
-    }
-    return number
+    if let number = Int(text), range.contains(number) { return number }
+    refuse(key, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
+    return `default`
   }
 
-  func boolean(_ key: String, default: Bool) throws -> Bool {
+  func boolean(_ key: String, default: Bool) -> Bool {
     switch optional(key)?.lowercased() {
-    case nil: `default`
-    case "true", "1", "yes": true
-    case "false", "0", "no": false
-    default: throw error(key, "must be true or false")
+    case nil: break
+    case "true", "1", "yes": return true
+    case "false", "0", "no": return false
+    default: refuse(key, "must be true or false")
     }
+    return `default`
   }
 
   /// Returns one of `choices`; the first is the default.
-  func choice(_ key: String, _ choices: [String]) throws -> String {
+  func choice(_ key: String, _ choices: [String]) -> String {
     let value = optional(key) ?? choices[0]
-    guard choices.contains(value) else { throw error(key, "must be one of " + choices.joined(separator: ", ")) }
+    if choices.contains(value) { return value }
+    refuse(key, "must be one of " + choices.joined(separator: ", "))
+    return choices[0]
+  }
+
+  /// Nil after a problem.
+  func parsed<Value>(_ text: String, _ key: String, _ message: String, _ parse: (String) -> Value?) -> Value? {
+    let value = parse(text)
+    if value == nil { refuse(key, message) }
     return value
   }
 
-  func parsed<Value>(_ text: String, _ key: String, _ message: String, _ parse: (String) -> Value?) throws -> Value {
-    guard let value = parse(text) else { throw error(key, message) }
-    return value
-  }
-
+  /// Throws all problems so far if not even the default can be parsed.
   func parsed<Value>(
     _ key: String, default: String, _ message: String, _ parse: (String) -> Value?
   ) throws -> Value {
-    try parsed(optional(key) ?? `default`, key, message, parse)
-  }
-
-  func error(_ key: String, _ message: String) -> ValidationError {
-    ValidationError(key.uppercased().replacing(".", with: "_") + " " + message + ".")
+    if let value = parsed(optional(key) ?? `default`, key, message, parse) ?? parse(`default`) { return value }
+    try finish()
+    throw ValidationError("\(key) has no default")
   }
 }

@@ -3,7 +3,7 @@ import Configuration
 import SystemPackage
 
 /// The options of every command. None has a default, because it would take precedence over the environment.
-struct ConfigurationOptions: ParsableArguments {
+struct SettingsOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp("The libpq connection string or URI of the database. Default: DATABASE_URL.", valueName: "url"))
   var databaseURL: String?
@@ -14,9 +14,6 @@ struct ConfigurationOptions: ParsableArguments {
         + "or info.",
       valueName: "level"))
   var logLevel: String?
-
-  @Flag(help: "Print one JSON object instead of text.")
-  var json = false
 
   var values: [String: String?] {
     ["database.url": databaseURL, "log.level": logLevel]
@@ -41,5 +38,39 @@ struct ConfigurationOptions: ParsableArguments {
         environmentFilePath: ".env", allowMissing: true, secretsSpecifier: secrets),
     ])
     return try PortalConfiguration(reader)
+  }
+}
+
+/// The options of every command that prints text, or JSON on demand.
+struct ConfigurationOptions: ParsableArguments {
+  @OptionGroup var settings: SettingsOptions
+
+  @Flag(help: "Print one JSON object instead of text.")
+  var json = false
+
+  /// As ``SettingsOptions/load(_:)``.
+  func load(_ more: [String: String?] = [:]) async throws -> PortalConfiguration { try await settings.load(more) }
+}
+
+/// Where a server listens, and what its address is.
+struct ListenerOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("The address to listen on. Default: HTTP_HOST, or 127.0.0.1.", valueName: "host"))
+  var httpHost: String?
+
+  @Option(help: ArgumentHelp("The port to listen on. Default: HTTP_PORT, or 8080.", valueName: "port"))
+  var httpPort: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The unix socket to listen on instead of host and port. Default: HTTP_SOCKET.", valueName: "path"))
+  var httpSocket: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The URL of the portal as browsers see it. Default: PUBLIC_URL, or 127.0.0.1 with the port.", valueName: "url"))
+  var publicURL: String?
+
+  var values: [String: String?] {
+    ["http.host": httpHost, "http.port": httpPort, "http.socket": httpSocket, "public.url": publicURL]
   }
 }

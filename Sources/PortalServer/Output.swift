@@ -114,14 +114,22 @@ func explanation(of error: any Error) -> String {
   case PortalError.forbidden(let reason): reason
   case PortalError.nameTaken: "the slug or name is taken"
   case PortalError.inUse(let reason): reason
+  case PortalError.capReached(let reason): reason
   case PortalError.protected: "the api is protected; remove its protection first: latchkey apis update --no-protected"
+  case PortalError.creditsUnlimited: "there are no credits to change: the use is unlimited; set them first"
   case PortalError.invalid(let problems), PortalError.scopeNotAllowed(let problems),
     PortalError.limitNotAllowed(let problems), PortalError.policyViolation(let problems):
     problems.map { "\($0.field.name) \($0.message)" }.joined(separator: "; ")
   case let error as PostgresError where error.code == .migrationMismatch: error.message
-  case let error as PostgresError: "database error: \(error.message.trimmingCharacters(in: .whitespacesAndNewlines))"
+  case let error as PostgresError: "database error: \(oneLine(error.message))"
   default: fileProblem(of: error).map { "file system error: \($0)" } ?? "\(error)"
   }
+}
+
+/// Messages of libpq have lines of their own for hints, indented by a tab.
+private func oneLine(_ message: String) -> String {
+  message.split { $0.isNewline || $0 == "\t" }.map { $0.trimmingCharacters(in: .whitespaces) }
+    .filter { !$0.isEmpty }.joined(separator: " ")
 }
 
 /// The path, if it is known, and the system's reason of an error that Foundation throws for a file; nil for other
@@ -168,7 +176,7 @@ struct PasswordOptions: ParsableArguments {
       line = text.split(separator: "\n", omittingEmptySubsequences: false).first.map(String.init)
     }
     do throws(Password.Refusal) { return (try Password(new: line ?? ""), false) } catch {
-      throw ValidationError("--password-file \(error.message)")
+      throw ValidationError("The password in --password-file \(error.message).")
     }
   }
 }

@@ -34,6 +34,15 @@ enum StartRefusal {
       """
   }
 
+  /// `place` is the address that the setting `key` configures.
+  static func of(_ condition: PortCondition, _ place: String, _ key: String) -> String? {
+    switch condition {
+    case .free: nil
+    case .taken: "\(place) is already in use, perhaps by another server; stop it, or set another \(key)"
+    case .unusable(let reason): "cannot listen on \(place): \(reason)"
+    }
+  }
+
   /// `session` is how a pooler treats the listener's connection, which the setting `key` configures.
   static func of(_ session: PostgresSession, listeningBy key: String) -> String? {
     guard session == .shared else { return nil }

@@ -3,11 +3,11 @@ import PortalTesting
 import PostgresTesting
 import Testing
 
-@Suite("docs/DEMO.md")
+@Suite("docs/DEMO.md and docs/FROM.md")
 struct DemoTests {
-  @Test("every command of the transcript prints the output shown")
-  func replays() async throws {
-    let steps = try Self.steps(of: repositoryRoot + "/docs/DEMO.md")
+  @Test("every command of the transcript prints the output shown", arguments: ["DEMO.md", "FROM.md"])
+  func replays(_ document: String) async throws {
+    let steps = try Self.steps(of: repositoryRoot + "/docs/" + document)
     #expect(steps.count > 20)
     try await withDatabase { database in
       try await withServers(2, on: database) { servers in
@@ -20,6 +20,25 @@ struct DemoTests {
         }
       }
     }
+  }
+
+  @Test("scripts/stop says what it stopped, and that there was nothing to stop")
+  func stop() async throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "latchkey-stop-\(UUID())")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let scripts = folder.appending(path: "scripts")
+    try FileManager.default.createDirectory(at: scripts, withIntermediateDirectories: true)
+    for name in ["stop", "server.bash", "cluster"] {
+      try FileManager.default.copyItem(
+        at: URL(filePath: repositoryRoot + "/scripts/" + name), to: scripts.appending(path: name))
+    }
+    func stop() async throws -> CommandResult {
+      try await PostgresTesting.run("/bin/bash", [scripts.appending(path: "stop").path], environment: baseEnvironment)
+    }
+    let nothing = try await stop()
+    #expect(nothing.status == 0 && nothing.errors == "")
+    #expect(
+      nothing.output == "The server was not running.\nThere is no PostgreSQL of make run in .local/postgres.\n")
   }
 
   private struct Step {

@@ -27,6 +27,8 @@ struct OutputTests {
   @Test("a failure of the database is named as such, and others stay as they are")
   func others() {
     #expect(explanation(of: PostgresError(.connectFailed, "no route to host\n")) == "database error: no route to host")
+    let hinted = PostgresError(.connectFailed, "port 1 failed: Connection refused\n\tIs the server running?\n")
+    #expect(explanation(of: hinted) == "database error: port 1 failed: Connection refused Is the server running?")
     #expect(explanation(of: PostgresError(.migrationMismatch, "0001 has changed")) == "0001 has changed")
     #expect(explanation(of: PortalError.notFound) == "not found")
     #expect(explanation(of: CancellationError()) == "CancellationError()")

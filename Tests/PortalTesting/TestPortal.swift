@@ -139,8 +139,11 @@ extension TestPortal {
     ).secret.reveal()
   }
 
+  /// The override that ``makeCatalog()`` makes.
+  package static let overrideID = "01980e60-5555-7a2b-8c3d-4e5f6a7b8c9d"
+
   /// Makes the api `orders`, the permission `a` and the role `pro`, unless they exist, and gives the role the
-  /// permission `b` alone.
+  /// permission `b` alone. Makes the namespace `emails` with an override, unless they exist.
   package func makeCatalog() async throws {
     try await script(
       """
@@ -153,7 +156,12 @@ extension TestPortal {
         select role.id, permission.id from roles role, permissions permission
         where role.name = 'pro' and permission.slug = 'b';
       delete from apis where slug = 'new'; delete from permissions where slug = 'new';
-      delete from roles where name = 'new'
+      delete from roles where name = 'new';
+      insert into limit_namespaces (id, name, name_hash) values (gen_random_uuid(), 'emails', sha256('emails'))
+        on conflict do nothing;
+      insert into limit_overrides (id, namespace_id, identifier, limit_value, window_milliseconds)
+        select '\(Self.overrideID)', id, 'user_1', 5, 60000 from limit_namespaces where name = 'emails'
+        on conflict do nothing
       """)
   }
 

@@ -9,7 +9,7 @@ struct Benchmarks: AsyncParsableCommand {
     discussion: "BENCH_DATABASE_URL names the PostgreSQL to measure on; scripts/bench makes one.",
     subcommands: [
       Client.self, Pipeline.self, Waiting.self, Verification.self, Paired.self, Flood.self, Logins.self, Memory.self,
-      Analytics.self, MillionKeys.self,
+      Start.self, Requests.self, Analytics.self, MillionKeys.self,
     ])
 }
 

@@ -19,15 +19,26 @@ package struct Plan: Sendable, Equatable {
   package var rateLimitPerMinuteMax: Int?
   /// Counted from the creation of the key; nil for no limit.
   package var maxKeyLifetimeDays: Int?
+  /// The apis that keys may be for; nil for all.
+  package var apiIDs: [UUID]?
+  /// The roles that each key has besides its own.
+  package var roleIDs: [UUID]
+
+  /// The most apis of a plan, and the most roles.
+  package static let apiCountMax = 64
+  package static let roleCountMax = 64
 
   package init(
-    name: String, keyCap: Int?, scopes: [String], rateLimitPerMinuteMax: Int?, maxKeyLifetimeDays: Int? = nil
+    name: String, keyCap: Int?, scopes: [String], rateLimitPerMinuteMax: Int?, maxKeyLifetimeDays: Int? = nil,
+    apiIDs: [UUID]? = nil, roleIDs: [UUID] = []
   ) {
     self.name = name
     self.keyCap = keyCap
     self.scopes = scopes
     self.rateLimitPerMinuteMax = rateLimitPerMinuteMax
     self.maxKeyLifetimeDays = maxKeyLifetimeDays
+    self.apiIDs = apiIDs
+    self.roleIDs = roleIDs
   }
 
   package static func isValid(name: String) -> Bool {

@@ -14,7 +14,12 @@ package struct ManagedAccount: Sendable, Equatable {
   package var externalID: String?
   /// The text of a JSON object.
   package var metadata: String?
+  /// The named limits that its keys share.
+  package var limits: [RateLimit] = []
   package var createdAt: Date
+  /// What its keys may still be used for together; nil: unlimited. Its balance is as settled, which is at most a second
+  /// old.
+  package var credits: CreditBalance?
 
   /// An id is kept as it is, so white space around it is refused, not removed.
   package static func isValid(externalID: String) -> Bool {
@@ -61,18 +66,24 @@ package struct ManagedAccountSettings: Sendable, Equatable {
   package var metadata: String?
   /// The name of a plan.
   package var plan: String
+  /// The named limits that its keys share.
+  package var limits: [RateLimit]
 
-  package init(name: String, externalID: String? = nil, metadata: String? = nil, plan: String = Plan.externalName) {
+  package init(
+    name: String, externalID: String? = nil, metadata: String? = nil, plan: String = Plan.externalName,
+    limits: [RateLimit] = []
+  ) {
     self.name = name
     self.externalID = externalID
     self.metadata = metadata
     self.plan = plan
+    self.limits = limits
   }
 
   init(of account: ManagedAccount) {
     self.init(
       name: account.account.name, externalID: account.externalID, metadata: account.metadata,
-      plan: account.account.plan.name)
+      plan: account.account.plan.name, limits: account.limits)
   }
 
   /// The settings that differ from others besides the plan, as the API names them.
@@ -80,7 +91,7 @@ package struct ManagedAccountSettings: Sendable, Equatable {
     let names = ["name", "externalId", "metadata"]
     let texts = [name, externalID, metadata].map { $0.map(ByteText.init) }
     let others = [other.name, other.externalID, other.metadata].map { $0.map(ByteText.init) }
-    return zip(names, zip(texts, others)).filter { $1.0 != $1.1 }.map(\.0)
+    return zip(names, zip(texts, others)).filter { $1.0 != $1.1 }.map(\.0) + (limits == other.limits ? [] : ["limits"])
   }
 }
 
@@ -90,21 +101,26 @@ package struct ManagedAccountChanges: Sendable, Equatable {
   package var externalID: OptionalChange<String>
   package var metadata: OptionalChange<String>
   package var plan: String?
+  package var limits: [RateLimit]?
+  package var credits: CreditChange?
 
   package init(
     name: String? = nil, externalID: OptionalChange<String> = .keep, metadata: OptionalChange<String> = .keep,
-    plan: String? = nil
+    plan: String? = nil, limits: [RateLimit]? = nil, credits: CreditChange? = nil
   ) {
     self.name = name
     self.externalID = externalID
     self.metadata = metadata
     self.plan = plan
+    self.credits = credits
+    self.limits = limits
   }
 
   func applied(to old: ManagedAccountSettings) -> ManagedAccountSettings {
     var settings = old
     settings.name = name ?? old.name
     settings.plan = plan ?? old.plan
+    settings.limits = limits ?? old.limits
     externalID.apply(to: &settings.externalID)
     metadata.apply(to: &settings.metadata)
     return settings

@@ -22,26 +22,34 @@ package struct ManagedAccounts: Sendable {
     return Page(found, limit: page.limit, id: \.account.id)
   }
 
-  /// Throws `.notFound`.
+  /// Its balance of credits includes what the instances have spent up to now. Throws `.notFound`.
   package func find(_ id: UUID) async throws -> ManagedAccount {
-    guard let found = try await pool.query(FindManagedAccount(accountID: id), as: .account(id)).first else {
+    guard var found = try await pool.query(FindManagedAccount(accountID: id), as: .account(id)).first else {
       throw PortalError.notFound
     }
+    if let credits = found.credits { found.credits = try await CreditReadings(pool: pool).read(credits.id, of: id) }
     return found
   }
 
   /// Creates an external account with this id, in a transaction of that account. Throws `.externalIDTaken`, and
   /// `.invalid` if there is no such plan.
   package func create(
-    _ settings: ManagedAccountSettings, id: UUID, by caller: Caller, on transaction: PostgresConnection
+    _ settings: ManagedAccountSettings, credits: CreditSettings? = nil, id: UUID, by caller: Caller,
+    on transaction: PostgresConnection
   ) async throws -> ManagedAccount {
     guard try await !transaction.query(FindPlan(name: settings.plan)).isEmpty else { throw Self.unknownPlan }
     do {
       let made = try await transaction.pipeline(
         InsertExternalAccount(id: id, settings: settings),
         InsertAuditEvent.onAccount(id, .accountCreated, by: caller), then: FindManagedAccount(accountID: id))
-      return try FindManagedAccount.one(of: made)
-    } catch {
+      let account = try FindManagedAccount.one(of: made)
+      guard let credits else { return account }
+      _ = try await transaction.query(SetLocally(.staff(in: id)))
+      _ = try await CreditBuckets(accountID: id, caller: caller).change(
+        .account(id), from: nil, credits.change, on: transaction)
+      let found = try await transaction.pipeline(SetLocally(.account(id)), then: FindManagedAccount(accountID: id))
+      return try FindManagedAccount.one(of: found)
+    } catch let error as PostgresError {
       throw error.violates("accounts_external_id_unique") ? PortalError.externalIDTaken : error
     }
   }
@@ -84,7 +92,8 @@ package struct ManagedAccounts: Sendable {
   }
 
   /// Changes an account of customers. If nothing changes, nothing is written. Throws `.notFound`, `.externalIDTaken`,
-  /// `.invalid` if there is no such plan, and `.forbidden` for a house account.
+  /// `.invalid` if there is no such plan, `.creditsUnlimited` for refills of an account without credits, and
+  /// `.forbidden` for a house account.
   package func update(
     _ id: UUID, _ changes: ManagedAccountChanges, by caller: Caller
   ) async throws -> (account: ManagedAccount, propagation: Propagation) {
@@ -99,8 +108,12 @@ package struct ManagedAccounts: Sendable {
         let old = ManagedAccountSettings(of: account)
         let new = changes.applied(to: old)
         let events = Self.events(of: id, from: old, to: new, by: caller)
-        if events.isEmpty { return account }
-        try await transaction.execute(UpdateManagedAccount(accountID: id, settings: new))
+        if events.isEmpty, changes.credits == nil { return account }
+        if !events.isEmpty { try await transaction.execute(UpdateManagedAccount(accountID: id, settings: new)) }
+        if let credits = changes.credits {
+          _ = try await CreditBuckets(accountID: id, caller: caller).change(
+            .account(id), from: account.credits, credits, on: transaction)
+        }
         _ = try await transaction.pipeline(each: events)
         return try FindManagedAccount.one(of: try await transaction.query(FindManagedAccount(accountID: id)))
       }

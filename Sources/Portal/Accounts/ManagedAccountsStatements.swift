@@ -3,16 +3,21 @@ import Postgres
 
 /// The columns of a `ManagedAccount`, from `managedAccountTables`.
 private let managedAccountColumns = """
-  \(accountColumns), account.external_id, account.metadata, account.created_at
+  \(accountColumns), account.external_id, account.metadata, account.named_limits::text, account.created_at,
+  \(creditColumns)
   """
 
-private let managedAccountTables = "accounts account join plans plan on plan.name = account.plan"
+private let managedAccountTables = """
+  accounts account join plans plan on plan.name = account.plan
+  left join credits bucket on bucket.account_id = account.id and bucket.id = account.credits_id
+  """
 
 extension ManagedAccount {
   fileprivate init(row: inout PostgresRow) throws(PostgresError) {
     self.init(
       account: try Account(row: &row), externalID: try row.next(), metadata: try row.next(),
-      createdAt: try row.next())
+      limits: try [RateLimit](column: row.next()), createdAt: try row.next(),
+      credits: try CreditBalance(columns: &row))
   }
 }
 
@@ -49,12 +54,15 @@ struct FindManagedAccount: PostgresStatement {
 
 struct InsertExternalAccount: PostgresStatement {
   static let sql = """
-    insert into accounts (id, name, external_id, metadata, plan, kind) values ($1, $2, $3, $4, $5, 'external')
+    insert into accounts (id, name, external_id, metadata, plan, kind, named_limits)
+    values ($1, $2, $3, $4, $5, 'external', $6::text::jsonb)
     """
   let id: UUID
   let settings: ManagedAccountSettings
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(id, settings.name, settings.externalID, settings.metadata, settings.plan)
+    bindings.append(
+      id, settings.name, settings.externalID, settings.metadata, settings.plan,
+      settings.limits.isEmpty ? nil : settings.limits.json)
   }
 }
 
@@ -84,11 +92,16 @@ struct FindHouseAccount: PostgresStatement {
 
 /// Writes all settings, which were read while the account was locked. Runs for the account that a backend has named.
 struct UpdateManagedAccount: PostgresStatement {
-  static let sql = "update accounts set name = $2, external_id = $3, metadata = $4, plan = $5 where id = $1"
+  static let sql = """
+    update accounts set name = $2, external_id = $3, metadata = $4, plan = $5, named_limits = $6::text::jsonb
+    where id = $1
+    """
   let accountID: UUID
   let settings: ManagedAccountSettings
   func bind(_ bindings: inout PostgresBindings) {
-    bindings.append(accountID, settings.name, settings.externalID, settings.metadata, settings.plan)
+    bindings.append(
+      accountID, settings.name, settings.externalID, settings.metadata, settings.plan,
+      settings.limits.isEmpty ? nil : settings.limits.json)
   }
 }
 

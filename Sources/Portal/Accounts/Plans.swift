@@ -13,17 +13,28 @@ package struct Plans: Sendable {
 
   package func list() async throws -> [Plan] { try await pool.query(ListPlans(), as: .staff) }
 
-  /// Creates the plan, or changes the existing plan of this name.
-  package func set(_ plan: Plan, by caller: Caller) async throws -> Propagation {
+  /// Creates the plan, or changes the existing plan of this name. `apis` and `roles` take the place of the plan's own.
+  /// Throws `.invalid` for those that do not exist.
+  package func set(
+    _ plan: Plan, apis: [CatalogReference]? = nil, roles: [CatalogReference] = [], by caller: Caller
+  ) async throws -> (plan: Plan, propagation: Propagation) {
     let clock = ContinuousClock.now
-    try await pool.withTransaction(as: .staff) { transaction in
+    let plan = try await pool.withTransaction(as: .staff) { transaction in
+      var plan = plan
+      let (foundAPIs, foundRoles) = try await transaction.pipeline(
+        HoldAPIsOfPlan(references: apis ?? []), HoldRolesOfPlan(references: roles))
+      // Sorted, because their order means nothing.
+      plan.apiIDs = try apis?.resolved(among: foundAPIs, "the id or slug of an api") { .apiID($0) }.map(\.id).sorted()
+      plan.roleIDs = try roles.resolved(among: foundRoles, "the id or name of a role") { .roleID($0) }
+        .map(\.id).sorted()
       // Avoids a write that changes nothing, because every change of a plan empties the caches.
-      if try await transaction.query(FindPlan(name: plan.name)) == [plan] { return }
+      if try await transaction.query(FindPlan(name: plan.name)) == [plan] { return plan }
       _ = try await transaction.pipeline(
         SetPlan(plan: plan),
         InsertAuditEvent.inSystem(.planSet, "plan", by: caller, detail: AuditDetail(plan.name)))
+      return plan
     }
-    return await propagations.wait(since: clock)
+    return (plan, await propagations.wait(since: clock))
   }
 
   /// Assigns a plan to an account. If the account already has the plan, nothing is written. Throws `.notFound`.

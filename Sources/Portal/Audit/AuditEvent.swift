@@ -174,6 +174,15 @@ package struct AuditEvent: Sendable, Equatable {
     /// A person was removed from earlier events of the trail. The detail identifies these events.
     case auditRedacted = "audit.redacted"
     case accountUpdated = "account.updated"
+    case limitNamespaceCreated = "limit_namespace.created"
+    case limitNamespaceDeleted = "limit_namespace.deleted"
+    case limitOverrideSet = "limit_override.set"
+    case limitOverrideDeleted = "limit_override.deleted"
+    case keyCreditsChanged = "key.credits_changed"
+    case accountCreditsChanged = "account.credits_changed"
+    /// What a silent instance had set aside was taken back. It may have been spent.
+    case creditsForgiven = "credits.forgiven"
+    case keyResourcesChanged = "key.resources_changed"
     /// The key moved to another account, or from it. In both trails.
     case keyMoved = "key.moved"
     case keysImported = "keys.imported"

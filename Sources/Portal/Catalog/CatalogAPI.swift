@@ -21,15 +21,18 @@ package struct CatalogAPI: Sendable, Equatable {
     package var keyBytes: Int
     /// Whether it cannot be deleted.
     package var isProtected: Bool
+    package var endpointLimits: EndpointLimits
 
     package init(
-      slug: String, name: String, keyPrefix: String? = nil, keyBytes: Int = keyBytesDefault, isProtected: Bool = false
+      slug: String, name: String, keyPrefix: String? = nil, keyBytes: Int = keyBytesDefault, isProtected: Bool = false,
+      endpointLimits: EndpointLimits = EndpointLimits([])
     ) {
       self.slug = slug
       self.name = name
       self.keyPrefix = keyPrefix
       self.keyBytes = keyBytes
       self.isProtected = isProtected
+      self.endpointLimits = endpointLimits
     }
 
     /// Whether nothing differs, not even the spelling of a letter of the name.
@@ -44,16 +47,18 @@ package struct CatalogAPIChanges: Sendable, Equatable {
   package var keyPrefix: OptionalChange<String>
   package var keyBytes: Int?
   package var isProtected: Bool?
+  package var endpointLimits: EndpointLimits?
 
   package init(
     slug: String? = nil, name: String? = nil, keyPrefix: OptionalChange<String> = .keep, keyBytes: Int? = nil,
-    isProtected: Bool? = nil
+    isProtected: Bool? = nil, endpointLimits: EndpointLimits? = nil
   ) {
     self.slug = slug
     self.name = name
     self.keyPrefix = keyPrefix
     self.keyBytes = keyBytes
     self.isProtected = isProtected
+    self.endpointLimits = endpointLimits
   }
 
   func applied(to old: CatalogAPI.Settings) -> CatalogAPI.Settings {
@@ -63,6 +68,7 @@ package struct CatalogAPIChanges: Sendable, Equatable {
     keyPrefix.apply(to: &settings.keyPrefix)
     settings.keyBytes = keyBytes ?? old.keyBytes
     settings.isProtected = isProtected ?? old.isProtected
+    settings.endpointLimits = endpointLimits ?? old.endpointLimits
     return settings
   }
 }

@@ -67,8 +67,8 @@ package struct CatalogAPIs: Sendable {
     return (api, await propagations.wait(since: start))
   }
 
-  /// Throws `.notFound`, `.protected`, and `.inUse` while keys that are not revoked are for the api, or service tokens
-  /// are bound to it.
+  /// Throws `.notFound`, `.protected`, and `.inUse` while keys that are not revoked are for the api, plans list it, or
+  /// service tokens are bound to it.
   package func delete(
     _ reference: CatalogReference, by caller: Caller, _ reason: SupportReason? = nil
   ) async throws {
@@ -79,6 +79,7 @@ package struct CatalogAPIs: Sendable {
       if api.settings.isProtected { throw PortalError.protected }
       let uses = try FindAPIUses.one(of: try await transaction.query(FindAPIUses(id: api.id)))
       if uses.keys { throw PortalError.inUse(reason: "Keys that are not revoked are for this api.") }
+      if uses.plans { throw PortalError.inUse(reason: "Plans list this api.") }
       if uses.tokens { throw PortalError.inUse(reason: "Service tokens are bound to this api.") }
       _ = try await transaction.pipeline(
         DeleteAPI(id: api.id),

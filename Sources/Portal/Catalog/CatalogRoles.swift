@@ -87,7 +87,7 @@ package struct CatalogRoles: Sendable {
     return (role, await propagations.wait(since: start))
   }
 
-  /// Throws `.notFound`, and `.inUse` while keys that are not revoked have the role.
+  /// Throws `.notFound`, and `.inUse` while keys that are not revoked have the role, or plans give it.
   package func delete(
     _ reference: CatalogReference, by caller: Caller, _ reason: SupportReason? = nil
   ) async throws {
@@ -95,9 +95,9 @@ package struct CatalogRoles: Sendable {
       guard let id = try await transaction.query(LockRole(reference: reference)).first,
         let role = try await transaction.query(FindRole(reference: .id(id))).first
       else { throw PortalError.notFound }
-      if try FindRoleUse.one(of: try await transaction.query(FindRoleUse(id: id))) {
-        throw PortalError.inUse(reason: "Keys that are not revoked have this role.")
-      }
+      let uses = try FindRoleUses.one(of: try await transaction.query(FindRoleUses(id: id)))
+      if uses.keys { throw PortalError.inUse(reason: "Keys that are not revoked have this role.") }
+      if uses.plans { throw PortalError.inUse(reason: "Plans give keys this role.") }
       _ = try await transaction.pipeline(
         DeleteRole(id: id),
         InsertAuditEvent.inSystem(

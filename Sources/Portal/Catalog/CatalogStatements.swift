@@ -9,7 +9,8 @@ extension CatalogReference {
 // MARK: Apis
 
 private let apiColumns = """
-  api.id, api.created_at, api.slug, api.name, api.key_prefix, api.key_bytes, api.is_protected
+  api.id, api.created_at, api.slug, api.name, api.key_prefix, api.key_bytes, api.is_protected,
+  api.endpoint_limits::text
   """
 
 extension CatalogAPI {
@@ -18,8 +19,13 @@ extension CatalogAPI {
       id: try row.next(), createdAt: try row.next(),
       settings: Settings(
         slug: try row.next(), name: try row.next(), keyPrefix: try row.next(), keyBytes: try row.next(),
-        isProtected: try row.next()))
+        isProtected: try row.next(), endpointLimits: try EndpointLimits(column: row.next())))
   }
+}
+
+extension CatalogAPI.Settings {
+  /// The column of the endpoint limits; null if there are none.
+  fileprivate var endpointLimitsColumn: String? { endpointLimits.entries.isEmpty ? nil : endpointLimits.json }
 }
 
 /// Newest first, starting below `before`.
@@ -51,26 +57,31 @@ struct LockAPI: PostgresStatement {
 struct InsertAPI: PostgresStatement {
   typealias Row = Date
   static let sql = """
-    insert into apis (id, slug, name, key_prefix, key_bytes, is_protected) values ($1, $2, $3, $4, $5, $6)
+    insert into apis (id, slug, name, key_prefix, key_bytes, is_protected, endpoint_limits)
+    values ($1, $2, $3, $4, $5, $6, $7::text::jsonb)
     returning created_at
     """
   let id: UUID
   let settings: CatalogAPI.Settings
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      id, settings.slug, settings.name, settings.keyPrefix, Int32(settings.keyBytes), settings.isProtected)
+      id, settings.slug, settings.name, settings.keyPrefix, Int32(settings.keyBytes), settings.isProtected,
+      settings.endpointLimitsColumn)
   }
 }
 
 struct UpdateAPI: PostgresStatement {
   static let sql = """
-    update apis set slug = $2, name = $3, key_prefix = $4, key_bytes = $5, is_protected = $6 where id = $1
+    update apis set slug = $2, name = $3, key_prefix = $4, key_bytes = $5, is_protected = $6,
+      endpoint_limits = $7::text::jsonb
+    where id = $1
     """
   let id: UUID
   let settings: CatalogAPI.Settings
   func bind(_ bindings: inout PostgresBindings) {
     bindings.append(
-      id, settings.slug, settings.name, settings.keyPrefix, Int32(settings.keyBytes), settings.isProtected)
+      id, settings.slug, settings.name, settings.keyPrefix, Int32(settings.keyBytes), settings.isProtected,
+      settings.endpointLimitsColumn)
   }
 }
 
@@ -81,18 +92,22 @@ struct DeleteAPI: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
 }
 
-/// What uses an api that is locked: keys that are not revoked, and service tokens that are neither revoked nor expired.
+/// What uses an api that is locked: keys that are not revoked, service tokens that are neither revoked nor expired, and
+/// plans.
 struct FindAPIUses: PostgresStatement {
   static let sql = """
     select exists (select from api_keys where api_id = $1 and revoked_at is null),
       exists (
         select from service_tokens
-        where $1 = any (api_ids) and revoked_at is null and coalesce(expires_at, 'infinity') > now())
+        where $1 = any (api_ids) and revoked_at is null and coalesce(expires_at, 'infinity') > now()),
+      exists (select from plans where $1 = any (api_ids))
     """
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
-  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (keys: Bool, tokens: Bool) {
-    (try row.next(), try row.next())
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (
+    keys: Bool, tokens: Bool, plans: Bool
+  ) {
+    (try row.next(), try row.next(), try row.next())
   }
 }
 
@@ -247,16 +262,19 @@ struct DeleteRole: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
 }
 
-/// Whether keys that are not revoked have a role that is locked.
-struct FindRoleUse: PostgresStatement {
-  typealias Row = Bool
+/// What uses a role that is locked: keys that are not revoked, and plans.
+struct FindRoleUses: PostgresStatement {
   static let sql = """
     select exists (
-      select from key_roles held join api_keys key on key.id = held.key_id
-      where held.role_id = $1 and key.revoked_at is null)
+        select from key_roles held join api_keys key on key.id = held.key_id
+        where held.role_id = $1 and key.revoked_at is null),
+      exists (select from plans where $1 = any (role_ids))
     """
   let id: UUID
   func bind(_ bindings: inout PostgresBindings) { bindings.append(id) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> (keys: Bool, plans: Bool) {
+    (try row.next(), try row.next())
+  }
 }
 
 /// The permissions among those asked for that exist. They cannot be deleted until the end of the transaction.

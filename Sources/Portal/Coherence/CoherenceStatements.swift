@@ -24,7 +24,7 @@ extension Invalidation {
 struct ReadInvalidations: PostgresStatement {
   static let sql = """
     select \(headColumns), log.seq, log.follows, log.kind, log.account_id, log.key_id, log.token_id,
-      head.import_forms
+      log.namespace_id, log.credits_id, head.import_forms
     from invalidation_head head left join invalidation_log log on log.seq > $1
     order by log.seq
     limit $2
@@ -41,14 +41,17 @@ struct ReadInvalidations: PostgresStatement {
     let head = try LogPosition(columns: &row)
     let (seq, follows, kind) = (try row.next(Int?.self), try row.next(UUID?.self), try row.next(String?.self))
     let (account, key, token) = (try row.next(UUID?.self), try row.next(UUID?.self), try row.next(UUID?.self))
+    let (namespace, credits) = (try row.next(UUID?.self), try row.next(UUID?.self))
     let importForms = ImportForms(names: try row.next())
     guard let seq else { return Row(head: head, invalidation: nil, importForms: importForms) }
     let target: Invalidation.Target =
-      switch (kind, account, key, token) {
-      case ("key", _?, let key?, _): .key(key)
-      case ("account", let account?, _, _): .account(account)
-      case ("service_token", _, _, let token?): .serviceToken(token)
-      case ("catalog", _, _, _): .catalog
+      switch (kind, account, key, token, namespace) {
+      case ("key", _?, let key?, _, _): .key(key)
+      case ("account", let account?, _, _, _): .account(account)
+      case ("service_token", _, _, let token?, _): .serviceToken(token)
+      case ("catalog", _, _, _, _): .catalog
+      case ("limit_namespace", _, _, _, let namespace?): .limitNamespace(namespace)
+      case ("credits", _, _, _, _): credits.map { .credits($0) } ?? .everything
       // Also for a kind that only a later version knows: dropping too much is never wrong.
       default: .everything
       }

@@ -221,9 +221,10 @@ package struct CoherentCacheState<Value: Invalidatable>: Sendable {
     recent.append(invalidation)
     if recent.count > limits.recentCountMax { recentFloor = recent.removeFirst().seq }
     switch invalidation.target {
-    case .key(let id), .serviceToken(let id): entries.remove(id: id)
+    case .key(let id), .serviceToken(let id), .limitNamespace(let id): entries.remove(id: id)
     case .account(let owner): entries.removeAll(of: owner)
     case .catalog: entries.removeAllDependingOnCatalog()
+    case .credits: break
     case .everything: entries.removeAll()
     }
   }

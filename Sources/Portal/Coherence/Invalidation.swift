@@ -8,6 +8,9 @@ package struct Invalidation: Sendable, Equatable {
     case serviceToken(UUID)
     /// What depends on apis, permissions or roles.
     case catalog
+    case limitNamespace(UUID)
+    /// A bucket of credits. No cached value depends on it.
+    case credits(UUID)
     case everything
   }
 
@@ -85,7 +88,7 @@ package struct SyncOutcome: Sendable, Equatable {
 
 /// A cached value that an invalidation can hit.
 package protocol Invalidatable: Sendable {
-  /// The id of the key or token itself.
+  /// The id of the key, token or namespace itself.
   var id: UUID { get }
   /// The account whose invalidation drops it as well, if any.
   var owner: UUID? { get }
@@ -100,8 +103,10 @@ extension Invalidatable {
     switch target {
     case .key(let key): id == key
     case .serviceToken(let token): id == token
+    case .limitNamespace(let namespace): id == namespace
     case .account(let account): owner == account
     case .catalog: dependsOnCatalog
+    case .credits: false
     case .everything: true
     }
   }

@@ -23,16 +23,20 @@ package struct InvalidationListener: Service {
   let listenerURL: String?
   let instance: Instance
   let observer: Observer
+  /// What else is listened to on the same connection: by channel, what is done with a payload.
+  let otherChannels: [String: @Sendable (String) -> Void]
   let apply: @Sendable (SyncResult) -> SyncOutcome
 
   package init(
     pool: PostgresPool, listenerURL: String? = nil, instance: Instance, observer: Observer,
+    otherChannels: [String: @Sendable (String) -> Void] = [:],
     apply: @escaping @Sendable (SyncResult) -> SyncOutcome
   ) {
     self.pool = pool
     self.listenerURL = listenerURL
     self.instance = instance
     self.observer = observer
+    self.otherChannels = otherChannels
     self.apply = apply
   }
 
@@ -161,10 +165,12 @@ package struct InvalidationListener: Service {
 
   private func listen(on connection: PostgresConnection, _ send: @Sendable (ListenerState.Event) -> Void) async {
     do {
-      let notifications = try await connection.listen(to: [Self.channel])
+      let notifications = try await connection.listen(to: [Self.channel] + otherChannels.keys.sorted())
       observer.observe(.listening)
       send(.listening)
-      for try await _ in notifications { send(.notified) }
+      for try await notification in notifications {
+        if let note = otherChannels[notification.channel] { note(notification.payload) } else { send(.notified) }
+      }
     } catch {
       observer.observe(.listenerFailed("\(error)"))
     }

@@ -35,9 +35,14 @@ extension Job {
       ) { try await $0.execute(DeleteOldInvalidations()) },
       Job(
         name: "rate-limits", interval: .seconds(600),
-        summary: "Deletes limit counts of windows that ended long ago."
+        summary: "Deletes limit counts of windows that ended long ago, and adds up those of instances that are gone."
       ) { run in
-        try await run.execute(ExpireRateLimitCounts()) + run.execute(ExpireRateLimitWindows())
+        var count = try await run.execute(ExpireRateLimitCounts()) + run.execute(ExpireRateLimitWindows())
+        count += try await run.deleteAll(DeleteLongRateLimitCounts(limit: deletedRowCountMax))
+        while let added = try await run.query(AddUpLongRateLimitCounts(limit: deletedRowCountMax)), added > 0 {
+          count += added
+        }
+        return count
       },
       Job(
         name: "idle-keys", interval: .seconds(3_600),
@@ -75,6 +80,14 @@ extension Job {
         return try await run.deleteAll(DeleteExpiredSessions<MemberSession>(idleHours: hours, limit: limit))
           + run.deleteAll(DeleteExpiredSessions<StaffSession>(idleHours: hours, limit: limit))
       },
+      Job(
+        name: "refills", interval: .seconds(60),
+        summary: "Refills credits that nobody has used since their refill was due."
+      ) { try await $0.refillCredits() },
+      Job(
+        name: "credits", interval: .seconds(60),
+        summary: "Takes back credits of instances that were not heard of for CREDITS_FORGIVE_AFTER_SECONDS."
+      ) { try await $0.tendCredits(CreditSilence(seconds: retention.creditLeaseSeconds)) },
     ]
   }
 

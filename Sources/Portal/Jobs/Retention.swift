@@ -13,5 +13,8 @@ package struct Retention: Sendable {
   /// Hours for which sessions are kept after they were last used.
   package var idleSessionHours = Sessions.idleHoursDefault
 
+  /// Seconds for which the credits that an instance has set aside are kept for it after it was last heard of.
+  package var creditLeaseSeconds = CreditSilence.secondsDefault
+
   package init() {}
 }

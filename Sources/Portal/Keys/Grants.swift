@@ -70,6 +70,29 @@ package struct Grants: Sendable {
     }
   }
 
+  /// Sets all resources of a key. If nothing changes, nothing is written. Throws `.notFound`, `.keyNotActive` for a
+  /// revoked key, and `.scopeNotAllowed` or `.policyViolation` for scopes beyond the account's rules.
+  package func setResources(
+    of keyID: UUID, _ resources: ResourceScopes, by caller: Caller, _ reason: SupportReason? = nil
+  ) async throws -> Keys.Updated {
+    try await change(keyID, by: caller) { key, transaction in
+      if key.resources == resources { return key }
+      var settings = KeySettings(of: key)
+      settings.resources = resources
+      try key.rules.check(settings, madeAt: key.createdAt, only: [.resources])
+      let (old, new) = (Set(key.resources.entries), Set(resources.entries))
+      let detail = AuditDetail.difference(
+        added: resources.entries.filter { !old.contains($0) }.map(\.description),
+        removed: key.resources.entries.filter { !new.contains($0) }.map(\.description))
+      let changed = try await transaction.pipeline(
+        SetKeyResources(accountID: key.accountID, id: keyID, resources: resources),
+        InsertAuditEvent.onKey(
+          keyID, of: key.accountID, .keyResourcesChanged, by: caller, reason, detail: AuditDetail(detail)),
+        then: FindKey(accountID: key.accountID, id: keyID))
+      return try FindKey.one(of: changed)
+    }
+  }
+
   /// `body` gets the key, whose row and account are locked.
   private func change(
     _ keyID: UUID, by caller: Caller, _ body: @Sendable (Key, PostgresConnection) async throws -> Key
@@ -112,6 +135,11 @@ extension GrantChanges {
     }
     return (new, gone)
   }
+}
+
+extension ResourceScopes.Entry {
+  /// Such as `project:123 (read write)`.
+  fileprivate var description: String { "\(name) (\(scopes.joined(separator: " ")))" }
 }
 
 extension AuditDetail {

@@ -63,12 +63,17 @@ package struct Key: Sendable, Equatable {
   package var prefix: String?
   /// The number of random bytes of it and of its successors; nil: as its api or the default says.
   package var byteLength: Int?
+  package var resources: ResourceScopes = .none
   /// The names of its roles, sorted by their bytes, like the next two.
   package var roles: [String] = []
   /// The slugs of the permissions that it was granted directly.
   package var permissions: [String] = []
-  /// The slugs of all its permissions, including those of its roles.
+  /// The slugs of all its permissions, including those of its roles and of those that its plan gives it.
   package var effectivePermissions: [String] = []
+  /// The names of all its roles, including those that its plan gives it.
+  package var effectiveRoles: [String] = []
+  /// What it may still be used for; nil: unlimited. Its balance is as settled, which is at most a second old.
+  package var credits: CreditBalance?
   /// The rules of its account, as they are now.
   package var rules: KeyRules
 
@@ -90,6 +95,14 @@ package struct Key: Sendable, Equatable {
   }
 
   package var effectiveScopes: [String] { Scope.intersection(scopes, rules.plan.scopes) }
+
+  package var effectiveResources: ResourceScopes { resources.intersection(rules.plan.scopes) }
+
+  /// The apis that it can be used for; nil for all. Empty if the plan does not have the key's api.
+  package var effectiveAPIIDs: [UUID]? {
+    guard let plans = rules.plan.apiIDs else { return apiID.map { [$0] } }
+    return apiID.map { id in plans.filter { $0 == id } } ?? plans
+  }
 
   /// Nil if neither the key nor the plan has a limit.
   package var effectiveRateLimitPerMinute: Int? {

@@ -80,6 +80,9 @@ extension Plan {
       problems.append(
         FieldProblem(.rateLimitPerMinute, "must be at most \(rateLimitPerMinuteMax) under the plan \(name)"))
     }
+    if let apiIDs, let apiID = settings.apiID, !apiIDs.contains(apiID) {
+      problems.append(FieldProblem(.api, "is not among the apis of the plan \(name)"))
+    }
     if let maxKeyLifetimeDays, settings.expiresAt.isAfter(createdAt, days: maxKeyLifetimeDays) {
       problems.append(
         FieldProblem(
@@ -92,9 +95,13 @@ extension Plan {
 
 extension KeySettings {
   fileprivate func problems(ofScopes patterns: [String], _ rule: String) -> [FieldProblem] {
-    scopes.enumerated().filter { _, scope in !patterns.contains { Scope.covers($0, scope) } }.map { index, scope in
-      FieldProblem(.scope(index), "(\(scope)) is not covered by \(rule)")
+    func problems(_ scopes: [String], at field: (Int) -> FieldProblem.Field) -> [FieldProblem] {
+      scopes.enumerated().filter { _, scope in !patterns.contains { Scope.covers($0, scope) } }.map { index, scope in
+        FieldProblem(field(index), "(\(scope)) is not covered by \(rule)")
+      }
     }
+    return problems(scopes) { .scope($0) }
+      + resources.entries.flatMap { entry in problems(entry.scopes) { .resource(entry.name, $0) } }
   }
 
   /// The changed fields among those that have rules.
@@ -104,6 +111,8 @@ extension KeySettings {
     if rateLimitPerMinute != old.rateLimitPerMinute { fields.insert(.rateLimitPerMinute) }
     if expiresAt != old.expiresAt { fields.insert(.expiresAt) }
     if allowedIPs != old.allowedIPs { fields.insert(.allowedIPs) }
+    if apiID != old.apiID { fields.insert(.api) }
+    if resources != old.resources { fields.insert(.resources) }
     return fields
   }
 }

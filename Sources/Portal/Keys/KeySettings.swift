@@ -1,8 +1,8 @@
 package import Foundation
 import JSON
 
-/// The settings that a customer, or a backend for one, chooses when creating a key, and the api, the prefix and the
-/// length, which only a backend chooses.
+/// The settings that a customer, or a backend for one, chooses when creating a key, and the prefix, the length and the
+/// resources, which only a backend chooses.
 package struct KeySettings: Sendable, Equatable {
   package var name: String
   package var environment: Key.Environment
@@ -25,13 +25,15 @@ package struct KeySettings: Sendable, Equatable {
   package var prefix: String?
   /// The number of random bytes of the key, and of any successor; nil: as the api or the default says.
   package var byteLength: Int?
+  /// Only a backend chooses them.
+  package var resources: ResourceScopes
 
   package init(
     name: String, environment: Key.Environment = .live, scopes: [String],
     rateLimitPerMinute: Int? = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
     rateLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil,
     description: String? = nil, tags: [String] = [], metadata: String? = nil, apiID: UUID? = nil,
-    prefix: String? = nil, byteLength: Int? = nil
+    prefix: String? = nil, byteLength: Int? = nil, resources: ResourceScopes = .none
   ) {
     self.name = name
     self.environment = environment
@@ -47,6 +49,7 @@ package struct KeySettings: Sendable, Equatable {
     self.apiID = apiID
     self.prefix = prefix
     self.byteLength = byteLength
+    self.resources = resources
   }
 
   /// The settings of a key, which its successor inherits.
@@ -55,7 +58,7 @@ package struct KeySettings: Sendable, Equatable {
       name: key.name, environment: key.environment, scopes: key.scopes, rateLimitPerMinute: key.rateLimitPerMinute,
       limits: key.limits, rateLimitMode: key.rateLimitMode, allowedIPs: key.allowedIPs, expiresAt: key.expiresAt,
       description: key.description, tags: key.tags, metadata: key.metadata, apiID: key.apiID,
-      prefix: key.prefix, byteLength: key.byteLength)
+      prefix: key.prefix, byteLength: key.byteLength, resources: key.resources)
   }
 
   /// Whether nothing differs, not even the spelling of a letter. `==` treats two spellings as equal; see ``ByteText``.
@@ -78,11 +81,14 @@ package struct KeyChanges: Sendable, Equatable {
   package var tags: [String]?
   package var metadata: OptionalChange<String>
   package var isEnabled: Bool?
-  /// Only a backend may change it.
   package var api: OptionalChange<CatalogReference>
   /// Only a backend may change what the successors of the key look like.
   package var prefix: OptionalChange<String>
   package var byteLength: OptionalChange<Int>
+  /// All that the key has afterwards. Only a backend may change them.
+  package var resources: ResourceScopes?
+  /// Only a backend may change them.
+  package var credits: CreditChange?
 
   package init(
     name: String? = nil, scopes: [String]? = nil, rateLimitPerMinute: OptionalChange<Int> = .keep,
@@ -90,7 +96,7 @@ package struct KeyChanges: Sendable, Equatable {
     allowedIPs: OptionalChange<[AddressBlock]> = .keep, expiresAt: OptionalChange<Date> = .keep,
     description: OptionalChange<String> = .keep, tags: [String]? = nil, metadata: OptionalChange<String> = .keep,
     isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep, prefix: OptionalChange<String> = .keep,
-    byteLength: OptionalChange<Int> = .keep
+    byteLength: OptionalChange<Int> = .keep, resources: ResourceScopes? = nil, credits: CreditChange? = nil
   ) {
     self.name = name
     self.scopes = scopes
@@ -106,9 +112,11 @@ package struct KeyChanges: Sendable, Equatable {
     self.api = api
     self.prefix = prefix
     self.byteLength = byteLength
+    self.resources = resources
+    self.credits = credits
   }
 
-  /// The settings after all changes but that of the api.
+  /// The settings after all changes but those of the api and of credits.
   func applied(to old: KeySettings) -> KeySettings {
     var settings = old
     settings.name = name ?? old.name
@@ -116,6 +124,7 @@ package struct KeyChanges: Sendable, Equatable {
     settings.limits = limits ?? old.limits
     settings.rateLimitMode = rateLimitMode ?? old.rateLimitMode
     settings.tags = tags ?? old.tags
+    settings.resources = resources ?? old.resources
     rateLimitPerMinute.apply(to: &settings.rateLimitPerMinute)
     allowedIPs.apply(to: &settings.allowedIPs)
     expiresAt.apply(to: &settings.expiresAt)

@@ -59,22 +59,27 @@ package struct Keys: Sendable {
     return Page(keys, limit: page.limit, id: \.id)
   }
 
-  /// Throws `.notFound`, also for a key of another account, or one that the caller may not see.
+  /// Its balance of credits includes what the instances have spent up to now. Throws `.notFound`, also for a key of
+  /// another account, or one that the caller may not see.
   package func find(_ id: UUID, of accountID: UUID, by caller: Caller? = nil) async throws -> Key {
-    guard let key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first,
+    guard var key = try await pool.query(FindKey(accountID: accountID, id: id), as: .account(accountID)).first,
       caller?.reaches(key) ?? true
     else { throw PortalError.notFound }
+    if let credits = key.credits {
+      key.credits = try await CreditReadings(pool: pool).read(credits.id, of: accountID)
+    }
     return key
   }
 
   /// Creates a key, in a transaction of the account. `api` takes the place of the settings' api. If `takesUsualLimit`,
   /// its limit per minute is not that of the settings but what is usual for the account: the default for one that
-  /// people log in to, none for any other. Throws if the plan or the policy does not allow it, `.keyCapReached`, and
-  /// `.invalid` for an api that does not exist. The account's row stays locked from the count to the commit, so that
-  /// concurrent requests cannot exceed the cap. A house account has no cap and is not locked.
+  /// people log in to, none for any other. With `credits`, which only a backend may give, it has a balance of its own.
+  /// Throws if the plan or the policy does not allow it, `.keyCapReached`, and `.invalid` for an api that does not
+  /// exist. The account's row stays locked from the count to the commit, so that concurrent requests cannot exceed the
+  /// cap. A house account has no cap and is not locked.
   package func create(
-    _ settings: KeySettings, api: CatalogReference? = nil, takesUsualLimit: Bool = false, for accountID: UUID,
-    by caller: Caller, at now: Moment,
+    _ settings: KeySettings, api: CatalogReference? = nil, takesUsualLimit: Bool = false,
+    credits: CreditSettings? = nil, for accountID: UUID, by caller: Caller, at now: Moment,
     on transaction: PostgresConnection
   ) async throws -> IssuedKey {
     var settings = settings
@@ -84,7 +89,7 @@ package struct Keys: Sendable {
     if let only = caller.environment, only != settings.environment {
       throw PortalError.forbidden(reason: "The token is restricted to the environment \(only.rawValue).")
     }
-    if let api { settings.apiID = try await Self.id(of: api, on: transaction) }
+    if let api { settings.apiID = try await Self.id(of: api, for: caller, under: rules.plan, on: transaction) }
     try caller.checkMayManage(apiID: settings.apiID)
     try account.checkActive()
     if takesUsualLimit {
@@ -94,7 +99,17 @@ package struct Keys: Sendable {
     if account.kind != .house, let cap = rules.plan.keyCap, try CountLiveKeys.one(of: counts) >= cap {
       throw PortalError.keyCapReached(cap: cap)
     }
-    return try await issue(settings, for: accountID, by: caller, on: transaction)
+    guard let credits else { return try await issue(settings, for: accountID, by: caller, on: transaction) }
+    // Before the key, so that this is its first revision.
+    let bucketID = UUID.version7()
+    _ = try await transaction.pipeline(
+      SetLocally(.staff(in: accountID)), InsertCredits(accountID: accountID, id: bucketID, settings: credits),
+      then: SetLocally(.account(accountID)))
+    let issued = try await issue(settings, credits: bucketID, for: accountID, by: caller, on: transaction)
+    try await transaction.execute(
+      InsertAuditEvent.onKey(
+        issued.key.id, of: accountID, .keyCreditsChanged, by: caller, detail: AuditDetail(credits.change.summary)))
+    return issued
   }
 
   /// Revokes a key. Revoking it again changes nothing and returns the time of the first revocation.
@@ -130,8 +145,21 @@ package struct Keys: Sendable {
     return try RevokeKey.one(of: revoked)
   }
 
+  /// Changes the credits of a key that is locked, in a transaction of the account, and returns the key.
+  private static func changeCredits(
+    of key: Key, _ change: CreditChange, by caller: Caller, on transaction: PostgresConnection
+  ) async throws -> Key {
+    let buckets = CreditBuckets(accountID: key.accountID, caller: caller)
+    _ = try await transaction.query(SetLocally(.staff(in: key.accountID)))
+    _ = try await buckets.change(.key(key.id), from: key.credits, change, on: transaction)
+    let found = try await transaction.pipeline(
+      SetLocally(.account(key.accountID)), then: FindKey(accountID: key.accountID, id: key.id))
+    return try FindKey.one(of: found)
+  }
+
   /// Changes a key. Throws `.keyNotActive` for a revoked key, and for a new expiry of a rolled key;
-  /// `.preconditionFailed` if the key's revision is not in `revisions`. If nothing changes, nothing is written.
+  /// `.preconditionFailed` if the key's revision is not in `revisions`; `.creditsUnlimited` for refills of a key
+  /// without credits. If nothing changes, nothing is written.
   package func update(
     _ id: UUID, of accountID: UUID, _ changes: KeyChanges, ifRevision revisions: Set<Int>? = nil, by caller: Caller
   ) async throws -> Updated {
@@ -151,11 +179,13 @@ package struct Keys: Sendable {
       switch changes.api {
       case .keep: break
       case .remove: settings.apiID = nil
-      case .set(let api): settings.apiID = try await Self.id(of: api, on: transaction)
+      case .set(let api):
+        settings.apiID = try await Self.id(of: api, for: caller, under: key.rules.plan, on: transaction)
       }
       if settings.apiID != old.apiID { try caller.checkMayManage(apiID: settings.apiID) }
       let isEnabled = changes.isEnabled ?? key.isEnabled
-      if settings.isIdentical(to: old), isEnabled == key.isEnabled { return key }
+      let isSame = settings.isIdentical(to: old) && isEnabled == key.isEnabled
+      if isSame, changes.credits == nil { return key }
       try account.checkActive()
       // Enabling a key checks all of its settings, as creating one does.
       let isRevived = isEnabled && !key.isEnabled
@@ -167,14 +197,19 @@ package struct Keys: Sendable {
       {
         throw PortalError.keyCapReached(cap: cap)
       }
-      let action: AuditEvent.Action =
-        isEnabled == key.isEnabled ? .keyUpdated : isEnabled ? .keyEnabled : .keyDisabled
-      let changed = try await Self.naming {
-        try await transaction.pipeline(
-          UpdateKey(accountID: accountID, id: id, settings: settings, isEnabled: isEnabled),
-          InsertAuditEvent.onKey(id, of: accountID, action, by: caller), then: FindKey(accountID: accountID, id: id))
+      var changed = key
+      if !isSame {
+        let action: AuditEvent.Action =
+          isEnabled == key.isEnabled ? .keyUpdated : isEnabled ? .keyEnabled : .keyDisabled
+        let found = try await Self.naming {
+          try await transaction.pipeline(
+            UpdateKey(accountID: accountID, id: id, settings: settings, isEnabled: isEnabled),
+            InsertAuditEvent.onKey(id, of: accountID, action, by: caller), then: FindKey(accountID: accountID, id: id))
+        }
+        changed = try FindKey.one(of: found)
       }
-      return try FindKey.one(of: changed)
+      guard let credits = changes.credits else { return changed }
+      return try await Self.changeCredits(of: changed, credits, by: caller, on: transaction)
     }
     return Updated(key: key, propagation: await propagation(since: start))
   }
@@ -246,9 +281,10 @@ package struct Keys: Sendable {
     return (successor, try FindKey.one(of: retired), Array(ended.joined()))
   }
 
+  /// `bucketID` are the credits of a key without a predecessor.
   private func issue(
-    _ settings: KeySettings, for accountID: UUID, inPlaceOf predecessor: Key? = nil, by caller: Caller,
-    on transaction: PostgresConnection
+    _ settings: KeySettings, credits bucketID: UUID? = nil, for accountID: UUID, inPlaceOf predecessor: Key? = nil,
+    by caller: Caller, on transaction: PostgresConnection
   ) async throws -> IssuedKey {
     let id = UUID.version7()
     var api: CatalogAPI?
@@ -260,7 +296,7 @@ package struct Keys: Sendable {
       try await transaction.pipeline(
         InsertKey(
           id: id, accountID: accountID, settings: settings, secret: secret, creator: caller.actor,
-          predecessorID: predecessor?.id),
+          predecessorID: predecessor?.id, bucketID: bucketID ?? predecessor?.credits?.id),
         InsertAuditEvent.onKey(id, of: accountID, .keyCreated, by: caller),
         outbox.notice(
           .keyCreated, of: accountID, subjectID: id,
@@ -277,10 +313,13 @@ package struct Keys: Sendable {
     return IssuedKey(key: try FindKey.one(of: found), secret: secret)
   }
 
-  private static func id(of api: CatalogReference, on transaction: PostgresConnection) async throws -> UUID {
-    guard let found = try await transaction.query(FindAPI(reference: api)).first else {
-      throw noSuchAPI
-    }
+  /// The id of an api that a key is to be for. A member of the account may name only those that the plan lists, and is
+  /// not told which others exist.
+  private static func id(
+    of api: CatalogReference, for caller: Caller, under plan: Plan, on transaction: PostgresConnection
+  ) async throws -> UUID {
+    guard let found = try await transaction.query(FindAPI(reference: api)).first else { throw noSuchAPI }
+    if case .user = caller.actor, plan.apiIDs?.contains(found.id) != true { throw noSuchAPI }
     return found.id
   }
 

@@ -6,14 +6,17 @@ extension Key.Status: PostgresCodable {}
 /// The columns of a `Key`, in the order in which `Key.init(row:)` reads them, from `keyTables`.
 private let keyColumns = """
   key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
-  key.limit_names, key.limit_values::bigint[], key.limit_window_seconds::bigint[], key.rate_limit_mode,
-  key.allowed_ips::text[], key.expires_at, key.revoked_at, key.disabled_at, key.rolled_at, account.suspended_at,
+  key.limit_names, key.limit_values::bigint[], key.limit_window_seconds::bigint[],
+  key.named_limits::text, key.rate_limit_mode, key.allowed_ips::text[], key.expires_at, key.revoked_at,
+  key.disabled_at, key.rolled_at, account.suspended_at,
   activity.last_used_at, coalesce(activity.total_requests, 0), key.created_at,
   key.description, key.tags, key.metadata, key.created_by_kind, key.created_by_id, key.created_by_name, key.revision,
-  key.api_id, key.key_prefix, key.key_bytes, \(grantColumns), \(planColumns), \(keyPolicyColumns)
+  key.api_id, key.key_prefix, key.key_bytes, key.resources, \(grantColumns), \(creditColumns), \(planColumns),
+  \(keyPolicyColumns)
   """
 
-/// The names of the roles of `api_keys key`, the slugs of its direct permissions, and those of all its permissions.
+/// The names of the roles of `api_keys key`, the slugs of its direct permissions, those of all its permissions, and the
+/// names of all its roles.
 private let grantColumns = """
   case when key.has_grants then array(
     select role.name from key_roles held join roles role on role.id = held.role_id
@@ -21,10 +24,31 @@ private let grantColumns = """
   case when key.has_grants then array(
     select permission.slug from key_permissions held join permissions permission on permission.id = held.permission_id
     where held.account_id = key.account_id and held.key_id = key.id order by permission.slug collate "C") else '{}' end,
-  case when key.has_grants then array(
-    select permission.slug
-    from key_effective_permissions held join permissions permission on permission.id = held.permission_id
-    where held.account_id = key.account_id and held.key_id = key.id order by permission.slug collate "C") else '{}' end
+  case when \(hasEffectiveGrants) then \(effectivePermissions) else '{}' end,
+  case when \(hasEffectiveGrants) then \(effectiveRoles) else '{}' end
+  """
+
+/// Whether `api_keys key` may have roles or permissions, its own or those that `plans plan` gives it.
+let hasEffectiveGrants = "(key.has_grants or plan.role_ids <> '{}')"
+
+/// The names of the roles that `api_keys key` has, itself or by `plans plan`, as an array.
+let effectiveRoles = """
+  array(
+    select role.name from roles role where role.id in (
+      select held.role_id from key_roles held where held.account_id = key.account_id and held.key_id = key.id
+      union all select unnest(plan.role_ids))
+    order by role.name collate "C")
+  """
+
+/// The slugs of the permissions that `api_keys key` has, directly or by one of these roles, as an array.
+let effectivePermissions = """
+  array(
+    select permission.slug from permissions permission where permission.id in (
+      select held.permission_id from key_effective_permissions held
+      where held.account_id = key.account_id and held.key_id = key.id
+      union all
+      select included.permission_id from role_permissions included where included.role_id = any (plan.role_ids))
+    order by permission.slug collate "C")
   """
 
 private let keyTables = tables(joinedTo: "api_keys")
@@ -36,6 +60,7 @@ private func tables(joinedTo keys: String) -> String {
   join plans plan on plan.name = account.plan
   left join key_policies policy on policy.account_id = key.account_id
   left join key_activity activity on activity.account_id = key.account_id and activity.key_id = key.id
+  left join credits bucket on bucket.account_id = key.account_id and bucket.id = key.credits_id
   """
 }
 
@@ -49,7 +74,7 @@ func newestKeys(where condition: String, limit: String) -> String {
       key.limit_names, key.limit_values, key.limit_window_seconds, key.rate_limit_mode, key.allowed_ips, key.expires_at,
       key.revoked_at, key.disabled_at, key.rolled_at, key.created_at, key.description, key.tags, key.metadata,
       key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.key_prefix,
-      key.key_bytes, key.has_grants
+      key.key_bytes, key.has_grants, key.credits_id, key.named_limits, key.resources
     from api_keys key
       join accounts account on account.id = key.account_id and account.deleted_at is null
       join plans plan on plan.name = account.plan
@@ -82,9 +107,10 @@ extension Key {
       disabledAt: try row.next(), rolledAt: try row.next(), accountSuspendedAt: try row.next(),
       lastUsedAt: try row.next(), totalRequests: try row.next(), createdAt: try row.next(), description: try row.next(),
       tags: try row.next(), metadata: try row.next(), createdBy: try Creator(columns: &row), revision: try row.next(),
-      apiID: try row.next(), prefix: try row.next(), byteLength: try row.next(), roles: try row.next(),
-      permissions: try row.next(), effectivePermissions: try row.next(),
-      rules: try KeyRules(row: &row))
+      apiID: try row.next(), prefix: try row.next(), byteLength: try row.next(),
+      resources: try ResourceScopes(column: row.next()), roles: try row.next(),
+      permissions: try row.next(), effectivePermissions: try row.next(), effectiveRoles: try row.next(),
+      credits: try CreditBalance(columns: &row), rules: try KeyRules(row: &row))
   }
 }
 
@@ -97,15 +123,46 @@ extension Key.Creator {
 }
 
 extension [RateLimit] {
-  /// Reads three arrays: names, amounts and windows in seconds. Throws `.decoding` for values out of range.
+  /// Reads four columns: arrays of names, amounts and windows in seconds, and ``json``, which takes their place unless
+  /// it is null. Throws `.decoding` for values out of range.
   init(columns row: inout PostgresRow) throws(PostgresError) {
     let (names, limits, seconds) = (
       try row.next([String].self), try row.next([Int].self), try row.next([Int].self)
     )
     guard limits.allSatisfy({ (0...Int(Int32.max)).contains($0) }),
-      seconds.allSatisfy({ (1...RateLimit.windowSecondsMax).contains($0) })
+      seconds.allSatisfy({ (1...NarrowLimits.windowSecondsMax).contains($0) })
     else { throw PostgresError(.decoding, "a limit is out of range") }
-    self = zip(names, zip(limits, seconds)).map { RateLimit(name: $0, limit: $1.0, windowSeconds: $1.1) }
+    let text = try row.next(String?.self)
+    self =
+      text == nil
+      ? zip(names, zip(limits, seconds)).map { RateLimit(name: $0, limit: $1.0, windowSeconds: $1.1) }
+      : try [RateLimit](column: text)
+  }
+}
+
+/// The columns of a key's named limits. Those that a server of an older version can apply are where it looks for them.
+struct NarrowLimits {
+  static let countMax = 8
+  static let windowSecondsMax = 86_400
+
+  let names: [String]
+  let limits: [Int32]
+  let seconds: [Int32]
+  /// Nil if the other columns have all limits; otherwise they are empty.
+  let json: String?
+
+  init(_ limits: [RateLimit]) {
+    let areNarrow =
+      limits.count <= Self.countMax
+      && limits.allSatisfy { limit in
+        limit.bucket == nil && limit.isAutomatic && limit.windowMilliseconds % 1_000 == 0
+          && limit.windowSeconds <= Self.windowSecondsMax
+      }
+    let narrow = areNarrow ? limits : []
+    names = narrow.map(\.name)
+    self.limits = narrow.map { Int32(clamping: $0.limit) }
+    seconds = narrow.map { Int32(clamping: $0.windowSeconds) }
+    json = areNarrow ? nil : limits.json
   }
 }
 
@@ -115,6 +172,23 @@ extension [AddressBlock] {
     self = texts.compactMap { AddressBlock($0) }
     guard count == texts.count else { throw PostgresError(.decoding, "allowed_ips contains an invalid address") }
   }
+}
+
+extension ResourceScopes {
+  /// Null means none.
+  init(column text: String?) throws(PostgresError) {
+    guard let text else {
+      self = .none
+      return
+    }
+    guard let resources = ResourceScopes(text: text) else {
+      throw PostgresError(.decoding, "resources is not an object of lists of scopes")
+    }
+    self = resources
+  }
+
+  /// What the column has for it.
+  var column: String? { isEmpty ? nil : text }
 }
 
 /// The lineage of `api_keys key`: the id of its first key, which is the key's own id before the first roll.
@@ -156,10 +230,10 @@ struct InsertKey: PostgresStatement {
     insert into api_keys
       (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
       limit_names, limit_values, limit_window_seconds, rate_limit_mode, description, tags, metadata, created_by_kind,
-      created_by_id, created_by_name, lineage_id, api_id, key_prefix, key_bytes)
+      created_by_id, created_by_name, lineage_id, api_id, credits_id, named_limits, resources, key_prefix, key_bytes)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-      (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21), $22,
-      $23, $24)
+      (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21), $22, $23,
+      $24::text::jsonb, $25, $26, $27)
     returning created_at
     """
   let id: UUID
@@ -169,14 +243,16 @@ struct InsertKey: PostgresStatement {
   let creator: Actor
   /// The key that the new key succeeds.
   var predecessorID: UUID?
+  /// Its credits; nil: unlimited.
+  var bucketID: UUID?
   func bind(_ bindings: inout PostgresBindings) {
+    let limits = NarrowLimits(settings.limits)
     bindings.append(
       id, accountID, settings.name, KeyFormat.start(of: secret), secret.hash, settings.environment, settings.scopes,
       settings.rateLimitPerMinute.map { Int32($0) }, settings.allowedIPs.map { $0.map(\.description) },
-      settings.expiresAt, settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
-      settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode, settings.description, settings.tags,
-      settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID,
-      settings.prefix, settings.byteLength.map { Int32($0) })
+      settings.expiresAt, limits.names, limits.limits, limits.seconds, settings.rateLimitMode, settings.description,
+      settings.tags, settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID,
+      bucketID, limits.json, settings.resources.column, settings.prefix, settings.byteLength.map { Int32($0) })
   }
 }
 
@@ -254,7 +330,8 @@ struct UpdateKey: PostgresStatement {
     update api_keys set
       name = $3, scopes = $4, rate_limit_per_minute = $5, limit_names = $6, limit_values = $7,
       limit_window_seconds = $8, rate_limit_mode = $9, allowed_ips = $10::text[]::cidr[], expires_at = $11,
-      description = $12, tags = $13, metadata = $14, api_id = $16, key_prefix = $17, key_bytes = $18,
+      description = $12, tags = $13, metadata = $14, api_id = $16, named_limits = $17::text::jsonb, resources = $18,
+      key_prefix = $19, key_bytes = $20,
       disabled_at = case when $15 then null else coalesce(disabled_at, now()) end,
       enabled_at = case when $15 and disabled_at is not null then now() else enabled_at end
     where account_id = $1 and id = $2
@@ -264,13 +341,21 @@ struct UpdateKey: PostgresStatement {
   let settings: KeySettings
   let isEnabled: Bool
   func bind(_ bindings: inout PostgresBindings) {
+    let limits = NarrowLimits(settings.limits)
     bindings.append(
-      accountID, id, settings.name, settings.scopes, settings.rateLimitPerMinute.map { Int32($0) },
-      settings.limits.map(\.name), settings.limits.map { Int32($0.limit) },
-      settings.limits.map { Int32($0.windowSeconds) }, settings.rateLimitMode,
-      settings.allowedIPs.map { $0.map(\.description) }, settings.expiresAt, settings.description, settings.tags,
-      settings.metadata, isEnabled, settings.apiID, settings.prefix, settings.byteLength.map { Int32($0) })
+      accountID, id, settings.name, settings.scopes, settings.rateLimitPerMinute.map { Int32($0) }, limits.names,
+      limits.limits, limits.seconds, settings.rateLimitMode, settings.allowedIPs.map { $0.map(\.description) },
+      settings.expiresAt, settings.description, settings.tags, settings.metadata, isEnabled, settings.apiID,
+      limits.json, settings.resources.column, settings.prefix, settings.byteLength.map { Int32($0) })
   }
+}
+
+struct SetKeyResources: PostgresStatement {
+  static let sql = "update api_keys set resources = $3 where account_id = $1 and id = $2"
+  let accountID: UUID
+  let id: UUID
+  let resources: ResourceScopes
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(accountID, id, resources.column) }
 }
 
 /// Revokes a key unless it is revoked already. `expires_at` stays, so that the intended expiry remains visible.

@@ -10,6 +10,15 @@ extension PrometheusMetrics {
     "latchkey_cache_hits_total": "Look-ups of keys and service tokens that were answered from memory.",
     "latchkey_cache_misses_total": "Look-ups of keys and service tokens that were not answered from memory.",
     "latchkey_clock_offset_seconds": "How far this machine's clock is ahead of PostgreSQL's, in seconds.",
+    "latchkey_credit_asks_total": "Statements that asked PostgreSQL for credits, by verdict.",
+    "latchkey_credit_blocks": "Buckets of credits of which this instance has a part.",
+    "latchkey_credit_leases_adopted_total": "Leases of credits that dead processes had left and that were settled.",
+    "latchkey_credit_recalls_total": "Parts of buckets that were returned because another instance needed them.",
+    "latchkey_credit_settle_failures_total": "Failed attempts to tell PostgreSQL what was spent of credits.",
+    "latchkey_credit_spool_bytes": "Size of the files that say what was spent of credits, in bytes.",
+    "latchkey_credit_spool_failures_total": "Files of credits of dead processes that could not be settled.",
+    "latchkey_credits_spent_total": "Credits that verdicts have taken.",
+    "latchkey_credits_unprotected": "1 while what is spent of credits is only in memory.",
     "latchkey_database_clock_jumps_total": "How often PostgreSQL's clock was set.",
     "latchkey_forwarded_unreadable_total": "Requests for which a trusted proxy sent no valid address.",
     "latchkey_history_breaks_total":
@@ -43,6 +52,7 @@ extension PrometheusMetrics {
     "latchkey_requests_refused_total": "Requests refused by a limit, by limit.",
     "latchkey_second_factors_sealed_anew_total":
       "Second factors that were encrypted under another key and were encrypted again under SECRET_KEY.",
+    "latchkey_standalone_limits_total": "Requests to standalone limits, by outcome.",
     "latchkey_tls_certificate_expiry_timestamp_seconds": "When the certificate expires, in seconds since 1970.",
     "latchkey_tls_handshake_failures_total": "Connections that ended before the TLS handshake was complete.",
     "latchkey_tls_reloads_total": "Reloads of the certificate, by outcome.",

@@ -40,6 +40,20 @@ package enum Observation: Sendable, Equatable {
   /// The instance published what it had admitted and read what the others had.
   case limitsExchanged(windows: Int)
   case limitExchangeFailed(String)
+  /// PostgreSQL was asked for credits; the verdict, or "failed".
+  case creditsAsked(String)
+  /// Another instance waited for credits that this one had.
+  case creditsRecalled
+  /// Credits that verdicts took in the last second, of one bucket.
+  case creditsSpent(credits: Int)
+  /// What was spent could not be told to PostgreSQL, and will be told again.
+  case creditsSettleFailed(String)
+  /// Leases that a dead process had left were settled.
+  case creditsAdopted(leases: Int)
+  /// What a dead process has left cannot be adopted.
+  case creditsSpoolFailed(String)
+  /// Another process has adopted the files of this one, which begins anew.
+  case creditsHolderClosed
   case jobFinished(String, count: Int)
   case jobFailed(String, String)
   /// Second factors that were encrypted under another key are now encrypted under `SECRET_KEY`.
@@ -76,6 +90,8 @@ package enum Observation: Sendable, Equatable {
   case accountWaits
   /// A request was answered; `route` is the route as declared, or "NotFound".
   case answered(route: String, method: String, status: Int, nanoseconds: Int64)
+  /// A request to a standalone limit was decided.
+  case limitDecided(LimitOutcome)
 }
 
 /// Passes observations to its sinks.
@@ -121,6 +137,14 @@ package struct Observer: Sendable {
       case .limitExchangeFailed(let reason):
         logger.warning(
           "limits could not be exchanged with the other instances", metadata: ["reason": "\(reason)"])
+      case .creditsSettleFailed(let reason):
+        logger.warning("what was spent of credits could not be settled and is kept", metadata: ["reason": "\(reason)"])
+      case .creditsAdopted(let leases) where leases > 0:
+        logger.notice("credits leased by a dead process were settled", metadata: ["leases": "\(leases)"])
+      case .creditsSpoolFailed(let reason):
+        logger.error("credits leased by a dead process cannot be settled", metadata: ["reason": "\(reason)"])
+      case .creditsHolderClosed:
+        logger.error("another process has settled this one's credits; it continues with new files")
       case .jobFinished(let job, let count) where count > 0:
         logger.debug("a job has finished", metadata: ["job": "\(job)", "count": "\(count)"])
       case .jobFailed(let job, let reason):
@@ -202,6 +226,13 @@ package struct Observer: Sendable {
     let (spoolFailures, damaged) = (counter("usage_spool_failures"), counter("usage_counters_damaged"))
     let (exchanges, exchangedWindows) = (counter("limit_exchanges"), counter("limit_windows_exchanged"))
     let exchangeFailures = counter("limit_exchange_failures")
+    let asks = Dictionary(
+      uniqueKeysWithValues: ["ok", "pending", "refused", "changed", "overtaken", "gone", "closed", "failed"].map {
+        ($0, counter("credit_asks", [("verdict", $0)]))
+      })
+    let (recalls, spentCredits) = (counter("credit_recalls"), counter("credits_spent"))
+    let (settleFailures, adoptedLeases) = (counter("credit_settle_failures"), counter("credit_leases_adopted"))
+    let creditSpoolFailures = counter("credit_spool_failures")
     let jobFailures: @Sendable (String) -> Counter = {
       Counter(label: "latchkey_job_failures_total", dimensions: [("job", $0)], factory: factory)
     }
@@ -223,6 +254,10 @@ package struct Observer: Sendable {
         ($0, counter("requests_refused", [("limit", $0.rawValue)]))
       })
     let accountWaits = counter("account_waits")
+    let limitDecisions = Dictionary(
+      uniqueKeysWithValues: LimitOutcome.allCases.map {
+        ($0, counter("standalone_limits", [("outcome", $0.rawValue)]))
+      })
     let postgres = PostgresCounters(counter)
     let durations = RequestDurations(factory)
     return { observation in
@@ -246,6 +281,12 @@ package struct Observer: Sendable {
         exchanges.increment()
         exchangedWindows.increment(by: windows)
       case .limitExchangeFailed: exchangeFailures.increment()
+      case .creditsAsked(let verdict): asks[verdict]?.increment()
+      case .creditsRecalled: recalls.increment()
+      case .creditsSpent(let credits): spentCredits.increment(by: credits)
+      case .creditsSettleFailed: settleFailures.increment()
+      case .creditsAdopted(let leases): adoptedLeases.increment(by: leases)
+      case .creditsSpoolFailed, .creditsHolderClosed: creditSpoolFailures.increment()
       case .jobFailed(let job, _): jobFailures(job).increment()
       case .secretsSealedAnew(let secrets): sealedAnew.increment(by: secrets)
       case .verified(let code): verdicts[code]?.increment()
@@ -263,6 +304,7 @@ package struct Observer: Sendable {
       case .forwardedUnreadable: unreadableForwards.increment()
       case .requestRefused(let refusal): refusals[refusal]?.increment()
       case .accountWaits: accountWaits.increment()
+      case .limitDecided(let outcome): limitDecisions[outcome]?.increment()
       case .postgres(let event): postgres.count(event)
       case .listening, .jobFinished, .previousKeyUnused, .usageUnplaced, .tokenUsesFailed, .draining: break
       }

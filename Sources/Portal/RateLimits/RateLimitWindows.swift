@@ -5,6 +5,9 @@ struct RateLimitWindows: Sendable {
   /// The number of windows at which expired ones are first swept, and the lowest threshold for later sweeps.
   private static let sweepThresholdMin = 4_096
 
+  /// The least time between two sweeps for want of room.
+  private static let sweepMillisecondsMin = 1_000
+
   private typealias Place = Int32
 
   /// A window with its ID, in 64 bytes: with a million keys, each verification reads one from memory.
@@ -14,10 +17,10 @@ struct RateLimitWindows: Sendable {
     var window: SharedWindow
     let isConsistent: Bool
 
-    init(_ id: RateLimitWindowID, seconds: Int) {
+    init(_ id: RateLimitWindowID, milliseconds: Int) {
       subject = id.subject
       digest = id.digest
-      window = SharedWindow(seconds: seconds)
+      window = SharedWindow(milliseconds: milliseconds)
       isConsistent = id.isConsistent
     }
 
@@ -30,25 +33,49 @@ struct RateLimitWindows: Sendable {
     }
   }
 
+  /// The token bucket of a limit that is one. Its window only counts what the instances take.
+  private struct Bucket: Sendable {
+    var state = TokenBucket()
+    let settings: TokenBucket.Settings
+  }
+
   private let isAccount: Bool
   private var entries: ContiguousArray<Entry> = []
+  /// Empty in most deployments.
+  private var buckets: [Place: Bucket] = [:]
   private var byID = HashIndex()
   /// The windows to publish. Those of at most a minute are apart, because an instance that is alone does not publish
   /// them.
   private var shortQueue: ContiguousArray<Place> = []
   private var longQueue: ContiguousArray<Place> = []
   private var sweepAt = RateLimitWindows.sweepThresholdMin
+  /// In milliseconds since 1970.
+  private var sweptAt = 0
 
   init(isAccount: Bool) { self.isAccount = isAccount }
 
   mutating func sweepIfLarge(at now: Int) {
-    guard entries.count >= sweepAt else { return }
+    if entries.count >= sweepAt { sweep(at: now) }
+  }
+
+  /// Whether `count` more windows fit among `countMax`. If not, sweeps, but at most once a second.
+  mutating func hasRoom(for count: Int, of countMax: Int, at now: Int) -> Bool {
+    if entries.count + count <= countMax { return true }
+    guard now - sweptAt >= Self.sweepMillisecondsMin || now < sweptAt else { return false }
+    sweep(at: now)
+    sweptAt = now
+    return entries.count + count <= countMax
+  }
+
+  private mutating func sweep(at now: Int) {
     let former = self
     self = RateLimitWindows(isAccount: isAccount)
     let left = former.entries.count { !$0.window.isOver(at: now) }
     entries.reserveCapacity(left + left / 8)
-    for entry in former.entries where !entry.window.isOver(at: now) {
+    for (formerPlace, entry) in former.entries.enumerated() where !entry.window.isOver(at: now) {
       let place = insert(entry, Self.indexBits(entry.subject, entry.digest))
+      // An empty one has filled by the time that its window is over.
+      if !former.buckets.isEmpty { buckets[Place(place)] = former.buckets[Place(formerPlace)] }
       if entry.window.isQueued { enqueue(place) }
     }
     sweepAt = max(Self.sweepThresholdMin, 2 * entries.count)
@@ -68,14 +95,29 @@ struct RateLimitWindows: Sendable {
     return (RateLimitDecision.Standing(limit: limit, window: decision), index)
   }
 
+  func has(_ id: RateLimitWindowID) -> Bool { find(id) != nil }
+
   mutating func fit(
     _ applied: AppliedLimit, cost: Int, _ allowance: RateLimitAllowance, at now: Int
   ) -> SharedWindow.Fit {
-    entries[place(applied)].window.fit(cost: cost, limit: applied.limit.limit, allowance, at: now)
+    let place = place(applied)
+    guard let settings = applied.limit.bucket else {
+      return entries[place].window.fit(cost: cost, limit: applied.limit.limit, allowance, at: now)
+    }
+    let decision = (buckets[Place(place)]?.state ?? TokenBucket()).peek(cost: cost, settings, at: now)
+    return entries[place].window.fit(
+      cost: cost, settings, isRefused: !decision.isAdmitted, missing: settings.size - decision.remaining, allowance,
+      at: now)
   }
 
   /// Takes a cost that ``fit(_:cost:_:at:)`` found to fit; returns the index of the window that it was taken from.
-  mutating func take(_ applied: AppliedLimit, _ cost: Int) -> Int { take(cost, at: place(applied), isQueued: true) }
+  mutating func take(_ applied: AppliedLimit, _ cost: Int, at now: Int) -> Int {
+    let place = place(applied)
+    if let settings = applied.limit.bucket {
+      buckets[Place(place), default: Bucket(settings: settings)].state.take(cost, settings, at: now)
+    }
+    return take(cost, at: place, isQueued: true)
+  }
 
   private mutating func take(_ cost: Int, at place: Int, isQueued: Bool) -> Int {
     if isQueued { queueOnce(place) }
@@ -83,19 +125,44 @@ struct RateLimitWindows: Sendable {
   }
 
   mutating func release(_ id: RateLimitWindowID, _ cost: Int, takenAt index: Int) {
-    if let place = find(id) { entries[place].window.release(cost, takenAt: index) }
+    guard let place = find(id) else { return }
+    let released = entries[place].window.release(cost, takenAt: index)
+    if let bucket = buckets[Place(place)] { buckets[Place(place)]?.state.giveBack(released, bucket.settings) }
   }
 
+  /// For a bucket, `index` is the time, and `current` what was missing then.
   mutating func decided(_ applied: AppliedLimit, index: Int, current: Int, previous: Int) {
+    if let settings = applied.limit.bucket {
+      let place = place(applied)
+      let state = TokenBucket(missing: current, time: index)
+      // Ignore a late decision, as a window does.
+      let isLate = buckets[Place(place)].map {
+        (1...SharedWindow.lateMillisecondsMax).contains($0.state.time - state.time)
+      }
+      if isLate == true { return }
+      buckets[Place(place)] = Bucket(state: state, settings: settings)
+      // The window lasts until the bucket is full.
+      _ = entries[place].window.fit(
+        cost: 0, settings, isRefused: true, missing: 0, RateLimitAllowance(), at: state.time)
+      return
+    }
     entries[place(applied)].window.decided(index: index, current: current, previous: previous)
   }
 
   func peek(_ applied: AppliedLimit, at now: Int) -> SlidingWindow.Decision {
-    window(applied).peek(cost: 0, limit: applied.limit.limit, at: now)
+    if let settings = applied.limit.bucket { return bucket(applied).peek(cost: 0, settings, at: now) }
+    return window(applied).peek(cost: 0, limit: applied.limit.limit, at: now)
   }
 
   func decision(_ applied: AppliedLimit, _ isAdmitted: Bool, cost: Int, at now: Int) -> SlidingWindow.Decision {
-    window(applied).decision(isAdmitted, cost: cost, limit: applied.limit.limit, at: now)
+    if let settings = applied.limit.bucket {
+      return bucket(applied).decision(isAdmitted, cost: cost, of: settings, at: now)
+    }
+    return window(applied).decision(isAdmitted, cost: cost, limit: applied.limit.limit, at: now)
+  }
+
+  private func bucket(_ applied: AppliedLimit) -> TokenBucket {
+    find(applied.window).flatMap { buckets[Place($0)]?.state } ?? TokenBucket()
   }
 
   // MARK: Exchange
@@ -121,13 +188,25 @@ struct RateLimitWindows: Sendable {
   }
 
   mutating func exchanged(
-    _ id: RateLimitWindowID, _ publication: SharedWindow.Publication, others: SharedWindow.Pair?
+    _ id: RateLimitWindowID, _ publication: SharedWindow.Publication, others: SharedWindow.Pair?, at now: Int
   ) {
     guard let place = find(id) else { return }
     if let others {
-      entries[place].window.exchanged(publication, others: others)
+      let (growth, isFirst) = entries[place].window.exchanged(publication, others: others)
+      if growth > 0, !buckets.isEmpty { learn(growth, isFirst, at: Place(place), now) }
     } else {
       queueOnce(place)
+    }
+  }
+
+  /// Takes what the other instances took from a bucket as if that was now, which is never too little.
+  private mutating func learn(_ growth: Int, _ isFirst: Bool, at place: Place, _ now: Int) {
+    guard let settings = buckets[place]?.settings else { return }
+    if isFirst {
+      // Also what they took long ago, and what has come back since.
+      buckets[place]?.state.takeAtMost(growth, settings, at: now)
+    } else {
+      buckets[place]?.state.take(growth, settings, at: now)
     }
   }
 
@@ -138,14 +217,15 @@ struct RateLimitWindows: Sendable {
   }
 
   private mutating func enqueue(_ place: Int) {
-    let isShort = entries[place].window.publication.seconds <= SharedWindow.shortSecondsMax
+    let isShort = entries[place].window.milliseconds <= SharedWindow.shortMillisecondsMax
     if isShort { shortQueue.append(Place(place)) } else { longQueue.append(Place(place)) }
   }
 
   // MARK: Places
 
   private func window(_ applied: AppliedLimit) -> SlidingWindow {
-    find(applied.window).map { entries[$0].window.window } ?? SlidingWindow(seconds: applied.limit.windowSeconds)
+    find(applied.window).map { entries[$0].window.window }
+      ?? SlidingWindow(milliseconds: applied.limit.windowMilliseconds)
   }
 
   private func find(_ id: RateLimitWindowID) -> Int? {
@@ -156,7 +236,7 @@ struct RateLimitWindows: Sendable {
   private mutating func place(_ applied: AppliedLimit) -> Int {
     let id = applied.window
     return find(id)
-      ?? insert(Entry(id, seconds: applied.limit.windowSeconds), Self.indexBits(id.subject, id.digest))
+      ?? insert(Entry(id, milliseconds: applied.limit.windowMilliseconds), Self.indexBits(id.subject, id.digest))
   }
 
   private mutating func insert(_ entry: Entry, _ bits: UInt32) -> Int {

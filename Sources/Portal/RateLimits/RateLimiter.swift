@@ -5,20 +5,20 @@ import Synchronization
 /// for limits of the mode `consistent`. Windows of keys and of accounts are in separate shards, locked in this order.
 /// Keys of the same lineage share windows.
 package final class RateLimiter: Sendable {
-  private static let shardCount = 16
+  static let shardCount = 16
 
   /// The costs that a request took, so that they can be given back.
   struct Reservation {
     var parts: [(window: RateLimitWindowID, index: Int, cost: Int)] = []
   }
 
-  private final class Shard: Sendable {
+  final class Shard: Sendable {
     let windows: Mutex<RateLimitWindows>
 
     init(isAccount: Bool) { windows = Mutex(RateLimitWindows(isAccount: isAccount)) }
   }
 
-  private let keys = (0..<RateLimiter.shardCount).map { _ in Shard(isAccount: false) }
+  let keys = (0..<RateLimiter.shardCount).map { _ in Shard(isAccount: false) }
   private let accounts = (0..<RateLimiter.shardCount).map { _ in Shard(isAccount: true) }
   private let liveInstanceCount = Atomic<Int>(RateLimitAllowance().instanceCount)
   private let connected = Atomic<Bool>(RateLimitAllowance().isConnected)
@@ -53,32 +53,39 @@ package final class RateLimiter: Sendable {
 
   /// As ``admit(_:cost:at:)``, and adds the costs it takes to `reservation`, unless that is nil.
   func admit(_ limits: KeyLimits, cost: Int, at now: Int, _ reservation: inout Reservation?) -> RateLimitDecision? {
-    limits.needPostgres ? nil : admitFast(limits, cost: cost, at: now, &reservation)
-  }
-
-  /// The state of the limits as far as this instance knows. Takes nothing.
-  package func peek(_ limits: KeyLimits, at now: Int) -> RateLimitDecision {
-    if limits.isEmpty { return .unlimited }
-    return withWindows(of: limits) { keyWindows, accountWindows in
-      RateLimitDecision(
-        limits.all.map { applied in
-          RateLimitDecision.Standing(
-            limit: applied.limit,
-            window: (applied.window.isAccount ? accountWindows : keyWindows).peek(applied, at: now))
-        })
-    }
-  }
-
-  /// As ``admit(_:cost:at:_:)``, for the limits of the mode `fast` alone.
-  func admitFast(_ limits: KeyLimits, cost: Int, at now: Int, _ reservation: inout Reservation?) -> RateLimitDecision? {
-    guard let perMinute = limits.onlyPerMinute, limits.mode == .fast else {
-      return limits.isEmpty ? .unlimited : admitToAll(limits, cost: cost, at: now, &reservation)
+    if limits.needPostgres { return nil }
+    guard let perMinute = limits.onlyPerMinute else {
+      return limits.isEmpty ? .unlimited : admitFast(limits.charges(cost: cost), at: now, &reservation)
     }
     guard let (decision, window, index) = admitToOne(perMinute, of: limits.lineageID, cost: cost, at: now) else {
       return nil
     }
     if decision.isAdmitted { reservation?.parts.append((window, index, cost)) }
     return decision
+  }
+
+  /// As ``admit(_:cost:at:_:)``, for charges.
+  func admit(_ charges: LimitCharges, at now: Int, _ reservation: inout Reservation?) -> RateLimitDecision? {
+    charges.needPostgres ? nil : admitFast(charges, at: now, &reservation)
+  }
+
+  /// The state of the limits as far as this instance knows. Takes nothing.
+  package func peek(_ limits: KeyLimits, at now: Int) -> RateLimitDecision {
+    limits.isEmpty ? .unlimited : peek(limits.charges(cost: 0), at: now)
+  }
+
+  /// As ``peek(_:at:)-(KeyLimits,_)``, for the limits that are charged.
+  func peek(_ charges: LimitCharges, at now: Int) -> RateLimitDecision {
+    withWindows(of: charges) { keyWindows, accountWindows in
+      RateLimitDecision(
+        charges.all.map { charge in
+          let isAccount = charge.applied.window.isAccount
+          return RateLimitDecision.Standing(
+            limit: charge.applied.limit,
+            window: (isAccount ? accountWindows : keyWindows).peek(charge.applied, at: now), owner: charge.applied.owner
+          )
+        })
+    }
   }
 
   /// For a key with only a limit per minute, as most keys are.
@@ -95,31 +102,33 @@ package final class RateLimiter: Sendable {
     }
   }
 
-  private func admitToAll(
-    _ limits: KeyLimits, cost: Int, at now: Int, _ reservation: inout Reservation?
-  ) -> RateLimitDecision? {
-    let (all, allowance) = (limits.all, allowance)
-    return withWindows(of: limits) { keyWindows, accountWindows in
+  /// As ``admit(_:at:_:)``, for the limits of the mode `fast` alone.
+  func admitFast(_ charges: LimitCharges, at now: Int, _ reservation: inout Reservation?) -> RateLimitDecision? {
+    let (all, allowance) = (charges.all, allowance)
+    return withWindows(of: charges) { keyWindows, accountWindows in
       keyWindows.sweepIfLarge(at: now)
       accountWindows.sweepIfLarge(at: now)
-      let fits = all.map { applied in
-        guard applied.mode == .fast else { return SharedWindow.Fit.fits }
-        return applied.window.isAccount
-          ? accountWindows.fit(applied, cost: cost, allowance, at: now)
-          : keyWindows.fit(applied, cost: cost, allowance, at: now)
+      let fits = all.map { charge in
+        guard charge.applied.mode == .fast else { return SharedWindow.Fit.fits }
+        return charge.applied.window.isAccount
+          ? accountWindows.fit(charge.applied, cost: charge.cost, allowance, at: now)
+          : keyWindows.fit(charge.applied, cost: charge.cost, allowance, at: now)
       }
       let isRefused = fits.contains(.refused)
       if !isRefused, fits.contains(.unsure) { return nil }
       return RateLimitDecision(
-        zip(all, fits).map { applied, fit in
+        zip(all, fits).map { charge, fit in
+          let (applied, cost) = (charge.applied, charge.cost)
           let isAccount = applied.window.isAccount
           if !isRefused, applied.mode == .fast {
-            let index = isAccount ? accountWindows.take(applied, cost) : keyWindows.take(applied, cost)
+            let index =
+              isAccount ? accountWindows.take(applied, cost, at: now) : keyWindows.take(applied, cost, at: now)
             reservation?.parts.append((applied.window, index, cost))
           }
           let windows = isAccount ? accountWindows : keyWindows
           return RateLimitDecision.Standing(
-            limit: applied.limit, window: windows.decision(applied, fit != .refused, cost: cost, at: now))
+            limit: applied.limit, window: windows.decision(applied, fit != .refused, cost: cost, at: now),
+            owner: charge.applied.owner)
         })
     }
   }
@@ -153,17 +162,19 @@ package final class RateLimiter: Sendable {
 
   /// Stores the other instances' counts for what was published; nil if publishing failed, which queues the window
   /// again.
-  func exchanged(_ window: RateLimitWindowID, _ publication: SharedWindow.Publication, others: SharedWindow.Pair?) {
-    shard(window).windows.withLock { $0.exchanged(window, publication, others: others) }
+  func exchanged(
+    _ window: RateLimitWindowID, _ publication: SharedWindow.Publication, others: SharedWindow.Pair?, at now: Int
+  ) {
+    shard(window).windows.withLock { $0.exchanged(window, publication, others: others, at: now) }
   }
 
   // MARK: Shards
 
   private func withWindows<Result>(
-    of limits: KeyLimits, _ body: (inout RateLimitWindows, inout RateLimitWindows) -> Result
+    of charges: LimitCharges, _ body: (inout RateLimitWindows, inout RateLimitWindows) -> Result
   ) -> Result {
-    Self.shard(limits.lineageID, keys).windows.withLock { keyWindows in
-      Self.shard(limits.accountID, accounts).windows.withLock { body(&keyWindows, &$0) }
+    Self.shard(charges.lineageID, keys).windows.withLock { keyWindows in
+      Self.shard(charges.accountID, accounts).windows.withLock { body(&keyWindows, &$0) }
     }
   }
 

@@ -13,14 +13,14 @@ package actor RateLimits: Service {
   /// The number of windows in one statement.
   private static let windowsPerExchangeMax = 5_000
 
-  private let pool: PostgresPool
-  private let limiter: RateLimiter
-  private let clock: DatabaseClock
+  let pool: PostgresPool
+  let limiter: RateLimiter
+  let clock: DatabaseClock
   private let instanceID: UUID
   private let observer: Observer
   /// How long PostgreSQL may take for a decision or an exchange. It is how long a caller waits for a connection, unless
   /// another time was given.
-  private let timeout: Duration
+  let timeout: Duration
   /// Whether the instance is shutting down, and therefore publishes every window.
   private var isEnding = false
   private var last: Task<Bool, Never>?
@@ -60,11 +60,16 @@ package actor RateLimits: Service {
   /// Takes `cost` from all of the limits or from none, as ``RateLimiter/admit(_:cost:at:)``, and asks PostgreSQL where
   /// necessary. Throws `.unavailable`, or the error of the database, if that cannot be decided.
   package nonisolated func admit(_ limits: KeyLimits, cost: Int) async throws -> RateLimitDecision {
+    limits.isEmpty ? .unlimited : try await admit(limits.charges(cost: cost))
+  }
+
+  /// As ``admit(_:cost:)``, for charges.
+  nonisolated func admit(_ charges: LimitCharges) async throws -> RateLimitDecision {
     var reservation: RateLimiter.Reservation? = RateLimiter.Reservation()
-    let fast = try await admitFast(limits, cost: cost, &reservation)
-    guard fast.isAdmitted, limits.needPostgres else { return fast }
+    let fast = try await admitFast(charges, &reservation)
+    guard fast.isAdmitted, charges.needPostgres else { return fast }
     do {
-      let decision = try await admitConsistently(limits, cost: cost, fast)
+      let decision = try await admitConsistently(charges, fast)
       if !decision.isAdmitted { limiter.release(reservation) }
       return decision
     } catch {
@@ -74,12 +79,12 @@ package actor RateLimits: Service {
   }
 
   private nonisolated func admitFast(
-    _ limits: KeyLimits, cost: Int, _ reservation: inout RateLimiter.Reservation?
+    _ charges: LimitCharges, _ reservation: inout RateLimiter.Reservation?
   ) async throws -> RateLimitDecision {
     var isConnected = true
     while true {
       let now = try await clock.now(on: pool)
-      if let decision = limiter.admitFast(limits, cost: cost, at: now.milliseconds, &reservation) { return decision }
+      if let decision = limiter.admitFast(charges, at: now.milliseconds, &reservation) { return decision }
       guard isConnected else {
         throw PortalError.unavailable(reason: "the instances cannot exchange the counts of a limit")
       }
@@ -88,25 +93,31 @@ package actor RateLimits: Service {
   }
 
   private nonisolated func admitConsistently(
-    _ limits: KeyLimits, cost: Int, _ fast: RateLimitDecision
+    _ charges: LimitCharges, _ fast: RateLimitDecision
   ) async throws -> RateLimitDecision {
-    let limits = limits.all
-    let consistent = limits.filter { $0.mode == .consistent }
-    guard let taken = try await pool.query(TakeRateLimits(limits: consistent, cost: cost), by: .now + timeout).first
-    else {
-      throw PostgresError(.protocolViolation, "take_rate_limits answered nothing")
+    let consistent = charges.all.filter { $0.applied.mode == .consistent }
+    guard let taken = try await pool.query(TakeRateLimits(charges: consistent), by: .now + timeout).first else {
+      throw PostgresError(.protocolViolation, "take_limits answered nothing")
     }
     var windows = taken.windows[...]
-    let standings: [RateLimitDecision.Standing] = zip(limits, fast.all).map { applied, standing in
+    let standings: [RateLimitDecision.Standing] = zip(charges.all, fast.all).map { charge, standing in
+      let (applied, cost) = (charge.applied, charge.cost)
       guard applied.mode == .consistent, let (index, current, previous) = windows.popFirst() else { return standing }
       limiter.decided(
         applied, index: index, current: current, previous: previous)
-      let window = SlidingWindow(
-        seconds: applied.limit.windowSeconds, index: index, current: current, previous: previous)
-      let fits = taken.isAdmitted || window.fits(cost: cost, limit: applied.limit.limit, at: taken.atMilliseconds)
-      return RateLimitDecision.Standing(
-        limit: applied.limit,
-        window: window.decision(fits, cost: cost, limit: applied.limit.limit, at: taken.atMilliseconds))
+      let at = taken.atMilliseconds
+      let decision: SlidingWindow.Decision
+      if let settings = applied.limit.bucket {
+        let bucket = TokenBucket(missing: current, time: index)
+        let fits = taken.isAdmitted || bucket.peek(cost: cost, settings, at: at).isAdmitted
+        decision = bucket.decision(fits, cost: cost, of: settings, at: at)
+      } else {
+        let window = SlidingWindow(
+          milliseconds: applied.limit.windowMilliseconds, index: index, current: current, previous: previous)
+        let fits = taken.isAdmitted || window.fits(cost: cost, limit: applied.limit.limit, at: at)
+        decision = window.decision(fits, cost: cost, limit: applied.limit.limit, at: at)
+      }
+      return RateLimitDecision.Standing(limit: applied.limit, window: decision, owner: applied.owner)
     }
     return RateLimitDecision(standings)
   }
@@ -133,17 +144,24 @@ package actor RateLimits: Service {
     if queued.isEmpty, limiter.isConnected { return true }
     repeat {
       do {
-        let exchange = ExchangeRateLimits(instanceID: instanceID, queued)
-        guard let used = try await pool.query(exchange, by: .now + timeout).first else {
-          throw PostgresError(.protocolViolation, "the exchange answered nothing")
+        let long = queued.filter { $0.publication.milliseconds > ExchangeRateLimits.windowMillisecondsMax }
+        let short =
+          long.isEmpty
+          ? queued : queued.filter { $0.publication.milliseconds <= ExchangeRateLimits.windowMillisecondsMax }
+        // Also without windows, so that it is known that PostgreSQL answers.
+        if !short.isEmpty || long.isEmpty {
+          let exchange = ExchangeRateLimits(instanceID: instanceID, short)
+          try told(short, await pool.query(exchange, by: .now + timeout).first)
         }
-        for ((window, publication), told) in try zip(queued, exchange.told(used)) {
-          limiter.exchanged(window, publication, others: told)
+        if !long.isEmpty {
+          let exchange = ExchangeLongRateLimits(instanceID: instanceID, long)
+          try told(long, await pool.query(exchange, by: .now + timeout).first)
         }
         limiter.isConnected = true
         observer.observe(.limitsExchanged(windows: queued.count))
       } catch {
-        for (window, publication) in queued { limiter.exchanged(window, publication, others: nil) }
+        let now = clock.now.milliseconds
+        for (window, publication) in queued { limiter.exchanged(window, publication, others: nil, at: now) }
         limiter.isConnected = false
         observer.observe(.limitExchangeFailed("\(error)"))
         return false
@@ -152,5 +170,16 @@ package actor RateLimits: Service {
       queued = limiter.takeQueued(Self.windowsPerExchangeMax, withShort: withShort)
     } while !queued.isEmpty
     return true
+  }
+
+  /// Stores the other instances' counts, which are the answer to an exchange.
+  private func told(
+    _ queued: [(window: RateLimitWindowID, publication: SharedWindow.Publication)], _ used: [Int]?
+  ) throws(PostgresError) {
+    guard let used else { throw PostgresError(.protocolViolation, "the exchange answered nothing") }
+    let now = clock.now.milliseconds
+    for ((window, publication), others) in zip(queued, try [SharedWindow.Pair](told: used, count: queued.count)) {
+      limiter.exchanged(window, publication, others: others, at: now)
+    }
   }
 }

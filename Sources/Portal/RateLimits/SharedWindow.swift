@@ -70,37 +70,58 @@ struct SharedWindow: Sendable, Equatable {
 
   /// The counts that an instance publishes in an exchange.
   struct Publication: Sendable, Equatable {
-    var seconds: Int
+    /// The length of the window.
+    var milliseconds: Int
     var index: Int
     var own: Pair
   }
 
+  /// A number from 0 to 2^40 - 1 in five bytes.
+  private struct SmallNumber: Equatable {
+    private var low: UInt32 = 0
+    private var high: UInt8 = 0
+
+    init(_ number: Int) {
+      low = UInt32(truncatingIfNeeded: number)
+      high = UInt8(truncatingIfNeeded: number >> 32)
+    }
+
+    var number: Int { Int(high) << 32 | Int(low) }
+  }
+
   /// The longest time by which a decision of the database may arrive after a later one.
-  private static let lateSecondsMax = 5
+  static let lateMillisecondsMax = 5_000
 
-  /// The length of windows that an instance does not publish while it is alone, in seconds.
-  static let shortSecondsMax = 60
+  /// The length of windows that an instance does not publish while it is alone.
+  static let shortMillisecondsMax = 60_000
 
-  private var index = 0
   private var own = Pair()
   private var published = Pair()
   private var others = Pair()
-  private let storedSeconds: Int32
+  // Both are below 2^40: there is no shorter window than a second, and no longer one than ten years.
+  private var storedIndex = SmallNumber(0)
+  private let length: SmallNumber
   /// Whether the window is queued to be published.
   var isQueued = false
 
-  init(seconds: Int) { storedSeconds = Int32(clamping: SlidingWindow.lengthMilliseconds(seconds) / 1_000) }
+  init(milliseconds: Int) { length = SmallNumber(SlidingWindow.bounded(length: milliseconds)) }
 
-  private var seconds: Int { Int(storedSeconds) }
+  /// The length of the window.
+  var milliseconds: Int { length.number }
+
+  private var index: Int {
+    get { storedIndex.number }
+    set { storedIndex = SmallNumber(newValue) }
+  }
 
   /// The use by all instances, as far as is known.
   var window: SlidingWindow {
     SlidingWindow(
-      lengthMilliseconds: seconds * 1_000, index: index, current: own.current + others.current,
+      lengthMilliseconds: milliseconds, index: index, current: own.current + others.current,
       previous: own.previous + others.previous)
   }
 
-  var publication: Publication { Publication(seconds: seconds, index: index, own: own) }
+  var publication: Publication { Publication(milliseconds: milliseconds, index: index, own: own) }
 
   private var unpublished: Int { own.current - published.current + own.previous - published.previous }
 
@@ -118,6 +139,20 @@ struct SharedWindow: Sendable, Equatable {
     return cost <= allowance.units(limit: limit, known: known) - unpublished ? .fits : .unsure
   }
 
+  /// As ``fit(cost:limit:_:at:)`` where a token bucket decides whether the cost fits. `known` is what is missing in it.
+  /// The window only counts, for the other instances.
+  mutating func fit(
+    cost: Int, _ bucket: TokenBucket.Settings, isRefused: Bool, missing known: Int, _ allowance: RateLimitAllowance,
+    at now: Int
+  ) -> Fit {
+    advance(to: now)
+    if isRefused { return .refused }
+    let unpublished = unpublished
+    guard unpublished > 0 else { return .fits }
+    let units = allowance.units(limit: bucket.size, known: max(0, known - unpublished))
+    return cost <= units - unpublished ? .fits : .unsure
+  }
+
   /// Takes `cost` from the window of the last ``fit(cost:limit:_:at:)``; returns the index of that window.
   @discardableResult
   mutating func take(_ cost: Int) -> Int {
@@ -126,17 +161,24 @@ struct SharedWindow: Sendable, Equatable {
   }
 
   /// Gives back what was taken in the window `index`, except what has been published, because published counts only
-  /// grow.
-  mutating func release(_ cost: Int, takenAt index: Int) {
+  /// grow. Returns how much that is.
+  @discardableResult
+  mutating func release(_ cost: Int, takenAt index: Int) -> Int {
+    let before = own
     if index == self.index {
       own.current = max(published.current, own.current - cost)
     } else if index == self.index - 1 {
       own.previous = max(published.previous, own.previous - cost)
     }
+    return before.current - own.current + before.previous - own.previous
   }
 
-  /// Stores the other instances' counts, which were read when `publication` was published.
-  mutating func exchanged(_ publication: Publication, others told: Pair) {
+  /// Stores the other instances' counts, which were read when `publication` was published. Returns by how much they
+  /// grew, and whether nothing was known of them before.
+  @discardableResult
+  mutating func exchanged(_ publication: Publication, others told: Pair) -> (growth: Int, isFirst: Bool) {
+    let before = others
+    let isFirst = published == Pair() && others == Pair()
     switch index - publication.index {
     case 0:
       published = publication.own
@@ -147,21 +189,22 @@ struct SharedWindow: Sendable, Equatable {
       others.previous = max(others.previous, told.current)
     default: break
     }
+    return (others.current - before.current + others.previous - before.previous, isFirst)
   }
 
   /// Stores the state of the window in the database, which decided.
   mutating func decided(index: Int, current: Int, previous: Int) {
     // Ignore a late decision, unless the window here is far ahead, which means that it dates from before the clock was
     // set back.
-    let index = SlidingWindow.bounded(index: index, seconds: seconds)
-    guard index >= self.index || (self.index - index) * seconds > Self.lateSecondsMax else { return }
+    let index = SlidingWindow.bounded(index: index, length: milliseconds)
+    guard index >= self.index || (self.index - index) * milliseconds > Self.lateMillisecondsMax else { return }
     self.index = index
     own = Pair()
     others = Pair(current: current, previous: previous)
   }
 
   private mutating func advance(to now: Int) {
-    let step = SlidingWindow.Step(from: index, to: now, lengthMilliseconds: seconds * 1_000)
+    let step = SlidingWindow.Step(from: index, to: now, lengthMilliseconds: milliseconds)
     if case .stay = step { return }
     own.take(step)
     others.take(step)
@@ -169,6 +212,6 @@ struct SharedWindow: Sendable, Equatable {
     // The others have these counts under the old index, except those that were not published yet. All of them are
     // treated as published now.
     if case .back = step { published = own }
-    index = now / (seconds * 1_000)
+    index = now / milliseconds
   }
 }

@@ -14,14 +14,19 @@ package struct ServiceToken: Sendable, Equatable {
     case grantKeys = "keys.grant"
     case readAccounts = "accounts.read"
     case writeAccounts = "accounts.write"
+    case useLimits = "limits.use"
+    case writeLimits = "limits.write"
     case importKeys = "keys.import"
     case exportKeys = "keys.export"
 
-    /// Whether it can be restricted to one environment or to some apis. Neither usage nor the catalog is kept by these;
-    /// an account's keys of all environments and apis end with it; and imports and exports concern all keys.
+    /// Whether it can be restricted to one environment or to some apis. Neither usage, nor the catalog, nor standalone
+    /// limits are kept by these; an account's keys of all environments and apis end with it; and imports and exports
+    /// concern all keys.
     package var isRestrictable: Bool {
       switch self {
-      case .readAnalytics, .readCatalog, .writeCatalog, .writeAccounts, .importKeys, .exportKeys: false
+      case .readAnalytics, .readCatalog, .writeCatalog, .writeAccounts, .useLimits, .writeLimits, .importKeys,
+        .exportKeys:
+        false
       case .verifyKeys, .writeUsage, .readKeys, .writeKeys, .grantKeys, .readAccounts: true
       }
     }

@@ -23,11 +23,17 @@ package enum StaffPermission: String, Sendable, CaseIterable {
   case changeStaff
   /// Exporting and erasing what is stored about a customer.
   case changePeople
+  /// Listing and changing the namespaces and overrides of standalone limits.
+  case changeLimits
+  /// Changing the credits of keys and accounts.
+  case changeCredits
 
   package var roles: Set<StaffMember.Role> {
     switch self {
     case .useSession, .readCustomers, .readUsage, .revokeKeys, .suspendAccounts: [.support, .admin]
-    case .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople: [.admin]
+    case .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople, .changeLimits,
+      .changeCredits:
+      [.admin]
     }
   }
 }

@@ -100,6 +100,7 @@ extension JSONWriter {
   /// A row of `import_keys`.
   fileprivate mutating func fields(of new: ImportKeys.NewKey, by creator: Actor) {
     let settings = new.key.settings
+    let limits = NarrowLimits(settings.limits)
     field("id", new.id)
     field("account_id", new.accountID)
     field("name", settings.name)
@@ -109,9 +110,10 @@ extension JSONWriter {
     field("environment", settings.environment.rawValue)
     field("scopes", settings.scopes)
     field("rate_limit_per_minute", settings.rateLimitPerMinute)
-    field("limit_names", settings.limits.map(\.name))
-    field("limit_values", json: numbers(settings.limits.map(\.limit)))
-    field("limit_window_seconds", json: numbers(settings.limits.map(\.windowSeconds)))
+    field("limit_names", limits.names)
+    field("limit_values", json: numbers(limits.limits))
+    field("limit_window_seconds", json: numbers(limits.seconds))
+    field("named_limits", json: limits.json)
     field("rate_limit_mode", settings.rateLimitMode.rawValue)
     field("allowed_ips", settings.allowedIPs?.map(\.description))
     field("expires_at", settings.expiresAt)
@@ -127,5 +129,5 @@ extension JSONWriter {
     field("key_bytes", settings.byteLength)
   }
 
-  private func numbers(_ numbers: [Int]) -> String { "[" + numbers.map { "\($0)" }.joined(separator: ",") + "]" }
+  private func numbers(_ numbers: [Int32]) -> String { "[" + numbers.map { "\($0)" }.joined(separator: ",") + "]" }
 }

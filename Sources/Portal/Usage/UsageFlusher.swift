@@ -59,10 +59,10 @@ package actor UsageFlusher: Service {
       }
     }
 
-    func read() -> Result<UsageExtent.Contents, UsageExtent.Failure> {
+    func read() -> Result<UsageExtent.Contents, SpoolFailure> {
       switch self {
       case .own(let extent): .success(extent.read())
-      case .left(let file, _): Result { () throws(UsageExtent.Failure) in try file.read() }
+      case .left(let file, _): Result { () throws(SpoolFailure) in try file.read() }
       }
     }
 
@@ -195,10 +195,10 @@ package actor UsageFlusher: Service {
     for file in orphan.files {
       do {
         count += try await write(.left(file, orphan))
-      } catch let failure as UsageExtent.Failure where failure.kind != .shortage {
+      } catch let failure as SpoolFailure where failure.kind != .shortage {
         await refuse(file, failure)
       } catch let error as PostgresError where error.refusesData {
-        await refuse(file, UsageExtent.Failure("\(file.path) is refused by the database: \(error)"))
+        await refuse(file, SpoolFailure("\(file.path) is refused by the database: \(error)"))
       }
       // A file that is done is not tried again if the next one fails.
       orphans[0].removeFirst()
@@ -213,7 +213,7 @@ package actor UsageFlusher: Service {
     if count > 0 { observer.observe(.usageAdopted(counters: count)) }
   }
 
-  private func refuse(_ file: UsageFile, _ failure: UsageExtent.Failure) async {
+  private func refuse(_ file: UsageFile, _ failure: SpoolFailure) async {
     observer.observe(.usageSpoolFailed(failure.description))
     if failure.kind == .damage { await blocking { file.setAside() } }
   }
@@ -272,7 +272,7 @@ package actor UsageFlusher: Service {
       do {
         count += try await send(kept.extent).addedCount
         written.wroteAgain(sourceID, number: kept.number, at: .now)
-      } catch let failure as UsageExtent.Failure where failure.kind != .shortage {
+      } catch let failure as SpoolFailure where failure.kind != .shortage {
         observer.observe(.usageSpoolFailed(failure.description))
       }
     }
@@ -317,8 +317,8 @@ package actor UsageFlusher: Service {
   /// While the database is down, the counters are only on the disk. After this call, a power failure costs no more than
   /// what is counted later.
   private func synchronize() async {
-    let failure = await blocking { [recorder, taken] () -> UsageExtent.Failure? in
-      do throws(UsageExtent.Failure) {
+    let failure = await blocking { [recorder, taken] () -> SpoolFailure? in
+      do throws(SpoolFailure) {
         for extent in taken { try extent.synchronize() }
         try recorder.synchronize()
         return nil

@@ -166,7 +166,7 @@ package final class UsageRecorder: Sendable {
     let layout = UsageLayout(sourceID: sourceID, number: extents.nextNumber, slotsPerShard: slotsPerShard)
     extents.nextNumber += 1
     if let spool = extents.spool {
-      do throws(UsageExtent.Failure) {
+      do throws(SpoolFailure) {
         let extent = try spool.makeExtent(layout)
         extents.failure = nil
         return extent
@@ -203,7 +203,7 @@ package final class UsageRecorder: Sendable {
   }
 
   /// Writes the extents that have not been taken yet to the disk, so that a power failure does not lose them. Blocks.
-  func synchronize() throws(UsageExtent.Failure) {
+  func synchronize() throws(SpoolFailure) {
     for extent in extents.withLock({ $0.current }) { try extent.synchronize() }
   }
 

@@ -13,25 +13,17 @@ final class UsageSpool: Sendable {
 
   let sourceID: UUID
   private let root: String
-  private let folder: FolderLock
+  private let folder: SpoolFolder
 
-  /// Creates the folder, and that of the spool if needed. Throws ``UsageExtent/Failure``, or an error of `FileManager`.
+  /// Creates the folder, and that of the spool if needed. Throws ``SpoolFailure``, or an error of `FileManager`.
   init(root: String, sourceID: UUID = .version7()) throws {
     self.root = root
     self.sourceID = sourceID
-    try FileManager.default.createDirectory(
-      atPath: root, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-    // Lock it before it gets its name, so that no process takes it for the folder of a dead one.
-    let (making, made) = ("\(root)/.\(sourceID.text)", "\(root)/\(sourceID.text)")
-    guard mkdir(making, 0o700) == 0 else { throw UsageExtent.Failure.last("\(making) cannot be created") }
-    guard let folder = FolderLock(making, renamedTo: made) else {
-      throw UsageExtent.Failure.last("\(made) cannot be created or locked")
-    }
-    self.folder = folder
+    folder = try SpoolFolder.make(in: root, named: sourceID)
   }
 
-  func makeExtent(_ layout: UsageLayout) throws(UsageExtent.Failure) -> UsageExtent {
-    try .make(at: "\(folder.path)/\(layout.number)\(Self.suffix)", layout)
+  func makeExtent(_ layout: UsageLayout) throws(SpoolFailure) -> UsageExtent {
+    try .make(at: folder.path(ofFile: layout.number, Self.suffix), layout)
   }
 
   /// Removes the folder if no files are left in it.
@@ -48,15 +40,14 @@ final class UsageSpool: Sendable {
     /// Why files were left in place, to be tried again later.
     private(set) var left: [String] = []
     let sourceID: UUID
-    private let folder: FolderLock
+    private let folder: SpoolFolder
 
-    fileprivate init(_ folder: FolderLock, of sourceID: UUID) {
+    fileprivate init(_ folder: SpoolFolder, of sourceID: UUID) {
       self.folder = folder
       self.sourceID = sourceID
-      let named = folder.filePaths.filter { $0.hasSuffix(UsageSpool.suffix) }.map { ($0, UsageSpool.number(of: $0)) }
-      for (path, number) in named.sorted(by: { ($0.1 ?? 0, $0.0) < ($1.1 ?? 0, $1.0) }) {
-        do throws(UsageExtent.Failure) {
-          guard let number else { throw UsageExtent.Failure("\(path) has a name that is not a number") }
+      for (path, number) in folder.files(UsageSpool.suffix) {
+        do throws(SpoolFailure) {
+          guard let number else { throw SpoolFailure("\(path) has a name that is not a number") }
           if let file = try UsageFile(at: path, sourceID: sourceID, number: number) {
             files.append(file)
           } else {
@@ -71,10 +62,10 @@ final class UsageSpool: Sendable {
     }
 
     /// Sets a damaged file aside, and leaves any other that cannot be written in place.
-    mutating func refuse(_ path: String, _ failure: UsageExtent.Failure) {
+    mutating func refuse(_ path: String, _ failure: SpoolFailure) {
       if failure.kind == .damage {
         setAside.append(failure.description)
-        UsageFile.setAside(path)
+        SpoolFolder.setAside(path)
       } else {
         left.append(failure.description)
       }
@@ -86,26 +77,9 @@ final class UsageSpool: Sendable {
     func close() { folder.removeIfEmpty() }
   }
 
-  /// The number in a file's name.
-  private static func number(of path: String) -> Int? {
-    guard let name = path.split(separator: "/").last?.dropLast(suffix.count), let number = Int(name),
-      name == "\(number)", number > 0
-    else { return nil }
-    return number
-  }
-
-  /// Takes over the files of at most `countMax` dead processes. The order is random, because folders with files that
-  /// were set aside stay and must not keep others from their turn.
+  /// Takes over the files of at most `countMax` dead processes.
   func adopt(atMost countMax: Int = orphanCountMax) -> [Orphan] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
-    var orphans: [Orphan] = []
-    for name in names.shuffled() where orphans.count < countMax {
-      guard name != sourceID.text, let id = UUID(uuidString: name), id.text == name,
-        let folder = FolderLock(root + "/" + name)
-      else { continue }
-      orphans.append(Orphan(folder, of: id))
-    }
-    return orphans
+    SpoolFolder.adopt(in: root, atMost: countMax).map { folder, id in Orphan(folder, of: id) }
   }
 }
 
@@ -117,43 +91,7 @@ package enum UsageAside {
   /// Their paths in `USAGE_SPOOL`, whatever database they belong to. Blocks.
   package static func list(in spool: String) -> [String] {
     guard let names = FileManager.default.enumerator(atPath: spool) else { return [] }
-    return names.prefix(entryCountMax).compactMap { $0 as? String }.filter(UsageFile.isAside).map { spool + "/" + $0 }
+    return names.prefix(entryCountMax).compactMap { $0 as? String }.filter(SpoolFolder.isAside).map { spool + "/" + $0 }
       .sorted()
-  }
-}
-
-/// The lock of a folder, held for the lifetime of this object or of the process.
-private final class FolderLock: Sendable {
-  let path: String
-  private let descriptor: Int32
-
-  private static func lockPath(_ folder: String) -> String { folder + "/lock" }
-
-  /// Nil if the lock cannot be taken, for example because another process holds it or `folder` is not a directory.
-  /// `path`, if given, is the name of the folder afterwards.
-  init?(_ folder: String, renamedTo path: String? = nil) {
-    var status = stat()
-    guard lstat(folder, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return nil }
-    let descriptor = open(Self.lockPath(folder), O_RDWR | O_CREAT | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { return nil }
-    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0, path.map({ rename(folder, $0) == 0 }) ?? true else {
-      close(descriptor)
-      return nil
-    }
-    self.descriptor = descriptor
-    self.path = path ?? folder
-  }
-
-  deinit { close(descriptor) }
-
-  var filePaths: [String] {
-    ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).map { path + "/" + $0 }
-  }
-
-  /// Removes the lock file last: while it exists, no other process can take the folder.
-  func removeIfEmpty() {
-    guard filePaths == [Self.lockPath(path)] else { return }
-    unlink(Self.lockPath(path))
-    rmdir(path)
   }
 }

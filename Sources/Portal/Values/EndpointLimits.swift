@@ -9,6 +9,8 @@ package struct EndpointLimits: Sendable, Equatable {
   package static let patternLengthMax = 200
   package static let starCountMax = 10
   package static let roleCountMax = 50
+  /// Of all limits of an api as ``json``.
+  package static let byteCountMax = 64 << 10
 
   /// The limit of one pattern.
   package struct Entry: Sendable, Equatable {

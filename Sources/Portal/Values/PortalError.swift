@@ -69,6 +69,10 @@ package enum PortalError: Error, Sendable, Equatable {
   case protected
   /// The Idempotency-Key was used before with another request.
   case idempotencyConflict
+  /// There are as many things of a kind as there may be; `reason` says of which, for the client.
+  case capReached(reason: String)
+  /// A change that needs a balance, of a key or an account without credits.
+  case creditsUnlimited
 
   package static func invalid(_ field: FieldProblem.Field, _ message: String) -> PortalError {
     .invalid([FieldProblem(field, message)])
@@ -110,9 +114,22 @@ package struct FieldProblem: Sendable, Equatable {
     case salted
     /// The key itself, as it was presented.
     case key
+    case resources
+    /// One of the scopes for a resource, by the resource's name and its index.
+    case resource(String, Int)
+    /// One of the roles of a plan, by its index.
+    case roleID(Int)
+    /// The number of credits in a change.
+    case creditValue
 
     /// The list that an entry belongs to, or the field itself.
-    var whole: Field { if case .scope = self { .scopes } else { self } }
+    var whole: Field {
+      switch self {
+      case .scope: .scopes
+      case .resource: .resources
+      default: self
+      }
+    }
   }
 
   /// The object that the field belongs to.

@@ -37,6 +37,17 @@ package enum Scope {
     return common
   }
 
+  /// Reads scopes that are separated by single spaces, as a header field has them. Nil if one is invalid, or there are
+  /// none or more than ``countMax``.
+  package static func list(in text: String) -> [String]? {
+    // Bounded first: it may be any text.
+    guard text.utf8.count <= countMax * (lengthMax + 1) else { return nil }
+    // Nearly always, it is one.
+    if isValid(text) { return [text] }
+    let scopes = text.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+    return scopes.count <= countMax && scopes.allSatisfy(isValid) ? scopes : nil
+  }
+
   static func isLetterOrDigit(_ byte: UInt8) -> Bool {
     (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
   }

@@ -18,7 +18,7 @@ package struct SlidingWindow: Sendable, Equatable {
     package var retryAfterSeconds: Int?
   }
 
-  /// More than any limit, and small enough to be multiplied by the length of any window without overflow.
+  /// More than any limit.
   static let countMax = 1 << 32
   /// The end of the year 9999: later times of a database clock are reduced to it.
   private static let millisecondsMax = 253_402_300_799_999
@@ -29,10 +29,14 @@ package struct SlidingWindow: Sendable, Equatable {
   private var previous: Int
 
   /// `index` is the number of the current fixed window since 1970, in units of its length.
-  package init(seconds: Int, index: Int = 0, current: Int = 0, previous: Int = 0) {
+  package init(milliseconds: Int, index: Int = 0, current: Int = 0, previous: Int = 0) {
     self.init(
-      lengthMilliseconds: Self.lengthMilliseconds(seconds), index: Self.bounded(index: index, seconds: seconds),
+      lengthMilliseconds: Self.bounded(length: milliseconds), index: Self.bounded(index: index, length: milliseconds),
       current: Self.bounded(count: current), previous: Self.bounded(count: previous))
+  }
+
+  package init(seconds: Int, index: Int = 0, current: Int = 0, previous: Int = 0) {
+    self.init(milliseconds: Self.milliseconds(seconds), index: index, current: current, previous: previous)
   }
 
   /// Takes numbers that are already bounded; the counts may be sums of two.
@@ -43,10 +47,19 @@ package struct SlidingWindow: Sendable, Equatable {
     self.previous = previous
   }
 
-  static func lengthMilliseconds(_ seconds: Int) -> Int { min(max(1, seconds), RateLimit.windowSecondsMax) * 1_000 }
+  /// The length of a window, which is that of a limit.
+  static func bounded(length milliseconds: Int) -> Int {
+    let range = RateLimit.windowMillisecondsRange
+    return min(max(range.lowerBound, milliseconds), range.upperBound)
+  }
 
-  static func bounded(index: Int, seconds: Int) -> Int {
-    min(max(0, index), millisecondsMax / lengthMilliseconds(seconds))
+  /// The length of a window in milliseconds.
+  static func milliseconds(_ seconds: Int) -> Int {
+    min(max(1, seconds), RateLimit.windowMillisecondsRange.upperBound / 1_000) * 1_000
+  }
+
+  static func bounded(index: Int, length milliseconds: Int) -> Int {
+    min(max(0, index), millisecondsMax / bounded(length: milliseconds))
   }
 
   static func bounded(count: Int) -> Int { min(max(0, count), countMax) }
@@ -111,7 +124,8 @@ package struct SlidingWindow: Sendable, Equatable {
 
   /// Rounded up, so that the limit is never exceeded by a fraction.
   func used(at now: Int) -> Int {
-    current + Self.divideUp(previous * max(0, lengthMilliseconds - elapsed(at: now)), lengthMilliseconds)
+    let left = max(0, lengthMilliseconds - elapsed(at: now))
+    return current + Self.divide(previous, times: left, by: lengthMilliseconds, up: true)
   }
 
   /// The decision on a request that was admitted, and then taken, or refused.
@@ -129,10 +143,10 @@ package struct SlidingWindow: Sendable, Equatable {
     let milliseconds =
       if spare >= 0, previous > 0 {
         // Within this window, once enough of the previous one has slid out.
-        lengthMilliseconds - spare * lengthMilliseconds / previous - elapsed
+        lengthMilliseconds - Self.divide(spare, times: lengthMilliseconds, by: previous) - elapsed
       } else if current > 0 {
         // In the next window, when enough of this one has slid out.
-        lengthMilliseconds - elapsed + lengthMilliseconds - (limit - cost) * lengthMilliseconds / current
+        2 * lengthMilliseconds - elapsed - Self.divide(limit - cost, times: lengthMilliseconds, by: current)
       } else {
         lengthMilliseconds
       }
@@ -140,4 +154,13 @@ package struct SlidingWindow: Sendable, Equatable {
   }
 
   private static func divideUp(_ number: Int, _ divisor: Int) -> Int { (number + divisor - 1) / divisor }
+
+  /// `number * factor / divisor`, rounded down or up, at most 2^60. The numbers are not negative. The product is beyond
+  /// 64 bits if both a count and the length of a window are very large.
+  private static func divide(_ number: Int, times factor: Int, by divisor: Int, up: Bool = false) -> Int {
+    let rest = up ? divisor - 1 : 0
+    let (product, isTooLarge) = number.multipliedReportingOverflow(by: factor)
+    if !isTooLarge, product < 1 << 62 { return (product + rest) / divisor }
+    return min(1 << 60, Int(clamping: (Int128(number) * Int128(factor) + Int128(rest)) / Int128(divisor)))
+  }
 }

@@ -9,7 +9,7 @@
 /// to the nearest bound, so that nothing here overflows.
 package struct TokenBucket: Sendable, Equatable {
   /// How large a bucket is, and how quickly it fills.
-  package struct Settings: Sendable, Equatable {
+  package struct Settings: Sendable, Hashable {
     package static let sizeMax = RateLimit.limitMax
     /// Ten years of 366 days.
     package static let intervalMillisecondsMax = 3_660 * 86_400_000
@@ -26,6 +26,9 @@ package struct TokenBucket: Sendable, Equatable {
       self.refill = min(max(1, refill), Self.sizeMax)
       self.intervalMilliseconds = min(max(1, intervalMilliseconds), Self.intervalMillisecondsMax)
     }
+
+    /// The time in which an empty bucket fills, rounded up.
+    package var fillMilliseconds: Int { TokenBucket.divideUp(size * intervalMilliseconds, refill) }
   }
 
   /// Requests arrive out of order, but none is later than this.
@@ -39,7 +42,7 @@ package struct TokenBucket: Sendable, Equatable {
   package private(set) var time: Int
 
   package init(missing: Int = 0, time: Int = 0) {
-    self.missing = min(max(0, missing), Settings.sizeMax * Settings.intervalMillisecondsMax)
+    self.missing = Self.bounded(missing: missing)
     self.time = Self.bounded(time)
   }
 
@@ -56,6 +59,33 @@ package struct TokenBucket: Sendable, Equatable {
     return decision(isAdmitted, cost: cost, settings, at: now)
   }
 
+  /// Takes what was taken elsewhere until now, whether it fits or not. If more is missing than there is in a full
+  /// bucket, it takes longer to fill.
+  mutating func take(_ count: Int, _ settings: Settings, at now: Int) {
+    advance(to: Self.bounded(now), settings)
+    missing = Self.bounded(missing: missing + min(max(0, count), Settings.sizeMax) * settings.intervalMilliseconds)
+  }
+
+  /// As ``take(_:_:at:)``, where it is not known when that was, and all of it may have come back: nothing is left, at
+  /// most.
+  mutating func takeAtMost(_ count: Int, _ settings: Settings, at now: Int) {
+    take(count, settings, at: now)
+    missing = min(missing, settings.size * settings.intervalMilliseconds)
+  }
+
+  /// Gives back what was taken.
+  mutating func giveBack(_ count: Int, _ settings: Settings) {
+    missing = max(0, missing - min(max(0, count), Settings.sizeMax) * settings.intervalMilliseconds)
+  }
+
+  /// The state after a request that was admitted, and then taken, or refused.
+  func decision(_ isAdmitted: Bool, cost: Int, of settings: Settings, at now: Int) -> SlidingWindow.Decision {
+    let now = Self.bounded(now)
+    var copy = self
+    copy.advance(to: now, settings)
+    return copy.decision(isAdmitted, cost: max(0, cost), settings, at: now)
+  }
+
   /// The decision that `admit` would return, without taking anything.
   package func peek(cost: Int, _ settings: Settings, at now: Int) -> SlidingWindow.Decision {
     let now = Self.bounded(now)
@@ -70,6 +100,10 @@ package struct TokenBucket: Sendable, Equatable {
     var copy = self
     copy.advance(to: Self.bounded(now), settings)
     return copy.missing == 0
+  }
+
+  private static func bounded(missing: Int) -> Int {
+    min(max(0, missing), Settings.sizeMax * Settings.intervalMillisecondsMax)
   }
 
   private static func bounded(_ milliseconds: Int) -> Int { min(max(0, milliseconds), millisecondsMax) }
@@ -112,5 +146,5 @@ package struct TokenBucket: Sendable, Equatable {
     return Self.divideUp(Self.divideUp(self.missing - missing, settings.refill) + time - now, 1_000)
   }
 
-  private static func divideUp(_ number: Int, _ divisor: Int) -> Int { (number + divisor - 1) / divisor }
+  fileprivate static func divideUp(_ number: Int, _ divisor: Int) -> Int { (number + divisor - 1) / divisor }
 }

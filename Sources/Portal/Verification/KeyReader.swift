@@ -47,9 +47,10 @@ struct KeyReader: Sendable {
       if imports.forms != forms, !secrets.isEmpty { continue }
       let uses = rows.first?.firstUses ?? []
       if uses.isEmpty {
+        let limits = try await shared.endpointLimits(of: rows) { try await pool.query($0) }
         return try SecretsRead(
           rows.map { row in
-            (row.position, row.found.map { found in (found.hash, found.key.map(shared.applied)) })
+            (row.position, row.found.map { found in (found.hash, shared.applied(to: found.key, limits)) })
           })
       }
       try await record(uses, secrets)
@@ -87,11 +88,43 @@ struct SharedParts: Sendable {
 
   private let scopeLists = SharedValues<[String]>(countMax: countMax)
   private let grants = SharedValues<KeyGrants>(countMax: countMax)
+  private let credits = SharedValues<KeyCredits>(countMax: countMax)
+  private let named = SharedValues<NamedLimits>(countMax: countMax)
+  private let shelf = EndpointLimitsShelf()
 
-  func applied(to key: VerifiableKey) -> VerifiableKey {
+  /// The endpoint limits of the apis that these keys are for, which are read if the instance does not have them yet.
+  func endpointLimits(
+    of rows: [FoundKey], _ read: (FindEndpointLimits) async throws -> [CompiledEndpointLimits]
+  ) async throws -> [UUID: CompiledEndpointLimits] {
+    var (found, unread) = shelf.find(for: rows.lazy.compactMap { try? $0.found?.key.get() })
+    if unread.isEmpty { return found }
+    let limits = try await read(FindEndpointLimits(apiIDs: unread))
+    shelf.store(limits)
+    for limits in limits { found[limits.apiID] = limits }
+    return found
+  }
+
+  /// A key that was read, with what it shares with others; an error if the limits of its api cannot be decoded.
+  func applied(
+    to found: Result<VerifiableKey, PostgresError>, _ limits: [UUID: CompiledEndpointLimits]
+  ) -> Result<VerifiableKey, PostgresError> {
+    found.flatMap { key in
+      guard let grants = key.grants, let apiID = grants.apiID, grants.endpointLimitsDigest != nil else {
+        return .success(applied(to: key))
+      }
+      if case .failure(let error)? = limits[apiID]?.limits { return .failure(error) }
+      var key = key
+      key.grants = KeyGrants(grants, limits[apiID])
+      return .success(applied(to: key))
+    }
+  }
+
+  private func applied(to key: VerifiableKey) -> VerifiableKey {
     var key = key
     key.scopes = scopeLists.shared(key.scopes)
-    key.grants = key.grants.map { grants.shared($0) }
+    key.grants = key.grants.map { $0.isShareable ? grants.shared($0) : $0 }
+    key.credits = key.credits.map { $0.isShareable ? credits.shared($0) : $0 }
+    key.limits.allNamed = key.limits.allNamed.map { named.shared($0) }
     return key
   }
 }

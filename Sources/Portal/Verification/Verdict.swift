@@ -1,20 +1,23 @@
 package import Foundation
-import JSON
+package import JSON
 
 /// A question from a gateway about one request of its API.
 package struct VerificationRequest: Sendable, Equatable {
   package static let costMax = 1_000
+  package static let creditCostMax = 1_000_000
   package static var endpointLengthMax: Int { UsageCounter.endpointLengthMax }
   /// The name under which usage is counted if the request names no endpoint.
   package static let endpointDefault = "unspecified"
 
   /// Nil if the presented text cannot be a key, see ``Verifier/hash(of:)``.
   package var hash: SecretHash?
-  /// The key must have all of these scopes.
+  /// The key must have all of these scopes, or one of them if ``match`` says so.
   package var scopes: [String]
   package var clientIP: AddressBlock?
   package var endpoint: String
   package var cost: Int
+  /// What the request takes of the credits of its key, if that has any; 0…``creditCostMax``.
+  package var creditCost: Int
   /// If set, keys of other environments are not found.
   package var environment: Key.Environment?
   /// Nil for most requests.
@@ -23,30 +26,59 @@ package struct VerificationRequest: Sendable, Equatable {
   package init(
     hash: SecretHash?, scopes: [String] = [], clientIP: AddressBlock? = nil,
     endpoint: String = VerificationRequest.endpointDefault, cost: Int = 1, environment: Key.Environment? = nil,
-    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil
+    api: CatalogReference? = nil, apiIDs: [UUID]? = nil, permissions: PermissionQuery? = nil, limits: [LimitAsk] = [],
+    resource: String? = nil, match: ScopeMatch = .all, creditCost: Int = 1
   ) {
     self.hash = hash
     self.scopes = scopes
     self.clientIP = clientIP
     self.endpoint = endpoint
     self.cost = cost
+    self.creditCost = creditCost
     self.environment = environment
-    demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: permissions)
+    demands = GrantDemands(
+      GrantDemands.Values(
+        api: api, apiIDs: apiIDs, permissions: permissions, limits: limits, resource: resource.map(ByteText.init),
+        match: match))
   }
 
   /// If set, keys for other apis are not found.
-  package var api: CatalogReference? { demands?.api }
+  package var api: CatalogReference? { demands?.values.api }
 
   /// If set, keys for none of these apis are not found.
   package var apiIDs: [UUID]? {
-    get { demands?.apiIDs }
-    set { demands = GrantDemands(api: api, apiIDs: newValue, permissions: permissions) }
+    get { demands?.values.apiIDs }
+    set { demand { $0.apiIDs = newValue } }
   }
 
   /// What the permissions of the key must meet.
   package var permissions: PermissionQuery? {
-    get { demands?.permissions }
-    set { demands = GrantDemands(api: api, apiIDs: apiIDs, permissions: newValue) }
+    get { demands?.values.permissions }
+    set { demand { $0.permissions = newValue } }
+  }
+
+  /// The resource that the request is about: the key's scopes for it count like those that it has for everything.
+  package var resource: ByteText? {
+    get { demands?.values.resource }
+    set { demand { $0.resource = newValue } }
+  }
+
+  package var match: ScopeMatch {
+    get { demands?.values.match ?? .all }
+    set { demand { $0.match = newValue } }
+  }
+
+  /// The limits that the request names, each once.
+  package var limits: [LimitAsk] { demands?.values.limits ?? [] }
+
+  var namesEndpoint: Bool { !endpoint.hasSameBytes(as: Self.endpointDefault) }
+
+  var namesLimits: Bool { demands?.values.limits.isEmpty == false }
+
+  private mutating func demand(_ change: (inout GrantDemands.Values) -> Void) {
+    var values = demands?.values ?? GrantDemands.Values()
+    change(&values)
+    demands = GrantDemands(values)
   }
 
   /// The endpoint name for a method and a target, as gateways pass them on. The query is left out, because it would
@@ -93,6 +125,8 @@ package struct Verdict: Sendable {
   package var code: Code
   /// The key that was found and the state of its limits; nil for `.missingKey` and `.notFound`.
   package var found: (key: VerifiableKey, limits: RateLimitDecision)?
+  /// What is left of the credits of the key; nil if it has none, or this instance has not asked for them yet.
+  package var credits: CreditStanding?
 
   package var isValid: Bool { code == .valid }
   package static let notFound = Verdict(code: .notFound, found: nil)
@@ -109,6 +143,8 @@ package struct VerifiableKey: Sendable, Equatable {
   package var allowedIPs: [AddressBlock]?
   /// Nil for most keys.
   package var grants: KeyGrants?
+  /// Nil for most keys.
+  package var credits: KeyCredits?
   package var expiresAt: Date?
   package var limits: KeyLimits
   package var environment: Key.Environment
@@ -119,19 +155,22 @@ package struct VerifiableKey: Sendable, Equatable {
   init(
     id: UUID, lineageID: UUID? = nil, accountID: UUID, name: String, environment: Key.Environment, scopes: [String],
     rateLimitPerMinute: Int?, namedLimits: [RateLimit] = [], accountLimitPerMinute: Int? = nil,
-    rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil,
+    accountLimits: [RateLimit] = [], rateLimitMode: RateLimitMode = .fast, accountLimitMode: RateLimitMode = .fast,
+    allowedIPs: [AddressBlock]? = nil,
     expiresAt: Date? = nil, isRevoked: Bool = false, isSuspended: Bool = false, isDisabled: Bool = false,
-    grants: KeyGrants? = nil
+    grants: KeyGrants? = nil, credits: KeyCredits? = nil
   ) {
     self.id = id
     self.name = name
     self.scopes = scopes
     self.allowedIPs = allowedIPs
     self.grants = grants
+    self.credits = credits
     self.expiresAt = expiresAt
     limits = KeyLimits(
       lineageID: lineageID ?? id, accountID: accountID, perMinute: rateLimitPerMinute, named: namedLimits,
-      mode: rateLimitMode, accountPerMinute: accountLimitPerMinute, accountMode: accountLimitMode)
+      mode: rateLimitMode, accountPerMinute: accountLimitPerMinute, accountNamed: accountLimits,
+      accountMode: accountLimitMode)
     self.environment = environment
     self.isRevoked = isRevoked
     self.isSuspended = isSuspended
@@ -151,10 +190,34 @@ package struct VerifiableKey: Sendable, Equatable {
         return .forbiddenAddress
       }
     }
-    let isCovered = request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
-    guard isCovered else { return .insufficientScope }
+    // Nearly always, the key itself has all of them.
+    let hasAll = request.scopes.allSatisfy { required in scopes.contains { Scope.covers($0, required) } }
+    guard hasAll || hasScopes(for: request) else { return .insufficientScope }
     guard let permissions = request.permissions else { return nil }
     return permissions.isMet { grants?.has($0) ?? false } ? nil : .insufficientPermissions
+  }
+
+  /// Whether the key has the scopes that the request requires, itself or for the request's resource. Without any
+  /// scopes, nothing is required.
+  private func hasScopes(for request: VerificationRequest) -> Bool {
+    func has(_ required: String) -> Bool {
+      if scopes.contains(where: { Scope.covers($0, required) }) { return true }
+      guard let grants, let resource = request.resource else { return false }
+      return grants.has(required, for: resource)
+    }
+    return switch request.match {
+    case .all: request.scopes.allSatisfy(has)
+    case .any: request.scopes.isEmpty || request.scopes.contains(where: has)
+    }
+  }
+
+  /// What the request takes from limits; nil if there are only limits per minute.
+  func charges(of request: VerificationRequest) -> LimitCharges? {
+    let endpoint = grants?.endpointLimits.flatMap { limits in
+      request.namesEndpoint ? limits.limit(for: request.endpoint, roles: grants?.roles ?? []) : nil
+    }
+    if limits.allNamed == nil, !request.namesLimits, endpoint == nil { return nil }
+    return limits.charges(cost: request.cost, asks: request.limits, endpoint: endpoint)
   }
 
   /// Whether there is such a key for the request: it is of the environment and for the api that the request may ask
@@ -162,11 +225,11 @@ package struct VerifiableKey: Sendable, Equatable {
   func isFound(by request: VerificationRequest) -> Bool {
     guard environment.isWithin(request.environment) else { return false }
     guard let grants else { return true }
-    return grants.apiID.isWithin(apis: request.apiIDs) && (request.api.map { grants.isFor($0) } ?? true)
+    return grants.isFor(request.api, among: request.apiIDs)
   }
 }
 
 extension VerifiableKey: Invalidatable {
   package var owner: UUID? { accountID }
-  package var dependsOnCatalog: Bool { grants != nil }
+  package var dependsOnCatalog: Bool { grants?.dependsOnCatalog ?? false }
 }

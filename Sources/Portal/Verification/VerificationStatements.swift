@@ -5,19 +5,33 @@ import Postgres
 private let verifiableKeyColumns = """
   key.key_hash, key.id, key.lineage_id, key.account_id, key.name, key.environment, key.scopes, plan.scopes,
   least(key.rate_limit_per_minute, plan.rate_limit_per_minute_max), key.limit_names,
-  key.limit_values::bigint[], key.limit_window_seconds::bigint[], account.shared_limit_per_minute,
-  key.rate_limit_mode, account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
+  key.limit_values::bigint[], key.limit_window_seconds::bigint[], key.named_limits::text,
+  account.shared_limit_per_minute, account.named_limits::text as account_limits, key.rate_limit_mode,
+  account.rate_limit_mode, key.allowed_ips::text[], \(effectiveExpiry),
   key.revoked_at is not null, account.suspended_at is not null, key.disabled_at is not null,
-  key.api_id, case when key.api_id is not null then (select api.slug from apis api where api.id = key.api_id) end,
-  case when key.has_grants then array(
-    select role.name from key_roles held join roles role on role.id = held.role_id
-    where held.account_id = key.account_id and held.key_id = key.id order by role.name collate "C") end as roles,
-  case when key.has_grants then array(
-    select permission.slug
-    from key_effective_permissions held join permissions permission on permission.id = held.permission_id
-    where held.account_id = key.account_id and held.key_id = key.id
-    order by permission.slug collate "C") end as permissions
+  key.api_id,
+  case when key.api_id is not null or plan.api_ids is not null then \(apis("id")) end as api_ids,
+  case when key.api_id is not null or plan.api_ids is not null then \(apis("slug")) end as api_slugs,
+  case when \(hasEffectiveGrants) then \(effectiveRoles) end as roles,
+  case when \(hasEffectiveGrants) then \(effectivePermissions) end as permissions,
+  key.resources,
+  case when key.api_id is not null then (
+    select api.endpoint_limits_digest from apis api where api.id = key.api_id) end as endpoint_limits_digest,
+  key.credits_id, account.credits_id as account_credits_id
   """
+
+/// A column of the apis that `api_keys key` and `plans plan` have in common, as an array in the order of the ids.
+private func apis(_ column: String) -> String {
+  """
+  array(
+    select api.\(column)
+    from unnest(case
+      when key.api_id is null then plan.api_ids
+      when plan.api_ids is null or key.api_id = any (plan.api_ids) then array[key.api_id]
+    end) common (id) join apis api on api.id = common.id
+    order by api.id)
+  """
+}
 
 private let verifiableKeyTables = """
   api_keys key
@@ -50,16 +64,49 @@ struct FoundKey {
 
 extension VerifiableKey {
   fileprivate init(columns row: inout PostgresRow) throws(PostgresError) {
+    let (id, lineageID, accountID, name, environment) = (
+      try row.next(UUID.self), try row.next(UUID?.self), try row.next(UUID.self), try row.next(String.self),
+      try row.next(Key.Environment.self)
+    )
+    let (scopes, planScopes) = (try row.next([String].self), try row.next([String].self))
     self.init(
-      id: try row.next(), lineageID: try row.next(), accountID: try row.next(), name: try row.next(),
-      environment: try row.next(), scopes: Scope.intersection(try row.next(), try row.next()),
+      id: id, lineageID: lineageID, accountID: accountID, name: name, environment: environment,
+      scopes: Scope.intersection(scopes, planScopes),
       rateLimitPerMinute: try row.next(), namedLimits: try [RateLimit](columns: &row),
-      accountLimitPerMinute: try row.next(), rateLimitMode: try row.next(), accountLimitMode: try row.next(),
+      accountLimitPerMinute: try row.next(), accountLimits: try [RateLimit](column: row.next()),
+      rateLimitMode: try row.next(), accountLimitMode: try row.next(),
       allowedIPs: try [AddressBlock](column: row.next()), expiresAt: try row.next(), isRevoked: try row.next(),
       isSuspended: try row.next(), isDisabled: try row.next(),
       grants: KeyGrants(
-        apiID: try row.next(), apiSlug: try row.next(), roles: try row.next([String]?.self) ?? [],
-        permissions: try row.next([String]?.self) ?? []))
+        apiID: try row.next(), apis: try [CatalogNamed](columns: &row), roles: try row.next([String]?.self) ?? [],
+        permissions: try row.next([String]?.self) ?? [],
+        resources: try ResourceScopes(column: row.next()).intersection(planScopes),
+        endpointLimitsDigest: try row.next()),
+      credits: KeyCredits(own: try row.next(), account: try row.next()))
+  }
+}
+
+extension [CatalogNamed] {
+  /// Reads two arrays: ids and names. Nil if they are null.
+  fileprivate init?(columns row: inout PostgresRow) throws(PostgresError) {
+    let (ids, names) = (try row.next([UUID]?.self), try row.next([String]?.self))
+    guard let ids, let names else { return nil }
+    self = zip(ids, names).map { CatalogNamed(id: $0, name: $1) }
+  }
+}
+
+/// The endpoint limits of apis that have any. Those that cannot be decoded fail by themselves.
+struct FindEndpointLimits: PostgresStatement {
+  static let sql = """
+    select id, endpoint_limits_digest, endpoint_limits::text from apis
+    where id = any ($1) and endpoint_limits is not null
+    """
+  let apiIDs: [UUID]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(apiIDs) }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> CompiledEndpointLimits {
+    CompiledEndpointLimits(
+      apiID: try row.next(), digest: try row.next(),
+      limits: Result { () throws(PostgresError) in try EndpointLimits(column: row.next()) })
   }
 }
 

@@ -15,8 +15,10 @@ extension JSONWriter {
     field("externalId", account.externalID)
     field("metadata", json: account.metadata)
     object("plan") { $0.fields(of: account.account.plan) }
+    objects("limits", account.limits) { $0.fields(of: $1) }
     field("suspendedAt", account.account.suspendedAt)
     field("createdAt", account.createdAt)
+    credits(account.credits)
   }
 
   package mutating func fields(of user: User) {

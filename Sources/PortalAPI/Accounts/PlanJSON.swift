@@ -8,6 +8,8 @@ extension JSONWriter {
     field("scopes", plan.scopes)
     field("rateLimitPerMinuteMax", plan.rateLimitPerMinuteMax)
     field("maxKeyLifetimeDays", plan.maxKeyLifetimeDays)
+    field("apiIds", plan.apiIDs?.map(\.text))
+    field("roleIds", plan.roleIDs.map(\.text))
   }
 
   /// An account that a plan was assigned to.

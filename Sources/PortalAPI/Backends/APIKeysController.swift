@@ -24,10 +24,11 @@ struct APIKeysController {
     let api = try await apis.find(try context.catalogReference("api"))
     let externalID = fields.externalID()
     let takesUsualLimit = !fields.has("rateLimitPerMinute")
-    let settings: KeySettings
+    let (settings, credits): (KeySettings, CreditSettings?)
     do {
       if fields.has("apiId") { fields.refuse("apiId", "must not be given: the path names the api") }
-      settings = try fields.keySettings(at: keys.clock.now.expiryDate, byBackend: true).settings
+      let body = try fields.keySettings(at: keys.clock.now.expiryDate, byBackend: true)
+      (settings, credits) = (body.settings, body.credits)
     } catch let error as InvalidRequest {
       // A repeat may have an `expiresAt` that was in the future at the first request and is in the past now.
       guard let id = try await account(of: externalID, api),
@@ -48,8 +49,8 @@ struct APIKeysController {
               id, for: externalID, orHouseOf: api.id, named: api.settings.slug, by: context.caller, on: transaction)
           }
           let issued = try await keys.create(
-            settings, api: .id(api.id), takesUsualLimit: takesUsualLimit, for: id, by: context.caller, at: now,
-            on: transaction)
+            settings, api: .id(api.id), takesUsualLimit: takesUsualLimit, credits: credits, for: id,
+            by: context.caller, at: now, on: transaction)
           return FirstAnswer(issued, at: keys.clock.now.expiryDate)
         }
         return try response(answer, in: id)

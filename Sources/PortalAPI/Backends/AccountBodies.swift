@@ -9,8 +9,9 @@ extension ManagedAccountSettings: JSONBody {
     let name = fields.typedLine("name", 1...Account.nameLengthMax)
     let (externalID, metadata) = (fields.externalID(), fields.accountMetadata())
     let plan = fields.optionalString("plan", 1...Plan.nameLengthMax) ?? Plan.externalName
+    let limits = fields.namedLimits()
     self = try fields.finish(name) {
-      ManagedAccountSettings(name: $0, externalID: externalID, metadata: metadata, plan: plan)
+      ManagedAccountSettings(name: $0, externalID: externalID, metadata: metadata, plan: plan, limits: limits)
     }
   }
 }
@@ -23,7 +24,8 @@ extension ManagedAccountChanges: JSONBody {
       name: fields.change("name") { $0.typedLine("name", 1...Account.nameLengthMax) },
       externalID: fields.removableChange("externalId") { $0.externalID() },
       metadata: fields.removableChange("metadata") { $0.accountMetadata() },
-      plan: fields.change("plan") { $0.optionalString("plan", 1...Plan.nameLengthMax) })
+      plan: fields.change("plan") { $0.optionalString("plan", 1...Plan.nameLengthMax) },
+      limits: fields.change("limits") { $0.namedLimits() }, credits: fields.creditsChange())
     try fields.finish()
   }
 }

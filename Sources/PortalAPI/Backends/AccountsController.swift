@@ -48,9 +48,11 @@ struct AccountsController {
     var fields = try await RequestFields(request, sizeMax: ManagedAccountSettings.sizeMax)
     let id = UUID.version7()
     let once = try request.idempotent(fields, of: context.token.id, context.secret, in: id)
+    let credits = fields.newCredits()
     let settings = try ManagedAccountSettings(&fields)
     let answer = try await idempotency.once(once, creating: id) { transaction in
-      let account = try await accounts.create(settings, id: id, by: context.caller, on: transaction)
+      let account = try await accounts.create(
+        settings, credits: credits, id: id, by: context.caller, on: transaction)
       return FirstAnswer(objects: [JSONWriter.object { $0.fields(of: account) }.text], newID: id, secret: nil)
     }
     let object = try answer.objects(atLeast: 1)[0]

@@ -75,6 +75,9 @@ extension RequestFields {
     let isEnabled = optionalBool("enabled") ?? true
     let start = optionalString("start", 1...Key.startLengthMax)
     if let start, !KeyImport.isValid(start: start) { refuse("start", "must be visible ASCII characters") }
+    for name in ["resources", "credits"] where has(name) {
+      refuse(name, "cannot be imported: set it afterwards")
+    }
     // A key that is over may be imported, so that an import can be repeated later.
     guard let body = try? keySettings(at: .distantPast, byBackend: true), let account, let hash else { return nil }
     return KeyImport(
@@ -100,11 +103,7 @@ extension JSONWriter {
     field("environment", key.environment.rawValue)
     field("scopes", key.scopes)
     field("rateLimitPerMinute", key.rateLimitPerMinute)
-    objects("limits", key.limits) { json, limit in
-      json.field("name", limit.name)
-      json.field("limit", limit.limit)
-      json.field("windowSeconds", limit.windowSeconds)
-    }
+    objects("limits", key.limits) { $0.fields(of: $1) }
     field("rateLimitMode", key.rateLimitMode.rawValue)
     field("allowedIPs", key.allowedIPs?.map(\.description))
     field("expiresAt", key.expiresAt)
@@ -117,6 +116,7 @@ extension JSONWriter {
     field("apiId", key.apiID)
     field("prefix", key.prefix)
     field("byteLength", key.byteLength)
+    field("resources", json: key.resources.text)
     field("roles", key.roles)
     field("permissions", key.permissions)
   }

@@ -5,6 +5,9 @@ import PortalHTTP
 
 /// `/v1/apis`: the apis that keys give access to, for the company's backend and for staff with the role admin.
 struct CatalogAPIsController {
+  /// For the limits of many endpoints.
+  private static let bodySizeMax = 128 << 10
+
   let apis: CatalogAPIs
 
   func addRoutes(to routes: CompanyRoutes) {
@@ -26,7 +29,7 @@ struct CatalogAPIsController {
   }
 
   @Sendable private func create(_ request: Request, _ context: CompanyContext) async throws -> Response {
-    var fields = try await RequestFields(request)
+    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let body = try fields.newAPI(context)
     let made = try await apis.create(body.settings, by: context.caller, body.reason)
     return Response(
@@ -34,7 +37,7 @@ struct CatalogAPIsController {
   }
 
   @Sendable private func update(_ request: Request, _ context: CompanyContext) async throws -> Response {
-    var fields = try await RequestFields(request)
+    var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
     let body = try fields.apiChanges(context)
     let (api, propagation) = try await apis.update(
       try context.catalogReference("api"), body.changes, by: context.caller, body.reason)

@@ -9,6 +9,7 @@ extension JSONWriter {
     field("keyPrefix", api.settings.keyPrefix)
     field("keyBytes", api.settings.keyBytes)
     field("isProtected", api.settings.isProtected)
+    field("endpointLimits", json: api.settings.endpointLimits.json)
     field("createdAt", api.createdAt)
   }
 

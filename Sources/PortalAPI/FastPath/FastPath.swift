@@ -72,7 +72,7 @@ package final class FastPath: Sendable {
     case missing(LookUp)
   }
 
-  /// The keys that a request needs and that are not in the cache.
+  /// The keys that a request needs and that are not in the cache; without any, the credits of the only key.
   final class LookUp: Sendable {
     /// When the request was first seen.
     let start: Moment
@@ -161,8 +161,14 @@ package final class FastPath: Sendable {
     return .answered
   }
 
-  /// Reads the keys into the cache. Ignores errors: the ordinary route reports them.
-  func perform(_ lookUp: LookUp) async { _ = try? await verifier.keys.values(of: lookUp.hashes, lookUp.secrets) }
+  /// Reads the keys into the cache, or asks for credits. Ignores errors: the ordinary route reports them.
+  func perform(_ lookUp: LookUp) async {
+    if lookUp.hashes.isEmpty, let question = lookUp.questions.first {
+      await verifier.fetchCredits(for: question)
+    } else {
+      _ = try? await verifier.keys.values(of: lookUp.hashes, lookUp.secrets)
+    }
+  }
 
   // MARK: Verdicts
 
@@ -198,11 +204,15 @@ package final class FastPath: Sendable {
   /// Returns the look-up for requests that could not be judged from the cache. Only well-formed keys are looked up,
   /// unless keys were imported.
   /// Checking the form of a key takes longer than looking it up in the cache, so it is done here and not before. If no
-  /// key is well-formed, the requests can be judged now.
+  /// key is well-formed, the requests can be judged now. A single key that lacks credits waits for them, too.
   private func missing(
     _ requests: [VerificationRequest], _ keys: [Range<Int>], _ bytes: Span<UInt8>, at moment: Moment
   ) -> (verdicts: [Verdict]?, outcome: Outcome) {
-    guard let places = verifier.missing(requests, at: moment), !places.isEmpty else { return (nil, .notHere) }
+    guard let places = verifier.missing(requests, at: moment) else { return (nil, .notHere) }
+    if places.isEmpty {
+      guard requests.count == 1, verifier.lacksCredits(requests[0], at: moment) else { return (nil, .notHere) }
+      return (nil, .missing(LookUp(start: moment, questions: requests, hashes: [])))
+    }
     var requests = requests
     var secrets: [SecretHash: Secret] = [:]
     for place in places {
@@ -264,9 +274,17 @@ package final class FastPath: Sendable {
   ) -> VerificationRequest? {
     var question = VerificationRequest(hash: key.map { SecretHash(of: bytes.extracting($0)) })
     if let field = fields.requiredScope {
-      let scope = bytes.text(field)
-      guard Scope.isValid(scope) else { return nil }
-      question.scopes = [scope]
+      guard let scopes = Scope.list(in: bytes.text(field)) else { return nil }
+      question.scopes = scopes
+    }
+    if let field = fields.scopeMatch {
+      guard let match = ScopeMatch(named: bytes.text(field)) else { return nil }
+      question.match = match
+    }
+    if let field = fields.resource {
+      let resource = bytes.text(field)
+      guard ResourceScopes.isValid(name: resource), !question.scopes.isEmpty else { return nil }
+      question.resource = ByteText(resource)
     }
     if let field = fields.requiredPermission {
       guard let permissions = try? PermissionQuery(bytes.text(field)) else { return nil }
@@ -277,6 +295,10 @@ package final class FastPath: Sendable {
         return nil
       }
       question.clientIP = address
+    }
+    if let field = fields.creditCost {
+      guard let cost = CreditCostField.parse(bytes.extracting(field)) else { return nil }
+      question.creditCost = cost
     }
     if let uri = fields.originalURI {
       question.endpoint = VerificationRequest.endpoint(in: bytes, method: fields.originalMethod, target: uri)
@@ -300,6 +322,7 @@ package final class FastPath: Sendable {
     scratch.body.object { $0.fields(of: verdict) }
     writeJSONHead(&scratch)
     if let limits = verdict.found?.limits { scratch.head.add(limits) }
+    scratch.head.addCredits(of: verdict, isAuthorizing: false)
     endHead(&scratch, at: moment)
   }
 
@@ -342,6 +365,7 @@ package final class FastPath: Sendable {
         scratch.head.append(text: scope)
       }
       scratch.head.add(limits)
+      scratch.head.addCredits(of: verdict, isAuthorizing: true)
     }
     if status == .unauthorized { scratch.head.append("\r\nWWW-Authenticate: Bearer realm=\"api\"") }
     writeLength(&scratch)

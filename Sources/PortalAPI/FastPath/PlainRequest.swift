@@ -34,9 +34,12 @@ struct PlainRequest: Equatable {
     @Place var apiKey: Range<Int>?
     @Place var requiredScope: Range<Int>?
     @Place var requiredPermission: Range<Int>?
+    @Place var scopeMatch: Range<Int>?
+    @Place var resource: Range<Int>?
     @Place var clientIP: Range<Int>?
     @Place var originalMethod: Range<Int>?
     @Place var originalURI: Range<Int>?
+    @Place var creditCost: Range<Int>?
     @Place var requestID: Range<Int>?
     @Place var contentEncoding: Range<Int>?
     /// Whether one of them occurs twice.
@@ -238,10 +241,13 @@ private struct HeadReader {
     case 6 where isName("expect"), 7 where isName("upgrade"), 17 where isName("transfer-encoding"): return false
     case 9 where isName("x-api-key"): fields.set(\.apiKey, value)
     case 10 where isName("connection"): return value.count == 10 && bytes.begins(inAnyCase: "keep-alive", at: value)
+    case 10 where isName("x-resource"): fields.set(\.resource, value)
     case 11 where isName("x-client-ip"): fields.set(\.clientIP, value)
     case 12 where isName("content-type"): fields.set(\.contentType, value)
     case 12 where isName("x-request-id"): fields.set(\.requestID, value)
+    case 13 where isName("x-credit-cost"): fields.set(\.creditCost, value)
     case 13 where isName("authorization"): fields.set(\.authorization, value)
+    case 13 where isName("x-scope-match"): fields.set(\.scopeMatch, value)
     case 14 where isName("content-length"): return takeContentLength(value, bytes)
     case 14 where isName("x-original-uri"): fields.set(\.originalURI, value)
     case 16 where isName("proxy-connection"): return false

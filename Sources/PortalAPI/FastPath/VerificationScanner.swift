@@ -55,6 +55,9 @@ struct VerificationScanner {
     var cost: Int?
     var api: CatalogReference?
     var permissions: PermissionQuery?
+    var resource: String?
+    var match: ScopeMatch?
+    var creditCost: Int?
   }
 
   private mutating func request(_ bytes: Span<UInt8>) -> Asked? {
@@ -66,11 +69,13 @@ struct VerificationScanner {
     guard take("}", bytes), let key = members.key else { return nil }
     var scopes = members.scopes ?? []
     if let scope = members.scope { scopes.append(scope) }
+    if members.resource != nil, scopes.isEmpty { return nil }
     let isKey = (1...KeyFormat.lengthMax).contains(key.count)
     let request = VerificationRequest(
       hash: isKey ? SecretHash(of: bytes.extracting(key)) : nil, scopes: scopes, clientIP: members.clientIP,
       endpoint: members.endpoint.map { bytes.text($0) } ?? VerificationRequest.endpointDefault,
-      cost: members.cost ?? 1, api: members.api, permissions: members.permissions)
+      cost: members.cost ?? 1, api: members.api, permissions: members.permissions, resource: members.resource,
+      match: members.match ?? .all, creditCost: members.creditCost ?? 1)
     return (request, key)
   }
 
@@ -97,7 +102,7 @@ struct VerificationScanner {
       return members.clientIP?.isSingleAddress == true
     }
     if bytes.holds("cost", at: name), members.cost == nil {
-      members.cost = number(bytes)
+      members.cost = number(bytes, digitCountMax: 4)
       return (1...VerificationRequest.costMax).contains(members.cost ?? 0)
     }
     if bytes.holds("api", at: name), members.api == nil, let text = string(bytes) {
@@ -108,7 +113,27 @@ struct VerificationScanner {
       members.permissions = text.count <= PermissionQuery.lengthMax ? try? PermissionQuery(bytes.text(text)) : nil
       return members.permissions != nil
     }
+    if bytes.holds("resource", at: name), members.resource == nil, let text = string(bytes) {
+      members.resource = text.count <= ResourceScopes.nameLengthMax ? bytes.text(text) : nil
+      return members.resource.map { ResourceScopes.isValid(name: $0) } ?? false
+    }
+    if bytes.holds("match", at: name), members.match == nil, let text = string(bytes) {
+      members.match = ScopeMatch(named: bytes.text(text))
+      return members.match != nil
+    }
+    if bytes.holds("credits", at: name), members.creditCost == nil {
+      members.creditCost = creditCost(bytes)
+      return (0...VerificationRequest.creditCostMax).contains(members.creditCost ?? -1)
+    }
     return false
+  }
+
+  /// `{"cost": …}`
+  private mutating func creditCost(_ bytes: Span<UInt8>) -> Int? {
+    guard take("{", bytes), let name = string(bytes), bytes.holds("cost", at: name), take(":", bytes),
+      let cost = number(bytes, digitCountMax: 7), take("}", bytes)
+    else { return nil }
+    return cost
   }
 
   private mutating func scopes(_ bytes: Span<UInt8>) -> [String]? {
@@ -167,17 +192,18 @@ struct VerificationScanner {
     return nil
   }
 
-  /// A positive whole number of at most four digits.
-  private mutating func number(_ bytes: Span<UInt8>) -> Int? {
+  /// A whole number without a sign, of a few digits.
+  private mutating func number(_ bytes: Span<UInt8>, digitCountMax: Int) -> Int? {
     skipSpace(bytes)
     let start = position
     var number = 0
-    while position < end, (0x30...0x39).contains(bytes[position]), position - start < 5 {
+    while position < end, (0x30...0x39).contains(bytes[position]), position - start <= digitCountMax {
       number = number * 10 + Int(bytes[position] - 0x30)
       position += 1
     }
     // The caller rejects a fraction or an exponent, because it expects a comma or a brace.
-    guard (1...4).contains(position - start), bytes[start] != UInt8(ascii: "0") else { return nil }
+    guard (1...digitCountMax).contains(position - start), bytes[start] != UInt8(ascii: "0") || position == start + 1
+    else { return nil }
     return number
   }
 }

@@ -4,12 +4,12 @@ import Portal
 import PortalHTTP
 
 /// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
-/// throw all problems together. Only a backend may name the api that a key is for, and what it looks like. It may leave
-/// out what a customer's keys must have: scopes, and a limit per minute.
+/// throw all problems together. Only a backend may set the resources and the credits of a key, and what it looks like.
+/// It may leave out what a customer's keys must have: scopes, and a limit per minute.
 extension RequestFields {
   mutating func keySettings(
     at now: Date, byBackend: Bool
-  ) throws -> (settings: KeySettings, api: CatalogReference?) {
+  ) throws -> (settings: KeySettings, api: CatalogReference?, credits: CreditSettings?) {
     let name = typedLine("name", 1...Key.nameLengthMax)
     let scopes = required("scopes") { $0.scopes(byBackend) }
     let environment = choice("environment", default: Key.Environment.live)
@@ -19,14 +19,16 @@ extension RequestFields {
     let mode = choice("rateLimitMode", default: RateLimitMode.fast)
     let (allowedIPs, expiresAt) = (addressBlocks(), futureDate("expiresAt", after: now))
     let (description, tags, metadata) = (keyDescription(), tags(), metadata())
-    let api = byBackend ? apiReference("apiId") : nil
+    let api = apiReference("apiId")
     let (prefix, byteLength) = byBackend ? (keyPrefix("prefix"), keyByteLength()) : (nil, nil)
+    let resources = byBackend ? optionalResources("resources") : nil
+    let credits = byBackend ? newCredits() : nil
     return try finish(name, scopes) { name, scopes in
       let settings = KeySettings(
         name: name, environment: environment, scopes: scopes, rateLimitPerMinute: rateLimit, limits: limits,
         rateLimitMode: mode, allowedIPs: allowedIPs, expiresAt: expiresAt, description: description, tags: tags,
-        metadata: metadata, prefix: prefix, byteLength: byteLength)
-      return (settings, api)
+        metadata: metadata, prefix: prefix, byteLength: byteLength, resources: resources ?? .none)
+      return (settings, api, credits)
     }
   }
 
@@ -44,9 +46,11 @@ extension RequestFields {
       description: removableChange("description") { $0.keyDescription() }, tags: change("tags") { $0.tags() },
       metadata: removableChange("metadata") { $0.metadata() },
       isEnabled: change("enabled") { $0.optionalBool("enabled") },
-      api: byBackend ? removableChange("apiId") { $0.apiReference("apiId") } : .keep,
+      api: removableChange("apiId") { $0.apiReference("apiId") },
       prefix: byBackend ? removableChange("prefix") { $0.keyPrefix("prefix") } : .keep,
-      byteLength: byBackend ? removableChange("byteLength") { $0.keyByteLength() } : .keep)
+      byteLength: byBackend ? removableChange("byteLength") { $0.keyByteLength() } : .keep,
+      resources: byBackend ? change("resources") { $0.optionalResources("resources") } : nil,
+      credits: byBackend ? creditsChange() : nil)
     try finish()
     return changes
   }
@@ -55,6 +59,41 @@ extension RequestFields {
     optionalList("scopes", (mayBeEmpty ? 0 : 1)...Scope.countMax, "must match ^[a-z0-9][a-z0-9:._*-]{0,63}$") {
       Scope.isValid($0) ? $0 : nil
     }
+  }
+
+  /// An object whose members are lists of scopes. Nil if it is missing or null, and after a problem.
+  mutating func optionalResources(_ name: String) -> ResourceScopes? {
+    guard let value = value(name) else { return nil }
+    guard case .object(let members) = value, members.count <= ResourceScopes.countMax else {
+      refuse(name, "must be an object of at most \(ResourceScopes.countMax) members")
+      return nil
+    }
+    var entries: [ResourceScopes.Entry] = []
+    for (resource, value) in members {
+      guard ResourceScopes.isValid(name: resource) else {
+        refuse("\(name).\(resource.shortened())", "is not a resource: must match \(ResourceScopes.namePattern)")
+        continue
+      }
+      guard case .array(let values) = value, (1...Scope.countMax).contains(values.count) else {
+        refuse("\(name).\(resource)", "must be a list of 1 to \(Scope.countMax) entries")
+        continue
+      }
+      var scopes: [String] = []
+      for (index, value) in values.enumerated() {
+        if case .string(let scope) = value, Scope.isValid(scope) {
+          scopes.append(scope)
+        } else {
+          refuse("\(name).\(resource)[\(index)]", "must match ^[a-z0-9][a-z0-9:._*-]{0,63}$")
+        }
+      }
+      entries.append(ResourceScopes.Entry(name: resource, scopes: scopes))
+    }
+    let resources = ResourceScopes(entries)
+    guard resources.text.utf8.count <= ResourceScopes.byteCountMax else {
+      refuse(name, "must be at most \(ResourceScopes.byteCountMax) bytes when written without spaces")
+      return nil
+    }
+    return resources
   }
 
   /// The scope patterns of a plan or a policy.
@@ -107,19 +146,51 @@ extension RequestFields {
     optionalObjectText("metadata", byteCountMax: Key.metadataByteCountMax, depthMax: Key.metadataDepthMax)
   }
 
-  private mutating func namedLimits() -> [RateLimit] {
+  /// The named limits of a key or an account.
+  mutating func namedLimits() -> [RateLimit] {
     var names: Set<String> = []
     return optionalObjects("limits", 0...RateLimit.countMax) { fields in
       let name = fields.string("name", 1...64)
+      let isAutomatic = fields.optionalBool("autoApply") ?? true
       if !RateLimit.isValid(name: name ?? "") {
         fields.refuse("name", "must match ^[a-z][a-z0-9_-]{0,31}$ and be neither default nor account")
       } else if let name, !names.insert(name).inserted {
         fields.refuse("name", "must not be repeated")
       }
+      if fields.has("bucket"), !fields.takeNull("bucket") {
+        return RequestFields.make(name, fields.bucket()) {
+          RateLimit(name: $0, bucket: $1, isAutomatic: isAutomatic)
+        }
+      }
       return RequestFields.make(
         name, fields.integer("limit", 1...RateLimit.limitMax),
-        fields.integer("windowSeconds", 1...RateLimit.windowSecondsMax)
-      ) { RateLimit(name: $0, limit: $1, windowSeconds: $2) }
+        fields.required("windowMilliseconds") { $0.windowMilliseconds() }
+      ) { RateLimit(name: $0, limit: $1, windowMilliseconds: $2, isAutomatic: isAutomatic) }
     } ?? []
+  }
+
+  private mutating func bucket() -> TokenBucket.Settings? {
+    let bucket = object("bucket") { fields in
+      RequestFields.make(
+        fields.integer("size", 1...TokenBucket.Settings.sizeMax),
+        fields.integer("refill", 1...TokenBucket.Settings.sizeMax),
+        fields.integer("intervalMilliseconds", 1...TokenBucket.Settings.intervalMillisecondsMax)
+      ) { TokenBucket.Settings(size: $0, refill: $1, intervalMilliseconds: $2) }
+    }
+    guard let bucket else { return nil }
+    if !bucket.isFilledInTime { refuse("bucket", "must fill within ten years") }
+    return bucket
+  }
+
+  /// The length of a window, in milliseconds or in seconds, or in both.
+  private mutating func windowMilliseconds() -> Int? {
+    let range = RateLimit.windowMillisecondsRange
+    let milliseconds = optionalInteger("windowMilliseconds", range)
+    let seconds = optionalInteger("windowSeconds", range.lowerBound / 1_000...range.upperBound / 1_000)
+    guard let milliseconds else { return seconds.map { $0 * 1_000 } }
+    if let seconds, seconds != RateLimit.seconds(milliseconds) {
+      refuse("windowSeconds", "must be windowMilliseconds in seconds, rounded up")
+    }
+    return milliseconds
   }
 }

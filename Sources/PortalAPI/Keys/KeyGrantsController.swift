@@ -4,8 +4,8 @@ import JSON
 import Portal
 import PortalHTTP
 
-/// `/v1/keys/{id}/roles` and `…/permissions`: what the company grants to a key of any account, for its backend and
-/// for staff with the role admin.
+/// `/v1/keys/{id}/roles`, `…/permissions` and `…/resources`: what the company grants to a key of any account, for its
+/// backend and for staff with the role admin.
 struct KeyGrantsController {
   /// For two thousand names.
   private static let bodySizeMax = 512 << 10
@@ -22,6 +22,14 @@ struct KeyGrantsController {
       let (changes, reason) = try await Self.body(request, context)
       return response(
         try await grants.changePermissions(of: try context.pathID, changes, by: context.caller, reason))
+    }
+    routes.put("v1/keys/{id}/resources", .grantKeys) { request, context in
+      var fields = try await RequestFields(request, sizeMax: KeysController.bodySizeMax)
+      let resources = fields.required("resources") { $0.optionalResources("resources") }
+      let reason = fields.reason(of: context)
+      return response(
+        try await grants.setResources(
+          of: try context.pathID, try fields.finish(resources) { $0 }, by: context.caller, reason))
     }
   }
 

@@ -23,11 +23,7 @@ extension JSONWriter {
     field("environment", key.environment.rawValue)
     field("scopes", key.scopes)
     field("rateLimitPerMinute", key.rateLimitPerMinute)
-    objects("limits", key.limits) { json, limit in
-      json.field("name", limit.name)
-      json.field("limit", limit.limit)
-      json.field("windowSeconds", limit.windowSeconds)
-    }
+    objects("limits", key.limits) { $0.fields(of: $1) }
     field("rateLimitMode", key.rateLimitMode.rawValue)
     field("allowedIPs", key.allowedIPs?.map(\.description))
     field("expiresAt", key.expiresAt)
@@ -51,15 +47,33 @@ extension JSONWriter {
     field("apiId", key.apiID)
     field("prefix", key.prefix)
     field("byteLength", key.byteLength)
+    field("resources", json: key.resources.text)
     field("roles", key.roles)
     field("permissions", key.permissions)
+    credits(key.credits)
     object("effective") { json in
       json.field("scopes", key.effectiveScopes)
       json.field("rateLimitPerMinute", key.effectiveRateLimitPerMinute)
       json.field("expiresAt", key.effectiveExpiresAt)
       json.field("permissions", key.effectivePermissions)
+      json.field("resources", json: key.effectiveResources.text)
+      json.field("roles", key.effectiveRoles)
+      json.field("apiIds", key.effectiveAPIIDs?.map(\.text))
     }
     objects("policyViolations", key.policyViolations) { $0.fields(of: $1) }
+  }
+
+  /// A named limit of a key or an account.
+  mutating func fields(of limit: RateLimit) {
+    field("name", limit.name)
+    if let bucket = limit.bucket {
+      object("bucket") { $0.fields(of: bucket) }
+    } else {
+      field("limit", limit.limit)
+      field("windowSeconds", limit.windowSeconds)
+      field("windowMilliseconds", limit.windowMilliseconds)
+    }
+    field("autoApply", limit.isAutomatic)
   }
 
   mutating func fields(of policy: KeyPolicy) {

@@ -57,7 +57,7 @@ struct KeysController {
     let once = try request.idempotent(fields, access)
     // What is usual depends on the account.
     let takesUsualLimit = access.isByBackend && !fields.has("rateLimitPerMinute")
-    let body: (settings: KeySettings, api: CatalogReference?)
+    let body: (settings: KeySettings, api: CatalogReference?, credits: CreditSettings?)
     do {
       body = try fields.keySettings(at: expiryDate, byBackend: access.isByBackend)
     } catch let error as InvalidRequest {
@@ -68,8 +68,8 @@ struct KeysController {
     let now = try await keys.now()
     let answer = try await idempotency.once(once, of: access.accountID) { transaction in
       let issued = try await keys.create(
-        body.settings, api: body.api, takesUsualLimit: takesUsualLimit, for: access.accountID, by: access.caller,
-        at: now, on: transaction)
+        body.settings, api: body.api, takesUsualLimit: takesUsualLimit, credits: body.credits, for: access.accountID,
+        by: access.caller, at: now, on: transaction)
       return FirstAnswer(issued, at: expiryDate)
     }
     return response(try NewKey(answer), for: access)

@@ -41,6 +41,10 @@ extension FieldProblem.Field {
     case .hash: "hash"
     case .salted: "salted"
     case .key: "key"
+    case .resources: "resources"
+    case .resource(let name, let index): "resources.\(name)[\(index)]"
+    case .roleID(let index): "roleIds[\(index)]"
+    case .creditValue: "value"
     }
   }
 }

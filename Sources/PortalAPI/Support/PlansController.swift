@@ -23,8 +23,9 @@ struct PlansController {
       throw InvalidRequest("path.name", "must match \(Plan.namePattern)")
     }
     var fields = try await RequestFields(request)
-    let plan = try Plan(name: name, &fields)
-    let propagation = try await plans.set(plan, by: context.caller)
+    let body = try PlanBody(name: name, &fields)
+    let (plan, propagation) = try await plans.set(
+      body.plan, apis: body.apis, roles: body.roles, by: context.caller)
     return Response(json: .object { $0.fields(of: plan, propagation) })
   }
 

@@ -46,15 +46,31 @@ extension StaffChanges: JSONBody {
   }
 }
 
-extension Plan {
+struct PlanBody {
+  /// Without what the next two name.
+  var plan: Plan
+  /// Nil means all.
+  var apis: [CatalogReference]?
+  var roles: [CatalogReference]
+}
+
+extension PlanBody {
   /// `name` comes from the path, the rest from the body.
   init(name: String, _ fields: inout RequestFields) throws {
     let scopes = fields.required("scopes") { $0.optionalScopePatterns("scopes") }
     let keyCap = fields.integerOrNull("keyCap", 1...Plan.keyCapMax)
     let rateLimit = fields.integerOrNull("rateLimitPerMinuteMax", 1...Key.rateLimitPerMinuteMax)
     let lifetime = fields.optionalInteger("maxKeyLifetimeDays", 1...KeyPolicy.lifetimeDaysMax)
+    let apis = fields.optionalList("apiIds", 1...Plan.apiCountMax, "must be the id or slug of an api") {
+      CatalogReference($0)
+    }
+    let roles = fields.optionalList("roleIds", 0...Plan.roleCountMax, "must be the id or name of a role") {
+      CatalogReference($0)
+    }
     self = try fields.finish(keyCap, scopes, rateLimit) {
-      Plan(name: name, keyCap: $0, scopes: $1, rateLimitPerMinuteMax: $2, maxKeyLifetimeDays: lifetime)
+      PlanBody(
+        plan: Plan(name: name, keyCap: $0, scopes: $1, rateLimitPerMinuteMax: $2, maxKeyLifetimeDays: lifetime),
+        apis: apis, roles: roles ?? [])
     }
   }
 }

@@ -16,7 +16,8 @@ package struct KeyPlaces: Sendable, Equatable {
   private static let otherFields: Set<String> = [
     "connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "forwarded", "host",
     "traceparent", "tracestate", "transfer-encoding", "upgrade", "x-client-ip", "x-forwarded-for", "x-original-method",
-    "x-original-uri", "x-request-id", "x-required-scope",
+    "x-original-uri", "x-request-id", "x-required-permission", "x-required-scope", "x-resource", "x-scope-match",
+    "x-credit-cost",
   ]
 
   enum Place: Sendable, Equatable {

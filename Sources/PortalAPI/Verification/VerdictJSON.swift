@@ -25,8 +25,13 @@ extension JSONWriter {
       piece(#","rateLimit":null,"limits":[]"#)
     }
     if let grants = key.grants { fields(of: grants) }
+    if let credits = verdict.credits {
+      piece(#","credits":{"remaining":"#, credits.remaining)
+      piece("}")
+    }
     // Null if waiting would not help.
     if verdict.code == .rateLimited { field("retryAfterSeconds", limits.binding?.retryAfterSeconds) }
+    if verdict.code == .usageExceeded { field("retryAfterSeconds", verdict.credits?.retryAfterSeconds) }
   }
 
   private mutating func fields(of grants: KeyGrants) {
@@ -41,8 +46,16 @@ extension JSONWriter {
   }
 
   private mutating func piece(_ text: StaticString, _ standing: RateLimitDecision.Standing) {
-    piece(text, standing.limit.name)
+    piece(text, standing.shortName)
+    switch standing.owner {
+    case .key: break
+    case .account: if !RateLimit.isReserved(name: standing.limit.name) { piece(#","shared":true"#) }
+    case .api: piece(#","endpoint":"#, standing.limit.name)
+    }
     piece(#","windowSeconds":"#, standing.limit.windowSeconds)
+    if standing.limit.bucket == nil, standing.limit.windowMilliseconds % 1_000 != 0 {
+      piece(#","windowMilliseconds":"#, standing.limit.windowMilliseconds)
+    }
     piece(#","limit":"#, standing.window)
   }
 

@@ -31,9 +31,13 @@ struct VerificationController {
     let (asked, key) = try fields.finish(parsed) { $0 }
     var question = asked
     question.restrict(to: context.token)
-    let verdict = try await verifier.verify(question, key)
+    let verdict: Verdict
+    do { verdict = try await verifier.verify(question, key) } catch let unknown as UnknownLimits {
+      throw InvalidRequest(unknown.problems(at: "body"))
+    }
     var response = Response(json: .object { $0.fields(of: verdict) })
     if let found = verdict.found { response.headers.append(contentsOf: HTTPFields(found.limits)) }
+    response.headers.addCredits(of: verdict, isAuthorizing: false)
     return response
   }
 
@@ -44,13 +48,21 @@ struct VerificationController {
     var secrets: [SecretHash: Secret] = [:]
     for case .question(let question, let key) in items { if let hash = question.hash { secrets[hash] = key } }
     var verdicts = try await verifier.verify(items.compactMap(\.question), secrets)[...]
-    for item in items where item.question == nil { verifier.noteInvalidRequest() }
+    let results: [Result<Verdict, InvalidQuestion>] = items.enumerated().compactMap { place, item in
+      switch item {
+      case .question:
+        verdicts.popFirst()?.mapError { InvalidQuestion(problems: $0.problems(at: "body.requests[\(place)]")) }
+      case .invalid(let problems): .failure(InvalidQuestion(problems: problems))
+      }
+    }
     return Response(
       json: .object { json in
-        json.objects("results", items) { json, item in
-          switch item {
-          case .question: if let verdict = verdicts.popFirst() { json.fields(of: verdict) }
-          case .invalid(let problems): json.fields(ofInvalid: problems)
+        json.objects("results", results) { json, result in
+          switch result {
+          case .success(let verdict): json.fields(of: verdict)
+          case .failure(let invalid):
+            verifier.noteInvalidRequest()
+            json.fields(ofInvalid: invalid.problems)
           }
         }
       })
@@ -68,6 +80,22 @@ extension ServiceTokenRoutes {
   fileprivate func on(
     _ route: HotRoute, _ right: ServiceToken.Permission, query: [QueryParameter]? = [], _ handler: @escaping Handler
   ) { on(RouterPath(route.path), route.method, right, query: query, handler) }
+}
+
+/// Why a question of a batch has no verdict.
+private struct InvalidQuestion: Error {
+  let problems: [RequestProblem]
+}
+
+extension UnknownLimits {
+  /// The problems of the question at this location.
+  fileprivate func problems(at location: String) -> [RequestProblem] {
+    places.prefix(BatchItem.problemCountMax).map { place in
+      RequestProblem(
+        location: "\(location).limits[\(place)].name",
+        message: "is not a limit of the key or its account; a limit that they do not have needs its numbers")
+    }
+  }
 }
 
 extension Verdict {
@@ -91,6 +119,7 @@ extension Response {
       headers[.xLatchkeyAccountID] = key.accountID.text
       headers[.xLatchkeyScopes] = key.scopes.joined(separator: " ")
       headers.append(contentsOf: HTTPFields(limits))
+      headers.addCredits(of: verdict, isAuthorizing: true)
     }
     let status = verdict.authorizationStatus
     if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer realm=\"api\"" }
@@ -103,8 +132,23 @@ extension Request {
   fileprivate func verification(of hash: SecretHash?) throws -> VerificationRequest {
     var question = VerificationRequest(hash: hash)
     if let scope = headers[.xRequiredScope] {
-      guard Scope.isValid(scope) else { throw InvalidRequest("header.X-Required-Scope", "must be a scope") }
-      question.scopes = [scope]
+      guard let scopes = Scope.list(in: scope) else {
+        throw InvalidRequest("header.X-Required-Scope", "must be a scope, or scopes separated by spaces")
+      }
+      question.scopes = scopes
+    }
+    if let text = headers[.xScopeMatch] {
+      guard let match = ScopeMatch(named: text) else {
+        throw InvalidRequest("header.X-Scope-Match", "must be all or any")
+      }
+      question.match = match
+    }
+    if let resource = headers[.xResource] {
+      guard ResourceScopes.isValid(name: resource) else {
+        throw InvalidRequest("header.X-Resource", "must match \(ResourceScopes.namePattern)")
+      }
+      guard !question.scopes.isEmpty else { throw InvalidRequest("header.X-Resource", "requires X-Required-Scope") }
+      question.resource = ByteText(resource)
     }
     if let text = headers[.xRequiredPermission] {
       do throws(PermissionQuery.Problem) { question.permissions = try PermissionQuery(text) } catch {
@@ -116,6 +160,13 @@ extension Request {
         throw InvalidRequest("header.X-Client-IP", "must be an IPv4 or IPv6 address")
       }
       question.clientIP = address
+    }
+    if let text = headers[.xCreditCost] {
+      guard let cost = CreditCostField.parse(Array(text.utf8).span) else {
+        throw InvalidRequest(
+          "header.X-Credit-Cost", "must be an integer from 0 to \(VerificationRequest.creditCostMax)")
+      }
+      question.creditCost = cost
     }
     if let uri = headers[.xOriginalURI] {
       question.endpoint = VerificationRequest.endpoint(method: headers[.xOriginalMethod], target: uri)
@@ -131,6 +182,8 @@ extension HTTPField.Name {
   static let xAPIKey = HTTPField.Name("X-API-Key")!
   fileprivate static let xRequiredScope = HTTPField.Name("X-Required-Scope")!
   fileprivate static let xRequiredPermission = HTTPField.Name("X-Required-Permission")!
+  fileprivate static let xScopeMatch = HTTPField.Name("X-Scope-Match")!
+  fileprivate static let xResource = HTTPField.Name("X-Resource")!
   fileprivate static let xClientIP = HTTPField.Name("X-Client-IP")!
   fileprivate static let xOriginalMethod = HTTPField.Name("X-Original-Method")!
   static let xOriginalURI = HTTPField.Name("X-Original-URI")!

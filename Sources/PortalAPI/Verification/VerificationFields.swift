@@ -56,13 +56,52 @@ extension RequestFields {
     }
     let endpoint = optionalString("endpoint", 1...VerificationRequest.endpointLengthMax)
     let cost = integer("cost", 1...VerificationRequest.costMax, default: 1)
-    let (api, permissions) = (apiReference("api"), permissionQuery())
+    let (api, permissions, limits) = (apiReference("api"), permissionQuery(), limitAsks())
+    let (resource, match) = (resource(of: scopes), choice("match", default: ScopeMatch.all))
+    let creditCost = optionalObject("credits") { fields in
+      fields.integer("cost", 0...VerificationRequest.creditCostMax, default: 1)
+    }
     return key.map {
       let question = VerificationRequest(
         hash: hash($0), scopes: scopes, clientIP: clientIP,
-        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions)
+        endpoint: endpoint ?? VerificationRequest.endpointDefault, cost: cost, api: api, permissions: permissions,
+        limits: limits, resource: resource, match: match, creditCost: creditCost ?? 1)
       return (question, $0)
     }
+  }
+
+  /// Only scopes are judged by it, so it would mean nothing without any.
+  private mutating func resource(of scopes: [String]) -> String? {
+    guard let resource = optionalString("resource", 1...ResourceScopes.nameLengthMax) else { return nil }
+    if !ResourceScopes.isValid(name: resource) {
+      refuse("resource", "must match \(ResourceScopes.namePattern)")
+    } else if scopes.isEmpty {
+      refuse("resource", "requires scopes")
+    }
+    return resource
+  }
+
+  private mutating func limitAsks() -> [LimitAsk] {
+    var names: Set<String> = []
+    return optionalObjects("limits", 0...RateLimit.countMax) { fields in
+      let isOwn = ["limit", "windowMilliseconds"].map { fields.has($0) && !fields.takeNull($0) }.contains(true)
+      let name = fields.required("name") { $0.limitName(mayBeReserved: !isOwn) }
+      if let name, !names.insert(name).inserted { fields.refuse("name", "must not be repeated") }
+      let cost = fields.optionalInteger("cost", 0...LimitAsk.costMax)
+      guard isOwn else { return name.map { LimitAsk(name: $0, cost: cost) } }
+      return RequestFields.make(
+        name, fields.integer("limit", 1...RateLimit.limitMax),
+        fields.integer("windowMilliseconds", RateLimit.windowMillisecondsRange)
+      ) { LimitAsk(name: $0, cost: cost, own: WindowLimit(limit: $1, windowMilliseconds: $2)) }
+    } ?? []
+  }
+
+  /// The name of a limit. The reserved names are those of the limits per minute.
+  private mutating func limitName(mayBeReserved: Bool) -> String? {
+    guard let name = optionalString("name", 1...RateLimit.nameLengthMax) else { return nil }
+    if RateLimit.isValid(name: name) || mayBeReserved && RateLimit.isReserved(name: name) { return name }
+    refuse("name", "must match ^[a-z][a-z0-9_-]{0,31}$" + (mayBeReserved ? "" : " and be neither default nor account"))
+    return nil
   }
 
   private mutating func permissionQuery() -> PermissionQuery? {

@@ -126,6 +126,10 @@ extension Problem {
       self.init(
         .conflict, .idempotencyConflict,
         "The Idempotency-Key was used for a different request within the last 24 hours.")
+    case .capReached(let reason):
+      self.init(.conflict, .capReached, reason)
+    case .creditsUnlimited:
+      self.init(.conflict, .creditsUnlimited, "There are no credits to change: the use is unlimited. Set them first.")
     }
   }
 

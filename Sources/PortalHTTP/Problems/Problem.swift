@@ -49,6 +49,8 @@ package struct Problem: Error, Sendable {
     case inUse = "in_use"
     case protected
     case externalIDTaken = "external_id_taken"
+    case capReached = "cap_reached"
+    case creditsUnlimited = "credits_unlimited"
   }
 
   package var status: HTTPResponse.Status

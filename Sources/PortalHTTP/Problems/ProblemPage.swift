@@ -44,7 +44,7 @@ extension Problem.Code {
     case .methodNotAllowed: .methodNotAllowed
     case .secondFactorEnabled, .secondFactorNotConfigured, .keyCapReached, .keyNotActive, .tokenNotActive, .emailTaken,
       .externalIDTaken, .lastOwner, .lastAdmin, .alreadyMember, .emailVerified, .idempotencyConflict, .nameTaken,
-      .inUse, .protected:
+      .inUse, .protected, .capReached, .creditsUnlimited:
       .conflict
     case .preconditionFailed: .preconditionFailed
     case .bodyTooLarge: .contentTooLarge
@@ -158,8 +158,12 @@ extension Problem.Code {
       "An api, a permission or a role is deleted only when nothing uses it. \"detail\" says what does."
     case .protected:
       "The api is protected from being deleted."
+    case .creditsUnlimited:
+      "The key or the account has no credits: it may be used without end. There is no number to change, or to refill."
     case .idempotencyConflict:
       "The Idempotency-Key was used for a different request within the last 24 hours. The request changed nothing."
+    case .capReached:
+      "There are as many things of this kind as there may be. \"detail\" says of which. The request changed nothing."
     }
   }
 
@@ -255,8 +259,12 @@ extension Problem.Code {
       "Take it from what uses it, or revoke the keys that have it, and repeat the request."
     case .protected:
       "Set \"isProtected\" of the api to false first, if it is really to be deleted."
+    case .creditsUnlimited:
+      "Set the credits first, if the key or the account is to have a limited number of them."
     case .idempotencyConflict:
       "Use a new Idempotency-Key for each new request, and the same key only to repeat a request unchanged."
+    case .capReached:
+      "Delete what is no longer needed, or use what exists, and repeat the request."
     }
   }
 }

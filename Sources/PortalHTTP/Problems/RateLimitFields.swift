@@ -52,9 +52,10 @@ private protocol FieldSink {
 extension FieldSink {
   /// Adds nothing if there is no limit. Otherwise adds the fields of draft-ietf-httpapi-ratelimit-headers and the older
   /// `X-RateLimit-*` fields. When limited, also adds `Retry-After`, or `X-Latchkey-Retry: never` if waiting would not
-  /// help.
-  fileprivate mutating func addAll(of limits: RateLimitDecision) {
-    guard let binding = limits.binding else { return }
+  /// help. The fields list at most ``RateLimitDecision/listedCountMax`` limits.
+  fileprivate mutating func addAll(of decision: RateLimitDecision) {
+    guard let binding = decision.binding else { return }
+    let limits = decision.listed
     add(.policy) { bytes in
       bytes.append(each: limits) { bytes, standing in
         bytes.append("q=", decimal: standing.limit.limit)
@@ -103,7 +104,7 @@ extension [UInt8]: FieldSink {
     _ standing: RateLimitDecision.Standing, _ body: (inout [UInt8], RateLimitDecision.Standing) -> Void
   ) {
     append(UInt8(ascii: "\""))
-    append(text: standing.limit.name)
+    append(text: standing.shortName)
     append("\";")
     body(&self, standing)
   }

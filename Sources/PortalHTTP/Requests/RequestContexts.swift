@@ -106,6 +106,14 @@ package struct CompanyContext: ChildRequestContext {
   }
 
   package var isStaff: Bool { if case .staff = holder { true } else { false } }
+
+  /// The id of the service token, or of the member of staff.
+  package var holderID: UUID {
+    switch holder {
+    case .token(let token): token.id
+    case .staff(let session): session.member.id
+    }
+  }
 }
 
 /// The context of a caller who lists accounts: a customer their own, a backend all.

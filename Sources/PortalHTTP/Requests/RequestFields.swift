@@ -283,6 +283,46 @@ package struct RequestFields {
     }
   }
 
+  /// A required object, parsed by `parse`. Nil after a problem.
+  package mutating func object<Part>(_ name: String, _ parse: (inout RequestFields) -> Part?) -> Part? {
+    guard case .object(let members)? = value(name) else {
+      refuse(name, "must be an object")
+      return nil
+    }
+    var fields = RequestFields(members, location: at(name))
+    let part = parse(&fields)
+    merge(fields.finalProblems)
+    return part
+  }
+
+  /// The members of an object, which are objects themselves, each parsed by `parse` with its name, which `isName` must
+  /// accept. Problems are reported with the name. Nil if the object is missing or null.
+  package mutating func optionalNamedObjects<Element>(
+    _ name: String, countMax: Int, _ isName: (String) -> Bool, _ message: String,
+    _ parse: (String, inout RequestFields) -> Element?
+  ) -> [Element]? {
+    guard let value = value(name) else { return nil }
+    guard case .object(let members) = value, members.count <= countMax else {
+      refuse(name, "must be an object of at most \(countMax) members")
+      return nil
+    }
+    return members.compactMap { member in
+      let location = "\(name).\(member.name.shortened())"
+      guard isName(member.name) else {
+        refuse(location, message)
+        return nil
+      }
+      guard case .object(let parts) = member.value else {
+        refuse(location, "must be an object")
+        return nil
+      }
+      var fields = RequestFields(parts, location: at(location))
+      let element = parse(member.name, &fields)
+      merge(fields.finalProblems)
+      return element
+    }
+  }
+
   /// An element of a list of objects.
   package enum Object {
     case fields(RequestFields)
@@ -304,6 +344,23 @@ package struct RequestFields {
       }
       return element(.fields(RequestFields(members, location: location)))
     }
+  }
+
+  /// Returns the value that `parse` takes from a member that is an object; nil if it is missing or null, and after a
+  /// problem.
+  package mutating func optionalObject<Value>(
+    _ name: String, _ parse: (inout RequestFields) -> Value?
+  ) -> Value? {
+    guard let value = value(name) else { return nil }
+    guard case .object(let members) = value else {
+      refuse(name, "must be an object")
+      return nil
+    }
+    var fields = RequestFields(members, location: at(name))
+    let parsed = parse(&fields)
+    let problems = fields.finalProblems
+    merge(problems)
+    return problems.isEmpty ? parsed : nil
   }
 
   private func at(_ name: String) -> String { location + "." + name }

@@ -16,6 +16,7 @@ package struct PortalServices: Sendable {
   package var permissions: CatalogPermissions
   package var roles: CatalogRoles
   package var grants: Grants
+  package var credits: Credits
   package var verifier: Verifier
   package var tokens: ServiceTokenVerifier
   package var serviceTokens: ServiceTokens
@@ -28,6 +29,9 @@ package struct PortalServices: Sendable {
   package var exports: PersonExports
   package var erasures: PersonErasures
   package var readiness: Readiness
+  package var standaloneLimits: StandaloneLimits
+  package var namespaces: LimitNamespaces
+  package var overrides: NamespaceOverrides
   package var keyMoves: KeyMoves
   package var keyImports: KeyImports
   package var keyExports: KeyExports
@@ -36,11 +40,12 @@ package struct PortalServices: Sendable {
     accounts: Accounts, managedAccounts: ManagedAccounts, members: Members, invitations: Invitations,
     sessions: Sessions, credentials: Credentials, keys: Keys, idempotency: Idempotency, policies: KeyPolicies,
     plans: Plans, apis: CatalogAPIs, permissions: CatalogPermissions, roles: CatalogRoles, grants: Grants,
-    verifier: Verifier,
+    credits: Credits, verifier: Verifier,
     tokens: ServiceTokenVerifier, serviceTokens: ServiceTokens, usages: Usages, analytics: Analytics,
     audit: AuditEvents,
     desk: SupportDesk, staff: StaffMembers, deletion: AccountDeletion, exports: PersonExports,
-    erasures: PersonErasures, readiness: Readiness, keyMoves: KeyMoves,
+    erasures: PersonErasures, readiness: Readiness, standaloneLimits: StandaloneLimits,
+    namespaces: LimitNamespaces, overrides: NamespaceOverrides, keyMoves: KeyMoves,
     keyImports: KeyImports, keyExports: KeyExports
   ) {
     self.accounts = accounts
@@ -57,6 +62,7 @@ package struct PortalServices: Sendable {
     self.permissions = permissions
     self.roles = roles
     self.grants = grants
+    self.credits = credits
     self.verifier = verifier
     self.tokens = tokens
     self.serviceTokens = serviceTokens
@@ -69,6 +75,9 @@ package struct PortalServices: Sendable {
     self.exports = exports
     self.erasures = erasures
     self.readiness = readiness
+    self.standaloneLimits = standaloneLimits
+    self.namespaces = namespaces
+    self.overrides = overrides
     self.keyMoves = keyMoves
     self.keyImports = keyImports
     self.keyExports = keyExports

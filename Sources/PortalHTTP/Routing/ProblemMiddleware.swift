@@ -10,10 +10,13 @@ import Portal
 package struct ProblemMiddleware: RouterMiddleware {
   private let routes: RouteTable
   private let place: FieldPlacing
+  private let rootDetail: String?
 
-  package init(routes: RouteTable, placing place: @escaping FieldPlacing) {
+  /// `rootDetail` tells a reader of `/`, where there is nothing, what there is elsewhere.
+  package init(routes: RouteTable, placing place: @escaping FieldPlacing, rootDetail: String? = nil) {
     self.routes = routes
     self.place = place
+    self.rootDetail = rootDetail
   }
 
   package func handle(
@@ -43,7 +46,9 @@ package struct ProblemMiddleware: RouterMiddleware {
       let methods = routes.methods(at: request.uri.path)
       if !methods.isEmpty { return .methodNotAllowed(methods) }
     }
-    return Problem(error, placing: place)
+    let problem = Problem(error, placing: place)
+    guard problem.code == .notFound, request.uri.path == "/", let rootDetail else { return problem }
+    return Problem(.notFound, .notFound, rootDetail)
   }
 
   /// Logs what the client does not get to see.

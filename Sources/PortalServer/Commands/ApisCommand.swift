@@ -55,6 +55,8 @@ struct ApisCommand: AsyncParsableCommand {
     @Option(help: "The number of random bytes of new keys for it, 16 to 255.")
     var keyBytes = CatalogAPI.keyBytesDefault
     @Flag(name: .customLong("protected"), help: "Refuse to delete it.") var isProtected = false
+    @Option(help: ApisCommand.endpointLimitsHelp, transform: ValidationError.parse(endpointLimits:))
+    var endpointLimits: EndpointLimits?
 
     func validate() throws {
       try ValidationError.check(catalogName: slug, "SLUG")
@@ -65,7 +67,7 @@ struct ApisCommand: AsyncParsableCommand {
     func run() async throws {
       let settings = CatalogAPI.Settings(
         slug: slug, name: try ValidationError.check(name: name, CatalogAPI.nameLengthMax), keyPrefix: keyPrefix,
-        keyBytes: keyBytes, isProtected: isProtected)
+        keyBytes: keyBytes, isProtected: isProtected, endpointLimits: endpointLimits ?? EndpointLimits([]))
       let configuration = try await options.load()
       try await reportingFailure {
         let api = try await configuration.withCatalog(CatalogAPIs.init) {
@@ -88,6 +90,8 @@ struct ApisCommand: AsyncParsableCommand {
     @Option(help: "What new keys for it begin with; an empty text: KEY_PREFIX.") var keyPrefix: String?
     @Option(help: "The number of random bytes of new keys for it, 16 to 255.") var keyBytes: Int?
     @Flag(inversion: .prefixedNo, help: "Refuse to delete it.") var protected: Bool?
+    @Option(help: ApisCommand.endpointLimitsHelp, transform: ValidationError.parse(endpointLimits:))
+    var endpointLimits: EndpointLimits?
 
     func validate() throws {
       if let slug { try ValidationError.check(catalogName: slug, "--slug") }
@@ -99,7 +103,7 @@ struct ApisCommand: AsyncParsableCommand {
       let changes = CatalogAPIChanges(
         slug: slug, name: try name.map { try ValidationError.check(name: $0, CatalogAPI.nameLengthMax) },
         keyPrefix: keyPrefix.map { $0.isEmpty ? .remove : .set($0) } ?? .keep, keyBytes: keyBytes,
-        isProtected: protected)
+        isProtected: protected, endpointLimits: endpointLimits)
       let configuration = try await options.load()
       try await reportingFailure {
         let (changed, propagation) = try await configuration.withCatalog(CatalogAPIs.init) {
@@ -132,7 +136,26 @@ struct ApisCommand: AsyncParsableCommand {
   }
 }
 
+extension ApisCommand {
+  fileprivate static let endpointLimitsHelp = ArgumentHelp(
+    "The limits for its endpoints, as JSON.",
+    discussion: #"[{"endpoint": "GET /orders/*", "limit": 60, "windowMilliseconds": 60000, "roles": {}}]"#,
+    valueName: "json")
+}
+
 extension ValidationError {
+  fileprivate static func parse(endpointLimits text: String) throws -> EndpointLimits {
+    guard let value = try? JSONParser.parse(text.utf8), case .array = value else {
+      throw ValidationError("--endpoint-limits must be a list in JSON.")
+    }
+    var fields = RequestFields([("endpointLimits", value)], location: "")
+    let limits = fields.endpointLimits()
+    if let problem = fields.finalProblems.first {
+      throw ValidationError("\(problem.location.dropFirst()) \(problem.message).")
+    }
+    return limits ?? EndpointLimits([])
+  }
+
   fileprivate static func check(keyPrefix: String?, keyBytes: Int?) throws {
     guard keyPrefix.map({ KeyFormat(prefix: $0) != nil }) ?? true else {
       throw ValidationError("--key-prefix must match ^[a-z][a-z0-9]{1,15}$.")

@@ -139,7 +139,7 @@ struct AuditCommand: AsyncParsableCommand {
       discussion:
         "Exports all chains unless --account names one. docs/AUDIT.md describes how to verify them with another tool.")
 
-    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var options: SettingsOptions
     @Option(
       help: ArgumentHelp("Only the chain of this account, or system.", valueName: "id"),
       transform: ValidationError.parse(trail:))

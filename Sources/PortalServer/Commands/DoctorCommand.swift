@@ -15,6 +15,7 @@ struct DoctorCommand: AsyncParsableCommand {
       """)
 
   @OptionGroup var options: ConfigurationOptions
+  @OptionGroup var listener: ListenerOptions
 
   func run() async throws {
     var findings: [(name: String, finding: Finding)] = []
@@ -24,7 +25,7 @@ struct DoctorCommand: AsyncParsableCommand {
     }
     let worst: Finding.Status
     do {
-      let configuration = try await options.load()
+      let configuration = try await options.load(listener.values)
       worst = try await PostgresPool.with(DoctorChecks.database(configuration)) { pool in
         try await DoctorChecks(configuration, pool: pool).all.run(database: DoctorChecks.databaseName, report)
       }

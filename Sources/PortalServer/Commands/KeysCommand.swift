@@ -96,11 +96,12 @@ struct KeysCommand: AsyncParsableCommand {
       table.add(["status", key.status(at: now).rawValue])
       table.add(["environment", key.environment.rawValue])
       table.add(["scopes", key.scopes.joined(separator: " ")])
+      for entry in key.resources.entries { table.add([entry.name, entry.scopes.joined(separator: " ")]) }
       table.add([
         "per minute", "\(key.rateLimitPerMinute.map { "\($0)" } ?? "any number"), \(key.rateLimitMode.rawValue)",
       ])
       for limit in key.limits {
-        table.add(["limit", "\(limit.name): \(limit.limit) in \(limit.windowSeconds) s"])
+        table.add(["limit", "\(limit.name): \(limit.windowText)"])
       }
       table.add(["allowed", key.allowedIPs?.map(\.description).joined(separator: " ") ?? "from anywhere"])
       table.add(["expires", key.effectiveExpiresAt.map { Timestamp.text(of: $0) } ?? "never"])
@@ -237,5 +238,16 @@ extension ValidationError {
       throw ValidationError(
         "--tag must match ^[a-z0-9][a-z0-9:._-]{0,31}$, without repetition and at most \(KeyTag.countMax) times.")
     }
+  }
+}
+
+extension RateLimit {
+  fileprivate var windowText: String {
+    if let bucket {
+      return "bucket of \(bucket.size), \(bucket.refill) come back in \(bucket.intervalMilliseconds) ms"
+        + (isAutomatic ? "" : ", on demand")
+    }
+    let length = windowMilliseconds % 1_000 == 0 ? "\(windowSeconds) s" : "\(windowMilliseconds) ms"
+    return "\(limit) in \(length)" + (isAutomatic ? "" : ", on demand")
   }
 }

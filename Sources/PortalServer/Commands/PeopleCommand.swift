@@ -16,7 +16,7 @@ struct PeopleCommand: AsyncParsableCommand {
       abstract: "Print everything that is stored about a customer as one JSON object.",
       discussion: "It contains no secrets. docs/PRIVACY.md describes its contents.")
 
-    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var options: SettingsOptions
     @Argument(help: PersonReference.help, transform: PersonReference.init(argument:)) var person: PersonReference
 
     func run() async throws {

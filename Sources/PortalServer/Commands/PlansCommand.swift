@@ -33,11 +33,14 @@ struct PlansCommand: AsyncParsableCommand {
   }
 
   private static func table(_ plans: [Plan]) -> Table {
-    var table = Table(["NAME", .number("KEYS"), .number("PER MINUTE"), .number("DAYS"), "SCOPES"])
+    var table = Table([
+      "NAME", .number("KEYS"), .number("PER MINUTE"), .number("DAYS"), .number("APIS"), .number("ROLES"), "SCOPES",
+    ])
     for plan in plans {
       table.add([
         plan.name, plan.keyCap.map { "\($0)" }, plan.rateLimitPerMinuteMax.map { "\($0)" },
-        plan.maxKeyLifetimeDays.map { "\($0)" }, plan.scopes.joined(separator: " "),
+        plan.maxKeyLifetimeDays.map { "\($0)" }, plan.apiIDs.map { "\($0.count)" } ?? "all",
+        "\(plan.roleIDs.count)", plan.scopes.joined(separator: " "),
       ])
     }
     return table
@@ -57,6 +60,14 @@ struct PlansCommand: AsyncParsableCommand {
     @Option(help: "The maximum number of requests per minute and key, 1 to \(Key.rateLimitPerMinuteMax), or none.")
     var perMinuteMax: Maximum
     @Option(help: "The maximum lifetime of a key, in days. By default, it is unlimited.") var maxLifetimeDays: Int?
+    @Option(
+      name: .customLong("api"), help: "An api that keys may be for, by id or slug; can be repeated. By default, all.",
+      transform: ValidationError.parse(catalog:))
+    var apis: [CatalogReference] = []
+    @Option(
+      name: .customLong("role"), help: "A role that keys have in addition, by id or name; can be repeated.",
+      transform: ValidationError.parse(catalog:))
+    var roles: [CatalogReference] = []
 
     func validate() throws {
       guard Plan.isValid(name: name) else { throw ValidationError("NAME must match \(Plan.namePattern).") }
@@ -70,6 +81,10 @@ struct PlansCommand: AsyncParsableCommand {
         throw ValidationError(
           "--per-minute-max must be none or a whole number from 1 to \(Key.rateLimitPerMinuteMax).")
       }
+      guard apis.count <= Plan.apiCountMax, roles.count <= Plan.roleCountMax else {
+        throw ValidationError(
+          "--api can be given at most \(Plan.apiCountMax) times, and --role \(Plan.roleCountMax) times.")
+      }
       guard (1...KeyPolicy.lifetimeDaysMax).contains(maxLifetimeDays ?? 1) else {
         throw ValidationError("--max-lifetime-days must be a whole number from 1 to \(KeyPolicy.lifetimeDaysMax).")
       }
@@ -81,12 +96,13 @@ struct PlansCommand: AsyncParsableCommand {
         name: name, keyCap: keyCap.value, scopes: scopes, rateLimitPerMinuteMax: perMinuteMax.value,
         maxKeyLifetimeDays: maxLifetimeDays)
       try await reportingFailure {
-        let propagation = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
-          try await Plans(pool: pool, propagations: Propagations(pool: pool)).set(plan, by: commandCaller)
+        let (set, propagation) = try await PostgresPool.with(configuration.database.with(.portal)) { pool in
+          try await Plans(pool: pool, propagations: Propagations(pool: pool)).set(
+            plan, apis: apis.isEmpty ? nil : apis, roles: roles, by: commandCaller)
         }
         Output(isJSON: options.json).print(
-          "plan " + plan.text,
-          json: .object { $0.fields(of: plan, propagation) })
+          "plan " + set.text,
+          json: .object { $0.fields(of: set, propagation) })
       }
     }
   }
@@ -107,6 +123,8 @@ extension Plan {
     let keys = keyCap.map { "\($0)" } ?? "any number of"
     let perMinute = rateLimitPerMinuteMax.map { "\($0)" } ?? "any number"
     let lifetime = maxKeyLifetimeDays.map { ", \($0) days" } ?? ""
-    return "\(name): \(keys) keys, \(perMinute) per minute\(lifetime), \(scopes.joined(separator: " "))"
+    let apis = apiIDs.map { ", \($0.count) apis" } ?? ""
+    let roles = roleIDs.isEmpty ? "" : ", \(roleIDs.count) roles"
+    return "\(name): \(keys) keys, \(perMinute) per minute\(lifetime)\(apis)\(roles), \(scopes.joined(separator: " "))"
   }
 }

@@ -18,28 +18,11 @@ struct ServeCommand: AsyncParsableCommand {
       newer migrations declare that this version works with them.
       """)
 
-  @OptionGroup var options: ConfigurationOptions
-
-  @Option(help: ArgumentHelp("The address to listen on. Default: HTTP_HOST, or 127.0.0.1.", valueName: "host"))
-  var httpHost: String?
-
-  @Option(help: ArgumentHelp("The port to listen on. Default: HTTP_PORT, or 8080.", valueName: "port"))
-  var httpPort: String?
-
-  @Option(
-    help: ArgumentHelp(
-      "The unix socket to listen on instead of host and port. Default: HTTP_SOCKET.", valueName: "path"))
-  var httpSocket: String?
-
-  @Option(
-    help: ArgumentHelp(
-      "The URL of the portal as browsers see it. Default: PUBLIC_URL, or 127.0.0.1 with the port.", valueName: "url"))
-  var publicURL: String?
+  @OptionGroup var options: SettingsOptions
+  @OptionGroup var listener: ListenerOptions
 
   func run() async throws {
-    let configuration = try await options.load([
-      "http.host": httpHost, "http.port": httpPort, "http.socket": httpSocket, "public.url": publicURL,
-    ])
+    let configuration = try await options.load(listener.values)
     try await reportingFailure { try await serve(configuration) }
   }
 
@@ -48,8 +31,9 @@ struct ServeCommand: AsyncParsableCommand {
     logger.logLevel = configuration.logLevel
     let descriptors = try divideDescriptors(configuration, logger)
     let tls = try readCertificate(configuration.http.tls)
+    try expectFreePorts(configuration)
     let migrations = try PortalMigrations()
-    try prepareSpool(configuration.usageSpool)
+    try expectSpool(at: configuration.usageSpool)
     try await PostgresPool.with(configuration.database) { pool in
       try await checkSchema(migrations, pool, logger)
       try await checkSessions(configuration.settings.listenerURL, pool, logger)
@@ -57,6 +41,8 @@ struct ServeCommand: AsyncParsableCommand {
     let installation = try await PostgresPool.with(configuration.database.with(.gateway)) {
       try await Installation(in: $0)
     }
+    // Not earlier: a server that does not start leaves nothing behind.
+    try prepareSpool(configuration.usageSpool)
     var settings = configuration.settings
     settings.migrationCount = migrations.count
     settings.usageSpool = configuration.usageSpool + "/" + installation.id.text
@@ -158,13 +144,33 @@ struct ServeCommand: AsyncParsableCommand {
     try start(unless: StartRefusal.of(listening, listeningBy: key))
   }
 
+  /// Refuses the start if another server listens there already, before anything else is started. Whoever takes a port
+  /// in the meantime makes listening fail.
+  private func expectFreePorts(_ configuration: PortalConfiguration) throws {
+    let http = configuration.http
+    let ports =
+      (configuration.settings.socket == nil ? [("HTTP_PORT", http.port)] : [])
+      + (http.operationsPort.map { [("OPERATIONS_PORT", $0)] } ?? [])
+    for (key, port) in ports {
+      try start(unless: StartRefusal.of(PortCondition(host: http.host, port: port), "\(http.host):\(port)", key))
+    }
+  }
+
+  private func expectSpool(at path: String) throws {
+    if FolderCondition(at: path).problem != nil { throw Self.noSpool(at: path) }
+  }
+
   private func prepareSpool(_ path: String) throws {
     do {
       try FileManager.default.createDirectory(
         atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     } catch {
-      throw ValidationError("USAGE_SPOOL must be a folder that exists or can be created: \(path).")
+      throw Self.noSpool(at: path)
     }
+  }
+
+  private static func noSpool(at path: String) -> ValidationError {
+    ValidationError("USAGE_SPOOL must be a folder that exists or can be created: \(path).")
   }
 }
 

@@ -107,7 +107,7 @@ struct DoctorChecks: Sendable {
       return .failed(
         if: StartRefusal.of(missing), else: "privileges, policies and owners are as the migrations set them")
     case .ahead: return .ok("not compared: the database is ahead of this version")
-    case .pending, .adoptable: return .failed("not compared: migrations are pending")
+    case .pending, .adoptable: return .failed("not compared: migrations are pending; run latchkey migrate first")
     }
   }
 
@@ -155,7 +155,14 @@ struct DoctorChecks: Sendable {
     if let box, box.looksMadeUp {
       return .warning("SECRET_KEY has too few different bytes to be random; generate one with openssl rand -base64 32")
     }
-    let (count, previous, unreadable) = try await SealedSecrets(pool: pool).count(openedBy: box)
+    let counts: (all: Int, previous: Int, unreadable: Int)
+    do { counts = try await SealedSecrets(pool: pool).count(openedBy: box) } catch {
+      switch try await migrations.status(on: pool) {
+      case .pending, .adoptable: return .failed("not checked: migrations are pending; run latchkey migrate first")
+      case .current, .ahead: throw error
+      }
+    }
+    let (count, previous, unreadable) = counts
     guard unreadable == 0 else {
       return .failed(
         box == nil

@@ -19,7 +19,7 @@ private struct ListDetails: PostgresStatement {
 struct BackendAccountsTests {
   private static let nobody = "018f4e6a-0000-7000-8000-000000000000"
   private static let names = [
-    "id", "name", "kind", "externalId", "metadata", "plan", "suspendedAt", "createdAt",
+    "id", "name", "kind", "externalId", "metadata", "plan", "limits", "suspendedAt", "createdAt", "credits",
   ]
 
   private func backend(_ portal: TestPortal) async throws -> String {

@@ -68,6 +68,7 @@ struct KeyTransfersTests {
         ("part", #""short""#, "part"), ("salted", "true", "salted"), ("start", #""\u00e9""#, "start"),
         ("accountId", #""018f4e6a-0000-7000-8000-000000000000""#, "accountId"), ("scopes", #"["A"]"#, "scopes[0]"),
         ("revokedAt", "null", "revokedAt"), ("apiId", #""nobody""#, "apiId"),
+        ("resources", #"{"p:1":["a"]}"#, "resources"), ("credits", #"{"remaining":5}"#, "credits"),
       ] {
         let body = "{\"keys\":[\(row("sk_a_a")),\(row("sk_a_b", [name: value]))]}"
         let answer = try await portal.post("/v1/keys/import", body, token: token)

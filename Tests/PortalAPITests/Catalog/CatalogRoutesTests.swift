@@ -51,6 +51,69 @@ struct CatalogRoutesTests {
     }
   }
 
+  @Test("an api shows its endpoint limits, the most specific first, and problems with them have their places")
+  func endpointLimits() async throws {
+    try await withPortal { portal in
+      let token = try await portal.makeToken(Self.permissions)
+      let limits = #"""
+        [{"endpoint":"*","limit":60,"windowMilliseconds":60000},
+        {"endpoint":"GET /é/*","limit":5,"windowMilliseconds":1500,
+        "roles":{"pro":{"limit":50,"windowMilliseconds":1000},
+        "a":{"limit":6,"windowMilliseconds":316224000000}}}]
+        """#
+      let made = try await portal.post(
+        "/v1/apis", #"{"slug":"orders","name":"Orders","endpointLimits":\#(limits)}"#, token: token)
+      #expect(made.status == 201 && made.body.names == Contract.api)
+      let shown = #"""
+        [{"endpoint":"GET /é/*","limit":5,"windowMilliseconds":1500,\#
+        "roles":{"a":{"limit":6,"windowMilliseconds":316224000000},"pro":{"limit":50,"windowMilliseconds":1000}}},\#
+        {"endpoint":"*","limit":60,"windowMilliseconds":60000,"roles":{}}]
+        """#
+      #expect(JSONWriter.text(of: made.body["endpointLimits"]) == shown)
+      #expect(try await portal.get("/v1/apis/orders", token: token).body == made.body)
+      let same = try await portal.patch("/v1/apis/orders", #"{"endpointLimits":\#(shown)}"#, token: token)
+      #expect(same.status == 200 && same.body["endpointLimits"] == made.body["endpointLimits"])
+      let none = try await portal.patch("/v1/apis/orders", #"{"endpointLimits":[]}"#, token: token)
+      #expect(none.body["endpointLimits"] == .array([]))
+      let one = #"{"endpoint":"a","limit":1,"windowMilliseconds":1000"#
+      let many = (1...101).map { #"{"endpoint":"\#($0)","limit":1,"windowMilliseconds":1000}"# }
+      let large = (1...100).map { number in
+        let roles = (1...30).map { #""role\#($0)":{"limit":1,"windowMilliseconds":1000}"# }.joined(separator: ",")
+        return #"{"endpoint":"\#(number)","limit":1,"windowMilliseconds":1000,"roles":{\#(roles)}}"#
+      }
+      for (invalid, places) in [
+        ("[{}]", ["[0].endpoint", "[0].limit", "[0].windowMilliseconds"]),
+        (#"[{"endpoint":"a","limit":0,"windowMilliseconds":999}]"#, ["[0].limit", "[0].windowMilliseconds"]),
+        (#"[{"endpoint":"","limit":1,"windowMilliseconds":1000}]"#, ["[0].endpoint"]),
+        (#"[{"endpoint":"***********","limit":1,"windowMilliseconds":1000}]"#, ["[0].endpoint"]),
+        (#"[{"endpoint":"\u0000","limit":1,"windowMilliseconds":1000}]"#, ["[0].endpoint"]),
+        (
+          #"[\#(one)},\#(one)}]"#,
+          ["[1].endpoint"]
+        ),
+        (#"[{"endpoint":"a","limit":1,"windowMilliseconds":1000,"roles":[]}]"#, ["[0].roles"]),
+        (#"[{"endpoint":"a","limit":1,"windowMilliseconds":1000,"roles":{"pro":1}}]"#, ["[0].roles.pro"]),
+        (
+          #"[{"endpoint":"a","limit":1,"windowMilliseconds":1000,"roles":{"pro":{"limit":1}}}]"#,
+          ["[0].roles.pro.windowMilliseconds"]
+        ),
+        (
+          #"[\#(one),"roles":{"a b":{"limit":1,"windowMilliseconds":1000}}}]"#,
+          ["[0].roles.a b"]
+        ),
+        ("[" + many.joined(separator: ",") + "]", [""]), ("[" + large.joined(separator: ",") + "]", [""]),
+      ] {
+        let answer = try await portal.patch("/v1/apis/orders", #"{"endpointLimits":\#(invalid)}"#, token: token)
+        #expect(answer.status == 400 && answer.code == "invalid_request")
+        #expect(
+          answer.body["errors"].array.map { $0["location"].string } == places.map { "body.endpointLimits" + $0 },
+          "\(invalid.prefix(100))")
+      }
+      expectProblem(
+        try await portal.patch("/v1/apis/orders", #"{"endpointLimits":null}"#, token: token), 400, "invalid_request")
+    }
+  }
+
   @Test("a role has the permissions that it is given, by slug or by id, sorted; what is used is not deleted")
   func roles() async throws {
     try await withPortal { portal in

@@ -10,12 +10,14 @@ import Testing
 @Suite("VerificationScanner, fuzzed")
 struct VerificationScannerFuzzTests {
   private static let names = [
-    "key", "scope", "scopes", "clientIP", "endpoint", "cost", "api", "permissions", "other", "ke\\u0079",
+    "key", "scope", "scopes", "clientIP", "endpoint", "cost", "api", "permissions", "credits", "limits", "other",
+    "ke\\u0079",
   ]
   private static let values = [
     #""k""#, #""lk_live_x""#, #""a:b""#, #"["a","b"]"#, "[]", #""10.0.0.1""#, #""::1""#, #""10.0.0.0/8""#, "1", "17",
     "1000", "1001", "0", "null", "true", #""GET /v1""#, #""\n""#, #""é""#, "{}", "1.0", "-1", #""""#,
     #""orders""#, #""01980e60-1111-7a2b-8c3d-4e5f6a7b8c9d""#, #""a AND (b.* OR c)""#, #""a OR""#, #""or""#,
+    #"{"cost":0}"#, #"{"cost":1000000}"#, #"{"cost":1000001}"#, #"{"cost":null}"#, #"{"cost":1,"other":2}"#,
   ]
   private static let tokens =
     names.map { "\"\($0)\":" } + values + [#"{"requests":["#, "]}", "\"", ",", ":", "\\", "\u{0}"]

@@ -36,6 +36,10 @@ struct VerificationScannerTests {
           + "\r\n\t" + #""clientIP":"192.0.2.1","key":"k" } "#) == expected)
     #expect(scan(#"{"key":"k"}"#) == VerificationRequest(hash: SecretHash(of: "k".utf8)))
     #expect(scan(#"{"key":"k","scopes":[]}"#)?.scopes == [])
+    for (text, cost) in [(#"{"cost":0}"#, 0), (#"{ "cost" : 7 }"#, 7), (#"{"cost":1000000}"#, 1_000_000)] {
+      #expect(scan("{\"credits\":\(text),\"key\":\"k\"}")?.creditCost == cost)
+    }
+    #expect(scan(#"{"key":"k"}"#)?.creditCost == 1)
     let granted = scan(#"{"key":"k","api":"orders","permissions":"a AND b"}"#)
     #expect(granted?.api == .name("orders"))
     #expect(try granted?.permissions == PermissionQuery("a and b"))
@@ -44,11 +48,17 @@ struct VerificationScannerTests {
   @Test(
     "anything but a plain body is left to the parser",
     arguments: [
-      "", "{", "{}", "[]", "null", #"{"key":"k"} x"#, #"{"key":"k"}}"#, #"{"key":"k",}"#, #"{"key":"k""cost":1}"#,
+      #"{"key":"k","limits":[{"name":"a"}]}"#, "", "{", "{}", "[]", "null", #"{"key":"k"} x"#, #"{"key":"k"}}"#,
+      #"{"key":"k",}"#, #"{"key":"k""cost":1}"#,
       #"{"key":"\u006b"}"#, #"{"k\u0065y":"k"}"#, #"{"key":"ké"}"#, #"{"key":null}"#, #"{"key":1}"#,
       #"{"key":"k","key":"k"}"#, #"{"key":"k","Key":"k"}"#, #"{"key":"k","other":1}"#, #"{"key":"k","cost":0}"#,
       #"{"key":"k","cost":1001}"#, #"{"key":"k","cost":1.0}"#, #"{"key":"k","cost":1e1}"#, #"{"key":"k","cost":01}"#,
       #"{"key":"k","cost":-1}"#, #"{"key":"k","cost":"1"}"#, #"{"key":"k","cost":11111}"#, #"{"key":"k","cost":}"#,
+      #"{"key":"k","credits":{}}"#, #"{"key":"k","credits":null}"#, #"{"key":"k","credits":{"cost":-1}}"#,
+      #"{"key":"k","credits":{"cost":1000001}}"#, #"{"key":"k","credits":{"cost":01}}"#, #"{"key":"k","credits":1}"#,
+      #"{"key":"k","credits":{"cost":1,"cost":1}}"#, #"{"key":"k","credits":{"cost":1},"credits":{"cost":1}}"#,
+      #"{"key":"k","credits":{"cost":1.0}}"#, #"{"key":"k","credits":{"other":1}}"#,
+      #"{"key":"k","credits":{"cost":1}"#,
       #"{"key":"k","api":"a b"}"#, #"{"key":"k","api":null}"#, #"{"key":"k","permissions":"a b"}"#,
       #"{"key":"k","permissions":""}"#, #"{"key":"k","permissions":"a","permissions":"a"}"#,
       #"{"key":"k","scope":"A"}"#, #"{"key":"k","scopes":["a",]}"#, #"{"key":"k","scopes":"a"}"#,

@@ -12,10 +12,12 @@ enum Contract {
     "id", "name", "start", "environment", "scopes", "rateLimitPerMinute", "limits", "rateLimitMode", "allowedIPs",
     "expiresAt", "revokedAt",
     "lastUsedAt", "totalRequests", "createdAt", "status", "description", "tags", "metadata", "createdBy",
-    "apiId", "prefix", "byteLength", "roles", "permissions", "effective", "policyViolations",
+    "apiId", "prefix", "byteLength", "resources", "roles", "permissions", "credits", "effective", "policyViolations",
   ]
-  static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays"]
-  static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "createdAt"]
+  static let credits = ["remaining", "held", "refill", "refillAt"]
+  static let limit = ["name", "limit", "windowSeconds", "windowMilliseconds", "autoApply"]
+  static let plan = ["name", "keyCap", "scopes", "rateLimitPerMinuteMax", "maxKeyLifetimeDays", "apiIds", "roleIds"]
+  static let api = ["id", "slug", "name", "keyPrefix", "keyBytes", "isProtected", "endpointLimits", "createdAt"]
   static let permission = ["id", "slug", "description", "createdAt"]
   static let role = ["id", "name", "description", "permissions", "createdAt"]
   static let propagation = ["instances", "acknowledged", "milliseconds"]
@@ -123,6 +125,8 @@ struct CountAllRows: PostgresStatement {
       + (select count(*) from staff_confirmations) + (select count(*) from second_factors)
       + (select coalesce(sum(revision), 0)::bigint from staff)
       + (select sum(key_cap) from plans)::bigint
+      + (select count(*) from limit_namespaces)
+      + (select coalesce(sum(limit_value), 0)::bigint + count(*) from limit_overrides)
     """
 }
 

@@ -59,6 +59,25 @@ struct RequestGenerator {
           #""api":"one""#, #""api":"two""#, #""api":"00000000-0000-7000-8000-000000000070""#, #""api":"a b""#,
           #""api":7"#))
     }
+    if oneIn(4) {
+      members.append(
+        pick(
+          #""resource":"p:1""#, #""resource":"p:2""#, #""resource":"p:3""#, #""resource":"p*""#, #""resource":"""#,
+          #""resource":null"#, #""resource":["p:1"]"#))
+    }
+    if oneIn(4) { members.append(pick(#""match":"any""#, #""match":"all""#, #""match":"ANY""#, #""match":null"#)) }
+    if oneIn(5) {
+      members.append(
+        pick(
+          #""credits":{"cost":0}"#, #""credits":{"cost":3}"#, #""credits":{}"#, #""credits":null"#,
+          #""credits":{"cost":-1}"#, #""credits":1"#))
+    }
+    if oneIn(6) {
+      members.append(
+        pick(
+          #""limits":[{"name":"asked"}]"#, #""limits":[{"name":"odd","cost":3}]"#, #""limits":[]"#, #""limits":null"#,
+          #""limits":[{"name":"asked","limit":3,"windowMilliseconds":86400000}]"#, #""limits":[{"name":"never"}]"#))
+    }
     if oneIn(20) { members.append(pick(#""other":1"#, #""key":"k""#, "\"a\":\"\u{1}\"")) }
     members.shuffle(using: &random)
     return "{" + pick("", "", " ", "\n") + members.joined(separator: pick(",", ",", " , ")) + "}"
@@ -126,12 +145,18 @@ struct RequestGenerator {
     if oneIn(15) { head += "X-API-Key: \(key())\r\n" }
     if oneIn(3) {
       head += pick(
-        "X-Required-Scope: a\r\n", "X-Required-Scope: z\r\n", "X-Required-Scope: Z\r\n", "X-Required-Scope:\r\n")
+        "X-Required-Scope: a\r\n", "X-Required-Scope: z\r\n", "X-Required-Scope: Z\r\n", "X-Required-Scope:\r\n",
+        "X-Required-Scope: z b:c\r\n", "x-required-scope: a  z\r\n")
     }
+    if oneIn(5) { head += pick("X-Resource: p:1\r\n", "X-Resource: p:2\r\n", "x-resource: p 1\r\n", "X-Resource:\r\n") }
+    if oneIn(6) { head += pick("X-Scope-Match: any\r\n", "X-Scope-Match: all\r\n", "X-Scope-Match: Any\r\n") }
     if oneIn(4) {
       head += pick(
         "X-Required-Permission: a\r\n", "X-Required-Permission: b OR x\r\n", "x-required-permission: (a\r\n",
         "X-Required-Permission:\r\n")
+    }
+    if oneIn(5) {
+      head += pick("X-Credit-Cost: 0\r\n", "x-credit-cost: 12\r\n", "X-Credit-Cost: -1\r\n", "X-Credit-Cost:\r\n")
     }
     if oneIn(3) { head += pick("X-Client-IP: 10.0.0.1\r\n", "X-Client-IP: ::ffff:10.0.0.1\r\n", "X-Client-IP: x\r\n") }
     if oneIn(3) {

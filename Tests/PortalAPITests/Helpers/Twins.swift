@@ -113,7 +113,7 @@ private struct MaskedAnswers {
 
 /// Accounts, keys and tokens with the same ids and secrets in every database.
 struct Seed: Sendable {
-  let keys = (0..<19).map { Self.secret("lk_live", "key\($0)") }
+  let keys = (0..<22).map { Self.secret("lk_live", "key\($0)") }
   let token = Self.secret("lk_svc", "token")
   let weakToken = Self.secret("lk_svc", "weakToken")
   /// Tokens of one environment each.
@@ -133,6 +133,11 @@ struct Seed: Sendable {
     func hash(_ text: String) -> String { "sha256('\(text)')" }
     func id(_ number: Int) -> String { "'00000000-0000-7000-8000-0000000000\(String(format: "%02d", number))'" }
     let (plain, limited, suspended, external) = (id(90), id(91), id(92), id(93))
+    let sharing = id(94)
+    let named = """
+      '[{"name":"odd","limit":30,"windowMilliseconds":86400001},
+      {"name":"asked","limit":2,"windowMilliseconds":86400000,"autoApply":false}]'
+      """
     // The account, and further columns. Limits that refuse have a window of a day: in a shorter one, more may be left
     // for the portal that is asked a moment later, once a window has ended.
     let settings: [(account: String, columns: String, values: String)] = [
@@ -149,6 +154,8 @@ struct Seed: Sendable {
         external, ", rate_limit_per_minute, limit_names, limit_values, limit_window_seconds",
         ", null, '{few}', '{3}', '{86400}'"
       ),
+      (plain, ", named_limits", ", \(named)"), (sharing, "", ""),
+      (plain, ", scopes, resources", ", '{a}', '{\"p:1\":[\"b:*\"],\"p:2\":[\"z\"]}'"),
     ]
     let rows = settings.enumerated().map { index, setting in
       let isScoped = setting.columns.contains("scopes")
@@ -166,6 +173,7 @@ struct Seed: Sendable {
       insert into accounts (id, name, suspended_at, shared_limit_per_minute) values
         (\(plain), 'a', null, null), (\(limited), 'b', null, 1000000), (\(suspended), 'c', now(), null);
       insert into accounts (id, name, plan, kind) values (\(external), 'd', 'external', 'external');
+      insert into accounts (id, name, named_limits) values (\(sharing), 'e', \(named));
       insert into service_tokens (id, name, token_hash, permissions, environment) values
         (\(id(80)), 'a', \(hash(token)), '{keys.verify}', null),
         (\(id(81)), 'b', \(hash(weakToken)), '{usage.write}', null),
@@ -174,6 +182,8 @@ struct Seed: Sendable {
       insert into service_tokens (id, name, token_hash, permissions, api_ids) values
         (\(id(84)), 'e', \(hash(boundToken)), '{keys.verify}', array[\(id(70))::uuid]);
       insert into apis (id, slug, name) values (\(id(70)), 'one', 'One'), (\(id(71)), 'two', 'Two');
+      update apis set endpoint_limits = '[{"endpoint":"GET /a*","limit":40,"windowMilliseconds":86400000,
+        "roles":{"pro":{"limit":4,"windowMilliseconds":86400000}}}]' where id = \(id(71));
       insert into permissions (id, slug) values (\(id(72)), 'a'), (\(id(73)), 'b');
       insert into roles (id, name) values (\(id(74)), 'pro');
       insert into role_permissions (role_id, permission_id) values (\(id(74)), \(id(73)));

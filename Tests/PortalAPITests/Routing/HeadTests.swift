@@ -47,7 +47,8 @@ struct HeadTests {
         let path = route.dropFirst(4).replacing("{id}", with: id).replacing("{keyId}", with: key)
           .replacing("{code}", with: "not_found").replacing("{api}", with: "orders")
           .replacing("{permission}", with: "a").replacing("{role}", with: "pro")
-        let isForTokens = ["analytics", "accounts/", "apis", "permissions", "roles"]
+          .replacing("{namespace}", with: "emails").replacing("{override}", with: TestPortal.overrideID)
+        let isForTokens = ["analytics", "accounts/", "apis", "permissions", "roles", "limits"]
           .contains { path.hasPrefix("/v1/" + $0) }
         let bearer = path.hasPrefix("/v1/support") ? staff : isForTokens ? token : customer.token
         let fields =

@@ -51,14 +51,18 @@ struct RouteTableTests {
     "PATCH /v1/apis/{api}", "DELETE /v1/apis/{api}", "GET /v1/permissions", "POST /v1/permissions",
     "GET /v1/permissions/{permission}", "PATCH /v1/permissions/{permission}", "DELETE /v1/permissions/{permission}",
     "GET /v1/roles", "POST /v1/roles", "GET /v1/roles/{role}", "PATCH /v1/roles/{role}", "DELETE /v1/roles/{role}",
-    "POST /v1/keys/{id}/roles", "POST /v1/keys/{id}/permissions",
+    "POST /v1/keys/{id}/roles", "POST /v1/keys/{id}/permissions", "PUT /v1/keys/{id}/resources", "GET /v1/limits",
+    "DELETE /v1/limits/{namespace}", "GET /v1/limits/{namespace}/overrides", "PUT /v1/limits/{namespace}/overrides",
+    "GET /v1/limits/{namespace}/overrides/{override}", "DELETE /v1/limits/{namespace}/overrides/{override}",
+    "GET /v1/keys/{id}/credits", "PUT /v1/keys/{id}/credits", "POST /v1/keys/{id}/credits",
+    "GET /v1/accounts/{id}/credits", "PUT /v1/accounts/{id}/credits", "POST /v1/accounts/{id}/credits",
   ]
   private static let gateways = [
     "DELETE /v1/accounts/{id}/keys/{keyId}", "GET /v1/accounts/{id}/keys", "GET /v1/accounts/{id}/keys/{keyId}",
     "GET /v1/accounts/{id}/keys/{keyId}/usage", "PATCH /v1/accounts/{id}/keys/{keyId}", "POST /v1/accounts/{id}/keys",
     "POST /v1/accounts/{id}/keys/{keyId}/roll", "POST /v1/usage", "POST /v1/verify", "POST /v1/verify/batch",
     "DELETE /v1/accounts/{id}", "GET /v1/accounts/{id}", "PATCH /v1/accounts/{id}", "POST /v1/accounts",
-    "POST /v1/accounts/{id}/invitations",
+    "POST /v1/accounts/{id}/invitations", "POST /v1/limits", "POST /v1/limits/{namespace}",
   ]
   private static let accountLists = ["GET /v1/accounts"]
   /// Routes with the token in a separate header.
@@ -141,6 +145,20 @@ struct RouteTableTests {
       let metrics = try await portal.text("/metrics").text
       #expect(metrics.contains(#"{route="NotFound",method="GET",status="404"}"#))
       #expect(!metrics.contains(#"route="/metrics",method="GET",status="404""#))
+    }
+  }
+
+  @Test("at / there is nothing but where to look, as in any API")
+  func root() async throws {
+    try await withPortal { portal in
+      for path in ["/", "/?a=b"] {
+        let answer = try await portal.get(path)
+        expectProblem(answer, 404, "not_found")
+        for place in ["/openapi.json", "/openapi.yaml", "/readyz"] {
+          #expect(answer.body["detail"].string?.contains(place) == true)
+        }
+      }
+      expectProblem(try await portal.request("POST", "/"), 404, "not_found")
     }
   }
 

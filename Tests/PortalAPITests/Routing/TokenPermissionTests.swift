@@ -11,6 +11,8 @@ import Testing
 private struct Sample: Sendable {
   let route: String
   let permission: ServiceToken.Permission
+  /// Another permission that is enough.
+  var other: ServiceToken.Permission?
   /// `{key}` is replaced by a key, and `{account}` by the id of its account.
   var body: String?
   var isInHeader = false
@@ -19,6 +21,8 @@ private struct Sample: Sendable {
 
 @Suite("Permissions of service tokens")
 struct TokenPermissionTests {
+  private static let limit = #"{"namespace":"emails","identifier":"a","limit":9,"windowMilliseconds":1000}"#
+
   private static let samples = [
     Sample(route: "POST /v1/verify", permission: .verifyKeys, body: #"{"key":"{key}"}"#, status: 200),
     Sample(
@@ -67,6 +71,22 @@ struct TokenPermissionTests {
       body: #"{"keys":[{"accountId":"{account}","name":"n","scopes":[],"algorithm":"sha256","hash":"{hash}"}]}"#,
       status: 200),
     Sample(route: "GET /v1/keys/export", permission: .exportKeys, status: 200),
+    Sample(
+      route: "PUT /v1/keys/{id}/resources", permission: .grantKeys, body: #"{"resources":{"p:1":["a"]}}"#, status: 200),
+    Sample(route: "POST /v1/limits", permission: .useLimits, body: #"{"requests":[\#(limit)]}"#, status: 200),
+    Sample(
+      route: "POST /v1/limits/{namespace}", permission: .useLimits,
+      body: #"{"identifier":"a","limit":9,"windowMilliseconds":1000}"#, status: 200),
+    Sample(route: "GET /v1/limits", permission: .writeLimits, other: .useLimits, status: 200),
+    Sample(route: "GET /v1/limits/{namespace}/overrides", permission: .writeLimits, other: .useLimits, status: 200),
+    Sample(
+      route: "GET /v1/limits/{namespace}/overrides/{override}", permission: .writeLimits, other: .useLimits, status: 200
+    ),
+    Sample(
+      route: "PUT /v1/limits/{namespace}/overrides", permission: .writeLimits,
+      body: #"{"identifier":"user_1","limit":9,"windowMilliseconds":1000}"#, status: 200),
+    Sample(route: "DELETE /v1/limits/{namespace}/overrides/{override}", permission: .writeLimits, status: 200),
+    Sample(route: "DELETE /v1/limits/{namespace}", permission: .writeLimits, status: 200),
     Sample(route: "GET /v1/accounts", permission: .readAccounts, status: 200),
     Sample(route: "GET /v1/accounts/{id}", permission: .readAccounts, status: 200),
     Sample(route: "POST /v1/accounts", permission: .writeAccounts, body: #"{"name":"n"}"#, status: 201),
@@ -74,6 +94,17 @@ struct TokenPermissionTests {
     Sample(
       route: "POST /v1/accounts/{id}/invitations", permission: .writeAccounts,
       body: #"{"email":"guest@example.com","role":"viewer"}"#, status: 201),
+    Sample(route: "GET /v1/keys/{id}/credits", permission: .readKeys, status: 200),
+    Sample(route: "PUT /v1/keys/{id}/credits", permission: .writeKeys, body: #"{"remaining":5}"#, status: 200),
+    Sample(
+      route: "POST /v1/keys/{id}/credits", permission: .writeKeys, body: #"{"operation":"set","value":5}"#,
+      status: 200),
+    Sample(route: "GET /v1/accounts/{id}/credits", permission: .readAccounts, status: 200),
+    Sample(
+      route: "PUT /v1/accounts/{id}/credits", permission: .writeAccounts, body: #"{"remaining":5}"#, status: 200),
+    Sample(
+      route: "POST /v1/accounts/{id}/credits", permission: .writeAccounts,
+      body: #"{"operation":"increment","value":5}"#, status: 200),
     // The last one: there is no account after it.
     Sample(route: "DELETE /v1/accounts/{id}", permission: .writeAccounts, status: 200),
   ]
@@ -98,7 +129,7 @@ struct TokenPermissionTests {
       for sample in Self.samples {
         try await portal.makeCatalog()
         let key = try await customer.createKey()
-        let others = ServiceToken.Permission.allCases.filter { $0 != sample.permission }
+        let others = ServiceToken.Permission.allCases.filter { $0 != sample.permission && $0 != sample.other }
         let weak = try await portal.makeToken(others)
         let rows = try await portal.rowCount()
         let refused = try await send(sample, customer, key, weak)
@@ -107,6 +138,10 @@ struct TokenPermissionTests {
         #expect(try await portal.rowCount() == rows, "\(sample.route)")
         let answer = try await send(sample, customer, key, try await portal.makeToken([sample.permission]))
         #expect(answer.status == sample.status, "\(sample.route): \(answer)")
+        if let other = sample.other {
+          let answer = try await send(sample, customer, key, try await portal.makeToken([other]))
+          #expect(answer.status == sample.status, "\(sample.route): \(answer)")
+        }
         for id in try await customer.get("/v1/keys?status=active").body["keys"].array.compactMap({ $0["id"].string }) {
           _ = try await customer.delete("/v1/keys/" + id)
         }
@@ -152,6 +187,7 @@ struct TokenPermissionTests {
     let id = parts[1].hasPrefix("/v1/keys/") ? key.id : customer.accountID.uuidString
     let path = parts[1].replacing("{id}", with: id).replacing("{keyId}", with: key.id)
       .replacing("{api}", with: "orders").replacing("{permission}", with: "a").replacing("{role}", with: "pro")
+      .replacing("{namespace}", with: "emails").replacing("{override}", with: TestPortal.overrideID)
     let body = sample.body?.replacing("{key}", with: key.key)
       .replacing("{account}", with: customer.accountID.uuidString)
       .replacing("{hash}", with: String(repeating: "0a", count: 32))

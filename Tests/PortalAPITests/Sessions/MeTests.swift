@@ -20,6 +20,7 @@ struct MeTests {
           == .object([
             ("name", .string("default")), ("keyCap", .number("25")), ("scopes", .array([.string("*")])),
             ("rateLimitPerMinuteMax", .number("10000")), ("maxKeyLifetimeDays", .null),
+            ("apiIds", .null), ("roleIds", .array([])),
           ]))
       #expect(answer.body["role"].string == "owner")
       try await customer.becomeViewer()

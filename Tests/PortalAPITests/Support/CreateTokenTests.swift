@@ -69,6 +69,7 @@ struct CreateTokenTests {
         ("{\(name),\(permissions),\"expiresAt\":7}", "body.expiresAt"),
         ("{\(name),\(permissions),\"scopes\":[]}", "body.scopes"),
         (#"{"name":"n","permissions":["keys.read","analytics.read"],"environment":"test"}"#, "body.environment"),
+        (#"{"name":"n","permissions":["limits.use"],"environment":"live"}"#, "body.environment"),
         (#"{"name":"n","permissions":["catalog.read"],"apiIds":["orders"]}"#, "body.apiIds"),
         (#"{"name":"n","permissions":["keys.read"],"apiIds":[]}"#, "body.apiIds"),
         (#"{"name":"n","permissions":["keys.read"],"apiIds":["a b"]}"#, "body.apiIds[0]"),

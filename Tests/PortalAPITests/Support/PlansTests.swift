@@ -77,6 +77,8 @@ struct PlansTests {
         ("keyCap", "0"), ("keyCap", "10001"), ("keyCap", "\"3\""), ("scopes", "[]"), ("scopes", "null"),
         ("rateLimitPerMinuteMax", "0"), ("rateLimitPerMinuteMax", "10001"), ("maxKeyLifetimeDays", "0"),
         ("maxKeyLifetimeDays", "36501"), ("name", "\"x\""),
+        ("apiIds", "[]"), ("apiIds", "[\"nonsense\"]"), ("apiIds", "\"orders\""), ("roleIds", "[\"nonsense\"]"),
+        ("roleIds", "{}"),
       ] {
         let members = ["keyCap": "3", "scopes": "[\"*\"]", "rateLimitPerMinuteMax": "5"].merging([member: value]) { $1 }
         let body = "{" + members.map { "\"\($0)\":\($1)" }.joined(separator: ",") + "}"
@@ -155,7 +157,10 @@ struct PlansTests {
       try await portal.script(
         "update plans set scopes = '{orders:*}', rate_limit_per_minute_max = 100, max_key_lifetime_days = 2")
       let key = try await customer.get("/v1/keys/" + id).body
-      #expect(key["effective"].names == ["scopes", "rateLimitPerMinute", "expiresAt", "permissions"])
+      #expect(
+        key["effective"].names == [
+          "scopes", "rateLimitPerMinute", "expiresAt", "permissions", "resources", "roles", "apiIds",
+        ])
       #expect(key["effective"]["scopes"] == .array([.string("orders:read")]))
       #expect(key["effective"]["rateLimitPerMinute"].integer == 100 && key["effective"]["expiresAt"].isTime)
       #expect(key["rateLimitPerMinute"].integer == 1_000 && key["expiresAt"] == .null)

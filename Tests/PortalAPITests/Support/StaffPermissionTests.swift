@@ -110,11 +110,33 @@ struct StaffPermissionTests {
       route: "POST /v1/keys/{id}/roles", id: { $0.key }, body: #"{"add":["pro"],"reason":"because"}"#, status: 200),
     Sample(
       route: "POST /v1/keys/{id}/permissions", id: { $0.key }, body: #"{"add":["a"],"reason":"because"}"#, status: 200),
+    Sample(
+      route: "PUT /v1/keys/{id}/resources", id: { $0.key }, body: #"{"resources":{},"reason":"because"}"#, status: 200),
+    Sample(route: "GET /v1/limits", status: 200),
+    Sample(route: "GET /v1/limits/{namespace}/overrides", status: 200),
+    Sample(route: "GET /v1/limits/{namespace}/overrides/{override}", status: 200),
+    Sample(
+      route: "PUT /v1/limits/{namespace}/overrides",
+      body: #"{"identifier":"user_1","limit":9,"windowMilliseconds":1000,"reason":"because"}"#, status: 200),
+    Sample(route: "DELETE /v1/limits/{namespace}/overrides/{override}", body: reason, status: 200),
+    Sample(route: "DELETE /v1/limits/{namespace}", body: reason, status: 200),
+    Sample(route: "GET /v1/keys/{id}/credits", id: { $0.key }, status: 200),
+    Sample(
+      route: "PUT /v1/keys/{id}/credits", id: { $0.key }, body: #"{"remaining":5,"reason":"because"}"#, status: 200),
+    Sample(
+      route: "POST /v1/keys/{id}/credits", id: { $0.key },
+      body: #"{"operation":"set","value":5,"reason":"because"}"#, status: 200),
+    Sample(route: "GET /v1/accounts/{id}/credits", status: 200),
+    Sample(route: "PUT /v1/accounts/{id}/credits", body: #"{"remaining":5,"reason":"because"}"#, status: 200),
+    Sample(
+      route: "POST /v1/accounts/{id}/credits", body: #"{"operation":"set","value":5,"reason":"because"}"#,
+      status: 200),
   ]
 
   /// The permissions that only admins have, as in docs/SUPPORT.md.
   private static let ofAdmins: Set<StaffPermission> = [
-    .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople,
+    .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople, .changeLimits,
+    .changePlans, .changeCatalog, .grantKeys, .changeTokens, .changeStaff, .changePeople, .changeCredits,
   ]
 
   @Test("the role support has the permissions for single customers, and the role admin has all")
@@ -130,10 +152,13 @@ struct StaffPermissionTests {
     try await withPortal { portal in
       let table = portal.application.table
       let paths = [
-        "support/", "analytics/", "apis", "permissions", "roles", "keys/{id}/roles", "keys/{id}/permissions",
+        "support/", "analytics/", "apis", "permissions", "roles", "keys/{id}/roles", "keys/{id}/permissions", "limits",
+        "keys/{id}/resources", "keys/{id}/credits", "accounts/{id}/credits",
       ]
       let routes = table.all.filter { route in
         paths.contains { route.contains(" /v1/" + $0) } && route != "POST /v1/support/login"
+          // Only service tokens use limits.
+          && !route.hasPrefix("POST /v1/limits")
       }
       #expect(table.staffPermissions.keys.sorted() == routes)
       #expect(Self.samples.map(\.route).sorted() == routes)
@@ -172,7 +197,7 @@ struct StaffPermissionTests {
       for (index, sample) in Self.samples.enumerated() {
         let place = try await place(portal, index)
         let before = try await portal.rowCount()
-        // The routes of analytics and of the catalog also accept service tokens.
+        // The routes of analytics, of the catalog and of standalone limits also accept service tokens.
         let isForTokens = portal.application.table.tokenPermissions[sample.route] != nil
         for token in [place.customer, left, nil] + (isForTokens ? [] : [gateway]) {
           expectProblem(try await send(sample, to: portal, place, token), 401, "unauthenticated", "\(sample.route)")
@@ -216,6 +241,7 @@ struct StaffPermissionTests {
     let path =
       parts[1].replacing("{id}", with: sample.id(place)).replacing("{name}", with: "small")
       .replacing("{api}", with: "orders").replacing("{permission}", with: "a").replacing("{role}", with: "pro")
+      .replacing("{namespace}", with: "emails").replacing("{override}", with: TestPortal.overrideID)
       + sample.query
     return try await portal.request(
       parts[0], path, bytes: sample.body.map { Array($0.utf8) }, token: token,

@@ -21,6 +21,8 @@ struct LimitsTests {
         #expect(key["limits"].array.map { $0["name"].string } == ["burst", "daily"])
         #expect(key["limits"].array.map { $0["limit"].integer } == [5, 1_000])
         #expect(key["limits"].array.map { $0["windowSeconds"].integer } == [1, 86_400])
+        #expect(key["limits"].array.map { $0["windowMilliseconds"].integer } == [1_000, 86_400_000])
+        #expect(key["limits"].array.allSatisfy { $0["autoApply"] == .bool(true) && $0.names == Contract.limit })
         #expect(key["rateLimitMode"].string == "consistent")
       }
     }
@@ -31,13 +33,34 @@ struct LimitsTests {
     arguments: [
       (#"[{"name":"default","limit":1,"windowSeconds":1}]"#, ["body.limits[0].name"]),
       (
-        #"[{"name":"Daily","limit":0,"windowSeconds":86401}]"#,
+        #"[{"name":"Daily","limit":0,"windowSeconds":316224001}]"#,
         ["body.limits[0].name", "body.limits[0].limit", "body.limits[0].windowSeconds"]
       ),
       (
         #"[{"name":"a","limit":1,"windowSeconds":1},{"name":"a","limit":2,"windowSeconds":1}]"#, ["body.limits[1].name"]
       ),
-      (#"[{"name":"a"}]"#, ["body.limits[0].limit", "body.limits[0].windowSeconds"]),
+      (#"[{"name":"a"}]"#, ["body.limits[0].limit", "body.limits[0].windowMilliseconds"]),
+      (#"[{"name":"a","limit":1,"windowMilliseconds":999}]"#, ["body.limits[0].windowMilliseconds"]),
+      (#"[{"name":"a","limit":1,"windowMilliseconds":316224000001}]"#, ["body.limits[0].windowMilliseconds"]),
+      (#"[{"name":"a","limit":1,"windowMilliseconds":null}]"#, ["body.limits[0].windowMilliseconds"]),
+      (#"[{"name":"a","limit":1,"windowMilliseconds":1500,"windowSeconds":1}]"#, ["body.limits[0].windowSeconds"]),
+      (#"[{"name":"a","limit":1,"windowSeconds":1,"autoApply":"no"}]"#, ["body.limits[0].autoApply"]),
+      (#"[{"name":"a","bucket":1}]"#, ["body.limits[0].bucket"]),
+      (
+        #"[{"name":"a","bucket":{"size":0,"refill":1000001,"x":1}}]"#,
+        [
+          "body.limits[0].bucket.size", "body.limits[0].bucket.refill", "body.limits[0].bucket.intervalMilliseconds",
+          "body.limits[0].bucket.x",
+        ]
+      ),
+      (
+        #"[{"name":"a","bucket":{"size":2,"refill":1,"intervalMilliseconds":316224000000}}]"#,
+        ["body.limits[0].bucket"]
+      ),
+      (
+        #"[{"name":"a","limit":1,"bucket":{"size":2,"refill":1,"intervalMilliseconds":1000}}]"#,
+        ["body.limits[0].limit"]
+      ),
       (#"[{"name":"a","limit":1,"windowSeconds":1,"burst":2}]"#, ["body.limits[0].burst"]),
       (#""all""#, ["body.limits"]),
     ])

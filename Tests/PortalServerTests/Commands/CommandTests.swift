@@ -21,7 +21,9 @@ struct CommandTests {
       ["staff", "enable"], ["staff", "remove"], ["staff", "reset-second-factor"], ["people"], ["people", "export"],
       ["people", "erase"], ["apis"], ["apis", "list"], ["apis", "create"], ["apis", "update"], ["apis", "delete"],
       ["permissions"], ["permissions", "create"], ["permissions", "update"], ["permissions", "delete"], ["roles"],
-      ["roles", "create"], ["roles", "update"], ["roles", "delete"],
+      ["roles", "create"], ["roles", "update"], ["roles", "delete"], ["limits"], ["limits", "namespaces"],
+      ["limits", "namespaces", "delete"], ["limits", "overrides"], ["limits", "overrides", "list"],
+      ["limits", "overrides", "set"], ["limits", "overrides", "delete"],
     ] {
       let result = try await latchkey(command + ["--help"])
       #expect(result.status == 0)
@@ -58,7 +60,12 @@ struct CommandTests {
       ["accounts", "limit", "01a1ff93-0755-70af-9b6e-d75e8f14f55d", "--mode", "strict"],
       ["tokens", "create", "--name", "x", "--permission", "catalog.read", "--api", "orders"],
       ["tokens", "create", "--name", "x", "--permission", "keys.read", "--api", "a b"],
+      ["limits", "overrides", "set", "emails", "a", "--limit", "1", "--window-milliseconds", "1500"],
+      ["limits", "overrides", "set", "emails", "a", "--limit", "-1", "--window-milliseconds", "1000"],
+      ["limits", "overrides", "list", ""], ["limits", "overrides", "list", "a\nb"],
       ["apis", "create", "a/b", "--name", "x"], ["apis", "create", "a", "--name", "x", "--key-bytes", "15"],
+      ["apis", "create", "a", "--name", "x", "--endpoint-limits", "[{}]"],
+      ["apis", "update", "a", "--endpoint-limits", "{"], ["apis", "update", "a", "--endpoint-limits", "{}"],
       ["apis", "create", "a", "--name", "x", "--key-prefix", "A"], ["permissions", "create", "and"],
       ["roles", "create", "pro", "--permission", "a b"], ["roles", "delete", "a b"],
       ["roles", "update", "pro", "--permission", "a", "--no-permissions"],
@@ -147,11 +154,38 @@ struct CommandTests {
     #expect(result.errors.contains("HTTP_PORT"))
   }
 
+  @Test("all wrong settings are named together, with the usage of the command that refused them")
+  func allWrong() async throws {
+    let result = try await latchkey(
+      ["accounts", "list"],
+      environment: ["HTTP_PORT": "high", "CACHE_LEASE_SECONDS": "0", "SECRET_KEY": "short", "LOG_FORMAT": "xml"])
+    #expect(result.status == 64)
+    let lines = result.errors.split(separator: "\n")
+    #expect(lines.first == "Error: DATABASE_URL is required.")
+    for key in ["HTTP_PORT must be", "CACHE_LEASE_SECONDS must be", "SECRET_KEY must be", "LOG_FORMAT must be"] {
+      #expect(lines.count { $0.hasPrefix(key) } == 1, "\(key)")
+    }
+    #expect(lines.contains { $0.hasPrefix("Usage: latchkey accounts list [") })
+    #expect(lines.last == "  See 'latchkey accounts list --help' for more information.")
+  }
+
+  @Test(
+    "--json is no option of what prints no text",
+    arguments: [["serve"], ["audit", "export"], ["people", "export", "a@b.example"]])
+  func noJSON(_ command: [String]) async throws {
+    let result = try await latchkey(command + ["--json"], environment: ["DATABASE_URL": "host=/nowhere"])
+    #expect(result.status == 64 && result.errors.contains("--json"))
+    #expect(result.errors.contains("Usage: latchkey \(command[0])"))
+  }
+
   @Test("if the database cannot be reached, a command exits with status 1 and one line")
   func unreachable() async throws {
-    let result = try await latchkey(["migrate"], environment: ["DATABASE_URL": "host=/nowhere"])
-    #expect(result.status == 1)
-    #expect(result.errors.hasPrefix("latchkey: database error: "))
+    for url in ["host=/nowhere", "host=127.0.0.1 port=1"] {
+      let result = try await latchkey(["migrate"], environment: ["DATABASE_URL": url])
+      #expect(result.status == 1)
+      #expect(result.errors.hasPrefix("latchkey: database error: "))
+      #expect(result.errors.split(separator: "\n").count == 1 && !result.errors.contains("\u{FFFD}"), "\(result)")
+    }
   }
 
   @Test("accounts, staff and tokens are created, and their secrets are printed once")
@@ -301,6 +335,10 @@ struct CommandTests {
       #expect(try await run("apis", "delete", "orders").errors.contains("the api is protected"))
       #expect(
         try await run("apis", "update", "orders", "--slug", "shop", "--no-protected").output == "api \(api) shop\n")
+      let limits = #"[{"endpoint":"GET /a*","limit":5,"windowMilliseconds":1500,"roles":{}}]"#
+      let limited = try await latchkey(
+        ["apis", "update", "shop", "--endpoint-limits", limits, "--json"], environment: environment)
+      #expect(JSONWriter.text(of: try limited.json()["endpointLimits"]) == limits)
       #expect(try await run("apis", "delete", "shop").output == "api shop deleted\n")
       #expect(try await run("permissions", "create", "a", "--description", "Reading.").output.hasSuffix(" a\n"))
       #expect(try await run("permissions", "update", "a", "--slug", "b").output.hasSuffix(" b\n"))
@@ -312,6 +350,40 @@ struct CommandTests {
       #expect(try await run("roles", "delete", "pro").output == "role pro deleted\n")
       #expect(try await run("permissions", "delete", "b").output == "permission b deleted\n")
       #expect(try await run("roles", "delete", "pro").errors == "latchkey: not found\n")
+    }
+  }
+
+  @Test("overrides of standalone limits are set, listed and deleted, and so are namespaces")
+  func limits() async throws {
+    try await withDatabase { database in
+      let environment = ["DATABASE_URL": database.url]
+      func run(_ arguments: String...) async throws -> (output: String, errors: String) {
+        let result = try await latchkey(["limits"] + arguments, environment: environment)
+        return (result.output, result.errors)
+      }
+      let made = try await latchkey(
+        [
+          "limits", "overrides", "set", "emails", "user_*", "--limit", "100", "--window-milliseconds", "60000",
+          "--json",
+        ], environment: environment)
+      #expect(try made.json()["limit"].integer == 100)
+      let id = try #require(try made.json()["id"].string)
+      let again = try await run(
+        "overrides", "set", "emails", "user_*", "--limit", "0", "--window-milliseconds", "1000")
+      #expect(again.output == "override \(id): 0 in 1000 ms for user_* in emails\n")
+      #expect(
+        try await run("overrides", "list", "emails").output == """
+          ID                                    LIMIT  WINDOW MS  IDENTIFIER
+          \(id)      0       1000  user_*
+
+          """)
+      #expect(try await run("overrides", "list", "sms").errors == "latchkey: not found\n")
+      #expect(try await run("namespaces", "--no-headings").output.hasSuffix("  emails\n"))
+      #expect(try await run("overrides", "delete", "emails", "user_1").errors == "latchkey: not found\n")
+      #expect(
+        try await run("overrides", "delete", "emails", "user_*").output == "override of user_* in emails deleted\n")
+      #expect(try await run("namespaces", "delete", "emails").output == "namespace emails deleted\n")
+      #expect(try await run("namespaces", "delete", "emails").errors == "latchkey: not found\n")
     }
   }
 
@@ -332,16 +404,24 @@ struct CommandTests {
       let list = try await latchkey(["plans"], environment: environment)
       #expect(
         list.output == """
-          NAME      KEYS  PER MINUTE  DAYS  SCOPES
-          default     25       10000     -  *
-          external     -           -     -  *
-          small        3          60    30  a:* me
+          NAME      KEYS  PER MINUTE  DAYS  APIS  ROLES  SCOPES
+          default     25       10000     -   all      0  *
+          external     -           -     -   all      0  *
+          small        3          60    30   all      0  a:* me
 
           """)
       let free = try await latchkey(
         ["plans", "set", "large", "--key-cap", "none", "--scope", "*", "--per-minute-max", "none"],
         environment: environment)
       #expect(free.output == "plan large: any number of keys, any number per minute, *\n")
+      _ = try await latchkey(["apis", "create", "orders", "--name", "Orders"], environment: environment)
+      _ = try await latchkey(["roles", "create", "pro"], environment: environment)
+      let carrying = ["plans", "set", "pro", "--key-cap", "9", "--scope", "*", "--per-minute-max", "60"]
+      let pro = try await latchkey(carrying + ["--api", "orders", "--role", "pro"], environment: environment)
+      #expect(pro.output == "plan pro: 9 keys, 60 per minute, 1 apis, 1 roles, *\n")
+      let nonsense = try await latchkey(carrying + ["--api", "nonsense"], environment: environment)
+      #expect(nonsense.status == 1)
+      #expect(nonsense.errors.contains("apiIds[0] is not the id or slug of an api"))
       let assign = ["accounts", "plan", id, "small", "--reason", "asked for it"]
       let assigned = try await latchkey(assign, environment: environment)
       #expect(assigned.output == "account \(id) has the plan small\n")
@@ -358,7 +438,7 @@ struct CommandTests {
       ["accounts", "create", "--name", "A", "--email", "a@example.com", "--password-file", "-"],
       environment: ["DATABASE_URL": "host=/nowhere"], input: "short\n")
     #expect(result.status == 64)
-    #expect(result.errors.contains("12 to 1024 bytes"))
+    #expect(result.errors.hasPrefix("Error: The password in --password-file must have 12 to 1024 bytes"))
   }
 
   @Test("serve refuses to start while migrations are pending, and migrate applies them once")
@@ -368,9 +448,12 @@ struct CommandTests {
       try await PostgresPool.with(database.configuration) { pool in
         try await pool.withConnection { try await $0.executeScript("drop schema public cascade; create schema public") }
       }
-      let refused = try await latchkey(["serve"], environment: environment)
+      let spool = FileManager.default.temporaryDirectory.appending(path: database.name + ".refused").path
+      let refused = try await latchkey(
+        ["serve"], environment: environment.merging(["USAGE_SPOOL": spool, "HTTP_PORT": "\(try freePort())"]) { $1 })
       #expect(refused.status == 1)
       #expect(refused.errors.contains("run latchkey migrate first"))
+      #expect(!FileManager.default.fileExists(atPath: spool), "it leaves nothing behind")
       let first = try await latchkey(["migrate", "--json"], environment: environment)
       #expect(try first.json()["applied"].array.first == .string("0001_accounts_and_people"))
       let second = try await latchkey(["migrate", "--json"], environment: environment)

@@ -116,6 +116,22 @@ struct DoctorTests {
     #expect(diagnosis.findings.count == 1)
   }
 
+  @Test("all settings that cannot be read are named at once")
+  func allMisconfigured() async throws {
+    let diagnosis = try await examine(["HTTP_PORT": "high", "CACHE_LEASE_SECONDS": "0", "TLS_KEY": "key"])
+    for key in ["DATABASE_URL", "HTTP_PORT", "CACHE_LEASE_SECONDS", "TLS_CERTIFICATE"] {
+      #expect(diagnosis.text("configuration").contains(key), "\(key)")
+    }
+  }
+
+  @Test("the options for where to listen are those of serve")
+  func options() async throws {
+    let port = try freePort()
+    let result = try await latchkey(
+      ["doctor", "--http-port", "\(port)"], environment: ["DATABASE_URL": "host=/nowhere", "HTTP_PORT": "high"])
+    #expect(result.output.contains("127.0.0.1:\(port) is free"), "\(result)")
+  }
+
   @Test("pending migrations and missing privileges are failures that say what to run")
   func schema() async throws {
     try await withDatabase(isSwept: false) { database in
@@ -130,7 +146,9 @@ struct DoctorTests {
       #expect(missing.text("access").contains("grant select on plans to latchkey_portal"))
       try await run("drop schema public cascade; create schema public")
       let pending = try await examine(["DATABASE_URL": database.url])
-      #expect(pending["migrations"] == "failed" && pending.text("migrations").contains("latchkey migrate"))
+      for name in ["migrations", "access", "secret key"] {
+        #expect(pending[name] == "failed" && pending.text(name).contains("run latchkey migrate first"), "\(pending)")
+      }
     }
   }
 

@@ -55,6 +55,37 @@ struct ManagedAccountsTests {
     }
   }
 
+  @Test("the named limits of an account are kept as they are set, and a change of them is in the trail")
+  func limits() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let limits = [
+        RateLimit(name: "monthly", limit: 9, windowMilliseconds: 31 * 86_400_000),
+        RateLimit(name: "asked", limit: 1_000_000, windowMilliseconds: 1_001, isAutomatic: false),
+      ]
+      let id = try await world.makeExternal("cus_1", by: Self.shop).account.id
+      func update(_ limits: [RateLimit]?, name: String? = nil) async throws -> [RateLimit] {
+        try await world.managed.update(
+          id, ManagedAccountChanges(name: name, limits: limits), by: Self.shop
+        ).account.limits
+      }
+      #expect(try await update(limits) == limits)
+      #expect(try await world.managed.find(id).limits == limits)
+      #expect(try await update(limits) == limits)
+      #expect(try await update(nil, name: "Other") == limits)
+      #expect(try await world.managed.list().items.map(\.limits) == [limits])
+      #expect(try await update([limits[1]], name: "Last") == [limits[1]])
+      #expect(try await update([]) == [])
+      let details = try await world.audit.list(of: id, page: PageRequest()).items.compactMap(\.detail)
+      #expect(details.map { $0.contains("limits") } == [true, true, false, true, false])
+      #expect(try await world.actions(on: id) == ["account.created"] + Array(repeating: "account.updated", count: 4))
+      // What no account can have is an error of the account, not a crash.
+      try await pool.script("update accounts set named_limits = '[{}]'")
+      let error = await #expect(throws: PostgresError.self) { try await world.managed.find(id) }
+      #expect(error?.code == .decoding)
+    }
+  }
+
   @Test("a list has all accounts that are not deleted, newest first, by kind and external id, in pages")
   func list() async throws {
     try await withPool { pool in

@@ -38,6 +38,143 @@ struct PlansTests {
     }
   }
 
+  @Test("a plan carries apis and roles; a change is one row of the invalidation log, and no change is none")
+  func carried() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (orders, users) = try await makeCatalog(world)
+      let role = try await world.roles.create(CatalogRole.Settings(name: "pro"), permissions: [], by: World.caller)
+      let (made, _) = try await world.plans.set(
+        Self.small, apis: [.name("users"), .id(orders), .name("orders")], roles: [.name("pro")], by: World.caller)
+      #expect(made.apiIDs.map(Set.init) == [orders, users] && made.apiIDs?.count == 2 && made.roleIDs == [role.id])
+      #expect(try await world.plans.list().last == made)
+      let before = try await pool.number("select seq from invalidation_head")
+      let same = try await world.plans.set(
+        Self.small, apis: [.id(orders), .id(users)], roles: [.id(role.id)], by: World.caller)
+      #expect(same.plan == made)
+      #expect(try await pool.number("select seq from invalidation_head") == before)
+      let less = try await world.plans.set(Self.small, apis: [.id(orders)], by: World.caller)
+      #expect(less.plan.apiIDs == [orders] && less.plan.roleIDs == [])
+      #expect(try await pool.number("select seq from invalidation_head") == before + 1)
+      #expect(try await pool.text("select kind from invalidation_log order by seq desc limit 1") == "everything")
+      let problem = FieldProblem(.apiID(1), "is not the id or slug of an api")
+      await #expect(throws: PortalError.invalid([problem])) {
+        try await world.plans.set(Self.small, apis: [.name("orders"), .name("x")], by: World.caller)
+      }
+      await #expect(throws: PortalError.invalid(.roleID(0), "is not the id or name of a role")) {
+        try await world.plans.set(Self.small, roles: [.name("x")], by: World.caller)
+      }
+      #expect(try await world.plans.list().last == less.plan)
+    }
+  }
+
+  private func makeCatalog(_ world: World) async throws -> (orders: UUID, users: UUID) {
+    let orders = try await world.apis.create(CatalogAPI.Settings(slug: "orders", name: "Orders"), by: World.caller)
+    let users = try await world.apis.create(CatalogAPI.Settings(slug: "users", name: "Users"), by: World.caller)
+    return (orders.id, users.id)
+  }
+
+  @Test("the keys of an account are for the apis of its plan, whoever makes them, and a member may choose among them")
+  func apis() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (orders, users) = try await makeCatalog(world)
+      let account = try await world.makeAccount()
+      let member = Caller(actor: .user(id: .version7(), email: "ada@example.com"))
+      func make(_ api: CatalogReference?, by caller: Caller) async throws -> Key {
+        let now = try await world.keys.now()
+        return try await pool.withTransaction(as: .account(account)) { transaction in
+          try await world.keys.create(.plain, api: api, for: account, by: caller, at: now, on: transaction).key
+        }
+      }
+      let unknown = PortalError.invalid(.api, "is not the id or slug of an api")
+      // The plan lists no apis: a member has none to choose from.
+      await #expect(throws: unknown) { try await make(.name("orders"), by: member) }
+      let forUsers = try await make(.name("users"), by: World.caller)
+      #expect(forUsers.effectiveAPIIDs == [users])
+
+      _ = try await world.plans.set(
+        Plan(name: "default", keyCap: 25, scopes: ["*"], rateLimitPerMinuteMax: 10_000), apis: [.id(orders)],
+        by: World.caller)
+      let chosen = try await make(.name("orders"), by: member)
+      #expect(chosen.apiID == orders)
+      let forAll = try await make(nil, by: member)
+      #expect(forAll.apiID == nil && forAll.effectiveAPIIDs == [orders])
+      await #expect(throws: unknown) { try await make(.name("users"), by: member) }
+      await #expect(throws: unknown) { try await make(.name("nonsense"), by: member) }
+      let problem = FieldProblem(.api, "is not among the apis of the plan default")
+      await #expect(throws: PortalError.limitNotAllowed([problem])) {
+        try await make(.name("users"), by: World.caller)
+      }
+      await #expect(throws: PortalError.limitNotAllowed([FieldProblem(.api, problem.message, of: .key)])) {
+        try await world.keys.roll(forUsers.id, of: account, graceSeconds: 0, by: World.caller)
+      }
+      // Other changes of such a key go on.
+      let renamed = try await world.keys.update(
+        forUsers.id, of: account, KeyChanges(name: "Renamed"), by: World.caller
+      ).key
+      #expect(renamed.effectiveAPIIDs == [])
+      let moved = try await world.keys.update(
+        forUsers.id, of: account, KeyChanges(api: .set(.name("orders"))), by: member
+      ).key
+      #expect(moved.effectiveAPIIDs == [orders])
+    }
+  }
+
+  @Test("a key is found for the apis that it has in common with its plan, and has the roles of the plan at once")
+  func verification() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (orders, users) = try await makeCatalog(world)
+      _ = try await world.permissions.create(CatalogPermission.Settings(slug: "a"), by: World.caller)
+      _ = try await world.roles.create(CatalogRole.Settings(name: "pro"), permissions: [.name("a")], by: World.caller)
+      _ = try await world.roles.create(CatalogRole.Settings(name: "free"), permissions: [], by: World.caller)
+      let account = try await world.makeAccount()
+      let forAll = try await world.makeKey(account)
+      let forUsers = try await world.makeKey(account, KeySettings(name: "Key", scopes: ["a"], apiID: users))
+      _ = try await world.grants.changeRoles(
+        of: forAll.key.id, GrantChanges(add: [.name("free")]), by: World.caller)
+      func code(_ key: IssuedKey, _ api: String?) async throws -> Verdict.Code {
+        try await world.makeVerifier().verify(
+          VerificationRequest(
+            hash: key.secret.hash, api: api.map { .name($0) }, permissions: try PermissionQuery("a"))
+        ).code
+      }
+      #expect(try await code(forAll, "orders") == .insufficientPermissions)
+      _ = try await world.plans.set(
+        Plan(name: "default", keyCap: 25, scopes: ["*"], rateLimitPerMinuteMax: 10_000), apis: [.id(orders)],
+        roles: [.name("pro")], by: World.caller)
+      #expect(try await code(forAll, "orders") == .valid)
+      #expect(try await code(forAll, nil) == .valid)
+      #expect(try await code(forAll, "users") == .notFound)
+      for api in ["users", "orders", nil] { #expect(try await code(forUsers, api) == .notFound) }
+      let key = try await world.keys.find(forAll.key.id, of: account)
+      #expect(key.roles == ["free"] && key.effectiveRoles == ["free", "pro"])
+      #expect(key.permissions == [] && key.effectivePermissions == ["a"])
+      let rolled = try await world.keys.roll(key.id, of: account, graceSeconds: 0, by: World.caller)
+      #expect(rolled.successor.key.roles == ["free"], "it has no copy of the plan's role")
+    }
+  }
+
+  @Test("an api or a role that a plan carries is not deleted")
+  func uses() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      _ = try await makeCatalog(world)
+      _ = try await world.roles.create(CatalogRole.Settings(name: "pro"), permissions: [], by: World.caller)
+      _ = try await world.plans.set(Self.small, apis: [.name("orders")], roles: [.name("pro")], by: World.caller)
+      await #expect(throws: PortalError.inUse(reason: "Plans list this api.")) {
+        try await world.apis.delete(.name("orders"), by: World.caller)
+      }
+      await #expect(throws: PortalError.inUse(reason: "Plans give keys this role.")) {
+        try await world.roles.delete(.name("pro"), by: World.caller)
+      }
+      _ = try await world.plans.set(Self.small, by: World.caller)
+      try await world.apis.delete(.name("orders"), by: World.caller)
+      try await world.roles.delete(.name("pro"), by: World.caller)
+    }
+  }
+
   /// A request that waits for the account's lock must see the plan that was assigned in the meantime.
   @Test("keys created while the account gets a smaller plan are within one of the two plans, and no request fails")
   func createMeanwhile() async throws {

@@ -17,10 +17,10 @@ private let orders: [(module: String, order: FolderOrder)] = [
     "Portal",
     FolderOrder([
       ["Values"],
-      ["Observability", "Migrations"],
+      ["Observability", "Migrations", "Spool"],
       ["Attempts", "Audit", "Clock", "Passwords"],
       ["Coherence", "Credits", "JobRuns", "Mail", "RateLimits", "RequestLimits"],
-      ["Accounts", "Catalog", "ServiceTokens"],
+      ["Accounts", "Catalog", "ServiceTokens", "StandaloneLimits"],
       ["Idempotency", "Keys", "Sessions"],
       ["Credentials", "Usage"],
       ["Analytics", "Members", "Verification"],
@@ -41,9 +41,9 @@ private let orders: [(module: String, order: FolderOrder)] = [
   (
     "PortalAPI",
     FolderOrder([
-      ["Problems"],
+      ["Credits", "Problems"],
       ["Accounts", "Audit", "Contract", "Credentials", "Keys", "Operations", "Verification"],
-      ["Analytics", "Backends", "Catalog", "FastPath", "Sessions", "Usage"],
+      ["Analytics", "Backends", "Catalog", "FastPath", "Sessions", "StandaloneLimits", "Usage"],
       ["Server", "Support"],
       ["People"],
       // The files outside folders.

@@ -50,6 +50,8 @@ private struct Tenant {
   let user: UUID
   let invitation: UUID
   let request: IdempotentRequest
+  /// A bucket of credits, of which an instance that is alive has set something aside.
+  let bucket: UUID
 
   init(_ world: World, _ email: String) async throws {
     self.email = email
@@ -70,6 +72,15 @@ private struct Tenant {
       insert into key_permissions (account_id, key_id, permission_id)
         select '\(accountID)', '\(key)', id from permissions;
       insert into key_roles (account_id, key_id, role_id) select '\(accountID)', '\(key)', id from roles
+      """)
+    bucket = .version7()
+    let holder = UUID.version7()
+    try await world.pool.script(
+      """
+      insert into credits (id, account_id, available) values ('\(bucket)', '\(accountID)', 5);
+      insert into credit_holders (id, heard_at) values ('\(holder)', now() + interval '1 hour');
+      insert into credit_leases (account_id, credits_id, holder_id, generation, granted)
+        values ('\(accountID)', '\(bucket)', '\(holder)', 0, 3)
       """)
     let guest = NewInvitation(
       accountID: accountID, email: "guest@example.com", role: .viewer, inviterID: user, inviterName: email)
@@ -98,6 +109,7 @@ private struct Tenant {
     let range = UsageRange(accountID: accountID, from: today.advanced(by: -1), to: today.advanced(by: 1))
     let settings = KeySettings(name: "Key", scopes: ["a"])
     return [
+      TenantCase(AskCreditHolders(accountID: accountID, bucketID: bucket)),
       TenantCase(CopyKeyPermissions(accountID: accountID, from: key, to: spare)),
       TenantCase(CopyKeyRoles(accountID: accountID, from: key, to: spare)),
       TenantCase(CountInvitations(accountID: accountID), .emptyRows(1)),
@@ -156,12 +168,14 @@ private struct Tenant {
       TenantCase(LockAccount(accountID: accountID), .itself),
       TenantCase(LockKey(accountID: accountID, id: key)),
       TenantCase(LockPredecessors(accountID: accountID, id: key)),
+      TenantCase(ReadCredits(accountID: accountID, bucketID: bucket, questions: [])),
       TenantCase(RetireRolledKey(accountID: accountID, id: spare, graceSeconds: 0)),
       TenantCase(RevokeAllKeys(accountID: accountID)),
       TenantCase(RevokeInvitations(accountID: accountID, of: .id(invitation))),
       TenantCase(VoidInvitationTokens(accountID: accountID, of: .id(invitation))),
       TenantCase(RevokeKey(accountID: accountID, id: key)),
       TenantCase(SetKeyPolicy(accountID: accountID, policy: KeyPolicy()), .refusal),
+      TenantCase(SetKeyResources(accountID: accountID, id: key, resources: .none)),
       TenantCase(SetMemberRole(accountID: accountID, userID: user, role: .viewer)),
       TenantCase(SetSharedLimit(accountID: accountID, limitPerMinute: 7, mode: .fast), .itself),
       TenantCase(SumKeyUsageByDay(range: range, keyID: key)),
@@ -199,7 +213,9 @@ private struct Undone: Error {}
 struct IsolationTests {
   /// Statements that take an account's id without running for it: logins, and staff and backends, who name it.
   private static let others: Set = [
-    "BeginErasure", "DeleteExpiredConfirmation", "DeleteKeyPermissions", "DeleteKeyRoles", "FindAccountRequest",
+    "BeginErasure", "ChangeCredits", "DeleteCredits", "ForgiveCredits", "InsertCredits", "SetAccountCredits",
+    "SetCreditRefill", "SetKeyCredits",
+    "DeleteExpiredConfirmation", "DeleteKeyPermissions", "DeleteKeyRoles", "FindAccountRequest",
     "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertKeyPermissions", "InsertKeyRoles",
     "InsertSession", "LockAccountRequest", "LockMembers", "MakeCustomer",
     "MoveSession", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation", "UpdateManagedAccount",
@@ -286,7 +302,11 @@ struct IsolationTests {
       let (one, other) = (
         try await world.makeAccount("ada@example.com"), try await world.makeAccount("bob@example.com")
       )
-      try await world.makeKey(one)
+      let key = try await world.makeKey(one).key.id
+      let set = SetKeyResources(accountID: one, id: key, resources: .none)
+      #expect(try await pool.execute(set, as: .staff) == 0)
+      #expect(try await pool.execute(set, as: .staff(in: other)) == 0)
+      #expect(try await pool.execute(set, as: .staff(in: one)) == 1)
       let suspend = SetAccountSuspension(accountID: one, isSuspended: true, reason: "why")
       #expect(try await pool.execute(suspend, as: .staff) == 0)
       #expect(try await pool.execute(suspend, as: .staff(in: other)) == 0)
@@ -304,7 +324,6 @@ struct IsolationTests {
       #expect(try await pool.execute(make, as: .staff) == 0)
       #expect(try await pool.execute(make, as: .staff(in: other)) == 0)
       #expect(try await pool.execute(make, as: .staff(in: one)) == 1)
-      let key = try await world.keys.list(of: one).items[0].id
       #expect(try await pool.query(MoveKeys(target: other, keyIDs: [key]), as: .staff) == [0])
       #expect(try await pool.query(MoveKeys(target: other, keyIDs: [key]), as: .staff(in: other)) == [0])
       #expect(try await world.keys.find(key, of: one).accountID == one)

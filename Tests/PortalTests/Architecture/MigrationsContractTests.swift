@@ -21,9 +21,10 @@ struct MigrationsContractTests {
   @Test("every table belongs to an account, or is known to belong to none")
   func tenants() async throws {
     let global: Set = [
-      "accounts", "apis", "attempt_counts", "erasures", "installation", "instances", "invalidation_head",
-      "invalidation_server", "jobs",
-      "packed_usage_totals", "permissions", "plans",
+      "accounts", "apis", "attempt_counts", "credit_holders",
+      "erasures", "installation", "instances", "invalidation_head",
+      "invalidation_server", "jobs", "limit_namespaces", "limit_overrides",
+      "long_rate_limit_counts", "packed_usage_totals", "permissions", "plans",
       "rate_limit_counts",
       "rate_limit_windows", "role_permissions", "roles",
       "schema_migrations", "second_factors", "service_token_activity", "service_tokens", "signups", "staff",
@@ -105,7 +106,9 @@ struct MigrationsContractTests {
         "api_keys.key_hash true", "audit_events.hash true", "audit_events.prev_hash true", "audit_heads.hash true",
         "idempotent_requests.key_hash true", "idempotent_requests.request_hash true",
         // Encrypted with something that is not stored: see KeysOnceTests.
-        "idempotent_requests.sealed_secret false", "one_time_tokens.token_hash true",
+        "idempotent_requests.sealed_secret false",
+        // Of a name, which is no secret.
+        "limit_namespaces.name_hash true", "one_time_tokens.token_hash true",
         // Encrypted under the deployment's SECRET_KEY.
         "second_factors.sealed_secret false",
         "service_tokens.token_hash true", "sessions.token_hash true",

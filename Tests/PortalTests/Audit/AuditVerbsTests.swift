@@ -628,9 +628,65 @@ struct AuditVerbsTests {
     Verb("a backend exports the keys", ["system token keys.exported key"]) {
       _ = try await $0.world.exports.export(by: $0.shop)
     },
+    Verb(
+      "a key gets resources, twice, and loses them",
+      ["account command key.resources_changed key", "account command key.resources_changed key"]
+    ) { stage in
+      let (grants, key) = (stage.world.grants, stage.key)
+      let one = ResourceScopes([ResourceScopes.Entry(name: "project:1", scopes: ["a"])])
+      for _ in 1...2 { _ = try await grants.setResources(of: key, one, by: World.caller, stage.reason) }
+      for _ in 1...2 { _ = try await grants.setResources(of: key, .none, by: World.caller) }
+      await #expect(throws: PortalError.keyNotActive) {
+        try await grants.setResources(of: stage.revokedKey, one, by: World.caller)
+      }
+    },
+    Verb(
+      "an override is set in a new namespace, twice, and deleted, and so is the namespace",
+      [
+        "system command limit_namespace.created limit_namespace", "system command limit_override.set limit_override",
+        "system command limit_override.deleted limit_override",
+        "system command limit_namespace.deleted limit_namespace",
+      ]
+    ) { stage in
+      let overrides = stage.world.overrides
+      let limit = WindowLimit(limit: 10, windowMilliseconds: 60_000)
+      for _ in 1...2 { _ = try await overrides.set(limit, for: "user_*", in: "emails", by: World.caller) }
+      let id = try #require(try await overrides.list(in: "emails").items.first?.id)
+      _ = try await overrides.delete(id, in: "emails", by: World.caller)
+      _ = try await stage.world.namespaces.delete("emails", by: World.caller)
+    },
+    Verb("a standalone limit is used twice", ["system command limit_namespace.created limit_namespace"]) { stage in
+      let limits = stage.world.makeStandaloneLimits()
+      let request = LimitRequest(
+        namespace: "emails", identifier: "user_1", limit: WindowLimit(limit: 10, windowMilliseconds: 60_000))
+      for _ in 1...2 { _ = try await limits.take(request, by: World.caller) }
+    },
     Verb("an epoch of the invalidation log begins", ["system command epoch.begun epoch"]) {
       _ = try await InvalidationEpochs(pool: $0.world.pool, propagations: $0.world.propagations)
         .begin(by: World.caller, SupportReason(text: "A table was restored."))
+    },
+    Verb(
+      "credits are set, changed, and forgiven",
+      [
+        "account command key.credits_changed key", "account command key.credits_changed key",
+        "account command account.credits_changed account", "account command credits.forgiven credits",
+      ]
+    ) { stage in
+      let world = stage.world
+      try await world.change(.set(5), of: .key(stage.key))
+      try await world.change(.decrement(2), of: .key(stage.key))
+      try await world.change(.set(5), of: .account(stage.account))
+      // Nothing changes.
+      try await world.change(.settings(remaining: nil, refill: .remove), of: .account(stage.account))
+      try await world.pool.script(
+        """
+        insert into credit_holders (id, heard_at) values (gen_random_uuid(), now() - interval '1 hour');
+        insert into credit_leases (account_id, credits_id, holder_id, generation, granted)
+          select account.id, account.credits_id, holder.id, 0, 1 from accounts account, credit_holders holder
+        """)
+      for _ in 1...2 {
+        _ = try await world.credits.forgive(CreditSilence(seconds: 60, runCount: 0), by: World.caller)
+      }
     },
     Verb("there is nothing for the jobs to delete", []) {
       for job in ["usage-retention", "usage-hours", "usage-batches", "usage-sources"] { try await $0.run(job) }
@@ -672,7 +728,9 @@ struct AuditVerbsTests {
     .usageDeleted, .analyticsGranted, .portalGranted, .planSet, .auditRedacted,
     .accountUpdated, .accountPlanChanged, .apiCreated, .apiUpdated, .apiDeleted, .permissionCreated,
     .permissionUpdated, .permissionDeleted, .roleCreated,
-    .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged, .keyMoved,
+    .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged, .limitNamespaceCreated,
+    .limitNamespaceDeleted, .limitOverrideSet, .limitOverrideDeleted,
+    .keyCreditsChanged, .accountCreditsChanged, .creditsForgiven, .keyResourcesChanged, .keyMoved,
     .keysImported,
   ]
 

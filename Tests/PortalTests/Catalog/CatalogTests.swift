@@ -28,6 +28,39 @@ struct CatalogTests {
     }
   }
 
+  @Test("an api keeps its endpoint limits, the most specific first, until they are replaced")
+  func endpointLimits() async throws {
+    try await withPool { pool in
+      let apis = World(pool).apis
+      func entry(_ pattern: String, _ limit: Int, _ roles: [String: WindowLimit] = [:]) throws -> EndpointLimits.Entry {
+        .init(
+          try #require(EndpointLimits.pattern(pattern)),
+          otherwise: WindowLimit(limit: limit, windowMilliseconds: 60_000), roles: roles)
+      }
+      var settings = Self.orders
+      settings.endpointLimits = EndpointLimits([
+        try entry("*", 5), try entry("GET /a", 1, ["pro": WindowLimit(limit: 9, windowMilliseconds: 1_500)]),
+      ])
+      let made = try await apis.create(settings, by: World.caller)
+      #expect(made.settings.endpointLimits.entries.map(\.pattern.text) == ["GET /a", "*"])
+      #expect(try await apis.find(.name("orders")) == made)
+      #expect(try await apis.list().items == [made])
+      let renamed = try await apis.update(.name("orders"), CatalogAPIChanges(name: "Other"), by: World.caller).api
+      #expect(renamed.settings.endpointLimits == settings.endpointLimits)
+      let other = EndpointLimits([try entry("GET /b*", 7)])
+      let changed = try await apis.update(
+        .name("orders"), CatalogAPIChanges(endpointLimits: other), by: World.caller
+      ).api
+      #expect(changed.settings.endpointLimits == other)
+      #expect(try await apis.find(.name("orders")) == changed)
+      let none = CatalogAPIChanges(endpointLimits: EndpointLimits([]))
+      #expect(
+        try await apis.update(.name("orders"), none, by: World.caller).api.settings.endpointLimits.entries.isEmpty)
+      #expect(try await pool.number("select count(*) from apis where endpoint_limits is null") == 1)
+      #expect(try await pool.number("select count(*) from apis where endpoint_limits_digest is null") == 1)
+    }
+  }
+
   @Test("a slug is unique, and compared exactly")
   func slugs() async throws {
     try await withPool { pool in

@@ -170,7 +170,7 @@ struct CoherentCacheStateTests {
     "in every order of read, revocation, fill and two syncs, the value is never a hit once its revocation is applied",
     arguments: [
       Invalidation.Target.key(.numbered(1)), .serviceToken(.numbered(1)),
-      .account(.numbered(100)), .catalog, .everything,
+      .limitNamespace(.numbered(1)), .account(.numbered(100)), .catalog, .everything,
     ])
   func everyOrder(_ target: Invalidation.Target) {
     let revoked = Thing(id: thing.id, owner: thing.owner, version: 1, dependsOnCatalog: true)

@@ -44,7 +44,8 @@ private struct Following {
 }
 
 private func withListener(
-  lease: Duration = .seconds(30), _ body: (Following) async throws -> Void
+  lease: Duration = .seconds(30), otherChannels: [String: @Sendable (String) -> Void] = [:],
+  _ body: (Following) async throws -> Void
 ) async throws {
   try await withDatabase { database in
     try await PostgresPool.with(database.configuration) { pool in
@@ -56,7 +57,9 @@ private func withListener(
       let verifier = world.makeVerifier(limits, observer: observer)
       let tokens = ServiceTokenVerifier(pool: pool, lease: lease, clock: world.clock, observer: observer)
       let instance = Instance(name: "test", lease: lease, clock: world.clock)
-      let listener = InvalidationListener(pool: pool, instance: instance, observer: observer) { sync in
+      let listener = InvalidationListener(
+        pool: pool, instance: instance, observer: observer, otherChannels: otherChannels
+      ) { sync in
         verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync)
       }
       let following = Following(
@@ -80,6 +83,23 @@ private func withListener(
 @Suite("InvalidationListener")
 struct InvalidationListenerTests {
   // The lease is long here, so that only an invalidation can end a key.
+
+  @Test("notifications on other channels are passed on in order, also after a reconnect")
+  func otherChannels() async throws {
+    let payloads = Mutex<[String]>([])
+    let channel = CreditSettler.channel
+    let note: @Sendable (String) -> Void = { payload in payloads.withLock { $0.append(payload) } }
+    try await withListener(otherChannels: [channel: note]) { following in
+      let pool = following.world.pool
+      try await pool.script("notify \(channel), 'a'; notify \(channel), 'b'")
+      try await eventually("both have arrived") { payloads.withLock { $0 } == ["a", "b"] }
+      try await following.endListener()
+      try await eventually("it listens again") {
+        try await pool.script("notify \(channel), 'c'")
+        return payloads.withLock { $0.contains("c") }
+      }
+    }
+  }
 
   @Test("a plain update in psql revokes, reinstates, suspends and lowers plans, without notifying the portal")
   func bareUpdates() async throws {

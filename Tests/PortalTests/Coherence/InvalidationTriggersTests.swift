@@ -13,7 +13,7 @@ struct InvalidationTriggersTests {
   private func log(_ pool: PostgresPool) async throws -> [String] {
     try await pool.lines(
       """
-      select concat_ws(' ', seq, kind, coalesce(account_id, token_id), key_id) from invalidation_log
+      select concat_ws(' ', seq, kind, coalesce(account_id, token_id, namespace_id), key_id) from invalidation_log
       order by seq, kind, account_id
       """)
   }
@@ -73,6 +73,40 @@ struct InvalidationTriggersTests {
           "1 account \(account.text)", "2 service_token \(token.text)", "3 everything", "4 everything",
           "5 everything", "6 everything", "7 service_token \(token.text)",
         ])
+    }
+  }
+
+  @Test("a namespace is logged when it or one of its overrides changes, once for a statement; truncating as everything")
+  func limitNamespaces() async throws {
+    try await withPool { pool in
+      try await pool.script(
+        """
+        insert into limit_namespaces (id, name, name_hash)
+        select md5(name)::uuid, name, sha256(convert_to(name, 'UTF8')) from unnest('{a,b}'::text[]) name
+        """)
+      #expect(try await pool.number("select count(*) from invalidation_log") == 1)
+      try await empty(pool)
+      let ids = try await pool.lines("select id from limit_namespaces order by name")
+      #expect(ids.count == 2)
+      try await pool.script(
+        """
+        insert into limit_overrides (id, namespace_id, identifier, limit_value, window_milliseconds)
+        select gen_random_uuid(), id, n::text, 1, 1000 from limit_namespaces, generate_series(1, 2) n where name = 'a'
+        """)
+      #expect(try await log(pool) == ["1 limit_namespace \(ids[0])"])
+      try await empty(pool)
+      try await pool.script("update limit_overrides set namespace_id = '\(ids[1])' where identifier = '2'")
+      #expect(Set(try await log(pool).map { $0.dropFirst(2) }) == Set(ids.map { "limit_namespace " + $0 }))
+      try await empty(pool)
+      try await pool.script("delete from limit_overrides where identifier = '2'")
+      try await pool.script("update limit_namespaces set name = name where name = 'a'")
+      #expect(try await log(pool) == ["1 limit_namespace \(ids[1])", "2 limit_namespace \(ids[0])"])
+      try await empty(pool)
+      try await pool.script("delete from limit_namespaces where name = 'b'")
+      #expect(try await log(pool) == ["1 limit_namespace \(ids[1])"])
+      try await empty(pool)
+      try await pool.script("truncate limit_overrides")
+      #expect(try await log(pool) == ["1 everything"])
     }
   }
 

@@ -45,6 +45,9 @@ struct World {
   var imports: KeyImports { KeyImports(pool: pool, keys: keys) }
   var exports: KeyExports { KeyExports(pool: pool) }
   var keyMoves: KeyMoves { KeyMoves(pool: pool, keys: keys) }
+  var namespaces: LimitNamespaces { LimitNamespaces(pool: pool, propagations: propagations) }
+  var overrides: NamespaceOverrides { NamespaceOverrides(pool: pool, propagations: propagations) }
+  var credits: Credits { Credits(pool: pool, keys: keys) }
   var tokens: ServiceTokens { ServiceTokens(pool: pool, propagations: propagations, clock: clock) }
 
   func makeAccount(_ email: String = "ada@example.com") async throws -> UUID {
@@ -85,6 +88,13 @@ struct World {
     return Verifier(
       pool: pool, format: format, cacheLimits: limits, limiter: limiter, limits: rateLimits, usage: usage,
       clock: clock, observer: observer)
+  }
+
+  /// The standalone limits of an instance that takes itself to be alone.
+  func makeStandaloneLimits(observer: Observer = Observer([])) -> StandaloneLimits {
+    let limits = RateLimits(
+      pool: pool, limiter: RateLimiter(), instanceID: .version7(), clock: clock, observer: observer)
+    return StandaloneLimits(pool: pool, gatewayPool: pool, limits: limits, lease: .seconds(600), observer: observer)
   }
 
   func actions(on accountID: UUID) async throws -> [String] {

@@ -64,6 +64,26 @@ struct KeyMovesTests {
     }
   }
 
+  @Test("credits of the key move with it, as well as what an instance has set aside of them")
+  func credits() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let (one, other) = (try await world.makeAccount(), try await world.makeAccount("bob@example.com"))
+      let issued = try await world.makeKey(one)
+      let owner = CreditOwner.key(issued.key.id)
+      let bucket = try #require(try await world.change(.set(10), of: owner)).id
+      let request = VerificationRequest(hash: issued.secret.hash)
+      #expect(try await world.makeVerifier().verify(request).isValid)
+      let moved = try await world.keyMoves.move(issued.key.id, to: .id(other), by: Self.shop).key
+      #expect(moved.credits?.id == bucket)
+      let accounts = "select account_id from credits union all select account_id from credit_leases"
+      #expect(try await pool.lines(accounts) == [other.text, other.text])
+      #expect(try await world.makeVerifier().verify(request).isValid)
+      #expect(try await world.change(.set(3), of: owner)?.remaining == 3)
+      #expect(try await world.actions(on: other).last == "key.credits_changed")
+    }
+  }
+
   @Test("usage stays with the account that it was counted for, and what follows counts for the other")
   func usage() async throws {
     try await withPool { pool in

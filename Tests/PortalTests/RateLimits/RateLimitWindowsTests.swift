@@ -34,6 +34,18 @@ struct RateLimitWindowsTests {
     #expect(MemoryLayout<SharedWindow>.stride == 40)
   }
 
+  @Test("windows that are over make room for others, and are looked for at most once a second")
+  mutating func room() {
+    for number in 1...3 { _ = admit(minute(number)) }
+    var rooms: [Bool] = []
+    for (count, later) in [(0, 0), (1, 99_500), (1, 100_000), (3, 100_500)] {
+      rooms.append(windows.hasRoom(for: count, of: 3, at: Self.now + later))
+    }
+    // At the third time they are over, but were looked at half a second ago.
+    #expect(rooms == [true, false, false, true])
+    #expect(!windows.has(minute(1).window))
+  }
+
   @Test("the windows of a minute wait until they are asked for, the others are taken once")
   mutating func queues() {
     for number in 1...3 {
@@ -55,7 +67,7 @@ struct RateLimitWindowsTests {
   mutating func failed() {
     _ = admit(hour(1))
     let taken = windows.takeQueued(1, withShort: false)
-    for (id, publication) in taken { windows.exchanged(id, publication, others: nil) }
+    for (id, publication) in taken { windows.exchanged(id, publication, others: nil, at: Self.now) }
     #expect(windows.takeQueued(1, withShort: false).map(\.0) == taken.map(\.0))
   }
 

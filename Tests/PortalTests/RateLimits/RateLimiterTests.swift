@@ -91,7 +91,8 @@ struct RateLimiterTests {
     var count = 0
     for number in 0..<50 {
       if limiter.admit(fast, cost: 1, at: milliseconds(0))?.isAdmitted == true { count += 1 }
-      limiter.decided(consistent.all[0], index: milliseconds(0) / 60_000, current: number % 10, previous: 0)
+      limiter.decided(
+        consistent.charges(cost: 1).all[0].applied, index: milliseconds(0) / 60_000, current: number % 10, previous: 0)
     }
     #expect(count == 10)
     #expect(limiter.peek(consistent, at: milliseconds(0)).binding?.remaining == 1)
@@ -224,6 +225,145 @@ extension RateLimiterTests {
     #expect(limiter.admit(key, cost: 1, at: milliseconds(0))?.binding?.limit == 3)
     key.accountMode = .consistent
     #expect(limiter.admit(key, cost: 1, at: milliseconds(0)) == nil)
+  }
+}
+
+extension RateLimiterTests {
+  // MARK: Limits that a request names
+
+  private func key() -> KeyLimits {
+    KeyLimits(
+      lineageID: .version7(), accountID: .version7(), perMinute: 100,
+      named: [
+        RateLimit(name: "always", limit: 50, windowMilliseconds: 3_600_000),
+        RateLimit(name: "asked", limit: 20, windowMilliseconds: 3_600_000, isAutomatic: false),
+      ], accountPerMinute: 1_000,
+      accountNamed: [
+        RateLimit(name: "asked", limit: 30, windowMilliseconds: 3_600_000, isAutomatic: false),
+        RateLimit(name: "monthly", limit: 500, windowMilliseconds: 31 * 86_400_000),
+      ])
+  }
+
+  private func left(_ key: KeyLimits, cost: Int = 1, _ asks: LimitAsk...) -> [String: [Int]]? {
+    var reservation: RateLimiter.Reservation?
+    let decision = limiter.admit(key.charges(cost: cost, asks: asks), at: milliseconds(0), &reservation)
+    guard let decision, decision.isAdmitted else { return nil }
+    return Dictionary(grouping: decision.all) { $0.limit.name }.mapValues { $0.map(\.window.remaining) }
+  }
+
+  @Test("a request takes its cost from the automatic limits, and from the others if it names them")
+  func automatic() {
+    let key = key()
+    #expect(left(key, cost: 2) == ["default": [98], "always": [48], "account": [998], "monthly": [498]])
+    // Of the key and of its account.
+    #expect(
+      left(key, cost: 3, LimitAsk(name: "asked"))
+        == ["default": [95], "always": [45], "asked": [17, 27], "account": [995], "monthly": [495]])
+  }
+
+  @Test("a named limit takes its own cost, which may be nothing")
+  func ownCost() {
+    let key = key()
+    let asks = [
+      LimitAsk(name: "always", cost: 10), LimitAsk(name: "default", cost: 0), LimitAsk(name: "asked", cost: 20),
+    ]
+    #expect(
+      left(key, cost: 2, asks[0], asks[1], asks[2])
+        == ["default": [100], "always": [40], "asked": [0, 10], "account": [998], "monthly": [498]])
+    // The key's limit refuses, so nothing is taken from any.
+    #expect(left(key, LimitAsk(name: "asked", cost: 1)) == nil)
+    #expect(left(key, LimitAsk(name: "asked", cost: 0))?["asked"] == [0, 10])
+    #expect(left(key)?["always"] == [38])
+  }
+
+  @Test("a limit that a request brings along is counted for the key, apart from the key's own limit of that name")
+  func brought() {
+    let (one, other) = (key(), key())
+    let hour = WindowLimit(limit: 5, windowMilliseconds: 3_600_000)
+    func ask(_ name: String, cost: Int, _ own: WindowLimit = hour) -> LimitAsk {
+      LimitAsk(name: name, cost: cost, own: own)
+    }
+    #expect(left(one, ask("uploads", cost: 5))?["uploads"] == [0])
+    #expect(left(one, ask("uploads", cost: 1)) == nil)
+    #expect(left(other, ask("uploads", cost: 1))?["uploads"] == [4])
+    // The same window has the same count, whatever the limit; another window has another.
+    #expect(left(one, ask("uploads", cost: 1, .init(limit: 8, windowMilliseconds: 3_600_000)))?["uploads"] == [2])
+    #expect(left(one, ask("uploads", cost: 1, .init(limit: 8, windowMilliseconds: 60_000)))?["uploads"] == [7])
+    #expect(left(other, ask("always", cost: 2))?["always"] == [47, 3])
+  }
+
+  @Test("names that neither the key nor its account has are unknown, unless they come with numbers")
+  func unknown() {
+    var key = key()
+    let asks = ["asked", "monthly", "never", "default", "account"].map { LimitAsk(name: $0) }
+    #expect(key.unknown(asks) == [2])
+    #expect(key.unknown([LimitAsk(name: "never", own: .init(limit: 1, windowMilliseconds: 1_000))]) == [])
+    (key.perMinute, key.accountPerMinute, key.accountNamed) = (nil, nil, [])
+    #expect(key.unknown(asks) == [1, 2, 3, 4])
+  }
+
+  @Test("the keys of an account share its named limits")
+  func ofAccount() {
+    let one = key()
+    var other = key()
+    other.accountID = one.accountID
+    #expect(left(one, cost: 40)?["monthly"] == [460])
+    #expect(left(other, cost: 30)?["monthly"] == [430] && left(other, cost: 1)?["always"] == [19])
+  }
+}
+
+extension RateLimiterTests {
+  // MARK: Token buckets
+
+  private func bucketKey(_ size: Int, _ refill: Int, per milliseconds: Int) -> KeyLimits {
+    KeyLimits(
+      lineageID: .version7(), accountID: .version7(), perMinute: nil,
+      named: [
+        RateLimit(name: "bucket", bucket: .init(size: size, refill: refill, intervalMilliseconds: milliseconds))
+      ])
+  }
+
+  private func left(_ key: KeyLimits, cost: Int = 1, after seconds: Double) -> Int? {
+    let decision = limiter.admit(key, cost: cost, at: milliseconds(seconds))
+    return decision?.isAdmitted == true ? decision?.binding?.remaining : nil
+  }
+
+  @Test("a bucket admits a burst of its size, and then as much as comes back")
+  func bucket() {
+    let key = bucketKey(5, 2, per: 1_000)
+    #expect((0..<5).map { _ in left(key, after: 0) } == [4, 3, 2, 1, 0])
+    let refused = limiter.admit(key, cost: 1, at: milliseconds(0))
+    #expect(refused?.isAdmitted == false && refused?.binding?.retryAfterSeconds == 1)
+    #expect(refused?.binding?.limit == 5 && refused?.binding?.resetSeconds == 3)
+    #expect(left(key, after: 0.499) == nil)
+    #expect(left(key, after: 0.5) == 0)
+    #expect(left(key, cost: 6, after: 10) == nil && left(key, cost: 5, after: 10) == 0)
+    #expect(limiter.peek(key, at: milliseconds(11)).binding?.remaining == 2)
+    #expect(limiter.peek(key, at: milliseconds(60)).binding?.remaining == 5)
+  }
+
+  @Test("a request that another limit refuses takes nothing from a bucket, and what is given back is there again")
+  func bucketAmongOthers() {
+    var key = bucketKey(5, 1, per: 3_600_000)
+    key.perMinute = 2
+    for _ in 0..<2 { #expect(limiter.admit(key, cost: 1, at: milliseconds(0))?.isAdmitted == true) }
+    #expect(limiter.admit(key, cost: 1, at: milliseconds(0))?.isAdmitted == false)
+    #expect(limiter.peek(key, at: milliseconds(0)).all.map(\.window.remaining) == [0, 3])
+    var reservation: RateLimiter.Reservation? = RateLimiter.Reservation()
+    key.perMinute = nil
+    #expect(limiter.admit(key, cost: 3, at: milliseconds(0), &reservation)?.isAdmitted == true)
+    #expect(limiter.peek(key, at: milliseconds(0)).binding?.remaining == 0)
+    limiter.release(reservation)
+    #expect(limiter.peek(key, at: milliseconds(0)).binding?.remaining == 3)
+  }
+
+  @Test("a sweep forgets buckets that are full, and keeps the others")
+  func sweptBuckets() {
+    let (slow, quick) = (bucketKey(5, 1, per: 3_600_000), bucketKey(5, 1, per: 1_000))
+    #expect(left(slow, cost: 5, after: 0) == 0 && left(quick, cost: 5, after: 0) == 0)
+    for _ in 0..<100_000 { _ = admits(.version7(), limit: 1, after: 0) }
+    for _ in 0..<100_000 { _ = admits(.version7(), limit: 1, after: 600) }
+    #expect(left(slow, after: 600) == nil && left(slow, after: 3_600) == 0 && left(quick, after: 600) == 4)
   }
 }
 

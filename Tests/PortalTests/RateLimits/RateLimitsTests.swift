@@ -152,12 +152,10 @@ struct RateLimitsTests {
 
   @Test("an answer of the wrong length is a protocol violation")
   func answerOfAnotherLength() throws {
-    let window = RateLimitWindowID(subject: .numbered(1), digest: 1, isAccount: false, isConsistent: false)
-    let publication = SharedWindow.Publication(seconds: 60, index: 30_000_000, own: .init(current: 1, previous: 2))
-    let exchange = ExchangeRateLimits(instanceID: .numbered(2), [(window, publication)])
-    #expect(try exchange.told([3, 4]) == [SharedWindow.Pair(current: 3, previous: 4)])
+    #expect(
+      try [SharedWindow.Pair](told: [3, 4], count: 1) == [SharedWindow.Pair(current: 3, previous: 4)])
     for used in [[], [1], [1, 2, 3], Array(repeating: 1, count: 4)] {
-      let error = #expect(throws: PostgresError.self) { try exchange.told(used) }
+      let error = #expect(throws: PostgresError.self) { try [SharedWindow.Pair](told: used, count: 1) }
       #expect(error?.code == .protocolViolation)
     }
   }
@@ -184,12 +182,11 @@ struct RateLimitsTests {
       var key = KeyLimits.limited(.version7(), 1_000_000)
       key.mode = .consistent
       key.named = [RateLimit(name: "second", limit: 20, windowSeconds: 1)]
-      let limits = key.all
       var window = SlidingWindow(seconds: 1)
       var refusedCount = 0
       for _ in 0..<300 {
         let cost = Int.random(in: 1...5, using: &random)
-        let taken = try #require(try await pool.query(TakeRateLimits(limits: limits, cost: cost)).first)
+        let taken = try #require(try await pool.query(TakeRateLimits(charges: key.charges(cost: cost).all)).first)
         let decision = window.admit(cost: cost, limit: 20, at: taken.atMilliseconds)
         #expect(taken.isAdmitted == decision.isAdmitted)
         let (index, current, previous) = taken.windows[1]
@@ -208,7 +205,6 @@ struct RateLimitsTests {
       var key = KeyLimits.limited(.version7(), 1_000_000)
       key.mode = .consistent
       key.named = [RateLimit(name: "second", limit: 20, windowSeconds: 1)]
-      let limits = key.all
       var window = SlidingWindow(seconds: 1)
       var (refusedCount, setBackCount) = (0, 0)
       for _ in 0..<400 {
@@ -218,7 +214,7 @@ struct RateLimitsTests {
         if isSetBack { setBackCount += 1 }
         try await pool.script("update clock.moment set moment = moment + \(milliseconds) * interval '1 millisecond'")
         let cost = Int.random(in: 1...5, using: &random)
-        let taken = try #require(try await pool.query(TakeRateLimits(limits: limits, cost: cost)).first)
+        let taken = try #require(try await pool.query(TakeRateLimits(charges: key.charges(cost: cost).all)).first)
         let decision = window.admit(cost: cost, limit: 20, at: taken.atMilliseconds)
         let (index, current, previous) = taken.windows[1]
         let stored = SlidingWindow(seconds: 1, index: index, current: current, previous: previous)
@@ -314,6 +310,166 @@ struct RateLimitsTests {
           }
         }
         #expect(mode == .fast ? (100...110).contains(count) : count == 100, "\(mode): \(count)")
+      }
+    }
+  }
+
+  private static let year = 365 * 86_400_000
+
+  @Test("two instances share windows of any length, also those that last longer than the slots of the counts")
+  func anyLength() async throws {
+    try await withInstances(2) { (instances, pool) async throws in
+      for milliseconds in [1_500, 86_400_000, 86_400_001, 30 * 86_400_000, Self.year, 10 * Self.year] {
+        for mode in RateLimitMode.allCases {
+          var key = KeyLimits(lineageID: .version7(), accountID: .version7(), perMinute: nil, mode: mode)
+          key.named = [RateLimit(name: "long", limit: 100, windowMilliseconds: milliseconds)]
+          var count = 0
+          for number in 0..<300 where try await instances[number % 2].admits(key) { count += 1 }
+          // A short window may end during the test, and then there is a second one.
+          let most = milliseconds < 10_000 ? 400 : mode == .fast ? 110 : 100
+          #expect((100...most).contains(count), "\(milliseconds) \(mode): \(count)")
+        }
+      }
+      #expect(try await pool.number("select count(distinct subject_id) from long_rate_limit_counts") == 4)
+      // Nothing of this has ended, and all instances are live.
+      #expect(try await pool.execute(DeleteLongRateLimitCounts(limit: 100)) == 0)
+      #expect(try await pool.query(AddUpLongRateLimitCounts(limit: 100)).first == 0)
+    }
+  }
+
+  @Test("a later instance counts on in a window of a year, also after the counts of earlier ones were added up")
+  func addedUp() async throws {
+    try await withPool { pool in
+      var key = KeyLimits(lineageID: .version7(), accountID: .version7(), perMinute: nil)
+      key.named = [RateLimit(name: "year", limit: 100, windowMilliseconds: Self.year)]
+      for _ in 0..<3 {
+        let instance = try await LimitingInstance(pool)
+        for _ in 0..<10 { #expect(try await instance.admits(key)) }
+        #expect(await instance.limits.exchange())
+        try await instance.end()
+      }
+      let rows = "select string_agg(used::text, ' ' order by used) from long_rate_limit_counts"
+      #expect(try await pool.text(rows) == "10 10 10")
+      // They may still be about to publish something.
+      #expect(try await pool.query(AddUpLongRateLimitCounts(limit: 100)).first == 0)
+      try await pool.script("update long_rate_limit_counts set published_at = now() - interval '2 hours'")
+      #expect(try await pool.query(AddUpLongRateLimitCounts(limit: 2)).first == 2)
+      #expect(try await pool.text(rows) == "10 20")
+      #expect(try await pool.query(AddUpLongRateLimitCounts(limit: 2)).first == 1)
+      #expect(try await pool.query(AddUpLongRateLimitCounts(limit: 2)).first == 0)
+      #expect(try await pool.text(rows) == "30")
+      let later = try await LimitingInstance(pool)
+      #expect(try await later.admits(key))
+      #expect(await later.limits.exchange())
+      #expect(later.limiter.peek(key, at: Date().milliseconds).binding?.remaining == 69)
+      try await pool.script("update long_rate_limit_counts set ended_at = now() - interval '1 second'")
+      #expect(try await pool.execute(DeleteLongRateLimitCounts(limit: 1)) == 1)
+      #expect(try await pool.execute(DeleteLongRateLimitCounts(limit: 9)) == 1)
+    }
+  }
+
+  @Test("in the mode consistent, each limit has its own cost, and a refused request takes nothing")
+  func consistentCosts() async throws {
+    try await withInstances(1) { (instances, _) async throws in
+      var key = KeyLimits(lineageID: .version7(), accountID: .version7(), perMinute: 100, mode: .consistent)
+      key.named = [RateLimit(name: "bytes", limit: 50, windowMilliseconds: Self.year, isAutomatic: false)]
+      func left(_ cost: Int, _ asks: LimitAsk...) async throws -> [Int] {
+        try await instances[0].limits.admit(key.charges(cost: cost, asks: asks)).all.map(\.window.remaining)
+      }
+      #expect(try await left(1) == [99])
+      #expect(try await left(2, LimitAsk(name: "bytes", cost: 40)) == [97, 10])
+      #expect(try await left(2, LimitAsk(name: "bytes", cost: 11)) == [97, 10])
+      #expect(try await left(98, LimitAsk(name: "bytes", cost: 10)) == [97, 10])
+      #expect(try await left(97, LimitAsk(name: "bytes", cost: 10)) == [0, 0])
+      #expect(try await left(5, LimitAsk(name: "bytes", cost: 0), LimitAsk(name: "default", cost: 0)) == [0, 0])
+    }
+  }
+
+  // MARK: Token buckets
+
+  private func bucketKey(_ settings: TokenBucket.Settings, _ mode: RateLimitMode = .fast) -> KeyLimits {
+    KeyLimits(
+      lineageID: .version7(), accountID: .version7(), perMinute: nil,
+      named: [RateLimit(name: "bucket", bucket: settings)], mode: mode)
+  }
+
+  @Test("three instances share a bucket: exactly in the mode consistent, and up to 10 % more in the mode fast")
+  func sharedBucket() async throws {
+    try await withInstances(3) { (instances, _) async throws in
+      // So slow that nothing comes back during the test.
+      for interval in [36_000_000, 30 * 86_400_000] {
+        for mode in RateLimitMode.allCases {
+          let key = bucketKey(.init(size: 200, refill: 100, intervalMilliseconds: interval), mode)
+          let outcomes = await concurrently(900) { index in try await instances[index % 3].admits(key) }
+          #expect(outcomes.errors.isEmpty)
+          let count = outcomes.values.count { $0 }
+          #expect(mode == .fast ? (200...220).contains(count) : count == 200, "\(interval) \(mode): \(count)")
+          for instance in instances { #expect(try await !instance.admits(key)) }
+        }
+      }
+    }
+  }
+
+  @Test("what is admitted too much by several instances is missing afterwards, so their rate is that of one bucket")
+  func bucketRate() async throws {
+    try await withInstances(3) { (instances, _) async throws in
+      let settings = TokenBucket.Settings(size: 20, refill: 20, intervalMilliseconds: 1_000)
+      let key = bucketKey(settings)
+      let start = ContinuousClock.now
+      var count = 0
+      while .now - start < .seconds(4) {
+        for instance in instances where try await instance.admits(key) { count += 1 }
+        try await Task.sleep(for: .milliseconds(2))
+      }
+      let seconds = (ContinuousClock.now - start) / .seconds(1)
+      // With n instances and B = max(1, size / 20(n-1)) = 1: size + 2(n-1)B, and what came back.
+      #expect(Double(count) <= 20 + 4 + 20 * seconds + 1, "\(count) in \(seconds) s")
+      #expect(count >= 20 + 20)
+    }
+  }
+
+  @Test("a later instance learns what earlier ones have taken from a bucket, and takes it to be empty at most")
+  func bucketLearned() async throws {
+    try await withPool { pool in
+      let key = bucketKey(.init(size: 100, refill: 100, intervalMilliseconds: 86_400_000))
+      let first = try await LimitingInstance(pool)
+      #expect(try await first.admits(key, cost: 70))
+      #expect(await first.limits.exchange())
+      let later = try await LimitingInstance(pool)
+      #expect(try await later.admits(key))
+      #expect(await later.limits.exchange())
+      let left = try #require(later.limiter.peek(key, at: Date().milliseconds).binding?.remaining)
+      #expect((28...29).contains(left), "\(left)")
+      #expect(try await !later.admits(key, cost: 30))
+    }
+  }
+
+  @Test("PostgreSQL's token bucket agrees with TokenBucket, also after its clock was set back")
+  func sameBucket() async throws {
+    try await withStoppedClock { pool in
+      var random = SeededGenerator(seed: 9)
+      for settings in [
+        TokenBucket.Settings(size: 20, refill: 3, intervalMilliseconds: 1_000),
+        TokenBucket.Settings(size: 1_000, refill: 7, intervalMilliseconds: 30),
+      ] {
+        let key = bucketKey(settings, .consistent)
+        var bucket = TokenBucket()
+        var (refusedCount, setBackCount) = (0, 0)
+        for _ in 0..<300 {
+          let isSetBack = Int.random(in: 0..<10, using: &random) == 0
+          let milliseconds =
+            isSetBack ? -Int.random(in: 7_000...4_000_000, using: &random) : Int.random(in: 0...900, using: &random)
+          if isSetBack { setBackCount += 1 }
+          try await pool.script("update clock.moment set moment = moment + \(milliseconds) * interval '1 millisecond'")
+          let cost = Int.random(in: 0...settings.size / 3, using: &random)
+          let taken = try #require(try await pool.query(TakeRateLimits(charges: key.charges(cost: cost).all)).first)
+          let decision = bucket.admit(cost: cost, settings, at: taken.atMilliseconds)
+          #expect(taken.isAdmitted == decision.isAdmitted)
+          let (time, missing, _) = try #require(taken.windows.first)
+          #expect(TokenBucket(missing: missing, time: time) == bucket)
+          if !taken.isAdmitted { refusedCount += 1 }
+        }
+        #expect(setBackCount > 10 && (10..<290).contains(refusedCount), "\(refusedCount)")
       }
     }
   }
@@ -431,13 +587,18 @@ struct RateLimitsTests {
         insert into rate_limit_windows values
           (gen_random_uuid(), 1, 60, extract(epoch from now())::bigint / 60 - 1, 1, 0),
           (gen_random_uuid(), 1, 60, extract(epoch from now())::bigint / 60 - 3, 1, 0);
+        insert into rate_limit_windows values
+          (gen_random_uuid(), 1, 1, extract(epoch from now())::bigint * 1000 - 60000, 59 * 500, 0, 500, 1),
+          (gen_random_uuid(), 1, 1, extract(epoch from now())::bigint * 1000 - 60000, 300 * 500, 0, 500, 1);
         """)
       #expect(try await pool.lines("select expire_rate_limit_counts()::text") == ["6"])
       #expect(try await pool.lines("select expire_rate_limit_counts()::text") == ["0"])
       let slot = Int(Date().timeIntervalSince1970) / 7_200
       let kept = Set((0...25).map { "\((slot + $0) % 32)" })
       #expect(Set(try await pool.lines("select slot::text from rate_limit_counts")) == kept)
-      #expect(try await pool.lines("select expire_rate_limit_windows()::text") == ["1"])
+      // A window that is over, and a bucket that is full.
+      #expect(try await pool.lines("select expire_rate_limit_windows()::text") == ["2"])
+      #expect(try await pool.lines("select expire_rate_limit_windows()::text") == ["0"])
     }
   }
 }

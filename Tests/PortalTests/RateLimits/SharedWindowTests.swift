@@ -21,7 +21,7 @@ private struct Cluster {
 
   init(_ count: Int, limit: Int, seconds: Int) {
     self.limit = limit
-    windows = Array(repeating: SharedWindow(seconds: seconds), count: count)
+    windows = Array(repeating: SharedWindow(milliseconds: seconds * 1_000), count: count)
     running = Array(repeating: nil, count: count)
     table = Array(repeating: [:], count: count)
     allowance = RateLimitAllowance(instanceCount: count)
@@ -138,7 +138,7 @@ struct SharedWindowTests {
     let extremes = [0, 1, -1, 100, 1 << 31, 1 << 32, 1 << 53, .max, .max - 1, .min]
     var random = SeededGenerator(seed: 6)
     for _ in 0..<500 {
-      var window = SharedWindow(seconds: extremes.randomElement(using: &random) ?? 1)
+      var window = SharedWindow(milliseconds: extremes.randomElement(using: &random) ?? 1)
       var now = start
       for _ in 0..<40 {
         let (one, other) = (extremes.randomElement(using: &random) ?? 0, extremes.randomElement(using: &random) ?? 0)
@@ -168,7 +168,7 @@ struct SharedWindowTests {
 
   @Test("released units can be taken again, except those that were published")
   func givesBack() {
-    var window = SharedWindow(seconds: 10)
+    var window = SharedWindow(milliseconds: 10_000)
     let alone = RateLimitAllowance()
     #expect(window.fit(cost: 10, limit: 10, alone, at: start) == .fits)
     let index = window.take(10)
@@ -223,7 +223,7 @@ struct SharedWindowTests {
   @Test("a late answer to an exchange counts for the previous window, or not at all")
   func lateAnswer() {
     for (windows, expected) in [(0, 40), (1, 40), (2, 100)] {
-      var window = SharedWindow(seconds: 10)
+      var window = SharedWindow(milliseconds: 10_000)
       _ = window.fit(cost: 1, limit: 100, RateLimitAllowance(), at: start)
       let publication = window.publication
       let later = start + windows * 10_000
@@ -231,5 +231,28 @@ struct SharedWindowTests {
       window.exchanged(publication, others: .init(current: 60, previous: 0))
       #expect(window.window.peek(cost: 0, limit: 100, at: later).remaining == expected)
     }
+  }
+
+  @Test(
+    "windows of ten years count up to the limit, and forget within two windows", arguments: [1_000, 1_001, 500_000])
+  func longWindows(_ limit: Int) {
+    let length = RateLimit.windowMillisecondsRange.upperBound
+    let year = 365 * 86_400_000
+    // The beginning of a window.
+    let begin = start / length * length
+    var window = SharedWindow(milliseconds: length)
+    #expect(window.milliseconds == length)
+    #expect(window.fit(cost: limit, limit: limit, RateLimitAllowance(), at: begin + year) == .fits)
+    window.take(limit)
+    #expect(window.publication.index == begin / length && window.publication.milliseconds == length)
+    #expect(window.fit(cost: 1, limit: limit, RateLimitAllowance(), at: begin + length - 1) == .refused)
+    // A tenth of it has slid out, but for what is rounded.
+    #expect(
+      window.fit(cost: limit / 10 - 1, limit: limit, RateLimitAllowance(), at: begin + length + length / 10) == .fits)
+    #expect(
+      window.fit(cost: limit / 10 + 2, limit: limit, RateLimitAllowance(), at: begin + length + length / 10) == .refused
+    )
+    #expect(!window.isOver(at: begin + 2 * length - 1) && window.isOver(at: begin + 3 * length))
+    #expect(window.fit(cost: limit, limit: limit, RateLimitAllowance(), at: begin + 3 * length) == .fits)
   }
 }

@@ -113,7 +113,7 @@ struct UsageFileTests {
       try overwrite(dead.path(2), at: 16, [1, 2, 3])
       #expect(unlink(dead.path(3)) == 0)
       for file in files {
-        let failure = #expect(throws: UsageExtent.Failure.self) { try file.read() }
+        let failure = #expect(throws: SpoolFailure.self) { try file.read() }
         #expect(failure?.kind == .damage)
       }
     }

@@ -6,26 +6,44 @@ import Testing
 @Suite("UsageLayout")
 struct UsageLayoutTests {
   private static let inode: UInt64 = 12_345
+  private enum Judgement: Equatable {
+    case good(UsageLayout)
+    case unfinished
+    case otherVersion
+    case damaged(String)
+
+    init(_ judgement: SpoolHead.Judgement) {
+      self =
+        switch judgement {
+        case .good(let head, let magic): .good(UsageLayout(head, magic: magic))
+        case .unfinished: .unfinished
+        case .otherVersion: .otherVersion
+        case .damaged(let reason): .damaged(reason)
+        }
+    }
+  }
+
   private let layout = UsageLayout(sourceID: .numbered(1), number: 7, slotsPerShard: 128, seed: 99)
 
   /// Checks a first page with changed bytes.
   private func judge(
     _ changes: [Int: [UInt8]] = [:], pageByteCount: Int = UsageLayout.headByteCount, byteCount: Int? = nil,
     inode: UInt64 = inode, sourceID: UUID = .numbered(1), number: Int = 7
-  ) -> UsageLayout.Judgement {
+  ) -> Judgement {
     let page = UnsafeMutableRawBufferPointer.allocate(byteCount: UsageLayout.headByteCount, alignment: 64)
     defer { page.deallocate() }
     page.initializeMemory(as: UInt8.self, repeating: 0)
     if let base = page.baseAddress { layout.write(to: base, inode: Self.inode) }
     for (offset, bytes) in changes { for (place, byte) in bytes.enumerated() { page[offset + place] = byte } }
-    return UsageLayout.judge(
-      UnsafeRawBufferPointer(rebasing: page[..<pageByteCount]), byteCount: byteCount ?? layout.byteCount,
-      inode: inode, sourceID: sourceID, number: number)
+    return Judgement(
+      SpoolHead.judge(
+        UnsafeRawBufferPointer(rebasing: page[..<pageByteCount]), UsageLayout.kind,
+        byteCount: byteCount ?? layout.byteCount, inode: inode, sourceID: sourceID, number: number))
   }
 
   private func bytes(_ number: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) } }
 
-  private func isDamaged(_ judgement: UsageLayout.Judgement) -> Bool {
+  private func isDamaged(_ judgement: Judgement) -> Bool {
     if case .damaged = judgement { true } else { false }
   }
 

@@ -93,7 +93,14 @@ struct DatabaseRoleTests {
       ("role_permissions", "update", []), ("key_roles", "insert", ["portal", "staff"]), ("key_roles", "update", []),
       ("key_roles", "delete", ["staff"]), ("key_permissions", "insert", ["portal", "staff"]),
       ("key_permissions", "update", []), ("key_permissions", "delete", ["staff"]),
+      ("limit_namespaces", "insert", ["staff"]), ("limit_namespaces", "delete", ["staff"]),
+      ("limit_overrides", "insert", ["staff"]), ("limit_overrides", "update", ["staff"]),
+      ("limit_overrides", "delete", ["staff"]),
       ("staff", "update", ["identity"]), ("staff", "delete", ["identity"]),
+      ("credits", "insert", ["staff"]), ("credits", "delete", ["staff"]),
+      // The portal's is for locks.
+      ("credits", "update", ["gateway", "jobs", "portal", "staff"]), ("credit_leases", "insert", ["gateway"]),
+      ("credit_leases", "delete", ["gateway", "jobs"]), ("credit_holders", "insert", ["gateway"]),
     ])
   func changes(_ table: String, _ privilege: String, _ roles: [String]) async throws {
     let found = try await withPool { pool in
@@ -109,7 +116,7 @@ struct DatabaseRoleTests {
     #expect(found == roles)
   }
 
-  @Test("staff can change a key only by revoking it")
+  @Test("staff can change a key's row only by revoking it, and by giving it resources and credits")
   func staffKeys() async throws {
     let columns = try await withPool { pool in
       try await pool.lines(
@@ -118,7 +125,21 @@ struct DatabaseRoleTests {
           and has_column_privilege('latchkey_staff', attrelid, attnum, 'update')
         """)
     }
-    #expect(columns == ["revoked_at"])
+    #expect(Set(columns) == ["credits_id", "resources", "revoked_at"])
+  }
+
+  @Test("the portal can change nothing of credits: it locks a bucket, and asks the instances")
+  func portalCredits() async throws {
+    let columns = try await withPool { pool in
+      try await pool.lines(
+        """
+        select relname || '.' || attname from pg_attribute join pg_class on pg_class.oid = attrelid
+        where relname in ('credits', 'credit_leases', 'credit_holders') and attnum > 0 and not attisdropped
+          and has_column_privilege('latchkey_portal', attrelid, attnum, 'update')
+        order by 1
+        """)
+    }
+    #expect(columns == ["credit_leases.asked", "credits.created_at"])
   }
 
   @Test("functions that run with their owner's rights are called by jobs, triggers, or roles known to need them")

@@ -1,3 +1,4 @@
+import Postgres
 import PostgresTesting
 import Testing
 
@@ -77,6 +78,28 @@ struct EndpointLimitsTests {
       for other in [Int.min, -1, 0, 1, .max] {
         _ = limit(number, per: other).isHigher(than: limit(other, per: number))
       }
+    }
+  }
+
+  @Test("limits that were stored are read again, and other texts are decoding errors")
+  func stored() throws {
+    let limits = EndpointLimits([
+      .init(try #require(EndpointLimits.pattern(#"GET /\"é"#)), otherwise: limit(5, per: 316_224_000_000)),
+      .init(
+        try #require(EndpointLimits.pattern("*")), otherwise: plain,
+        roles: ["pro": limit(1_000_000, per: 1_500), "a": limit(2, per: 60_000)]),
+    ])
+    #expect(try EndpointLimits(column: limits.json) == limits)
+    #expect(try EndpointLimits(column: nil).entries.isEmpty && EndpointLimits(column: "[]").entries.isEmpty)
+    for text in [
+      "", "{}", "null", "[1]", "[{}]", #"[{"endpoint":"","limit":1,"windowMilliseconds":1000}]"#,
+      #"[{"endpoint":"a","limit":-1,"windowMilliseconds":1000}]"#, #"[{"endpoint":"a","limit":1}]"#,
+      #"[{"endpoint":"a","limit":1,"windowMilliseconds":999}]"#,
+      #"[{"endpoint":"a","limit":1,"windowMilliseconds":1000,"roles":[]}]"#,
+      #"[{"endpoint":"a","limit":1,"windowMilliseconds":1000,"roles":{"a":{"limit":1}}}]"#,
+    ] {
+      let error = #expect(throws: PostgresError.self, "\(text)") { try EndpointLimits(column: text) }
+      #expect(error?.code == .decoding)
     }
   }
 }

@@ -250,16 +250,21 @@ struct SlidingWindowTests {
         window.admit(cost: 1, limit: limit, at: now),
       ] {
         #expect((0...limit).contains(decision.remaining))
-        #expect((0...2 * RateLimit.windowSecondsMax).contains(decision.retryAfterSeconds ?? 0))
+        #expect((0...2 * 3_660 * 86_400).contains(decision.retryAfterSeconds ?? 0))
       }
       _ = window.isOver(at: now)
     }
   }
 
-  @Test("a window of no length, or of more than a day, is one of a second, or of a day")
+  @Test("a window of less than a second, or of more than ten years, is one of a second, or of ten years")
   func typedLengths() {
-    for (seconds, milliseconds) in [(0, 1_000), (-5, 1_000), (.min, 1_000), (86_401, 86_400_000), (.max, 86_400_000)] {
-      #expect(SlidingWindow.lengthMilliseconds(seconds) == milliseconds)
+    let tenYears = 3_660 * 86_400_000
+    for (length, bounded) in [
+      (0, 1_000), (-5, 1_000), (.min, 1_000), (999, 1_000), (1_001, 1_001), (tenYears, tenYears),
+      (tenYears + 1, tenYears), (.max, tenYears),
+    ] { #expect(SlidingWindow.bounded(length: length) == bounded) }
+    for (seconds, milliseconds) in [(0, 1_000), (.min, 1_000), (86_401, 86_401_000), (.max, tenYears)] {
+      #expect(SlidingWindow.milliseconds(seconds) == milliseconds)
     }
   }
 

@@ -178,4 +178,60 @@ struct TokenBucketTests {
       _ = bucket.isFull(settings, at: pick())
     }
   }
+
+  // MARK: Several instances
+
+  @Test("what others took makes a bucket emptier than empty, and it takes as long to fill as if all were one bucket")
+  func takenElsewhere() {
+    var bucket = TokenBucket()
+    bucket.take(25, settings, at: start)
+    #expect(bucket.missing == 250_000)
+    #expect(bucket.peek(cost: 0, settings, at: start).remaining == 0)
+    // 15 more than there were: 4 come back in ten seconds.
+    #expect(!bucket.peek(cost: 1, settings, at: start + 39_999).isAdmitted)
+    #expect(bucket.peek(cost: 1, settings, at: start + 40_000).isAdmitted)
+    var other = TokenBucket()
+    other.takeAtMost(25, settings, at: start)
+    #expect(other.missing == 100_000 && other.peek(cost: 1, settings, at: start + 2_500).isAdmitted)
+    other.giveBack(3, settings)
+    #expect(other.peek(cost: 3, settings, at: start).isAdmitted && !other.peek(cost: 4, settings, at: start).isAdmitted)
+    other.giveBack(.max, settings)
+    #expect(other.missing == 0)
+    other.take(.max, settings, at: .max)
+    other.take(.min, settings, at: .min)
+    #expect(other.missing > 0)
+  }
+
+  @Test("a take that is learned late is never too little")
+  func learnedLate() {
+    var random = SeededGenerator(seed: 12)
+    for _ in 0..<200 {
+      var (exact, late, now, unlearned) = (TokenBucket(), TokenBucket(), start, 0)
+      for _ in 0..<50 {
+        now += Int.random(in: 0...3_000, using: &random)
+        let cost = Int.random(in: 0...3, using: &random)
+        exact.take(cost, settings, at: now)
+        unlearned += cost
+        if Int.random(in: 0..<3, using: &random) == 0 {
+          late.take(unlearned, settings, at: now)
+          unlearned = 0
+          exact.take(0, settings, at: now)
+          #expect(late.missing >= exact.missing)
+        }
+      }
+    }
+  }
+
+  @Test("an empty bucket fills in its time, rounded up")
+  func fillTime() {
+    for (size, refill, interval, time) in [
+      (10, 4, 10_000, 25_000), (1, 3, 1_000, 334), (1_000_000, 1, 1, 1_000_000), (1, 1_000_000, 1, 1),
+    ] {
+      let settings = Settings(size: size, refill: refill, intervalMilliseconds: interval)
+      #expect(settings.fillMilliseconds == time)
+      var bucket = TokenBucket()
+      bucket.admit(cost: size, settings, at: start)
+      #expect(bucket.isFull(settings, at: start + time) && !bucket.isFull(settings, at: start + time - 1))
+    }
+  }
 }

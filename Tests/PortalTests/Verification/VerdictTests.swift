@@ -64,7 +64,7 @@ struct VerdictTests {
   @Test("a key is found for its api by id and by slug, and a key for all apis for any")
   func apis() {
     let (one, two) = (UUID.numbered(7), UUID.numbered(8))
-    let bound = key { $0.grants = KeyGrants(apiID: one, apiSlug: "one") }
+    let bound = key { $0.grants = KeyGrants(apis: [CatalogNamed(id: one, name: "one")]) }
     let others = [key(), key { $0.grants = KeyGrants(roles: ["pro"]) }]
     for (api, isFound) in [
       (CatalogReference.id(one), true), (.name("one"), true), (.id(two), false), (.name("two"), false),
@@ -82,11 +82,61 @@ struct VerdictTests {
     #expect(!bound.isFound(by: VerificationRequest(hash: nil, environment: .test, api: .id(one))))
   }
 
+  @Test("a key for several apis is found for each, but not for one that the token is not bound to; for none, never")
+  func apisOfPlan() {
+    let (one, two, three) = (UUID.numbered(7), UUID.numbered(8), UUID.numbered(9))
+    let key = key {
+      $0.grants = KeyGrants(apis: [CatalogNamed(id: one, name: "one"), CatalogNamed(id: two, name: "two")])
+    }
+    let requests: [(CatalogReference?, [UUID]?, Bool)] = [
+      (nil, nil, true), (.id(one), nil, true), (.name("two"), nil, true), (.id(three), nil, false),
+      (nil, [two, three], true), (nil, [three], false), (.name("two"), [two], true), (.name("one"), [two], false),
+    ]
+    for (api, apiIDs, isFound) in requests {
+      #expect(key.isFound(by: VerificationRequest(hash: nil, api: api, apiIDs: apiIDs)) == isFound)
+    }
+    let none = self.key { $0.grants = KeyGrants(apis: []) }
+    #expect(!none.isFound(by: VerificationRequest(hash: nil)))
+  }
+
+  @Test("the scopes for a resource count like those of the key, for this resource alone")
+  func resources() {
+    let key = key {
+      $0.grants = KeyGrants(
+        resources: ResourceScopes([
+          ResourceScopes.Entry(name: "project:1", scopes: ["orders:write", "files:*"]),
+          ResourceScopes.Entry(name: "project:2", scopes: ["orders:delete"]),
+        ]))
+    }
+    let requests: [([String], String?, ScopeMatch, Bool)] = [
+      (["orders:read"], nil, .all, true), (["orders:read"], "project:9", .all, true),
+      (["orders:write"], nil, .all, false), (["orders:write"], "project:1", .all, true),
+      (["orders:write"], "project:2", .all, false), (["orders:write"], "Project:1", .all, false),
+      (["orders:read", "orders:write", "files:read"], "project:1", .all, true),
+      (["orders:write", "orders:delete"], "project:1", .all, false),
+      (["orders:write", "orders:delete"], "project:1", .any, true),
+      (["orders:write", "orders:read"], nil, .any, true), (["orders:write", "x"], nil, .any, false),
+      (["x", "y"], "project:1", .any, false), ([], nil, .any, true), ([], nil, .all, true),
+    ]
+    for (scopes, resource, match, isCovered) in requests {
+      let request = VerificationRequest(hash: nil, scopes: scopes, resource: resource, match: match)
+      #expect(key.refusal(of: request, at: now) == (isCovered ? nil : .insufficientScope), "\(request)")
+    }
+    #expect(!key.dependsOnCatalog)
+  }
+
   @Test("a key without grants has no more of them than an empty reference")
   func size() {
     #expect(MemoryLayout<KeyGrants?>.size == 8)
     #expect(KeyGrants() == nil)
     #expect(!key().dependsOnCatalog && key { $0.grants = KeyGrants(roles: ["pro"]) }.dependsOnCatalog)
+  }
+
+  @Test("a key without credits has no more of them than an empty reference")
+  func creditsSize() {
+    #expect(MemoryLayout<KeyCredits?>.size == 8)
+    #expect(KeyCredits(own: nil, account: nil) == nil)
+    #expect(KeyCredits(own: .numbered(1), account: .numbered(1))?.account == nil, "one bucket is taken from once")
   }
 
   @Test("a key is expired from its expiry time on")

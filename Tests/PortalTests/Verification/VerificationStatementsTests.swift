@@ -58,6 +58,10 @@ struct VerificationStatementsTests {
       alter table api_keys drop constraint api_keys_limit_values_range;
       update api_keys set limit_names = '{a}', limit_values = '{-1}', limit_window_seconds = '{60}'
       """,
+      "update api_keys set named_limits = '[{\"name\":\"a\"}]'",
+      """
+      update api_keys set named_limits = '[{"name":"a","limit":1,"windowMilliseconds":316224000001}]'
+      """,
       """
       alter table api_keys drop constraint api_keys_expires_at_finite;
       update api_keys set expires_at = '-infinity'

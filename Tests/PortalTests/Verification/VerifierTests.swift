@@ -295,6 +295,71 @@ struct VerifierTests {
     }
   }
 
+  @Test("the endpoint limits of an api apply by the roles of a key, are compiled once, and follow changes of the api")
+  func endpointLimits() async throws {
+    try await withGate { gate in
+      let world = gate.world
+      func limits(_ limit: Int, pro: Int) throws -> EndpointLimits {
+        EndpointLimits([
+          .init(
+            try #require(EndpointLimits.pattern("GET /a*")),
+            otherwise: WindowLimit(limit: limit, windowMilliseconds: 31 * 86_400_000),
+            roles: ["pro": WindowLimit(limit: pro, windowMilliseconds: 31 * 86_400_000)]),
+          .init(
+            try #require(EndpointLimits.pattern("GET /a/b")),
+            otherwise: WindowLimit(limit: 100, windowMilliseconds: 3_600_000)),
+        ])
+      }
+      let api = try await world.apis.create(
+        CatalogAPI.Settings(slug: "orders", name: "Orders", endpointLimits: limits(2, pro: 3)), by: World.caller)
+      _ = try await world.roles.create(CatalogRole.Settings(name: "pro"), permissions: [], by: World.caller)
+      let settings = KeySettings(name: "Key", scopes: ["a"], rateLimitPerMinute: 1_000, apiID: api.id)
+      let keys = [try await world.makeKey(gate.account, settings), try await world.makeKey(gate.account, settings)]
+      let free = try await world.makeKey(gate.account)
+      _ = try await world.grants.changeRoles(of: keys[1].key.id, GrantChanges(add: [.name("pro")]), by: World.caller)
+      try await gate.catchUp()
+      func left(_ key: IssuedKey, _ endpoint: String) async throws -> [String: Int]? {
+        let verdict = try await gate.verify(key.secret, endpoint: endpoint)
+        guard verdict.isValid, let limits = verdict.found?.limits else { return nil }
+        return Dictionary(uniqueKeysWithValues: limits.all.map { ($0.limit.name, $0.window.remaining) })
+      }
+      for endpoint in ["GET /a", "GET /a/1", "GET /b", "POST /a", VerificationRequest.endpointDefault] {
+        #expect(try await left(free, endpoint)?.keys.contains("GET /a*") == false)
+      }
+      #expect(try await left(keys[0], "GET /a/1")?["GET /a*"] == 1)
+      // A pattern is one limit for all that it matches, and the most specific one alone applies.
+      #expect(try await left(keys[0], "GET /a/2")?["GET /a*"] == 0)
+      #expect(try await left(keys[0], "GET /a/3") == nil)
+      #expect(try await left(keys[0], "GET /a/b")?["GET /a/b"] == 99)
+      #expect(try await left(keys[0], "GET /b")?.keys.sorted() == ["default"])
+      #expect(try await left(keys[0], VerificationRequest.endpointDefault)?.keys.sorted() == ["default"])
+      // Each key counts for itself.
+      for remaining in [2, 1, 0] { #expect(try await left(keys[1], "GET /a")?["GET /a*"] == remaining) }
+      #expect(try await left(keys[1], "GET /a") == nil)
+
+      let cached = keys.map { gate.verifier.keys.cache.lookup($0.secret.hash, at: .now) }
+      let compiled = cached.compactMap { entry in
+        if case .hit(let key) = entry { key.grants?.endpointLimits } else { nil }
+      }
+      #expect(compiled.count == 2 && compiled[0] === compiled[1])
+
+      _ = try await world.apis.update(
+        .name("orders"), CatalogAPIChanges(endpointLimits: limits(3, pro: 3)), by: World.caller)
+      try await gate.catchUp()
+      #expect(try await left(keys[0], "GET /a")?["GET /a*"] == 0, "what was used stays used")
+      #expect(try await left(keys[0], "GET /a") == nil)
+      _ = try await world.apis.update(
+        .name("orders"), CatalogAPIChanges(endpointLimits: EndpointLimits([])), by: World.caller)
+      try await gate.catchUp()
+      #expect(try await left(keys[0], "GET /a")?.keys.sorted() == ["default"])
+      // Keys whose api has something that no api can have are errors, and the others are found.
+      try await world.pool.script("update apis set endpoint_limits = '[{}]'")
+      try await gate.catchUp()
+      await #expect(throws: (any Error).self) { try await left(keys[0], "GET /a") }
+      #expect(try await left(free, "GET /a") != nil)
+    }
+  }
+
   @Test("the lower of the key's and the plan's limit applies")
   func planLimit() async throws {
     try await withGate { gate in

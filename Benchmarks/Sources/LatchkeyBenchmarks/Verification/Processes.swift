@@ -134,6 +134,29 @@ enum ProcessTable {
     } / 1e9
   }
 
+  /// As ``scheduledSeconds(of:)``, of a process and its children.
+  static func scheduledSeconds(ofTree root: pid_t) -> Double {
+    ([root] + children(of: root)).reduce(0) { $0 + scheduledSeconds(of: $1) }
+  }
+
+  struct ThreadID: Hashable {
+    let number: String
+    let name: String
+  }
+
+  /// As ``scheduledSeconds(of:)``, by thread.
+  static func scheduledSecondsByThread(of pid: pid_t) -> [ThreadID: Double] {
+    let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []
+    return threads.reduce(into: [:]) { seconds, thread in
+      func read(_ file: String) -> String {
+        (try? String(contentsOfFile: "/proc/\(pid)/task/\(thread)/\(file)", encoding: .utf8)) ?? ""
+      }
+      let name = read("comm").trimmingCharacters(in: .whitespacesAndNewlines)
+      seconds[ThreadID(number: thread, name: name)] =
+        (read("schedstat").split(separator: " ").first.flatMap { Double($0) } ?? 0) / 1e9
+    }
+  }
+
   static func parent(of pid: pid_t) -> pid_t { stat(of: pid).dropFirst().first.flatMap { pid_t($0) } ?? 0 }
 
   /// Resident memory in bytes.
