@@ -97,7 +97,8 @@ staff = functools.cache(staff_session)
 def service_token(tag):
     permissions = [
         "keys.verify", "usage.write", "keys.read", "keys.write", "analytics.read", "catalog.read", "catalog.write",
-        "keys.grant", "accounts.read", "accounts.write", "limits.use", "limits.write", "audit.read",
+        "keys.grant", "accounts.read", "accounts.write", "limits.use", "limits.write", "audit.read", "keys.import",
+        "keys.export",
     ]  # fmt: skip
     flags = [word for permission in permissions for word in ("--permission", permission)]
     return command("tokens", "create", "--name", tag, *flags)["token"]

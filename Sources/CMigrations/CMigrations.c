@@ -109,6 +109,12 @@ static const unsigned char sql_0034[] = {
 static const unsigned char sql_0035[] = {
 #embed "../../migrations/0035_actor_kinds_checked.sql"
 };
+static const unsigned char sql_0036[] = {
+#embed "../../migrations/0036_key_material.sql"
+};
+static const unsigned char sql_0037[] = {
+#embed "../../migrations/0037_key_imports.sql"
+};
 static const unsigned char sql_0038[] = {
 #embed "../../migrations/0038_resources.sql"
 };
@@ -151,6 +157,8 @@ static const struct embedded_migration migrations[] = {
     MIGRATION(0033, standalone_limits),
     MIGRATION(0034, holders_and_history),
     MIGRATION(0035, actor_kinds_checked),
+    MIGRATION(0036, key_material),
+    MIGRATION(0037, key_imports),
     MIGRATION(0038, resources),
 };
 

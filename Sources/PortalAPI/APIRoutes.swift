@@ -134,6 +134,12 @@ package struct APIRoutes {
     keys.addRoutes(to: machines)
     accounts.addRoutes(to: machines)
     audit.addRoutes(to: machines)
+    APIKeysController(
+      apis: services.apis, accounts: services.managedAccounts, keys: services.keys, idempotency: services.idempotency
+    )
+    .addRoutes(to: machines)
+    KeyMovesController(moves: services.keyMoves).addRoutes(to: machines)
+    KeyTransfersController(imports: services.keyImports, exports: services.keyExports).addRoutes(to: machines)
     accounts.addRoutes(
       to: AccountListRoutes(
         routes.group()

@@ -130,9 +130,12 @@ package struct PortalApplication: Sendable {
         isDraining: { drain.isBegun },
         warnings: {
           Self.warnings(settings.descriptors, recorder.holdings, ledger.holdings, mailSender, settings.tls, clock)
+            + [verifier.importWarning].compactMap(\.self)
         }),
       standaloneLimits: standalone, namespaces: LimitNamespaces(pool: pool, propagations: propagations),
-      overrides: NamespaceOverrides(pool: pool, propagations: propagations))
+      overrides: NamespaceOverrides(pool: pool, propagations: propagations),
+      keyMoves: KeyMoves(pool: pool, keys: keys), keyImports: KeyImports(pool: pool, keys: keys),
+      keyExports: KeyExports(pool: pool))
     usage = UsageFlusher(
       pool: gatewayPool, recorder: recorder, tokenUses: tokens.uses, keptFor: settings.usageKeptFor,
       gatheredMax: settings.usageGatheredMax, clock: clock, observer: observer)
@@ -154,7 +157,7 @@ package struct PortalApplication: Sendable {
       limiter.instanceCount = instance.liveInstanceCount
       standaloneLimiter.instanceCount = instance.liveInstanceCount
       let outcome =
-        verifier.keys.cache.apply(sync) + tokens.tokens.cache.apply(sync) + standalone.namespaces.cache.apply(sync)
+        verifier.apply(sync) + tokens.tokens.cache.apply(sync) + standalone.namespaces.cache.apply(sync)
       // Before this instance acknowledges the sync, so that nothing is admitted under an old generation after that.
       verifier.followCredits(sync, outcome)
       if outcome.isHistoryBroken {

@@ -92,9 +92,17 @@ struct PortalConfiguration: Sendable {
     http = HTTP(
       host: host, port: port, tls: tls, operationsPort: operationsPort == 0 ? nil : operationsPort,
       connectionCountMax: connections == 0 ? nil : connections, drainSeconds: drainSeconds)
-    let keyFormat = try keys.parsed(
+    var keyFormat = try keys.parsed(
       "key.prefix", default: "lk", "must be 2 to 16 lower-case letters and digits, beginning with a letter",
       KeyFormat.init(prefix:))
+    let saltPlace = try keys.parsed(
+      "key.import.salt.place", default: ImportSalt.Place.after.rawValue, "must be before or after",
+      ImportSalt.Place.init(rawValue:))
+    keyFormat.importSalt = keys.optional("key.import.salt", isSecret: true).flatMap {
+      keys.parsed($0, "key.import.salt", "must have at most \(ImportSalt.lengthMax) bytes") {
+        ImportSalt($0, saltPlace)
+      }
+    }
     settings = PortalSettings(keyFormat: keyFormat, cookie: cookie)
     settings.instanceName = "\(ProcessInfo.processInfo.hostName):\(socket?.path ?? "\(port)")"
     settings.listenerURL = listenerURL

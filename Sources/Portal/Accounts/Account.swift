@@ -56,6 +56,8 @@ package struct Account: Sendable, Equatable {
     case customer
     /// A backend created it, and nobody has joined yet.
     case external
+    /// For the keys of one api that belong to no customer: in no list of customers, without a cap, and never locked.
+    case house
   }
 
   package static let nameLengthMax = 100
@@ -74,6 +76,13 @@ package struct User: Sendable, Equatable {
 }
 
 extension Account {
+  /// Throws `.forbidden` for a house account: it has no people and no settings.
+  package func checkIsCustomers() throws(PortalError) {
+    guard kind != .house else {
+      throw .forbidden(reason: "The account is for an api's keys that belong to no customer.")
+    }
+  }
+
   /// Throws `.forbidden` for a suspended account: it keeps what it has, but gets nothing new.
   func checkActive() throws(PortalError) {
     guard suspendedAt == nil else { throw .forbidden(reason: "The account is suspended.") }

@@ -67,14 +67,19 @@ struct SetAccountSuspension: PostgresStatement {
 }
 
 /// Serializes everything that counts or changes the account's keys: creating, changing, rolling, suspending. Returns no
-/// row for a deleted account.
+/// row for a deleted account. A house account is not locked: it has no cap, and its keys are locked one by one.
 ///
 /// The plan is joined after the lock. If it were joined before, an account whose plan changed during the wait would
 /// match no plan.
 struct LockAccount: PostgresStatement {
   static let sql = """
     with account as (
-      select id, name, plan, suspended_at, kind from accounts where id = $1 and deleted_at is null for update
+      select * from (
+        select id, name, plan, suspended_at, kind from accounts
+        where id = $1 and deleted_at is null and kind <> 'house' for update) locked
+      union all
+      select id, name, plan, suspended_at, kind from accounts
+      where id = $1 and deleted_at is null and kind = 'house'
     )
     select \(accountColumns)
     from account join plans plan on plan.name = account.plan

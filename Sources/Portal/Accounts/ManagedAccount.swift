@@ -26,6 +26,36 @@ package struct ManagedAccount: Sendable, Equatable {
     guard (1...externalIDLengthMax).contains(externalID.unicodeScalars.count) else { return false }
     return TypedText.isReadable(externalID, .line) && TypedText.trimmed(externalID).hasSameBytes(as: externalID)
   }
+
+  /// The name of an account that is made for an external id: the id, or its beginning.
+  package static func name(for externalID: String) -> String {
+    let beginning = String(String.UnicodeScalarView(externalID.unicodeScalars.prefix(Account.nameLengthMax)))
+    let name = TypedText.trimmed(beginning.composed)
+    let isName = name.unicodeScalars.count <= Account.nameLengthMax && TypedText.isReadable(name, .line)
+    return isName ? name : "External account"
+  }
+}
+
+/// What a backend names an account by.
+package enum AccountReference: Sendable, Hashable {
+  case id(UUID)
+  /// The company's own id of its customer, which is compared by its bytes.
+  case externalID(String)
+
+  package static func == (one: AccountReference, other: AccountReference) -> Bool {
+    switch (one, other) {
+    case (.id(let one), .id(let other)): one == other
+    case (.externalID(let one), .externalID(let other)): one.hasSameBytes(as: other)
+    default: false
+    }
+  }
+
+  package func hash(into hasher: inout Hasher) {
+    switch self {
+    case .id(let id): hasher.combine(id)
+    case .externalID(let externalID): hasher.combine(ByteText(externalID))
+    }
+  }
 }
 
 /// The settings of an account that a backend creates.

@@ -54,8 +54,46 @@ package struct ManagedAccounts: Sendable {
     }
   }
 
-  /// Changes an account of any kind. If nothing changes, nothing is written. Throws `.notFound`, `.externalIDTaken`,
-  /// `.invalid` if there is no such plan, and `.creditsUnlimited` for refills of an account without credits.
+  /// The id of the account with this external id, or nil.
+  package func find(externalID: String) async throws -> UUID? {
+    try await pool.query(FindExternalAccount(externalID: externalID), as: .staff).first
+  }
+
+  /// The id of an api's house account, or nil if it has none yet.
+  package func findHouse(of apiID: UUID) async throws -> UUID? {
+    try await pool.query(FindHouseAccount(apiID: apiID), as: .staff).first
+  }
+
+  /// Creates the external account of an external id or, without one, the house account of an api, with this id and in
+  /// a transaction of that account. Throws `.externalIDTaken` or `.nameTaken` if there is one already, and `.notFound`
+  /// if the api has been deleted.
+  package func create(
+    _ id: UUID, for externalID: String?, orHouseOf apiID: UUID, named slug: String, by caller: Caller,
+    on transaction: PostgresConnection
+  ) async throws {
+    guard let externalID else {
+      return try await createHouse(of: apiID, named: slug, id: id, by: caller, on: transaction)
+    }
+    let settings = ManagedAccountSettings(name: ManagedAccount.name(for: externalID), externalID: externalID)
+    _ = try await create(settings, id: id, by: caller, on: transaction)
+  }
+
+  private func createHouse(
+    of apiID: UUID, named slug: String, id: UUID, by caller: Caller, on transaction: PostgresConnection
+  ) async throws {
+    do {
+      _ = try await transaction.pipeline(
+        InsertHouseAccount(id: id, apiID: apiID, name: ManagedAccount.name(for: "Keys of \(slug)")),
+        InsertAuditEvent.onAccount(id, .accountCreated, by: caller))
+    } catch {
+      if error.violates("accounts_house_api_unique") { throw PortalError.nameTaken }
+      throw error.violates("accounts_house_api_fkey") ? PortalError.notFound : error
+    }
+  }
+
+  /// Changes an account of customers. If nothing changes, nothing is written. Throws `.notFound`, `.externalIDTaken`,
+  /// `.invalid` if there is no such plan, `.creditsUnlimited` for refills of an account without credits, and
+  /// `.forbidden` for a house account.
   package func update(
     _ id: UUID, _ changes: ManagedAccountChanges, by caller: Caller
   ) async throws -> (account: ManagedAccount, propagation: Propagation) {
@@ -65,6 +103,7 @@ package struct ManagedAccounts: Sendable {
         let (locked, found, plans) = try await transaction.pipeline(
           LockAccount(accountID: id), FindManagedAccount(accountID: id), FindPlan(name: changes.plan ?? ""))
         guard !locked.isEmpty, let account = found.first else { throw PortalError.notFound }
+        try account.account.checkIsCustomers()
         guard changes.plan == nil || !plans.isEmpty else { throw Self.unknownPlan }
         let old = ManagedAccountSettings(of: account)
         let new = changes.applied(to: old)

@@ -21,12 +21,13 @@ extension ManagedAccount {
   }
 }
 
-/// Newest first, starting below `before`.
+/// Newest first, starting below `before`. House accounts are listed only if they are asked for.
 struct ListManagedAccounts: PostgresStatement {
   static let sql = """
     select \(managedAccountColumns) from \(managedAccountTables)
     where account.deleted_at is null and ($1::uuid is null or account.id < $1)
       and ($2::text is null or account.external_id = $2) and ($3::text is null or account.kind = $3)
+      and (account.kind <> 'house' or $3 = 'house')
     order by account.id desc
     limit $4
     """
@@ -63,6 +64,30 @@ struct InsertExternalAccount: PostgresStatement {
       id, settings.name, settings.externalID, settings.metadata, settings.plan,
       settings.limits.isEmpty ? nil : settings.limits.json)
   }
+}
+
+struct InsertHouseAccount: PostgresStatement {
+  static let sql = "insert into accounts (id, name, plan, kind, house_api_id) values ($1, $3, $4, 'house', $2)"
+  let id: UUID
+  let apiID: UUID
+  let name: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(id, apiID, name, Plan.externalName) }
+}
+
+/// The id of the account with an external id, for staff.
+struct FindExternalAccount: PostgresStatement {
+  typealias Row = UUID
+  static let sql = "select id from accounts where external_id = $1 and deleted_at is null"
+  let externalID: String
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(externalID) }
+}
+
+/// The id of an api's house account, for staff.
+struct FindHouseAccount: PostgresStatement {
+  typealias Row = UUID
+  static let sql = "select id from accounts where house_api_id = $1 and deleted_at is null"
+  let apiID: UUID
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(apiID) }
 }
 
 /// Writes all settings, which were read while the account was locked. Runs for the account that a backend has named.

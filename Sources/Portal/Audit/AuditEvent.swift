@@ -186,6 +186,10 @@ package struct AuditEvent: Sendable, Equatable {
     /// What a silent instance had set aside was taken back. It may have been spent.
     case creditsForgiven = "credits.forgiven"
     case keyResourcesChanged = "key.resources_changed"
+    /// The key moved to another account, or from it. In both trails.
+    case keyMoved = "key.moved"
+    case keysImported = "keys.imported"
+    case keysExported = "keys.exported"
   }
 
   package var id: UUID

@@ -24,7 +24,7 @@ extension Invalidation {
 struct ReadInvalidations: PostgresStatement {
   static let sql = """
     select \(headColumns), log.seq, log.follows, log.kind, log.account_id, log.key_id, log.token_id,
-      log.namespace_id, log.credits_id
+      log.namespace_id, log.credits_id, head.import_forms
     from invalidation_head head left join invalidation_log log on log.seq > $1
     order by log.seq
     limit $2
@@ -32,17 +32,18 @@ struct ReadInvalidations: PostgresStatement {
   struct Row {
     let head: LogPosition
     let invalidation: Invalidation?
+    let importForms: ImportForms
   }
   let after: Int
   let limit: Int
   func bind(_ bindings: inout PostgresBindings) { bindings.append(after, limit) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Row {
     let head = try LogPosition(columns: &row)
-    guard let seq = try row.next(Int?.self) else { return Row(head: head, invalidation: nil) }
-    let follows = try row.next(UUID?.self)
-    let kind = try row.next(String.self)
+    let (seq, follows, kind) = (try row.next(Int?.self), try row.next(UUID?.self), try row.next(String?.self))
     let (account, key, token) = (try row.next(UUID?.self), try row.next(UUID?.self), try row.next(UUID?.self))
     let (namespace, credits) = (try row.next(UUID?.self), try row.next(UUID?.self))
+    let importForms = ImportForms(names: try row.next())
+    guard let seq else { return Row(head: head, invalidation: nil, importForms: importForms) }
     let target: Invalidation.Target =
       switch (kind, account, key, token, namespace) {
       case ("key", _?, let key?, _, _): .key(key)
@@ -55,7 +56,8 @@ struct ReadInvalidations: PostgresStatement {
       default: .everything
       }
     return Row(
-      head: head, invalidation: Invalidation(seq: try Invalidation.seq(column: seq), follows: follows, target: target))
+      head: head, invalidation: Invalidation(seq: try Invalidation.seq(column: seq), follows: follows, target: target),
+      importForms: importForms)
   }
 }
 

@@ -17,6 +17,8 @@ struct FillState<Waiter> {
   struct Batch {
     let id: BatchID
     let hashes: [SecretHash]
+    /// The texts of those secrets whose callers have given them.
+    var secrets: [SecretHash: Secret] = [:]
   }
 
   enum RequestAction {
@@ -43,14 +45,17 @@ struct FillState<Waiter> {
 
   private let limits: Limits
   private var pending: [SecretHash: [Waiter]] = [:]
+  private var pendingSecrets: [SecretHash: Secret] = [:]
   private var inFlight: [BatchID: InFlight] = [:]
   private var nextID: BatchID = 0
   private(set) var waiterCount = 0
 
   init(limits: Limits) { self.limits = limits }
 
-  /// Asks for the value of a secret.
-  mutating func request(_ hash: SecretHash, _ waiter: Waiter, at now: ContinuousClock.Instant) -> RequestAction {
+  /// Asks for the value of a secret, whose text is needed if it may be an imported key.
+  mutating func request(
+    _ hash: SecretHash, _ waiter: Waiter, secret: Secret? = nil, at now: ContinuousClock.Instant
+  ) -> RequestAction {
     guard waiterCount < limits.waiterCountMax else { return .refuse }
     waiterCount += 1
     for (id, batch) in inFlight where batch.waiters[hash] != nil && now < batch.sentAt + limits.lease {
@@ -58,6 +63,7 @@ struct FillState<Waiter> {
       return .wait
     }
     pending[hash, default: []].append(waiter)
+    if let secret { pendingSecrets[hash] = secret }
     return takeBatch(at: now).map { .send($0) } ?? .wait
   }
 
@@ -74,15 +80,18 @@ struct FillState<Waiter> {
     guard !pending.isEmpty, inFlight.count < limits.batchesInFlightMax else { return nil }
     nextID += 1
     var waiters: [SecretHash: [Waiter]] = [:]
+    var secrets: [SecretHash: Secret] = [:]
     if pending.count <= limits.secretsPerBatchMax {
       swap(&waiters, &pending)
+      swap(&secrets, &pendingSecrets)
     } else {
       for (hash, waiting) in pending.prefix(limits.secretsPerBatchMax) {
         waiters[hash] = waiting
         pending[hash] = nil
+        secrets[hash] = pendingSecrets.removeValue(forKey: hash)
       }
     }
     inFlight[nextID] = InFlight(sentAt: now, waiters: waiters)
-    return Batch(id: nextID, hashes: Array(waiters.keys))
+    return Batch(id: nextID, hashes: Array(waiters.keys), secrets: secrets)
   }
 }

@@ -47,7 +47,9 @@ package final class Instance: Sendable {
     guard let head = rows.first?.head else {
       throw PostgresError(.protocolViolation, "invalidation_head is empty")
     }
-    let result = SyncResult(head: head, invalidations: rows.compactMap(\.invalidation), startedAt: startedAt)
+    let result = SyncResult(
+      head: head, invalidations: rows.compactMap(\.invalidation), startedAt: startedAt,
+      importForms: rows.first?.importForms ?? [])
     // The lock is held meanwhile: results of two connections must reach all shards in one order.
     let outcome = applied.withLock { applied in
       let outcome = apply(result)

@@ -52,11 +52,17 @@ package struct SyncResult: Sendable, Equatable {
   package var invalidations: [Invalidation]
   /// A time before the statement was sent: freshness counts from here.
   package var startedAt: ContinuousClock.Instant
+  /// The forms of which there are imported keys, in the same snapshot.
+  package var importForms: ImportForms
 
-  package init(head: LogPosition, invalidations: [Invalidation], startedAt: ContinuousClock.Instant) {
+  package init(
+    head: LogPosition, invalidations: [Invalidation], startedAt: ContinuousClock.Instant,
+    importForms: ImportForms = []
+  ) {
     self.head = head
     self.invalidations = invalidations
     self.startedAt = startedAt
+    self.importForms = importForms
   }
 }
 

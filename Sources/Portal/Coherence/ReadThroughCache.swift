@@ -17,7 +17,9 @@ package struct SecretsRead<Value: Sendable>: Sendable {
 
 /// A coherent cache that asks the database for what it does not have, or may not answer: single-flight and batched.
 package final class ReadThroughCache<Value: Invalidatable>: Sendable {
-  package typealias Read = @Sendable ([SecretHash]) async throws -> SecretsRead<Value>
+  /// Reads the values of secrets by their hashes. The second parameter has the texts of those whose callers have given
+  /// them.
+  package typealias Read = @Sendable ([SecretHash], [SecretHash: Secret]) async throws -> SecretsRead<Value>
   private typealias Waiter = CheckedContinuation<Result<LookedUp, any Error>, Never>
 
   private struct LookedUp: Sendable {
@@ -74,18 +76,19 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
   }
 
   /// The value of a secret, from the cache or the database; nil if there is no such secret. Throws `.unavailable` when
-  /// the database would have to be asked and does not answer within the lease.
-  package func value(of hash: SecretHash) async throws -> Value? {
+  /// the database would have to be asked and does not answer within the lease. `secret` is its text, if that may be
+  /// needed.
+  package func value(of hash: SecretHash, _ secret: Secret? = nil) async throws -> Value? {
     if let cached = cached(hash, at: .now) { return cached }
-    return try await lookUp(hash)
+    return try await lookUp(hash, secret)
   }
 
-  private func lookUp(_ hash: SecretHash) async throws -> Value? {
+  private func lookUp(_ hash: SecretHash, _ secret: Secret?) async throws -> Value? {
     let deadline = ContinuousClock.now + cache.lease
     var pauses = Self.retryPauses.makeIterator()
     var pause = Duration.zero
     while true {
-      let found = try await lookUpOnce(hash)
+      let found = try await lookUpOnce(hash, secret)
       guard found.isToBeReadAgain else { return found.value }
       if let cached = Self.answer(cache.lookup(hash, at: .now)) { return cached }
       guard .now < deadline else { throw Self.tooLate }
@@ -94,9 +97,9 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     }
   }
 
-  private func lookUpOnce(_ hash: SecretHash) async throws -> LookedUp {
+  private func lookUpOnce(_ hash: SecretHash, _ secret: Secret?) async throws -> LookedUp {
     let result = await withCheckedContinuation { (waiter: Waiter) in
-      switch fills.withLock({ $0.request(hash, waiter, at: .now) }) {
+      switch fills.withLock({ $0.request(hash, waiter, secret: secret, at: .now) }) {
       case .send(let batch): start(batch)
       case .wait: break
       case .refuse:
@@ -106,16 +109,16 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
     return try result.get()
   }
 
-  /// The values of many secrets; as ``value(of:)``. Those that are not in the cache are looked up together, and hits
+  /// The values of many secrets; as ``value(of:_:)``. Those that are not in the cache are looked up together, and hits
   /// are checked again after that wait: they may have been revoked meanwhile.
-  package func values(of hashes: [SecretHash]) async throws -> [Value?] {
+  package func values(of hashes: [SecretHash], _ secrets: [SecretHash: Secret] = [:]) async throws -> [Value?] {
     let deadline = ContinuousClock.now + cache.lease
     var lookedUp: [SecretHash: Value?] = [:]
     var answers: [SecretHash: Value?] = [:]
     for hash in hashes where answers[hash] == nil { answers[hash] = cached(hash, at: .now) }
     while case let missing = Set(hashes).subtracting(answers.keys), !missing.isEmpty {
       try await withThrowingTaskGroup(of: (SecretHash, Value?).self) { group in
-        for hash in missing { group.addTask { (hash, try await self.lookUp(hash)) } }
+        for hash in missing { group.addTask { (hash, try await self.lookUp(hash, secrets[hash])) } }
         for try await (hash, value) in group { lookedUp[hash] = .some(value) }
       }
       // The earliest look-up may have started with this loop.
@@ -133,7 +136,7 @@ package final class ReadThroughCache<Value: Invalidatable>: Sendable {
       await withTaskGroup { group in
         group.addTask {
           do {
-            self.end(batch, .success(try await self.read(batch.hashes)))
+            self.end(batch, .success(try await self.read(batch.hashes, batch.secrets)))
           } catch {
             self.end(batch, .failure(error))
           }

@@ -19,15 +19,17 @@ package struct Idempotency: Sendable {
   /// Throws `.idempotencyConflict` if the key was used for a different request. An error from `answer` is not stored.
   /// Without a request, `answer` is called in a transaction of the account, and nothing is stored.
   ///
-  /// The account's row stays locked until the commit, so a repeat that arrives while the first request is in progress
-  /// waits for its answer.
+  /// The account's row and the request stay locked until the commit, so a repeat that arrives while the first request is
+  /// in progress waits for its answer.
   package func once(
     _ request: IdempotentRequest?, of accountID: UUID, _ answer: (PostgresConnection) async throws -> FirstAnswer
   ) async throws -> FirstAnswer {
     let answer = try await pool.withTransaction(as: .account(accountID)) { transaction in
       guard let request else { return try await answer(transaction) }
+      // The request is locked as well, because a house account is not.
       let answers = try await transaction.pipeline(
-        LockAccount(accountID: accountID), then: FindFirstAnswer(request: request))
+        LockAccount(accountID: accountID), LockAccountRequest(request: request),
+        then: FindFirstAnswer(request: request))
       if let found = answers.first { return try found.answer(to: request) }
       let answer = try await answer(transaction)
       let sealedSecret = try answer.secret.map { try request.seal($0, of: answer.newID) }

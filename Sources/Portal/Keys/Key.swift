@@ -8,8 +8,8 @@ package struct Key: Sendable, Equatable {
     case active, disabled, expired, revoked, suspended
   }
 
-  /// Characters of the secret that are stored for display.
-  package static let startLength = 12
+  /// The most characters of a key that are stored for display.
+  package static let startLengthMax = 32
   package static let nameLengthMax = 100
   package static let rateLimitPerMinuteDefault = 60
   package static let rateLimitPerMinuteMax = 10_000
@@ -31,7 +31,8 @@ package struct Key: Sendable, Equatable {
   package var id: UUID
   package var accountID: UUID
   package var name: String
-  package var start: String
+  /// The first characters, by which people recognize it; nil while only the hash of an imported key is known.
+  package var start: String?
   package var environment: Environment
   package var scopes: [String]
   /// Nil for none of its own.
@@ -58,6 +59,10 @@ package struct Key: Sendable, Equatable {
   package var revision = 1
   /// The api that it is for; nil: all.
   package var apiID: UUID?
+  /// What it and its successors begin with; nil: as its api or the deployment says.
+  package var prefix: String?
+  /// The number of random bytes of it and of its successors; nil: as its api or the default says.
+  package var byteLength: Int?
   package var resources: ResourceScopes = .none
   /// The names of its roles, sorted by their bytes, like the next two.
   package var roles: [String] = []

@@ -1,7 +1,8 @@
 package import Foundation
 import JSON
 
-/// The settings that a customer, or a backend for one, chooses when creating a key.
+/// The settings that a customer, or a backend for one, chooses when creating a key, and the prefix, the length and the
+/// resources, which only a backend chooses.
 package struct KeySettings: Sendable, Equatable {
   package var name: String
   package var environment: Key.Environment
@@ -20,6 +21,10 @@ package struct KeySettings: Sendable, Equatable {
   package var metadata: String?
   /// The api that the key is for; nil: all.
   package var apiID: UUID?
+  /// What the key begins with, and any successor; nil: as the api or the deployment says.
+  package var prefix: String?
+  /// The number of random bytes of the key, and of any successor; nil: as the api or the default says.
+  package var byteLength: Int?
   /// Only a backend chooses them.
   package var resources: ResourceScopes
 
@@ -28,7 +33,7 @@ package struct KeySettings: Sendable, Equatable {
     rateLimitPerMinute: Int? = Key.rateLimitPerMinuteDefault, limits: [RateLimit] = [],
     rateLimitMode: RateLimitMode = .fast, allowedIPs: [AddressBlock]? = nil, expiresAt: Date? = nil,
     description: String? = nil, tags: [String] = [], metadata: String? = nil, apiID: UUID? = nil,
-    resources: ResourceScopes = .none
+    prefix: String? = nil, byteLength: Int? = nil, resources: ResourceScopes = .none
   ) {
     self.name = name
     self.environment = environment
@@ -42,6 +47,8 @@ package struct KeySettings: Sendable, Equatable {
     self.tags = tags
     self.metadata = metadata
     self.apiID = apiID
+    self.prefix = prefix
+    self.byteLength = byteLength
     self.resources = resources
   }
 
@@ -51,7 +58,7 @@ package struct KeySettings: Sendable, Equatable {
       name: key.name, environment: key.environment, scopes: key.scopes, rateLimitPerMinute: key.rateLimitPerMinute,
       limits: key.limits, rateLimitMode: key.rateLimitMode, allowedIPs: key.allowedIPs, expiresAt: key.expiresAt,
       description: key.description, tags: key.tags, metadata: key.metadata, apiID: key.apiID,
-      resources: key.resources)
+      prefix: key.prefix, byteLength: key.byteLength, resources: key.resources)
   }
 
   /// Whether nothing differs, not even the spelling of a letter. `==` treats two spellings as equal; see ``ByteText``.
@@ -75,6 +82,9 @@ package struct KeyChanges: Sendable, Equatable {
   package var metadata: OptionalChange<String>
   package var isEnabled: Bool?
   package var api: OptionalChange<CatalogReference>
+  /// Only a backend may change what the successors of the key look like.
+  package var prefix: OptionalChange<String>
+  package var byteLength: OptionalChange<Int>
   /// All that the key has afterwards. Only a backend may change them.
   package var resources: ResourceScopes?
   /// Only a backend may change them.
@@ -85,8 +95,8 @@ package struct KeyChanges: Sendable, Equatable {
     limits: [RateLimit]? = nil, rateLimitMode: RateLimitMode? = nil,
     allowedIPs: OptionalChange<[AddressBlock]> = .keep, expiresAt: OptionalChange<Date> = .keep,
     description: OptionalChange<String> = .keep, tags: [String]? = nil, metadata: OptionalChange<String> = .keep,
-    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep, resources: ResourceScopes? = nil,
-    credits: CreditChange? = nil
+    isEnabled: Bool? = nil, api: OptionalChange<CatalogReference> = .keep, prefix: OptionalChange<String> = .keep,
+    byteLength: OptionalChange<Int> = .keep, resources: ResourceScopes? = nil, credits: CreditChange? = nil
   ) {
     self.name = name
     self.scopes = scopes
@@ -100,6 +110,8 @@ package struct KeyChanges: Sendable, Equatable {
     self.metadata = metadata
     self.isEnabled = isEnabled
     self.api = api
+    self.prefix = prefix
+    self.byteLength = byteLength
     self.resources = resources
     self.credits = credits
   }
@@ -118,6 +130,8 @@ package struct KeyChanges: Sendable, Equatable {
     expiresAt.apply(to: &settings.expiresAt)
     description.apply(to: &settings.description)
     metadata.apply(to: &settings.metadata)
+    prefix.apply(to: &settings.prefix)
+    byteLength.apply(to: &settings.byteLength)
     return settings
   }
 }

@@ -78,10 +78,11 @@ package struct Keys: Sendable {
   }
 
   /// Creates a key, in a transaction of the account. `api` takes the place of the settings' api. If `takesUsualLimit`,
-  /// its limit per minute is not that of the settings but what is usual for the account: none for an external one, the
-  /// default for any other. With `credits`, which only a backend may give, it has a balance of its own. Throws if the
-  /// plan or the policy does not allow it, `.keyCapReached`, and `.invalid` for an api that does not exist. The
-  /// account's row stays locked from the count to the commit, so that concurrent requests cannot exceed the cap.
+  /// its limit per minute is not that of the settings but what is usual for the account: the default for one that
+  /// people log in to, none for any other. With `credits`, which only a backend may give, it has a balance of its own.
+  /// Throws if the plan or the policy does not allow it, `.keyCapReached`, and `.invalid` for an api that does not
+  /// exist. The account's row stays locked from the count to the commit, so that concurrent requests cannot exceed the
+  /// cap. A house account has no cap and is not locked.
   package func create(
     _ settings: KeySettings, api: CatalogReference? = nil, takesUsualLimit: Bool = false,
     credits: CreditSettings? = nil, for accountID: UUID, by caller: Caller, at now: Moment,
@@ -98,10 +99,10 @@ package struct Keys: Sendable {
     try caller.checkMayManage(apiID: settings.apiID)
     try account.checkActive()
     if takesUsualLimit {
-      settings.rateLimitPerMinute = account.kind == .external ? nil : Key.rateLimitPerMinuteDefault
+      settings.rateLimitPerMinute = account.kind == .customer ? Key.rateLimitPerMinuteDefault : nil
     }
     try rules.check(settings, madeAt: now.date)
-    if let cap = rules.plan.keyCap, try CountLiveKeys.one(of: counts) >= cap {
+    if account.kind != .house, let cap = rules.plan.keyCap, try CountLiveKeys.one(of: counts) >= cap {
       throw PortalError.keyCapReached(cap: cap)
     }
     guard let credits else { return try await issue(settings, for: accountID, by: caller, on: transaction) }
@@ -198,7 +199,7 @@ package struct Keys: Sendable {
         settings, madeAt: key.createdAt, only: isRevived ? nil : settings.ruledFields(changedFrom: old))
       // A key that is no longer expired counts towards the cap again.
       if key.isExpired(at: now), !key.expiring(at: settings.expiresAt).isExpired(at: now),
-        let cap = key.rules.plan.keyCap, try CountLiveKeys.one(of: counts) >= cap
+        account.kind != .house, let cap = key.rules.plan.keyCap, try CountLiveKeys.one(of: counts) >= cap
       {
         throw PortalError.keyCapReached(cap: cap)
       }
@@ -294,7 +295,9 @@ package struct Keys: Sendable {
     let id = UUID.version7()
     var api: CatalogAPI?
     if let apiID = settings.apiID { api = try await transaction.query(FindAPI(reference: .id(apiID))).first }
-    let secret = format.makeSecret(settings.environment, for: api?.settings)
+    let secret = format.makeSecret(
+      settings.environment, prefix: settings.prefix ?? api?.settings.keyPrefix,
+      byteCount: settings.byteLength ?? api?.settings.keyBytes ?? CatalogAPI.keyBytesDefault)
     var found = try await Self.naming {
       try await transaction.pipeline(
         InsertKey(
@@ -304,7 +307,7 @@ package struct Keys: Sendable {
         outbox.notice(
           .keyCreated, of: accountID, subjectID: id,
           Mail.Parameters(
-            actorName: caller.actor.name, keyName: settings.name, keyStart: secret.start(Key.startLength))),
+            actorName: caller.actor.name, keyName: settings.name, keyStart: KeyFormat.start(of: secret))),
         then: FindKey(accountID: accountID, id: id))
     }
     if let predecessor, !predecessor.roles.isEmpty || !predecessor.permissions.isEmpty {

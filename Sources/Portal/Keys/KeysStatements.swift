@@ -11,7 +11,8 @@ private let keyColumns = """
   key.disabled_at, key.rolled_at, account.suspended_at,
   activity.last_used_at, coalesce(activity.total_requests, 0), key.created_at,
   key.description, key.tags, key.metadata, key.created_by_kind, key.created_by_id, key.created_by_name, key.revision,
-  key.api_id, key.resources, \(grantColumns), \(creditColumns), \(planColumns), \(keyPolicyColumns)
+  key.api_id, key.key_prefix, key.key_bytes, key.resources, \(grantColumns), \(creditColumns), \(planColumns),
+  \(keyPolicyColumns)
   """
 
 /// The names of the roles of `api_keys key`, the slugs of its direct permissions, those of all its permissions, and the
@@ -72,8 +73,8 @@ func newestKeys(where condition: String, limit: String) -> String {
     select key.id, key.account_id, key.name, key.key_start, key.environment, key.scopes, key.rate_limit_per_minute,
       key.limit_names, key.limit_values, key.limit_window_seconds, key.rate_limit_mode, key.allowed_ips, key.expires_at,
       key.revoked_at, key.disabled_at, key.rolled_at, key.created_at, key.description, key.tags, key.metadata,
-      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.has_grants,
-      key.credits_id, key.named_limits, key.resources
+      key.created_by_kind, key.created_by_id, key.created_by_name, key.revision, key.api_id, key.key_prefix,
+      key.key_bytes, key.has_grants, key.credits_id, key.named_limits, key.resources
     from api_keys key
       join accounts account on account.id = key.account_id and account.deleted_at is null
       join plans plan on plan.name = account.plan
@@ -84,6 +85,11 @@ func newestKeys(where condition: String, limit: String) -> String {
   select \(keyColumns) from \(tables(joinedTo: "found"))
   order by key.id desc
   """
+}
+
+/// All keys of accounts that are not deleted, in the order of their ids, with further columns after those of a `Key`.
+func allKeys(columns: String) -> String {
+  "select \(keyColumns), \(columns) from \(keyTables) order by key.id"
 }
 
 /// The earlier of a key's own expiry and the end of the plan's maximum lifetime, for `api_keys key` and `plans plan`.
@@ -101,7 +107,8 @@ extension Key {
       disabledAt: try row.next(), rolledAt: try row.next(), accountSuspendedAt: try row.next(),
       lastUsedAt: try row.next(), totalRequests: try row.next(), createdAt: try row.next(), description: try row.next(),
       tags: try row.next(), metadata: try row.next(), createdBy: try Creator(columns: &row), revision: try row.next(),
-      apiID: try row.next(), resources: try ResourceScopes(column: row.next()), roles: try row.next(),
+      apiID: try row.next(), prefix: try row.next(), byteLength: try row.next(),
+      resources: try ResourceScopes(column: row.next()), roles: try row.next(),
       permissions: try row.next(), effectivePermissions: try row.next(), effectiveRoles: try row.next(),
       credits: try CreditBalance(columns: &row), rules: try KeyRules(row: &row))
   }
@@ -134,7 +141,7 @@ extension [RateLimit] {
 }
 
 /// The columns of a key's named limits. Those that a server of an older version can apply are where it looks for them.
-private struct NarrowLimits {
+struct NarrowLimits {
   static let countMax = 8
   static let windowSecondsMax = 86_400
 
@@ -223,10 +230,10 @@ struct InsertKey: PostgresStatement {
     insert into api_keys
       (id, account_id, name, key_start, key_hash, environment, scopes, rate_limit_per_minute, allowed_ips, expires_at,
       limit_names, limit_values, limit_window_seconds, rate_limit_mode, description, tags, metadata, created_by_kind,
-      created_by_id, created_by_name, lineage_id, api_id, credits_id, named_limits, resources)
+      created_by_id, created_by_name, lineage_id, api_id, credits_id, named_limits, resources, key_prefix, key_bytes)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
       (select \(lineage) from api_keys key where key.account_id = $2 and key.id = $21), $22, $23,
-      $24::text::jsonb, $25)
+      $24::text::jsonb, $25, $26, $27)
     returning created_at
     """
   let id: UUID
@@ -241,11 +248,11 @@ struct InsertKey: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) {
     let limits = NarrowLimits(settings.limits)
     bindings.append(
-      id, accountID, settings.name, secret.start(Key.startLength), secret.hash, settings.environment, settings.scopes,
+      id, accountID, settings.name, KeyFormat.start(of: secret), secret.hash, settings.environment, settings.scopes,
       settings.rateLimitPerMinute.map { Int32($0) }, settings.allowedIPs.map { $0.map(\.description) },
       settings.expiresAt, limits.names, limits.limits, limits.seconds, settings.rateLimitMode, settings.description,
       settings.tags, settings.metadata, creator.kind, creator.id, creator.name, predecessorID, settings.apiID,
-      bucketID, limits.json, settings.resources.column)
+      bucketID, limits.json, settings.resources.column, settings.prefix, settings.byteLength.map { Int32($0) })
   }
 }
 
@@ -324,6 +331,7 @@ struct UpdateKey: PostgresStatement {
       name = $3, scopes = $4, rate_limit_per_minute = $5, limit_names = $6, limit_values = $7,
       limit_window_seconds = $8, rate_limit_mode = $9, allowed_ips = $10::text[]::cidr[], expires_at = $11,
       description = $12, tags = $13, metadata = $14, api_id = $16, named_limits = $17::text::jsonb, resources = $18,
+      key_prefix = $19, key_bytes = $20,
       disabled_at = case when $15 then null else coalesce(disabled_at, now()) end,
       enabled_at = case when $15 and disabled_at is not null then now() else enabled_at end
     where account_id = $1 and id = $2
@@ -338,7 +346,7 @@ struct UpdateKey: PostgresStatement {
       accountID, id, settings.name, settings.scopes, settings.rateLimitPerMinute.map { Int32($0) }, limits.names,
       limits.limits, limits.seconds, settings.rateLimitMode, settings.allowedIPs.map { $0.map(\.description) },
       settings.expiresAt, settings.description, settings.tags, settings.metadata, isEnabled, settings.apiID,
-      limits.json, settings.resources.column)
+      limits.json, settings.resources.column, settings.prefix, settings.byteLength.map { Int32($0) })
   }
 }
 

@@ -146,7 +146,7 @@ private struct Quoted {
   var role: String? { parameters.role.map(Self.clean) }
 
   var key: String {
-    "  Name:   \(Self.clean(parameters.keyName ?? ""))\n  Begins: \(Self.clean(parameters.keyStart ?? ""))"
+    "  Name:   \(Self.clean(parameters.keyName ?? ""))\n  Begins: \(Self.clean(parameters.keyStart ?? "unknown"))"
   }
 
   var reasons: String {

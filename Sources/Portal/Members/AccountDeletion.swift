@@ -50,13 +50,15 @@ package struct AccountDeletion: Sendable {
       id: id, deletedAt: deletedAt, revokedKeyCount: keyCount, propagation: await propagations.wait(since: clock))
   }
 
-  /// Deletes an account for a backend, and notifies its owners and admins by mail, if it has any. Throws `.notFound`.
+  /// Deletes an account for a backend, and notifies its owners and admins by mail, if it has any. Throws `.notFound`,
+  /// and `.forbidden` for a house account.
   package func delete(_ id: UUID, by caller: Caller) async throws -> DeletedAccount {
     let clock = ContinuousClock.now
     let (deletedAt, keyCount) = try await pool.withTransaction(as: .identity) { transaction in
       let (_, _, accounts) = try await transaction.pipeline(
         LockMembers(accountID: id), SetLocally(.account(id)), LockAccount(accountID: id))
-      guard !accounts.isEmpty else { throw PortalError.notFound }
+      guard let account = accounts.first else { throw PortalError.notFound }
+      try account.checkIsCustomers()
       return try await delete(id, by: caller, on: transaction)
     }
     outbox.ring()

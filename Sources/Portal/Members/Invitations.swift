@@ -49,8 +49,8 @@ package struct Invitations: Sendable {
   }
 
   /// As ``invite(_:as:into:by:ip:)``, for a backend, which may invite in any role. The first person to join an external
-  /// account has to be an owner; the account then takes `plan`, or the default plan. Throws also `.notFound`, and
-  /// `.invalid` for another role and if there is no such plan.
+  /// account has to be an owner; the account then takes `plan`, or the default plan. Throws also `.notFound`,
+  /// `.invalid` for another role and if there is no such plan, and `.forbidden` for a house account.
   package func invite(
     _ email: EmailAddress, as role: MemberRole, plan: String? = nil, into accountID: UUID, by caller: Caller
   ) async throws -> (invitation: Invitation, token: Secret?) {
@@ -58,6 +58,7 @@ package struct Invitations: Sendable {
       accountID: accountID, email: email.text, role: role, plan: plan, inviterName: caller.actor.name)
     return try await invite(invitation, by: caller) { (account, _, plans) throws(PortalError) in
       guard let account else { throw .notFound }
+      try account.checkIsCustomers()
       try account.checkActive()
       guard account.kind == .customer || role == .owner else {
         throw .invalid(.role, "must be owner, because nobody has joined the account yet")

@@ -67,7 +67,7 @@ package struct MadeKey: Sendable {
   package var id: UUID
   package var accountID: UUID
   package var name: String
-  package var start: String
+  package var start: String?
   package var createdAt: Date
   package var revokedAt: Date?
 }

@@ -17,12 +17,17 @@ package struct ServiceToken: Sendable, Equatable {
     case useLimits = "limits.use"
     case writeLimits = "limits.write"
     case readAudit = "audit.read"
+    case importKeys = "keys.import"
+    case exportKeys = "keys.export"
 
     /// Whether it can be restricted to one environment or to some apis. Neither usage, nor the catalog, nor standalone
-    /// limits, nor the trails are kept by these; and an account's keys of all environments and apis end with it.
+    /// limits, nor the trails are kept by these; an account's keys of all environments and apis end with it; and imports and exports
+    /// concern all keys.
     package var isRestrictable: Bool {
       switch self {
-      case .readAnalytics, .readCatalog, .writeCatalog, .writeAccounts, .useLimits, .writeLimits, .readAudit: false
+      case .readAnalytics, .readCatalog, .writeCatalog, .writeAccounts, .useLimits, .writeLimits, .readAudit,
+        .importKeys, .exportKeys:
+        false
       case .verifyKeys, .writeUsage, .readKeys, .writeKeys, .grantKeys, .readAccounts: true
       }
     }

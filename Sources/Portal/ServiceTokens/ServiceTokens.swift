@@ -150,7 +150,7 @@ package struct ServiceTokenVerifier: Sendable {
     self.uses = uses
     tokens = ReadThroughCache(
       limits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() }
-    ) { hashes in
+    ) { hashes, _ in
       let rows = try await pool.query(FindServiceTokens(hashes: hashes))
       return try SecretsRead(
         rows.map { row in

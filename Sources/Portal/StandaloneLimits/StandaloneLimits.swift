@@ -25,7 +25,7 @@ package struct StandaloneLimits: Sendable {
     namespaces = ReadThroughCache(
       cacheLimits, executor: gatewayPool.executor, observer: observer,
       onAnotherHistory: { gatewayPool.condemnConnections() }
-    ) { hashes in
+    ) { hashes, _ in
       try SecretsRead(try await gatewayPool.query(FindLimitNamespaces(hashes: hashes)))
     }
   }

@@ -28,6 +28,17 @@ extension KeyFormat {
     return mayExist(secret) ? secret : nil
   }
 
+  /// Like ``key(pasted:)``, whatever the text looks like: it may be an imported key.
+  func anyKey(pasted text: String) -> Secret? {
+    guard text.unicodeScalars.count <= Self.pastedLengthMax else { return nil }
+    var pasted = PastedText(text)
+    for header in ["authorization:", "x-api-key:"] { pasted.drop(header) }
+    pasted.drop("bearer", isWord: true)
+    guard let visible = pasted.visible else { return nil }
+    let secret = Secret(presented: visible)
+    return isOfPossibleLength(secret) ? secret : nil
+  }
+
   /// The key, if all words are the same well-formed key; nil otherwise.
   private func onlyKey(in words: [String]) -> Secret? {
     guard let word = words.first, words.allSatisfy({ $0.utf8.elementsEqual(word.utf8) }) else { return nil }

@@ -104,8 +104,23 @@ package struct SupportDesk: Sendable {
 
   /// The key in a pasted text; empty if the key does not exist. Throws `.notAKey` if the text cannot contain a key.
   package func lookUp(pasted text: String) async throws -> [Key] {
-    guard let secret = keys.format.key(pasted: text) else { throw PortalError.notAKey }
-    return try await search(KeySearch(hash: secret.hash))
+    if let secret = keys.format.key(pasted: text) {
+      let found = try await search(KeySearch(hash: secret.hash))
+      return found.isEmpty ? try await imported(secret) : found
+    }
+    // An imported key may look like one of this portal, but without its checksum.
+    guard let secret = keys.format.anyKey(pasted: text), case let found = try await imported(secret), !found.isEmpty
+    else { throw PortalError.notAKey }
+    return found
+  }
+
+  /// The key that was imported by a hash of this text, if there is one.
+  private func imported(_ secret: Secret) async throws -> [Key] {
+    let hashes =
+      secret.importedHashes(.all, keys.format.importSalt) + [ImportedHash(form: .native, bytes: secret.hash.bytes)]
+    // A key that has been used is found by its own hash.
+    guard let id = try await pool.query(FindUnusedImport(hashes: hashes), as: .staff).first else { return [] }
+    return try await search(KeySearch(id: id))
   }
 
   package func search(_ search: AccountSearch) async throws -> [FoundAccount] {

@@ -1,7 +1,8 @@
 import Foundation
 import Postgres
 
-/// Accounts of any tenant, newest first, each with the counts of its keys and its members, owners first.
+/// Accounts of any tenant, newest first, each with the counts of its keys and its members, owners first. House accounts
+/// are found by their id alone.
 struct SearchAccounts: PostgresStatement {
   static let isRead = true
   static let sql = """
@@ -9,6 +10,7 @@ struct SearchAccounts: PostgresStatement {
       select * from accounts account
       where account.deleted_at is null
         and ($1::uuid is null or account.id = $1)
+        and (account.kind <> 'house' or $1 is not null)
         and ($2::text is null or account.name ilike $2)
         and ($3::text[] is null or account.id = any(\(accountsOfMembers("person.email = any($3)"))))
         and ($4::text is null or account.id = any(\(accountsOfMembers("person.email like $4"))))
@@ -242,4 +244,20 @@ struct SearchKeys: PostgresStatement {
       search.hash, search.email?.storedTexts, search.emailPart?.anywhere, search.accountName?.anywhere, count)
   }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> Key { try Key(row: &row) }
+}
+
+/// The imported key that has one of these hashes: the oldest of those that have not been used, or one that was imported
+/// by its own hash.
+struct FindUnusedImport: PostgresStatement {
+  typealias Row = UUID
+  static let sql = """
+    select key.id from unnest($1::text[], $2::bytea[]) asked (form, hash)
+    join api_keys key on key.import_form = asked.form and key.import_hash = asked.hash
+    where key.import_hash is not null and (key.key_hash is null or key.import_form = 'sha256')
+    order by key.id limit 1
+    """
+  let hashes: [ImportedHash]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(hashes.map(\.form.name), hashes.map { PostgresBytes($0.bytes) })
+  }
 }

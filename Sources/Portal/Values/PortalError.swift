@@ -86,7 +86,7 @@ package enum PortalError: Error, Sendable, Equatable {
 /// A problem with one field of a request. Each API refers to fields in its own way.
 package struct FieldProblem: Sendable, Equatable {
   /// The fields whose values may be refused.
-  package enum Field: Sendable, Hashable {
+  package indirect enum Field: Sendable, Hashable {
     case scopes
     /// One of the scopes, by its index.
     case scope(Int)
@@ -108,6 +108,14 @@ package struct FieldProblem: Sendable, Equatable {
     case added(Int)
     case removed(Int)
     case role
+    /// The account that a key is for or moves to, by its id or its external id.
+    case account
+    case externalID
+    /// A field of one of the rows of an import, by its index.
+    case row(Int, Field)
+    /// The hash of an imported key, and whether it was salted.
+    case hash
+    case salted
     /// The key itself, as it was presented.
     case key
     /// A moment that is asked about.

@@ -9,7 +9,7 @@ package struct VerificationRequest: Sendable, Equatable {
   /// The name under which usage is counted if the request names no endpoint.
   package static let endpointDefault = "unspecified"
 
-  /// Nil if the presented text cannot be a key, see ``KeyFormat/hash(of:)``.
+  /// Nil if the presented text cannot be a key, see ``Verifier/hash(of:)``.
   package var hash: SecretHash?
   /// The key must have all of these scopes, or one of them if ``match`` says so.
   package var scopes: [String]

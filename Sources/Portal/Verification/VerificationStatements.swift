@@ -49,10 +49,17 @@ private let verifiableKeyTables = """
 /// one row with only the position. A key that cannot be decoded fails by itself: the other rows are for other callers.
 struct FoundKey {
   let position: LogPosition
+  /// The forms of which there are imported keys. The same in all rows, like the next.
+  let importForms: ImportForms
+  /// Imported keys that were not found by their own hash, or whose start is not known yet.
+  let firstUses: [FirstUse]
   let found: (hash: SecretHash, key: Result<VerifiableKey, PostgresError>)?
 
   init(row: inout PostgresRow) throws(PostgresError) {
     position = try LogPosition(columns: &row)
+    importForms = ImportForms(names: try row.next())
+    let (ids, hashes) = (try row.next([UUID]?.self) ?? [], try row.next([SecretHash]?.self) ?? [])
+    firstUses = zip(ids, hashes).map { FirstUse(keyID: $0, hash: $1) }
     guard let hash = try row.next(SecretHash?.self) else {
       found = nil
       return
@@ -109,16 +116,71 @@ struct FindEndpointLimits: PostgresStatement {
   }
 }
 
+/// An imported key that is used for the first time, and the hash of the text that was presented.
+struct FirstUse: Sendable, Equatable {
+  var keyID: UUID
+  var hash: SecretHash
+}
+
+/// A presented text by its own hash, and what another system may have stored of it.
+struct AskedImport: Sendable {
+  var hash: SecretHash
+  var imported: ImportedHash
+}
+
 /// Finds keys by hash, together with the position of the log in the same snapshot.
 struct FindVerifiableKeys: PostgresStatement {
   static let sql = """
-    select \(headColumns), found.* from invalidation_head head left join (
+    select \(headColumns), head.import_forms, null::uuid[], null::bytea[], found.*
+    from invalidation_head head left join (
       select \(verifiableKeyColumns) from \(verifiableKeyTables) where key.key_hash = any ($1)
     ) found on true
     """
   let hashes: [SecretHash]
   func bind(_ bindings: inout PostgresBindings) { bindings.append(hashes) }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundKey { try FoundKey(row: &row) }
+}
+
+/// As ``FindVerifiableKeys``, and finds imported keys that have not been used. A text that is a key by its own hash is
+/// no imported one; of several that it may be, the oldest counts.
+struct FindImportedKeysToo: PostgresStatement {
+  static let sql = """
+    select \(headColumns), head.import_forms, used.ids, used.hashes, found.*
+    from invalidation_head head cross join (
+      select array_agg(id order by hash) as ids, array_agg(hash order by hash) as hashes from (
+        select distinct on (hash) id, hash from (
+          select key.id, asked.hash
+          from unnest($2::text[], $3::bytea[], $4::bytea[]) asked (form, import_hash, hash)
+          join api_keys key on key.import_form = asked.form and key.import_hash = asked.import_hash
+          where key.import_hash is not null and key.key_hash is null
+            and not exists (select from api_keys known where known.key_hash = asked.hash)
+          union all
+          select key.id, key.key_hash from api_keys key
+          where key.key_hash = any ($1) and key.key_start is null and key.import_form is not null
+        ) candidate
+        order by hash, id) chosen
+    ) used left join (
+      select \(verifiableKeyColumns) from \(verifiableKeyTables) where key.key_hash = any ($1)
+    ) found on true
+    """
+  let hashes: [SecretHash]
+  let asked: [AskedImport]
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(
+      hashes, asked.map(\.imported.form.name), asked.map { PostgresBytes($0.imported.bytes) }, asked.map(\.hash))
+  }
+  static func decode(_ row: inout PostgresRow) throws(PostgresError) -> FoundKey { try FoundKey(row: &row) }
+}
+
+/// Gives imported keys the hash and the start of what was presented. Returns the number of keys that had none.
+struct UseImportedKeys: PostgresStatement {
+  typealias Row = Int
+  static let isRead = false
+  static let sql = "select use_imported_keys($1, $2, $3)"
+  let ids: [UUID]
+  let hashes: [SecretHash]
+  let starts: [String]
+  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids, hashes, starts) }
 }
 
 /// Opens a cursor over the keys, most recently used first.
@@ -139,7 +201,8 @@ struct FetchRecentlyUsedKeys: PostgresStatement {
 /// Finds keys by ID, as ``FindVerifiableKeys`` does by hash.
 struct FindVerifiableKeysByID: PostgresStatement {
   static let sql = """
-    select \(headColumns), found.* from invalidation_head head left join (
+    select \(headColumns), head.import_forms, null::uuid[], null::bytea[], found.*
+    from invalidation_head head left join (
       select \(verifiableKeyColumns) from \(verifiableKeyTables) where key.id = any ($1)
     ) found on true
     """

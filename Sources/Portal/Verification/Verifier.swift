@@ -9,7 +9,7 @@ package struct Verifier: Sendable {
   package let keys: ReadThroughCache<VerifiableKey>
   package let format: KeyFormat
   let pool: PostgresPool
-  private let shared: SharedParts
+  private let reader: KeyReader
   let limiter: RateLimiter
   let limits: RateLimits
   let credits: CreditLedger
@@ -31,18 +31,30 @@ package struct Verifier: Sendable {
     self.usage = usage
     self.clock = clock
     self.observer = observer
-    let shared = SharedParts()
-    self.shared = shared
+    let reader = KeyReader(pool: pool, salt: format.importSalt)
+    self.reader = reader
     keys = ReadThroughCache(
-      cacheLimits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() }
-    ) { hashes in
-      let rows = try await pool.query(FindVerifiableKeys(hashes: hashes))
-      let limits = try await shared.endpointLimits(of: rows) { try await pool.query($0) }
-      return try SecretsRead(
-        rows.map { row in
-          (row.position, row.found.map { found in (found.hash, shared.applied(to: found.key, limits)) })
-        })
-    }
+      cacheLimits, executor: pool.executor, observer: observer, onAnotherHistory: { pool.condemnConnections() },
+      read: reader.read)
+  }
+
+  /// Takes the result of a sync: what it says of the keys in the cache, and whether keys were imported.
+  package func apply(_ sync: SyncResult) -> SyncOutcome {
+    reader.imports.note(sync.importForms)
+    return keys.cache.apply(sync)
+  }
+
+  /// The hash by which a presented text is looked up; nil if no look-up can find it. Where keys were imported, or it is
+  /// not known yet whether any were, the checksum of a text says nothing.
+  package func hash(of secret: Secret) -> SecretHash? {
+    if reader.imports.isWithout { return format.hash(of: secret) }
+    return format.isOfPossibleLength(secret) ? secret.hash : nil
+  }
+
+  /// A warning if there may be imported keys that this server cannot find; nil if there is none.
+  package var importWarning: String? {
+    let isMissing = format.importSalt == nil && reader.imports.forms.contains(where: \.isSalted)
+    return isMissing ? "keys were imported with a salt, and KEY_IMPORT_SALT is not set" : nil
   }
 
   /// Reads the `count` most recently used keys into the cache, so that a server that has just started need not look up
@@ -56,9 +68,9 @@ package struct Verifier: Sendable {
         if ids.isEmpty { break }
         readCount += ids.count
         let rows = try await transaction.query(FindVerifiableKeysByID(ids: ids))
-        let limits = try await shared.endpointLimits(of: rows) { try await transaction.query($0) }
+        let limits = try await reader.shared.endpointLimits(of: rows) { try await transaction.query($0) }
         for row in rows {
-          guard let (hash, found) = row.found, case .success(let key) = shared.applied(to: found, limits) else {
+          guard let (hash, found) = row.found, case .success(let key) = reader.shared.applied(to: found, limits) else {
             continue
           }
           let outcome = keys.cache.fill(hash, key, readAt: row.position, at: .now)
@@ -72,16 +84,19 @@ package struct Verifier: Sendable {
   /// Verifies one request. Throws `.unavailable`, or the error of the database, if PostgreSQL is needed and cannot be
   /// reached. It is needed if the key is not in the cache, the lease of the cache has expired, a limit requires it, or
   /// the credits that this instance has leased do not do.
+  /// `secret` is the text that was presented, without which imported keys are not found before their first use.
   /// Throws ``UnknownLimits`` if the request names limits that the key does not have.
-  package func verify(_ request: VerificationRequest) async throws -> Verdict {
-    let key: VerifiableKey? = if let hash = request.hash { try await keys.value(of: hash) } else { nil }
+  package func verify(_ request: VerificationRequest, _ secret: Secret? = nil) async throws -> Verdict {
+    let key: VerifiableKey? = if let hash = request.hash { try await keys.value(of: hash, secret) } else { nil }
     return try await verify(key, request)
   }
 
-  /// Verifies many requests, in their order. Throws as ``verify(_:)-(VerificationRequest)``, except for unknown limits,
-  /// which are the result of their request; if a key cannot be looked up, none of the requests is counted.
-  package func verify(_ requests: [VerificationRequest]) async throws -> [Result<Verdict, UnknownLimits>] {
-    var found = try await keys.values(of: requests.compactMap(\.hash))[...]
+  /// Verifies many requests, in their order. Throws as ``verify(_:_:)-(VerificationRequest,_)``, except for unknown
+  /// limits, which are the result of their request; if a key cannot be looked up, none of the requests is counted.
+  package func verify(
+    _ requests: [VerificationRequest], _ secrets: [SecretHash: Secret] = [:]
+  ) async throws -> [Result<Verdict, UnknownLimits>] {
+    var found = try await keys.values(of: requests.compactMap(\.hash), secrets)[...]
     var results: [Result<Verdict, UnknownLimits>] = []
     for request in requests {
       do {
@@ -103,7 +118,7 @@ package struct Verifier: Sendable {
   package func noteInvalidRequest() { observer.observe(.verificationInvalid) }
 
   /// The verdict, if memory is enough to decide. Otherwise nil, and nothing is counted; call
-  /// ``verify(_:)-(VerificationRequest)`` then.
+  /// ``verify(_:_:)-(VerificationRequest,_)`` then.
   package func verifyCached(_ request: VerificationRequest, at moment: Moment) -> Verdict? {
     let verdict: Verdict
     switch cached(request, at: moment) {
@@ -436,52 +451,5 @@ extension Verdict {
   /// `spent` is what is left after the request has taken its cost.
   fileprivate init(_ key: VerifiableKey, _ decision: Decision, spent: CreditStanding? = nil) {
     self.init(code: decision.code, found: (key, decision.limits), credits: spent ?? decision.credits)
-  }
-}
-
-/// What keys in the cache have in common.
-private struct SharedParts: Sendable {
-  private static let countMax = 4_096
-
-  private let scopeLists = SharedValues<[String]>(countMax: countMax)
-  private let grants = SharedValues<KeyGrants>(countMax: countMax)
-  private let credits = SharedValues<KeyCredits>(countMax: countMax)
-  private let named = SharedValues<NamedLimits>(countMax: countMax)
-  private let shelf = EndpointLimitsShelf()
-
-  /// The endpoint limits of the apis that these keys are for, which are read if the instance does not have them yet.
-  func endpointLimits(
-    of rows: [FoundKey], _ read: (FindEndpointLimits) async throws -> [CompiledEndpointLimits]
-  ) async throws -> [UUID: CompiledEndpointLimits] {
-    var (found, unread) = shelf.find(for: rows.lazy.compactMap { try? $0.found?.key.get() })
-    if unread.isEmpty { return found }
-    let limits = try await read(FindEndpointLimits(apiIDs: unread))
-    shelf.store(limits)
-    for limits in limits { found[limits.apiID] = limits }
-    return found
-  }
-
-  /// A key that was read, with what it shares with others; an error if the limits of its api cannot be decoded.
-  func applied(
-    to found: Result<VerifiableKey, PostgresError>, _ limits: [UUID: CompiledEndpointLimits]
-  ) -> Result<VerifiableKey, PostgresError> {
-    found.flatMap { key in
-      guard let grants = key.grants, let apiID = grants.apiID, grants.endpointLimitsDigest != nil else {
-        return .success(applied(to: key))
-      }
-      if case .failure(let error)? = limits[apiID]?.limits { return .failure(error) }
-      var key = key
-      key.grants = KeyGrants(grants, limits[apiID])
-      return .success(applied(to: key))
-    }
-  }
-
-  private func applied(to key: VerifiableKey) -> VerifiableKey {
-    var key = key
-    key.scopes = scopeLists.shared(key.scopes)
-    key.grants = key.grants.map { $0.isShareable ? grants.shared($0) : $0 }
-    key.credits = key.credits.map { $0.isShareable ? credits.shared($0) : $0 }
-    key.limits.allNamed = key.limits.allNamed.map { named.shared($0) }
-    return key
   }
 }

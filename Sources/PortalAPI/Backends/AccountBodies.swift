@@ -58,7 +58,7 @@ extension ManagedAccountFilter {
 }
 
 extension RequestFields {
-  fileprivate mutating func externalID() -> String? {
+  mutating func externalID() -> String? {
     guard let value = value("externalId") else { return nil }
     guard case .string(let text) = value, ManagedAccount.isValid(externalID: text) else {
       refuse("externalId", ManagedAccount.externalIDProblem)

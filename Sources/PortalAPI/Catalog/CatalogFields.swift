@@ -8,7 +8,7 @@ extension RequestFields {
   mutating func newAPI(_ context: CompanyContext) throws -> (settings: CatalogAPI.Settings, reason: SupportReason?) {
     let slug = required("slug") { $0.catalogName("slug") }
     let name = typedLine("name", 1...CatalogAPI.nameLengthMax)
-    let keyPrefix = keyPrefix()
+    let keyPrefix = keyPrefix("keyPrefix")
     let keyBytes = integer("keyBytes", CatalogAPI.keyBytesRange, default: CatalogAPI.keyBytesDefault)
     let isProtected = optionalBool("isProtected") ?? false
     let endpointLimits = endpointLimits() ?? EndpointLimits([])
@@ -27,7 +27,7 @@ extension RequestFields {
     let changes = CatalogAPIChanges(
       slug: change("slug") { $0.catalogName("slug") },
       name: change("name") { $0.typedLine("name", 1...CatalogAPI.nameLengthMax) },
-      keyPrefix: removableChange("keyPrefix") { $0.keyPrefix() },
+      keyPrefix: removableChange("keyPrefix") { $0.keyPrefix("keyPrefix") },
       keyBytes: change("keyBytes") { $0.optionalInteger("keyBytes", CatalogAPI.keyBytesRange) },
       isProtected: change("isProtected") { $0.optionalBool("isProtected") },
       endpointLimits: change("endpointLimits") { $0.endpointLimits() })
@@ -141,24 +141,5 @@ extension RequestFields {
       return nil
     }
     return pattern
-  }
-
-  private mutating func keyPrefix() -> String? {
-    guard let text = optionalString("keyPrefix", 2...16) else { return nil }
-    guard KeyFormat(prefix: text) != nil else {
-      refuse("keyPrefix", "must match ^[a-z][a-z0-9]{1,15}$")
-      return nil
-    }
-    return text
-  }
-}
-
-extension CompanyContext {
-  /// A thing of the catalog that the path names by its id, or by its slug or name. Other text is `.notFound`.
-  func catalogReference(_ name: String) throws(PortalError) -> CatalogReference {
-    guard let text = parameters.get(name)?.utf8, text.count <= 3 * CatalogName.lengthMax,
-      let reference = Query.decoded(text).flatMap({ CatalogReference($0) })
-    else { throw .notFound }
-    return reference
   }
 }

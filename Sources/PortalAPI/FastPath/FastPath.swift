@@ -79,11 +79,15 @@ package final class FastPath: Sendable {
     /// The parsed request, so that it need not be parsed again.
     let questions: [VerificationRequest]
     let hashes: [SecretHash]
+    let secrets: [SecretHash: Secret]
 
-    init(start: Moment, questions: [VerificationRequest], hashes: [SecretHash]) {
+    init(
+      start: Moment, questions: [VerificationRequest], hashes: [SecretHash], secrets: [SecretHash: Secret] = [:]
+    ) {
       self.start = start
       self.questions = questions
       self.hashes = hashes
+      self.secrets = secrets
     }
   }
 
@@ -162,7 +166,7 @@ package final class FastPath: Sendable {
     if lookUp.hashes.isEmpty, let question = lookUp.questions.first {
       await verifier.fetchCredits(for: question)
     } else {
-      _ = try? await verifier.keys.values(of: lookUp.hashes)
+      _ = try? await verifier.keys.values(of: lookUp.hashes, lookUp.secrets)
     }
   }
 
@@ -197,7 +201,8 @@ package final class FastPath: Sendable {
     verifier.verifyCached(lookUp.questions, lookedUp: lookUp.hashes.count, at: moment)
   }
 
-  /// Returns the look-up for requests that could not be judged from the cache. Only well-formed keys are looked up.
+  /// Returns the look-up for requests that could not be judged from the cache. Only well-formed keys are looked up,
+  /// unless keys were imported.
   /// Checking the form of a key takes longer than looking it up in the cache, so it is done here and not before. If no
   /// key is well-formed, the requests can be judged now. A single key that lacks credits waits for them, too.
   private func missing(
@@ -209,12 +214,15 @@ package final class FastPath: Sendable {
       return (nil, .missing(LookUp(start: moment, questions: requests, hashes: [])))
     }
     var requests = requests
+    var secrets: [SecretHash: Secret] = [:]
     for place in places {
-      requests[place].hash = verifier.format.hash(of: Secret(presented: bytes.text(keys[place])))
+      let secret = Secret(presented: bytes.text(keys[place]))
+      requests[place].hash = verifier.hash(of: secret)
+      if let hash = requests[place].hash { secrets[hash] = secret }
     }
     let hashes = places.compactMap { requests[$0].hash }
     if hashes.isEmpty { return (verifier.verifyCached(requests, at: moment), .notHere) }
-    return (nil, .missing(LookUp(start: moment, questions: requests, hashes: hashes)))
+    return (nil, .missing(LookUp(start: moment, questions: requests, hashes: hashes, secrets: secrets)))
   }
 
   // MARK: Questions

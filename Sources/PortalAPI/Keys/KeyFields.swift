@@ -4,8 +4,8 @@ import Portal
 import PortalHTTP
 
 /// Parses a key's settings from a body: all of them for a new key, the changed ones for an existing key. Both functions
-/// throw all problems together. Only a backend may set the resources and the credits of a key. It may leave out what a
-/// customer's keys must have: scopes, and a limit per minute.
+/// throw all problems together. Only a backend may set the resources and the credits of a key, and what it looks like.
+/// It may leave out what a customer's keys must have: scopes, and a limit per minute.
 extension RequestFields {
   mutating func keySettings(
     at now: Date, byBackend: Bool
@@ -20,13 +20,14 @@ extension RequestFields {
     let (allowedIPs, expiresAt) = (addressBlocks(), futureDate("expiresAt", after: now))
     let (description, tags, metadata) = (keyDescription(), tags(), metadata())
     let api = apiReference("apiId")
+    let (prefix, byteLength) = byBackend ? (keyPrefix("prefix"), keyByteLength()) : (nil, nil)
     let resources = byBackend ? optionalResources("resources") : nil
     let credits = byBackend ? newCredits() : nil
     return try finish(name, scopes) { name, scopes in
       let settings = KeySettings(
         name: name, environment: environment, scopes: scopes, rateLimitPerMinute: rateLimit, limits: limits,
         rateLimitMode: mode, allowedIPs: allowedIPs, expiresAt: expiresAt, description: description, tags: tags,
-        metadata: metadata, resources: resources ?? .none)
+        metadata: metadata, prefix: prefix, byteLength: byteLength, resources: resources ?? .none)
       return (settings, api, credits)
     }
   }
@@ -46,6 +47,8 @@ extension RequestFields {
       metadata: removableChange("metadata") { $0.metadata() },
       isEnabled: change("enabled") { $0.optionalBool("enabled") },
       api: removableChange("apiId") { $0.apiReference("apiId") },
+      prefix: byBackend ? removableChange("prefix") { $0.keyPrefix("prefix") } : .keep,
+      byteLength: byBackend ? removableChange("byteLength") { $0.keyByteLength() } : .keep,
       resources: byBackend ? change("resources") { $0.optionalResources("resources") } : nil,
       credits: byBackend ? creditsChange() : nil)
     try finish()
@@ -99,6 +102,18 @@ extension RequestFields {
       Scope.isPattern($0) ? $0 : nil
     }
   }
+
+  /// What keys begin with.
+  mutating func keyPrefix(_ name: String) -> String? {
+    guard let text = optionalString(name, 2...16) else { return nil }
+    guard KeyFormat.isValid(prefix: text) else {
+      refuse(name, "must match \(KeyFormat.prefixPattern)")
+      return nil
+    }
+    return text
+  }
+
+  private mutating func keyByteLength() -> Int? { optionalInteger("byteLength", CatalogAPI.keyBytesRange) }
 
   private mutating func rateLimitPerMinute() -> Int? {
     optionalInteger("rateLimitPerMinute", 1...Key.rateLimitPerMinuteMax)

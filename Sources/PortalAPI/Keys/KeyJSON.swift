@@ -45,6 +45,8 @@ extension JSONWriter {
       field("createdBy", json: nil)
     }
     field("apiId", key.apiID)
+    field("prefix", key.prefix)
+    field("byteLength", key.byteLength)
     field("resources", json: key.resources.text)
     field("roles", key.roles)
     field("permissions", key.permissions)

@@ -3,7 +3,7 @@ import PortalHTTP
 
 extension KeySearch {
   init(_ query: Query) throws(InvalidRequest) {
-    let start = try query.text("start", 1...Key.startLength)
+    let start = try query.text("start", 1...Key.startLengthMax)
     self.init(
       id: try query.uuid("id"), accountID: try query.uuid("accountId"), start: start, email: try query.email("email"),
       emailPart: try query.part("emailPart", EmailAddress.lengthMax),

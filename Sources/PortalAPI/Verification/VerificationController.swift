@@ -27,11 +27,12 @@ struct VerificationController {
 
   @Sendable private func verify(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.bodySizeMax)
-    let asked = fields.verification(verifier.format)
-    var question = try fields.finish(asked) { $0 }
+    let parsed = fields.verification(verifier.hash)
+    let (asked, key) = try fields.finish(parsed) { $0 }
+    var question = asked
     question.restrict(to: context.token)
     let verdict: Verdict
-    do { verdict = try await verifier.verify(question) } catch let unknown as UnknownLimits {
+    do { verdict = try await verifier.verify(question, key) } catch let unknown as UnknownLimits {
       throw InvalidRequest(unknown.problems(at: "body"))
     }
     var response = Response(json: .object { $0.fields(of: verdict) })
@@ -42,9 +43,11 @@ struct VerificationController {
 
   @Sendable private func verifyBatch(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     var fields = try await RequestFields(request, sizeMax: Self.batchBodySizeMax)
-    let asked = fields.batchItems(verifier.format, context.token)
+    let asked = fields.batchItems(verifier.hash, context.token)
     let items = try fields.finish(asked) { $0 }
-    var verdicts = try await verifier.verify(items.compactMap(\.question))[...]
+    var secrets: [SecretHash: Secret] = [:]
+    for case .question(let question, let key) in items { if let hash = question.hash { secrets[hash] = key } }
+    var verdicts = try await verifier.verify(items.compactMap(\.question), secrets)[...]
     let results: [Result<Verdict, InvalidQuestion>] = items.enumerated().compactMap { place, item in
       switch item {
       case .question:
@@ -67,9 +70,9 @@ struct VerificationController {
 
   @Sendable private func authorize(_ request: Request, _ context: ServiceTokenContext) async throws -> Response {
     let key = keyPlaces.key(in: request.headers)
-    var question = try request.verification(of: key.flatMap(verifier.format.hash))
+    var question = try request.verification(of: key.flatMap(verifier.hash))
     question.restrict(to: context.token)
-    return Response(authorizing: key == nil ? verifier.verifyNone() : try await verifier.verify(question))
+    return Response(authorizing: key == nil ? verifier.verifyNone() : try await verifier.verify(question, key))
   }
 }
 

@@ -7,25 +7,26 @@ enum BatchItem {
   /// The maximum number of problems reported for a question.
   static let problemCountMax = 8
 
-  case question(VerificationRequest)
+  case question(VerificationRequest, Secret)
   case invalid([RequestProblem])
 
-  var question: VerificationRequest? { if case .question(let question) = self { question } else { nil } }
+  var question: VerificationRequest? { if case .question(let question, _) = self { question } else { nil } }
 }
 
 extension RequestFields {
-  mutating func batchItems(_ format: KeyFormat, _ token: ServiceToken) -> [BatchItem]? {
+  mutating func batchItems(_ hash: (Secret) -> SecretHash?, _ token: ServiceToken) -> [BatchItem]? {
     objects("requests", 1...VerificationController.batchCountMax) { object in
       switch object {
       case .problem(let problem): return .invalid([problem])
       case .fields(var fields):
-        let asked = fields.verification(format)
+        let asked = fields.verification(hash)
         let problems = fields.finalProblems
-        guard problems.isEmpty, var question = asked else {
+        guard problems.isEmpty, let asked else {
           return .invalid(Array(problems.prefix(BatchItem.problemCountMax)))
         }
+        var question = asked.question
         question.restrict(to: token)
-        return .question(question)
+        return .question(question, asked.key)
       }
     }
   }
@@ -40,8 +41,9 @@ extension RequestFields {
     return nil
   }
 
-  /// Nil after a problem with the key. There may be other problems.
-  mutating func verification(_ format: KeyFormat) -> VerificationRequest? {
+  /// The question and the presented key, which is looked up by `hash` of it. Nil after a problem with the key. There may
+  /// be other problems.
+  mutating func verification(_ hash: (Secret) -> SecretHash?) -> (question: VerificationRequest, key: Secret)? {
     let key = presentedKey("key")
     let question = question()
     return key.map { key in

@@ -1,3 +1,4 @@
+package import Hummingbird
 package import Portal
 
 extension RequestFields {
@@ -8,6 +9,16 @@ extension RequestFields {
       refuse(name, "must be the id or slug of an api")
       return nil
     }
+    return reference
+  }
+}
+
+extension RequestContext {
+  /// A thing of the catalog that the path names by its id, or by its slug or name. Other text is `.notFound`.
+  package func catalogReference(_ name: String) throws(PortalError) -> CatalogReference {
+    guard let text = parameters.get(name)?.utf8, text.count <= 3 * CatalogName.lengthMax,
+      let reference = Query.decoded(text).flatMap({ CatalogReference($0) })
+    else { throw .notFound }
     return reference
   }
 }

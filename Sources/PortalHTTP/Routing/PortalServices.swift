@@ -34,6 +34,9 @@ package struct PortalServices: Sendable {
   package var standaloneLimits: StandaloneLimits
   package var namespaces: LimitNamespaces
   package var overrides: NamespaceOverrides
+  package var keyMoves: KeyMoves
+  package var keyImports: KeyImports
+  package var keyExports: KeyExports
 
   package init(
     accounts: Accounts, managedAccounts: ManagedAccounts, members: Members, invitations: Invitations,
@@ -44,7 +47,8 @@ package struct PortalServices: Sendable {
     audit: AuditEvents,
     desk: SupportDesk, explanations: Explanations, staff: StaffMembers, deletion: AccountDeletion,
     exports: PersonExports, erasures: PersonErasures, readiness: Readiness, standaloneLimits: StandaloneLimits,
-    namespaces: LimitNamespaces, overrides: NamespaceOverrides
+    namespaces: LimitNamespaces, overrides: NamespaceOverrides, keyMoves: KeyMoves,
+    keyImports: KeyImports, keyExports: KeyExports
   ) {
     self.accounts = accounts
     self.managedAccounts = managedAccounts
@@ -78,5 +82,8 @@ package struct PortalServices: Sendable {
     self.standaloneLimits = standaloneLimits
     self.namespaces = namespaces
     self.overrides = overrides
+    self.keyMoves = keyMoves
+    self.keyImports = keyImports
+    self.keyExports = keyExports
   }
 }

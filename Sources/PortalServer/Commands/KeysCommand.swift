@@ -12,7 +12,9 @@ extension Key.Status: ExpressibleByArgument {}
 struct KeysCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "keys", abstract: "Manage customers' keys.",
-    subcommands: [List.self, Show.self, Create.self, Revoke.self, Explain.self])
+    subcommands: [
+      List.self, Show.self, Create.self, Revoke.self, Explain.self, Import.self, Export.self,
+    ])
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -59,7 +61,7 @@ struct KeysCommand: AsyncParsableCommand {
       var table = Table(["ID", "STATUS", "ENVIRONMENT", "START", "LAST USED", "EXPIRES", "SCOPES", "NAME"])
       for key in keys {
         table.add([
-          key.id.text, key.status(at: now).rawValue, key.environment.rawValue, key.start,
+          key.id.text, key.status(at: now).rawValue, key.environment.rawValue, key.start ?? "",
           key.lastUsedAt.map { Timestamp.text(of: $0) } ?? "never",
           key.effectiveExpiresAt.map { Timestamp.text(of: $0) } ?? "never", key.scopes.joined(separator: ","), key.name,
         ])
@@ -92,7 +94,7 @@ struct KeysCommand: AsyncParsableCommand {
       table.add(["id", key.id.text])
       table.add(["account", key.accountID.text])
       table.add(["name", key.name])
-      table.add(["start", key.start])
+      table.add(["start", key.start ?? "unknown"])
       table.add(["status", key.status(at: now).rawValue])
       table.add(["environment", key.environment.rawValue])
       table.add(["scopes", key.scopes.joined(separator: " ")])
@@ -295,7 +297,7 @@ extension PortalConfiguration {
     }
   }
 
-  private func makeKeys(_ pool: PostgresPool) -> Keys {
+  func makeKeys(_ pool: PostgresPool) -> Keys {
     Keys(pool: pool, format: settings.keyFormat, propagations: Propagations(pool: pool), outbox: outbox)
   }
 

@@ -77,7 +77,7 @@ struct BackendAccountsTests {
         expectProblem(try await customer.get("/v1/accounts?" + query), 400, "invalid_request", at: "query.\(name)")
       }
       for (query, place) in [
-        ("limit=0", "limit"), ("kind=house", "kind"), ("externalId=", "externalId"), ("externalId=%20a", "externalId"),
+        ("limit=0", "limit"), ("kind=staff", "kind"), ("externalId=", "externalId"), ("externalId=%20a", "externalId"),
         ("externalId=" + String(repeating: "a", count: 201), "externalId"), ("q=a", "q"),
       ] {
         expectProblem(

@@ -14,7 +14,7 @@ struct VerificationScannerTests {
   private func read(_ bytes: [UInt8]) -> VerificationRequest? {
     guard case .object(let members)? = try? JSONParser.parse(bytes) else { return nil }
     var fields = RequestFields(members, location: "body")
-    let request = fields.verification(format)
+    let request = fields.verification(format.hash)?.question
     return (try? fields.finish()) == nil ? nil : request
   }
 

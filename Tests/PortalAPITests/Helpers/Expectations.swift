@@ -12,7 +12,7 @@ enum Contract {
     "id", "name", "start", "environment", "scopes", "rateLimitPerMinute", "limits", "rateLimitMode", "allowedIPs",
     "expiresAt", "revokedAt",
     "lastUsedAt", "totalRequests", "createdAt", "status", "description", "tags", "metadata", "createdBy",
-    "apiId", "resources", "roles", "permissions", "credits", "effective", "policyViolations",
+    "apiId", "prefix", "byteLength", "resources", "roles", "permissions", "credits", "effective", "policyViolations",
   ]
   static let credits = ["remaining", "held", "refill", "refillAt"]
   static let limit = ["name", "limit", "windowSeconds", "windowMilliseconds", "autoApply"]

@@ -15,7 +15,7 @@ private struct Sample: Sendable {
   let permission: ServiceToken.Permission
   /// Another permission that is enough.
   var other: ServiceToken.Permission?
-  /// `{key}` is replaced by a key.
+  /// `{key}` is replaced by a key, and `{account}` by the id of its account.
   var body: String?
   var isInHeader = false
   let status: Int
@@ -65,6 +65,15 @@ struct TokenPermissionTests {
     Sample(route: "DELETE /v1/roles/{role}", permission: .writeCatalog, status: 204),
     Sample(route: "POST /v1/keys/{id}/roles", permission: .grantKeys, body: #"{"add":["pro"]}"#, status: 200),
     Sample(route: "POST /v1/keys/{id}/permissions", permission: .grantKeys, body: #"{"add":["a"]}"#, status: 200),
+    Sample(
+      route: "POST /v1/keys/{id}/move", permission: .writeKeys, body: #"{"accountId":"{account}"}"#, status: 200),
+    Sample(
+      route: "POST /v1/apis/{api}/keys", permission: .writeKeys, body: #"{"name":"n","scopes":[]}"#, status: 201),
+    Sample(
+      route: "POST /v1/keys/import", permission: .importKeys,
+      body: #"{"keys":[{"accountId":"{account}","name":"n","scopes":[],"algorithm":"sha256","hash":"{hash}"}]}"#,
+      status: 200),
+    Sample(route: "GET /v1/keys/export", permission: .exportKeys, status: 200),
     Sample(
       route: "PUT /v1/keys/{id}/resources", permission: .grantKeys, body: #"{"resources":{"p:1":["a"]}}"#, status: 200),
     Sample(route: "POST /v1/limits", permission: .useLimits, body: #"{"requests":[\#(limit)]}"#, status: 200),
@@ -186,6 +195,8 @@ struct TokenPermissionTests {
       .replacing("{namespace}", with: "emails").replacing("{override}", with: TestPortal.overrideID)
       + sample.query
     let body = sample.body?.replacing("{key}", with: key.key)
+      .replacing("{account}", with: customer.accountID.uuidString)
+      .replacing("{hash}", with: String(repeating: "0a", count: 32))
     var headers = body == nil ? [:] : ["Content-Type": "application/json"]
     if sample.isInHeader { headers["X-Latchkey-Token"] = token }
     return try await customer.portal.request(

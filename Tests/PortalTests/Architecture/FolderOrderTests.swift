@@ -24,7 +24,7 @@ private let orders: [(module: String, order: FolderOrder)] = [
       ["Idempotency", "Keys", "Sessions"],
       ["Credentials", "Usage"],
       ["Analytics", "Members", "Verification"],
-      ["Database", "People", "Support"],
+      ["Database", "People", "Support", "Transfers"],
       ["Staff"],
       ["Jobs"],
     ])

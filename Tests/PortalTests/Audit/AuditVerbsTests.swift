@@ -608,6 +608,27 @@ struct AuditVerbsTests {
       }
     },
     Verb(
+      "a backend moves a key to another account, twice", ["account token key.moved key", "account token key.moved key"]
+    ) {
+      let target = try await $0.addAccount()
+      for _ in 1...2 { _ = try await $0.world.keyMoves.move($0.key, to: .id(target), by: $0.shop) }
+    },
+    Verb(
+      "a backend imports two keys, twice, one of them for a new customer",
+      ["account token account.created account", "system token keys.imported key"]
+    ) {
+      let stage = $0
+      let rows = [AccountReference.id(stage.account), .externalID("cus_1")].enumerated().map { index, account in
+        KeyImport(
+          account: account, hash: ImportedHash(form: .native, bytes: SecretHash(of: "key \(index)".utf8).bytes),
+          settings: .plain)
+      }
+      for _ in 1...2 { _ = try await stage.world.imports.importKeys(rows, by: stage.shop) }
+    },
+    Verb("a backend exports the keys", ["system token keys.exported key"]) {
+      _ = try await $0.world.exports.export(by: $0.shop)
+    },
+    Verb(
       "a key gets resources, twice, and loses them",
       ["account command key.resources_changed key", "account command key.resources_changed key"]
     ) { stage in
@@ -709,7 +730,8 @@ struct AuditVerbsTests {
     .permissionUpdated, .permissionDeleted, .roleCreated,
     .roleUpdated, .roleDeleted, .keyRolesChanged, .keyPermissionsChanged, .limitNamespaceCreated,
     .limitNamespaceDeleted, .limitOverrideSet, .limitOverrideDeleted,
-    .keyCreditsChanged, .accountCreditsChanged, .creditsForgiven, .keyResourcesChanged,
+    .keyCreditsChanged, .accountCreditsChanged, .creditsForgiven, .keyResourcesChanged, .keyMoved,
+    .keysImported,
   ]
 
   @Test("docs/AUDIT.md lists every action")

@@ -166,4 +166,21 @@ struct FillStateTests {
     while let id = running.popLast() { took(state.ended(id, at: now)) }
     #expect(waiting.isEmpty)
   }
+
+  @Test("the next statement has the texts of the secrets that it looks up, as far as callers have given them")
+  func texts() throws {
+    var state = State(limits: .init(batchesInFlightMax: 1))
+    let now = ContinuousClock.now
+    let text = Secret(presented: "one")
+    guard case .send(let first) = state.request(.numbered(1), "a", secret: text, at: now) else {
+      Issue.record("the first request is sent at once")
+      return
+    }
+    #expect(first.secrets[.numbered(1)]?.reveal() == "one" && first.secrets.count == 1)
+    _ = state.request(.numbered(2), "b", at: now)
+    _ = state.request(.numbered(3), "c", secret: Secret(presented: "three"), at: now)
+    let next = try #require(state.ended(first.id, at: now).send)
+    #expect(Set(next.hashes) == [.numbered(2), .numbered(3)])
+    #expect(next.secrets.mapValues { $0.reveal() } == [.numbered(3): "three"])
+  }
 }

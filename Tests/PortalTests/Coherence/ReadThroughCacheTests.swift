@@ -25,7 +25,7 @@ private final class HeldReads: Sendable {
   var cancelledCount: Int { state.withLock { $0.cancelledCount } }
 
   var read: ReadThroughCache<Thing>.Read {
-    { hashes in
+    { hashes, _ in
       try await withTaskCancellationHandler {
         try await withCheckedThrowingContinuation { continuation in
           let isDown = self.state.withLock { state in

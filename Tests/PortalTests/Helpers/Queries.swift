@@ -89,6 +89,8 @@ extension PostgresPool {
   func newestSync() async throws -> SyncResult {
     let startedAt = ContinuousClock.now
     let rows = try await query(ReadInvalidations(after: -1, limit: 100_000))
-    return SyncResult(head: rows[0].head, invalidations: rows.compactMap(\.invalidation), startedAt: startedAt)
+    return SyncResult(
+      head: rows[0].head, invalidations: rows.compactMap(\.invalidation), startedAt: startedAt,
+      importForms: rows[0].importForms)
   }
 }

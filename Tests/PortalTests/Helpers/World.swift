@@ -11,7 +11,7 @@ struct World {
   static let hasher = PasswordHasher(cost: cost)
 
   let pool: PostgresPool
-  let format = KeyFormat(prefix: "lk")!
+  var format = KeyFormat(prefix: "lk")!
   let outbox: Outbox
   /// Not measured until it is first used.
   let clock = DatabaseClock()
@@ -42,6 +42,9 @@ struct World {
   var permissions: CatalogPermissions { CatalogPermissions(pool: pool, propagations: propagations) }
   var roles: CatalogRoles { CatalogRoles(pool: pool, propagations: propagations) }
   var grants: Grants { Grants(pool: pool, keys: keys) }
+  var imports: KeyImports { KeyImports(pool: pool, keys: keys) }
+  var exports: KeyExports { KeyExports(pool: pool) }
+  var keyMoves: KeyMoves { KeyMoves(pool: pool, keys: keys) }
   var namespaces: LimitNamespaces { LimitNamespaces(pool: pool, propagations: propagations) }
   var overrides: NamespaceOverrides { NamespaceOverrides(pool: pool, propagations: propagations) }
   var credits: Credits { Credits(pool: pool, keys: keys) }

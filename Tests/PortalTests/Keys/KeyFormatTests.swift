@@ -22,7 +22,19 @@ struct KeyFormatTests {
     #expect(secret.reveal().hasPrefix("lk_\(environment.rawValue)_"))
     #expect(secret.isWellFormed(prefix: "lk_\(environment.rawValue)"))
     #expect(format.mayExist(secret))
-    #expect(secret.start(Key.startLength).count == 12)
+    #expect(KeyFormat.start(of: secret) == secret.start(12))
+  }
+
+  @Test(
+    "the start of a key is all before its secret and four characters of it, whatever its prefix and its length",
+    arguments: ["lk", "abcdefghijklmnop"], [16, 32, 255])
+  func start(_ prefix: String, _ byteCount: Int) {
+    let secret = format.makeSecret(.test, prefix: prefix, byteCount: byteCount)
+    let text = secret.reveal()
+    #expect(text.hasPrefix(prefix + "_test_") && text.utf8.count <= KeyFormat.lengthMax)
+    #expect(text.utf8.count == prefix.utf8.count + 6 + Secret.randomLength(ofBytes: byteCount) + 6)
+    #expect(KeyFormat.start(of: secret) == String(text.prefix(prefix.utf8.count + 10)))
+    #expect(KeyFormat.start(of: secret).utf8.count <= Key.startLengthMax)
   }
 
   @Test("a key with this deployment's prefix and a typo cannot exist, and costs no look-up")

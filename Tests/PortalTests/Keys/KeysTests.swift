@@ -22,7 +22,7 @@ struct KeysTests {
       let key = issued.key
       #expect(KeySettings(of: key) == settings)
       #expect(key.accountID == account)
-      #expect(key.start == issued.secret.start(12) && key.start.hasPrefix("lk_test_"))
+      #expect(key.start == issued.secret.start(12) && key.start?.hasPrefix("lk_test_") == true)
       #expect(key.status(at: Date()) == .active)
       #expect(key.totalRequests == 0 && key.lastUsedAt == nil && key.revokedAt == nil)
       #expect(abs(key.createdAt.timeIntervalSinceNow) < 60)

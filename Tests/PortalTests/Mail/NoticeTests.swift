@@ -82,7 +82,7 @@ struct NoticeTests {
           select distinct subject_id || ' ' || (parameters ->> 'keyStart') || ' ' || (parameters ->> 'reason')
           from mails where kind = 'key_revoked'
           """)
-        #expect(told == (kinds.count == 1 ? [] : ["\(old.id.text) \(old.start) Its successor was rolled."]))
+        #expect(told == (kinds.count == 1 ? [] : ["\(old.id.text) \(old.start ?? "") Its successor was rolled."]))
       }
     }
   }

@@ -60,6 +60,7 @@ struct DatabaseRoleTests {
       ("signups.password_hash", ["identity", "jobs"]), ("one_time_tokens.token_hash", ["identity", "jobs"]),
       ("sessions.token_hash", ["identity", "jobs"]), ("staff_sessions.token_hash", ["identity", "jobs"]),
       ("api_keys.key_hash", ["gateway", "staff"]), ("service_tokens.token_hash", ["gateway"]),
+      ("api_keys.import_hash", ["gateway", "staff"]),
     ])
   func hashes(_ column: String, _ roles: [String]) async throws {
     let parts = column.split(separator: ".")
@@ -159,6 +160,9 @@ struct DatabaseRoleTests {
               ('latchkey_staff', 'begin_invalidation_epoch'),
               -- Staff may see all of what was, as they may see what is.
               ('latchkey_staff', 'settings_at'), ('latchkey_staff', 'settings_kept_since'),
+              ('latchkey_staff', 'move_keys'),
+              ('latchkey_staff', 'lock_accounts'), ('latchkey_staff', 'make_external_accounts'),
+              ('latchkey_staff', 'import_keys'), ('latchkey_gateway', 'use_imported_keys'),
               ('latchkey_identity', 'begin_erasure'), ('latchkey_identity', 'go_on_erasing'),
               ('latchkey_identity', 'erase_key_maker'), ('latchkey_identity', 'redact_audit_events'),
               ('latchkey_identity', 'finish_erasure'))

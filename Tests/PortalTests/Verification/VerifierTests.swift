@@ -26,7 +26,7 @@ private struct Gate {
 
   /// Syncs the cache as a listener does, so that keys made since are no longer ahead of it.
   func catchUp() async throws {
-    _ = try await verifier.keys.cache.apply(world.pool.newestSync())
+    _ = try await verifier.apply(world.pool.newestSync())
   }
 
   func verify(
