@@ -147,6 +147,43 @@ begin
     attempt_count = excluded.attempt_count, blocked_until = excluded.blocked_until, forgotten_at = excluded.forgotten_at;
 end $$;
 
+CREATE FUNCTION public.adopt_credits(holder uuid, buckets uuid[], generations bigint[], spents bigint[]) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+declare
+  amount_max constant bigint := 1000000000000000000;
+  bucket credits;
+  lease credit_leases;
+  bucket_id uuid;
+  used bigint;
+  part bigint;
+  adopted integer := 0;
+begin
+  perform commit_durably();
+  -- Waits for statements that are under way. Later ones find it closed, also if it had never been opened.
+  insert into credit_holders (id, is_closed) values (holder, true) on conflict do nothing;
+  perform from credit_holders where id = holder for update;
+  update credit_holders set is_closed = true where id = holder and not is_closed;
+  for bucket_id in select credits_id from credit_leases where holder_id = holder order by credits_id loop
+    select * into bucket from credits where id = bucket_id for update;
+    continue when not found;
+    delete from credit_leases where credits_id = bucket_id and holder_id = holder returning * into lease;
+    continue when not found;
+    select greatest(lease.settled, max(least(slot.spent, amount_max))) into used
+    from unnest(buckets, generations, spents) slot (credits_id, generation, spent)
+    where slot.credits_id = bucket_id and slot.generation = lease.generation;
+    if used > lease.granted and lease.generation = bucket.generation then
+      -- Commits were lost, or the lease was forgiven.
+      part := least(bucket.available, used - lease.granted);
+      bucket.available := bucket.available - part;
+      bucket.oversold := least(bucket.oversold, amount_max) + used - lease.granted - part;
+    end if;
+    perform store_credits(take_back_credits(bucket, greatest(0, lease.granted - used), lease.generation));
+    adopted := adopted + 1;
+  end loop;
+  return adopted;
+end $$;
+
 CREATE FUNCTION public.advance_audit_heads() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -188,6 +225,162 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION public.announce_import_form() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  update invalidation_head set import_forms = array_append(import_forms, new.form)
+  where new.form <> all (import_forms);
+  return null;
+end $$;
+
+CREATE FUNCTION public.ask_credit_holders(account uuid, bucket_id uuid) RETURNS TABLE(holder_id uuid, number bigint)
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+begin
+  -- So that nobody else locks several of its leases.
+  perform from credits where account_id = account and id = bucket_id for no key update;
+  return query
+    update credit_leases set asked = asked + 1
+    where account_id = account and credits_id = bucket_id and granted > settled
+      and holder_id in (select live_credit_holders())
+    returning holder_id, asked;
+  if found then perform pg_notify('latchkey_credits', bucket_id::text); end if;
+end $$;
+
+CREATE FUNCTION public.ask_credits(bucket_id uuid, holder uuid, ask_number bigint, known_generation bigint, spent bigint, keep bigint, need bigint, want bigint, is_return boolean, OUT verdict text, OUT lease_generation integer, OUT lease_granted bigint, OUT lease_settled bigint, OUT lease_is_recalled boolean, OUT remaining bigint, OUT refill_milliseconds bigint) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+declare
+  -- What a file or a request may say; sums of these do not overflow.
+  amount_max constant bigint := 1000000000000000000;
+  bucket credits;
+  lease credit_leases;
+  live uuid[];
+  missing bigint;
+  part bigint;
+  outstanding bigint;
+  recalled_count bigint;
+begin
+  perform commit_durably();
+  remaining := 0;
+  spent := least(greatest(spent, 0), amount_max);
+  keep := least(greatest(keep, spent), amount_max);
+  need := least(greatest(need, 0), amount_max);
+  want := least(greatest(want, 0), amount_max);
+
+  -- Waits for an adoption that is under way, and an adoption waits for this.
+  perform from credit_holders where id = holder and not is_closed for key share;
+  if not found then
+    verdict := 'closed';
+    return;
+  end if;
+  select * into bucket from credits where id = bucket_id for update;
+  if not found then
+    verdict := 'gone';
+    return;
+  end if;
+  if bucket.refill_at <= now() then
+    bucket := refilled_if_due(bucket);
+    perform store_credits(bucket);
+  end if;
+  if bucket.refill_at is not null then
+    refill_milliseconds := greatest(0, ceil(extract(epoch from bucket.refill_at - clock_timestamp()) * 1000));
+  end if;
+
+  select * into lease from credit_leases where credits_id = bucket_id and holder_id = holder for update;
+  if not found then
+    insert into credit_leases (account_id, credits_id, holder_id, generation)
+    values (bucket.account_id, bucket_id, holder, bucket.generation)
+    returning * into lease;
+  end if;
+  if ask_number <= lease.number then
+    verdict := 'overtaken';
+    return;
+  end if;
+  lease.number := ask_number;
+
+  if lease.generation <> bucket.generation then
+    if known_generation = lease.generation then
+      if keep > spent then
+        -- The holder may go on spending until it hears of this: what it has cannot come back yet.
+        update credit_leases set number = ask_number, updated_at = now()
+        where credits_id = bucket_id and holder_id = holder;
+        verdict := 'changed';
+        lease_generation := lease.generation;
+        lease_granted := lease.granted;
+        lease_settled := lease.settled;
+        lease_is_recalled := lease.is_recalled;
+        return;
+      end if;
+      lease.settled := greatest(lease.settled, least(spent, lease.granted));
+    end if;
+    bucket := take_back_credits(bucket, lease.granted - lease.settled, lease.generation);
+    lease.generation := bucket.generation;
+    lease.granted := 0;
+    lease.settled := 0;
+    lease.is_recalled := false;
+  end if;
+  if known_generation is distinct from bucket.generation then
+    spent := 0;
+    keep := 0;
+  end if;
+  if spent > lease.granted then
+    -- Commits were lost, or the lease was forgiven.
+    part := least(bucket.available, spent - lease.granted);
+    bucket.available := bucket.available - part;
+    bucket.oversold := least(bucket.oversold, amount_max) + spent - lease.granted - part;
+    lease.granted := spent;
+  end if;
+  lease.settled := greatest(lease.settled, spent);
+  keep := least(greatest(keep, lease.settled), lease.granted);
+  if is_return or lease.is_recalled then
+    bucket.available := bucket.available + lease.granted - keep;
+    lease.granted := keep;
+    if keep = lease.settled then lease.is_recalled := false; end if;
+  end if;
+
+  missing := case when need > 0 then lease.settled + need - lease.granted else 0 end;
+  live := array(select live_credit_holders());
+  outstanding := outstanding_credits(bucket, array_remove(live, holder));
+  -- What others have set aside comes back when it is needed.
+  remaining := bucket.available + lease.granted - lease.settled + outstanding;
+  if missing <= bucket.available then
+    verdict := 'ok';
+    part := greatest(missing, 0);
+    if not lease.is_recalled then
+      part := greatest(
+        part,
+        least(lease.settled + need + want - lease.granted, bucket.available / (2 * greatest(1, cardinality(live)))));
+    end if;
+    bucket.available := bucket.available - part;
+    lease.granted := lease.granted + part;
+  else
+    if outstanding > 0 and bucket.available + outstanding >= missing then
+      verdict := 'pending';
+      update credit_leases set is_recalled = true
+      where credits_id = bucket_id and holder_id <> holder and holder_id = any (live) and granted > settled
+        and not is_recalled;
+      get diagnostics recalled_count = row_count;
+      if recalled_count > 0 then perform pg_notify('latchkey_credits', bucket_id::text); end if;
+    else
+      verdict := 'refused';
+    end if;
+  end if;
+
+  update credit_leases set
+    generation = lease.generation, granted = lease.granted, settled = lease.settled, number = lease.number,
+    is_recalled = lease.is_recalled, updated_at = now()
+  where credits_id = bucket_id and holder_id = holder;
+  perform store_credits(bucket);
+  lease_generation := lease.generation;
+  lease_granted := lease.granted;
+  lease_settled := lease.settled;
+  lease_is_recalled := lease.is_recalled;
+end $$;
+
 CREATE TABLE public.audit_events (
     id uuid NOT NULL,
     account_id uuid,
@@ -207,7 +400,7 @@ CREATE TABLE public.audit_events (
     redacted_by bigint[] DEFAULT '{}'::bigint[] NOT NULL,
     redacted_hashes bytea[] DEFAULT '{}'::bytea[] NOT NULL,
     detail text,
-    CONSTRAINT audit_events_actor_kind_known CHECK ((actor_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'job'::text, 'token'::text]))),
+    CONSTRAINT audit_events_actor_kind_known CHECK ((actor_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'job'::text, 'token'::text, 'key'::text]))),
     CONSTRAINT audit_events_at_range CHECK (((at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (at <= '9999-12-31 23:59:59.999999+00'::timestamp with time zone))),
     CONSTRAINT audit_events_hash_length CHECK ((length(hash) = 32)),
     CONSTRAINT audit_events_prev_hash_length CHECK ((length(prev_hash) = 32))
@@ -244,6 +437,53 @@ CREATE FUNCTION public.audit_field(value text) RETURNS bytea
     else int4send(octet_length(convert_to(value, 'UTF8'))) || convert_to(value, 'UTF8')
   end
 $$;
+
+CREATE TABLE public.credits (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    generation integer DEFAULT 0 NOT NULL,
+    available bigint NOT NULL,
+    withheld bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    carried_from integer DEFAULT 0 NOT NULL,
+    oversold bigint DEFAULT 0 NOT NULL,
+    refill_interval text,
+    refill_amount bigint,
+    refill_day smallint,
+    refill_at timestamp with time zone,
+    revision bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT credits_available_range CHECK (((available >= 0) AND (available <= '1000000000000000'::bigint))),
+    CONSTRAINT credits_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT credits_generation_range CHECK ((generation >= 0)),
+    CONSTRAINT credits_oversold_range CHECK ((oversold >= 0)),
+    CONSTRAINT credits_refill_amount_range CHECK (((refill_amount >= 1) AND (refill_amount <= '1000000000000000'::bigint))),
+    CONSTRAINT credits_refill_at_finite CHECK (isfinite(refill_at)),
+    CONSTRAINT credits_refill_day_range CHECK (((refill_day >= 1) AND (refill_day <= 31))),
+    CONSTRAINT credits_refill_interval_known CHECK ((refill_interval = ANY (ARRAY['daily'::text, 'monthly'::text]))),
+    CONSTRAINT credits_refill_whole CHECK ((((refill_interval IS NULL) = (refill_amount IS NULL)) AND ((NOT (refill_interval IS DISTINCT FROM 'monthly'::text)) = (refill_day IS NOT NULL)) AND ((refill_at IS NULL) OR (refill_interval IS NOT NULL)))),
+    CONSTRAINT credits_withheld_count CHECK ((cardinality(withheld) <= 1000)),
+    CONSTRAINT credits_withheld_placed CHECK (((carried_from + cardinality(withheld)) = generation))
+)
+WITH (fillfactor='70');
+
+CREATE FUNCTION public.begin_credit_generation(bucket public.credits, withhold bigint, available bigint) RETURNS public.credits
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  first integer;
+begin
+  bucket.withheld := array_append(bucket.withheld, withhold);
+  bucket.available := available;
+  bucket.generation := bucket.generation + 1;
+  -- Places that nothing is out of any more go. So do the oldest if there are too many, as after a thousand changes
+  -- while an instance is away: nothing comes back from it then.
+  select coalesce(min(lease.generation), bucket.generation) into first
+  from credit_leases lease where lease.credits_id = bucket.id and lease.granted > lease.settled;
+  first := greatest(first, bucket.carried_from, bucket.generation - 1000);
+  bucket.withheld := bucket.withheld[first - bucket.carried_from + 1:];
+  bucket.carried_from := first;
+  return bucket;
+end $$;
 
 CREATE FUNCTION public.begin_erasure(person uuid) RETURNS TABLE(account_id uuid, action text, target_kind text, target_id uuid, reason text)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -333,6 +573,21 @@ begin
   return begun;
 end $$;
 
+CREATE FUNCTION public.carried_credits(bucket public.credits, amount bigint, origin integer, target integer) RETURNS bigint
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  place integer;
+begin
+  while origin < target and amount > 0 loop
+    place := origin - bucket.carried_from + 1;
+    if place < 1 or bucket.withheld[place] is null then return 0; end if;
+    amount := amount - least(amount, bucket.withheld[place]);
+    origin := origin + 1;
+  end loop;
+  return amount;
+end $$;
+
 CREATE FUNCTION public.chain_audit_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -356,6 +611,35 @@ begin
   return new;
 end $$;
 
+CREATE FUNCTION public.change_credits(bucket_id uuid, operation text, amount bigint, OUT remaining bigint, OUT is_full boolean) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+declare
+  bucket credits;
+begin
+  is_full := false;
+  select * into bucket from credits where id = bucket_id for update;
+  if not found then return; end if;
+  bucket := refilled_if_due(bucket);
+  case operation
+    when 'set' then bucket := begin_credit_generation(bucket, null, amount);
+    when 'increment' then
+      is_full := amount > 1000000000000000 - bucket.available - outstanding_credits(bucket);
+      if not is_full then bucket.available := bucket.available + amount; end if;
+    when 'decrement' then
+      if amount <= bucket.available then
+        bucket.available := bucket.available - amount;
+      else
+        -- Of the older ones, so much comes back less: the balance becomes what it was less the amount, or 0.
+        bucket := begin_credit_generation(bucket, amount - bucket.available, 0);
+      end if;
+    when 'refill' then bucket := refilled_credits(bucket, amount);
+  end case;
+  if not is_full then bucket.revision := bucket.revision + 1; end if;
+  perform store_credits(bucket);
+  remaining := bucket.available + outstanding_credits(bucket);
+end $$;
+
 CREATE FUNCTION public.check_audit_redaction() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -377,6 +661,13 @@ begin
       using errcode = 'insufficient_privilege';
   end if;
   return null;
+end $$;
+
+CREATE FUNCTION public.commit_durably() RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if current_setting('synchronous_commit') = 'off' then perform set_config('synchronous_commit', 'on', true); end if;
 end $$;
 
 CREATE FUNCTION public.count_key_revision() RETURNS trigger
@@ -536,6 +827,29 @@ begin
   return touched;
 end $$;
 
+CREATE FUNCTION public.exchange_long_rate_limits(instance uuid, ends bigint[], subjects uuid[], digests bigint[], indexes bigint[], counts bigint[]) RETURNS bigint[]
+    LANGUAGE sql
+    SET enable_seqscan TO 'off'
+    AS $$
+  with asked as (
+    select * from unnest(ends, subjects, digests, indexes, counts) with ordinality
+      as asked (ends_at, subject_id, limit_digest, window_index, used, place)
+  ), published as (
+    insert into long_rate_limit_counts as mine
+      (subject_id, limit_digest, window_index, instance_id, used, ended_at, published_at)
+    select subject_id, limit_digest, window_index, instance, used, to_timestamp(ends_at / 1000.0), now()
+    from asked where used > 0
+    on conflict (subject_id, limit_digest, window_index, instance_id)
+    do update set used = excluded.used, published_at = excluded.published_at where mine.used < excluded.used
+  )
+  select array(
+    select (
+      select coalesce(sum(other.used), 0)::bigint from long_rate_limit_counts other
+      where other.subject_id = asked.subject_id and other.limit_digest = asked.limit_digest
+        and other.window_index = asked.window_index and other.instance_id <> instance)
+    from asked order by place)
+$$;
+
 CREATE FUNCTION public.exchange_rate_limits(instance uuid, slots bigint[], subjects uuid[], digests bigint[], indexes bigint[], counts bigint[]) RETURNS bigint[]
     LANGUAGE sql
     SET enable_seqscan TO 'off'
@@ -584,7 +898,10 @@ CREATE FUNCTION public.expire_rate_limit_windows() RETURNS bigint
     AS $$
   with over as (
     delete from rate_limit_windows
-    where (window_index + 2) * window_seconds < extract(epoch from now())
+    where extract(epoch from now()) * 1000 > case
+      when refill is null then (window_index + 2) * coalesce(window_milliseconds, window_seconds * 1000::bigint)
+      else window_index + used::numeric / refill
+    end
     returning 1)
   select count(*) from over
 $$;
@@ -631,6 +948,36 @@ CREATE FUNCTION public.forget_people(people uuid[]) RETURNS void
   )
   delete from one_time_tokens using forgotten where one_time_tokens.user_id = forgotten.id
 $$;
+
+CREATE FUNCTION public.forgive_credits(account uuid, seconds double precision, runs integer) RETURNS TABLE(credits_id uuid, holder_id uuid, amount bigint)
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+declare
+  bucket credits;
+  lease credit_leases;
+begin
+  for credits_id, holder_id in
+    select lease.credits_id, lease.holder_id
+    from credit_leases lease join credit_holders holder on holder.id = lease.holder_id
+    where lease.account_id = account and lease.granted > lease.settled
+      and is_credit_holder_silent(holder, seconds, runs)
+    order by 1, 2 limit 500
+  loop
+    select * into bucket from credits where credits.account_id = account and credits.id = credits_id for update;
+    continue when not found;
+    select * into lease from credit_leases found_lease
+    where found_lease.account_id = account and found_lease.credits_id = bucket.id
+      and found_lease.holder_id = forgive_credits.holder_id for update;
+    continue when not found or lease.granted = lease.settled;
+    amount := lease.granted - lease.settled;
+    update credit_leases changed set granted = lease.settled, is_recalled = false, updated_at = now()
+    where changed.account_id = account and changed.credits_id = lease.credits_id
+      and changed.holder_id = lease.holder_id;
+    perform store_credits(take_back_credits(bucket, amount, lease.generation));
+    return next;
+  end loop;
+end $$;
 
 CREATE FUNCTION public.go_on_erasing(person uuid) RETURNS SETOF uuid
     LANGUAGE plpgsql SECURITY DEFINER
@@ -710,6 +1057,29 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION public.import_keys(imported json) RETURNS SETOF uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  insert into api_keys (
+    id, account_id, name, key_start, key_hash, import_form, import_hash, environment, scopes, rate_limit_per_minute,
+    limit_names, limit_values, limit_window_seconds, named_limits, rate_limit_mode, allowed_ips, expires_at,
+    disabled_at, description, tags, metadata, created_by_kind, created_by_id, created_by_name, api_id, key_prefix, key_bytes)
+  select id, account_id, name, key_start, case when form = 'sha256' then decode(hash, 'hex') end, form,
+    decode(hash, 'hex'), environment, scopes, rate_limit_per_minute, limit_names, limit_values, limit_window_seconds,
+    named_limits, rate_limit_mode, allowed_ips::cidr[], expires_at, case when not enabled then now() end, description, tags,
+    metadata, by_kind, by_id, by_name, api_id, key_prefix, key_bytes
+  from json_to_recordset(imported) new (
+    id uuid, account_id uuid, name text, key_start text, form text, hash text, environment text, scopes text[],
+    rate_limit_per_minute integer, limit_names text[], limit_values integer[], limit_window_seconds integer[],
+    named_limits jsonb, rate_limit_mode text, allowed_ips text[], expires_at timestamptz, enabled boolean, description text, tags text[],
+    metadata text, by_kind text, by_id uuid, by_name text, api_id uuid, key_prefix text, key_bytes integer)
+  where form is not null and hash is not null
+  order by hash
+  on conflict do nothing
+  returning id
+$$;
+
 CREATE FUNCTION public.invalidate_accounts() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -726,6 +1096,15 @@ CREATE FUNCTION public.invalidate_catalog() RETURNS trigger
 begin
   insert into invalidation_log (kind)
   select 'catalog' where not exists (select from invalidation_log where seq is null and kind = 'catalog');
+  return null;
+end $$;
+
+CREATE FUNCTION public.invalidate_credits() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  insert into invalidation_log (kind, credits_id) values ('credits', old.id);
   return null;
 end $$;
 
@@ -750,6 +1129,39 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION public.invalidate_limit_namespaces() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    insert into invalidation_log (kind, namespace_id) select 'limit_namespace', id from new_namespaces limit 1;
+  else
+    insert into invalidation_log (kind, namespace_id) select 'limit_namespace', id from old_namespaces;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.invalidate_overridden_namespaces() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    insert into invalidation_log (kind, namespace_id)
+    select distinct 'limit_namespace', namespace_id from new_overrides;
+  elsif tg_op = 'DELETE' then
+    insert into invalidation_log (kind, namespace_id)
+    select distinct 'limit_namespace', namespace_id from old_overrides;
+  else
+    insert into invalidation_log (kind, namespace_id)
+    select 'limit_namespace', namespace_id from (
+      select namespace_id from old_overrides union select namespace_id from new_overrides
+    ) changed;
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION public.invalidate_service_tokens() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -758,6 +1170,25 @@ begin
   insert into invalidation_log (kind, token_id) select 'service_token', id from old_tokens;
   return null;
 end $$;
+
+CREATE TABLE public.credit_holders (
+    id uuid NOT NULL,
+    is_closed boolean DEFAULT false NOT NULL,
+    heard_at timestamp with time zone DEFAULT now() NOT NULL,
+    silent_count integer DEFAULT 0 NOT NULL,
+    CONSTRAINT credit_holders_heard_at_finite CHECK (isfinite(heard_at))
+)
+WITH (fillfactor='50');
+
+CREATE FUNCTION public.is_credit_holder_silent(holder public.credit_holders, seconds double precision, runs integer) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  select not holder.is_closed and holder.silent_count >= runs
+    and holder.heard_at < now() - make_interval(secs => seconds)
+    and not exists (
+      select from instances instance
+      where instance.id = holder.id and instance.heartbeat_at >= now() - make_interval(secs => seconds))
+$$;
 
 CREATE FUNCTION public.is_in_invalidation_history(seq bigint, mark uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -777,6 +1208,392 @@ begin
     tenant_table, account_column);
 end $$;
 
+CREATE TABLE public.accounts (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    plan text DEFAULT 'default'::text NOT NULL,
+    suspended_at timestamp with time zone,
+    suspension_reason text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    shared_limit_per_minute integer,
+    rate_limit_mode text DEFAULT 'fast'::text NOT NULL,
+    deleted_at timestamp with time zone,
+    kind text DEFAULT 'customer'::text NOT NULL,
+    external_id text COLLATE pg_catalog."C",
+    metadata text,
+    credits_id uuid,
+    named_limits jsonb,
+    house_api_id uuid,
+    CONSTRAINT accounts_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT accounts_deleted_at_finite CHECK (isfinite(deleted_at)),
+    CONSTRAINT accounts_deleted_suspended CHECK (((deleted_at IS NULL) OR (suspended_at IS NOT NULL))),
+    CONSTRAINT accounts_external_id_length CHECK (((length(external_id) >= 1) AND (length(external_id) <= 200))),
+    CONSTRAINT accounts_house_kind CHECK (((house_api_id IS NULL) OR (kind = 'house'::text))),
+    CONSTRAINT accounts_kind_known CHECK ((kind = ANY (ARRAY['customer'::text, 'external'::text, 'house'::text]))),
+    CONSTRAINT accounts_metadata_object CHECK ((json_typeof((metadata)::json) = 'object'::text)),
+    CONSTRAINT accounts_metadata_size CHECK ((octet_length(metadata) <= 16384)),
+    CONSTRAINT accounts_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT accounts_named_limits_list CHECK ((jsonb_typeof(named_limits) = 'array'::text)),
+    CONSTRAINT accounts_named_limits_size CHECK ((octet_length((named_limits)::text) <= 16384)),
+    CONSTRAINT accounts_rate_limit_mode_known CHECK ((rate_limit_mode = ANY (ARRAY['fast'::text, 'consistent'::text]))),
+    CONSTRAINT accounts_shared_limit_range CHECK (((shared_limit_per_minute >= 1) AND (shared_limit_per_minute <= 1000000))),
+    CONSTRAINT accounts_suspended_at_finite CHECK (isfinite(suspended_at))
+);
+
+CREATE FUNCTION public.judged_account(account public.accounts) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$
+  select jsonb_build_object(
+    'id', account.id, 'plan', account.plan, 'suspended_at', account.suspended_at,
+    'shared_limit_per_minute', account.shared_limit_per_minute, 'named_limits', account.named_limits,
+    'rate_limit_mode', account.rate_limit_mode)
+$$;
+
+CREATE TABLE public.apis (
+    id uuid NOT NULL,
+    slug text NOT NULL,
+    name text NOT NULL,
+    key_prefix text,
+    key_bytes integer DEFAULT 32 NOT NULL,
+    is_protected boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    endpoint_limits jsonb,
+    endpoint_limits_digest text GENERATED ALWAYS AS (encode(sha256((replace((endpoint_limits)::text, '\'::text, '\\'::text))::bytea), 'hex'::text)) STORED,
+    CONSTRAINT apis_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT apis_endpoint_limits_list CHECK ((jsonb_typeof(endpoint_limits) = 'array'::text)),
+    CONSTRAINT apis_endpoint_limits_size CHECK ((octet_length((endpoint_limits)::text) <= 131072)),
+    CONSTRAINT apis_key_bytes_range CHECK (((key_bytes >= 16) AND (key_bytes <= 255))),
+    CONSTRAINT apis_key_prefix_form CHECK ((key_prefix ~ '^[a-z][a-z0-9]{1,15}$'::text)),
+    CONSTRAINT apis_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT apis_slug_form CHECK ((slug ~ '^[A-Za-z0-9_:.*-]{1,128}$'::text))
+);
+
+CREATE FUNCTION public.judged_api(api public.apis) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$
+  select jsonb_build_object('id', api.id, 'slug', api.slug, 'endpoint_limits', api.endpoint_limits)
+$$;
+
+CREATE TABLE public.api_keys (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    name text NOT NULL,
+    key_start text,
+    key_hash bytea,
+    environment text NOT NULL,
+    scopes text[] NOT NULL,
+    rate_limit_per_minute integer DEFAULT 60,
+    allowed_ips cidr[],
+    expires_at timestamp with time zone,
+    disabled_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    rolled_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    rate_limit_mode text DEFAULT 'fast'::text NOT NULL,
+    limit_names text[] DEFAULT '{}'::text[] NOT NULL,
+    limit_values integer[] DEFAULT '{}'::integer[] NOT NULL,
+    limit_window_seconds integer[] DEFAULT '{}'::integer[] NOT NULL,
+    revision bigint DEFAULT 1 NOT NULL,
+    description text,
+    tags text[] DEFAULT '{}'::text[] NOT NULL,
+    metadata text,
+    created_by_kind text,
+    created_by_id uuid,
+    created_by_name text,
+    enabled_at timestamp with time zone,
+    lineage_id uuid,
+    api_id uuid,
+    has_grants boolean DEFAULT false NOT NULL,
+    credits_id uuid,
+    named_limits jsonb,
+    key_prefix text,
+    key_bytes integer,
+    import_form text,
+    import_hash bytea,
+    resources text,
+    CONSTRAINT api_keys_allowed_ips_count CHECK (((cardinality(allowed_ips) >= 1) AND (cardinality(allowed_ips) <= 64))),
+    CONSTRAINT api_keys_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT api_keys_created_by_kind_known CHECK ((created_by_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'token'::text]))),
+    CONSTRAINT api_keys_created_by_whole CHECK (((created_by_kind IS NULL) = (created_by_name IS NULL))),
+    CONSTRAINT api_keys_description_length CHECK ((length(description) <= 500)),
+    CONSTRAINT api_keys_disabled_at_finite CHECK (isfinite(disabled_at)),
+    CONSTRAINT api_keys_enabled_at_finite CHECK (isfinite(enabled_at)),
+    CONSTRAINT api_keys_environment_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT api_keys_expires_at_finite CHECK (isfinite(expires_at)),
+    CONSTRAINT api_keys_hash_present CHECK (((key_hash IS NOT NULL) OR (import_hash IS NOT NULL))),
+    CONSTRAINT api_keys_import_form_known CHECK ((import_form = ANY (ARRAY['sha256'::text, 'sha512'::text, 'sha256-long'::text, 'sha512-long'::text, 'sha256-salted'::text, 'sha512-salted'::text, 'sha256-long-salted'::text, 'sha512-long-salted'::text]))),
+    CONSTRAINT api_keys_import_hash_length CHECK ((length(import_hash) =
+CASE
+    WHEN (import_form ~~ 'sha512%'::text) THEN 64
+    ELSE 32
+END)),
+    CONSTRAINT api_keys_import_whole CHECK (((import_form IS NULL) = (import_hash IS NULL))),
+    CONSTRAINT api_keys_key_bytes_range CHECK (((key_bytes >= 16) AND (key_bytes <= 255))),
+    CONSTRAINT api_keys_key_hash_length CHECK ((length(key_hash) = 32)),
+    CONSTRAINT api_keys_key_prefix_form CHECK ((key_prefix ~ '^[a-z][a-z0-9]{1,15}$'::text)),
+    CONSTRAINT api_keys_key_start_length CHECK (((length(key_start) >= 1) AND (length(key_start) <= 32))),
+    CONSTRAINT api_keys_limit_names_count CHECK ((cardinality(limit_names) <= 8)),
+    CONSTRAINT api_keys_limit_values_range CHECK ((0 < ALL (limit_values))),
+    CONSTRAINT api_keys_limit_windows_range CHECK (((0 < ALL (limit_window_seconds)) AND (86400 >= ALL (limit_window_seconds)))),
+    CONSTRAINT api_keys_limits_paired CHECK (((cardinality(limit_names) = cardinality(limit_values)) AND (cardinality(limit_names) = cardinality(limit_window_seconds)))),
+    CONSTRAINT api_keys_metadata_object CHECK ((json_typeof((metadata)::json) = 'object'::text)),
+    CONSTRAINT api_keys_metadata_size CHECK ((octet_length(metadata) <= 4096)),
+    CONSTRAINT api_keys_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT api_keys_named_limits_list CHECK ((jsonb_typeof(named_limits) = 'array'::text)),
+    CONSTRAINT api_keys_named_limits_size CHECK ((octet_length((named_limits)::text) <= 16384)),
+    CONSTRAINT api_keys_rate_limit_mode_known CHECK ((rate_limit_mode = ANY (ARRAY['fast'::text, 'consistent'::text]))),
+    CONSTRAINT api_keys_rate_limit_range CHECK (((rate_limit_per_minute >= 1) AND (rate_limit_per_minute <= 10000))),
+    CONSTRAINT api_keys_resources_object CHECK ((json_typeof((resources)::json) = 'object'::text)),
+    CONSTRAINT api_keys_resources_size CHECK ((octet_length(resources) <= 8192)),
+    CONSTRAINT api_keys_revoked_at_finite CHECK (isfinite(revoked_at)),
+    CONSTRAINT api_keys_rolled_at_finite CHECK (isfinite(rolled_at)),
+    CONSTRAINT api_keys_scopes_count CHECK ((cardinality(scopes) <= 64)),
+    CONSTRAINT api_keys_tags_count CHECK ((cardinality(tags) <= 16))
+);
+
+CREATE FUNCTION public.judged_key(key public.api_keys) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$
+  select jsonb_build_object(
+    'id', key.id, 'lineage_id', key.lineage_id, 'account_id', key.account_id, 'environment', key.environment,
+    'scopes', key.scopes, 'rate_limit_per_minute', key.rate_limit_per_minute, 'limit_names', key.limit_names,
+    'limit_values', key.limit_values, 'limit_window_seconds', key.limit_window_seconds,
+    'rate_limit_mode', key.rate_limit_mode, 'allowed_ips', key.allowed_ips, 'expires_at', key.expires_at,
+    'named_limits', key.named_limits, 'disabled_at', key.disabled_at, 'revoked_at', key.revoked_at,
+    'created_at', key.created_at, 'api_id', key.api_id,
+    'resources', key.resources)
+$$;
+
+CREATE TABLE public.permissions (
+    id uuid NOT NULL,
+    slug text NOT NULL,
+    description text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT permissions_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT permissions_description_length CHECK ((length(description) <= 500)),
+    CONSTRAINT permissions_slug_form CHECK ((slug ~ '^[A-Za-z0-9_:.*-]{1,128}$'::text))
+);
+
+CREATE FUNCTION public.judged_permission(permission public.permissions) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$
+  select jsonb_build_object('id', permission.id, 'slug', permission.slug)
+$$;
+
+CREATE TABLE public.plans (
+    name text NOT NULL,
+    key_cap integer,
+    scopes text[] NOT NULL,
+    rate_limit_per_minute_max integer,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    max_key_lifetime_days integer,
+    api_ids uuid[],
+    role_ids uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    CONSTRAINT plans_api_ids_count CHECK (((cardinality(api_ids) >= 1) AND (cardinality(api_ids) <= 64))),
+    CONSTRAINT plans_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT plans_key_cap_range CHECK (((key_cap >= 1) AND (key_cap <= 10000))),
+    CONSTRAINT plans_max_key_lifetime_range CHECK (((max_key_lifetime_days >= 1) AND (max_key_lifetime_days <= 36500))),
+    CONSTRAINT plans_rate_limit_range CHECK (((rate_limit_per_minute_max >= 1) AND (rate_limit_per_minute_max <= 10000))),
+    CONSTRAINT plans_role_ids_count CHECK ((cardinality(role_ids) <= 64)),
+    CONSTRAINT plans_scopes_present CHECK ((cardinality(scopes) > 0))
+);
+
+CREATE FUNCTION public.judged_plan(plan public.plans) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$
+  select jsonb_build_object(
+    'name', plan.name, 'scopes', plan.scopes, 'rate_limit_per_minute_max', plan.rate_limit_per_minute_max,
+    'max_key_lifetime_days', plan.max_key_lifetime_days,
+    'api_ids', plan.api_ids, 'role_ids', plan.role_ids)
+$$;
+
+CREATE TABLE public.roles (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    description text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT roles_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT roles_description_length CHECK ((length(description) <= 500)),
+    CONSTRAINT roles_name_form CHECK ((name ~ '^[A-Za-z0-9_:.*-]{1,128}$'::text))
+);
+
+CREATE FUNCTION public.judged_role(role public.roles) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$
+  select jsonb_build_object('id', role.id, 'name', role.name)
+$$;
+
+CREATE FUNCTION public.keep_accounts() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' then
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'account', before.id::text, before.id, judged_account(before)
+    from old_rows before left join new_rows after on after.id = before.id
+    where judged_account(before) is distinct from judged_account(after);
+  else
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'account', before.id::text, before.id, judged_account(before) from old_rows before;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.keep_api_keys() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' then
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'key', before.id::text, before.account_id, judged_key(before)
+    from old_rows before left join new_rows after on after.id = before.id
+    where judged_key(before) is distinct from judged_key(after);
+  else
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'key', before.id::text, before.account_id, judged_key(before) from old_rows before;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.keep_apis() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' then
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'api', before.id::text, null, judged_api(before)
+    from old_rows before left join new_rows after on after.id = before.id
+    where judged_api(before) is distinct from judged_api(after);
+  else
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'api', before.id::text, null, judged_api(before) from old_rows before;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.keep_key_permissions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    insert into settings_history (kind, subject, settings)
+    select 'key_permissions', changed.subject::text, (
+      select coalesce(jsonb_agg(before.member), '[]') from (
+        select permission_id from key_permissions present where present.key_id = changed.subject
+        except select permission_id from changed_rows other where other.key_id = changed.subject) before (member))
+    from (select distinct key_id from changed_rows) changed (subject);
+  else
+    insert into settings_history (kind, subject, settings)
+    select 'key_permissions', changed.subject::text, (
+      select jsonb_agg(before.member) from (
+        select permission_id from key_permissions present where present.key_id = changed.subject
+        union select permission_id from changed_rows other where other.key_id = changed.subject) before (member))
+    from (select distinct key_id from changed_rows) changed (subject);
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.keep_key_roles() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    insert into settings_history (kind, subject, settings)
+    select 'key_roles', changed.subject::text, (
+      select coalesce(jsonb_agg(before.member), '[]') from (
+        select role_id from key_roles present where present.key_id = changed.subject
+        except select role_id from changed_rows other where other.key_id = changed.subject) before (member))
+    from (select distinct key_id from changed_rows) changed (subject);
+  else
+    insert into settings_history (kind, subject, settings)
+    select 'key_roles', changed.subject::text, (
+      select jsonb_agg(before.member) from (
+        select role_id from key_roles present where present.key_id = changed.subject
+        union select role_id from changed_rows other where other.key_id = changed.subject) before (member))
+    from (select distinct key_id from changed_rows) changed (subject);
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.keep_permissions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' then
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'permission', before.id::text, null, judged_permission(before)
+    from old_rows before left join new_rows after on after.id = before.id
+    where judged_permission(before) is distinct from judged_permission(after);
+  else
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'permission', before.id::text, null, judged_permission(before) from old_rows before;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.keep_plans() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' then
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'plan', before.name::text, null, judged_plan(before)
+    from old_rows before left join new_rows after on after.name = before.name
+    where judged_plan(before) is distinct from judged_plan(after);
+  else
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'plan', before.name::text, null, judged_plan(before) from old_rows before;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.keep_role_permissions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    insert into settings_history (kind, subject, settings)
+    select 'role_permissions', changed.subject::text, (
+      select coalesce(jsonb_agg(before.member), '[]') from (
+        select permission_id from role_permissions present where present.role_id = changed.subject
+        except select permission_id from changed_rows other where other.role_id = changed.subject) before (member))
+    from (select distinct role_id from changed_rows) changed (subject);
+  else
+    insert into settings_history (kind, subject, settings)
+    select 'role_permissions', changed.subject::text, (
+      select jsonb_agg(before.member) from (
+        select permission_id from role_permissions present where present.role_id = changed.subject
+        union select permission_id from changed_rows other where other.role_id = changed.subject) before (member))
+    from (select distinct role_id from changed_rows) changed (subject);
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION public.keep_roles() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' then
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'role', before.id::text, null, judged_role(before)
+    from old_rows before left join new_rows after on after.id = before.id
+    where judged_role(before) is distinct from judged_role(after);
+  else
+    insert into settings_history (kind, subject, account_id, settings)
+    select 'role', before.id::text, null, judged_role(before) from old_rows before;
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION public.key_usage_options() RETURNS text
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -793,6 +1610,23 @@ CREATE FUNCTION public.latency_percentile(buckets bigint[], quantile double prec
   ) ranked
   where total > 0 and seen >= greatest(1, ceil(quantile * total::double precision))
   order by place limit 1
+$$;
+
+CREATE FUNCTION public.live_credit_holders() RETURNS SETOF uuid
+    LANGUAGE sql STABLE
+    AS $$
+  select holder.id
+  from credit_holders holder left join instances instance on instance.id = holder.id
+  where not holder.is_closed and (
+    holder.heard_at > now() - interval '3 seconds'
+    or instance.heartbeat_at > now() - instance.lease_milliseconds * interval '1 millisecond')
+$$;
+
+CREATE FUNCTION public.lock_accounts(ids uuid[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  select from accounts where id = any (ids) and kind <> 'house' and deleted_at is null order by id for update
 $$;
 
 CREATE FUNCTION public.lock_attempts(ids uuid[]) RETURNS void
@@ -860,6 +1694,31 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION public.make_external_accounts(ids uuid[], names text[], external_ids text[], event_ids uuid[], by_kind text, by_id uuid, by_name text, by_ip inet, detail text) RETURNS SETOF uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  made uuid[];
+begin
+  with inserted as (
+    insert into accounts (id, name, external_id, plan, kind)
+    select new.id, new.name, new.external_id, 'external', 'external'
+    from unnest(ids, names, external_ids) new (id, name, external_id)
+    order by new.external_id collate "C"
+    on conflict (external_id) where deleted_at is null do nothing
+    returning id
+  )
+  select coalesce(array_agg(id order by id), '{}') into made from inserted;
+  insert into audit_events (
+    id, account_id, actor_kind, actor_id, actor_name, action, target_kind, target_id, ip, detail)
+  select event.id, event.account_id, by_kind, by_id, by_name, 'account.created', 'account', event.account_id, by_ip,
+    make_external_accounts.detail
+  from unnest(event_ids, ids) event (id, account_id) where event.account_id = any (made)
+  order by event.account_id;
+  return query select unnest(made);
+end $$;
+
 CREATE FUNCTION public.make_month_partition(parent text, month date, options text) RETURNS boolean
     LANGUAGE plpgsql
     SET lock_timeout TO '2s'
@@ -884,6 +1743,83 @@ begin
     parent || '_default', month, until, columns, name, columns);
   execute format('alter table %I attach partition %I for values from (%L) to (%L)', parent, name, month, until);
   return true;
+end $$;
+
+CREATE FUNCTION public.move_keys(target uuid, moved uuid[]) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  source constant uuid := current_account();
+  role_keys uuid[];
+  held_roles uuid[];
+  permission_keys uuid[];
+  held_permissions uuid[];
+  moved_buckets uuid[];
+  moved_count bigint;
+begin
+  select array_agg(key_id order by key_id, role_id), array_agg(role_id order by key_id, role_id)
+  into role_keys, held_roles from key_roles where account_id = source and key_id = any (moved);
+  select array_agg(key_id order by key_id, permission_id), array_agg(permission_id order by key_id, permission_id)
+  into permission_keys, held_permissions from key_permissions where account_id = source and key_id = any (moved);
+  delete from key_roles where account_id = source and key_id = any (moved);
+  delete from key_permissions where account_id = source and key_id = any (moved);
+  -- Nobody there has been told that they expire.
+  delete from key_expiry_notices where account_id = source and key_id = any (moved);
+  -- Enabled now: an account that disables idle keys gives them all of their time.
+  update api_keys set account_id = target, enabled_at = now() where account_id = source and id = any (moved);
+  get diagnostics moved_count = row_count;
+  -- A bucket and its leases move with the keys that have it. Their lock is that of the bucket: whoever leases waits, and
+  -- leases in the new account. Keys of the lineage that stay are over, and have no more credits.
+  moved_buckets := array(
+    select id from credits where account_id = source
+      and id in (select credits_id from api_keys where account_id = target and id = any (moved))
+    order by id for update);
+  if moved_buckets <> '{}' then
+    perform from credit_leases where credits_id = any (moved_buckets) order by credits_id, holder_id for update;
+    update credits set account_id = target where id = any (moved_buckets);
+    update credit_leases set account_id = target where credits_id = any (moved_buckets);
+    update api_keys set credits_id = null where account_id = source and credits_id = any (moved_buckets);
+  end if;
+  insert into key_roles (account_id, key_id, role_id)
+    select target, key_id, role_id from unnest(role_keys, held_roles) held (key_id, role_id);
+  insert into key_permissions (account_id, key_id, permission_id)
+    select target, key_id, permission_id from unnest(permission_keys, held_permissions) held (key_id, permission_id);
+  return moved_count;
+end $$;
+
+CREATE FUNCTION public.next_credit_refill(refill_interval text, refill_day integer, after timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  today constant date := greatest((after at time zone 'UTC')::date, '1969-12-31');
+  month constant date := date_trunc('month', today::timestamp)::date;
+  next date;
+begin
+  if today >= '9999-12-31' then return null; end if;
+  if refill_interval = 'daily' then
+    next := today + 1;
+  else
+    next := least(month + (refill_day - 1), (month + interval '1 month')::date - 1);
+    if next <= today then
+      next := least(
+        (month + interval '1 month')::date + (refill_day - 1), (month + interval '2 months')::date - 1);
+    end if;
+  end if;
+  return case when next <= '9999-12-31' then next::timestamp at time zone 'UTC' end;
+end $$;
+
+CREATE FUNCTION public.note_import_forms() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+  insert into import_forms (form)
+  select distinct import_form from new_keys
+  where import_form is not null and import_form not in (select form from import_forms)
+  order by import_form
+  on conflict do nothing;
+  return null;
 end $$;
 
 CREATE FUNCTION public.note_made_at() RETURNS trigger
@@ -933,6 +1869,16 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION public.open_credit_holder(holder uuid) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform commit_durably();
+  insert into credit_holders (id) values (holder)
+  on conflict (id) do update set heard_at = now() where not credit_holders.is_closed;
+  return found;
+end $$;
+
 CREATE FUNCTION public.open_to(tenant_table regclass, VARIADIC role_names name[]) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -952,6 +1898,28 @@ begin
   execute format(
     'create policy staff_act on %s to latchkey_staff using (%I = (select current_account()))', tenant_table,
     account_column);
+end $$;
+
+CREATE FUNCTION public.outstanding_credits(bucket public.credits, holders uuid[] DEFAULT NULL::uuid[]) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  total bigint := 0;
+  reached integer := bucket.carried_from;
+  held record;
+begin
+  for held in
+    select lease.generation, sum(lease.granted - lease.settled)::bigint as unspent
+    from credit_leases lease
+    where lease.credits_id = bucket.id and lease.granted > lease.settled
+      and lease.generation between bucket.carried_from and bucket.generation
+      and (holders is null or lease.holder_id = any (holders))
+    group by lease.generation order by lease.generation
+  loop
+    total := carried_credits(bucket, total, reached, held.generation) + held.unspent;
+    reached := held.generation;
+  end loop;
+  return carried_credits(bucket, total, reached, bucket.generation);
 end $$;
 
 CREATE FUNCTION public.pack_latency_buckets(buckets bigint[]) RETURNS text
@@ -1166,11 +2134,56 @@ begin
   from audit_events where id = any (ids);
 end $$;
 
+CREATE FUNCTION public.refill_overdue_credits(count integer) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+declare
+  bucket credits;
+  refilled integer := 0;
+begin
+  for bucket in
+    select * from credits where refill_at <= now() - interval '1 minute' order by refill_at limit count
+    for update skip locked
+  loop
+    perform store_credits(refilled_if_due(bucket));
+    refilled := refilled + 1;
+  end loop;
+  return refilled;
+end $$;
+
+CREATE FUNCTION public.refilled_credits(bucket public.credits, amount bigint) RETURNS public.credits
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if amount <= bucket.available then return bucket; end if;
+  return begin_credit_generation(bucket, amount - bucket.available, amount);
+end $$;
+
+CREATE FUNCTION public.refilled_if_due(bucket public.credits) RETURNS public.credits
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if bucket.refill_at <= now() then
+    bucket := refilled_credits(bucket, bucket.refill_amount);
+    bucket.refill_at := next_credit_refill(bucket.refill_interval, bucket.refill_day, now());
+  end if;
+  return bucket;
+end $$;
+
 CREATE FUNCTION public.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 begin
   raise exception '% is append-only', tg_table_name using errcode = 'insufficient_privilege';
+end $$;
+
+CREATE FUNCTION public.remaining_credits(bucket public.credits, OUT remaining bigint) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if bucket.id is null then return; end if;
+  remaining := bucket.available + outstanding_credits(bucket);
+  if bucket.refill_at <= now() then remaining := greatest(remaining, bucket.refill_amount); end if;
 end $$;
 
 CREATE FUNCTION public.remember_endpoints(accounts uuid[], endpoints text[]) RETURNS void
@@ -1215,6 +2228,60 @@ begin
   where number <= name_count_max;
 end $$;
 
+CREATE FUNCTION public.set_credit_refill(bucket_id uuid, new_interval text, new_amount bigint, new_day integer) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+declare
+  bucket credits;
+begin
+  select * into bucket from credits where id = bucket_id for update;
+  if not found then return false; end if;
+  bucket := refilled_if_due(bucket);
+  bucket.refill_interval := new_interval;
+  bucket.refill_amount := new_amount;
+  bucket.refill_day := new_day;
+  bucket.refill_at := case when new_interval is not null then next_credit_refill(new_interval, new_day, now()) end;
+  bucket.revision := bucket.revision + 1;
+  perform store_credits(bucket);
+  return true;
+end $$;
+
+CREATE FUNCTION public.settings_at(wanted_kind text, wanted_subject text, moment timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  found jsonb;
+begin
+  select settings into found from settings_history
+  where kind = wanted_kind and subject = wanted_subject and until > moment
+  order by id limit 1;
+  if found is not null then return found; end if;
+  case wanted_kind
+    when 'key' then select judged_key(one) into found from api_keys one where id = wanted_subject::uuid;
+    when 'account' then select judged_account(one) into found from accounts one where id = wanted_subject::uuid;
+    when 'plan' then select judged_plan(one) into found from plans one where name = wanted_subject;
+    when 'api' then select judged_api(one) into found from apis one where id = wanted_subject::uuid;
+    when 'permission' then
+      select judged_permission(one) into found from permissions one where id = wanted_subject::uuid;
+    when 'role' then select judged_role(one) into found from roles one where id = wanted_subject::uuid;
+    when 'key_roles' then
+      select jsonb_agg(role_id) into found from key_roles where key_id = wanted_subject::uuid;
+    when 'key_permissions' then
+      select jsonb_agg(permission_id) into found from key_permissions where key_id = wanted_subject::uuid;
+    when 'role_permissions' then
+      select jsonb_agg(permission_id) into found from role_permissions where role_id = wanted_subject::uuid;
+  end case;
+  return found;
+end $$;
+
+CREATE FUNCTION public.settings_kept_since() RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  select until from settings_history where kind = 'beginning'
+$$;
+
 CREATE FUNCTION public.settle_attempts(cleared uuid[], returned uuid[], pair uuid, known_seconds integer) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -1228,6 +2295,52 @@ begin
   select pair, clock_timestamp() + make_interval(secs => known_seconds) where pair is not null
   on conflict (id) do update set known_until = excluded.known_until;
 end $$;
+
+CREATE FUNCTION public.settle_credits(holder uuid, buckets uuid[], generations bigint[], spents bigint[]) RETURNS TABLE(credits_id uuid, generation integer, settled bigint, is_recalled boolean, is_asked boolean)
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+declare
+  locked uuid[];
+begin
+  perform commit_durably();
+  -- Not with each: this row is the same for all of its statements.
+  update credit_holders set heard_at = now()
+  where id = holder and not is_closed and heard_at < now() - interval '500 milliseconds';
+  -- Then the statement that follows sees what was changed by whom this waits for.
+  locked := array(
+    select lease.credits_id from credit_leases lease
+    where lease.holder_id = holder and lease.credits_id = any (buckets)
+    order by lease.credits_id for update);
+  return query
+    with told as materialized (
+      select lease.credits_id, lease.generation, lease.settled, lease.is_recalled, lease.asked, lease.heard,
+        lease.answered,
+        case when slot.spent between lease.settled and lease.granted then slot.spent else lease.settled end as spent
+      from unnest(buckets, generations, spents) slot (credits_id, generation, spent)
+        join credit_leases lease on lease.credits_id = slot.credits_id and lease.holder_id = holder
+          and lease.generation = slot.generation
+      where lease.credits_id = any (locked)
+    ), stored as (
+      update credit_leases lease set
+        settled = told.spent, answered = told.heard, heard = told.asked, updated_at = now()
+      from told
+      where lease.credits_id = told.credits_id and lease.holder_id = holder
+        and (told.spent, told.heard, told.asked) is distinct from (told.settled, told.answered, told.heard)
+    )
+    select credits_id, generation, spent, is_recalled, asked > heard from told;
+end $$;
+
+CREATE FUNCTION public.store_credits(bucket public.credits) RETURNS void
+    LANGUAGE sql
+    AS $$
+  update credits set
+    generation = bucket.generation, available = bucket.available, withheld = bucket.withheld,
+    carried_from = bucket.carried_from, oversold = bucket.oversold, refill_interval = bucket.refill_interval,
+    refill_amount = bucket.refill_amount, refill_day = bucket.refill_day, refill_at = bucket.refill_at,
+    revision = bucket.revision
+  where id = bucket.id
+$$;
 
 CREATE FUNCTION public.sum_packed_usage() RETURNS trigger
     LANGUAGE plpgsql
@@ -1254,6 +2367,99 @@ begin
     $statement$, changes);
   return null;
 end $_$;
+
+CREATE FUNCTION public.take_back_credits(bucket public.credits, amount bigint, origin integer) RETURNS public.credits
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  place integer;
+  part bigint;
+begin
+  while origin < bucket.generation and amount > 0 loop
+    place := origin - bucket.carried_from + 1;
+    if place < 1 or bucket.withheld[place] is null then return bucket; end if;
+    part := least(amount, bucket.withheld[place]);
+    bucket.withheld[place] := bucket.withheld[place] - part;
+    amount := amount - part;
+    origin := origin + 1;
+  end loop;
+  bucket.available := bucket.available + amount;
+  return bucket;
+end $$;
+
+CREATE FUNCTION public.take_limits(subjects uuid[], digests bigint[], milliseconds bigint[], limits bigint[], refills bigint[], costs bigint[], OUT is_admitted boolean, OUT at_milliseconds bigint, OUT indexes bigint[], OUT used bigint[], OUT used_before bigint[]) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+declare
+  entry record;
+  length bigint;
+  index bigint;
+begin
+  insert into rate_limit_windows
+    (subject_id, limit_digest, window_seconds, window_milliseconds, refill, window_index, used, used_before)
+  select subject, digest, ceil(length_milliseconds / 1000.0), length_milliseconds, nullif(new_refill, 0), 0, 0, 0
+  from unnest(subjects, digests, milliseconds, refills) as wanted (subject, digest, length_milliseconds, new_refill)
+  order by subject, digest
+  on conflict do nothing;
+  perform from rate_limit_windows present
+  where (present.subject_id, present.limit_digest) in (select * from unnest(subjects, digests))
+  order by present.subject_id, present.limit_digest
+  for update;
+
+  at_milliseconds := floor(extract(epoch from clock_timestamp()) * 1000);
+  is_admitted := true;
+  for entry in
+    select present.*, wanted.place, wanted.amount, wanted.cost
+    from unnest(subjects, digests, limits, costs) with ordinality as wanted (subject, digest, amount, cost, place)
+    join rate_limit_windows present on present.subject_id = wanted.subject and present.limit_digest = wanted.digest
+    order by wanted.place
+  loop
+    length := coalesce(entry.window_milliseconds, entry.window_seconds * 1000::bigint);
+    if entry.refill is not null then
+      -- If the clock was set back, nothing comes back for the time that it repeats.
+      indexes[entry.place] := at_milliseconds;
+      used[entry.place] := case
+        when at_milliseconds < entry.window_index then entry.used
+        when at_milliseconds - entry.window_index >= ceil(entry.used::numeric / entry.refill) then 0
+        else entry.used - (at_milliseconds - entry.window_index) * entry.refill
+      end;
+      used_before[entry.place] := 0;
+      is_admitted := is_admitted and entry.cost <= entry.amount
+        and used[entry.place] <= (entry.amount - entry.cost) * length;
+      if at_milliseconds < entry.window_index then
+        update rate_limit_windows present set window_index = at_milliseconds
+        where present.subject_id = entry.subject_id and present.limit_digest = entry.limit_digest;
+      end if;
+      continue;
+    end if;
+    index := at_milliseconds / length;
+    if entry.window_index > index then
+      -- Set back. All that was used counts as used now: no less than before, and forgotten when two windows have passed.
+      -- Written also where the request is refused, so that it is forgotten.
+      entry.window_index := index;
+      entry.used := entry.used + entry.used_before;
+      entry.used_before := 0;
+      update rate_limit_windows present
+      set window_index = index, used = entry.used, used_before = 0
+      where present.subject_id = entry.subject_id and present.limit_digest = entry.limit_digest;
+    end if;
+    indexes[entry.place] := index;
+    used[entry.place] := case when index = entry.window_index then entry.used else 0 end;
+    used_before[entry.place] := case index - entry.window_index
+      when 0 then entry.used_before when 1 then entry.used else 0 end;
+    is_admitted := is_admitted and entry.amount >= entry.cost + used[entry.place] + ceil(
+      used_before[entry.place]::numeric * greatest(0, length - greatest(0, at_milliseconds - index * length)) / length);
+  end loop;
+  if not is_admitted then
+    return;
+  end if;
+  for place in 1..cardinality(subjects) loop
+    used[place] := used[place] + costs[place] * case when refills[place] = 0 then 1 else milliseconds[place] end;
+    update rate_limit_windows present
+    set window_index = indexes[place], used = take_limits.used[place], used_before = take_limits.used_before[place]
+    where present.subject_id = subjects[place] and present.limit_digest = digests[place];
+  end loop;
+end $$;
 
 CREATE FUNCTION public.take_rate_limits(subjects uuid[], digests bigint[], seconds integer[], limits bigint[], cost bigint, OUT is_admitted boolean, OUT at_milliseconds bigint, OUT indexes bigint[], OUT used bigint[], OUT used_before bigint[]) RETURNS record
     LANGUAGE plpgsql
@@ -1406,6 +2612,23 @@ CREATE FUNCTION public.usage_of_endpoints(account uuid, key uuid, first date, la
     left join account_endpoints known on known.account_id = account and known.number = packed.number
 $$;
 
+CREATE FUNCTION public.use_imported_keys(ids uuid[], hashes bytea[], starts text[]) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+  used_count bigint;
+begin
+  perform from api_keys where id = any (ids) order by id for update;
+  update api_keys key set
+    key_hash = used.hash, key_start = coalesce(key.key_start, used.start)
+  from unnest(ids, hashes, starts) used (id, hash, start)
+  where key.id = used.id and key.import_form is not null
+    and (key.key_hash is null or key.key_hash = used.hash and key.key_start is null);
+  get diagnostics used_count = row_count;
+  return used_count;
+end $$;
+
 CREATE AGGREGATE public.sum_latency_buckets(bigint[]) (
     SFUNC = public.add_present_latency_buckets,
     STYPE = bigint[],
@@ -1449,39 +2672,14 @@ CREATE TABLE public.account_usage_hours (
 )
 WITH (fillfactor='45', autovacuum_vacuum_scale_factor='0.05');
 
-CREATE TABLE public.accounts (
-    id uuid NOT NULL,
-    name text NOT NULL,
-    plan text DEFAULT 'default'::text NOT NULL,
-    suspended_at timestamp with time zone,
-    suspension_reason text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    shared_limit_per_minute integer,
-    rate_limit_mode text DEFAULT 'fast'::text NOT NULL,
-    deleted_at timestamp with time zone,
-    kind text DEFAULT 'customer'::text NOT NULL,
-    external_id text COLLATE pg_catalog."C",
-    metadata text,
-    CONSTRAINT accounts_created_at_finite CHECK (isfinite(created_at)),
-    CONSTRAINT accounts_deleted_at_finite CHECK (isfinite(deleted_at)),
-    CONSTRAINT accounts_deleted_suspended CHECK (((deleted_at IS NULL) OR (suspended_at IS NOT NULL))),
-    CONSTRAINT accounts_external_id_length CHECK (((length(external_id) >= 1) AND (length(external_id) <= 200))),
-    CONSTRAINT accounts_kind_known CHECK ((kind = ANY (ARRAY['customer'::text, 'external'::text]))),
-    CONSTRAINT accounts_metadata_object CHECK ((json_typeof((metadata)::json) = 'object'::text)),
-    CONSTRAINT accounts_metadata_size CHECK ((octet_length(metadata) <= 16384)),
-    CONSTRAINT accounts_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
-    CONSTRAINT accounts_rate_limit_mode_known CHECK ((rate_limit_mode = ANY (ARRAY['fast'::text, 'consistent'::text]))),
-    CONSTRAINT accounts_shared_limit_range CHECK (((shared_limit_per_minute >= 1) AND (shared_limit_per_minute <= 1000000))),
-    CONSTRAINT accounts_suspended_at_finite CHECK (isfinite(suspended_at))
-);
-
 CREATE VIEW public.accounts_v1 AS
  SELECT accounts.id,
     accounts.name,
     accounts.plan,
     accounts.suspended_at,
     accounts.created_at
-   FROM public.accounts;
+   FROM public.accounts
+  WHERE (accounts.kind <> 'house'::text);
 
 COMMENT ON VIEW public.accounts_v1 IS 'The customers'' accounts.';
 
@@ -1605,77 +2803,6 @@ UNION ALL
     public.unpack_latency_buckets(packed_usage.latency) AS latency_buckets
    FROM public.packed_usage;
 
-CREATE TABLE public.api_keys (
-    id uuid NOT NULL,
-    account_id uuid NOT NULL,
-    name text NOT NULL,
-    key_start text NOT NULL,
-    key_hash bytea NOT NULL,
-    environment text NOT NULL,
-    scopes text[] NOT NULL,
-    rate_limit_per_minute integer DEFAULT 60,
-    allowed_ips cidr[],
-    expires_at timestamp with time zone,
-    disabled_at timestamp with time zone,
-    revoked_at timestamp with time zone,
-    rolled_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    rate_limit_mode text DEFAULT 'fast'::text NOT NULL,
-    limit_names text[] DEFAULT '{}'::text[] NOT NULL,
-    limit_values integer[] DEFAULT '{}'::integer[] NOT NULL,
-    limit_window_seconds integer[] DEFAULT '{}'::integer[] NOT NULL,
-    revision bigint DEFAULT 1 NOT NULL,
-    description text,
-    tags text[] DEFAULT '{}'::text[] NOT NULL,
-    metadata text,
-    created_by_kind text,
-    created_by_id uuid,
-    created_by_name text,
-    enabled_at timestamp with time zone,
-    lineage_id uuid,
-    api_id uuid,
-    has_grants boolean DEFAULT false NOT NULL,
-    CONSTRAINT api_keys_allowed_ips_count CHECK (((cardinality(allowed_ips) >= 1) AND (cardinality(allowed_ips) <= 64))),
-    CONSTRAINT api_keys_created_at_finite CHECK (isfinite(created_at)),
-    CONSTRAINT api_keys_created_by_kind_known CHECK ((created_by_kind = ANY (ARRAY['user'::text, 'staff'::text, 'command'::text, 'token'::text]))),
-    CONSTRAINT api_keys_created_by_whole CHECK (((created_by_kind IS NULL) = (created_by_name IS NULL))),
-    CONSTRAINT api_keys_description_length CHECK ((length(description) <= 500)),
-    CONSTRAINT api_keys_disabled_at_finite CHECK (isfinite(disabled_at)),
-    CONSTRAINT api_keys_enabled_at_finite CHECK (isfinite(enabled_at)),
-    CONSTRAINT api_keys_environment_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
-    CONSTRAINT api_keys_expires_at_finite CHECK (isfinite(expires_at)),
-    CONSTRAINT api_keys_key_hash_length CHECK ((length(key_hash) = 32)),
-    CONSTRAINT api_keys_key_start_length CHECK (((length(key_start) >= 1) AND (length(key_start) <= 12))),
-    CONSTRAINT api_keys_limit_names_count CHECK ((cardinality(limit_names) <= 8)),
-    CONSTRAINT api_keys_limit_values_range CHECK ((0 < ALL (limit_values))),
-    CONSTRAINT api_keys_limit_windows_range CHECK (((0 < ALL (limit_window_seconds)) AND (86400 >= ALL (limit_window_seconds)))),
-    CONSTRAINT api_keys_limits_paired CHECK (((cardinality(limit_names) = cardinality(limit_values)) AND (cardinality(limit_names) = cardinality(limit_window_seconds)))),
-    CONSTRAINT api_keys_metadata_object CHECK ((json_typeof((metadata)::json) = 'object'::text)),
-    CONSTRAINT api_keys_metadata_size CHECK ((octet_length(metadata) <= 4096)),
-    CONSTRAINT api_keys_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
-    CONSTRAINT api_keys_rate_limit_mode_known CHECK ((rate_limit_mode = ANY (ARRAY['fast'::text, 'consistent'::text]))),
-    CONSTRAINT api_keys_rate_limit_range CHECK (((rate_limit_per_minute >= 1) AND (rate_limit_per_minute <= 10000))),
-    CONSTRAINT api_keys_revoked_at_finite CHECK (isfinite(revoked_at)),
-    CONSTRAINT api_keys_rolled_at_finite CHECK (isfinite(rolled_at)),
-    CONSTRAINT api_keys_scopes_count CHECK ((cardinality(scopes) <= 64)),
-    CONSTRAINT api_keys_tags_count CHECK ((cardinality(tags) <= 16))
-);
-
-CREATE TABLE public.apis (
-    id uuid NOT NULL,
-    slug text NOT NULL,
-    name text NOT NULL,
-    key_prefix text,
-    key_bytes integer DEFAULT 32 NOT NULL,
-    is_protected boolean DEFAULT false NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT apis_created_at_finite CHECK (isfinite(created_at)),
-    CONSTRAINT apis_key_bytes_range CHECK (((key_bytes >= 16) AND (key_bytes <= 255))),
-    CONSTRAINT apis_key_prefix_form CHECK ((key_prefix ~ '^[a-z][a-z0-9]{1,15}$'::text)),
-    CONSTRAINT apis_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
-    CONSTRAINT apis_slug_form CHECK ((slug ~ '^[A-Za-z0-9_:.*-]{1,128}$'::text))
-);
-
 CREATE UNLOGGED TABLE public.attempt_counts (
     id uuid NOT NULL,
     attempt_count integer DEFAULT 0 NOT NULL,
@@ -1693,6 +2820,24 @@ CREATE TABLE public.audit_heads (
     seq bigint NOT NULL,
     hash bytea NOT NULL,
     CONSTRAINT audit_heads_hash_length CHECK ((length(hash) = 32))
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.credit_leases (
+    account_id uuid NOT NULL,
+    credits_id uuid NOT NULL,
+    holder_id uuid NOT NULL,
+    generation integer NOT NULL,
+    granted bigint DEFAULT 0 NOT NULL,
+    settled bigint DEFAULT 0 NOT NULL,
+    number bigint DEFAULT 0 NOT NULL,
+    is_recalled boolean DEFAULT false NOT NULL,
+    asked bigint DEFAULT 0 NOT NULL,
+    heard bigint DEFAULT 0 NOT NULL,
+    answered bigint DEFAULT 0 NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT credit_leases_settled_range CHECK (((settled >= 0) AND (settled <= granted))),
+    CONSTRAINT credit_leases_updated_at_finite CHECK (isfinite(updated_at))
 )
 WITH (fillfactor='50');
 
@@ -1718,6 +2863,12 @@ CREATE TABLE public.idempotent_requests (
     CONSTRAINT idempotent_requests_key_hash_length CHECK ((length(key_hash) = 32)),
     CONSTRAINT idempotent_requests_request_hash_length CHECK ((length(request_hash) = 32)),
     CONSTRAINT idempotent_requests_shown_keys_count CHECK ((cardinality(shown_keys) >= 1))
+);
+
+CREATE TABLE public.import_forms (
+    form text NOT NULL,
+    since timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT import_forms_since_finite CHECK (isfinite(since))
 );
 
 CREATE TABLE public.installation (
@@ -1748,6 +2899,7 @@ CREATE TABLE public.invalidation_head (
     seq bigint DEFAULT 0 NOT NULL,
     mark uuid DEFAULT gen_random_uuid() NOT NULL,
     former_mark uuid,
+    import_forms text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT invalidation_head_single CHECK (only_row)
 );
 
@@ -1760,8 +2912,10 @@ CREATE TABLE public.invalidation_log (
     token_id uuid,
     at timestamp with time zone DEFAULT now() NOT NULL,
     follows uuid,
+    credits_id uuid,
+    namespace_id uuid,
     CONSTRAINT invalidation_log_at_finite CHECK (isfinite(at)),
-    CONSTRAINT invalidation_log_kind_known CHECK ((kind = ANY (ARRAY['key'::text, 'account'::text, 'service_token'::text, 'catalog'::text, 'everything'::text])))
+    CONSTRAINT invalidation_log_kind_known CHECK ((kind = ANY (ARRAY['key'::text, 'account'::text, 'service_token'::text, 'catalog'::text, 'credits'::text, 'limit_namespace'::text, 'everything'::text])))
 );
 
 ALTER TABLE public.invalidation_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -1944,7 +3098,7 @@ COMMENT ON COLUMN public.keys_v1.account_id IS 'Whose it is: accounts_v1.id.';
 
 COMMENT ON COLUMN public.keys_v1.name IS 'As the customer named it: anything may stand there.';
 
-COMMENT ON COLUMN public.keys_v1.start IS 'Its first twelve characters, to recognise it by.';
+COMMENT ON COLUMN public.keys_v1.start IS 'Its first characters, to recognise it by: four of its secret part, and all before. NULL: only its hash is known.';
 
 COMMENT ON COLUMN public.keys_v1.environment IS 'live or test.';
 
@@ -1967,6 +3121,43 @@ COMMENT ON COLUMN public.keys_v1.created_at IS 'When it was made.';
 COMMENT ON COLUMN public.keys_v1.last_used_at IS 'When it was last shown or reported.';
 
 COMMENT ON COLUMN public.keys_v1.total_requests IS 'Requests in all.';
+
+CREATE TABLE public.limit_namespaces (
+    id uuid NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    name_hash bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT limit_namespaces_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT limit_namespaces_name_hash_length CHECK ((length(name_hash) = 32)),
+    CONSTRAINT limit_namespaces_name_hash_right CHECK ((name_hash = sha256(convert_to(name, 'UTF8'::name)))),
+    CONSTRAINT limit_namespaces_name_length CHECK (((length(name) >= 1) AND (length(name) <= 512)))
+);
+
+CREATE TABLE public.limit_overrides (
+    id uuid NOT NULL,
+    namespace_id uuid NOT NULL,
+    identifier text NOT NULL COLLATE pg_catalog."C",
+    limit_value bigint NOT NULL,
+    window_milliseconds bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT limit_overrides_created_at_finite CHECK (isfinite(created_at)),
+    CONSTRAINT limit_overrides_identifier_length CHECK (((length(identifier) >= 1) AND (length(identifier) <= 512))),
+    CONSTRAINT limit_overrides_limit_range CHECK (((limit_value >= 0) AND (limit_value <= 1000000000))),
+    CONSTRAINT limit_overrides_window_range CHECK (((window_milliseconds >= 1000) AND (window_milliseconds <= 86400000)))
+);
+
+CREATE TABLE public.long_rate_limit_counts (
+    subject_id uuid NOT NULL,
+    limit_digest bigint NOT NULL,
+    window_index bigint NOT NULL,
+    instance_id uuid NOT NULL,
+    used bigint NOT NULL,
+    ended_at timestamp with time zone NOT NULL,
+    published_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT long_rate_limit_counts_ended_at_finite CHECK (isfinite(ended_at)),
+    CONSTRAINT long_rate_limit_counts_published_at_finite CHECK (isfinite(published_at))
+)
+WITH (fillfactor='50');
 
 CREATE TABLE public.mails (
     id uuid NOT NULL,
@@ -2095,30 +3286,6 @@ CREATE TABLE public.packed_usage_totals (
     CONSTRAINT packed_usage_totals_day_finite CHECK (isfinite(day))
 );
 
-CREATE TABLE public.permissions (
-    id uuid NOT NULL,
-    slug text NOT NULL,
-    description text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT permissions_created_at_finite CHECK (isfinite(created_at)),
-    CONSTRAINT permissions_description_length CHECK ((length(description) <= 500)),
-    CONSTRAINT permissions_slug_form CHECK ((slug ~ '^[A-Za-z0-9_:.*-]{1,128}$'::text))
-);
-
-CREATE TABLE public.plans (
-    name text NOT NULL,
-    key_cap integer,
-    scopes text[] NOT NULL,
-    rate_limit_per_minute_max integer,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    max_key_lifetime_days integer,
-    CONSTRAINT plans_created_at_finite CHECK (isfinite(created_at)),
-    CONSTRAINT plans_key_cap_range CHECK (((key_cap >= 1) AND (key_cap <= 10000))),
-    CONSTRAINT plans_max_key_lifetime_range CHECK (((max_key_lifetime_days >= 1) AND (max_key_lifetime_days <= 36500))),
-    CONSTRAINT plans_rate_limit_range CHECK (((rate_limit_per_minute_max >= 1) AND (rate_limit_per_minute_max <= 10000))),
-    CONSTRAINT plans_scopes_present CHECK ((cardinality(scopes) > 0))
-);
-
 CREATE UNLOGGED TABLE public.rate_limit_counts (
     slot smallint NOT NULL,
     subject_id uuid NOT NULL,
@@ -2145,19 +3312,11 @@ CREATE TABLE public.rate_limit_windows (
     window_seconds integer NOT NULL,
     window_index bigint NOT NULL,
     used bigint NOT NULL,
-    used_before bigint NOT NULL
+    used_before bigint NOT NULL,
+    window_milliseconds bigint,
+    refill bigint
 )
 WITH (fillfactor='50');
-
-CREATE TABLE public.roles (
-    id uuid NOT NULL,
-    name text NOT NULL,
-    description text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT roles_created_at_finite CHECK (isfinite(created_at)),
-    CONSTRAINT roles_description_length CHECK ((length(description) <= 500)),
-    CONSTRAINT roles_name_form CHECK ((name ~ '^[A-Za-z0-9_:.*-]{1,128}$'::text))
-);
 
 CREATE VIEW public.running_invalidation_server AS
  SELECT pg_postmaster_start_time() AS postmaster_started_at,
@@ -2208,11 +3367,14 @@ CREATE TABLE public.service_tokens (
     api_ids uuid[],
     CONSTRAINT service_tokens_accounts_unrestricted CHECK ((((environment IS NULL) AND (api_ids IS NULL)) OR (NOT ('accounts.write'::text = ANY (permissions))))),
     CONSTRAINT service_tokens_api_ids_count CHECK (((cardinality(api_ids) >= 1) AND (cardinality(api_ids) <= 64))),
+    CONSTRAINT service_tokens_audit_unrestricted CHECK ((((environment IS NULL) AND (api_ids IS NULL)) OR (NOT ('audit.read'::text = ANY (permissions))))),
     CONSTRAINT service_tokens_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT service_tokens_environment_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
     CONSTRAINT service_tokens_expires_at_finite CHECK (isfinite(expires_at)),
+    CONSTRAINT service_tokens_imports_unrestricted CHECK ((((environment IS NULL) AND (api_ids IS NULL)) OR (NOT (permissions && ARRAY['keys.import'::text, 'keys.export'::text])))),
+    CONSTRAINT service_tokens_limits_unrestricted CHECK ((((environment IS NULL) AND (api_ids IS NULL)) OR (NOT (permissions && ARRAY['limits.use'::text, 'limits.write'::text])))),
     CONSTRAINT service_tokens_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
-    CONSTRAINT service_tokens_permissions_known CHECK (((cardinality(permissions) > 0) AND (permissions <@ ARRAY['keys.verify'::text, 'usage.write'::text, 'keys.read'::text, 'keys.write'::text, 'analytics.read'::text, 'catalog.read'::text, 'catalog.write'::text, 'keys.grant'::text, 'accounts.read'::text, 'accounts.write'::text]))),
+    CONSTRAINT service_tokens_permissions_known CHECK (((cardinality(permissions) > 0) AND (permissions <@ ARRAY['keys.verify'::text, 'usage.write'::text, 'keys.read'::text, 'keys.write'::text, 'analytics.read'::text, 'catalog.read'::text, 'catalog.write'::text, 'keys.grant'::text, 'accounts.read'::text, 'accounts.write'::text, 'limits.use'::text, 'limits.write'::text, 'audit.read'::text, 'keys.import'::text, 'keys.export'::text]))),
     CONSTRAINT service_tokens_revoked_at_finite CHECK (isfinite(revoked_at)),
     CONSTRAINT service_tokens_rolled_at_finite CHECK (isfinite(rolled_at)),
     CONSTRAINT service_tokens_token_hash_length CHECK ((length(token_hash) = 32)),
@@ -2234,6 +3396,27 @@ CREATE TABLE public.sessions (
     CONSTRAINT sessions_last_seen_at_finite CHECK (isfinite(last_seen_at)),
     CONSTRAINT sessions_token_hash_length CHECK ((length(token_hash) = 32)),
     CONSTRAINT sessions_user_agent_length CHECK ((length(user_agent) <= 256))
+);
+
+CREATE TABLE public.settings_history (
+    id bigint NOT NULL,
+    kind text NOT NULL,
+    subject text NOT NULL,
+    account_id uuid,
+    until timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    settings jsonb NOT NULL,
+    CONSTRAINT settings_history_kind_known CHECK ((kind = ANY (ARRAY['beginning'::text, 'key'::text, 'account'::text, 'plan'::text, 'api'::text, 'permission'::text, 'role'::text, 'key_roles'::text, 'key_permissions'::text, 'role_permissions'::text]))),
+    CONSTRAINT settings_history_subject_length CHECK (((length(subject) >= 1) AND (length(subject) <= 100))),
+    CONSTRAINT settings_history_until_finite CHECK (isfinite(until))
+);
+
+ALTER TABLE public.settings_history ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.settings_history_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE public.signups (
@@ -2265,7 +3448,7 @@ CREATE TABLE public.staff (
 
 CREATE TABLE public.staff_confirmations (
     id uuid NOT NULL,
-    account_id uuid NOT NULL,
+    account_id uuid,
     key_count integer NOT NULL,
     requester_id uuid NOT NULL,
     requester_name text NOT NULL,
@@ -2273,11 +3456,14 @@ CREATE TABLE public.staff_confirmations (
     ticket text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
+    key_ids uuid[],
     CONSTRAINT staff_confirmations_created_at_finite CHECK (isfinite(created_at)),
     CONSTRAINT staff_confirmations_expires_at_finite CHECK (isfinite(expires_at)),
     CONSTRAINT staff_confirmations_key_count_positive CHECK ((key_count > 0)),
+    CONSTRAINT staff_confirmations_key_ids_count CHECK (((cardinality(key_ids) >= 1) AND (cardinality(key_ids) <= 1000))),
     CONSTRAINT staff_confirmations_reason_length CHECK (((length(reason) >= 3) AND (length(reason) <= 500))),
     CONSTRAINT staff_confirmations_requester_name_length CHECK (((length(requester_name) >= 1) AND (length(requester_name) <= 100))),
+    CONSTRAINT staff_confirmations_subject CHECK (((account_id IS NULL) = (key_ids IS NOT NULL))),
     CONSTRAINT staff_confirmations_ticket_length CHECK (((length(ticket) >= 1) AND (length(ticket) <= 100)))
 );
 
@@ -2581,11 +3767,23 @@ ALTER TABLE ONLY public.audit_events
 ALTER TABLE ONLY public.audit_heads
     ADD CONSTRAINT audit_heads_pkey PRIMARY KEY (account_id);
 
+ALTER TABLE ONLY public.credit_holders
+    ADD CONSTRAINT credit_holders_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.credit_leases
+    ADD CONSTRAINT credit_leases_pkey PRIMARY KEY (credits_id, holder_id);
+
+ALTER TABLE ONLY public.credits
+    ADD CONSTRAINT credits_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.erasures
     ADD CONSTRAINT erasures_pkey PRIMARY KEY (user_id);
 
 ALTER TABLE ONLY public.idempotent_requests
     ADD CONSTRAINT idempotent_requests_pkey PRIMARY KEY (account_id, key_hash);
+
+ALTER TABLE ONLY public.import_forms
+    ADD CONSTRAINT import_forms_pkey PRIMARY KEY (form);
 
 ALTER TABLE ONLY public.installation
     ADD CONSTRAINT installation_pkey PRIMARY KEY (is_only);
@@ -2631,6 +3829,21 @@ ALTER TABLE ONLY public.key_usage
 
 ALTER TABLE ONLY public.key_usage_default
     ADD CONSTRAINT key_usage_default_pkey PRIMARY KEY (account_id, key_id, day, endpoint);
+
+ALTER TABLE ONLY public.limit_namespaces
+    ADD CONSTRAINT limit_namespaces_name_hash_unique UNIQUE (name_hash);
+
+ALTER TABLE ONLY public.limit_namespaces
+    ADD CONSTRAINT limit_namespaces_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.limit_overrides
+    ADD CONSTRAINT limit_overrides_identifier_unique UNIQUE (namespace_id, identifier);
+
+ALTER TABLE ONLY public.limit_overrides
+    ADD CONSTRAINT limit_overrides_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.long_rate_limit_counts
+    ADD CONSTRAINT long_rate_limit_counts_pkey PRIMARY KEY (subject_id, limit_digest, window_index, instance_id);
 
 ALTER TABLE ONLY public.mails
     ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
@@ -2713,6 +3926,9 @@ ALTER TABLE ONLY public.sessions
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (token_hash);
 
+ALTER TABLE ONLY public.settings_history
+    ADD CONSTRAINT settings_history_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.signups
     ADD CONSTRAINT signups_pkey PRIMARY KEY (id);
 
@@ -2752,7 +3968,11 @@ CREATE INDEX account_requests_key_hash_idx ON public.account_requests USING btre
 
 CREATE INDEX account_usage_hours_hour_idx ON public.account_usage_hours USING btree (hour);
 
+CREATE INDEX accounts_credits_idx ON public.accounts USING btree (credits_id) WHERE (credits_id IS NOT NULL);
+
 CREATE UNIQUE INDEX accounts_external_id_unique ON public.accounts USING btree (external_id) WHERE (deleted_at IS NULL);
+
+CREATE UNIQUE INDEX accounts_house_api_unique ON public.accounts USING btree (house_api_id) WHERE (deleted_at IS NULL);
 
 CREATE INDEX accounts_name_trigram_idx ON public.accounts USING gin (name public.gin_trgm_ops);
 
@@ -2760,7 +3980,11 @@ CREATE INDEX api_keys_account_idx ON public.api_keys USING btree (account_id, id
 
 CREATE INDEX api_keys_api_idx ON public.api_keys USING btree (api_id) WHERE (api_id IS NOT NULL);
 
+CREATE INDEX api_keys_credits_idx ON public.api_keys USING btree (credits_id) WHERE (credits_id IS NOT NULL);
+
 CREATE INDEX api_keys_expires_at_idx ON public.api_keys USING btree (expires_at) WHERE ((expires_at IS NOT NULL) AND (revoked_at IS NULL) AND (rolled_at IS NULL));
+
+CREATE UNIQUE INDEX api_keys_import_hash_unique ON public.api_keys USING btree (import_form, import_hash) WHERE (import_hash IS NOT NULL);
 
 CREATE INDEX api_keys_key_start_idx ON public.api_keys USING btree (key_start text_pattern_ops);
 
@@ -2777,6 +4001,12 @@ CREATE INDEX audit_events_at_idx ON public.audit_events USING btree (account_id,
 CREATE UNIQUE INDEX audit_events_chain_unique ON public.audit_events USING btree (account_id NULLS FIRST, seq) NULLS NOT DISTINCT;
 
 CREATE INDEX audit_events_target_idx ON public.audit_events USING btree (account_id, target_id, id DESC);
+
+CREATE INDEX credit_leases_account_idx ON public.credit_leases USING btree (account_id) WHERE (granted > settled);
+
+CREATE INDEX credit_leases_holder_idx ON public.credit_leases USING btree (holder_id);
+
+CREATE INDEX credits_refill_at_idx ON public.credits USING btree (refill_at) WHERE (refill_at IS NOT NULL);
 
 CREATE INDEX erasures_unfinished_idx ON public.erasures USING btree (created_at) WHERE (finished_at IS NULL);
 
@@ -2797,6 +4027,10 @@ CREATE INDEX key_activity_idle_idx ON public.key_activity USING btree (key_id, i
 CREATE INDEX key_permissions_permission_idx ON public.key_permissions USING btree (permission_id);
 
 CREATE INDEX key_roles_role_idx ON public.key_roles USING btree (role_id);
+
+CREATE INDEX limit_overrides_namespace_idx ON public.limit_overrides USING btree (namespace_id, id);
+
+CREATE INDEX long_rate_limit_counts_ended_at_idx ON public.long_rate_limit_counts USING btree (ended_at);
 
 CREATE INDEX mails_due_at_idx ON public.mails USING btree (due_at) WHERE (state = 'waiting'::text);
 
@@ -2819,6 +4053,10 @@ CREATE INDEX role_permissions_permission_idx ON public.role_permissions USING bt
 CREATE INDEX sessions_expires_at_idx ON public.sessions USING btree (expires_at);
 
 CREATE INDEX sessions_membership_idx ON public.sessions USING btree (user_id, account_id);
+
+CREATE INDEX settings_history_subject_idx ON public.settings_history USING btree (kind, subject, id);
+
+CREATE INDEX settings_history_until_idx ON public.settings_history USING btree (until);
 
 CREATE INDEX signups_created_at_idx ON public.signups USING btree (created_at);
 
@@ -2848,13 +4086,23 @@ CREATE TRIGGER accounts_invalidate_truncate AFTER TRUNCATE ON public.accounts FO
 
 CREATE TRIGGER accounts_invalidate_update AFTER UPDATE ON public.accounts REFERENCING OLD TABLE AS old_accounts FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_accounts();
 
+CREATE TRIGGER accounts_keep_delete AFTER DELETE ON public.accounts REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_accounts();
+
+CREATE TRIGGER accounts_keep_update AFTER UPDATE ON public.accounts REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_accounts();
+
 CREATE TRIGGER api_keys_invalidate_delete AFTER DELETE ON public.api_keys REFERENCING OLD TABLE AS old_keys FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_keys();
 
 CREATE TRIGGER api_keys_invalidate_truncate AFTER TRUNCATE ON public.api_keys FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
 
 CREATE TRIGGER api_keys_invalidate_update AFTER UPDATE ON public.api_keys REFERENCING OLD TABLE AS old_keys FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_keys();
 
+CREATE TRIGGER api_keys_keep_delete AFTER DELETE ON public.api_keys REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_api_keys();
+
+CREATE TRIGGER api_keys_keep_update AFTER UPDATE ON public.api_keys REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_api_keys();
+
 CREATE TRIGGER api_keys_log_insert AFTER INSERT ON public.api_keys REFERENCING NEW TABLE AS new_keys FOR EACH STATEMENT EXECUTE FUNCTION public.log_new_keys();
+
+CREATE TRIGGER api_keys_note_imports AFTER INSERT ON public.api_keys REFERENCING NEW TABLE AS new_keys FOR EACH STATEMENT EXECUTE FUNCTION public.note_import_forms();
 
 CREATE TRIGGER api_keys_note_made_at AFTER UPDATE OF created_at ON public.api_keys FOR EACH ROW WHEN ((old.created_at IS DISTINCT FROM new.created_at)) EXECUTE FUNCTION public.note_made_at();
 
@@ -2863,6 +4111,10 @@ CREATE TRIGGER api_keys_note_new AFTER INSERT ON public.api_keys REFERENCING NEW
 CREATE TRIGGER api_keys_revision BEFORE UPDATE ON public.api_keys FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION public.count_key_revision();
 
 CREATE TRIGGER apis_invalidate AFTER DELETE OR UPDATE OR TRUNCATE ON public.apis FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_catalog();
+
+CREATE TRIGGER apis_keep_delete AFTER DELETE ON public.apis REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_apis();
+
+CREATE TRIGGER apis_keep_update AFTER UPDATE ON public.apis REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_apis();
 
 CREATE TRIGGER audit_events_advance AFTER INSERT ON public.audit_events REFERENCING NEW TABLE AS chained_events FOR EACH STATEMENT EXECUTE FUNCTION public.advance_audit_heads();
 
@@ -2878,9 +4130,21 @@ CREATE TRIGGER audit_heads_append_only BEFORE DELETE OR TRUNCATE ON public.audit
 
 CREATE TRIGGER audit_heads_guard BEFORE INSERT OR UPDATE ON public.audit_heads FOR EACH STATEMENT EXECUTE FUNCTION public.guard_audit_heads();
 
+CREATE TRIGGER credits_invalidate_delete AFTER DELETE ON public.credits FOR EACH ROW EXECUTE FUNCTION public.invalidate_credits();
+
+CREATE TRIGGER credits_invalidate_truncate AFTER TRUNCATE ON public.credits FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER credits_invalidate_update AFTER UPDATE ON public.credits FOR EACH ROW WHEN ((old.revision IS DISTINCT FROM new.revision)) EXECUTE FUNCTION public.invalidate_credits();
+
+CREATE CONSTRAINT TRIGGER import_forms_announce AFTER INSERT ON public.import_forms DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.announce_import_form();
+
 CREATE CONSTRAINT TRIGGER invalidation_log_number AFTER INSERT ON public.invalidation_log DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.number_invalidation();
 
 CREATE TRIGGER key_permissions_invalidate AFTER UPDATE OR TRUNCATE ON public.key_permissions FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER key_permissions_keep_delete AFTER DELETE ON public.key_permissions REFERENCING OLD TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_key_permissions();
+
+CREATE TRIGGER key_permissions_keep_insert AFTER INSERT ON public.key_permissions REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_key_permissions();
 
 CREATE TRIGGER key_permissions_touch_delete AFTER DELETE ON public.key_permissions REFERENCING OLD TABLE AS changed_grants FOR EACH STATEMENT EXECUTE FUNCTION public.touch_granted_keys();
 
@@ -2888,9 +4152,29 @@ CREATE TRIGGER key_permissions_touch_insert AFTER INSERT ON public.key_permissio
 
 CREATE TRIGGER key_roles_invalidate AFTER UPDATE OR TRUNCATE ON public.key_roles FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
 
+CREATE TRIGGER key_roles_keep_delete AFTER DELETE ON public.key_roles REFERENCING OLD TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_key_roles();
+
+CREATE TRIGGER key_roles_keep_insert AFTER INSERT ON public.key_roles REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_key_roles();
+
 CREATE TRIGGER key_roles_touch_delete AFTER DELETE ON public.key_roles REFERENCING OLD TABLE AS changed_grants FOR EACH STATEMENT EXECUTE FUNCTION public.touch_granted_keys();
 
 CREATE TRIGGER key_roles_touch_insert AFTER INSERT ON public.key_roles REFERENCING NEW TABLE AS changed_grants FOR EACH STATEMENT EXECUTE FUNCTION public.touch_granted_keys();
+
+CREATE TRIGGER limit_namespaces_invalidate_delete AFTER DELETE ON public.limit_namespaces REFERENCING OLD TABLE AS old_namespaces FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_limit_namespaces();
+
+CREATE TRIGGER limit_namespaces_invalidate_truncate AFTER TRUNCATE ON public.limit_namespaces FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER limit_namespaces_invalidate_update AFTER UPDATE ON public.limit_namespaces REFERENCING OLD TABLE AS old_namespaces FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_limit_namespaces();
+
+CREATE TRIGGER limit_namespaces_log_insert AFTER INSERT ON public.limit_namespaces REFERENCING NEW TABLE AS new_namespaces FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_limit_namespaces();
+
+CREATE TRIGGER limit_overrides_invalidate_delete AFTER DELETE ON public.limit_overrides REFERENCING OLD TABLE AS old_overrides FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_overridden_namespaces();
+
+CREATE TRIGGER limit_overrides_invalidate_insert AFTER INSERT ON public.limit_overrides REFERENCING NEW TABLE AS new_overrides FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_overridden_namespaces();
+
+CREATE TRIGGER limit_overrides_invalidate_truncate AFTER TRUNCATE ON public.limit_overrides FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER limit_overrides_invalidate_update AFTER UPDATE ON public.limit_overrides REFERENCING OLD TABLE AS old_overrides NEW TABLE AS new_overrides FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_overridden_namespaces();
 
 CREATE TRIGGER packed_usage_sum_delete AFTER DELETE ON public.packed_usage REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION public.sum_packed_usage();
 
@@ -2900,11 +4184,27 @@ CREATE TRIGGER packed_usage_sum_update AFTER UPDATE ON public.packed_usage REFER
 
 CREATE TRIGGER permissions_invalidate AFTER DELETE OR UPDATE OR TRUNCATE ON public.permissions FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_catalog();
 
+CREATE TRIGGER permissions_keep_delete AFTER DELETE ON public.permissions REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_permissions();
+
+CREATE TRIGGER permissions_keep_update AFTER UPDATE ON public.permissions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_permissions();
+
 CREATE TRIGGER plans_invalidate AFTER DELETE OR UPDATE OR TRUNCATE ON public.plans FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_everything();
+
+CREATE TRIGGER plans_keep_delete AFTER DELETE ON public.plans REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_plans();
+
+CREATE TRIGGER plans_keep_update AFTER UPDATE ON public.plans REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_plans();
 
 CREATE TRIGGER role_permissions_invalidate AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.role_permissions FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_catalog();
 
+CREATE TRIGGER role_permissions_keep_delete AFTER DELETE ON public.role_permissions REFERENCING OLD TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_role_permissions();
+
+CREATE TRIGGER role_permissions_keep_insert AFTER INSERT ON public.role_permissions REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_role_permissions();
+
 CREATE TRIGGER roles_invalidate AFTER DELETE OR UPDATE OR TRUNCATE ON public.roles FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_catalog();
+
+CREATE TRIGGER roles_keep_delete AFTER DELETE ON public.roles REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_roles();
+
+CREATE TRIGGER roles_keep_update AFTER UPDATE ON public.roles REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.keep_roles();
 
 CREATE TRIGGER service_tokens_invalidate_delete AFTER DELETE ON public.service_tokens REFERENCING OLD TABLE AS old_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.invalidate_service_tokens();
 
@@ -2920,6 +4220,12 @@ ALTER TABLE ONLY public.account_requests
     ADD CONSTRAINT account_requests_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
 
 ALTER TABLE ONLY public.accounts
+    ADD CONSTRAINT accounts_credits_fkey FOREIGN KEY (credits_id) REFERENCES public.credits(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY public.accounts
+    ADD CONSTRAINT accounts_house_api_fkey FOREIGN KEY (house_api_id) REFERENCES public.apis(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY public.accounts
     ADD CONSTRAINT accounts_plan_fkey FOREIGN KEY (plan) REFERENCES public.plans(name) ON UPDATE CASCADE;
 
 ALTER TABLE ONLY public.api_keys
@@ -2928,8 +4234,20 @@ ALTER TABLE ONLY public.api_keys
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_api_fkey FOREIGN KEY (api_id) REFERENCES public.apis(id) ON DELETE SET NULL;
 
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_credits_fkey FOREIGN KEY (credits_id) REFERENCES public.credits(id) ON DELETE SET NULL;
+
 ALTER TABLE ONLY public.audit_events
     ADD CONSTRAINT audit_events_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
+
+ALTER TABLE ONLY public.credit_leases
+    ADD CONSTRAINT credit_leases_credits_fkey FOREIGN KEY (credits_id) REFERENCES public.credits(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.credit_leases
+    ADD CONSTRAINT credit_leases_holder_fkey FOREIGN KEY (holder_id) REFERENCES public.credit_holders(id);
+
+ALTER TABLE ONLY public.credits
+    ADD CONSTRAINT credits_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
 
 ALTER TABLE ONLY public.idempotent_requests
     ADD CONSTRAINT idempotent_requests_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
@@ -2960,6 +4278,9 @@ ALTER TABLE ONLY public.key_roles
 
 ALTER TABLE ONLY public.key_roles
     ADD CONSTRAINT key_roles_role_fkey FOREIGN KEY (role_id) REFERENCES public.roles(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.limit_overrides
+    ADD CONSTRAINT limit_overrides_namespace_fkey FOREIGN KEY (namespace_id) REFERENCES public.limit_namespaces(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_account_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
@@ -3017,6 +4338,10 @@ ALTER TABLE public.audit_events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.audit_heads ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.credit_leases ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.credits ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY current_account ON public.account_endpoints TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY current_account ON public.account_requests TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
@@ -3030,6 +4355,10 @@ CREATE POLICY current_account ON public.api_keys TO latchkey_portal USING ((acco
 CREATE POLICY current_account ON public.audit_events TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY current_account ON public.audit_heads TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.credit_leases TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.credits TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY current_account ON public.idempotent_requests TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
@@ -3058,6 +4387,8 @@ CREATE POLICY current_account ON public.packed_account_usage TO latchkey_portal 
 CREATE POLICY current_account ON public.packed_usage TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY current_account ON public.sessions TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY current_account ON public.settings_history TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY current_account ON public.staff_confirmations TO latchkey_portal USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
@@ -3105,6 +4436,10 @@ CREATE POLICY latchkey_gateway ON public.accounts TO latchkey_gateway USING (tru
 
 CREATE POLICY latchkey_gateway ON public.api_keys TO latchkey_gateway USING (true);
 
+CREATE POLICY latchkey_gateway ON public.credit_leases TO latchkey_gateway USING (true);
+
+CREATE POLICY latchkey_gateway ON public.credits TO latchkey_gateway USING (true);
+
 CREATE POLICY latchkey_gateway ON public.key_activity TO latchkey_gateway USING (true);
 
 CREATE POLICY latchkey_gateway ON public.key_permissions TO latchkey_gateway USING (true);
@@ -3135,6 +4470,10 @@ CREATE POLICY latchkey_jobs ON public.accounts TO latchkey_jobs USING (true);
 
 CREATE POLICY latchkey_jobs ON public.api_keys TO latchkey_jobs USING (true);
 
+CREATE POLICY latchkey_jobs ON public.credit_leases TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.credits TO latchkey_jobs USING (true);
+
 CREATE POLICY latchkey_jobs ON public.idempotent_requests TO latchkey_jobs USING (true);
 
 CREATE POLICY latchkey_jobs ON public.key_expiry_notices TO latchkey_jobs USING (true);
@@ -3148,6 +4487,8 @@ CREATE POLICY latchkey_jobs ON public.memberships TO latchkey_jobs USING (true);
 CREATE POLICY latchkey_jobs ON public.one_time_tokens TO latchkey_jobs USING (true);
 
 CREATE POLICY latchkey_jobs ON public.sessions TO latchkey_jobs USING (true);
+
+CREATE POLICY latchkey_jobs ON public.settings_history TO latchkey_jobs USING (true);
 
 CREATE POLICY latchkey_jobs ON public.staff_confirmations TO latchkey_jobs USING (true);
 
@@ -3171,11 +4512,17 @@ ALTER TABLE public.packed_usage ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.settings_history ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY staff_act ON public.accounts TO latchkey_staff USING ((id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY staff_act ON public.api_keys TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY staff_act ON public.audit_events TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY staff_act ON public.credit_leases TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
+
+CREATE POLICY staff_act ON public.credits TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
 CREATE POLICY staff_act ON public.key_activity TO latchkey_staff USING ((account_id = ( SELECT public.current_account() AS current_account)));
 
@@ -3193,6 +4540,8 @@ CREATE POLICY staff_act ON public.staff_confirmations TO latchkey_staff USING ((
 
 ALTER TABLE public.staff_confirmations ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY staff_lists ON public.staff_confirmations TO latchkey_staff USING ((account_id IS NULL));
+
 CREATE POLICY staff_look ON public.account_requests FOR SELECT TO latchkey_staff USING (true);
 
 CREATE POLICY staff_look ON public.accounts FOR SELECT TO latchkey_staff USING (true);
@@ -3202,6 +4551,10 @@ CREATE POLICY staff_look ON public.api_keys FOR SELECT TO latchkey_staff USING (
 CREATE POLICY staff_look ON public.audit_events FOR SELECT TO latchkey_staff USING (true);
 
 CREATE POLICY staff_look ON public.audit_heads FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY staff_look ON public.credit_leases FOR SELECT TO latchkey_staff USING (true);
+
+CREATE POLICY staff_look ON public.credits FOR SELECT TO latchkey_staff USING (true);
 
 CREATE POLICY staff_look ON public.key_activity FOR SELECT TO latchkey_staff USING (true);
 
@@ -3228,10 +4581,19 @@ GRANT USAGE ON SCHEMA public TO latchkey_jobs;
 
 REVOKE ALL ON FUNCTION public.advance_audit_heads() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.announce_import_form() FROM PUBLIC;
+
 GRANT SELECT,INSERT ON TABLE public.audit_events TO latchkey_portal;
 GRANT INSERT ON TABLE public.audit_events TO latchkey_identity;
 GRANT SELECT,INSERT ON TABLE public.audit_events TO latchkey_staff;
 GRANT INSERT ON TABLE public.audit_events TO latchkey_jobs;
+
+GRANT SELECT ON TABLE public.credits TO latchkey_portal;
+GRANT SELECT,UPDATE ON TABLE public.credits TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.credits TO latchkey_staff;
+GRANT SELECT,UPDATE ON TABLE public.credits TO latchkey_jobs;
+
+GRANT UPDATE(created_at) ON TABLE public.credits TO latchkey_portal;
 
 REVOKE ALL ON FUNCTION public.begin_erasure(person uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.begin_erasure(person uuid) TO latchkey_identity;
@@ -3274,68 +4636,39 @@ REVOKE ALL ON FUNCTION public.grant_analytics(role_name name) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.grant_portal(role_name name) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.import_keys(imported json) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.import_keys(imported json) TO latchkey_staff;
+
 REVOKE ALL ON FUNCTION public.invalidate_accounts() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.invalidate_catalog() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.invalidate_credits() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.invalidate_everything() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.invalidate_keys() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.invalidate_limit_namespaces() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.invalidate_overridden_namespaces() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.invalidate_service_tokens() FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.credit_holders TO latchkey_portal;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.credit_holders TO latchkey_gateway;
+GRANT SELECT ON TABLE public.credit_holders TO latchkey_staff;
+GRANT SELECT,DELETE ON TABLE public.credit_holders TO latchkey_jobs;
+
+GRANT UPDATE(heard_at) ON TABLE public.credit_holders TO latchkey_jobs;
+
+GRANT UPDATE(silent_count) ON TABLE public.credit_holders TO latchkey_jobs;
 
 REVOKE ALL ON FUNCTION public.is_in_invalidation_history(seq bigint, mark uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.is_in_invalidation_history(seq bigint, mark uuid) TO latchkey_portal;
 GRANT ALL ON FUNCTION public.is_in_invalidation_history(seq bigint, mark uuid) TO latchkey_gateway;
 
 REVOKE ALL ON FUNCTION public.isolate_accounts(tenant_table regclass, account_column name) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.lock_audit_head(event public.audit_events, OUT seq bigint, OUT hash bytea) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.log_new_keys() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.log_new_service_tokens() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.note_made_at() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.note_new_keys() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.number_invalidation() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.open_to(tenant_table regclass, VARIADIC role_names name[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.open_to_staff(tenant_table regclass, account_column name) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.pack_usage(before date, counter_count_max integer, after_account uuid, after_key uuid, after_day date, OUT counter_count bigint, OUT last_account uuid, OUT last_key uuid, OUT last_day date) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.pack_usage(before date, counter_count_max integer, after_account uuid, after_key uuid, after_day date, OUT counter_count bigint, OUT last_account uuid, OUT last_key uuid, OUT last_day date) TO latchkey_jobs;
-
-REVOKE ALL ON FUNCTION public.place_usage() FROM PUBLIC;
-GRANT ALL ON FUNCTION public.place_usage() TO latchkey_jobs;
-
-REVOKE ALL ON FUNCTION public.redact_audit_event() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.redact_audit_events(person uuid, trail uuid, after bigint, event_count bigint, OUT last bigint, OUT redacted bigint, OUT digest text) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.redact_audit_events(person uuid, trail uuid, after bigint, event_count bigint, OUT last bigint, OUT redacted bigint, OUT digest text) TO latchkey_identity;
-
-REVOKE ALL ON FUNCTION public.touch_granted_keys() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.unplaced_usage_count() FROM PUBLIC;
-GRANT ALL ON FUNCTION public.unplaced_usage_count() TO latchkey_jobs;
-
-GRANT SELECT ON TABLE public.account_endpoints TO latchkey_portal;
-GRANT SELECT,INSERT ON TABLE public.account_endpoints TO latchkey_gateway;
-GRANT SELECT ON TABLE public.account_endpoints TO latchkey_analyst;
-
-GRANT INSERT ON TABLE public.account_requests TO latchkey_portal;
-GRANT SELECT ON TABLE public.account_requests TO latchkey_staff;
-GRANT SELECT,DELETE ON TABLE public.account_requests TO latchkey_jobs;
-
-GRANT UPDATE(created_at) ON TABLE public.account_requests TO latchkey_jobs;
-
-GRANT SELECT ON TABLE public.account_usage_hours TO latchkey_portal;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.account_usage_hours TO latchkey_gateway;
-GRANT SELECT ON TABLE public.account_usage_hours TO latchkey_analyst;
-GRANT SELECT,DELETE,UPDATE ON TABLE public.account_usage_hours TO latchkey_jobs;
 
 GRANT SELECT,INSERT ON TABLE public.accounts TO latchkey_portal;
 GRANT SELECT ON TABLE public.accounts TO latchkey_identity;
@@ -3373,15 +4706,34 @@ GRANT SELECT(rate_limit_mode) ON TABLE public.accounts TO latchkey_gateway;
 GRANT UPDATE(kind) ON TABLE public.accounts TO latchkey_staff;
 
 GRANT UPDATE(external_id) ON TABLE public.accounts TO latchkey_staff;
+GRANT SELECT(external_id) ON TABLE public.accounts TO latchkey_analyst;
 
 GRANT UPDATE(metadata) ON TABLE public.accounts TO latchkey_staff;
 
-GRANT SELECT ON TABLE public.key_usage TO latchkey_portal;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.key_usage TO latchkey_gateway;
-GRANT SELECT ON TABLE public.key_usage TO latchkey_analyst;
+GRANT SELECT(credits_id) ON TABLE public.accounts TO latchkey_gateway;
+GRANT UPDATE(credits_id) ON TABLE public.accounts TO latchkey_staff;
 
-GRANT SELECT ON TABLE public.packed_usage TO latchkey_portal;
-GRANT SELECT ON TABLE public.packed_usage TO latchkey_analyst;
+GRANT SELECT(named_limits) ON TABLE public.accounts TO latchkey_gateway;
+GRANT UPDATE(named_limits) ON TABLE public.accounts TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.apis TO latchkey_portal;
+GRANT SELECT ON TABLE public.apis TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.apis TO latchkey_staff;
+
+GRANT SELECT(id) ON TABLE public.apis TO latchkey_analyst;
+
+GRANT UPDATE(slug) ON TABLE public.apis TO latchkey_staff;
+GRANT SELECT(slug) ON TABLE public.apis TO latchkey_analyst;
+
+GRANT UPDATE(name) ON TABLE public.apis TO latchkey_staff;
+
+GRANT UPDATE(key_prefix) ON TABLE public.apis TO latchkey_staff;
+
+GRANT UPDATE(key_bytes) ON TABLE public.apis TO latchkey_staff;
+
+GRANT UPDATE(is_protected) ON TABLE public.apis TO latchkey_staff;
+
+GRANT UPDATE(endpoint_limits) ON TABLE public.apis TO latchkey_staff;
 
 GRANT INSERT,UPDATE ON TABLE public.api_keys TO latchkey_portal;
 GRANT SELECT ON TABLE public.api_keys TO latchkey_staff;
@@ -3404,6 +4756,7 @@ GRANT SELECT(name) ON TABLE public.api_keys TO latchkey_jobs;
 GRANT SELECT(key_start) ON TABLE public.api_keys TO latchkey_portal;
 GRANT SELECT(key_start) ON TABLE public.api_keys TO latchkey_analyst;
 GRANT SELECT(key_start) ON TABLE public.api_keys TO latchkey_jobs;
+GRANT SELECT(key_start) ON TABLE public.api_keys TO latchkey_gateway;
 
 GRANT SELECT(key_hash) ON TABLE public.api_keys TO latchkey_gateway;
 
@@ -3477,29 +4830,170 @@ GRANT SELECT(lineage_id) ON TABLE public.api_keys TO latchkey_gateway;
 
 GRANT SELECT(api_id) ON TABLE public.api_keys TO latchkey_portal;
 GRANT SELECT(api_id) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT SELECT(api_id) ON TABLE public.api_keys TO latchkey_analyst;
 
 GRANT SELECT(has_grants) ON TABLE public.api_keys TO latchkey_portal;
 GRANT SELECT(has_grants) ON TABLE public.api_keys TO latchkey_gateway;
 
-GRANT SELECT ON TABLE public.apis TO latchkey_portal;
-GRANT SELECT ON TABLE public.apis TO latchkey_gateway;
-GRANT SELECT,INSERT,DELETE ON TABLE public.apis TO latchkey_staff;
+GRANT SELECT(credits_id) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(credits_id) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT SELECT(credits_id) ON TABLE public.api_keys TO latchkey_jobs;
+GRANT UPDATE(credits_id) ON TABLE public.api_keys TO latchkey_staff;
 
-GRANT UPDATE(slug) ON TABLE public.apis TO latchkey_staff;
+GRANT SELECT(named_limits) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(named_limits) ON TABLE public.api_keys TO latchkey_gateway;
 
-GRANT UPDATE(name) ON TABLE public.apis TO latchkey_staff;
+GRANT SELECT(key_prefix) ON TABLE public.api_keys TO latchkey_portal;
 
-GRANT UPDATE(key_prefix) ON TABLE public.apis TO latchkey_staff;
+GRANT SELECT(key_bytes) ON TABLE public.api_keys TO latchkey_portal;
 
-GRANT UPDATE(key_bytes) ON TABLE public.apis TO latchkey_staff;
+GRANT SELECT(import_form) ON TABLE public.api_keys TO latchkey_gateway;
 
-GRANT UPDATE(is_protected) ON TABLE public.apis TO latchkey_staff;
+GRANT SELECT(import_hash) ON TABLE public.api_keys TO latchkey_gateway;
+
+GRANT SELECT(resources) ON TABLE public.api_keys TO latchkey_portal;
+GRANT SELECT(resources) ON TABLE public.api_keys TO latchkey_gateway;
+GRANT UPDATE(resources) ON TABLE public.api_keys TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.permissions TO latchkey_portal;
+GRANT SELECT ON TABLE public.permissions TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.permissions TO latchkey_staff;
+
+GRANT UPDATE(slug) ON TABLE public.permissions TO latchkey_staff;
+
+GRANT UPDATE(description) ON TABLE public.permissions TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.plans TO latchkey_portal;
+GRANT SELECT ON TABLE public.plans TO latchkey_identity;
+GRANT SELECT ON TABLE public.plans TO latchkey_gateway;
+GRANT SELECT,INSERT ON TABLE public.plans TO latchkey_staff;
+GRANT SELECT ON TABLE public.plans TO latchkey_analyst;
+GRANT SELECT ON TABLE public.plans TO latchkey_jobs;
+
+GRANT UPDATE(key_cap) ON TABLE public.plans TO latchkey_staff;
+
+GRANT UPDATE(scopes) ON TABLE public.plans TO latchkey_staff;
+
+GRANT UPDATE(rate_limit_per_minute_max) ON TABLE public.plans TO latchkey_staff;
+
+GRANT UPDATE(max_key_lifetime_days) ON TABLE public.plans TO latchkey_staff;
+
+GRANT UPDATE(api_ids) ON TABLE public.plans TO latchkey_staff;
+
+GRANT UPDATE(role_ids) ON TABLE public.plans TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.roles TO latchkey_portal;
+GRANT SELECT ON TABLE public.roles TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.roles TO latchkey_staff;
+
+GRANT UPDATE(name) ON TABLE public.roles TO latchkey_staff;
+
+GRANT UPDATE(description) ON TABLE public.roles TO latchkey_staff;
+
+REVOKE ALL ON FUNCTION public.keep_accounts() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.keep_api_keys() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.keep_apis() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.keep_key_permissions() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.keep_key_roles() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.keep_permissions() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.keep_plans() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.keep_role_permissions() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.keep_roles() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.lock_accounts(ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.lock_accounts(ids uuid[]) TO latchkey_staff;
+
+REVOKE ALL ON FUNCTION public.lock_audit_head(event public.audit_events, OUT seq bigint, OUT hash bytea) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.log_new_keys() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.log_new_service_tokens() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.make_external_accounts(ids uuid[], names text[], external_ids text[], event_ids uuid[], by_kind text, by_id uuid, by_name text, by_ip inet, detail text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.make_external_accounts(ids uuid[], names text[], external_ids text[], event_ids uuid[], by_kind text, by_id uuid, by_name text, by_ip inet, detail text) TO latchkey_staff;
+
+REVOKE ALL ON FUNCTION public.move_keys(target uuid, moved uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.move_keys(target uuid, moved uuid[]) TO latchkey_staff;
+
+REVOKE ALL ON FUNCTION public.note_import_forms() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.note_made_at() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.note_new_keys() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.number_invalidation() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.open_to(tenant_table regclass, VARIADIC role_names name[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.open_to_staff(tenant_table regclass, account_column name) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.pack_usage(before date, counter_count_max integer, after_account uuid, after_key uuid, after_day date, OUT counter_count bigint, OUT last_account uuid, OUT last_key uuid, OUT last_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.pack_usage(before date, counter_count_max integer, after_account uuid, after_key uuid, after_day date, OUT counter_count bigint, OUT last_account uuid, OUT last_key uuid, OUT last_day date) TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.place_usage() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.place_usage() TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.redact_audit_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.redact_audit_events(person uuid, trail uuid, after bigint, event_count bigint, OUT last bigint, OUT redacted bigint, OUT digest text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.redact_audit_events(person uuid, trail uuid, after bigint, event_count bigint, OUT last bigint, OUT redacted bigint, OUT digest text) TO latchkey_identity;
+
+REVOKE ALL ON FUNCTION public.settings_at(wanted_kind text, wanted_subject text, moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.settings_at(wanted_kind text, wanted_subject text, moment timestamp with time zone) TO latchkey_staff;
+
+REVOKE ALL ON FUNCTION public.settings_kept_since() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.settings_kept_since() TO latchkey_staff;
+
+REVOKE ALL ON FUNCTION public.touch_granted_keys() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.unplaced_usage_count() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.unplaced_usage_count() TO latchkey_jobs;
+
+REVOKE ALL ON FUNCTION public.use_imported_keys(ids uuid[], hashes bytea[], starts text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.use_imported_keys(ids uuid[], hashes bytea[], starts text[]) TO latchkey_gateway;
+
+GRANT SELECT ON TABLE public.account_endpoints TO latchkey_portal;
+GRANT SELECT,INSERT ON TABLE public.account_endpoints TO latchkey_gateway;
+GRANT SELECT ON TABLE public.account_endpoints TO latchkey_analyst;
+
+GRANT INSERT ON TABLE public.account_requests TO latchkey_portal;
+GRANT SELECT ON TABLE public.account_requests TO latchkey_staff;
+GRANT SELECT,DELETE ON TABLE public.account_requests TO latchkey_jobs;
+
+GRANT UPDATE(created_at) ON TABLE public.account_requests TO latchkey_jobs;
+
+GRANT SELECT ON TABLE public.account_usage_hours TO latchkey_portal;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.account_usage_hours TO latchkey_gateway;
+GRANT SELECT ON TABLE public.account_usage_hours TO latchkey_analyst;
+GRANT SELECT,DELETE,UPDATE ON TABLE public.account_usage_hours TO latchkey_jobs;
+
+GRANT SELECT ON TABLE public.key_usage TO latchkey_portal;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.key_usage TO latchkey_gateway;
+GRANT SELECT ON TABLE public.key_usage TO latchkey_analyst;
+
+GRANT SELECT ON TABLE public.packed_usage TO latchkey_portal;
+GRANT SELECT ON TABLE public.packed_usage TO latchkey_analyst;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.attempt_counts TO latchkey_identity;
 GRANT SELECT,DELETE ON TABLE public.attempt_counts TO latchkey_jobs;
 
 GRANT SELECT ON TABLE public.audit_heads TO latchkey_portal;
 GRANT SELECT ON TABLE public.audit_heads TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.credit_leases TO latchkey_portal;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.credit_leases TO latchkey_gateway;
+GRANT SELECT,UPDATE ON TABLE public.credit_leases TO latchkey_staff;
+GRANT SELECT,DELETE ON TABLE public.credit_leases TO latchkey_jobs;
+
+GRANT UPDATE(asked) ON TABLE public.credit_leases TO latchkey_portal;
 
 GRANT SELECT ON TABLE public.erasures TO latchkey_identity;
 
@@ -3568,6 +5062,21 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.key_policies TO latchkey_portal;
 GRANT SELECT ON TABLE public.key_policies TO latchkey_staff;
 GRANT SELECT ON TABLE public.key_policies TO latchkey_jobs;
 
+GRANT SELECT ON TABLE public.limit_namespaces TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.limit_namespaces TO latchkey_staff;
+
+GRANT UPDATE(name) ON TABLE public.limit_namespaces TO latchkey_staff;
+
+GRANT SELECT ON TABLE public.limit_overrides TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE ON TABLE public.limit_overrides TO latchkey_staff;
+
+GRANT UPDATE(limit_value) ON TABLE public.limit_overrides TO latchkey_staff;
+
+GRANT UPDATE(window_milliseconds) ON TABLE public.limit_overrides TO latchkey_staff;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.long_rate_limit_counts TO latchkey_gateway;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.long_rate_limit_counts TO latchkey_jobs;
+
 GRANT SELECT,INSERT,DELETE ON TABLE public.mails TO latchkey_portal;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.mails TO latchkey_identity;
 GRANT INSERT ON TABLE public.mails TO latchkey_staff;
@@ -3599,40 +5108,9 @@ GRANT SELECT ON TABLE public.packed_account_usage TO latchkey_analyst;
 
 GRANT SELECT ON TABLE public.packed_usage_totals TO latchkey_analyst;
 
-GRANT SELECT ON TABLE public.permissions TO latchkey_portal;
-GRANT SELECT ON TABLE public.permissions TO latchkey_gateway;
-GRANT SELECT,INSERT,DELETE ON TABLE public.permissions TO latchkey_staff;
-
-GRANT UPDATE(slug) ON TABLE public.permissions TO latchkey_staff;
-
-GRANT UPDATE(description) ON TABLE public.permissions TO latchkey_staff;
-
-GRANT SELECT ON TABLE public.plans TO latchkey_portal;
-GRANT SELECT ON TABLE public.plans TO latchkey_identity;
-GRANT SELECT ON TABLE public.plans TO latchkey_gateway;
-GRANT SELECT,INSERT ON TABLE public.plans TO latchkey_staff;
-GRANT SELECT ON TABLE public.plans TO latchkey_analyst;
-GRANT SELECT ON TABLE public.plans TO latchkey_jobs;
-
-GRANT UPDATE(key_cap) ON TABLE public.plans TO latchkey_staff;
-
-GRANT UPDATE(scopes) ON TABLE public.plans TO latchkey_staff;
-
-GRANT UPDATE(rate_limit_per_minute_max) ON TABLE public.plans TO latchkey_staff;
-
-GRANT UPDATE(max_key_lifetime_days) ON TABLE public.plans TO latchkey_staff;
-
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rate_limit_counts TO latchkey_gateway;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.rate_limit_windows TO latchkey_gateway;
-
-GRANT SELECT ON TABLE public.roles TO latchkey_portal;
-GRANT SELECT ON TABLE public.roles TO latchkey_gateway;
-GRANT SELECT,INSERT,DELETE ON TABLE public.roles TO latchkey_staff;
-
-GRANT UPDATE(name) ON TABLE public.roles TO latchkey_staff;
-
-GRANT UPDATE(description) ON TABLE public.roles TO latchkey_staff;
 
 GRANT SELECT ON TABLE public.running_invalidation_server TO latchkey_portal;
 GRANT SELECT ON TABLE public.running_invalidation_server TO latchkey_gateway;
@@ -3674,6 +5152,10 @@ GRANT SELECT,DELETE,UPDATE ON TABLE public.sessions TO latchkey_jobs;
 GRANT SELECT(account_id) ON TABLE public.sessions TO latchkey_portal;
 
 GRANT SELECT(user_id) ON TABLE public.sessions TO latchkey_portal;
+
+GRANT SELECT,DELETE ON TABLE public.settings_history TO latchkey_jobs;
+
+GRANT UPDATE(until) ON TABLE public.settings_history TO latchkey_jobs;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.signups TO latchkey_identity;
 GRANT SELECT,DELETE ON TABLE public.signups TO latchkey_jobs;

@@ -48,8 +48,8 @@ extension RequestFields {
     let question = question()
     return key.map { key in
       var question = question
-      question.hash = format.hash(of: key)
-      return question
+      question.hash = hash(key)
+      return (question, key)
     }
   }
 

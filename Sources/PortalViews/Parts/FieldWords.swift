@@ -18,6 +18,9 @@ package enum FieldWords {
     case .adding, .added: "What is added"
     case .removed: "What is removed"
     case .role: "The role"
+    case .account, .externalID: "The account"
+    case .row(_, let field): label(field)
+    case .hash, .salted: "The hash"
     case .at: "The time"
     case .key: "The key"
     case .resources, .resource: "The resources"

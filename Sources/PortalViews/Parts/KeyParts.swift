@@ -15,7 +15,11 @@ extension HTML {
     return "\(each: texts, code)"
   }
 
-  static func start(_ key: Key) -> HTML { "<code>\(key.start)…</code>" }
+  /// The beginning of an imported key is known once it is used.
+  static func start(_ key: Key) -> HTML {
+    guard let start = key.start else { return "<span class=\"quiet\">beginning not known yet</span>" }
+    return "<code>\(start)…</code>"
+  }
 
   /// How far a change has reached the servers that may answer from memory. `deed` leads to their
   /// number, such as "Refused by".
