@@ -19,8 +19,8 @@ package struct Idempotency: Sendable {
   /// Throws `.idempotencyConflict` if the key was used for a different request. An error from `answer` is not stored.
   /// Without a request, `answer` is called in a transaction of the account, and nothing is stored.
   ///
-  /// The account's row and the request stay locked until the commit, so a repeat that arrives while the first request is
-  /// in progress waits for its answer.
+  /// The account's row and the request stay locked until the commit, so a repeat that arrives while the first request
+  /// is in progress waits for its answer.
   package func once(
     _ request: IdempotentRequest?, of accountID: UUID, _ answer: (PostgresConnection) async throws -> FirstAnswer
   ) async throws -> FirstAnswer {

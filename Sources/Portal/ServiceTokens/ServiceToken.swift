@@ -21,8 +21,8 @@ package struct ServiceToken: Sendable, Equatable {
     case exportKeys = "keys.export"
 
     /// Whether it can be restricted to one environment or to some apis. Neither usage, nor the catalog, nor standalone
-    /// limits, nor the trails are kept by these; an account's keys of all environments and apis end with it; and imports and exports
-    /// concern all keys.
+    /// limits, nor the trails are kept by these; an account's keys of all environments and apis end with it; and
+    /// imports and exports concern all keys.
     package var isRestrictable: Bool {
       switch self {
       case .readAnalytics, .readCatalog, .writeCatalog, .writeAccounts, .useLimits, .writeLimits, .readAudit,

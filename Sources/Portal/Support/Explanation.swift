@@ -45,8 +45,8 @@ package struct Explanation: Sendable {
   package let request: VerificationRequest
   /// Nil if there is no such key, or was none yet.
   package let key: JudgedKey?
-  /// The limits that apply to the request, and whether its costs fit, as far as this instance knows; nil for a moment in
-  /// the past.
+  /// The limits that apply to the request, and whether its costs fit, as far as this instance knows; nil for a moment
+  /// in the past.
   package let limits: RateLimitDecision?
   /// Nil for a moment in the past.
   package let credits: Credits?

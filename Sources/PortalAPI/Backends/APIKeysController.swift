@@ -22,7 +22,7 @@ struct APIKeysController {
     var fields = try await RequestFields(request, sizeMax: KeysController.bodySizeMax)
     let whole = fields
     let api = try await apis.find(try context.catalogReference("api"))
-    let externalID = fields.externalID()
+    let externalID = fields.accountExternalID()
     let takesUsualLimit = !fields.has("rateLimitPerMinute")
     let (settings, credits): (KeySettings, CreditSettings?)
     do {

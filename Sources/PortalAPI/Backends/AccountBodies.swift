@@ -7,7 +7,7 @@ extension ManagedAccountSettings: JSONBody {
 
   init(_ fields: inout RequestFields) throws {
     let name = fields.typedLine("name", 1...Account.nameLengthMax)
-    let (externalID, metadata) = (fields.externalID(), fields.accountMetadata())
+    let (externalID, metadata) = (fields.accountExternalID(), fields.accountMetadata())
     let plan = fields.optionalString("plan", 1...Plan.nameLengthMax) ?? Plan.externalName
     let limits = fields.namedLimits()
     self = try fields.finish(name) {
@@ -22,7 +22,7 @@ extension ManagedAccountChanges: JSONBody {
   init(_ fields: inout RequestFields) throws {
     self.init(
       name: fields.change("name") { $0.typedLine("name", 1...Account.nameLengthMax) },
-      externalID: fields.removableChange("externalId") { $0.externalID() },
+      externalID: fields.removableChange("externalId") { $0.accountExternalID() },
       metadata: fields.removableChange("metadata") { $0.accountMetadata() },
       plan: fields.change("plan") { $0.optionalString("plan", 1...Plan.nameLengthMax) },
       limits: fields.change("limits") { $0.namedLimits() }, credits: fields.creditsChange())
@@ -58,7 +58,7 @@ extension ManagedAccountFilter {
 }
 
 extension RequestFields {
-  mutating func externalID() -> String? {
+  mutating func accountExternalID() -> String? {
     guard let value = value("externalId") else { return nil }
     guard case .string(let text) = value, ManagedAccount.isValid(externalID: text) else {
       refuse("externalId", ManagedAccount.externalIDProblem)

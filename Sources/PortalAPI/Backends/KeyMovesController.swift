@@ -36,6 +36,6 @@ extension RequestFields {
       return nil
     }
     if isByID { return uuid("accountId").map { .id($0) } }
-    return required("externalId") { $0.externalID() }.map { .externalID($0) }
+    return required("externalId") { $0.accountExternalID() }.map { .externalID($0) }
   }
 }

@@ -115,8 +115,9 @@ struct SupportController {
   @Sendable private func explain(_ request: Request, _ context: StaffContext) async throws -> Response {
     let body = try await ExplanationBody(request)
     let found: Explanation
-    do { found = try await explanations.explain(body.subject, body.request, at: body.at) }
-    catch let unknown as UnknownLimits { throw InvalidRequest(unknown.problems(at: "body")) }
+    do { found = try await explanations.explain(body.subject, body.request, at: body.at) } catch let unknown
+      as UnknownLimits
+    { throw InvalidRequest(unknown.problems(at: "body")) }
     return Response(json: .object { $0.fields(of: found) })
   }
 

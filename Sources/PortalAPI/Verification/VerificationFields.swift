@@ -41,8 +41,8 @@ extension RequestFields {
     return nil
   }
 
-  /// The question and the presented key, which is looked up by `hash` of it. Nil after a problem with the key. There may
-  /// be other problems.
+  /// The question and the presented key, which is looked up by `hash` of it. Nil after a problem with the key. There
+  /// may be other problems.
   mutating func verification(_ hash: (Secret) -> SecretHash?) -> (question: VerificationRequest, key: Secret)? {
     let key = presentedKey("key")
     let question = question()

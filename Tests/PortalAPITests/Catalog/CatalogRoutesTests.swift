@@ -78,7 +78,9 @@ struct CatalogRoutesTests {
       let one = #"{"endpoint":"a","limit":1,"windowMilliseconds":1000"#
       let many = (1...101).map { #"{"endpoint":"\#($0)","limit":1,"windowMilliseconds":1000}"# }
       let large = (1...100).map { number in
-        let roles = (10...25).map { #""a-role-whose-name-has-forty-characters-\#($0)":{"limit":1,"windowMilliseconds":1000}"# }.joined(separator: ",")
+        let limit = #"{"limit":1,"windowMilliseconds":1000}"#
+        let roles = (10...24).map { #""a-role-whose-name-has-forty-characters-\#($0)":\#(limit)"# }
+          .joined(separator: ",")
         return #"{"endpoint":"\#(number)","limit":1,"windowMilliseconds":1000,"roles":{\#(roles)}}"#
       }
       for (invalid, places) in [

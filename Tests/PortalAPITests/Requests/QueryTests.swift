@@ -63,13 +63,14 @@ struct QueryTests {
       let customer = try await portal.signUp()
       let staff = try await portal.logInStaff(role: .admin)
       let token = try await portal.makeToken(ServiceToken.Permission.allCases)
+      let key = try await customer.createKey().key
       let rows = try await portal.rowCount()
       var counts: [String: Int] = [:]
       for route in portal.application.table.all {
         let parts = route.split(separator: " ").map(String.init)
         let path = parts[1].replacing("{id}", with: "\(UUID.version7())").replacing("{keyId}", with: "x")
           .replacing(/{[a-z]+}/, with: "small")
-        let answers = try await [customer.token, staff, token].asyncMap {
+        let answers = try await [customer.token, staff, token, key].asyncMap {
           try await portal.request(parts[0], path + "?staus=revoked", token: $0)
         }
         let isRefused = answers.contains { $0.status == 400 && $0.locations == ["query.staus"] }

@@ -65,7 +65,8 @@ struct RouteTableTests {
     "POST /v1/accounts/{id}/keys/{keyId}/roll", "POST /v1/usage", "POST /v1/verify", "POST /v1/verify/batch",
     "DELETE /v1/accounts/{id}", "GET /v1/accounts/{id}", "PATCH /v1/accounts/{id}", "POST /v1/accounts",
     "POST /v1/accounts/{id}/invitations", "POST /v1/limits", "POST /v1/limits/{namespace}",
-    "GET /v1/audit/trails", "GET /v1/audit/trails/{id}",
+    "GET /v1/audit/trails", "GET /v1/audit/trails/{id}", "POST /v1/keys/{id}/move", "POST /v1/keys/import",
+    "GET /v1/keys/export", "POST /v1/apis/{api}/keys",
   ]
   private static let accountLists = ["GET /v1/accounts"]
   private static let holders = ["GET /v1/self", "DELETE /v1/self"]

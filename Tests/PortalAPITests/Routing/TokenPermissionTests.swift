@@ -190,7 +190,8 @@ struct TokenPermissionTests {
   ) async throws -> TestAnswer {
     let parts = sample.route.split(separator: " ").map(String.init)
     let id = parts[1].hasPrefix("/v1/keys/") ? key.id : customer.accountID.uuidString
-    let path = parts[1].replacing("{id}", with: id).replacing("{keyId}", with: key.id)
+    let path =
+      parts[1].replacing("{id}", with: id).replacing("{keyId}", with: key.id)
       .replacing("{api}", with: "orders").replacing("{permission}", with: "a").replacing("{role}", with: "pro")
       .replacing("{namespace}", with: "emails").replacing("{override}", with: TestPortal.overrideID)
       + sample.query

@@ -83,7 +83,8 @@ struct PlansTests {
         let members = ["keyCap": "3", "scopes": "[\"*\"]", "rateLimitPerMinuteMax": "5"].merging([member: value]) { $1 }
         let body = "{" + members.map { "\"\($0)\":\($1)" }.joined(separator: ",") + "}"
         let answer = try await portal.put("/v1/support/plans/small", body, token: admin)
-        expectProblem(answer, 400, "invalid_request", at: "body." + member, "\(body)")
+        let place = value == #"["nonsense"]"# ? member + "[0]" : member
+        expectProblem(answer, 400, "invalid_request", at: "body." + place, "\(body)")
       }
       for (body, location) in [
         (#"{"reason":"abc"}"#, "body.plan"), (#"{"plan":"big","reason":"abc"}"#, "body.plan"),

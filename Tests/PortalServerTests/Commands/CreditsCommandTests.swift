@@ -62,7 +62,8 @@ struct CreditsCommandTests {
       ["set", "--unlimited", "--remaining", "1"], ["set", "--no-refill", "--refill", "daily", "--refill-amount", "1"],
     ])
   func usage(_ arguments: [String]) async throws {
-    let owner = arguments == ["show"] || arguments.contains("--key") || arguments[0] == "forgive"
+    let owner =
+      arguments == ["show"] || arguments.contains("--key") || arguments[0] == "forgive"
       ? [] : ["--account", UUID().uuidString, "--reason", "because"]
     let result = try await latchkey(
       ["credits"] + arguments + owner, environment: ["DATABASE_URL": "host=/nowhere"])

@@ -218,7 +218,8 @@ struct IsolationTests {
     "BeginErasure", "ChangeCredits", "DeleteCredits", "ForgiveCredits", "InsertCredits", "SetAccountCredits",
     "SetCreditRefill", "SetKeyCredits",
     "DeleteExpiredConfirmation", "DeleteKeyPermissions", "DeleteKeyRoles", "FindAccountRequest",
-    "FindConfirmation", "FindUserForLogin", "InsertConfirmation", "InsertKeyPermissions", "InsertKeyRoles",
+    "FindConfirmation", "FindImportedKeys", "FindUserForLogin", "InsertConfirmation", "InsertKeyPermissions",
+    "InsertKeyRoles",
     "InsertSession", "LockAccountRequest", "LockListedKeys", "LockMembers", "MakeCustomer", "MoveSession",
     "RevokeListedKeys", "SetAccountPlan", "SetAccountSuspension", "TakeConfirmation", "UpdateManagedAccount",
   ]

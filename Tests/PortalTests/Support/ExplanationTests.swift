@@ -42,10 +42,11 @@ struct ExplanationTests {
     try combinations { key, request in
       let outcomes = Explanation(judged(key), request, at: Self.now, limits: .unlimited).outcomes
       #expect(outcomes.map(\.check) == Explanation.Check.allCases)
-      #expect(outcomes.dropFirst(3).map(\.code) == [
-        .revoked, .suspended, .disabled, .expired, .forbiddenAddress, .insufficientScope, .insufficientPermissions,
-        .rateLimited, .usageExceeded,
-      ])
+      #expect(
+        outcomes.dropFirst(3).map(\.code) == [
+          .revoked, .suspended, .disabled, .expired, .forbiddenAddress, .insufficientScope, .insufficientPermissions,
+          .rateLimited, .usageExceeded,
+        ])
     }
   }
 
@@ -59,10 +60,11 @@ struct ExplanationTests {
       id: .numbered(1), accountID: .numbered(2), name: "Key", environment: .live, scopes: ["orders:read"],
       rateLimitPerMinute: 10)
     let past = Explanation(judged(key), request, at: Self.now)
-    #expect(past.outcomes.suffix(2) == [
-      Explanation.Outcome(check: .limits, code: .rateLimited, isPassed: nil),
-      Explanation.Outcome(check: .credits, code: .usageExceeded, isPassed: nil),
-    ])
+    #expect(
+      past.outcomes.suffix(2) == [
+        Explanation.Outcome(check: .limits, code: .rateLimited, isPassed: nil),
+        Explanation.Outcome(check: .credits, code: .usageExceeded, isPassed: nil),
+      ])
     #expect(past.code == .valid)
   }
 

@@ -86,20 +86,29 @@ struct ExplanationsTests {
       let key = try await world.makeKey(account).key
       var expected: [(Date, Verdict.Code)] = [(before, .notFound), (try await mark(pool), .valid)]
       let changes: [(Verdict.Code, @Sendable () async throws -> Void)] = [
-        (.insufficientScope, {
-          _ = try await world.keys.update(key.id, of: account, KeyChanges(scopes: ["x"]), by: World.caller)
-        }),
-        (.valid, {
-          _ = try await world.keys.update(key.id, of: account, KeyChanges(scopes: ["orders:*"]), by: World.caller)
-        }),
+        (
+          .insufficientScope,
+          {
+            _ = try await world.keys.update(key.id, of: account, KeyChanges(scopes: ["x"]), by: World.caller)
+          }
+        ),
+        (
+          .valid,
+          {
+            _ = try await world.keys.update(key.id, of: account, KeyChanges(scopes: ["orders:*"]), by: World.caller)
+          }
+        ),
         (.insufficientScope, { try await pool.script("update plans set scopes = '{x}' where name = 'default'") }),
         (.valid, { try await pool.script("update plans set scopes = '{*}' where name = 'default'") }),
         (.forbiddenAddress, { try await pool.script("update api_keys set allowed_ips = '{192.0.2.0/24}'") }),
         (.expired, { try await pool.script("update api_keys set expires_at = now() - interval '1 second'") }),
         (.disabled, { try await pool.script("update api_keys set disabled_at = now()") }),
-        (.suspended, {
-          _ = try await world.desk.setSuspension(of: account, to: true, by: grace, reason)
-        }),
+        (
+          .suspended,
+          {
+            _ = try await world.desk.setSuspension(of: account, to: true, by: grace, reason)
+          }
+        ),
         (.revoked, { _ = try await world.keys.revoke(key.id, of: account, by: World.caller) }),
         (.revoked, { try await pool.script("update api_keys set description = 'x', tags = '{a}'") }),
       ]

@@ -222,7 +222,8 @@ struct KeyImportsTests {
       let account = try await world.makeAccount()
       let issued = try await world.makeKey(account)
       let unused = try await world.imports.importKeys(
-        [try row("sk_a_b", ImportForm(.sha512, .long))], by: Self.shop).rows[0]
+        [try row("sk_a_b", ImportForm(.sha512, .long))], by: Self.shop
+      ).rows[0]
       var exported: [ExportedKey] = []
       let export = try await world.exports.export(by: Self.shop)
       try await export.read { exported += $0 }

@@ -76,8 +76,9 @@ struct ImportFormTests {
       base64, base64.replacing("=", with: ""), base64.replacing("+", with: "-").replacing("/", with: "_"),
     ] { #expect(ImportedHash(text, .base64, form: form) == expected, "\(text)") }
     for text in [expected.hex, expected.hex.uppercased()] { #expect(ImportedHash(text, .hex, form: form) == expected) }
-    for text in ["", "0", String(expected.hex.dropLast(2)), expected.hex + "00", "g" + expected.hex.dropFirst(), base64]
-    { #expect(ImportedHash(text, .hex, form: form) == nil, "\(text)") }
+    for text in [
+      "", "0", String(expected.hex.dropLast(2)), expected.hex + "00", "g" + expected.hex.dropFirst(), base64,
+    ] { #expect(ImportedHash(text, .hex, form: form) == nil, "\(text)") }
     for text in ["", "!" + base64.dropFirst(), base64 + "AAAA", String(repeating: "=", count: 44)] {
       #expect(ImportedHash(text, .base64, form: form) == nil, "\(text)")
     }
