@@ -26,6 +26,7 @@ package actor CreditSettler: Service {
   private let queue = DispatchQueue(label: "credits-spool", qos: .utility)
   private var named: Set<UUID> = []
   private var isAnsweringNamed = false
+  private var isAdopting = false
   private var adoptedAt: ContinuousClock.Instant?
   /// What could not be adopted, so that it is reported once.
   private var reported: Set<String> = []
@@ -95,12 +96,13 @@ package actor CreditSettler: Service {
     if ledger.has(bucket) { named.insert(bucket) }
     guard !isAnsweringNamed else { return }
     isAnsweringNamed = true
-    defer { isAnsweringNamed = false }
     while !named.isEmpty {
       let buckets = named
       named = []
       named.formUnion(await settle(ledger.unsettled(of: buckets)))
     }
+    // Before an adoption, which may take long: what is named meanwhile is answered.
+    isAnsweringNamed = false
     // What is missed may be with a dead process.
     if adoptedAt.map({ $0 + Self.interval < .now }) ?? true { await adopt() }
   }
@@ -109,7 +111,9 @@ package actor CreditSettler: Service {
 
   /// Settles what dead processes have left on the disk.
   package func adopt() async {
-    guard let spool else { return }
+    guard let spool, !isAdopting else { return }
+    isAdopting = true
+    defer { isAdopting = false }
     adoptedAt = .now
     let (orphans, failures) = await blocking { CreditSpool.adopt(in: spool) }
     for failure in failures where reported.insert(failure).inserted { observer.observe(.creditsSpoolFailed(failure)) }

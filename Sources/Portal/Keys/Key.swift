@@ -96,6 +96,9 @@ package struct Key: Sendable, Equatable {
 
   package var effectiveScopes: [String] { Scope.intersection(scopes, rules.plan.scopes) }
 
+  /// Whether a backend or staff granted it anything, apart from what its plan gives.
+  var hasOwnGrants: Bool { !roles.isEmpty || !permissions.isEmpty || !resources.isEmpty }
+
   package var effectiveResources: ResourceScopes { resources.intersection(rules.plan.scopes) }
 
   /// The apis that it can be used for; nil for all. Empty if the plan does not have the key's api.

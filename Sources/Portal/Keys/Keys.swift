@@ -184,11 +184,18 @@ package struct Keys: Sendable {
       var settings = changes.applied(to: old)
       switch changes.api {
       case .keep: break
-      case .remove: settings.apiID = nil
+      case .remove:
+        // Members choose among the apis of their plan. What a backend has chosen for them otherwise, only it changes.
+        if case .user = caller.actor, old.apiID != nil, key.rules.plan.apiIDs == nil { throw Self.apiOfBackend }
+        settings.apiID = nil
       case .set(let api):
         settings.apiID = try await Self.id(of: api, for: caller, under: key.rules.plan, on: transaction)
       }
-      if settings.apiID != old.apiID { try caller.checkMayManage(apiID: settings.apiID) }
+      if settings.apiID != old.apiID {
+        try caller.checkMayManage(apiID: settings.apiID)
+        // A member must not take what was granted for one api to another.
+        if case .user = caller.actor, key.hasOwnGrants { throw Self.apiOfBackend }
+      }
       let isEnabled = changes.isEnabled ?? key.isEnabled
       let isSame = settings.isIdentical(to: old) && isEnabled == key.isEnabled
       if isSame, changes.credits == nil { return key }
@@ -321,6 +328,8 @@ package struct Keys: Sendable {
 
   /// The id of an api that a key is to be for. A member of the account may name only those that the plan lists, and is
   /// not told which others exist.
+  private static let apiOfBackend = PortalError.invalid(.api, "was chosen by the company, which alone changes it")
+
   private static func id(
     of api: CatalogReference, for caller: Caller, under plan: Plan, on transaction: PostgresConnection
   ) async throws -> UUID {

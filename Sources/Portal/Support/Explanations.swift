@@ -68,14 +68,17 @@ package struct Explanations: Sendable {
 
   /// Nil if there is no such key. A key of a deleted account is not found.
   private func id(of subject: Subject) async throws -> UUID? {
-    let statement: FindListedKeys
     switch subject {
-    case .id(let id): statement = FindListedKeys(ids: [id], hashes: [])
+    case .id(let id): return try await pool.query(FindListedKeys(ids: [id], hashes: []), as: .staff).first?.id
     case .pasted(let text):
-      guard let secret = format.key(pasted: text) else { throw PortalError.notAKey }
-      statement = FindListedKeys(ids: [], hashes: [secret.hash])
+      guard let reference = KeyList.Reference(text, format), let hash = reference.hash else {
+        throw PortalError.notAKey
+      }
+      let statement = FindListedKeys(ids: [], hashes: [hash], imports: reference.imports)
+      let found = try await pool.query(statement, as: .staff).first?.id
+      if found == nil, !reference.isOfThisPortal { throw PortalError.notAKey }
+      return found
     }
-    return try await pool.query(statement, as: .staff).first?.id
   }
 
   /// The key as verification reads it, from PostgreSQL and not from a cache.

@@ -31,13 +31,25 @@ package enum KeyList {
   struct Reference: Sendable {
     var id: UUID?
     var hash: SecretHash?
+    /// The hashes by which an imported key that was not used yet is found.
+    var imports: [ImportedHash]
+    /// Whether it has the form of an id or of a key of this portal, and is not just some text.
+    var isOfThisPortal: Bool
 
     /// Nil if the text can be neither.
     init?(_ text: String, _ format: KeyFormat) {
       let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
       id = trimmed.utf8.count == 36 ? UUID(uuidString: trimmed) : nil
-      hash = format.key(pasted: text)?.hash
-      if id == nil, hash == nil { return nil }
+      let own = format.key(pasted: text)
+      // An imported key may look like one of this portal, but without its checksum.
+      let secret = own ?? format.anyKey(pasted: text)
+      if id == nil, secret == nil { return nil }
+      isOfThisPortal = id != nil || own != nil
+      hash = secret?.hash
+      imports =
+        secret.map {
+          $0.importedHashes(.all, format.importSalt) + [ImportedHash(form: .native, bytes: $0.hash.bytes)]
+        } ?? []
     }
   }
 
@@ -45,20 +57,24 @@ package enum KeyList {
   struct Found: Sendable, Equatable {
     var id: UUID
     var accountID: UUID
-    var hash: SecretHash
+    /// Nil while only the hash that it was imported by is known.
+    var hash: SecretHash?
+    var imported: ImportedHash?
     var revokedAt: Date?
   }
 
   /// The lines of a list before anything is revoked; what is to be revoked is `.waiting`.
   static func lines(_ references: [Reference?], among found: [Found]) -> [Line] {
     let byID = Dictionary(found.map { ($0.id, $0) }) { one, _ in one }
-    let byHash = Dictionary(found.map { ($0.hash, $0) }) { one, _ in one }
+    let byHash = Dictionary(found.compactMap { key in key.hash.map { ($0, key) } }) { one, _ in one }
+    let byImport = Dictionary(found.compactMap { key in key.imported.map { ($0, key) } }) { one, _ in one }
     var seen: Set<UUID> = []
     return references.map { reference in
       guard let reference else { return Line(outcome: .notAKey) }
-      guard let key = reference.id.flatMap({ byID[$0] }) ?? reference.hash.flatMap({ byHash[$0] }) else {
-        return Line(outcome: .unknown)
-      }
+      guard
+        let key = reference.id.flatMap({ byID[$0] }) ?? reference.hash.flatMap({ byHash[$0] })
+          ?? reference.imports.lazy.compactMap({ byImport[$0] }).first
+      else { return Line(outcome: reference.isOfThisPortal ? .unknown : .notAKey) }
       let outcome: Line.Outcome =
         !seen.insert(key.id).inserted ? .duplicate : key.revokedAt == nil ? .waiting : .alreadyRevoked
       return Line(outcome: outcome, keyID: key.id, accountID: key.accountID, revokedAt: key.revokedAt)

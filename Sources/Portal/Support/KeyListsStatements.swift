@@ -1,22 +1,34 @@
 import Foundation
 import Postgres
 
-/// Finds the keys with these ids or hashes, of all accounts that are not deleted.
+/// Finds the keys with these ids or hashes, of all accounts that are not deleted. An imported key that was not used yet
+/// is found by the hash that it was imported by.
 struct FindListedKeys: PostgresStatement {
   static let isRead = true
   static let sql = """
-    select key.id, key.account_id, key.key_hash, key.revoked_at
+    select key.id, key.account_id, key.key_hash, key.import_form, key.import_hash, key.revoked_at
     from api_keys key join accounts account on account.id = key.account_id and account.deleted_at is null
     where key.id in (
       select id from api_keys where id = any ($1)
-      union select id from api_keys where key_hash = any ($2))
+      union select id from api_keys where key_hash = any ($2)
+      union select imported.id from unnest($3::text[], $4::bytea[]) asked (form, hash)
+        join api_keys imported on imported.import_form = asked.form and imported.import_hash = asked.hash
+        where imported.import_hash is not null and (imported.key_hash is null or imported.import_form = 'sha256'))
     """
   let ids: [UUID]
   let hashes: [SecretHash]
-  func bind(_ bindings: inout PostgresBindings) { bindings.append(ids, hashes) }
+  var imports: [ImportedHash] = []
+  func bind(_ bindings: inout PostgresBindings) {
+    bindings.append(ids, hashes, imports.map(\.form.name), imports.map { PostgresBytes($0.bytes) })
+  }
   static func decode(_ row: inout PostgresRow) throws(PostgresError) -> KeyList.Found {
-    KeyList.Found(
-      id: try row.next(), accountID: try row.next(), hash: try row.next(), revokedAt: try row.next())
+    let (id, accountID, hash) = (try row.next(UUID.self), try row.next(UUID.self), try row.next(SecretHash?.self))
+    let form = try row.next(String?.self).flatMap { ImportForm(name: $0) }
+    let bytes = try row.next(PostgresBytes?.self)?.bytes
+    return KeyList.Found(
+      id: id, accountID: accountID, hash: hash,
+      imported: form.flatMap { form in bytes.map { ImportedHash(form: form, bytes: $0) } },
+      revokedAt: try row.next())
   }
 }
 
@@ -26,7 +38,8 @@ struct LockListedKeys: PostgresStatement {
     var id: UUID
     var revokedAt: Date?
     var name: String
-    var start: String
+    /// Nil while only the hash of an imported key is known.
+    var start: String?
   }
   static let sql = """
     select id, revoked_at, name, key_start from api_keys where account_id = $1 and id = any ($2) order by id for update

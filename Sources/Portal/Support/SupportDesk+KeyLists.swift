@@ -12,7 +12,9 @@ extension SupportDesk {
     let start = ContinuousClock.now
     let references = texts.map { KeyList.Reference($0, keys.format) }
     let found = try await pool.query(
-      FindListedKeys(ids: references.compactMap { $0?.id }, hashes: references.compactMap { $0?.hash }), as: .staff)
+      FindListedKeys(
+        ids: references.compactMap { $0?.id }, hashes: references.compactMap { $0?.hash },
+        imports: references.flatMap { $0?.imports ?? [] }), as: .staff)
     var lines = KeyList.lines(references, among: found)
     let wanted = lines.compactMap { $0.outcome == .waiting ? $0.keyID : nil }.sorted { $0.text < $1.text }
     guard wanted.count <= StaffConfirmation.soloKeyCountMax else {

@@ -154,6 +154,32 @@ struct ResourcesTests {
     }
   }
 
+  @Test("a member cannot take a key to other apis than the company chose, nor with what was granted for one api")
+  func apiOfTheCompany() async throws {
+    try await withPortal(.live) { portal in
+      try await portal.makeCatalog()
+      let customer = try await portal.signUp()
+      let backend = try await portal.makeToken([.writeKeys, .grantKeys])
+      let keys = "/v1/accounts/\(customer.accountID.text)/keys"
+      let made = try await portal.post(keys, #"{"name":"Key","scopes":["a"],"apiId":"orders"}"#, token: backend)
+      let id = try #require(made.body["id"].string)
+      for change in [#"{"apiId":null}"#, #"{"apiId":"orders"}"#] {
+        expectProblem(
+          try await customer.patch("/v1/keys/\(id)", change), 400, "invalid_request", at: "body.apiId", "\(change)")
+      }
+      #expect(try await customer.get("/v1/keys/\(id)").body["apiId"] == made.body["apiId"])
+      let admin = try await portal.logInStaff(role: .admin)
+      let plan = #"{"keyCap":25,"scopes":["*"],"rateLimitPerMinuteMax":10000,"apiIds":["orders"]}"#
+      #expect(try await portal.put("/v1/support/plans/default", plan, token: admin).status == 200)
+      let granted = try await portal.post("/v1/keys/\(id)/roles", #"{"add":["pro"]}"#, token: backend)
+      #expect(granted.status == 200)
+      expectProblem(
+        try await customer.patch("/v1/keys/\(id)", #"{"apiId":null}"#), 400, "invalid_request", at: "body.apiId")
+      let freed = try await portal.patch("\(keys)/\(id)", #"{"apiId":null}"#, token: backend)
+      #expect(freed.status == 200 && freed.body["apiId"] == .null)
+    }
+  }
+
   @Test("a member chooses among the apis of the plan, and sees the roles that it gives")
   func plans() async throws {
     try await withPortal(.live) { portal in

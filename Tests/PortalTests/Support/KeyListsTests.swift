@@ -34,8 +34,11 @@ struct KeyListsTests {
       let reference = try #require(KeyList.Reference(text, format))
       #expect(reference.id == nil && reference.hash == secret.hash)
     }
-    for text in ["", " ", "lk_live_short", String(secret.reveal().dropLast()), "two words"] {
-      #expect(KeyList.Reference(text, format) == nil, "\(text)")
+    for text in ["", " ", "two words"] { #expect(KeyList.Reference(text, format) == nil, "\(text)") }
+    // They may have been imported.
+    for text in ["lk_live_short", String(secret.reveal().dropLast())] {
+      let reference = try #require(KeyList.Reference(text, format))
+      #expect(!reference.isOfThisPortal && reference.imports.contains { $0.form == .native })
     }
   }
 
@@ -55,6 +58,26 @@ struct KeyListsTests {
     #expect(
       lines.map(\.outcome) == [.waiting, .duplicate, .alreadyRevoked, .duplicate, .unknown, .unknown, .notAKey])
     #expect(lines.map(\.keyID) == [.numbered(1), .numbered(1), .numbered(2), .numbered(2), nil, nil, nil])
+  }
+
+  @Test("an imported key that was not used yet is found by what was imported, and one without a beginning is revoked")
+  func imported() async throws {
+    try await withPool { pool in
+      let world = World(pool)
+      let account = try await world.makeAccount()
+      let (one, other) = (try await world.makeKey(account), try await world.makeKey(account))
+      try await pool.script(
+        """
+        update api_keys set key_hash = null, key_start = null, import_form = 'sha512',
+          import_hash = sha512('sk_other_system_1234') where id = '\(one.key.id)';
+        update api_keys set key_start = null, import_form = 'sha256', import_hash = key_hash
+        where id = '\(other.key.id)'
+        """)
+      let texts = ["sk_other_system_1234", other.key.id.text, "sk_nobody_has_this_12"]
+      let (lines, _) = try await world.desk.revokeKeys(listed: texts, by: grace, reason)
+      #expect(lines.map(\.outcome) == [.revoked, .revoked, .notAKey])
+      #expect(lines.map(\.keyID) == [one.key.id, other.key.id, nil])
+    }
   }
 
   // MARK: Alone
