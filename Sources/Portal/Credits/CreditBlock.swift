@@ -104,8 +104,8 @@ struct CreditBlock: Equatable, Sendable {
     left = nil
   }
 
-  /// The outcome of a statement is unknown. A frozen block stays frozen. If it was the first statement, something may be
-  /// set aside that this instance knows nothing of, and that no recall would reach: it is asked about, too.
+  /// The outcome of a statement is unknown. A frozen block stays frozen. If it was the first statement, something may
+  /// be set aside that this instance knows nothing of, and that no recall would reach: it is asked about, too.
   mutating func gaveUp(_ number: Int) {
     guard awaited == number, isFrozen || generation == nil else { return }
     isFrozen = true

@@ -75,7 +75,7 @@ struct KeyListsTests {
         """)
       let texts = ["sk_other_system_1234", other.key.id.text, "sk_nobody_has_this_12"]
       let (lines, _) = try await world.desk.revokeKeys(listed: texts, by: grace, reason)
-      #expect(lines.map(\.outcome) == [.revoked, .revoked, .notAKey])
+      #expect(lines.map(\.outcome) == [.revoked, .revoked, .unknown])
       #expect(lines.map(\.keyID) == [one.key.id, other.key.id, nil])
     }
   }
