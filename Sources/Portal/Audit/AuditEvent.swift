@@ -14,7 +14,7 @@ package enum Actor: Sendable, Equatable {
   case job(name: String)
   /// A service token that works on the account's keys.
   case token(id: UUID, name: String)
-  /// Whoever has an API key, by the key.
+  /// The holder of an API key, identified by the key.
   case key(id: UUID, name: String)
 
   var kind: Kind {

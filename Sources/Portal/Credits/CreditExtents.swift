@@ -98,7 +98,8 @@ final class CreditExtents: Sendable {
   /// Removes all files, once PostgreSQL has what they say, and begins anew. Blocks.
   func remove(nextHolder: UUID? = nil) {
     state.withLock { state in
-      for extent in state.all { extent.removeFile() }
+      // The last goes first, as in ``CreditSpool/Orphan/remove()``.
+      for extent in state.all.reversed() { extent.removeFile() }
       state.spool?.close()
       state = State(nextHolder ?? state.holder)
     }

@@ -428,8 +428,8 @@ package final class CreditLedger: Sendable {
     }
   }
 
-  /// Makes the holder known to PostgreSQL before its first lease, and its folder before that: whoever finds the folder
-  /// of a dead process closes the holder.
+  /// Creates the holder's folder, and then registers the holder in PostgreSQL, before its first lease. An instance that
+  /// finds the folder of a dead process closes the holder.
   private func ensureOpen(_ id: UUID) async throws {
     let opening = holder.withLock { holder -> Task<Void, any Error>? in
       guard holder.id == id, !holder.isOpen else { return nil }

@@ -94,8 +94,8 @@ struct CreditSlots {
 }
 
 /// A note of two slots, of a key's bucket and of its account's, and of what was spent of both before a request takes
-/// from both. While it is there, the request was not answered: whoever reads the file puts both values back. So both
-/// are taken or none, wherever the process is killed.
+/// from both. While the note exists, the request has not been answered, and a reader of the file restores both values.
+/// Either both are taken or none, at whatever point the process is killed.
 struct CreditIntent {
   /// A slot, wherever it is.
   struct Place: Hashable, Sendable {

@@ -65,9 +65,10 @@ final class CreditSpool: Sendable {
       spendings = CreditFile.spendings(of: files)
     }
 
-    /// Removes the files, once it is known to be committed that they were adopted.
+    /// Removes the files, once it is known to be committed that they were adopted. The last goes first: if the first
+    /// were missing after a crash, the others would count as damaged.
     func remove() {
-      for path in paths { unlink(path) }
+      for path in paths.reversed() { unlink(path) }
       folder.removeIfEmpty()
     }
   }

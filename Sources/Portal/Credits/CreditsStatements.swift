@@ -331,7 +331,7 @@ struct ForgiveCredits: PostgresStatement {
   }
 }
 
-/// Deletes leases that are spent and settled, of holders that were not heard of for so many days.
+/// Deletes settled leases without credits left, of holders that have been silent for ``CreditSilence/holderDays`` days.
 struct DeleteOldCreditLeases: PostgresStatement {
   static let sql = """
     delete from credit_leases where (credits_id, holder_id) in (
@@ -345,7 +345,7 @@ struct DeleteOldCreditLeases: PostgresStatement {
   func bind(_ bindings: inout PostgresBindings) { bindings.append(limit) }
 }
 
-/// Deletes holders that have no leases and were not heard of for so many days.
+/// Deletes holders without leases that have been silent for ``CreditSilence/holderDays`` days.
 struct DeleteOldCreditHolders: PostgresStatement {
   static let sql = """
     delete from credit_holders where id in (

@@ -326,10 +326,10 @@ package struct Keys: Sendable {
     return IssuedKey(key: try FindKey.one(of: found), secret: secret)
   }
 
-  /// The id of an api that a key is to be for. A member of the account may name only those that the plan lists, and is
-  /// not told which others exist.
   private static let apiOfBackend = PortalError.invalid(.api, "was chosen by the company, which alone changes it")
 
+  /// The id of an api that a key is to be for. A member of the account may name only those that the plan lists, and is
+  /// not told which others exist.
   private static func id(
     of api: CatalogReference, for caller: Caller, under plan: Plan, on transaction: PostgresConnection
   ) async throws -> UUID {

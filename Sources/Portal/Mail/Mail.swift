@@ -21,7 +21,7 @@ package struct Mail: Sendable, Equatable {
     /// Formatted for people, in UTC.
     package var expiresAt: String?
     package var role: String?
-    /// Whether the actor is the holder of the key, whoever that is. Nil: no.
+    /// Whether the holder of the key acted, who has no name. Nil: no.
     package var isByHolder: Bool?
     /// Whether only some of the account's keys were revoked. Nil: all.
     package var isPartial: Bool?

@@ -74,7 +74,7 @@ struct RateLimitWindows: Sendable {
     entries.reserveCapacity(left + left / 8)
     for (formerPlace, entry) in former.entries.enumerated() where !entry.window.isOver(at: now) {
       let place = insert(entry, Self.indexBits(entry.subject, entry.digest))
-      // An empty one has filled by the time that its window is over.
+      // A bucket is full again by the time its window ends, so those of ended windows can be dropped.
       if !former.buckets.isEmpty { buckets[Place(place)] = former.buckets[Place(formerPlace)] }
       if entry.window.isQueued { enqueue(place) }
     }

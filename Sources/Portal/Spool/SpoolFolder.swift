@@ -37,7 +37,11 @@ final class SpoolFolder: Sendable {
     let (making, made) = ("\(root)/.\(id.text)", "\(root)/\(id.text)")
     guard mkdir(making, 0o700) == 0 else { throw SpoolFailure.last("\(making) cannot be created") }
     guard let folder = SpoolFolder(making, renamedTo: made) else {
-      throw SpoolFailure.last("\(made) cannot be created or locked")
+      let failure = SpoolFailure.last("\(made) cannot be created or locked")
+      // Otherwise the next attempt would find the folder there.
+      unlink(lockPath(making))
+      rmdir(making)
+      throw failure
     }
     return folder
   }

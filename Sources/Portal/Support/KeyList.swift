@@ -46,10 +46,7 @@ package enum KeyList {
       if id == nil, secret == nil { return nil }
       isOfThisPortal = id != nil || own != nil
       hash = secret?.hash
-      imports =
-        secret.map {
-          $0.importedHashes(.all, format.importSalt) + [ImportedHash(form: .native, bytes: $0.hash.bytes)]
-        } ?? []
+      imports = secret?.importedHashes(format.importSalt) ?? []
     }
   }
 

@@ -116,8 +116,7 @@ package struct SupportDesk: Sendable {
 
   /// The key that was imported by a hash of this text, if there is one.
   private func imported(_ secret: Secret) async throws -> [Key] {
-    let hashes =
-      secret.importedHashes(.all, keys.format.importSalt) + [ImportedHash(form: .native, bytes: secret.hash.bytes)]
+    let hashes = secret.importedHashes(keys.format.importSalt)
     // A key that has been used is found by its own hash.
     guard let id = try await pool.query(FindUnusedImport(hashes: hashes), as: .staff).first else { return [] }
     return try await search(KeySearch(id: id))

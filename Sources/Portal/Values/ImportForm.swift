@@ -129,4 +129,9 @@ extension Secret {
       return form.hash(of: self, salt).map { ImportedHash(form: form, bytes: $0) }
     }
   }
+
+  /// The hashes by which an imported key is found that has not been used yet, whatever it was imported by.
+  func importedHashes(_ salt: ImportSalt?) -> [ImportedHash] {
+    importedHashes(.all, salt) + [ImportedHash(form: .native, bytes: hash.bytes)]
+  }
 }

@@ -25,7 +25,7 @@ final class CompiledEndpointLimits: Sendable {
 
 /// The endpoint limits that this instance has read, by api: the latest ones of each.
 final class EndpointLimitsShelf: Sendable {
-  /// Beyond so many apis, it begins again.
+  /// The maximum number of apis. When it is reached, all limits are dropped and read again.
   private static let countMax = 4_096
 
   private let known = Mutex<[UUID: CompiledEndpointLimits]>([:])

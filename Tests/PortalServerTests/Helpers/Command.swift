@@ -68,9 +68,15 @@ final class RunningServer: Sendable {
       ]) { $1 }.merging(environment) { $1 }.merging(clock?.environment ?? [:]) { $1 }, output: log)
     readiness =
       environment["OPERATIONS_PORT"].map { ["http://127.0.0.1:\($0)/readyz"] } ?? curlOptions + [url + "/readyz"]
-    try await eventually("the server is ready", within: .seconds(30)) {
-      guard process.isRunning else { throw TestSetupError(description: "the server ended: \(readLog())") }
-      return try await isReady()
+    do {
+      try await eventually("the server is ready", within: .seconds(30)) {
+        guard process.isRunning else { throw TestSetupError(description: "the server ended: \(readLog())") }
+        return try await isReady()
+      }
+    } catch {
+      // Nobody else knows of it yet.
+      process.send(SIGKILL)
+      throw TestSetupError(description: "\(error)\n\(readLog())")
     }
   }
 
